@@ -1,0 +1,274 @@
+//! BLS12-381 signatures, minimal public keys, proof-of-possession suite of `draft-irtf-cfrg-bls-signature`.
+//!
+//! The only file that names `blst`. Its decoding skips subgroup checks and its verification accepts a key at infinity, so
+//! every point passes through a constructor here that checks it. Three kinds of signature are three types: a
+//! [`VoteSignature`] of one member, an [`AggregateSignature`] of several, a [`Possession`] proof. None turns into another by chance.
+
+use std::fmt;
+
+use blst::min_pk::{AggregatePublicKey, AggregateSignature as BlstAggregate, PublicKey, SecretKey, Signature};
+use blst::{BLST_ERROR, Pairing, blst_p1_affine, blst_p2_affine};
+use thiserror::Error;
+
+use crate::digest::derive;
+
+const STATEMENT_DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
+const POSSESSION_DST: &[u8] = b"BLS_POP_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
+
+/// Bits of the random weights in a batch check: a forgery passes with probability 2^-128.
+const WEIGHT_BITS: usize = 128;
+
+/// Why a key or a signature is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BlsError {
+    /// Not the canonical compressed encoding of a point.
+    #[error("expected the compressed encoding of a point, got other bytes")]
+    Encoding,
+    /// Not a point of the curve.
+    #[error("expected a point on the curve, got one beside it")]
+    NotOnCurve,
+    /// On the curve, outside the subgroup of prime order.
+    #[error("expected a point of the prime-order subgroup, got one outside it")]
+    NotInSubgroup,
+    /// The point at infinity.
+    #[error("expected a point other than infinity, got infinity")]
+    Infinity,
+    /// The pairing equation does not hold.
+    #[error("expected a signature by these keys over these bytes, got another")]
+    Mismatch,
+    /// A secret key is not a scalar between 1 and the group order − 1.
+    #[error("expected a secret key below the group order, got another value")]
+    SecretKey,
+}
+
+impl From<BLST_ERROR> for BlsError {
+    fn from(error: BLST_ERROR) -> Self {
+        match error {
+            BLST_ERROR::BLST_POINT_NOT_ON_CURVE => Self::NotOnCurve,
+            BLST_ERROR::BLST_POINT_NOT_IN_GROUP => Self::NotInSubgroup,
+            BLST_ERROR::BLST_PK_IS_INFINITY => Self::Infinity,
+            BLST_ERROR::BLST_BAD_SCALAR => Self::SecretKey,
+            BLST_ERROR::BLST_VERIFY_FAIL | BLST_ERROR::BLST_SUCCESS | BLST_ERROR::BLST_AGGR_TYPE_MISMATCH => {
+                Self::Mismatch
+            }
+            BLST_ERROR::BLST_BAD_ENCODING => Self::Encoding,
+        }
+    }
+}
+
+fn done(error: BLST_ERROR) -> Result<(), BlsError> {
+    if error == BLST_ERROR::BLST_SUCCESS { Ok(()) } else { Err(error.into()) }
+}
+
+/// A vote key's secret half. Signs statements and its own possession, nothing else. Wiped from memory when dropped.
+pub struct VoteSecretKey(SecretKey);
+
+impl VoteSecretKey {
+    /// A key from 32 uniformly random bytes (the draft's KeyGen).
+    ///
+    /// # Errors
+    /// [`BlsError::SecretKey`] never occurs for 32 bytes; the library's result is passed on.
+    pub fn generate(random: &[u8; 32]) -> Result<Self, BlsError> {
+        Ok(Self(SecretKey::key_gen(random, &[])?))
+    }
+
+    /// A stored key: 32 bytes, big-endian.
+    ///
+    /// # Errors
+    /// [`BlsError::SecretKey`] for zero and for values at or above the group order.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, BlsError> {
+        SecretKey::from_bytes(bytes).map(Self).map_err(|_| BlsError::SecretKey)
+    }
+
+    /// The key for storage: 32 bytes, big-endian.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The public half.
+    pub fn vote_key(&self) -> VoteKey {
+        VoteKey(self.0.sk_to_pk().to_bytes())
+    }
+
+    /// Proves to a committee that the holder of the public key knows the secret one.
+    pub fn prove_possession(&self) -> Possession {
+        Possession(self.0.sign(&self.vote_key().0, POSSESSION_DST, &[]).to_bytes())
+    }
+
+    /// Signs a statement's bytes; only `Statement` calls this.
+    pub(crate) fn sign(&self, statement: &[u8]) -> VoteSignature {
+        VoteSignature(self.0.sign(statement, STATEMENT_DST, &[]).to_bytes())
+    }
+}
+
+impl fmt::Debug for VoteSecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VoteSecretKey(of {:?})", self.vote_key())
+    }
+}
+
+macro_rules! point_type {
+    ($(#[$doc:meta])* $name:ident, $size:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; $size]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&bs58::encode(self.0).into_string())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+point_type! {
+    /// A vote key as bytes, 48, compressed. Unchecked: it says nothing until [`CheckedKey`] accepts it with its proof.
+    VoteKey, 48
+}
+point_type! {
+    /// One member's signature on one statement, 96 bytes, compressed. Unchecked until a tally takes it.
+    VoteSignature, 96
+}
+point_type! {
+    /// The sum of several members' signatures on one statement, 96 bytes, compressed.
+    AggregateSignature, 96
+}
+point_type! {
+    /// A proof of possession of a vote key, 96 bytes, compressed.
+    Possession, 96
+}
+
+/// A vote key that is a valid point and whose possession was proven.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CheckedKey(PublicKey);
+
+/// Checks every key and its proof; one final exponentiation for all.
+///
+/// # Errors
+/// The position of the first bad key or proof, and what is wrong with it.
+pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<CheckedKey>, (usize, BlsError)> {
+    // The weights must be unknown to whoever chose the proofs: they are hashed from all of them.
+    let all: Vec<&[u8]> = pairs.iter().flat_map(|(key, proof)| [&key.0[..], &proof.0[..]]).collect();
+    let seed = derive("vouch possession weights v1", &all);
+    let mut weights = blake3::Hasher::new_keyed(&seed).finalize_xof();
+
+    let mut keys = Vec::with_capacity(pairs.len());
+    let mut pairing = Pairing::new(true, POSSESSION_DST);
+    for (position, (key, proof)) in pairs.iter().enumerate() {
+        let at = |error: BlsError| (position, error);
+        let point = PublicKey::key_validate(&key.0).map_err(|error| at(error.into()))?;
+        let signature = checked_signature(&proof.0).map_err(at)?;
+        let mut weight = [0; WEIGHT_BITS / 8];
+        weights.fill(&mut weight);
+        let affine: &blst_p1_affine = (&point).into();
+        let affine_signature: &blst_p2_affine = (&signature).into();
+        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
+            .map_err(at)?;
+        keys.push(CheckedKey(point));
+    }
+    pairing.commit();
+    if pairs.is_empty() || pairing.finalverify(None) {
+        return Ok(keys);
+    }
+    // Together they fail: find the first that fails alone.
+    let culprit = keys.iter().zip(pairs).position(|(key, (bytes, proof))| {
+        checked_signature(&proof.0).is_ok_and(|proof| {
+            proof.verify(false, &bytes.0, POSSESSION_DST, &[], &key.0, false) != BLST_ERROR::BLST_SUCCESS
+        })
+    });
+    Err((culprit.unwrap_or(0), BlsError::Mismatch))
+}
+
+fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {
+    match Signature::sig_validate(bytes, true) {
+        Ok(signature) => Ok(signature),
+        // the library has one error for both kinds of point; a signature at infinity is named as such
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl CheckedKey {
+    /// Checks one member's signature.
+    ///
+    /// # Errors
+    /// What is wrong with the point, or [`BlsError::Mismatch`].
+    pub(crate) fn verify(&self, statement: &[u8], signature: &VoteSignature) -> Result<(), BlsError> {
+        let signature = checked_signature(&signature.0)?;
+        done(signature.verify(false, statement, STATEMENT_DST, &[], &self.0, false))
+    }
+}
+
+/// The keys of a committee with their sum, so that a certificate costs one pairing check and few additions.
+#[derive(Debug, Clone)]
+pub(crate) struct KeySum {
+    keys: Vec<CheckedKey>,
+    sum: AggregatePublicKey,
+}
+
+impl KeySum {
+    /// `None` for no keys.
+    pub(crate) fn new(keys: Vec<CheckedKey>) -> Option<Self> {
+        let (first, rest) = keys.split_first()?;
+        let mut sum = AggregatePublicKey::from_public_key(&first.0);
+        for key in rest {
+            // fails only when asked to validate
+            sum.add_public_key(&key.0, false).ok()?;
+        }
+        Some(Self { keys, sum })
+    }
+
+    pub(crate) fn key(&self, member: usize) -> Option<&CheckedKey> {
+        self.keys.get(member)
+    }
+
+    /// Checks the sum of the signatures of all members but `absent`.
+    ///
+    /// # Errors
+    /// What is wrong with the signature's point; [`BlsError::Infinity`] when the keys cancel out; [`BlsError::Mismatch`].
+    pub(crate) fn verify(
+        &self,
+        absent: impl Iterator<Item = usize>,
+        statement: &[u8],
+        signature: &AggregateSignature,
+    ) -> Result<(), BlsError> {
+        let signature = checked_signature(&signature.0)?;
+        let mut sum = self.sum;
+        let mut missing = absent.filter_map(|member| self.key(member));
+        if let Some(first) = missing.next() {
+            let mut minus = AggregatePublicKey::from_public_key(&first.0);
+            for key in missing {
+                minus.add_public_key(&key.0, false)?;
+            }
+            sum.sub_aggregate(&minus);
+        }
+        let key = sum.to_public_key();
+        // the compressed form of infinity: flags 110, all else zero
+        if key.to_bytes()[0] == 0xC0 {
+            return Err(BlsError::Infinity);
+        }
+        done(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+    }
+}
+
+/// Adds up signatures that were each verified; the tally is the only caller.
+///
+/// # Errors
+/// [`BlsError::Encoding`] for none; the error of a signature that is not a valid point.
+pub(crate) fn aggregate<'a>(verified: impl Iterator<Item = &'a VoteSignature>) -> Result<AggregateSignature, BlsError> {
+    let mut sum: Option<BlstAggregate> = None;
+    for vote in verified {
+        let signature = checked_signature(&vote.0)?;
+        match &mut sum {
+            None => sum = Some(BlstAggregate::from_signature(&signature)),
+            Some(sum) => sum.add_signature(&signature, false)?,
+        }
+    }
+    let sum = sum.ok_or(BlsError::Encoding)?;
+    Ok(AggregateSignature(sum.to_signature().to_bytes()))
+}

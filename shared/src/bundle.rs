@@ -1,0 +1,186 @@
+//! A certificate with what is needed to check it, as one strict JSON text: a file that proves itself.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::bls::Possession;
+use crate::certificate::Certificate;
+use crate::committee::Committee;
+
+/// The media type, and the value of `type`.
+pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
+/// The most bytes of a bundle; looked at before parsing.
+pub const MAX_BUNDLE: usize = 8 << 20;
+const VERSION: u64 = 1;
+
+/// Why a text is not a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BundleError {
+    /// Longer than the limit.
+    #[error("bundle: expected at most {MAX_BUNDLE} bytes, got {got}")]
+    TooLarge {
+        /// The text's length in bytes.
+        got: usize,
+    },
+    /// Not JSON, or not the members that a bundle has.
+    #[error("bundle: expected the JSON of a bundle, got {reason}")]
+    Json {
+        /// What the parser met, and where.
+        reason: String,
+    },
+    /// `type` is another.
+    #[error("bundle type: expected {MEDIA_TYPE:?}, got {got:?}")]
+    Type {
+        /// The value found.
+        got: String,
+    },
+    /// A format version that is not known.
+    #[error("bundle version: expected {VERSION}, got {0}")]
+    UnknownVersion(u64),
+    /// A value is not in its encoding.
+    #[error("bundle field {field}: expected {expected}, got {got}")]
+    Field {
+        /// The key.
+        field: &'static str,
+        /// The encoding it must have.
+        expected: &'static str,
+        /// What is wrong with it.
+        got: String,
+    },
+}
+
+/// A parsed bundle: its parts are bytes still to be decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// The encoded certificate.
+    pub certificate: Vec<u8>,
+    /// The encoded genesis committee.
+    pub genesis: Vec<u8>,
+    /// Proofs of possession, one for each genesis member.
+    pub possessions: Vec<Possession>,
+    /// The number of later epochs. Their handoffs are not specified yet.
+    pub epochs: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleJson {
+    // looked at in the envelope
+    #[serde(rename = "type")]
+    _media_type: String,
+    #[serde(rename = "version")]
+    _version: u64,
+    certificate: String,
+    genesis: Box<RawValue>,
+    epochs: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenesisJson {
+    committee: String,
+    pops: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EpochJson {
+    handoff: String,
+    committee: String,
+}
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    media_type: String,
+    version: u64,
+}
+
+impl Bundle {
+    /// The bundle of a certificate by a genesis committee.
+    pub fn new(certificate: &Certificate, committee: &Committee) -> Self {
+        Self {
+            certificate: certificate.encode(),
+            genesis: committee.record().encode(),
+            possessions: committee.possessions().to_vec(),
+            epochs: 0,
+        }
+    }
+
+    /// Parses strictly; what the parts hold is not looked at.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub fn parse(text: &[u8]) -> Result<Self, BundleError> {
+        if text.len() > MAX_BUNDLE {
+            return Err(BundleError::TooLarge { got: text.len() });
+        }
+        let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
+        let envelope: Envelope = object(text)?;
+        if envelope.media_type != MEDIA_TYPE {
+            return Err(BundleError::Type { got: envelope.media_type });
+        }
+        if envelope.version != VERSION {
+            return Err(BundleError::UnknownVersion(envelope.version));
+        }
+        let parsed: BundleJson = object(text)?;
+        let genesis: GenesisJson = object(parsed.genesis.get())?;
+        for epoch in &parsed.epochs {
+            let epoch: EpochJson = object(epoch.get())?;
+            base64url("handoff", &epoch.handoff)?;
+            base64url("committee", &epoch.committee)?;
+        }
+        Ok(Self {
+            certificate: base64url("certificate", &parsed.certificate)?,
+            genesis: base64url("committee", &genesis.committee)?,
+            possessions: genesis.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?,
+            epochs: parsed.epochs.len(),
+        })
+    }
+
+    /// The JSON text, ending with a line feed. Only for bundles without later epochs, which are all there are.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::json!({
+            "type": MEDIA_TYPE,
+            "version": VERSION,
+            "certificate": BASE64URL_NOPAD.encode(&self.certificate),
+            "genesis": {
+                "committee": BASE64URL_NOPAD.encode(&self.genesis),
+                "pops": self.possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
+            },
+            "epochs": [],
+        });
+        format!("{json:#}\n")
+    }
+}
+
+/// Parses a JSON object. A derived parser alone would take an array of the values as well.
+fn object<T: DeserializeOwned>(text: &str) -> Result<T, BundleError> {
+    if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+        return Err(BundleError::Json { reason: "no object where one belongs".into() });
+    }
+    serde_json::from_str(text).map_err(|error| BundleError::Json { reason: error.to_string() })
+}
+
+fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|error| BundleError::Field {
+        field,
+        expected: "base64url without padding",
+        got: error.to_string(),
+    })
+}
+
+fn possession(text: &str) -> Result<Possession, BundleError> {
+    let wrong = |got: String| BundleError::Field { field: "pops", expected: "base58 of 96 bytes", got };
+    // 96 bytes are at most 132 characters; decoding is quadratic, so longer texts are not tried
+    if text.len() > 132 {
+        return Err(wrong(format!("{} characters", text.len())));
+    }
+    let bytes = bs58::decode(text).into_vec().map_err(|error| wrong(error.to_string()))?;
+    let size = bytes.len();
+    bytes.try_into().map(Possession).map_err(|_| wrong(format!("{size} bytes")))
+}

@@ -1,0 +1,168 @@
+//! Strict decoding of fixed layouts: every read names its field, nothing is left over, nothing is allocated that the
+//! input's own length does not cover.
+
+use thiserror::Error;
+
+/// The largest integer that JavaScript holds exactly, 2^53 − 1; the limit for every length, time and epoch.
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Why bytes are not the encoding of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// The input ends inside a field.
+    #[error("{field}: expected {expected} bytes at offset {offset}, got {got}")]
+    Truncated {
+        /// The field that could not be read.
+        field: &'static str,
+        /// Where it starts.
+        offset: usize,
+        /// Its size in bytes.
+        expected: usize,
+        /// The bytes that were left.
+        got: usize,
+    },
+    /// Bytes follow the last field.
+    #[error("trailing bytes: expected {expected} bytes in all, got {got}")]
+    Trailing {
+        /// The length of the value's encoding.
+        expected: usize,
+        /// The length of the input.
+        got: usize,
+    },
+    /// A constant has another value.
+    #[error("{field}: expected {expected}, got {got}")]
+    WrongTag {
+        /// The constant's name.
+        field: &'static str,
+        /// The constant in hex.
+        expected: String,
+        /// The input in hex.
+        got: String,
+    },
+    /// A number is outside its range.
+    #[error("{field}: expected {min} to {max}, got {got}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// The least value allowed.
+        min: u64,
+        /// The greatest value allowed.
+        max: u64,
+        /// The value found.
+        got: u64,
+    },
+    /// A text is not well formed.
+    #[error("{field}: expected {expected}, got {got}")]
+    BadText {
+        /// The field.
+        field: &'static str,
+        /// What the text must be.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+}
+
+impl DecodeError {
+    /// What the format wants, for people.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Truncated { field, expected, offset, .. } => {
+                format!("{expected} bytes of {field} at offset {offset}")
+            }
+            Self::Trailing { expected, .. } => format!("{expected} bytes in all"),
+            Self::WrongTag { field, expected, .. } => format!("{field} {expected}"),
+            Self::OutOfRange { field, min, max, .. } => format!("{field} from {min} to {max}"),
+            Self::BadText { field, expected, .. } => format!("{field} {expected}"),
+        }
+    }
+
+    /// What stands there instead, for people.
+    pub fn got(&self) -> String {
+        match self {
+            Self::Truncated { got, .. } | Self::Trailing { got, .. } => format!("{got} bytes"),
+            Self::WrongTag { got, .. } | Self::BadText { got, .. } => got.clone(),
+            Self::OutOfRange { got, .. } => got.to_string(),
+        }
+    }
+}
+
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, offset: 0 }
+    }
+
+    pub(crate) fn take(&mut self, field: &'static str, size: usize) -> Result<&'a [u8], DecodeError> {
+        let rest = &self.bytes[self.offset..];
+        let Some(taken) = rest.get(..size) else {
+            return Err(DecodeError::Truncated { field, offset: self.offset, expected: size, got: rest.len() });
+        };
+        self.offset += size;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(field, N)?);
+        Ok(array)
+    }
+
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        Ok(u8::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array(field)?))
+    }
+
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array(field)?))
+    }
+
+    /// A length, time or epoch: at most [`MAX_SAFE_INTEGER`].
+    pub(crate) fn safe_u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let got = self.u64(field)?;
+        in_range(field, got, 0, MAX_SAFE_INTEGER)?;
+        Ok(got)
+    }
+
+    pub(crate) fn tag(&mut self, field: &'static str, expected: &[u8]) -> Result<(), DecodeError> {
+        let got = self.take(field, expected.len())?;
+        same(field, expected, got)
+    }
+
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        let rest = &self.bytes[self.offset..];
+        self.offset = self.bytes.len();
+        rest
+    }
+
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        if self.offset == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing { expected: self.offset, got: self.bytes.len() })
+        }
+    }
+}
+
+pub(crate) fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(), DecodeError> {
+    if got == expected {
+        return Ok(());
+    }
+    let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
+    Err(DecodeError::WrongTag { field, expected: hex(expected), got: hex(got) })
+}
+
+pub(crate) fn in_range(field: &'static str, got: u64, min: u64, max: u64) -> Result<(), DecodeError> {
+    if (min..=max).contains(&got) { Ok(()) } else { Err(DecodeError::OutOfRange { field, min, max, got }) }
+}

@@ -1,0 +1,179 @@
+//! 32-byte hashes, one type per meaning, and their texts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+/// Why a text is not a 32-byte value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ParseHashError {
+    /// 64 characters, not all of them hexadecimal digits.
+    #[error("expected 64 hexadecimal digits, got another character at position {position}")]
+    NotHex {
+        /// Position of the first character that is no digit, from 0.
+        position: usize,
+    },
+    /// Not base58.
+    #[error("expected base58 or 64 hexadecimal digits, got {text:?}")]
+    NotBase58 {
+        /// The text, cut after 80 characters.
+        text: String,
+    },
+    /// Base58 of another number of bytes.
+    #[error("expected 32 bytes, got {got}")]
+    Size {
+        /// The number of bytes decoded.
+        got: usize,
+    },
+}
+
+/// Parses 32 bytes from base58, or from 64 hexadecimal digits.
+pub(crate) fn parse_32(text: &str) -> Result<[u8; 32], ParseHashError> {
+    let mut value = [0; 32];
+    if text.len() == 64 {
+        HEXLOWER_PERMISSIVE
+            .decode_mut(text.as_bytes(), &mut value)
+            .map_err(|partial| ParseHashError::NotHex { position: partial.error.position })?;
+        return Ok(value);
+    }
+    let not_base58 = || ParseHashError::NotBase58 { text: text.chars().take(80).collect() };
+    // 32 bytes are at most 44 characters; decoding is quadratic, so longer texts are not tried
+    if text.len() > 64 {
+        return Err(not_base58());
+    }
+    let bytes = bs58::decode(text).into_vec().map_err(|_| not_base58())?;
+    if bytes.len() != value.len() {
+        return Err(ParseHashError::Size { got: bytes.len() });
+    }
+    value.copy_from_slice(&bytes);
+    Ok(value)
+}
+
+macro_rules! hash_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub [u8; 32]);
+
+        impl $name {
+            /// The 64 lower-case hexadecimal digits.
+            pub fn to_hex(&self) -> String {
+                HEXLOWER.encode(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&bs58::encode(self.0).into_string())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseHashError;
+
+            fn from_str(text: &str) -> Result<Self, ParseHashError> {
+                parse_32(text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
+}
+
+hash_type! {
+    /// The plain BLAKE3 hash of a blob, as `b3sum` prints it in hex. Shown in base58.
+    Digest
+}
+
+hash_type! {
+    /// A cluster's identity: the digest of its genesis committee. Known from anywhere but the server it checks.
+    ClusterId
+}
+
+hash_type! {
+    /// The digest of one committee's encoding.
+    CommitteeDigest
+}
+
+impl Digest {
+    /// The digest of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+/// A digest made piece by piece, in constant memory.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher {
+    inner: blake3::Hasher,
+    length: u64,
+}
+
+impl Hasher {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.inner.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    /// The digest of everything so far.
+    pub fn digest(&self) -> Digest {
+        Digest(*self.inner.finalize().as_bytes())
+    }
+
+    /// The number of bytes so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+/// BLAKE3 in key-derivation mode: one context string per use keeps the uses apart.
+pub(crate) fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_go_both_ways() {
+        let digest = Digest::of(b"");
+        assert_eq!(digest.to_hex(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.to_hex().parse(), Ok(digest));
+        assert_eq!(digest.to_hex().to_uppercase().parse(), Ok(digest));
+    }
+
+    #[test]
+    fn bad_texts_are_named() {
+        let parse = |text: &str| text.parse::<Digest>();
+        assert_eq!(parse(&"g".repeat(64)), Err(ParseHashError::NotHex { position: 0 }));
+        assert_eq!(parse(""), Err(ParseHashError::Size { got: 0 }));
+        assert_eq!(parse("11"), Err(ParseHashError::Size { got: 2 }));
+        assert!(matches!(parse("0OIl"), Err(ParseHashError::NotBase58 { .. })));
+        assert!(matches!(parse(&"1".repeat(1 << 20)), Err(ParseHashError::NotBase58 { .. })));
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../PROTOCOL.md")]
+
+pub mod bls;
+pub mod bundle;
+pub mod certificate;
+mod codec;
+pub mod committee;
+pub mod digest;
+pub mod link;
+pub mod merkle;
+pub mod message;
+pub mod quorum;
+pub mod receipt;
+pub mod report;
+pub mod statement;
+pub mod tally;
+pub mod verify;
+
+pub use codec::{DecodeError, MAX_SAFE_INTEGER};

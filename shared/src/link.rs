@@ -1,0 +1,219 @@
+//! Who is at the other end of a link: hellos, node keys, and the signatures that bind them.
+
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use thiserror::Error;
+
+use crate::codec::{DecodeError, Reader, in_range};
+use crate::digest::{ClusterId, derive};
+
+/// The version of the link protocol.
+pub const LINK_VERSION: u16 = 1;
+const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
+
+/// An ed25519 public key that names a node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey(pub [u8; 32]);
+
+impl NodeKey {
+    /// What clients send: they have no key.
+    pub const ANONYMOUS: Self = Self([0; 32]);
+}
+
+impl fmt::Display for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0).into_string())
+    }
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeKey({self})")
+    }
+}
+
+/// A node key's secret half. Wiped from memory when dropped.
+pub struct NodeSecretKey(SigningKey);
+
+impl NodeSecretKey {
+    /// From 32 uniformly random bytes, which are also its stored form.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(bytes))
+    }
+
+    /// The public half.
+    pub fn node_key(&self) -> NodeKey {
+        NodeKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Authenticates this end of a link.
+    pub fn sign(&self, transcript: &Transcript, role: Role) -> LinkSignature {
+        LinkSignature(self.0.sign(&transcript.signed_bytes(role)).to_bytes())
+    }
+}
+
+impl fmt::Debug for NodeSecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeSecretKey(of {})", self.node_key())
+    }
+}
+
+/// A signature that authenticates one end of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSignature(pub [u8; 64]);
+
+/// What a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Puts and gets.
+    Client = 1,
+    /// Stores and votes.
+    Replica = 2,
+    /// Fans out and aggregates.
+    Server = 3,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Replica => "replica",
+            Self::Server => "server",
+        })
+    }
+}
+
+/// The first message of either end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hello {
+    /// Protocol version.
+    pub version: u16,
+    /// The sender's role.
+    pub role: Role,
+    /// The cluster that the sender belongs to or trusts; `None` before first contact.
+    pub cluster: Option<ClusterId>,
+    /// The latest epoch that the sender knows.
+    pub epoch: u64,
+    /// The sender's key; [`NodeKey::ANONYMOUS`] for clients.
+    pub node_key: NodeKey,
+    /// Fresh randomness, so that no recorded signature fits.
+    pub nonce: [u8; 32],
+}
+
+impl Hello {
+    /// A hello of this version.
+    pub fn new(role: Role, cluster: Option<ClusterId>, node_key: NodeKey, nonce: [u8; 32]) -> Self {
+        Self { version: LINK_VERSION, role, cluster, epoch: 0, node_key, nonce }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.push(self.role as u8);
+        out.extend_from_slice(&self.cluster.map_or([0; 32], |cluster| cluster.0));
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&self.node_key.0);
+        out.extend_from_slice(&self.nonce);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let version = reader.u16("version")?;
+        // another version may differ in everything behind this field
+        in_range("version", version.into(), LINK_VERSION.into(), LINK_VERSION.into())?;
+        let role = match reader.u8("role")? {
+            1 => Role::Client,
+            2 => Role::Replica,
+            3 => Role::Server,
+            got => return Err(DecodeError::OutOfRange { field: "role", min: 1, max: 3, got: got.into() }),
+        };
+        let cluster = Some(reader.array("cluster")?).filter(|bytes| *bytes != [0; 32]).map(ClusterId);
+        let epoch = reader.safe_u64("epoch")?;
+        let node_key = NodeKey(reader.array("node key")?);
+        let nonce = reader.array("nonce")?;
+        Ok(Self { version, role, cluster, epoch, node_key, nonce })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut out = vec![crate::message::HELLO];
+        self.write(&mut out);
+        derive("vouch hello v1", &[&out])
+    }
+}
+
+/// Everything that an `Auth` signs, but the signer's role.
+#[derive(Debug, Clone, Copy)]
+pub struct Transcript {
+    dialer: [u8; 32],
+    listener: [u8; 32],
+    exporter: Option<[u8; 32]>,
+}
+
+impl Transcript {
+    /// Of one link; `exporter` is the TLS exporter where there is TLS.
+    pub fn new(dialer: &Hello, listener: &Hello, exporter: Option<[u8; 32]>) -> Self {
+        Self { dialer: dialer.digest(), listener: listener.digest(), exporter }
+    }
+
+    fn signed_bytes(&self, role: Role) -> Vec<u8> {
+        let mut out = NAMESPACE.to_vec();
+        out.extend_from_slice(&self.dialer);
+        out.extend_from_slice(&self.listener);
+        out.push(role as u8);
+        match &self.exporter {
+            None => out.push(0),
+            Some(exporter) => {
+                out.push(32);
+                out.extend_from_slice(exporter);
+            }
+        }
+        out
+    }
+
+    /// Checks that the end with this key and role is who it says.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub fn verify(&self, key: &NodeKey, role: Role, signature: &LinkSignature) -> Result<(), AuthError> {
+        let refused = AuthError { role, key: *key };
+        let verifying = VerifyingKey::from_bytes(&key.0).map_err(|_| refused)?;
+        let signature = Signature::from_bytes(&signature.0);
+        verifying.verify_strict(&self.signed_bytes(role), &signature).map_err(|_| refused)
+    }
+}
+
+/// The other end does not hold the key that it named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("link: expected a signature by the {role} {key}, got another")]
+pub struct AuthError {
+    /// The role that it claimed.
+    pub role: Role,
+    /// The key that it named.
+    pub key: NodeKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_fits_one_link_one_key_and_one_role() {
+        let (server, replica) = (NodeSecretKey::from_bytes(&[1; 32]), NodeSecretKey::from_bytes(&[2; 32]));
+        let dialer = Hello::new(Role::Replica, None, replica.node_key(), [3; 32]);
+        let listener = Hello::new(Role::Server, None, server.node_key(), [4; 32]);
+        let transcript = Transcript::new(&dialer, &listener, None);
+        let signature = server.sign(&transcript, Role::Server);
+        assert_eq!(transcript.verify(&server.node_key(), Role::Server, &signature), Ok(()));
+
+        assert!(transcript.verify(&server.node_key(), Role::Replica, &signature).is_err());
+        assert!(transcript.verify(&replica.node_key(), Role::Server, &signature).is_err());
+        let mut altered = dialer;
+        altered.nonce[0] ^= 1;
+        let other = Transcript::new(&altered, &listener, None);
+        assert!(other.verify(&server.node_key(), Role::Server, &signature).is_err());
+        let with_tls = Transcript::new(&dialer, &listener, Some([0; 32]));
+        assert!(with_tls.verify(&server.node_key(), Role::Server, &signature).is_err());
+        assert_eq!(transcript.signed_bytes(Role::Server).len(), 80);
+        assert_eq!(with_tls.signed_bytes(Role::Server).len(), 112);
+    }
+}

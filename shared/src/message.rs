@@ -1,0 +1,281 @@
+//! What travels on links: one tag byte, one body. The table stands under "Links" in the specification.
+
+mod encoding;
+
+use std::fmt;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::bls::{Possession, VoteKey, VoteSignature};
+use crate::certificate::{Certificate, CertificateError};
+use crate::codec::DecodeError;
+use crate::committee::{CommitteeError, CommitteeRecord, MemberName};
+use crate::digest::Digest;
+use crate::link::{Hello, LinkSignature};
+use crate::receipt::{Receipt, ReceiptError};
+
+pub(crate) use encoding::HELLO;
+
+/// The most bytes of one message.
+pub const MAX_MESSAGE: usize = 512 * 1024;
+/// The most bytes of a file in one message.
+pub const MAX_CHUNK: usize = 256 * 1024;
+/// The most reads that a client leaves unanswered.
+pub const MAX_READS: usize = 8;
+/// The most bytes of the text in a [`Failed`].
+pub const MAX_DETAIL: usize = 512;
+
+/// A request's number on its link, chosen by the asking side. 0 is the link itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stream(pub u32);
+
+impl Stream {
+    /// The link itself, in [`Failed`].
+    pub const LINK: Self = Self(0);
+}
+
+/// Why a request or a link failed; numbers on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[expect(missing_docs, reason = "the names say it; the specification lists them")]
+pub enum Code {
+    Malformed = 1,
+    Version = 2,
+    AnotherCluster = 3,
+    NotAuthenticated = 4,
+    Unexpected = 5,
+    TooLarge = 6,
+    Busy = 7,
+    NoCommittee = 8,
+    NotEnoughReplicas = 9,
+    DigestDiffers = 10,
+    LengthDiffers = 11,
+    NotFound = 12,
+    NoSpace = 13,
+    Storage = 14,
+    TimedOut = 15,
+    Cancelled = 16,
+    Clock = 17,
+    NotHeld = 18,
+    Expired = 19,
+    ShuttingDown = 20,
+}
+
+impl Code {
+    const ALL: [Self; 20] = [
+        Self::Malformed,
+        Self::Version,
+        Self::AnotherCluster,
+        Self::NotAuthenticated,
+        Self::Unexpected,
+        Self::TooLarge,
+        Self::Busy,
+        Self::NoCommittee,
+        Self::NotEnoughReplicas,
+        Self::DigestDiffers,
+        Self::LengthDiffers,
+        Self::NotFound,
+        Self::NoSpace,
+        Self::Storage,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Clock,
+        Self::NotHeld,
+        Self::Expired,
+        Self::ShuttingDown,
+    ];
+
+    /// The code as the specification names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed message",
+            Self::Version => "unsupported version",
+            Self::AnotherCluster => "another cluster",
+            Self::NotAuthenticated => "not authenticated",
+            Self::Unexpected => "unexpected message",
+            Self::TooLarge => "too large",
+            Self::Busy => "busy",
+            Self::NoCommittee => "no committee yet",
+            Self::NotEnoughReplicas => "not enough replicas",
+            Self::DigestDiffers => "digest differs",
+            Self::LengthDiffers => "length differs",
+            Self::NotFound => "not found",
+            Self::NoSpace => "no space",
+            Self::Storage => "storage fault",
+            Self::TimedOut => "timed out",
+            Self::Cancelled => "cancelled",
+            Self::Clock => "clock out of range",
+            Self::NotHeld => "not held",
+            Self::Expired => "expired",
+            Self::ShuttingDown => "shutting down",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A request or a link failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{code}: {detail}")]
+pub struct Failed {
+    /// What failed.
+    pub stream: Stream,
+    /// Why.
+    pub code: Code,
+    /// Members or receipts concerned; the code says which.
+    pub subjects: Vec<u16>,
+    /// For people, at most [`MAX_DETAIL`] bytes; text, never markup.
+    pub detail: String,
+}
+
+impl Failed {
+    /// Without subjects. A longer detail is cut.
+    pub fn new(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
+        Self { stream, code, subjects: Vec::new(), detail: cut(detail.into()) }
+    }
+
+    /// With the members or receipts concerned.
+    pub fn with_subjects(mut self, subjects: Vec<u16>) -> Self {
+        self.subjects = subjects;
+        self
+    }
+}
+
+fn cut(mut text: String) -> String {
+    while text.len() > MAX_DETAIL {
+        text.pop();
+    }
+    text
+}
+
+/// What a member has done for a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Bytes flow to it.
+    Receiving = 1,
+    /// It holds the blob durably.
+    Stored = 2,
+    /// Its vote was verified.
+    Voted = 3,
+    /// It takes no further part in this put.
+    Dropped = 4,
+}
+
+/// A committee as it travels: the record and its proofs of possession, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterMessage {
+    /// The genesis committee.
+    pub genesis: CommitteeRecord,
+    /// One for each member, in member order.
+    pub possessions: Vec<Possession>,
+}
+
+/// Every message of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the specification's table describes each field")]
+pub enum Message {
+    Hello(Hello),
+    Auth(LinkSignature),
+    Cluster(ClusterMessage),
+    Failed(Failed),
+    Put { stream: Stream, offer: Option<Receipt> },
+    Chunk { stream: Stream, offset: u64, bytes: Bytes },
+    PutEnd { stream: Stream, receipt: Receipt },
+    Cancel { stream: Stream },
+    Ready { stream: Stream },
+    Progress { stream: Stream, member: u16, stage: Stage },
+    Certified { stream: Stream, certificate: Certificate },
+    Stored { stream: Stream },
+    Locate { stream: Stream, digest: Digest },
+    Located { stream: Stream, holders: Vec<Holder> },
+    Read(Read),
+    Join { vote_key: VoteKey, possession: Possession, name: MemberName },
+    Propose { stream: Stream, issued_at: u64, receipts: Vec<Receipt> },
+    Vote { stream: Stream, signature: VoteSignature },
+    Archive(Certificate),
+}
+
+/// A member that holds a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its position in the committee.
+    pub member: u16,
+    /// The blob's length, by its word.
+    pub length: u64,
+}
+
+/// Asks one member for some bytes of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// The request's number.
+    pub stream: Stream,
+    /// Who is asked.
+    pub member: u16,
+    /// The blob.
+    pub digest: Digest,
+    /// The first byte wanted.
+    pub offset: u64,
+    /// How many, 1 to [`MAX_CHUNK`].
+    pub length: u32,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MessageError {
+    /// Longer than [`MAX_MESSAGE`].
+    #[error("message: expected at most {MAX_MESSAGE} bytes, got {0}")]
+    TooLarge(usize),
+    /// The tag is of no message.
+    #[error("message tag: expected one of this version, got {0:#04x}")]
+    UnknownTag(u8),
+    /// Not the layout.
+    #[error("message: {0}")]
+    Decode(#[from] DecodeError),
+    /// The certificate inside is not well formed.
+    #[error("message: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The committee inside is not well formed.
+    #[error("message: {0}")]
+    Committee(#[from] CommitteeError),
+    /// The receipt inside is not well formed.
+    #[error("message: {0}")]
+    Receipt(#[from] ReceiptError),
+}
+
+impl Message {
+    /// A failure of one request, or of the link.
+    pub fn failed(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
+        Self::Failed(Failed::new(stream, code, detail))
+    }
+
+    /// The message's name in the specification.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Auth(_) => "Auth",
+            Self::Cluster(_) => "Cluster",
+            Self::Failed(_) => "Failed",
+            Self::Put { .. } => "Put",
+            Self::Chunk { .. } => "Chunk",
+            Self::PutEnd { .. } => "PutEnd",
+            Self::Cancel { .. } => "Cancel",
+            Self::Ready { .. } => "Ready",
+            Self::Progress { .. } => "Progress",
+            Self::Certified { .. } => "Certified",
+            Self::Stored { .. } => "Stored",
+            Self::Locate { .. } => "Locate",
+            Self::Located { .. } => "Located",
+            Self::Read(_) => "Read",
+            Self::Join { .. } => "Join",
+            Self::Propose { .. } => "Propose",
+            Self::Vote { .. } => "Vote",
+            Self::Archive(_) => "Archive",
+        }
+    }
+}

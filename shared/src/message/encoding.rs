@@ -1,0 +1,316 @@
+//! The bytes of each message. A chunk's payload is shared with the input, never copied while decoding.
+
+use bytes::Bytes;
+
+use super::{
+    ClusterMessage, Code, Failed, Holder, MAX_CHUNK, MAX_DETAIL, MAX_MESSAGE, Message, MessageError, Read, Stage,
+    Stream,
+};
+use crate::bls::{Possession, VoteKey, VoteSignature};
+use crate::certificate::{Certificate, Limits};
+use crate::codec::{DecodeError, MAX_SAFE_INTEGER, Reader, in_range};
+use crate::committee::{CommitteeRecord, MemberName};
+use crate::digest::Digest;
+use crate::link::{Hello, LinkSignature};
+use crate::merkle::MAX_BATCH;
+use crate::quorum::MAX_MEMBERS;
+use crate::receipt::Receipt;
+
+pub(crate) const HELLO: u8 = 0x01;
+const AUTH: u8 = 0x02;
+const CLUSTER: u8 = 0x03;
+const FAILED: u8 = 0x04;
+const PUT: u8 = 0x10;
+const CHUNK: u8 = 0x11;
+const PUT_END: u8 = 0x12;
+const CANCEL: u8 = 0x13;
+const READY: u8 = 0x14;
+const PROGRESS: u8 = 0x15;
+const CERTIFIED: u8 = 0x16;
+const STORED: u8 = 0x17;
+const LOCATE: u8 = 0x20;
+const LOCATED: u8 = 0x21;
+const READ: u8 = 0x22;
+const JOIN: u8 = 0x30;
+const PROPOSE: u8 = 0x31;
+const VOTE: u8 = 0x32;
+const ARCHIVE: u8 = 0x33;
+
+/// Bytes before a chunk's payload: tag, stream, offset.
+const CHUNK_HEADER: usize = 1 + 4 + 8;
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(tag: u8, capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(1 + capacity);
+        out.push(tag);
+        Self(out)
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn u8(self, value: u8) -> Self {
+        self.bytes(&[value])
+    }
+
+    fn u16(self, value: u16) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    fn u32(self, value: u32) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    fn u64(self, value: u64) -> Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    fn stream(self, stream: Stream) -> Self {
+        self.u32(stream.0)
+    }
+
+    /// A length in 16 bits. What is written here is bounded far below (members, receipts, detail).
+    fn count(self, count: usize) -> Self {
+        self.u16(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+
+    fn finish(self) -> Bytes {
+        self.0.into()
+    }
+}
+
+impl Message {
+    /// The message's bytes, tag first.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Hello(hello) => {
+                let mut writer = Writer::new(HELLO, 107);
+                hello.write(&mut writer.0);
+                writer.finish()
+            }
+            Self::Auth(signature) => Writer::new(AUTH, 64).bytes(&signature.0).finish(),
+            Self::Cluster(cluster) => {
+                let committee = cluster.genesis.encode();
+                let size = u32::try_from(committee.len()).unwrap_or(u32::MAX);
+                let writer = Writer::new(CLUSTER, 4 + committee.len() + 96 * cluster.possessions.len());
+                let writer = writer.u32(size).bytes(&committee);
+                cluster.possessions.iter().fold(writer, |writer, pop| writer.bytes(&pop.0)).finish()
+            }
+            Self::Failed(failed) => {
+                let Failed { stream, code, subjects, detail } = failed;
+                let writer = Writer::new(FAILED, 10 + 2 * subjects.len() + detail.len());
+                let writer = writer.stream(*stream).u16(*code as u16).count(subjects.len());
+                let writer = subjects.iter().fold(writer, |writer, subject| writer.u16(*subject));
+                writer.count(detail.len()).bytes(detail.as_bytes()).finish()
+            }
+            Self::Put { stream, offer } => {
+                let writer = Writer::new(PUT, 70).stream(*stream);
+                match offer {
+                    None => writer.u8(0).finish(),
+                    Some(receipt) => writer.u8(1).bytes(&receipt.encode()).finish(),
+                }
+            }
+            Self::Chunk { stream, offset, bytes } => {
+                Writer::new(CHUNK, CHUNK_HEADER + bytes.len()).stream(*stream).u64(*offset).bytes(bytes).finish()
+            }
+            Self::PutEnd { stream, receipt } => {
+                Writer::new(PUT_END, 69).stream(*stream).bytes(&receipt.encode()).finish()
+            }
+            Self::Cancel { stream } => Writer::new(CANCEL, 4).stream(*stream).finish(),
+            Self::Ready { stream } => Writer::new(READY, 4).stream(*stream).finish(),
+            Self::Progress { stream, member, stage } => {
+                Writer::new(PROGRESS, 7).stream(*stream).u16(*member).u8(*stage as u8).finish()
+            }
+            Self::Certified { stream, certificate } => {
+                Writer::new(CERTIFIED, 300).stream(*stream).bytes(&certificate.encode()).finish()
+            }
+            Self::Stored { stream } => Writer::new(STORED, 4).stream(*stream).finish(),
+            Self::Locate { stream, digest } => Writer::new(LOCATE, 36).stream(*stream).bytes(&digest.0).finish(),
+            Self::Located { stream, holders } => {
+                let writer = Writer::new(LOCATED, 6 + 10 * holders.len()).stream(*stream).count(holders.len());
+                holders.iter().fold(writer, |writer, holder| writer.u16(holder.member).u64(holder.length)).finish()
+            }
+            Self::Read(read) => Writer::new(READ, 50)
+                .stream(read.stream)
+                .u16(read.member)
+                .bytes(&read.digest.0)
+                .u64(read.offset)
+                .u32(read.length)
+                .finish(),
+            Self::Join { vote_key, possession, name } => {
+                Writer::new(JOIN, 168).bytes(&vote_key.0).bytes(&possession.0).bytes(&name.encode()).finish()
+            }
+            Self::Propose { stream, issued_at, receipts } => {
+                let writer = Writer::new(PROPOSE, 14 + Receipt::SIZE * receipts.len());
+                let writer = writer.stream(*stream).u64(*issued_at).count(receipts.len());
+                receipts.iter().fold(writer, |writer, receipt| writer.bytes(&receipt.encode())).finish()
+            }
+            Self::Vote { stream, signature } => Writer::new(VOTE, 100).stream(*stream).bytes(&signature.0).finish(),
+            Self::Archive(certificate) => Writer::new(ARCHIVE, 300).bytes(&certificate.encode()).finish(),
+        }
+    }
+
+    /// Decodes exactly one message.
+    ///
+    /// # Errors
+    /// See [`MessageError`].
+    pub fn decode(bytes: &Bytes) -> Result<Self, MessageError> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(MessageError::TooLarge(bytes.len()));
+        }
+        let mut reader = Reader::new(bytes);
+        let tag = reader.u8("tag")?;
+        let message = match tag {
+            HELLO => Self::Hello(Hello::read(&mut reader)?),
+            AUTH => Self::Auth(LinkSignature(reader.array("signature")?)),
+            CLUSTER => Self::Cluster(read_cluster(&mut reader)?),
+            FAILED => Self::Failed(read_failed(&mut reader)?),
+            PUT => {
+                let stream = read_stream(&mut reader)?;
+                let offered = reader.u8("offered")?;
+                in_range("offered", offered.into(), 0, 1)?;
+                let offer = (offered == 1).then(|| Receipt::read(&mut reader)).transpose()?;
+                Self::Put { stream, offer }
+            }
+            CHUNK => {
+                let stream = read_stream(&mut reader)?;
+                let offset = reader.safe_u64("offset")?;
+                let size = reader.rest().len();
+                in_range("bytes of a chunk", size as u64, 1, MAX_CHUNK as u64)?;
+                Self::Chunk { stream, offset, bytes: bytes.slice(CHUNK_HEADER..) }
+            }
+            PUT_END => {
+                let stream = read_stream(&mut reader)?;
+                Self::PutEnd { stream, receipt: Receipt::read(&mut reader)? }
+            }
+            CANCEL => Self::Cancel { stream: read_stream(&mut reader)? },
+            READY => Self::Ready { stream: read_stream(&mut reader)? },
+            PROGRESS => {
+                let stream = read_stream(&mut reader)?;
+                let member = read_member(&mut reader)?;
+                let stage = match reader.u8("stage")? {
+                    1 => Stage::Receiving,
+                    2 => Stage::Stored,
+                    3 => Stage::Voted,
+                    4 => Stage::Dropped,
+                    got => {
+                        return Err(DecodeError::OutOfRange { field: "stage", min: 1, max: 4, got: got.into() }.into());
+                    }
+                };
+                Self::Progress { stream, member, stage }
+            }
+            CERTIFIED => {
+                let stream = read_stream(&mut reader)?;
+                Self::Certified { stream, certificate: read_certificate(&mut reader)? }
+            }
+            STORED => Self::Stored { stream: read_stream(&mut reader)? },
+            LOCATE => {
+                let stream = read_stream(&mut reader)?;
+                Self::Locate { stream, digest: Digest(reader.array("digest")?) }
+            }
+            LOCATED => {
+                let stream = read_stream(&mut reader)?;
+                Self::Located { stream, holders: read_holders(&mut reader)? }
+            }
+            READ => {
+                let stream = read_stream(&mut reader)?;
+                let member = read_member(&mut reader)?;
+                let digest = Digest(reader.array("digest")?);
+                let offset = reader.safe_u64("offset")?;
+                let length = reader.u32("length")?;
+                in_range("length of a read", length.into(), 1, MAX_CHUNK as u64)?;
+                Self::Read(Read { stream, member, digest, offset, length })
+            }
+            JOIN => Self::Join {
+                vote_key: VoteKey(reader.array("vote key")?),
+                possession: Possession(reader.array("proof of possession")?),
+                name: MemberName::decode(reader.array("name")?)?,
+            },
+            PROPOSE => {
+                let stream = read_stream(&mut reader)?;
+                let issued_at = reader.safe_u64("issued_at")?;
+                let count = reader.u16("count")?;
+                in_range("count", count.into(), 1, MAX_BATCH.into())?;
+                let receipts = (0..count).map(|_| Receipt::read(&mut reader)).collect::<Result<_, _>>()?;
+                Self::Propose { stream, issued_at, receipts }
+            }
+            VOTE => {
+                let stream = read_stream(&mut reader)?;
+                Self::Vote { stream, signature: VoteSignature(reader.array("signature")?) }
+            }
+            ARCHIVE => Self::Archive(read_certificate(&mut reader)?),
+            tag => return Err(MessageError::UnknownTag(tag)),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+fn read_stream(reader: &mut Reader<'_>) -> Result<Stream, DecodeError> {
+    let number = reader.u32("stream")?;
+    in_range("stream", number.into(), 1, u32::MAX.into())?;
+    Ok(Stream(number))
+}
+
+fn read_member(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
+    let member = reader.u16("member")?;
+    in_range("member", member.into(), 0, u64::from(MAX_MEMBERS) - 1)?;
+    Ok(member)
+}
+
+fn read_certificate(reader: &mut Reader<'_>) -> Result<Certificate, MessageError> {
+    Ok(Certificate::decode(reader.rest(), &Limits::default())?)
+}
+
+fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError> {
+    let size = reader.u32("length of the committee")?;
+    in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
+    // bounded by the line above
+    let size = usize::try_from(size).unwrap_or(MAX_MESSAGE);
+    let genesis = CommitteeRecord::decode(reader.take("committee", size)?)?;
+    let possessions =
+        (0..genesis.n()).map(|_| reader.array("proof of possession").map(Possession)).collect::<Result<_, _>>()?;
+    Ok(ClusterMessage { genesis, possessions })
+}
+
+fn read_holders(reader: &mut Reader<'_>) -> Result<Vec<Holder>, DecodeError> {
+    let count = reader.u16("number of holders")?;
+    in_range("number of holders", count.into(), 0, MAX_MEMBERS.into())?;
+    let mut holders: Vec<Holder> = Vec::new();
+    for _ in 0..count {
+        let holder = Holder { member: read_member(reader)?, length: reader.safe_u64("length")? };
+        if let Some(last) = holders.last() {
+            let least = u64::from(last.member) + 1;
+            in_range("member, ascending", holder.member.into(), least, MAX_SAFE_INTEGER)?;
+        }
+        holders.push(holder);
+    }
+    Ok(holders)
+}
+
+fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
+    // 0 stands for the link here
+    let stream = Stream(reader.u32("stream")?);
+    let number = reader.u16("code")?;
+    let code = Code::ALL.into_iter().find(|code| *code as u16 == number).ok_or(DecodeError::OutOfRange {
+        field: "code",
+        min: 1,
+        max: Code::ALL.len() as u64,
+        got: number.into(),
+    })?;
+    let count = reader.u16("number of subjects")?;
+    in_range("number of subjects", count.into(), 0, MAX_BATCH.into())?;
+    let subjects = (0..count).map(|_| reader.u16("subject")).collect::<Result<_, _>>()?;
+    let size = reader.u16("length of the detail")?;
+    in_range("length of the detail", size.into(), 0, MAX_DETAIL as u64)?;
+    let detail = std::str::from_utf8(reader.take("detail", size.into())?).map_err(|error| DecodeError::BadText {
+        field: "detail",
+        expected: "in UTF-8",
+        got: format!("another byte at {}", error.valid_up_to()),
+    })?;
+    Ok(Failed { stream, code, subjects, detail: detail.into() })
+}

@@ -1,0 +1,80 @@
+//! What one client asked to have stored: a leaf of a batch.
+
+use crate::codec::{DecodeError, MAX_SAFE_INTEGER, Reader, in_range};
+use crate::digest::Digest;
+
+/// `expires_at` of a blob that is kept for ever.
+pub const NEVER: u64 = u64::MAX;
+
+const KIND_WHOLE_BLOB: u8 = 1;
+
+/// A receipt, 65 bytes encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// Drawn by the client, so that a neighbour's path reveals nothing about this file.
+    pub salt: [u8; 16],
+    /// The blob's plain BLAKE3 hash.
+    pub digest: Digest,
+    /// The blob's length in bytes, at most 2^53 − 1.
+    pub length: u64,
+    /// Seconds since 1970; [`NEVER`], or at most 2^53 − 1.
+    pub expires_at: u64,
+}
+
+/// Why bytes are not a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// Not the layout.
+    #[error("receipt: {0}")]
+    Decode(#[from] DecodeError),
+    /// A kind that this version does not know: nothing can be said about the rest.
+    #[error("receipt kind: expected {KIND_WHOLE_BLOB}, got {0}")]
+    UnknownKind(u8),
+}
+
+impl Receipt {
+    /// Bytes of the encoding.
+    pub const SIZE: usize = 65;
+
+    /// The canonical encoding.
+    pub fn encode(&self) -> [u8; Self::SIZE] {
+        let mut out = [0; Self::SIZE];
+        out[0] = KIND_WHOLE_BLOB;
+        out[1..17].copy_from_slice(&self.salt);
+        out[17..49].copy_from_slice(&self.digest.0);
+        out[49..57].copy_from_slice(&self.length.to_le_bytes());
+        out[57..65].copy_from_slice(&self.expires_at.to_le_bytes());
+        out
+    }
+
+    /// Decodes exactly one receipt.
+    ///
+    /// # Errors
+    /// See [`ReceiptError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        let mut reader = Reader::new(bytes);
+        let receipt = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(receipt)
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, ReceiptError> {
+        let kind = reader.u8("receipt kind")?;
+        if kind != KIND_WHOLE_BLOB {
+            return Err(ReceiptError::UnknownKind(kind));
+        }
+        let salt = reader.array("salt")?;
+        let digest = Digest(reader.array("digest")?);
+        let length = reader.safe_u64("length")?;
+        let expires_at = reader.u64("expires_at")?;
+        if expires_at != NEVER {
+            in_range("expires_at", expires_at, 0, MAX_SAFE_INTEGER)?;
+        }
+        Ok(Self { salt, digest, length, expires_at })
+    }
+
+    /// Whether the duty to keep the blob has ended at `now`.
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.expires_at != NEVER && self.expires_at <= now
+    }
+}
