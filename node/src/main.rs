@@ -1,1 +1,7 @@
-fn main() {}
+//! The `vouch` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vouch::cli::main()
+}

@@ -185,6 +185,14 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
     Err((culprit.unwrap_or(0), BlsError::Mismatch))
 }
 
+/// Checks one key and its proof, before the key is let into a committee.
+///
+/// # Errors
+/// What is wrong with either.
+pub fn verify_possession(key: &VoteKey, proof: &Possession) -> Result<(), BlsError> {
+    check_possessions(&[(*key, *proof)]).map(|_| ()).map_err(|(_, error)| error)
+}
+
 fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {
     match Signature::sig_validate(bytes, true) {
         Ok(signature) => Ok(signature),

@@ -12,6 +12,7 @@ pub mod message;
 pub mod quorum;
 pub mod receipt;
 pub mod report;
+pub mod session;
 pub mod statement;
 pub mod tally;
 pub mod verify;

@@ -190,7 +190,7 @@ pub enum Message {
     Cancel { stream: Stream },
     Ready { stream: Stream },
     Progress { stream: Stream, member: u16, stage: Stage },
-    Certified { stream: Stream, certificate: Certificate },
+    Certified { stream: Stream, certificate: Box<Certificate> },
     Stored { stream: Stream },
     Locate { stream: Stream, digest: Digest },
     Located { stream: Stream, holders: Vec<Holder> },
@@ -198,7 +198,7 @@ pub enum Message {
     Join { vote_key: VoteKey, possession: Possession, name: MemberName },
     Propose { stream: Stream, issued_at: u64, receipts: Vec<Receipt> },
     Vote { stream: Stream, signature: VoteSignature },
-    Archive(Certificate),
+    Archive(Box<Certificate>),
 }
 
 /// A member that holds a blob.

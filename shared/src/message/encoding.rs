@@ -262,8 +262,8 @@ fn read_member(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
     Ok(member)
 }
 
-fn read_certificate(reader: &mut Reader<'_>) -> Result<Certificate, MessageError> {
-    Ok(Certificate::decode(reader.rest(), &Limits::default())?)
+fn read_certificate(reader: &mut Reader<'_>) -> Result<Box<Certificate>, MessageError> {
+    Ok(Box::new(Certificate::decode(reader.rest(), &Limits::default())?))
 }
 
 fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError> {

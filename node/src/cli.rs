@@ -1,0 +1,263 @@
+//! The command line: flags in, text or JSON out, exit codes.
+
+mod demo;
+mod get;
+mod known;
+mod output;
+mod put;
+mod serve;
+mod verify;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use vouch_core::digest::ClusterId;
+
+/// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
+#[derive(Debug, Parser)]
+#[command(name = "vouch", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Accept replicas and clients, and certify what a quorum stored
+    Server(ServerArgs),
+    /// Store blobs and vote for them, as a member of a cluster
+    Replica(ReplicaArgs),
+    /// Put a file and print its certificate, in the five lines of old
+    Client(ClientArgs),
+    /// Put a file and keep its certificate beside it, as <FILE>.vouch
+    Put(PutArgs),
+    /// Get a file back, verified byte for byte
+    Get(GetArgs),
+    /// Check a file against its bundle, offline: exit code 0 valid, 1 invalid, 2 could not check
+    Verify(VerifyArgs),
+    /// Show everything that a bundle says, unverified
+    Inspect(InspectArgs),
+    /// Make a replica's keys, or show the public halves of those that are there
+    Keygen(KeygenArgs),
+    /// Forget the identity recorded for a server
+    Forget(ForgetArgs),
+    /// Run a server and four replicas, put a file, verify it, and go on serving
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// Port on loopback, or ADDRESS:PORT; port 0 takes a free one
+    #[arg(value_name = "PORT | ADDRESS:PORT", default_value = "9090")]
+    listen: String,
+    /// Found the committee as soon as N replicas joined [default: those connected at the first put]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    replicas: Option<u16>,
+    /// Folder for the server's key, the committee and the certificates
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ReplicaArgs {
+    /// Servers to join, HOST:PORT
+    #[arg(value_name = "SERVER", required = true)]
+    servers: Vec<String>,
+    /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Name in the committee, at most 24 bytes [default: the folder's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// Server to put to, HOST:PORT
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// File to put
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Whom to trust.
+#[derive(Debug, Args)]
+struct TrustArgs {
+    /// Identity of the cluster to trust, base58 or hex [default: the one recorded for the server]
+    #[arg(long, value_name = "IDENTITY")]
+    cluster: Option<ClusterId>,
+    /// File of the identities of servers met before; when given, servers on loopback are recorded as well
+    /// [default: ~/.config/vouch/known_clusters]
+    #[arg(long, value_name = "FILE")]
+    known_clusters: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct PutArgs {
+    /// File to put; - is standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Server to put to, HOST:PORT
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090")]
+    server: String,
+    /// How long the replicas must keep it: a duration such as 30d, or never
+    #[arg(long, value_name = "DURATION", default_value = "never")]
+    expires: put::Expires,
+    /// Where the bundle goes [default: <FILE>.vouch, <DIGEST>.vouch for standard input]
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct GetArgs {
+    /// Digest of the file (base58 or hex), or its bundle
+    #[arg(value_name = "DIGEST | BUNDLE")]
+    what: String,
+    /// Server to get from, HOST:PORT
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090")]
+    server: String,
+    /// Where the file goes, once verified; - is standard output
+    #[arg(short, long, value_name = "FILE", required = true)]
+    output: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Print one JSON object instead of text (on standard error with -o -)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// File to check; - is standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Its bundle
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Identity of the cluster to trust, base58 or hex
+    #[arg(long, value_name = "IDENTITY")]
+    cluster: Option<ClusterId>,
+    /// Time to judge at, in seconds since 1970 [default: the clock]
+    #[arg(long, value_name = "SECONDS")]
+    now: Option<u64>,
+    /// Accept a certificate whose duty to keep the file has ended
+    #[arg(long)]
+    waive_expiry: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct InspectArgs {
+    /// Bundle to show
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// Folder for the keys
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/replica-1")]
+    data: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ForgetArgs {
+    /// Server as it was named, HOST:PORT
+    #[arg(value_name = "SERVER")]
+    server: String,
+    /// File of the identities of servers met before [default: ~/.config/vouch/known_clusters]
+    #[arg(long, value_name = "FILE")]
+    known_clusters: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// File to put
+    #[arg(value_name = "FILE", default_value = "README.md")]
+    file: PathBuf,
+    /// Stop after the verification; always so when standard output is no terminal
+    #[arg(long)]
+    once: bool,
+    /// Replicas to start
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
+    replicas: u16,
+    /// Folder for the data of all five
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/demo")]
+    data: PathBuf,
+    /// Also verify with this command, called with FILE BUNDLE --cluster IDENTITY
+    #[arg(long, value_name = "COMMAND")]
+    verify_with: Option<String>,
+}
+
+/// What a command failed with: a message that says what to do next, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// The work could not be done.
+    fn new(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 1 }
+    }
+
+    /// Nothing could be judged: exit code 2.
+    fn cannot_check(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 2 }
+    }
+}
+
+/// Parses the arguments, runs the command and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::new(format!("cannot start: {error}"))),
+    };
+    let result = runtime.block_on(Box::pin(run(cli.command)));
+    // a thread may hang in a read of standard input
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    output::error_line(format_args!("vouch: {}", failure.message));
+    ExitCode::from(failure.code)
+}
+
+async fn run(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Server(args) => serve::server(args).await,
+        Command::Replica(args) => serve::replica(args).await,
+        Command::Client(args) => put::client(args).await,
+        Command::Put(args) => put::put(args).await,
+        Command::Get(args) => get::get(args).await,
+        Command::Verify(args) => verify::verify(args),
+        Command::Inspect(args) => verify::inspect(&args),
+        Command::Keygen(args) => serve::keygen(&args),
+        Command::Forget(args) => known::forget(args),
+        Command::Demo(args) => demo::demo(args).await,
+    }
+}

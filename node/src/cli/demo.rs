@@ -1,0 +1,232 @@
+//! `vouch demo`: a whole cluster of processes on loopback, one file certified and verified, step by step.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use vouch_core::message::Code;
+use vouch_core::receipt::NEVER;
+use vouch_core::session::{Certified, SessionError};
+
+use super::known::Trust;
+use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, put, serve, verify};
+use crate::client::{self, ClientError, PutProgress};
+use crate::host::source::Source;
+use crate::host::{clock, files, tasks};
+
+/// How long the processes may take to find each other.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
+    let goes_on = !args.once && std::io::stdout().is_terminal();
+    let file = &args.file;
+    step(
+        "1",
+        format_args!(
+            "Starting one server and {} replicas on loopback, each a process with its own folder.",
+            args.replicas
+        ),
+    );
+    let (mut cluster, address) = tokio::select! {
+        started = Processes::start(&args) => started?,
+        () = serve::interrupted() => return Ok(130),
+    };
+    note(format_args!("server on {address}; data and logs in {}", args.data.display()));
+
+    step("2", format_args!("Putting {}: hashed here, sent to the server, and by it to every replica.", file.display()));
+    let certified = tokio::select! {
+        certified = put_when_ready(file, &address) => certified?,
+        () = serve::interrupted() => return Ok(130),
+    };
+    let bundle = put::beside(file);
+    files::write_durably(&bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(Failure::new)?;
+    explain(&certified, &bundle);
+
+    let identity = certified.committee.cluster();
+    step(
+        "4",
+        format_args!(
+            "Verifying with this program, as anyone can who knows the cluster's identity. No socket is opened."
+        ),
+    );
+    note(format_args!("vouch verify {} {} --cluster {identity}", file.display(), bundle.display()));
+    let checked = VerifyArgs {
+        file: file.display().to_string(),
+        bundle: bundle.clone(),
+        cluster: Some(identity),
+        now: None,
+        waive_expiry: false,
+        json: false,
+    };
+    let mut code = verify::verify(checked)?;
+
+    if let Some(command) = &args.verify_with {
+        step("5", format_args!("Verifying with the WebAssembly verifier in Node.js: the same core, another machine."));
+        code = code.max(verify_with(command, file, &bundle, &identity.to_string()).await?);
+    }
+    if code != 0 {
+        return Err(Failure::new("the verifiers did not agree that the certificate is valid"));
+    }
+    if goes_on {
+        step("6", format_args!("The cluster goes on serving on {address} until Ctrl-C. Try, from another terminal:"));
+        note(format_args!("vouch put FILE --server {address} --cluster {identity}"));
+        note(format_args!("vouch get {} -o COPY --server {address} --cluster {identity}", bundle.display()));
+        tokio::select! {
+            () = serve::interrupted() => {}
+            died = cluster.any_exit() => return Err(Failure::new(format_args!("{died} ended; see its log"))),
+        }
+    }
+    cluster.stop().await;
+    Ok(0)
+}
+
+fn step(number: &str, text: std::fmt::Arguments<'_>) {
+    output::line(format_args!("\n{number}. {text}"));
+}
+
+fn note(text: std::fmt::Arguments<'_>) {
+    output::line(format_args!("   {text}"));
+}
+
+fn explain(certified: &Certified, bundle: &Path) {
+    let record = certified.committee.record();
+    let certificate = &certified.certificate;
+    let names: Vec<String> = certificate.signers.iter().map(|member| record.name(member)).collect();
+    note(format_args!("digest {} (BLAKE3; `b3sum` prints it as hex)", certificate.receipt.digest));
+    note(format_args!("stored durably and signed by {}", names.join(", ")));
+    step(
+        "3",
+        format_args!(
+            "The server added their signatures up into one certificate of {} bytes.",
+            certificate.encode().len()
+        ),
+    );
+    note(format_args!("written to {} with what is needed to check it", bundle.display()));
+    note(format_args!("cluster identity {}", certified.committee.cluster()));
+    note(format_args!("committee of {}", crate::server::tolerance(&certified.committee)));
+}
+
+/// Replicas take a moment to join: until then the server says that it has no committee, or too few of it.
+async fn put_when_ready(file: &Path, address: &str) -> Result<Certified, Failure> {
+    let trust = Trust::new(address, &TrustArgs { cluster: None, known_clusters: None })?;
+    let deadline = clock::monotonic() + PATIENCE;
+    loop {
+        let request = client::Put {
+            server: address.to_owned(),
+            trusted: None,
+            source: Source::File(file.into()),
+            expires_at: NEVER,
+        };
+        let error = match client::put(request, |_: PutProgress| {}).await {
+            Ok(certified) => return Ok(certified),
+            Err(error) => error,
+        };
+        let is_early = matches!(&error, ClientError::Session(SessionError::Refused { failed, .. })
+            if matches!(failed.code, Code::NoCommittee | Code::NotEnoughReplicas));
+        if !is_early || clock::monotonic() > deadline {
+            return Err(trust.explain(error));
+        }
+        tasks::sleep(PAUSE).await;
+    }
+}
+
+async fn verify_with(command: &str, file: &Path, bundle: &Path, identity: &str) -> Result<u8, Failure> {
+    note(format_args!("{command} {} {} --cluster {identity}", file.display(), bundle.display()));
+    let mut words = command.split_whitespace();
+    let program = words.next().ok_or_else(|| Failure::new("--verify-with: expected a command, got nothing"))?;
+    let status = Command::new(program)
+        .args(words)
+        .arg(file)
+        .arg(bundle)
+        .args(["--cluster", identity])
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .map_err(|error| Failure::new(format_args!("cannot run {program}: {error}")))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// The demo's own processes; they end with it.
+struct Processes(Vec<(String, Child)>);
+
+impl Processes {
+    async fn start(args: &DemoArgs) -> Result<(Self, String), Failure> {
+        let program = std::env::current_exe().map_err(Failure::new)?;
+        files::create_folders_durably(&args.data, 0o700).map_err(Failure::new)?;
+        let mut all = Self(Vec::new());
+        let replicas = args.replicas.to_string();
+        let server = all.spawn(&program, "server", &args.data, &["server", "0", "--replicas", &replicas], true)?;
+        let address = all.address(server, &args.data).await?;
+        for number in 1..=args.replicas {
+            all.spawn(&program, &format!("replica-{number}"), &args.data, &["replica", &address], false)?;
+        }
+        Ok((all, address))
+    }
+
+    fn spawn(
+        &mut self,
+        program: &Path,
+        name: &str,
+        data: &Path,
+        args: &[&str],
+        is_read: bool,
+    ) -> Result<usize, Failure> {
+        let log_path = data.join(format!("{name}.log"));
+        let log = files::create_log(&log_path).map_err(Failure::new)?;
+        let errors = log.try_clone().map_err(Failure::new)?;
+        let child = Command::new(program)
+            .args(args)
+            .arg("--data")
+            .arg(data.join(name))
+            .stdin(Stdio::null())
+            .stdout(if is_read { Stdio::piped() } else { log.into() })
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| Failure::new(format_args!("cannot start {}: {error}", program.display())))?;
+        self.0.push((name.to_owned(), child));
+        Ok(self.0.len() - 1)
+    }
+
+    /// The address that a server prints first. What it prints later is let go.
+    async fn address(&mut self, server: usize, data: &Path) -> Result<String, Failure> {
+        let stdout = self.0.get_mut(server).and_then(|(_, child)| child.stdout.take());
+        let stdout = stdout.ok_or_else(|| Failure::new("the server has no output"))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let first = tasks::timeout(PATIENCE, lines.next_line()).await;
+        let address = match &first {
+            Ok(Ok(Some(line))) => line.strip_prefix("listening on ").map(str::to_owned),
+            _ => None,
+        };
+        tasks::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        address.ok_or_else(|| {
+            let log: PathBuf = data.join("server.log");
+            let text = files::read_all(&log, 1 << 16).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            Failure::new(format_args!("the server did not start: {}", text.trim()))
+        })
+    }
+
+    /// Completes when a process ended by itself, with its name.
+    async fn any_exit(&mut self) -> String {
+        loop {
+            for (name, child) in &mut self.0 {
+                if let Ok(Some(_)) = child.try_wait() {
+                    return name.clone();
+                }
+            }
+            tasks::sleep(PAUSE).await;
+        }
+    }
+
+    async fn stop(&mut self) {
+        for (_, child) in &mut self.0 {
+            // one that ended before is as good
+            let _ = child.kill().await;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Whom a put or a get trusts: the flag, what was recorded at first contact, or for now the server.
+
+use vouch_core::digest::ClusterId;
+use vouch_core::session::SessionError;
+
+use super::{Failure, ForgetArgs, TrustArgs, output};
+use crate::client::ClientError;
+use crate::known_clusters::{KnownClusters, is_loopback};
+use crate::link::LinkError;
+
+/// How the identity for one server is known.
+pub(super) struct Trust {
+    pub(super) server: String,
+    /// What to hold the server against.
+    pub(super) pinned: Option<ClusterId>,
+    /// Where to record what the server shows, at first contact.
+    record_in: Option<KnownClusters>,
+    was_recorded: bool,
+}
+
+impl Trust {
+    pub(super) fn new(server: &str, args: &TrustArgs) -> Result<Self, Failure> {
+        let server = server.to_owned();
+        if args.cluster.is_some() {
+            return Ok(Self { server, pinned: args.cluster, record_in: None, was_recorded: false });
+        }
+        let known = match &args.known_clusters {
+            Some(path) => KnownClusters::at(path.clone()),
+            None if is_loopback(&server) => {
+                return Ok(Self { server, pinned: None, record_in: None, was_recorded: false });
+            }
+            None => KnownClusters::of_user().map_err(Failure::new)?,
+        };
+        let pinned = known.identity(&server).map_err(Failure::new)?;
+        let was_recorded = pinned.is_some();
+        Ok(Self { server, pinned, record_in: Some(known).filter(|_| !was_recorded), was_recorded })
+    }
+
+    /// After a success: records a first contact and says so.
+    pub(super) fn learn(&self, cluster: ClusterId) -> Result<(), Failure> {
+        let Some(known) = &self.record_in else { return Ok(()) };
+        known.record(&self.server, cluster).map_err(Failure::new)?;
+        output::error_line(format_args!(
+            "first contact with {}: its cluster {cluster} is recorded in {} and will be compared from now on",
+            self.server,
+            known.path().display()
+        ));
+        Ok(())
+    }
+
+    /// An error of the client with what to do about it.
+    pub(super) fn explain(&self, error: ClientError) -> Failure {
+        let is_another = match &error {
+            ClientError::Session(SessionError::AnotherCluster { .. }) => true,
+            ClientError::Session(SessionError::Refused { failed, .. })
+            | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,
+            _ => false,
+        };
+        match self.pinned {
+            Some(recorded) if is_another && self.was_recorded => Failure::new(format_args!(
+                "{error}\nThe identity recorded for {server} at first contact is {recorded}. Either the server was set up anew, or \
+                 somebody is in between.\nIf you know why it changed, forget the old one with: vouch forget {server}",
+                server = self.server
+            )),
+            Some(pinned) if is_another => {
+                Failure::new(format_args!("{error}\nThe identity given with --cluster is {pinned}."))
+            }
+            _ => Failure::new(error),
+        }
+    }
+}
+
+pub(super) fn forget(args: ForgetArgs) -> Result<u8, Failure> {
+    let known = match args.known_clusters {
+        Some(path) => KnownClusters::at(path),
+        None => KnownClusters::of_user().map_err(Failure::new)?,
+    };
+    match known.forget(&args.server).map_err(Failure::new)? {
+        Some(identity) => {
+            output::line(format_args!("forgot {} of {}", identity, args.server));
+            Ok(0)
+        }
+        None => {
+            Err(Failure::new(format_args!("nothing is recorded for {} in {}", args.server, known.path().display())))
+        }
+    }
+}

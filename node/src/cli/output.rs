@@ -1,0 +1,52 @@
+//! What people see. A closed pipe is no failure of the work.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use vouch_core::receipt::NEVER;
+
+/// One line on standard output.
+pub(super) fn line(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{text}");
+    let _ = io::stdout().flush();
+}
+
+/// One line on standard error.
+pub(super) fn error_line(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Seconds since 1970 as a date and time, or `never`.
+pub(super) fn time(seconds: u64) -> String {
+    if seconds == NEVER {
+        return "never".into();
+    }
+    match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
+        // the formatter ends with the year 9999
+        Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => format!("{seconds} s after 1970"),
+    }
+}
+
+/// A number of bytes, exactly and readably.
+pub(super) fn bytes(count: u64) -> String {
+    if count < 1024 { format!("{count} bytes") } else { format!("{count} bytes ({})", HumanBytes(count)) }
+}
+
+/// A progress bar on standard error; invisible when that is no terminal.
+pub(super) fn bar(what: &'static str, length: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = match length {
+        Some(_) => "{msg:>10} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{msg:>10} {spinner} {bytes} {bytes_per_sec}",
+    };
+    let bar = ProgressBar::new(length.unwrap_or(0)).with_message(what);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,180 @@
+//! `vouch put` and `vouch client`.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use vouch_core::message::Stage;
+use vouch_core::receipt::NEVER;
+use vouch_core::report::Inspection;
+use vouch_core::session::Certified;
+
+use super::known::Trust;
+use super::{ClientArgs, Failure, PutArgs, output};
+use crate::client::{self, PutProgress};
+use crate::host::clock;
+use crate::host::files;
+use crate::host::source::Source;
+
+/// How long a file must be kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Expires {
+    Never,
+    After(u64),
+}
+
+impl FromStr for Expires {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        let duration = humantime::parse_duration(text)
+            .map_err(|error| format!("expected a duration such as 30d or 12h, or never: {error}"))?;
+        match duration.as_secs() {
+            0 => Err("expected at least one second".into()),
+            seconds => Ok(Self::After(seconds)),
+        }
+    }
+}
+
+impl Expires {
+    fn at(self, now: u64) -> Result<u64, Failure> {
+        match self {
+            Self::Never => Ok(NEVER),
+            Self::After(seconds) => now
+                .checked_add(seconds)
+                .filter(|time| *time <= vouch_core::MAX_SAFE_INTEGER)
+                .ok_or_else(|| Failure::new("--expires is too far in the future; use never")),
+        }
+    }
+}
+
+pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
+    let source = Source::parse(&args.file);
+    let trust = Trust::new(&args.server, &args.trust)?;
+    let expires_at = args.expires.at(clock::unix_seconds())?;
+    let certified = run(source.clone(), &trust, expires_at, !args.json).await?;
+
+    let bundle = match (args.bundle, &source) {
+        (Some(path), _) => path,
+        (None, Source::File(path)) => beside(path),
+        (None, Source::Stdin) => PathBuf::from(format!("{}.vouch", certified.certificate.receipt.digest)),
+    };
+    files::write_durably(&bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(Failure::new)?;
+    trust.learn(certified.committee.cluster())?;
+
+    let shown = Inspection::of(&certified.certificate, certified.committee.record());
+    if args.json {
+        let mut json = serde_json::to_value(&shown).map_err(Failure::new)?;
+        json["bundle"] = bundle.display().to_string().into();
+        json["server"] = certified.server.to_string().into();
+        output::line(format_args!("{json}"));
+    } else {
+        describe(&args.file, &shown, &bundle);
+    }
+    Ok(0)
+}
+
+/// The bundle's place beside a file.
+pub(super) fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".vouch");
+    name.into()
+}
+
+fn describe(file: &str, shown: &Inspection, bundle: &Path) {
+    let signers: Vec<&str> =
+        shown.members.iter().filter(|member| member.signed).map(|member| member.name.as_str()).collect();
+    let n = shown.members.len();
+    output::line(format_args!("certified  {file}, {}", output::bytes(shown.length)));
+    output::line(format_args!("digest     {}", shown.digest_base58));
+    output::line(format_args!("cluster    {}", shown.cluster));
+    output::line(format_args!(
+        "signed by  {} of {n} ({}), {} needed, {} may fail",
+        signers.len(),
+        signers.join(", "),
+        shown.quorum,
+        shown.tolerated_faults
+    ));
+    output::line(format_args!("keep until {}", output::time(shown.expires_at)));
+    output::line(format_args!("bundle     {}", bundle.display()));
+}
+
+pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
+    let trust = Trust::new(&args.server, &args.trust)?;
+    let certified = run(Source::File(args.file), &trust, NEVER, false).await?;
+    trust.learn(certified.committee.cluster())?;
+    let certificate = bs58::encode(certified.certificate.encode()).into_string();
+    output::line(format_args!("server identity: {}", certified.server));
+    output::line(format_args!("file {} stored successfully.", certified.certificate.receipt.digest));
+    output::line(format_args!("certificate of availability: {certificate}"));
+    output::line(format_args!("availability set identity: {}", certified.committee.cluster()));
+    // the session accepts no other
+    output::line(format_args!("certificate of availability is valid."));
+    Ok(0)
+}
+
+/// Puts with progress on standard error.
+pub(super) async fn run(source: Source, trust: &Trust, expires_at: u64, is_chatty: bool) -> Result<Certified, Failure> {
+    let length = match &source {
+        Source::File(path) => files::length(path).ok(),
+        Source::Stdin => None,
+    };
+    let put = client::Put { server: trust.server.clone(), trusted: trust.pinned, source, expires_at };
+    let display = Arc::new(Mutex::new(Display::new(length, is_chatty)));
+    let shown = display.clone();
+    let result = client::put(put, move |progress| {
+        shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
+    })
+    .await;
+    display.lock().unwrap_or_else(PoisonError::into_inner).bar.finish_and_clear();
+    result.map_err(|error| trust.explain(error))
+}
+
+/// A bar for each phase, and a line for each member.
+struct Display {
+    bar: ProgressBar,
+    length: Option<u64>,
+    is_sending: bool,
+    is_chatty: bool,
+    committee: Option<Arc<vouch_core::committee::Committee>>,
+}
+
+impl Display {
+    fn new(length: Option<u64>, is_chatty: bool) -> Self {
+        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, committee: None }
+    }
+
+    fn show(&mut self, progress: PutProgress) {
+        match progress {
+            PutProgress::Hashed(done) => self.bar.set_position(done),
+            PutProgress::Offered(..) => {}
+            PutProgress::Committee(committee) => self.committee = Some(committee),
+            PutProgress::Sent(done) => {
+                if !self.is_sending {
+                    self.is_sending = true;
+                    self.bar.finish_and_clear();
+                    self.bar = output::bar("sending", self.length);
+                }
+                self.bar.set_position(done);
+            }
+            PutProgress::Member(member, stage) => self.member(member, stage),
+        }
+    }
+
+    fn member(&self, member: u16, stage: Stage) {
+        let name = self.committee.as_ref().map_or_else(String::new, |committee| committee.record().name(member));
+        let text = match stage {
+            Stage::Receiving => return,
+            Stage::Stored => format!("{name}: stored durably"),
+            Stage::Voted => format!("{name}: signed"),
+            Stage::Dropped => format!("{name}: takes no part"),
+        };
+        if self.is_chatty {
+            self.bar.suspend(|| output::error_line(format_args!("{text}")));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `vouch server`, `vouch replica` and `vouch keygen`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, output};
+use crate::data_dir::DataDir;
+use crate::host::{entropy, net};
+use crate::replica::keys::ReplicaKeys;
+use crate::replica::{self, Data, Replica};
+use crate::server::{self, Server};
+
+pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
+    let address = if args.listen.contains(':') { args.listen } else { format!("127.0.0.1:{}", args.listen) };
+    let mut config = server::Config::new(args.data);
+    config.replicas = args.replicas;
+    let wanted = args.replicas;
+    let server = Server::open(config, Arc::new(tell_server)).map_err(Failure::new)?;
+    let listener = net::listen(&address).await.map_err(|error| {
+        Failure::new(format_args!("cannot listen on {address}: {error}; choose another with `vouch server PORT`"))
+    })?;
+    let address = listener.local_addr().map_err(Failure::new)?;
+    // programs that start a server on port 0 read this line
+    output::line(format_args!("listening on {address}"));
+    output::line(format_args!("server identity: {}", server.node_key()));
+    match (server.committee(), wanted) {
+        (Some(committee), _) => tell_committee(&committee),
+        (None, Some(n)) => output::line(format_args!("the committee forms when {n} replicas have joined")),
+        (None, None) => output::line(format_args!(
+            "the committee forms at the first put, from the replicas connected then; start some with `vouch replica {address}`"
+        )),
+    }
+    server.run(listener, interrupted()).await.map_err(Failure::new)?;
+    Ok(0)
+}
+
+fn tell_committee(committee: &vouch_core::committee::Committee) {
+    output::line(format_args!("cluster {}", committee.cluster()));
+    output::line(format_args!("{}", server::tolerance(committee)));
+}
+
+fn tell_server(event: server::Event) {
+    match event {
+        server::Event::Joined(name, standing, connected) => {
+            output::line(format_args!("{name} joined ({standing}); {connected} connected"));
+        }
+        server::Event::Left(name, why) => output::line(format_args!("{name} left: {why}")),
+        server::Event::Formed(committee) => tell_committee(&committee),
+        server::Event::Certified(certificate) => output::line(format_args!(
+            "certified {}, {}, by {} of {}",
+            certificate.receipt.digest,
+            output::bytes(certificate.receipt.length),
+            certificate.signers.count(),
+            certificate.signers.n()
+        )),
+        server::Event::Trouble(what) => output::error_line(format_args!("vouch: {what}")),
+    }
+}
+
+/// Completes when the user or a supervisor asks the process to stop.
+pub(super) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => {
+            if result.is_err() {
+                terminate.recv().await;
+            }
+        }
+        _ = terminate.recv() => {}
+    }
+}
+
+pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
+    let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
+    let mut config = replica::Config::new(data, args.servers);
+    config.name = args.name;
+    let replica = Replica::open(config, Arc::new(tell_replica)).map_err(Failure::new)?;
+    output::line(format_args!(
+        "replica {} ({}), data in {}",
+        replica.name(),
+        replica.node_key(),
+        replica.folder().display()
+    ));
+    replica.run(interrupted()).await.map_err(Failure::new)?;
+    Ok(0)
+}
+
+fn tell_replica(event: replica::Event) {
+    match event {
+        replica::Event::Connected(server) => output::line(format_args!("connected to {server}")),
+        replica::Event::Disconnected(server, why) => {
+            output::line(format_args!("not connected to {server}: {why}; trying again"));
+        }
+        replica::Event::Member(committee, position) => output::line(format_args!(
+            "member {} of {} of cluster {}",
+            position + 1,
+            committee.record().n(),
+            committee.cluster()
+        )),
+        replica::Event::Waiting => output::line(format_args!("waiting for the committee to form")),
+        replica::Event::Standby(cluster) => output::line(format_args!(
+            "standby: the committee of cluster {cluster} is complete; waiting until membership can change"
+        )),
+        replica::Event::Stored(digest, length) => {
+            output::line(format_args!("stored {digest}, {}", output::bytes(length)));
+        }
+        replica::Event::Refused(what) => output::line(format_args!("refused: {what}")),
+        replica::Event::Trouble(what) => output::error_line(format_args!("vouch: {what}")),
+    }
+}
+
+pub(super) fn keygen(args: &KeygenArgs) -> Result<u8, Failure> {
+    let data = DataDir::open(&args.data).map_err(Failure::new)?;
+    let keys = ReplicaKeys::open_or_create(data.path(), entropy::array).map_err(Failure::new)?;
+    let (node, vote) = (keys.node.node_key(), keys.vote.vote_key());
+    let possession = keys.vote.prove_possession();
+    if args.json {
+        let json = json!({
+            "folder": data.path().display().to_string(),
+            "node_key": node.to_string(),
+            "vote_key": vote.to_string(),
+            "possession": possession.to_string(),
+        });
+        output::line(format_args!("{json}"));
+    } else {
+        output::line(format_args!("folder     {}", data.path().display()));
+        output::line(format_args!("node key   {node}"));
+        output::line(format_args!("vote key   {vote}"));
+        output::line(format_args!("possession {possession}"));
+    }
+    Ok(0)
+}

@@ -1,0 +1,116 @@
+//! `vouch verify` and `vouch inspect`. Neither opens a socket.
+
+use std::path::Path;
+
+use vouch_core::bundle::MAX_BUNDLE;
+use vouch_core::report::{Inspection, Outcome, Report};
+use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+
+use super::{Failure, InspectArgs, VerifyArgs, output};
+use crate::client;
+use crate::host::source::Source;
+use crate::host::{clock, files};
+
+pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
+    let bundle = read_bundle(&args.bundle)?;
+    let source = Source::parse(&args.file);
+    let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", args.file));
+    let (mut reader, length) = source.open().map_err(cannot_read)?;
+    let bar = output::bar("hashing", length);
+    let (digest, length) = client::hash(&mut reader, |done| bar.set_position(done)).map_err(cannot_read)?;
+    bar.finish_and_clear();
+    let question = Question {
+        cluster: args.cluster,
+        subject: Some(Subject { digest, length: Some(length) }),
+        now: args.now.unwrap_or_else(clock::unix_seconds),
+        waive_expiry: args.waive_expiry,
+    };
+    let verdict = Verifier::new().verify(&bundle, &question);
+    let report = Report::new(&verdict, &question);
+    if args.json {
+        let mut json = serde_json::to_value(&report).map_err(Failure::cannot_check)?;
+        if let (Verdict::Valid(_), Ok(shown)) = (&verdict, Inspection::of_bundle(&bundle)) {
+            json["certificate"] = serde_json::to_value(shown).map_err(Failure::cannot_check)?;
+        }
+        output::line(format_args!("{json}"));
+    } else {
+        print(&args.file, &bundle, &verdict, &report);
+    }
+    Ok(verdict.exit_code())
+}
+
+fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+    // one byte more than allowed is read, so that a larger file is judged and not cut
+    files::read_all(path, MAX_BUNDLE + 1).map_err(Failure::cannot_check)
+}
+
+/// One line for each check, then the verdict.
+fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
+    for check in &report.checks {
+        let mark = match check.outcome {
+            Outcome::Passed => " ok ",
+            Outcome::Failed => "BAD ",
+            Outcome::CannotCheck => " ?  ",
+            Outcome::NotReached => " -  ",
+            Outcome::Waived => "n/a ",
+        };
+        output::line(format_args!("{mark} {:<12} {}", check.name.name(), check.meaning));
+    }
+    if let (Some(expected), Some(got)) = (&report.expected, &report.got) {
+        output::line(format_args!("expected {expected}"));
+        output::line(format_args!("got      {got}"));
+    }
+    match (verdict, Inspection::of_bundle(bundle)) {
+        (Verdict::Valid(_), Ok(shown)) => output::line(format_args!(
+            "VALID: {file} {}, {} bytes, certified {} by {} of {} members of cluster {}",
+            shown.digest_base58,
+            shown.length,
+            output::time(shown.issued_at),
+            shown.signers.len(),
+            shown.members.len(),
+            shown.cluster
+        )),
+        _ => output::line(format_args!("{}", report.message)),
+    }
+}
+
+pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
+    let bundle = read_bundle(&args.bundle)?;
+    let shown = match Inspection::of_bundle(&bundle) {
+        Ok(shown) => shown,
+        Err(verdict) => {
+            let message = format!("{}: {verdict}", args.bundle.display());
+            return Err(Failure { message, code: verdict.exit_code() });
+        }
+    };
+    if args.json {
+        let json = serde_json::to_string(&shown).map_err(Failure::cannot_check)?;
+        output::line(format_args!("{json}"));
+        return Ok(0);
+    }
+    let row = |name: &str, value: &str| output::line(format_args!("{name:<12} {value}"));
+    row("digest", &format!("{} ({})", shown.digest, shown.digest_base58));
+    row("length", &output::bytes(shown.length));
+    row("cluster", &shown.cluster.to_string());
+    row("committee", &format!("{}, epoch {}", shown.committee, shown.epoch));
+    row("statement", &format!("{} {}", shown.kind, shown.statement));
+    row("issued at", &format!("{} ({})", output::time(shown.issued_at), shown.issued_at));
+    row("keep until", &output::time(shown.expires_at));
+    row("salt", &shown.salt);
+    row("batch", &format!("receipt {} of {}", shown.batch_index + 1, shown.batch_count));
+    for hash in &shown.path {
+        row("path", hash);
+    }
+    let n = shown.members.len();
+    let (quorum, faults) = (shown.quorum, shown.tolerated_faults);
+    row("signers", &format!("{} of {n}; {quorum} needed, {faults} may fail", shown.signers.len()));
+    for member in &shown.members {
+        let mark = if member.signed { "signed" } else { "-" };
+        let node_key = &member.node_key;
+        row("", &format!("{mark:<7} {:<24} node {node_key} vote {}", member.name, member.vote_key));
+    }
+    row("signature", &shown.signature);
+    row("certificate", &shown.certificate);
+    output::line(format_args!("Nothing of this is verified; `vouch verify FILE BUNDLE --cluster IDENTITY` does that."));
+    Ok(0)
+}

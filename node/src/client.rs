@@ -1,0 +1,291 @@
+//! Drives the put and get sessions of `vouch-core` over a link.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use vouch_core::committee::Committee;
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::message::{MAX_CHUNK, Message, Stage};
+use vouch_core::session::{
+    self, Certified, GetEvent, GetRequest, GetSession, PutEvent, PutRequest, PutSession, Rejection, SessionError,
+};
+
+use crate::host::source::{Source, pieces};
+use crate::host::{clock, entropy, tasks};
+use crate::link::{self, LinkError, LinkReader, Outgoing};
+
+/// Bytes hashed at a time; enough for every core to get its share.
+const HASH_PIECE: usize = 4 << 20;
+/// Messages waiting to be sent.
+const QUEUE: usize = 4;
+
+/// Why a put or a get failed.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// What came over it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The file that is put.
+    #[error("cannot read {source_name}: {error}")]
+    Source {
+        /// The file.
+        source_name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Where a get's bytes go.
+    #[error("{0}")]
+    Sink(String),
+}
+
+/// What a put is at.
+#[derive(Debug, Clone)]
+pub enum PutProgress {
+    /// Bytes hashed so far.
+    Hashed(u64),
+    /// Hashing is done.
+    Offered(Digest, u64),
+    /// The committee is known.
+    Committee(Arc<Committee>),
+    /// Bytes sent so far.
+    Sent(u64),
+    /// A member got further.
+    Member(u16, Stage),
+}
+
+/// What to put where.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// The server, `host:port`.
+    pub server: String,
+    /// The identity to trust; `None` takes the server's.
+    pub trusted: Option<ClusterId>,
+    /// The bytes.
+    pub source: Source,
+    /// Seconds since 1970, or never.
+    pub expires_at: u64,
+}
+
+/// Hashes a file on all cores.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = Vec::with_capacity(HASH_PIECE);
+    let mut length = 0;
+    loop {
+        piece.clear();
+        reader.take(HASH_PIECE as u64).read_to_end(&mut piece)?;
+        if piece.is_empty() {
+            return Ok((Digest(*hasher.finalize().as_bytes()), length));
+        }
+        hasher.update_rayon(&piece);
+        length += piece.len() as u64;
+        progress(length);
+    }
+}
+
+/// Puts a blob and returns its certificate, checked.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'static) -> Result<Certified, ClientError> {
+    let name = match &put.source {
+        Source::File(path) => path.display().to_string(),
+        Source::Stdin => "standard input".into(),
+    };
+    let unreadable = |error| ClientError::Source { source_name: name.clone(), error };
+    let source = offer(&put, progress.clone()).await.map_err(unreadable)?;
+    let (reader, _) = put.source.open().map_err(unreadable)?;
+
+    let now = clock::unix_seconds();
+    let request = PutRequest {
+        trusted: put.trusted,
+        source,
+        expires_at: put.expires_at,
+        salt: entropy::array(),
+        nonce: entropy::array(),
+        now,
+    };
+    let (mut session, hello) = PutSession::new(request);
+    let (mut link, outgoing) = connect(&put.server, hello).await?;
+    let mut upload = Upload::Waiting(reader);
+    loop {
+        let events = tokio::select! {
+            frame = link.next() => session.receive(&frame?, clock::unix_seconds())?,
+            (room, piece) = upload.next_with_room(&outgoing) => {
+                let Ok(room) = room else {
+                    // the writer failed; the reader knows why, or will
+                    upload = Upload::Done;
+                    continue;
+                };
+                let message = match piece.transpose().map_err(unreadable)? {
+                    Some(piece) => session.chunk(piece)?,
+                    None => {
+                        upload = Upload::Done;
+                        session.end()?
+                    }
+                };
+                if let Message::Chunk { offset, bytes, .. } = &message {
+                    progress(PutProgress::Sent(offset + bytes.len() as u64));
+                }
+                room.send(message.encode().into());
+                continue;
+            }
+        };
+        for event in events {
+            match event {
+                PutEvent::Send(message) => send(&outgoing, &message).await,
+                PutEvent::Committee(committee) => progress(PutProgress::Committee(committee)),
+                PutEvent::Ready => upload.start(),
+                PutEvent::Progress { member, stage } => progress(PutProgress::Member(member, stage)),
+                PutEvent::Certified(certified) => return Ok(*certified),
+            }
+        }
+    }
+}
+
+/// Hashes a file before it is offered; a stream declares at its end.
+async fn offer(put: &Put, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<session::Source> {
+    let source = put.source.clone();
+    if source == Source::Stdin {
+        return Ok(session::Source::Streamed);
+    }
+    let hashed = tasks::spawn_blocking(move || {
+        let (mut reader, length) = source.open()?;
+        if length.is_none() {
+            // a pipe or a device is read once
+            return Ok(session::Source::Streamed);
+        }
+        let (digest, length) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
+        progress(PutProgress::Offered(digest, length));
+        Ok(session::Source::Known { digest, length })
+    })
+    .await;
+    hashed.map_err(io::Error::other)?
+}
+
+/// The bytes of a put: not asked for yet, flowing, or all sent.
+enum Upload {
+    Waiting(Box<dyn Read + Send>),
+    Flowing(mpsc::Receiver<io::Result<Bytes>>),
+    Done,
+}
+
+type Room<'a> = Result<mpsc::Permit<'a, Outgoing>, mpsc::error::SendError<()>>;
+
+impl Upload {
+    fn start(&mut self) {
+        if let Self::Waiting(reader) = std::mem::replace(self, Self::Done) {
+            *self = Self::Flowing(pieces(reader, MAX_CHUNK));
+        }
+    }
+
+    /// The next bytes once there is room to send them; never, unless bytes flow.
+    async fn next_with_room<'a>(
+        &mut self,
+        outgoing: &'a mpsc::Sender<Outgoing>,
+    ) -> (Room<'a>, Option<io::Result<Bytes>>) {
+        match self {
+            Self::Flowing(pieces) => {
+                let room = outgoing.reserve().await;
+                (room, pieces.recv().await)
+            }
+            Self::Waiting(_) | Self::Done => std::future::pending().await,
+        }
+    }
+}
+
+/// Dials and sends the hello. The writer lives as long as the queue.
+async fn connect(server: &str, hello: Message) -> Result<(LinkReader, mpsc::Sender<Outgoing>), LinkError> {
+    let (reader, writer) = link::dial(server).await?;
+    let (outgoing, queue) = mpsc::channel(QUEUE);
+    let (_, no_data) = mpsc::channel::<Bytes>(1);
+    tasks::spawn(link::write_queues(writer, queue, no_data));
+    send(&outgoing, &hello).await;
+    Ok((reader, outgoing))
+}
+
+/// Queues a message. When the writer failed, reading says why.
+async fn send(outgoing: &mpsc::Sender<Outgoing>, message: &Message) {
+    let _ = outgoing.send(message.encode().into()).await;
+}
+
+/// What to get from where.
+#[derive(Debug, Clone)]
+pub struct Get {
+    /// The server, `host:port`.
+    pub server: String,
+    /// The identity to trust, where one is.
+    pub trusted: Option<ClusterId>,
+    /// The blob.
+    pub digest: Digest,
+    /// Its length, where a bundle tells it.
+    pub length: Option<u64>,
+}
+
+/// What a get is at.
+#[derive(Debug, Clone)]
+pub enum GetProgress {
+    /// A member is read from, by its word so many bytes.
+    Start(String, u64),
+    /// Bytes received so far from this member.
+    Received(u64),
+    /// A member failed.
+    Rejected(Rejection),
+}
+
+/// Where the bytes of a get are kept aside until they are verified.
+pub trait Sink {
+    /// Forgets everything: another member is read from the start.
+    ///
+    /// # Errors
+    /// [`ClientError::Sink`].
+    fn restart(&mut self) -> Result<(), ClientError>;
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// [`ClientError::Sink`].
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError>;
+}
+
+/// Gets a blob into `sink`; once this returns its bytes have the digest. Returns the cluster's identity.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn get(get: Get, sink: &mut dyn Sink, progress: impl Fn(GetProgress)) -> Result<ClusterId, ClientError> {
+    let request = GetRequest { trusted: get.trusted, digest: get.digest, length: get.length, nonce: entropy::array() };
+    let (mut session, hello) = GetSession::new(request);
+    let (mut link, outgoing) = connect(&get.server, hello).await?;
+    let mut received = 0;
+    loop {
+        for event in session.receive(&link.next().await?)? {
+            match event {
+                GetEvent::Send(message) => send(&outgoing, &message).await,
+                GetEvent::Start { name, length } => {
+                    sink.restart()?;
+                    received = 0;
+                    progress(GetProgress::Start(name, length));
+                }
+                GetEvent::Bytes(bytes) => {
+                    sink.write(&bytes)?;
+                    received += bytes.len() as u64;
+                    progress(GetProgress::Received(received));
+                }
+                GetEvent::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
+                GetEvent::Verified => {
+                    // a session knows its committee before it asks for anything
+                    return session.cluster().ok_or_else(|| LinkError::Broken("no committee".into()).into());
+                }
+            }
+        }
+    }
+}

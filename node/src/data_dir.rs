@@ -1,0 +1,199 @@
+//! The folder that a node keeps everything in, one process at a time.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::host::files::{self, FileError, LockFile};
+
+/// Replicas that one folder holds at most: the size of the largest committee.
+pub const MAX_REPLICAS: usize = 1000;
+
+const LOCK: &str = "lock";
+const REPLICA: &str = "replica-";
+/// Keys lie in it: for the owner alone.
+const MODE: u32 = 0o700;
+
+/// Why a folder cannot be used.
+#[derive(Debug, Clone, Error)]
+pub enum DataDirError {
+    /// Another process uses it.
+    #[error("{path} is in use by another process; name another folder with --data")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// All replicas of a folder are running already.
+    #[error(
+        "{root}: expected at most {MAX_REPLICAS} replicas, all of them are in use; name another folder with --data"
+    )]
+    TooMany {
+        /// The folder that holds the replicas' folders.
+        root: PathBuf,
+    },
+    /// It could not be created, read or locked.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// A folder that no other process uses for as long as this is held.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl DataDir {
+    /// Takes a folder, which is created when it is missing.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] when another process has it; see [`DataDirError`].
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        Self::try_open(path)?.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })
+    }
+
+    /// Takes the first folder among `replica-1`, `replica-2`, … of `root` that no process uses; when all are in use,
+    /// creates the next one.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn take_replica(root: &Path) -> Result<Self, DataDirError> {
+        files::create_folders_durably(root, MODE)?;
+        // Another process may take what this one is about to. Each round lost is a folder that somebody else now
+        // holds, so there are no more rounds than folders.
+        for _ in 0..=MAX_REPLICAS {
+            let mut numbers: Vec<usize> =
+                files::list(root)?.iter().filter_map(|name| replica_number(name.as_os_str())).collect();
+            numbers.sort_unstable();
+            for number in &numbers {
+                if let Some(taken) = Self::try_open(&replica(root, *number))? {
+                    return Ok(taken);
+                }
+            }
+            let next = numbers.last().map_or(1, |last| last + 1);
+            if next > MAX_REPLICAS {
+                break;
+            }
+            if let Some(taken) = Self::try_open(&replica(root, next))? {
+                return Ok(taken);
+            }
+        }
+        Err(DataDirError::TooMany { root: root.to_owned() })
+    }
+
+    /// The folder, from the root.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's own name.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn try_open(path: &Path) -> Result<Option<Self>, DataDirError> {
+        files::create_folders_durably(path, MODE)?;
+        let path = files::absolute(path)?;
+        let lock = files::lock(&path.join(LOCK))?;
+        Ok(lock.map(|lock| Self { path, _lock: lock }))
+    }
+}
+
+fn replica(root: &Path, number: usize) -> PathBuf {
+    root.join(format!("{REPLICA}{number}"))
+}
+
+/// The number in a replica's folder name; `None` for any other name, `replica-01` too.
+fn replica_number(name: &OsStr) -> Option<usize> {
+    let number = name.to_str()?.strip_prefix(REPLICA)?.parse().ok()?;
+    let canonical = name == OsStr::new(&format!("{REPLICA}{number}"));
+    (canonical && (1..=MAX_REPLICAS).contains(&number)).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_process_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let first = DataDir::open(&path).unwrap();
+        assert_eq!(first.name(), "b");
+        let error = DataDir::open(&path).unwrap_err();
+        assert!(matches!(&error, DataDirError::InUse { path: got } if *got == path));
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()) && text.contains("--data"), "{text}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_folder_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&root.path().join("data")).unwrap();
+        let mode = std::fs::metadata(data.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn replicas_take_the_first_free_folder_then_a_new_one() {
+        let root = tempfile::tempdir().unwrap();
+        let take = || DataDir::take_replica(root.path()).unwrap();
+        let (one, two) = (take(), take());
+        assert_eq!((one.name().as_str(), two.name().as_str()), ("replica-1", "replica-2"));
+        drop(one);
+        let again = take();
+        assert_eq!(again.name(), "replica-1");
+        // ten comes after two, not after one
+        let ten = DataDir::open(&root.path().join("replica-10")).unwrap();
+        assert_eq!(take().name(), "replica-11");
+        drop(ten);
+        drop(two);
+        assert_eq!(take().name(), "replica-2");
+    }
+
+    #[test]
+    fn other_names_are_no_replicas() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["replica-01", "replica-0", "replica-1001", "replica-x", "replica-", "server"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        assert_eq!(DataDir::take_replica(root.path()).unwrap().name(), "replica-1");
+    }
+
+    #[test]
+    fn there_is_a_last_replica() {
+        let root = tempfile::tempdir().unwrap();
+        let last = DataDir::open(&root.path().join("replica-1000")).unwrap();
+        let error = DataDir::take_replica(root.path()).unwrap_err();
+        assert!(matches!(error, DataDirError::TooMany { .. }), "{error}");
+        drop(last);
+        assert_eq!(DataDir::take_replica(root.path()).unwrap().name(), "replica-1000");
+    }
+
+    #[test]
+    fn many_at_once_take_different_folders() {
+        let root = tempfile::tempdir().unwrap();
+        let taken: Vec<DataDir> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| DataDir::take_replica(root.path()).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut names: Vec<String> = taken.iter().map(DataDir::name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 16);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        std::fs::write(&path, "").unwrap();
+        let error = DataDir::open(&path).unwrap_err();
+        assert!(matches!(error, DataDirError::File(FileError::Exists { path: got }) if got == path));
+    }
+}

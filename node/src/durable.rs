@@ -1,0 +1,330 @@
+//! A small database whose commits are shared: all who wait at one time pay for one sync together.
+//!
+//! One thread commits. It takes every waiting job into one transaction, commits it, and answers each job only then.
+//! While the disk syncs one group, the next one gathers, so groups grow with the load by themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::host::files::{self, Action, FileError};
+
+mod backend;
+#[cfg(test)]
+mod tests;
+
+use backend::{Disk, Fault, Files, Watched, is_full};
+
+/// Memory for pages read or about to be written, in bytes. The library's own default is 1 GiB.
+const CACHE: usize = 16 << 20;
+/// Jobs that wait; whoever comes then waits to be let in.
+const WAITING: usize = 1024;
+/// Jobs in one transaction.
+const GROUP: usize = 256;
+
+/// Why something was not read or not made durable. Cheap to clone: one failed commit has many to tell.
+#[derive(Debug, Clone, Error)]
+pub enum DurableError {
+    /// The disk is full. Nothing was committed; later commits succeed when there is space again.
+    #[error("no space left for {path}")]
+    NoSpace {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Another process has the database open.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file could not be opened or created.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is there, but it is not a database that this version can use.
+    #[error("cannot use {path}: {cause}")]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// The library's error.
+        #[source]
+        cause: Arc<redb::Error>,
+    },
+    /// A job of the group was refused. Nothing was committed, and later commits are not affected.
+    #[error("{path}: {cause}")]
+    Refused {
+        /// The database.
+        path: PathBuf,
+        /// The library's error.
+        #[source]
+        cause: Arc<redb::Error>,
+    },
+    /// Storage failed, now or before. What is on the disk is not known any more, so no later commit is tried.
+    #[error("{path} failed and takes no more: {cause}")]
+    Broken {
+        /// The database.
+        path: PathBuf,
+        /// The first failure, in the system's words.
+        cause: String,
+    },
+    /// The committing thread is gone.
+    #[error("{path} is closed")]
+    Closed {
+        /// The database.
+        path: PathBuf,
+    },
+}
+
+/// A database file with group commit. Dropping it finishes the commits that wait and closes the file.
+#[derive(Debug)]
+pub struct Database {
+    shared: Arc<Shared>,
+    /// `None` only while being dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl Database {
+    /// Opens the database at `path`, or creates it.
+    ///
+    /// # Errors
+    /// See [`DurableError`].
+    pub fn open(path: &Path) -> Result<Self, DurableError> {
+        Self::open_with(path, |_| Ok(()))
+    }
+
+    /// Opens the database at `path`, or creates it, and commits `prepare`: tables created there are found by reading.
+    ///
+    /// # Errors
+    /// See [`DurableError`].
+    pub fn open_with(
+        path: &Path,
+        prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Self, DurableError> {
+        Self::open_on(Box::new(Files), path, prepare)
+    }
+
+    fn open_on(
+        disk: Box<dyn Disk>,
+        path: &Path,
+        prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Self, DurableError> {
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            disk,
+            database: RwLock::new(None),
+            fault: Fault::default(),
+            commits: AtomicU64::new(0),
+        });
+        shared.create_if_missing()?;
+        shared.with(|database| transact(database, prepare))?;
+
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let committer = thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.commit_groups(waiting)
+            })
+            .map_err(|error| FileError::new(path, Action::Open, error))?;
+        Ok(Self { shared, jobs: Some(jobs), committer: Some(committer) })
+    }
+
+    /// Applies changes and returns what `apply` returned once they are durable. It shares a transaction with others:
+    /// when one of them is refused, all fail. It is applied even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// See [`DurableError`]; nothing is committed then.
+    pub async fn commit<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, DurableError> {
+        let closed = || DurableError::Closed { path: self.shared.path.clone() };
+        let (result, mut applied) = oneshot::channel();
+        let (reply, committed) = oneshot::channel();
+        let apply = Box::new(move |transaction: &WriteTransaction| {
+            // fails only when nobody waits for the answer any more
+            let _ = result.send(apply(transaction)?);
+            Ok(())
+        });
+        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
+        jobs.send(Job { apply, reply }).await.map_err(|_| closed())?;
+        committed.await.map_err(|_| closed())??;
+        applied.try_recv().map_err(|_| closed())
+    }
+
+    /// Reads what was committed last. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// See [`DurableError`].
+    pub fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, DurableError> {
+        self.shared.with(|database| read(&database.begin_read()?))
+    }
+
+    /// Whether storage failed so that no commit will succeed any more.
+    pub fn is_broken(&self) -> bool {
+        self.shared.fault.get().is_some() || self.committer.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// The transactions committed since it was opened, each for a group of jobs.
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let Some(committer) = self.committer.take() else {
+            return;
+        };
+        // a job may own the last handle; its thread then ends by itself
+        if committer.thread().id() != thread::current().id() {
+            // a panic there was a job's, which has been told by its answer's absence
+            let _ = committer.join();
+        }
+    }
+}
+
+struct Job {
+    #[expect(clippy::type_complexity, reason = "it is named nowhere else")]
+    apply: Box<dyn FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send>,
+    reply: oneshot::Sender<Result<(), DurableError>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    disk: Box<dyn Disk>,
+    /// `None` before the first use, and after a full disk until the next use: the library refuses everything after a
+    /// failed write and asks to be opened again.
+    database: RwLock<Option<redb::Database>>,
+    fault: Fault,
+    commits: AtomicU64,
+}
+
+impl Shared {
+    fn commit_groups(&self, mut waiting: mpsc::Receiver<Job>) {
+        while let Some(first) = waiting.blocking_recv() {
+            let mut replies = Vec::new();
+            let mut applies = Vec::new();
+            let more = std::iter::from_fn(|| waiting.try_recv().ok()).take(GROUP - 1);
+            for job in std::iter::once(first).chain(more) {
+                replies.push(job.reply);
+                applies.push(job.apply);
+            }
+            let outcome = self.with(|database| {
+                transact(database, |transaction| applies.into_iter().try_for_each(|apply| apply(transaction)))
+            });
+            if outcome.is_ok() {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+            }
+            for reply in replies {
+                // fails only when nobody waits for the answer any more
+                let _ = reply.send(outcome.clone());
+            }
+        }
+    }
+
+    /// Uses the database, opened again if need be, and sorts out what a failure means for later uses.
+    fn with<T>(&self, run: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, DurableError> {
+        if let Some(cause) = self.fault.get() {
+            return Err(DurableError::Broken { path: self.path.clone(), cause });
+        }
+        loop {
+            let current = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(database) = current.as_ref() {
+                let outcome = run(database);
+                drop(current);
+                return outcome.map_err(|error| self.failed(error));
+            }
+            drop(current);
+            let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if current.is_none() {
+                *current = Some(self.open_database(&self.path)?);
+            }
+        }
+    }
+
+    fn failed(&self, error: redb::Error) -> DurableError {
+        let path = self.path.clone();
+        if let Some(cause) = self.fault.get() {
+            return DurableError::Broken { path, cause };
+        }
+        match &error {
+            // nothing but a full disk came before: anything else would have been noted
+            redb::Error::PreviousIo => {}
+            redb::Error::Io(error) if is_full(error) => {}
+            redb::Error::Io(_)
+            | redb::Error::Corrupted(_)
+            | redb::Error::LockPoisoned(_)
+            | redb::Error::DatabaseClosed => {
+                return DurableError::Broken { path, cause: self.fault.note(&error) };
+            }
+            _ => {
+                return DurableError::Refused { path, cause: Arc::new(error) };
+            }
+        }
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        DurableError::NoSpace { path }
+    }
+
+    /// A new database gets its name when it is complete: the library refuses for ever a file whose creation was cut
+    /// short by a full disk or a loss of power.
+    fn create_if_missing(&self) -> Result<(), DurableError> {
+        if files::exists(&self.path)? {
+            return Ok(());
+        }
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        let unfinished = PathBuf::from(name);
+        if files::exists(&unfinished)? {
+            files::remove(&unfinished)?;
+        }
+        drop(self.open_database(&unfinished)?);
+        files::rename_durably(&unfinished, &self.path)?;
+        Ok(())
+    }
+
+    fn open_database(&self, at: &Path) -> Result<redb::Database, DurableError> {
+        let backend = Watched::new(self.disk.open(at)?, self.fault.clone());
+        let opened = redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend);
+        opened.map_err(|error| {
+            let path = at.to_owned();
+            match redb::Error::from(error) {
+                redb::Error::DatabaseAlreadyOpen => DurableError::InUse { path },
+                redb::Error::Io(error) if is_full(&error) && self.fault.get().is_none() => {
+                    DurableError::NoSpace { path }
+                }
+                error => {
+                    self.fault.note(&error);
+                    DurableError::Unusable { path, cause: Arc::new(error) }
+                }
+            }
+        })
+    }
+}
+
+/// One transaction, durable when it returns.
+fn transact<T>(
+    database: &redb::Database,
+    apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    match apply(&transaction) {
+        Ok(result) => {
+            transaction.commit()?;
+            Ok(result)
+        }
+        Err(error) => {
+            // the first error tells more than one of undoing
+            let _ = transaction.abort();
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The one door to what a program cannot decide by itself: clock, randomness, sockets, files, threads.
+//!
+//! Everything else in this crate reaches them through here, so that a whole cluster can be run in one thread under a seed by
+//! putting other functions behind these names.
+
+pub mod clock;
+pub mod entropy;
+pub mod files;
+pub mod net;
+pub mod source;
+pub mod tasks;

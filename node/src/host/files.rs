@@ -1,0 +1,428 @@
+//! Files and folders: the only place that names `std::fs`.
+//!
+//! *Durably* means that what was written, and the name it was written under, survive a loss of power once the call
+//! has returned: the file is synced before it gets its name, and the folder is synced after.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fmt, process};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// What was being done when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Creating a file or a folder.
+    Create,
+    /// Opening.
+    Open,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Making durable what was written.
+    Sync,
+    /// Giving a file its name.
+    Rename,
+    /// Removing.
+    Remove,
+    /// Taking a lock.
+    Lock,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Remove => "remove",
+            Self::Lock => "lock",
+        })
+    }
+}
+
+/// Why something could not be done to a file or a folder. Cheap to clone: one failure may have many to tell.
+#[derive(Debug, Clone, Error)]
+pub enum FileError {
+    /// The disk is full, or the owner's quota of it.
+    #[error("no space left to {action} {path}")]
+    NoSpace {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        action: Action,
+    },
+    /// Permissions forbid it.
+    #[error("permission denied to {action} {path}")]
+    Denied {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        action: Action,
+    },
+    /// It does not exist.
+    #[error("{path} does not exist")]
+    NotFound {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// It exists already.
+    #[error("{path} exists already")]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A file is larger than it may be.
+    #[error("{path}: expected at most {limit} bytes, got more")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        limit: usize,
+    },
+    /// Anything else.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        action: Action,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+}
+
+impl FileError {
+    /// Names `path` and `action` beside the system's error.
+    pub fn new(path: &Path, action: Action, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace { path, action },
+            ErrorKind::PermissionDenied => Self::Denied { path, action },
+            ErrorKind::NotFound => Self::NotFound { path },
+            ErrorKind::AlreadyExists => Self::Exists { path },
+            _ => Self::Io { path, action, source: Arc::new(error) },
+        }
+    }
+
+    /// Whether a sync failed. The kernel then drops what it could not write and reports success the next time:
+    /// trying again proves nothing.
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(self, Self::Io { action: Action::Sync, .. } | Self::Denied { action: Action::Sync, .. })
+    }
+}
+
+/// For `map_err`.
+fn at(path: &Path, action: Action) -> impl FnOnce(io::Error) -> FileError {
+    move |error| FileError::new(path, action, error)
+}
+
+/// Writes a file whole or not at all, in place of any that has the name.
+///
+/// # Errors
+/// See [`FileError`]; the old file is then untouched, unless it is the sync of the folder that failed.
+pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let mut file = TempFile::create(parent(path), mode)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    file.persist(path)
+}
+
+/// Writes a file whole or not at all, never in place of another.
+///
+/// # Errors
+/// [`FileError::Exists`] when the name is taken; see [`FileError`].
+pub fn create_new_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let mut file = TempFile::create(parent(path), mode)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    file.persist_new(path)
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// See [`FileError`]. A full disk is no [`FileError::NoSpace`] here: names given before may be lost, so the failure is
+/// as final as that of any other sync.
+pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
+    let file = File::open(folder).map_err(at(folder, Action::Open))?;
+    file.sync_all().map_err(|error| FileError::Io {
+        path: folder.to_owned(),
+        action: Action::Sync,
+        source: Arc::new(error),
+    })
+}
+
+/// Creates a folder and those above it, as far as they are missing, each made durable in the one above it.
+///
+/// # Errors
+/// [`FileError::Exists`] when one of the names is a file; see [`FileError`].
+pub fn create_folders_durably(folder: &Path, mode: u32) -> Result<(), FileError> {
+    // the folder of a bare file name is the empty path
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let above = parent(folder);
+    if above != folder {
+        create_folders_durably(above, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(folder) {
+        Ok(()) => sync_folder(above),
+        // another process was faster; it may not have synced yet
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => sync_folder(above),
+        Err(error) => Err(FileError::new(folder, Action::Create, error)),
+    }
+}
+
+/// Creates many folders, as far as they are missing, and syncs each folder that they are in once. Those above come
+/// first.
+///
+/// # Errors
+/// [`FileError::Exists`] when one of the names is a file; see [`FileError`].
+pub fn create_all_durably(folders: &[PathBuf], mode: u32) -> Result<(), FileError> {
+    let mut above = BTreeSet::new();
+    for folder in folders {
+        above.insert(parent(folder));
+        match DirBuilder::new().mode(mode).create(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(FileError::new(folder, Action::Create, error)),
+        }
+    }
+    above.into_iter().try_for_each(sync_folder)
+}
+
+/// A file's bytes, at most `limit`.
+///
+/// # Errors
+/// [`FileError::TooLarge`] beyond the limit; see [`FileError`].
+pub fn read_all(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+    read_all_with_mode(path, limit).map(|(bytes, _)| bytes)
+}
+
+/// A file's bytes, at most `limit`, and its permission bits: of the same file, even when its name is given away
+/// in between.
+///
+/// # Errors
+/// [`FileError::TooLarge`] beyond the limit; see [`FileError`].
+pub fn read_all_with_mode(path: &Path, limit: usize) -> Result<(Vec<u8>, u32), FileError> {
+    let file = File::open(path).map_err(at(path, Action::Open))?;
+    let mode = file.metadata().map_err(at(path, Action::Read))?.permissions().mode() & 0o7777;
+    let mut bytes = Vec::new();
+    // one more than allowed tells a file of the limit from a longer one
+    file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(at(path, Action::Read))?;
+    if bytes.len() > limit {
+        return Err(FileError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok((bytes, mode))
+}
+
+/// `length` bytes of a file from `offset`.
+///
+/// # Errors
+/// See [`FileError`]; a file that ends before is an [`FileError::Io`].
+pub fn read_at(path: &Path, offset: u64, length: u32) -> Result<Bytes, FileError> {
+    let file = File::open(path).map_err(at(path, Action::Open))?;
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, offset).map_err(at(path, Action::Read))?;
+    Ok(bytes.into())
+}
+
+/// The names in a folder, sorted.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn list(folder: &Path) -> Result<Vec<OsString>, FileError> {
+    let entries = fs::read_dir(folder).map_err(at(folder, Action::Read))?;
+    let mut names = entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<Vec<_>, io::Error>>()
+        .map_err(at(folder, Action::Read))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    fs::remove_file(path).map_err(at(path, Action::Remove))
+}
+
+/// Whether there is a file or folder of this name.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(at(path, Action::Open))
+}
+
+/// Gives a synced file another name in the same folder, durably, in place of any file that has it.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(at(to, Action::Rename))?;
+    sync_folder(parent(to))
+}
+
+/// A folder's path from the root, without links.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn absolute(path: &Path) -> Result<PathBuf, FileError> {
+    fs::canonicalize(path).map_err(at(path, Action::Open))
+}
+
+/// Opens a file to read and write anywhere in it, and creates it when there is none.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn open_or_create(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(at(path, Action::Open))
+}
+
+/// Takes the lock on a file, which is created when there is none. `None`: another holder has it.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn lock(path: &Path) -> Result<Option<LockFile>, FileError> {
+    let file = open_or_create(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(LockFile { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(FileError::new(path, Action::Lock, error)),
+    }
+}
+
+/// The length of a file in bytes.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn length(path: &Path) -> Result<u64, FileError> {
+    Ok(fs::metadata(path).map_err(at(path, Action::Read))?.len())
+}
+
+/// Creates an empty file for a program's output, in place of any file of that name.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn create_log(path: &Path) -> Result<File, FileError> {
+    File::create(path).map_err(at(path, Action::Create))
+}
+
+/// A lock, held until dropped and never beyond the end of the process. The file itself stays: to remove it would let
+/// two processes lock two files of one name.
+#[derive(Debug)]
+pub struct LockFile {
+    _file: File,
+}
+
+/// A file without a final name yet; removed when dropped before it gets one.
+#[derive(Debug)]
+pub struct TempFile {
+    file: File,
+    path: PathBuf,
+    persisted: bool,
+}
+
+impl TempFile {
+    /// Creates an empty file of a fresh name in `folder`.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn create(folder: &Path, mode: u32) -> Result<Self, FileError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".{}-{number}.tmp", process::id()));
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+                Ok(file) => {
+                    return Ok(Self { file, path, persisted: false });
+                }
+                // left behind by an earlier process of the same number
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(FileError::new(&path, Action::Create, error)),
+            }
+        }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(at(&self.path, Action::Write))
+    }
+
+    /// Goes back to the first byte, for reading.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read_from_start(&mut self) -> Result<impl Read + '_, FileError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(at(&self.path, Action::Read))?;
+        Ok(&mut self.file)
+    }
+
+    /// Makes the bytes so far durable.
+    ///
+    /// # Errors
+    /// See [`FileError`], and [`FileError::is_failed_sync`].
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(at(&self.path, Action::Sync))
+    }
+
+    /// Gives the file its name, durably, in place of any file that has it. Call [`TempFile::sync`] before.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn persist(mut self, path: &Path) -> Result<(), FileError> {
+        fs::rename(&self.path, path).map_err(at(path, Action::Rename))?;
+        self.persisted = true;
+        sync_folder(parent(path))
+    }
+
+    /// Gives the file its name, durably, unless that is taken. Call [`TempFile::sync`] before.
+    ///
+    /// # Errors
+    /// [`FileError::Exists`] when the name is taken; see [`FileError`].
+    pub fn persist_new(self, path: &Path) -> Result<(), FileError> {
+        // renaming replaces silently, linking does not; the first name goes when `self` is dropped
+        fs::hard_link(&self.path, path).map_err(at(path, Action::Rename))?;
+        drop(self);
+        sync_folder(parent(path))
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.persisted {
+            // nothing can be done about a failure here; the store empties its folder when it opens
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The folder that a path is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Bytes of a file or of standard input, in pieces, read on a thread of their own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::tasks;
+
+/// Pieces read ahead.
+const QUEUE: usize = 4;
+
+/// Where bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Source {
+    /// `-` is standard input, anything else a path.
+    pub fn parse(text: &str) -> Self {
+        if text == "-" { Self::Stdin } else { Self::File(text.into()) }
+    }
+
+    /// Opens it for reading, and tells its length where there is one.
+    ///
+    /// # Errors
+    /// Absent, not permitted, or a folder.
+    pub fn open(&self) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
+        match self {
+            Self::Stdin => Ok((Box::new(io::stdin()), None)),
+            Self::File(path) => {
+                let file = File::open(path)?;
+                let metadata = file.metadata()?;
+                if metadata.is_dir() {
+                    return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder"));
+                }
+                let length = metadata.is_file().then_some(metadata.len());
+                Ok((Box::new(file), length))
+            }
+        }
+    }
+}
+
+/// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error is the last item.
+pub fn pieces(mut reader: Box<dyn Read + Send>, size: usize) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tasks::spawn_blocking(move || {
+        loop {
+            let piece = read_piece(&mut reader, size);
+            let is_last = !matches!(&piece, Ok(bytes) if bytes.len() == size);
+            let is_empty = matches!(&piece, Ok(bytes) if bytes.is_empty());
+            // nobody waits any more when sending fails
+            if is_empty || sender.blocking_send(piece).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(size);
+    reader.take(size as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
+}

@@ -1,0 +1,12 @@
+//! Everything of Vouch that performs: sockets, disks, command line. What is decided is decided in `vouch-core`.
+
+pub mod cli;
+pub mod client;
+mod committee_file;
+pub mod data_dir;
+pub mod durable;
+pub mod host;
+pub mod known_clusters;
+pub mod link;
+pub mod replica;
+pub mod server;

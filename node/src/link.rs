@@ -1,0 +1,289 @@
+//! WebSocket links: the one file that names the socket library, with every limit and deadline.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame};
+use vouch_core::message::{Code, Failed, MAX_MESSAGE, Message, MessageError, Stream};
+
+use crate::host::net;
+use crate::host::tasks::{self, MissedTickBehavior};
+
+/// The path of the WebSocket on a server.
+pub const PATH: &str = "/v1/link";
+/// The subprotocol that both ends name.
+pub const SUBPROTOCOL: &str = "vouch.v1";
+
+/// Connecting, or a hello, takes no longer.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// A link on which nothing arrives for so long is dead; pings see to it that something does.
+const IDLE_DEADLINE: Duration = Duration::from_secs(45);
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// A frame that cannot be written for so long means that the other end does not read.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// How much and how long is read after a close, so that the reason arrives.
+const DRAIN_BYTES: usize = 4 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// A byte stream under a link: TCP, or an upgraded HTTP connection.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Socket = WebSocketStream<Box<dyn Io>>;
+
+/// Why a link ended.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// Nobody listens.
+    #[error("cannot connect to {address}: {error}; is a server running there? start one with `vouch server`")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Another service listens.
+    #[error("{address} does not speak the Vouch link protocol: {reason}")]
+    Handshake {
+        /// Where to.
+        address: String,
+        /// What it answered.
+        reason: String,
+    },
+    /// A deadline passed.
+    #[error("the other end did not {what} within {} s", .after.as_secs())]
+    Deadline {
+        /// What was waited for.
+        what: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+    /// The other end closed.
+    #[error("the other end closed the link{}", reason(.0))]
+    Closed(String),
+    /// The connection broke or carried what is no WebSocket.
+    #[error("the link broke: {0}")]
+    Broken(String),
+    /// A message was malformed.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// The other end refused, with a reason.
+    #[error(transparent)]
+    Refused(#[from] Failed),
+}
+
+fn reason(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
+}
+
+impl From<WsError> for LinkError {
+    fn from(error: WsError) -> Self {
+        match error {
+            WsError::ConnectionClosed | WsError::AlreadyClosed => Self::Closed(String::new()),
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(32 << 10)
+        .write_buffer_size(64 << 10)
+        // one message beyond the buffer, and room for pings and a close
+        .max_write_buffer_size((64 << 10) + MAX_MESSAGE + (16 << 10))
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// Dials a server, `host:port`.
+///
+/// # Errors
+/// Nobody there, another service, or no answer in time.
+pub async fn dial(address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+    let late = |what| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE };
+    let stream = tasks::timeout(HANDSHAKE_DEADLINE, net::connect(address))
+        .await
+        .map_err(|_| late("accept the connection"))?
+        .map_err(|error| LinkError::Connect { address: address.into(), error })?;
+    let refused = |error: WsError| LinkError::Handshake { address: address.into(), reason: error.to_string() };
+    let mut request = format!("ws://{address}{PATH}").into_client_request().map_err(refused)?;
+    let subprotocol = tokio_tungstenite::tungstenite::http::HeaderValue::from_static(SUBPROTOCOL);
+    request.headers_mut().insert("sec-websocket-protocol", subprotocol);
+    let stream: Box<dyn Io> = Box::new(stream);
+    let (socket, _) = tasks::timeout(
+        HANDSHAKE_DEADLINE,
+        tokio_tungstenite::client_async_with_config(request, stream, Some(config())),
+    )
+    .await
+    .map_err(|_| late("upgrade to a WebSocket"))?
+    .map_err(refused)?;
+    Ok(split(socket))
+}
+
+/// The answer to a WebSocket key in an HTTP upgrade (RFC 6455 section 4.2.2).
+pub fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
+}
+
+/// The server's end of an upgraded HTTP connection.
+pub async fn accepted(io: Box<dyn Io>) -> (LinkReader, LinkWriter) {
+    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await)
+}
+
+fn split(socket: Socket) -> (LinkReader, LinkWriter) {
+    let (sink, stream) = socket.split();
+    (LinkReader(stream), LinkWriter(sink))
+}
+
+/// The receiving half.
+pub struct LinkReader(SplitStream<Socket>);
+
+impl LinkReader {
+    /// The next message's bytes.
+    ///
+    /// # Errors
+    /// See [`LinkError`]; the link is then over.
+    pub async fn next(&mut self) -> Result<Bytes, LinkError> {
+        self.next_within(IDLE_DEADLINE, "send anything").await
+    }
+
+    /// The next message, by a deadline of its own.
+    ///
+    /// # Errors
+    /// See [`LinkError`]. A [`Failed`] for the whole link is an error here.
+    pub async fn expect(&mut self, what: &'static str) -> Result<Message, LinkError> {
+        let bytes = self.next_within(HANDSHAKE_DEADLINE, what).await?;
+        match Message::decode(&bytes)? {
+            Message::Failed(failed) if failed.stream == Stream::LINK => Err(failed.into()),
+            message => Ok(message),
+        }
+    }
+
+    async fn next_within(&mut self, after: Duration, what: &'static str) -> Result<Bytes, LinkError> {
+        loop {
+            let frame = tasks::timeout(after, self.0.next()).await;
+            match frame.map_err(|_| LinkError::Deadline { what, after })? {
+                None => return Err(LinkError::Closed(String::new())),
+                Some(Ok(Frame::Binary(bytes))) => return Ok(bytes),
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => {}
+                Some(Ok(Frame::Text(_))) => return Err(LinkError::Broken("expected binary, got text".into())),
+                Some(Ok(Frame::Close(frame))) => {
+                    let text = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return Err(LinkError::Closed(text));
+                }
+                Some(Err(WsError::Capacity(error))) => {
+                    return Err(LinkError::Broken(format!("message too large: {error}")));
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads on for a moment, so that what was sent last, a reason, is not lost with the socket.
+    pub async fn drain(mut self) {
+        let mut left = DRAIN_BYTES;
+        let drained = async {
+            while let Some(Ok(frame)) = self.0.next().await {
+                left = left.saturating_sub(frame.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // out of time is as good as done
+        let _ = tasks::timeout(DRAIN_TIME, drained).await;
+    }
+}
+
+/// The sending half.
+pub struct LinkWriter(SplitSink<Socket, Frame>);
+
+impl LinkWriter {
+    /// Sends one message's bytes.
+    ///
+    /// # Errors
+    /// The link broke or the other end does not read.
+    pub async fn send(&mut self, bytes: Bytes) -> Result<(), LinkError> {
+        self.frame(Frame::Binary(bytes)).await
+    }
+
+    async fn frame(&mut self, frame: Frame) -> Result<(), LinkError> {
+        let late = |_| LinkError::Deadline { what: "read", after: WRITE_DEADLINE };
+        tasks::timeout(WRITE_DEADLINE, self.0.send(frame)).await.map_err(late)?.map_err(Into::into)
+    }
+
+    async fn ping(&mut self) -> Result<(), LinkError> {
+        self.frame(Frame::Ping(Bytes::new())).await
+    }
+}
+
+/// Ends a link with a reason that the other end can show: a [`Failed`], the close frame, and a bounded drain.
+pub async fn refuse(reader: LinkReader, mut writer: LinkWriter, failed: Failed) {
+    let code = match failed.code {
+        Code::Malformed | Code::Unexpected => CloseCode::Protocol,
+        Code::TooLarge => CloseCode::Size,
+        _ => CloseCode::Policy,
+    };
+    // a close frame's reason is at most 123 bytes
+    let reason: String = failed.to_string().chars().take(30).collect();
+    let sent = writer.send(Message::Failed(failed).encode()).await;
+    if sent.is_ok() && writer.frame(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_ok() {
+        reader.drain().await;
+    }
+}
+
+/// What waits to be sent, with the permit that bounds it.
+pub struct Outgoing {
+    /// One encoded message.
+    pub bytes: Bytes,
+    /// Given back once the bytes are written.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl From<Bytes> for Outgoing {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, permit: None }
+    }
+}
+
+/// Writes from two bounded queues until both are closed, then closes the link. Control overtakes data.
+///
+/// # Errors
+/// The link broke or the other end does not read.
+pub async fn write_queues(
+    mut writer: LinkWriter,
+    mut control: mpsc::Receiver<Outgoing>,
+    mut data: mpsc::Receiver<Bytes>,
+) -> Result<(), LinkError> {
+    let mut pings = tasks::interval(PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut control_open, mut data_open) = (true, true);
+    while control_open || data_open {
+        tokio::select! {
+            biased;
+            outgoing = control.recv(), if control_open => match outgoing {
+                Some(outgoing) => {
+                    writer.send(outgoing.bytes).await?;
+                    drop(outgoing.permit);
+                }
+                None => control_open = false,
+            },
+            bytes = data.recv(), if data_open => match bytes {
+                Some(bytes) => writer.send(bytes).await?,
+                None => data_open = false,
+            },
+            _ = pings.tick() => writer.ping().await?,
+        }
+    }
+    writer.frame(Frame::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await
+}

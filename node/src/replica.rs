@@ -1,0 +1,248 @@
+//! A replica: stores blobs durably and votes for what it holds. It dials its servers and keeps its keys and blobs over restarts.
+
+mod incoming;
+pub mod keys;
+mod link;
+mod membership;
+pub mod store;
+mod voting;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use vouch_core::DecodeError;
+use vouch_core::committee::{Committee, MemberName};
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_core::message::Code;
+
+use crate::committee_file::{self, CommitteeFileError};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::host::tasks::{self, JoinSet};
+use crate::host::{clock, entropy};
+use crate::link::LinkError;
+use keys::{KeyError, ReplicaKeys};
+use store::{Store, StoreError};
+
+/// Between tries to reach a server: from the first to the last, doubling.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A link that held so long starts the pauses anew.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// Where a replica's data is.
+#[derive(Debug, Clone)]
+pub enum Data {
+    /// This folder.
+    Folder(PathBuf),
+    /// The first free `replica-N` under this folder.
+    FirstFree(PathBuf),
+}
+
+/// How a replica runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its data.
+    pub data: Data,
+    /// What people call it; the folder's name when not given.
+    pub name: Option<String>,
+    /// Addresses of servers, `host:port`.
+    pub servers: Vec<String>,
+    /// Puts received at once, for one server.
+    pub max_incoming: usize,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(data: Data, servers: Vec<String>) -> Self {
+        Self { data, name: None, servers, max_incoming: 256 }
+    }
+}
+
+/// Why a replica cannot start or go on.
+#[derive(Debug, Error)]
+pub enum ReplicaError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// Its keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Its blobs and index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The committee that it remembers.
+    #[error(transparent)]
+    Committee(#[from] CommitteeFileError),
+    /// Its name.
+    #[error("{0}; choose another with --name")]
+    Name(#[from] DecodeError),
+    /// Every server refused it for good.
+    #[error("{address}: {error}")]
+    Refused {
+        /// The server.
+        address: String,
+        /// What it said.
+        error: LinkError,
+    },
+}
+
+/// What a replica tells its operator.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A server welcomed it.
+    Connected(String),
+    /// A link ended; it is dialled again.
+    Disconnected(String, String),
+    /// It is a member, at this position.
+    Member(Arc<Committee>, u16),
+    /// No committee yet.
+    Waiting,
+    /// There is a committee without it.
+    Standby(Arc<str>),
+    /// It holds a blob durably.
+    Stored(Digest, u64),
+    /// It refused a put or a vote.
+    Refused(String),
+    /// Its disk failed it.
+    Trouble(String),
+}
+
+/// Takes the replica's events.
+pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
+
+pub(crate) struct Shared {
+    keys: ReplicaKeys,
+    name: MemberName,
+    store: Store,
+    committee: Mutex<Option<Arc<Committee>>>,
+    /// Held while a committee is taken up: one, for ever.
+    joining: tokio::sync::Mutex<()>,
+    max_incoming: usize,
+    reporter: Reporter,
+    // keeps the folder locked
+    data: DataDir,
+}
+
+impl Shared {
+    fn committee(&self) -> Option<Arc<Committee>> {
+        self.committee.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn report(&self, event: Event) {
+        (self.reporter)(event);
+    }
+
+    fn position(&self, committee: &Committee) -> Option<u16> {
+        committee.record().position(&self.keys.node.node_key())
+    }
+}
+
+/// A replica that is ready to run.
+pub struct Replica {
+    shared: Arc<Shared>,
+    servers: Vec<String>,
+}
+
+impl Replica {
+    /// Opens the data folder and everything in it.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub fn open(config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+        let data = match &config.data {
+            Data::Folder(path) => DataDir::open(path)?,
+            Data::FirstFree(root) => DataDir::take_replica(root)?,
+        };
+        let name = config.name.unwrap_or_else(|| {
+            // a folder may have a longer name than a member
+            let mut name = data.name().to_owned();
+            while name.len() > MemberName::MAX_SIZE {
+                name.pop();
+            }
+            name
+        });
+        let name = MemberName::new(&name)?;
+        let keys = ReplicaKeys::open_or_create(data.path(), entropy::array)?;
+        let committee = committee_file::load(data.path())?.map(Arc::new);
+        let store = Store::open(data.path())?;
+        let shared = Arc::new(Shared {
+            keys,
+            name,
+            store,
+            committee: Mutex::new(committee),
+            joining: tokio::sync::Mutex::new(()),
+            max_incoming: config.max_incoming,
+            reporter,
+            data,
+        });
+        Ok(Self { shared, servers: config.servers })
+    }
+
+    /// Its link key, which names it.
+    pub fn node_key(&self) -> NodeKey {
+        self.shared.keys.node.node_key()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.shared.name.as_str()
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.shared.data.path()
+    }
+
+    /// Serves until `shutdown` completes, or every server refused it for good.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Refused`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+        let mut links = JoinSet::new();
+        for address in self.servers {
+            links.spawn(keep_linked(self.shared.clone(), address));
+        }
+        tokio::pin!(shutdown);
+        let mut refused = None;
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                ended = links.join_next() => match ended {
+                    Some(Ok(error)) => refused = Some(error),
+                    Some(Err(_)) => {}
+                    None => return refused.map_or(Ok(()), Err),
+                },
+            }
+        }
+        links.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Dials again and again; returns only when the server refuses for good.
+async fn keep_linked(shared: Arc<Shared>, address: String) -> ReplicaError {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = clock::monotonic();
+        let error = link::run(&shared, &address).await;
+        if is_final(&error) {
+            return ReplicaError::Refused { address, error };
+        }
+        shared.report(Event::Disconnected(address.clone(), error.to_string()));
+        if clock::monotonic() > began + STABLE {
+            pause = FIRST_PAUSE;
+        }
+        tasks::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What dialling again cannot mend.
+fn is_final(error: &LinkError) -> bool {
+    matches!(error, LinkError::Refused(failed)
+        if matches!(failed.code, Code::AnotherCluster | Code::Version | Code::NotAuthenticated))
+}

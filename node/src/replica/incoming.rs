@@ -1,0 +1,124 @@
+//! Blobs on their way in: each on a thread that hashes while it writes, behind a short queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::receipt::Receipt;
+
+use super::store::{Complete, StoreError};
+use super::{Event, Shared};
+use crate::host::tasks;
+use crate::link::Outgoing;
+
+/// Chunks of one put that wait for the disk; the link waits with them.
+const QUEUE: usize = 4;
+
+enum Part {
+    Bytes(Bytes),
+    End(Receipt),
+}
+
+struct Receiving {
+    parts: mpsc::Sender<Part>,
+    received: u64,
+}
+
+/// The puts in progress on one link.
+pub(super) struct IncomingPuts {
+    shared: Arc<Shared>,
+    replies: mpsc::Sender<Outgoing>,
+    puts: HashMap<Stream, Receiving>,
+}
+
+impl IncomingPuts {
+    pub(super) fn new(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) -> Self {
+        Self { shared, replies, puts: HashMap::new() }
+    }
+
+    pub(super) fn begin(&mut self, stream: Stream) -> Result<(), Failed> {
+        self.puts.retain(|_, put| !put.parts.is_closed());
+        if self.puts.contains_key(&stream) {
+            return Err(Failed::new(stream, Code::Unexpected, "a put of this number is in progress"));
+        }
+        if self.puts.len() >= self.shared.max_incoming {
+            let detail = format!("expected at most {} puts at once", self.shared.max_incoming);
+            return Err(Failed::new(stream, Code::Busy, detail));
+        }
+        let (parts, queue) = mpsc::channel(QUEUE);
+        self.puts.insert(stream, Receiving { parts, received: 0 });
+        tasks::spawn(receive(self.shared.clone(), stream, queue, self.replies.clone()));
+        Ok(())
+    }
+
+    /// Bytes of a put that failed or was cancelled are still under way for a while: they are dropped.
+    pub(super) async fn chunk(&mut self, stream: Stream, offset: u64, bytes: Bytes) -> Result<(), Failed> {
+        let Some(put) = self.puts.get_mut(&stream) else { return Ok(()) };
+        if offset != put.received {
+            let detail = format!("expected the bytes at {}, got those at {offset}", put.received);
+            self.puts.remove(&stream);
+            return Err(Failed::new(stream, Code::Unexpected, detail));
+        }
+        put.received += bytes.len() as u64;
+        if put.parts.send(Part::Bytes(bytes)).await.is_err() {
+            self.puts.remove(&stream);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(&mut self, stream: Stream, receipt: Receipt) {
+        if let Some(put) = self.puts.remove(&stream) {
+            // a receiver that is gone has told why
+            let _ = put.parts.send(Part::End(receipt)).await;
+        }
+    }
+
+    pub(super) fn cancel(&mut self, stream: Stream) {
+        self.puts.remove(&stream);
+    }
+}
+
+/// Receives one blob and answers.
+async fn receive(shared: Arc<Shared>, stream: Stream, queue: mpsc::Receiver<Part>, replies: mpsc::Sender<Outgoing>) {
+    let store = shared.clone();
+    let written = tasks::spawn_blocking(move || write(&store, queue)).await;
+    let stored = match written {
+        Ok(Ok(None)) => return,
+        Ok(Ok(Some((complete, receipt)))) => shared.store.record(complete).await.map(|()| receipt),
+        Ok(Err(error)) => Err(error),
+        Err(panicked) => {
+            shared.report(Event::Trouble(panicked.to_string()));
+            return;
+        }
+    };
+    let reply = match stored {
+        Ok(receipt) => {
+            shared.report(Event::Stored(receipt.digest, receipt.length));
+            Message::Stored { stream }
+        }
+        Err(error) => {
+            let failed = Failed::new(stream, error.code(), error.to_string());
+            shared.report(match failed.code {
+                Code::NoSpace | Code::Storage => Event::Trouble(error.to_string()),
+                _ => Event::Refused(error.to_string()),
+            });
+            Message::Failed(failed)
+        }
+    };
+    // the link may have ended meanwhile
+    let _ = replies.send(reply.encode().into()).await;
+}
+
+/// Writes what comes; `None` when the put was given up.
+fn write(shared: &Shared, mut queue: mpsc::Receiver<Part>) -> Result<Option<(Complete, Receipt)>, StoreError> {
+    let mut incoming = shared.store.begin()?;
+    loop {
+        match queue.blocking_recv() {
+            None => return Ok(None),
+            Some(Part::Bytes(bytes)) => incoming.write(&bytes)?,
+            Some(Part::End(receipt)) => return Ok(Some((incoming.finish(&receipt)?, receipt))),
+        }
+    }
+}

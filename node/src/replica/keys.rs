@@ -1,0 +1,229 @@
+//! A node's secret keys, one file each: 64 hexadecimal digits and a line feed.
+
+use std::path::{Path, PathBuf};
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use thiserror::Error;
+use vouch_core::bls::{BlsError, VoteSecretKey};
+use vouch_core::link::NodeSecretKey;
+
+use crate::host::files::{self, FileError};
+
+const NODE_KEY: &str = "node.key";
+const VOTE_KEY: &str = "vote.key";
+/// For the owner alone.
+const MODE: u32 = 0o600;
+const OTHERS: u32 = 0o077;
+const DIGITS: usize = 64;
+/// More than a key needs, so that the error can say how much there is.
+const LIMIT: usize = 4096;
+
+/// Why a key cannot be used. None of them shows any part of the key.
+#[derive(Debug, Clone, Error)]
+pub enum KeyError {
+    /// Others than the owner may read or write it.
+    #[error("{path}: expected a key for its owner alone, got mode {mode:04o}; run: chmod 600 '{path}'")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not one line of the length.
+    #[error("{path}: expected {DIGITS} hexadecimal digits and a line feed, got {got} bytes")]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes, the line feed left out.
+        got: usize,
+    },
+    /// A character that is no hexadecimal digit.
+    #[error("{path}: expected a hexadecimal digit at position {position}, got another character")]
+    NotHex {
+        /// The file.
+        path: PathBuf,
+        /// Position of the character, from 0.
+        position: usize,
+    },
+    /// Well written, but not a key.
+    #[error("{path}: {cause}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: BlsError,
+    },
+    /// It could not be read or created.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The secret keys of a replica.
+#[derive(Debug)]
+pub struct ReplicaKeys {
+    /// For links.
+    pub node: NodeSecretKey,
+    /// For statements.
+    pub vote: VoteSecretKey,
+}
+
+impl ReplicaKeys {
+    /// Reads `node.key` and `vote.key` in `folder`, and creates what is missing from the 32 bytes each that `random` gives.
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn open_or_create(folder: &Path, mut random: impl FnMut() -> [u8; 32]) -> Result<Self, KeyError> {
+        let node = open_or_create_node_key(folder, &mut random)?;
+        let path = folder.join(VOTE_KEY);
+        let value = |cause| KeyError::Value { path: path.clone(), cause };
+        let bytes =
+            open_or_create(folder, VOTE_KEY, || Ok(VoteSecretKey::generate(&random()).map_err(value)?.to_bytes()))?;
+        let vote = VoteSecretKey::from_bytes(&bytes).map_err(value)?;
+        Ok(Self { node, vote })
+    }
+}
+
+/// Reads `node.key` in `folder`, or creates it from the 32 bytes that `random` gives.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn open_or_create_node_key(folder: &Path, random: impl FnOnce() -> [u8; 32]) -> Result<NodeSecretKey, KeyError> {
+    let bytes = open_or_create(folder, NODE_KEY, || Ok(random()))?;
+    Ok(NodeSecretKey::from_bytes(&bytes))
+}
+
+fn open_or_create(
+    folder: &Path,
+    name: &str,
+    make: impl FnOnce() -> Result<[u8; 32], KeyError>,
+) -> Result<[u8; 32], KeyError> {
+    let path = &folder.join(name);
+    match files::read_all_with_mode(path, LIMIT) {
+        Ok((text, mode)) => {
+            let bytes = parse(path, &text, mode)?;
+            // whoever created it may have ended before its name was durable
+            files::sync_folder(folder)?;
+            Ok(bytes)
+        }
+        Err(FileError::NotFound { .. }) => {
+            let bytes = make()?;
+            let line = format!("{}\n", HEXLOWER.encode(&bytes));
+            // a node must never speak under a key that a loss of power may take back
+            files::create_new_durably(path, line.as_bytes(), MODE)?;
+            Ok(bytes)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn parse(path: &Path, text: &[u8], mode: u32) -> Result<[u8; 32], KeyError> {
+    let path = || path.to_owned();
+    if mode & OTHERS != 0 {
+        return Err(KeyError::Exposed { path: path(), mode });
+    }
+    let digits = text.strip_suffix(b"\n").unwrap_or(text);
+    if digits.len() != DIGITS {
+        return Err(KeyError::Size { path: path(), got: digits.len() });
+    }
+    let mut bytes = [0; 32];
+    HEXLOWER_PERMISSIVE
+        .decode_mut(digits, &mut bytes)
+        .map_err(|partial| KeyError::NotHex { path: path(), position: partial.error.position })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Gives 1s, then 2s, …
+    fn counting() -> impl FnMut() -> [u8; 32] {
+        let mut next = 0;
+        move || {
+            next += 1;
+            [next; 32]
+        }
+    }
+
+    fn with_node_key(text: &[u8], mode: u32) -> KeyError {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NODE_KEY);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap_err();
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), text, "a key that is refused is left as it is");
+        error
+    }
+
+    #[test]
+    fn keys_are_made_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap();
+        let found = ReplicaKeys::open_or_create(folder.path(), || panic!("made again")).unwrap();
+        assert_eq!(made.node.node_key(), found.node.node_key());
+        assert_eq!(made.vote.vote_key(), found.vote.vote_key());
+        let node = open_or_create_node_key(folder.path(), || panic!("made again")).unwrap();
+        assert_eq!(node.node_key(), NodeSecretKey::from_bytes(&[1; 32]).node_key());
+        assert_eq!(made.vote.vote_key(), VoteSecretKey::generate(&[2; 32]).unwrap().vote_key());
+    }
+
+    #[test]
+    fn a_server_makes_its_node_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        open_or_create_node_key(folder.path(), counting()).unwrap();
+        assert_eq!(files::list(folder.path()).unwrap(), [NODE_KEY]);
+    }
+
+    #[test]
+    fn the_files_are_one_line_for_the_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        ReplicaKeys::open_or_create(folder.path(), counting()).unwrap();
+        assert_eq!(files::list(folder.path()).unwrap(), [NODE_KEY, VOTE_KEY]);
+        for name in [NODE_KEY, VOTE_KEY] {
+            let path = folder.path().join(name);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.len() == 65 && text.ends_with('\n'), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_others_may_touch_are_refused() {
+        let text = format!("{}\n", "11".repeat(32));
+        for mode in [0o640, 0o604, 0o620, 0o644] {
+            let error = with_node_key(text.as_bytes(), mode);
+            assert!(matches!(error, KeyError::Exposed { mode: got, .. } if got == mode));
+            assert!(error.to_string().contains("chmod 600 '"), "{error}");
+        }
+    }
+
+    #[test]
+    fn malformed_keys_are_refused() {
+        let size = |text: &[u8]| match with_node_key(text, 0o600) {
+            KeyError::Size { got, .. } => got,
+            other => panic!("{other}"),
+        };
+        assert_eq!(size(b""), 0);
+        assert_eq!(size("1".repeat(63).as_bytes()), 63);
+        assert_eq!(size(format!("{}\n\n", "1".repeat(64)).as_bytes()), 65);
+        assert_eq!(size(&[b'1'; 128]), 128);
+        assert!(matches!(with_node_key(&[b'1'; 5000], 0o600), KeyError::File(FileError::TooLarge { .. })));
+        let garbage = format!("{}g{}\n", "1".repeat(7), "1".repeat(56));
+        assert!(matches!(with_node_key(garbage.as_bytes(), 0o600), KeyError::NotHex { position: 7, .. }));
+        assert!(matches!(with_node_key(&[0xFF; 64], 0o600), KeyError::NotHex { position: 0, .. }));
+    }
+
+    #[test]
+    fn a_vote_key_must_be_below_the_group_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(VOTE_KEY);
+        files::create_new_durably(&path, &[b'f'; 64], MODE).unwrap();
+        let error = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap_err();
+        assert!(matches!(error, KeyError::Value { cause: BlsError::SecretKey, path: got } if got == path));
+    }
+}

@@ -1,0 +1,275 @@
+//! A replica's link to one server: it proves its keys, joins, and answers.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use vouch_core::committee::Committee;
+use vouch_core::link::{Hello, Role, Transcript};
+use vouch_core::message::{ClusterMessage, Code, Failed, Holder, Message, Read, Stream};
+use vouch_core::receipt::Receipt;
+
+use super::incoming::IncomingPuts;
+use super::membership::{self, Decision};
+use super::{Event, Shared, voting};
+use crate::committee_file;
+use crate::host::{clock, entropy, tasks};
+use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
+
+/// Replies waiting to be sent.
+const REPLY_QUEUE: usize = 1024;
+/// Reads waiting for the disk, and chunks read waiting for the link.
+const READ_QUEUE: usize = 256;
+const CHUNK_QUEUE: usize = 4;
+
+/// Runs one link to its end and says why it ended.
+pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
+    match open(shared, address).await {
+        Ok((reader, writer)) => {
+            shared.report(Event::Connected(address.into()));
+            report_standing(shared);
+            serve(shared, reader, writer).await
+        }
+        Err(error) => error,
+    }
+}
+
+fn report_standing(shared: &Shared) {
+    match shared.committee() {
+        None => shared.report(Event::Waiting),
+        Some(committee) => {
+            if let Some(position) = shared.position(&committee) {
+                shared.report(Event::Member(committee, position));
+            }
+        }
+    }
+}
+
+async fn open(shared: &Arc<Shared>, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+    let (mut reader, mut writer) = link::dial(address).await?;
+    let committee = shared.committee();
+    let cluster = committee.as_ref().map(|committee| committee.cluster());
+    let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), entropy::array());
+    writer.send(Message::Hello(own).encode()).await?;
+
+    let refused = |code, detail: String| LinkError::Refused(Failed::new(Stream::LINK, code, detail));
+    let hello = match reader.expect("say hello").await? {
+        Message::Hello(hello) if hello.role == Role::Server => hello,
+        other => return Err(refused(Code::Unexpected, format!("expected Hello of a server, got {}", other.name()))),
+    };
+    if let (Some(ours), Some(theirs)) = (cluster, hello.cluster)
+        && ours != theirs
+    {
+        let detail = format!("this replica belongs to {ours}, the server serves {theirs}");
+        return Err(refused(Code::AnotherCluster, detail));
+    }
+    let transcript = Transcript::new(&own, &hello, None);
+    match reader.expect("authenticate").await? {
+        Message::Auth(signature) => transcript
+            .verify(&hello.node_key, Role::Server, &signature)
+            .map_err(|error| refused(Code::Unexpected, error.to_string()))?,
+        other => return Err(refused(Code::Unexpected, format!("expected Auth, got {}", other.name()))),
+    }
+    let vote = &shared.keys.vote;
+    let mut messages = vec![
+        Message::Auth(shared.keys.node.sign(&transcript, Role::Replica)),
+        Message::Join { vote_key: vote.vote_key(), possession: vote.prove_possession(), name: shared.name },
+    ];
+    messages.extend(committee.as_deref().map(committee_file::message));
+    for message in messages {
+        writer.send(message.encode()).await?;
+    }
+    Ok((reader, writer))
+}
+
+async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, writer: LinkWriter) -> LinkError {
+    let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
+    let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
+    let (reads, read_queue) = mpsc::channel(READ_QUEUE);
+    let puts = IncomingPuts::new(shared.clone(), replies.clone());
+    let mut link = ReplicaLink { shared: shared.clone(), puts, replies, reads };
+    let serving = async {
+        loop {
+            let handled = match reader.next().await {
+                Ok(bytes) => link.handle(&bytes).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = handled {
+                return error;
+            }
+        }
+    };
+    let ended = tokio::select! {
+        error = serving => error,
+        () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
+        written = link::write_queues(writer, reply_queue, chunk_queue) => match written {
+            Ok(()) => LinkError::Closed(String::new()),
+            Err(error) => error,
+        },
+    };
+    drop(chunks);
+    ended
+}
+
+struct ReplicaLink {
+    shared: Arc<Shared>,
+    puts: IncomingPuts,
+    replies: mpsc::Sender<Outgoing>,
+    reads: mpsc::Sender<Read>,
+}
+
+impl ReplicaLink {
+    async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
+        let failed = match Message::decode(bytes)? {
+            Message::Failed(failed) if failed.stream == Stream::LINK => return Err(failed.into()),
+            // the server withdraws what it asked for
+            Message::Failed(failed) => {
+                self.puts.cancel(failed.stream);
+                Ok(())
+            }
+            Message::Cluster(cluster) => return take_up(&self.shared, cluster).await,
+            Message::Put { stream, .. } => self.puts.begin(stream),
+            Message::Chunk { stream, offset, bytes } => self.puts.chunk(stream, offset, bytes).await,
+            Message::PutEnd { stream, receipt } => {
+                self.puts.end(stream, receipt).await;
+                Ok(())
+            }
+            Message::Cancel { stream } => {
+                self.puts.cancel(stream);
+                Ok(())
+            }
+            Message::Propose { stream, issued_at, receipts } => {
+                tasks::spawn(vote(self.shared.clone(), stream, issued_at, receipts, self.replies.clone()));
+                Ok(())
+            }
+            Message::Locate { stream, digest } => {
+                let holders = self.locate(&digest);
+                self.reply(&Message::Located { stream, holders }).await;
+                Ok(())
+            }
+            Message::Read(read) => {
+                self.reads.try_send(read).map_err(|_| Failed::new(read.stream, Code::Busy, "too many reads at once"))
+            }
+            Message::Archive(certificate) => {
+                let shared = self.shared.clone();
+                tasks::spawn(async move {
+                    if let Err(error) = shared.store.archive(&certificate).await {
+                        shared.report(Event::Trouble(error.to_string()));
+                    }
+                });
+                Ok(())
+            }
+            other => return Err(LinkError::Broken(format!("expected a request, got {}", other.name()))),
+        };
+        if let Err(failed) = failed {
+            self.shared.report(Event::Refused(failed.to_string()));
+            self.reply(&Message::Failed(failed)).await;
+        }
+        Ok(())
+    }
+
+    async fn reply(&self, message: &Message) {
+        // fails only when the link is ending
+        let _ = self.replies.send(message.encode().into()).await;
+    }
+
+    fn locate(&self, digest: &vouch_core::digest::Digest) -> Vec<Holder> {
+        let position = self.shared.committee().and_then(|committee| self.shared.position(&committee));
+        match (position, self.shared.store.length_of(digest)) {
+            (Some(member), Ok(Some(length))) => vec![Holder { member, length }],
+            (_, Err(error)) => {
+                self.shared.report(Event::Trouble(error.to_string()));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Answers reads one by one, waiting for the link to take each.
+async fn answer_reads(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Read>, chunks: &mpsc::Sender<Bytes>) {
+    while let Some(Read { stream, digest, offset, length, .. }) = queue.recv().await {
+        let reader = shared.clone();
+        let read = tasks::spawn_blocking(move || reader.store.read(&digest, offset, length)).await;
+        let reply = match read {
+            Ok(Ok(bytes)) => Message::Chunk { stream, offset, bytes },
+            Ok(Err(error)) => Message::failed(stream, error.code(), error.to_string()),
+            Err(error) => Message::failed(stream, Code::Storage, error.to_string()),
+        };
+        if chunks.send(reply.encode()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Votes, or says why not: first the clock, then the duty to keep on disk, then the signature.
+async fn vote(
+    shared: Arc<Shared>,
+    stream: Stream,
+    issued_at: u64,
+    receipts: Vec<Receipt>,
+    replies: mpsc::Sender<Outgoing>,
+) {
+    let reply = match try_vote(&shared, stream, issued_at, receipts).await {
+        Ok(vote) => vote,
+        Err(failed) => {
+            shared.report(Event::Refused(failed.to_string()));
+            Message::Failed(failed)
+        }
+    };
+    let _ = replies.send(reply.encode().into()).await;
+}
+
+async fn try_vote(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    issued_at: u64,
+    receipts: Vec<Receipt>,
+) -> Result<Message, Failed> {
+    let Some(committee) = shared.committee() else {
+        return Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee"));
+    };
+    voting::check(stream, issued_at, &receipts, clock::unix_seconds())?;
+    let lacking = shared.store.keep(&receipts).await;
+    let lacking = lacking.map_err(|error| Failed::new(stream, error.code(), error.to_string()))?;
+    if !lacking.is_empty() {
+        let detail = format!("{} of {} blobs are not held", lacking.len(), receipts.len());
+        return Err(Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking));
+    }
+    let signer = shared.clone();
+    let signed = tasks::spawn_blocking(move || voting::sign(&signer.keys.vote, &committee, issued_at, &receipts)).await;
+    match signed {
+        Ok(Some(signature)) => Ok(Message::Vote { stream, signature }),
+        Ok(None) => Err(Failed::new(stream, Code::Unexpected, "a batch of a forbidden size")),
+        Err(error) => Err(Failed::new(stream, Code::Storage, error.to_string())),
+    }
+}
+
+/// A committee that the server shows: taken up if it is the first that names this replica, durably before anything else.
+async fn take_up(shared: &Arc<Shared>, cluster: ClusterMessage) -> Result<(), LinkError> {
+    let _one_at_a_time = shared.joining.lock().await;
+    let (node_key, vote_key) = (shared.keys.node.node_key(), shared.keys.vote.vote_key());
+    match membership::decide(shared.committee().as_deref(), &cluster.genesis, &node_key, &vote_key) {
+        Decision::Known => return Ok(()),
+        Decision::Standby => {
+            shared.report(Event::Standby(cluster.genesis.cluster().to_string().into()));
+            return Ok(());
+        }
+        Decision::Refuse(detail) => return Err(Failed::new(Stream::LINK, Code::AnotherCluster, detail).into()),
+        Decision::TakeUp => {}
+    }
+    let saver = shared.clone();
+    let saved = tasks::spawn_blocking(move || -> Result<Arc<Committee>, Failed> {
+        let refused = |code, detail: String| Failed::new(Stream::LINK, code, detail);
+        let committee = Committee::genesis(cluster.genesis, cluster.possessions)
+            .map_err(|error| refused(Code::NotAuthenticated, error.to_string()))?;
+        committee_file::save(saver.data.path(), &committee)
+            .map_err(|error| refused(Code::Storage, error.to_string()))?;
+        Ok(Arc::new(committee))
+    })
+    .await;
+    let committee = saved.map_err(|error| LinkError::Broken(error.to_string()))??;
+    *shared.committee.lock().unwrap_or_else(PoisonError::into_inner) = Some(committee);
+    report_standing(shared);
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The server: accepts replicas and clients, fans out puts, adds up votes. It is untrusted, signs no statement and keeps no blob.
+
+mod archive;
+mod client_get;
+mod client_link;
+mod client_put;
+mod fanout;
+mod http;
+mod put;
+mod replica_link;
+mod roster;
+mod routes;
+mod welcome;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc, watch};
+use vouch_core::committee::Committee;
+use vouch_core::link::NodeSecretKey;
+use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
+use vouch_core::quorum;
+
+use crate::committee_file::{self, CommitteeFileError};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::host::net::TcpListener;
+use crate::host::{entropy, tasks};
+use crate::link::Outgoing;
+use crate::replica::keys::{KeyError, open_or_create_node_key};
+use archive::Archive;
+pub use put::Deadlines;
+use roster::{Roster, Standing};
+use routes::Routes;
+
+/// Limits and waits of a server. Memory is bounded by them.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder: the server's key, the committee, certificates.
+    pub data: PathBuf,
+    /// Found the committee as soon as so many replicas joined; else from those connected at the first put.
+    pub replicas: Option<u16>,
+    /// The most connections at once.
+    pub max_links: usize,
+    /// The most puts at once; further ones are refused as busy.
+    pub max_puts: usize,
+    /// The most bytes of reads in flight, over all clients.
+    pub read_budget: usize,
+    /// Messages queued for one replica; a chunk is at most 256 KiB.
+    pub replica_queue: usize,
+    /// How long a put waits for a quorum to connect.
+    pub quorum_wait: Duration,
+    /// How long a client may be silent while it owes bytes.
+    pub client_silence: Duration,
+    /// For the phases of a put.
+    pub deadlines: Deadlines,
+}
+
+impl Config {
+    /// The defaults, with this data folder.
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            data,
+            replicas: None,
+            max_links: 1024,
+            max_puts: 256,
+            read_budget: 32 << 20,
+            replica_queue: 32,
+            quorum_wait: Duration::from_secs(3),
+            client_silence: Duration::from_secs(30),
+            deadlines: Deadlines::default(),
+        }
+    }
+}
+
+/// Why a server cannot start or go on.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// The server's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The committee that it remembers.
+    #[error(transparent)]
+    Committee(#[from] CommitteeFileError),
+    /// The certificates.
+    #[error("certificates: {0}")]
+    Archive(#[from] crate::durable::DurableError),
+    /// The listening socket.
+    #[error("cannot accept connections: {0}")]
+    Listen(#[from] io::Error),
+}
+
+/// What a server tells its operator.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A replica came, with its name and standing.
+    Joined(String, &'static str, usize),
+    /// A replica went.
+    Left(String, String),
+    /// The committee was founded.
+    Formed(Arc<Committee>),
+    /// A blob was certified.
+    Certified(Box<vouch_core::certificate::Certificate>),
+    /// Something failed that no client caused.
+    Trouble(String),
+}
+
+/// Takes the server's events.
+pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// How to reach one connected replica.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplicaHandle {
+    /// Told apart from an earlier link of the same replica.
+    link: u64,
+    /// Small messages that overtake data. Full means that the replica does not read: it is cut off.
+    control: mpsc::Sender<Outgoing>,
+    data: mpsc::Sender<Bytes>,
+    /// Was too slow for a put, and has not caught up since.
+    lagging: Arc<AtomicBool>,
+}
+
+impl ReplicaHandle {
+    /// Queues a small message; `false` when the replica is gone or does not read.
+    fn tell(&self, message: &Message) -> bool {
+        self.control.try_send(message.encode().into()).is_ok()
+    }
+}
+
+/// The members that are connected, as of now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    committee: Option<Arc<Committee>>,
+    members: BTreeMap<u16, ReplicaHandle>,
+}
+
+/// What all links share.
+pub(crate) struct Shared {
+    config: Config,
+    key: NodeSecretKey,
+    roster: Mutex<Roster<ReplicaHandle>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Held while a committee is made durable, so that only one forms.
+    forming: tokio::sync::Mutex<()>,
+    routes: Routes,
+    archive: Archive,
+    puts: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    next_stream: AtomicU32,
+    next_link: AtomicU32,
+    reporter: Reporter,
+    // keeps the folder locked
+    data: DataDir,
+}
+
+/// A server that is ready to run.
+pub struct Server(Arc<Shared>);
+
+impl Server {
+    /// Opens the data folder and everything in it.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub fn open(config: Config, reporter: Reporter) -> Result<Self, ServerError> {
+        let data = DataDir::open(&config.data)?;
+        let key = open_or_create_node_key(data.path(), entropy::array)?;
+        let committee = committee_file::load(data.path())?.map(Arc::new);
+        let archive = Archive::open(data.path())?;
+        let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
+        Ok(Self(Arc::new(Shared {
+            puts: Arc::new(Semaphore::new(config.max_puts)),
+            reads: Arc::new(Semaphore::new((config.read_budget / MAX_CHUNK).max(1))),
+            config,
+            key,
+            roster: Mutex::new(Roster::new(committee)),
+            snapshot: watch::channel(Arc::new(snapshot)).0,
+            forming: tokio::sync::Mutex::new(()),
+            routes: Routes::default(),
+            archive,
+            next_stream: AtomicU32::new(1),
+            next_link: AtomicU32::new(1),
+            reporter,
+            data,
+        })))
+    }
+
+    /// The committee, once there is one.
+    pub fn committee(&self) -> Option<Arc<Committee>> {
+        self.0.committee()
+    }
+
+    /// The server's link key.
+    pub fn node_key(&self) -> vouch_core::link::NodeKey {
+        self.0.key.node_key()
+    }
+
+    /// Serves until `shutdown` completes.
+    ///
+    /// # Errors
+    /// When the listening socket fails for good.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        http::serve(self.0, listener, shutdown).await?;
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn roster(&self) -> MutexGuard<'_, Roster<ReplicaHandle>> {
+        // a panic elsewhere leaves the roster whole: every change is one call
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committee(&self) -> Option<Arc<Committee>> {
+        self.snapshot.borrow().committee.clone()
+    }
+
+    fn report(&self, event: Event) {
+        (self.reporter)(event);
+    }
+
+    /// A number for a put or a read, the same on every replica's link.
+    fn stream(&self) -> Stream {
+        loop {
+            let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
+            // 0 is the link itself
+            if number != 0 {
+                return Stream(number);
+            }
+        }
+    }
+
+    /// Lets everybody see who is connected now.
+    fn publish(&self) {
+        let roster = self.roster();
+        let snapshot = Snapshot { committee: roster.committee().cloned(), members: roster.members() };
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// Founds the committee if there is none and the replicas are there: so many as the configuration says, or at a
+    /// put those connected.
+    ///
+    /// # Errors
+    /// What is missing, for the client that asked.
+    async fn ensure_committee(&self, stream: Stream, at_a_put: bool) -> Result<Arc<Committee>, Failed> {
+        if let Some(committee) = self.committee() {
+            return Ok(committee);
+        }
+        let _one_at_a_time = self.forming.lock().await;
+        if let Some(committee) = self.committee() {
+            return Ok(committee);
+        }
+        let connected = self.roster().len();
+        let wanted = self.config.replicas;
+        if connected == 0 || wanted.is_some_and(|wanted| connected < wanted.into()) || (wanted.is_none() && !at_a_put) {
+            let needed = wanted.map_or_else(|| "at least 1 replica".into(), |n| format!("{n} replicas"));
+            let detail = format!("{needed} must join first, {connected} are connected; start one with `vouch replica`");
+            return Err(Failed::new(stream, Code::NoCommittee, detail));
+        }
+        let form = || self.roster().form(wanted, entropy::array());
+        let committee = form().map_err(|error| Failed::new(stream, Code::NoCommittee, error.to_string()))?;
+        let committee = self.adopt(Arc::new(committee)).await.map_err(|error| {
+            self.report(Event::Trouble(error.to_string()));
+            Failed::new(stream, Code::Storage, "the server cannot save the committee")
+        })?;
+        Ok(committee)
+    }
+
+    /// Makes the committee durable, then known.
+    async fn adopt(&self, committee: Arc<Committee>) -> Result<Arc<Committee>, CommitteeFileError> {
+        let (path, to_save) = (self.data.path().to_owned(), committee.clone());
+        let saved = tasks::spawn_blocking(move || committee_file::save(&path, &to_save)).await;
+        saved.map_err(|error| CommitteeFileError::Task(error.to_string()))??;
+        let message = committee_file::message(&committee);
+        {
+            let mut roster = self.roster();
+            roster.adopt(committee.clone());
+            for (_, handle) in roster.connected() {
+                handle.tell(&message);
+            }
+        }
+        self.publish();
+        self.report(Event::Formed(committee.clone()));
+        Ok(committee)
+    }
+
+    fn standing_text(standing: Standing) -> &'static str {
+        match standing {
+            Standing::Member(_) => "member",
+            Standing::Candidate => "waiting for the committee to form",
+            Standing::Standby => "standby: the committee is complete",
+        }
+    }
+}
+
+/// What a committee tolerates, for the operator.
+pub fn tolerance(committee: &Committee) -> String {
+    quorum::tolerance(committee.record().n())
+}

@@ -1,0 +1,170 @@
+//! A client's lookups and reads: passed to replicas, answered by them, bounded by a budget that all clients share.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, Holder, Message, Read, Stream};
+
+use super::Snapshot;
+use super::client_link::{ClientLink, NotReading};
+use super::routes::{Reply, Route};
+use crate::host::clock;
+use crate::link::Outgoing;
+
+/// How long a lookup waits for every member, and for more once one holds the blob.
+const LOCATE_DEADLINE: Duration = Duration::from_secs(2);
+const LOCATE_GRACE: Duration = Duration::from_millis(100);
+/// How long one read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+struct Lookup {
+    client: Stream,
+    stream: Stream,
+    waiting: BTreeSet<u16>,
+    holders: BTreeMap<u16, u64>,
+    deadline: Duration,
+    _route: Route,
+}
+
+struct PendingRead {
+    client: Stream,
+    member: u16,
+    link: u64,
+    deadline: Duration,
+    permit: OwnedSemaphorePermit,
+    _route: Route,
+}
+
+/// What one client waits for.
+#[derive(Default)]
+pub(super) struct Gets {
+    lookup: Option<Lookup>,
+    reads: HashMap<Stream, PendingRead>,
+}
+
+impl Gets {
+    pub(super) fn is_active(&self) -> bool {
+        self.lookup.is_some() || !self.reads.is_empty()
+    }
+
+    pub(super) fn reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    pub(super) fn locate(&mut self, link: &mut ClientLink, client: Stream, digest: Digest) -> Result<(), NotReading> {
+        let fail = |code, detail: &str| link.tell(&Message::failed(client, code, detail));
+        let snapshot = link.snapshot.borrow().clone();
+        if snapshot.committee.is_none() {
+            let detail = "nothing was ever put here, and no member of a committee is connected";
+            return fail(Code::NoCommittee, detail);
+        }
+        if self.lookup.is_some() {
+            return fail(Code::Busy, "one lookup at a time on a link");
+        }
+        link.show_committee()?;
+        let stream = link.shared.stream();
+        let route = link.shared.routes.open(stream, link.mailbox.clone());
+        let question = Message::Locate { stream, digest };
+        let asked = snapshot.members.iter().filter(|(_, handle)| handle.tell(&question));
+        let waiting = asked.map(|(member, _)| *member).collect();
+        let deadline = clock::monotonic() + LOCATE_DEADLINE;
+        self.lookup = Some(Lookup { client, stream, waiting, holders: BTreeMap::new(), deadline, _route: route });
+        self.finish_lookup(link)
+    }
+
+    pub(super) async fn read(&mut self, link: &mut ClientLink, read: Read) -> Result<(), NotReading> {
+        let handle = link.snapshot.borrow().members.get(&read.member).cloned();
+        let Some(handle) = handle else {
+            return link.tell(&Message::failed(read.stream, Code::NotFound, "the replica is not connected"));
+        };
+        // waits here, reading nothing more of this client, while all clients together have too much in flight
+        let Ok(permit) = link.shared.reads.clone().acquire_owned().await else { return Ok(()) };
+        let stream = link.shared.stream();
+        let route = link.shared.routes.open(stream, link.mailbox.clone());
+        if !handle.tell(&Message::Read(Read { stream, ..read })) {
+            return link.tell(&Message::failed(read.stream, Code::TimedOut, "the replica does not read"));
+        }
+        let deadline = clock::monotonic() + READ_DEADLINE;
+        let pending = PendingRead {
+            client: read.stream,
+            member: read.member,
+            link: handle.link,
+            deadline,
+            permit,
+            _route: route,
+        };
+        self.reads.insert(stream, pending);
+        Ok(())
+    }
+
+    pub(super) fn reply(&mut self, link: &ClientLink, reply: Reply) -> Result<(), NotReading> {
+        match reply.message {
+            Message::Located { holders, .. } => {
+                if let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == reply.stream) {
+                    lookup.waiting.remove(&reply.member);
+                    if let Some(holder) = holders.first() {
+                        lookup.holders.insert(reply.member, holder.length);
+                        lookup.deadline = lookup.deadline.min(clock::monotonic() + LOCATE_GRACE);
+                    }
+                }
+                self.finish_lookup(link)
+            }
+            Message::Chunk { offset, bytes, .. } => match self.take(&reply.stream, reply.member) {
+                Some(read) => {
+                    let bytes = Message::Chunk { stream: read.client, offset, bytes }.encode();
+                    link.send(Outgoing { bytes, permit: Some(read.permit) })
+                }
+                None => Ok(()),
+            },
+            Message::Failed(failed) => match self.take(&reply.stream, reply.member) {
+                Some(read) => link.tell(&Message::Failed(Failed { stream: read.client, ..failed })),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The read that a member answers; another member's answer counts for nothing.
+    fn take(&mut self, stream: &Stream, member: u16) -> Option<PendingRead> {
+        self.reads.get(stream).filter(|read| read.member == member)?;
+        self.reads.remove(stream)
+    }
+
+    pub(super) fn members_changed(&mut self, link: &ClientLink, snapshot: &Snapshot) -> Result<(), NotReading> {
+        if let Some(lookup) = &mut self.lookup {
+            lookup.waiting.retain(|member| snapshot.members.contains_key(member));
+        }
+        let gone = |read: &PendingRead| snapshot.members.get(&read.member).is_none_or(|now| now.link != read.link);
+        self.fail_reads(link, gone, Code::NotFound, "the replica's link ended")?;
+        self.finish_lookup(link)
+    }
+
+    pub(super) fn tick(&mut self, link: &ClientLink) -> Result<(), NotReading> {
+        let now = clock::monotonic();
+        self.fail_reads(link, |read| now > read.deadline, Code::TimedOut, "the replica did not answer in time")?;
+        self.finish_lookup(link)
+    }
+
+    fn fail_reads(
+        &mut self,
+        link: &ClientLink,
+        is_over: impl Fn(&PendingRead) -> bool,
+        code: Code,
+        detail: &str,
+    ) -> Result<(), NotReading> {
+        for (_, read) in self.reads.extract_if(|_, read| is_over(read)) {
+            let failed = Failed::new(read.client, code, detail).with_subjects(vec![read.member]);
+            link.tell(&Message::Failed(failed))?;
+        }
+        Ok(())
+    }
+
+    fn finish_lookup(&mut self, link: &ClientLink) -> Result<(), NotReading> {
+        let is_over = |lookup: &mut Lookup| lookup.waiting.is_empty() || clock::monotonic() >= lookup.deadline;
+        let Some(lookup) = self.lookup.take_if(is_over) else { return Ok(()) };
+        let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
+        link.tell(&Message::Located { stream: lookup.client, holders })
+    }
+}

@@ -1,0 +1,164 @@
+//! A client's link: one put at a time, lookups and reads beside it. Everything a client does wrong ends this link only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use vouch_core::message::{Code, Failed, MAX_READS, Message, Stream};
+
+use super::client_get::Gets;
+use super::client_put::ClientPut;
+use super::routes::Reply;
+use super::welcome::{Welcomed, why};
+use super::{Shared, Snapshot};
+use crate::committee_file;
+use crate::host::tasks::{self, MissedTickBehavior};
+use crate::link::{self, LinkError, LinkReader, Outgoing};
+
+/// Messages waiting for one client, beside three for each member of the committee.
+const CLIENT_QUEUE: usize = 64;
+/// How often deadlines are looked at while something is in progress.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What the parts of a client's link share.
+pub(super) struct ClientLink {
+    pub(super) shared: Arc<Shared>,
+    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    pub(super) mailbox: mpsc::Sender<Reply>,
+    knows_committee: bool,
+}
+
+/// The client does not read what it asked for.
+#[derive(Debug)]
+pub(super) struct NotReading;
+
+impl ClientLink {
+    /// Queues a message for the client.
+    pub(super) fn tell(&self, message: &Message) -> Result<(), NotReading> {
+        self.send(message.encode().into())
+    }
+
+    pub(super) fn send(&self, outgoing: Outgoing) -> Result<(), NotReading> {
+        self.outgoing.try_send(outgoing).map_err(|_| NotReading)
+    }
+
+    /// Sends the committee once, as soon as there is one.
+    pub(super) fn show_committee(&mut self) -> Result<(), NotReading> {
+        match self.shared.committee() {
+            Some(committee) if !self.knows_committee => {
+                self.knows_committee = true;
+                self.tell(&committee_file::message(&committee))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
+    let Welcomed { mut reader, writer, knows_committee, .. } = welcomed;
+    // before a committee is formed its size is bounded by the replicas that are there
+    let members = shared.committee().map_or_else(|| shared.roster().len(), |c| c.record().n().into());
+    let room = CLIENT_QUEUE + 3 * members.max(16);
+    let (outgoing, queue) = mpsc::channel(room);
+    let (data, no_data) = mpsc::channel::<Bytes>(1);
+    drop(data);
+    let (mailbox, replies) = mpsc::channel(room);
+    let snapshot = shared.snapshot.subscribe();
+    let link = ClientLink { shared, snapshot, outgoing, mailbox, knows_committee };
+    let writing = tasks::spawn(link::write_queues(writer, queue, no_data));
+    serve(link, &mut reader, replies).await;
+    // the queue closes with `serve`: the writer ends after the last message with the close frame
+    let _ = writing.await;
+    reader.drain().await;
+}
+
+/// Serves until the link ends; the reason is the last message queued.
+async fn serve(mut link: ClientLink, reader: &mut LinkReader, mut replies: mpsc::Receiver<Reply>) {
+    let mut put = ClientPut::default();
+    let mut gets = Gets::default();
+    let mut ticks = tasks::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        let busy = put.is_active() || gets.is_active();
+        let step = tokio::select! {
+            frame = reader.next() => match frame {
+                Ok(bytes) => client_message(&mut link, &mut put, &mut gets, &bytes).await,
+                Err(error) => Err(Ended::Link(error)),
+            },
+            Some(reply) = replies.recv() => reply_of_member(&mut link, &mut put, &mut gets, reply).await,
+            Ok(()) = link.snapshot.changed() => changed(&mut link, &mut put, &mut gets).await,
+            _ = ticks.tick(), if busy => tick(&mut link, &mut put, &mut gets).await,
+        };
+        if let Err(ended) = step {
+            break ended;
+        }
+    };
+    put.abandon();
+    let failed = match ended {
+        Ended::NotReading | Ended::Link(LinkError::Closed(_)) => return,
+        Ended::Refused(failed) => failed,
+        Ended::Link(error) => why(error),
+    };
+    // a client that does not read hears nothing
+    let _ = link.tell(&Message::Failed(failed));
+}
+
+/// Why a client's link is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Link(LinkError),
+    Refused(Failed),
+    NotReading,
+}
+
+impl From<NotReading> for Ended {
+    fn from(NotReading: NotReading) -> Self {
+        Self::NotReading
+    }
+}
+
+pub(super) fn unexpected(detail: String) -> Ended {
+    Ended::Refused(Failed::new(Stream::LINK, Code::Unexpected, detail))
+}
+
+async fn client_message(
+    link: &mut ClientLink,
+    put: &mut ClientPut,
+    gets: &mut Gets,
+    bytes: &Bytes,
+) -> Result<(), Ended> {
+    let message = Message::decode(bytes).map_err(|error| Ended::Link(error.into()))?;
+    match message {
+        Message::Put { stream, offer } => put.begin(link, stream, offer).await,
+        Message::Chunk { stream, offset, bytes } => put.chunk(link, stream, offset, bytes).await,
+        Message::PutEnd { stream, receipt } => put.end(link, stream, receipt).await,
+        Message::Cancel { stream } => put.cancel(link, stream).await,
+        Message::Locate { stream, digest } => Ok(gets.locate(link, stream, digest)?),
+        Message::Read(read) if gets.reads() < MAX_READS => Ok(gets.read(link, read).await?),
+        Message::Read(_) => Err(unexpected(format!("expected at most {MAX_READS} unanswered reads"))),
+        other => Err(unexpected(format!("expected a request, got {}", other.name()))),
+    }
+}
+
+async fn reply_of_member(
+    link: &mut ClientLink,
+    put: &mut ClientPut,
+    gets: &mut Gets,
+    reply: Reply,
+) -> Result<(), Ended> {
+    if put.stream() == Some(reply.stream) { put.reply(link, reply).await } else { Ok(gets.reply(link, reply)?) }
+}
+
+async fn changed(link: &mut ClientLink, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
+    link.show_committee()?;
+    let snapshot = link.snapshot.borrow_and_update().clone();
+    gets.members_changed(link, &snapshot)?;
+    put.members_changed(link, &snapshot).await
+}
+
+async fn tick(link: &mut ClientLink, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
+    gets.tick(link)?;
+    put.tick(link).await
+}

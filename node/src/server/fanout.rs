@@ -1,0 +1,81 @@
+//! Sends one put's bytes to its members through their bounded queues, and never waits for the slowest once a quorum has room.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::ReplicaHandle;
+use crate::host::{clock, tasks};
+
+/// How long a put waits, over all its chunks, for members behind a quorum.
+const LAG_BUDGET: Duration = Duration::from_secs(2);
+/// How long it waits for a quorum to have room for one chunk.
+const STALL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The members that one put flows to.
+pub(crate) struct Fanout {
+    members: BTreeMap<u16, ReplicaHandle>,
+    quorum: usize,
+    lag_left: Duration,
+}
+
+impl Fanout {
+    pub(crate) fn new(members: BTreeMap<u16, ReplicaHandle>, quorum: usize) -> Self {
+        Self { members, quorum, lag_left: LAG_BUDGET }
+    }
+
+    pub(crate) fn members(&self) -> &BTreeMap<u16, ReplicaHandle> {
+        &self.members
+    }
+
+    pub(crate) fn remove(&mut self, member: u16) {
+        self.members.remove(&member);
+    }
+
+    /// Queues the same bytes for every member; returns those that are out of the put now: gone, or too slow.
+    pub(crate) async fn send(&mut self, bytes: &Bytes) -> Vec<u16> {
+        let mut out = Vec::new();
+        let mut sending: FuturesUnordered<_> = self
+            .members
+            .iter()
+            .map(|(member, handle)| {
+                let (member, data, bytes) = (*member, handle.data.clone(), bytes.clone());
+                async move { (member, data.send(bytes).await) }
+            })
+            .collect();
+        let mut sent = Vec::new();
+        let (started, mut enough_at) = (clock::monotonic(), None);
+        while !sending.is_empty() {
+            let now = clock::monotonic();
+            let enough = sent.len() >= self.quorum;
+            let patience = if enough {
+                (*enough_at.get_or_insert(now) + self.lag_left).saturating_sub(now)
+            } else {
+                (started + STALL_DEADLINE).saturating_sub(now)
+            };
+            match tasks::timeout(patience, sending.next()).await {
+                Ok(Some((member, Ok(())))) => sent.push(member),
+                Ok(Some((member, Err(_)))) => out.push(member),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        drop(sending);
+        if let Some(enough_at) = enough_at {
+            self.lag_left = self.lag_left.saturating_sub(clock::monotonic().saturating_sub(enough_at));
+        }
+        for (member, handle) in &self.members {
+            if !sent.contains(member) && !out.contains(member) {
+                handle.lagging.store(true, Ordering::Relaxed);
+                out.push(*member);
+            }
+        }
+        for member in &out {
+            self.members.remove(member);
+        }
+        out
+    }
+}

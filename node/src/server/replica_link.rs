@@ -1,0 +1,145 @@
+//! A replica's link: it proves its node key and its vote key, joins, and its replies go to whoever waits for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::mpsc;
+use vouch_core::bls::verify_possession;
+use vouch_core::committee::Committee;
+use vouch_core::link::Role;
+use vouch_core::message::{ClusterMessage, Code, Failed, Message, Stream};
+
+use super::roster::Candidate;
+use super::routes::Reply;
+use super::welcome::{Welcomed, why};
+use super::{Event, ReplicaHandle, Shared};
+use crate::committee_file;
+use crate::host::tasks;
+use crate::link::{self, LinkError, LinkReader};
+
+/// Small messages waiting for one replica. One that lets so many wait is cut off.
+const CONTROL_QUEUE: usize = 4096;
+
+pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
+    let candidate = match admit(&shared, &mut link).await {
+        Ok(candidate) => candidate,
+        Err(error) => return link::refuse(link.reader, link.writer, why(error)).await,
+    };
+    let name = candidate.name.to_string();
+    let node_key = link.hello.node_key;
+    let (control, control_queue) = mpsc::channel(CONTROL_QUEUE);
+    let (data, data_queue) = mpsc::channel(shared.config.replica_queue);
+    let handle = ReplicaHandle {
+        link: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)),
+        control,
+        data,
+        lagging: Arc::new(AtomicBool::new(false)),
+    };
+    let (arrival, standing) = shared.roster().join(node_key, candidate, handle.clone());
+    // looked at after joining: a committee that forms from now on is told to everybody in the roster
+    let committee = shared.roster().committee().cloned();
+    if let Some(committee) = committee.filter(|_| !link.knows_committee) {
+        handle.tell(&committee_file::message(&committee));
+    }
+    drop(handle);
+    shared.publish();
+    let connected = shared.roster().len();
+    shared.report(Event::Joined(name.clone(), Shared::standing_text(standing), connected));
+    if shared.config.replicas.is_some() {
+        // too few so far is no failure here
+        let _ = shared.ensure_committee(Stream::LINK, false).await;
+    }
+
+    let reader = link.reader;
+    let writing = link::write_queues(link.writer, control_queue, data_queue);
+    let ended = tokio::select! {
+        error = read(&shared, &node_key, reader) => error,
+        written = writing => match written {
+            Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
+            Err(error) => error,
+        },
+    };
+    shared.roster().leave(&node_key, arrival);
+    shared.publish();
+    shared.report(Event::Left(name, ended.to_string()));
+}
+
+/// Checks that the replica holds both its keys.
+async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, LinkError> {
+    let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
+    match link.reader.expect("authenticate").await? {
+        Message::Auth(signature) => {
+            if let Err(error) = link.transcript.verify(&link.hello.node_key, Role::Replica, &signature) {
+                return refuse(Code::NotAuthenticated, error.to_string());
+            }
+        }
+        other => return refuse(Code::Unexpected, format!("expected Auth, got {}", other.name())),
+    }
+    let (vote_key, possession, name) = match link.reader.expect("join").await? {
+        Message::Join { vote_key, possession, name } => (vote_key, possession, name),
+        other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
+    };
+    if let Err(error) = verify_possession(&vote_key, &possession) {
+        return refuse(Code::NotAuthenticated, format!("vote key: {error}"));
+    }
+    // a member of a cluster that this server does not know yet brings the committee along
+    if link.hello.cluster.is_some() && shared.committee().is_none() {
+        match link.reader.expect("show its committee").await? {
+            Message::Cluster(cluster) => adopt(shared, link, cluster).await?,
+            other => return refuse(Code::Unexpected, format!("expected Cluster, got {}", other.name())),
+        }
+    }
+    Ok(Candidate { vote_key, possession, name })
+}
+
+async fn adopt(shared: &Arc<Shared>, link: &Welcomed, cluster: ClusterMessage) -> Result<(), LinkError> {
+    let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
+    if Some(cluster.genesis.cluster()) != link.hello.cluster || cluster.genesis.position(&link.hello.node_key).is_none()
+    {
+        return refuse(Code::AnotherCluster, "the committee is not the one that the replica named itself of".into());
+    }
+    // a pairing for each member
+    let opened = tasks::spawn_blocking(move || Committee::genesis(cluster.genesis, cluster.possessions)).await;
+    let committee = match opened {
+        Ok(Ok(committee)) => Arc::new(committee),
+        Ok(Err(error)) => return refuse(Code::NotAuthenticated, error.to_string()),
+        Err(error) => return refuse(Code::Storage, error.to_string()),
+    };
+    let _one_at_a_time = shared.forming.lock().await;
+    match shared.committee() {
+        Some(known) if known.cluster() == committee.cluster() => Ok(()),
+        Some(known) => refuse(Code::AnotherCluster, format!("this server serves {}", known.cluster())),
+        None => match shared.adopt(committee).await {
+            Ok(_) => Ok(()),
+            Err(error) => refuse(Code::Storage, error.to_string()),
+        },
+    }
+}
+
+/// Routes replies until the link ends.
+async fn read(shared: &Shared, node_key: &vouch_core::link::NodeKey, mut reader: LinkReader) -> LinkError {
+    loop {
+        let message = match reader.next().await {
+            Ok(bytes) => match Message::decode(&bytes) {
+                Ok(message) => message,
+                Err(error) => return error.into(),
+            },
+            Err(error) => return error,
+        };
+        let stream = match &message {
+            Message::Failed(failed) if failed.stream == Stream::LINK => return failed.clone().into(),
+            Message::Failed(failed) => failed.stream,
+            Message::Stored { stream }
+            | Message::Vote { stream, .. }
+            | Message::Located { stream, .. }
+            | Message::Chunk { stream, .. } => *stream,
+            // taken up already, or brought to a server that knows it
+            Message::Cluster(_) => continue,
+            other => return LinkError::Broken(format!("expected a reply, got {}", other.name())),
+        };
+        // a standby is asked nothing; what it says all the same concerns nobody
+        if let Some(member) = shared.committee().and_then(|committee| committee.record().position(node_key)) {
+            shared.routes.deliver(Reply { member, stream, message });
+        }
+    }
+}

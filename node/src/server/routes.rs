@@ -1,0 +1,52 @@
+//! Which link waits for which replies of replicas. Every replica uses the server's number for a put, a lookup or a read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use vouch_core::message::{Message, Stream};
+
+/// What a member answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) member: u16,
+    pub(crate) stream: Stream,
+    pub(crate) message: Message,
+}
+
+/// Open requests by the server's number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Reply>>>>);
+
+impl Routes {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Stream, mpsc::Sender<Reply>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replies to `stream` go to `mailbox` until the route is dropped.
+    pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Reply>) -> Route {
+        self.map().insert(stream, mailbox);
+        Route { routes: self.clone(), stream }
+    }
+
+    /// Delivers a reply. A stray one is dropped; so is one to a full mailbox, whose size covers every honest reply.
+    pub(crate) fn deliver(&self, reply: Reply) {
+        let mailbox = self.map().get(&reply.stream).cloned();
+        if let Some(mailbox) = mailbox {
+            let _ = mailbox.try_send(reply);
+        }
+    }
+}
+
+/// An open request; dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    routes: Routes,
+    stream: Stream,
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        self.routes.map().remove(&self.stream);
+    }
+}

@@ -1,0 +1,78 @@
+//! The first messages of every link: both hellos, the server's proof of its key, and whose link it is.
+
+use std::sync::Arc;
+
+use vouch_core::link::{Hello, Role, Transcript};
+use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
+
+use super::{Shared, client_link, replica_link};
+use crate::committee_file;
+use crate::host::entropy;
+use crate::link::{self, Io, LinkError, LinkReader, LinkWriter};
+
+/// A link whose hellos were exchanged.
+pub(super) struct Welcomed {
+    pub(super) reader: LinkReader,
+    pub(super) writer: LinkWriter,
+    pub(super) hello: Hello,
+    pub(super) transcript: Transcript,
+    /// Whether the committee was sent.
+    pub(super) knows_committee: bool,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, io: Box<dyn Io>, has_origin: bool) {
+    let (mut reader, mut writer) = link::accepted(io).await;
+    let hello = match reader.expect("say hello").await.and_then(|message| allow(&shared, message, has_origin)) {
+        Ok(hello) => hello,
+        Err(error) => return link::refuse(reader, writer, why(error)).await,
+    };
+    let committee = shared.committee();
+    let cluster = committee.as_ref().map(|committee| committee.cluster());
+    let own = Hello::new(Role::Server, cluster, shared.key.node_key(), entropy::array());
+    let transcript = Transcript::new(&hello, &own, None);
+    let signature = shared.key.sign(&transcript, Role::Server);
+    let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
+    messages.extend(committee.as_deref().map(committee_file::message));
+    for message in messages {
+        if writer.send(message.encode()).await.is_err() {
+            return;
+        }
+    }
+    let link = Welcomed { reader, writer, hello, transcript, knows_committee: committee.is_some() };
+    match hello.role {
+        Role::Replica => replica_link::run(shared, link).await,
+        Role::Client | Role::Server => client_link::run(shared, link).await,
+    }
+}
+
+fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, LinkError> {
+    let refuse = |code, detail: String| Err(Failed::new(Stream::LINK, code, detail).into());
+    let Message::Hello(hello) = message else {
+        return refuse(Code::Unexpected, format!("expected Hello, got {}", message.name()));
+    };
+    if hello.role == Role::Server || (has_origin && hello.role != Role::Client) {
+        return refuse(Code::Unexpected, format!("expected a client or a replica, got a {}", hello.role));
+    }
+    let own = shared.committee().map(|committee| committee.cluster());
+    if let (Some(theirs), Some(ours)) = (hello.cluster, own)
+        && theirs != ours
+    {
+        return refuse(Code::AnotherCluster, format!("this server serves {ours}, the {} named {theirs}", hello.role));
+    }
+    Ok(hello)
+}
+
+/// A failure of the other end's as it is told.
+pub(super) fn why(error: LinkError) -> Failed {
+    let code = match &error {
+        LinkError::Refused(failed) => return failed.clone(),
+        LinkError::Message(MessageError::TooLarge(_)) => Code::TooLarge,
+        LinkError::Message(MessageError::Decode(vouch_core::DecodeError::OutOfRange { field: "version", .. })) => {
+            Code::Version
+        }
+        LinkError::Deadline { .. } => Code::TimedOut,
+        LinkError::Broken(reason) if reason.starts_with("message too large") => Code::TooLarge,
+        _ => Code::Malformed,
+    };
+    Failed::new(Stream::LINK, code, error.to_string())
+}

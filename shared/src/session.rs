@@ -1,0 +1,111 @@
+//! The client's side of a link as state machines without IO: bytes of a message go in, events come out.
+//!
+//! The command line drives them over tokio, the page over the browser's WebSocket. Whatever a server sends, a session ends
+//! with a checked result or with a [`SessionError`].
+
+mod door;
+mod get;
+mod put;
+
+pub use get::{GetEvent, GetRequest, GetSession, Rejection};
+pub use put::{Certified, PutEvent, PutRequest, PutSession, Source};
+
+use thiserror::Error;
+
+use crate::committee::GenesisError;
+use crate::digest::{ClusterId, Digest};
+use crate::link::AuthError;
+use crate::message::{Code, Failed, MessageError};
+use crate::receipt::Receipt;
+use crate::verify::Invalid;
+
+/// Why a put or a get ended without its result.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SessionError {
+    /// The server sent bytes that are no message.
+    #[error("the server sent a malformed message: {0}")]
+    Malformed(#[from] MessageError),
+    /// The server sent a message that does not belong there.
+    #[error("the server broke the protocol: expected {expected}, got {got}")]
+    Unexpected {
+        /// What belongs there.
+        expected: &'static str,
+        /// What came.
+        got: &'static str,
+    },
+    /// The server does not hold the key that it named.
+    #[error("the server failed to authenticate: {0}")]
+    Auth(#[from] AuthError),
+    /// The server serves another cluster than the trusted one.
+    #[error("the server belongs to another cluster: expected {expected}, got {}", none_or(got))]
+    AnotherCluster {
+        /// The trusted identity.
+        expected: ClusterId,
+        /// The server's; `None` when it has no committee yet.
+        got: Option<ClusterId>,
+    },
+    /// The committee that the server showed is bad.
+    #[error("the server showed a bad committee: {0}")]
+    Committee(#[from] GenesisError),
+    /// The server, or a replica through it, gave up.
+    #[error("{}", refusal(failed, names))]
+    Refused {
+        /// What it said.
+        failed: Failed,
+        /// Names of the members concerned.
+        names: Vec<String>,
+    },
+    /// The certificate does not hold.
+    #[error("the server sent a certificate that is INVALID: {0}")]
+    Invalid(#[from] Invalid),
+    /// The certificate is for another receipt than this put's.
+    #[error("the server sent a certificate for another put: expected {expected:?}, got {got:?}")]
+    AnotherReceipt {
+        /// What was asked for.
+        expected: Box<Receipt>,
+        /// What was certified.
+        got: Box<Receipt>,
+    },
+    /// The certificate was made before the put began.
+    #[error("the server sent an old certificate: expected issued_at of at least {expected}, got {got}")]
+    OldCertificate {
+        /// When the put began, less the clock tolerance; seconds since 1970.
+        expected: u64,
+        /// Seconds since 1970.
+        got: u64,
+    },
+    /// The source gave more or fewer bytes than it was offered with.
+    #[error("the file changed while it was read: expected {expected} bytes, got {got}; put it again")]
+    SourceChanged {
+        /// The length that was offered.
+        expected: u64,
+        /// The length read.
+        got: u64,
+    },
+    /// No replica holds the blob.
+    #[error("no replica of the cluster holds {0}")]
+    NotFound(Digest),
+    /// Every replica that claimed to hold the blob failed.
+    #[error("no replica delivered the blob: {}", list(.0))]
+    Exhausted(Vec<Rejection>),
+}
+
+fn none_or(cluster: &Option<ClusterId>) -> String {
+    cluster.map_or_else(|| "none yet".into(), |cluster| cluster.to_string())
+}
+
+fn refusal(failed: &Failed, names: &[String]) -> String {
+    let who = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    let next = match failed.code {
+        Code::Busy | Code::TimedOut => "; try again",
+        Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
+        Code::DigestDiffers | Code::LengthDiffers => "; if the file changed while it was read, put it again",
+        Code::NoSpace => "; free space on the replicas and try again",
+        _ => "",
+    };
+    format!("{}: {}{who}{next}", failed.code, failed.detail)
+}
+
+fn list(rejections: &[Rejection]) -> String {
+    rejections.iter().map(Rejection::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,115 @@
+//! How a client comes in: hello, the server's proof of its key, and the committee.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::SessionError;
+use crate::committee::Committee;
+use crate::digest::ClusterId;
+use crate::link::{Hello, NodeKey, Role, Transcript};
+use crate::message::{ClusterMessage, Code, Failed, Message};
+
+#[derive(Debug)]
+enum State {
+    Hello,
+    Auth(Hello),
+    Open(Hello),
+}
+
+/// What came in, when it is for the session and not for the door.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// The server proved its key: requests may be sent.
+    Opened,
+    /// The committee is known and checked.
+    Committee,
+    /// A message for the session.
+    Message(Message),
+    /// Nothing to do.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(super) struct Door {
+    trusted: Option<ClusterId>,
+    hello: Hello,
+    state: State,
+    committee: Option<Arc<Committee>>,
+}
+
+impl Door {
+    pub(super) fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
+        let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce);
+        (Self { trusted, hello, state: State::Hello, committee: None }, Message::Hello(hello))
+    }
+
+    pub(super) fn committee(&self) -> Option<&Arc<Committee>> {
+        self.committee.as_ref()
+    }
+
+    pub(super) fn server_key(&self) -> Option<NodeKey> {
+        match &self.state {
+            State::Open(hello) => Some(hello.node_key),
+            State::Hello | State::Auth(_) => None,
+        }
+    }
+
+    pub(super) fn receive(&mut self, bytes: &Bytes) -> Result<Passed, SessionError> {
+        let message = match Message::decode(bytes)? {
+            Message::Failed(failed) if failed.stream == crate::message::Stream::LINK => {
+                return Err(self.refused(failed));
+            }
+            message => message,
+        };
+        match (&self.state, message) {
+            (State::Hello, Message::Hello(hello)) if hello.role == Role::Server => {
+                if let Some(expected) = self.trusted.filter(|trusted| hello.cluster != Some(*trusted)) {
+                    return Err(SessionError::AnotherCluster { expected, got: hello.cluster });
+                }
+                self.state = State::Auth(hello);
+                Ok(Passed::Nothing)
+            }
+            (State::Hello, other) => Err(unexpected("Hello of a server", &other)),
+            (State::Auth(server), Message::Auth(signature)) => {
+                let server = *server;
+                let transcript = Transcript::new(&self.hello, &server, None);
+                transcript.verify(&server.node_key, Role::Server, &signature)?;
+                self.state = State::Open(server);
+                Ok(Passed::Opened)
+            }
+            (State::Auth(_), other) => Err(unexpected("Auth", &other)),
+            (State::Open(_), Message::Cluster(cluster)) if self.committee.is_none() => self.learn(cluster),
+            (State::Open(_), message) => Ok(Passed::Message(message)),
+        }
+    }
+
+    fn learn(&mut self, cluster: ClusterMessage) -> Result<Passed, SessionError> {
+        let got = cluster.genesis.cluster();
+        let announced = match &self.state {
+            State::Open(hello) => hello.cluster,
+            State::Hello | State::Auth(_) => None,
+        };
+        if let Some(expected) = self.trusted.or(announced).filter(|expected| *expected != got) {
+            return Err(SessionError::AnotherCluster { expected, got: Some(got) });
+        }
+        self.committee = Some(Arc::new(Committee::genesis(cluster.genesis, cluster.possessions)?));
+        Ok(Passed::Committee)
+    }
+
+    /// A failure as an error, members by name.
+    pub(super) fn refused(&self, failed: Failed) -> SessionError {
+        let about_members = matches!(failed.code, Code::NotEnoughReplicas | Code::TimedOut);
+        let names = match &self.committee {
+            Some(committee) if about_members => {
+                failed.subjects.iter().map(|member| committee.record().name(*member)).collect()
+            }
+            _ => Vec::new(),
+        };
+        SessionError::Refused { failed, names }
+    }
+}
+
+pub(super) fn unexpected(expected: &'static str, got: &Message) -> SessionError {
+    SessionError::Unexpected { expected, got: got.name() }
+}

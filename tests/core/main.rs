@@ -1,0 +1,2 @@
+//! Tests of the core.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]

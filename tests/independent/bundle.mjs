@@ -1,0 +1,70 @@
+// Check 1: the JSON text around a certificate.
+import { MAX_INTEGER, fromUtf8 } from "./bytes.mjs";
+import { cannotCheck, invalid } from "./failure.mjs";
+import { JsonNumber, parseJson } from "./json.mjs";
+import { fromBase58, fromBase64url } from "./text.mjs";
+
+export const MEDIA_TYPE = "application/vnd.vouch.bundle+json";
+const MAX_SIZE = 8 * 1024 * 1024;
+
+function object(value, keys, what) {
+  if (!(value instanceof Map)) throw invalid(`${what} is not an object`);
+  for (const key of value.keys()) if (!keys.includes(key)) throw invalid(`unknown key ${JSON.stringify(key)} in ${what}`);
+  for (const key of keys) if (!value.has(key)) throw invalid(`${what} has no key "${key}"`);
+  return Object.fromEntries(value);
+}
+
+function array(value, what) {
+  if (!Array.isArray(value)) throw invalid(`${what} is not an array`);
+  return value;
+}
+
+function string(value, what) {
+  if (typeof value !== "string") throw invalid(`${what} is not a string`);
+  return value;
+}
+
+function base64url(value, what) {
+  const bytes = fromBase64url(string(value, what));
+  if (bytes === null) throw invalid(`${what} is not base64url`);
+  return bytes;
+}
+
+function pop(value, index) {
+  const bytes = fromBase58(string(value, `PoP ${index}`), 96);
+  if (bytes === null) throw invalid(`PoP ${index} is not base58 of 96 bytes`);
+  return bytes;
+}
+
+// Type and version come first: only of version 1 are the other rules known.
+function typeAndVersion(top) {
+  if (!(top instanceof Map)) throw invalid("the bundle is not an object");
+  const type = string(top.get("type"), "type");
+  const version = top.get("version");
+  if (!(version instanceof JsonNumber) || !/^[0-9]+$/.test(version.text)) throw invalid("version is not an unsigned integer");
+  if (BigInt(version.text) > BigInt(MAX_INTEGER)) throw invalid("version is too large");
+  if (version.text !== "1") throw cannotCheck(`bundle version ${version.text} is unknown`, { expected: "1", got: version.text });
+  if (type !== MEDIA_TYPE) throw invalid("wrong type", { expected: MEDIA_TYPE, got: type });
+}
+
+export function decodeBundle(bytes) {
+  if (bytes.length > MAX_SIZE) throw invalid("the bundle is too large", { expected: `at most ${MAX_SIZE} bytes`, got: `${bytes.length} bytes` });
+  let text;
+  try {
+    text = fromUtf8(bytes);
+  } catch {
+    throw invalid("the bundle is not UTF-8");
+  }
+  const json = parseJson(text);
+  typeAndVersion(json);
+  const top = object(json, ["type", "version", "certificate", "genesis", "epochs"], "the bundle");
+  const certificate = base64url(top.certificate, "certificate");
+  const genesis = object(top.genesis, ["committee", "pops"], "genesis");
+  const committee = base64url(genesis.committee, "genesis.committee");
+  const pops = array(genesis.pops, "genesis.pops").map(pop);
+  const epochs = array(top.epochs, "epochs").map((value, i) => {
+    const epoch = object(value, ["handoff", "committee"], `epochs[${i}]`);
+    return { handoff: base64url(epoch.handoff, "handoff"), committee: base64url(epoch.committee, "committee") };
+  });
+  return { certificate, committee, pops, epochs };
+}

@@ -1,0 +1,23 @@
+// A check that did not pass. Thrown inside the verifier, turned into its result at the top.
+export class Failure extends Error {
+  constructor(verdict, message, { check, expected, got } = {}) {
+    super(message);
+    this.verdict = verdict;
+    this.check = check;
+    this.expected = expected;
+    this.got = got;
+  }
+}
+
+export const invalid = (message, detail) => new Failure("invalid", message, detail);
+export const cannotCheck = (message, detail) => new Failure("cannot-check", message, detail);
+
+// Runs one of the twelve checks: whatever fails inside carries its name.
+export function named(check, body) {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof Failure && error.check === undefined) error.check = check;
+    throw error;
+  }
+}

@@ -1,0 +1,13 @@
+// The two link messages that vectors are made of.
+import { concat, derive, u16, u64, u8, utf8 } from "./bytes.mjs";
+
+export const ROLES = { client: 1, replica: 2, server: 3 };
+
+export const encodeHello = ({ role, cluster, epoch, node, nonce }) => concat(u8(0x01), u16(1), u8(role), cluster, u64(epoch), node, nonce);
+
+export function authBytes({ dialerHello, listenerHello, signerRole, exporter = new Uint8Array(0) }) {
+  const hash = (hello) => derive("vouch hello v1", hello);
+  return concat(u8(0x0d), utf8("vouch/link/v1"), hash(dialerHello), hash(listenerHello), u8(signerRole), u8(exporter.length), exporter);
+}
+
+export const encodeAuth = (signature) => concat(u8(0x02), signature);

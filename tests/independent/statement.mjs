@@ -1,0 +1,12 @@
+// What replicas sign.
+import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
+
+export const KIND_STORED = 1;
+
+export const encodeStoredBody = ({ issuedAt, count, root }) => concat(u64(issuedAt), u32(count), root);
+
+export function encodeStatement({ kind = KIND_STORED, epoch, cluster, committee, body }) {
+  return concat(u8(0x0f), utf8("vouch/statement"), u16(1), u16(kind), u32(body.length), u64(epoch), cluster, committee, body);
+}
+
+export const statementIdentity = (statement) => derive("vouch statement v1", statement);

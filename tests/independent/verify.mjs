@@ -1,0 +1,109 @@
+// The twelve checks, in their order; the first that fails decides.
+import { NEVER, concat, equal } from "./bytes.mjs";
+import { decodeBundle } from "./bundle.mjs";
+import { decodeCertificate } from "./certificate.mjs";
+import { decodeGenesis, quorum } from "./committee.mjs";
+import { Failure, cannotCheck, invalid, named } from "./failure.mjs";
+import { leafHash, rootFromPath } from "./merkle.mjs";
+import { G1, POP_DST, STATEMENT_DST, decodeKey, decodeSignature, sum, verifySignature } from "./bls.mjs";
+import { encodeStatement, encodeStoredBody } from "./statement.mjs";
+import { parse32, toBase58, toHex } from "./text.mjs";
+
+const CLOCK_TOLERANCE = 60;
+
+function checkIdentity(committee, cluster) {
+  if (cluster === undefined) throw cannotCheck("no trusted identity was given");
+  if (!equal(committee.digest, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(committee.digest) });
+}
+
+function checkEpoch(certificate, committee, epochs) {
+  if (certificate.epoch > 0) throw cannotCheck("later epochs are not specified", { expected: "0", got: `${certificate.epoch}` });
+  if (epochs.length > 0) throw cannotCheck("handoffs are not specified", { expected: "no epochs", got: `${epochs.length} epochs` });
+  if (!equal(certificate.committee, committee.digest)) throw invalid("the certificate names another committee", { expected: toBase58(committee.digest), got: toBase58(certificate.committee) });
+}
+
+function checkSigners(certificate, committee) {
+  if (certificate.n !== committee.n) throw invalid("another number of members", { expected: `${committee.n}`, got: `${certificate.n}` });
+  const threshold = quorum(committee.n);
+  if (certificate.signers.length < threshold) throw invalid("too few signers", { expected: `${threshold} of ${committee.n}`, got: `${certificate.signers.length}` });
+}
+
+function checkDigest(receipt, digest) {
+  if (digest === undefined) throw cannotCheck("no subject was given");
+  if (!equal(receipt.digest, digest)) throw invalid("the certificate is for another file", { expected: toBase58(digest), got: toBase58(receipt.digest) });
+}
+
+function checkLength(receipt, length) {
+  if (length !== undefined && receipt.length !== length) throw invalid("the file's length differs", { expected: `${length}`, got: `${receipt.length}` });
+}
+
+function checkTime(issuedAt, now) {
+  if (issuedAt > now + CLOCK_TOLERANCE) throw invalid("issued in the future", { expected: `at most ${now + CLOCK_TOLERANCE}`, got: `${issuedAt}` });
+}
+
+function checkExpiry({ expiresAt }, now, waiveExpiry) {
+  if (expiresAt !== NEVER && expiresAt <= BigInt(now) && !waiveExpiry) throw invalid("expired", { expected: `after ${now}`, got: `${expiresAt}` });
+}
+
+// Depends on the committee and its PoPs alone, so a result holds for ever.
+const possessed = new Set();
+
+function checkPossession(committee, pops) {
+  const known = toHex(concat(committee.digest, ...pops));
+  if (possessed.has(known)) return;
+  committee.members.forEach(({ vote, name }, i) => {
+    const key = decodeKey(vote);
+    if (key === null) throw invalid(`the vote key of member ${i} (${name}) is not a valid point`, { got: toHex(vote) });
+    const pop = decodeSignature(pops[i]);
+    if (pop === null || !verifySignature(pop, vote, key, POP_DST)) throw invalid(`the PoP of member ${i} (${name}) is not valid`, { got: toBase58(pops[i]) });
+  });
+  possessed.add(known);
+}
+
+function checkSignature(certificate, committee, cluster) {
+  const signature = decodeSignature(certificate.signature);
+  if (signature === null) throw invalid("the signature is not a valid point", { got: toHex(certificate.signature) });
+  const key = sum(G1, certificate.signers.map((i) => decodeKey(committee.members[i].vote)));
+  if (key.is0()) throw invalid("the signers' vote keys add up to infinity");
+  const { receipt, index, count, path, issuedAt, kind, epoch } = certificate;
+  const root = rootFromPath(leafHash(receipt.encoding), index, count, path);
+  const statement = encodeStatement({ kind, epoch, cluster, committee: certificate.committee, body: encodeStoredBody({ issuedAt, count, root }) });
+  if (!verifySignature(signature, statement, key, STATEMENT_DST)) throw invalid("the signature is not the signers' over this statement", { got: toHex(certificate.signature) });
+}
+
+// A cluster or digest that is no 32-byte value is the caller's mistake, not a verdict.
+function input32(text, what) {
+  if (text === undefined || text === null) return undefined;
+  const bytes = parse32(text);
+  if (bytes === null) throw new TypeError(`${what} is neither base58 nor hex of 32 bytes`);
+  return bytes;
+}
+
+export function verify({ bundle, cluster, digest, length, now, waiveExpiry = false }) {
+  const trusted = input32(cluster, "cluster");
+  const subject = input32(digest, "digest");
+  const subjectLength = length ?? undefined;
+  try {
+    const parts = named("bundle", () => decodeBundle(bundle));
+    const certificate = named("certificate", () => decodeCertificate(parts.certificate));
+    const committee = named("committee", () => {
+      const decoded = decodeGenesis(parts.committee);
+      if (parts.pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${parts.pops.length}` });
+      return decoded;
+    });
+    named("identity", () => checkIdentity(committee, trusted));
+    named("epoch", () => checkEpoch(certificate, committee, parts.epochs));
+    named("signers", () => checkSigners(certificate, committee));
+    named("digest", () => checkDigest(certificate.receipt, subject));
+    named("length", () => checkLength(certificate.receipt, subjectLength));
+    named("time", () => checkTime(certificate.issuedAt, now));
+    named("expiry", () => checkExpiry(certificate.receipt, now, waiveExpiry));
+    named("possession", () => checkPossession(committee, parts.pops));
+    named("signature", () => checkSignature(certificate, committee, trusted));
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const { verdict, check, expected, got, message } = error;
+    return { verdict, check, expected, got, message };
+  }
+  return { verdict: "valid", check: null, message: "valid" };
+}

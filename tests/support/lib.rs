@@ -1,0 +1,1 @@
+//! What the tests share: clusters, in this process or of child processes.

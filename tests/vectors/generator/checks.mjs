@@ -1,0 +1,68 @@
+import { u64 } from "../../independent/bytes.mjs";
+import { encodeCommittee } from "../../independent/committee.mjs";
+import { toBase58, toBase64url, toHex } from "../../independent/text.mjs";
+import { VectorFile } from "./file.mjs";
+import { EXPIRES, ISSUED, baseCertificate, bundleObject, committeeNamed, flipped, makeBatch, nonceOf, patched, receiptOf, singleNamed } from "./world.mjs";
+
+const n4 = () => baseCertificate("n4");
+const otherFile = () => toBase58(receiptOf("another file").digest);
+const otherCluster = () => toBase58(committeeNamed("n7").digest);
+
+function single(file) {
+  const on = (name, about, fields, verdict, check) => file.on("n4", name, about, fields, verdict, check);
+  on("no_cluster", "No trusted identity was given.", { cluster: null }, "cannot-check", "identity");
+  on("another_cluster", "The trusted identity is another cluster's.", { cluster: otherCluster() }, "invalid", "identity");
+  on("another_cluster_in_hex", "The same in hex.", { cluster: toHex(committeeNamed("n7").digest) }, "invalid", "identity");
+  on("no_subject", "No digest was given.", { digest: null, length: null }, "cannot-check", "digest");
+  on("no_subject_but_length", "A length alone is no subject.", { digest: null }, "cannot-check", "digest");
+  on("another_digest", "The digest of another file.", { digest: otherFile() }, "invalid", "digest");
+  on("another_length", "One byte more.", { length: singleNamed("n4").receipts[0].length + 1 }, "invalid", "length");
+  on("length_zero", "A known length of zero is a length.", { length: 0 }, "invalid", "length");
+  on("issued_61_seconds_ahead", "issued_at = now + 61.", { now: ISSUED - 61 }, "invalid", "time");
+  on("issued_far_ahead", "now is 0.", { now: 0 }, "invalid", "time");
+  on("issued_ahead_and_expiry_waived", "Waiving expiry does not waive the time.", { now: ISSUED - 61, waive_expiry: true }, "invalid", "time");
+  on("expires_now", "expires_at = now.", { now: EXPIRES }, "invalid", "expiry");
+  on("expired", "expires_at = now − 1.", { now: EXPIRES + 1 }, "invalid", "expiry");
+  const zero = makeBatch(committeeNamed("n4"), [receiptOf("expires at zero", { expiresAt: 0 })]);
+  file.of(zero, "expires_at_zero", "Zero is a date, not never.", {}, "invalid", "expiry");
+  const epochs = (list) => JSON.stringify({ ...bundleObject(committeeNamed("n4"), n4()), epochs: list });
+  const later = { handoff: toBase64url(n4()), committee: toBase64url(committeeNamed("n7").encoding) };
+  const question = VectorFile.question(singleNamed("n4"));
+  file.add("epochs_not_empty", "Handoffs are not specified yet.", { bundle: epochs([later]), ...question }, "cannot-check", "epoch");
+  file.add("epochs_of_two", "Two later epochs.", { bundle: epochs([later, later]), ...question }, "cannot-check", "epoch");
+  const altered = { ...bundleObject(committeeNamed("n4"), flipped(n4(), 16)), epochs: [later] };
+  file.add("epochs_not_empty_and_another_committee", "Looked at before the committee's digest.", { bundle: JSON.stringify(altered), ...question }, "cannot-check", "epoch");
+}
+
+// Two faults each: the earlier check decides.
+function order(file) {
+  const on = (name, about, fields, verdict, check) => file.on("n4", name, about, fields, verdict, check);
+  const committee = committeeNamed("n4");
+  const broken = patched(committee.encoding, 0, 0x77);
+  const other = encodeCommittee({ nonce: nonceOf("another nonce"), members: committee.members });
+  const expired = { now: EXPIRES };
+  on("certificate_before_committee", "Both broken.", { certificate: n4().slice(1), committee: broken }, "invalid", "certificate");
+  on("unknown_certificate_before_broken_committee", "Version 2, and a broken committee.", { certificate: patched(n4(), 5, 2), committee: broken }, "cannot-check", "certificate");
+  on("committee_before_identity", "Broken, and no trusted identity.", { committee: broken, cluster: null }, "invalid", "committee");
+  on("identity_before_epoch", "Another committee than the certificate's, and no trusted identity.", { committee: other, cluster: null }, "cannot-check", "identity");
+  on("identity_before_epoch_one", "Epoch 1 in another cluster.", { certificate: patched(n4(), 8, u64(1)), cluster: otherCluster() }, "invalid", "identity");
+  on("identity_before_digest", "No identity and no subject.", { cluster: null, digest: null }, "cannot-check", "identity");
+  on("epoch_one_before_committee_digest", "Epoch 1 and another committee's digest.", { certificate: flipped(patched(n4(), 8, u64(1)), 16), }, "cannot-check", "epoch");
+  on("epoch_before_signers", "Another committee's digest, too few signers.", { certificate: flipped(patched(n4(), 131, 1), 16) }, "invalid", "epoch");
+  on("signers_before_digest", "Too few signers, no subject.", { certificate: patched(n4(), 131, 1), digest: null }, "invalid", "signers");
+  on("digest_before_length", "Another file of another length.", { digest: otherFile(), length: 1 }, "invalid", "digest");
+  on("length_before_time", "Another length, and issued ahead.", { length: 1, now: 0 }, "invalid", "length");
+  const short = makeBatch(committee, [receiptOf("expires before it is issued", { expiresAt: ISSUED - 1000 })]);
+  file.of(short, "time_before_expiry", "Issued ahead, and expired already.", { now: ISSUED - 100 }, "invalid", "time");
+  file.of(short, "expires_before_it_is_issued", "Expired whenever it is looked at.", { now: ISSUED }, "invalid", "expiry");
+  const swapped = [committee.pops[1], committee.pops[0], committee.pops[2], committee.pops[3]];
+  on("expiry_before_possession", "Expired, and two PoPs exchanged.", { ...expired, pops: swapped }, "invalid", "expiry");
+  on("expiry_before_signature", "Expired, and a broken signature.", { ...expired, certificate: flipped(n4(), 227) }, "invalid", "expiry");
+  on("possession_before_signature", "Two PoPs exchanged, and a broken signature.", { certificate: flipped(n4(), 227), pops: swapped }, "invalid", "possession");
+}
+
+export function checksFile() {
+  const file = new VectorFile("Identity, subject and times; and two faults at once, of which the earlier check decides.");
+  for (const part of [single, order]) part(file);
+  return file;
+}

@@ -1,0 +1,65 @@
+// A vector file: named bases, and cases that say what the verifier must answer.
+import { toBase58, toBase64url } from "../../independent/text.mjs";
+import { NOW, baseCertificate, bundleObject, singleNamed } from "./world.mjs";
+
+const FORMAT =
+  " A case gives its bundle as `bundle` (text), as `bundle_base64` (raw bytes), or as the name of a text in `bases`: then" +
+  " parse that, replace its certificate, genesis.committee (`committee`) and genesis.pops (`pops`) where the case has them, and" +
+  " serialise it compactly. `pad_to`: append spaces up to that many bytes.";
+
+export class VectorFile {
+  constructor(description) {
+    this.description = description + FORMAT;
+    this.bases = {};
+    this.cases = [];
+    this.names = new Set();
+  }
+
+  // What is asked about a base's certificate when a case does not say otherwise.
+  static question(batch, index = 0) {
+    const { digest, length } = batch.receipts[index];
+    return { cluster: toBase58(batch.committee.digest), digest: toBase58(digest), length, now: NOW, waive_expiry: false };
+  }
+
+  base(name) {
+    this.bases[name] ??= JSON.stringify(bundleObject(singleNamed(name).committee, baseCertificate(name)));
+  }
+
+  add(name, about, fields, verdict, check = null) {
+    if (this.names.has(name)) throw new Error(`two cases are named ${name}`);
+    this.names.add(name);
+    const { certificate, committee, pops, ...rest } = fields;
+    this.cases.push({
+      name,
+      about,
+      ...rest,
+      ...(certificate && { certificate: toBase64url(certificate) }),
+      ...(committee && { committee: toBase64url(committee) }),
+      ...(pops && { pops: pops.map(toBase58) }),
+      verdict,
+      check,
+    });
+  }
+
+  // A case on one of the shared bases.
+  on(base, name, about, fields, verdict, check = null) {
+    this.base(base);
+    this.add(name, about, { base, ...VectorFile.question(singleNamed(base)), ...fields }, verdict, check);
+  }
+
+  // A case with a committee of its own: certificate, committee and PoPs are all replaced.
+  of(batch, name, about, { index = 0, certificate, pops, ...fields }, verdict, check = null) {
+    this.base("n1");
+    const { committee } = batch;
+    const replaced = { certificate: certificate ?? batch.certify(index), committee: committee.encoding, pops: pops ?? committee.pops };
+    this.add(name, about, { base: "n1", ...VectorFile.question(batch, index), ...replaced, ...fields }, verdict, check);
+  }
+
+  // One case per line, so that a change shows as the lines of the cases it changes.
+  toString() {
+    const lines = (items) => items.map((item) => `\n    ${item}`).join(",") + (items.length > 0 ? "\n  " : "");
+    const bases = Object.entries(this.bases).map(([name, text]) => `${JSON.stringify(name)}: ${JSON.stringify(text)}`);
+    const cases = this.cases.map((one) => JSON.stringify(one));
+    return `{\n  "description": ${JSON.stringify(this.description)},\n  "bases": {${lines(bases)}},\n  "cases": [${lines(cases)}]\n}\n`;
+  }
+}

@@ -1,0 +1,25 @@
+// Reads the vector files as their descriptions say.
+import { readFileSync, readdirSync } from "node:fs";
+
+const DIRECTORY = new URL("./", import.meta.url);
+const WITHOUT_CASES = ["building_blocks.json"];
+
+export const readVectors = (name) => JSON.parse(readFileSync(new URL(name, DIRECTORY), "utf8"));
+
+export const caseFiles = () =>
+  readdirSync(DIRECTORY)
+    .filter((name) => name.endsWith(".json") && !WITHOUT_CASES.includes(name))
+    .sort();
+
+export function bundleBytes(file, one) {
+  if (one.bundle_base64 !== undefined) return new Uint8Array(Buffer.from(one.bundle_base64, "base64"));
+  let text = one.bundle;
+  if (one.base !== undefined) {
+    const bundle = JSON.parse(file.bases[one.base]);
+    bundle.certificate = one.certificate ?? bundle.certificate;
+    bundle.genesis.committee = one.committee ?? bundle.genesis.committee;
+    bundle.genesis.pops = one.pops ?? bundle.genesis.pops;
+    text = JSON.stringify(bundle);
+  }
+  return new TextEncoder().encode(text.padEnd(one.pad_to ?? 0));
+}

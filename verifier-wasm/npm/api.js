@@ -1,0 +1,161 @@
+// All that browsers and Node.js share: arguments are looked at, files are hashed, the module decides.
+import { asBytes, chunksOf, kindOf, pieces } from "./bytes.js";
+
+const OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
+
+/** A bundle whose form alone decides the verdict: there is nothing to inspect. */
+export class BundleError extends Error {
+  constructor(report) {
+    super(report.message);
+    this.name = "BundleError";
+    this.report = report;
+  }
+}
+
+const given = (value) => value !== undefined && value !== null;
+
+function expectType(name, value, type, hint = "") {
+  if (given(value) && typeof value !== type) throw new TypeError(`${name}: expected a ${type}, got ${kindOf(value)}${hint}`);
+}
+
+function checkOptions(options) {
+  if (typeof options !== "object" || options === null) throw new TypeError(`expected an object with ${OPTIONS.join(", ")}, got ${kindOf(options)}`);
+  // A misspelt option would silently be no option.
+  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+  if (unknown !== undefined) throw new TypeError(`unknown option ${JSON.stringify(unknown)}; expected ${OPTIONS.join(", ")}`);
+  expectType("cluster", options.cluster, "string", "; give its base58 or hex text");
+  expectType("length", options.length, "number");
+  expectType("waiveExpiry", options.waiveExpiry, "boolean");
+  if (given(options.file) && given(options.digest)) throw new TypeError("expected file or digest, got both");
+  if (given(options.file) && given(options.length)) throw new TypeError("length: expected with digest only, got it with a file, which has its own");
+  return options;
+}
+
+function secondsOf(now) {
+  if (!given(now)) return Math.floor(Date.now() / 1000);
+  if (Object.prototype.toString.call(now) === "[object Date]") return Math.floor(now.getTime() / 1000);
+  if (typeof now === "number") return now;
+  throw new TypeError(`now: expected a Date or seconds since 1970, got ${kindOf(now)}`);
+}
+
+export function createApi(wasm, ready) {
+  // Texts go to the module as they are: JSON.parse would hide a repeated key.
+  function bundleBytes(bundle) {
+    const bytes = typeof bundle === "string" ? new TextEncoder().encode(bundle) : asBytes("bundle", bundle);
+    if (bytes === undefined) {
+      const hint = typeof bundle === "object" && bundle !== null ? "; give the text of the .vouch file, not what JSON.parse makes of it" : "";
+      throw new TypeError(`bundle: expected a Uint8Array, ArrayBuffer or string, got ${kindOf(bundle)}${hint}`);
+    }
+    // Of one that is too long, this much is enough to say so.
+    const limit = wasm.maxBundle();
+    return bytes.length > limit ? bytes.subarray(0, limit + 1) : bytes;
+  }
+
+  function digestBytes(digest) {
+    if (typeof digest === "string") return wasm.digestBytes(digest);
+    const bytes = asBytes("digest", digest);
+    if (bytes === undefined) throw new TypeError(`digest: expected base58, hex or 32 bytes, got ${kindOf(digest)}`);
+    // The size is checked before the bytes are copied.
+    if (bytes.length !== 32) throw new TypeError(`digest: expected 32 bytes, got ${bytes.length}`);
+    return bytes;
+  }
+
+  class Hasher {
+    #inner = new wasm.Hasher();
+
+    update(bytes) {
+      const view = asBytes("bytes", bytes);
+      if (view === undefined) throw new TypeError(`bytes: expected a Uint8Array or ArrayBuffer, got ${kindOf(bytes)}`);
+      for (const piece of pieces(view)) this.#inner.update(piece);
+      return this;
+    }
+
+    digest(form = "bytes") {
+      const digest = this.#inner.digest();
+      if (form === "bytes") return digest;
+      if (form === "base58") return wasm.digestBase58(digest);
+      if (form === "hex") return wasm.digestHex(digest);
+      throw new TypeError(`digest: expected "bytes", "base58" or "hex", got ${JSON.stringify(form) ?? kindOf(form)}`);
+    }
+
+    get length() {
+      return this.#inner.length();
+    }
+
+    free() {
+      this.#inner.free();
+    }
+  }
+
+  async function hashed(chunks) {
+    const hasher = new Hasher();
+    try {
+      for await (const chunk of chunks) hasher.update(chunk);
+      return { digest: hasher.digest(), length: hasher.length };
+    } finally {
+      hasher.free();
+    }
+  }
+
+  class Verifier {
+    #inner = new wasm.Verifier();
+
+    async verify(options) {
+      const { cluster, file, digest, length, waiveExpiry } = checkOptions(options);
+      const bundle = bundleBytes(options.bundle);
+      const now = secondsOf(options.now);
+      const judge = (subject, size) =>
+        JSON.parse(this.#inner.verify(bundle, cluster ?? undefined, subject, size ?? undefined, now, waiveExpiry ?? false));
+
+      if (given(digest)) return judge(digestBytes(digest), length);
+      if (!given(file)) return judge();
+      const chunks = chunksOf(file);
+      // A file may take minutes to read: whatever is decided before it matters is decided first.
+      const report = judge();
+      if (report.check !== "digest") return report;
+      const subject = await hashed(chunks);
+      return judge(subject.digest, subject.length);
+    }
+
+    free() {
+      this.#inner.free();
+    }
+  }
+
+  let shared;
+
+  return {
+    async verify(options) {
+      await ready();
+      shared ??= new Verifier();
+      return shared.verify(options);
+    },
+
+    async inspect(bundle) {
+      await ready();
+      const bytes = bundleBytes(bundle);
+      try {
+        return JSON.parse(wasm.inspect(bytes));
+      } catch (thrown) {
+        throw typeof thrown === "string" ? new BundleError(JSON.parse(thrown)) : thrown;
+      }
+    },
+
+    async hash(file) {
+      const chunks = chunksOf(file);
+      await ready();
+      const { digest, length } = await hashed(chunks);
+      return { digest: wasm.digestHex(digest), digest_base58: wasm.digestBase58(digest), length };
+    },
+
+    async createHasher() {
+      await ready();
+      return new Hasher();
+    },
+
+    async createVerifier() {
+      await ready();
+      return new Verifier();
+    },
+  };
+}

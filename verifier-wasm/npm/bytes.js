@@ -1,0 +1,89 @@
+// What counts as bytes, and how a file of any size is read in pieces.
+
+// The most bytes that are copied into the module at once.
+const PIECE = 1 << 20;
+// The most bytes of a Blob in memory at once.
+const SLICE = 4 << 20;
+
+// Internal slots tell bytes, also of another realm (an iframe, a test runner), from whatever only looks like bytes.
+const arrayTag = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag).get;
+const bufferLength = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength").get;
+
+const isBytes = (value) => arrayTag.call(value) === "Uint8Array";
+
+function isBuffer(value) {
+  try {
+    bufferLength.call(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export const kindOf = (value) => {
+  if (value === null) return "null";
+  if (typeof value !== "object") return typeof value === "function" ? "a function" : `a ${typeof value}`;
+  return value.constructor?.name || "an object";
+};
+
+// The bytes, or undefined for what holds none.
+export function asBytes(name, value) {
+  if (!isBytes(value) && !isBuffer(value)) return undefined;
+  try {
+    const bytes = isBytes(value) ? value : new Uint8Array(value);
+    // Throws for one whose memory is gone. That has length 0, and would pass for an empty file.
+    bytes.keys();
+    return bytes;
+  } catch {
+    throw new TypeError(`${name}: expected bytes, got a detached ${kindOf(value)}: its memory was transferred elsewhere`);
+  }
+}
+
+export function* pieces(bytes) {
+  for (let at = 0; at < bytes.length; at += PIECE) yield bytes.subarray(at, at + PIECE);
+}
+
+async function* readSlices(blob) {
+  for (let at = 0; at < blob.size; at += SLICE) yield await blob.slice(at, at + SLICE).arrayBuffer();
+}
+
+// Not every browser can iterate a stream.
+async function* readStream(stream) {
+  const reader = stream.getReader();
+  let ended = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      ended = done;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    if (!ended) await reader.cancel().catch(() => {});
+    reader.releaseLock();
+  }
+}
+
+function sourceOf(file) {
+  const bytes = asBytes("file", file);
+  if (bytes !== undefined) return [bytes];
+  if (typeof file === "object" && file !== null) {
+    if (typeof file.slice === "function" && typeof file.size === "number") return readSlices(file);
+    if (typeof file.getReader === "function") return readStream(file);
+    if (typeof file[Symbol.asyncIterator] === "function") return file;
+  }
+  const hint = typeof file === "string" ? "; open a path with createReadStream(path) of node:fs" : "";
+  throw new TypeError(`file: expected a Uint8Array, ArrayBuffer, Blob, ReadableStream or async iterable, got ${kindOf(file)}${hint}`);
+}
+
+// Throws at once for what is no file, before anything is read.
+export function chunksOf(file) {
+  const source = sourceOf(file);
+  return (async function* () {
+    for await (const chunk of source) {
+      const bytes = asBytes("file", chunk);
+      if (bytes === undefined) throw new TypeError(`file: expected chunks of Uint8Array, got ${kindOf(chunk)}; do not set an encoding on the stream`);
+      yield bytes;
+    }
+  })();
+}

@@ -1,0 +1,96 @@
+//! Values from JavaScript, which may be anything: converted exactly or refused.
+
+use thiserror::Error;
+use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::digest::{ClusterId, Digest, ParseHashError};
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+/// Why an argument is refused. Not a verdict: the question itself makes no sense.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum InputError {
+    /// The trusted identity.
+    #[error("cluster: {0}")]
+    Cluster(ParseHashError),
+    /// The file's digest.
+    #[error("digest: {0}")]
+    Digest(ParseHashError),
+    /// A count of seconds or bytes.
+    #[error("{name}: expected a whole number from 0 to {MAX_SAFE_INTEGER}, got {got}")]
+    Number {
+        /// The argument.
+        name: &'static str,
+        /// Its value.
+        got: f64,
+    },
+}
+
+#[wasm_bindgen]
+extern "C" {
+    type TypeError;
+    #[wasm_bindgen(constructor)]
+    fn new(message: &str) -> TypeError;
+
+    type RangeError;
+    #[wasm_bindgen(constructor)]
+    fn new(message: &str) -> RangeError;
+}
+
+impl From<InputError> for JsValue {
+    fn from(error: InputError) -> Self {
+        let message = error.to_string();
+        match error {
+            InputError::Cluster(_) | InputError::Digest(_) => TypeError::new(&message).into(),
+            InputError::Number { .. } => RangeError::new(&message).into(),
+        }
+    }
+}
+
+/// The trusted identity.
+pub(crate) fn cluster(text: &str) -> Result<ClusterId, InputError> {
+    text.parse().map_err(InputError::Cluster)
+}
+
+/// A digest's text.
+pub(crate) fn digest_text(text: &str) -> Result<Digest, InputError> {
+    text.parse().map_err(InputError::Digest)
+}
+
+/// A digest's bytes.
+pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, InputError> {
+    let wrong_size = |_| InputError::Digest(ParseHashError::Size { got: bytes.len() });
+    bytes.try_into().map(Digest).map_err(wrong_size)
+}
+
+/// A count of seconds or bytes.
+pub(crate) fn whole(name: &'static str, value: f64) -> Result<u64, InputError> {
+    // NaN is in no range
+    if !(0.0..=MAX_SAFE_INTEGER as f64).contains(&value) || value.fract() != 0.0 {
+        return Err(InputError::Number { name, got: value });
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    Ok(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_exact_or_refused() {
+        assert_eq!(whole("now", 0.0), Ok(0));
+        assert_eq!(whole("now", -0.0), Ok(0));
+        assert_eq!(whole("now", 9_007_199_254_740_991.0), Ok(MAX_SAFE_INTEGER));
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 9_007_199_254_740_992.0, 1e300, 5e-324] {
+            assert!(matches!(whole("now", bad), Err(InputError::Number { name: "now", .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digests_have_32_bytes() {
+        assert_eq!(digest(&[7; 32]), Ok(Digest([7; 32])));
+        assert_eq!(
+            digest(&[7; 31]).map_err(|error| error.to_string()),
+            Err("digest: expected 32 bytes, got 31".to_owned())
+        );
+    }
+}
