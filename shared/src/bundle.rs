@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::bls::Possession;
 use crate::certificate::Certificate;
+use crate::codec::MAX_SAFE_INTEGER;
 use crate::committee::Committee;
 
 /// The media type, and the value of `type`.
@@ -121,11 +122,14 @@ impl Bundle {
         }
         let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
         let envelope: Envelope = object(text)?;
-        if envelope.media_type != MEDIA_TYPE {
-            return Err(BundleError::Type { got: envelope.media_type });
+        if envelope.version > MAX_SAFE_INTEGER {
+            return Err(BundleError::Json { reason: format!("version {}, above 2^53 − 1", envelope.version) });
         }
         if envelope.version != VERSION {
             return Err(BundleError::UnknownVersion(envelope.version));
+        }
+        if envelope.media_type != MEDIA_TYPE {
+            return Err(BundleError::Type { got: envelope.media_type });
         }
         let parsed: BundleJson = object(text)?;
         let genesis: GenesisJson = object(parsed.genesis.get())?;

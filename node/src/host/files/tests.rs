@@ -1,1 +1,161 @@
+use super::*;
 
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn errors_are_told_apart() {
+    let error = |kind: ErrorKind| FileError::new(Path::new("f"), Action::Write, kind.into());
+    assert!(matches!(error(ErrorKind::StorageFull), FileError::NoSpace { action: Action::Write, .. }));
+    assert!(matches!(error(ErrorKind::QuotaExceeded), FileError::NoSpace { .. }));
+    assert!(matches!(error(ErrorKind::PermissionDenied), FileError::Denied { .. }));
+    assert!(matches!(error(ErrorKind::NotFound), FileError::NotFound { .. }));
+    assert!(matches!(error(ErrorKind::AlreadyExists), FileError::Exists { .. }));
+    assert!(matches!(error(ErrorKind::TimedOut), FileError::Io { .. }));
+    assert!(error(ErrorKind::TimedOut).to_string().starts_with("cannot write f: "));
+}
+
+#[test]
+fn only_a_sync_fails_for_good_and_a_full_disk_does_not() {
+    let error = |action, kind: ErrorKind| FileError::new(Path::new("f"), action, kind.into());
+    assert!(error(Action::Sync, ErrorKind::Other).is_failed_sync());
+    assert!(!error(Action::Write, ErrorKind::Other).is_failed_sync());
+    assert!(!error(Action::Sync, ErrorKind::StorageFull).is_failed_sync());
+}
+
+#[test]
+fn a_file_is_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    write_durably(&path, b"one", 0o644).unwrap();
+    write_durably(&path, b"two!", 0o600).unwrap();
+    assert_eq!(read_all_with_mode(&path, 4).unwrap(), (b"two!".to_vec(), 0o600));
+    assert_eq!(list(folder.path()).unwrap(), ["f"]);
+}
+
+#[test]
+fn a_failed_replacement_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("taken");
+    fs::create_dir(&path).unwrap();
+    let error = write_durably(&path, b"one", 0o600).unwrap_err();
+    assert!(matches!(error, FileError::Io { action: Action::Rename, .. }), "{error}");
+    assert_eq!(list(folder.path()).unwrap(), ["taken"]);
+}
+
+#[test]
+fn a_new_file_never_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    create_new_durably(&path, b"one", 0o600).unwrap();
+    assert_eq!(mode_of(&path), 0o600);
+    let error = create_new_durably(&path, b"two", 0o600).unwrap_err();
+    assert!(matches!(error, FileError::Exists { path: got } if got == path));
+    assert_eq!(read_all(&path, 3).unwrap(), b"one");
+    assert_eq!(list(folder.path()).unwrap(), ["f"]);
+}
+
+#[test]
+fn reading_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    write_durably(&path, b"four", 0o600).unwrap();
+    assert_eq!(read_all(&path, 4).unwrap(), b"four");
+    assert!(matches!(read_all(&path, 3), Err(FileError::TooLarge { limit: 3, .. })));
+    assert!(matches!(read_all(&folder.path().join("g"), 3), Err(FileError::NotFound { .. })));
+}
+
+#[test]
+fn parts_are_read_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    write_durably(&path, b"0123456789", 0o600).unwrap();
+    assert_eq!(read_at(&path, 3, 4).unwrap(), b"3456"[..]);
+    assert_eq!(read_at(&path, 10, 0).unwrap(), b""[..]);
+    assert!(matches!(read_at(&path, 7, 4), Err(FileError::Io { action: Action::Read, .. })));
+}
+
+#[test]
+fn folders_are_made_with_those_above_them() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("a/b/c");
+    create_folders_durably(&folder, 0o700).unwrap();
+    create_folders_durably(&folder, 0o700).unwrap();
+    assert_eq!(mode_of(&folder), 0o700);
+    // what the folder of a bare file name is
+    create_folders_durably(Path::new(""), 0o700).unwrap();
+
+    let file = root.path().join("file");
+    write_durably(&file, b"", 0o600).unwrap();
+    assert!(matches!(create_folders_durably(&file, 0o700), Err(FileError::Exists { path }) if path == file));
+    assert!(create_folders_durably(&file.join("below"), 0o700).is_err());
+}
+
+#[test]
+fn many_folders_are_made_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let folders: Vec<PathBuf> = ["b", "b/x", "b/y", "a"].map(|name| root.path().join(name)).into();
+    create_all_durably(&folders, 0o700).unwrap();
+    create_all_durably(&folders, 0o700).unwrap();
+    assert_eq!(list(root.path()).unwrap(), ["a", "b"]);
+    assert_eq!(list(&folders[0]).unwrap(), ["x", "y"]);
+    write_durably(&root.path().join("file"), b"", 0o600).unwrap();
+    assert!(matches!(create_all_durably(&[root.path().join("file")], 0o700), Err(FileError::Exists { .. })));
+}
+
+#[test]
+fn a_temp_file_is_gone_unless_persisted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut one, two) =
+        (TempFile::create(folder.path(), 0o600).unwrap(), TempFile::create(folder.path(), 0o600).unwrap());
+    assert_eq!(list(folder.path()).unwrap().len(), 2);
+    drop(two);
+    one.write_all(b"bytes").unwrap();
+    one.sync().unwrap();
+    let path = folder.path().join("f");
+    one.persist(&path).unwrap();
+    assert_eq!(list(folder.path()).unwrap(), ["f"]);
+    assert_eq!(mode_of(&path), 0o600);
+}
+
+#[test]
+fn a_temp_file_steps_aside_for_what_an_earlier_process_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let probe = TempFile::create(folder.path(), 0o600).unwrap();
+    let name = probe.path.file_name().unwrap().to_str().unwrap().to_owned();
+    let number: u64 = name.trim_end_matches(".tmp").rsplit('-').next().unwrap().parse().unwrap();
+    // other tests draw numbers as well, so the next one is among these
+    for next in number..number + 100 {
+        fs::write(folder.path().join(format!(".{}-{next}.tmp", process::id())), b"old").unwrap();
+    }
+    let mut file = TempFile::create(folder.path(), 0o600).unwrap();
+    file.write_all(b"new").unwrap();
+    assert!(!list(folder.path()).unwrap().is_empty());
+    let old = list(folder.path())
+        .unwrap()
+        .iter()
+        .filter(|name| fs::read(folder.path().join(name)).unwrap() == b"old")
+        .count();
+    assert_eq!(old, 100);
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    // a device that is always full
+    let path = PathBuf::from("/dev/full");
+    let Ok(file) = OpenOptions::new().write(true).open(&path) else { return };
+    let mut file = TempFile { file, path, persisted: true };
+    let error = file.write_all(b"bytes").unwrap_err();
+    assert!(matches!(error, FileError::NoSpace { action: Action::Write, .. }), "{error}");
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lock");
+    let held = lock(&path).unwrap().unwrap();
+    assert!(lock(&path).unwrap().is_none());
+    drop(held);
+    assert!(lock(&path).unwrap().is_some());
+}

@@ -1,0 +1,28 @@
+// What is delivered to browsers: small, the same on every machine, and without a way to the outside.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+const wasm = readFileSync(new URL("../../verifier-wasm/npm/wasm/vouch_verifier_bg.wasm", import.meta.url));
+const MOST_KILOBYTES = 100;
+
+test(`the module is at most ${MOST_KILOBYTES} KB, gzipped`, () => {
+  const size = gzipSync(wasm, { level: 9 }).length;
+  assert.ok(size <= MOST_KILOBYTES * 1024, `${size} bytes`);
+});
+
+test("the module names no path of the machine that built it", () => {
+  const text = wasm.toString("latin1");
+  const here = new URL("../../", import.meta.url).pathname;
+  for (const path of ["/root/", "/home/", "/Users/", "/work/", ".cargo", "registry/src", "index.crates.io", `${homedir()}/`, here]) {
+    assert.ok(!text.includes(path), path);
+  }
+});
+
+test("the module imports nothing but constructors of values and errors", () => {
+  const names = WebAssembly.Module.imports(new WebAssembly.Module(wasm)).map(({ name }) => name.replace(/^__wbg_|_[0-9a-f]{16}$/g, ""));
+  const allowed = /^(__wbindgen_(throw|error|cast|init_externref_table|copy_to_typed_array|generic|string_new)|_*wbindgen_(throw|cast|generic|.*)|new)$/;
+  assert.deepEqual(names.filter((name) => !allowed.test(name)), []);
+});

@@ -1,0 +1,26 @@
+const MARKS = { passed: " ok", failed: "BAD", "cannot-check": " ? ", "not-reached": " - ", waived: "n/a" };
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const LONGEST = 400;
+const LAST_FOUR_DIGIT_YEAR = 253402300799;
+
+export function printable(text) {
+  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+  return short.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+}
+
+export function time(seconds) {
+  if (seconds > LAST_FOUR_DIGIT_YEAR) return `second ${seconds}`;
+  return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+}
+
+function valid(name, certificate) {
+  const { digest_base58: digest, length, issued_at: issued, signers, members, cluster } = certificate;
+  return `VALID: ${printable(name)} ${digest}, ${length} bytes, certified ${time(issued)} by ${signers.length} of ${members.length} members of cluster ${cluster}`;
+}
+
+export function layout(name, report) {
+  const lines = report.checks.map((check) => ` ${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`);
+  if (report.verdict === "invalid") lines.push(`expected ${printable(report.expected)}`, `got      ${printable(report.got)}`);
+  lines.push(report.verdict === "valid" ? valid(name, report.certificate) : printable(report.message));
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,141 @@
+#!/usr/bin/env node
+// Checks one file against one bundle. Opens no socket. Exit code 1 means INVALID and nothing else: whatever goes wrong is 2.
+import { open, readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { layout, printable } from "./layout.js";
+import { withProgress } from "./progress.js";
+
+const HELP = `Check that a file is the one that a cluster certified. Works offline.
+
+Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
+
+  FILE                the file; - for standard input
+  BUNDLE              its certificate with what is needed to check it, usually FILE.vouch
+
+  --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
+                      from your own records, not from a server and not from the bundle
+  --now SECONDS       judge as of this time, in seconds since 1970 [default: the clock]
+  --waive-expiry      accept a certificate whose members no longer have the duty to keep the file
+  --json              print the report as JSON
+  --help              print this
+  --version           print the version
+
+Exit codes: 0 valid, 1 invalid, 2 could not check
+`;
+
+// One byte more than a bundle may have: enough to see that it is too long.
+const ENOUGH = (8 << 20) + 1;
+
+const REASONS = { ENOENT: "there is no such file", EACCES: "permission denied", EPERM: "permission denied", EISDIR: "it is a folder" };
+const HIGH_WATER = 1 << 20;
+
+// Something that keeps a verdict from being reached.
+class CannotCheck extends Error {}
+const usage = (message) => new CannotCheck(`${message}; vouch-verify --help tells more`);
+const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REASONS[error.code] ?? error.message}`);
+
+function parse(args) {
+  const flag = { type: "boolean", default: false };
+  const options = { cluster: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw usage(error.message.split(". ")[0]);
+  }
+}
+
+function secondsOf(text) {
+  if (text === undefined) return undefined;
+  if (!/^[0-9]+$/.test(text)) throw usage(`--now: expected seconds since 1970, got ${JSON.stringify(text)}`);
+  return Number(text);
+}
+
+async function opened(name) {
+  try {
+    const handle = await open(name);
+    if ((await handle.stat()).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+    return handle;
+  } catch (error) {
+    throw unreadable(name, error);
+  }
+}
+
+async function* chunksOf(name, stream) {
+  try {
+    yield* stream;
+  } catch (error) {
+    throw unreadable(name, error);
+  }
+}
+
+async function readBundle(name) {
+  const handle = await opened(name);
+  const chunks = [];
+  let length = 0;
+  for await (const chunk of chunksOf(name, handle.createReadStream({ highWaterMark: HIGH_WATER }))) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length >= ENOUGH) break;
+  }
+  return Buffer.concat(chunks).subarray(0, ENOUGH);
+}
+
+async function readFileOrInput(name) {
+  if (name === "-") return withProgress(chunksOf("standard input", process.stdin), 0);
+  const handle = await opened(name);
+  const { size } = await handle.stat();
+  return withProgress(chunksOf(name, handle.createReadStream({ highWaterMark: HIGH_WATER })), size);
+}
+
+// Loaded here and not above: a failure to load must not end with exit code 1.
+async function loadVerifier() {
+  try {
+    return await import("../node.js");
+  } catch (error) {
+    throw new CannotCheck(`the verifier is not complete (${error.code ?? error.message}); install it again, or run make build in a copy of the sources`);
+  }
+}
+
+async function judge([name, bundleName, ...rest], values) {
+  if (bundleName === undefined || rest.length > 0) throw usage(`expected FILE and BUNDLE, got ${rest.length + (bundleName ? 2 : name ? 1 : 0)} names`);
+  const now = secondsOf(values.now);
+  const { verify } = await loadVerifier();
+  const file = await readFileOrInput(name);
+  const bundle = await readBundle(bundleName);
+  try {
+    return await verify({ bundle, cluster: values.cluster, file, now, waiveExpiry: values["waive-expiry"] });
+  } catch (error) {
+    throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
+  }
+}
+
+const EXIT_CODES = { valid: 0, invalid: 1, "cannot-check": 2 };
+const ASK_FOR_IDENTITY = "Give --cluster IDENTITY: have it from the cluster's operators or from your own records, not from a server.\n";
+
+async function main() {
+  const { positionals, values } = parse(process.argv.slice(2));
+  if (values.help) return process.stdout.write(HELP);
+  if (values.version) return process.stdout.write(`vouch-verify ${JSON.parse(await readFile(new URL("../package.json", import.meta.url))).version}\n`);
+  process.exitCode = 2;
+  const report = await judge(positionals, values);
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : layout(positionals[0], report));
+  if (report.check === "identity" && report.verdict === "cannot-check") process.stderr.write(ASK_FOR_IDENTITY);
+  process.exitCode = EXIT_CODES[report.verdict];
+}
+
+function fail(error) {
+  process.exitCode = 2;
+  const message = `CANNOT CHECK: ${error instanceof CannotCheck ? error.message : error.stack}`;
+  if (process.argv.includes("--json")) {
+    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [] }, null, 2)}\n`);
+  }
+  process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
+}
+
+// A reader that went away, as in `vouch-verify … | head -1`, does not change the verdict.
+process.stdout.on("error", () => process.exit(process.exitCode ?? 2));
+process.on("uncaughtException", (error) => {
+  fail(error);
+  process.exit(2);
+});
+await main().catch(fail);

@@ -1,0 +1,246 @@
+/**
+ * Checks certificates of availability made by Vouch, offline.
+ *
+ * A certificate says: at `issued_at`, enough members of a cluster held exactly these bytes durably to outweigh every
+ * tolerated fault, and keep them until `expires_at`. Whoever knows the cluster's identity can check that, and needs to
+ * trust neither the server that made the certificate nor the one that shows it.
+ *
+ * Nothing here opens a connection, except that browsers fetch the WebAssembly module itself.
+ */
+
+/** Bytes in memory. Node.js' `Buffer` is a `Uint8Array`. */
+export type Bytes = Uint8Array | ArrayBuffer;
+
+/** A file of any size. All but bytes in memory are read in pieces, in constant memory. */
+export type FileSource = Bytes | Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/** The twelve checks, in the order in which they are made. The first that does not pass decides. */
+export type CheckName =
+  | "bundle"
+  | "certificate"
+  | "committee"
+  | "identity"
+  | "epoch"
+  | "signers"
+  | "digest"
+  | "length"
+  | "time"
+  | "expiry"
+  | "possession"
+  | "signature";
+
+/**
+ * What became of a check. `not-reached`: an earlier one decided. `waived`: expiry, when you waived it; length, when you
+ * gave a digest without one.
+ */
+export type Outcome = "passed" | "failed" | "cannot-check" | "not-reached" | "waived";
+
+export interface Check {
+  name: CheckName;
+  outcome: Outcome;
+  /** What it means when it passes, for people. */
+  meaning: string;
+}
+
+interface AnyReport {
+  /** One sentence. It may quote the bundle, so treat it as text, never as HTML. */
+  message: string;
+  /** Every check, in order. */
+  checks: Check[];
+}
+
+/** Every check passed. */
+export interface ValidReport extends AnyReport {
+  verdict: "valid";
+  check: null;
+  expected: null;
+  got: null;
+  /** What the certificate says. */
+  certificate: Inspection;
+}
+
+/** A check failed. */
+export interface InvalidReport extends AnyReport {
+  verdict: "invalid";
+  /** The check that failed. */
+  check: CheckName;
+  /** What it wanted. */
+  expected: string;
+  /** What it found. */
+  got: string;
+}
+
+/** Something is missing for a verdict: an identity, a file, or a version of the format that this verifier knows. */
+export interface CannotCheckReport extends AnyReport {
+  verdict: "cannot-check";
+  /** The check that could not be made. */
+  check: CheckName;
+  expected: null;
+  got: null;
+}
+
+/** A verdict and how it came about. Tell the three apart by `verdict`. */
+export type Report = ValidReport | InvalidReport | CannotCheckReport;
+
+/** A member of the committee. */
+export interface Member {
+  /** Position in the committee, from 0. */
+  member: number;
+  /** The name that it chose. */
+  name: string;
+  /** The ed25519 key by which it is known on links, base58. */
+  node_key: string;
+  /** The BLS12-381 key by which it signs, base58. */
+  vote_key: string;
+  /** Whether its signature is in the certificate. */
+  signed: boolean;
+}
+
+/** What a bundle says. */
+export interface Inspection {
+  /** The identity of the cluster, base58. From `inspect()`: the one that the bundle claims to be from. */
+  cluster: string;
+  /** The file's BLAKE3 digest in hex, as `b3sum` prints it. */
+  digest: string;
+  /** The same in base58. */
+  digest_base58: string;
+  /** The file's length in bytes. */
+  length: number;
+  /** The epoch of the committee. */
+  epoch: number;
+  /** The committee's digest, base58. */
+  committee: string;
+  /** The kind of statement. */
+  kind: "stored";
+  /** Seconds since 1970. */
+  issued_at: number;
+  /** Seconds since 1970. */
+  expires_at: number | "never";
+  /** Positions of the members that signed. */
+  signers: number[];
+  /** Signers needed. */
+  quorum: number;
+  /** Faulty members that the committee tolerates. */
+  tolerated_faults: number;
+  members: Member[];
+  /** The number of files that were certified together. */
+  batch_count: number;
+  /** This file's place among them, from 0. */
+  batch_index: number;
+  /** The inclusion proof: hashes in hex, nearest sibling first. */
+  path: string[];
+  /** The client's salt, hex. */
+  salt: string;
+  /** The statement's identity, hex. */
+  statement: string;
+  /** The aggregate signature, hex. */
+  signature: string;
+  /** The certificate's bytes, hex. */
+  certificate: string;
+}
+
+interface Question {
+  /** The content of a `.vouch` file: its bytes or its text, not what `JSON.parse` makes of it. */
+  bundle: Bytes | string;
+  /**
+   * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. Have it from the cluster's operators
+   * or from your own records, never from a server or from the bundle. Without it nothing can be checked.
+   */
+  cluster?: string | null;
+  /** Judge as of this time: a `Date`, or whole seconds since 1970. Default: the clock. */
+  now?: Date | number | null;
+  /** Accept a certificate whose members no longer have the duty to keep the file. Default: false. */
+  waiveExpiry?: boolean | null;
+}
+
+/** With the file itself. */
+export interface FileQuestion extends Question {
+  /** The file. It is read only when every check before `digest` passed. */
+  file?: FileSource | null;
+  digest?: null;
+  length?: null;
+}
+
+/** With the file's digest, when you have hashed the file before. */
+export interface DigestQuestion extends Question {
+  file?: null;
+  /** The file's BLAKE3 digest: base58, 64 hexadecimal digits, or 32 bytes. */
+  digest: string | Bytes;
+  /** The file's length in bytes, if you know it. */
+  length?: number | null;
+}
+
+/** Give the file or its digest, not both. */
+export type VerifyOptions = FileQuestion | DigestQuestion;
+
+/**
+ * Judges a bundle.
+ *
+ * Whatever is wrong with bundle or file is a verdict. An exception means that the question makes no sense: a `TypeError`
+ * for a value of a wrong type, or a `cluster` or `digest` that is no 32-byte value; a `RangeError` for a number that is
+ * not whole, negative, or above 2^53 − 1. An error from reading the file is passed on.
+ *
+ * The committee of the last bundle is kept: the next bundle of the same cluster costs one signature check.
+ */
+export function verify(options: VerifyOptions): Promise<Report>;
+
+/**
+ * What a bundle says. Nothing of it is verified: a forged bundle says what it likes.
+ *
+ * @throws {BundleError} when it cannot be read.
+ */
+export function inspect(bundle: Bytes | string): Promise<Inspection>;
+
+/** A bundle that cannot be read, so that there is nothing to inspect. */
+export class BundleError extends Error {
+  /** The verdict that its form alone deserves. */
+  readonly report: InvalidReport | CannotCheckReport;
+}
+
+/** A file's digest. */
+export interface FileDigest {
+  /** BLAKE3 in hex, as `b3sum` prints it. */
+  digest: string;
+  /** The same in base58. */
+  digest_base58: string;
+  /** The file's length in bytes. */
+  length: number;
+}
+
+/** Hashes a file, in constant memory. */
+export function hash(file: FileSource): Promise<FileDigest>;
+
+/** Hashes piece by piece. */
+export interface Hasher {
+  /** Takes the next bytes, at once: they may change afterwards. */
+  update(bytes: Bytes): this;
+  /** The digest of everything so far; more may follow. */
+  digest(form?: "bytes"): Uint8Array;
+  digest(form: "hex" | "base58"): string;
+  /** The number of bytes so far. */
+  readonly length: number;
+  /** Gives the memory back before the garbage collector would. Nothing else may be called afterwards. */
+  free(): void;
+}
+
+/** A new hasher: BLAKE3, 32 bytes. */
+export function createHasher(): Promise<Hasher>;
+
+/** Verifies, and keeps the committee of its last bundle. */
+export interface Verifier {
+  verify(options: VerifyOptions): Promise<Report>;
+  /** Gives the memory back before the garbage collector would. Nothing else may be called afterwards. */
+  free(): void;
+}
+
+/** A verifier with a memory of its own: worth having for each cluster, if you verify for several in turn. */
+export function createVerifier(): Promise<Verifier>;
+
+/** Where the WebAssembly module is, or what it is. */
+export type ModuleSource = string | URL | Request | Response | PromiseLike<Response> | BufferSource | WebAssembly.Module;
+
+/**
+ * Loads the WebAssembly module. Only needed to load it early, or from elsewhere (browsers only): everything else loads it at
+ * its first use. The first call decides.
+ */
+export function init(source?: ModuleSource | Promise<ModuleSource>): Promise<void>;
