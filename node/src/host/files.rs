@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -307,6 +307,22 @@ pub fn lock(path: &Path) -> Result<Option<LockFile>, FileError> {
     }
 }
 
+/// The length of a file in bytes.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn length(path: &Path) -> Result<u64, FileError> {
+    Ok(fs::metadata(path).map_err(at(path, Action::Read))?.len())
+}
+
+/// Creates an empty file for a program's output, in place of any file of that name.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn create_log(path: &Path) -> Result<File, FileError> {
+    File::create(path).map_err(at(path, Action::Create))
+}
+
 /// A lock, held until dropped and never beyond the end of the process. The file itself stays: to remove it would let
 /// two processes lock two files of one name.
 #[derive(Debug)]
@@ -332,7 +348,7 @@ impl TempFile {
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!(".{}-{number}.tmp", process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(mode).open(&path) {
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
                 Ok(file) => {
                     return Ok(Self { file, path, persisted: false });
                 }
@@ -349,6 +365,15 @@ impl TempFile {
     /// See [`FileError`].
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.file.write_all(bytes).map_err(at(&self.path, Action::Write))
+    }
+
+    /// Goes back to the first byte, for reading.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read_from_start(&mut self) -> Result<impl Read + '_, FileError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(at(&self.path, Action::Read))?;
+        Ok(&mut self.file)
     }
 
     /// Makes the bytes so far durable.
