@@ -9,11 +9,13 @@ mod serve;
 mod verify;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use vouch_core::digest::ClusterId;
+
+use crate::host::files;
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
 #[derive(Debug, Parser)]
@@ -29,7 +31,7 @@ enum Command {
     Server(ServerArgs),
     /// Store blobs and vote for them, as a member of a cluster
     Replica(ReplicaArgs),
-    /// Put a file and print its certificate, in the five lines of old
+    /// Put a file and print its certificate, in five lines of fixed form
     Client(ClientArgs),
     /// Put a file and keep its certificate beside it, as <FILE>.vouch
     Put(PutArgs),
@@ -43,14 +45,14 @@ enum Command {
     Keygen(KeygenArgs),
     /// Forget the identity recorded for a server
     Forget(ForgetArgs),
-    /// Run a server and four replicas, put a file, verify it, and go on serving
+    /// Run a server and replicas on this machine, put a file, verify it, and go on serving
     Demo(DemoArgs),
 }
 
 #[derive(Debug, Args)]
 struct ServerArgs {
     /// Port on loopback, or ADDRESS:PORT; port 0 takes a free one
-    #[arg(value_name = "PORT | ADDRESS:PORT", default_value = "9090")]
+    #[arg(value_name = "PORT | ADDRESS:PORT", default_value = "9090", value_parser = address_to_listen_on)]
     listen: String,
     /// Found the committee as soon as N replicas joined [default: those connected at the first put]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -63,7 +65,7 @@ struct ServerArgs {
 #[derive(Debug, Args)]
 struct ReplicaArgs {
     /// Servers to join, HOST:PORT
-    #[arg(value_name = "SERVER", required = true)]
+    #[arg(value_name = "SERVER", required = true, value_parser = address)]
     servers: Vec<String>,
     /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
     #[arg(long, value_name = "FOLDER")]
@@ -76,7 +78,7 @@ struct ReplicaArgs {
 #[derive(Debug, Args)]
 struct ClientArgs {
     /// Server to put to, HOST:PORT
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", value_parser = address)]
     server: String,
     /// File to put
     #[arg(value_name = "FILE")]
@@ -103,7 +105,7 @@ struct PutArgs {
     #[arg(value_name = "FILE")]
     file: String,
     /// Server to put to, HOST:PORT
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     server: String,
     /// How long the replicas must keep it: a duration such as 30d, or never
     #[arg(long, value_name = "DURATION", default_value = "never")]
@@ -124,7 +126,7 @@ struct GetArgs {
     #[arg(value_name = "DIGEST | BUNDLE")]
     what: String,
     /// Server to get from, HOST:PORT
-    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090")]
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     server: String,
     /// Where the file goes, once verified; - is standard output
     #[arg(short, long, value_name = "FILE", required = true)]
@@ -144,13 +146,13 @@ struct VerifyArgs {
     /// Its bundle
     #[arg(value_name = "BUNDLE")]
     bundle: PathBuf,
-    /// Identity of the cluster to trust, base58 or hex
+    /// Identity of the cluster to trust, base58 or hex; have it from its operators, not from a server
     #[arg(long, value_name = "IDENTITY")]
     cluster: Option<ClusterId>,
     /// Time to judge at, in seconds since 1970 [default: the clock]
     #[arg(long, value_name = "SECONDS")]
     now: Option<u64>,
-    /// Accept a certificate whose duty to keep the file has ended
+    /// Accept a certificate whose members no longer have the duty to keep the file
     #[arg(long)]
     waive_expiry: bool,
     /// Print one JSON object instead of text
@@ -199,12 +201,30 @@ struct DemoArgs {
     /// Replicas to start
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
     replicas: u16,
-    /// Folder for the data of all five
+    /// Folder for the data and logs of all of them
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/demo")]
     data: PathBuf,
     /// Also verify with this command, called with FILE BUNDLE --cluster IDENTITY
     #[arg(long, value_name = "COMMAND")]
     verify_with: Option<String>,
+}
+
+/// `HOST:PORT`, before it is used.
+fn address(text: &str) -> Result<String, String> {
+    let is_complete = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_one_host = host.starts_with('[') && host.ends_with(']') || !host.contains(':');
+        !host.is_empty() && is_one_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_complete { Ok(text.into()) } else { Err("expected HOST:PORT, such as 127.0.0.1:9090".into()) }
+}
+
+/// A port on loopback, or an address of this machine with a port.
+fn address_to_listen_on(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    match port.parse::<u16>() {
+        Ok(port) if !host.is_empty() => Ok(format!("{host}:{port}")),
+        _ => Err("expected a port, 0 to 65535, or ADDRESS:PORT, such as 0.0.0.0:9090".into()),
+    }
 }
 
 /// What a command failed with: a message that says what to do next, and the exit code.
@@ -223,6 +243,20 @@ impl Failure {
     /// Nothing could be judged: exit code 2.
     fn cannot_check(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), code: 2 }
+    }
+}
+
+/// The folder that a file is going to be written to. Asked before the work, which would be in vain.
+fn folder_to_write(file: &Path) -> Result<&Path, Failure> {
+    let is_folder = |path: &Path| matches!(files::exists(&path.join(".")), Ok(true));
+    let refused = |why| Failure::new(format_args!("cannot write {}: {why}", file.display()));
+    if is_folder(file) {
+        return Err(refused("it is a folder; name a file in it".to_owned()));
+    }
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match is_folder(folder) {
+        true => Ok(folder),
+        false => Err(refused(format!("there is no folder {}; create it first", folder.display()))),
     }
 }
 

@@ -102,8 +102,7 @@ pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'stat
         Source::Stdin => "standard input".into(),
     };
     let unreadable = |error| ClientError::Source { source_name: name.clone(), error };
-    let source = offer(&put, progress.clone()).await.map_err(unreadable)?;
-    let (reader, _) = put.source.open().map_err(unreadable)?;
+    let (source, reader) = offer(&put, progress.clone()).await.map_err(unreadable)?;
 
     let now = clock::unix_seconds();
     let request = PutRequest {
@@ -152,21 +151,21 @@ pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'stat
     }
 }
 
-/// Hashes a file before it is offered; a stream declares at its end.
-async fn offer(put: &Put, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<session::Source> {
+/// Hashes a file before it is offered; a stream declares at its end. Gives also what the bytes are then read from.
+async fn offer(
+    put: &Put,
+    progress: impl Fn(PutProgress) + Send + 'static,
+) -> io::Result<(session::Source, Box<dyn Read + Send>)> {
     let source = put.source.clone();
-    if source == Source::Stdin {
-        return Ok(session::Source::Streamed);
-    }
     let hashed = tasks::spawn_blocking(move || {
         let (mut reader, length) = source.open()?;
         if length.is_none() {
-            // a pipe or a device is read once
-            return Ok(session::Source::Streamed);
+            // standard input, a pipe or a device is read once, and opened once: whoever writes to it would notice
+            return Ok((session::Source::Streamed, reader));
         }
         let (digest, length) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
         progress(PutProgress::Offered(digest, length));
-        Ok(session::Source::Known { digest, length })
+        Ok((session::Source::Known { digest, length }, source.open()?.0))
     })
     .await;
     hashed.map_err(io::Error::other)?

@@ -1,8 +1,10 @@
 //! Everything of Vouch that performs: sockets, disks, command line. What is decided is decided in `vouch-core`.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests prepare and look at what is on disk"))]
+
 pub mod cli;
 pub mod client;
-mod committee_file;
+pub mod committee_file;
 pub mod data_dir;
 pub mod durable;
 pub mod host;

@@ -14,6 +14,7 @@ use vouch_core::session::{Certified, SessionError};
 use super::known::Trust;
 use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, put, serve, verify};
 use crate::client::{self, ClientError, PutProgress};
+use crate::data_dir::DataDir;
 use crate::host::source::Source;
 use crate::host::{clock, files, tasks};
 
@@ -24,6 +25,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
     let goes_on = !args.once && std::io::stdout().is_terminal();
     let file = &args.file;
+    Source::File(file.clone()).open().map_err(|error| {
+        Failure::new(format_args!("cannot read {}: {error}; name another file: vouch demo FILE", file.display()))
+    })?;
+    // one demo at a time: the logs and the nodes' folders are in it
+    let _held = DataDir::open(&args.data).map_err(Failure::new)?;
     step(
         "1",
         format_args!(
@@ -156,7 +162,6 @@ struct Processes(Vec<(String, Child)>);
 impl Processes {
     async fn start(args: &DemoArgs) -> Result<(Self, String), Failure> {
         let program = std::env::current_exe().map_err(Failure::new)?;
-        files::create_folders_durably(&args.data, 0o700).map_err(Failure::new)?;
         let mut all = Self(Vec::new());
         let replicas = args.replicas.to_string();
         let server = all.spawn(&program, "server", &args.data, &["server", "0", "--replicas", &replicas], true)?;

@@ -7,9 +7,10 @@ use serde_json::json;
 use vouch_core::bundle::MAX_BUNDLE;
 use vouch_core::digest::Digest;
 use vouch_core::report::Inspection;
+use vouch_core::verify::Verdict;
 
 use super::known::Trust;
-use super::{Failure, GetArgs, output};
+use super::{Failure, GetArgs, folder_to_write, output};
 use crate::client::{self, ClientError, GetProgress, Sink};
 use crate::host::files::{self, TempFile};
 
@@ -44,7 +45,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     let trust = Trust::new(&args.server, &args.trust)?;
     let to_stdout = args.output == "-";
     let path = PathBuf::from(&args.output);
-    let folder = if to_stdout { std::env::temp_dir() } else { folder_of(&path) };
+    let folder = if to_stdout { std::env::temp_dir() } else { folder_to_write(&path)?.into() };
     let mut sink = Aside { folder, file: None, written: 0 };
 
     let bar = output::bar("getting", Some(length.unwrap_or(0)));
@@ -89,13 +90,6 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
-        _ => ".".into(),
-    }
-}
-
 /// A digest, or what a bundle certifies.
 fn subject(what: &str) -> Result<(Digest, Option<u64>), Failure> {
     let not_a_digest = match what.parse::<Digest>() {
@@ -105,7 +99,12 @@ fn subject(what: &str) -> Result<(Digest, Option<u64>), Failure> {
     let bundle = files::read_all(Path::new(what), MAX_BUNDLE).map_err(|error| {
         Failure::new(format_args!("{what:?} is neither a digest ({not_a_digest}) nor a readable bundle ({error})"))
     })?;
-    let shown = Inspection::of_bundle(&bundle).map_err(|verdict| Failure::new(format_args!("{what}: {verdict}")))?;
+    let shown = Inspection::of_bundle(&bundle).map_err(|verdict| match verdict {
+        Verdict::Invalid(invalid) => {
+            Failure::new(format_args!("{what:?} is neither a digest ({not_a_digest}) nor a bundle ({invalid})"))
+        }
+        verdict => Failure::new(format_args!("{what}: {verdict}")),
+    })?;
     let digest = shown.digest.parse().map_err(Failure::new)?;
     Ok((digest, Some(shown.length)))
 }

@@ -16,24 +16,35 @@ pub(super) struct Trust {
     /// Where to record what the server shows, at first contact.
     record_in: Option<KnownClusters>,
     was_recorded: bool,
+    /// For a command that names the same file: ` --known-clusters FILE`, or nothing.
+    file_flag: String,
 }
 
 impl Trust {
     pub(super) fn new(server: &str, args: &TrustArgs) -> Result<Self, Failure> {
         let server = server.to_owned();
+        let unrecorded = |pinned| Self {
+            server: server.clone(),
+            pinned,
+            record_in: None,
+            was_recorded: false,
+            file_flag: String::new(),
+        };
         if args.cluster.is_some() {
-            return Ok(Self { server, pinned: args.cluster, record_in: None, was_recorded: false });
+            return Ok(unrecorded(args.cluster));
         }
         let known = match &args.known_clusters {
             Some(path) => KnownClusters::at(path.clone()),
-            None if is_loopback(&server) => {
-                return Ok(Self { server, pinned: None, record_in: None, was_recorded: false });
-            }
+            None if is_loopback(&server) => return Ok(unrecorded(None)),
             None => KnownClusters::of_user().map_err(Failure::new)?,
         };
         let pinned = known.identity(&server).map_err(Failure::new)?;
         let was_recorded = pinned.is_some();
-        Ok(Self { server, pinned, record_in: Some(known).filter(|_| !was_recorded), was_recorded })
+        let file_flag = match &args.known_clusters {
+            Some(path) => format!(" --known-clusters {}", output::shell_word(path)),
+            None => String::new(),
+        };
+        Ok(Self { server, pinned, record_in: Some(known).filter(|_| !was_recorded), was_recorded, file_flag })
     }
 
     /// After a success: records a first contact and says so.
@@ -59,8 +70,9 @@ impl Trust {
         match self.pinned {
             Some(recorded) if is_another && self.was_recorded => Failure::new(format_args!(
                 "{error}\nThe identity recorded for {server} at first contact is {recorded}. Either the server was set up anew, or \
-                 somebody is in between.\nIf you know why it changed, forget the old one with: vouch forget {server}",
-                server = self.server
+                 somebody is in between.\nIf you know why it changed, forget the old one with: vouch forget {server}{file}",
+                server = self.server,
+                file = self.file_flag,
             )),
             Some(pinned) if is_another => {
                 Failure::new(format_args!("{error}\nThe identity given with --cluster is {pinned}."))

@@ -11,7 +11,7 @@ use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
 use super::known::Trust;
-use super::{ClientArgs, Failure, PutArgs, output};
+use super::{ClientArgs, Failure, PutArgs, folder_to_write, output};
 use crate::client::{self, PutProgress};
 use crate::host::clock;
 use crate::host::files;
@@ -56,6 +56,9 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
     let source = Source::parse(&args.file);
     let trust = Trust::new(&args.server, &args.trust)?;
     let expires_at = args.expires.at(clock::unix_seconds())?;
+    if let Some(bundle) = &args.bundle {
+        folder_to_write(bundle)?;
+    }
     let certified = run(source.clone(), &trust, expires_at, !args.json).await?;
 
     let bundle = match (args.bundle, &source) {
@@ -63,7 +66,12 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
         (None, Source::File(path)) => beside(path),
         (None, Source::Stdin) => PathBuf::from(format!("{}.vouch", certified.certificate.receipt.digest)),
     };
-    files::write_durably(&bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(Failure::new)?;
+    files::write_durably(&bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(|error| {
+        Failure::new(format_args!(
+            "the file is stored, but its bundle is not written to {}: {error}; put it again, with --bundle FILE",
+            bundle.display()
+        ))
+    })?;
     trust.learn(certified.committee.cluster())?;
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());

@@ -12,13 +12,14 @@ use crate::replica::{self, Data, Replica};
 use crate::server::{self, Server};
 
 pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
-    let address = if args.listen.contains(':') { args.listen } else { format!("127.0.0.1:{}", args.listen) };
+    let address = args.listen;
     let mut config = server::Config::new(args.data);
     config.replicas = args.replicas;
     let wanted = args.replicas;
     let server = Server::open(config, Arc::new(tell_server)).map_err(Failure::new)?;
     let listener = net::listen(&address).await.map_err(|error| {
-        Failure::new(format_args!("cannot listen on {address}: {error}; choose another with `vouch server PORT`"))
+        let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
+        Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
     })?;
     let address = listener.local_addr().map_err(Failure::new)?;
     // programs that start a server on port 0 read this line

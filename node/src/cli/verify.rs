@@ -1,17 +1,33 @@
 //! `vouch verify` and `vouch inspect`. Neither opens a socket.
 
+use std::io::Read;
 use std::path::Path;
 
 use vouch_core::bundle::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Outcome, Report};
-use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Missing, Question, Subject, Verdict, Verifier};
 
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
+use crate::host::clock;
 use crate::host::source::Source;
-use crate::host::{clock, files};
 
 pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
+    let is_json = args.json;
+    judge(args).map_err(|mut failure| {
+        failure.message = format!("CANNOT CHECK: {}", failure.message);
+        if is_json {
+            let (verdict, message) = ("cannot-check", failure.message.clone());
+            let report = Report { verdict, check: None, expected: None, got: None, message, checks: Vec::new() };
+            if let Ok(json) = serde_json::to_string(&report) {
+                output::line(format_args!("{json}"));
+            }
+        }
+        failure
+    })
+}
+
+fn judge(args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
     let source = Source::parse(&args.file);
     let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", args.file));
@@ -36,12 +52,21 @@ pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
     } else {
         print(&args.file, &bundle, &verdict, &report);
     }
+    if verdict == Verdict::CannotCheck(Missing::Identity) {
+        output::error_line(format_args!(
+            "Give --cluster IDENTITY: have it from the cluster's operators or from your own records, not from a server."
+        ));
+    }
     Ok(verdict.exit_code())
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
-    // one byte more than allowed is read, so that a larger file is judged and not cut
-    files::read_all(path, MAX_BUNDLE + 1).map_err(Failure::cannot_check)
+    let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", path.display()));
+    let (reader, _) = Source::File(path.into()).open().map_err(cannot_read)?;
+    let mut bytes = Vec::new();
+    // one byte more than allowed tells a bundle of the limit from a longer one
+    reader.take(MAX_BUNDLE as u64 + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
+    Ok(bytes)
 }
 
 /// One line for each check, then the verdict.

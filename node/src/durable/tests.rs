@@ -9,6 +9,7 @@ use redb::{ReadableTableMetadata, StorageBackend, TableDefinition};
 use super::*;
 
 const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
+const BYTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bytes");
 const OTHER_TYPE: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
 const ENOSPC: i32 = 28;
@@ -65,7 +66,7 @@ impl StorageBackend for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
+        self.faulty.run(&self.faulty.0.write, || self.inner.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -225,6 +226,21 @@ async fn a_full_disk_passes() {
     assert_eq!(count(&database).unwrap(), 2);
     drop(database);
     assert_eq!(count(&Database::open(&folder.path().join("db")).unwrap()).unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_full_disk_that_others_met_first_passes_as_well() {
+    let (_folder, disk, database) = faulty();
+    disk.write_fails(ENOSPC);
+    let job = database.commit(|transaction| {
+        // needs a larger file; the library then answers everybody that there was an error before
+        assert!(transaction.open_table(BYTES)?.insert(0, [0; 8 << 20].as_slice()).is_err());
+        Ok(())
+    });
+    let error = job.await.unwrap_err();
+    assert!(matches!(error, DurableError::NoSpace { .. }), "{error}");
+    disk.write_fails(0);
+    database.commit(insert(1)).await.unwrap();
 }
 
 #[tokio::test]

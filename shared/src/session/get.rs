@@ -3,7 +3,7 @@
 //! Bytes come out before the whole blob is verified: the caller keeps them aside until [`GetEvent::Verified`] and starts over at
 //! [`GetEvent::Start`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::SessionError;
 use super::door::{Door, Passed, unexpected};
 use crate::digest::{ClusterId, Digest, Hasher};
-use crate::message::{Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
+use crate::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 
 const LOCATE: Stream = Stream(1);
 
@@ -73,6 +73,15 @@ struct Transfer {
     waiting: VecDeque<(Stream, u32)>,
 }
 
+impl Transfer {
+    /// Takes an answered read off the list: its length, when it was the oldest.
+    fn answered(&mut self, stream: Stream) -> Option<u32> {
+        let position = self.waiting.iter().position(|(waiting, _)| *waiting == stream)?;
+        let (_, length) = self.waiting.remove(position)?;
+        (position == 0).then_some(length)
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Opening,
@@ -93,6 +102,8 @@ pub struct GetSession {
     next_stream: u32,
     /// Streams below belong to a holder that was given up.
     first_stream: u32,
+    /// Those among them that are not answered yet: they count against [`MAX_READS`] until they are.
+    abandoned: BTreeSet<Stream>,
 }
 
 impl GetSession {
@@ -107,6 +118,7 @@ impl GetSession {
             rejections: Vec::new(),
             next_stream: LOCATE.0 + 1,
             first_stream: 0,
+            abandoned: BTreeSet::new(),
         };
         (session, hello)
     }
@@ -140,24 +152,29 @@ impl GetSession {
             }
             (State::Locating, Message::Failed(failed)) => Err(self.door.refused(failed)),
             (State::Locating, other) => Err(unexpected("Cluster, then Located", &other)),
-            (State::Reading(_), Message::Chunk { stream, .. }) if stream.0 < self.first_stream => Ok(Vec::new()),
-            (State::Reading(_), Message::Failed(failed)) if failed.stream.0 < self.first_stream => Ok(Vec::new()),
+            (State::Reading(_), Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
+                if stream.0 < self.first_stream =>
+            {
+                self.abandoned.remove(&stream);
+                self.advance()
+            }
             (State::Reading(transfer), Message::Chunk { stream, offset, bytes }) => {
                 let expected = transfer.hasher.length();
-                match transfer.waiting.front() {
-                    Some((front, length)) if *front == stream && bytes.len() as u64 == u64::from(*length) => {}
-                    _ => return self.reject(format!("expected the bytes at {expected}, got {} others", bytes.len())),
+                if transfer.answered(stream).map(u64::from) != Some(bytes.len() as u64) {
+                    return self.reject(format!("expected the bytes at {expected}, got {} others", bytes.len()));
                 }
                 if offset != expected {
                     return self.reject(format!("expected the bytes at {expected}, got those at {offset}"));
                 }
-                transfer.waiting.pop_front();
                 transfer.hasher.update(&bytes);
                 let mut events = vec![GetEvent::Bytes(bytes)];
                 events.extend(self.advance()?);
                 Ok(events)
             }
-            (State::Reading(_), Message::Failed(failed)) => self.reject(failed.to_string()),
+            (State::Reading(transfer), Message::Failed(failed)) => {
+                transfer.answered(failed.stream);
+                self.reject(failed.to_string())
+            }
             (State::Reading(_), other) => Err(unexpected("Chunk", &other)),
             (State::Opening | State::Done, other) => Err(unexpected("nothing more", &other)),
         }
@@ -198,7 +215,7 @@ impl GetSession {
             return Ok(vec![GetEvent::Verified]);
         }
         let mut events = Vec::new();
-        while transfer.waiting.len() < MAX_READS && transfer.asked < transfer.holder.length {
+        while transfer.waiting.len() + self.abandoned.len() < MAX_READS && transfer.asked < transfer.holder.length {
             let rest = transfer.holder.length - transfer.asked;
             let length = u32::try_from(rest).unwrap_or(u32::MAX).min(MAX_CHUNK_U32);
             let read = Read {
@@ -220,6 +237,7 @@ impl GetSession {
     fn reject(&mut self, reason: String) -> Result<Vec<GetEvent>, SessionError> {
         let State::Reading(transfer) = &self.state else { return Ok(Vec::new()) };
         let rejection = Rejection { name: transfer.name.clone(), reason };
+        self.abandoned.extend(transfer.waiting.iter().map(|(stream, _)| *stream));
         self.rejections.push(rejection.clone());
         let mut events = vec![GetEvent::Rejected(rejection)];
         events.extend(self.start_next()?);

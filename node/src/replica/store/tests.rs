@@ -118,6 +118,20 @@ async fn a_blob_may_come_again() {
 }
 
 #[tokio::test]
+async fn a_put_that_overlaps_a_promise_leaves_it_alone() {
+    let (_folder, store) = open();
+    let (one, two) = (finish(&store, b"blob"), finish(&store, b"blob"));
+    // all wait while the index is busy, so that none of them finds the blob there
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let busy = store.inner.index.commit(move |_| Ok(released.recv().is_err()));
+    let receipts = [receipt(b"blob", 60)];
+    let (busy, one, kept, two, ()) = tokio::join!(biased; busy, store.record(one), store.keep(&receipts), store.record(two), async { drop(release) });
+    assert!(busy.unwrap() && one.is_ok() && two.is_ok());
+    assert_eq!(kept.unwrap(), [0u16; 0]);
+    assert_eq!(store.keep_until(&Digest::of(b"blob")).unwrap(), Some(60));
+}
+
+#[tokio::test]
 async fn puts_of_one_blob_at_once_do_not_disturb_each_other() {
     let (_folder, store) = open();
     let complete: Vec<Complete> = std::thread::scope(|scope| {

@@ -1,0 +1,27 @@
+//! Measures the native side, each figure beside its reference in the same run: `make bench`.
+//!
+//! Pairs are interleaved and medians are taken, for these machines are shared and noisy; read the ratios.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for developers")]
+
+mod put;
+mod verify;
+
+const RUNS: usize = 5;
+
+fn main() {
+    println!("native, medians of {RUNS} interleaved pairs\n");
+    verify::run(RUNS);
+    put::run(RUNS, 64 << 20);
+}
+
+/// One row: what, our figure, the reference, their ratio.
+fn row(what: &str, ours: f64, reference: f64, unit: &str, against: &str) {
+    let ratio = ours / reference;
+    println!("{what:<44} {ours:>9.3} {unit:<5} against {reference:>9.3} {unit:<5} {against:<34} ratio {ratio:.2}");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
