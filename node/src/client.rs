@@ -242,7 +242,7 @@ pub enum GetProgress {
 }
 
 /// Where the bytes of a get are kept aside until they are verified.
-pub trait Sink {
+pub trait Sink: Send {
     /// Forgets everything: another member is read from the start.
     ///
     /// # Errors

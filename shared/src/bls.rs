@@ -280,3 +280,6 @@ pub(crate) fn aggregate<'a>(verified: impl Iterator<Item = &'a VoteSignature>) -
     let sum = sum.ok_or(BlsError::Encoding)?;
     Ok(AggregateSignature(sum.to_signature().to_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

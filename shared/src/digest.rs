@@ -176,4 +176,31 @@ mod tests {
         assert!(matches!(parse("0OIl"), Err(ParseHashError::NotBase58 { .. })));
         assert!(matches!(parse(&"1".repeat(1 << 20)), Err(ParseHashError::NotBase58 { .. })));
     }
+
+    /// The published vectors of BLAKE3, which are not part of the repository: skipped where there is no copy beside it.
+    #[test]
+    fn blake3_official() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/blake3/test_vectors.json");
+        let Ok(text) = std::fs::read_to_string(path) else {
+            println!("skipped: no published vectors of BLAKE3");
+            return;
+        };
+        let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let context = vectors["context_string"].as_str().unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let length = case["input_len"].as_u64().unwrap();
+            let input: Vec<u8> = (0..=250).cycle().take(length.try_into().unwrap()).collect();
+            // of an extended output, the first 32 bytes
+            let expected = |mode: &str| &case[mode].as_str().unwrap()[..64];
+            assert_eq!(Digest::of(&input).to_hex(), expected("hash"), "{length}");
+            assert_eq!(HEXLOWER.encode(&derive(context, &[&input])), expected("derive_key"), "{length}");
+            let (start, end) = input.split_at(input.len() / 3);
+            assert_eq!(derive(context, &[start, end]), derive(context, &[&input]), "{length}");
+            let mut hasher = Hasher::new();
+            hasher.update(start);
+            hasher.update(end);
+            assert_eq!((hasher.digest(), hasher.length()), (Digest::of(&input), length));
+        }
+    }
 }

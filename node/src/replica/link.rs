@@ -3,11 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::link::{Hello, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Code, Failed, Holder, Message, Read, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_core::verify::{Subject, verify_certificate};
 
 use super::incoming::IncomingPuts;
 use super::membership::{self, Decision};
@@ -18,6 +20,8 @@ use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 
 /// Replies waiting to be sent.
 const REPLY_QUEUE: usize = 1024;
+/// Votes and certificates in work at once; the link waits with further ones.
+const MAX_WORK: usize = 64;
 /// Reads waiting for the disk, and chunks read waiting for the link.
 const READ_QUEUE: usize = 256;
 const CHUNK_QUEUE: usize = 4;
@@ -87,7 +91,8 @@ async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, writer: LinkWriter)
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
-    let mut link = ReplicaLink { shared: shared.clone(), puts, replies, reads };
+    let work = Arc::new(Semaphore::new(MAX_WORK));
+    let mut link = ReplicaLink { shared: shared.clone(), puts, replies, reads, work };
     let serving = async {
         loop {
             let handled = match reader.next().await {
@@ -116,6 +121,7 @@ struct ReplicaLink {
     puts: IncomingPuts,
     replies: mpsc::Sender<Outgoing>,
     reads: mpsc::Sender<Read>,
+    work: Arc<Semaphore>,
 }
 
 impl ReplicaLink {
@@ -139,7 +145,8 @@ impl ReplicaLink {
                 Ok(())
             }
             Message::Propose { stream, issued_at, receipts } => {
-                tasks::spawn(vote(self.shared.clone(), stream, issued_at, receipts, self.replies.clone()));
+                let voting = vote(self.shared.clone(), stream, issued_at, receipts, self.replies.clone());
+                self.start(voting).await;
                 Ok(())
             }
             Message::Locate { stream, digest } => {
@@ -151,12 +158,7 @@ impl ReplicaLink {
                 self.reads.try_send(read).map_err(|_| Failed::new(read.stream, Code::Busy, "too many reads at once"))
             }
             Message::Archive(certificate) => {
-                let shared = self.shared.clone();
-                tasks::spawn(async move {
-                    if let Err(error) = shared.store.archive(&certificate).await {
-                        shared.report(Event::Trouble(error.to_string()));
-                    }
-                });
+                self.start(archive(self.shared.clone(), certificate)).await;
                 Ok(())
             }
             other => return Err(LinkError::Broken(format!("expected a request, got {}", other.name()))),
@@ -166,6 +168,15 @@ impl ReplicaLink {
             self.reply(&Message::Failed(failed)).await;
         }
         Ok(())
+    }
+
+    /// Starts work beside the link, once there is room for it.
+    async fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let Ok(permit) = self.work.clone().acquire_owned().await else { return };
+        tasks::spawn(async move {
+            work.await;
+            drop(permit);
+        });
     }
 
     async fn reply(&self, message: &Message) {
@@ -199,6 +210,29 @@ async fn answer_reads(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Read>, chu
         if chunks.send(reply.encode()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Keeps the certificate of a blob that is held, if it is one: servers are not trusted.
+async fn archive(shared: Arc<Shared>, certificate: Box<Certificate>) {
+    let Some(committee) = shared.committee() else { return };
+    let Receipt { digest, length, .. } = certificate.receipt;
+    let checked = tasks::spawn_blocking(move || {
+        let subject = Subject { digest, length: Some(length) };
+        verify_certificate(&certificate, &committee, &subject, clock::unix_seconds(), true).map(|()| certificate)
+    });
+    let certificate = match checked.await {
+        Ok(Ok(certificate)) => certificate,
+        Ok(Err(invalid)) => return shared.report(Event::Refused(format!("a certificate of the server's: {invalid}"))),
+        Err(error) => return shared.report(Event::Trouble(error.to_string())),
+    };
+    let archived = match shared.store.length_of(&digest) {
+        Ok(Some(held)) if held == length => shared.store.archive(&certificate).await,
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = archived {
+        shared.report(Event::Trouble(error.to_string()));
     }
 }
 

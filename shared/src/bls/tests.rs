@@ -1,0 +1,214 @@
+//! The published vectors of the signature suite (`ethereum/bls12-381-tests`), through the guards of this module.
+//!
+//! They are not part of the repository: where there is no copy beside it, the tests say so and pass.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::*;
+
+/// Name and content of each vector of one operation.
+fn vectors(operation: &str) -> Vec<(String, Value)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/bls").join(operation);
+    let Ok(entries) = std::fs::read_dir(&directory) else {
+        println!("skipped: no published vectors of {operation}");
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{operation}");
+    let read = |path: &PathBuf| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    paths.iter().map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), read(path))).collect()
+}
+
+fn unhex(value: &Value) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(value.as_str().unwrap().trim_start_matches("0x").as_bytes()).unwrap()
+}
+
+fn list(value: &Value) -> Vec<Vec<u8>> {
+    value.as_array().unwrap().iter().map(unhex).collect()
+}
+
+/// A key as a committee takes it in. Its proof is of another key: what is wrong with the key is found before that.
+fn checked_key(bytes: &[u8]) -> Result<CheckedKey, BlsError> {
+    let key = VoteKey(bytes.try_into().map_err(|_| BlsError::Encoding)?);
+    let proof = VoteSecretKey::generate(&[5; 32]).unwrap().prove_possession();
+    match check_possessions(&[(key, proof)]) {
+        Err((0, BlsError::Mismatch)) => Ok(CheckedKey(PublicKey::from_bytes(bytes).unwrap())),
+        Err((_, error)) => Err(error),
+        Ok(_) => panic!("a proof by another key passed"),
+    }
+}
+
+fn verify(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), BlsError> {
+    let signature = VoteSignature(signature.try_into().map_err(|_| BlsError::Encoding)?);
+    checked_key(key)?.verify(message, &signature)
+}
+
+#[test]
+fn keys() {
+    for (name, vector) in vectors("deserialization_G1") {
+        let got = checked_key(&unhex(&vector["input"]["pubkey"])).map(|_| ());
+        // the one point that the encoding allows and a key must not be
+        if name == "deserialization_succeeds_infinity_with_true_b_flag" {
+            assert_eq!(got, Err(BlsError::Infinity));
+        } else {
+            assert_eq!(got.is_ok(), vector["output"].as_bool().unwrap(), "{name}: {got:?}");
+        }
+        if name.ends_with("not_in_G1") {
+            assert_eq!(got, Err(BlsError::NotInSubgroup));
+        }
+        if name.ends_with("not_in_curve") {
+            assert_eq!(got, Err(BlsError::NotOnCurve));
+        }
+    }
+}
+
+#[test]
+fn signatures() {
+    for (name, vector) in vectors("deserialization_G2") {
+        let bytes = unhex(&vector["input"]["signature"]);
+        let got = <[u8; 96]>::try_from(bytes).map_err(|_| BlsError::Encoding);
+        let got = got.and_then(|bytes| checked_signature(&bytes)).map(|_| ());
+        if name == "deserialization_succeeds_infinity_with_true_b_flag" {
+            assert_eq!(got, Err(BlsError::Infinity));
+        } else {
+            assert_eq!(got.is_ok(), vector["output"].as_bool().unwrap(), "{name}: {got:?}");
+        }
+        if name.ends_with("not_in_G2") {
+            assert_eq!(got, Err(BlsError::NotInSubgroup));
+        }
+    }
+}
+
+#[test]
+fn sign() {
+    for (name, vector) in vectors("sign") {
+        let secret = VoteSecretKey::from_bytes(&unhex(&vector["input"]["privkey"]).try_into().unwrap());
+        let got = secret.map(|secret| secret.sign(&unhex(&vector["input"]["message"])).0.to_vec());
+        match &vector["output"] {
+            Value::Null => assert_eq!(got, Err(BlsError::SecretKey), "{name}"),
+            output => assert_eq!(got, Ok(unhex(output)), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn verify_one() {
+    for (name, vector) in vectors("verify") {
+        let [key, message, signature] = ["pubkey", "message", "signature"].map(|field| unhex(&vector["input"][field]));
+        let got = verify(&key, &message, &signature);
+        assert_eq!(got.is_ok(), vector["output"].as_bool().unwrap(), "{name}: {got:?}");
+    }
+}
+
+#[test]
+fn verify_several_statements_one_by_one() {
+    for (name, vector) in vectors("batch_verify") {
+        let [keys, messages, signatures] = ["pubkeys", "messages", "signatures"].map(|f| list(&vector["input"][f]));
+        let mut all = keys.iter().zip(&messages).zip(&signatures);
+        let got = all.try_for_each(|((key, message), signature)| verify(key, message, signature));
+        assert_eq!(got.is_ok(), vector["output"].as_bool().unwrap(), "{name}: {got:?}");
+    }
+}
+
+#[test]
+fn verify_a_sum() {
+    for (name, vector) in vectors("fast_aggregate_verify") {
+        let [message, signature] = ["message", "signature"].map(|field| unhex(&vector["input"][field]));
+        let keys: Result<Vec<_>, _> = list(&vector["input"]["pubkeys"]).iter().map(|key| checked_key(key)).collect();
+        // a stranger to the sum, so that leaving members out is tried as well
+        let absent = checked_key(&VoteSecretKey::generate(&[6; 32]).unwrap().vote_key().0).unwrap();
+        let got = keys.and_then(|mut keys| {
+            if keys.is_empty() {
+                assert!(KeySum::new(Vec::new()).is_none());
+                return Err(BlsError::Infinity);
+            }
+            let signature = AggregateSignature(signature.try_into().unwrap());
+            let whole = KeySum::new(keys.clone()).unwrap().verify([].into_iter(), &message, &signature);
+            keys.insert(1, absent);
+            let part = KeySum::new(keys).unwrap().verify([1].into_iter(), &message, &signature);
+            assert_eq!(whole, part, "{name}");
+            whole
+        });
+        assert_eq!(got.is_ok(), vector["output"].as_bool().unwrap(), "{name}: {got:?}");
+    }
+}
+
+#[test]
+fn add_up() {
+    for (name, vector) in vectors("aggregate") {
+        let votes: Vec<_> =
+            list(&vector["input"]).into_iter().map(|bytes| VoteSignature(bytes.try_into().unwrap())).collect();
+        let got = aggregate(votes.iter()).map(|sum| sum.0.to_vec());
+        // what is added up was verified before, so infinity is not among it
+        if name == "aggregate_infinity_signature" {
+            assert_eq!(got, Err(BlsError::Infinity));
+            continue;
+        }
+        match &vector["output"] {
+            Value::Null => assert!(got.is_err(), "{name}"),
+            output => assert_eq!(got, Ok(unhex(output)), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn keys_that_cancel_out_verify_nothing() {
+    let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
+    let key = secret.vote_key();
+    let mut negated = key;
+    // the flag of the sign
+    negated.0[0] ^= 0x20;
+    let keys = [key, negated].map(|key| checked_key(&key.0).unwrap());
+    let sum = KeySum::new(keys.to_vec()).unwrap();
+    let signature = AggregateSignature(secret.sign(b"statement").0);
+    assert_eq!(sum.verify([].into_iter(), b"statement", &signature), Err(BlsError::Infinity));
+    assert_eq!(sum.verify([1].into_iter(), b"statement", &signature), Ok(()));
+    let mut infinity = [0; 96];
+    infinity[0] = 0xC0;
+    let nothing = AggregateSignature(infinity);
+    assert_eq!(sum.verify([].into_iter(), b"statement", &nothing), Err(BlsError::Infinity));
+    // nobody is left
+    assert_eq!(sum.verify([0, 1].into_iter(), b"statement", &signature), Err(BlsError::Infinity));
+}
+
+#[test]
+fn the_first_bad_proof_is_named() {
+    let secrets: Vec<_> = (1..6).map(|i| VoteSecretKey::generate(&[i; 32]).unwrap()).collect();
+    let honest: Vec<_> = secrets.iter().map(|secret| (secret.vote_key(), secret.prove_possession())).collect();
+    assert_eq!(check_possessions(&honest).map(|keys| keys.len()), Ok(5));
+    assert_eq!(check_possessions(&[]).map(|keys| keys.len()), Ok(0));
+    for bad in 0..5 {
+        // of another member, as a statement's signature, and beside the curve
+        let other = secrets[(bad + 1) % 5].prove_possession();
+        let statement = Possession(secrets[bad].sign(&secrets[bad].vote_key().0).0);
+        for (proof, error) in [(other, BlsError::Mismatch), (statement, BlsError::Mismatch)] {
+            let mut pairs = honest.clone();
+            pairs[bad].1 = proof;
+            assert_eq!(check_possessions(&pairs).map(|_| ()), Err((bad, error)));
+        }
+        let mut pairs = honest.clone();
+        pairs[bad].1.0[1] ^= 1;
+        assert!(matches!(check_possessions(&pairs), Err((position, _)) if position == bad));
+    }
+    // two bad proofs whose sum is that of the honest ones
+    let mut pairs = honest;
+    let exchanged = (pairs[1].1, pairs[3].1);
+    (pairs[3].1, pairs[1].1) = exchanged;
+    assert_eq!(check_possessions(&pairs).map(|_| ()), Err((1, BlsError::Mismatch)));
+}
+
+#[test]
+fn two_bad_proofs_that_cancel_out_are_found() {
+    let secrets = [1, 2].map(|i| VoteSecretKey::generate(&[i; 32]).unwrap());
+    let d = secrets[0].sign(b"any point").0;
+    let mut minus_d = d;
+    minus_d[0] ^= 0x20;
+    let bad = [d, minus_d].iter().zip(&secrets).map(|(d, secret)| {
+        let votes = [VoteSignature(secret.prove_possession().0), VoteSignature(*d)];
+        (secret.vote_key(), Possession(aggregate(votes.iter()).unwrap().0))
+    });
+    assert_eq!(check_possessions(&bad.collect::<Vec<_>>()).map(|_| ()), Err((0, BlsError::Mismatch)));
+}
