@@ -204,10 +204,10 @@ impl Upload {
 
 /// Dials and sends the hello. The writer lives as long as the queue.
 async fn connect(server: &str, hello: Message) -> Result<(LinkReader, mpsc::Sender<Outgoing>), LinkError> {
-    let (reader, writer) = link::dial(server).await?;
+    let (reader, mut writer) = link::dial(server).await?;
     let (outgoing, queue) = mpsc::channel(QUEUE);
     let (_, no_data) = mpsc::channel::<Bytes>(1);
-    tasks::spawn(link::write_queues(writer, queue, no_data));
+    tasks::spawn(async move { link::write_queues(&mut writer, queue, no_data).await });
     send(&outgoing, &hello).await;
     Ok((reader, outgoing))
 }

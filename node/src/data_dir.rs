@@ -104,7 +104,7 @@ fn replica(root: &Path, number: usize) -> PathBuf {
     root.join(format!("{REPLICA}{number}"))
 }
 
-/// The number in a replica's folder name; `None` for any other name, `replica-01` too.
+/// The number in a replica's folder name; `None` for any other name, `replica-07` too.
 fn replica_number(name: &OsStr) -> Option<usize> {
     let number = name.to_str()?.strip_prefix(REPLICA)?.parse().ok()?;
     let canonical = name == OsStr::new(&format!("{REPLICA}{number}"));
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn other_names_are_no_replicas() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["replica-01", "replica-0", "replica-1001", "replica-x", "replica-", "server"] {
+        for name in ["replica-07", "replica-0", "replica-1001", "replica-x", "replica-", "server"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         assert_eq!(DataDir::take_replica(root.path()).unwrap().name(), "replica-1");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -188,21 +188,6 @@ impl LinkReader {
             }
         }
     }
-
-    /// Reads on for a moment, so that what was sent last, a reason, is not lost with the socket.
-    pub async fn drain(mut self) {
-        let mut left = DRAIN_BYTES;
-        let drained = async {
-            while let Some(Ok(frame)) = self.0.next().await {
-                left = left.saturating_sub(frame.len());
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // out of time is as good as done
-        let _ = tasks::timeout(DRAIN_TIME, drained).await;
-    }
 }
 
 /// The sending half.
@@ -227,6 +212,29 @@ impl LinkWriter {
     }
 }
 
+/// Closes both halves, and reads on for a moment: what was sent last, a reason, would be lost with bytes left unread.
+///
+/// Below the WebSocket, for what is still under way may be what broke it.
+pub async fn drain(LinkReader(reader): LinkReader, LinkWriter(writer): LinkWriter) {
+    // halves of one socket: every caller has them from one place
+    let Ok(socket) = reader.reunite(writer) else { return };
+    let mut io = socket.into_inner();
+    let drained = async {
+        let mut left = DRAIN_BYTES;
+        let mut bytes = vec![0; 16 << 10];
+        io.shutdown().await?;
+        while left > 0 {
+            match io.read(&mut bytes).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // out of time, or a connection that broke, is as good as done
+    let _ = tasks::timeout(DRAIN_TIME, drained).await;
+}
+
 /// Ends a link with a reason that the other end can show: a [`Failed`], the close frame, and a bounded drain.
 pub async fn refuse(reader: LinkReader, mut writer: LinkWriter, failed: Failed) {
     let code = match failed.code {
@@ -238,7 +246,7 @@ pub async fn refuse(reader: LinkReader, mut writer: LinkWriter, failed: Failed) 
     let reason: String = failed.to_string().chars().take(30).collect();
     let sent = writer.send(Message::Failed(failed).encode()).await;
     if sent.is_ok() && writer.frame(Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_ok() {
-        reader.drain().await;
+        drain(reader, writer).await;
     }
 }
 
@@ -261,7 +269,7 @@ impl From<Bytes> for Outgoing {
 /// # Errors
 /// The link broke or the other end does not read.
 pub async fn write_queues(
-    mut writer: LinkWriter,
+    writer: &mut LinkWriter,
     mut control: mpsc::Receiver<Outgoing>,
     mut data: mpsc::Receiver<Bytes>,
 ) -> Result<(), LinkError> {

@@ -32,7 +32,7 @@ impl FromStr for Expires {
             return Ok(Self::Never);
         }
         let duration = humantime::parse_duration(text)
-            .map_err(|error| format!("expected a duration such as 30d or 12h, or never: {error}"))?;
+            .map_err(|error| format!("expected a duration such as 30d or 12h, or never ({error})"))?;
         match duration.as_secs() {
             0 => Err("expected at least one second".into()),
             seconds => Ok(Self::After(seconds)),

@@ -228,19 +228,26 @@ async fn a_full_disk_passes() {
     assert_eq!(count(&Database::open(&folder.path().join("db")).unwrap()).unwrap(), 2);
 }
 
+/// A job that meets a failure and keeps it to itself; the library then tells everybody that there was one.
+fn swallow(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    // needs a larger file
+    assert!(transaction.open_table(BYTES)?.insert(0, [0; 8 << 20].as_slice()).is_err());
+    Ok(())
+}
+
 #[tokio::test]
-async fn a_full_disk_that_others_met_first_passes_as_well() {
+async fn what_failed_is_known_though_it_was_not_told() {
     let (_folder, disk, database) = faulty();
     disk.write_fails(ENOSPC);
-    let job = database.commit(|transaction| {
-        // needs a larger file; the library then answers everybody that there was an error before
-        assert!(transaction.open_table(BYTES)?.insert(0, [0; 8 << 20].as_slice()).is_err());
-        Ok(())
-    });
-    let error = job.await.unwrap_err();
+    let error = database.commit(swallow).await.unwrap_err();
     assert!(matches!(error, DurableError::NoSpace { .. }), "{error}");
     disk.write_fails(0);
     database.commit(insert(1)).await.unwrap();
+
+    disk.write_fails(EIO);
+    let error = database.commit(swallow).await.unwrap_err();
+    let system = io::Error::from_raw_os_error(EIO).to_string();
+    assert!(matches!(&error, DurableError::Broken { cause, .. } if *cause == system), "{error}");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<(LinkReader, LinkWr
     Ok((reader, writer))
 }
 
-async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, writer: LinkWriter) -> LinkError {
+async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, mut writer: LinkWriter) -> LinkError {
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);
@@ -107,7 +107,7 @@ async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, writer: LinkWriter)
     let ended = tokio::select! {
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
-        written = link::write_queues(writer, reply_queue, chunk_queue) => match written {
+        written = link::write_queues(&mut writer, reply_queue, chunk_queue) => match written {
             Ok(()) => LinkError::Closed(String::new()),
             Err(error) => error,
         },

@@ -57,7 +57,7 @@ impl ClientLink {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
-    let Welcomed { mut reader, writer, knows_committee, .. } = welcomed;
+    let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
     // before a committee is formed its size is bounded by the replicas that are there
     let members = shared.committee().map_or_else(|| shared.roster().len(), |c| c.record().n().into());
     let room = CLIENT_QUEUE + 3 * members.max(16);
@@ -67,11 +67,16 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
     let (mailbox, replies) = mpsc::channel(room);
     let snapshot = shared.snapshot.subscribe();
     let link = ClientLink { shared, snapshot, outgoing, mailbox, knows_committee };
-    let writing = tasks::spawn(link::write_queues(writer, queue, no_data));
+    let writing = tasks::spawn(async move {
+        // why it ended, the reader knows as well
+        let _ = link::write_queues(&mut writer, queue, no_data).await;
+        writer
+    });
     serve(link, &mut reader, replies).await;
     // the queue closes with `serve`: the writer ends after the last message with the close frame
-    let _ = writing.await;
-    reader.drain().await;
+    if let Ok(writer) = writing.await {
+        link::drain(reader, writer).await;
+    }
 }
 
 /// Serves until the link ends; the reason is the last message queued.

@@ -3,6 +3,9 @@
 //! A state machine without IO: inputs are messages, disk completions and ticks; outputs are what to send and save. The server
 //! decides nothing that a verifier must believe: a wrong certificate is caught by every client.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

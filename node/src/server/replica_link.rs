@@ -50,8 +50,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
         let _ = shared.ensure_committee(Stream::LINK, false).await;
     }
 
-    let reader = link.reader;
-    let writing = link::write_queues(link.writer, control_queue, data_queue);
+    let Welcomed { reader, mut writer, .. } = link;
+    let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
         error = read(&shared, &node_key, reader) => error,
         written = writing => match written {

@@ -128,3 +128,65 @@ impl<H: Clone> Roster<H> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vouch_core::bls::VoteSecretKey;
+    use vouch_core::link::NodeSecretKey;
+
+    fn replica(i: u8, vote: u8) -> (NodeKey, Candidate) {
+        let vote = VoteSecretKey::generate(&[vote; 32]).unwrap();
+        let name = MemberName::new(&format!("replica-{i}")).unwrap();
+        let candidate = Candidate { vote_key: vote.vote_key(), possession: vote.prove_possession(), name };
+        (NodeSecretKey::from_bytes(&[i; 32]).node_key(), candidate)
+    }
+
+    fn join(roster: &mut Roster<u8>, i: u8) -> (NodeKey, u64, Standing) {
+        let (node_key, candidate) = replica(i, i);
+        let (arrival, standing) = roster.join(node_key, candidate, i);
+        (node_key, arrival, standing)
+    }
+
+    #[test]
+    fn the_first_to_come_found_the_committee_and_the_rest_stand_by() {
+        let mut roster = Roster::new(None);
+        for i in 1..=3 {
+            assert_eq!(join(&mut roster, i).2, Standing::Candidate);
+        }
+        let committee = Arc::new(roster.form(Some(2), [0; 16]).unwrap());
+        assert_eq!(committee.record().n(), 2);
+        roster.adopt(committee.clone());
+        let members: Vec<u8> = roster.members().into_values().collect();
+        assert!(members.contains(&1) && members.contains(&2) && members.len() == 2);
+        assert_eq!(join(&mut roster, 3).2, Standing::Standby);
+        assert!(matches!(join(&mut roster, 1).2, Standing::Member(_)));
+    }
+
+    #[test]
+    fn a_newer_link_of_the_same_replica_stays_when_the_older_ends() {
+        let mut roster = Roster::new(None);
+        let (node_key, first, _) = join(&mut roster, 1);
+        let (_, second, _) = join(&mut roster, 1);
+        assert_eq!(roster.len(), 1);
+        roster.leave(&node_key, first);
+        assert_eq!(roster.len(), 1);
+        roster.leave(&node_key, second);
+        assert_eq!(roster.len(), 0);
+    }
+
+    #[test]
+    fn one_vote_key_counts_once() {
+        let mut roster = Roster::new(None);
+        for i in 1..=2 {
+            let (node_key, candidate) = replica(i, 9);
+            roster.join(node_key, candidate, i);
+        }
+        assert_eq!(roster.form(None, [0; 16]).unwrap().record().n(), 1);
+    }
+
+    #[test]
+    fn nobody_founds_nothing() {
+        assert!(Roster::<u8>::new(None).form(None, [0; 16]).is_err());
+    }
+}
