@@ -9,10 +9,11 @@ mod voting;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use vouch_core::DecodeError;
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
@@ -118,7 +119,8 @@ pub(crate) struct Shared {
     keys: ReplicaKeys,
     name: MemberName,
     store: Store,
-    committee: Mutex<Option<Arc<Committee>>>,
+    /// Watched by every link: a server without a committee hears of it.
+    committee: watch::Sender<Option<Arc<Committee>>>,
     /// Held while a committee is taken up: one, for ever.
     joining: tokio::sync::Mutex<()>,
     max_incoming: usize,
@@ -129,7 +131,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn committee(&self) -> Option<Arc<Committee>> {
-        self.committee.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.committee.borrow().clone()
     }
 
     fn report(&self, event: Event) {
@@ -173,7 +175,7 @@ impl Replica {
             keys,
             name,
             store,
-            committee: Mutex::new(committee),
+            committee: watch::Sender::new(committee),
             joining: tokio::sync::Mutex::new(()),
             max_incoming: config.max_incoming,
             reporter,

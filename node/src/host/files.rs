@@ -1,20 +1,25 @@
-//! Files and folders: the only place that names `std::fs`.
+//! Files and folders: with its submodule the only place that names `std::fs`.
 //!
 //! *Durably* means that what was written, and the name it was written under, survive a loss of power once the call
 //! has returned: the file is synced before it gets its name, and the folder is synced after.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fmt, process};
 
 use bytes::Bytes;
 use thiserror::Error;
+
+mod temp;
+#[cfg(test)]
+mod tests;
+
+pub use temp::TempFile;
 
 /// What was being done when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,91 +335,6 @@ pub struct LockFile {
     _file: File,
 }
 
-/// A file without a final name yet; removed when dropped before it gets one.
-#[derive(Debug)]
-pub struct TempFile {
-    file: File,
-    path: PathBuf,
-    persisted: bool,
-}
-
-impl TempFile {
-    /// Creates an empty file of a fresh name in `folder`.
-    ///
-    /// # Errors
-    /// See [`FileError`].
-    pub fn create(folder: &Path, mode: u32) -> Result<Self, FileError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!(".{}-{number}.tmp", process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
-                Ok(file) => {
-                    return Ok(Self { file, path, persisted: false });
-                }
-                // left behind by an earlier process of the same number
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(FileError::new(&path, Action::Create, error)),
-            }
-        }
-    }
-
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// See [`FileError`].
-    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.file.write_all(bytes).map_err(at(&self.path, Action::Write))
-    }
-
-    /// Goes back to the first byte, for reading.
-    ///
-    /// # Errors
-    /// See [`FileError`].
-    pub fn read_from_start(&mut self) -> Result<impl Read + '_, FileError> {
-        self.file.seek(SeekFrom::Start(0)).map_err(at(&self.path, Action::Read))?;
-        Ok(&mut self.file)
-    }
-
-    /// Makes the bytes so far durable.
-    ///
-    /// # Errors
-    /// See [`FileError`], and [`FileError::is_failed_sync`].
-    pub fn sync(&mut self) -> Result<(), FileError> {
-        self.file.sync_all().map_err(at(&self.path, Action::Sync))
-    }
-
-    /// Gives the file its name, durably, in place of any file that has it. Call [`TempFile::sync`] before.
-    ///
-    /// # Errors
-    /// See [`FileError`].
-    pub fn persist(mut self, path: &Path) -> Result<(), FileError> {
-        fs::rename(&self.path, path).map_err(at(path, Action::Rename))?;
-        self.persisted = true;
-        sync_folder(parent(path))
-    }
-
-    /// Gives the file its name, durably, unless that is taken. Call [`TempFile::sync`] before.
-    ///
-    /// # Errors
-    /// [`FileError::Exists`] when the name is taken; see [`FileError`].
-    pub fn persist_new(self, path: &Path) -> Result<(), FileError> {
-        // renaming replaces silently, linking does not; the first name goes when `self` is dropped
-        fs::hard_link(&self.path, path).map_err(at(path, Action::Rename))?;
-        drop(self);
-        sync_folder(parent(path))
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if !self.persisted {
-            // nothing can be done about a failure here; the store empties its folder when it opens
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// The folder that a path is in.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -423,6 +343,3 @@ fn parent(path: &Path) -> &Path {
         None => path,
     }
 }
-
-#[cfg(test)]
-mod tests;

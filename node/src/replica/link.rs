@@ -29,10 +29,10 @@ const CHUNK_QUEUE: usize = 4;
 /// Runs one link to its end and says why it ended.
 pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
     match open(shared, address).await {
-        Ok((reader, writer)) => {
+        Ok(opened) => {
             shared.report(Event::Connected(address.into()));
             report_standing(shared);
-            serve(shared, reader, writer).await
+            serve(shared, opened).await
         }
         Err(error) => error,
     }
@@ -49,9 +49,18 @@ fn report_standing(shared: &Shared) {
     }
 }
 
-async fn open(shared: &Arc<Shared>, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+/// A link on which both ends proved their keys.
+struct Opened {
+    reader: LinkReader,
+    writer: LinkWriter,
+    /// Changes when the replica becomes a member of a committee that it did not show on this link.
+    committee: watch::Receiver<Option<Arc<Committee>>>,
+}
+
+async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> {
     let (mut reader, mut writer) = link::dial(address).await?;
-    let committee = shared.committee();
+    let mut changes = shared.committee.subscribe();
+    let committee = changes.borrow_and_update().clone();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
     let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), entropy::array());
     writer.send(Message::Hello(own).encode()).await?;
@@ -83,15 +92,17 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<(LinkReader, LinkWr
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok((reader, writer))
+    Ok(Opened { reader, writer, committee: changes })
 }
 
-async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, mut writer: LinkWriter) -> LinkError {
+async fn serve(shared: &Arc<Shared>, opened: Opened) -> LinkError {
+    let Opened { mut reader, mut writer, committee } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
     let work = Arc::new(Semaphore::new(MAX_WORK));
+    let announcing = announce(committee, replies.clone());
     let mut link = ReplicaLink { shared: shared.clone(), puts, replies, reads, work };
     let serving = async {
         loop {
@@ -107,6 +118,7 @@ async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, mut writer: LinkWri
     let ended = tokio::select! {
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
+        () = announcing => LinkError::Closed(String::new()),
         written = link::write_queues(&mut writer, reply_queue, chunk_queue) => match written {
             Ok(()) => LinkError::Closed(String::new()),
             Err(error) => error,
@@ -114,6 +126,19 @@ async fn serve(shared: &Arc<Shared>, mut reader: LinkReader, mut writer: LinkWri
     };
     drop(chunks);
     ended
+}
+
+/// Shows the committee that the replica becomes a member of, once: another server founded it, this one may know of none.
+async fn announce(mut committee: watch::Receiver<Option<Arc<Committee>>>, replies: mpsc::Sender<Outgoing>) {
+    if committee.changed().await.is_ok() {
+        let message = committee.borrow().as_deref().map(committee_file::message);
+        if let Some(message) = message {
+            // fails only when the link is ending
+            let _ = replies.send(message.encode().into()).await;
+        }
+    }
+    // there is no other, ever
+    std::future::pending().await
 }
 
 struct ReplicaLink {
@@ -303,7 +328,7 @@ async fn take_up(shared: &Arc<Shared>, cluster: ClusterMessage) -> Result<(), Li
     })
     .await;
     let committee = saved.map_err(|error| LinkError::Broken(error.to_string()))??;
-    *shared.committee.lock().unwrap_or_else(PoisonError::into_inner) = Some(committee);
+    shared.committee.send_replace(Some(committee));
     report_standing(shared);
     Ok(())
 }

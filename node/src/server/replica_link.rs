@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use vouch_core::bls::verify_possession;
 use vouch_core::committee::Committee;
-use vouch_core::link::Role;
+use vouch_core::link::{Hello, Role};
 use vouch_core::message::{ClusterMessage, Code, Failed, Message, Stream};
 
 use super::roster::Candidate;
@@ -50,10 +50,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
         let _ = shared.ensure_committee(Stream::LINK, false).await;
     }
 
-    let Welcomed { reader, mut writer, .. } = link;
+    let Welcomed { reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
-        error = read(&shared, &node_key, reader) => error,
+        error = read(&shared, &hello, reader) => error,
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
             Err(error) => error,
@@ -85,17 +85,18 @@ async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, L
     // a member of a cluster that this server does not know yet brings the committee along
     if link.hello.cluster.is_some() && shared.committee().is_none() {
         match link.reader.expect("show its committee").await? {
-            Message::Cluster(cluster) => adopt(shared, link, cluster).await?,
+            Message::Cluster(cluster) => adopt(shared, &link.hello, cluster).await?,
             other => return refuse(Code::Unexpected, format!("expected Cluster, got {}", other.name())),
         }
     }
     Ok(Candidate { vote_key, possession, name })
 }
 
-async fn adopt(shared: &Arc<Shared>, link: &Welcomed, cluster: ClusterMessage) -> Result<(), LinkError> {
+/// Takes up the committee of a member, where there is none yet.
+async fn adopt(shared: &Arc<Shared>, hello: &Hello, cluster: ClusterMessage) -> Result<(), LinkError> {
     let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
-    if Some(cluster.genesis.cluster()) != link.hello.cluster || cluster.genesis.position(&link.hello.node_key).is_none()
-    {
+    let is_named = hello.cluster.is_none_or(|named| named == cluster.genesis.cluster());
+    if !is_named || cluster.genesis.position(&hello.node_key).is_none() {
         return refuse(Code::AnotherCluster, "the committee is not the one that the replica named itself of".into());
     }
     // a pairing for each member
@@ -117,7 +118,7 @@ async fn adopt(shared: &Arc<Shared>, link: &Welcomed, cluster: ClusterMessage) -
 }
 
 /// Routes replies until the link ends.
-async fn read(shared: &Shared, node_key: &vouch_core::link::NodeKey, mut reader: LinkReader) -> LinkError {
+async fn read(shared: &Arc<Shared>, hello: &Hello, mut reader: LinkReader) -> LinkError {
     loop {
         let message = match reader.next().await {
             Ok(bytes) => match Message::decode(&bytes) {
@@ -133,12 +134,18 @@ async fn read(shared: &Shared, node_key: &vouch_core::link::NodeKey, mut reader:
             | Message::Vote { stream, .. }
             | Message::Located { stream, .. }
             | Message::Chunk { stream, .. } => *stream,
-            // taken up already, or brought to a server that knows it
+            // it became a member through another server
+            Message::Cluster(cluster) if shared.committee().is_none() => {
+                if let Err(error) = adopt(shared, hello, cluster.clone()).await {
+                    return error;
+                }
+                continue;
+            }
             Message::Cluster(_) => continue,
             other => return LinkError::Broken(format!("expected a reply, got {}", other.name())),
         };
         // a standby is asked nothing; what it says all the same concerns nobody
-        if let Some(member) = shared.committee().and_then(|committee| committee.record().position(node_key)) {
+        if let Some(member) = shared.committee().and_then(|committee| committee.record().position(&hello.node_key)) {
             shared.routes.deliver(Reply { member, stream, message });
         }
     }

@@ -1,3 +1,5 @@
+use std::process;
+
 use super::*;
 
 fn mode_of(path: &Path) -> u32 {

@@ -1,0 +1,95 @@
+//! Files that get their name last.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Action, FileError, at, parent, sync_folder};
+
+/// A file without a final name yet; removed when dropped before it gets one.
+#[derive(Debug)]
+pub struct TempFile {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) persisted: bool,
+}
+
+impl TempFile {
+    /// Creates an empty file of a fresh name in `folder`.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn create(folder: &Path, mode: u32) -> Result<Self, FileError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".{}-{number}.tmp", process::id()));
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+                Ok(file) => {
+                    return Ok(Self { file, path, persisted: false });
+                }
+                // left behind by an earlier process of the same number
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(FileError::new(&path, Action::Create, error)),
+            }
+        }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(at(&self.path, Action::Write))
+    }
+
+    /// Goes back to the first byte, for reading.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn read_from_start(&mut self) -> Result<impl Read + '_, FileError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(at(&self.path, Action::Read))?;
+        Ok(&mut self.file)
+    }
+
+    /// Makes the bytes so far durable.
+    ///
+    /// # Errors
+    /// See [`FileError`], and [`FileError::is_failed_sync`].
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        self.file.sync_all().map_err(at(&self.path, Action::Sync))
+    }
+
+    /// Gives the file its name, durably, in place of any file that has it. Call [`TempFile::sync`] before.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn persist(mut self, path: &Path) -> Result<(), FileError> {
+        fs::rename(&self.path, path).map_err(at(path, Action::Rename))?;
+        self.persisted = true;
+        sync_folder(parent(path))
+    }
+
+    /// Gives the file its name, durably, unless that is taken. Call [`TempFile::sync`] before.
+    ///
+    /// # Errors
+    /// [`FileError::Exists`] when the name is taken; see [`FileError`].
+    pub fn persist_new(self, path: &Path) -> Result<(), FileError> {
+        // renaming replaces silently, linking does not; the first name goes when `self` is dropped
+        fs::hard_link(&self.path, path).map_err(at(path, Action::Rename))?;
+        drop(self);
+        sync_folder(parent(path))
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.persisted {
+            // nothing can be done about a failure here; the store empties its folder when it opens
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
