@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Builds the verifier for browsers and Node.js: verifier-wasm/npm/wasm/. Does nothing when that is up to date.
+#
+#   build.sh --bench    builds another one, with the exports that `make bench` needs: target/wasm/bench/
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -9,6 +11,12 @@ out=$crate/npm/wasm
 # A target folder of its own: with other flags in the same one, each build would undo the other's.
 export CARGO_TARGET_DIR=$root/target/wasm
 stamp=$CARGO_TARGET_DIR/built
+features=
+if [ "${1:-}" = --bench ]; then
+    out=$CARGO_TARGET_DIR/bench
+    stamp=$CARGO_TARGET_DIR/built-bench
+    features=bench
+fi
 
 tools=$("$here/toolchain.sh" --env)
 . "$tools"
@@ -50,7 +58,7 @@ export CARGO_PROFILE_RELEASE_OPT_LEVEL=s
 pkg=$CARGO_TARGET_DIR/pkg
 rm -rf "$pkg"
 "$VOUCH_WASM_PACK" --quiet build "$crate" --mode no-install --no-opt --no-pack --no-gitignore --target web --profile wasm \
-    --out-dir "$pkg" -- --locked
+    --out-dir "$pkg" -- --locked --features "$features"
 
 # The features that rustc enables by default, and SIMD. Not --all-features: Node.js 20 refuses what that produces.
 "$VOUCH_WASM_OPT" -O3 --strip-debug --strip-producers --mvp-features --enable-bulk-memory --enable-bulk-memory-opt \

@@ -32,7 +32,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// A frame that cannot be written for so long means that the other end does not read.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// How much and how long is read after a close, so that the reason arrives.
-const DRAIN_BYTES: usize = 4 << 20;
+const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A byte stream under a link: TCP, or an upgraded HTTP connection.

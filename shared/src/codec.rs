@@ -40,7 +40,7 @@ pub enum DecodeError {
         got: String,
     },
     /// A number is outside its range.
-    #[error("{field}: expected {min} to {max}, got {got}")]
+    #[error("{field}: expected {}, got {got}", range(*min, *max))]
     OutOfRange {
         /// The field.
         field: &'static str,
@@ -72,7 +72,7 @@ impl DecodeError {
             }
             Self::Trailing { expected, .. } => format!("{expected} bytes in all"),
             Self::WrongTag { field, expected, .. } => format!("{field} {expected}"),
-            Self::OutOfRange { field, min, max, .. } => format!("{field} from {min} to {max}"),
+            Self::OutOfRange { field, min, max, .. } => format!("{field} {}", range(*min, *max)),
             Self::BadText { field, expected, .. } => format!("{field} {expected}"),
         }
     }
@@ -85,6 +85,10 @@ impl DecodeError {
             Self::OutOfRange { got, .. } => got.to_string(),
         }
     }
+}
+
+fn range(min: u64, max: u64) -> String {
+    if min == max { min.to_string() } else { format!("{min} to {max}") }
 }
 
 pub(crate) struct Reader<'a> {

@@ -1,2 +1,15 @@
-//! Tests of the cluster.
+//! Whole clusters: what a put and a get promise, under every fault that the protocol claims to survive.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod bad_clients;
+mod changing_files;
+mod committees;
+mod fairness;
+mod full_disk;
+mod http;
+mod lost_replicas;
+mod lying_replicas;
+mod lying_servers;
+mod memory;
+mod put_get;
+mod restarts;

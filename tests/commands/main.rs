@@ -1,2 +1,14 @@
-//! Tests of the commands.
+//! The command as people meet it: what it prints, what it exits with, and what it leaves on disk. Every test runs the built
+//! program; clusters are child processes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod demo;
+mod failures;
+mod flows;
+mod nodes;
+mod offline;
+mod original;
+mod program;
+mod readme;
+mod transcripts;
+mod trust;

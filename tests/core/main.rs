@@ -1,2 +1,13 @@
 //! Tests of the core.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod building_blocks;
+mod example;
+mod golden;
+mod links;
+mod properties;
+mod sessions;
+mod strategies;
+mod tampering;
+mod vectors;
+mod world;

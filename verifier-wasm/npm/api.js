@@ -60,6 +60,15 @@ export function createApi(wasm, ready) {
     return bytes;
   }
 
+  // What the certificate says is read when it is asked for: of a large committee, that takes longer than to verify it.
+  function withCertificate(bundle, report) {
+    if (report.verdict !== "valid") return report;
+    const verified = bundle.slice(); // the caller's memory may change
+    let certificate;
+    const get = () => (certificate ??= JSON.parse(wasm.inspect(verified)));
+    return Object.defineProperty(report, "certificate", { get, enumerable: true, configurable: true });
+  }
+
   class Hasher {
     #inner = new wasm.Hasher();
 
@@ -105,7 +114,7 @@ export function createApi(wasm, ready) {
       const bundle = bundleBytes(options.bundle);
       const now = secondsOf(options.now);
       const judge = (subject, size) =>
-        JSON.parse(this.#inner.verify(bundle, cluster ?? undefined, subject, size ?? undefined, now, waiveExpiry ?? false));
+        withCertificate(bundle, JSON.parse(this.#inner.verify(bundle, cluster ?? undefined, subject, size ?? undefined, now, waiveExpiry ?? false)));
 
       if (given(digest)) return judge(digestBytes(digest), length);
       if (!given(file)) return judge();

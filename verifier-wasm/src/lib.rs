@@ -3,24 +3,17 @@
 //! Verdicts leave as JSON, in the shape of [`Report`] and [`Inspection`]. Arguments that make no sense leave as exceptions:
 //! `TypeError` for texts and sizes, `RangeError` for numbers.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod input;
 
 use serde::Serialize;
 use vouch_core::bundle::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Report};
-use vouch_core::verify::{self, Question, Subject, Verdict};
+use vouch_core::verify::{self, Question, Subject};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::input::InputError;
-
-/// A report, and what the certificate says when it is valid.
-#[derive(Serialize)]
-struct Answer {
-    #[serde(flatten)]
-    report: Report,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<Inspection>,
-}
 
 /// Judges bundles. Keeps the committee of the last one, so that the next of the same cluster costs one pairing check.
 #[wasm_bindgen]
@@ -36,7 +29,7 @@ impl Verifier {
     }
 
     /// Judges a bundle: the trusted identity as text, the file's digest in 32 bytes, its length, and the time in seconds
-    /// since 1970. Returns JSON.
+    /// since 1970. Returns the report as JSON.
     ///
     /// # Errors
     /// An argument is not what it should be; see [`InputError`].
@@ -57,9 +50,7 @@ impl Verifier {
             now: input::whole("now", now)?,
             waive_expiry,
         };
-        let verdict = self.0.verify(bundle, &question);
-        let certificate = if matches!(verdict, Verdict::Valid(_)) { Inspection::of_bundle(bundle).ok() } else { None };
-        Ok(json(&Answer { report: Report::new(&verdict, &question), certificate }))
+        Ok(json(&Report::new(&self.0.verify(bundle, &question), &question)))
     }
 }
 

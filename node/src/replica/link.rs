@@ -1,9 +1,9 @@
 //! A replica's link to one server: it proves its keys, joins, and answers.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::link::{Hello, Role, Transcript};

@@ -203,12 +203,16 @@ fn the_first_bad_proof_is_named() {
 #[test]
 fn two_bad_proofs_that_cancel_out_are_found() {
     let secrets = [1, 2].map(|i| VoteSecretKey::generate(&[i; 32]).unwrap());
-    let d = secrets[0].sign(b"any point").0;
+    let d = secrets[0].sign(b"any point");
     let mut minus_d = d;
-    minus_d[0] ^= 0x20;
-    let bad = [d, minus_d].iter().zip(&secrets).map(|(d, secret)| {
-        let votes = [VoteSignature(secret.prove_possession().0), VoteSignature(*d)];
-        (secret.vote_key(), Possession(aggregate(votes.iter()).unwrap().0))
-    });
-    assert_eq!(check_possessions(&bad.collect::<Vec<_>>()).map(|_| ()), Err((0, BlsError::Mismatch)));
+    minus_d.0[0] ^= 0x20;
+    let bad: Vec<_> = [d, minus_d]
+        .into_iter()
+        .zip(&secrets)
+        .map(|(d, secret)| {
+            let votes = [VoteSignature(secret.prove_possession().0), d];
+            (secret.vote_key(), Possession(aggregate(votes.iter()).unwrap().0))
+        })
+        .collect();
+    assert_eq!(check_possessions(&bad).map(|_| ()), Err((0, BlsError::Mismatch)));
 }

@@ -9,7 +9,7 @@ export function printable(text) {
 }
 
 export function time(seconds) {
-  if (seconds > LAST_FOUR_DIGIT_YEAR) return `second ${seconds}`;
+  if (seconds > LAST_FOUR_DIGIT_YEAR) return `${seconds} s after 1970`;
   return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
 }
 
@@ -19,7 +19,7 @@ function valid(name, certificate) {
 }
 
 export function layout(name, report) {
-  const lines = report.checks.map((check) => ` ${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`);
+  const lines = report.checks.map((check) => `${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`);
   if (report.verdict === "invalid") lines.push(`expected ${printable(report.expected)}`, `got      ${printable(report.got)}`);
   lines.push(report.verdict === "valid" ? valid(name, report.certificate) : printable(report.message));
   return `${lines.join("\n")}\n`;

@@ -90,14 +90,17 @@ async function readFileOrInput(name) {
 // Loaded here and not above: a failure to load must not end with exit code 1.
 async function loadVerifier() {
   try {
-    return await import("../node.js");
+    const verifier = await import("../node.js");
+    await verifier.init();
+    return verifier;
   } catch (error) {
     throw new CannotCheck(`the verifier is not complete (${error.code ?? error.message}); install it again, or run make build in a copy of the sources`);
   }
 }
 
-async function judge([name, bundleName, ...rest], values) {
-  if (bundleName === undefined || rest.length > 0) throw usage(`expected FILE and BUNDLE, got ${rest.length + (bundleName ? 2 : name ? 1 : 0)} names`);
+async function judge(names, values) {
+  if (names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${names.map((name) => JSON.stringify(name)).join(", ") || "neither"}`);
+  const [name, bundleName] = names;
   const now = secondsOf(values.now);
   const { verify } = await loadVerifier();
   const file = await readFileOrInput(name);
@@ -118,7 +121,7 @@ async function main() {
   if (values.version) return process.stdout.write(`vouch-verify ${JSON.parse(await readFile(new URL("../package.json", import.meta.url))).version}\n`);
   process.exitCode = 2;
   const report = await judge(positionals, values);
-  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : layout(positionals[0], report));
+  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : layout(positionals[0], report));
   if (report.check === "identity" && report.verdict === "cannot-check") process.stderr.write(ASK_FOR_IDENTITY);
   process.exitCode = EXIT_CODES[report.verdict];
 }
@@ -127,7 +130,7 @@ function fail(error) {
   process.exitCode = 2;
   const message = `CANNOT CHECK: ${error instanceof CannotCheck ? error.message : error.stack}`;
   if (process.argv.includes("--json")) {
-    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [] }, null, 2)}\n`);
+    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [] })}\n`);
   }
   process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
 }

@@ -1,0 +1,131 @@
+// Measures the verifier for browsers and Node.js, each figure beside its reference in the same run: `make bench`.
+//
+// Works take turns and medians are taken, for the machines are shared and noisy; read the ratios.
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { createBLAKE3 } from "hash-wasm";
+import { G1, STATEMENT_DST, sum } from "../independent/bls.mjs";
+import { bls12_381 } from "@noble/curves/bls12-381.js";
+
+const ROOT = new URL("../../", import.meta.url);
+const BENCH = new URL("target/wasm/bench/", ROOT);
+const DELIVERED = new URL("verifier-wasm/npm/wasm/vouch_verifier_bg.wasm", ROOT);
+const SIZES = [4, 100, 1000];
+const RUNS = 5;
+const VERIFICATIONS = 25;
+const MOST_KILOBYTES = 100;
+
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+/** Milliseconds. */
+function timed(work) {
+  const start = performance.now();
+  work();
+  return performance.now() - start;
+}
+
+/** The times of each work, taken in turns: what else the machine does then hits all alike. */
+function interleaved(rounds, works) {
+  const times = works.map(() => []);
+  for (const work of works) work(); // warm
+  for (let round = 0; round < rounds; round++) works.forEach((work, i) => times[i].push(timed(work)));
+  return times;
+}
+
+async function loadModule() {
+  const { status } = spawnSync(fileURLToPath(new URL("verifier-wasm/build.sh", ROOT)), ["--bench"], { stdio: "inherit" });
+  if (status !== 0) throw new Error("the module for measurements could not be built");
+  const wasm = await import(new URL("vouch_verifier.js", BENCH));
+  wasm.initSync({ module: readFileSync(new URL("vouch_verifier_bg.wasm", BENCH)) });
+  return wasm;
+}
+
+const bls = bls12_381.longSignatures;
+
+// noble-curves, with nothing remembered: hashing to the curve included, as for blst.
+function nobleVerify(sample, key) {
+  const signature = bls.Signature.fromBytes(sample.signature());
+  signature.assertValidity();
+  return bls.verify(signature, bls.hash(sample.statement(), STATEMENT_DST), key);
+}
+
+function nobleKeys(sample) {
+  const bytes = sample.signers();
+  return Array.from({ length: bytes.length / 48 }, (_, i) => bls12_381.G1.Point.fromBytes(bytes.subarray(48 * i, 48 * i + 48)));
+}
+
+function check(condition, what) {
+  if (!condition) throw new Error(`${what} was not accepted`);
+}
+
+/** One certificate, the committee loaded: ours, bare blst in the same module, noble-curves. Milliseconds of each round. */
+export function benchVerify(wasm, n) {
+  const sample = new wasm.Sample(n);
+  const verifier = new wasm.Verifier();
+  const [bundle, cluster, digest, now] = [new TextEncoder().encode(sample.bundle()), sample.cluster(), sample.digest(), sample.now()];
+  const ours = () => check(verifier.verify(bundle, cluster, digest, 5, now, false).startsWith('{"verdict":"valid"'), "our certificate");
+  const bare = () => check(sample.bareVerify(), "blst's signature");
+  const opening = timed(ours);
+
+  const keys = nobleKeys(sample);
+  const key = sum(G1, keys);
+  const nobleCached = () => check(nobleVerify(sample, key), "noble's signature");
+  const nobleUncached = () => check(nobleVerify(sample, sum(G1, keys)), "noble's signature");
+
+  const [verify, blst, cached, uncached] = interleaved(VERIFICATIONS, [ours, bare, nobleCached, nobleUncached]);
+  return { verify, blst, cached, uncached, opening };
+}
+
+/** Hashing 64 MiB: ours and hash-wasm's. GiB/s of each round. */
+export async function benchHash(wasm) {
+  const buffer = new Uint8Array(64 << 20).map((_, i) => i * 31);
+  const theirs = await createBLAKE3();
+  const pieces = Array.from({ length: 64 }, (_, i) => buffer.subarray(i << 20, (i + 1) << 20));
+  let [one, other] = [];
+  const times = interleaved(RUNS, [
+    () => {
+      const hasher = new wasm.Hasher();
+      for (const piece of pieces) hasher.update(piece);
+      one = Buffer.from(hasher.digest()).toString("hex");
+      hasher.free();
+    },
+    () => {
+      theirs.init();
+      for (const piece of pieces) theirs.update(piece);
+      other = theirs.digest("hex");
+    },
+  ]);
+  check(one === other, "hash-wasm's digest");
+  const [ours, hashWasm] = times.map((milliseconds) => milliseconds.map((time) => buffer.length / 2 ** 30 / (time / 1000)));
+  return { ours, hashWasm };
+}
+
+/** The module that browsers load, gzipped. */
+export const gzipSize = () => gzipSync(readFileSync(DELIVERED), { level: 9 }).length;
+
+/** Medians side by side; their ratio is the median of the ratios within each round. */
+function row(what, ours, reference, unit, against) {
+  const figure = (values) => median(values).toFixed(2).padStart(9);
+  const ratio = median(ours.map((value, round) => value / reference[round]));
+  console.log(`${what.padEnd(46)} ${figure(ours)} ${unit.padEnd(5)} against ${figure(reference)} ${unit.padEnd(5)} ${against.padEnd(34)} ratio ${ratio.toFixed(2)}`);
+}
+
+async function main() {
+  const wasm = await loadModule();
+  console.log(`WebAssembly in Node.js ${process.versions.node}, medians of ${VERIFICATIONS} interleaved verifications and ${RUNS} runs of hashing\n`);
+  for (const n of SIZES) {
+    const { verify, blst, cached, uncached, opening } = benchVerify(wasm, n);
+    const what = `verify, n = ${n}, quorum signs`;
+    row(what, verify, blst, "ms", "bare blst verify, same module");
+    row(what, verify, cached, "ms", "noble-curves, keys' sum cached");
+    row(what, verify, uncached, "ms", "noble-curves, keys added up");
+    row(`first certificate, n = ${n}, opens the committee`, [opening], [median(verify)], "ms", "a later one");
+  }
+  const { ours, hashWasm } = await benchHash(wasm);
+  row("hash, 64 MiB", ours, hashWasm, "GiB/s", "hash-wasm");
+  row("download, gzip", [gzipSize() / 1024], [MOST_KILOBYTES], "KB", "the limit");
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

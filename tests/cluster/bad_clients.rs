@@ -1,0 +1,364 @@
+//! Clients that break the protocol hear why, and harm nobody else.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use support::blobs::{content, put_bytes};
+use support::fake_replica::{FakeReplica, Identity};
+use support::in_process::InProcess;
+use support::raw_link::RawLink;
+use tokio::task::JoinHandle;
+use vouch_core::digest::Digest;
+use vouch_core::link::{Hello, NodeKey, Role};
+use vouch_core::message::{Code, Message, Read, Stream};
+use vouch_core::receipt::{NEVER, Receipt};
+
+const STREAM: Stream = Stream(5);
+
+fn receipt(bytes: &[u8]) -> Receipt {
+    Receipt { salt: [1; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER }
+}
+
+fn put(offer: Option<Receipt>) -> Message {
+    Message::Put { stream: STREAM, offer }
+}
+
+fn chunk(offset: u64, bytes: &[u8]) -> Message {
+    Message::Chunk { stream: STREAM, offset, bytes: Bytes::copy_from_slice(bytes) }
+}
+
+fn put_end(receipt: Receipt) -> Message {
+    Message::PutEnd { stream: STREAM, receipt }
+}
+
+/// Another client's put, beside what the test does.
+struct Good(JoinHandle<()>);
+
+impl Good {
+    fn start(cluster: &InProcess) -> Self {
+        let address = cluster.address().to_owned();
+        Self(tokio::spawn(async move {
+            put_bytes(&address, None, &content(1, 3 << 20)).await.unwrap();
+        }))
+    }
+
+    async fn succeeds(self) {
+        self.0.await.unwrap();
+    }
+}
+
+/// A put of `messages` fails with `code`; the link goes on and takes a good one.
+async fn assert_put_fails(messages: &[Message], code: Code) -> String {
+    let cluster = InProcess::start(4).await;
+    let good = Good::start(&cluster);
+    let mut link = RawLink::client(cluster.address()).await;
+    for message in messages {
+        link.send(message).await;
+    }
+    let failed = link.failed().await;
+    assert_eq!((failed.stream, failed.code), (STREAM, code), "{failed}");
+    let bytes = b"a good one";
+    let stream = Stream(6);
+    link.send(&Message::Put { stream, offer: None }).await;
+    link.send(&Message::Chunk { stream, offset: 0, bytes: Bytes::from_static(bytes) }).await;
+    link.send(&Message::PutEnd { stream, receipt: receipt(bytes) }).await;
+    loop {
+        match link.receive().await.unwrap() {
+            Message::Certified { stream: of, .. } if of == stream => break,
+            Message::Failed(failed) => assert_ne!(failed.stream, stream, "{failed}"),
+            _ => {}
+        }
+    }
+    good.succeeds().await;
+    failed.detail
+}
+
+/// A link on which `messages` are sent ends with `code` and a close frame.
+async fn assert_link_ends(messages: Vec<Bytes>, code: Code) -> String {
+    let cluster = InProcess::start(2).await;
+    let good = Good::start(&cluster);
+    let mut link = RawLink::client(cluster.address()).await;
+    for message in messages {
+        link.send_bytes(message).await;
+    }
+    let failed = link.refused().await;
+    assert_eq!(failed.code, code, "{failed}");
+    good.succeeds().await;
+    failed.detail
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_bytes_than_offered() {
+    let offer = Receipt { length: 11, ..receipt(b"ten bytes.") };
+    let detail =
+        assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes."), put_end(offer)], Code::LengthDiffers).await;
+    assert!(detail.contains("expected 11 bytes as declared, got 10"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bytes_than_offered() {
+    let offer = Receipt { length: 9, ..receipt(b"ten bytes.") };
+    let detail = assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes.")], Code::LengthDiffers).await;
+    assert!(detail.contains("expected 9 bytes as offered, got 10"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_length_at_the_end_of_a_stream() {
+    for length in [9, 11] {
+        let declared = Receipt { length, ..receipt(b"ten bytes.") };
+        assert_put_fails(&[put(None), chunk(0, b"ten bytes."), put_end(declared)], Code::LengthDiffers).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_receipt_than_offered() {
+    let offer = receipt(b"ten bytes.");
+    let other = Receipt { salt: [2; 16], ..offer };
+    assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes."), put_end(other)], Code::Unexpected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_of_another_digest() {
+    let other = receipt(b"TEN BYTES.");
+    for offer in [Some(other), None] {
+        let messages = [put(offer), chunk(0, b"ten bytes."), put_end(other)];
+        let detail = assert_put_fails(&messages, Code::DigestDiffers).await;
+        let (expected, got) = (other.digest.to_string(), Digest::of(b"ten bytes.").to_string());
+        assert!(detail.contains(&expected) && detail.contains(&got), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_at_another_offset() {
+    for offset in [1, 9, 11, 1 << 40] {
+        let messages = [put(None), chunk(0, b"ten bytes."), chunk(offset, b"more")];
+        let detail = assert_put_fails(&messages, Code::Unexpected).await;
+        assert_eq!(detail, format!("expected the bytes at 10, got those at {offset}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_ends() {
+    let end = put_end(receipt(b"ten bytes."));
+    assert_put_fails(&[put(None), chunk(0, b"ten bytes."), end.clone(), end], Code::Unexpected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_after_the_end() {
+    let messages = [put(None), chunk(0, b"ten bytes."), put_end(receipt(b"ten bytes.")), chunk(10, b"more")];
+    assert_put_fails(&messages, Code::Unexpected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_in_the_past() {
+    let offer = Receipt { expires_at: support::unix_seconds() - 1, ..receipt(b"x") };
+    assert_put_fails(&[put(Some(offer))], Code::Expired).await;
+    // a stream's expiry is known at its end: the replicas refuse it
+    assert_put_fails(&[put(None), chunk(0, b"x"), put_end(offer)], Code::Expired).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_cancelled() {
+    assert_put_fails(&[put(None), chunk(0, b"ten"), Message::Cancel { stream: STREAM }], Code::Cancelled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_put_on_a_link() {
+    let cluster = InProcess::start(2).await;
+    let mut link = RawLink::client(cluster.address()).await;
+    link.send(&put(None)).await;
+    link.send(&Message::Put { stream: Stream(6), offer: None }).await;
+    let failed = link.failed().await;
+    assert_eq!((failed.stream, failed.code), (Stream(6), Code::Busy), "{failed}");
+    // the first is as before
+    link.send(&put_end(receipt(b""))).await;
+    loop {
+        match link.receive().await.unwrap() {
+            Message::Certified { stream, .. } => break assert_eq!(stream, STREAM),
+            Message::Failed(failed) => panic!("{failed}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_no_put() {
+    let bytes = b"bytes";
+    for message in [chunk(0, bytes), put_end(receipt(bytes)), Message::Cancel { stream: STREAM }] {
+        let detail = assert_link_ends(vec![message.encode()], Code::Unexpected).await;
+        assert!(detail.contains("stream 5"), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_clients_do_not_send() {
+    let detail = assert_link_ends(vec![Message::Stored { stream: STREAM }.encode()], Code::Unexpected).await;
+    assert_eq!(detail, "expected a request, got Stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_message() {
+    assert_link_ends(vec![Bytes::from_static(&[0x7F, 1, 2, 3])], Code::Malformed).await;
+    assert_link_ends(vec![Bytes::new()], Code::Malformed).await;
+    let mut long = put(None).encode().to_vec();
+    long.push(0);
+    assert_link_ends(vec![long.into()], Code::Malformed).await;
+    // stream 0 is the link itself
+    assert_link_ends(vec![Message::Cancel { stream: Stream(0) }.encode()], Code::Malformed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_too_large() {
+    for size in [(512 << 10) + 1, 2 << 20, 16 << 20] {
+        println!("{size} bytes");
+        assert_link_ends(vec![vec![0x11; size].into()], Code::TooLarge).await;
+    }
+    // the largest that may come is a malformed chunk
+    assert_link_ends(vec![vec![0x11; 512 << 10].into()], Code::Malformed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text() {
+    let cluster = InProcess::start(1).await;
+    let good = Good::start(&cluster);
+    let mut link = RawLink::client(cluster.address()).await;
+    link.send_text("hello").await;
+    let failed = link.refused().await;
+    assert_eq!(failed.code, Code::Malformed);
+    assert!(failed.detail.contains("expected binary, got text"), "{failed}");
+    good.succeeds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nine_unanswered_reads() {
+    // a committee of one that never answers reads
+    let cluster = InProcess::start(0).await;
+    let _silent = FakeReplica::join(cluster.address(), Identity::new(1, "silent"), |_, question, answers| {
+        if matches!(question, Message::Read(_)) { Vec::new() } else { answers }
+    })
+    .await;
+    support::until("it joins", || cluster.connected().len() == 1).await;
+    cluster.put(b"blob").await.unwrap();
+    let mut link = RawLink::client(cluster.address()).await;
+    let read = |number| {
+        Message::Read(Read { stream: Stream(number), member: 0, digest: Digest::of(b"blob"), offset: 0, length: 4 })
+    };
+    for number in 1..=9 {
+        link.send(&read(number)).await;
+    }
+    let failed = link.refused().await;
+    assert_eq!(failed.code, Code::Unexpected);
+    assert!(failed.detail.contains("at most 8 unanswered reads"), "{failed}");
+    // nothing of it is left behind: eight are fine again, and end by themselves
+    let mut link = RawLink::client(cluster.address()).await;
+    for number in 1..=8 {
+        link.send(&read(number)).await;
+    }
+    let failed = link.failed().await;
+    assert_eq!(failed.code, Code::TimedOut);
+}
+
+/// Begins a put and goes without a close frame; `false` when there was no room for it.
+async fn vanish_in_a_put(address: String, seed: u64) -> bool {
+    let mut link = RawLink::client(&address).await;
+    link.send(&put(None)).await;
+    loop {
+        match link.receive().await.unwrap() {
+            Message::Ready { .. } => break,
+            // those of the last round may not have been noticed yet
+            Message::Failed(failed) => {
+                assert_eq!(failed.code, Code::Busy, "{failed}");
+                return false;
+            }
+            _ => {}
+        }
+    }
+    link.send(&chunk(0, &content(seed, 100 << 10))).await;
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_clients_that_vanish() {
+    let cluster = InProcess::start_with(2, |config| config.max_puts = 16).await;
+    cluster.put(b"first").await.unwrap();
+    for round in 0..20 {
+        let vanishing: Vec<_> =
+            (0..15).map(|number| tokio::spawn(vanish_in_a_put(cluster.address().to_owned(), number))).collect();
+        let mut admitted = 0;
+        for client in vanishing {
+            admitted += usize::from(client.await.unwrap());
+        }
+        assert!(admitted > 0, "round {round}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    support::until("nothing is left of them on the disks", || {
+        (0..2).all(|number| std::fs::read_dir(cluster.folder(number).join("partial")).unwrap().count() == 0)
+    })
+    .await;
+    // all 16 places are free
+    let puts = (0..16).map(|seed| {
+        let address = cluster.address().to_owned();
+        tokio::spawn(async move { put_bytes(&address, None, &content(seed, 1000)).await.unwrap() })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        put.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_puts_than_there_is_room_for() {
+    let cluster = InProcess::start_with(1, |config| config.max_puts = 1).await;
+    let mut first = RawLink::client(cluster.address()).await;
+    first.send(&put(None)).await;
+    while !matches!(first.receive().await.unwrap(), Message::Ready { .. }) {}
+    let error = cluster.put(b"second").await.unwrap_err();
+    assert!(error.to_string().starts_with("busy: ") && error.to_string().ends_with("; try again"), "{error}");
+    first.send(&Message::Cancel { stream: STREAM }).await;
+    assert_eq!(first.failed().await.code, Code::Cancelled);
+    cluster.put(b"third").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_falls_silent() {
+    let cluster = InProcess::start_with(1, |config| config.client_silence = Duration::from_millis(300)).await;
+    let good = Good::start(&cluster);
+    let mut link = RawLink::client(cluster.address()).await;
+    let began = Instant::now();
+    link.send(&put(None)).await;
+    link.send(&chunk(0, b"a first chunk")).await;
+    let failed = link.failed().await;
+    assert_eq!((failed.stream, failed.code), (STREAM, Code::TimedOut), "{failed}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    good.succeeds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_of_another_version() {
+    let cluster = InProcess::start(1).await;
+    for role in [Role::Client, Role::Replica] {
+        let mut link = RawLink::open(cluster.address()).await;
+        let hello = Hello { version: 2, ..Hello::new(role, None, NodeKey::ANONYMOUS, [0; 32]) };
+        link.send(&Message::Hello(hello)).await;
+        let failed = link.refused().await;
+        assert_eq!(failed.code, Code::Version, "{failed}");
+        assert!(failed.detail.contains("expected 1, got 2"), "{failed}");
+    }
+    // whatever else a later version's hello holds
+    let mut link = RawLink::open(cluster.address()).await;
+    link.send_bytes(Bytes::from_static(&[0x01, 0x02, 0x00, 9, 9, 9])).await;
+    assert_eq!(link.refused().await.code, Code::Version);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_than_a_hello() {
+    let cluster = InProcess::start(1).await;
+    for message in [put(None), Message::Cancel { stream: STREAM }] {
+        let mut link = RawLink::open(cluster.address()).await;
+        link.send(&message).await;
+        assert_eq!(link.refused().await.code, Code::Unexpected);
+    }
+    let mut link = RawLink::open(cluster.address()).await;
+    link.send(&Message::Hello(Hello::new(Role::Server, None, NodeKey::ANONYMOUS, [0; 32]))).await;
+    let failed = link.refused().await;
+    assert!(failed.detail.contains("expected a client or a replica, got a server"), "{failed}");
+}

@@ -1,0 +1,284 @@
+//! One of four lies, in every way that the protocol lets it.
+
+use std::time::{Duration, Instant};
+
+use support::blobs::{Got, content, signers, verdict};
+use support::fake_replica::{FakeReplica, Honest, Identity};
+use support::in_process::InProcess;
+use vouch_core::bls::VoteSignature;
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Holder, Message};
+use vouch_core::session::Certified;
+use vouch_core::verify::Verdict;
+
+const LIAR: &str = "liar";
+
+/// A committee of three honest members and a liar that comes first in it.
+async fn with_liar(
+    lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+) -> (InProcess, FakeReplica) {
+    let cluster = InProcess::start(3).await;
+    let liar = FakeReplica::join(cluster.address(), Identity::first(LIAR), lie).await;
+    support::until("the liar joins", || cluster.connected().contains(&LIAR.into())).await;
+    (cluster, liar)
+}
+
+/// Puts twice; both are certified soon and without the liar.
+async fn assert_certified_without_liar(
+    lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+) {
+    let (cluster, _liar) = with_liar(lie).await;
+    for seed in 0..2 {
+        let bytes = content(seed, 300 << 10);
+        let began = Instant::now();
+        let certified = cluster.put(&bytes).await.unwrap();
+        assert_honest(&certified, &bytes);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}
+
+fn assert_honest(certified: &Certified, bytes: &[u8]) {
+    assert_eq!(certified.committee.record().n(), 4);
+    assert!(matches!(verdict(certified, certified.committee.cluster(), bytes), Verdict::Valid(_)));
+    let mut names = signers(certified);
+    names.sort();
+    assert_eq!(names, ["replica-0", "replica-1", "replica-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_honest_fake_signs_with_the_others() {
+    let (cluster, _fake) = with_liar(|_, _, answers| answers).await;
+    let bytes = content(1, 300 << 10);
+    let certified = cluster.put(&bytes).await.unwrap();
+    assert_eq!(signers(&certified).len(), 4, "the lies below are what keeps it out");
+    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    assert!(got.bytes == bytes && got.rejections.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_that_are_no_signatures() {
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::Propose { stream, .. } => {
+            vec![Message::Vote { stream: *stream, signature: VoteSignature([0x5A; 96]) }]
+        }
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_for_another_statement() {
+    assert_certified_without_liar(|honest, question, answers| match question {
+        Message::Propose { stream, issued_at, receipts } => vec![honest.vote(*stream, issued_at + 1, receipts)],
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_for_another_file() {
+    assert_certified_without_liar(|honest, question, answers| match question {
+        Message::Propose { stream, issued_at, receipts } => {
+            let mut receipt = receipts[0];
+            receipt.digest = Digest([1; 32]);
+            vec![honest.vote(*stream, *issued_at, &[receipt])]
+        }
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vote_before_it_was_asked_for() {
+    // it says that it stored and voted before a byte arrived, then nothing
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::Put { stream, .. } => vec![
+            Message::Stored { stream: *stream },
+            Message::Vote { stream: *stream, signature: VoteSignature([0x5A; 96]) },
+        ],
+        Message::PutEnd { .. } | Message::Propose { .. } => Vec::new(),
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_that_it_stored_and_never_votes() {
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::Propose { .. } => Vec::new(),
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn never_says_that_it_stored() {
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::PutEnd { .. } => Vec::new(),
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_everything() {
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::Put { stream, .. } => vec![Message::failed(*stream, Code::DigestDiffers, "your file is broken")],
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn withdraws_after_it_stored() {
+    assert_certified_without_liar(|_, question, answers| match question {
+        Message::Propose { stream, .. } => vec![Message::failed(*stream, Code::NotHeld, "lost it").clone()],
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_what_no_replica_says() {
+    // the link ends, the put goes on
+    let (cluster, _liar) = with_liar(|_, question, answers| match question {
+        Message::PutEnd { stream, .. } => vec![Message::Ready { stream: *stream }],
+        _ => answers,
+    })
+    .await;
+    let certified = cluster.put(b"bytes").await.unwrap();
+    assert_honest(&certified, b"bytes");
+    support::until("the liar is out", || !cluster.connected().contains(&LIAR.into())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_for_every_stream_that_there_may_be() {
+    // votes and failures under numbers of other clients' requests
+    let (cluster, _liar) = with_liar(|_, question, mut answers| {
+        if let Message::Propose { .. } | Message::Locate { .. } = question {
+            for number in 1..200 {
+                let stream = vouch_core::message::Stream(number);
+                answers.push(Message::failed(stream, Code::Storage, "no"));
+                answers.push(Message::Vote { stream, signature: VoteSignature([1; 96]) });
+                answers.push(Message::Located { stream, holders: Vec::new() });
+            }
+        }
+        answers
+    })
+    .await;
+    let puts = (0..8).map(|seed| {
+        let bytes = content(seed, 100 << 10);
+        let address = cluster.address().to_owned();
+        tokio::spawn(async move {
+            let certified = support::blobs::put_bytes(&address, None, &bytes).await.unwrap();
+            let identity = certified.committee.cluster();
+            let got = support::blobs::get_bytes(&address, Some(identity), Digest::of(&bytes)).await.unwrap();
+            assert!(got.bytes == bytes);
+        })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        put.await.unwrap();
+    }
+}
+
+/// Gets a file of several chunks that everybody stored, from the liar first.
+async fn get_past(lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static) -> Got {
+    let (cluster, _liar) = with_liar(lie).await;
+    let bytes = content(7, 3 << 20);
+    let certified = cluster.put(&bytes).await.unwrap();
+    // every honest member is done storing, whoever signed
+    for number in 0..3 {
+        cluster.until_replica(number, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
+    }
+    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    assert!(got.bytes == bytes, "the bytes come from another");
+    assert_eq!(got.rejections.len(), 1, "{:?}", got.rejections);
+    assert_eq!(got.rejections[0].name, LIAR);
+    got
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_other_bytes() {
+    let got = get_past(|_, _, mut answers| {
+        if let Some(Message::Chunk { offset: 1_048_576, bytes, .. }) = answers.first_mut() {
+            let mut other = bytes.to_vec();
+            other[1000] ^= 1;
+            *bytes = other.into();
+        }
+        answers
+    })
+    .await;
+    assert!(got.rejections[0].reason.contains("the bytes differ: expected digest"), "{:?}", got.rejections);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_too_few_bytes() {
+    get_past(|_, _, mut answers| {
+        if let Some(Message::Chunk { bytes, .. }) = answers.first_mut() {
+            *bytes = bytes.slice(1..);
+        }
+        answers
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_bytes_of_another_place() {
+    get_past(|_, _, mut answers| {
+        if let Some(Message::Chunk { offset, .. }) = answers.first_mut() {
+            *offset += 1;
+        }
+        answers
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_another_length() {
+    let got = get_past(|_, _, mut answers| {
+        if let Some(Message::Located { holders, .. }) = answers.first_mut() {
+            holders.iter_mut().for_each(|holder| holder.length = 1 << 20);
+        }
+        answers
+    })
+    .await;
+    assert!(got.rejections[0].reason.contains("the bytes differ"), "{:?}", got.rejections);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_an_endless_file() {
+    // reads beyond what it has are refused by it; nobody waits or fills a disk
+    get_past(|_, question, answers| match question {
+        Message::Locate { stream, .. } => {
+            vec![Message::Located { stream: *stream, holders: vec![Holder { member: 0, length: (1 << 53) - 1 }] }]
+        }
+        Message::Read(read) if read.offset >= 2 << 20 => {
+            vec![Message::failed(read.stream, Code::NotFound, "not so long after all")]
+        }
+        _ => answers,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn never_answers_reads() {
+    let began = Instant::now();
+    get_past(|_, question, answers| match question {
+        Message::Read(_) => Vec::new(),
+        _ => answers,
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn never_answers_lookups() {
+    let (cluster, _liar) = with_liar(|_, question, answers| match question {
+        Message::Locate { .. } => Vec::new(),
+        _ => answers,
+    })
+    .await;
+    let certified = cluster.put(b"bytes").await.unwrap();
+    let got = cluster.get(certified.committee.cluster(), Digest::of(b"bytes")).await.unwrap();
+    assert!(got.bytes == b"bytes" && got.rejections.is_empty());
+}

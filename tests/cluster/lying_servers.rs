@@ -1,0 +1,196 @@
+//! A server that lies: `vouch put` refuses what it says, and every verifier what it would have kept.
+
+use std::path::Path;
+use std::process::Command;
+
+use support::blobs::judge;
+use support::fake_server::{FakeCommittee, FakeServer};
+use support::processes::run;
+use support::unix_seconds;
+use tempfile::TempDir;
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::receipt::Receipt;
+use vouch_core::verify::{Check, Verdict};
+
+const FILE: &[u8] = b"what the client has\n";
+
+/// The folder with the file.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), FILE).unwrap();
+    folder
+}
+
+/// `vouch put` ends with exit code 1, says all of `texts` and leaves no bundle.
+async fn assert_put_refuses(server: &FakeServer, trusted: ClusterId, texts: &[&str]) {
+    let folder = folder();
+    let trusted = trusted.to_string();
+    let put = run(folder.path(), &["put", "file", "--server", &server.address, "--cluster", &trusted]).await;
+    let said = String::from_utf8(put.stderr).unwrap();
+    assert_eq!(put.status.code(), Some(1), "{said}");
+    for text in texts {
+        assert!(said.contains(text), "expected {text:?} in {said}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["file"]);
+}
+
+/// The library, `vouch verify` and the verifier for Node.js refuse a bundle for the same reason.
+async fn assert_verifiers_refuse(bundle: &str, trusted: ClusterId, check: Check) {
+    let verdict = judge(bundle.as_bytes(), trusted, FILE);
+    assert!(matches!(&verdict, Verdict::Invalid(invalid) if invalid.check() == check), "{verdict}");
+    let folder = folder();
+    std::fs::write(folder.path().join("file.vouch"), bundle).unwrap();
+    let trusted = trusted.to_string();
+    let verified = run(folder.path(), &["verify", "file", "file.vouch", "--cluster", &trusted]).await;
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert_eq!(verified.status.code(), Some(1), "{said}");
+    let invalid = format!("INVALID: {}", check.name());
+    assert!(said.contains(&invalid), "expected {invalid:?} in {said}");
+
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verifier-wasm/npm");
+    if !package.join("wasm").is_dir() {
+        println!("skipped: the verifier for Node.js was not built");
+        return;
+    }
+    let mut command = Command::new("node");
+    command.arg(package.join("bin/vouch-verify.js")).args(["file", "file.vouch", "--cluster", &trusted]);
+    let verified = command.current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(1), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(said.contains(&invalid), "expected {invalid:?} in {said}");
+}
+
+/// A lie of a server whose committee is the trusted one: what it makes of a valid certificate.
+async fn assert_caught(lie: fn(&FakeCommittee, Receipt) -> Certificate, check: Check, texts: &[&str]) {
+    let honest = FakeCommittee::new(4, 1);
+    let trusted = honest.cluster();
+    let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
+    let bundle = Bundle::new(&lie(&honest, receipt), &honest.committee).to_json();
+    assert_verifiers_refuse(&bundle, trusted, check).await;
+    let shown = FakeCommittee::new(4, 1).committee;
+    let server = FakeServer::start(trusted, shown, move |receipt| lie(&honest, receipt)).await;
+    assert_put_refuses(&server, trusted, texts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fake_server_that_tells_the_truth_is_believed() {
+    let honest = FakeCommittee::new(4, 1);
+    let trusted = honest.cluster();
+    let shown = FakeCommittee::new(4, 1).committee;
+    let server = FakeServer::start(trusted, shown, move |receipt| honest.certify(receipt, unix_seconds())).await;
+    let (folder, identity) = (folder(), trusted.to_string());
+    let put = run(folder.path(), &["put", "file", "--server", &server.address, "--cluster", &identity]).await;
+    assert!(put.status.success(), "the lies below are what is caught: {put:?}");
+    let bundle = std::fs::read(folder.path().join("file.vouch")).unwrap();
+    assert!(matches!(judge(&bundle, trusted, FILE), Verdict::Valid(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_committee() {
+    let (trusted, other) = (FakeCommittee::new(4, 1).cluster(), FakeCommittee::new(4, 2));
+    let identities = [trusted.to_string(), other.cluster().to_string()];
+    let texts = [&identities[0], &identities[1], "another cluster: expected "];
+    // openly, and under the trusted name
+    for announced in [other.cluster(), trusted] {
+        let certifying = FakeCommittee::new(4, 2);
+        let certify = move |receipt| certifying.certify(receipt, unix_seconds());
+        let server = FakeServer::start(announced, FakeCommittee::new(4, 2).committee, certify).await;
+        assert_put_refuses(&server, trusted, &texts).await;
+    }
+    let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
+    let bundle = Bundle::new(&other.certify(receipt, unix_seconds()), &other.committee).to_json();
+    assert_verifiers_refuse(&bundle, trusted, Check::Identity).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_by_another_committee() {
+    let foreign = |_: &FakeCommittee, receipt| FakeCommittee::new(4, 2).certify(receipt, unix_seconds());
+    assert_caught(foreign, Check::Epoch, &["INVALID", "committee of the certificate: expected "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_file() {
+    let lie = |honest: &FakeCommittee, receipt: Receipt| {
+        honest.certify(Receipt { digest: Digest::of(b"another"), ..receipt }, unix_seconds())
+    };
+    assert_caught(lie, Check::Digest, &["INVALID", "digest: expected "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_length() {
+    let lie = |honest: &FakeCommittee, receipt: Receipt| {
+        honest.certify(Receipt { length: receipt.length + 1, ..receipt }, unix_seconds())
+    };
+    assert_caught(lie, Check::Length, &["INVALID", "length: expected 20 bytes, got 21"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_signers() {
+    let lie = |honest: &FakeCommittee, receipt| {
+        let signers = Signers::new(4, [0, 1]).unwrap();
+        Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
+    };
+    assert_caught(lie, Check::Signers, &["INVALID", "signers: expected at least 3, got 2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signers_that_did_not_sign() {
+    let lie = |honest: &FakeCommittee, receipt| {
+        let signers = Signers::new(4, [0, 1, 2]).unwrap();
+        Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
+    };
+    assert_caught(lie, Check::Signature, &["INVALID", "signature: "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_certificate() {
+    let later = |honest: &FakeCommittee, receipt| {
+        let certificate = honest.certify(receipt, unix_seconds());
+        Certificate { issued_at: certificate.issued_at + 1, ..certificate }
+    };
+    assert_caught(later, Check::Signature, &["INVALID", "signature: "]).await;
+    let salted = |honest: &FakeCommittee, receipt| {
+        let certificate = honest.certify(receipt, unix_seconds());
+        Certificate { receipt: Receipt { salt: [9; 16], ..receipt }, ..certificate }
+    };
+    assert_caught(salted, Check::Signature, &["INVALID", "signature: "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_from_the_future() {
+    let lie = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() + 3600);
+    assert_caught(lie, Check::Time, &["INVALID", "issued_at: expected at most "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate() {
+    let lie = |honest: &FakeCommittee, receipt| {
+        honest.certify(Receipt { expires_at: unix_seconds() - 1, ..receipt }, unix_seconds())
+    };
+    assert_caught(lie, Check::Expiry, &["INVALID", "(expired)"]).await;
+}
+
+/// Valid certificates that are not this put's: no verifier can know, the client does.
+async fn assert_client_refuses(lie: fn(&FakeCommittee, Receipt) -> Certificate, text: &str) {
+    let honest = FakeCommittee::new(4, 1);
+    let trusted = honest.cluster();
+    let server =
+        FakeServer::start(trusted, FakeCommittee::new(4, 1).committee, move |receipt| lie(&honest, receipt)).await;
+    assert_put_refuses(&server, trusted, &[text]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_an_earlier_put() {
+    let old = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() - 120);
+    assert_client_refuses(old, "old certificate: expected issued_at of at least ").await;
+    let of_another =
+        |honest: &FakeCommittee, receipt| honest.certify(Receipt { salt: [9; 16], ..receipt }, unix_seconds());
+    assert_client_refuses(of_another, "certificate for another put: expected ").await;
+    let shorter_duty = |honest: &FakeCommittee, receipt| {
+        honest.certify(Receipt { expires_at: unix_seconds() + 1000, ..receipt }, unix_seconds())
+    };
+    assert_client_refuses(shorter_duty, "certificate for another put: expected ").await;
+}

@@ -1,0 +1,224 @@
+//! What goes wrong, and what the user is told. What needs no cluster and no other process is under `errors`.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::nodes::{Cluster, Node};
+use crate::program::vouch;
+
+/// An address where nobody listens.
+const NOBODY: &str = "127.0.0.1:1";
+
+fn desk_with_letter() -> tempfile::TempDir {
+    let desk = tempfile::tempdir().unwrap();
+    fs::write(desk.path().join("letter"), "a letter\n").unwrap();
+    desk
+}
+
+#[test]
+fn nobody_listens() {
+    let desk = desk_with_letter();
+    for args in [
+        &["put", "letter", "--server", NOBODY][..],
+        &["client", NOBODY, "letter"],
+        &["get", "11111111111111111111111111111112", "-o", "copy", "--server", NOBODY],
+    ] {
+        let message = vouch(desk.path(), args).fails_with(1).to_owned();
+        assert!(message.starts_with(&format!("vouch: cannot connect to {NOBODY}: Connection refused")), "{message}");
+        assert!(message.ends_with("; is a server running there? start one with `vouch server`\n"), "{message}");
+    }
+    assert!(!desk.path().join("letter.vouch").exists() && !desk.path().join("copy").exists());
+}
+
+#[test]
+fn a_server_that_was_stopped() {
+    let mut cluster = Cluster::start(1);
+    let desk = desk_with_letter();
+    let put = ["put", "letter", "--server", &cluster.address];
+    vouch(desk.path(), &put).ok();
+    fs::remove_file(desk.path().join("letter.vouch")).unwrap();
+    cluster.server.kill();
+    assert!(vouch(desk.path(), &put).fails_with(1).contains("is a server running there?"));
+    assert!(!desk.path().join("letter.vouch").exists());
+    let lost = cluster.replicas[0].line_with("not connected to ");
+    assert!(lost.ends_with("; trying again"), "{lost}");
+}
+
+#[test]
+fn another_service_listens() {
+    let desk = desk_with_letter();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]).unwrap();
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
+    });
+    let put = vouch(desk.path(), &["put", "letter", "--server", &server]);
+    answering.join().unwrap();
+    let message = put.fails_with(1);
+    assert!(message.starts_with(&format!("vouch: {server} does not speak the Vouch link protocol: ")), "{message}");
+}
+
+#[test]
+fn no_replica_is_there() {
+    let cluster = Cluster::start(0);
+    let desk = desk_with_letter();
+    let message = vouch(desk.path(), &["put", "letter", "--server", &cluster.address]).fails_with(1).to_owned();
+    assert!(message.contains("vouch replica"), "it says what to start: {message}");
+}
+
+#[test]
+fn what_is_put_must_be_readable() {
+    let cluster = Cluster::start(1);
+    let desk = desk_with_letter();
+    let server = ["--server", &cluster.address];
+    let put = |file: &str| vouch(desk.path(), &[&["put", file], &server[..]].concat()).fails_with(1).to_owned();
+    assert!(put("nothing").starts_with("vouch: cannot read nothing: No such file or directory"));
+    assert_eq!(put("."), "vouch: cannot read .: is a folder\n");
+    let locked = desk.path().join("locked");
+    fs::write(&locked, "secret").unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    match File::open(&locked) {
+        Ok(_) => eprintln!("not tested: this user may read every file"),
+        Err(_) => assert!(put("locked").starts_with("vouch: cannot read locked: Permission denied")),
+    }
+    let left = fs::read_dir(desk.path()).unwrap().count();
+    assert_eq!(left, 2, "no bundle of any of them");
+}
+
+#[test]
+fn where_it_goes_must_be_there_before_anything_is_sent() {
+    let mut cluster = Cluster::start(1);
+    let desk = desk_with_letter();
+    fs::create_dir(desk.path().join("folder")).unwrap();
+    let server = ["--server", &cluster.address];
+    let put = vouch(desk.path(), &[&["put", "letter"], &server[..]].concat());
+    put.ok();
+    let digest = put.row("digest");
+    cluster.server.line_with("certified ");
+    let fails = |args: &[&str]| vouch(desk.path(), &[args, &server[..]].concat()).fails_with(1).to_owned();
+    let missing = "vouch: cannot write no/copy: there is no folder no; create it first\n";
+    assert_eq!(fails(&["get", &digest, "-o", "no/copy"]), missing);
+    assert_eq!(fails(&["put", "letter", "--bundle", "no/copy"]), missing);
+    let folder = "vouch: cannot write folder: it is a folder; name a file in it\n";
+    assert_eq!(fails(&["get", &digest, "-o", "folder"]), folder);
+    assert_eq!(fails(&["put", "letter", "--bundle", "folder"]), folder);
+    let certified = cluster.server.log().lines().filter(|line| line.starts_with("certified ")).count();
+    assert_eq!(certified, 1, "the other two were not even sent");
+}
+
+#[test]
+fn an_unknown_digest() {
+    let cluster = Cluster::start(1);
+    let desk = desk_with_letter();
+    let server = ["--server", &cluster.address];
+    vouch(desk.path(), &[&["put", "letter"], &server[..]].concat()).ok();
+    let unknown = bs58::encode([9; 32]).into_string();
+    let get = vouch(desk.path(), &[&["get", &unknown, "-o", "copy"], &server[..]].concat());
+    assert_eq!(get.fails_with(1), format!("vouch: no replica of the cluster holds {unknown}\n"));
+    let mut left: Vec<_> = fs::read_dir(desk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["letter", "letter.vouch"]);
+}
+
+#[test]
+fn a_port_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let message = vouch(folder.path(), &["server", &port]).fails_with(1).to_owned();
+    assert!(
+        message.starts_with(&format!("vouch: cannot listen on 127.0.0.1:{port}: Address already in use")),
+        "{message}"
+    );
+    assert!(
+        message.ends_with("; choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`\n"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_data_folder_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Node::start(folder.path(), &["server", "0"]);
+    server.line_with("listening on ");
+    let second = vouch(folder.path(), &["server", "0"]);
+    let in_use = |path: &str| format!("vouch: {path} is in use by another process; name another folder with --data\n");
+    assert_eq!(second.fails_with(1), in_use("./.vouch/server"));
+    let mut replica = Node::start(folder.path(), &["replica", NOBODY, "--data", "r"]);
+    replica.line_with("data in ");
+    assert_eq!(vouch(folder.path(), &["replica", NOBODY, "--data", "r"]).fails_with(1), in_use("r"));
+    assert_eq!(vouch(folder.path(), &["keygen", "--data", "r"]).fails_with(1), in_use("r"));
+}
+
+fn key_file(folder: &Path, name: &str, text: &str, mode: u32) {
+    fs::create_dir_all(folder.join("keys")).unwrap();
+    let path = folder.join("keys").join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn bad_key_files() {
+    let good = format!("{}\n", "1".repeat(64));
+    let cases = [
+        (good.clone(), 0o644, "expected a key for its owner alone, got mode 0644; run: chmod 600 'KEY'"),
+        ("11".into(), 0o600, "expected 64 hexadecimal digits and a line feed, got 2 bytes"),
+        (good.replacen('1', "x", 1), 0o600, "expected a hexadecimal digit at position 0, got another character"),
+    ];
+    for (text, mode, message) in cases {
+        for command in [&["keygen"][..], &["replica", NOBODY], &["server", "0"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path().canonicalize().unwrap();
+            key_file(&folder, "node.key", &text, mode);
+            let run = vouch(&folder, &[command, &["--data", "keys"]].concat());
+            let path = folder.join("keys/node.key").display().to_string();
+            assert_eq!(run.fails_with(1), format!("vouch: {path}: {}\n", message.replace("KEY", &path)));
+            assert!(run.stdout.is_empty(), "{run:?}");
+            // no part of a secret is shown
+            assert!(!run.stderr.contains("1111"), "{run:?}");
+        }
+    }
+    // what the message says helps
+    let folder = tempfile::tempdir().unwrap();
+    key_file(folder.path(), "node.key", &good, 0o644);
+    fs::set_permissions(folder.path().join("keys/node.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    vouch(folder.path(), &["keygen", "--data", "keys"]).ok();
+}
+
+#[test]
+fn keygen_shows_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = vouch(folder.path(), &["keygen"]);
+    assert_eq!(text.ok().lines().count(), 4);
+    let json = vouch(folder.path(), &["keygen", "--json"]);
+    json.ok();
+    let json = json.json();
+    let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["folder", "node_key", "vote_key", "possession"]);
+    assert_eq!(text.row("folder"), json["folder"].as_str().unwrap());
+    assert!(text.row("folder").ends_with("/.vouch/replica-1"), "the folder that a first replica takes");
+    for (row, key, size) in
+        [("node key", "node_key", 32), ("vote key", "vote_key", 48), ("possession", "possession", 96)]
+    {
+        assert_eq!(text.row(row), json[key].as_str().unwrap(), "a second run finds what the first one made");
+        assert_eq!(bs58::decode(text.row(row)).into_vec().unwrap().len(), size);
+    }
+    let mut replica = Node::start(folder.path(), &["replica", NOBODY]);
+    let line = replica.line_with("data in ");
+    assert!(line.starts_with(&format!("replica replica-1 ({}), ", text.row("node key"))), "{line}");
+}
+
+#[test]
+fn a_bundle_that_is_too_long_is_judged() {
+    let desk = desk_with_letter();
+    fs::write(desk.path().join("long.vouch"), vec![b' '; (8 << 20) + 100]).unwrap();
+    let verify = vouch(desk.path(), &["verify", "letter", "long.vouch", "--cluster", &"0".repeat(64)]);
+    assert_eq!(verify.fails_with(1), "");
+    assert!(verify.text().contains("INVALID: bundle (bundle: expected at most 8388608 bytes, got "), "{verify:?}");
+    assert!(vouch(desk.path(), &["inspect", "long.vouch"]).fails_with(1).contains("expected at most 8388608 bytes"));
+}

@@ -1,0 +1,264 @@
+//! Files on their way: put, get, verify, inspect.
+
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::nodes::Cluster;
+use crate::program::{binary, vouch, vouch_with_input};
+
+fn keys(json: &Value) -> Vec<&str> {
+    json.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// The keys that `inspect --json` documents, which `put --json` and `verify --json` show as well.
+const INSPECTION: [&str; 20] = [
+    "cluster",
+    "digest",
+    "digest_base58",
+    "length",
+    "epoch",
+    "committee",
+    "kind",
+    "issued_at",
+    "expires_at",
+    "signers",
+    "quorum",
+    "tolerated_faults",
+    "members",
+    "batch_count",
+    "batch_index",
+    "path",
+    "salt",
+    "statement",
+    "signature",
+    "certificate",
+];
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn put_verify_inspect_and_get() {
+    let cluster = Cluster::start(4);
+    let server = ["--server", &cluster.address];
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    let bytes = binary(300 << 10);
+    fs::write(desk.join("a picture.bin"), &bytes).unwrap();
+    let hash = blake3::hash(&bytes);
+    let (hex, base58) = (hash.to_hex().to_string(), bs58::encode(hash.as_bytes()).into_string());
+
+    let put = vouch(desk, &[&["put", "a picture.bin"], &server[..]].concat());
+    assert_eq!(put.ok().lines().count(), 6);
+    assert_eq!(put.row("certified"), "a picture.bin, 307200 bytes (300.00 KiB)");
+    assert_eq!(put.row("digest"), base58);
+    assert!(put.row("signed by").ends_with(", 3 needed, 1 may fail"), "{put:?}");
+    assert_eq!(put.row("keep until"), "never");
+    assert_eq!(put.row("bundle"), "a picture.bin.vouch");
+    assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch"]);
+    for line in put.stderr.lines() {
+        let (name, did) = line.split_once(": ").unwrap();
+        assert!(name.starts_with("replica-") && ["stored durably", "signed"].contains(&did), "{line}");
+    }
+    assert!(put.stderr.lines().filter(|line| line.ends_with(": signed")).count() >= 3, "{put:?}");
+
+    let cluster_id = put.row("cluster");
+    let trusted = ["--cluster", &cluster_id];
+    let verified = vouch(desk, &[&["verify", "a picture.bin", "a picture.bin.vouch"], &trusted[..]].concat());
+    assert_eq!(verified.ok().lines().filter(|line| line.starts_with(" ok  ")).count(), 12);
+    assert!(verified.row("VALID:").starts_with(&format!("a picture.bin {base58}, 307200 bytes, certified ")));
+    assert_eq!(verified.stderr, "");
+
+    let inspected = vouch(desk, &["inspect", "a picture.bin.vouch"]);
+    inspected.ok();
+    assert_eq!(inspected.row("digest"), format!("{hex} ({base58})"));
+    assert_eq!(inspected.row("cluster"), cluster_id);
+    assert!(inspected.row("committee").ends_with(", epoch 0"));
+    for number in 1..=4 {
+        assert!(inspected.text().contains(&format!(" replica-{number} ")), "{inspected:?}");
+    }
+
+    let got = vouch(desk, &[&["get", "a picture.bin.vouch", "-o", "copy"], &server[..], &trusted[..]].concat());
+    assert_eq!(got.ok(), format!("verified   copy, 307200 bytes (300.00 KiB), digest {base58}\n"));
+    assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes);
+    for digest in [&hex, &base58, &hex.to_uppercase()] {
+        vouch(desk, &[&["get", digest, "-o", "copy"], &server[..]].concat()).ok();
+        assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes, "an older copy is replaced");
+    }
+    assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch", "copy"]);
+
+    // what was taken away shows
+    fs::write(desk.join("copy"), &bytes[1..]).unwrap();
+    let other = vouch(desk, &[&["verify", "copy", "a picture.bin.vouch"], &trusted[..]].concat());
+    assert_eq!(other.fails_with(1), "");
+    assert!(other.text().contains("INVALID: digest"), "{other:?}");
+}
+
+#[test]
+fn pipes_carry_binary() {
+    let cluster = Cluster::start(1);
+    let server = ["--server", &cluster.address];
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    for length in [0, 1, (1 << 20) + 1] {
+        let bytes = binary(length);
+        let digest = bs58::encode(blake3::hash(&bytes).as_bytes()).into_string();
+        let put = vouch_with_input(desk, &[&["put", "-"], &server[..]].concat(), &bytes);
+        put.ok();
+        let bundle = format!("{digest}.vouch");
+        assert_eq!(put.row("bundle"), bundle);
+        assert!(put.row("certified").starts_with(&format!("-, {length} bytes")), "{put:?}");
+        let cluster_id = put.row("cluster");
+
+        let got = vouch(desk, &[&["get", &bundle, "-o", "-"], &server[..]].concat());
+        assert_eq!((got.code, got.stderr.as_str()), (Some(0), ""));
+        assert!(got.stdout == bytes, "{} bytes, expected {length}", got.stdout.len());
+        let got = vouch(desk, &[&["get", &digest, "-o", "-", "--json"], &server[..]].concat());
+        assert!(got.code == Some(0) && got.stdout == bytes);
+        let report: Value = serde_json::from_str(&got.stderr).unwrap();
+        assert_eq!(keys(&report), ["digest", "length", "cluster", "output"]);
+        assert_eq!(report["length"], length);
+
+        let verify = ["verify", "-", &bundle, "--cluster", &cluster_id];
+        vouch_with_input(desk, &verify, &bytes).ok();
+        vouch_with_input(desk, &verify, &[&bytes[..], b"x"].concat()).fails_with(1);
+        fs::remove_file(desk.join(bundle)).unwrap();
+    }
+    assert_eq!(names(desk), [""; 0], "nothing is left in the folder");
+}
+
+#[test]
+fn json_has_the_documented_keys() {
+    let cluster = Cluster::start(4);
+    let server = ["--server", &cluster.address];
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    let bytes = b"a letter\n";
+    fs::write(desk.join("letter"), bytes).unwrap();
+    let hex = blake3::hash(bytes).to_hex().to_string();
+    let began = now();
+
+    let put = vouch(desk, &[&["put", "letter", "--json"], &server[..]].concat());
+    put.ok();
+    assert_eq!(put.stderr, "", "no progress beside JSON");
+    let put = put.json();
+    assert_eq!(keys(&put), [&INSPECTION[..], &["bundle", "server"]].concat());
+    assert_eq!(put["bundle"], "letter.vouch");
+    let identity = cluster.server.log().lines().nth(1).unwrap().to_owned();
+    assert_eq!(identity, format!("server identity: {}", put["server"].as_str().unwrap()));
+
+    let inspected = vouch(desk, &["inspect", "letter.vouch", "--json"]);
+    inspected.ok();
+    let inspected = inspected.json();
+    assert_eq!(keys(&inspected), INSPECTION);
+    for key in INSPECTION {
+        assert_eq!(inspected[key], put[key], "{key}");
+    }
+    assert_eq!(inspected["digest"], hex);
+    assert_eq!(inspected["length"], bytes.len());
+    assert_eq!((&inspected["epoch"], &inspected["quorum"]), (&0.into(), &3.into()));
+    assert_eq!(inspected["expires_at"], "never");
+    assert!((began..=now()).contains(&inspected["issued_at"].as_u64().unwrap()), "{inspected}");
+    let cluster_id = inspected["cluster"].as_str().unwrap();
+    assert_eq!(bs58::decode(cluster_id).into_vec().unwrap().len(), 32);
+    let members = inspected["members"].as_array().unwrap();
+    assert_eq!(keys(&members[0]), ["member", "name", "node_key", "vote_key", "signed"]);
+    let signed = members.iter().filter(|member| member["signed"] == true).map(|member| member["member"].clone());
+    assert_eq!(inspected["signers"], Value::Array(signed.collect()));
+
+    let verify = ["verify", "letter", "letter.vouch", "--json", "--cluster", cluster_id];
+    let verified = vouch(desk, &verify);
+    verified.ok();
+    let verified = verified.json();
+    assert_eq!(keys(&verified), ["verdict", "check", "expected", "got", "message", "checks", "certificate"]);
+    assert_eq!((&verified["verdict"], &verified["message"]), (&"valid".into(), &"VALID".into()));
+    assert_eq!(verified["certificate"], inspected);
+    let checks = verified["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), 12);
+    for check in checks {
+        assert_eq!(keys(check), ["name", "outcome", "meaning"]);
+        assert_eq!(check["outcome"], "passed", "{check}");
+    }
+
+    fs::write(desk.join("letter"), "another\n").unwrap();
+    let refused = vouch(desk, &verify);
+    assert_eq!(refused.fails_with(1), "");
+    let refused = refused.json();
+    assert_eq!((&refused["verdict"], &refused["check"]), (&"invalid".into(), &"digest".into()));
+    assert_eq!(refused["got"], bs58::encode(blake3::hash(bytes).as_bytes()).into_string());
+
+    let got = vouch(desk, &[&["get", &hex, "-o", "copy", "--json"], &server[..]].concat());
+    got.ok();
+    let got = got.json();
+    assert_eq!(keys(&got), ["digest", "length", "cluster", "output"]);
+    assert_eq!((&got["digest"], &got["cluster"]), (&hex.into(), &cluster_id.into()));
+    assert_eq!((&got["length"], &got["output"]), (&bytes.len().into(), &"copy".into()));
+}
+
+#[test]
+fn a_duty_ends_when_it_was_said() {
+    let cluster = Cluster::start(1);
+    let server = ["--server", &cluster.address];
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let put = vouch(desk, &[&["put", "letter", "--expires", "1h", "--json"], &server[..]].concat());
+    put.ok();
+    let put = put.json();
+    let expires_at = put["expires_at"].as_u64().unwrap();
+    assert!((now() + 3540..=now() + 3600).contains(&expires_at), "{put}");
+
+    let at = |now: u64, more: &[&str]| {
+        let cluster = put["cluster"].as_str().unwrap();
+        let (now, mut args) = (now.to_string(), vec!["verify", "letter", "letter.vouch", "--cluster", cluster]);
+        args.extend(["--now", &now]);
+        args.extend(more);
+        vouch(desk, &args)
+    };
+    at(expires_at - 1, &[]).ok();
+    let late = at(expires_at, &[]);
+    late.fails_with(1);
+    assert!(late.text().contains("INVALID: expiry") && late.text().contains("(expired)"), "{late:?}");
+    assert!(at(expires_at, &["--waive-expiry"]).ok().contains("n/a  expiry"));
+    // an hour from now, by the row for people
+    let put = vouch(desk, &[&["put", "letter", "--expires", "30d"], &server[..]].concat());
+    put.ok();
+    assert!(put.row("keep until").ends_with('Z') && put.row("keep until").len() == 20, "{put:?}");
+}
+
+#[test]
+fn a_bundle_goes_where_it_is_told() {
+    let cluster = Cluster::start(1);
+    let server = ["--server", &cluster.address];
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::create_dir_all(desk.join("papers/proofs")).unwrap();
+    fs::write(desk.join("papers/letter"), "a letter\n").unwrap();
+    let put = vouch(desk, &[&["put", "papers/letter", "--bundle", "papers/proofs/1"], &server[..]].concat());
+    put.ok();
+    assert_eq!(put.row("bundle"), "papers/proofs/1");
+    assert_eq!(names(&desk.join("papers")), ["letter", "proofs"]);
+    // without the flag it is beside the file, wherever that is
+    vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
+    assert_eq!(names(&desk.join("papers")), ["letter", "letter.vouch", "proofs"]);
+    // a second put replaces it
+    vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
+    let cluster_id = put.row("cluster");
+    for bundle in ["papers/proofs/1", "papers/letter.vouch"] {
+        vouch(desk, &["verify", "papers/letter", bundle, "--cluster", &cluster_id]).ok();
+    }
+    let stdin = vouch_with_input(desk, &[&["put", "-", "--bundle", "s.vouch"], &server[..]].concat(), b"\0\xff");
+    stdin.ok();
+    assert_eq!(names(desk), ["papers", "s.vouch"]);
+}

@@ -1,0 +1,166 @@
+//! The three commands that the first version had, as they were written then.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::{env, fs};
+
+use crate::nodes::Node;
+use crate::program::{self, Run};
+
+/// The port that the commands name is there once.
+static PORT: Mutex<()> = Mutex::new(());
+
+/// 9090, or the next free one: a developer may run a server.
+fn port() -> u16 {
+    (9090..9190).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("no free port from 9090 on")
+}
+
+/// Runs the three commands, the second one `replicas` times. `start` begins a command line.
+fn three_commands(start: impl Fn() -> Command, replicas: usize) -> Run {
+    let _alone = PORT.lock().unwrap_or_else(PoisonError::into_inner);
+    let port = port();
+    let address = format!("127.0.0.1:{port}");
+    let mut server = Node::run(start().args(["server", &port.to_string()]));
+    assert_eq!(server.line_with("listening on "), format!("listening on {address}"));
+    let mut nodes: Vec<Node> = (0..replicas).map(|_| Node::run(start().args(["replica", &address]))).collect();
+    server.line_with(&format!("; {replicas} connected"));
+
+    let mut folders: Vec<String> = nodes.iter_mut().map(|node| node.line_with("data in ")).collect();
+    folders.sort();
+    for (number, line) in (1..).zip(&folders) {
+        assert!(line.starts_with(&format!("replica replica-{number} (")), "{line}");
+        assert!(line.ends_with(&format!("/.vouch/replica-{number}")), "{line}");
+    }
+    let run = program::run(start().args(["client", &address, "Cargo.lock"]), b"");
+    let identity = server.line_with("server identity: ");
+    assert_eq!(run.ok().lines().next(), Some(identity.as_str()));
+    run
+}
+
+fn assert_five_lines(run: &Run, file: &Path) {
+    let text = run.ok();
+    assert!(text.ends_with('\n') && text.lines().count() == 5, "{run:#?}");
+    let lines: Vec<&str> = text.lines().collect();
+    let base58 = |line: &str, start: &str| {
+        let rest = line.strip_prefix(start).unwrap_or_else(|| panic!("expected {start:?}, got {line:?}"));
+        bs58::decode(rest).into_vec().unwrap_or_else(|error| panic!("{error}: {line}"))
+    };
+    let digest = blake3::hash(&fs::read(file).unwrap());
+    assert_eq!(base58(lines[0], "server identity: ").len(), 32);
+    let stored = lines[1].strip_suffix(" stored successfully.").expect(lines[1]);
+    assert_eq!(base58(stored, "file "), digest.as_bytes());
+    let certificate = base58(lines[2], "certificate of availability: ");
+    assert!(certificate.starts_with(b"vouch"), "{certificate:?}");
+    assert!(certificate.windows(32).any(|window| window == digest.as_bytes()), "it is about this file");
+    assert_eq!(base58(lines[3], "availability set identity: ").len(), 32);
+    assert_eq!(lines[4], "certificate of availability is valid.");
+}
+
+fn in_a_folder(replicas: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Cargo.lock");
+    fs::copy(program::root().join("Cargo.lock"), &file).unwrap();
+    let run = three_commands(|| program::command(folder.path()), replicas);
+    assert_five_lines(&run, &file);
+    assert_eq!(run.stderr, "", "nothing beside the five lines");
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".vouch", "Cargo.lock"], "the client keeps nothing");
+}
+
+#[test]
+fn the_three_commands_with_three_replicas() {
+    in_a_folder(3);
+}
+
+#[test]
+fn the_three_commands_with_one_replica() {
+    in_a_folder(1);
+}
+
+/// Removes what a test made.
+struct Removed(Vec<PathBuf>);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // one that was never made is as good
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// `cargo run server 9090` and the others from the repository's folder, by cargo itself.
+#[test]
+fn the_three_commands_by_cargo() {
+    let root = program::root();
+    let data = root.join(".vouch");
+    let mut made: Vec<PathBuf> = ["server", "replica-1", "replica-2", "replica-3"].map(|name| data.join(name)).into();
+    if let Some(own) = made.iter().find(|folder| folder.exists()) {
+        eprintln!("skipped: somebody's own cluster is in {}", own.display());
+        return;
+    }
+    if !data.exists() {
+        made.push(data);
+    }
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: `cargo run` would compile everything anew without --release");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let cargo = || {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&root);
+        // cargo and rustup find their own files without the home folder
+        let keep = |name: &str, folder: &str| {
+            let default = || env::var_os("HOME").map(|home| Path::new(&home).join(folder).into_os_string());
+            (name.to_owned(), env::var_os(name).or_else(default).unwrap_or_default())
+        };
+        command.envs([keep("CARGO_HOME", ".cargo"), keep("RUSTUP_HOME", ".rustup")]);
+        command.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
+        // what this test runs under is not what a user's cargo runs under
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    };
+    // compiling has all the time that it needs
+    let built = cargo().arg("build").output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let _removed = Removed(made);
+    let run = three_commands(
+        || {
+            let mut command = cargo();
+            command.arg("run");
+            command
+        },
+        3,
+    );
+    assert_five_lines(&run, &root.join("Cargo.lock"));
+}
+
+#[test]
+fn a_restarted_replica_takes_up_a_free_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Node::start(folder.path(), &["replica", "127.0.0.1:1"]);
+    let mut nodes: Vec<(String, Node)> = (0..3)
+        .map(|_| {
+            let mut node = start();
+            (node.line_with("data in "), node)
+        })
+        .collect();
+    for (number, (line, _)) in (1..).zip(&nodes) {
+        assert!(line.starts_with(&format!("replica replica-{number} (")), "{line}");
+    }
+    let (before, mut second) = nodes.remove(1);
+    second.kill();
+    let mut again = start();
+    assert_eq!(again.line_with("data in "), before, "the same folder, and the same key in it");
+    let mut fourth = start();
+    assert!(fourth.line_with("data in ").starts_with("replica replica-4 ("));
+}

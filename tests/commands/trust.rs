@@ -1,0 +1,140 @@
+//! Whom a client trusts: what it met first, what it was told.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::nodes::{Cluster, Node};
+use crate::program::{self, Run, vouch};
+
+/// Runs what a message told the user to run, in a shell.
+fn follow(folder: &Path, command_line: &str) -> Run {
+    let mut path = program::path().parent().unwrap().as_os_str().to_owned();
+    path.push(":/usr/bin:/bin");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command_line]).current_dir(folder).env("HOME", folder).env("PATH", path);
+    shell.env_remove("XDG_CONFIG_HOME");
+    program::run(&mut shell, b"")
+}
+
+fn identity_in(folder: &Path, name: &str) -> String {
+    let text = fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn a_server_set_up_anew_is_refused_until_it_is_forgotten() {
+    let mut cluster = Cluster::start(1);
+    let address = cluster.address.clone();
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let known = ["--server", &address, "--known-clusters", "servers I met"];
+    let put = || vouch(desk, &[&["put", "letter"], &known[..]].concat());
+
+    let first = put();
+    first.ok();
+    let old = first.row("cluster");
+    let note = first.stderr.lines().last().unwrap();
+    assert_eq!(
+        note,
+        format!(
+            "first contact with {address}: its cluster {old} is recorded in servers I met and will be compared from now on"
+        )
+    );
+    assert_eq!(fs::read_to_string(desk.join("servers I met")).unwrap(), format!("{address} {old}\n"));
+    let again = put();
+    again.ok();
+    assert!(!again.stderr.contains("first contact"), "{again:?}");
+    let digest = first.row("digest");
+
+    // another cluster at the same address
+    cluster.replicas.clear();
+    cluster.server.kill();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut server = Node::start(elsewhere.path(), &["server", &address, "--replicas", "1"]);
+    server.line_with("listening on ");
+    let _replica = Node::start(elsewhere.path(), &["replica", &address]);
+    let new = server.line_with("cluster ").strip_prefix("cluster ").unwrap().to_owned();
+    assert_ne!(new, old);
+
+    let refused = put();
+    let get = vouch(desk, &[&["get", &digest, "-o", "copy"], &known[..]].concat());
+    let client = vouch(desk, &["client", &address, "letter", "--known-clusters", "servers I met"]);
+    for refused in [&refused, &get, &client] {
+        let message = refused.fails_with(1);
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+        assert!(message.lines().next().is_some_and(|line| line.contains(&old) && line.contains(&new)), "{message}");
+        assert!(message.contains(&format!("recorded for {address} at first contact is {old}")), "{message}");
+    }
+    assert!(!desk.join("copy").exists());
+    assert_eq!(identity_in(desk, "servers I met"), old, "nothing is replaced silently");
+
+    // the identity in one's hands counts more than the record, and changes nothing
+    vouch(desk, &[&["put", "letter", "--cluster", &new], &known[..]].concat()).ok();
+    assert_eq!(identity_in(desk, "servers I met"), old);
+
+    let (_, command_line) = refused.stderr.trim_end().rsplit_once("forget the old one with: ").unwrap();
+    assert_eq!(command_line, format!("vouch forget {address} --known-clusters 'servers I met'"));
+    assert_eq!(follow(desk, command_line).ok(), format!("forgot {old} of {address}\n"));
+    assert_eq!(put().row("cluster"), new);
+    assert_eq!(identity_in(desk, "servers I met"), new);
+    let nothing = vouch(desk, &["forget", "example.org:9090", "--known-clusters", "servers I met"]);
+    assert_eq!(nothing.fails_with(1), "vouch: nothing is recorded for example.org:9090 in servers I met\n");
+}
+
+#[test]
+fn loopback_is_not_recorded_unless_a_file_is_named() {
+    let cluster = Cluster::start(1);
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let put = vouch(desk, &["put", "letter", "--server", &cluster.address]);
+    put.ok();
+    assert!(!put.stderr.contains("first contact"), "{put:?}");
+    assert!(!desk.join(".config").exists());
+    vouch(desk, &["get", &put.row("digest"), "-o", "copy", "--server", &cluster.address]).ok();
+    let named = ["--server", &cluster.address, "--known-clusters", "a/b/known"];
+    let get = vouch(desk, &[&["get", &put.row("digest"), "-o", "copy"], &named[..]].concat());
+    get.ok();
+    assert!(get.stderr.starts_with("first contact with "), "{get:?}");
+    assert_eq!(identity_in(desk, "a/b/known"), put.row("cluster"));
+}
+
+#[test]
+fn a_wrong_identity_is_refused() {
+    let cluster = Cluster::start(1);
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let server = ["--server", &cluster.address];
+    let put = vouch(desk, &[&["put", "letter"], &server[..]].concat());
+    put.ok();
+    let right = put.row("cluster");
+    let wrong = bs58::encode([7; 32]).into_string();
+    for args in [&["put", "letter"][..], &["get", "letter.vouch", "-o", "copy"]] {
+        let refused = vouch(desk, &[args, &server[..], &["--cluster", &wrong]].concat());
+        let message = refused.fails_with(1);
+        assert!(message.lines().next().is_some_and(|line| line.contains(&wrong) && line.contains(&right)), "{message}");
+        assert!(message.ends_with(&format!("The identity given with --cluster is {wrong}.\n")), "{message}");
+    }
+    assert!(!desk.join("copy").exists());
+    // hex is another spelling of the same
+    let hex: String = bs58::decode(&right).into_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    vouch(desk, &[&["get", "letter.vouch", "-o", "copy", "--cluster", &hex], &server[..]].concat()).ok();
+}
+
+#[test]
+fn a_malformed_record_is_named_with_its_line() {
+    let cluster = Cluster::start(1);
+    let desk = tempfile::tempdir().unwrap();
+    let desk = desk.path();
+    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    fs::write(desk.join("known"), "# servers\nexample.org:9090 nonsense\n").unwrap();
+    let put = vouch(desk, &["put", "letter", "--server", &cluster.address, "--known-clusters", "known"]);
+    assert_eq!(
+        put.fails_with(1),
+        "vouch: known, line 2: expected an address and an identity, got \"example.org:9090 nonsense\"; mend or remove the line\n"
+    );
+}

@@ -1,0 +1,271 @@
+//! The intermediate values of `tests/vectors/building_blocks.json`, as far as the core shows them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use vouch_core::bls::{Possession, VoteKey, VoteSecretKey};
+use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::committee::{Committee, CommitteeRecord};
+use vouch_core::digest::Digest;
+use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
+use vouch_core::merkle::{Batch, TreeHash, root_from_path};
+use vouch_core::message::Message;
+use vouch_core::quorum::{quorum, tolerated_faults};
+use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Body, Statement};
+use vouch_core::tally::Tally;
+
+#[derive(Deserialize)]
+struct Blocks {
+    digest_of_abc: String,
+    derive_of_abc: BTreeMap<String, String>,
+    thresholds: Vec<Threshold>,
+    committees: Vec<CommitteeBlock>,
+    statements: Vec<StatementBlock>,
+    merkle: MerkleBlock,
+    links: Vec<LinkBlock>,
+}
+
+#[derive(Deserialize)]
+struct Threshold {
+    n: u16,
+    f: u16,
+    quorum: u16,
+    honest: u16,
+}
+
+#[derive(Deserialize)]
+struct CommitteeBlock {
+    name: String,
+    encoding: String,
+    digest: String,
+    digest_base58: String,
+    members: Vec<MemberBlock>,
+}
+
+#[derive(Deserialize)]
+struct MemberBlock {
+    label: String,
+    name: String,
+    node_secret: String,
+    node_key: String,
+    vote_secret: String,
+    vote_key: String,
+    pop: String,
+    pop_base58: String,
+}
+
+#[derive(Deserialize)]
+struct StatementBlock {
+    committee: String,
+    file: String,
+    receipt: String,
+    leaf: String,
+    statement: String,
+    identity: String,
+    votes: Vec<String>,
+    certificate: String,
+}
+
+#[derive(Deserialize)]
+struct MerkleBlock {
+    receipts: Vec<String>,
+    leaves: Vec<String>,
+    node_of_first_two_leaves: String,
+    trees: Vec<TreeBlock>,
+}
+
+#[derive(Deserialize)]
+struct TreeBlock {
+    count: u32,
+    root: String,
+    paths: Vec<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct LinkBlock {
+    dialer: String,
+    dialer_hello: String,
+    listener_hello: String,
+    dialer_hello_hash: String,
+    listener_hello_hash: String,
+    exporter: String,
+    auths: Vec<AuthBlock>,
+}
+
+#[derive(Deserialize)]
+struct AuthBlock {
+    role: String,
+    node_secret: String,
+    signed: String,
+    auth: String,
+}
+
+fn blocks() -> Blocks {
+    let text = std::fs::read_to_string(crate::vectors::directory().join("building_blocks.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    HEXLOWER.encode(bytes.as_ref())
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    HEXLOWER.decode(text.as_bytes()).unwrap()
+}
+
+fn array<const N: usize>(text: &str) -> [u8; N] {
+    unhex(text).try_into().unwrap()
+}
+
+/// Of a single receipt.
+fn leaf(receipt: &Receipt) -> TreeHash {
+    root_from_path(receipt, 0, 1, &[]).unwrap()
+}
+
+impl CommitteeBlock {
+    fn record(&self) -> CommitteeRecord {
+        CommitteeRecord::decode(&unhex(&self.encoding)).unwrap()
+    }
+
+    fn open(&self) -> Committee {
+        let possessions = self.members.iter().map(|member| Possession(array(&member.pop))).collect();
+        Committee::genesis(self.record(), possessions).unwrap()
+    }
+}
+
+#[test]
+fn hashes() {
+    let blocks = blocks();
+    assert_eq!(Digest::of(b"abc").to_hex(), blocks.digest_of_abc);
+    // what the core derives is private; its users are compared below, the library that it calls here
+    for (context, expected) in &blocks.derive_of_abc {
+        assert_eq!(&hex(blake3::derive_key(context, b"abc")), expected, "{context}");
+    }
+}
+
+#[test]
+fn thresholds() {
+    for Threshold { n, f, quorum: q, honest } in blocks().thresholds {
+        assert_eq!((tolerated_faults(n), quorum(n), n - 2 * tolerated_faults(n)), (f, q, honest), "n = {n}");
+    }
+}
+
+#[test]
+fn committees() {
+    for block in blocks().committees {
+        let record = block.record();
+        assert_eq!(hex(record.encode()), block.encoding, "{}", block.name);
+        assert_eq!(hex(record.digest().0), block.digest);
+        assert_eq!(record.digest().to_string(), block.digest_base58);
+        assert_eq!(record.cluster().to_hex(), block.digest);
+        assert_eq!(record.members().len(), block.members.len());
+        for (member, expected) in record.members().iter().zip(&block.members) {
+            let secret = VoteSecretKey::from_bytes(&array(&expected.vote_secret)).unwrap();
+            let label = &expected.label;
+            assert_eq!(hex(member.vote_key.0), expected.vote_key, "{label}");
+            assert_eq!(secret.vote_key(), member.vote_key, "{label}");
+            assert_eq!(hex(secret.prove_possession().0), expected.pop, "{label}");
+            assert_eq!(secret.prove_possession().to_string(), expected.pop_base58, "{label}");
+            assert_eq!(hex(member.node_key.0), expected.node_key, "{label}");
+            assert_eq!(NodeSecretKey::from_bytes(&array(&expected.node_secret)).node_key(), member.node_key, "{label}");
+            assert_eq!(member.name.as_str(), expected.name, "{label}");
+            vouch_core::bls::verify_possession(&VoteKey(member.vote_key.0), &secret.prove_possession()).unwrap();
+        }
+        block.open();
+    }
+}
+
+#[test]
+fn statements_votes_and_certificates() {
+    let blocks = blocks();
+    for block in &blocks.statements {
+        let committee_block = blocks.committees.iter().find(|committee| committee.name == block.committee).unwrap();
+        let committee = committee_block.open();
+        let receipt = Receipt::decode(&unhex(&block.receipt)).unwrap();
+        assert_eq!(hex(receipt.encode()), block.receipt);
+        assert_eq!(receipt.digest, Digest::of(block.file.as_bytes()));
+        assert_eq!(receipt.length, block.file.len() as u64);
+        assert_eq!(hex(leaf(&receipt).0), block.leaf);
+
+        let certificate = Certificate::decode(&unhex(&block.certificate), &Limits::default()).unwrap();
+        assert_eq!(hex(certificate.encode()), block.certificate);
+        let statement = certificate.statement(committee.record()).unwrap();
+        assert_eq!(hex(statement.encode()), block.statement);
+        assert_eq!(hex(statement.id().0), block.identity);
+        if certificate.count == 1 {
+            let body = Body::Stored { issued_at: certificate.issued_at, count: 1, root: leaf(&receipt) };
+            assert_eq!(Statement::new(committee.record(), body), statement);
+        }
+
+        let mut tally = Tally::new(&committee, certificate.issued_at, vec![receipt]).unwrap();
+        for (member, (expected, about)) in (0..).zip(block.votes.iter().zip(&committee_block.members)) {
+            let secret = VoteSecretKey::from_bytes(&array(&about.vote_secret)).unwrap();
+            let vote = statement.sign(&secret);
+            assert_eq!(&hex(vote.0), expected, "{}", about.label);
+            if certificate.signers.contains(member) {
+                tally.add(&committee, member, vote).unwrap();
+            }
+        }
+        assert_eq!(tally.certificates(&committee).unwrap(), [certificate]);
+    }
+}
+
+#[test]
+fn trees() {
+    let MerkleBlock { receipts, leaves, node_of_first_two_leaves, trees } = blocks().merkle;
+    let receipts: Vec<_> = receipts.iter().map(|receipt| Receipt::decode(&unhex(receipt)).unwrap()).collect();
+    let got: Vec<_> = receipts.iter().map(|receipt| hex(leaf(receipt).0)).collect();
+    assert_eq!(got, leaves);
+    assert_eq!(hex(Batch::new(&receipts[..2]).unwrap().root().0), node_of_first_two_leaves);
+    for TreeBlock { count, root, paths } in trees {
+        let batch = Batch::new(&receipts[..count as usize]).unwrap();
+        assert_eq!((batch.count(), hex(batch.root().0)), (count, root));
+        for (index, expected) in (0..).zip(paths) {
+            let path = batch.path(index).unwrap();
+            let got: Vec<_> = path.iter().map(|hash| hex(hash.0)).collect();
+            assert_eq!(got, expected, "{index} of {count}");
+            assert_eq!(root_from_path(&receipts[index as usize], index, count, &path), Some(batch.root()));
+        }
+    }
+}
+
+fn hello(encoded: &str) -> Hello {
+    let bytes = Bytes::from(unhex(encoded));
+    let Message::Hello(hello) = Message::decode(&bytes).unwrap() else { panic!("no hello: {encoded}") };
+    assert_eq!(Message::Hello(hello).encode(), bytes);
+    hello
+}
+
+fn role(name: &str) -> Role {
+    [Role::Client, Role::Replica, Role::Server].into_iter().find(|role| role.to_string() == name).unwrap()
+}
+
+#[test]
+fn links() {
+    for block in blocks().links {
+        let (dialer, listener) = (hello(&block.dialer_hello), hello(&block.listener_hello));
+        assert_eq!((dialer.role, listener.role), (role(&block.dialer), Role::Server));
+        let exporter = (!block.exporter.is_empty()).then(|| array(&block.exporter));
+        let transcript = Transcript::new(&dialer, &listener, exporter);
+        for auth in &block.auths {
+            let secret = NodeSecretKey::from_bytes(&array(&auth.node_secret));
+            let role = role(&auth.role);
+            // ed25519 is deterministic: equal signatures are over equal bytes
+            let signature = secret.sign(&transcript, role);
+            assert_eq!(hex(Message::Auth(signature).encode()), auth.auth, "{} signs as {role}", block.dialer);
+            transcript.verify(&secret.node_key(), role, &signature).unwrap();
+
+            // and those bytes are made of the hashes shown
+            let mut signed = b"\x0Dvouch/link/v1".to_vec();
+            signed.extend(unhex(&block.dialer_hello_hash));
+            signed.extend(unhex(&block.listener_hello_hash));
+            signed.push(role as u8);
+            signed.push(if exporter.is_some() { 32 } else { 0 });
+            signed.extend(exporter.into_iter().flatten());
+            assert_eq!(hex(signed), auth.signed);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The complete example of the specification is true: its certificate verifies, and it is the one of the vectors.
+
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+use vouch_core::bls::Possession;
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::committee::CommitteeRecord;
+use vouch_core::digest::Digest;
+use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+
+use crate::world::NOW;
+
+const PAGE: &str = include_str!("../../shared/PROTOCOL.md");
+
+/// The text between the markers.
+fn example() -> &'static str {
+    let begin = PAGE.find("<!-- example:begin").unwrap();
+    let end = PAGE.find("<!-- example:end -->").unwrap();
+    &PAGE[begin..end]
+}
+
+/// The blocks of the example, in order.
+fn blocks() -> Vec<&'static str> {
+    example().split("```").skip(1).step_by(2).map(|block| block.strip_prefix("text\n").unwrap()).collect()
+}
+
+/// The bytes of a table of fields, whose offsets must be right.
+fn bytes(table: &str) -> Vec<u8> {
+    let mut all = Vec::new();
+    for line in table.lines() {
+        // the comment is the last column
+        let row = line.split("  = ").next().unwrap();
+        let columns: Vec<_> = row.split_whitespace().collect();
+        let [offset, .., hex] = columns[..] else { panic!("{line}") };
+        assert_eq!(offset.parse(), Ok(all.len()), "{line}");
+        all.extend(HEXLOWER.decode(hex.as_bytes()).unwrap());
+    }
+    all
+}
+
+#[test]
+fn the_example_verifies() {
+    let [certificate_table, statement_table, committee_table, proofs] = blocks()[..] else { panic!("{}", example()) };
+    let (encoded, genesis) = (bytes(certificate_table), bytes(committee_table));
+    assert_eq!((encoded.len(), genesis.len()), (228, 564));
+    let certificate = Certificate::decode(&encoded, &Limits::default()).unwrap();
+    let record = CommitteeRecord::decode(&genesis).unwrap();
+    let statement = certificate.statement(&record).unwrap();
+    assert_eq!(statement.encode(), bytes(statement_table));
+    assert!(example().contains(&format!("`{}`", HEXLOWER.encode(&statement.id().0))));
+    assert!(example().contains(&format!("`{}`", record.cluster())));
+    assert!(example().contains(&format!("`{}`", record.cluster().to_hex())));
+
+    let possession = |text: &str| Possession(bs58::decode(text).into_vec().unwrap().try_into().unwrap());
+    let possessions = proofs.lines().map(possession).collect();
+    let bundle = Bundle { certificate: encoded, genesis, possessions, epochs: 0 }.to_json();
+    let file = b"Vouch test file n4\n";
+    assert!(example().contains("the 19 bytes `Vouch test file n4` and a line feed"));
+    let subject = Some(Subject { digest: Digest::of(file), length: Some(19) });
+    let question = Question { cluster: Some(record.cluster()), subject, now: NOW, waive_expiry: false };
+    let verdict = Verifier::new().verify(bundle.as_bytes(), &question);
+    let Verdict::Valid(verified) = verdict else { panic!("{verdict}") };
+    assert_eq!(verified.signers.iter().collect::<Vec<_>>(), [0, 1, 3]);
+    assert!(certificate_table.contains("members 0, 1 and 3"));
+    assert_eq!(*verified, certificate);
+}
+
+#[test]
+fn it_is_the_certificate_of_the_vectors() {
+    let text = std::fs::read_to_string(crate::vectors::directory().join("valid.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let bundle = Bundle::parse(file["bases"]["n4"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(bytes(blocks()[0]), bundle.certificate);
+    assert_eq!(bytes(blocks()[2]), bundle.genesis);
+    let proofs: Vec<_> = bundle.possessions.iter().map(Possession::to_string).collect();
+    assert_eq!(blocks()[3].lines().collect::<Vec<_>>(), proofs);
+}

@@ -1,0 +1,215 @@
+//! The bytes of every encoding, frozen. A change of the wire is a change of `golden.json`, made on purpose.
+//!
+//! `VOUCH_BLESS=1 cargo test -p vouch-tests --test core golden` writes the file anew.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::committee::{CommitteeRecord, MemberName};
+use vouch_core::link::{Hello, NodeKey, Role, Transcript};
+use vouch_core::message::{Code, Failed, Holder, Message, Read, Stage, Stream};
+use vouch_core::receipt::{NEVER, Receipt};
+
+use crate::world::{Cluster, EXPIRES, ISSUED, hello_nonce, node_secret, receipt, vote_secret};
+
+const BLESS: &str = "VOUCH_BLESS";
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("core").join("golden.json")
+}
+
+/// One message of every kind, and of every shape where a kind has several.
+pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
+    let stream = Stream(0x0102_0304);
+    let identity = Some(cluster.committee.cluster());
+    let key = node_secret("golden").node_key();
+    let dialer = |role, cluster, key| Message::Hello(Hello::new(role, cluster, key, hello_nonce("golden dialer")));
+    let listener = Hello::new(Role::Server, identity, node_secret("server").node_key(), hello_nonce("golden listener"));
+    let transcript = Transcript::new(&Hello::new(Role::Replica, identity, key, [7; 32]), &listener, None);
+    let one = receipt("golden");
+    let never = Receipt { length: MAX_SAFE_INTEGER, expires_at: NEVER, ..one };
+    let alone = Box::new(cluster.certify_one(ISSUED, one));
+    let batch = [receipt("golden a"), receipt("golden b"), receipt("golden c")];
+    let vote = vote_secret("golden");
+    let statement = *cluster.tally(ISSUED, &[one], []).statement();
+    let detail = "storage: expected ‘durable’, got <b>EIO</b>";
+    let failed = Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(vec![0, 3, 999]);
+    let holders = vec![Holder { member: 0, length: 0 }, Holder { member: 999, length: MAX_SAFE_INTEGER }];
+    let read = Read { stream, member: 999, digest: one.digest, offset: 1 << 40, length: 262_144 };
+    let mut messages = vec![
+        ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
+        ("Hello of a replica", dialer(Role::Replica, identity, key)),
+        ("Hello of a server", Message::Hello(listener)),
+        ("Auth", Message::Auth(node_secret("golden").sign(&transcript, Role::Replica))),
+        ("Cluster", cluster.message()),
+        ("Failed", Message::Failed(failed)),
+        ("Failed, the link", Message::failed(Stream::LINK, Code::ShuttingDown, "")),
+        ("Put, offered", Message::Put { stream, offer: Some(one) }),
+        ("Put, streamed", Message::Put { stream, offer: None }),
+        ("Chunk", Message::Chunk { stream, offset: MAX_SAFE_INTEGER, bytes: Bytes::from_static(b"bytes of a file") }),
+        ("PutEnd", Message::PutEnd { stream, receipt: never }),
+        ("Cancel", Message::Cancel { stream }),
+        ("Ready", Message::Ready { stream }),
+        ("Certified", Message::Certified { stream, certificate: alone }),
+        ("Stored", Message::Stored { stream }),
+        ("Locate", Message::Locate { stream, digest: one.digest }),
+        ("Located", Message::Located { stream, holders }),
+        ("Located, nowhere", Message::Located { stream, holders: Vec::new() }),
+        ("Read", Message::Read(read)),
+        (
+            "Join",
+            Message::Join {
+                vote_key: vote.vote_key(),
+                possession: vote.prove_possession(),
+                name: MemberName::new("Zürich 🏔").unwrap(),
+            },
+        ),
+        ("Propose", Message::Propose { stream, issued_at: ISSUED, receipts: vec![one, never] }),
+        ("Vote", Message::Vote { stream, signature: statement.sign(&vote) }),
+        ("Archive", Message::Archive(Box::new(cluster.certify(ISSUED, &batch).remove(1)))),
+    ];
+    for (name, stage) in [
+        ("Progress, receiving", Stage::Receiving),
+        ("Progress, stored", Stage::Stored),
+        ("Progress, voted", Stage::Voted),
+        ("Progress, dropped", Stage::Dropped),
+    ] {
+        messages.push((name, Message::Progress { stream, member: 2, stage }));
+    }
+    messages.into_iter().map(|(name, message)| (name.to_owned(), message)).collect()
+}
+
+/// Every encoding under its name.
+fn encodings() -> BTreeMap<String, Vec<u8>> {
+    let cluster = Cluster::new("golden", 4);
+    let one = receipt("golden");
+    let certificate = cluster.certify_one(ISSUED, one);
+    let statement = certificate.statement(cluster.record()).unwrap();
+    let mut all: BTreeMap<_, _> = messages(&cluster)
+        .into_iter()
+        .map(|(name, message)| (format!("message {name}"), message.encode().to_vec()))
+        .collect();
+    let mut add = |name: &str, bytes: Vec<u8>| assert!(all.insert(name.into(), bytes).is_none(), "{name} twice");
+    add("committee", cluster.record().encode());
+    add("committee digest", cluster.record().digest().0.to_vec());
+    add("receipt", one.encode().to_vec());
+    add("receipt kept for ever", Receipt { expires_at: NEVER, ..one }.encode().to_vec());
+    add("statement", statement.encode());
+    add("statement identity", statement.id().0.to_vec());
+    add("vote", statement.sign(&cluster.votes[0]).0.to_vec());
+    add("certificate", certificate.encode());
+    add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
+    for (name, exporter) in [("", None), (", with TLS", Some([9; 32]))] {
+        // the transcript's bytes are private; a deterministic signature over them stands for them
+        let client = Hello::new(Role::Client, None, NodeKey::ANONYMOUS, [1; 32]);
+        let server = Hello::new(Role::Server, None, node_secret("server").node_key(), [2; 32]);
+        let transcript = Transcript::new(&client, &server, exporter);
+        add(&format!("link transcript signed{name}"), node_secret("server").sign(&transcript, Role::Server).0.to_vec());
+    }
+    all
+}
+
+/// One line each, in the order of names.
+fn spelled(encodings: &BTreeMap<String, Vec<u8>>) -> String {
+    let lines: Vec<_> =
+        encodings.iter().map(|(name, bytes)| format!("  \"{name}\": \"{}\"", HEXLOWER.encode(bytes))).collect();
+    format!("{{\n{}\n}}\n", lines.join(",\n"))
+}
+
+#[test]
+fn every_encoding_is_as_it_was() {
+    let got = encodings();
+    if std::env::var_os(BLESS).is_some_and(|value| value == "1") {
+        std::fs::write(path(), spelled(&got)).unwrap();
+        return;
+    }
+    let text = std::fs::read_to_string(path()).unwrap();
+    let expected: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
+    let mut wrong = Vec::new();
+    for name in expected.keys().filter(|name| !got.contains_key(*name)) {
+        wrong.push(format!("{name}: in the file, and no longer made"));
+    }
+    for (name, bytes) in &got {
+        let hex = HEXLOWER.encode(bytes);
+        match expected.get(name) {
+            None => wrong.push(format!("{name}: not in the file")),
+            Some(expected) if *expected != hex => {
+                wrong.push(format!("{name}:\n  expected {expected}\n  got      {hex}"))
+            }
+            Some(_) => {}
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "the wire differs from tests/core/golden.json. Whoever reads old bytes would be broken by this. If it is meant, run\n  \
+         {BLESS}=1 cargo test -p vouch-tests --test core golden\nand review the file's diff.\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_message_comes_back() {
+    let cluster = Cluster::new("golden", 4);
+    let mut kinds: Vec<_> = Vec::new();
+    for (name, message) in messages(&cluster) {
+        let bytes = message.encode();
+        assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message), "{name}");
+        assert_eq!(Message::decode(&bytes).unwrap().encode(), bytes, "{name}");
+        kinds.push(bytes[0]);
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    // the tags of the specification's table; every other is refused
+    let page = include_str!("../../shared/PROTOCOL.md");
+    for tag in 0..=u8::MAX {
+        let listed = page.contains(&format!("| 0x{tag:02x} |"));
+        assert_eq!(kinds.contains(&tag), listed, "tag {tag:#04x}");
+        let unknown = vouch_core::message::MessageError::UnknownTag(tag);
+        assert_eq!(Message::decode(&Bytes::from(vec![tag])) == Err(unknown), !listed, "tag {tag:#04x}");
+    }
+}
+
+#[test]
+fn every_code_is_the_one_of_the_specification() {
+    let page = include_str!("../../shared/PROTOCOL.md");
+    for number in 0..=u16::from(u8::MAX) {
+        let mut bytes = vec![0x04, 0, 0, 0, 0];
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        match Message::decode(&bytes.into()) {
+            Ok(Message::Failed(failed)) => {
+                // the specification says a little more about some
+                let row = format!("| {number} | {}", failed.code.name());
+                assert!(page.contains(&row), "PROTOCOL.md lacks {row:?}");
+            }
+            other => {
+                assert!(other.is_err());
+                assert!(!(1..=20).contains(&number), "code {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_else_comes_back() {
+    let all = encodings();
+    let record = CommitteeRecord::decode(&all["committee"]).unwrap();
+    assert_eq!(record.encode(), all["committee"]);
+    assert_eq!(record, *Cluster::new("golden", 4).record());
+    for name in ["receipt", "receipt kept for ever"] {
+        assert_eq!(Receipt::decode(&all[name]).unwrap().encode(), all[name][..]);
+    }
+    assert_eq!(Receipt::decode(&all["receipt"]), Ok(receipt("golden")));
+    assert_eq!(receipt("golden").expires_at, EXPIRES);
+    let certificate = Certificate::decode(&all["certificate"], &Limits::default()).unwrap();
+    assert_eq!(certificate.encode(), all["certificate"]);
+    assert_eq!(certificate.statement(&record).unwrap().encode(), all["statement"]);
+    let bundle = Bundle::parse(&all["bundle"]).unwrap();
+    assert_eq!(bundle.to_json().into_bytes(), all["bundle"]);
+    assert_eq!((bundle.certificate, bundle.genesis), (all["certificate"].clone(), all["committee"].clone()));
+}

@@ -1,0 +1,205 @@
+//! What holds for every value and for all bytes: encodings go both ways, and no input makes a decoder panic or allocate.
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::{Certificate, CertificateError, Limits, Signers};
+use vouch_core::committee::CommitteeRecord;
+use vouch_core::message::Message;
+use vouch_core::receipt::Receipt;
+
+use crate::strategies::{bundle, certificate, committee, message, receipt};
+
+/// Memory that a decoder may hold at once, in multiples of its input: what it returns, and a list that grows by doubling.
+const TIMES_INPUT: u64 = 8;
+/// The same for JSON: `"",` is three bytes, and an empty string in a growing list takes many times that.
+const TIMES_JSON: u64 = 40;
+/// And what does not depend on the input: errors, hashers.
+const BASE: u64 = 8 * 1024;
+
+/// Runs a decoder on bytes, and fails when it takes too much memory.
+fn bounded(times: u64, input: &[u8], decode: impl FnOnce()) -> Result<(), TestCaseError> {
+    let peak = allocation_counter::measure(decode).bytes_max;
+    let limit = times * input.len() as u64 + BASE;
+    prop_assert!(peak <= limit, "{} bytes of input took {peak} bytes, more than {limit}", input.len());
+    Ok(())
+}
+
+/// Every decoder takes these bytes without panic; what one accepts, it encodes as it was.
+fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
+    let shared = Bytes::copy_from_slice(input);
+    bounded(TIMES_INPUT, input, || drop(Receipt::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(CommitteeRecord::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(Certificate::decode(input, &Limits::default())))?;
+    bounded(TIMES_INPUT, input, || drop(Message::decode(&shared)))?;
+    bounded(TIMES_JSON, input, || drop(Bundle::parse(input)))?;
+    if let Ok(receipt) = Receipt::decode(input) {
+        prop_assert_eq!(&receipt.encode()[..], input);
+    }
+    if let Ok(committee) = CommitteeRecord::decode(input) {
+        prop_assert_eq!(&committee.encode()[..], input);
+    }
+    if let Ok(certificate) = Certificate::decode(input, &Limits::default()) {
+        prop_assert_eq!(&certificate.encode()[..], input);
+    }
+    if let Ok(message) = Message::decode(&shared) {
+        prop_assert_eq!(&message.encode()[..], input);
+    }
+    Ok(())
+}
+
+/// An encoding of something.
+fn encoded() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        1 => receipt().prop_map(|receipt| receipt.encode().to_vec()),
+        2 => committee().prop_map(|committee| committee.encode()),
+        2 => certificate().prop_map(|certificate| certificate.encode()),
+        4 => message().prop_map(|message| message.encode().to_vec()),
+        1 => bundle().prop_map(|bundle| bundle.to_json().into_bytes()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn receipts_come_back(receipt in receipt()) {
+        prop_assert_eq!(Receipt::decode(&receipt.encode()), Ok(receipt));
+    }
+
+    #[test]
+    fn committees_come_back(committee in committee()) {
+        prop_assert_eq!(CommitteeRecord::decode(&committee.encode()), Ok(committee));
+    }
+
+    #[test]
+    fn certificates_come_back(certificate in certificate()) {
+        prop_assert_eq!(Certificate::decode(&certificate.encode(), &Limits::default()), Ok(certificate));
+    }
+
+    #[test]
+    fn messages_come_back(message in message()) {
+        prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+
+    #[test]
+    fn bundles_come_back(bundle in bundle()) {
+        prop_assert_eq!(Bundle::parse(bundle.to_json().as_bytes()), Ok(bundle));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_canonical(input in vec(any::<u8>(), 0..600)) {
+        decode_all(&input)?;
+    }
+
+    #[test]
+    fn mutated_encodings_are_refused_or_canonical(
+        mut input in encoded(),
+        changes in vec((any::<Index>(), any::<u8>()), 1..4),
+        cut in proptest::option::of(any::<Index>()),
+        tail in vec(any::<u8>(), 0..3),
+    ) {
+        for (at, byte) in changes {
+            let at = at.index(input.len());
+            input[at] = byte;
+        }
+        if let Some(cut) = cut {
+            input.truncate(cut.index(input.len()));
+        }
+        input.extend(tail);
+        decode_all(&input)?;
+    }
+
+    /// A number that claims more than there is: every place of a length is hit.
+    #[test]
+    fn inflated_counts_allocate_nothing(mut input in encoded(), at in any::<Index>(), size in 1..=4usize) {
+        let at = at.index(input.len());
+        let end = input.len().min(at + size);
+        input[at..end].fill(0xFF);
+        decode_all(&input)?;
+    }
+
+    #[test]
+    fn a_byte_too_few_or_too_many_is_refused(
+        receipt in receipt(),
+        committee in committee(),
+        certificate in certificate(),
+        extra in any::<u8>(),
+    ) {
+        let longer = |bytes: &[u8]| [bytes, &[extra]].concat();
+        let shorter = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
+        for change in [&longer as &dyn Fn(&[u8]) -> Vec<u8>, &shorter] {
+            prop_assert!(Receipt::decode(&change(&receipt.encode())).is_err());
+            prop_assert!(CommitteeRecord::decode(&change(&committee.encode())).is_err());
+            prop_assert!(Certificate::decode(&change(&certificate.encode()), &Limits::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_decoder_for_small_committees_and_batches_refuses_larger_ones(certificate in certificate()) {
+        let (n, count) = (certificate.signers.n(), certificate.count);
+        let decode = |members, batch| Certificate::decode(&certificate.encode(), &Limits { members, batch });
+        prop_assert!(decode(n, count).is_ok());
+        prop_assert!(matches!(decode(n - 1, count), Err(CertificateError::Decode(_))));
+        prop_assert!(matches!(decode(n, count - 1), Err(CertificateError::Decode(_))));
+    }
+
+    #[test]
+    fn signers_are_those_that_were_given(n in 1..=1000u16, members in vec(0..1000u16, 0..40)) {
+        let signers = Signers::new(n, members.iter().copied());
+        if members.is_empty() || members.iter().any(|member| *member >= n) {
+            prop_assert_eq!(signers, None);
+            return Ok(());
+        }
+        let signers = signers.unwrap();
+        let mut sorted = members;
+        sorted.sort_unstable();
+        sorted.dedup();
+        prop_assert_eq!(usize::from(signers.count()), sorted.len());
+        prop_assert_eq!(signers.absent().count() + sorted.len(), usize::from(n));
+        prop_assert!(signers.absent().all(|member| !signers.contains(member)));
+        prop_assert_eq!(signers.iter().collect::<Vec<_>>(), sorted);
+        prop_assert!(!signers.contains(n));
+    }
+}
+
+/// JSON that costs a parser much for its length.
+#[test]
+fn hostile_texts_take_memory_in_proportion_to_their_length() {
+    let many = |one: &str| vec![one; 20_000].join(",");
+    let bundle = |pops: &str, epochs: &str, extra: &str| {
+        format!(
+            r#"{{"type":"application/vnd.vouch.bundle+json","version":1,"certificate":"","genesis":{{"committee":"","pops":[{pops}]}},"epochs":[{epochs}]{extra}}}"#
+        )
+    };
+    let texts = [
+        bundle(&many(r#""""#), "", ""),
+        bundle("", &many("1"), ""),
+        bundle("", &many("[]"), ""),
+        bundle("", &many(r#"{"handoff":"","committee":""}"#), ""),
+        bundle("", "", &format!(r#","more":[{}]"#, many("0"))),
+        bundle(&format!("\"{}\"", "z".repeat(60_000)), "", ""),
+        bundle("", "", "").replace("\"version\":1", &format!("\"version\":\"{}\"", "\u{7f}".repeat(60_000))),
+        bundle("", "", "").replace("application", &"\u{7f}".repeat(60_000)),
+        "[".repeat(60_000),
+        r#"{"a":"#.repeat(10_000),
+        " ".repeat(60_000),
+        bundle("", "", "").replace("\"epochs\"", &format!("\"{}\":1,\"epochs\"", "\\u0000".repeat(10_000))),
+    ];
+    for text in texts {
+        let start: String = text.chars().take(40).collect();
+        let outcome = bounded(TIMES_JSON, text.as_bytes(), || drop(Bundle::parse(text.as_bytes())));
+        assert!(outcome.is_ok(), "{start}…: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_looked_at() {
+    let text = vec![b'{'; vouch_core::bundle::MAX_BUNDLE + 1];
+    let message = Bytes::from(vec![0x11; vouch_core::message::MAX_MESSAGE + 1]);
+    let peak = allocation_counter::measure(|| {
+        assert!(Bundle::parse(&text).is_err());
+        assert!(Message::decode(&message).is_err());
+    });
+    assert_eq!(peak.bytes_max, 0);
+}

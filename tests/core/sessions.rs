@@ -1,0 +1,258 @@
+//! The client's puts and gets against a server in memory that lies in every way there is.
+//!
+//! Here: the server, and how a client comes in. What it puts and gets: the modules below.
+
+mod get;
+mod put;
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use vouch_core::DecodeError;
+use vouch_core::bls::BlsError;
+use vouch_core::committee::GenesisError;
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::link::{AuthError, Hello, Role, Transcript};
+use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
+use vouch_core::session::{GetRequest, GetSession, PutSession, SessionError, Source};
+
+use crate::world::{Cluster, hello_nonce, node_secret};
+
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::new("sessions", 4));
+static FOREIGN: LazyLock<Cluster> = LazyLock::new(|| Cluster::new("sessions abroad", 4));
+
+fn identity(cluster: &Cluster) -> ClusterId {
+    cluster.committee.cluster()
+}
+
+/// How a server introduces itself, honestly unless told otherwise.
+struct Server {
+    role: Role,
+    announced: Option<ClusterId>,
+    signer: &'static str,
+    signs_as: Role,
+    signs_nonce: [u8; 32],
+}
+
+const KEY: &str = "sessions server";
+
+impl Server {
+    fn honest() -> Self {
+        let signs_nonce = hello_nonce("sessions server");
+        let announced = Some(identity(&CLUSTER));
+        Self { role: Role::Server, announced, signer: KEY, signs_as: Role::Server, signs_nonce }
+    }
+
+    /// Its `Hello` and its `Auth`.
+    fn welcome(&self, hello: &Message) -> [Bytes; 2] {
+        let Message::Hello(dialer) = hello else { panic!("expected Hello, got {hello:?}") };
+        let listener =
+            Hello::new(self.role, self.announced, node_secret(KEY).node_key(), hello_nonce("sessions server"));
+        let transcript = Transcript::new(dialer, &Hello { nonce: self.signs_nonce, ..listener }, None);
+        let auth = Message::Auth(node_secret(self.signer).sign(&transcript, self.signs_as));
+        [Message::Hello(listener).encode(), auth.encode()]
+    }
+}
+
+type Hear = Box<dyn FnMut(&Bytes) -> Result<(), SessionError>>;
+
+/// A put and a get, which come in by the same door, with their first messages.
+fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
+    let (mut put, put_hello) = PutSession::new(put::request(trusted, Source::Streamed));
+    let get = GetRequest { trusted, digest: Digest::of(b""), length: None, nonce: hello_nonce("get") };
+    let (mut get, get_hello) = GetSession::new(get);
+    [
+        (Box::new(move |bytes| put.receive(bytes, put::NOW).map(|_| ())), put_hello),
+        (Box::new(move |bytes| get.receive(bytes).map(|_| ())), get_hello),
+    ]
+}
+
+/// What either ends with when a server says all this.
+fn outcome(trusted: Option<ClusterId>, server: &Server, then: &[Message]) -> SessionError {
+    let [put, get] = both(trusted).map(|(mut hear, hello)| {
+        let welcome = server.welcome(&hello).into_iter();
+        let all = welcome.chain(then.iter().map(Message::encode));
+        all.map(|bytes| hear(&bytes)).find_map(Result::err).expect("some error")
+    });
+    assert_eq!(put, get);
+    put
+}
+
+fn unexpected(expected: &'static str, got: &'static str) -> SessionError {
+    SessionError::Unexpected { expected, got }
+}
+
+#[test]
+fn the_first_message_names_what_the_client_trusts_and_nothing_else() {
+    for trusted in [None, Some(identity(&CLUSTER))] {
+        for (_, hello) in both(trusted) {
+            let Message::Hello(hello) = hello else { panic!("{hello:?}") };
+            assert_eq!((hello.role, hello.cluster, hello.epoch), (Role::Client, trusted, 0));
+            assert_eq!(hello.node_key, vouch_core::link::NodeKey::ANONYMOUS);
+        }
+    }
+}
+
+#[test]
+fn only_a_server_may_answer() {
+    for role in [Role::Client, Role::Replica] {
+        let server = Server { role, ..Server::honest() };
+        assert_eq!(outcome(None, &server, &[]), unexpected("Hello of a server", "Hello"));
+    }
+}
+
+#[test]
+fn another_version_is_refused() {
+    for (mut hear, hello) in both(None) {
+        let [mut listener, _] = Server::honest().welcome(&hello).map(Vec::from);
+        listener[1] = 2;
+        let error = DecodeError::OutOfRange { field: "version", min: 1, max: 1, got: 2 };
+        assert_eq!(hear(&listener.into()), Err(SessionError::Malformed(MessageError::Decode(error))));
+    }
+}
+
+#[test]
+fn messages_come_in_their_order() {
+    let ready = Message::Ready { stream: Stream(1) };
+    for (mut hear, hello) in both(None) {
+        let [_, auth] = Server::honest().welcome(&hello);
+        assert_eq!(hear(&auth), Err(unexpected("Hello of a server", "Auth")));
+    }
+    for (mut hear, hello) in both(None) {
+        let [listener, _] = Server::honest().welcome(&hello);
+        assert_eq!(hear(&listener), Ok(()));
+        assert_eq!(hear(&listener), Err(unexpected("Auth", "Hello")));
+    }
+    for (mut hear, hello) in both(None) {
+        let [listener, _] = Server::honest().welcome(&hello);
+        assert_eq!(hear(&listener), Ok(()));
+        assert_eq!(hear(&CLUSTER.message().encode()), Err(unexpected("Auth", "Cluster")));
+    }
+    for (mut hear, _) in both(None) {
+        assert_eq!(hear(&ready.encode()), Err(unexpected("Hello of a server", "Ready")));
+    }
+}
+
+#[test]
+fn the_server_proves_its_key() {
+    let honest = Server::honest;
+    let lies = [
+        Server { signer: "another", ..honest() },
+        Server { signs_as: Role::Replica, ..honest() },
+        Server { signs_nonce: [0; 32], ..honest() },
+    ];
+    let refused = AuthError { role: Role::Server, key: node_secret(KEY).node_key() };
+    for lie in lies {
+        assert_eq!(outcome(None, &lie, &[]), SessionError::Auth(refused));
+    }
+}
+
+#[test]
+fn the_server_belongs_to_the_trusted_cluster() {
+    let (trusted, abroad) = (identity(&CLUSTER), identity(&FOREIGN));
+    for announced in [None, Some(abroad)] {
+        let server = Server { announced, ..Server::honest() };
+        let expected = SessionError::AnotherCluster { expected: trusted, got: announced };
+        assert_eq!(outcome(Some(trusted), &server, &[]), expected);
+    }
+}
+
+#[test]
+fn the_committee_is_the_trusted_or_the_announced_one() {
+    let home = identity(&CLUSTER);
+    let expected = SessionError::AnotherCluster { expected: home, got: Some(identity(&FOREIGN)) };
+    for trusted in [None, Some(home)] {
+        assert_eq!(outcome(trusted, &Server::honest(), &[FOREIGN.message()]), expected);
+    }
+}
+
+#[test]
+fn who_neither_trusts_nor_is_told_takes_the_committee_that_comes() {
+    let server = Server { announced: None, ..Server::honest() };
+    for (mut hear, hello) in both(None) {
+        for bytes in server.welcome(&hello) {
+            assert_eq!(hear(&bytes), Ok(()));
+        }
+        assert_eq!(hear(&FOREIGN.message().encode()), Ok(()));
+    }
+}
+
+#[test]
+fn the_committee_proves_its_keys() {
+    let mut possessions = CLUSTER.committee.possessions().to_vec();
+    possessions[2] = possessions[1];
+    let error = outcome(None, &Server::honest(), &[CLUSTER.message_with(possessions)]);
+    let SessionError::Committee(GenesisError::Possession(error)) = error else { panic!("{error:?}") };
+    assert_eq!((error.member, error.name.as_str(), error.error), (2, "replica-2", BlsError::Mismatch));
+}
+
+#[test]
+fn a_committee_comes_once() {
+    for (mut hear, hello) in both(None) {
+        for bytes in Server::honest().welcome(&hello) {
+            hear(&bytes).unwrap();
+        }
+        hear(&CLUSTER.message().encode()).unwrap();
+        assert!(matches!(hear(&CLUSTER.message().encode()), Err(SessionError::Unexpected { got: "Cluster", .. })));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_message_end_it() {
+    let broken = [vec![], vec![0xFF], vec![0x14, 1, 0, 0], vec![0x14, 0, 0, 0, 0], vec![0x14, 1, 0, 0, 0, 0]];
+    let steps = |hello: &Message| {
+        let [listener, auth] = Server::honest().welcome(hello);
+        [listener, auth, CLUSTER.message().encode()]
+    };
+    for taken in 0..=3 {
+        for bytes in &broken {
+            for (mut hear, hello) in both(None) {
+                for step in &steps(&hello)[..taken] {
+                    hear(step).unwrap();
+                }
+                let outcome = hear(&Bytes::copy_from_slice(bytes));
+                assert!(matches!(outcome, Err(SessionError::Malformed(_))), "{bytes:?} after {taken}: {outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_names_the_members_it_is_about_once_they_are_known() {
+    let about = |code| Message::Failed(Failed::new(Stream::LINK, code, "detail").with_subjects(vec![1, 3, 7]));
+    let names = |then: &[Message]| match outcome(None, &Server::honest(), then) {
+        SessionError::Refused { names, .. } => names,
+        other => panic!("{other:?}"),
+    };
+    let none: [&str; 0] = [];
+    for code in [Code::NotEnoughReplicas, Code::TimedOut] {
+        assert_eq!(names(&[CLUSTER.message(), about(code)]), ["replica-1", "replica-3", "member 7"]);
+        assert_eq!(names(&[about(code)]), none);
+    }
+    // there the subjects are receipts
+    assert_eq!(names(&[CLUSTER.message(), about(Code::NotHeld)]), none);
+    // at any time, even before the hello
+    for (mut hear, _) in both(None) {
+        let failed = Failed::new(Stream::LINK, Code::Busy, "full");
+        let refused = SessionError::Refused { failed: failed.clone(), names: Vec::new() };
+        assert_eq!(hear(&Message::Failed(failed).encode()), Err(refused));
+    }
+}
+
+/// Every message at every step, from a server that has lost its mind: an end or nothing, never a panic.
+#[test]
+fn any_message_at_any_time_is_survived() {
+    let strange = crate::golden::messages(&FOREIGN);
+    for taken in 0..=3 {
+        for (name, message) in &strange {
+            for (mut hear, hello) in both(Some(identity(&CLUSTER))) {
+                let [listener, auth] = Server::honest().welcome(&hello);
+                for step in &[listener, auth, CLUSTER.message().encode()][..taken] {
+                    hear(step).unwrap();
+                }
+                let outcome = hear(&message.encode());
+                assert!(outcome.is_err(), "{name} after {taken}: {outcome:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Puts: the way to a certificate, and every certificate that is not taken for one.
+
+use bytes::Bytes;
+use vouch_core::bls::BlsError;
+use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::message::{Code, Failed, Message, Stage, Stream};
+use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::session::{Certified, PutEvent, PutRequest, PutSession, SessionError, Source};
+use vouch_core::verify::{CLOCK_TOLERANCE, Invalid, Verdict, Verifier};
+
+use super::{CLUSTER, FOREIGN, KEY, Server, identity, unexpected};
+use crate::world::{EXPIRES, hello_nonce, node_secret, receipt_of, salt};
+
+const STREAM: Stream = Stream(1);
+/// When the put begins.
+pub(super) const NOW: u64 = 1_790_003_600;
+const FILE: &[u8] = b"a file in three pieces";
+
+pub(super) fn request(trusted: Option<ClusterId>, source: Source) -> PutRequest {
+    PutRequest { trusted, source, expires_at: EXPIRES, salt: salt("put"), nonce: hello_nonce("put"), now: NOW }
+}
+
+fn known() -> Source {
+    Source::Known { digest: Digest::of(FILE), length: FILE.len() as u64 }
+}
+
+fn receipt() -> Receipt {
+    receipt_of(salt("put"), FILE)
+}
+
+fn hear(session: &mut PutSession, message: &Message) -> Result<Vec<PutEvent>, SessionError> {
+    session.receive(&message.encode(), NOW)
+}
+
+/// Behind `Auth`: with the `Put` that it sent, and before `Cluster`.
+fn opened(request: PutRequest) -> (PutSession, Message) {
+    let (mut session, hello) = PutSession::new(request);
+    let [listener, auth] = Server::honest().welcome(&hello);
+    assert!(session.receive(&listener, NOW).unwrap().is_empty());
+    let mut events = session.receive(&auth, NOW).unwrap();
+    match (events.pop(), events.len()) {
+        (Some(PutEvent::Send(put)), 0) => (session, put),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Bytes may flow.
+fn ready(request: PutRequest) -> PutSession {
+    let (mut session, _) = opened(request);
+    let events = hear(&mut session, &CLUSTER.message()).unwrap();
+    assert!(matches!(&events[..], [PutEvent::Committee(shown)] if shown.record() == CLUSTER.record()), "{events:?}");
+    let events = hear(&mut session, &Message::Ready { stream: STREAM }).unwrap();
+    assert!(matches!(&events[..], [PutEvent::Ready]), "{events:?}");
+    session
+}
+
+/// Every byte is sent; `PutEnd` is what came last.
+fn sent(request: PutRequest) -> (PutSession, Message) {
+    let mut session = ready(request);
+    let mut offset = 0;
+    for piece in FILE.chunks(8) {
+        let bytes = Bytes::from_static(piece);
+        let chunk = session.chunk(bytes.clone()).unwrap();
+        assert_eq!(chunk, Message::Chunk { stream: STREAM, offset, bytes });
+        offset += piece.len() as u64;
+    }
+    let end = session.end().unwrap();
+    (session, end)
+}
+
+/// What comes of this certificate.
+fn certified(certificate: Certificate) -> Result<Box<Certified>, SessionError> {
+    let (mut session, _) = sent(request(Some(identity(&CLUSTER)), known()));
+    let message = Message::Certified { stream: STREAM, certificate: Box::new(certificate) };
+    let mut events = hear(&mut session, &message)?;
+    match (events.pop(), events.len()) {
+        (Some(PutEvent::Certified(certified)), 0) => {
+            // one is enough
+            assert_eq!(hear(&mut session, &message).map(|_| ()), Err(unexpected("nothing more", "Certified")));
+            Ok(certified)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn error(certificate: Certificate) -> SessionError {
+    certified(certificate).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn a_put_ends_with_a_bundle_that_verifies() {
+    for source in [known(), Source::Streamed] {
+        for trusted in [None, Some(identity(&CLUSTER))] {
+            let request = request(trusted, source);
+            let offer = (source == known()).then(receipt);
+            assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer });
+            let (mut session, end) = sent(request);
+            assert_eq!(end, Message::PutEnd { stream: STREAM, receipt: receipt() });
+            for stage in [Stage::Receiving, Stage::Stored, Stage::Voted, Stage::Dropped] {
+                let progress = Message::Progress { stream: STREAM, member: 2, stage };
+                let events = hear(&mut session, &progress).unwrap();
+                let [PutEvent::Progress { member: 2, stage: got }] = events[..] else { panic!("{events:?}") };
+                assert_eq!(got, stage);
+            }
+            let certificate = CLUSTER.certify_one(NOW, receipt());
+            let message = Message::Certified { stream: STREAM, certificate: Box::new(certificate.clone()) };
+            let events = hear(&mut session, &message).unwrap();
+            let [PutEvent::Certified(certified)] = &events[..] else { panic!("{events:?}") };
+            assert_eq!(certified.certificate, certificate);
+            assert_eq!(certified.server, node_secret(KEY).node_key());
+            assert_eq!(certified.committee.record(), CLUSTER.record());
+            let verdict = Verifier::new().verify(certified.bundle.to_json().as_bytes(), &CLUSTER.question(&receipt()));
+            assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_file_has_no_chunk() {
+    for source in [Source::Streamed, Source::Known { digest: Digest::of(b""), length: 0 }] {
+        let mut session = ready(request(None, source));
+        let receipt = receipt_of(salt("put"), b"");
+        assert_eq!(session.end(), Ok(Message::PutEnd { stream: STREAM, receipt }));
+        let certificate = Box::new(CLUSTER.certify_one(NOW, receipt));
+        assert!(hear(&mut session, &Message::Certified { stream: STREAM, certificate }).is_ok());
+    }
+}
+
+#[test]
+fn one_of_a_batch_is_taken() {
+    let batch = [receipt_of(salt("neighbour"), b"neighbour"), receipt(), receipt_of(salt("third"), b"third")];
+    let [neighbour, own, _] = <[_; 3]>::try_from(CLUSTER.certify(NOW, &batch)).unwrap();
+    assert_eq!(certified(own.clone()).unwrap().certificate, own);
+    let (expected, got) = (receipt().digest, neighbour.receipt.digest);
+    assert_eq!(error(neighbour), SessionError::Invalid(Invalid::DigestDiffers { expected, got }));
+}
+
+#[test]
+fn a_certificate_of_another_receipt_is_refused() {
+    let other = |change: fn(&mut Receipt)| {
+        let mut receipt = receipt();
+        change(&mut receipt);
+        (receipt, error(CLUSTER.certify_one(NOW, receipt)))
+    };
+    let (file, got) = other(|receipt| receipt.digest = Digest::of(b"another"));
+    let expected = Invalid::DigestDiffers { expected: receipt().digest, got: file.digest };
+    assert_eq!(got, SessionError::Invalid(expected));
+    let (_, got) = other(|receipt| receipt.length += 1);
+    let expected = Invalid::LengthDiffers { expected: receipt().length, got: receipt().length + 1 };
+    assert_eq!(got, SessionError::Invalid(expected));
+    // the same file put before, by anyone; and kept less long, or longer, than was asked for
+    let changes: [fn(&mut Receipt); 4] = [
+        |receipt| receipt.salt[15] ^= 1,
+        |receipt| receipt.expires_at -= 1,
+        |receipt| receipt.expires_at += 1,
+        |receipt| receipt.expires_at = NEVER,
+    ];
+    for change in changes {
+        let (changed, got) = other(change);
+        assert_eq!(got, SessionError::AnotherReceipt { expected: Box::new(receipt()), got: Box::new(changed) });
+    }
+    let (_, got) = other(|receipt| receipt.expires_at = NOW);
+    assert_eq!(got, SessionError::Invalid(Invalid::Expired { expires_at: NOW, now: NOW }));
+}
+
+#[test]
+fn a_certificate_is_of_the_time_of_the_put() {
+    let begun = NOW - CLOCK_TOLERANCE;
+    for issued_at in [begun, NOW, NOW + CLOCK_TOLERANCE] {
+        assert!(certified(CLUSTER.certify_one(issued_at, receipt())).is_ok());
+    }
+    let old = SessionError::OldCertificate { expected: begun, got: begun - 1 };
+    assert_eq!(error(CLUSTER.certify_one(begun - 1, receipt())), old);
+    let issued_at = NOW + CLOCK_TOLERANCE + 1;
+    let future = Invalid::FromTheFuture { issued_at, now: NOW };
+    assert_eq!(error(CLUSTER.certify_one(issued_at, receipt())), SessionError::Invalid(future));
+}
+
+#[test]
+fn a_put_that_takes_long_is_certified_at_its_end() {
+    let (mut session, _) = sent(request(None, known()));
+    let later = NOW + 86_400;
+    let certificate = Box::new(CLUSTER.certify_one(later, receipt()));
+    let message = Message::Certified { stream: STREAM, certificate }.encode();
+    assert!(matches!(session.receive(&message, later).unwrap()[..], [PutEvent::Certified(_)]));
+}
+
+#[test]
+fn a_certificate_is_by_a_quorum_of_this_committee() {
+    let honest = CLUSTER.certify_one(NOW, receipt());
+    let below = Certificate { signers: Signers::new(4, [0, 1]).unwrap(), ..honest.clone() };
+    assert_eq!(error(below), SessionError::Invalid(Invalid::BelowQuorum { signers: 2, quorum: 3 }));
+    let others = Certificate { signers: Signers::new(4, [1, 2, 3]).unwrap(), ..honest.clone() };
+    assert_eq!(error(others), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
+    let larger = Certificate { signers: Signers::new(5, [0, 1, 2]).unwrap(), ..honest.clone() };
+    assert_eq!(error(larger), SessionError::Invalid(Invalid::BitmapSize { expected: 4, got: 5 }));
+    let later = Certificate { issued_at: NOW + 1, ..honest.clone() };
+    assert_eq!(error(later), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
+    let epoch = Certificate { epoch: 1, ..honest.clone() };
+    assert_eq!(error(epoch), SessionError::Invalid(Invalid::AnotherEpoch { expected: 0, got: 1 }));
+
+    let foreign = FOREIGN.certify_one(NOW, receipt());
+    let (expected, got) = (CLUSTER.record().digest(), FOREIGN.record().digest());
+    let another = SessionError::Invalid(Invalid::AnotherCommittee { expected, got });
+    assert_eq!(error(foreign.clone()), another);
+    // and under a false name
+    let disguised = Certificate { committee: expected, ..foreign };
+    assert_eq!(error(disguised), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
+}
+
+#[test]
+fn nothing_comes_before_its_time() {
+    let at = |mut session: PutSession, message: &Message| hear(&mut session, message).map(|_| ()).unwrap_err();
+    let own = || request(Some(identity(&CLUSTER)), known());
+    let certificate = Message::Certified { stream: STREAM, certificate: Box::new(CLUSTER.certify_one(NOW, receipt())) };
+    let ready_message = |stream| Message::Ready { stream };
+    assert_eq!(at(opened(own()).0, &ready_message(STREAM)), unexpected("Cluster, then Ready", "Ready"));
+    assert_eq!(at(opened(own()).0, &certificate), unexpected("Cluster, then Ready", "Certified"));
+    assert_eq!(at(ready(own()), &certificate), unexpected("Progress", "Certified"));
+    assert_eq!(at(ready(own()), &ready_message(STREAM)), unexpected("Progress", "Ready"));
+    assert_eq!(at(sent(own()).0, &ready_message(STREAM)), unexpected("Progress or Certified", "Ready"));
+    // on a stream that nobody asked on
+    let Message::Certified { certificate, .. } = certificate else { unreachable!() };
+    let elsewhere = Message::Certified { stream: Stream(2), certificate };
+    assert_eq!(at(sent(own()).0, &elsewhere), unexpected("Progress or Certified", "Certified"));
+    let progress = Message::Progress { stream: Stream(2), member: 0, stage: Stage::Stored };
+    assert_eq!(at(sent(own()).0, &progress), unexpected("Progress or Certified", "Progress"));
+}
+
+#[test]
+fn a_failure_ends_a_put_at_any_time() {
+    let failed = Failed::new(STREAM, Code::TimedOut, "30 s without a vote").with_subjects(vec![0, 2]);
+    let own = || request(None, known());
+    for (mut session, names) in [
+        (opened(own()).0, vec![]),
+        (ready(own()), vec!["replica-0".to_owned(), "replica-2".to_owned()]),
+        (sent(own()).0, vec!["replica-0".to_owned(), "replica-2".to_owned()]),
+    ] {
+        let error = hear(&mut session, &Message::Failed(failed.clone())).map(|_| ()).unwrap_err();
+        assert_eq!(error, SessionError::Refused { failed: failed.clone(), names });
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_noticed() {
+    let length = FILE.len() as u64;
+    let mut longer = ready(request(None, known()));
+    longer.chunk(Bytes::from_static(FILE)).unwrap();
+    let changed = |got| Err(SessionError::SourceChanged { expected: length, got });
+    assert_eq!(longer.chunk(Bytes::from_static(b"!")), changed(length + 1));
+    let mut shorter = ready(request(None, known()));
+    shorter.chunk(Bytes::from_static(&FILE[1..])).unwrap();
+    assert_eq!(shorter.end(), changed(length - 1));
+    assert_eq!(shorter.cancel(), Message::Cancel { stream: STREAM });
+}

@@ -1,0 +1,180 @@
+//! Arbitrary values of everything that is encoded.
+
+use bytes::Bytes;
+use proptest::array::{uniform16, uniform32};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
+use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
+use vouch_core::merkle::{MAX_BATCH, TreeHash, path_length};
+use vouch_core::message::{ClusterMessage, Code, Failed, Holder, MAX_CHUNK, Message, Read, Stage, Stream};
+use vouch_core::receipt::{NEVER, Receipt};
+
+fn bytes_of<const N: usize>() -> impl Strategy<Value = [u8; N]> + Clone {
+    vec(any::<u8>(), N).prop_map(|bytes| bytes.try_into().unwrap())
+}
+
+fn safe_integer() -> impl Strategy<Value = u64> {
+    prop_oneof![0..=MAX_SAFE_INTEGER, Just(0), Just(MAX_SAFE_INTEGER)]
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    uniform32(any::<u8>()).prop_map(Digest)
+}
+
+pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
+    (uniform16(any::<u8>()), digest(), safe_integer(), prop_oneof![safe_integer(), Just(NEVER)])
+        .prop_map(|(salt, digest, length, expires_at)| Receipt { salt, digest, length, expires_at })
+}
+
+fn name() -> impl Strategy<Value = MemberName> {
+    // no character of the categories C: stricter than the rule
+    "\\PC{1,12}".prop_filter_map("too long", |text| MemberName::new(&text).ok())
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    (uniform32(any::<u8>()), bytes_of(), name()).prop_map(|(node_key, vote_key, name)| Member {
+        node_key: NodeKey(node_key),
+        vote_key: VoteKey(vote_key),
+        name,
+    })
+}
+
+pub(crate) fn committee() -> impl Strategy<Value = CommitteeRecord> {
+    (uniform16(any::<u8>()), vec(member(), 1..12))
+        .prop_filter_map("a key repeated", |(nonce, members)| CommitteeRecord::genesis(nonce, members).ok())
+}
+
+fn place() -> impl Strategy<Value = (u32, u32)> {
+    prop_oneof![1..=MAX_BATCH, 1..=9u32].prop_flat_map(|count| (Just(count), 0..count))
+}
+
+fn signers() -> impl Strategy<Value = Signers> {
+    prop_oneof![1..=1000u16, 1..=17u16]
+        .prop_flat_map(|n| (Just(n), vec(0..n, 1..20)))
+        .prop_map(|(n, members)| Signers::new(n, members).unwrap())
+}
+
+pub(crate) fn certificate() -> impl Strategy<Value = Certificate> {
+    let ends = (safe_integer(), safe_integer(), uniform32(any::<u8>()), bytes_of());
+    let path = place().prop_flat_map(|(count, index)| {
+        (Just(count), Just(index), vec(uniform32(any::<u8>()).prop_map(TreeHash), path_length(index, count)))
+    });
+    (ends, path, receipt(), signers()).prop_map(|((epoch, issued_at, digest, signature), path, receipt, signers)| {
+        let (count, index, path) = path;
+        let (committee, signature) = (CommitteeDigest(digest), AggregateSignature(signature));
+        Certificate { epoch, committee, issued_at, count, index, receipt, path, signers, signature }
+    })
+}
+
+pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
+    let pops = vec(bytes_of().prop_map(Possession), 0..4);
+    (vec(any::<u8>(), 0..300), vec(any::<u8>(), 0..300), pops).prop_map(|(certificate, genesis, possessions)| Bundle {
+        certificate,
+        genesis,
+        possessions,
+        epochs: 0,
+    })
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let role = prop_oneof![Just(Role::Client), Just(Role::Replica), Just(Role::Server)];
+    let bytes = || uniform32(any::<u8>());
+    (role, proptest::option::of(bytes()), safe_integer(), bytes(), bytes()).prop_map(
+        |(role, cluster, epoch, node_key, nonce)| Hello {
+            epoch,
+            // zero stands for none
+            ..Hello::new(role, cluster.filter(|c| *c != [0; 32]).map(ClusterId), NodeKey(node_key), nonce)
+        },
+    )
+}
+
+fn stream() -> impl Strategy<Value = Stream> {
+    (1..=u32::MAX).prop_map(Stream)
+}
+
+fn failed() -> impl Strategy<Value = Failed> {
+    let code = prop_oneof![
+        Just(Code::Malformed),
+        Just(Code::NotEnoughReplicas),
+        Just(Code::TimedOut),
+        Just(Code::NotHeld),
+        Just(Code::ShuttingDown)
+    ];
+    (any::<u32>(), code, vec(any::<u16>(), 0..20), "\\PC{0,60}")
+        .prop_map(|(stream, code, subjects, detail)| Failed::new(Stream(stream), code, detail).with_subjects(subjects))
+}
+
+fn cluster_message() -> impl Strategy<Value = ClusterMessage> {
+    committee().prop_flat_map(|genesis| {
+        let pops = vec(bytes_of().prop_map(Possession), genesis.members().len());
+        (Just(genesis), pops).prop_map(|(genesis, possessions)| ClusterMessage { genesis, possessions })
+    })
+}
+
+fn holders() -> impl Strategy<Value = Vec<Holder>> {
+    proptest::collection::btree_map(0..1000u16, safe_integer(), 0..10)
+        .prop_map(|holders| holders.into_iter().map(|(member, length)| Holder { member, length }).collect())
+}
+
+fn chunk() -> impl Strategy<Value = Bytes> {
+    let sizes = prop_oneof![1..100usize, Just(MAX_CHUNK)];
+    (sizes, any::<u8>()).prop_map(|(size, byte)| vec![byte; size].into())
+}
+
+/// Every kind of message.
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    let stage = prop_oneof![Just(Stage::Receiving), Just(Stage::Stored), Just(Stage::Voted), Just(Stage::Dropped)];
+    let read = (stream(), 0..1000u16, digest(), safe_integer(), 1..=262_144u32);
+    let boxed = || certificate().prop_map(Box::new);
+    let link = prop_oneof![
+        hello().prop_map(Message::Hello),
+        bytes_of().prop_map(|bytes| Message::Auth(LinkSignature(bytes))),
+        cluster_message().prop_map(Message::Cluster),
+        failed().prop_map(Message::Failed),
+        (bytes_of(), bytes_of(), name()).prop_map(|(key, pop, name)| Message::Join {
+            vote_key: VoteKey(key),
+            possession: Possession(pop),
+            name
+        }),
+    ];
+    let put = prop_oneof![
+        (stream(), proptest::option::of(receipt())).prop_map(|(stream, offer)| Message::Put { stream, offer }),
+        (stream(), safe_integer(), chunk()).prop_map(|(stream, offset, bytes)| Message::Chunk {
+            stream,
+            offset,
+            bytes
+        }),
+        (stream(), receipt()).prop_map(|(stream, receipt)| Message::PutEnd { stream, receipt }),
+        stream().prop_map(|stream| Message::Cancel { stream }),
+        stream().prop_map(|stream| Message::Ready { stream }),
+        (stream(), 0..1000u16, stage).prop_map(|(stream, member, stage)| Message::Progress { stream, member, stage }),
+        (stream(), boxed()).prop_map(|(stream, certificate)| Message::Certified { stream, certificate }),
+        stream().prop_map(|stream| Message::Stored { stream }),
+        (stream(), safe_integer(), vec(receipt(), 1..6)).prop_map(|(stream, issued_at, receipts)| Message::Propose {
+            stream,
+            issued_at,
+            receipts
+        }),
+        (stream(), bytes_of())
+            .prop_map(|(stream, signature)| Message::Vote { stream, signature: VoteSignature(signature) }),
+        boxed().prop_map(Message::Archive),
+    ];
+    let get = prop_oneof![
+        (stream(), digest()).prop_map(|(stream, digest)| Message::Locate { stream, digest }),
+        (stream(), holders()).prop_map(|(stream, holders)| Message::Located { stream, holders }),
+        read.prop_map(|(stream, member, digest, offset, length)| Message::Read(Read {
+            stream,
+            member,
+            digest,
+            offset,
+            length
+        })),
+    ];
+    prop_oneof![5 => link, 11 => put, 3 => get]
+}

@@ -1,0 +1,150 @@
+//! No change of a valid certificate is valid, and no bad vote becomes part of one.
+
+use vouch_core::bls::{AggregateSignature, BlsError, VoteSignature};
+use vouch_core::certificate::{Certificate, CertificateError, Limits, Signers};
+use vouch_core::receipt::Receipt;
+use vouch_core::tally::{BelowQuorum, Tally, VoteError};
+use vouch_core::verify::{Subject, Verdict, Verifier, verify_certificate};
+
+use crate::world::{Cluster, ISSUED, NOW, receipt};
+
+/// The bits of `certificate`, one in `step`, whose flipping goes unnoticed.
+fn unnoticed(cluster: &Cluster, certificate: &Certificate, step: usize) -> Vec<usize> {
+    let question = cluster.question(&certificate.receipt);
+    let mut verifier = Verifier::new();
+    let bytes = certificate.encode();
+    let verdict = verifier.verify(&cluster.bundle_of(bytes.clone()), &question);
+    assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
+    let is_valid = |bit: &usize| {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        matches!(verifier.verify(&cluster.bundle_of(bytes), &question), Verdict::Valid(_))
+    };
+    (0..8 * bytes.len()).step_by(step).filter(is_valid).collect()
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let cluster = Cluster::new("tampering", 4);
+    let certificate = cluster.certify_one(ISSUED, receipt("tampering"));
+    assert_eq!(certificate.encode().len(), 228);
+    assert_eq!(unnoticed(&cluster, &certificate, 1), [0; 0]);
+}
+
+#[test]
+fn flipped_bits_are_noticed_in_a_large_committee_and_batch() {
+    let cluster = Cluster::new("tampering in a hundred", 100);
+    let receipts: Vec<_> = (0..100).map(|i| receipt(&format!("tampering {i}"))).collect();
+    let certificate = cluster.certify(ISSUED, &receipts).swap_remove(37);
+    assert_eq!(certificate.path.len(), 7);
+    // five is prime to eight: every bit of a byte is met
+    assert_eq!(unnoticed(&cluster, &certificate, 5), [0; 0]);
+}
+
+#[test]
+fn a_decoder_for_four_members_refuses_five() {
+    let cluster = Cluster::new("five", 5);
+    let bytes = cluster.certify_one(ISSUED, receipt("five")).encode();
+    let limits = Limits { members: 4, ..Limits::default() };
+    let decode = |limits| Certificate::decode(&bytes, &limits);
+    assert!(decode(Limits::default()).is_ok());
+    assert!(matches!(decode(limits), Err(CertificateError::Decode(error)) if error.got() == "5"));
+}
+
+fn subject(receipt: &Receipt) -> Subject {
+    Subject { digest: receipt.digest, length: Some(receipt.length) }
+}
+
+fn add(a: &[u8; 96], b: &[u8; 96]) -> [u8; 96] {
+    let point = |bytes| blst::min_pk::Signature::from_bytes(bytes).unwrap();
+    let mut sum = blst::min_pk::AggregateSignature::from_signature(&point(a));
+    sum.add_signature(&point(b), true).unwrap();
+    sum.to_signature().to_bytes()
+}
+
+/// The sign is one flag of the compressed form.
+fn negated(mut point: [u8; 96]) -> [u8; 96] {
+    point[0] ^= 0x20;
+    point
+}
+
+#[test]
+fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
+    let cluster = Cluster::new("cancelling", 4);
+    let one = receipt("cancelling");
+    let mut tally = cluster.tally(ISSUED, &[one], [2]);
+    let statement = *tally.statement();
+    let honest = |member: usize| statement.sign(&cluster.votes[member]).0;
+    // any point of the group: here a signature over something else
+    let d = cluster.tally(ISSUED + 1, &[one], []).statement().sign(&cluster.votes[3]).0;
+    let bad = [add(&honest(0), &d), add(&honest(1), &negated(d))];
+    for (member, vote) in (0..).zip(bad) {
+        let refused = VoteError::Invalid { member, error: BlsError::Mismatch };
+        assert_eq!(tally.add(&cluster.committee, member, VoteSignature(vote)), Err(refused));
+    }
+    assert_eq!(tally.voters().collect::<Vec<_>>(), [2]);
+    assert_eq!(tally.certificates(&cluster.committee), Err(BelowQuorum { votes: 1, quorum: 3 }));
+
+    // added up unseen, they pass for the honest sum: this is why votes are verified one by one
+    let mut forged = cluster.certify_one(ISSUED, one);
+    let honest_sum = forged.signature;
+    forged.signature = AggregateSignature(add(&add(&bad[0], &bad[1]), &honest(2)));
+    assert_eq!(forged.signature, honest_sum);
+    assert_eq!(verify_certificate(&forged, &cluster.committee, &subject(&one), NOW, false), Ok(()));
+}
+
+#[test]
+fn a_tally_counts_each_member_once_and_certifies_at_a_quorum() {
+    for n in [1, 2, 3, 4, 7] {
+        let cluster = Cluster::new("tally", n);
+        let (committee, one) = (&cluster.committee, receipt("tally"));
+        let quorum = cluster.record().quorum();
+        let mut tally = Tally::new(committee, ISSUED, vec![one]).unwrap();
+        for member in (0..n).rev() {
+            let vote = tally.statement().sign(&cluster.votes[usize::from(member)]);
+            let another = usize::from((member + 1) % n);
+            let foreign = tally.statement().sign(&cluster.votes[another]);
+            if n > 1 {
+                assert!(matches!(tally.add(committee, member, foreign), Err(VoteError::Invalid { .. })), "{member}");
+            }
+            assert_eq!(tally.add(committee, member, vote), Ok(()));
+            assert_eq!(tally.add(committee, member, vote), Err(VoteError::Repeated(member)));
+            assert_eq!(tally.add(committee, n, vote), Err(VoteError::NotAMember { n, got: n }));
+            let votes = n - member;
+            match tally.certificates(committee) {
+                Err(below) => {
+                    assert!(votes < quorum, "{votes} of {n}");
+                    assert_eq!(below, BelowQuorum { votes, quorum });
+                }
+                Ok(certificates) => {
+                    assert!(votes >= quorum, "{votes} of {n}");
+                    let certificate = &certificates[0];
+                    assert_eq!(certificate.signers, Signers::new(n, member..n).unwrap());
+                    assert_eq!(verify_certificate(certificate, committee, &subject(&one), NOW, false), Ok(()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vote_for_another_statement_does_not_count() {
+    let (cluster, foreign) = (Cluster::new("tally", 4), Cluster::new("another", 4));
+    let (one, other) = (receipt("tally"), receipt("other"));
+    let mut tally = cluster.tally(ISSUED, &[one], []);
+    let statements = [
+        *cluster.tally(ISSUED + 1, &[one], []).statement(),
+        *cluster.tally(ISSUED, &[other], []).statement(),
+        *cluster.tally(ISSUED, &[Receipt { salt: [0; 16], ..one }], []).statement(),
+        *cluster.tally(ISSUED, &[one, other], []).statement(),
+        *foreign.tally(ISSUED, &[one], []).statement(),
+    ];
+    for statement in statements {
+        let vote = statement.sign(&cluster.votes[0]);
+        let refused = VoteError::Invalid { member: 0, error: BlsError::Mismatch };
+        assert_eq!(tally.add(&cluster.committee, 0, vote), Err(refused), "{statement:?}");
+    }
+    // a proof of possession is a signature by the same key, under another tag
+    let proof = VoteSignature(cluster.votes[0].prove_possession().0);
+    assert!(tally.add(&cluster.committee, 0, proof).is_err());
+}

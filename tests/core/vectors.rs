@@ -1,0 +1,157 @@
+//! Every case of `tests/vectors`, which an independent implementation wrote: verdict and deciding check must agree.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use vouch_core::verify::{Check, Question, Subject, Verdict, Verifier};
+
+/// As many as there were when this was written; more is fine.
+const LEAST_CASES: usize = 900;
+/// Has intermediate values and no cases.
+const WITHOUT_CASES: &str = "building_blocks.json";
+
+#[derive(Deserialize)]
+struct File {
+    bases: BTreeMap<String, String>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    #[serde(rename = "about")]
+    _about: String,
+    base: Option<String>,
+    bundle: Option<String>,
+    bundle_base64: Option<String>,
+    certificate: Option<String>,
+    committee: Option<String>,
+    pops: Option<Vec<String>>,
+    pad_to: Option<usize>,
+    cluster: Option<String>,
+    digest: Option<String>,
+    length: Option<u64>,
+    now: u64,
+    waive_expiry: bool,
+    verdict: String,
+    check: Option<String>,
+}
+
+pub(crate) fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
+}
+
+fn files() -> Vec<(String, File)> {
+    let mut names: Vec<String> = std::fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".json") && name != WITHOUT_CASES)
+        .collect();
+    names.sort();
+    let read = |name: &String| {
+        let text = std::fs::read_to_string(directory().join(name)).unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    names.iter().map(|name| (name.clone(), read(name))).collect()
+}
+
+impl Case {
+    fn bundle(&self, file: &File) -> Vec<u8> {
+        if let Some(raw) = &self.bundle_base64 {
+            return data_encoding::BASE64.decode(raw.as_bytes()).unwrap();
+        }
+        let mut text = match &self.base {
+            None => self.bundle.clone().unwrap(),
+            Some(base) => {
+                let mut bundle: Value = serde_json::from_str(&file.bases[base]).unwrap();
+                if let Some(certificate) = &self.certificate {
+                    bundle["certificate"] = json!(certificate);
+                }
+                if let Some(committee) = &self.committee {
+                    bundle["genesis"]["committee"] = json!(committee);
+                }
+                if let Some(pops) = &self.pops {
+                    bundle["genesis"]["pops"] = json!(pops);
+                }
+                bundle.to_string()
+            }
+        };
+        while text.len() < self.pad_to.unwrap_or(0) {
+            text.push(' ');
+        }
+        text.into_bytes()
+    }
+
+    fn question(&self) -> Question {
+        Question {
+            cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
+            subject: self.digest.as_ref().map(|text| Subject { digest: text.parse().unwrap(), length: self.length }),
+            now: self.now,
+            waive_expiry: self.waive_expiry,
+        }
+    }
+
+    fn expected(&self) -> String {
+        format!("{} {}", self.verdict, self.check.as_deref().unwrap_or("-"))
+    }
+}
+
+fn spelled(verdict: &Verdict) -> String {
+    let word = match verdict {
+        Verdict::Valid(_) => "valid",
+        Verdict::Invalid(_) => "invalid",
+        Verdict::CannotCheck(_) => "cannot-check",
+    };
+    format!("{word} {}", verdict.check().map_or("-", Check::name))
+}
+
+#[test]
+fn every_case_has_its_verdict_and_its_deciding_check() {
+    // one for all, so that what it keeps of one case is there to mislead it in the next
+    let mut kept = Verifier::new();
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (name, file) in files() {
+        for case in &file.cases {
+            seen += 1;
+            let verdict = kept.verify(&case.bundle(&file), &case.question());
+            let (expected, got) = (case.expected(), spelled(&verdict));
+            if got != expected {
+                wrong.push(format!("{name} {}: expected {expected}, got {got} ({verdict})", case.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {seen} cases disagree:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(seen >= LEAST_CASES, "expected at least {LEAST_CASES} cases, saw {seen}");
+}
+
+#[test]
+fn a_fresh_verifier_decides_as_one_that_has_seen_other_bundles() {
+    // those where something is kept: all others are decided before
+    let late = [Some("possession"), Some("signature"), None];
+    let mut wrong = Vec::new();
+    for (name, file) in files() {
+        // a committee is opened for each case here, which takes seconds for the large ones
+        let small = |case: &&Case| case.base.as_deref() != Some("n100") && case.committee.is_none();
+        for case in file.cases.iter().filter(|case| late.contains(&case.check.as_deref())).filter(small) {
+            let got = spelled(&Verifier::new().verify(&case.bundle(&file), &case.question()));
+            if got != case.expected() {
+                wrong.push(format!("{name} {}: expected {}, got {got}", case.name, case.expected()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_check_decides_some_case() {
+    let files = files();
+    let decides = |check: Check| {
+        let named = |case: &Case| case.check.as_deref() == Some(check.name());
+        files.iter().any(|(_, file)| file.cases.iter().any(named))
+    };
+    let idle: Vec<_> = Check::ALL.into_iter().filter(|check| !decides(*check)).collect();
+    assert!(idle.is_empty(), "no case for {idle:?}");
+}

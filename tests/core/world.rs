@@ -1,0 +1,133 @@
+//! Clusters, receipts and certificates from labels. Keys, nonces and salts by the recipe of `tests/vectors`, so that both agree.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vouch_core::bls::{Possession, VoteSecretKey};
+use vouch_core::bundle::Bundle;
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeSecretKey;
+use vouch_core::message::{ClusterMessage, Message};
+use vouch_core::receipt::Receipt;
+use vouch_core::tally::Tally;
+use vouch_core::verify::{Question, Subject};
+
+pub(crate) const ISSUED: u64 = 1_790_000_000;
+pub(crate) const NOW: u64 = ISSUED + 3600;
+pub(crate) const EXPIRES: u64 = ISSUED + 365 * 86_400;
+
+fn derive(use_of: &str, label: &str) -> [u8; 32] {
+    blake3::derive_key(&format!("vouch test {use_of} v1"), label.as_bytes())
+}
+
+fn half(whole: [u8; 32]) -> [u8; 16] {
+    whole[..16].try_into().unwrap()
+}
+
+pub(crate) fn vote_secret(label: &str) -> VoteSecretKey {
+    let mut secret = derive("vote key", label);
+    secret[0] &= 0x3F;
+    VoteSecretKey::from_bytes(&secret).unwrap()
+}
+
+pub(crate) fn node_secret(label: &str) -> NodeSecretKey {
+    NodeSecretKey::from_bytes(&derive("node key", label))
+}
+
+/// 32 bytes for a hello.
+pub(crate) fn hello_nonce(label: &str) -> [u8; 32] {
+    derive("nonce", label)
+}
+
+pub(crate) fn salt(label: &str) -> [u8; 16] {
+    half(derive("salt", label))
+}
+
+pub(crate) fn file(label: &str) -> Vec<u8> {
+    format!("Vouch test file {label}\n").into_bytes()
+}
+
+pub(crate) fn receipt_of(salt: [u8; 16], bytes: &[u8]) -> Receipt {
+    Receipt { salt, digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: EXPIRES }
+}
+
+pub(crate) fn receipt(label: &str) -> Receipt {
+    receipt_of(salt(label), &file(label))
+}
+
+/// A committee with its secret keys, both in member order.
+pub(crate) struct Cluster {
+    pub(crate) committee: Arc<Committee>,
+    pub(crate) votes: Vec<VoteSecretKey>,
+}
+
+impl Cluster {
+    pub(crate) fn new(label: &str, n: u16) -> Self {
+        let mut secrets: Vec<_> = (0..n)
+            .map(|i| {
+                let label = format!("{label}/{i}");
+                (node_secret(&label).node_key(), vote_secret(&label))
+            })
+            .collect();
+        secrets.sort_by_key(|(node_key, _)| *node_key);
+        let member = |(i, (node_key, vote)): (usize, &(_, VoteSecretKey))| Member {
+            node_key: *node_key,
+            vote_key: vote.vote_key(),
+            name: MemberName::new(&format!("replica-{i}")).unwrap(),
+        };
+        let members = secrets.iter().enumerate().map(member).collect();
+        let record = CommitteeRecord::genesis(half(derive("nonce", label)), members).unwrap();
+        let votes: Vec<_> = secrets.into_iter().map(|(_, vote)| vote).collect();
+        let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
+        Self { committee: Arc::new(Committee::genesis(record, possessions).unwrap()), votes }
+    }
+
+    pub(crate) fn record(&self) -> &CommitteeRecord {
+        self.committee.record()
+    }
+
+    pub(crate) fn tally(&self, issued_at: u64, receipts: &[Receipt], signers: impl IntoIterator<Item = u16>) -> Tally {
+        let mut tally = Tally::new(&self.committee, issued_at, receipts.to_vec()).unwrap();
+        for member in signers {
+            let vote = tally.statement().sign(&self.votes[usize::from(member)]);
+            tally.add(&self.committee, member, vote).unwrap();
+        }
+        tally
+    }
+
+    /// By the first quorum of members.
+    pub(crate) fn certify(&self, issued_at: u64, receipts: &[Receipt]) -> Vec<Certificate> {
+        self.tally(issued_at, receipts, 0..self.record().quorum()).certificates(&self.committee).unwrap()
+    }
+
+    pub(crate) fn certify_one(&self, issued_at: u64, receipt: Receipt) -> Certificate {
+        self.certify(issued_at, &[receipt]).remove(0)
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        self.message_with(self.committee.possessions().to_vec())
+    }
+
+    pub(crate) fn message_with(&self, possessions: Vec<Possession>) -> Message {
+        Message::Cluster(ClusterMessage { genesis: self.record().clone(), possessions })
+    }
+
+    /// A bundle around any bytes, as a text.
+    pub(crate) fn bundle_of(&self, certificate: Vec<u8>) -> Vec<u8> {
+        let (genesis, possessions) = (self.record().encode(), self.committee.possessions().to_vec());
+        Bundle { certificate, genesis, possessions, epochs: 0 }.to_json().into_bytes()
+    }
+
+    /// Whether this file is held, asked an hour after.
+    pub(crate) fn question(&self, receipt: &Receipt) -> Question {
+        let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
+        Question { cluster: Some(self.committee.cluster()), subject: Some(subject), now: NOW, waive_expiry: false }
+    }
+}
+
+/// Not a multiple of anything.
+pub(crate) fn blob(length: usize) -> Bytes {
+    (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect()
+}

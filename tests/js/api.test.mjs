@@ -1,0 +1,242 @@
+// The JavaScript interface: every way to give a file, and every value that makes no sense.
+import assert from "node:assert/strict";
+import { createReadStream, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { inspect as inspectValue } from "node:util";
+import { BundleError, createHasher, createVerifier, hash, init, inspect, verify } from "../../verifier-wasm/npm/node.js";
+import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, temporaryFolder } from "./files.mjs";
+
+const question = { bundle: BUNDLE, cluster: CLUSTER, now: NOW };
+const folder = temporaryFolder();
+const text = new TextDecoder().decode(BUNDLE);
+
+// A copy whose memory was transferred to elsewhere.
+function detached(bytes) {
+  const copy = bytes.slice();
+  structuredClone(copy, { transfer: [copy.buffer] });
+  return copy;
+}
+
+async function* oneByOne(bytes) {
+  for (const byte of bytes) yield Uint8Array.of(byte);
+}
+
+const streamOf = (...chunks) => new ReadableStream({
+  start(controller) {
+    for (const chunk of chunks) controller.enqueue(chunk);
+    controller.close();
+  },
+});
+
+test("a file in every form", async () => {
+  const path = join(folder, "file");
+  writeFileSync(path, FILE);
+  const forms = {
+    Uint8Array: FILE,
+    Buffer: Buffer.from(FILE),
+    ArrayBuffer: FILE.slice().buffer,
+    "part of a larger array": Buffer.from([1, ...FILE, 2]).subarray(1, -1),
+    Blob: new Blob([FILE]),
+    File: new File([FILE], "report.pdf"),
+    ReadableStream: streamOf(FILE.subarray(0, 3), new Uint8Array(), FILE.subarray(3)),
+    "the body of a response": new Response(FILE).body,
+    "async iterable": oneByOne(FILE),
+    "file on disk": createReadStream(path),
+    SharedArrayBuffer: (() => {
+      const shared = new Uint8Array(new SharedArrayBuffer(FILE.length));
+      shared.set(FILE);
+      return shared;
+    })(),
+  };
+  for (const [form, file] of Object.entries(forms)) {
+    const report = await verify({ ...question, file });
+    assert.equal(report.verdict, "valid", `${form}: ${report.message}`);
+  }
+});
+
+test("another file, in pieces", async () => {
+  const { verdict, check } = await verify({ ...question, file: streamOf(FILE, FILE) });
+  assert.deepEqual([verdict, check], ["invalid", "digest"]);
+});
+
+test("a digest in every form, with and without its length", async () => {
+  const { bytes, hex } = await createHasher().then((hasher) => hasher.update(FILE)).then((hasher) => ({ bytes: hasher.digest(), hex: hasher.digest("hex") }));
+  for (const digest of [DIGEST, hex, hex.toUpperCase(), bytes, bytes.slice().buffer]) {
+    assert.equal((await verify({ ...question, digest })).verdict, "valid");
+    assert.equal((await verify({ ...question, digest, length: LENGTH })).verdict, "valid");
+    const { verdict, check } = await verify({ ...question, digest, length: LENGTH + 1 });
+    assert.deepEqual([verdict, check], ["invalid", "length"]);
+  }
+});
+
+test("the time in every form", async () => {
+  for (const now of [NOW, new Date(NOW * 1000), new Date(NOW * 1000 + 999), undefined, null]) {
+    const { verdict } = await verify({ ...question, digest: DIGEST, now, waiveExpiry: true });
+    // without a time it is the clock's, which may be behind the vectors'
+    if (now) assert.equal(verdict, "valid");
+    else assert.ok(["valid", "invalid"].includes(verdict));
+  }
+  const { verdict, check } = await verify({ ...question, digest: DIGEST, now: new Date(0) });
+  assert.deepEqual([verdict, check], ["invalid", "time"]);
+});
+
+test("a bundle in every form", async () => {
+  for (const bundle of [BUNDLE, Buffer.from(BUNDLE), BUNDLE.slice().buffer, text]) {
+    assert.equal((await verify({ ...question, bundle, digest: DIGEST })).verdict, "valid");
+    assert.equal((await inspect(bundle)).digest_base58, DIGEST);
+  }
+  const repeated = text.replace('"epochs"', '"epochs":[],"epochs"');
+  assert.equal((await verify({ ...question, bundle: repeated, digest: DIGEST })).check, "bundle");
+});
+
+test("the certificate is the verified one, whatever becomes of the bundle's memory", async () => {
+  const bundle = BUNDLE.slice();
+  const report = await verify({ ...question, bundle, digest: DIGEST });
+  bundle.fill(0);
+  assert.equal(report.certificate.digest_base58, DIGEST);
+  assert.equal(report.certificate, report.certificate);
+  assert.equal(JSON.parse(JSON.stringify(report)).certificate.length, LENGTH);
+  assert.equal(structuredClone(report).certificate.length, LENGTH);
+  assert.ok(!("certificate" in (await verify({ ...question, digest: DIGEST, length: 0 }))));
+});
+
+test("a bundle of any size is judged", async () => {
+  for (const bundle of [new Uint8Array(), "", new Uint8Array((8 << 20) + 1), new Uint8Array(1 << 28)]) {
+    const { verdict, check } = await verify({ ...question, bundle, digest: DIGEST });
+    assert.deepEqual([verdict, check], ["invalid", "bundle"]);
+  }
+});
+
+test("what is missing is a verdict", async () => {
+  for (const cluster of [undefined, null]) {
+    const { verdict, check } = await verify({ ...question, cluster, digest: DIGEST });
+    assert.deepEqual([verdict, check], ["cannot-check", "identity"]);
+  }
+  for (const nothing of [{}, { file: undefined }, { file: null, digest: null, length: null }]) {
+    const { verdict, check } = await verify({ ...question, ...nothing });
+    assert.deepEqual([verdict, check], ["cannot-check", "digest"]);
+  }
+});
+
+test("a file is not read when an earlier check decides", async () => {
+  let read = false;
+  const file = {
+    async *[Symbol.asyncIterator]() {
+      read = true;
+      yield FILE;
+    },
+  };
+  assert.equal((await verify({ ...question, cluster: null, file })).check, "identity");
+  assert.equal((await verify({ ...question, bundle: "{}", file })).check, "bundle");
+  assert.equal(read, false);
+  assert.equal((await verify({ ...question, file })).verdict, "valid");
+  assert.equal(read, true);
+});
+
+test("an error of the file is passed on, and its stream is closed", async () => {
+  const broken = new Error("the disk is on fire");
+  const failing = new ReadableStream({ pull: () => Promise.reject(broken) });
+  await assert.rejects(verify({ ...question, file: failing }), broken);
+  await assert.rejects(hash(createReadStream(join(folder, "none"))), { code: "ENOENT" });
+  let cancelled = false;
+  const strings = new ReadableStream({ pull: (controller) => controller.enqueue("text"), cancel: () => (cancelled = true) });
+  await assert.rejects(hash(strings), /^TypeError: file: expected chunks of Uint8Array, got a string/);
+  assert.ok(cancelled);
+});
+
+const IMPOSTOR = Object.defineProperty({}, Symbol.toStringTag, { value: "Uint8Array" });
+const shown = (value) => (ArrayBuffer.isView(value) ? `${value.constructor.name} of ${value.byteLength}` : inspectValue(value).slice(0, 80));
+const SENSELESS = {
+  TypeError: {
+    bundle: [undefined, null, 1, JSON.parse(text), [], new Blob([BUNDLE]), new Uint16Array(4), new DataView(new ArrayBuffer(4)), IMPOSTOR, detached(BUNDLE), Symbol("x"), () => BUNDLE],
+    cluster: ["", "abc", "0".repeat(63), "g".repeat(64), "0OIl", "1".repeat(100_000), " ", 7, {}, new Uint8Array(32), true],
+    digest: ["", "abc", "g".repeat(64), `${DIGEST}1`, `${DIGEST} `, 7, 7n, {}, [], new Uint8Array(31), new Uint8Array(33), new Uint8Array(1 << 28), new Uint16Array(16), detached(new Uint8Array(32))],
+    length: ["19", 19n, {}, [], true, new Date()],
+    now: ["now", "1790000000", 1n, {}, [], true],
+    waiveExpiry: ["true", 1, {}, []],
+    file: ["report.pdf", 1, true, {}, [], [FILE], new Uint16Array(4), IMPOSTOR, detached(FILE), () => FILE],
+  },
+  RangeError: {
+    length: [NaN, Infinity, -Infinity, -1, 0.5, 2 ** 53, 1e300, 5e-324],
+    now: [NaN, Infinity, -1, 0.5, 2 ** 53, new Date(NaN), new Date(-1)],
+  },
+};
+
+for (const [name, options] of Object.entries(SENSELESS)) {
+  for (const [option, values] of Object.entries(options)) {
+    test(`${option} that makes no sense is a ${name}`, async () => {
+      for (const value of values) {
+        const subject = option === "file" ? {} : { digest: DIGEST };
+        const got = verify({ ...question, ...subject, [option]: value });
+        await assert.rejects(got, (error) => {
+          assert.equal(error.name, name, `${shown(value)}: ${error}`);
+          assert.match(error.message, new RegExp(`^${option}: expected .+, got .+`));
+          assert.ok(error.message.length < 300);
+          return true;
+        }, shown(value));
+      }
+    });
+  }
+}
+
+test("options that contradict each other or do not exist", async () => {
+  const refused = (options, message) => assert.rejects(verify(options), (error) => error instanceof TypeError && message.test(error.message));
+  await refused({ ...question, file: FILE, digest: DIGEST }, /expected file or digest, got both/);
+  await refused({ ...question, file: FILE, length: LENGTH }, /^length: /);
+  await refused({ ...question, digest: DIGEST, lenght: LENGTH }, /unknown option "lenght"/);
+  await refused(undefined, /expected an object/);
+  await refused(null, /expected an object/);
+  await refused("bundle", /expected an object/);
+});
+
+test("zero and the largest integer are numbers like any other", async () => {
+  for (const number of [0, -0, Number.MAX_SAFE_INTEGER]) {
+    assert.equal((await verify({ ...question, digest: DIGEST, length: number })).check, "length");
+    assert.equal(typeof (await verify({ ...question, digest: DIGEST, now: number })).verdict, "string");
+  }
+});
+
+test("hashing refuses what is no bytes, and goes on", async () => {
+  const hasher = await createHasher();
+  for (const bytes of [undefined, null, "text", 1, [1], new Uint16Array(1), detached(FILE)]) assert.throws(() => hasher.update(bytes), TypeError);
+  assert.throws(() => hasher.digest("base64"), TypeError);
+  assert.equal(hasher.update(FILE).digest("base58"), DIGEST);
+  assert.equal(hasher.length, FILE.length);
+  await assert.rejects(hash("report.pdf"), /createReadStream/);
+});
+
+test("inspect shows the bundle, or why it cannot be read", async () => {
+  const said = await inspect(BUNDLE);
+  assert.equal(said.cluster, CLUSTER);
+  assert.equal(said.length, LENGTH);
+  assert.deepEqual(said.members.filter(({ signed }) => signed).map(({ member }) => member), said.signers);
+  await assert.rejects(inspect(text.slice(1)), (error) => {
+    assert.ok(error instanceof BundleError);
+    assert.deepEqual([error.name, error.report.verdict, error.report.check], ["BundleError", "invalid", "bundle"]);
+    return true;
+  });
+  await assert.rejects(inspect(text.replace('"version": 1', '"version":1').replace('"version":1', '"version":2')), (error) => error.report.verdict === "cannot-check");
+  await assert.rejects(inspect(JSON.parse(text)), TypeError);
+});
+
+test("verifiers do not disturb each other", async () => {
+  await init();
+  const [one, other] = await Promise.all([createVerifier(), createVerifier()]);
+  const reports = await Promise.all([one, other, one].map((verifier) => verifier.verify({ ...question, file: oneByOne(FILE) })));
+  assert.deepEqual(reports.map(({ verdict }) => verdict), ["valid", "valid", "valid"]);
+  one.free();
+  assert.equal((await other.verify({ ...question, digest: DIGEST })).verdict, "valid");
+});
+
+test("memory is constant however large the file is", async () => {
+  const piece = new Uint8Array(1 << 20);
+  async function* large() {
+    for (let i = 0; i < 512; i++) yield piece;
+  }
+  await hash(large());
+  const before = process.memoryUsage();
+  assert.equal((await hash(large())).length, 512 << 20);
+  const after = process.memoryUsage();
+  assert.ok(after.rss - before.rss < 32 << 20, `${after.rss - before.rss} bytes more`);
+});

@@ -1,0 +1,24 @@
+// A file, its bundle and the question that they answer, from the vectors; and a folder to put them in.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import { bundleBytes, readVectors } from "../vectors/load.mjs";
+
+const vectors = readVectors("valid.json");
+const n4 = vectors.cases.find(({ name }) => name === "n4");
+
+export const FILE = new TextEncoder().encode("Vouch test file n4\n");
+export const BUNDLE = bundleBytes(vectors, n4);
+export const { cluster: CLUSTER, digest: DIGEST, length: LENGTH, now: NOW } = n4;
+
+export function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "vouch-"));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export function writeFiles(folder) {
+  writeFileSync(join(folder, "report.pdf"), FILE);
+  writeFileSync(join(folder, "report.pdf.vouch"), BUNDLE);
+}

@@ -1,0 +1,249 @@
+// The npm package as users get it: packed, installed offline into an empty folder, used from there.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, temporaryFolder, writeFiles } from "./files.mjs";
+
+const SOURCE = fileURLToPath(new URL("../../verifier-wasm/npm/", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const COMPILER = fileURLToPath(new URL("../node_modules/typescript/bin/tsc", import.meta.url));
+
+const folder = temporaryFolder();
+const installed = join(folder, "node_modules", "vouch-verifier");
+
+function run(command, args, options = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: folder, encoding: "utf8", timeout: 120_000, ...options });
+  assert.ifError(error);
+  return { status, stdout, stderr };
+}
+
+function succeed(command, args, options) {
+  const result = run(command, args, options);
+  assert.equal(result.status, 0, result.stderr);
+  return result;
+}
+
+const verifyCommand = join(folder, "node_modules", ".bin", "vouch-verify");
+const verify = (args, options) => run(verifyCommand, args, options);
+const trusted = ["--cluster", CLUSTER, "--now", `${NOW}`];
+
+let packed;
+before(() => {
+  writeFiles(folder);
+  writeFileSync(join(folder, "package.json"), '{ "type": "module", "private": true }\n');
+  [packed] = JSON.parse(succeed("npm", ["pack", SOURCE, "--json", "--pack-destination", folder]).stdout);
+  succeed("npm", ["install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", join(folder, packed.filename)]);
+});
+
+test("the package holds what it needs, has the workspace's version, and depends on nothing", () => {
+  const files = packed.files.map(({ path }) => path).sort();
+  assert.deepEqual(files, [
+    "LICENSE", "README.md", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "index.d.ts",
+    "node.js", "package.json", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
+  ]);
+  const { version, dependencies } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
+  assert.equal(version, /^version = "(.+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8"))[1]);
+  assert.equal(dependencies, undefined);
+  assert.equal(readFileSync(join(installed, "LICENSE"), "utf8"), readFileSync(join(ROOT, "LICENSE"), "utf8"));
+});
+
+test("npx runs the command", () => {
+  const { stdout } = succeed("npx", ["--no-install", "vouch-verify", "report.pdf", "report.pdf.vouch", ...trusted]);
+  const lines = stdout.trimEnd().split("\n");
+  assert.equal(lines.length, 13);
+  assert.deepEqual(lines.slice(0, 12).map((line) => line.slice(0, 3)), new Array(12).fill(" ok"));
+  assert.equal(lines[3], " ok  identity     the committee is that of the cluster you trust");
+  assert.equal(lines[12], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
+});
+
+test("a tampered file is invalid", () => {
+  writeFileSync(join(folder, "tampered"), "Vouch test file N4\n");
+  const { status, stdout, stderr } = verify(["tampered", "report.pdf.vouch", ...trusted]);
+  assert.equal(status, 1, stderr);
+  const lines = stdout.trimEnd().split("\n");
+  assert.equal(lines[6], "BAD  digest       the file is the certified one, byte for byte");
+  assert.equal(lines[7], " -   length       the file has the certified length");
+  assert.match(lines[12], /^expected \w{43,44}$/);
+  assert.equal(lines[13], `got      ${DIGEST}`);
+  assert.match(lines[14], /^INVALID: digest /);
+});
+
+test("without an identity nothing can be checked, and the command says what to do", () => {
+  const { status, stdout, stderr } = verify(["report.pdf", "report.pdf.vouch"]);
+  assert.equal(status, 2);
+  assert.match(stdout, /^ \? {3}identity /m);
+  assert.match(stdout, /CANNOT CHECK: .+\n$/);
+  assert.match(stderr, /--cluster IDENTITY/);
+});
+
+test("expiry counts, and can be waived", () => {
+  const late = ["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", `${NOW + 10 * 365 * 86_400}`];
+  const expired = verify(late);
+  assert.equal(expired.status, 1);
+  assert.match(expired.stdout, /^BAD {2}expiry .+[^]*INVALID: expiry .+expired/m);
+  const waived = verify([...late, "--waive-expiry"]);
+  assert.equal(waived.status, 0);
+  assert.match(waived.stdout, /^n\/a {2}expiry/m);
+});
+
+test("--json prints the report", () => {
+  const valid = verify(["report.pdf", "report.pdf.vouch", "--json", ...trusted]);
+  const report = JSON.parse(valid.stdout);
+  assert.deepEqual([valid.status, report.verdict, report.check, report.checks.length], [0, "valid", null, 12]);
+  assert.equal(report.certificate.digest_base58, DIGEST);
+  const invalid = verify(["tampered", "report.pdf.vouch", "--json", ...trusted]);
+  assert.deepEqual([invalid.status, JSON.parse(invalid.stdout).check], [1, "digest"]);
+  const unreadable = verify(["none", "report.pdf.vouch", "--json", ...trusted]);
+  assert.deepEqual([unreadable.status, JSON.parse(unreadable.stdout).verdict], [2, "cannot-check"]);
+});
+
+test("standard input may be the file", () => {
+  assert.equal(verify(["-", "report.pdf.vouch", ...trusted], { input: FILE }).status, 0);
+  assert.equal(verify(["-", "report.pdf.vouch", ...trusted], { input: "" }).status, 1);
+});
+
+test("whatever goes wrong has exit code 2, never 1, and a reason", () => {
+  mkdirSync(join(folder, "a folder"), { recursive: true });
+  const cases = [
+    [["none", "report.pdf.vouch", ...trusted], /cannot read none: there is no such file/],
+    [["report.pdf", "none.vouch", ...trusted], /cannot read none.vouch: there is no such file/],
+    [["a folder", "report.pdf.vouch", ...trusted], /cannot read a folder: it is a folder/],
+    [["report.pdf", "a folder", ...trusted], /cannot read a folder: it is a folder/],
+    [[], /expected FILE and BUNDLE, got neither; .+--help/],
+    [["report.pdf"], /expected FILE and BUNDLE, got "report.pdf"; .+--help/],
+    [["a", "b", "c"], /expected FILE and BUNDLE, got "a", "b", "c"; .+--help/],
+    [["report.pdf", "report.pdf.vouch", "--cluser", CLUSTER], /--cluser.+--help/],
+    [["report.pdf", "report.pdf.vouch", "--cluster"], /--cluster.+--help/],
+    [["report.pdf", "report.pdf.vouch", "--cluster", "abc"], /--cluster: expected 32 bytes, got/],
+    [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", "yesterday"], /--now: expected seconds since 1970, got "yesterday"/],
+    [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now=-1"], /--now: expected/],
+    [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", "9007199254740992"], /--now: expected/],
+  ];
+  for (const [args, reason] of cases) {
+    const { status, stdout, stderr } = verify(args);
+    assert.equal(status, 2, args.join(" "));
+    assert.equal(stdout, "");
+    assert.match(stderr, reason);
+    assert.match(stderr, /^CANNOT CHECK: [^\n]+\n$/);
+  }
+});
+
+test("a package without its module cannot check", () => {
+  const broken = join(folder, "broken");
+  succeed("cp", ["-r", installed, broken]);
+  for (const file of ["vouch_verifier_bg.wasm", "vouch_verifier.js"]) {
+    succeed("rm", [join(broken, "wasm", file)]);
+    const { status, stderr } = run(process.execPath, [join(broken, "bin", "vouch-verify.js"), "report.pdf", "report.pdf.vouch", ...trusted]);
+    assert.equal(status, 2);
+    assert.match(stderr, /CANNOT CHECK: the verifier is not complete/);
+  }
+});
+
+test("what a bundle says cannot write to the terminal", () => {
+  const forged = new TextDecoder().decode(BUNDLE).replace('"epochs"', '"\\u001b[2J\\nVALID: \u202e everything\\u0007":0,"epochs"');
+  writeFileSync(join(folder, "forged.vouch"), forged);
+  const { status, stdout } = verify(["report.pdf", "forged.vouch", ...trusted]);
+  assert.equal(status, 1);
+  assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f\u202e]/);
+  assert.doesNotMatch(stdout, /^VALID/m);
+});
+
+test("a reader that goes away does not change the exit code", async () => {
+  const child = spawn(verifyCommand, ["report.pdf", "report.pdf.vouch", ...trusted], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  child.stdout.destroy();
+  const code = await new Promise((resolve) => child.on("exit", resolve));
+  assert.ok([0, 2].includes(code), `${code}`);
+});
+
+test("--help and --version", () => {
+  assert.match(verify(["--help"]).stdout, /^Check that .+\n\nUsage: vouch-verify FILE BUNDLE --cluster IDENTITY/);
+  assert.match(verify(["--version"]).stdout, /^vouch-verify \d+\.\d+\.\d+\n$/);
+});
+
+test("the command opens no socket", () => {
+  // Any use of the network ends the process at once.
+  const guard = 'import net from "node:net"; import dgram from "node:dgram"; const no = () => process.abort(); net.Socket.prototype.connect = no; net.Server.prototype.listen = no; dgram.createSocket = no; globalThis.fetch = no;';
+  writeFileSync(join(folder, "guard.mjs"), guard);
+  const { status } = run(process.execPath, ["--import", pathToFileURL(join(folder, "guard.mjs")).href, join(installed, "bin", "vouch-verify.js"), "report.pdf", "report.pdf.vouch", ...trusted]);
+  assert.equal(status, 0);
+});
+
+const readme = readFileSync(join(SOURCE, "README.md"), "utf8");
+const blocks = [...readme.matchAll(/^```(js|js browser|sh)\n([^]*?)^```/gm)].map(([, kind, code]) => ({ kind, code: code.replaceAll(/\b[1-9A-HJ-NP-Za-km-z]{43,44}\b/g, CLUSTER) }));
+// What a page has.
+const PAGE = `import { readFileSync } from "node:fs";
+const input = { files: ["report.pdf", "report.pdf.vouch"].map((name) => new File([readFileSync(name)], name)) };
+const output = {}, CLUSTER = ${JSON.stringify(CLUSTER)};
+process.on("exit", () => console.log(output.textContent));
+`;
+const EXPECTED = { sh: /^VALID: /m, js: /^held by 3 members since|^VALID$|replica-\d/m, "js browser": /^VALID$/m };
+
+test("the README has examples of each kind", () => {
+  for (const kind of Object.keys(EXPECTED)) assert.ok(blocks.some((block) => block.kind === kind), kind);
+});
+
+for (const [i, { kind, code }] of blocks.entries()) {
+  test(`example ${i + 1} of the README (${kind})`, () => {
+    if (kind === "sh") {
+      const { stdout } = succeed("sh", ["-c", code.replace("npx ", "npx --no-install ").trimEnd() + ` --now ${NOW}`]);
+      return assert.match(stdout, EXPECTED.sh);
+    }
+    const name = join(folder, `example-${i}.mjs`);
+    writeFileSync(name, (kind === "js browser" ? PAGE : "") + code);
+    // The examples use the clock, which may be behind the vectors'.
+    const clock = join(folder, "clock.mjs");
+    writeFileSync(clock, `Date.now = () => ${NOW * 1000};`);
+    const { stdout, stderr } = succeed(process.execPath, ["--import", pathToFileURL(clock).href, name]);
+    assert.match(stdout, EXPECTED[kind], stderr);
+  });
+}
+
+test("the variant for browsers gives the same verdicts", async () => {
+  const browser = await import(pathToFileURL(join(installed, "browser.js")));
+  const question = { bundle: BUNDLE, cluster: CLUSTER, file: new Blob([FILE]), now: NOW };
+  // Node.js cannot fetch a file: the first attempt fails, and the next one may succeed.
+  await assert.rejects(browser.verify(question));
+  await browser.init(readFileSync(join(installed, "wasm", "vouch_verifier_bg.wasm")));
+  const node = await import(pathToFileURL(join(installed, "node.js")));
+  assert.deepEqual(await browser.verify(question), await node.verify(question));
+  assert.deepEqual(Object.keys(browser).sort(), Object.keys(node).sort());
+});
+
+test("the types describe what there is", () => {
+  writeFileSync(join(folder, "use.ts"), `
+import { BundleError, createHasher, createVerifier, hash, init, inspect, verify, type CheckName, type Report } from "vouch-verifier";
+
+const report: Report = await verify({ bundle: "{}", cluster: "…", file: new Blob([]), now: new Date(), waiveExpiry: true });
+switch (report.verdict) {
+  case "valid": { const n: number = report.certificate.signers.length; const nothing: null = report.check; void n; void nothing; break; }
+  case "invalid": { const check: CheckName = report.check; const got: string = report.got; void check; void got; break; }
+  case "cannot-check": { const nothing: null = report.got; void nothing; break; }
+  default: { const never: never = report; void never; }
+}
+await verify({ bundle: new Uint8Array(), digest: "…", length: 1, now: 1 });
+await verify({ bundle: new ArrayBuffer(1), file: (async function* () { yield new Uint8Array(); })() });
+// @ts-expect-error both
+await verify({ bundle: "", file: new Uint8Array(), digest: "" });
+// @ts-expect-error a length with a file
+await verify({ bundle: "", file: new Uint8Array(), length: 1 });
+// @ts-expect-error misspelt
+await verify({ bundle: "", cluser: "" });
+// @ts-expect-error a parsed bundle
+await verify({ bundle: {} });
+// @ts-expect-error not before the verdict is known
+report.certificate;
+const hasher = await createHasher();
+const text: string = hasher.update(new Uint8Array()).digest("hex"), bytes: Uint8Array = hasher.digest();
+const { digest, length }: { digest: string; length: number } = await hash(new Uint8Array());
+(await createVerifier()).free();
+await init(new URL("https://example.org/vouch_verifier_bg.wasm"));
+try { await inspect(""); } catch (error) { if (error instanceof BundleError) void error.report.message; }
+void [text, bytes, digest, length];
+`);
+  const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.asynciterable", "--skipLibCheck", "false"];
+  const { status, stdout } = run(process.execPath, [COMPILER, ...options, "use.ts"]);
+  assert.equal(status, 0, stdout);
+});

@@ -1,0 +1,145 @@
+//! File contents that repeat, and putting and getting them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Mutex;
+
+use vouch::client::{self, ClientError, GetProgress, PutProgress, Sink};
+use vouch::host::source::Source;
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::message::Stage;
+use vouch_core::receipt::NEVER;
+use vouch_core::session::{Certified, Rejection};
+use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+
+use crate::unix_seconds;
+
+/// The next number of a sequence that looks random (SplitMix64).
+pub fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// Bytes that look random, the same for the same seed.
+pub fn content(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&next_random(&mut state).to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A file of such bytes that never is in memory as a whole.
+///
+/// # Errors
+/// The disk.
+pub fn write_content(path: &Path, seed: u64, length: u64) -> io::Result<()> {
+    let mut state = seed;
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut left = length;
+    while left > 0 {
+        let piece = next_random(&mut state).to_le_bytes();
+        let size = usize::try_from(left.min(8)).unwrap();
+        file.write_all(&piece[..size])?;
+        left -= size as u64;
+    }
+    file.flush()
+}
+
+/// Puts bytes as `vouch put FILE` does.
+///
+/// # Errors
+/// What the put failed with.
+pub async fn put_bytes(server: &str, trusted: Option<ClusterId>, bytes: &[u8]) -> Result<Certified, ClientError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, bytes).unwrap();
+    put_file(server, trusted, &path, |_| {}).await
+}
+
+/// Puts a file and tells how far it is.
+///
+/// # Errors
+/// What the put failed with.
+pub async fn put_file(
+    server: &str,
+    trusted: Option<ClusterId>,
+    path: &Path,
+    progress: impl Fn(PutProgress) + Clone + Send + 'static,
+) -> Result<Certified, ClientError> {
+    let source = Source::File(path.into());
+    client::put(client::Put { server: server.into(), trusted, source, expires_at: NEVER }, progress).await
+}
+
+/// A blob that was got, and the members that failed before one delivered it.
+#[derive(Debug)]
+pub struct Got {
+    /// The verified bytes.
+    pub bytes: Vec<u8>,
+    /// Who did not deliver.
+    pub rejections: Vec<Rejection>,
+    /// The cluster that it came from.
+    pub cluster: ClusterId,
+}
+
+/// Gets a blob.
+///
+/// # Errors
+/// What the get failed with.
+pub async fn get_bytes(server: &str, trusted: Option<ClusterId>, digest: Digest) -> Result<Got, ClientError> {
+    let mut sink = Memory::default();
+    let rejections = Mutex::new(Vec::new());
+    let request = client::Get { server: server.into(), trusted, digest, length: None };
+    let cluster = client::get(request, &mut sink, |progress| {
+        if let GetProgress::Rejected(rejection) = progress {
+            rejections.lock().unwrap().push(rejection);
+        }
+    })
+    .await?;
+    Ok(Got { bytes: sink.0, rejections: rejections.into_inner().unwrap(), cluster })
+}
+
+#[derive(Default)]
+struct Memory(Vec<u8>);
+
+impl Sink for Memory {
+    fn restart(&mut self) -> Result<(), ClientError> {
+        self.0.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What anyone would say who has the bytes, the bundle and the identity.
+pub fn verdict(certified: &Certified, trusted: ClusterId, bytes: &[u8]) -> Verdict {
+    judge(certified.bundle.to_json().as_bytes(), trusted, bytes)
+}
+
+/// The same for a bundle's text.
+pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
+    let subject = Subject { digest: Digest::of(bytes), length: Some(bytes.len() as u64) };
+    let question =
+        Question { cluster: Some(trusted), subject: Some(subject), now: unix_seconds(), waive_expiry: false };
+    Verifier::new().verify(bundle, &question)
+}
+
+/// Names of the members that signed.
+pub fn signers(certified: &Certified) -> Vec<String> {
+    let record = certified.committee.record();
+    certified.certificate.signers.iter().map(|member| record.name(member)).collect()
+}
+
+/// Whether a member got so far, among what a put told.
+pub fn reached(progress: &[PutProgress], member: u16, stage: Stage) -> bool {
+    progress.iter().any(|step| matches!(step, PutProgress::Member(m, s) if *m == member && *s == stage))
+}

@@ -1,0 +1,144 @@
+//! A replica with real keys that keeps everything in memory and may lie.
+
+use std::collections::HashMap;
+
+use tokio::task::JoinHandle;
+use vouch_core::bls::VoteSecretKey;
+use vouch_core::committee::{Committee, MemberName};
+use vouch_core::digest::Digest;
+use vouch_core::link::{NodeSecretKey, Role};
+use vouch_core::merkle::Batch;
+use vouch_core::message::{ClusterMessage, Holder, Message, Read, Stream};
+use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Body, Statement};
+
+use crate::raw_link::RawLink;
+
+/// Keys and a name.
+#[derive(Debug)]
+pub struct Identity {
+    /// For links.
+    pub node: NodeSecretKey,
+    /// For statements.
+    pub vote: VoteSecretKey,
+    /// In the committee.
+    pub name: MemberName,
+}
+
+impl Identity {
+    /// The same for the same seed.
+    pub fn new(seed: u32, name: &str) -> Self {
+        let mut bytes = [0x5A; 32];
+        bytes[..4].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            node: NodeSecretKey::from_bytes(&bytes),
+            vote: VoteSecretKey::generate(&bytes).unwrap(),
+            name: MemberName::new(name).unwrap(),
+        }
+    }
+
+    /// One whose node key is so small that it comes first in nearly any committee.
+    pub fn first(name: &str) -> Self {
+        let is_small = |seed: &u32| {
+            let key = Self::new(*seed, name).node.node_key();
+            key.0[0] == 0 && key.0[1] < 32
+        };
+        Self::new((0..).find(is_small).unwrap(), name)
+    }
+
+    /// What it sends to join.
+    pub fn join(&self) -> Message {
+        let possession = self.vote.prove_possession();
+        Message::Join { vote_key: self.vote.vote_key(), possession, name: self.name }
+    }
+}
+
+/// What an honest member knows.
+#[derive(Debug)]
+pub struct Honest {
+    identity: Identity,
+    committee: Option<Committee>,
+    incoming: HashMap<Stream, Vec<u8>>,
+    blobs: HashMap<Digest, Vec<u8>>,
+}
+
+impl Honest {
+    /// A vote for a batch, issued at a time.
+    pub fn vote(&self, stream: Stream, issued_at: u64, receipts: &[Receipt]) -> Message {
+        let batch = Batch::new(receipts).unwrap();
+        let body = Body::Stored { issued_at, count: batch.count(), root: batch.root() };
+        let statement = Statement::new(self.committee.as_ref().unwrap().record(), body);
+        Message::Vote { stream, signature: statement.sign(&self.identity.vote) }
+    }
+
+    fn learn(&mut self, cluster: ClusterMessage) {
+        self.committee = Some(Committee::genesis(cluster.genesis, cluster.possessions).unwrap());
+    }
+
+    fn answer(&mut self, message: Message) -> Vec<Message> {
+        match message {
+            Message::Cluster(cluster) => self.learn(cluster),
+            Message::Put { stream, .. } => drop(self.incoming.insert(stream, Vec::new())),
+            Message::Chunk { stream, bytes, .. } => {
+                self.incoming.entry(stream).or_default().extend_from_slice(&bytes);
+            }
+            Message::PutEnd { stream, .. } => {
+                let bytes = self.incoming.remove(&stream).unwrap_or_default();
+                self.blobs.insert(Digest::of(&bytes), bytes);
+                return vec![Message::Stored { stream }];
+            }
+            Message::Propose { stream, issued_at, receipts } => return vec![self.vote(stream, issued_at, &receipts)],
+            Message::Locate { stream, digest } => {
+                let member = self.committee.as_ref().unwrap().record().position(&self.identity.node.node_key());
+                let holder = |bytes: &Vec<u8>| Holder { member: member.unwrap(), length: bytes.len() as u64 };
+                return vec![Message::Located {
+                    stream,
+                    holders: self.blobs.get(&digest).map(holder).into_iter().collect(),
+                }];
+            }
+            Message::Read(Read { stream, digest, offset, length, .. }) => {
+                let (from, size) = (usize::try_from(offset).unwrap(), usize::try_from(length).unwrap());
+                let bytes = self.blobs[&digest][from..from + size].to_vec().into();
+                return vec![Message::Chunk { stream, offset, bytes }];
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+}
+
+/// A fake replica at work; it leaves when this is dropped.
+#[derive(Debug)]
+pub struct FakeReplica(JoinHandle<()>);
+
+impl FakeReplica {
+    /// Joins. `lie` sees each message of the server and the honest answers, and gives those that are sent.
+    pub async fn join(
+        address: &str,
+        identity: Identity,
+        mut lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+    ) -> Self {
+        let mut link = RawLink::open(address).await;
+        let welcome = link.hello(Role::Replica, None, identity.node.node_key()).await;
+        link.send(&Message::Auth(identity.node.sign(&welcome.transcript, Role::Replica))).await;
+        link.send(&identity.join()).await;
+        let mut honest = Honest { identity, committee: None, incoming: HashMap::new(), blobs: HashMap::new() };
+        if let Some(cluster) = welcome.cluster {
+            honest.learn(cluster);
+        }
+        Self(tokio::spawn(async move {
+            while let Some(message) = link.next().await {
+                let answers = honest.answer(message.clone());
+                for answer in lie(&honest, &message, answers) {
+                    link.send(&answer).await;
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for FakeReplica {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

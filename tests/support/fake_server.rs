@@ -1,0 +1,150 @@
+//! A server with a committee of its own making, which certifies whatever a test likes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use vouch::link::SUBPROTOCOL;
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::{Committee, CommitteeRecord, Member};
+use vouch_core::digest::ClusterId;
+use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
+use vouch_core::message::{ClusterMessage, Message};
+use vouch_core::receipt::Receipt;
+use vouch_core::tally::Tally;
+
+use crate::fake_replica::Identity;
+
+/// A committee whose secret keys the test has.
+#[derive(Debug)]
+pub struct FakeCommittee {
+    /// In member order.
+    identities: Vec<Identity>,
+    /// Real, as far as anyone can check.
+    pub committee: Committee,
+}
+
+impl FakeCommittee {
+    /// Of `n` members; another seed gives other keys.
+    pub fn new(n: u32, seed: u32) -> Self {
+        let mut identities: Vec<_> =
+            (0..n).map(|number| Identity::new(seed * 1000 + number, &format!("fake-{number}"))).collect();
+        identities.sort_by_key(|identity| identity.node.node_key());
+        let member = |identity: &Identity| Member {
+            node_key: identity.node.node_key(),
+            vote_key: identity.vote.vote_key(),
+            name: identity.name,
+        };
+        let record = CommitteeRecord::genesis([9; 16], identities.iter().map(member).collect()).unwrap();
+        let possessions = identities.iter().map(|identity| identity.vote.prove_possession()).collect();
+        Self { committee: Committee::genesis(record, possessions).unwrap(), identities }
+    }
+
+    /// Its identity.
+    pub fn cluster(&self) -> ClusterId {
+        self.committee.cluster()
+    }
+
+    /// A valid certificate by all members.
+    pub fn certify(&self, receipt: Receipt, issued_at: u64) -> Certificate {
+        let mut tally = Tally::new(&self.committee, issued_at, vec![receipt]).unwrap();
+        let statement = *tally.statement();
+        for (member, identity) in (0..).zip(&self.identities) {
+            tally.add(&self.committee, member, statement.sign(&identity.vote)).unwrap();
+        }
+        tally.certificates(&self.committee).unwrap().remove(0)
+    }
+}
+
+type Certify = dyn Fn(Receipt) -> Certificate + Send + Sync;
+
+/// A server that follows the protocol and says what it was told to.
+#[derive(Debug)]
+pub struct FakeServer {
+    /// Where it listens.
+    pub address: String,
+    task: JoinHandle<()>,
+}
+
+impl FakeServer {
+    /// Names `announced` in its hello, shows `shown` and answers every put with what `certify` makes of its receipt.
+    pub async fn start(
+        announced: ClusterId,
+        shown: Committee,
+        certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (shown, certify): (_, Arc<Certify>) = (Arc::new(shown), Arc::new(certify));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (shown, certify) = (shown.clone(), certify.clone());
+                // an end of a link that it did not expect is the test's to notice
+                tokio::spawn(async move { serve(stream, announced, &shown, &*certify).await });
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the library's signature")]
+fn choose_subprotocol(
+    _: &Request,
+    mut response: Response,
+) -> Result<Response, tokio_tungstenite::tungstenite::handshake::server::ErrorResponse> {
+    response.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+    Ok(response)
+}
+
+async fn serve(stream: TcpStream, announced: ClusterId, shown: &Committee, certify: &Certify) -> Option<()> {
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.ok()?;
+    let Message::Hello(hello) = receive(&mut socket).await? else { return None };
+    let key = NodeSecretKey::from_bytes(&[3; 32]);
+    let own = Hello::new(Role::Server, Some(announced), key.node_key(), [4; 32]);
+    let transcript = Transcript::new(&hello, &own, None);
+    let welcome = [Message::Hello(own), Message::Auth(key.sign(&transcript, Role::Server)), cluster_message(shown)];
+    for message in welcome {
+        send(&mut socket, message).await?;
+    }
+    loop {
+        match receive(&mut socket).await? {
+            Message::Put { stream, .. } => send(&mut socket, Message::Ready { stream }).await?,
+            Message::PutEnd { stream, receipt } => {
+                let certificate = Box::new(certify(receipt));
+                send(&mut socket, Message::Certified { stream, certificate }).await?;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn cluster_message(committee: &Committee) -> Message {
+    let possessions = committee.possessions().to_vec();
+    Message::Cluster(ClusterMessage { genesis: committee.record().clone(), possessions })
+}
+
+async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Option<Message> {
+    loop {
+        match socket.next().await?.ok()? {
+            Frame::Binary(bytes) => return Message::decode(&bytes).ok(),
+            Frame::Close(_) => return None,
+            _ => {}
+        }
+    }
+}
+
+async fn send(socket: &mut WebSocketStream<TcpStream>, message: Message) -> Option<()> {
+    let bytes: Bytes = message.encode();
+    socket.send(Frame::Binary(bytes)).await.ok()
+}

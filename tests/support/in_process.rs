@@ -1,0 +1,223 @@
+//! A cluster of tasks: quick to start, with limits and deadlines of the test's choice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use vouch::client::ClientError;
+use vouch::host::net;
+use vouch::replica::{self, Data, Replica};
+use vouch::server::{self, Server};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::session::Certified;
+
+use crate::blobs::{Got, get_bytes, put_bytes};
+use crate::until;
+
+/// Everything that a node reported.
+#[derive(Debug, Clone)]
+pub struct Events<E>(Arc<Mutex<Vec<E>>>);
+
+impl<E: Clone + Send + 'static> Events<E> {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Vec::new())))
+    }
+
+    fn reporter(&self) -> Arc<dyn Fn(E) + Send + Sync> {
+        let events = self.0.clone();
+        Arc::new(move |event| events.lock().unwrap().push(event))
+    }
+
+    /// So far.
+    pub fn all(&self) -> Vec<E> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A node that runs as a task.
+#[derive(Debug)]
+pub struct Running<E> {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), String>>,
+    events: Events<E>,
+}
+
+impl<E> Running<E> {
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// One server and its replicas.
+#[derive(Debug)]
+pub struct InProcess {
+    root: TempDir,
+    config: server::Config,
+    address: String,
+    server: Option<Running<server::Event>>,
+    replicas: BTreeMap<usize, Running<replica::Event>>,
+}
+
+impl InProcess {
+    /// A server with short deadlines, and `n` replicas that joined.
+    pub async fn start(n: usize) -> Self {
+        Self::start_with(n, |_| {}).await
+    }
+
+    /// The same, after the server's configuration was changed.
+    pub async fn start_with(n: usize, change: impl FnOnce(&mut server::Config)) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = server::Config::new(root.path().join("server"));
+        config.quorum_wait = Duration::from_millis(300);
+        change(&mut config);
+        let mut cluster = Self { root, config, address: "127.0.0.1:0".into(), server: None, replicas: BTreeMap::new() };
+        cluster.start_server().await;
+        for number in 0..n {
+            cluster.start_replica(number).await;
+        }
+        cluster
+    }
+
+    /// `host:port` of the server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The folder that everything is in.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A replica's data folder.
+    pub fn folder(&self, number: usize) -> PathBuf {
+        self.root.path().join(format!("replica-{number}"))
+    }
+
+    /// Starts the server, on the same port when it ran before.
+    pub async fn start_server(&mut self) {
+        let events = Events::new();
+        let (config, reporter) = (self.config.clone(), events.reporter());
+        // what a stopped server leaves running for a moment holds its folder
+        let server = retry(|| Server::open(config.clone(), reporter.clone())).await;
+        let listener = net::listen(&self.address).await.unwrap();
+        self.address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            server.run(listener, shutdown).await.map_err(|error| error.to_string())
+        });
+        self.server = Some(Running { stop, task, events });
+    }
+
+    /// Stops the server.
+    pub async fn stop_server(&mut self) {
+        self.server.take().expect("the server runs").stop().await;
+    }
+
+    /// Starts a replica of this cluster's server and waits until it joined.
+    pub async fn start_replica(&mut self, number: usize) {
+        let running = self.spawn_replica(number).await;
+        self.replicas.insert(number, running);
+        let name = format!("replica-{number}");
+        until(&format!("{name} joins"), || self.connected().contains(&name)).await;
+    }
+
+    /// Starts a replica and waits for nothing.
+    pub async fn spawn_replica(&self, number: usize) -> Running<replica::Event> {
+        self.spawn_replica_at(number, vec![self.address.clone()]).await
+    }
+
+    /// Starts a replica of any servers and waits for nothing.
+    pub async fn spawn_replica_at(&self, number: usize, servers: Vec<String>) -> Running<replica::Event> {
+        let events = Events::new();
+        let config = replica::Config::new(Data::Folder(self.folder(number)), servers);
+        let reporter = events.reporter();
+        let replica = retry(|| Replica::open(config.clone(), reporter.clone())).await;
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            replica.run(shutdown).await.map_err(|error| error.to_string())
+        });
+        Running { stop, task, events }
+    }
+
+    /// Stops a replica and waits until the server noticed.
+    pub async fn stop_replica(&mut self, number: usize) {
+        self.replicas.remove(&number).expect("the replica runs").stop().await;
+        let name = format!("replica-{number}");
+        if self.server.is_some() {
+            until(&format!("{name} leaves"), || !self.connected().contains(&name)).await;
+        }
+    }
+
+    /// What the server reported since it started.
+    pub fn server_events(&self) -> Vec<server::Event> {
+        self.server.as_ref().expect("the server runs").events.all()
+    }
+
+    /// What a replica reported since it started.
+    pub fn replica_events(&self, number: usize) -> Vec<replica::Event> {
+        self.replicas[&number].events.all()
+    }
+
+    /// Names of the replicas that are connected, in order.
+    pub fn connected(&self) -> Vec<String> {
+        let mut links: BTreeMap<String, i32> = BTreeMap::new();
+        for event in self.server_events() {
+            match event {
+                server::Event::Joined(name, ..) => *links.entry(name).or_default() += 1,
+                server::Event::Left(name, _) => *links.entry(name).or_default() -= 1,
+                _ => {}
+            }
+        }
+        links.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name).collect()
+    }
+
+    /// Waits until a replica reported something.
+    pub async fn until_replica(&self, number: usize, what: &str, is_it: impl Fn(&replica::Event) -> bool) {
+        until(&format!("replica-{number}: {what}"), || self.replica_events(number).iter().any(&is_it)).await;
+    }
+
+    /// Puts bytes, whatever the identity.
+    ///
+    /// # Errors
+    /// What the put failed with.
+    pub async fn put(&self, bytes: &[u8]) -> Result<Certified, ClientError> {
+        put_bytes(&self.address, None, bytes).await
+    }
+
+    /// Gets a blob.
+    ///
+    /// # Errors
+    /// What the get failed with.
+    pub async fn get(&self, trusted: ClusterId, digest: Digest) -> Result<Got, ClientError> {
+        get_bytes(&self.address, Some(trusted), digest).await
+    }
+}
+
+impl Running<replica::Event> {
+    /// How it ended by itself.
+    pub async fn ended(self) -> Result<(), String> {
+        tokio::time::timeout(Duration::from_secs(30), self.task).await.expect("the replica gives up").unwrap()
+    }
+
+    /// What it reported.
+    pub fn events(&self) -> Vec<replica::Event> {
+        self.events.all()
+    }
+}
+
+async fn retry<T, E: std::fmt::Display>(mut open: impl FnMut() -> Result<T, E>) -> T {
+    for _ in 0..500 {
+        if let Ok(opened) = open() {
+            return opened;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    open().unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,0 +1,251 @@
+//! A cluster of child processes, which can be killed, stopped and started again. All of them end with it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+use vouch::client::ClientError;
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::session::Certified;
+
+use crate::blobs::{Got, get_bytes, put_bytes};
+use crate::until;
+
+/// The program under test: two folders above the test's own executable.
+///
+/// # Panics
+/// When it was not built.
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("vouch");
+    let folder = path.parent().unwrap().display();
+    assert!(
+        path.is_file(),
+        "{folder} has no program `vouch`; run `cargo build -p vouch` (with --release for a release build)"
+    );
+    path
+}
+
+/// Runs a command of the program to its end.
+pub async fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(program());
+    command.args(arguments).current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME");
+    command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+}
+
+/// One process with its arguments, folder and log.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    arguments: Vec<OsString>,
+    folder: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Node {
+    fn new(root: &Path, name: &str, arguments: &[&str]) -> Self {
+        let folder = root.join(name);
+        let mut all: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        all.extend(["--data".into(), folder.clone().into()]);
+        Self { name: name.into(), arguments: all, log: root.join(format!("{name}.log")), folder, child: None }
+    }
+
+    /// Its name, which is its folder's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Everything that it printed, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Starts it, again after its end.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let root = self.log.parent().unwrap();
+        let mut command = Command::new(program());
+        command.args(&self.arguments).current_dir(root).env("HOME", root).stdin(Stdio::null());
+        self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    /// Ends it without warning (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Ends it as a supervisor does (SIGTERM) and gives its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+
+    /// Stops it where it is (SIGSTOP); its connections stay open.
+    pub fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One server and its replicas.
+#[derive(Debug)]
+pub struct Processes {
+    /// The server.
+    pub server: Node,
+    /// The replicas, `replica-0` first.
+    pub replicas: Vec<Node>,
+    address: String,
+    // removed after the processes ended
+    root: TempDir,
+}
+
+impl Processes {
+    /// A server and `n` replicas that joined.
+    pub async fn start(n: usize) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (server, address) = start_server(root.path(), "server").await;
+        let mut cluster = Self { root, server, replicas: Vec::new(), address };
+        for number in 0..n {
+            cluster.add_replica(number);
+        }
+        cluster.until_connected().await;
+        cluster
+    }
+
+    /// Starts one more replica.
+    pub fn add_replica(&mut self, number: usize) {
+        self.add_replica_with(number, &[]);
+    }
+
+    /// Starts one more replica with further servers.
+    pub fn add_replica_with(&mut self, number: usize, servers: &[&str]) {
+        let name = format!("replica-{number}");
+        let arguments = [&["replica", &self.address], servers, &["--name", &name]].concat();
+        let mut node = Node::new(self.root.path(), &name, &arguments);
+        node.start();
+        self.replicas.push(node);
+    }
+
+    /// `host:port` of the server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The folder that everything is in.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Starts the server again, on its port.
+    pub async fn restart_server(&mut self) {
+        self.server.kill();
+        fs::write(&self.server.log, "").unwrap();
+        let listen = self.address.clone();
+        self.server.arguments[1] = listen.into();
+        self.server.start();
+        until("the server listens", || self.server.log().contains("listening on ")).await;
+    }
+
+    /// A second server with a folder of its own.
+    pub async fn another_server(&self, name: &str) -> (Node, String) {
+        start_server(self.root.path(), name).await
+    }
+
+    /// Whether the server sees a replica.
+    pub fn is_connected(&self, name: &str) -> bool {
+        is_connected(&self.server, name)
+    }
+
+    /// Waits until every replica that runs has joined.
+    pub async fn until_connected(&self) {
+        for replica in self.replicas.iter().filter(|replica| replica.child.is_some()) {
+            until(&format!("{} joins", replica.name), || self.is_connected(&replica.name)).await;
+        }
+    }
+
+    /// Waits until the server noticed that a replica is gone.
+    pub async fn until_left(&self, number: usize) {
+        let name = &self.replicas[number].name;
+        until(&format!("{name} leaves"), || !self.is_connected(name)).await;
+    }
+
+    /// Puts bytes.
+    ///
+    /// # Errors
+    /// What the put failed with.
+    pub async fn put(&self, bytes: &[u8]) -> Result<Certified, ClientError> {
+        put_bytes(&self.address, None, bytes).await
+    }
+
+    /// Gets a blob.
+    ///
+    /// # Errors
+    /// What the get failed with.
+    pub async fn get(&self, trusted: ClusterId, digest: Digest) -> Result<Got, ClientError> {
+        get_bytes(&self.address, Some(trusted), digest).await
+    }
+}
+
+async fn start_server(root: &Path, name: &str) -> (Node, String) {
+    let mut server = Node::new(root, name, &["server", "127.0.0.1:0"]);
+    server.start();
+    let mut address = None;
+    until("the server listens", || {
+        let log = server.log();
+        let line = log.lines().find_map(|line| line.strip_prefix("listening on "));
+        // the line is there before its end is
+        address = line.filter(|_| log.contains("server identity")).map(str::to_owned);
+        address.is_some()
+    })
+    .await;
+    (server, address.unwrap())
+}
+
+/// Whether a server sees a replica, by its own account.
+pub fn is_connected(server: &Node, name: &str) -> bool {
+    let mut links: BTreeMap<String, i32> = BTreeMap::new();
+    for line in server.log().lines() {
+        if let Some((name, _)) = line.split_once(" joined (") {
+            *links.entry(name.into()).or_default() += 1;
+        } else if let Some((name, _)) = line.split_once(" left: ") {
+            *links.entry(name.into()).or_default() -= 1;
+        }
+    }
+    links.get(name).is_some_and(|count| *count > 0)
+}

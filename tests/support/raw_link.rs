@@ -1,0 +1,156 @@
+//! The dialling end of a link that sends whatever a test likes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Response;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use vouch::link::{PATH, SUBPROTOCOL};
+use vouch_core::digest::ClusterId;
+use vouch_core::link::{Hello, NodeKey, Role, Transcript};
+use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
+
+/// Nothing takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One end of a WebSocket.
+#[derive(Debug)]
+pub struct RawLink {
+    socket: WebSocketStream<TcpStream>,
+}
+
+/// What the server said before any request.
+#[derive(Debug)]
+pub struct Welcome {
+    /// Its hello.
+    pub server: Hello,
+    /// What an `Auth` would sign.
+    pub transcript: Transcript,
+    /// Its committee, if it has one.
+    pub cluster: Option<ClusterMessage>,
+}
+
+impl RawLink {
+    /// Opens a WebSocket as a node does.
+    pub async fn open(address: &str) -> Self {
+        Self::open_with(address, &[("sec-websocket-protocol", SUBPROTOCOL)]).await.unwrap().0
+    }
+
+    /// Opens a WebSocket with these headers beside the necessary ones.
+    ///
+    /// # Errors
+    /// The server did not switch protocols.
+    pub async fn open_with(
+        address: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Self, Response<Option<Vec<u8>>>), WsError> {
+        let mut request = format!("ws://{address}{PATH}").into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(address).await?;
+        let (socket, response) = tokio_tungstenite::client_async(request, stream).await?;
+        Ok((Self { socket }, response))
+    }
+
+    /// Opens a link as an anonymous client that pins nothing.
+    pub async fn client(address: &str) -> Self {
+        let mut link = Self::open(address).await;
+        link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
+        link
+    }
+
+    /// Says hello and takes the server's answer, whose proof is checked.
+    pub async fn hello(&mut self, role: Role, cluster: Option<ClusterId>, key: NodeKey) -> Welcome {
+        let own = Hello::new(role, cluster, key, [7; 32]);
+        self.send(&Message::Hello(own)).await;
+        let server = match self.receive().await {
+            Ok(Message::Hello(server)) => server,
+            other => panic!("expected Hello, got {other:?}"),
+        };
+        let transcript = Transcript::new(&own, &server, None);
+        match self.receive().await {
+            Ok(Message::Auth(signature)) => transcript.verify(&server.node_key, Role::Server, &signature).unwrap(),
+            other => panic!("expected Auth, got {other:?}"),
+        }
+        let mut shown = None;
+        if server.cluster.is_some() {
+            match self.receive().await {
+                Ok(Message::Cluster(cluster)) => shown = Some(cluster),
+                other => panic!("expected Cluster, got {other:?}"),
+            }
+        }
+        Welcome { server, transcript, cluster: shown }
+    }
+
+    /// Sends a message; what the server makes of it shows later.
+    pub async fn send(&mut self, message: &Message) {
+        self.send_bytes(message.encode()).await;
+    }
+
+    /// Sends any bytes as one binary message.
+    pub async fn send_bytes(&mut self, bytes: Bytes) {
+        let _ = self.socket.send(Frame::Binary(bytes)).await;
+    }
+
+    /// Sends a text message.
+    pub async fn send_text(&mut self, text: &str) {
+        let _ = self.socket.send(Frame::Text(text.into())).await;
+    }
+
+    /// The next message, or how the link ended.
+    ///
+    /// # Errors
+    /// The close frame if there was one.
+    pub async fn receive(&mut self) -> Result<Message, Option<CloseFrame>> {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the server says something") {
+                Some(Ok(Frame::Binary(bytes))) => return Ok(Message::decode(&bytes).unwrap()),
+                Some(Ok(Frame::Close(frame))) => return Err(frame),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The next message, however long it takes; `None` at the link's end.
+    pub async fn next(&mut self) -> Option<Message> {
+        loop {
+            match self.socket.next().await? {
+                Ok(Frame::Binary(bytes)) => return Some(Message::decode(&bytes).unwrap()),
+                Ok(Frame::Close(_)) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next `Failed`; everything before it is skipped.
+    ///
+    /// # Panics
+    /// When the link ends without one.
+    pub async fn failed(&mut self) -> Failed {
+        loop {
+            match self.receive().await {
+                Ok(Message::Failed(failed)) => return failed,
+                Ok(_) => {}
+                Err(frame) => panic!("the link ended without a Failed: {frame:?}"),
+            }
+        }
+    }
+
+    /// The failure of the whole link, after which the server closes it in order.
+    pub async fn refused(&mut self) -> Failed {
+        let failed = self.failed().await;
+        assert_eq!(failed.stream, Stream::LINK, "{failed:?}");
+        match self.receive().await {
+            Err(Some(_)) => failed,
+            other => panic!("expected a close frame after {failed:?}, got {other:?}"),
+        }
+    }
+}
