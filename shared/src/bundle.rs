@@ -1,6 +1,6 @@
 //! A certificate with what is needed to check it, as one strict JSON text: a file that proves itself.
 
-use data_encoding::BASE64URL_NOPAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -151,9 +151,9 @@ impl Bundle {
         let json = serde_json::json!({
             "type": MEDIA_TYPE,
             "version": VERSION,
-            "certificate": BASE64URL_NOPAD.encode(&self.certificate),
+            "certificate": Base64UrlUnpadded::encode_string(&self.certificate),
             "genesis": {
-                "committee": BASE64URL_NOPAD.encode(&self.genesis),
+                "committee": Base64UrlUnpadded::encode_string(&self.genesis),
                 "pops": self.possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
             },
             "epochs": [],
@@ -171,7 +171,7 @@ fn object<T: DeserializeOwned>(text: &str) -> Result<T, BundleError> {
 }
 
 fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|error| BundleError::Field {
+    Base64UrlUnpadded::decode_vec(text).map_err(|error| BundleError::Field {
         field,
         expected: "base64url without padding",
         got: error.to_string(),

@@ -163,7 +163,7 @@ pub(crate) fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(
     if got == expected {
         return Ok(());
     }
-    let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
+    let hex = base16ct::lower::encode_string;
     Err(DecodeError::WrongTag { field, expected: hex(expected), got: hex(got) })
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -34,9 +33,11 @@ pub enum ParseHashError {
 pub(crate) fn parse_32(text: &str) -> Result<[u8; 32], ParseHashError> {
     let mut value = [0; 32];
     if text.len() == 64 {
-        HEXLOWER_PERMISSIVE
-            .decode_mut(text.as_bytes(), &mut value)
-            .map_err(|partial| ParseHashError::NotHex { position: partial.error.position })?;
+        if let Some(position) = text.bytes().position(|byte| !byte.is_ascii_hexdigit()) {
+            return Err(ParseHashError::NotHex { position });
+        }
+        // only digits, and of the right number: cannot fail
+        base16ct::mixed::decode(text, &mut value).map_err(|_| ParseHashError::NotHex { position: 0 })?;
         return Ok(value);
     }
     let not_base58 = || ParseHashError::NotBase58 { text: text.chars().take(80).collect() };
@@ -61,7 +62,7 @@ macro_rules! hash_type {
         impl $name {
             /// The 64 lower-case hexadecimal digits.
             pub fn to_hex(&self) -> String {
-                HEXLOWER.encode(&self.0)
+                base16ct::lower::encode_string(&self.0)
             }
         }
 
@@ -194,7 +195,7 @@ mod tests {
             // of an extended output, the first 32 bytes
             let expected = |mode: &str| &case[mode].as_str().unwrap()[..64];
             assert_eq!(Digest::of(&input).to_hex(), expected("hash"), "{length}");
-            assert_eq!(HEXLOWER.encode(&derive(context, &[&input])), expected("derive_key"), "{length}");
+            assert_eq!(base16ct::lower::encode_string(&derive(context, &[&input])), expected("derive_key"), "{length}");
             let (start, end) = input.split_at(input.len() / 3);
             assert_eq!(derive(context, &[start, end]), derive(context, &[&input]), "{length}");
             let mut hasher = Hasher::new();

@@ -1,6 +1,5 @@
 //! What the command line, Node.js and the page show: a verdict with its checks, and all that a bundle says. One shape for all.
 
-use data_encoding::HEXLOWER;
 use serde::{Serialize, Serializer};
 
 use crate::bundle::Bundle;
@@ -174,7 +173,7 @@ impl Inspection {
 
     /// A certificate and the committee it came with.
     pub fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
-        let hex = |bytes: &[u8]| HEXLOWER.encode(bytes);
+        let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
         let receipt = &certificate.receipt;
         let statement = certificate.statement(record).map(|statement| hex(&statement.id().0));
         let members = (0..).zip(record.members()).map(|(position, member)| MemberView {

@@ -57,3 +57,16 @@ async fn sixty_four_clients_share_a_cluster() {
     });
     report("gets", &all(gets).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_put_the_same_file() {
+    let cluster = InProcess::start(4).await;
+    let bytes = content(1, LENGTH);
+    let puts = (0..16).map(|_| {
+        let (address, bytes) = (cluster.address().to_owned(), bytes.clone());
+        async move {
+            put_bytes(&address, None, &bytes).await.unwrap();
+        }
+    });
+    report("puts of one file", &all(puts).await);
+}

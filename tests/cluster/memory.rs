@@ -1,6 +1,6 @@
 //! Memory is bounded by configuration, not by the size of files.
 
-use support::blobs::write_content;
+use support::blobs::{content, put_bytes, write_content};
 use support::processes::{Processes, run};
 
 const GIB: u64 = 1 << 30;
@@ -15,6 +15,26 @@ async fn a_gibibyte_passes_through_little_memory() {
     assert!(put.status.success(), "{put:?}");
     let get = run(cluster.root(), &["get", "large.vouch", "-o", "copy", "--server", cluster.address()]).await;
     assert!(get.status.success(), "{get:?}");
+    assert_little_memory(&cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: run by make soak"]
+async fn many_clients_and_a_replica_that_hangs_take_little_memory() {
+    let cluster = Processes::start(4).await;
+    cluster.put(b"first").await.unwrap();
+    cluster.replicas[0].stop();
+    let puts = (0..64).map(|seed| {
+        let address = cluster.address().to_owned();
+        tokio::spawn(async move { put_bytes(&address, None, &content(seed, 16 << 20)).await.map(drop) })
+    });
+    for put in puts.collect::<Vec<_>>() {
+        put.await.unwrap().unwrap();
+    }
+    assert_little_memory(&cluster);
+}
+
+fn assert_little_memory(cluster: &Processes) {
     for node in cluster.replicas.iter().chain([&cluster.server]) {
         let peak = node.peak_memory();
         println!("{}: {:.1} MiB at most", node.name(), peak as f64 / f64::from(1 << 20));

@@ -1,13 +1,16 @@
 //! Everything that was certified outlives every process.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use support::blobs::{content, get_bytes, next_random, put_bytes, verdict};
+use support::blobs::{content, get_bytes, next_random, put_bytes, put_file, verdict};
 use support::in_process::InProcess;
 use support::processes::{Processes, is_connected};
 use support::until;
-use vouch::client::ClientError;
+use vouch::client::{ClientError, PutProgress};
 use vouch_core::message::Code;
 use vouch_core::session::{Certified, SessionError};
 use vouch_core::verify::Verdict;
@@ -15,6 +18,10 @@ use vouch_core::verify::Verdict;
 /// The line of a replica's log that says which member it is.
 fn membership(log: &str) -> String {
     log.lines().rev().find(|line| line.starts_with("member ")).unwrap().to_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 async fn assert_served(cluster: &Processes, certified: &Certified, bytes: &[u8]) {
@@ -48,11 +55,9 @@ async fn everything_is_killed_at_once() {
     assert_eq!(read_keys(&cluster), keys);
     for (replica, before) in cluster.replicas.iter().zip(members) {
         until("each is the member that it was", || membership(&replica.log()) == before).await;
-        for key in ["node.key", "vote.key"] {
-            let mode = std::fs::metadata(replica.folder().join(key)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
+        assert!(["node.key", "vote.key"].iter().all(|key| mode(&replica.folder().join(key)) == 0o600));
     }
+    assert_eq!(mode(&cluster.server.folder().join("node.key")), 0o600);
     assert_served(&cluster, &certified, &bytes).await;
     let again = put_bytes(cluster.address(), Some(identity), &bytes).await.unwrap();
     assert!(matches!(verdict(&again, identity, &bytes), Verdict::Valid(_)));
@@ -187,4 +192,38 @@ async fn two_servers_share_the_replicas() {
     let other = put_bytes(&second_address, Some(identity), b"through the second").await.unwrap();
     assert!(matches!(verdict(&other, identity, b"through the second"), Verdict::Valid(_)));
     assert_served(&cluster, &other, b"through the second").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_during_a_put() {
+    let mut cluster = Processes::start(3).await;
+    cluster.put(b"first").await.unwrap();
+    let path = cluster.root().join("large");
+    std::fs::write(&path, content(1, 64 << 20)).unwrap();
+    let (address, large) = (cluster.address().to_owned(), path.clone());
+    let sent = Arc::new(AtomicU64::new(0));
+    let told = sent.clone();
+    let putting = tokio::spawn(async move {
+        put_file(&address, None, &large, move |step| {
+            if let PutProgress::Sent(done) = step {
+                told.store(done, Ordering::Relaxed);
+            }
+        })
+        .await
+    });
+    until("bytes flow", || sent.load(Ordering::Relaxed) > 4 << 20).await;
+    let began = Instant::now();
+    cluster.server.kill();
+    let error = putting.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Link(_)), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // nothing of it stays, and it goes through the second time
+    for replica in &cluster.replicas {
+        let partial = replica.folder().join("partial");
+        until("nothing is left", || std::fs::read_dir(&partial).unwrap().count() == 0).await;
+    }
+    cluster.restart_server().await;
+    cluster.until_connected().await;
+    let certified = put_file(cluster.address(), None, &path, |_| {}).await.unwrap();
+    assert_served(&cluster, &certified, &content(1, 64 << 20)).await;
 }

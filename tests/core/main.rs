@@ -5,6 +5,7 @@ mod building_blocks;
 mod example;
 mod golden;
 mod links;
+mod messages;
 mod properties;
 mod sessions;
 mod strategies;

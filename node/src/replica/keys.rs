@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use thiserror::Error;
 use vouch_core::bls::{BlsError, VoteSecretKey};
 use vouch_core::link::NodeSecretKey;
@@ -108,7 +107,7 @@ fn open_or_create(
         }
         Err(FileError::NotFound { .. }) => {
             let bytes = make()?;
-            let line = format!("{}\n", HEXLOWER.encode(&bytes));
+            let line = format!("{}\n", base16ct::lower::encode_string(&bytes));
             // a node must never speak under a key that a loss of power may take back
             files::create_new_durably(path, line.as_bytes(), MODE)?;
             Ok(bytes)
@@ -127,9 +126,11 @@ fn parse(path: &Path, text: &[u8], mode: u32) -> Result<[u8; 32], KeyError> {
         return Err(KeyError::Size { path: path(), got: digits.len() });
     }
     let mut bytes = [0; 32];
-    HEXLOWER_PERMISSIVE
-        .decode_mut(digits, &mut bytes)
-        .map_err(|partial| KeyError::NotHex { path: path(), position: partial.error.position })?;
+    let not_hex = |position| KeyError::NotHex { path: path(), position };
+    if let Some(position) = digits.iter().position(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(not_hex(position));
+    }
+    base16ct::mixed::decode(digits, &mut bytes).map_err(|_| not_hex(0))?;
     Ok(bytes)
 }
 

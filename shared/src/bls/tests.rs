@@ -154,6 +154,38 @@ fn add_up() {
     }
 }
 
+/// Compressed, with an x of this pattern: on the curve and outside the subgroup, both as key and as signature.
+fn outside<const N: usize>() -> [u8; N] {
+    let pattern = [0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF];
+    let mut point = std::array::from_fn(|i| pattern[i % pattern.len()]);
+    point[0] |= 0x80;
+    point
+}
+
+fn infinity<const N: usize>() -> [u8; N] {
+    let mut point = [0; N];
+    point[0] = 0xC0;
+    point
+}
+
+#[test]
+fn no_point_outside_the_subgroup_and_no_infinity_passes() {
+    let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
+    let (key, proof) = (secret.vote_key(), secret.prove_possession());
+    let refused = |pair| check_possessions(&[pair]).map(|_| ()).map_err(|(_, error)| error);
+    assert_eq!(refused((VoteKey(outside()), proof)), Err(BlsError::NotInSubgroup));
+    assert_eq!(refused((VoteKey(infinity()), proof)), Err(BlsError::Infinity));
+    assert_eq!(refused((key, Possession(outside()))), Err(BlsError::NotInSubgroup));
+    assert_eq!(refused((key, Possession(infinity()))), Err(BlsError::Infinity));
+    let checked = checked_key(&key.0).unwrap();
+    let sum = KeySum::new(vec![checked]).unwrap();
+    for (point, error) in [(outside(), BlsError::NotInSubgroup), (infinity(), BlsError::Infinity)] {
+        assert_eq!(checked.verify(b"statement", &VoteSignature(point)), Err(error));
+        assert_eq!(sum.verify([].into_iter(), b"statement", &AggregateSignature(point)), Err(error));
+        assert_eq!(aggregate([VoteSignature(point)].iter()), Err(error));
+    }
+}
+
 #[test]
 fn keys_that_cancel_out_verify_nothing() {
     let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
@@ -166,9 +198,7 @@ fn keys_that_cancel_out_verify_nothing() {
     let signature = AggregateSignature(secret.sign(b"statement").0);
     assert_eq!(sum.verify([].into_iter(), b"statement", &signature), Err(BlsError::Infinity));
     assert_eq!(sum.verify([1].into_iter(), b"statement", &signature), Ok(()));
-    let mut infinity = [0; 96];
-    infinity[0] = 0xC0;
-    let nothing = AggregateSignature(infinity);
+    let nothing = AggregateSignature(infinity());
     assert_eq!(sum.verify([].into_iter(), b"statement", &nothing), Err(BlsError::Infinity));
     // nobody is left
     assert_eq!(sum.verify([0, 1].into_iter(), b"statement", &signature), Err(BlsError::Infinity));

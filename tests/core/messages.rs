@@ -1,0 +1,196 @@
+//! The bounds of every field of every message: one beyond is refused, and what is claimed is not allocated.
+
+use bytes::Bytes;
+use vouch_core::committee::CommitteeRecord;
+use vouch_core::message::{MAX_CHUNK, MAX_DETAIL, MAX_MESSAGE, Message, MessageError};
+
+use crate::golden::messages;
+use crate::world::{Cluster, receipt};
+
+const STREAM: [u8; 4] = [1, 0, 0, 0];
+const BEYOND_SAFE: [u8; 8] = (1u64 << 53).to_le_bytes();
+const SAFE: [u8; 8] = ((1u64 << 53) - 1).to_le_bytes();
+
+/// Tag, stream and body.
+fn bytes(tag: u8, parts: &[&[u8]]) -> Bytes {
+    [&[tag], &STREAM[..], &parts.concat()].concat().into()
+}
+
+fn accepted(tag: u8, parts: &[&[u8]]) {
+    let decoded = Message::decode(&bytes(tag, parts));
+    assert!(decoded.is_ok(), "{tag:#04x}: {decoded:?}");
+}
+
+fn refused(tag: u8, parts: &[&[u8]]) {
+    let decoded = Message::decode(&bytes(tag, parts));
+    assert!(decoded.is_err(), "{tag:#04x}: {decoded:?}");
+}
+
+#[test]
+fn every_message_has_one_length() {
+    for (name, message) in messages(&Cluster::new("golden", 4)) {
+        let encoded = message.encode();
+        let to_the_end = matches!(message, Message::Chunk { .. });
+        for end in 0..encoded.len() {
+            // a shorter chunk is a chunk, but one without bytes
+            if !to_the_end || end <= 13 {
+                assert!(Message::decode(&encoded.slice(..end)).is_err(), "{name}: {end} of {} bytes", encoded.len());
+            }
+        }
+        let longer: Bytes = [&encoded[..], &[0]].concat().into();
+        assert_eq!(Message::decode(&longer).is_ok(), to_the_end, "{name}");
+    }
+}
+
+#[test]
+fn stream_zero_is_the_link_and_only_failures_are_about_it() {
+    for (name, message) in messages(&Cluster::new("golden", 4)) {
+        let mut encoded = message.encode().to_vec();
+        let has_a_stream = encoded[1..5] == [4, 3, 2, 1];
+        encoded[1..5].fill(0);
+        if has_a_stream {
+            let is_failure = matches!(message, Message::Failed(_));
+            assert_eq!(Message::decode(&encoded.into()).is_ok(), is_failure, "{name}");
+        }
+    }
+}
+
+#[test]
+fn bytes_of_a_file() {
+    let chunk = |offset: &[u8; 8], size: usize| bytes(0x11, &[offset, &vec![7; size]]);
+    for (offset, size, is_ok) in [
+        (SAFE, 1, true),
+        (SAFE, MAX_CHUNK, true),
+        (SAFE, 0, false),
+        (SAFE, MAX_CHUNK + 1, false),
+        (BEYOND_SAFE, 1, false),
+    ] {
+        assert_eq!(Message::decode(&chunk(&offset, size)).is_ok(), is_ok, "{size}");
+    }
+    let read = |offset: [u8; 8], length: u32| [&[0; 34][..], &offset, &length.to_le_bytes()].concat();
+    accepted(0x22, &[&read(SAFE, 1)]);
+    accepted(0x22, &[&read(SAFE, 262_144)]);
+    refused(0x22, &[&read(SAFE, 0)]);
+    refused(0x22, &[&read(SAFE, 262_145)]);
+    refused(0x22, &[&read(BEYOND_SAFE, 1)]);
+    let too_large = Bytes::from(vec![0x11; MAX_MESSAGE + 1]);
+    assert_eq!(Message::decode(&too_large), Err(MessageError::TooLarge(MAX_MESSAGE + 1)));
+}
+
+#[test]
+fn members_are_below_a_thousand() {
+    let last = 999u16.to_le_bytes();
+    let beyond = 1000u16.to_le_bytes();
+    accepted(0x15, &[&last, &[1]]);
+    refused(0x15, &[&beyond, &[1]]);
+    let rest = [&[0; 40][..], &[1, 0, 0, 0]].concat();
+    accepted(0x22, &[&last, &rest]);
+    refused(0x22, &[&beyond, &rest]);
+    accepted(0x21, &[&[1, 0], &last, &SAFE]);
+    refused(0x21, &[&[1, 0], &beyond, &SAFE]);
+}
+
+#[test]
+fn holders_ascend() {
+    let holders = |members: &[u16]| -> Vec<u8> {
+        members.iter().flat_map(|member| [&member.to_le_bytes()[..], &SAFE].concat()).collect()
+    };
+    let count = |count: u16| count.to_le_bytes();
+    accepted(0x21, &[&count(0)]);
+    accepted(0x21, &[&count(3), &holders(&[0, 1, 999])]);
+    refused(0x21, &[&count(2), &holders(&[1, 1])]);
+    refused(0x21, &[&count(2), &holders(&[2, 1])]);
+    refused(0x21, &[&count(1), &[0, 0], &BEYOND_SAFE]);
+    let all: Vec<u16> = (0..1000).collect();
+    accepted(0x21, &[&count(1000), &holders(&all)]);
+    refused(0x21, &[&count(1001), &holders(&all), &holders(&[1000])]);
+}
+
+#[test]
+fn numbers_with_a_meaning() {
+    for (stage, is_ok) in [(0, false), (1, true), (4, true), (5, false)] {
+        assert_eq!(Message::decode(&bytes(0x15, &[&[0, 0], &[stage]])).is_ok(), is_ok, "stage {stage}");
+    }
+    for (offered, is_ok) in [(0, false), (1, true), (2, false)] {
+        let put = bytes(0x10, &[&[offered], &receipt("messages").encode()]);
+        assert_eq!(Message::decode(&put).is_ok(), is_ok, "offered {offered}");
+    }
+    let hello = |role: u8, version: u16, epoch: &[u8; 8]| -> Bytes {
+        [&[0x01][..], &version.to_le_bytes(), &[role], &[0; 32], epoch, &[0; 64]].concat().into()
+    };
+    for role in 0..=4 {
+        assert_eq!(Message::decode(&hello(role, 1, &SAFE)).is_ok(), (1..=3).contains(&role), "role {role}");
+    }
+    assert!(Message::decode(&hello(1, 0, &SAFE)).is_err());
+    assert!(Message::decode(&hello(1, 2, &SAFE)).is_err());
+    assert!(Message::decode(&hello(1, 1, &BEYOND_SAFE)).is_err());
+}
+
+#[test]
+fn batches() {
+    let one = receipt("messages").encode();
+    let propose = |issued_at: &[u8; 8], count: u16, there: usize| {
+        bytes(0x31, &[issued_at, &count.to_le_bytes(), &one.repeat(there)])
+    };
+    assert!(Message::decode(&propose(&SAFE, 4096, 4096)).is_ok());
+    for refused in [propose(&SAFE, 0, 0), propose(&SAFE, 4097, 4097), propose(&SAFE, 2, 1), propose(&BEYOND_SAFE, 1, 1)]
+    {
+        assert!(Message::decode(&refused).is_err());
+    }
+}
+
+#[test]
+fn failures() {
+    let failed = |code: u16, subjects: u16, detail: &[u8]| {
+        let size = u16::try_from(detail.len()).unwrap();
+        let listed = vec![0; 2 * usize::from(subjects)];
+        bytes(0x04, &[&code.to_le_bytes(), &subjects.to_le_bytes(), &listed, &size.to_le_bytes(), detail])
+    };
+    let is_ok = |bytes: Bytes| Message::decode(&bytes).is_ok();
+    assert!(is_ok(failed(20, 4096, &[b'x'; MAX_DETAIL])));
+    assert!(!is_ok(failed(0, 0, b"")) && !is_ok(failed(21, 0, b"")));
+    assert!(!is_ok(failed(1, 4097, b"")));
+    assert!(!is_ok(failed(1, 0, &[b'x'; MAX_DETAIL + 1])));
+    assert!(!is_ok(failed(1, 0, b"\xFF")));
+    // what is made here is cut between characters
+    let made = Message::failed(vouch_core::message::Stream(1), vouch_core::message::Code::Busy, "ü".repeat(300));
+    assert_eq!(Message::decode(&made.encode()), Ok(made));
+}
+
+#[test]
+fn a_committee_travels_with_all_its_proofs() {
+    let Message::Cluster(cluster) = Cluster::new("golden", 4).message() else { unreachable!() };
+    let committee = cluster.genesis.encode();
+    let message = |size: usize, proofs: usize| -> Bytes {
+        let size = u32::try_from(size).unwrap().to_le_bytes();
+        [&[0x03][..], &size, &committee, &[0; 96].repeat(proofs)].concat().into()
+    };
+    assert!(Message::decode(&message(committee.len(), 4)).is_ok());
+    for (size, proofs) in [(0, 4), (committee.len() - 1, 4), (committee.len() + 1, 4), (1 << 31, 4), (564, 3), (564, 5)]
+    {
+        assert!(Message::decode(&message(size, proofs)).is_err(), "{size}, {proofs}");
+    }
+}
+
+/// The largest number in each place that counts something, and nothing behind it.
+#[test]
+fn what_is_claimed_is_not_allocated() {
+    let max = |count: u16| count.to_le_bytes();
+    let header = &Cluster::new("golden", 4).record().encode()[..148];
+    let mut committee = header.to_vec();
+    committee[98..100].copy_from_slice(&max(1000));
+    let size = u32::try_from(committee.len()).unwrap().to_le_bytes();
+    let claims = [
+        bytes(0x21, &[&max(1000)]),
+        bytes(0x31, &[&SAFE, &max(4096)]),
+        bytes(0x04, &[&[1, 0], &max(4096)]),
+        [&[0x03][..], &size, &committee].concat().into(),
+        [&[0x03][..], &(MAX_MESSAGE as u64).to_le_bytes()[..4], header].concat().into(),
+    ];
+    for claim in claims {
+        let peak = allocation_counter::measure(|| assert!(Message::decode(&claim).is_err())).bytes_max;
+        assert!(peak < 256, "{:#04x}: {peak} bytes", claim[0]);
+    }
+    let peak = allocation_counter::measure(|| assert!(CommitteeRecord::decode(&committee).is_err())).bytes_max;
+    assert!(peak < 256, "{peak} bytes");
+}
