@@ -156,7 +156,6 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
     // The weights must be unknown to whoever chose the proofs: they are hashed from all of them.
     let all: Vec<&[u8]> = pairs.iter().flat_map(|(key, proof)| [&key.0[..], &proof.0[..]]).collect();
     let seed = derive("vouch possession weights v1", &all);
-    let mut weights = blake3::Hasher::new_keyed(&seed).finalize_xof();
 
     let mut keys = Vec::with_capacity(pairs.len());
     let mut pairing = Pairing::new(true, POSSESSION_DST);
@@ -164,11 +163,11 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
         let at = |error: BlsError| (position, error);
         let point = PublicKey::key_validate(&key.0).map_err(|error| at(error.into()))?;
         let signature = checked_signature(&proof.0).map_err(at)?;
-        let mut weight = [0; WEIGHT_BITS / 8];
-        weights.fill(&mut weight);
+        let hash = blake3::keyed_hash(&seed, &(position as u64).to_le_bytes());
+        let weight = &hash.as_bytes()[..WEIGHT_BITS / 8];
         let affine: &blst_p1_affine = (&point).into();
         let affine_signature: &blst_p2_affine = (&signature).into();
-        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
+        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, weight, WEIGHT_BITS, &key.0, &[]))
             .map_err(at)?;
         keys.push(CheckedKey(point));
     }

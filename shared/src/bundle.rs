@@ -1,11 +1,11 @@
 //! A certificate with what is needed to check it, as one strict JSON text: a file that proves itself.
 
+mod json;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use thiserror::Error;
 
+use self::json::Json;
 use crate::bls::Possession;
 use crate::certificate::Certificate;
 use crate::codec::MAX_SAFE_INTEGER;
@@ -66,41 +66,6 @@ pub struct Bundle {
     pub epochs: usize,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BundleJson {
-    // looked at in the envelope
-    #[serde(rename = "type")]
-    _media_type: String,
-    #[serde(rename = "version")]
-    _version: u64,
-    certificate: String,
-    genesis: Box<RawValue>,
-    epochs: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GenesisJson {
-    committee: String,
-    pops: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EpochJson {
-    handoff: String,
-    committee: String,
-}
-
-/// What every version of the format has.
-#[derive(Deserialize)]
-struct Envelope {
-    #[serde(rename = "type")]
-    media_type: String,
-    version: u64,
-}
-
 impl Bundle {
     /// The bundle of a certificate by a genesis committee.
     pub fn new(certificate: &Certificate, committee: &Committee) -> Self {
@@ -121,29 +86,34 @@ impl Bundle {
             return Err(BundleError::TooLarge { got: text.len() });
         }
         let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
-        let envelope: Envelope = object(text)?;
-        if envelope.version > MAX_SAFE_INTEGER {
-            return Err(BundleError::Json { reason: format!("version {}, above 2^53 − 1", envelope.version) });
+        let mut bundle = Json::parse(text)?.object()?;
+        let media_type = bundle.take("type")?.text()?;
+        let version = bundle.take("version")?.integer()?;
+        if version > MAX_SAFE_INTEGER {
+            return Err(BundleError::Json { reason: format!("version {version}, above 2^53 − 1") });
         }
-        if envelope.version != VERSION {
-            return Err(BundleError::UnknownVersion(envelope.version));
+        if version != VERSION {
+            return Err(BundleError::UnknownVersion(version));
         }
-        if envelope.media_type != MEDIA_TYPE {
-            return Err(BundleError::Type { got: envelope.media_type });
+        if media_type != MEDIA_TYPE {
+            return Err(BundleError::Type { got: json::cut(&media_type) });
         }
-        let parsed: BundleJson = object(text)?;
-        let genesis: GenesisJson = object(parsed.genesis.get())?;
-        for epoch in &parsed.epochs {
-            let epoch: EpochJson = object(epoch.get())?;
-            base64url("handoff", &epoch.handoff)?;
-            base64url("committee", &epoch.committee)?;
+        let certificate = base64url("certificate", &bundle.take("certificate")?.text()?)?;
+        let mut genesis = bundle.take("genesis")?.object()?;
+        let committee = base64url("committee", &genesis.take("committee")?.text()?)?;
+        let pops = genesis.take("pops")?.array()?;
+        let possessions = pops.into_iter().map(possession).collect::<Result<_, _>>()?;
+        genesis.finish()?;
+        let epochs = bundle.take("epochs")?.array()?;
+        let count = epochs.len();
+        for epoch in epochs {
+            let mut epoch = epoch.object()?;
+            base64url("handoff", &epoch.take("handoff")?.text()?)?;
+            base64url("committee", &epoch.take("committee")?.text()?)?;
+            epoch.finish()?;
         }
-        Ok(Self {
-            certificate: base64url("certificate", &parsed.certificate)?,
-            genesis: base64url("committee", &genesis.committee)?,
-            possessions: genesis.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?,
-            epochs: parsed.epochs.len(),
-        })
+        bundle.finish()?;
+        Ok(Self { certificate, genesis: committee, possessions, epochs: count })
     }
 
     /// The JSON text, ending with a line feed. Only for bundles without later epochs, which are all there are.
@@ -162,14 +132,6 @@ impl Bundle {
     }
 }
 
-/// Parses a JSON object. A derived parser alone would take an array of the values as well.
-fn object<T: DeserializeOwned>(text: &str) -> Result<T, BundleError> {
-    if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
-        return Err(BundleError::Json { reason: "no object where one belongs".into() });
-    }
-    serde_json::from_str(text).map_err(|error| BundleError::Json { reason: error.to_string() })
-}
-
 fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
     Base64UrlUnpadded::decode_vec(text).map_err(|error| BundleError::Field {
         field,
@@ -178,7 +140,8 @@ fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
     })
 }
 
-fn possession(text: &str) -> Result<Possession, BundleError> {
+fn possession(value: Json) -> Result<Possession, BundleError> {
+    let text = value.text()?;
     let wrong = |got: String| BundleError::Field { field: "pops", expected: "base58 of 96 bytes", got };
     // 96 bytes are at most 132 characters; decoding is quadratic, so longer texts are not tried
     if text.len() > 132 {

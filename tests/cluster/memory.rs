@@ -4,7 +4,7 @@ use support::blobs::{content, put_bytes, write_content};
 use support::processes::{Processes, run};
 
 const GIB: u64 = 1 << 30;
-const LIMIT: u64 = 64 << 20;
+const MIB: u64 = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by make soak"]
@@ -15,7 +15,7 @@ async fn a_gibibyte_passes_through_little_memory() {
     assert!(put.status.success(), "{put:?}");
     let get = run(cluster.root(), &["get", "large.vouch", "-o", "copy", "--server", cluster.address()]).await;
     assert!(get.status.success(), "{get:?}");
-    assert_little_memory(&cluster);
+    assert_little_memory(&cluster, 64 * MIB);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,13 +31,14 @@ async fn many_clients_and_a_replica_that_hangs_take_little_memory() {
     for put in puts.collect::<Vec<_>>() {
         put.await.unwrap().unwrap();
     }
-    assert_little_memory(&cluster);
+    // for each client a message being read and one being passed on, and 8 MiB queued for the replica that hangs
+    assert_little_memory(&cluster, 128 * MIB);
 }
 
-fn assert_little_memory(cluster: &Processes) {
+fn assert_little_memory(cluster: &Processes, limit: u64) {
     for node in cluster.replicas.iter().chain([&cluster.server]) {
         let peak = node.peak_memory();
         println!("{}: {:.1} MiB at most", node.name(), peak as f64 / f64::from(1 << 20));
-        assert!(peak <= LIMIT, "{}: {peak} bytes", node.name());
+        assert!(peak <= limit, "{}: {peak} bytes", node.name());
     }
 }
