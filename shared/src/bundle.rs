@@ -8,12 +8,12 @@ use thiserror::Error;
 use self::json::Json;
 use crate::bls::Possession;
 use crate::certificate::Certificate;
-use crate::codec::MAX_SAFE_INTEGER;
+use crate::codec::{Limits, MAX_SAFE_INTEGER};
 use crate::committee::Committee;
 
 /// The media type, and the value of `type`.
 pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
-/// The most bytes of a bundle; looked at before parsing.
+/// The specification's limit for the bytes of a bundle.
 pub const MAX_BUNDLE: usize = 8 << 20;
 const VERSION: u64 = 1;
 
@@ -21,8 +21,10 @@ const VERSION: u64 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BundleError {
     /// Longer than the limit.
-    #[error("bundle: expected at most {MAX_BUNDLE} bytes, got {got}")]
+    #[error("bundle: expected at most {expected} bytes, got {got}")]
     TooLarge {
+        /// The limit.
+        expected: usize,
         /// The text's length in bytes.
         got: usize,
     },
@@ -81,9 +83,9 @@ impl Bundle {
     ///
     /// # Errors
     /// See [`BundleError`].
-    pub fn parse(text: &[u8]) -> Result<Self, BundleError> {
-        if text.len() > MAX_BUNDLE {
-            return Err(BundleError::TooLarge { got: text.len() });
+    pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
+        if text.len() > limits.bundle {
+            return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
         }
         let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
         let mut bundle = Json::parse(text)?.object()?;

@@ -3,32 +3,15 @@
 use thiserror::Error;
 
 use crate::bls::AggregateSignature;
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Limits, Reader, in_range};
 use crate::committee::CommitteeRecord;
 use crate::digest::CommitteeDigest;
-use crate::merkle::{MAX_BATCH, TreeHash, path_length, root_from_path};
-use crate::quorum::MAX_MEMBERS;
+use crate::merkle::{TreeHash, path_length, root_from_path};
 use crate::receipt::{Receipt, ReceiptError};
 use crate::statement::{Body, Statement, StatementKind};
 
 const MAGIC: &[u8; 5] = b"vouch";
 const VERSION: u8 = 1;
-
-/// Bounds for decoding, from the caller: a committee of 4 gives a decoder that allocates for no fifth.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The most members, at most 1000.
-    pub members: u16,
-    /// The most receipts in a batch, at most 4096.
-    pub batch: u32,
-}
-
-impl Default for Limits {
-    /// The specification's limits.
-    fn default() -> Self {
-        Self { members: MAX_MEMBERS, batch: MAX_BATCH }
-    }
-}
 
 /// Which members signed: one bit each, at least one set, none beyond the last member.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::bls::{AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Limits, Reader, in_range};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
 use crate::link::NodeKey;
 use crate::quorum::{self, MAX_MEMBERS};
@@ -169,7 +169,7 @@ impl CommitteeRecord {
     ///
     /// # Errors
     /// See [`CommitteeError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, CommitteeError> {
+    pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, CommitteeError> {
         let mut reader = Reader::new(bytes);
         reader.tag("magic", MAGIC)?;
         let version = reader.u8("version")?;
@@ -186,7 +186,7 @@ impl CommitteeRecord {
         }
         reader.tag("fault rule", &[FAULT_RULE_THIRD])?;
         let n = reader.u16("n")?;
-        in_range("n", n.into(), 1, MAX_MEMBERS.into())?;
+        in_range("n", n.into(), 1, limits.members.into())?;
         reader.tag("operator key of an open committee", &[0; OPERATOR_KEY_SIZE])?;
         let members = (0..n)
             .map(|_| {

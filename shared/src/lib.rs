@@ -17,4 +17,4 @@ pub mod statement;
 pub mod tally;
 pub mod verify;
 
-pub use codec::{DecodeError, MAX_SAFE_INTEGER};
+pub use codec::{DecodeError, Limits, MAX_SAFE_INTEGER};

@@ -3,7 +3,8 @@
 use serde::{Serialize, Serializer};
 
 use crate::bundle::Bundle;
-use crate::certificate::{Certificate, Limits};
+use crate::certificate::Certificate;
+use crate::codec::Limits;
 use crate::committee::CommitteeRecord;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::quorum;
@@ -165,9 +166,10 @@ impl Inspection {
     }
 
     fn read(text: &[u8]) -> Result<Self, Stop> {
-        let bundle = Bundle::parse(text)?;
-        let certificate = Certificate::decode(&bundle.certificate, &Limits::default())?;
-        let record = CommitteeRecord::decode(&bundle.genesis)?;
+        let limits = Limits::default();
+        let bundle = Bundle::parse(text, &limits)?;
+        let certificate = Certificate::decode(&bundle.certificate, &limits)?;
+        let record = CommitteeRecord::decode(&bundle.genesis, &limits)?;
         Ok(Self::of(&certificate, &record))
     }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::bls::{BlsError, Possession};
 use crate::bundle::Bundle;
-use crate::certificate::{Certificate, Limits};
+use crate::certificate::Certificate;
+use crate::codec::Limits;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord, GenesisError};
 use crate::digest::{ClusterId, Digest};
 
@@ -45,6 +46,7 @@ pub struct Question {
 /// after that costs one.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
+    limits: Limits,
     opened: Option<Arc<Committee>>,
 }
 
@@ -52,6 +54,11 @@ impl Verifier {
     /// Knows no committee yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Refuses what is larger; never looser than the specification allows.
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { limits, opened: None }
     }
 
     /// Judges a bundle.
@@ -63,9 +70,9 @@ impl Verifier {
     }
 
     fn run(&mut self, bundle: &[u8], question: &Question) -> Result<Certificate, Stop> {
-        let bundle = Bundle::parse(bundle)?;
-        let certificate = Certificate::decode(&bundle.certificate, &Limits::default())?;
-        let record = CommitteeRecord::decode(&bundle.genesis)?;
+        let bundle = Bundle::parse(bundle, &self.limits)?;
+        let certificate = Certificate::decode(&bundle.certificate, &self.limits)?;
+        let record = CommitteeRecord::decode(&bundle.genesis, &self.limits)?;
         let (expected, got) = (record.members().len(), bundle.possessions.len());
         if expected != got {
             return Err(CommitteeError::PossessionCount { expected, got }.into());

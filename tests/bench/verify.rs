@@ -4,8 +4,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use blst::min_pk::{PublicKey, SecretKey, Signature};
+use vouch_core::Limits;
 use vouch_core::bls::VoteSecretKey;
-use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeSecretKey;

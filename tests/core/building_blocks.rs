@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
+use vouch_core::Limits;
 use vouch_core::bls::{Possession, VoteKey, VoteSecretKey};
-use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::Digest;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
@@ -127,7 +128,7 @@ fn leaf(receipt: &Receipt) -> TreeHash {
 
 impl CommitteeBlock {
     fn record(&self) -> CommitteeRecord {
-        CommitteeRecord::decode(&unhex(&self.encoding)).unwrap()
+        CommitteeRecord::decode(&unhex(&self.encoding), &Limits::default()).unwrap()
     }
 
     fn open(&self) -> Committee {

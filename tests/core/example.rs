@@ -2,9 +2,10 @@
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
+use vouch_core::Limits;
 use vouch_core::bls::Possession;
 use vouch_core::bundle::Bundle;
-use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::certificate::Certificate;
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::digest::Digest;
 use vouch_core::verify::{Question, Subject, Verdict, Verifier};
@@ -45,7 +46,7 @@ fn the_example_verifies() {
     let (encoded, genesis) = (bytes(certificate_table), bytes(committee_table));
     assert_eq!((encoded.len(), genesis.len()), (228, 564));
     let certificate = Certificate::decode(&encoded, &Limits::default()).unwrap();
-    let record = CommitteeRecord::decode(&genesis).unwrap();
+    let record = CommitteeRecord::decode(&genesis, &Limits::default()).unwrap();
     let statement = certificate.statement(&record).unwrap();
     assert_eq!(statement.encode(), bytes(statement_table));
     assert!(example().contains(&format!("`{}`", HEXLOWER.encode(&statement.id().0))));
@@ -70,7 +71,7 @@ fn the_example_verifies() {
 fn it_is_the_certificate_of_the_vectors() {
     let text = std::fs::read_to_string(crate::vectors::directory().join("valid.json")).unwrap();
     let file: Value = serde_json::from_str(&text).unwrap();
-    let bundle = Bundle::parse(file["bases"]["n4"].as_str().unwrap().as_bytes()).unwrap();
+    let bundle = Bundle::parse(file["bases"]["n4"].as_str().unwrap().as_bytes(), &Limits::default()).unwrap();
     assert_eq!(bytes(blocks()[0]), bundle.certificate);
     assert_eq!(bytes(blocks()[2]), bundle.genesis);
     let proofs: Vec<_> = bundle.possessions.iter().map(Possession::to_string).collect();

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use vouch_core::Limits;
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::bundle::Bundle;
-use vouch_core::certificate::{Certificate, Limits};
+use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Holder, Message, Read, Stage, Stream};
@@ -198,7 +199,7 @@ fn every_code_is_the_one_of_the_specification() {
 #[test]
 fn everything_else_comes_back() {
     let all = encodings();
-    let record = CommitteeRecord::decode(&all["committee"]).unwrap();
+    let record = CommitteeRecord::decode(&all["committee"], &Limits::default()).unwrap();
     assert_eq!(record.encode(), all["committee"]);
     assert_eq!(record, *Cluster::new("golden", 4).record());
     for name in ["receipt", "receipt kept for ever"] {
@@ -209,7 +210,7 @@ fn everything_else_comes_back() {
     let certificate = Certificate::decode(&all["certificate"], &Limits::default()).unwrap();
     assert_eq!(certificate.encode(), all["certificate"]);
     assert_eq!(certificate.statement(&record).unwrap().encode(), all["statement"]);
-    let bundle = Bundle::parse(&all["bundle"]).unwrap();
+    let bundle = Bundle::parse(&all["bundle"], &Limits::default()).unwrap();
     assert_eq!(bundle.to_json().into_bytes(), all["bundle"]);
     assert_eq!((bundle.certificate, bundle.genesis), (all["certificate"].clone(), all["committee"].clone()));
 }

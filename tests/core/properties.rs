@@ -4,8 +4,9 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use vouch_core::Limits;
 use vouch_core::bundle::Bundle;
-use vouch_core::certificate::{Certificate, CertificateError, Limits, Signers};
+use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::message::Message;
 use vouch_core::receipt::Receipt;
@@ -31,14 +32,14 @@ fn bounded(times: u64, input: &[u8], decode: impl FnOnce()) -> Result<(), TestCa
 fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     let shared = Bytes::copy_from_slice(input);
     bounded(TIMES_INPUT, input, || drop(Receipt::decode(input)))?;
-    bounded(TIMES_INPUT, input, || drop(CommitteeRecord::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(CommitteeRecord::decode(input, &Limits::default())))?;
     bounded(TIMES_INPUT, input, || drop(Certificate::decode(input, &Limits::default())))?;
     bounded(TIMES_INPUT, input, || drop(Message::decode(&shared)))?;
-    bounded(TIMES_JSON, input, || drop(Bundle::parse(input)))?;
+    bounded(TIMES_JSON, input, || drop(Bundle::parse(input, &Limits::default())))?;
     if let Ok(receipt) = Receipt::decode(input) {
         prop_assert_eq!(&receipt.encode()[..], input);
     }
-    if let Ok(committee) = CommitteeRecord::decode(input) {
+    if let Ok(committee) = CommitteeRecord::decode(input, &Limits::default()) {
         prop_assert_eq!(&committee.encode()[..], input);
     }
     if let Ok(certificate) = Certificate::decode(input, &Limits::default()) {
@@ -69,7 +70,7 @@ proptest! {
 
     #[test]
     fn committees_come_back(committee in committee()) {
-        prop_assert_eq!(CommitteeRecord::decode(&committee.encode()), Ok(committee));
+        prop_assert_eq!(CommitteeRecord::decode(&committee.encode(), &Limits::default()), Ok(committee));
     }
 
     #[test]
@@ -84,7 +85,7 @@ proptest! {
 
     #[test]
     fn bundles_come_back(bundle in bundle()) {
-        prop_assert_eq!(Bundle::parse(bundle.to_json().as_bytes()), Ok(bundle));
+        prop_assert_eq!(Bundle::parse(bundle.to_json().as_bytes(), &Limits::default()), Ok(bundle));
     }
 
     #[test]
@@ -130,7 +131,7 @@ proptest! {
         let shorter = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
         for change in [&longer as &dyn Fn(&[u8]) -> Vec<u8>, &shorter] {
             prop_assert!(Receipt::decode(&change(&receipt.encode())).is_err());
-            prop_assert!(CommitteeRecord::decode(&change(&committee.encode())).is_err());
+            prop_assert!(CommitteeRecord::decode(&change(&committee.encode()), &Limits::default()).is_err());
             prop_assert!(Certificate::decode(&change(&certificate.encode()), &Limits::default()).is_err());
         }
     }
@@ -138,7 +139,7 @@ proptest! {
     #[test]
     fn a_decoder_for_small_committees_and_batches_refuses_larger_ones(certificate in certificate()) {
         let (n, count) = (certificate.signers.n(), certificate.count);
-        let decode = |members, batch| Certificate::decode(&certificate.encode(), &Limits { members, batch });
+        let decode = |members, batch| Certificate::decode(&certificate.encode(), &Limits { members, batch, ..Limits::default() });
         prop_assert!(decode(n, count).is_ok());
         prop_assert!(matches!(decode(n - 1, count), Err(CertificateError::Decode(_))));
         prop_assert!(matches!(decode(n, count - 1), Err(CertificateError::Decode(_))));
@@ -188,7 +189,7 @@ fn hostile_texts_take_memory_in_proportion_to_their_length() {
     ];
     for text in texts {
         let start: String = text.chars().take(40).collect();
-        let outcome = bounded(TIMES_JSON, text.as_bytes(), || drop(Bundle::parse(text.as_bytes())));
+        let outcome = bounded(TIMES_JSON, text.as_bytes(), || drop(Bundle::parse(text.as_bytes(), &Limits::default())));
         assert!(outcome.is_ok(), "{start}…: {outcome:?}");
     }
 }
@@ -198,7 +199,7 @@ fn what_is_too_large_is_refused_before_it_is_looked_at() {
     let text = vec![b'{'; vouch_core::bundle::MAX_BUNDLE + 1];
     let message = Bytes::from(vec![0x11; vouch_core::message::MAX_MESSAGE + 1]);
     let peak = allocation_counter::measure(|| {
-        assert!(Bundle::parse(&text).is_err());
+        assert!(Bundle::parse(&text, &Limits::default()).is_err());
         assert!(Message::decode(&message).is_err());
     });
     assert_eq!(peak.bytes_max, 0);

@@ -1,7 +1,8 @@
 //! No change of a valid certificate is valid, and no bad vote becomes part of one.
 
+use vouch_core::Limits;
 use vouch_core::bls::{AggregateSignature, BlsError, VoteSignature};
-use vouch_core::certificate::{Certificate, CertificateError, Limits, Signers};
+use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::receipt::Receipt;
 use vouch_core::tally::{BelowQuorum, Tally, VoteError};
 use vouch_core::verify::{Subject, Verdict, Verifier, verify_certificate};

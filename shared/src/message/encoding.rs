@@ -7,8 +7,8 @@ use super::{
     Stream,
 };
 use crate::bls::{Possession, VoteKey, VoteSignature};
-use crate::certificate::{Certificate, Limits};
-use crate::codec::{DecodeError, MAX_SAFE_INTEGER, Reader, in_range};
+use crate::certificate::Certificate;
+use crate::codec::{DecodeError, Limits, MAX_SAFE_INTEGER, Reader, in_range};
 use crate::committee::{CommitteeRecord, MemberName};
 use crate::digest::Digest;
 use crate::link::{Hello, LinkSignature};
@@ -271,7 +271,7 @@ fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError>
     in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
     // bounded by the line above
     let size = usize::try_from(size).unwrap_or(MAX_MESSAGE);
-    let genesis = CommitteeRecord::decode(reader.take("committee", size)?)?;
+    let genesis = CommitteeRecord::decode(reader.take("committee", size)?, &Limits::default())?;
     let possessions =
         (0..genesis.n()).map(|_| reader.array("proof of possession").map(Possession)).collect::<Result<_, _>>()?;
     Ok(ClusterMessage { genesis, possessions })
