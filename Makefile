@@ -2,8 +2,6 @@
 
 FILE ?= README.md
 ARGS ?=
-BENCH ?= node tests/bench/run.mjs
-SOAK ?= node tests/soak/run.mjs
 
 # The demo's file reaches the shell through the environment: any name is good, with blanks, quotes or dollar signs.
 export VOUCH_DEMO_FILE := $(value FILE)
@@ -42,11 +40,11 @@ test: setup build ## Run every test: Rust, then JavaScript
 	@cargo test --workspace --locked
 	@node --test tests/js/*.test.mjs
 
-soak: setup build-release ## Run the long test, with faults: make soak ARGS="..."
-	@$(SOAK) $(ARGS)
+soak: setup build ## Run the long tests: large files and what they do to memory
+	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 
-bench: setup build-release ## Measure speed and print a table: make bench ARGS="..."
-	@$(BENCH) $(ARGS)
+bench: setup build-release ## Measure speed, each figure beside its reference
+	@node tests/bench/run.mjs
 
 vectors: tests/node_modules/.package-lock.json ## Regenerate tests/vectors with the independent implementation
 	@node tests/vectors/generate.mjs

@@ -46,7 +46,7 @@ async fn without_a_replica_there_is_no_committee() {
     let cluster = InProcess::start(0).await;
     let error = cluster.put(b"x").await.unwrap_err();
     assert_eq!(refusal(&error).code, Code::NoCommittee, "{error}");
-    assert!(error.to_string().contains("start one with `vouch replica`"), "{error}");
+    assert!(error.to_string().contains("start one with `vouch replica SERVER`"), "{error}");
     let error = get_bytes(cluster.address(), None, Digest::of(b"x")).await.unwrap_err();
     assert_eq!(refusal(&error).code, Code::NoCommittee, "{error}");
 }

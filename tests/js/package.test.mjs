@@ -59,6 +59,10 @@ test("npx runs the command", () => {
   assert.equal(lines[12], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
 });
 
+test("npx finds the command by the package's name", () => {
+  assert.match(succeed("npx", ["--no-install", "vouch-verifier", "--version"]).stdout, /^vouch-verify /);
+});
+
 test("a tampered file is invalid", () => {
   writeFileSync(join(folder, "tampered"), "Vouch test file N4\n");
   const { status, stdout, stderr } = verify(["tampered", "report.pdf.vouch", ...trusted]);
@@ -212,7 +216,15 @@ test("the variant for browsers gives the same verdicts", async () => {
   assert.deepEqual(Object.keys(browser).sort(), Object.keys(node).sort());
 });
 
-test("the types describe what there is", () => {
+test("the types describe what there is", async () => {
+  const { inspect, verify: judge } = await import(pathToFileURL(join(installed, "node.js")));
+  const question = { bundle: BUNDLE, cluster: CLUSTER, digest: DIGEST };
+  const reports = await Promise.all([{ now: NOW }, { now: 0 }, { cluster: null }].map((part) => judge({ ...question, ...part })));
+  // Literals, so that a field too many is an error as well.
+  writeFileSync(join(folder, "values.ts"), `import type { Inspection, Report } from "vouch-verifier";
+export const said: Inspection = ${JSON.stringify(await inspect(BUNDLE))};
+export const reports: Report[] = ${JSON.stringify(reports)};
+`);
   writeFileSync(join(folder, "use.ts"), `
 import { BundleError, createHasher, createVerifier, hash, init, inspect, verify, type CheckName, type Report } from "vouch-verifier";
 
@@ -244,6 +256,6 @@ try { await inspect(""); } catch (error) { if (error instanceof BundleError) voi
 void [text, bytes, digest, length];
 `);
   const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.asynciterable", "--skipLibCheck", "false"];
-  const { status, stdout } = run(process.execPath, [COMPILER, ...options, "use.ts"]);
+  const { status, stdout } = run(process.execPath, [COMPILER, ...options, "use.ts", "values.ts"]);
   assert.equal(status, 0, stdout);
 });

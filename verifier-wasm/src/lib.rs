@@ -13,7 +13,7 @@ use vouch_core::report::{Inspection, Report};
 use vouch_core::verify::{self, Question, Subject};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::input::InputError;
+pub use crate::input::InputError;
 
 /// Judges bundles. Keeps the committee of the last one, so that the next of the same cluster costs one pairing check.
 #[wasm_bindgen]
