@@ -262,7 +262,8 @@ impl Shared {
         let wanted = self.config.replicas;
         if connected == 0 || wanted.is_some_and(|wanted| connected < wanted.into()) || (wanted.is_none() && !at_a_put) {
             let needed = wanted.map_or_else(|| "at least 1 replica".into(), |n| format!("{n} replicas"));
-            let detail = format!("{needed} must join first, {connected} are connected; start one with `vouch replica SERVER`");
+            let detail =
+                format!("{needed} must join first, {connected} are connected; start one with `vouch replica SERVER`");
             return Err(Failed::new(stream, Code::NoCommittee, detail));
         }
         let form = || self.roster().form(wanted, entropy::array());

@@ -129,12 +129,12 @@ pub struct Failed {
     pub code: Code,
     /// Members or receipts concerned; the code says which.
     pub subjects: Vec<u16>,
-    /// For people, at most [`MAX_DETAIL`] bytes; text, never markup.
+    /// For people, at most [`MAX_DETAIL`] bytes without control characters; text, never markup.
     pub detail: String,
 }
 
 impl Failed {
-    /// Without subjects. A longer detail is cut.
+    /// Without subjects. A longer detail is cut, control characters become blanks.
     pub fn new(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
         Self { stream, code, subjects: Vec::new(), detail: cut(detail.into()) }
     }
@@ -146,7 +146,8 @@ impl Failed {
     }
 }
 
-fn cut(mut text: String) -> String {
+fn cut(text: String) -> String {
+    let mut text = text.replace(char::is_control, " ");
     while text.len() > MAX_DETAIL {
         text.pop();
     }

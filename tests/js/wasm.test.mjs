@@ -16,7 +16,7 @@ test(`the module is at most ${MOST_KILOBYTES} KB, gzipped`, () => {
 test("the module names no path of the machine that built it", () => {
   const text = wasm.toString("latin1");
   const here = new URL("../../", import.meta.url).pathname;
-  for (const path of ["/root/", "/home/", "/Users/", "/work/", ".cargo", "registry/src", "index.crates.io", `${homedir()}/`, here]) {
+  for (const path of ["/root/", "/home/", "/Users/", ".cargo", "registry/", `${homedir()}/`, here]) {
     assert.ok(!text.includes(path), path);
   }
 });

@@ -8,15 +8,33 @@ use std::time::Duration;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use vouch_core::receipt::NEVER;
 
+/// Text that cannot steer a terminal: names and reasons come from others. Line feeds are left; what may hold foreign ones
+/// is refused or quoted before.
+fn harmless(text: fmt::Arguments<'_>) -> String {
+    let mut out = String::new();
+    for c in text.to_string().chars() {
+        // controls but the line feed, and what changes the direction of the text around it
+        match c {
+            '\n' => out.push(c),
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+                out.extend(c.escape_unicode());
+            }
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// One line on standard output.
 pub(super) fn line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{}", harmless(text));
     let _ = io::stdout().flush();
 }
 
 /// One line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(text));
 }
 
 /// Seconds since 1970 as a date and time, or `never`.
@@ -56,5 +74,15 @@ pub(super) fn bar(what: &'static str, length: Option<u64>) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_steers_no_terminal() {
+        assert_eq!(harmless(format_args!("a\u{1b}[2Jb\u{202e}c\nd")), "a\\u{1b}[2Jb\\u{202e}c\nd");
     }
 }

@@ -33,7 +33,7 @@ impl Json {
         let left = Cell::new(MAX_VALUES);
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let parsed = Value(&left).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-        parsed.map_err(|error| BundleError::Json { reason: error.to_string() })
+        parsed.map_err(|error| BundleError::Json { reason: format!("no strict JSON ({error})") })
     }
 
     pub(super) fn object(self) -> Result<Object, BundleError> {
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn keys_occur_once_at_every_level() {
-        assert!(reason(r#"{"a":1,"b":2,"a":1}"#).starts_with("the repeated key \"a\""));
-        assert!(reason(r#"[{"x":{"a":1,"\u0061":2}}]"#).starts_with("the repeated key \"a\""));
+        assert!(reason(r#"{"a":1,"b":2,"a":1}"#).contains("the repeated key \"a\""));
+        assert!(reason(r#"[{"x":{"a":1,"\u0061":2}}]"#).contains("the repeated key \"a\""));
         assert!(Json::parse(r#"{"a":{"a":1}}"#).is_ok());
     }
 
@@ -199,6 +199,6 @@ mod tests {
         assert!(Json::parse(&("[".repeat(60) + &"]".repeat(60))).is_ok());
         assert!(Json::parse(&("[".repeat(200) + &"]".repeat(200))).is_err());
         let many = format!("[{}0]", "0,".repeat(1 << 16));
-        assert!(reason(&many).starts_with("too many values"), "{}", reason(&many));
+        assert!(reason(&many).contains("too many values"), "{}", reason(&many));
     }
 }

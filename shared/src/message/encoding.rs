@@ -312,5 +312,10 @@ fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
         expected: "in UTF-8",
         got: format!("another byte at {}", error.valid_up_to()),
     })?;
+    // a line feed could pass for a line of the reader's own
+    if let Some(control) = detail.chars().find(|c| c.is_control()) {
+        let got = format!("{control:?}");
+        return Err(DecodeError::BadText { field: "detail", expected: "without control characters", got });
+    }
     Ok(Failed { stream, code, subjects, detail: detail.into() })
 }
