@@ -84,38 +84,9 @@ impl Bundle {
     /// # Errors
     /// See [`BundleError`].
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        if text.len() > limits.bundle {
-            return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
-        }
-        let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
-        let mut bundle = Json::parse(text)?.object()?;
-        let media_type = bundle.take("type")?.text()?;
-        let version = bundle.take("version")?.integer()?;
-        if version > MAX_SAFE_INTEGER {
-            return Err(BundleError::Json { reason: format!("version {version}, above 2^53 − 1") });
-        }
-        if version != VERSION {
-            return Err(BundleError::UnknownVersion(version));
-        }
-        if media_type != MEDIA_TYPE {
-            return Err(BundleError::Type { got: json::cut(&media_type) });
-        }
-        let certificate = base64url("certificate", &bundle.take("certificate")?.text()?)?;
-        let mut genesis = bundle.take("genesis")?.object()?;
-        let committee = base64url("committee", &genesis.take("committee")?.text()?)?;
-        let pops = genesis.take("pops")?.array()?;
-        let possessions = pops.into_iter().map(possession).collect::<Result<_, _>>()?;
-        genesis.finish()?;
-        let epochs = bundle.take("epochs")?.array()?;
-        let count = epochs.len();
-        for epoch in epochs {
-            let mut epoch = epoch.object()?;
-            base64url("handoff", &epoch.take("handoff")?.text()?)?;
-            base64url("committee", &epoch.take("committee")?.text()?)?;
-            epoch.finish()?;
-        }
-        bundle.finish()?;
-        Ok(Self { certificate, genesis: committee, possessions, epochs: count })
+        let BundleText { certificate, genesis, epochs } = BundleText::parse(text, limits)?;
+        let (genesis, possessions) = genesis.decode()?;
+        Ok(Self { certificate, genesis, possessions, epochs })
     }
 
     /// The JSON text, ending with a line feed. Only for bundles without later epochs, which are all there are.
@@ -134,6 +105,66 @@ impl Bundle {
     }
 }
 
+/// A bundle whose JSON was read, while its committee is still text: a verifier that knows the text need not decode it.
+#[derive(Debug)]
+pub(crate) struct BundleText {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) genesis: GenesisText,
+    pub(crate) epochs: usize,
+}
+
+/// The genesis committee and its proofs as a bundle spells them; each value has one spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GenesisText {
+    committee: String,
+    pops: Vec<String>,
+}
+
+impl BundleText {
+    pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
+        if text.len() > limits.bundle {
+            return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
+        }
+        let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
+        let mut bundle = Json::parse(text)?.object()?;
+        let media_type = bundle.take("type")?.text()?;
+        let version = bundle.take("version")?.integer()?;
+        if version > MAX_SAFE_INTEGER {
+            return Err(BundleError::Json { reason: format!("version {version}, above 2^53 − 1") });
+        }
+        if version != VERSION {
+            return Err(BundleError::UnknownVersion(version));
+        }
+        if media_type != MEDIA_TYPE {
+            return Err(BundleError::Type { got: json::cut(&media_type) });
+        }
+        let certificate = base64url("certificate", &bundle.take("certificate")?.text()?)?;
+        let mut genesis = bundle.take("genesis")?.object()?;
+        let committee = genesis.take("committee")?.text()?;
+        let pops = genesis.take("pops")?.array()?.into_iter().map(Json::text).collect::<Result<_, _>>()?;
+        genesis.finish()?;
+        let epochs = bundle.take("epochs")?.array()?;
+        let count = epochs.len();
+        for epoch in epochs {
+            let mut epoch = epoch.object()?;
+            base64url("handoff", &epoch.take("handoff")?.text()?)?;
+            base64url("committee", &epoch.take("committee")?.text()?)?;
+            epoch.finish()?;
+        }
+        bundle.finish()?;
+        Ok(Self { certificate, genesis: GenesisText { committee, pops }, epochs: count })
+    }
+}
+
+impl GenesisText {
+    /// The encoded committee, and its proofs.
+    pub(crate) fn decode(&self) -> Result<(Vec<u8>, Vec<Possession>), BundleError> {
+        let committee = base64url("committee", &self.committee)?;
+        let possessions = self.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?;
+        Ok((committee, possessions))
+    }
+}
+
 fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
     Base64UrlUnpadded::decode_vec(text).map_err(|error| BundleError::Field {
         field,
@@ -142,8 +173,7 @@ fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
     })
 }
 
-fn possession(value: Json) -> Result<Possession, BundleError> {
-    let text = value.text()?;
+fn possession(text: &str) -> Result<Possession, BundleError> {
     let wrong = |got: String| BundleError::Field { field: "pops", expected: "base58 of 96 bytes", got };
     // 96 bytes are at most 132 characters; decoding is quadratic, so longer texts are not tried
     if text.len() > 132 {

@@ -8,10 +8,10 @@ mod verdict;
 use std::sync::Arc;
 
 use crate::bls::{BlsError, Possession};
-use crate::bundle::Bundle;
+use crate::bundle::{BundleText, GenesisText};
 use crate::certificate::Certificate;
 use crate::codec::Limits;
-use crate::committee::{Committee, CommitteeError, CommitteeRecord, GenesisError};
+use crate::committee::{Committee, CommitteeError, CommitteeRecord};
 use crate::digest::{ClusterId, Digest};
 
 pub(crate) use verdict::Stop;
@@ -43,11 +43,33 @@ pub struct Question {
 }
 
 /// Verifies bundles, and keeps the last committee that it opened: opening costs a pairing for each member, a certificate
-/// after that costs one.
+/// after that costs one, and hardly more for a large committee than for a small one.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
     limits: Limits,
-    opened: Option<Arc<Committee>>,
+    opened: Option<Opened>,
+}
+
+/// A committee whose possessions were checked, and the text that it came in.
+#[derive(Debug, Clone)]
+struct Opened {
+    text: GenesisText,
+    committee: Arc<Committee>,
+}
+
+/// The genesis of a bundle: opened before, or still to be.
+enum Genesis {
+    Known(Arc<Committee>),
+    New(CommitteeRecord, Vec<Possession>),
+}
+
+impl Genesis {
+    fn record(&self) -> &CommitteeRecord {
+        match self {
+            Self::Known(committee) => committee.record(),
+            Self::New(record, _) => record,
+        }
+    }
 }
 
 impl Verifier {
@@ -70,13 +92,19 @@ impl Verifier {
     }
 
     fn run(&mut self, bundle: &[u8], question: &Question) -> Result<Certificate, Stop> {
-        let bundle = Bundle::parse(bundle, &self.limits)?;
-        let certificate = Certificate::decode(&bundle.certificate, &self.limits)?;
-        let record = CommitteeRecord::decode(&bundle.genesis, &self.limits)?;
-        let (expected, got) = (record.members().len(), bundle.possessions.len());
-        if expected != got {
-            return Err(CommitteeError::PossessionCount { expected, got }.into());
-        }
+        let bundle = BundleText::parse(bundle, &self.limits)?;
+        let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
+        let (certificate, genesis) = match &self.opened {
+            Some(opened) if opened.text == bundle.genesis => {
+                (decode_certificate()?, Genesis::Known(opened.committee.clone()))
+            }
+            _ => {
+                // in the order of the checks: all that belongs to the bundle, then the certificate, then the committee
+                let decoded = bundle.genesis.decode()?;
+                (decode_certificate()?, self.read_genesis(decoded)?)
+            }
+        };
+        let record = genesis.record();
         let expected = question.cluster.ok_or(Missing::Identity)?;
         let got = record.cluster();
         if got != expected {
@@ -85,25 +113,28 @@ impl Verifier {
         if certificate.epoch > 0 || bundle.epochs > 0 {
             return Err(Missing::LaterEpoch.into());
         }
-        check_signers(&certificate, &record)?;
+        check_signers(&certificate, record)?;
         let subject = question.subject.ok_or(Missing::Subject)?;
         check_subject(&certificate, &subject, question.now, question.waive_expiry)?;
-        let committee = self.open(record, bundle.possessions)?;
+        let committee = match genesis {
+            Genesis::Known(committee) => committee,
+            Genesis::New(record, possessions) => {
+                let committee = Arc::new(Committee::genesis(record, possessions)?);
+                self.opened = Some(Opened { text: bundle.genesis, committee: committee.clone() });
+                committee
+            }
+        };
         check_signature(&certificate, &committee)?;
         Ok(certificate)
     }
 
-    /// A committee whose possessions were checked, now or before.
-    fn open(&mut self, record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Arc<Committee>, GenesisError> {
-        if let Some(opened) = &self.opened
-            && opened.record() == &record
-            && opened.possessions() == possessions
-        {
-            return Ok(opened.clone());
+    fn read_genesis(&self, (encoded, possessions): (Vec<u8>, Vec<Possession>)) -> Result<Genesis, CommitteeError> {
+        let record = CommitteeRecord::decode(&encoded, &self.limits)?;
+        let (expected, got) = (record.members().len(), possessions.len());
+        if expected != got {
+            return Err(CommitteeError::PossessionCount { expected, got });
         }
-        let committee = Arc::new(Committee::genesis(record, possessions)?);
-        self.opened = Some(committee.clone());
-        Ok(committee)
+        Ok(Genesis::New(record, possessions))
     }
 }
 
