@@ -7,7 +7,7 @@
 use std::fmt;
 
 use blst::min_pk::{AggregatePublicKey, AggregateSignature as BlstAggregate, PublicKey, SecretKey, Signature};
-use blst::{BLST_ERROR, Pairing, blst_p1_affine, blst_p2_affine};
+use blst::{BLST_ERROR, MultiPoint, Pairing, blst_p1_affine, blst_p2_affine};
 use thiserror::Error;
 
 use crate::digest::derive;
@@ -246,13 +246,10 @@ impl KeySum {
     ) -> Result<(), BlsError> {
         let signature = checked_signature(&signature.0)?;
         let mut sum = self.sum;
-        let mut missing = absent.filter_map(|member| self.key(member));
-        if let Some(first) = missing.next() {
-            let mut minus = AggregatePublicKey::from_public_key(&first.0);
-            for key in missing {
-                minus.add_public_key(&key.0, false)?;
-            }
-            sum.sub_aggregate(&minus);
+        let missing: Vec<PublicKey> = absent.filter_map(|member| self.key(member)).map(|key| key.0).collect();
+        if !missing.is_empty() {
+            // many at once share their inversions
+            sum.sub_aggregate(&missing.add());
         }
         let key = sum.to_public_key();
         // the compressed form of infinity: flags 110, all else zero
