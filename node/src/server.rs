@@ -1,6 +1,7 @@
 //! The server: accepts replicas and clients, fans out puts, adds up votes. It is untrusted, signs no statement and keeps no blob.
 
 mod archive;
+mod client;
 mod client_get;
 mod client_link;
 mod client_put;

@@ -8,13 +8,11 @@ use thiserror::Error;
 use self::json::Json;
 use crate::bls::Possession;
 use crate::certificate::Certificate;
-use crate::codec::{Limits, MAX_SAFE_INTEGER};
 use crate::committee::Committee;
+use crate::limits::{Limits, MAX_SAFE_INTEGER};
 
 /// The media type, and the value of `type`.
 pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
-/// The specification's limit for the bytes of a bundle.
-pub const MAX_BUNDLE: usize = 8 << 20;
 const VERSION: u64 = 1;
 
 /// Why a text is not a bundle.

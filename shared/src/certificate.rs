@@ -3,9 +3,10 @@
 use thiserror::Error;
 
 use crate::bls::AggregateSignature;
-use crate::codec::{DecodeError, Limits, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::CommitteeRecord;
 use crate::digest::CommitteeDigest;
+use crate::limits::Limits;
 use crate::merkle::{TreeHash, path_length, root_from_path};
 use crate::receipt::{Receipt, ReceiptError};
 use crate::statement::{Body, Statement, StatementKind};

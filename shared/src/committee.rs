@@ -9,10 +9,12 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::bls::{AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
-use crate::codec::{DecodeError, Limits, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
+use crate::limits::Limits;
+use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
-use crate::quorum::{self, MAX_MEMBERS};
+use crate::quorum;
 
 const MAGIC: &[u8; 7] = b"vouchcm";
 const VERSION: u8 = 1;

@@ -6,6 +6,7 @@ pub mod certificate;
 mod codec;
 pub mod committee;
 pub mod digest;
+pub mod limits;
 pub mod link;
 pub mod merkle;
 pub mod message;
@@ -17,4 +18,5 @@ pub mod statement;
 pub mod tally;
 pub mod verify;
 
-pub use codec::{DecodeError, Limits, MAX_SAFE_INTEGER};
+pub use codec::DecodeError;
+pub use limits::{Limits, MAX_SAFE_INTEGER};

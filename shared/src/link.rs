@@ -10,6 +10,8 @@ use crate::digest::{ClusterId, derive};
 
 /// The version of the link protocol.
 pub const LINK_VERSION: u16 = 1;
+/// The tag byte of a hello: it is hashed with the rest.
+pub(crate) const HELLO: u8 = 0x01;
 const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
 
 /// An ed25519 public key that names a node.
@@ -135,7 +137,7 @@ impl Hello {
     }
 
     fn digest(&self) -> [u8; 32] {
-        let mut out = vec![crate::message::HELLO];
+        let mut out = vec![HELLO];
         self.write(&mut out);
         derive("vouch hello v1", &[&out])
     }

@@ -4,13 +4,11 @@
 //! root to compare with: the root computed here is what the signature is checked over.
 
 use crate::digest::derive;
+use crate::limits::MAX_BATCH;
 use crate::receipt::Receipt;
 
 const LEAF: &str = "vouch receipt leaf v1";
 const NODE: &str = "vouch receipt node v1";
-
-/// The most receipts in one batch; a path has at most 12 hashes.
-pub const MAX_BATCH: u32 = 4096;
 
 /// A node of the tree, 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -15,8 +15,6 @@ use crate::digest::Digest;
 use crate::link::{Hello, LinkSignature};
 use crate::receipt::{Receipt, ReceiptError};
 
-pub(crate) use encoding::HELLO;
-
 /// The most bytes of one message.
 pub const MAX_MESSAGE: usize = 512 * 1024;
 /// The most bytes of a file in one message.

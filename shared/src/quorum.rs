@@ -1,8 +1,5 @@
 //! How many members a committee can lose, and how many must sign. The reasoning stands in the specification's table.
 
-/// The most members a committee has.
-pub const MAX_MEMBERS: u16 = 1000;
-
 /// f, the faulty members that a committee of `n` tolerates: ⌊(n−1)/3⌋.
 pub fn tolerated_faults(n: u16) -> u16 {
     n.saturating_sub(1) / 3
@@ -25,6 +22,7 @@ pub fn tolerance(n: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_MEMBERS;
 
     #[test]
     fn two_quorums_share_an_honest_member() {

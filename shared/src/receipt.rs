@@ -1,7 +1,8 @@
 //! What one client asked to have stored: a leaf of a batch.
 
-use crate::codec::{DecodeError, MAX_SAFE_INTEGER, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::Digest;
+use crate::limits::MAX_SAFE_INTEGER;
 
 /// `expires_at` of a blob that is kept for ever.
 pub const NEVER: u64 = u64::MAX;

@@ -4,9 +4,9 @@ use serde::{Serialize, Serializer};
 
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
-use crate::codec::Limits;
 use crate::committee::CommitteeRecord;
 use crate::digest::{ClusterId, CommitteeDigest};
+use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
 use crate::verify::{Check, Question, Stop, Verdict};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crate::bls::{BlsError, Possession};
 use crate::bundle::{BundleText, GenesisText};
 use crate::certificate::Certificate;
-use crate::codec::Limits;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
 use crate::digest::{ClusterId, Digest};
+use crate::limits::Limits;
 
 pub(crate) use verdict::Stop;
 pub use verdict::{Check, Invalid, Missing, Verdict};

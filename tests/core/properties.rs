@@ -196,7 +196,7 @@ fn hostile_texts_take_memory_in_proportion_to_their_length() {
 
 #[test]
 fn what_is_too_large_is_refused_before_it_is_looked_at() {
-    let text = vec![b'{'; vouch_core::bundle::MAX_BUNDLE + 1];
+    let text = vec![b'{'; vouch_core::limits::MAX_BUNDLE + 1];
     let message = Bytes::from(vec![0x11; vouch_core::message::MAX_MESSAGE + 1]);
     let peak = allocation_counter::measure(|| {
         assert!(Bundle::parse(&text, &Limits::default()).is_err());

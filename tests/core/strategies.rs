@@ -10,8 +10,9 @@ use vouch_core::bundle::Bundle;
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
+use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
-use vouch_core::merkle::{MAX_BATCH, TreeHash, path_length};
+use vouch_core::merkle::{TreeHash, path_length};
 use vouch_core::message::{ClusterMessage, Code, Failed, Holder, MAX_CHUNK, Message, Read, Stage, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
 

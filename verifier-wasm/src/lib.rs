@@ -8,7 +8,7 @@ mod bench;
 mod input;
 
 use serde::Serialize;
-use vouch_core::bundle::MAX_BUNDLE;
+use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Report};
 use vouch_core::verify::{self, Question, Subject};
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use vouch_core::bundle::MAX_BUNDLE;
 use vouch_core::digest::Digest;
+use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::Inspection;
 use vouch_core::verify::Verdict;
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use vouch_core::bundle::MAX_BUNDLE;
+use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Outcome, Report};
 use vouch_core::verify::{Missing, Question, Subject, Verdict, Verifier};
 

@@ -8,7 +8,7 @@ use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, Message, Read, Stream};
 
 use super::Snapshot;
-use super::client_link::{ClientLink, NotReading};
+use super::client::{Client, NotReading};
 use super::routes::{Reply, Route};
 use crate::host::clock;
 use crate::link::Outgoing;
@@ -53,7 +53,7 @@ impl Gets {
         self.reads.len()
     }
 
-    pub(super) fn locate(&mut self, link: &mut ClientLink, client: Stream, digest: Digest) -> Result<(), NotReading> {
+    pub(super) fn locate(&mut self, link: &mut Client, client: Stream, digest: Digest) -> Result<(), NotReading> {
         let fail = |code, detail: &str| link.tell(&Message::failed(client, code, detail));
         let snapshot = link.snapshot.borrow().clone();
         if snapshot.committee.is_none() {
@@ -74,7 +74,7 @@ impl Gets {
         self.finish_lookup(link)
     }
 
-    pub(super) async fn read(&mut self, link: &mut ClientLink, read: Read) -> Result<(), NotReading> {
+    pub(super) async fn read(&mut self, link: &mut Client, read: Read) -> Result<(), NotReading> {
         let handle = link.snapshot.borrow().members.get(&read.member).cloned();
         let Some(handle) = handle else {
             return link.tell(&Message::failed(read.stream, Code::NotFound, "the replica is not connected"));
@@ -99,7 +99,7 @@ impl Gets {
         Ok(())
     }
 
-    pub(super) fn reply(&mut self, link: &ClientLink, reply: Reply) -> Result<(), NotReading> {
+    pub(super) fn reply(&mut self, link: &Client, reply: Reply) -> Result<(), NotReading> {
         match reply.message {
             Message::Located { holders, .. } => {
                 if let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == reply.stream) {
@@ -132,7 +132,7 @@ impl Gets {
         self.reads.remove(stream)
     }
 
-    pub(super) fn members_changed(&mut self, link: &ClientLink, snapshot: &Snapshot) -> Result<(), NotReading> {
+    pub(super) fn members_changed(&mut self, link: &Client, snapshot: &Snapshot) -> Result<(), NotReading> {
         if let Some(lookup) = &mut self.lookup {
             lookup.waiting.retain(|member| snapshot.members.contains_key(member));
         }
@@ -141,7 +141,7 @@ impl Gets {
         self.finish_lookup(link)
     }
 
-    pub(super) fn tick(&mut self, link: &ClientLink) -> Result<(), NotReading> {
+    pub(super) fn tick(&mut self, link: &Client) -> Result<(), NotReading> {
         let now = clock::monotonic();
         self.fail_reads(link, |read| now > read.deadline, Code::TimedOut, "the replica did not answer in time")?;
         self.finish_lookup(link)
@@ -149,7 +149,7 @@ impl Gets {
 
     fn fail_reads(
         &mut self,
-        link: &ClientLink,
+        link: &Client,
         is_over: impl Fn(&PendingRead) -> bool,
         code: Code,
         detail: &str,
@@ -161,7 +161,7 @@ impl Gets {
         Ok(())
     }
 
-    fn finish_lookup(&mut self, link: &ClientLink) -> Result<(), NotReading> {
+    fn finish_lookup(&mut self, link: &Client) -> Result<(), NotReading> {
         let is_over = |lookup: &mut Lookup| lookup.waiting.is_empty() || clock::monotonic() >= lookup.deadline;
         let Some(lookup) = self.lookup.take_if(is_over) else { return Ok(()) };
         let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();

@@ -4,57 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
-use vouch_core::message::{Code, Failed, MAX_READS, Message, Stream};
+use tokio::sync::mpsc;
+use vouch_core::message::{MAX_READS, Message};
 
+use super::Shared;
+use super::client::{Client, Ended, unexpected};
 use super::client_get::Gets;
 use super::client_put::ClientPut;
 use super::routes::Reply;
 use super::welcome::{Welcomed, why};
-use super::{Shared, Snapshot};
-use crate::committee_file;
 use crate::host::tasks::{self, MissedTickBehavior};
-use crate::link::{self, LinkError, LinkReader, Outgoing};
+use crate::link::{self, LinkError, LinkReader};
 
 /// Messages waiting for one client, beside three for each member of the committee.
 const CLIENT_QUEUE: usize = 64;
 /// How often deadlines are looked at while something is in progress.
 const TICK: Duration = Duration::from_millis(20);
-
-/// What the parts of a client's link share.
-pub(super) struct ClientLink {
-    pub(super) shared: Arc<Shared>,
-    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
-    outgoing: mpsc::Sender<Outgoing>,
-    pub(super) mailbox: mpsc::Sender<Reply>,
-    knows_committee: bool,
-}
-
-/// The client does not read what it asked for.
-#[derive(Debug)]
-pub(super) struct NotReading;
-
-impl ClientLink {
-    /// Queues a message for the client.
-    pub(super) fn tell(&self, message: &Message) -> Result<(), NotReading> {
-        self.send(message.encode().into())
-    }
-
-    pub(super) fn send(&self, outgoing: Outgoing) -> Result<(), NotReading> {
-        self.outgoing.try_send(outgoing).map_err(|_| NotReading)
-    }
-
-    /// Sends the committee once, as soon as there is one.
-    pub(super) fn show_committee(&mut self) -> Result<(), NotReading> {
-        match self.shared.committee() {
-            Some(committee) if !self.knows_committee => {
-                self.knows_committee = true;
-                self.tell(&committee_file::message(&committee))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
     let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
@@ -66,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
     drop(data);
     let (mailbox, replies) = mpsc::channel(room);
     let snapshot = shared.snapshot.subscribe();
-    let link = ClientLink { shared, snapshot, outgoing, mailbox, knows_committee };
+    let link = Client { shared, snapshot, outgoing, mailbox, knows_committee };
     let writing = tasks::spawn(async move {
         // why it ended, the reader knows as well
         let _ = link::write_queues(&mut writer, queue, no_data).await;
@@ -80,7 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
 }
 
 /// Serves until the link ends; the reason is the last message queued.
-async fn serve(mut link: ClientLink, reader: &mut LinkReader, mut replies: mpsc::Receiver<Reply>) {
+async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Reply>) {
     let mut put = ClientPut::default();
     let mut gets = Gets::default();
     let mut ticks = tasks::interval(TICK);
@@ -110,30 +75,7 @@ async fn serve(mut link: ClientLink, reader: &mut LinkReader, mut replies: mpsc:
     let _ = link.tell(&Message::Failed(failed));
 }
 
-/// Why a client's link is over.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Link(LinkError),
-    Refused(Failed),
-    NotReading,
-}
-
-impl From<NotReading> for Ended {
-    fn from(NotReading: NotReading) -> Self {
-        Self::NotReading
-    }
-}
-
-pub(super) fn unexpected(detail: String) -> Ended {
-    Ended::Refused(Failed::new(Stream::LINK, Code::Unexpected, detail))
-}
-
-async fn client_message(
-    link: &mut ClientLink,
-    put: &mut ClientPut,
-    gets: &mut Gets,
-    bytes: &Bytes,
-) -> Result<(), Ended> {
+async fn client_message(link: &mut Client, put: &mut ClientPut, gets: &mut Gets, bytes: &Bytes) -> Result<(), Ended> {
     let message = Message::decode(bytes).map_err(|error| Ended::Link(error.into()))?;
     match message {
         Message::Put { stream, offer } => put.begin(link, stream, offer).await,
@@ -147,23 +89,18 @@ async fn client_message(
     }
 }
 
-async fn reply_of_member(
-    link: &mut ClientLink,
-    put: &mut ClientPut,
-    gets: &mut Gets,
-    reply: Reply,
-) -> Result<(), Ended> {
+async fn reply_of_member(link: &mut Client, put: &mut ClientPut, gets: &mut Gets, reply: Reply) -> Result<(), Ended> {
     if put.stream() == Some(reply.stream) { put.reply(link, reply).await } else { Ok(gets.reply(link, reply)?) }
 }
 
-async fn changed(link: &mut ClientLink, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
+async fn changed(link: &mut Client, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
     link.show_committee()?;
     let snapshot = link.snapshot.borrow_and_update().clone();
     gets.members_changed(link, &snapshot)?;
     put.members_changed(link, &snapshot).await
 }
 
-async fn tick(link: &mut ClientLink, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
+async fn tick(link: &mut Client, put: &mut ClientPut, gets: &mut Gets) -> Result<(), Ended> {
     gets.tick(link)?;
     put.tick(link).await
 }

@@ -11,7 +11,7 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stage, Stream};
 use vouch_core::receipt::Receipt;
 
-use super::client_link::{ClientLink, Ended, unexpected};
+use super::client::{Client, Ended, unexpected};
 use super::fanout::Fanout;
 use super::put::{Input, Output, Put, too_few};
 use super::routes::{Reply, Route};
@@ -51,7 +51,7 @@ impl ClientPut {
 
     pub(super) async fn begin(
         &mut self,
-        link: &mut ClientLink,
+        link: &mut Client,
         client: Stream,
         offer: Option<Receipt>,
     ) -> Result<(), Ended> {
@@ -84,7 +84,7 @@ impl ClientPut {
 
     pub(super) async fn chunk(
         &mut self,
-        link: &ClientLink,
+        link: &Client,
         client: Stream,
         offset: u64,
         bytes: Bytes,
@@ -96,14 +96,14 @@ impl ClientPut {
         self.run(link, Input::Chunk { offset, length }, Some(&relayed)).await
     }
 
-    pub(super) async fn end(&mut self, link: &ClientLink, client: Stream, receipt: Receipt) -> Result<(), Ended> {
+    pub(super) async fn end(&mut self, link: &Client, client: Stream, receipt: Receipt) -> Result<(), Ended> {
         if self.of_client(client)?.is_none() {
             return Ok(());
         }
         self.run(link, Input::End(receipt), None).await
     }
 
-    pub(super) async fn cancel(&mut self, link: &ClientLink, client: Stream) -> Result<(), Ended> {
+    pub(super) async fn cancel(&mut self, link: &Client, client: Stream) -> Result<(), Ended> {
         if self.of_client(client)?.is_none() {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl ClientPut {
         Ok(link.tell(&Message::failed(client, Code::Cancelled, "as the client asked"))?)
     }
 
-    pub(super) async fn reply(&mut self, link: &ClientLink, reply: Reply) -> Result<(), Ended> {
+    pub(super) async fn reply(&mut self, link: &Client, reply: Reply) -> Result<(), Ended> {
         let input = match reply.message {
             Message::Stored { .. } => Input::Stored(reply.member),
             Message::Vote { signature, .. } => Input::Vote(reply.member, signature),
@@ -121,7 +121,7 @@ impl ClientPut {
         self.run(link, input, None).await
     }
 
-    pub(super) async fn members_changed(&mut self, link: &ClientLink, snapshot: &Snapshot) -> Result<(), Ended> {
+    pub(super) async fn members_changed(&mut self, link: &Client, snapshot: &Snapshot) -> Result<(), Ended> {
         let Some(active) = &self.active else { return Ok(()) };
         let lost: Vec<u16> = active
             .fanout
@@ -139,7 +139,7 @@ impl ClientPut {
         Ok(())
     }
 
-    pub(super) async fn tick(&mut self, link: &ClientLink) -> Result<(), Ended> {
+    pub(super) async fn tick(&mut self, link: &Client) -> Result<(), Ended> {
         let Some(active) = &self.active else { return Ok(()) };
         let silence = link.shared.config.client_silence;
         if active.put.is_receiving() && clock::monotonic() > active.heard + silence {
@@ -170,7 +170,7 @@ impl ClientPut {
         }
     }
 
-    async fn forward(&mut self, link: &ClientLink, bytes: Bytes) -> Result<(), Ended> {
+    async fn forward(&mut self, link: &Client, bytes: Bytes) -> Result<(), Ended> {
         let Some(active) = &mut self.active else { return Ok(()) };
         for member in active.fanout.send(&bytes).await {
             Box::pin(self.run(link, Input::Lost(member), None)).await?;
@@ -179,7 +179,7 @@ impl ClientPut {
     }
 
     /// Feeds one input and performs all that follows from it.
-    async fn run(&mut self, link: &ClientLink, input: Input, relayed: Option<&Message>) -> Result<(), Ended> {
+    async fn run(&mut self, link: &Client, input: Input, relayed: Option<&Message>) -> Result<(), Ended> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let Some(active) = &mut self.active else { return Ok(()) };
@@ -198,7 +198,7 @@ impl ClientPut {
 
 /// Performs one output; returns what happened meanwhile.
 async fn perform(
-    link: &ClientLink,
+    link: &Client,
     active: &mut Active,
     output: Output,
     relayed: Option<&Message>,
@@ -254,7 +254,7 @@ async fn perform(
 }
 
 /// Admits a put: room, a committee, a quorum. Returns it with the members that are left out as too slow.
-async fn open(link: &mut ClientLink, client: Stream, offer: Option<Receipt>) -> Result<(Active, Vec<u16>), Failed> {
+async fn open(link: &mut Client, client: Stream, offer: Option<Receipt>) -> Result<(Active, Vec<u16>), Failed> {
     let shared = link.shared.clone();
     let permit = shared
         .puts
@@ -280,7 +280,7 @@ type Members = std::collections::BTreeMap<u16, ReplicaHandle>;
 
 /// The connected members that keep up, once they are a quorum.
 async fn connected_quorum(
-    link: &mut ClientLink,
+    link: &mut Client,
     client: Stream,
     committee: &Arc<Committee>,
 ) -> Result<(Members, Vec<u16>), Failed> {

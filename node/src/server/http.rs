@@ -15,8 +15,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vouch_core::link::Role;
 
-use super::{Event, Shared, welcome};
+use super::{Event, Shared, client_link, replica_link, welcome};
 use crate::host::net::{TcpListener, TcpStream};
 use crate::host::tasks::{self, JoinSet};
 use crate::link;
@@ -63,7 +64,7 @@ pub(super) async fn serve(
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream, permit: OwnedSemaphorePermit) {
     let _ = stream.set_nodelay(true);
-    let (upgraded, mut link) = tokio::sync::mpsc::channel(1);
+    let (upgraded, mut upgrades) = tokio::sync::mpsc::channel(1);
     let service = service_fn(move |request| {
         let upgraded = upgraded.clone();
         async move { Ok::<_, Infallible>(answer(request, &upgraded)) }
@@ -76,12 +77,21 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, permit: OwnedSemapho
         .with_upgrades();
     // an error here is the peer's: a broken request or connection, answered where it could be
     let _ = served.await;
-    if let Ok(Upgrade { on_upgrade, has_origin }) = link.try_recv()
+    if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
     {
-        welcome::run(shared, Box::new(TokioIo::new(io)), has_origin).await;
+        serve_link(shared, Box::new(TokioIo::new(io)), has_origin).await;
     }
     drop(permit);
+}
+
+/// Serves a link to its end.
+async fn serve_link(shared: Arc<Shared>, io: Box<dyn link::Io>, has_origin: bool) {
+    let Some(welcomed) = welcome::welcome(&shared, io, has_origin).await else { return };
+    match welcomed.hello.role {
+        Role::Replica => replica_link::run(shared, welcomed).await,
+        Role::Client | Role::Server => client_link::run(shared, welcomed).await,
+    }
 }
 
 /// A connection that becomes a link.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use vouch_core::bls::{Possession, VoteKey};
 use vouch_core::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
+use vouch_core::limits::MAX_MEMBERS;
 use vouch_core::link::NodeKey;
-use vouch_core::quorum::MAX_MEMBERS;
 
 /// What a replica would bring into a committee. Its proof was checked when it joined.
 #[derive(Debug, Clone)]

@@ -1,11 +1,9 @@
 //! The first messages of every link: both hellos, the server's proof of its key, and whose link it is.
 
-use std::sync::Arc;
-
 use vouch_core::link::{Hello, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 
-use super::{Shared, client_link, replica_link};
+use super::Shared;
 use crate::committee_file;
 use crate::host::entropy;
 use crate::link::{self, Io, LinkError, LinkReader, LinkWriter};
@@ -20,11 +18,15 @@ pub(super) struct Welcomed {
     pub(super) knows_committee: bool,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, io: Box<dyn Io>, has_origin: bool) {
+/// Exchanges hellos; `None` when the link ended with a reason told.
+pub(super) async fn welcome(shared: &Shared, io: Box<dyn Io>, has_origin: bool) -> Option<Welcomed> {
     let (mut reader, mut writer) = link::accepted(io).await;
-    let hello = match reader.expect("say hello").await.and_then(|message| allow(&shared, message, has_origin)) {
+    let hello = match reader.expect("say hello").await.and_then(|message| allow(shared, message, has_origin)) {
         Ok(hello) => hello,
-        Err(error) => return link::refuse(reader, writer, why(error)).await,
+        Err(error) => {
+            link::refuse(reader, writer, why(error)).await;
+            return None;
+        }
     };
     let committee = shared.committee();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
@@ -34,15 +36,9 @@ pub(super) async fn run(shared: Arc<Shared>, io: Box<dyn Io>, has_origin: bool) 
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
     messages.extend(committee.as_deref().map(committee_file::message));
     for message in messages {
-        if writer.send(message.encode()).await.is_err() {
-            return;
-        }
+        writer.send(message.encode()).await.ok()?;
     }
-    let link = Welcomed { reader, writer, hello, transcript, knows_committee: committee.is_some() };
-    match hello.role {
-        Role::Replica => replica_link::run(shared, link).await,
-        Role::Client | Role::Server => client_link::run(shared, link).await,
-    }
+    Some(Welcomed { reader, writer, hello, transcript, knows_committee: committee.is_some() })
 }
 
 fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, LinkError> {

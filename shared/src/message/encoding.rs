@@ -8,15 +8,13 @@ use super::{
 };
 use crate::bls::{Possession, VoteKey, VoteSignature};
 use crate::certificate::Certificate;
-use crate::codec::{DecodeError, Limits, MAX_SAFE_INTEGER, Reader, in_range};
+use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::{CommitteeRecord, MemberName};
 use crate::digest::Digest;
-use crate::link::{Hello, LinkSignature};
-use crate::merkle::MAX_BATCH;
-use crate::quorum::MAX_MEMBERS;
+use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
+use crate::link::{HELLO, Hello, LinkSignature};
 use crate::receipt::Receipt;
 
-pub(crate) const HELLO: u8 = 0x01;
 const AUTH: u8 = 0x02;
 const CLUSTER: u8 = 0x03;
 const FAILED: u8 = 0x04;

@@ -1,0 +1,64 @@
+//! What the parts of one client's link share: its queue, its mailbox, and how it ends.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use vouch_core::message::{Code, Failed, Message, Stream};
+
+use super::routes::Reply;
+use super::{Shared, Snapshot};
+use crate::committee_file;
+use crate::link::{LinkError, Outgoing};
+
+/// One connected client.
+pub(super) struct Client {
+    pub(super) shared: Arc<Shared>,
+    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
+    pub(super) mailbox: mpsc::Sender<Reply>,
+    pub(super) knows_committee: bool,
+}
+
+/// The client does not read what it asked for.
+#[derive(Debug)]
+pub(super) struct NotReading;
+
+impl Client {
+    /// Queues a message for the client.
+    pub(super) fn tell(&self, message: &Message) -> Result<(), NotReading> {
+        self.send(message.encode().into())
+    }
+
+    pub(super) fn send(&self, outgoing: Outgoing) -> Result<(), NotReading> {
+        self.outgoing.try_send(outgoing).map_err(|_| NotReading)
+    }
+
+    /// Sends the committee once, as soon as there is one.
+    pub(super) fn show_committee(&mut self) -> Result<(), NotReading> {
+        match self.shared.committee() {
+            Some(committee) if !self.knows_committee => {
+                self.knows_committee = true;
+                self.tell(&committee_file::message(&committee))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a client's link is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Link(LinkError),
+    Refused(Failed),
+    NotReading,
+}
+
+impl From<NotReading> for Ended {
+    fn from(NotReading: NotReading) -> Self {
+        Self::NotReading
+    }
+}
+
+pub(super) fn unexpected(detail: String) -> Ended {
+    Ended::Refused(Failed::new(Stream::LINK, Code::Unexpected, detail))
+}
