@@ -3,7 +3,7 @@
 #
 #   - Rust's standard library for wasm32-unknown-unknown
 #   - a clang that targets wasm32, with its llvm-ar: blst is written in C
-#   - wasm-bindgen and wasm-pack, compiled from crates.io
+#   - wasm-bindgen and wasm-pack, compiled here
 #   - wasm-opt, from the npm package "binaryen"
 #
 # Everything made here lives in one folder, ~/.cache/vouch unless VOUCH_CACHE says otherwise, except for the
