@@ -115,7 +115,13 @@ impl ClientPut {
         let input = match reply.message {
             Message::Stored { .. } => Input::Stored(reply.member),
             Message::Vote { signature, .. } => Input::Vote(reply.member, signature),
-            Message::Failed(failed) => Input::Failed(reply.member, failed),
+            Message::Failed(failed) => {
+                if let Some(active) = &mut self.active {
+                    // it takes no more bytes of this put
+                    active.fanout.remove(reply.member);
+                }
+                Input::Failed(reply.member, failed)
+            }
             _ => return Ok(()),
         };
         self.run(link, input, None).await
@@ -154,10 +160,7 @@ impl ClientPut {
     /// Tells the replicas that nothing more comes.
     pub(super) fn abandon(&mut self) {
         if let Some(active) = self.active.take() {
-            let cancel = Message::Cancel { stream: active.stream };
-            for handle in active.fanout.members().values() {
-                handle.tell(&cancel);
-            }
+            active.fanout.cancel_all();
         }
     }
 
@@ -222,11 +225,8 @@ async fn perform(
             let deaf = members.into_iter().filter(|member| !told(member)).collect::<Vec<_>>();
             Ok(deaf.into_iter().map(Input::Lost).collect())
         }
-        Output::Cancel(members) => {
-            let cancel = Message::Cancel { stream: active.stream };
-            for handle in members.iter().filter_map(|member| active.fanout.members().get(member)) {
-                handle.tell(&cancel);
-            }
+        Output::Cancel => {
+            active.fanout.cancel_all();
             Ok(Vec::new())
         }
         Output::Save(certificate) => Ok(vec![match link.shared.archive.save(&certificate).await {
@@ -271,7 +271,7 @@ async fn open(link: &mut Client, client: Stream, offer: Option<Receipt>) -> Resu
     let route = shared.routes.open(stream, link.mailbox.clone());
     let quorum = committee.record().quorum().into();
     let put = Put::new(committee, stream, members.keys().copied(), offer, shared.config.deadlines);
-    let fanout = Fanout::new(members, quorum);
+    let fanout = Fanout::new(stream, members, quorum);
     let heard = clock::monotonic();
     Ok((Active { client, stream, put, fanout, heard, _route: route, _permit: permit }, left_out))
 }

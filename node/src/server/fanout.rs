@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use vouch_core::message::{Message, Stream};
 
 use super::ReplicaHandle;
 use crate::host::{clock, tasks};
@@ -18,14 +19,15 @@ const STALL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The members that one put flows to.
 pub(crate) struct Fanout {
+    stream: Stream,
     members: BTreeMap<u16, ReplicaHandle>,
     quorum: usize,
     lag_left: Duration,
 }
 
 impl Fanout {
-    pub(crate) fn new(members: BTreeMap<u16, ReplicaHandle>, quorum: usize) -> Self {
-        Self { members, quorum, lag_left: LAG_BUDGET }
+    pub(crate) fn new(stream: Stream, members: BTreeMap<u16, ReplicaHandle>, quorum: usize) -> Self {
+        Self { stream, members, quorum, lag_left: LAG_BUDGET }
     }
 
     pub(crate) fn members(&self) -> &BTreeMap<u16, ReplicaHandle> {
@@ -34,6 +36,20 @@ impl Fanout {
 
     pub(crate) fn remove(&mut self, member: u16) {
         self.members.remove(&member);
+    }
+
+    /// Tells every member that the put is off.
+    pub(crate) fn cancel_all(&self) {
+        self.members.values().for_each(|handle| self.cancel(handle));
+    }
+
+    /// Behind what is queued already: a cancel that overtakes the put's beginning would leave it begun for ever.
+    fn cancel(&self, handle: &ReplicaHandle) {
+        let (data, cancel) = (handle.data.clone(), Message::Cancel { stream: self.stream }.encode());
+        tasks::spawn(async move {
+            // ends with the link at the latest, and with it the put
+            let _ = data.send(cancel).await;
+        });
     }
 
     /// Queues the same bytes for every member; returns those that are out of the put now: gone, or too slow.
@@ -70,6 +86,7 @@ impl Fanout {
         for (member, handle) in &self.members {
             if !sent.contains(member) && !out.contains(member) {
                 handle.lagging.store(true, Ordering::Relaxed);
+                self.cancel(handle);
                 out.push(*member);
             }
         }

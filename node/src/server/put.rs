@@ -75,8 +75,8 @@ pub enum Output {
     Progress(u16, Stage),
     /// Ask these members for their votes.
     Propose(Vec<u16>, Message),
-    /// Tell these members that the put is off.
-    Cancel(Vec<u16>),
+    /// Tell the members that the put is off.
+    Cancel,
     /// Make the certificate durable, then say [`Input::Saved`].
     Save(Certificate),
     /// Done: hand the certificate out.
@@ -332,7 +332,7 @@ impl Put {
 
     fn fail(&mut self, failed: Failed, out: &mut Vec<Output>) {
         if !self.is_over() {
-            out.push(Output::Cancel(self.members().collect()));
+            out.push(Output::Cancel);
             out.push(Output::Fail(failed));
             self.phase = Phase::Over;
         }
