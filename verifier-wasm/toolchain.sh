@@ -139,7 +139,9 @@ build_debian_sysroot() {
     echo '#![no_std]' >"$work/src/lib.rs"
     # Bitcode, so that link-time optimisation reaches into the library; and no path of this machine in its messages.
     flags=-Cembed-bitcode=yes
-    for map in "$HOME=/home" "${CARGO_HOME:-$HOME/.cargo}=/cargo" /usr/lib/rustlib/src/rust=/rustc; do
+    # The last match counts. wasm-bindgen's sources, fetched meanwhile, have made the registry's folder.
+    crates=("${CARGO_HOME:-$HOME/.cargo}"/registry/src/*)
+    for map in "$HOME=/home" "${CARGO_HOME:-$HOME/.cargo}=/cargo" "${crates[@]/%/=/crates}" /usr/lib/rustlib/src/rust=/rustc; do
         flags+=$'\x1f'--remap-path-prefix=$map
     done
     (
