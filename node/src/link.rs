@@ -74,6 +74,9 @@ pub enum LinkError {
     /// The connection broke or carried what is no WebSocket.
     #[error("the link broke: {0}")]
     Broken(String),
+    /// A message was beyond the limit of the socket.
+    #[error("the link broke: message too large: {0}")]
+    TooLarge(String),
     /// A message was malformed.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -181,9 +184,7 @@ impl LinkReader {
                     let text = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
                     return Err(LinkError::Closed(text));
                 }
-                Some(Err(WsError::Capacity(error))) => {
-                    return Err(LinkError::Broken(format!("message too large: {error}")));
-                }
+                Some(Err(WsError::Capacity(error))) => return Err(LinkError::TooLarge(error.to_string())),
                 Some(Err(error)) => return Err(error.into()),
             }
         }

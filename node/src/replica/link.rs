@@ -115,7 +115,7 @@ async fn serve(shared: &Arc<Shared>, opened: Opened) -> LinkError {
             }
         }
     };
-    let ended = tokio::select! {
+    tokio::select! {
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
         () = announcing => LinkError::Closed(String::new()),
@@ -123,9 +123,7 @@ async fn serve(shared: &Arc<Shared>, opened: Opened) -> LinkError {
             Ok(()) => LinkError::Closed(String::new()),
             Err(error) => error,
         },
-    };
-    drop(chunks);
-    ended
+    }
 }
 
 /// Shows the committee that the replica becomes a member of, once: another server founded it, this one may know of none.

@@ -62,12 +62,11 @@ fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, L
 pub(super) fn why(error: LinkError) -> Failed {
     let code = match &error {
         LinkError::Refused(failed) => return failed.clone(),
-        LinkError::Message(MessageError::TooLarge(_)) => Code::TooLarge,
+        LinkError::TooLarge(_) | LinkError::Message(MessageError::TooLarge(_)) => Code::TooLarge,
         LinkError::Message(MessageError::Decode(vouch_core::DecodeError::OutOfRange { field: "version", .. })) => {
             Code::Version
         }
         LinkError::Deadline { .. } => Code::TimedOut,
-        LinkError::Broken(reason) if reason.starts_with("message too large") => Code::TooLarge,
         _ => Code::Malformed,
     };
     Failed::new(Stream::LINK, code, error.to_string())
