@@ -63,7 +63,9 @@ pub enum PutProgress {
     Offered(Digest, u64),
     /// The committee is known.
     Committee(Arc<Committee>),
-    /// Bytes sent so far.
+    /// Bytes are sent from this offset on; the replicas hold those before it.
+    Ready(u64),
+    /// The bytes up to here are sent.
     Sent(u64),
     /// A member got further.
     Member(u16, Stage),
@@ -159,12 +161,13 @@ pub struct Upload {
 pub enum Content {
     /// All of them, of a small blob.
     Whole(Bytes),
-    /// Called once the server is ready: gives them in pieces of at most [`MAX_CHUNK`]. An error is the last item.
+    /// Called once the server is ready, with the offset that it goes on at, 0 for a stream: gives them from there in pieces of at
+    /// most [`MAX_CHUNK`]. An error is the last item.
     Pieces(Pieces),
 }
 
 /// Starts a flow of bytes.
-pub type Pieces = Box<dyn FnOnce() -> mpsc::Receiver<io::Result<Bytes>> + Send>;
+pub type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
 /// Puts a blob over a link that nothing was sent on, and returns its certificate, checked.
 ///
@@ -215,7 +218,10 @@ pub async fn put_over(
             match event {
                 PutEvent::Send(message) => send(&outgoing, &message).await,
                 PutEvent::Committee(committee) => progress(PutProgress::Committee(committee)),
-                PutEvent::Ready => flow.start(),
+                PutEvent::Ready { offset } => {
+                    progress(PutProgress::Ready(offset));
+                    flow.start(offset);
+                }
                 PutEvent::Progress { member, stage } => progress(PutProgress::Member(member, stage)),
                 PutEvent::Certified(certified) => return Ok(*certified),
             }
@@ -236,7 +242,11 @@ async fn offer(source: Source, progress: impl Fn(PutProgress) + Send + 'static) 
         let (mut reader, length) = source.open()?;
         if length.is_none() {
             // standard input, a pipe or a device is read once, and opened once: whoever writes to it would notice
-            return Ok(Offer { source: session::Source::Streamed, outline: None, content: in_pieces(reader) });
+            return Ok(Offer {
+                source: session::Source::Streamed,
+                outline: None,
+                content: Content::Pieces(Box::new(move |_| pieces(move || Ok(reader), MAX_CHUNK))),
+            });
         }
         if length.is_some_and(|length| length <= MAX_BLOB as u64) {
             let mut bytes = Vec::new();
@@ -254,14 +264,11 @@ async fn offer(source: Source, progress: impl Fn(PutProgress) + Send + 'static) 
         let length = outline.length();
         progress(PutProgress::Offered(digest, length));
         let known = session::Source::Known { digest, length };
-        Ok(Offer { source: known, outline: Some(outline), content: in_pieces(source.open()?.0) })
+        let content = Content::Pieces(Box::new(move |offset| pieces(move || source.open_at(offset), MAX_CHUNK)));
+        Ok(Offer { source: known, outline: Some(outline), content })
     })
     .await;
     hashed.map_err(io::Error::other)?
-}
-
-fn in_pieces(reader: Box<dyn Read + Send>) -> Content {
-    Content::Pieces(Box::new(move || pieces(reader, MAX_CHUNK)))
 }
 
 /// The bytes of a put: not asked for yet, flowing, or all sent.
@@ -274,9 +281,9 @@ enum Flow {
 type Room<'a> = Result<mpsc::Permit<'a, Outgoing>, mpsc::error::SendError<()>>;
 
 impl Flow {
-    fn start(&mut self) {
+    fn start(&mut self, offset: u64) {
         if let Self::Waiting(bytes) = std::mem::replace(self, Self::Done) {
-            *self = Self::Flowing(bytes());
+            *self = Self::Flowing(bytes(offset));
         }
     }
 

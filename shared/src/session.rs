@@ -98,6 +98,16 @@ pub enum SessionError {
         /// How many.
         size: u64,
     },
+    /// The server would go on at a place where none of its replicas can have stopped.
+    #[error(
+        "the server broke the protocol: expected bytes to go on at the end of a block of this file's {length} bytes, got {got}"
+    )]
+    BadOffset {
+        /// The file's length; 0 of a stream, which begins at its beginning.
+        length: u64,
+        /// Where it would go on.
+        got: u64,
+    },
     /// The blob has none of the bytes wanted.
     #[error("expected a range within the blob's {length} bytes, got {range}")]
     Unsatisfiable {

@@ -176,7 +176,8 @@ async fn an_expiry_in_the_past() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_that_is_cancelled() {
-    assert_put_fails(&[put(None), chunk(0, b"ten"), Message::Cancel { stream: STREAM }], Code::Cancelled).await;
+    assert_put_fails(&[put(None), chunk(0, b"ten"), Message::Cancel { stream: STREAM, keep: false }], Code::Cancelled)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +230,7 @@ async fn a_whole_blob_that_is_not_what_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_of_no_put() {
     let bytes = b"bytes";
-    for message in [chunk(0, bytes), put_end(receipt(bytes)), Message::Cancel { stream: STREAM }] {
+    for message in [chunk(0, bytes), put_end(receipt(bytes)), Message::Cancel { stream: STREAM, keep: false }] {
         let detail = assert_link_ends(vec![message.encode()], Code::Unexpected).await;
         assert!(detail.contains("stream 5"), "{detail}");
     }
@@ -249,7 +250,7 @@ async fn bytes_that_are_no_message() {
     long.push(0);
     assert_link_ends(vec![long.into()], Code::Malformed).await;
     // stream 0 is the link itself
-    assert_link_ends(vec![Message::Cancel { stream: Stream(0) }.encode()], Code::Malformed).await;
+    assert_link_ends(vec![Message::Cancel { stream: Stream(0), keep: false }.encode()], Code::Malformed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,7 +359,7 @@ async fn more_puts_than_there_is_room_for() {
     while !matches!(first.receive().await.unwrap(), Message::Ready { .. }) {}
     let error = cluster.put(b"second").await.unwrap_err();
     assert!(error.to_string().starts_with("busy: ") && error.to_string().ends_with("; try again"), "{error}");
-    first.send(&Message::Cancel { stream: STREAM }).await;
+    first.send(&Message::Cancel { stream: STREAM, keep: false }).await;
     assert_eq!(first.failed().await.code, Code::Cancelled);
     cluster.put(b"third").await.unwrap();
 }
@@ -397,7 +398,7 @@ async fn a_hello_of_another_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn something_else_than_a_hello() {
     let cluster = InProcess::start(1).await;
-    for message in [put(None), Message::Cancel { stream: STREAM }] {
+    for message in [put(None), Message::Cancel { stream: STREAM, keep: false }] {
         let mut link = RawLink::open(cluster.address()).await;
         link.send(&message).await;
         assert_eq!(link.refused().await.code, Code::Unexpected);

@@ -108,7 +108,7 @@ async fn a_bad_blob_among_good_ones_fails_alone() {
         let stream = Stream(number);
         link.send(&Message::Blob { stream, receipt, renew: false, bytes: bytes.clone() }).await;
         if number == 9 {
-            link.send(&Message::Cancel { stream }).await;
+            link.send(&Message::Cancel { stream, keep: false }).await;
         }
     }
     let mut ended = BTreeMap::new();

@@ -116,7 +116,7 @@ fn another_version_is_refused() {
 
 #[test]
 fn messages_come_in_their_order() {
-    let ready = Message::Ready { stream: Stream(1) };
+    let ready = Message::Ready { stream: Stream(1), offset: 0 };
     for (mut hear, hello) in both(None) {
         let [_, auth] = Server::honest().welcome(&hello);
         assert_eq!(hear(&auth), Err(unexpected("Hello of a server", "Auth")));

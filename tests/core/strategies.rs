@@ -167,8 +167,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             (stream(), safe_integer(), parents(), chunk())
                 .prop_map(|(stream, offset, parents, bytes)| Message::Chunk { stream, offset, parents, bytes }),
             (stream(), receipt()).prop_map(|(stream, receipt)| Message::PutEnd { stream, receipt }),
-            stream().prop_map(|stream| Message::Cancel { stream }),
-            stream().prop_map(|stream| Message::Ready { stream }),
+            (stream(), any::<bool>()).prop_map(|(stream, keep)| Message::Cancel { stream, keep }),
+            (stream(), 0..=MAX_SAFE_INTEGER).prop_map(|(stream, offset)| Message::Ready { stream, offset }),
             (stream(), 0..1000u16, stage).prop_map(|(stream, member, stage)| Message::Progress {
                 stream,
                 member,

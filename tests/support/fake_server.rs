@@ -119,7 +119,7 @@ async fn serve(stream: TcpStream, announced: ClusterId, shown: &Committee, certi
     }
     loop {
         match receive(&mut socket).await? {
-            Message::Put { stream, .. } => send(&mut socket, Message::Ready { stream }).await?,
+            Message::Put { stream, .. } => send(&mut socket, Message::Ready { stream, offset: 0 }).await?,
             Message::PutEnd { stream, receipt } | Message::Blob { stream, receipt, .. } => {
                 let certificate = Box::new(certify(receipt));
                 send(&mut socket, Message::Certified { stream, certificate }).await?;

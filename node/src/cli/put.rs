@@ -151,7 +151,7 @@ impl Display {
     fn show(&mut self, progress: PutProgress) {
         match progress {
             PutProgress::Hashed(done) => self.bar.set_position(done),
-            PutProgress::Offered(..) => {}
+            PutProgress::Offered(..) | PutProgress::Ready(_) => {}
             PutProgress::Committee(committee) => self.committee = Some(committee),
             PutProgress::Sent(done) => {
                 if !self.is_sending {

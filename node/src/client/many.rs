@@ -40,7 +40,7 @@ pub struct PutLink {
 /// How a put ended, or that its bytes may flow.
 #[derive(Debug)]
 enum Told {
-    Ready(Stream),
+    Ready(Stream, u64),
     Ended(Result<Box<Certified>, ClientError>),
 }
 
@@ -102,8 +102,10 @@ impl PutLink {
         let ((digest, outline), length) = (hasher.finish(), bytes.len() as u64);
         let source = session::Source::Known { digest, length };
         let rest = bytes.clone();
-        let pieces: Pieces =
-            Box::new(move || crate::host::source::pieces(Box::new(io::Cursor::new(rest)), super::MAX_CHUNK));
+        let pieces: Pieces = Box::new(move |offset| {
+            let rest = rest.slice(usize::try_from(offset).map_or(rest.len(), |offset| offset.min(rest.len()))..);
+            crate::host::source::pieces(move || Ok(io::Cursor::new(rest)), super::MAX_CHUNK)
+        });
         let now = clock::unix_seconds();
         let new = NewPut { source, expires_at, salt: entropy::array(), now, renew: false };
         self.drive(new, Some(outline), Some(bytes), Some(pieces), place, "the bytes").await
@@ -126,12 +128,12 @@ impl PutLink {
         self.say(Command::Begin { put, outline, whole, teller, place }).await?;
         match told.recv().await {
             Some(Told::Ended(result)) => result.map(|certified| *certified),
-            Some(Told::Ready(stream)) => {
+            Some(Told::Ready(stream, offset)) => {
                 let give_up = GiveUp { commands: &self.commands, stream: Some(stream) };
                 if let Some(pieces) = pieces {
                     let error = |error| ClientError::Source { source_name: name.into(), error };
                     tokio::select! {
-                        sent = self.send(stream, pieces) => sent?.map_err(error)?,
+                        sent = self.send(stream, pieces(offset)) => sent?.map_err(error)?,
                         // it failed before all bytes were sent
                         ended = told.recv() => return give_up.over(ended),
                     }
@@ -143,8 +145,11 @@ impl PutLink {
         }
     }
 
-    async fn send(&self, stream: Stream, pieces: Pieces) -> Result<io::Result<()>, ClientError> {
-        let mut pieces = pieces();
+    async fn send(
+        &self,
+        stream: Stream,
+        mut pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<io::Result<()>, ClientError> {
         while let Some(piece) = pieces.recv().await {
             match piece {
                 Ok(bytes) => self.say(Command::Bytes(stream, bytes)).await?,
@@ -175,7 +180,7 @@ impl GiveUp<'_> {
         self.stream = None;
         match told {
             Some(Told::Ended(result)) => result.map(|certified| *certified),
-            Some(Told::Ready(_)) | None => Err(ended().into()),
+            Some(Told::Ready(..)) | None => Err(ended().into()),
         }
     }
 }
@@ -258,7 +263,7 @@ impl Driver {
                     }
                 }
                 PutLinkEvent::Committee(_) => {}
-                PutLinkEvent::Put(stream, Ok(PutEvent::Ready)) => self.ready(stream),
+                PutLinkEvent::Put(stream, Ok(PutEvent::Ready { offset })) => self.ready(stream, offset),
                 PutLinkEvent::Put(stream, Ok(PutEvent::Certified(certified))) => self.end(stream, Ok(certified)),
                 PutLinkEvent::Put(stream, Err(error)) => self.end(stream, Err(error.into())),
                 PutLinkEvent::Put(_, Ok(PutEvent::Progress { .. } | PutEvent::Send(_) | PutEvent::Committee(_))) => {}
@@ -305,9 +310,9 @@ impl Driver {
     }
 
     /// Bytes may flow; unless nobody waits for the put any more.
-    fn ready(&mut self, stream: Stream) {
+    fn ready(&mut self, stream: Stream, offset: u64) {
         if self.puts.get(&stream).is_some_and(|put| !put.teller.is_closed()) {
-            return self.tell(stream, Told::Ready(stream));
+            return self.tell(stream, Told::Ready(stream, offset));
         }
         self.puts.remove(&stream);
         if let Some(cancel) = self.session.cancel(stream) {

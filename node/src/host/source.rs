@@ -1,7 +1,7 @@
 //! Bytes of a file or of standard input, in pieces, read on a thread of their own.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -27,6 +27,21 @@ impl Source {
         if text == "-" { Self::Stdin } else { Self::File(text.into()) }
     }
 
+    /// Opens it for reading from this offset on; standard input has no other than 0.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_at(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        match self {
+            Self::File(path) if offset > 0 => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(Box::new(file))
+            }
+            Self::File(_) | Self::Stdin => Ok(self.open()?.0),
+        }
+    }
+
     /// Opens it for reading, and tells its length where there is one.
     ///
     /// # Errors
@@ -47,10 +62,21 @@ impl Source {
     }
 }
 
-/// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error is the last item.
-pub fn pieces(mut reader: Box<dyn Read + Send>, size: usize) -> mpsc::Receiver<io::Result<Bytes>> {
+/// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error, also that of opening it, is the
+/// last item.
+pub fn pieces<R: Read>(
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    size: usize,
+) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tasks::spawn_blocking(move || {
+        let mut reader = match open() {
+            Ok(reader) => reader,
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
         loop {
             let piece = read_piece(&mut reader, size);
             let is_last = !matches!(&piece, Ok(bytes) if bytes.len() == size);

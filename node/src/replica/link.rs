@@ -176,7 +176,7 @@ impl ReplicaLink {
                 self.puts.end(stream, receipt).await;
                 Ok(())
             }
-            Message::Cancel { stream } => {
+            Message::Cancel { stream, .. } => {
                 self.puts.cancel(stream);
                 Ok(())
             }

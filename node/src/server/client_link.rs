@@ -89,7 +89,7 @@ async fn client_message(link: &mut Client, puts: &mut ClientPuts, gets: &mut Get
         }
         Message::Chunk { stream, offset, parents, bytes } => puts.chunk(link, stream, offset, parents, bytes).await,
         Message::PutEnd { stream, receipt } => puts.end(link, stream, receipt).await,
-        Message::Cancel { stream } => puts.cancel(link, stream).await,
+        Message::Cancel { stream, keep } => puts.cancel(link, stream, keep).await,
         Message::Locate { stream, digest } => Ok(gets.locate(link, stream, digest)?),
         Message::Read(read) if gets.reads() < MAX_READS => {
             gets.read(link, read);

@@ -154,7 +154,7 @@ impl ClientPuts {
             let relayed = Message::Blob { stream, receipt, renew, bytes };
             return self.run(link, stream, Input::Whole(receipt, length), Some(&relayed)).await;
         }
-        link.tell(&Message::Ready { stream: client })?;
+        link.tell(&Message::Ready { stream: client, offset: 0 })?;
         for member in taking_part {
             link.hint(&Message::Progress { stream: client, member, stage: Stage::Receiving });
         }
@@ -197,15 +197,16 @@ impl ClientPuts {
         let Some(stream) = self.of_client(client)? else { return Ok(()) };
         // every replica would refuse it, and with it the batch that it is in
         if receipt.is_expired(clock::unix_seconds()) {
-            self.abandon(link, stream).await;
+            self.abandon(link, stream, true).await;
             return Ok(link.tell(&Message::Failed(super::admission::expired(client, &receipt)))?);
         }
         self.run(link, stream, Input::End(receipt), None).await
     }
 
-    pub(super) async fn cancel(&mut self, link: &Client, client: Stream) -> Result<(), Ended> {
+    /// Gives a put up as its client asks; `keep` what came of it for another one.
+    pub(super) async fn cancel(&mut self, link: &Client, client: Stream, keep: bool) -> Result<(), Ended> {
         let Some(stream) = self.of_client(client)? else { return Ok(()) };
-        self.abandon(link, stream).await;
+        self.abandon(link, stream, keep).await;
         Ok(link.tell(&Message::failed(client, Code::Cancelled, "as the client asked"))?)
     }
 
@@ -260,7 +261,7 @@ impl ClientPuts {
             let Some(active) = self.active.get_mut(&stream) else { continue };
             if active.put.is_receiving() && now > active.heard + silence {
                 let client = active.client;
-                self.abandon(link, stream).await;
+                self.abandon(link, stream, true).await;
                 let detail = format!("expected bytes of the file within {} s, got none", silence.as_secs());
                 link.tell(&Message::failed(client, Code::TimedOut, detail))?;
                 continue;
@@ -276,10 +277,10 @@ impl ClientPuts {
     }
 
     /// Gives a put up: tells the replicas that nothing more comes, and the batcher that nobody waits.
-    async fn abandon(&mut self, link: &Client, stream: Stream) {
+    async fn abandon(&mut self, link: &Client, stream: Stream, keep: bool) {
         let Some(active) = self.remove(stream) else { return };
         if active.put.is_receiving() || active.put.is_storing() {
-            active.fanout.cancel_all();
+            active.fanout.cancel_all(keep);
         } else {
             link.shared.batcher.say(Word::Batch(batch::Input::Withdraw(stream))).await;
         }
@@ -289,7 +290,7 @@ impl ClientPuts {
     pub(super) async fn abandon_all(&mut self, link: &Client) {
         self.asked = None;
         while let Some(stream) = self.active.keys().next().copied() {
-            self.abandon(link, stream).await;
+            self.abandon(link, stream, true).await;
         }
     }
 
@@ -381,7 +382,7 @@ impl Active {
             }
             Output::Late(member) => self.set_late(member, true),
             Output::InTime(member) => self.set_late(member, false),
-            Output::Cancel => self.fanout.cancel_all(),
+            Output::Cancel => self.fanout.cancel_all(true),
             Output::Certified(certificate) => {
                 link.tell(&Message::Certified { stream: self.client, certificate })?;
             }

@@ -37,9 +37,9 @@ impl Fanout {
         self.members.remove(&member);
     }
 
-    /// Tells every member that the put is off.
-    pub(crate) fn cancel_all(&self) {
-        let cancel = Message::Cancel { stream: self.stream }.encode();
+    /// Tells every member that the put is off, and whether to keep what came of it for another one.
+    pub(crate) fn cancel_all(&self, keep: bool) {
+        let cancel = Message::Cancel { stream: self.stream, keep }.encode();
         self.members.values().for_each(|handle| queue_behind(handle, &cancel));
     }
 
@@ -90,7 +90,7 @@ impl Fanout {
         if let Some(enough_at) = enough_at {
             self.lag_left = self.lag_left.saturating_sub(clock::monotonic().saturating_sub(enough_at));
         }
-        let cancel = Message::Cancel { stream: self.stream }.encode();
+        let cancel = Message::Cancel { stream: self.stream, keep: true }.encode();
         for (member, handle) in awaited {
             handle.pace.set_lagging(true);
             queue_behind(&handle, &cancel);

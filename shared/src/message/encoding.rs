@@ -135,8 +135,8 @@ impl Message {
             Self::PutEnd { stream, receipt } => {
                 Writer::new(PUT_END, 69).stream(*stream).bytes(&receipt.encode()).finish()
             }
-            Self::Cancel { stream } => Writer::new(CANCEL, 4).stream(*stream).finish(),
-            Self::Ready { stream } => Writer::new(READY, 4).stream(*stream).finish(),
+            Self::Cancel { stream, keep } => Writer::new(CANCEL, 5).stream(*stream).u8((*keep).into()).finish(),
+            Self::Ready { stream, offset } => Writer::new(READY, 12).stream(*stream).u64(*offset).finish(),
             Self::Progress { stream, member, stage } => {
                 Writer::new(PROGRESS, 7).stream(*stream).u16(*member).u8(*stage as u8).finish()
             }
@@ -227,8 +227,13 @@ impl Message {
                 let stream = read_stream(&mut reader)?;
                 Self::PutEnd { stream, receipt: Receipt::read(&mut reader)? }
             }
-            CANCEL => Self::Cancel { stream: read_stream(&mut reader)? },
-            READY => Self::Ready { stream: read_stream(&mut reader)? },
+            CANCEL => {
+                let stream = read_stream(&mut reader)?;
+                let keep = reader.u8("keep")?;
+                in_range("keep", keep.into(), 0, 1)?;
+                Self::Cancel { stream, keep: keep == 1 }
+            }
+            READY => Self::Ready { stream: read_stream(&mut reader)?, offset: reader.safe_u64("offset")? },
             PROGRESS => {
                 let stream = read_stream(&mut reader)?;
                 let member = read_member(&mut reader)?;

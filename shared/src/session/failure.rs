@@ -70,7 +70,7 @@ impl From<&SessionError> for Failure {
         };
         match error {
             SessionError::Malformed(_) => plain(Kind::Protocol, false),
-            SessionError::Unexpected { .. } => compared(Kind::Protocol, false),
+            SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => compared(Kind::Protocol, false),
             SessionError::Auth(_) => invalid("link"),
             SessionError::AnotherCluster { .. } => invalid("identity"),
             SessionError::Committee(reason) => {

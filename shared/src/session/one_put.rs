@@ -46,13 +46,24 @@ pub(super) struct OnePut {
     whole: Option<Bytes>,
     outline: Option<Outline>,
     state: State,
+    /// Where the bytes that are sent begin, and how far they got.
+    from: u64,
     sent: u64,
     hasher: Hasher,
 }
 
 impl OnePut {
     pub(super) fn new(stream: Stream, about: NewPut) -> Self {
-        Self { stream, about, whole: None, outline: None, state: State::Opening, sent: 0, hasher: Hasher::new() }
+        Self {
+            stream,
+            about,
+            whole: None,
+            outline: None,
+            state: State::Opening,
+            from: 0,
+            sent: 0,
+            hasher: Hasher::new(),
+        }
     }
 
     /// Takes the bytes in advance; of a blob that is not small they are asked for later all the same.
@@ -104,9 +115,9 @@ impl OnePut {
         let own = self.stream;
         match (&self.state, message) {
             (_, Message::Failed(failed)) => Err(door.refused(failed)),
-            (State::Offered, Message::Ready { stream }) if stream == own && door.committee().is_some() => {
-                self.state = State::Sending;
-                Ok(vec![PutEvent::Ready])
+            (State::Offered, Message::Ready { stream, offset }) if stream == own && door.committee().is_some() => {
+                self.go_on_at(offset)?;
+                Ok(vec![PutEvent::Ready { offset }])
             }
             (State::Offered, Message::Certified { stream, certificate }) if stream == own => {
                 let Source::Known { digest, length } = self.about.source else {
@@ -127,6 +138,21 @@ impl OnePut {
             (State::Ended(_), other) => Err(unexpected("Progress or Certified", &other)),
             (State::Opening | State::Done, other) => Err(unexpected("nothing more", &other)),
         }
+    }
+
+    /// Sends the bytes from this offset on.
+    fn go_on_at(&mut self, offset: u64) -> Result<(), SessionError> {
+        let length = match self.about.source {
+            Source::Known { length, .. } => length,
+            Source::Streamed => 0,
+        };
+        let is_block = offset < length && offset.is_multiple_of(BLOCK as u64);
+        if !is_block && offset != length && offset != 0 {
+            return Err(SessionError::BadOffset { length, got: offset });
+        }
+        (self.from, self.sent) = (offset, offset);
+        self.state = State::Sending;
+        Ok(())
     }
 
     fn certified(
@@ -154,7 +180,9 @@ impl OnePut {
         self.state = State::Done;
         let mut events = if self.whole.take().is_some() { outcome(&certificate) } else { Vec::new() };
         let bundle = Bundle::new(&certificate, &committee);
-        events.push(PutEvent::Certified(Box::new(Certified { certificate, bundle, committee, server, reused })));
+        let sent_from = if reused { receipt.length } else { self.from };
+        let certified = Certified { certificate, bundle, committee, server, sent_from, reused };
+        events.push(PutEvent::Certified(Box::new(certified)));
         Ok(events)
     }
 
@@ -206,8 +234,9 @@ impl OnePut {
         Ok(Message::PutEnd { stream: self.stream, receipt })
     }
 
+    /// The put's own wish: nothing of it is to be kept.
     pub(super) fn cancel(&self) -> Message {
-        Message::Cancel { stream: self.stream }
+        Message::Cancel { stream: self.stream, keep: false }
     }
 }
 

@@ -59,8 +59,12 @@ pub enum PutEvent {
     Send(Message),
     /// The committee is known, and is the trusted one where one is trusted.
     Committee(Arc<Committee>),
-    /// Bytes may flow: [`PutSession::chunk`], then [`PutSession::end`].
-    Ready,
+    /// Bytes may flow from this offset on, for the replicas hold those before it: [`PutSession::chunk`], then [`PutSession::end`].
+    /// At the blob's end there is nothing but that end to send.
+    Ready {
+        /// 0, the end of a block, or the blob's end.
+        offset: u64,
+    },
     /// A member got further.
     Progress {
         /// Position in the committee.
@@ -83,6 +87,8 @@ pub struct Certified {
     pub committee: Arc<Committee>,
     /// The server's link key.
     pub server: NodeKey,
+    /// The first byte that was sent for it, and was not held before; of one that is reused, the length.
+    pub sent_from: u64,
     /// It was made for an earlier put of the same bytes, maybe somebody else's, and promises at least as much as was asked for.
     pub reused: bool,
 }

@@ -98,7 +98,9 @@ impl PutLink {
         };
         let stream = match &message {
             Message::Failed(failed) => failed.stream,
-            Message::Ready { stream } | Message::Progress { stream, .. } | Message::Certified { stream, .. } => *stream,
+            Message::Ready { stream, .. } | Message::Progress { stream, .. } | Message::Certified { stream, .. } => {
+                *stream
+            }
             other => return Err(unexpected("an answer to a put", other)),
         };
         let Some(put) = self.puts.get_mut(&stream) else {

@@ -59,8 +59,8 @@ fn ready(request: PutRequest) -> PutSession {
     let (mut session, _) = opened(request);
     let events = hear(&mut session, &CLUSTER.message()).unwrap();
     assert!(matches!(&events[..], [PutEvent::Committee(shown)] if shown.record() == CLUSTER.record()), "{events:?}");
-    let events = hear(&mut session, &Message::Ready { stream: STREAM }).unwrap();
-    assert!(matches!(&events[..], [PutEvent::Ready]), "{events:?}");
+    let events = hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
+    assert!(matches!(&events[..], [PutEvent::Ready { offset: 0 }]), "{events:?}");
     session
 }
 
@@ -266,7 +266,7 @@ fn nothing_comes_before_its_time() {
     let at = |mut session: PutSession, message: &Message| hear(&mut session, message).map(|_| ()).unwrap_err();
     let own = || request(Some(identity(&CLUSTER)), known());
     let certificate = Message::Certified { stream: STREAM, certificate: Box::new(CLUSTER.certify_one(NOW, receipt())) };
-    let ready_message = |stream| Message::Ready { stream };
+    let ready_message = |stream| Message::Ready { stream, offset: 0 };
     assert_eq!(at(opened(own()).0, &ready_message(STREAM)), unexpected("Cluster, then Ready or Certified", "Ready"));
     assert_eq!(at(opened(own()).0, &certificate), unexpected("Cluster", "Certified"));
     assert_eq!(at(ready(own()), &certificate), unexpected("Progress", "Certified"));
@@ -305,7 +305,7 @@ fn a_file_that_changes_while_it_is_read_is_noticed() {
     assert_eq!(shorter.chunk(Bytes::from_static(&FILE[1..])), changed(length - 1));
     let mut nothing = ready(request(None, known()));
     assert_eq!(nothing.end().map(|_| ()), Err(SessionError::SourceChanged { expected: length, got: 0 }));
-    assert_eq!(shorter.cancel(), Message::Cancel { stream: STREAM });
+    assert_eq!(shorter.cancel(), Message::Cancel { stream: STREAM, keep: false });
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn every_block_that_was_offered_is_proved() {
             session.receive(&message, NOW).unwrap();
         }
         hear(&mut session, &CLUSTER.message()).unwrap();
-        hear(&mut session, &Message::Ready { stream: STREAM }).unwrap();
+        hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
         session
     };
     let mut session = begun(Some(outline.clone()));
@@ -340,4 +340,46 @@ fn every_block_that_was_offered_is_proved() {
     assert_eq!(shorter.chunk(Bytes::copy_from_slice(&bytes[..7])), changed);
     let unproved = Err(SessionError::Unproved { offset: 0, size: MAX_CHUNK as u64 });
     assert_eq!(begun(None).chunk(Bytes::copy_from_slice(&bytes[..MAX_CHUNK])), unproved);
+}
+
+#[test]
+fn a_put_goes_on_where_the_replicas_stopped() {
+    let block = MAX_CHUNK as u64;
+    let bytes: Vec<u8> = (0..2 * MAX_CHUNK + 5).map(|at| u8::try_from(at % 249).unwrap()).collect();
+    let mut hasher = OutlineHasher::new();
+    hasher.update(&bytes);
+    let (digest, outline) = hasher.finish();
+    let length = bytes.len() as u64;
+    let asked = |offset| {
+        let (session, hello) = PutSession::new(request(None, Source::Known { digest, length }));
+        let mut session = session.proving(Some(outline.clone()));
+        for message in Server::honest().welcome(&hello) {
+            session.receive(&message, NOW).unwrap();
+        }
+        hear(&mut session, &CLUSTER.message()).unwrap();
+        let events = hear(&mut session, &Message::Ready { stream: STREAM, offset });
+        events.map(|events| {
+            assert!(matches!(events[..], [PutEvent::Ready { offset: at }] if at == offset), "{events:?}");
+            session
+        })
+    };
+    for offset in [0, block, 2 * block, length] {
+        let mut session = asked(offset).unwrap();
+        for (place, piece) in
+            (offset..length).step_by(MAX_CHUNK).zip(bytes[usize::try_from(offset).unwrap()..].chunks(MAX_CHUNK))
+        {
+            let chunk = session.chunk(Bytes::copy_from_slice(piece)).unwrap();
+            let Message::Chunk { offset, parents, bytes, .. } = chunk else { panic!("{chunk:?}") };
+            assert_eq!((offset, verify(&digest, length, offset, &bytes, &parents)), (place, Ok(())));
+        }
+        assert!(matches!(session.end(), Ok(Message::PutEnd { .. })), "{offset}");
+    }
+    for got in [1, block - 1, length - 1, length + 1, 3 * block, u64::MAX >> 11] {
+        assert_eq!(asked(got).map(|_| ()).unwrap_err(), SessionError::BadOffset { length, got });
+    }
+    // nobody knows where a stream would go on
+    let (mut streamed, _) = opened(request(None, Source::Streamed));
+    hear(&mut streamed, &CLUSTER.message()).unwrap();
+    let went_on = hear(&mut streamed, &Message::Ready { stream: STREAM, offset: block }).map(|_| ());
+    assert_eq!(went_on, Err(SessionError::BadOffset { length: 0, got: block }));
 }

@@ -131,7 +131,7 @@ fn what_fails_for_one_is_no_matter_for_the_others() {
         panic!("{events:?}")
     };
     assert_eq!(*got, failed);
-    assert_eq!(link.cancel(Stream(3)), Some(Message::Cancel { stream: Stream(3) }));
+    assert_eq!(link.cancel(Stream(3)), Some(Message::Cancel { stream: Stream(3), keep: false }));
     // what is under way of those two is for nobody
     for stream in [2, 3] {
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt(stream)));
@@ -152,8 +152,11 @@ fn a_put_in_pieces_goes_beside_the_others() {
     let new = NewPut { source: Source::Streamed, ..small(2) };
     let (stream, message) = link.begin(new, None, None).unwrap();
     assert_eq!(message, Message::Put { stream, offer: None, renew: false });
-    let events = hear(&mut link, &Message::Ready { stream });
-    assert!(matches!(&events[..], [PutLinkEvent::Put(of, Ok(PutEvent::Ready))] if *of == stream), "{events:?}");
+    let events = hear(&mut link, &Message::Ready { stream, offset: 0 });
+    assert!(
+        matches!(&events[..], [PutLinkEvent::Put(of, Ok(PutEvent::Ready { offset: 0 }))] if *of == stream),
+        "{events:?}"
+    );
     assert_eq!(
         link.chunk(stream, file(2)),
         Ok(Some(Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes: file(2) }))
@@ -167,7 +170,7 @@ fn a_put_in_pieces_goes_beside_the_others() {
 
 #[test]
 fn answers_to_what_nobody_asked_end_the_link() {
-    for message in [Message::Ready { stream: Stream(2) }, Message::Stored { stream: Stream(1) }] {
+    for message in [Message::Ready { stream: Stream(2), offset: 0 }, Message::Stored { stream: Stream(1) }] {
         let mut link = opened();
         puts(&mut link, 1);
         let error = link.receive(&message.encode(), NOW).map(|_| ()).unwrap_err();

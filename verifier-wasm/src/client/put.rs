@@ -132,7 +132,9 @@ impl Put {
 }
 
 #[derive(Serialize)]
-struct Nothing {}
+struct Ready {
+    offset: u64,
+}
 
 #[derive(Serialize)]
 struct Member {
@@ -147,6 +149,7 @@ struct Certified {
     server: String,
     digest: String,
     length: u64,
+    sent_from: u64,
     reused: bool,
 }
 
@@ -155,7 +158,7 @@ impl Session for PutSession {
         let step = |event| match event {
             PutEvent::Send(message) => Step::Send(message),
             PutEvent::Committee(committee) => tell("committee", CommitteeView::from(&*committee)),
-            PutEvent::Ready => tell("ready", Nothing {}),
+            PutEvent::Ready { offset } => tell("ready", Ready { offset }),
             PutEvent::Progress { member, stage } => tell("member", Member { member, state: word(stage) }),
             PutEvent::Certified(certified) => tell(
                 "certified",
@@ -165,6 +168,7 @@ impl Session for PutSession {
                     server: certified.server.to_string(),
                     digest: certified.certificate.receipt.digest.to_hex(),
                     length: certified.certificate.receipt.length,
+                    sent_from: certified.sent_from,
                     reused: certified.reused,
                 },
             ),

@@ -146,7 +146,8 @@ pub(super) async fn put(
         outline: None,
         expires_at,
         renew: false,
-        content: Content::Pieces(body),
+        // of a stream, which begins at its beginning
+        content: Content::Pieces(Box::new(move |_| body())),
     };
     let certified = Box::pin(client::put_over(own_link(&shared), upload, |_| {})).await?;
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());

@@ -119,7 +119,7 @@ impl From<SessionError> for Problem {
             SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => {
                 (StatusCode::BAD_REQUEST, Code::LengthDiffers.slug())
             }
-            SessionError::Malformed(_) | SessionError::Unexpected { .. } => {
+            SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => {
                 (StatusCode::BAD_GATEWAY, "protocol".into())
             }
             SessionError::Auth(_)
