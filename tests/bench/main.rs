@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for developers")]
 
+mod get;
+mod memory;
+mod meter;
 mod proxy;
 mod put;
 mod scaling;
@@ -13,6 +16,9 @@ mod verify;
 const RUNS: usize = 5;
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some(get::HASH) {
+        return get::hash_standard_input();
+    }
     // `cargo bench --bench native -- put` runs one part
     let wanted = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let is_wanted = |part: &str| wanted.as_deref().is_none_or(|wanted| wanted == part);
@@ -23,8 +29,14 @@ fn main() {
     if is_wanted("put") {
         put::run(RUNS, 256 << 20);
     }
+    if is_wanted("get") {
+        get::run(RUNS, 256 << 20);
+    }
     if is_wanted("small") {
         small::run(RUNS);
+    }
+    if is_wanted("memory") {
+        memory::run(4 << 30);
     }
     if is_wanted("scaling") {
         tokio::runtime::Runtime::new().unwrap().block_on(scaling::run());
@@ -35,6 +47,13 @@ fn main() {
 fn row(what: &str, ours: f64, reference: f64, unit: &str, against: &str) {
     let ratio = ours / reference;
     println!("{what:<44} {ours:>9.3} {unit:<5} against {reference:>9.3} {unit:<5} {against:<34} ratio {ratio:.2}");
+}
+
+/// Bytes that neither compress nor repeat.
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

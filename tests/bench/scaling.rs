@@ -4,33 +4,28 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use plotters::prelude::*;
-use support::blobs::{put_file, write_content};
+use support::blobs::write_content;
 use support::processes::Processes;
+use tokio::task::JoinSet;
+use vouch::client::{Item, PutLink};
+use vouch::host::source::Source;
+use vouch_core::receipt::NEVER;
+
+use super::meter::{Busy, Meter};
 
 const REPLICAS: [usize; 4] = [1, 4, 7, 10];
 /// Blob size, how many blobs, how many at once: about as many bytes as a second or a few move.
 const SIZES: [(usize, usize, usize); 6] = [
-    (1 << 10, 4000, 64),
-    (16 << 10, 2000, 64),
-    (256 << 10, 256, 16),
+    (1 << 10, 2000, 64),
+    (16 << 10, 1000, 64),
+    (256 << 10, 200, 16),
     (4 << 20, 32, 4),
-    (64 << 20, 4, 1),
+    (64 << 20, 4, 2),
     (1 << 30, 1, 1),
 ];
 const FOLDER: &str = "target/bench";
-
-/// What was busy while a point was measured, as shares of the time: 1 is all of it.
-#[derive(Debug, Clone, Copy)]
-struct Busy {
-    /// Of all processors, by the nodes and this process.
-    processors: f64,
-    /// Of the disk, by anybody; `None` where the system does not say.
-    disk: Option<f64>,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Point {
@@ -70,55 +65,12 @@ impl Point {
     }
 }
 
-/// Processor time and disk time so far.
-struct Meter {
-    began: Instant,
-    processor_seconds: f64,
-    disk_seconds: Option<f64>,
-}
-
-impl Meter {
-    fn start(processes: &[u32]) -> Self {
-        Self { began: Instant::now(), processor_seconds: processor_seconds(processes), disk_seconds: disk_seconds() }
-    }
-
-    fn stop(self, processes: &[u32]) -> (f64, Busy) {
-        let seconds = self.began.elapsed().as_secs_f64();
-        let all = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
-        let processors = (processor_seconds(processes) - self.processor_seconds) / seconds / all;
-        let disk = self.disk_seconds.zip(disk_seconds()).map(|(before, after)| (after - before) / seconds);
-        (seconds, Busy { processors, disk })
-    }
-}
-
-/// What processes and this one used (proc(5): `utime` and `stime`, in hundredths of a second on Linux).
-fn processor_seconds(processes: &[u32]) -> f64 {
-    let used = |id: String| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // the name may hold anything but ends with the last bracket; utime is the twelfth field behind it
-        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-    };
-    processes.iter().map(|id| used(id.to_string())).sum::<f64>() + used("self".into())
-}
-
-/// How long the disk of this folder was busy since the system started, in seconds.
-fn disk_seconds() -> Option<f64> {
-    use std::os::linux::fs::MetadataExt;
-    let device = fs::metadata(".").ok()?.st_dev();
-    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
-    let stats = fs::read_to_string("/proc/diskstats").ok()?;
-    let fields = stats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut of_device = fields.filter(|f| f.len() > 12 && f[0] == major.to_string() && f[1] == minor.to_string());
-    of_device.next()?[12].parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3)
-}
-
 pub(crate) async fn run() {
     fs::create_dir_all(FOLDER).unwrap();
     let mut points = Vec::new();
     println!("{:>3} {:>9} {:>6} {:>8} {:>10} {:>10}", "n", "size", "blobs", "at once", "blobs/s", "MiB/s");
     for n in REPLICAS {
-        let cluster = Processes::start(n).await;
+        let cluster = Processes::start_in(Path::new("."), n).await;
         // founds the committee
         cluster.put(b"first").await.unwrap();
         for (size, blobs, at_once) in SIZES {
@@ -134,27 +86,27 @@ pub(crate) async fn run() {
     println!("written: {} and {}", table.display(), picture.display());
 }
 
-/// Puts blobs of one size, so many at once, each over a link of its own.
+/// Puts blobs of one size, so many at once over one link.
 async fn measure(cluster: &Processes, n: usize, size: usize, blobs: usize, at_once: usize) -> Point {
     let folder = tempfile::tempdir_in(".").unwrap();
     let files: Vec<_> = (0..blobs).map(|number| folder.path().join(number.to_string())).collect();
     for (seed, file) in (0..).zip(&files) {
         write_content(file, (size as u64) << 20 | seed, size as u64).unwrap();
     }
-    let queue = Arc::new(Mutex::new(files));
+    let link = PutLink::open(cluster.address(), None).await.unwrap();
     let ids = cluster.ids();
     let meter = Meter::start(&ids);
-    let putting = (0..at_once).map(|_| {
-        let (queue, address) = (queue.clone(), cluster.address().to_owned());
-        tokio::spawn(async move {
-            loop {
-                let next = queue.lock().unwrap().pop();
-                let Some(file) = next else { return };
-                put_file(&address, None, &file, |_| {}).await.unwrap();
-            }
-        })
-    });
-    futures_util::future::join_all(putting).await.into_iter().for_each(Result::unwrap);
+    let mut puts = JoinSet::new();
+    for file in files {
+        if puts.len() >= at_once {
+            puts.join_next().await.unwrap().unwrap();
+        }
+        let (link, source) = (link.clone(), Source::File(file));
+        puts.spawn(async move { drop(link.put(Item { source, expires_at: NEVER, renew: false }).await.unwrap()) });
+    }
+    while let Some(put) = puts.join_next().await {
+        put.unwrap();
+    }
     let (seconds, busy) = meter.stop(&ids);
     Point { n, size, blobs, at_once, seconds, busy }
 }

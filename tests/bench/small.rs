@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use support::processes::Processes;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use vouch::client::PutLink;
 use vouch_core::receipt::NEVER;
 
+use super::meter::{Busy, Meter};
 use super::proxy::Proxy;
-use super::put::{Cluster, noise};
-use super::{median, row};
+use super::{median, noise, row};
 
 const SIZE: usize = 1024;
 const AT_ONCE: usize = 64;
@@ -24,22 +25,28 @@ const WARM: u64 = 5;
 pub(crate) fn run(runs: usize) {
     let runtime = Runtime::new().unwrap();
     let folder = tempfile::tempdir_in(".").unwrap();
-    let mut proxy = None;
-    let cluster = Cluster::start_with(folder.path(), |address| proxy.insert(Proxy::start(address)).address.clone());
-    let proxy = proxy.unwrap();
-    let link = runtime.block_on(PutLink::open(&cluster.address, None)).unwrap();
+    let mut cluster = runtime.block_on(Processes::start_in(folder.path(), 3));
+    let proxy = Proxy::start(cluster.address());
+    cluster.add_replica_through(&proxy.address, 3, &[], &[]);
+    runtime.block_on(cluster.until_connected());
+    let slow = &cluster.replicas[3];
+    let ids = cluster.ids();
+    let link = runtime.block_on(PutLink::open(cluster.address(), None)).unwrap();
     let mut numbers = 0..;
     // founds the committee
     lone(&runtime, &link, &mut numbers, WARM);
 
-    let (mut rates, mut healthy, mut stopped, mut delayed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut busy) = (Vec::new(), Vec::new());
+    let (mut healthy, mut stopped, mut delayed) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
-        rates.push(many(&runtime, &link, &mut numbers));
+        let (rate, while_many) = many(&runtime, &link, &mut numbers, &ids);
+        rates.push(rate);
+        busy.push(while_many);
         healthy.push(lone(&runtime, &link, &mut numbers, LONE));
-        cluster.signal_last("STOP");
+        slow.stop();
         lone(&runtime, &link, &mut numbers, WARM);
         stopped.push(lone(&runtime, &link, &mut numbers, LONE));
-        cluster.signal_last("CONT");
+        slow.resume();
         lone(&runtime, &link, &mut numbers, WARM);
         proxy.set_delay(Duration::from_secs(2));
         lone(&runtime, &link, &mut numbers, WARM);
@@ -49,9 +56,11 @@ pub(crate) fn run(runs: usize) {
         lone(&runtime, &link, &mut numbers, WARM);
     }
     println!(
-        "{:<44} {:>9.0} certificates a second",
+        "{:<44} {:>9.0} certificates a second; processors {:.0} % busy, disk {:.0} %",
         format!("put {SIZE} B, {AT_ONCE} at once on a link"),
-        median(rates)
+        median(rates),
+        100.0 * median(busy.iter().map(|busy| busy.processors).collect()),
+        100.0 * median(busy.iter().map(|busy| busy.disk.unwrap_or(f64::NAN)).collect()),
     );
     let at = |runs: &[Vec<f64>], share: f64| median(runs.iter().map(|times| quantile(times, share)).collect());
     println!(
@@ -79,11 +88,11 @@ fn lone(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u6
     times
 }
 
-/// Certificates a second.
-fn many(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u64>) -> f64 {
+/// Certificates a second, and what was busy.
+fn many(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u64>, ids: &[u32]) -> (f64, Busy) {
     let files: Vec<Bytes> =
         numbers.take(usize::try_from(MANY).unwrap()).map(|number| noise(SIZE, number).into()).collect();
-    let start = Instant::now();
+    let meter = Meter::start(ids);
     runtime.block_on(async {
         let mut puts = JoinSet::new();
         for bytes in files {
@@ -97,7 +106,8 @@ fn many(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u6
             put.unwrap();
         }
     });
-    MANY as f64 / start.elapsed().as_secs_f64()
+    let (seconds, busy) = meter.stop(ids);
+    (MANY as f64 / seconds, busy)
 }
 
 fn quantile(times: &[f64], share: f64) -> f64 {

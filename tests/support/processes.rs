@@ -151,7 +151,12 @@ pub struct Processes {
 impl Processes {
     /// A server and `n` replicas that joined.
     pub async fn start(n: usize) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::start_in(&std::env::temp_dir(), n).await
+    }
+
+    /// The same with everything in a new folder of this one.
+    pub async fn start_in(folder: &Path, n: usize) -> Self {
+        let root = tempfile::tempdir_in(folder).unwrap();
         let (server, address) = start_server(root.path(), "server").await;
         let mut cluster = Self { root, server, replicas: Vec::new(), address };
         for number in 0..n {
@@ -173,8 +178,13 @@ impl Processes {
 
     /// Starts one more replica with further arguments and variables of its environment.
     pub fn add_replica_in(&mut self, number: usize, more: &[&str], environment: &[(&str, &str)]) {
+        self.add_replica_through(&self.address.clone(), number, more, environment);
+    }
+
+    /// The same, dialling another address than the server's.
+    pub fn add_replica_through(&mut self, dialled: &str, number: usize, more: &[&str], environment: &[(&str, &str)]) {
         let name = format!("replica-{number}");
-        let arguments = [&["replica", &self.address], more, &["--name", &name]].concat();
+        let arguments = [&["replica", dialled], more, &["--name", &name]].concat();
         let mut node = Node::new(self.root.path(), &name, &arguments);
         let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         node.environment = owned.collect();

@@ -1,0 +1,56 @@
+//! How busy the processors and the disk are while something is measured.
+
+use std::fs;
+use std::time::Instant;
+
+/// What was busy while a point was measured, as shares of the time: 1 is all of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busy {
+    /// Of all processors, by the nodes and this process.
+    pub(crate) processors: f64,
+    /// Of the disk, by anybody; `None` where the system does not say.
+    pub(crate) disk: Option<f64>,
+}
+
+/// Processor time and disk time so far.
+pub(crate) struct Meter {
+    began: Instant,
+    processor_seconds: f64,
+    disk_seconds: Option<f64>,
+}
+
+impl Meter {
+    pub(crate) fn start(processes: &[u32]) -> Self {
+        Self { began: Instant::now(), processor_seconds: processor_seconds(processes), disk_seconds: disk_seconds() }
+    }
+
+    pub(crate) fn stop(self, processes: &[u32]) -> (f64, Busy) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let all = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+        let processors = (processor_seconds(processes) - self.processor_seconds) / seconds / all;
+        let disk = self.disk_seconds.zip(disk_seconds()).map(|(before, after)| (after - before) / seconds);
+        (seconds, Busy { processors, disk })
+    }
+}
+
+/// What processes and this one used (proc(5): `utime` and `stime`, in hundredths of a second on Linux).
+fn processor_seconds(processes: &[u32]) -> f64 {
+    let used = |id: String| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // the name may hold anything but ends with the last bracket; utime is the twelfth field behind it
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    };
+    processes.iter().map(|id| used(id.to_string())).sum::<f64>() + used("self".into())
+}
+
+/// How long the disk of this folder was busy since the system started, in seconds.
+fn disk_seconds() -> Option<f64> {
+    use std::os::linux::fs::MetadataExt;
+    let device = fs::metadata(".").ok()?.st_dev();
+    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    let stats = fs::read_to_string("/proc/diskstats").ok()?;
+    let fields = stats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut of_device = fields.filter(|f| f.len() > 12 && f[0] == major.to_string() && f[1] == minor.to_string());
+    of_device.next()?[12].parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3)
+}
