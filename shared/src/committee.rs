@@ -8,7 +8,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::bls::{AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
+use crate::bls::{self, AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
 use crate::limits::Limits;
@@ -338,6 +338,18 @@ impl Committee {
     pub(crate) fn verify_vote(&self, member: u16, statement: &[u8], vote: &VoteSignature) -> Result<(), BlsError> {
         let key = self.keys.key(member.into()).ok_or(BlsError::Mismatch)?;
         key.verify(statement, vote)
+    }
+
+    /// Checks the votes of several members together; who is no member has no valid vote.
+    pub(crate) fn verify_votes(&self, statement: &[u8], votes: &[(u16, VoteSignature)]) -> Result<(), BlsError> {
+        let of_members: Option<Vec<_>> = votes
+            .iter()
+            .map(|(member, vote)| {
+                let vote_key = &self.record.members().get(usize::from(*member))?.vote_key;
+                Some((vote_key, self.keys.key((*member).into())?, vote))
+            })
+            .collect();
+        bls::verify_together(statement, &of_members.ok_or(BlsError::Mismatch)?)
     }
 
     pub(crate) fn verify_aggregate(

@@ -1,6 +1,7 @@
-//! Votes on one statement, verified one by one, until a quorum signed; and the certificates of a batch.
+//! Votes on one statement, each verified, until a quorum signed; and the certificates of a batch.
 //!
-//! One by one, because two bad signatures s₁ + d and s₂ − d fail alone and pass together.
+//! A plain sum of votes shows nothing of each: two bad signatures s₁ + d and s₂ − d fail alone and pass together. So votes are
+//! verified one by one, or together with weights that they cannot be chosen for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub struct BelowQuorum {
 #[derive(Debug, Clone)]
 pub struct Ballot(Arc<[u8]>);
 
-/// A vote that [`Ballot::verify`] found valid; there is no other way to one.
+/// A vote that [`Ballot::verify`] or [`Ballot::verify_all`] found valid; there is no other way to one.
 #[derive(Debug, Clone)]
 pub struct VerifiedVote {
     ballot: Ballot,
@@ -75,6 +76,26 @@ impl Ballot {
         }
         committee.verify_vote(member, &self.0, &vote).map_err(|error| VoteError::Invalid { member, error })?;
         Ok(VerifiedVote { ballot: self.clone(), member, signature: vote })
+    }
+
+    /// Verifies the votes of several members, in their order: together, and one by one only where that fails.
+    ///
+    /// # Errors
+    /// For each as [`verify`](Self::verify).
+    pub fn verify_all(
+        &self,
+        committee: &Committee,
+        votes: &[(u16, VoteSignature)],
+    ) -> Vec<Result<VerifiedVote, VoteError>> {
+        if votes.len() > 1 && committee.verify_votes(&self.0, votes).is_ok() {
+            let verified = |(member, signature): &(_, _)| VerifiedVote {
+                ballot: self.clone(),
+                member: *member,
+                signature: *signature,
+            };
+            return votes.iter().map(|vote| Ok(verified(vote))).collect();
+        }
+        votes.iter().map(|(member, vote)| self.verify(committee, *member, *vote)).collect()
     }
 }
 

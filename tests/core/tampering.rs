@@ -86,7 +86,23 @@ fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
     assert_eq!(tally.voters().collect::<Vec<_>>(), [2]);
     assert_eq!(tally.certificates(&cluster.committee), Err(BelowQuorum { votes: 1, quorum: 3 }));
 
-    // added up unseen, they pass for the honest sum: this is why votes are verified one by one
+    // together with others they are found as well, by their weights, and harm those no more
+    let votes: Vec<_> = (0..).zip(bad).chain([(2, honest(2)), (3, honest(3)), (4, honest(3))]).collect();
+    let votes: Vec<_> = votes.into_iter().map(|(member, vote)| (member, VoteSignature(vote))).collect();
+    let refused = |member| Some(VoteError::Invalid { member, error: BlsError::Mismatch });
+    let expected = [refused(0), refused(1), None, None, Some(VoteError::NotAMember { n: 4, got: 4 })];
+    for count in 2..=votes.len() {
+        let verified = tally.ballot().verify_all(&cluster.committee, &votes[..count]);
+        let got: Vec<_> = verified.into_iter().map(Result::err).collect();
+        assert_eq!(got, expected[..count]);
+    }
+    for vote in tally.ballot().verify_all(&cluster.committee, &votes[2..4]) {
+        let counted = tally.count(vote.unwrap());
+        assert!(matches!(counted, Ok(()) | Err(VoteError::Repeated(2))), "{counted:?}");
+    }
+    assert_eq!(tally.voters().collect::<Vec<_>>(), [2, 3]);
+
+    // added up unseen, they pass for the honest sum: this is why votes are verified one by one, or with weights
     let mut forged = cluster.certify_one(ISSUED, one);
     let honest_sum = forged.signature;
     forged.signature = AggregateSignature(add(&add(&bad[0], &bad[1]), &honest(2)));

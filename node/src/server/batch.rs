@@ -59,7 +59,7 @@ pub(super) enum Input {
     /// A member's vote on a batch, not verified.
     Vote { batch: Stream, member: u16, signature: VoteSignature },
     /// What became of a [`Output::Verify`].
-    Verified { batch: Stream, member: u16, vote: Result<VerifiedVote, VoteError> },
+    Verified { batch: Stream, votes: Vec<(u16, Result<VerifiedVote, VoteError>)> },
     /// A member refused a batch.
     Refused { batch: Stream, member: u16, failed: Failed },
     /// A member is gone, or does not read.
@@ -74,7 +74,7 @@ pub(super) enum Output {
     /// Ask these members for their votes.
     Propose { members: Vec<u16>, proposal: Arc<Message> },
     /// Verify a vote, then say [`Input::Verified`].
-    Verify { batch: Stream, member: u16, ballot: Ballot, signature: VoteSignature },
+    Verify { batch: Stream, ballot: Ballot, votes: Vec<(u16, VoteSignature)> },
     /// A quorum voted: make the certificates durable, hand them to the puts, in the receipts' order, and show these members.
     Certify { batch: Stream, tally: Box<Tally>, puts: Vec<Stream>, asked: Vec<u16> },
     /// A put cannot be certified.
@@ -124,6 +124,8 @@ pub(super) struct Batches {
     signing: BTreeMap<Stream, Signing>,
     /// Members whose vote is not waited for once a quorum voted, until they vote in time again.
     late: BTreeSet<u16>,
+    /// Members that voted wrongly, ever.
+    liars: BTreeSet<u16>,
     /// Closed batches, with the time until which a vote would have been in time.
     closed: VecDeque<(Stream, Duration)>,
 }
@@ -145,6 +147,7 @@ impl Batches {
             starved: Vec::new(),
             signing: BTreeMap::new(),
             late: BTreeSet::new(),
+            liars: BTreeSet::new(),
             closed: VecDeque::new(),
         }
     }
@@ -182,10 +185,15 @@ impl Batches {
                 self.waiting.retain(|item| item.put != put);
                 self.starved.retain(|item| item.put != put);
             }
-            Input::Vote { batch, member, signature } => self.vote(batch, member, signature, moment.now, &mut out),
-            Input::Verified { batch, member, vote } => {
-                if let Some(signing) = self.signing.get_mut(&batch) {
-                    signing.verified(member, vote);
+            Input::Vote { batch, member, signature } => self.vote(batch, member, signature, moment.now),
+            Input::Verified { batch, votes } => {
+                for (member, vote) in votes {
+                    if matches!(vote, Err(VoteError::Invalid { .. })) {
+                        self.liars.insert(member);
+                    }
+                    if let Some(signing) = self.signing.get_mut(&batch) {
+                        signing.verified(member, vote);
+                    }
                 }
             }
             Input::Refused { batch, member, failed } => {
@@ -221,15 +229,11 @@ impl Batches {
         }
     }
 
-    fn vote(&mut self, batch: Stream, member: u16, signature: VoteSignature, now: Duration, out: &mut Vec<Output>) {
+    fn vote(&mut self, batch: Stream, member: u16, signature: VoteSignature, now: Duration) {
         let is_in_time = match self.signing.get_mut(&batch) {
             Some(signing) => {
-                let is_asked = signing.is_asked(member);
-                if is_asked {
-                    signing.verifying(member);
-                    out.push(Output::Verify { batch, member, ballot: signing.ballot().clone(), signature });
-                }
-                is_asked && signing.is_in_time(now)
+                let is_first = signing.came(member, signature);
+                is_first && signing.is_in_time(now)
             }
             None => self.closed.iter().any(|(of, until)| *of == batch && now < *until),
         };
@@ -309,6 +313,25 @@ impl Batches {
             (true, _) => self.gathering.linger,
             (false, _) => self.gathering.wait,
         }
+    }
+
+    /// Has the votes verified that came, as soon as they may make up a quorum: together they cost little more than one. Who lied
+    /// before is verified apart, or every lie would cost as much as all of them one by one.
+    pub(super) fn verify(&mut self) -> Vec<Output> {
+        let quorum = self.quorum();
+        let mut out = Vec::new();
+        for (batch, signing) in &mut self.signing {
+            let (apart, together): (Vec<_>, Vec<_>) =
+                signing.begin_verifying(quorum).into_iter().partition(|(member, _)| self.liars.contains(member));
+            let groups = apart.into_iter().map(|vote| vec![vote]).chain([together]);
+            let ballot = signing.ballot();
+            out.extend(groups.filter(|votes| !votes.is_empty()).map(|votes| Output::Verify {
+                batch: *batch,
+                ballot: ballot.clone(),
+                votes,
+            }));
+        }
+        out
     }
 
     /// Closes what gathered into batches, if it is time.

@@ -173,6 +173,8 @@ impl Desk {
 
     fn go_on(&mut self, shared: &Arc<Shared>) {
         self.handle(shared, Input::Tick);
+        let outputs = self.batches.verify();
+        self.perform(shared, outputs);
         let outputs = self.batches.propose(&self.moment());
         self.perform(shared, outputs);
     }
@@ -190,12 +192,15 @@ impl Desk {
         for output in outputs {
             match output {
                 Output::Propose { members, proposal } => self.propose(shared, &members, &proposal),
-                Output::Verify { batch, member, ballot, signature } => {
+                Output::Verify { batch, ballot, votes } => {
                     let (shared, committee) = (shared.clone(), self.committee.clone());
                     tasks::spawn(async move {
-                        let verifying = tasks::spawn_blocking(move || ballot.verify(&committee, member, signature));
-                        if let Ok(vote) = verifying.await {
-                            shared.batcher.say(Word::Batch(Input::Verified { batch, member, vote })).await;
+                        let verifying = tasks::spawn_blocking(move || {
+                            let verified = ballot.verify_all(&committee, &votes);
+                            votes.into_iter().map(|(member, _)| member).zip(verified).collect()
+                        });
+                        if let Ok(votes) = verifying.await {
+                            shared.batcher.say(Word::Batch(Input::Verified { batch, votes })).await;
                         }
                     });
                 }

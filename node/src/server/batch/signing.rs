@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vouch_core::bls::VoteSignature;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
@@ -14,6 +15,8 @@ use super::{Item, Output, refused_receipts};
 #[derive(Debug)]
 enum Part {
     Asked,
+    /// Its vote waits for others, to be verified with them.
+    Came(VoteSignature),
     Verifying,
     Voted,
     /// Refused, gone, or voted wrongly; with the reason where there is one.
@@ -91,12 +94,34 @@ impl Signing {
         holds_all
     }
 
-    pub(super) fn is_asked(&self, member: u16) -> bool {
+    fn is_asked(&self, member: u16) -> bool {
         matches!(self.parts.get(&member), Some(Part::Asked))
     }
 
-    pub(super) fn verifying(&mut self, member: u16) {
-        self.parts.insert(member, Part::Verifying);
+    /// Takes a vote; `false` unless it is the first answer of a member that was asked.
+    pub(super) fn came(&mut self, member: u16, vote: VoteSignature) -> bool {
+        let is_first = self.is_asked(member);
+        if is_first {
+            self.parts.insert(member, Part::Came(vote));
+        }
+        is_first
+    }
+
+    /// The votes that came, once there may be a quorum with those before; fewer are good for nothing.
+    pub(super) fn begin_verifying(&mut self, quorum: usize) -> Vec<(u16, VoteSignature)> {
+        let counted =
+            self.parts.values().filter(|part| matches!(part, Part::Came(_) | Part::Verifying | Part::Voted)).count();
+        if counted < quorum {
+            return Vec::new();
+        }
+        let mut votes = Vec::new();
+        for (member, part) in &mut self.parts {
+            if let Part::Came(vote) = part {
+                votes.push((*member, *vote));
+                *part = Part::Verifying;
+            }
+        }
+        votes
     }
 
     pub(super) fn verified(&mut self, member: u16, vote: Result<VerifiedVote, VoteError>) {
@@ -143,7 +168,7 @@ impl Signing {
     pub(super) fn is_certified(&mut self, quorum: usize, late: &BTreeSet<u16>, now: Duration) -> bool {
         let awaited = self.parts.iter().filter(|(member, part)| match part {
             Part::Asked => !late.contains(member),
-            Part::Verifying => true,
+            Part::Came(_) | Part::Verifying => true,
             Part::Voted | Part::Out(_) => false,
         });
         let awaited = awaited.count();

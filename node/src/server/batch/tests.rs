@@ -30,6 +30,8 @@ struct World {
     asked: Vec<Asked>,
     certified: BTreeMap<Stream, Certificate>,
     failed: BTreeMap<Stream, Failed>,
+    /// Whose votes were verified together.
+    verified: Vec<Vec<u16>>,
 }
 
 fn receipt(number: u32) -> Receipt {
@@ -57,7 +59,7 @@ impl World {
         let batches = Batches::new(committee.clone(), Gathering::default(), VOTING, streams);
         let (certified, failed) = (BTreeMap::new(), BTreeMap::new());
         let now = Duration::from_secs(100);
-        Self { committee, votes, batches, now, storing: 0, asked: Vec::new(), certified, failed }
+        Self { committee, votes, batches, now, storing: 0, asked: Vec::new(), certified, failed, verified: Vec::new() }
     }
 
     fn moment(&self) -> Moment {
@@ -66,6 +68,8 @@ impl World {
 
     fn give(&mut self, input: Input) {
         let outputs = self.batches.handle(input, &self.moment());
+        self.perform(outputs);
+        let outputs = self.batches.verify();
         self.perform(outputs);
     }
 
@@ -90,9 +94,11 @@ impl World {
                     };
                     self.asked.push(Asked { batch: *stream, members, receipts: receipts.clone() });
                 }
-                Output::Verify { batch, member, ballot, signature } => {
-                    let vote = ballot.verify(&self.committee, member, signature);
-                    self.give(Input::Verified { batch, member, vote });
+                Output::Verify { batch, ballot, votes } => {
+                    self.verified.push(votes.iter().map(|(member, _)| *member).collect());
+                    let verified = ballot.verify_all(&self.committee, &votes);
+                    let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
+                    self.give(Input::Verified { batch, votes });
                 }
                 Output::Certify { tally, puts, .. } => {
                     let certificates = tally.certificates(&self.committee).unwrap();
@@ -328,6 +334,36 @@ fn refusals_of_different_receipts_split_a_batch() {
     }
     assert_eq!(world.certified.len(), 3);
     assert!(world.failed.is_empty());
+}
+
+#[test]
+fn votes_are_verified_together_and_those_of_liars_apart() {
+    let mut world = World::new(4);
+    let propose = |world: &mut World, number| {
+        world.submit(number, 0..4);
+        world.go_on();
+        world.one_proposed()
+    };
+    let first = propose(&mut world, 1);
+    (0..4).for_each(|member| world.vote(&first, member));
+    assert_eq!(std::mem::take(&mut world.verified), [vec![0, 1, 2], vec![3]], "from a quorum on");
+
+    let second = propose(&mut world, 2);
+    world.vote(&second, 0);
+    let signature = world.signature(&second, 2);
+    world.give(Input::Vote { batch: second.batch, member: 1, signature });
+    assert!(world.verified.is_empty());
+    [3, 2].into_iter().for_each(|member| world.vote(&second, member));
+    assert_eq!(std::mem::take(&mut world.verified), [vec![0, 1, 3], vec![2]]);
+    assert_eq!(world.signers(2), [0, 2, 3]);
+
+    let third = propose(&mut world, 3);
+    world.refuse(&third, 0, Code::Clock, &[]);
+    [1, 2].into_iter().for_each(|member| world.vote(&third, member));
+    assert!(world.verified.is_empty());
+    world.vote(&third, 3);
+    assert_eq!(world.verified, [vec![1], vec![2, 3]], "it may spoil no more than its own");
+    assert_eq!(world.signers(3), [1, 2, 3]);
 }
 
 #[test]
