@@ -34,6 +34,10 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Messages that are written at one time, in bytes.
 const TOGETHER: usize = 32 << 10;
+/// Bytes read at one time, which each link keeps room for as long as it is open: who dials has few links, who accepts them has
+/// thousands that are idle.
+const DIALLED_READ: usize = 32 << 10;
+const ACCEPTED_READ: usize = 8 << 10;
 /// How much and how long is read after a close, so that the reason arrives.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -104,9 +108,9 @@ impl From<WsError> for LinkError {
     }
 }
 
-fn config() -> WebSocketConfig {
+fn config(read_at_once: usize) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(32 << 10)
+        .read_buffer_size(read_at_once)
         .write_buffer_size(64 << 10)
         // one message beyond the buffer, and room for pings and a close
         .max_write_buffer_size((64 << 10) + MAX_MESSAGE + (16 << 10))
@@ -131,7 +135,7 @@ pub async fn dial(address: &str) -> Result<(LinkReader, LinkWriter), LinkError> 
     let stream: Box<dyn Io> = Box::new(stream);
     let (socket, _) = tasks::timeout(
         HANDSHAKE_DEADLINE,
-        tokio_tungstenite::client_async_with_config(request, stream, Some(config())),
+        tokio_tungstenite::client_async_with_config(request, stream, Some(config(DIALLED_READ))),
     )
     .await
     .map_err(|_| late("upgrade to a WebSocket"))?
@@ -146,7 +150,7 @@ pub fn accept_key(key: &[u8]) -> String {
 
 /// The server's end of an upgraded HTTP connection.
 pub async fn accepted(io: Box<dyn Io>) -> (LinkReader, LinkWriter) {
-    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await)
+    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await)
 }
 
 fn split(socket: Socket) -> (LinkReader, LinkWriter) {

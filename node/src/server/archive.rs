@@ -78,7 +78,8 @@ impl Archive {
                     size += bytes.value().len();
                     // what is damaged is listed by nobody, and put again
                     page.extend(decode(bytes.value()));
-                    if size >= PAGE {
+                    // an empty page is the end
+                    if size >= PAGE && !page.is_empty() {
                         break;
                     }
                 }
@@ -142,6 +143,23 @@ mod tests {
             signers: Signers::new(1, [0]).unwrap(),
             signature: AggregateSignature([5; 96]),
         }
+    }
+
+    #[tokio::test]
+    async fn damaged_certificates_end_no_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(folder.path()).unwrap();
+        archive.save(Arc::new(vec![certificate(10)])).await.unwrap();
+        let damage = |transaction: &redb::WriteTransaction| {
+            let mut table = transaction.open_table(CERTIFICATES)?;
+            for number in 0..3 {
+                table.insert(&[number; 32], [7; PAGE].as_slice())?;
+            }
+            Ok(())
+        };
+        archive.0.commit(damage).await.unwrap();
+        assert_eq!(archive.page(Digest([0; 32])).await.unwrap(), [certificate(10)]);
+        assert_eq!(archive.page(Digest([3; 32])).await.unwrap(), []);
     }
 
     #[tokio::test]
