@@ -11,5 +11,6 @@ mod sessions;
 mod slices;
 mod strategies;
 mod tampering;
+mod trees;
 mod vectors;
 mod world;

@@ -8,6 +8,7 @@ import { committeeFile } from "./generator/committee.mjs";
 import { withExample } from "./generator/example.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
 import { signatureFile } from "./generator/signature.mjs";
+import { treeFile } from "./generator/tree.mjs";
 import { truncatedFile } from "./generator/truncated.mjs";
 import { validFile } from "./generator/valid.mjs";
 
@@ -31,6 +32,7 @@ const files = {
   "checks.json": checksFile,
   "merkle.json": merkleFile,
   "signature.json": signatureFile,
+  "tree.json": treeFile,
   "truncated.json": truncatedFile,
   "building_blocks.json": buildingBlocks,
   [PAGE]: () => withExample(read(PAGE)),
