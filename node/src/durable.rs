@@ -18,6 +18,7 @@ use crate::host::files::{self, Action, FileError};
 mod backend;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use backend::{Fault, Watched, is_full};
 
@@ -161,6 +162,17 @@ impl Database {
         jobs.send(Job { apply, reply }).await.map_err(|_| closed())?;
         committed.await.map_err(|_| closed())??;
         applied.try_recv().map_err(|_| closed())
+    }
+
+    /// [`commit`](Self::commit) for a thread that may wait.
+    ///
+    /// # Errors
+    /// See [`DurableError`]; nothing is committed then.
+    pub fn commit_and_wait<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, DurableError> {
+        waiting::on(self.commit(apply))
     }
 
     /// Reads what was committed last. Blocks for as long as the disk takes.

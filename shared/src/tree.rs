@@ -8,10 +8,12 @@
 //! this length is shown by a slice that reaches its end, and by no other.
 
 mod outline;
+mod suspended;
 #[cfg(test)]
 mod tests;
 
 pub use outline::{BLOCK, Outline, OutlineHasher, block_hash};
+pub use suspended::Suspended;
 
 use std::fmt;
 use std::ops::Range;
@@ -261,6 +263,18 @@ pub enum TreeError {
         size: u64,
         /// The blob's length.
         length: u64,
+    },
+    /// No hasher was ever suspended so.
+    #[error(
+        "expected whole groups and a chaining value for each of their {expected} subtrees, got {length} bytes and {got}"
+    )]
+    Suspended {
+        /// The bytes so far.
+        length: u64,
+        /// The chaining values that belong to them.
+        expected: u32,
+        /// Those that there are.
+        got: usize,
     },
     /// A parent is not the one above these bytes of the blob.
     #[error("the proof differs above bytes {start} to {end}: expected the hash {expected}, got {got}")]

@@ -38,6 +38,9 @@ pub trait Disk: Debug + Send + Sync {
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn DiskFile>, FileError>;
     /// Opens a file to read from.
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, FileError>;
+    /// Opens a file to go on after its first `length` bytes: those beyond are cut off. A file that ends before is a
+    /// [`FileError::Io`].
+    fn reopen(&self, path: &Path, length: u64) -> Result<Box<dyn DiskFile>, FileError>;
     /// Opens a database's file, which is created when there is none, locked against other processes.
     fn open_database(&self, path: &Path) -> Result<Box<dyn StorageBackend>, FileError>;
     /// Gives a file another name, in place of any file that has it.
@@ -85,6 +88,17 @@ impl Disk for SystemDisk {
 
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, FileError> {
         let file = File::open(path).map_err(|error| FileError::new(path, Action::Open, error))?;
+        Ok(Box::new(SystemFile { file, path: path.to_owned() }))
+    }
+
+    fn reopen(&self, path: &Path, length: u64) -> Result<Box<dyn DiskFile>, FileError> {
+        let file = OpenOptions::new().read(true).append(true).open(path);
+        let file = file.map_err(|error| FileError::new(path, Action::Open, error))?;
+        let cut = file.metadata().and_then(|found| match found.len() < length {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => file.set_len(length),
+        });
+        cut.map_err(|error| FileError::new(path, Action::Write, error))?;
         Ok(Box::new(SystemFile { file, path: path.to_owned() }))
     }
 

@@ -320,3 +320,61 @@ fn verified_bytes_are_hashed_once_for_both() {
         assert_eq!(got, expected, "{length}");
     }
 }
+
+#[test]
+fn a_suspended_hasher_goes_on_at_any_group() {
+    for groups in [1, 2, 3, 7, 8, 13, 33] {
+        for length in [groups * GROUP + 1, (groups + 1) * GROUP, (groups + 5) * GROUP + 77] {
+            let bytes = blob(length);
+            let (digest, whole) = hash(&bytes);
+            for at in (0..=groups * GROUP).step_by(GROUP) {
+                let mut outboard = Vec::new();
+                let mut keep = |parent: &Parent| outboard.extend_from_slice(&parent.0);
+                let mut hasher = TreeHasher::new();
+                // the last of these groups stays open until it is known not to be the last of all
+                hasher.update(&bytes[..at], &mut keep);
+                let suspended = hasher.suspend(&mut keep).unwrap();
+                assert_eq!((suspended.length, suspended.outboard_size()), (at as u64, outboard.len() as u64));
+                assert!(suspended.stack.len() <= 39);
+                let mut keep = |parent: &Parent| outboard.extend_from_slice(&parent.0);
+                let mut resumed = TreeHasher::resume(&suspended).unwrap();
+                assert_eq!(resumed.length(), at as u64);
+                resumed.update(&bytes[at..], &mut keep);
+                assert_eq!(resumed.finish(&mut keep), digest, "{at} of {length}");
+                assert!(outboard == whole, "the outboard of {at} of {length}");
+                // whoever was suspended may go on as well
+                hasher.update(&bytes[at..], &mut |_| {});
+                assert_eq!(hasher.finish(&mut |_| {}), digest);
+            }
+        }
+    }
+}
+
+#[test]
+fn within_a_group_nothing_is_suspended_and_nothing_impossible_resumed() {
+    let mut hasher = TreeHasher::new();
+    hasher.update(&blob(GROUP + 1), &mut |_| {});
+    assert_eq!(hasher.suspend(&mut |_| {}), None);
+
+    let suspended = |length: u64, values: usize| Suspended { length, stack: vec![[7; 32]; values] };
+    for good in [suspended(0, 0), suspended(GROUP_U64, 1), suspended(3 * GROUP_U64, 2), suspended(1 << 52, 1)] {
+        assert!(TreeHasher::resume(&good).is_ok(), "{good:?}");
+    }
+    let refused = [
+        (suspended(0, 1), 0),
+        (suspended(GROUP_U64, 0), 1),
+        (suspended(3 * GROUP_U64, 1), 2),
+        (suspended(3 * GROUP_U64, 3), 2),
+        (suspended(3 * GROUP_U64 + 1, 2), 2),
+        (suspended(MAX_SAFE_INTEGER + 1, 1), 1),
+        (suspended(u64::MAX, 64), 50),
+    ];
+    for (bad, expected) in refused {
+        let got = bad.stack.len();
+        assert_eq!(TreeHasher::resume(&bad).map(drop), Err(TreeError::Suspended { length: bad.length, expected, got }),);
+    }
+    // values that are those of other bytes give another digest
+    let mut resumed = TreeHasher::resume(&suspended(GROUP_U64, 1)).unwrap();
+    resumed.update(b"x", &mut |_| {});
+    assert_ne!(resumed.finish(&mut |_| {}), hash(&blob(GROUP + 1)).0);
+}

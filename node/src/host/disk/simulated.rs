@@ -253,6 +253,21 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(SimulatedFile { disk: self.clone(), file, path: path.to_owned() }))
     }
 
+    fn reopen(&self, path: &Path, length: u64) -> Result<Box<dyn DiskFile>, FileError> {
+        let file = {
+            let mut state = self.state();
+            state.enter(Action::Open, path)?;
+            state.file(path, Action::Open)?
+        };
+        let file = SimulatedFile { disk: self.clone(), file, path: path.to_owned() };
+        let cut = match StorageBackend::len(&file) {
+            Ok(found) if found < length => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => file.change(Change::Resize(length)),
+        };
+        cut.map_err(file.at(Action::Write))?;
+        Ok(Box::new(file))
+    }
+
     fn open_database(&self, path: &Path) -> Result<Box<dyn StorageBackend>, FileError> {
         let mut state = self.state();
         state.enter(Action::Open, path)?;
