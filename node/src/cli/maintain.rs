@@ -109,7 +109,7 @@ fn show_status(folder: &Path, status: &Status) {
 }
 
 fn show_usage(usage: &Usage) {
-    let Usage { blobs, bytes, small, large, damaged, quota, free } = *usage;
+    let Usage { blobs, bytes, small, large, damaged, partials, partial_bytes, quota, free } = *usage;
     output::line(format_args!(
         "  holds     {}, {}; {small} in the index, {large} beside it",
         output::count(blobs, "blob"),
@@ -117,6 +117,13 @@ fn show_usage(usage: &Usage) {
     ));
     if damaged > 0 {
         output::line(format_args!("  damaged   {}, to be fetched anew", output::count(damaged, "blob")));
+    }
+    if partials > 0 {
+        output::line(format_args!(
+            "  in part   {}, {}; their puts were cut off",
+            output::count(partials, "blob"),
+            output::bytes(partial_bytes)
+        ));
     }
     if let Some(quota) = quota {
         output::line(format_args!("  quota     {}", output::bytes(quota)));

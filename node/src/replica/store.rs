@@ -25,6 +25,9 @@ mod collecting;
 mod error;
 mod incoming;
 mod index;
+mod offered;
+mod part;
+mod partials;
 mod reading;
 mod space;
 #[cfg(test)]
@@ -35,12 +38,15 @@ pub use collecting::{Collected, GRACE};
 pub use error::StoreError;
 pub use incoming::{Complete, Incoming};
 pub use index::Entry;
+pub use offered::{Finished, Offered};
+pub use partials::{Cut, PartialConfig};
 pub use reading::Slice;
 
 use blobs::{BlobStore, FileBlobs, RemoteBlobs};
 use claims::Claims;
 use incoming::{Guard, compare};
 use index::{Index, New};
+use partials::{Key, Partials};
 use space::Room;
 
 /// The index's name in the folder.
@@ -71,6 +77,8 @@ pub struct Config {
     /// Bytes of the disk that no blob may take, so that the index can always be written. `None`: 64 MiB, or 1/16 of
     /// the file system when that is less.
     pub reserve: Option<u64>,
+    /// How what came of puts that were cut off is kept.
+    pub partials: PartialConfig,
 }
 
 /// Whether a folder holds a store.
@@ -91,6 +99,10 @@ pub struct Usage {
     pub large: u64,
     /// Blobs that were stored, must still be kept, and are to be fetched again.
     pub damaged: u64,
+    /// Blobs of which a part came before their put was cut off, and that nobody puts now.
+    pub partials: u64,
+    /// The bytes kept of them, which count as held.
+    pub partial_bytes: u64,
     /// The most bytes, if there is a limit.
     pub quota: Option<u64>,
     /// Bytes free on the disk, the reserve among them.
@@ -121,13 +133,15 @@ struct Inner {
     blobs: BlobStore,
     index: Index,
     claims: Claims,
+    partials: Arc<Partials>,
     room: Arc<Room>,
     /// The first failed sync of a file or folder; the index keeps its own.
     broken: OnceLock<FileError>,
 }
 
 impl Store {
-    /// Opens the store in a folder that no other process uses, or creates it. What was not finished is removed.
+    /// Opens the store in a folder that no other process uses, or creates it. What was not finished is removed, but
+    /// for what is durable of large blobs that were offered.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -142,17 +156,17 @@ impl Store {
         };
         let partial = files.join("partial");
         disk.create_folders(std::slice::from_ref(&partial), blobs::FOLDER_MODE)?;
-        for name in disk.list(&partial)? {
-            disk.remove(&partial.join(name))?;
-        }
         let blobs = match &config.place {
             Place::Beside | Place::Folder(_) => BlobStore::Files(FileBlobs::create(disk.clone(), files.join("blobs"))?),
             Place::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
         };
         let index = Index::open(disk.clone(), &folder.join(INDEX))?;
         let room = Arc::new(Room::new(disk.clone(), files.to_owned(), config)?);
-        let (claims, broken) = (Claims::default(), OnceLock::new());
-        Ok(Self { inner: Arc::new(Inner { disk, partial, blobs, index, claims, room, broken }) })
+        let partials = Partials::open(disk.clone(), partial.clone(), config.partials, &index, &room)?;
+        let (claims, partials, broken) = (Claims::default(), Arc::new(partials), OnceLock::new());
+        let inner = Inner { disk, partial, blobs, index, claims, partials, room, broken };
+        inner.drop_surplus_partials()?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Starts taking in a blob; with what was announced, there is room for all of it when this returns.
@@ -161,6 +175,29 @@ impl Store {
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
     pub fn begin(&self, offer: Option<&Receipt>) -> Result<Incoming, StoreError> {
         Incoming::begin(self.inner.clone(), offer)
+    }
+
+    /// Starts taking in a blob that was offered, or goes on with what is there of it; there is room for the rest when
+    /// this returns. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
+    pub fn go_on(&self, offer: &Receipt, cut: &Cut) -> Result<Offered, StoreError> {
+        Offered::begin(&self.inner, offer, cut)
+    }
+
+    /// Enters what came of an offer as [`record`](Self::record) does, or prolongs the duty where it was there.
+    ///
+    /// # Errors
+    /// [`StoreError::NotHeld`] when it was there and is not any more; see [`StoreError`].
+    pub async fn enter(&self, blob: Finished) -> Result<(), StoreError> {
+        match blob {
+            Finished::New(complete) => self.record(complete).await,
+            Finished::Held(receipt) => match self.keep(&[receipt]).await?.is_empty() {
+                true => Ok(()),
+                false => Err(StoreError::NotHeld { digest: receipt.digest }),
+            },
+        }
     }
 
     /// Enters a blob into the index, with the duty to keep it until its receipt expires. It is *stored* when this
@@ -172,7 +209,14 @@ impl Store {
         self.inner.check()?;
         let Complete { receipt, bytes, guard } = blob;
         let Receipt { digest, length, expires_at, .. } = receipt;
-        Ok(self.inner.index.record(New { digest, length, keep_until: expires_at, bytes }, guard).await?)
+        self.inner.index.record(New { digest, length, keep_until: expires_at, bytes }, guard).await?;
+        let key = Key { digest, length };
+        if self.inner.partials.is_idle(key) {
+            // it came in another way
+            let inner = self.inner.clone();
+            collecting::blocking(move || inner.drop_partial(key)).await?;
+        }
+        Ok(())
     }
 
     /// Compares a blob of at most [`MAX_SMALL`] bytes with its receipt and stores it, with its duty, in one commit.
@@ -191,10 +235,17 @@ impl Store {
         let mut room = inner.room.none();
         // what is there takes no more room
         if self.length_of(&receipt.digest)?.is_none() {
-            room.grow(length, length, || inner.held())?;
+            room = match room.grow(length, length, || inner.held()) {
+                Ok(()) => room,
+                Err(error) if inner.partials.idle().0 == 0 => return Err(error),
+                Err(_) => {
+                    let inner = inner.clone();
+                    collecting::blocking(move || inner.make_room(&mut room, length, length).map(|()| room)).await?
+                }
+            };
         }
-        self.record(Complete { receipt: *receipt, bytes: Some(bytes), guard: Guard { _claim: None, _room: room } })
-            .await
+        let guard = Guard { _claim: None, _room: room, _owner: None };
+        self.record(Complete { receipt: *receipt, bytes: Some(bytes), guard }).await
     }
 
     /// The length of a blob, if it is stored.
@@ -293,7 +344,7 @@ impl Store {
     }
 
     /// Removes every blob whose duty ended `grace` seconds before `now` or earlier, its certificate with it, and every
-    /// file that belongs to no blob. One that is prolonged before stays.
+    /// file that belongs to no blob. One that is prolonged before stays. So goes what came of puts that were cut off long ago.
     ///
     /// # Errors
     /// [`StoreError::ShortGrace`]; see [`StoreError`].
@@ -308,12 +359,15 @@ impl Store {
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let totals = self.inner.index.totals()?;
         let (small, large) = (totals.small, totals.large);
+        let (partials, partial_bytes) = self.inner.partials.idle();
         Ok(Usage {
             blobs: small.0 + large.0,
             bytes: small.1 + large.1,
             small: small.0,
             large: large.0,
             damaged: totals.damaged.0,
+            partials,
+            partial_bytes,
             quota: self.inner.room.quota,
             free: self.inner.room.free()?,
         })

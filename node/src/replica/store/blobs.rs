@@ -21,7 +21,7 @@ pub(super) use remote::RemoteBlobs;
 pub(super) const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// BLAKE3's outboard in post-order, of groups of 16 KiB, without the length in front.
-const OUTBOARD: &str = ".obao";
+pub(super) const OUTBOARD: &str = ".obao";
 
 /// The backends, as the configuration chooses.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ pub(super) enum BlobStore {
 
 impl BlobStore {
     /// Makes a blob durable under its digest, in place of any that is there. A failed sync is final.
-    pub(super) fn finish(&self, spool: Spool, digest: &Digest) -> Result<(), FileError> {
+    pub(super) fn finish(&self, spool: &mut Spool, digest: &Digest) -> Result<(), FileError> {
         match self {
             Self::Files(files) => files.finish(spool, digest),
-            Self::Remote(remote) => remote.finish(&spool, digest),
+            Self::Remote(remote) => remote.finish(spool, digest),
         }
     }
 
@@ -66,7 +66,7 @@ impl BlobStore {
     }
 }
 
-/// A blob on its way in: two files without a final name, removed when dropped before they get one.
+/// A blob on its way in: two files without a final name, removed when dropped before they get one, unless they are kept.
 #[derive(Debug)]
 pub(super) struct Spool {
     data: Partial,
@@ -75,13 +75,39 @@ pub(super) struct Spool {
 
 impl Spool {
     pub(super) fn create(disk: &Arc<dyn Disk>, partial: &Path) -> Result<Self, FileError> {
-        // the folder is emptied when the store is opened, so that no name is taken
+        // no such name is left when the store is opened
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Self {
-            data: Partial::create(disk, partial.join(number.to_string()))?,
-            outboard: Partial::create(disk, partial.join(format!("{number}{OUTBOARD}")))?,
-        })
+        Self::create_at(disk, (partial.join(number.to_string()), partial.join(format!("{number}{OUTBOARD}"))))
+    }
+
+    /// Two files of which the first so many bytes are there; they are kept.
+    pub(super) fn reopen(
+        disk: &Arc<dyn Disk>,
+        paths: (PathBuf, PathBuf),
+        (data, outboard): (u64, u64),
+    ) -> Result<Self, FileError> {
+        let open = |path: PathBuf, length| {
+            let file = disk.reopen(&path, length)?;
+            Ok::<_, FileError>(Partial { file, disk: disk.clone(), path, length, stays: true })
+        };
+        Ok(Self { data: open(paths.0, data)?, outboard: open(paths.1, outboard)? })
+    }
+
+    /// Two files of these names, which are free.
+    pub(super) fn create_at(disk: &Arc<dyn Disk>, (data, outboard): (PathBuf, PathBuf)) -> Result<Self, FileError> {
+        Ok(Self { data: Partial::create(disk, data)?, outboard: Partial::create(disk, outboard)? })
+    }
+
+    /// Whether the files stay when this is dropped.
+    pub(super) fn stay(&mut self, stays: bool) {
+        (self.data.stays, self.outboard.stays) = (stays, stays);
+    }
+
+    /// Makes the bytes so far durable. A failed sync is final.
+    pub(super) fn sync(&mut self) -> Result<(), FileError> {
+        self.data.file.sync()?;
+        self.outboard.file.sync()
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
@@ -99,12 +125,12 @@ struct Partial {
     file: Box<dyn DiskFile>,
     path: PathBuf,
     length: u64,
-    named: bool,
+    stays: bool,
 }
 
 impl Partial {
     fn create(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Self, FileError> {
-        Ok(Self { file: disk.create(&path, FILE_MODE)?, disk: disk.clone(), path, length: 0, named: false })
+        Ok(Self { file: disk.create(&path, FILE_MODE)?, disk: disk.clone(), path, length: 0, stays: false })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
@@ -114,14 +140,14 @@ impl Partial {
 
     fn rename(&mut self, to: &Path) -> Result<(), FileError> {
         self.disk.rename(&self.path, to)?;
-        self.named = true;
+        self.stays = true;
         Ok(())
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.named {
+        if !self.stays {
             // nothing can be done about a failure here; the store empties its folder when it opens
             let _ = self.disk.remove(&self.path);
         }
@@ -187,9 +213,8 @@ impl FileBlobs {
         self.path_of(digest).with_extension(&OUTBOARD[1..])
     }
 
-    fn finish(&self, mut spool: Spool, digest: &Digest) -> Result<(), FileError> {
-        spool.data.file.sync()?;
-        spool.outboard.file.sync()?;
+    fn finish(&self, spool: &mut Spool, digest: &Digest) -> Result<(), FileError> {
+        spool.sync()?;
         // files that have the names are replaced: these bytes were just compared, those may have decayed
         let path = self.path_of(digest);
         spool.outboard.rename(&self.outboard_of(digest))?;

@@ -42,6 +42,8 @@ pub(super) async fn collect(inner: &Arc<Inner>, now: u64, grace: u64) -> Result<
         }
     }
     let sweeper = inner.clone();
+    let keeper = inner.clone();
+    blocking(move || keeper.drop_old_partials(now)).await?;
     blocking(move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
     Ok(collected)
 }
@@ -61,7 +63,9 @@ async fn remove_files(inner: &Arc<Inner>, removed: Vec<Removed>) -> Result<(), S
     .await
 }
 
-async fn blocking(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Result<(), StoreError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     match tasks::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(StoreError::Task(error.to_string())),

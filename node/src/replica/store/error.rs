@@ -34,6 +34,34 @@ pub enum StoreError {
     /// Bytes that are not those of the blob that was announced, or come without the proof that they are.
     #[error("a piece of the blob: {0}")]
     Slice(#[from] TreeError),
+    /// Bytes that do not go on where the last ones ended.
+    #[error("expected the bytes at {expected}, got those at {got}")]
+    OutOfOrder {
+        /// Where the bytes so far end.
+        expected: u64,
+        /// Where these begin.
+        got: u64,
+    },
+    /// A piece of a large blob that is not one block of it.
+    #[error("expected a block of 256 KiB, or the blob's end, at {offset}, got {got} bytes")]
+    NotABlock {
+        /// Where it begins.
+        offset: u64,
+        /// Its bytes.
+        got: u64,
+    },
+    /// What came of the blob was taken over by another put of it.
+    #[error("another put of {digest} went on with it")]
+    Overtaken {
+        /// The blob.
+        digest: Digest,
+    },
+    /// It was held when the put began, and is not any more.
+    #[error("{digest} is not held any more")]
+    NotHeld {
+        /// The blob.
+        digest: Digest,
+    },
     /// More bytes than a blob in the index may have.
     #[error("expected at most {limit} bytes, got {got}")]
     NotSmall {
@@ -139,8 +167,13 @@ impl StoreError {
         match self {
             Self::LengthDiffers { .. } => Code::LengthDiffers,
             Self::DigestDiffers { .. } | Self::Slice(_) => Code::DigestDiffers,
+            Self::OutOfOrder { .. } => Code::Unexpected,
+            Self::Overtaken { .. } => Code::Cancelled,
+            Self::NotHeld { .. } => Code::NotHeld,
             Self::NotFound { .. } => Code::NotFound,
-            Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } => Code::Malformed,
+            Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } | Self::NotABlock { .. } => {
+                Code::Malformed
+            }
             Self::NoSpace { .. }
             | Self::Quota { .. }
             | Self::File(FileError::NoSpace { .. } | FileError::Elsewhere(ObjectError::NoSpace { .. }))

@@ -12,12 +12,13 @@ use vouch_core::tree::{Parent, TreeHasher};
 
 use super::blobs::Spool;
 use super::claims::Claim;
+use super::partials::Owner;
 use super::space::Reservation;
 use super::{Inner, MAX_SMALL, StoreError};
 use crate::host::files::FileError;
 
 /// Bytes of the outboard written at once.
-const OUTBOARD_PIECE: usize = 64 << 10;
+pub(super) const OUTBOARD_PIECE: usize = 64 << 10;
 
 /// A blob on its way in. Dropping it removes what came.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Incoming {
         if let Some(offer) = offer {
             let held = inner.index.entry(&offer.digest)?.is_some_and(|entry| entry.length == offer.length);
             let added = if held { 0 } else { offer.length };
-            room.grow(offer.length, added, || inner.held())?;
+            inner.make_room(&mut room, offer.length, added)?;
         }
         Ok(Self {
             inner,
@@ -92,7 +93,7 @@ impl Incoming {
             (_, None) | (None, _) => self.hasher.update(bytes, &mut keep),
         }
         if !self.covered {
-            self.room.grow(bytes.len() as u64, bytes.len() as u64, || self.inner.held())?;
+            self.inner.make_room(&mut self.room, bytes.len() as u64, bytes.len() as u64)?;
         }
         if let Taken::Memory(taken) = &mut self.taken
             && got <= MAX_SMALL
@@ -147,11 +148,11 @@ impl Incoming {
             Taken::Files(mut spool) => {
                 spool.write_outboard(&parents)?;
                 let claim = inner.claims.claim(digest);
-                inner.blobs.finish(spool, &digest).map_err(|error| inner.failed(error))?;
+                inner.blobs.finish(&mut spool, &digest).map_err(|error| inner.failed(error))?;
                 (None, Some(claim))
             }
         };
-        Ok(Complete { receipt: *receipt, bytes, guard: Guard { _claim: claim, _room: room } })
+        Ok(Complete { receipt: *receipt, bytes, guard: Guard { _claim: claim, _room: room, _owner: None } })
     }
 }
 
@@ -180,4 +181,6 @@ pub struct Complete {
 pub(super) struct Guard {
     pub(super) _claim: Option<Claim>,
     pub(super) _room: Reservation,
+    /// Of what came in part.
+    pub(super) _owner: Option<Owner>,
 }

@@ -15,8 +15,10 @@ use crate::durable::{Database, DurableError};
 use crate::host::clock;
 use crate::host::disk::Disk;
 
+mod partials;
 mod removal;
 
+pub(super) use partials::PartialRow;
 pub(super) use removal::Removed;
 
 /// Digest → length, the second since 1970 until which it must be kept, the second it was stored in, and the number of
@@ -99,6 +101,7 @@ impl Index {
             transaction.open_table(DAMAGED)?;
             transaction.open_table(CERTIFICATES)?;
             transaction.open_table(TOTALS)?;
+            partials::create(transaction)?;
             Ok(())
         })?;
         Ok(Self(database))
@@ -235,6 +238,9 @@ type Expiry<'t> = redb::Table<'t, (u64, [u8; 32]), ()>;
 /// Whether there is nothing to do for a blob that came again.
 fn is_recorded(transaction: &ReadTransaction, new: &New) -> Result<bool, redb::Error> {
     let Some(old) = entry(transaction, &new.digest)? else { return Ok(false) };
+    if partials::is_noted(transaction, &new.digest, new.length)? {
+        return Ok(false);
+    }
     let same = match (old.number, &new.bytes) {
         (Some(number), Some(bytes)) => {
             transaction.open_table(BYTES)?.get(number)?.is_some_and(|row| row.value() == &bytes[..])
@@ -246,6 +252,7 @@ fn is_recorded(transaction: &ReadTransaction, new: &New) -> Result<bool, redb::E
 }
 
 fn record(transaction: &WriteTransaction, new: &New) -> Result<(), redb::Error> {
+    partials::forget(transaction, &new.digest, new.length)?;
     let mut blobs = transaction.open_table(BLOBS)?;
     let mut expiry = transaction.open_table(EXPIRY)?;
     let digest = new.digest;

@@ -93,6 +93,22 @@ impl Reservation {
         Ok(())
     }
 
+    /// Takes room for what is there already, whether there is room for more or not.
+    pub(super) fn hold(&mut self, bytes: u64) {
+        let mut coming = self.room.lock();
+        coming.added = coming.added.saturating_add(bytes);
+        self.added = self.added.saturating_add(bytes);
+    }
+
+    /// Gives back all but what is there already.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let mut coming = self.room.lock();
+        coming.added -= self.added.saturating_sub(bytes);
+        self.added = self.added.min(bytes);
+        coming.unwritten -= self.unwritten;
+        self.unwritten = 0;
+    }
+
     /// Notes that bytes were written: the disk counts them from now on.
     pub(super) fn wrote(&mut self, bytes: u64) {
         let bytes = bytes.min(self.unwritten);

@@ -14,6 +14,7 @@ use crate::host::files::Action;
 
 mod crash;
 mod expiry;
+mod partials;
 mod reading;
 mod space;
 

@@ -1,0 +1,515 @@
+//! What came of puts that were cut off, and who goes on with it.
+
+use std::time::Duration;
+
+use vouch_core::tree::{BLOCK, Parent, TreeHasher, proof};
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A large blob as a client sends it.
+pub(super) struct Blob {
+    pub(super) bytes: Vec<u8>,
+    pub(super) receipt: Receipt,
+    outboard: Vec<u8>,
+}
+
+impl Blob {
+    pub(super) fn new(seed: u64, length: usize) -> Self {
+        let bytes = content(seed, length);
+        let mut outboard = Vec::new();
+        let mut hasher = TreeHasher::new();
+        hasher.update(&bytes, &mut |parent| outboard.extend_from_slice(&parent.0));
+        hasher.finish(&mut |parent| outboard.extend_from_slice(&parent.0));
+        Self { receipt: receipt(&bytes, 1), bytes, outboard }
+    }
+
+    /// So many blocks, and a bit.
+    fn blocks(seed: u64, blocks: usize) -> Self {
+        Self::new(seed, blocks * BLOCK + 100)
+    }
+
+    fn digest(&self) -> Digest {
+        self.receipt.digest
+    }
+
+    fn key(&self) -> Key {
+        Key { digest: self.receipt.digest, length: self.receipt.length }
+    }
+
+    fn slice(&self, from: usize, size: usize) -> (&[u8], Vec<Parent>) {
+        let end = (from + size).min(self.bytes.len());
+        let read = |at: u64| {
+            let at = usize::try_from(at).unwrap();
+            Ok::<_, std::convert::Infallible>(Parent(self.outboard[at..at + Parent::SIZE].try_into().unwrap()))
+        };
+        let Ok(parents) = proof(from as u64..end as u64, self.bytes.len() as u64, read);
+        (&self.bytes[from..end], parents)
+    }
+
+    /// Sends some blocks.
+    pub(super) fn send(&self, to: &mut Offered, blocks: std::ops::Range<usize>) -> Result<(), StoreError> {
+        for block in blocks {
+            let (bytes, proof) = self.slice(block * BLOCK, BLOCK);
+            to.take((block * BLOCK) as u64, bytes, &proof)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.bytes.len().div_ceil(BLOCK)
+    }
+
+    /// Sends what is not there, and stores it.
+    pub(super) async fn send_rest(&self, store: &Store, mut to: Offered) -> Result<(), StoreError> {
+        let first = usize::try_from(to.offset()).unwrap() / BLOCK;
+        self.send(&mut to, first..self.count())?;
+        store.enter(to.finish(&self.receipt)?).await
+    }
+
+    /// A put that is cut off after some blocks.
+    fn leave(&self, store: &Store, blocks: usize) {
+        let mut offered = store.go_on(&self.receipt, &Cut::default()).unwrap();
+        self.send(&mut offered, 0..blocks).unwrap();
+    }
+
+    fn offset(&self, store: &Store) -> usize {
+        let offset = store.go_on(&self.receipt, &Cut::default()).unwrap().offset();
+        usize::try_from(offset).unwrap() / BLOCK
+    }
+
+    fn assert_stored(&self, disk: &SimulatedDisk, store: &Store) {
+        let (mut at, length) = (0, self.bytes.len());
+        while at < length {
+            let size = (length - at).min(BLOCK);
+            let slice = store.read(&self.digest(), at as u64, u32::try_from(size).unwrap()).unwrap();
+            assert!(slice.bytes == self.bytes[at..at + size], "{at}");
+            at += size;
+        }
+        store.scrub_one(&self.digest()).unwrap();
+        assert_eq!((partials(disk), kept(store)), (0, (0, 0)), "and nothing is left");
+        assert_eq!(store.inner.index.partials().unwrap(), (Vec::new(), Vec::new()));
+    }
+}
+
+fn with(config: PartialConfig) -> (SimulatedDisk, Store) {
+    let disk = SimulatedDisk::default();
+    let store = open_with(&disk, config);
+    (disk, store)
+}
+
+fn open_with(disk: &SimulatedDisk, partials: PartialConfig) -> Store {
+    let config = Config { partials, ..Config::default() };
+    Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config).unwrap()
+}
+
+fn kept(store: &Store) -> (u64, u64) {
+    let usage = store.usage().unwrap();
+    (usage.partials, usage.partial_bytes / BLOCK as u64)
+}
+
+fn silence(silence: Duration) -> PartialConfig {
+    PartialConfig { silence, ..PartialConfig::default() }
+}
+
+#[tokio::test]
+async fn a_put_goes_on_where_another_was_cut_off() {
+    for checkpoint in [BLOCK as u64, 2 * BLOCK as u64, 64 << 20] {
+        let (disk, store) = with(PartialConfig { checkpoint, ..PartialConfig::default() });
+        let blob = Blob::blocks(1, 6);
+        blob.leave(&store, 3);
+        assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
+        let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        assert_eq!((offered.offset(), kept(&store)), (3 * BLOCK as u64, (0, 0)), "it is in use");
+        blob.send(&mut offered, 3..5).unwrap();
+        drop(offered);
+        drop(store);
+        let store = open_on(&disk);
+        assert_eq!(kept(&store), (1, 5), "it outlives a restart");
+        let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        assert_eq!(offered.offset(), 5 * BLOCK as u64);
+        blob.send_rest(&store, offered).await.unwrap();
+        blob.assert_stored(&disk, &store);
+        assert_eq!(store.keep_until(&blob.digest()).unwrap(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_there_is_passed_over_and_none_is_left_out() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 5);
+    blob.leave(&store, 3);
+    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    // the server chose an earlier block, as another replica has less
+    blob.send(&mut offered, 1..4).unwrap();
+    let gap = blob.send(&mut offered, 5..6).unwrap_err();
+    assert!(matches!(gap, StoreError::OutOfOrder { .. }), "{gap}");
+    let block = BLOCK as u64;
+    let (bytes, proof) = blob.slice(4 * BLOCK - 16384, BLOCK);
+    let odd = offered.take(4 * block - 16384, bytes, &proof).unwrap_err();
+    assert!(
+        matches!(odd, StoreError::OutOfOrder { expected, got } if (expected, got) == (4 * block, 4 * block - 16384)),
+        "{odd}"
+    );
+    assert_eq!(odd.code(), Code::Unexpected);
+    blob.send(&mut offered, 4..6).unwrap();
+    store.enter(offered.finish(&blob.receipt).unwrap()).await.unwrap();
+    blob.assert_stored(&disk, &store);
+}
+
+#[tokio::test]
+async fn a_large_blob_comes_in_blocks() {
+    let (_disk, store) = open();
+    let blob = Blob::blocks(1, 2);
+    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let (bytes, proof) = blob.slice(0, 16384);
+    let error = offered.take(0, bytes, &proof).unwrap_err();
+    assert!(matches!(error, StoreError::NotABlock { offset: 0, got: 16384 }), "{error}");
+    assert_eq!(error.code(), Code::Malformed);
+}
+
+#[tokio::test]
+async fn what_is_wrong_leaves_what_was_verified() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send(&mut offered, 0..2).unwrap();
+    let (bytes, proof) = blob.slice(2 * BLOCK, BLOCK);
+    let mut wrong = bytes.to_vec();
+    wrong[77] ^= 1;
+    let error = offered.take(2 * BLOCK as u64, &wrong, &proof).unwrap_err();
+    assert!(matches!(error, StoreError::Slice(_)), "{error}");
+    drop(offered);
+    // nor do a receipt that differs at the end, or an end too early
+    for other in [Receipt { length: 5, ..blob.receipt }, Blob::blocks(9, 4).receipt, blob.receipt] {
+        let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        assert_eq!(offered.offset(), 2 * BLOCK as u64);
+        let error = offered.finish(&other).unwrap_err();
+        assert!(matches!(error.code(), Code::LengthDiffers | Code::DigestDiffers), "{error}");
+    }
+    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send_rest(&store, offered).await.unwrap();
+    blob.assert_stored(&disk, &store);
+}
+
+/// The first blocks of a blob verify for some wrong lengths, too.
+#[tokio::test]
+async fn who_claims_another_length_meets_nobody() {
+    let (_disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    let liar = Receipt { length: blob.receipt.length + 1, ..blob.receipt };
+    let mut offered = store.go_on(&liar, &Cut::default()).unwrap();
+    blob.send(&mut offered, 0..2).unwrap();
+    drop(offered);
+    assert_eq!((kept(&store), blob.offset(&store)), ((1, 2), 0));
+    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send_rest(&store, offered).await.unwrap();
+    assert_eq!(kept(&store), (1, 2));
+    assert_eq!(store.read(&blob.digest(), 0, 16384).unwrap().bytes, blob.bytes[..16384]);
+}
+
+#[tokio::test]
+async fn of_two_at_once_one_keeps_what_it_brings_to_itself() {
+    let (disk, store) = with(silence(HOUR));
+    let blob = Blob::blocks(1, 4);
+    let mut one = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send(&mut one, 0..2).unwrap();
+    let mut two = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    assert_eq!(two.offset(), 0);
+    blob.send(&mut two, 0..3).unwrap();
+    assert_eq!(partials(&disk), 4);
+    drop(two);
+    assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "what is nobody else's is not kept");
+    let two = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send_rest(&store, two).await.unwrap();
+    drop(one);
+    blob.assert_stored(&disk, &store);
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_another_way_is_kept_in_part_no_more() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    blob.leave(&store, 2);
+    put(&store, &blob.bytes).await;
+    blob.assert_stored(&disk, &store);
+}
+
+#[tokio::test]
+async fn a_silent_put_is_overtaken() {
+    for (allowed, offset) in [(HOUR, 0), (Duration::ZERO, 2)] {
+        let (disk, store) = with(silence(allowed));
+        let blob = Blob::blocks(1, 4);
+        let mut silent = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        blob.send(&mut silent, 0..2).unwrap();
+        let next = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        assert_eq!(next.offset(), offset * BLOCK as u64);
+        if offset > 0 {
+            let late = blob.send(&mut silent, 2..3).unwrap_err();
+            assert!(matches!(late, StoreError::Overtaken { digest } if digest == blob.digest()), "{late}");
+            assert_eq!(late.code(), Code::Cancelled);
+        }
+        drop(silent);
+        blob.send_rest(&store, next).await.unwrap();
+        blob.assert_stored(&disk, &store);
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_is_cut_is_overtaken_before_its_thread_knows() {
+    let (disk, store) = with(silence(HOUR));
+    let blob = Blob::blocks(1, 4);
+    let cut = Cut::default();
+    let mut before = store.go_on(&blob.receipt, &cut).unwrap();
+    blob.send(&mut before, 0..2).unwrap();
+    cut.keep();
+    let next = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    assert_eq!(next.offset(), 2 * BLOCK as u64);
+    assert!(matches!(blob.send(&mut before, 2..3), Err(StoreError::Overtaken { .. })));
+    drop(before);
+    blob.send_rest(&store, next).await.unwrap();
+    blob.assert_stored(&disk, &store);
+}
+
+/// A client that comes back at once, while what came is being made durable.
+#[test]
+fn whoever_comes_back_at_once_finds_what_came() {
+    let (_disk, store) = with(silence(HOUR));
+    let blob = Blob::blocks(1, 4);
+    for round in 0..200 {
+        let cut = Cut::default();
+        let mut before = store.go_on(&blob.receipt, &cut).unwrap();
+        if round == 0 {
+            blob.send(&mut before, 0..3).unwrap();
+        }
+        cut.keep();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(before));
+            assert_eq!(blob.offset(&store), 3, "round {round}");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_put_takes_away_what_only_it_brought() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    let cancelled = |blocks: std::ops::Range<usize>| {
+        let cut = Cut::default();
+        let mut offered = store.go_on(&blob.receipt, &cut).unwrap();
+        blob.send(&mut offered, blocks).unwrap();
+        cut.discard();
+        // the link that ends after says no other
+        cut.keep();
+    };
+    cancelled(0..2);
+    assert_eq!((kept(&store), partials(&disk)), ((0, 0), 0));
+    assert_eq!(store.inner.index.partials().unwrap().0.len(), 0);
+    blob.leave(&store, 2);
+    cancelled(2..3);
+    assert_eq!(kept(&store), (1, 3), "another put began it");
+}
+
+#[tokio::test]
+async fn what_is_held_needs_no_byte() {
+    let (_disk, store) = open();
+    let blob = Blob::blocks(1, 2);
+    put_until(&store, &blob.bytes, 50).await;
+    let longer = Receipt { expires_at: 90, ..blob.receipt };
+    let mut offered = store.go_on(&longer, &Cut::default()).unwrap();
+    assert_eq!(offered.offset(), blob.receipt.length);
+    blob.send(&mut offered, 1..3).unwrap();
+    let more = offered.take(blob.receipt.length, b"x", &[]).unwrap_err();
+    assert!(matches!(more, StoreError::LengthDiffers { .. }), "{more}");
+    store.enter(offered.finish(&longer).unwrap()).await.unwrap();
+    assert_eq!(store.keep_until(&blob.digest()).unwrap(), Some(90));
+    // unless it goes meanwhile
+    let offered = store.go_on(&longer, &Cut::default()).unwrap();
+    store.collect(91 + GRACE, GRACE).await.unwrap();
+    let gone = store.enter(offered.finish(&longer).unwrap()).await.unwrap_err();
+    assert!(matches!(gone, StoreError::NotHeld { digest } if digest == blob.digest()), "{gone}");
+    assert_eq!(gone.code(), Code::NotHeld);
+}
+
+#[tokio::test]
+async fn what_is_not_as_it_was_left_begins_anew() {
+    let blob = Blob::blocks(1, 4);
+    let spoil: [fn(&SimulatedDisk, &Store, Key); 6] = [
+        |disk, store, key| disk.remove(&store.inner.partials.paths(key).0).unwrap(),
+        |disk, store, key| disk.remove(&store.inner.partials.paths(key).1).unwrap(),
+        |disk, store, key| disk.overwrite(&store.inner.partials.paths(key).0, b"short"),
+        |disk, store, key| disk.overwrite(&store.inner.partials.paths(key).1, b"short"),
+        |_, store, key| write_row(store, key, (2 * BLOCK as u64, 0, vec![7; 31])),
+        |_, store, key| write_row(store, key, (2 * BLOCK as u64 + 1, 0, vec![7; 32])),
+    ];
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        for restart in [false, true] {
+            let (disk, mut store) = open();
+            blob.leave(&store, 2);
+            spoil(&disk, &store, blob.key());
+            if restart {
+                drop(store);
+                store = open_on(&disk);
+            }
+            let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+            assert_eq!(offered.offset(), 0, "{number}, restart: {restart}");
+            blob.send_rest(&store, offered).await.unwrap();
+            blob.assert_stored(&disk, &store);
+        }
+    }
+    // chaining values of other bytes are found out at the end, and then gone
+    let (disk, store) = open();
+    blob.leave(&store, 2);
+    write_row(&store, blob.key(), (2 * BLOCK as u64, 0, vec![7; 32]));
+    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    assert_eq!(offered.offset(), 2 * BLOCK as u64);
+    let error = blob.send_rest(&store, offered).await.unwrap_err();
+    assert!(matches!(error, StoreError::DigestDiffers { .. }), "{error}");
+    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    assert_eq!(offered.offset(), 0);
+    blob.send_rest(&store, offered).await.unwrap();
+    blob.assert_stored(&disk, &store);
+}
+
+fn write_row(store: &Store, key: Key, (durable, touched, stack): (u64, u64, Vec<u8>)) {
+    let table = redb::TableDefinition::<([u8; 32], u64), (u64, u64, &[u8])>::new("partials");
+    let write = store.inner.index.0.commit_and_wait(move |transaction| {
+        transaction.open_table(table)?.insert((key.digest.0, key.length), (durable, touched, stack.as_slice()))?;
+        Ok(())
+    });
+    write.unwrap();
+}
+
+/// When it was touched is told to the second: the tests say it.
+fn touch(store: &Store, blob: &Blob, touched: u64) {
+    let row = store.inner.index.partial(&blob.digest(), blob.receipt.length).unwrap().unwrap();
+    store.inner.index.note_partial(index::PartialRow { touched, ..row }).unwrap();
+}
+
+#[tokio::test]
+async fn what_came_in_part_is_within_the_quota_and_makes_way() {
+    let block = BLOCK as u64;
+    let config = Config { quota: Some(10 * block), ..Config::default() };
+    let disk = SimulatedDisk::default();
+    let again = || Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config).unwrap();
+    let store = again();
+    let (old, new) = (Blob::blocks(1, 4), Blob::blocks(2, 4));
+    for (blob, touched) in [(&old, 100), (&new, 200)] {
+        blob.leave(&store, 3);
+        touch(&store, blob, touched);
+    }
+    drop(store);
+    let store = again();
+    assert_eq!(kept(&store), (2, 6));
+    // what cannot be had anyway costs nobody anything
+    let announced = |length: u64| Receipt { length, ..receipt(b"nobody has it", 1) };
+    let refused = store.begin(Some(&announced(11 * block))).map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::Quota { held, .. } if held == 6 * block), "{refused}");
+    assert_eq!(kept(&store), (2, 6));
+    // whoever takes one up needs room for the rest of it only
+    let taken = store.go_on(&new.receipt, &Cut::default()).unwrap();
+    assert_eq!(taken.offset(), 3 * block);
+    drop(taken);
+    drop(store.begin(Some(&announced(4 * block))).unwrap());
+    assert_eq!(kept(&store), (2, 6), "there was room");
+    touch(&store, &new, 200);
+    drop(store);
+    let store = again();
+    let coming = store.begin(Some(&announced(5 * block))).unwrap();
+    assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
+    assert_eq!(new.offset(&store), 3, "the older one went");
+    drop(coming);
+    // a small one as well
+    let all = store.begin(Some(&announced(7 * block))).unwrap();
+    store.put_small(&receipt(b"small", 1), Bytes::from_static(b"small")).await.unwrap();
+    assert_eq!(kept(&store), (0, 0));
+    drop(all);
+    assert_eq!(old.offset(&store), 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_back_what_came_in_part() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    blob.leave(&store, 3);
+    disk.set_space(64 << 20, 1 << 40);
+    let refused = blob_refused(&store, 4 * BLOCK as u64);
+    assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused}");
+    assert_eq!(kept(&store), (1, 3), "it would not be enough");
+    disk.set_space((64 << 20) + BLOCK as u64, 1 << 40);
+    // the simulated disk gets no larger by a removal
+    blob_refused(&store, 3 * BLOCK as u64);
+    assert_eq!((kept(&store), partials(&disk)), ((0, 0), 0));
+}
+
+fn blob_refused(store: &Store, length: u64) -> StoreError {
+    store.begin(Some(&Receipt { length, ..receipt(b"nobody has it", 1) })).map(drop).unwrap_err()
+}
+
+#[tokio::test]
+async fn a_write_that_fails_leaves_what_was_durable() {
+    let (disk, store) = with(PartialConfig { checkpoint: 2 * BLOCK as u64, ..PartialConfig::default() });
+    let blob = Blob::blocks(1, 6);
+    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send(&mut offered, 0..3).unwrap();
+    disk.writes_fail(28);
+    assert_eq!(blob.send(&mut offered, 3..4).unwrap_err().code(), Code::NoSpace);
+    drop(offered);
+    disk.writes_fail(0);
+    assert_eq!((kept(&store), store.is_broken()), ((1, 2), false));
+    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send_rest(&store, offered).await.unwrap();
+    blob.assert_stored(&disk, &store);
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_a_part_is_final() {
+    let (disk, store) = open();
+    let blob = Blob::blocks(1, 4);
+    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    blob.send(&mut offered, 0..2).unwrap();
+    disk.syncs_fail(5);
+    drop(offered);
+    assert!(store.is_broken());
+    assert!(matches!(store.go_on(&blob.receipt, &Cut::default()), Err(StoreError::Broken { .. })));
+}
+
+#[tokio::test]
+async fn what_nobody_goes_on_with_goes() {
+    let (disk, store) = with(PartialConfig { ttl: 100, ..PartialConfig::default() });
+    let (one, two) = (Blob::blocks(1, 2), Blob::blocks(2, 2));
+    one.leave(&store, 1);
+    two.leave(&store, 1);
+    let now = crate::host::clock::unix_seconds();
+    touch(&store, &one, now - 50);
+    touch(&store, &two, now + 50);
+    drop(store);
+    let store = open_with(&disk, PartialConfig { ttl: 100, ..PartialConfig::default() });
+    let in_use = store.go_on(&two.receipt, &Cut::default()).unwrap();
+    for (later, left) in [(49, 1), (50, 0), (1000, 0)] {
+        store.collect(now + later, GRACE).await.unwrap();
+        assert_eq!(kept(&store).0, left, "{later}");
+    }
+    drop(in_use);
+    assert_eq!(two.offset(&store), 1, "one that is in use stays");
+}
+
+#[tokio::test]
+async fn there_are_only_so_many() {
+    let few = PartialConfig { most: 2, ..PartialConfig::default() };
+    let (disk, store) = with(few);
+    let blobs: Vec<Blob> = (0..4).map(|seed| Blob::blocks(seed, 2)).collect();
+    for blob in &blobs[..2] {
+        blob.leave(&store, 1);
+    }
+    touch(&store, &blobs[1], 5);
+    drop(store);
+    let store = open_with(&disk, few);
+    blobs[2].leave(&store, 1);
+    assert_eq!(kept(&store), (2, 2));
+    assert_eq!((blobs[0].offset(&store), blobs[1].offset(&store), blobs[2].offset(&store)), (1, 0, 1));
+    drop(store);
+    let store = open_with(&disk, PartialConfig { most: 1, ..few });
+    assert_eq!((kept(&store).0, partials(&disk)), (1, 2));
+}
