@@ -79,7 +79,11 @@ impl Honest {
     fn answer(&mut self, message: Message) -> Vec<Message> {
         match message {
             Message::Cluster(cluster) => self.learn(cluster),
-            Message::Put { stream, .. } => drop(self.incoming.insert(stream, Vec::new())),
+            Message::Put { stream, offer, .. } => {
+                self.incoming.insert(stream, Vec::new());
+                // it keeps nothing of puts that were cut off
+                return offer.map(|_| Message::Ready { stream, offset: 0 }).into_iter().collect();
+            }
             Message::Chunk { stream, bytes, .. } => {
                 self.incoming.entry(stream).or_default().extend_from_slice(&bytes);
             }

@@ -9,7 +9,7 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
-use super::store::{Complete, StoreError};
+use super::store::{Cut, Finished, Incoming, Offered, StoreError};
 use super::{Event, Shared};
 use crate::host::tasks;
 use crate::link::Outgoing;
@@ -18,13 +18,24 @@ use crate::link::Outgoing;
 const QUEUE: usize = 4;
 
 enum Part {
-    Bytes(Vec<Parent>, Bytes),
+    Bytes(u64, Vec<Parent>, Bytes),
     End(Receipt),
 }
 
 struct Receiving {
     parts: mpsc::Sender<Part>,
-    received: u64,
+    /// Where the next bytes begin; an offered blob goes on anywhere.
+    next: Option<u64>,
+    cut: Cut,
+    has_ended: bool,
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.cut.keep();
+        }
+    }
 }
 
 /// The puts in progress on one link.
@@ -49,10 +60,12 @@ impl IncomingPuts {
         }
         let place = self.place(stream)?;
         let (parts, queue) = mpsc::channel(QUEUE);
-        self.puts.insert(stream, Receiving { parts, received: 0 });
+        let cut = Cut::default();
+        let next = if offer.is_some() { None } else { Some(0) };
+        self.puts.insert(stream, Receiving { parts, next, cut: cut.clone(), has_ended: false });
         let (shared, replies) = (self.shared.clone(), self.replies.clone());
         tasks::spawn(async move {
-            receive(&shared, stream, offer, queue, &replies).await;
+            Receiver { shared, stream, offer, cut, replies }.run(queue).await;
             drop(place);
         });
         Ok(())
@@ -87,50 +100,103 @@ impl IncomingPuts {
         bytes: Bytes,
     ) -> Result<(), Failed> {
         let Some(put) = self.puts.get_mut(&stream) else { return Ok(()) };
-        if offset != put.received {
-            let detail = format!("expected the bytes at {}, got those at {offset}", put.received);
+        if let Some(next) = put.next.filter(|next| offset != *next) {
+            let detail = format!("expected the bytes at {next}, got those at {offset}");
             self.puts.remove(&stream);
             return Err(Failed::new(stream, Code::Unexpected, detail));
         }
-        put.received += bytes.len() as u64;
-        if put.parts.send(Part::Bytes(parents, bytes)).await.is_err() {
+        put.next = Some(offset.saturating_add(bytes.len() as u64));
+        if put.parts.send(Part::Bytes(offset, parents, bytes)).await.is_err() {
             self.puts.remove(&stream);
         }
         Ok(())
     }
 
     pub(super) async fn end(&mut self, stream: Stream, receipt: Receipt) {
-        if let Some(put) = self.puts.remove(&stream) {
+        if let Some(mut put) = self.puts.remove(&stream) {
+            put.has_ended = true;
             // a receiver that is gone has told why
             let _ = put.parts.send(Part::End(receipt)).await;
         }
     }
 
-    pub(super) fn cancel(&mut self, stream: Stream) {
-        self.puts.remove(&stream);
+    /// What came of an offered blob is kept, or what this put brought of it is removed.
+    pub(super) fn cancel(&mut self, stream: Stream, keep: bool) {
+        if let Some(put) = self.puts.remove(&stream)
+            && !keep
+        {
+            put.cut.discard();
+        }
     }
 }
 
 /// Receives one blob and answers.
-async fn receive(
-    shared: &Arc<Shared>,
+struct Receiver {
+    shared: Arc<Shared>,
     stream: Stream,
     offer: Option<Receipt>,
-    queue: mpsc::Receiver<Part>,
-    replies: &mpsc::Sender<Outgoing>,
-) {
-    let store = shared.clone();
-    let written = tasks::spawn_blocking(move || write(&store, offer.as_ref(), queue)).await;
-    let stored = match written {
-        Ok(Ok(None)) => return,
-        Ok(Ok(Some((complete, receipt)))) => shared.store.record(complete).await.map(|()| receipt),
-        Ok(Err(error)) => Err(error),
-        Err(panicked) => {
-            shared.report(Event::Trouble(panicked.to_string()));
-            return;
+    cut: Cut,
+    replies: mpsc::Sender<Outgoing>,
+}
+
+impl Receiver {
+    async fn run(self, queue: mpsc::Receiver<Part>) {
+        let (shared, stream, replies) = (self.shared.clone(), self.stream, self.replies.clone());
+        let cut = self.cut.clone();
+        let written = tasks::spawn_blocking(move || self.write(queue)).await;
+        let stored = match written {
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some((finished, receipt)))) => shared.store.enter(finished).await.map(|()| receipt),
+            // whoever cut it off waits for nothing
+            Ok(Err(StoreError::Overtaken { .. })) if cut.is_set() => return,
+            Ok(Err(error)) => Err(error),
+            Err(panicked) => {
+                shared.report(Event::Trouble(panicked.to_string()));
+                return;
+            }
+        };
+        answer(&shared, stream, stored, &replies).await;
+    }
+
+    /// Writes what comes; `None` when the put was given up.
+    fn write(self, mut queue: mpsc::Receiver<Part>) -> Result<Option<(Finished, Receipt)>, StoreError> {
+        let mut blob = match &self.offer {
+            None => Blob::Unknown(self.shared.store.begin(None)?),
+            Some(offer) => {
+                let offered = self.shared.store.go_on(offer, &self.cut)?;
+                let ready = Message::Ready { stream: self.stream, offset: offered.offset() };
+                // the link may have ended meanwhile
+                let _ = self.replies.blocking_send(ready.encode().into());
+                Blob::Offered(offered)
+            }
+        };
+        loop {
+            match queue.blocking_recv() {
+                None => return Ok(None),
+                Some(Part::Bytes(offset, proof, bytes)) => match &mut blob {
+                    Blob::Offered(offered) => offered.take(offset, &bytes, &proof)?,
+                    Blob::Unknown(incoming) => incoming.write(&bytes)?,
+                },
+                Some(Part::End(receipt)) => return blob.finish(&receipt).map(|finished| Some((finished, receipt))),
+            }
         }
-    };
-    answer(shared, stream, stored, replies).await;
+    }
+}
+
+/// What is being received.
+enum Blob {
+    /// Nothing is known of it before the end.
+    Unknown(Incoming),
+    Offered(Offered),
+}
+
+impl Blob {
+    fn finish(self, receipt: &Receipt) -> Result<Finished, StoreError> {
+        match self {
+            Self::Unknown(incoming) => incoming.finish(receipt).map(Finished::New),
+            Self::Offered(offered) => offered.finish(receipt),
+        }
+    }
 }
 
 async fn answer(
@@ -155,21 +221,4 @@ async fn answer(
     };
     // the link may have ended meanwhile
     let _ = replies.send(reply.encode().into()).await;
-}
-
-/// Writes what comes; `None` when the put was given up.
-fn write(
-    shared: &Shared,
-    offer: Option<&Receipt>,
-    mut queue: mpsc::Receiver<Part>,
-) -> Result<Option<(Complete, Receipt)>, StoreError> {
-    let mut incoming = shared.store.begin(offer)?;
-    loop {
-        match queue.blocking_recv() {
-            None => return Ok(None),
-            Some(Part::Bytes(proof, bytes)) if offer.is_some() => incoming.write_verified(&bytes, &proof)?,
-            Some(Part::Bytes(_, bytes)) => incoming.write(&bytes)?,
-            Some(Part::End(receipt)) => return Ok(Some((incoming.finish(&receipt)?, receipt))),
-        }
-    }
 }

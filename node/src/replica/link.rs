@@ -165,7 +165,7 @@ impl ReplicaLink {
             Message::Failed(failed) if failed.stream == Stream::LINK => return Err(failed.into()),
             // the server withdraws what it asked for
             Message::Failed(failed) => {
-                self.puts.cancel(failed.stream);
+                self.puts.cancel(failed.stream, true);
                 Ok(())
             }
             Message::Cluster(cluster) => return take_up(&self.shared, cluster).await,
@@ -176,8 +176,8 @@ impl ReplicaLink {
                 self.puts.end(stream, receipt).await;
                 Ok(())
             }
-            Message::Cancel { stream, .. } => {
-                self.puts.cancel(stream);
+            Message::Cancel { stream, keep } => {
+                self.puts.cancel(stream, keep);
                 Ok(())
             }
             Message::Propose { stream, issued_at, receipts } => {
