@@ -222,3 +222,6 @@ async fn answer(
     // the link may have ended meanwhile
     let _ = replies.send(reply.encode().into()).await;
 }
+
+#[cfg(test)]
+mod tests;

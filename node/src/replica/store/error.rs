@@ -166,14 +166,12 @@ impl StoreError {
     pub fn code(&self) -> Code {
         match self {
             Self::LengthDiffers { .. } => Code::LengthDiffers,
-            Self::DigestDiffers { .. } | Self::Slice(_) => Code::DigestDiffers,
+            Self::DigestDiffers { .. } | Self::Slice(_) | Self::NotABlock { .. } => Code::DigestDiffers,
             Self::OutOfOrder { .. } => Code::Unexpected,
             Self::Overtaken { .. } => Code::Cancelled,
             Self::NotHeld { .. } => Code::NotHeld,
             Self::NotFound { .. } => Code::NotFound,
-            Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } | Self::NotABlock { .. } => {
-                Code::Malformed
-            }
+            Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } => Code::Malformed,
             Self::NoSpace { .. }
             | Self::Quota { .. }
             | Self::File(FileError::NoSpace { .. } | FileError::Elsewhere(ObjectError::NoSpace { .. }))

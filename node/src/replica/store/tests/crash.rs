@@ -9,6 +9,8 @@ use vouch_core::tree::verify;
 use super::*;
 use crate::host::disk::simulated::{Mishap, Names, Writes};
 
+mod parts;
+
 /// When the script runs; what it collects expired long before.
 const NOW: u64 = 10_000_000;
 const EXPIRED: u64 = 1000;

@@ -166,7 +166,7 @@ async fn a_large_blob_comes_in_blocks() {
     let (bytes, proof) = blob.slice(0, 16384);
     let error = offered.take(0, bytes, &proof).unwrap_err();
     assert!(matches!(error, StoreError::NotABlock { offset: 0, got: 16384 }), "{error}");
-    assert_eq!(error.code(), Code::Malformed);
+    assert_eq!(error.code(), Code::DigestDiffers);
 }
 
 #[tokio::test]
