@@ -46,6 +46,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A link that held so long starts the pauses anew.
 const STABLE: Duration = Duration::from_secs(10);
+/// For what came of puts when it shuts down.
+const LAST_WRITES: Duration = Duration::from_secs(10);
 /// Between looks for expired blobs.
 const COLLECT_EVERY: Duration = Duration::from_secs(300);
 /// A disk of 8 TB is read in twelve days.
@@ -189,6 +191,8 @@ pub(crate) struct Shared {
     /// Held while a committee is taken up: one, for ever.
     joining: tokio::sync::Mutex<()>,
     max_incoming: usize,
+    /// Read by each put that is being received.
+    receiving: Arc<tokio::sync::RwLock<()>>,
     reporter: Reporter,
     // keeps the folder locked
     data: DataDir,
@@ -286,6 +290,7 @@ impl Replica {
             committee: watch::Sender::new(committee),
             joining: tokio::sync::Mutex::new(()),
             max_incoming: config.max_incoming,
+            receiving: Arc::default(),
             reporter,
             data,
             _files: files,
@@ -334,6 +339,8 @@ impl Replica {
             }
         }
         links.shutdown().await;
+        // what came of puts is made durable; a disk that hangs is not waited for any longer
+        let _ = tasks::timeout(LAST_WRITES, self.shared.receiving.write()).await;
         Ok(())
     }
 }

@@ -144,7 +144,7 @@ async fn withdraws_after_it_stored() {
 async fn says_what_no_replica_says() {
     // the link ends, the put goes on
     let (cluster, _liar) = with_liar(|_, question, answers| match question {
-        Message::Blob { stream, .. } => vec![Message::Ready { stream: *stream, offset: 0 }],
+        Message::Blob { stream, .. } => vec![Message::Cancel { stream: *stream, keep: true }],
         _ => answers,
     })
     .await;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
@@ -59,13 +59,16 @@ impl IncomingPuts {
             return Err(Failed::new(stream, Code::Unexpected, "a put of this number is in progress"));
         }
         let place = self.place(stream)?;
+        let Ok(awaited) = self.shared.receiving.clone().try_read_owned() else {
+            return Err(Failed::new(stream, Code::ShuttingDown, "the replica is shutting down"));
+        };
         let (parts, queue) = mpsc::channel(QUEUE);
         let cut = Cut::default();
         let next = if offer.is_some() { None } else { Some(0) };
         self.puts.insert(stream, Receiving { parts, next, cut: cut.clone(), has_ended: false });
         let (shared, replies) = (self.shared.clone(), self.replies.clone());
         tasks::spawn(async move {
-            Receiver { shared, stream, offer, cut, replies }.run(queue).await;
+            Receiver { shared, stream, offer, cut, replies, _awaited: awaited }.run(queue).await;
             drop(place);
         });
         Ok(())
@@ -137,6 +140,8 @@ struct Receiver {
     offer: Option<Receipt>,
     cut: Cut,
     replies: mpsc::Sender<Outgoing>,
+    /// Whoever shuts down waits until what came is durable.
+    _awaited: OwnedRwLockReadGuard<()>,
 }
 
 impl Receiver {
@@ -161,7 +166,7 @@ impl Receiver {
     /// Writes what comes; `None` when the put was given up.
     fn write(self, mut queue: mpsc::Receiver<Part>) -> Result<Option<(Finished, Receipt)>, StoreError> {
         let mut blob = match &self.offer {
-            None => Blob::Unknown(self.shared.store.begin(None)?),
+            None => Blob::Unknown(Box::new(self.shared.store.begin(None)?)),
             Some(offer) => {
                 let offered = self.shared.store.go_on(offer, &self.cut)?;
                 let ready = Message::Ready { stream: self.stream, offset: offered.offset() };
@@ -186,7 +191,7 @@ impl Receiver {
 /// What is being received.
 enum Blob {
     /// Nothing is known of it before the end.
-    Unknown(Incoming),
+    Unknown(Box<Incoming>),
     Offered(Offered),
 }
 

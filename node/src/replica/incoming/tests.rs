@@ -96,10 +96,9 @@ impl Link {
         let (replies, queue) = mpsc::channel(8);
         let before = std::mem::replace(&mut self.puts, IncomingPuts::new(self.shared.clone(), replies));
         self.replies = queue;
-        let places = before.places.clone();
         drop(before);
-        let all = u32::try_from(self.shared.max_incoming).unwrap();
-        drop(tasks::timeout(PATIENCE, places.acquire_many(all)).await.unwrap().unwrap());
+        // as whoever shuts down
+        drop(tasks::timeout(PATIENCE, self.shared.receiving.write()).await.unwrap());
     }
 }
 

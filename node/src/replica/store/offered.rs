@@ -25,7 +25,7 @@ enum Taken {
     /// Where the next put goes on.
     Part(Part),
     /// Nobody else's.
-    Alone(Incoming),
+    Alone(Box<Incoming>),
 }
 
 /// A blob that came, or was there.
@@ -51,7 +51,7 @@ impl Offered {
         } else if let Some(part) = part()? {
             Taken::Part(part)
         } else {
-            Taken::Alone(Incoming::begin(inner.clone(), Some(offer))?)
+            Taken::Alone(Box::new(Incoming::begin(inner.clone(), Some(offer))?))
         };
         Ok(Self { offer: *offer, taken })
     }

@@ -232,7 +232,8 @@ impl Part {
         // kept until all is done: the next put of a client that comes back at once waits for it
         let mut slot = self.slot.lock();
         let Some(live) = slot.as_mut() else { return Ok(()) };
-        let is_wanted = !(self.slot.cut.is_discard() && self.had == 0) && !inner.holds(key).unwrap_or(false);
+        let is_unwanted = self.slot.cut.is_discard() && self.had == 0;
+        let is_wanted = !is_unwanted && !matches!(inner.holds(key), Ok(true));
         let noted = if is_wanted && !live.failed { live.checkpoint(inner, key) } else { Ok(()) };
         let Some(mut live) = slot.take() else { return Ok(()) };
         if is_wanted && live.durable > 0 {

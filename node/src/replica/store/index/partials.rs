@@ -7,9 +7,12 @@ use vouch_core::tree::{BLOCK, Suspended};
 use super::Index;
 use crate::durable::DurableError;
 
+type RowKey = ([u8; 32], u64);
+type Row<'t> = (u64, u64, &'t [u8]);
+
 /// Digest and length of the blob → durable bytes, the second since 1970 of the last put, and the chaining values of
 /// those bytes, 32 bytes each. The length is what a put claimed: two that claim different ones do not meet.
-const PARTIALS: TableDefinition<'_, ([u8; 32], u64), (u64, u64, &[u8])> = TableDefinition::new("partials");
+const PARTIALS: TableDefinition<'_, RowKey, Row<'_>> = TableDefinition::new("partials");
 
 /// What is durable of one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +28,10 @@ pub(in super::super) struct PartialRow {
 
 impl PartialRow {
     /// `None` for a row that nobody wrote: the disk's doing.
-    fn from_row((digest, length): ([u8; 32], u64), (durable, touched, stack): (u64, u64, &[u8])) -> Option<PartialRow> {
+    fn from_row((digest, length): RowKey, (durable, touched, stack): Row<'_>) -> Option<Self> {
         let (values, rest) = stack.as_chunks::<32>();
         let is_some_blocks = durable > 0 && durable < length && durable.is_multiple_of(BLOCK as u64);
-        (is_some_blocks && rest.is_empty()).then(|| PartialRow {
+        (is_some_blocks && rest.is_empty()).then(|| Self {
             digest: Digest(digest),
             length,
             touched,
