@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use vouch_core::committee::Committee;
-use vouch_core::message::{Code, MAX_PUTS, Message, Stage, Stream};
+use vouch_core::message::{Code, MAX_PUTS, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
@@ -45,7 +45,7 @@ struct Active {
     fanout: Fanout,
     /// Once it is known what the bytes are, an earlier certificate by this committee will do.
     reuse: Option<Arc<Committee>>,
-    /// When the client last sent bytes.
+    /// When the client last sent bytes, or was told that it may.
     heard: Duration,
     storing: Option<Storing>,
     _route: Route,
@@ -139,9 +139,8 @@ impl ClientPuts {
         let route = link.shared.routes.open(stream, link.mailbox.clone());
         let quorum = committee.record().quorum().into();
         let late = members.iter().filter(|(_, handle)| handle.pace.is_late()).map(|(member, _)| *member).collect();
-        let taking_part: Vec<u16> = members.keys().copied().collect();
-        let put =
-            Put::new(committee.clone(), stream, taking_part.iter().copied(), late, offer, link.shared.config.deadlines);
+        let (taking_part, deadlines) = (members.keys().copied(), link.shared.config.deadlines);
+        let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines);
         let fanout = Fanout::new(stream, members, quorum);
         let heard = clock::monotonic();
         // what was offered was looked for then
@@ -154,18 +153,12 @@ impl ClientPuts {
             let relayed = Message::Blob { stream, receipt, renew, bytes };
             return self.run(link, stream, Input::Whole(receipt, length), Some(&relayed)).await;
         }
-        link.tell(&Message::Ready { stream: client, offset: 0 })?;
-        for member in taking_part {
-            link.hint(&Message::Progress { stream: client, member, stage: Stage::Receiving });
-        }
-        for member in left_out {
-            link.hint(&Message::Progress { stream: client, member, stage: Stage::Dropped });
-        }
         let opening = Message::Put { stream, offer, renew }.encode();
         let lost = match self.active.get_mut(&stream) {
             Some(active) => active.fanout.send(&opening).await,
             None => Vec::new(),
         };
+        self.run(link, stream, Input::Begun, None).await?;
         for member in lost {
             self.run(link, stream, Input::Lost(member), None).await?;
         }
@@ -212,6 +205,7 @@ impl ClientPuts {
 
     pub(super) async fn reply(&mut self, link: &Client, reply: Reply) -> Result<(), Ended> {
         let input = match reply.message {
+            Message::Ready { offset, .. } => Input::Ready(reply.member, offset),
             Message::Stored { .. } => Input::Stored(reply.member),
             Message::Failed(failed) => {
                 if let Some(active) = self.active.get_mut(&reply.stream) {
@@ -279,7 +273,7 @@ impl ClientPuts {
     /// Gives a put up: tells the replicas that nothing more comes, and the batcher that nobody waits.
     async fn abandon(&mut self, link: &Client, stream: Stream, keep: bool) {
         let Some(active) = self.remove(stream) else { return };
-        if active.put.is_receiving() || active.put.is_storing() {
+        if active.put.is_before_certifying() {
             active.fanout.cancel_all(keep);
         } else {
             link.shared.batcher.say(Word::Batch(batch::Input::Withdraw(stream))).await;
@@ -354,6 +348,10 @@ impl Active {
         relayed: Option<&Message>,
     ) -> Result<Vec<Input>, Ended> {
         match output {
+            Output::Ready(offset) => {
+                self.heard = clock::monotonic();
+                link.tell(&Message::Ready { stream: self.client, offset })?;
+            }
             Output::Forward => {
                 let Some(relayed) = relayed else { return Ok(Vec::new()) };
                 return Ok(self.fanout.send(&relayed.encode()).await.into_iter().map(Input::Lost).collect());
@@ -382,6 +380,7 @@ impl Active {
             }
             Output::Late(member) => self.set_late(member, true),
             Output::InTime(member) => self.set_late(member, false),
+            Output::LeaveOut(member) => self.fanout.leave_out(member),
             Output::Cancel => self.fanout.cancel_all(true),
             Output::Certified(certificate) => {
                 link.tell(&Message::Certified { stream: self.client, certificate })?;

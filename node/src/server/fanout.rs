@@ -37,6 +37,13 @@ impl Fanout {
         self.members.remove(&member);
     }
 
+    /// Tells a member that the put goes on without it; what came of it may do for another one.
+    pub(crate) fn leave_out(&mut self, member: u16) {
+        if let Some(handle) = self.members.remove(&member) {
+            queue_behind(&handle, &Message::Cancel { stream: self.stream, keep: true }.encode());
+        }
+    }
+
     /// Tells every member that the put is off, and whether to keep what came of it for another one.
     pub(crate) fn cancel_all(&self, keep: bool) {
         let cancel = Message::Cancel { stream: self.stream, keep }.encode();

@@ -4,6 +4,9 @@
 //! stored": the [batcher](super::batch) certifies. The server decides nothing that a verifier must believe: a wrong
 //! certificate is caught by every client.
 
+mod events;
+mod failures;
+mod offset;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +20,13 @@ use vouch_core::message::{Code, Failed, Stage, Stream};
 use vouch_core::receipt::Receipt;
 
 use super::patience::Patience;
+pub use events::{Input, Output};
+pub(super) use failures::{too_few, too_late, why_too_few};
 
 /// How long each phase may take before the put fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From the last byte until a quorum stored.
+    /// From an offer until a quorum said from where it needs bytes, and from the last byte until a quorum stored.
     pub storing: Duration,
     /// From the proposal until a quorum voted.
     pub voting: Duration,
@@ -33,68 +38,6 @@ impl Default for Deadlines {
     }
 }
 
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The client sent bytes.
-    Chunk {
-        /// Where they belong.
-        offset: u64,
-        /// How many.
-        length: u64,
-    },
-    /// The client declared the end.
-    End(Receipt),
-    /// The client sent a whole blob in one message, of so many bytes.
-    Whole(Receipt, u64),
-    /// A member holds the blob durably.
-    Stored(u16),
-    /// A member gave up.
-    Failed(u16, Failed),
-    /// A member is gone, or was too slow to receive.
-    Lost(u16),
-    /// The batcher's certificate, durable here.
-    Certified(Box<Certificate>),
-    /// The batcher could not certify.
-    Uncertified(Failed),
-    /// Time passed.
-    Tick,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Pass the bytes on to the members that take part.
-    Forward,
-    /// Pass the end on.
-    ForwardEnd(Receipt),
-    /// Tell the client how far a member is.
-    Progress(u16, Stage),
-    /// Have it certified.
-    Submit {
-        /// What is certified.
-        receipt: Receipt,
-        /// Members that stored it.
-        holders: BTreeSet<u16>,
-        /// Members that may store it yet.
-        candidates: BTreeSet<u16>,
-    },
-    /// One more holds it.
-    AlsoHeld(u16),
-    /// One that might have stored it will not.
-    NeverHeld(u16),
-    /// The put went on without this member: do not wait for it until it stored in time again.
-    Late(u16),
-    /// A member that was late stored in time.
-    InTime(u16),
-    /// Tell the members that the put is off.
-    Cancel,
-    /// Done: hand the certificate out.
-    Certified(Box<Certificate>),
-    /// Over.
-    Fail(Failed),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Receiving,
@@ -104,9 +47,21 @@ enum Part {
 
 #[derive(Debug)]
 enum Phase {
+    /// Not passed on yet.
+    New,
+    /// The members say from where they need bytes.
+    Opening {
+        answers: BTreeMap<u16, u64>,
+        patience: Patience,
+    },
     Receiving,
-    Storing { receipt: Receipt, patience: Patience },
-    Certifying { patience: Patience },
+    Storing {
+        receipt: Receipt,
+        patience: Patience,
+    },
+    Certifying {
+        patience: Patience,
+    },
     Over,
 }
 
@@ -116,6 +71,8 @@ pub struct Put {
     committee: Arc<Committee>,
     stream: Stream,
     offer: Option<Receipt>,
+    /// Where the client's bytes begin, and how far they got.
+    from: u64,
     received: u64,
     parts: BTreeMap<u16, Part>,
     /// Members that are not waited for once a quorum stored.
@@ -127,18 +84,21 @@ pub struct Put {
 }
 
 impl Put {
-    /// A put with the members that are connected; those that are late are not waited for. `stream` is the server's number for it.
+    /// A put with the members that are connected; those left out take no part from the beginning, those that are late are not
+    /// waited for. `stream` is the server's number for it.
     pub fn new(
         committee: Arc<Committee>,
         stream: Stream,
         members: impl IntoIterator<Item = u16>,
+        left_out: impl IntoIterator<Item = u16>,
         late: BTreeSet<u16>,
         offer: Option<Receipt>,
         deadlines: Deadlines,
     ) -> Self {
-        let parts = members.into_iter().map(|member| (member, Part::Receiving)).collect();
-        let phase = Phase::Receiving;
-        Self { committee, stream, offer, received: 0, parts, late, phase, is_quiet: false, deadlines }
+        let left_out = left_out.into_iter().map(|member| (member, Part::Out(None)));
+        let parts = members.into_iter().map(|member| (member, Part::Receiving)).chain(left_out).collect();
+        let (phase, from, received) = (Phase::New, 0, 0);
+        Self { committee, stream, offer, from, received, parts, late, phase, is_quiet: false, deadlines }
     }
 
     /// The members that still take part.
@@ -159,6 +119,11 @@ impl Put {
     /// Whether the client still owes bytes.
     pub fn is_receiving(&self) -> bool {
         matches!(self.phase, Phase::Receiving)
+    }
+
+    /// Whether the batcher does not know of it yet.
+    pub fn is_before_certifying(&self) -> bool {
+        !matches!(self.phase, Phase::Certifying { .. } | Phase::Over)
     }
 
     /// Whether members are storing it, so that it is about to be certified.
@@ -189,6 +154,8 @@ impl Put {
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
+            Input::Begun => self.begun(now, &mut out),
+            Input::Ready(member, offset) => self.ready(member, offset, &mut out),
             Input::Chunk { offset, length } => self.chunk(offset, length, &mut out),
             Input::End(receipt) => self.end(receipt, now, &mut out),
             Input::Whole(receipt, length) => self.whole(receipt, length, now, &mut out),
@@ -203,14 +170,61 @@ impl Put {
             Input::Tick => {}
         }
         self.go_on(now, &mut out);
-        if self.is_quiet {
+        // the client is told of nothing before it may send
+        if self.is_quiet || matches!(self.phase, Phase::New | Phase::Opening { .. }) {
             out.retain(|output| !matches!(output, Output::Progress(..)));
         }
         out
     }
 
+    fn begun(&mut self, now: Duration, out: &mut Vec<Output>) {
+        match self.offer {
+            Some(_) => self.phase = Phase::Opening { answers: BTreeMap::new(), patience: Patience::new(now) },
+            // nobody knows what it will be
+            None => self.receive_from(0, out),
+        }
+    }
+
+    /// A member needs the bytes from this offset on, by its word: what it holds already shows when it votes.
+    fn ready(&mut self, member: u16, offset: u64, out: &mut Vec<Output>) {
+        let Some(offer) = self.offer.filter(|_| !self.is_quiet) else { return };
+        if self.parts.get(&member) != Some(&Part::Receiving) {
+            return;
+        }
+        if !offset::is_possible(offset, offer.length) {
+            let detail = format!("expected the end of a block, or of the {} bytes, got {offset}", offer.length);
+            return self.leave_out(member, Some(Failed::new(self.stream, Code::Unexpected, detail)), out);
+        }
+        match &mut self.phase {
+            Phase::Opening { answers, .. } => {
+                answers.entry(member).or_insert(offset);
+            }
+            // it lacks bytes that the client does not send any more
+            _ if offset < self.from => self.leave_out(member, None, out),
+            _ => {}
+        }
+    }
+
+    fn leave_out(&mut self, member: u16, failed: Option<Failed>, out: &mut Vec<Output>) {
+        self.drop_member(member, failed, out);
+        out.push(Output::LeaveOut(member));
+    }
+
+    /// Has the client send the bytes from this offset on.
+    fn receive_from(&mut self, offset: u64, out: &mut Vec<Output>) {
+        self.phase = Phase::Receiving;
+        (self.from, self.received) = (offset, offset);
+        out.push(Output::Ready(offset));
+        let stage = |part: &Part| if matches!(part, Part::Out(_)) { Stage::Dropped } else { Stage::Receiving };
+        out.extend(self.parts.iter().map(|(member, part)| Output::Progress(*member, stage(part))));
+    }
+
     fn chunk(&mut self, offset: u64, length: u64, out: &mut Vec<Output>) {
-        if !self.is_receiving() || offset != self.received {
+        if !self.is_receiving() {
+            let detail = format!("expected no bytes before the put is ready or after their end, got those at {offset}");
+            return self.fail(Failed::new(self.stream, Code::Unexpected, detail), out);
+        }
+        if offset != self.received {
             let detail = format!("expected the bytes at {}, got those at {offset}", self.received);
             return self.fail(Failed::new(self.stream, Code::Unexpected, detail), out);
         }
@@ -226,7 +240,10 @@ impl Put {
 
     fn end(&mut self, receipt: Receipt, now: Duration, out: &mut Vec<Output>) {
         if !self.is_receiving() {
-            return self.fail(Failed::new(self.stream, Code::Unexpected, "a second end of the bytes"), out);
+            return self.fail(
+                Failed::new(self.stream, Code::Unexpected, "the end of the bytes before the put is ready, or twice"),
+                out,
+            );
         }
         if self.offer.is_some_and(|offer| offer != receipt) {
             let detail = "the receipt at the end is not the offered one";
@@ -262,7 +279,7 @@ impl Put {
         }
         let is_in_time = match &self.phase {
             // it cannot have seen the end of the bytes yet: whatever it says, it has not shown that it is quick
-            Phase::Receiving | Phase::Over => false,
+            Phase::New | Phase::Opening { .. } | Phase::Receiving | Phase::Over => false,
             Phase::Storing { patience, .. } => patience.is_in_time(now),
             Phase::Certifying { patience } => {
                 out.push(Output::AlsoHeld(member));
@@ -305,10 +322,11 @@ impl Put {
     /// Moves to the next phase when its time has come, and fails when it cannot come any more.
     fn go_on(&mut self, now: Duration, out: &mut Vec<Output>) {
         let quorum = self.quorum();
-        if matches!(self.phase, Phase::Receiving | Phase::Storing { .. }) && self.members().count() < quorum {
+        if self.is_before_certifying() && self.members().count() < quorum {
             let failed = self.why_too_few();
             return self.fail(failed, out);
         }
+        self.open(quorum, now, out);
         let stored: BTreeSet<u16> = self.in_stage(&Part::Stored).collect();
         let awaited = self.in_stage(&Part::Receiving).filter(|member| !self.late.contains(member)).count();
         let Phase::Storing { receipt, patience } = &mut self.phase else { return };
@@ -321,6 +339,28 @@ impl Put {
         } else if stored.len() < quorum && now > patience.since() + self.deadlines.storing {
             let late: Vec<u16> = self.in_stage(&Part::Receiving).collect();
             let failed = too_late(&self.committee, self.stream, "store", late);
+            self.fail(failed, out);
+        }
+    }
+
+    /// Once a quorum has said from where it needs bytes, and the rest has or is late, says from where they come.
+    fn open(&mut self, quorum: usize, now: Duration, out: &mut Vec<Output>) {
+        let live: BTreeSet<u16> = self.in_stage(&Part::Receiving).collect();
+        let Phase::Opening { answers, patience } = &mut self.phase else { return };
+        answers.retain(|member, _| live.contains(member));
+        let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
+        let awaited = silent.iter().filter(|member| !self.late.contains(*member)).count();
+        if patience.is_over(answers.len(), quorum, awaited, now) {
+            let Some(offset) = offset::choose(answers.values().copied(), quorum) else { return };
+            let behind: Vec<u16> =
+                answers.iter().filter(|(_, from)| **from < offset).map(|(member, _)| *member).collect();
+            for member in behind {
+                self.leave_out(member, None, out);
+            }
+            out.retain(|output| !matches!(output, Output::Progress(..)));
+            self.receive_from(offset, out);
+        } else if answers.len() < quorum && now > patience.since() + self.deadlines.storing {
+            let failed = too_late(&self.committee, self.stream, "answer", silent);
             self.fail(failed, out);
         }
     }
@@ -342,46 +382,4 @@ impl Put {
             self.phase = Phase::Over;
         }
     }
-}
-
-/// Why fewer than a quorum are left: more than f members refused for one reason, or some are not there.
-pub(super) fn why_too_few<'a>(
-    committee: &Committee,
-    stream: Stream,
-    refusals: impl Iterator<Item = (u16, &'a Failed)>,
-    is_there: impl Fn(u16) -> bool,
-) -> Failed {
-    let faults = usize::from(vouch_core::quorum::tolerated_faults(committee.record().n()));
-    let mut by_code: Vec<(Code, Vec<(u16, &Failed)>)> = Vec::new();
-    for (member, failed) in refusals {
-        match by_code.iter_mut().find(|(code, _)| *code == failed.code) {
-            Some((_, refusals)) => refusals.push((member, failed)),
-            None => by_code.push((failed.code, vec![(member, failed)])),
-        }
-    }
-    if let Some((code, refusals)) = by_code.into_iter().max_by_key(|(_, refusals)| refusals.len())
-        && refusals.len() > faults
-    {
-        let detail = refusals.first().map(|(_, failed)| failed.detail.clone()).unwrap_or_default();
-        let members = refusals.iter().map(|(member, _)| *member).collect();
-        return Failed::new(stream, code, detail).with_subjects(members);
-    }
-    too_few(committee, stream, is_there)
-}
-
-/// The failure that names who did not store or vote in time.
-pub(super) fn too_late(committee: &Committee, stream: Stream, what: &str, late: Vec<u16>) -> Failed {
-    let detail = format!("{} of {} replicas did not {what} in time", late.len(), committee.record().n());
-    Failed::new(stream, Code::TimedOut, detail).with_subjects(late)
-}
-
-/// The failure that names every member that is not there.
-pub fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> bool) -> Failed {
-    let record = committee.record();
-    let missing: Vec<u16> = (0..record.n()).filter(|member| !is_there(*member)).collect();
-    let names: Vec<String> = missing.iter().map(|member| record.name(*member)).collect();
-    let there = usize::from(record.n()) - missing.len();
-    let (quorum, n) = (record.quorum(), record.n());
-    let detail = format!("{quorum} of {n} replicas are needed, {there} are there; missing: {}", names.join(", "));
-    Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(missing)
 }

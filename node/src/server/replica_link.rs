@@ -136,8 +136,8 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, mut reader: Link
         let stream = match &message {
             Message::Failed(failed) if failed.stream == Stream::LINK => return failed.clone().into(),
             Message::Failed(failed) => failed.stream,
-            Message::Stored { stream }
-            | Message::Ready { stream, .. }
+            Message::Ready { stream, .. }
+            | Message::Stored { stream }
             | Message::Vote { stream, .. }
             | Message::Located { stream, .. }
             | Message::Chunk { stream, .. } => *stream,

@@ -1,5 +1,7 @@
 //! The server's decisions about one put, under a clock of the test's.
 
+mod opening;
+
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
@@ -41,8 +43,25 @@ impl World {
         let votes: Vec<_> = nodes.into_iter().map(|(_, vote)| vote).collect();
         let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        let put = Put::new(committee.clone(), STREAM, there, BTreeSet::new(), offer, Deadlines::default());
+        let put = Put::new(committee.clone(), STREAM, there, [], BTreeSet::new(), offer, Deadlines::default());
         Self { committee, votes, put, now: Duration::from_secs(100), out: Vec::new() }
+    }
+
+    /// One whose members all begin at the beginning.
+    fn begun(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
+        let mut world = Self::new(n, there, offer);
+        world.give(Input::Begun);
+        let members: Vec<u16> = world.put.members().collect();
+        world.say(members, 0);
+        world
+    }
+
+    /// These members need the bytes from this offset on.
+    fn say(&mut self, members: impl IntoIterator<Item = u16>, offset: u64) -> &[Output] {
+        for member in members {
+            self.give(Input::Ready(member, offset));
+        }
+        &self.out
     }
 
     fn give(&mut self, input: Input) -> &[Output] {
@@ -105,7 +124,7 @@ fn failure(out: &[Output]) -> Option<&Failed> {
 
 #[test]
 fn everybody_stores_and_nobody_is_waited_for() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
         assert_eq!(submitted(world.give(Input::Stored(member))), None);
@@ -119,7 +138,7 @@ fn everybody_stores_and_nobody_is_waited_for() {
 
 #[test]
 fn a_straggler_gets_its_grace_and_no_more() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
         world.give(Input::Stored(member));
@@ -137,7 +156,7 @@ fn a_straggler_gets_its_grace_and_no_more() {
 #[test]
 fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let late = |member| {
-        let mut world = World::new(4, 0..4, Some(receipt(4)));
+        let mut world = World::begun(4, 0..4, Some(receipt(4)));
         world.put.do_not_wait_for([member]);
         world.end();
         world
@@ -157,7 +176,7 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let mut world = late(3);
     assert!(is_in_time(world.give(Input::Stored(3)), 3));
     // before the bytes' end it cannot have stored
-    let mut world = World::new(4, 0..4, None);
+    let mut world = World::begun(4, 0..4, None);
     world.put.do_not_wait_for([3]);
     assert!(!is_in_time(world.give(Input::Stored(3)), 3));
     // where it is needed for a quorum it is waited for, late or not
@@ -185,7 +204,7 @@ fn a_whole_blob_is_answered_once() {
 
 #[test]
 fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     world.give(Input::Stored(0));
     world.give(Input::Stored(1));
@@ -196,7 +215,7 @@ fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
 
 #[test]
 fn f_may_go_and_one_more_is_named() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
     assert!(failure(world.give(Input::Lost(2))).is_none());
     world.end();
     world.give(Input::Stored(0));
@@ -208,7 +227,7 @@ fn f_may_go_and_one_more_is_named() {
 #[test]
 fn more_than_f_equal_refusals_are_the_reason() {
     let refusal = || Failed::new(STREAM, Code::DigestDiffers, "expected a, got b");
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     assert!(failure(world.give(Input::Failed(0, refusal()))).is_none(), "one may lie");
     let failed = failure(world.give(Input::Failed(1, refusal()))).unwrap();
@@ -218,7 +237,7 @@ fn more_than_f_equal_refusals_are_the_reason() {
 #[test]
 fn the_client_is_held_to_what_it_said() {
     let code = |offer, inputs: Vec<Input>| {
-        let mut world = World::new(1, 0..1, offer);
+        let mut world = World::begun(1, 0..1, offer);
         let mut codes = inputs.into_iter().filter_map(|input| failure(world.give(input)).map(|failed| failed.code));
         codes.next()
     };
@@ -234,7 +253,7 @@ fn the_client_is_held_to_what_it_said() {
 
 #[test]
 fn what_cannot_be_certified_fails() {
-    let mut world = World::new(1, 0..1, Some(receipt(4)));
+    let mut world = World::begun(1, 0..1, Some(receipt(4)));
     world.end();
     assert!(submitted(world.give(Input::Stored(0))).is_some());
     let failed = Failed::new(Stream(99), Code::Storage, "disk");

@@ -1,0 +1,46 @@
+//! Why a put has too few members.
+
+use vouch_core::committee::Committee;
+use vouch_core::message::{Code, Failed, Stream};
+
+/// Why fewer than a quorum are left: more than f members refused for one reason, or some are not there.
+pub(in crate::server) fn why_too_few<'a>(
+    committee: &Committee,
+    stream: Stream,
+    refusals: impl Iterator<Item = (u16, &'a Failed)>,
+    is_there: impl Fn(u16) -> bool,
+) -> Failed {
+    let faults = usize::from(vouch_core::quorum::tolerated_faults(committee.record().n()));
+    let mut by_code: Vec<(Code, Vec<(u16, &Failed)>)> = Vec::new();
+    for (member, failed) in refusals {
+        match by_code.iter_mut().find(|(code, _)| *code == failed.code) {
+            Some((_, refusals)) => refusals.push((member, failed)),
+            None => by_code.push((failed.code, vec![(member, failed)])),
+        }
+    }
+    if let Some((code, refusals)) = by_code.into_iter().max_by_key(|(_, refusals)| refusals.len())
+        && refusals.len() > faults
+    {
+        let detail = refusals.first().map(|(_, failed)| failed.detail.clone()).unwrap_or_default();
+        let members = refusals.iter().map(|(member, _)| *member).collect();
+        return Failed::new(stream, code, detail).with_subjects(members);
+    }
+    too_few(committee, stream, is_there)
+}
+
+/// The failure that names who did not store or vote in time.
+pub(in crate::server) fn too_late(committee: &Committee, stream: Stream, what: &str, late: Vec<u16>) -> Failed {
+    let detail = format!("{} of {} replicas did not {what} in time", late.len(), committee.record().n());
+    Failed::new(stream, Code::TimedOut, detail).with_subjects(late)
+}
+
+/// The failure that names every member that is not there.
+pub(in crate::server) fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> bool) -> Failed {
+    let record = committee.record();
+    let missing: Vec<u16> = (0..record.n()).filter(|member| !is_there(*member)).collect();
+    let names: Vec<String> = missing.iter().map(|member| record.name(*member)).collect();
+    let there = usize::from(record.n()) - missing.len();
+    let (quorum, n) = (record.quorum(), record.n());
+    let detail = format!("{quorum} of {n} replicas are needed, {there} are there; missing: {}", names.join(", "));
+    Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(missing)
+}

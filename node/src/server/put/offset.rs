@@ -1,0 +1,64 @@
+//! Where a put begins: what a quorum can go on from is not sent again.
+
+use vouch_core::tree::BLOCK;
+
+/// So many bytes are rather sent again than that a member is left out.
+const MOST_SENT_AGAIN: u64 = 32 << 20;
+
+/// Whether a member that kept whole blocks can need a blob's bytes from here on.
+pub(super) fn is_possible(offset: u64, length: u64) -> bool {
+    offset == length || (offset < length && offset.is_multiple_of(BLOCK as u64))
+}
+
+/// The offset to begin at, by those from which the members need bytes: the least of them, or, where that is too far below what a
+/// quorum can go on from, that one. `None` while fewer than a quorum have said theirs.
+pub(super) fn choose(answers: impl IntoIterator<Item = u64>, quorum: usize) -> Option<u64> {
+    let mut descending: Vec<u64> = answers.into_iter().collect();
+    descending.sort_unstable_by(|a, b| b.cmp(a));
+    let of_quorum = *descending.get(quorum.checked_sub(1)?)?;
+    let least = *descending.last()?;
+    Some(if of_quorum - least <= MOST_SENT_AGAIN { least } else { of_quorum })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_quorum_is_not_sent_much_again_for_the_sake_of_one() {
+        for (answers, quorum, expected) in [
+            (vec![], 1, None),
+            (vec![9], 0, None),
+            (vec![40 * MIB, 40 * MIB], 3, None),
+            (vec![0], 1, Some(0)),
+            (vec![0, 0, 0, 0], 3, Some(0)),
+            (vec![64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB], 3, Some(64 * MIB)),
+            // the one behind gets its bytes, up to so many
+            (vec![64 * MIB, 32 * MIB, 64 * MIB, 64 * MIB], 3, Some(32 * MIB)),
+            (vec![64 * MIB, 32 * MIB - 1, 64 * MIB, 64 * MIB], 3, Some(64 * MIB)),
+            // who is ahead of a quorum moves nothing, be it honest or not
+            (vec![0, u64::MAX, 0, 0], 3, Some(0)),
+            (vec![0, 40 * MIB, 64 * MIB, 48 * MIB], 3, Some(40 * MIB)),
+            (vec![40 * MIB, 64 * MIB, 48 * MIB], 3, Some(40 * MIB)),
+            // where all are needed, the least it is
+            (vec![0, 64 * MIB], 2, Some(0)),
+            (vec![0, 0, 0, 64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB], 5, Some(0)),
+        ] {
+            assert_eq!(choose(answers.clone(), quorum), expected, "{answers:?}, quorum {quorum}");
+        }
+    }
+
+    #[test]
+    fn only_ends_of_blocks_and_of_the_blob_are_possible() {
+        let block = BLOCK as u64;
+        for offset in [0, block, 3 * block, 3 * block + 5] {
+            assert!(is_possible(offset, 3 * block + 5), "{offset}");
+        }
+        for offset in [1, block - 1, 3 * block + 4, 3 * block + 6, 4 * block, u64::MAX] {
+            assert!(!is_possible(offset, 3 * block + 5), "{offset}");
+        }
+        assert!(is_possible(0, 0) && !is_possible(block, 0));
+    }
+}

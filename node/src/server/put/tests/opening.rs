@@ -1,0 +1,172 @@
+//! From where the bytes of an offered put come.
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+/// Not a whole number of blocks.
+const LENGTH: u64 = 64 * MIB + 5;
+
+fn offered() -> World {
+    let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
+    assert!(world.give(Input::Begun).is_empty(), "the client waits");
+    world
+}
+
+/// Where the client is told to begin.
+fn ready(out: &[Output]) -> Option<u64> {
+    out.iter().find_map(|output| match output {
+        Output::Ready(offset) => Some(*offset),
+        _ => None,
+    })
+}
+
+fn left_out(out: &[Output]) -> Vec<u16> {
+    let member = |output: &Output| match output {
+        Output::LeaveOut(member) => Some(*member),
+        _ => None,
+    };
+    out.iter().filter_map(member).collect()
+}
+
+fn rest_from(offset: u64) -> [Input; 2] {
+    [Input::Chunk { offset, length: LENGTH - offset }, Input::End(receipt(LENGTH))]
+}
+
+#[test]
+fn all_are_asked_and_the_least_is_begun_at() {
+    let mut world = offered();
+    for (member, offset) in [(0, 64 * MIB), (1, 40 * MIB), (2, LENGTH)] {
+        assert!(world.give(Input::Ready(member, offset)).is_empty(), "{member}");
+    }
+    let out = world.give(Input::Ready(3, 64 * MIB));
+    assert_eq!(ready(out), Some(40 * MIB));
+    let receiving = [0, 1, 2, 3].map(|member| (member, Stage::Receiving));
+    assert_eq!(told(out), receiving, "after it may send, and nothing before");
+    for input in rest_from(40 * MIB) {
+        assert!(failure(world.give(input)).is_none());
+    }
+    for member in 0..3 {
+        world.give(Input::Stored(member));
+    }
+    assert_eq!(submitted(world.give(Input::Stored(3))), Some(vec![0, 1, 2, 3]));
+}
+
+#[test]
+fn who_lacks_too_much_is_left_out() {
+    let mut world = offered();
+    for member in 0..3 {
+        world.give(Input::Ready(member, 64 * MIB));
+    }
+    let out = world.give(Input::Ready(3, 0));
+    assert_eq!((ready(out), left_out(out)), (Some(64 * MIB), vec![3]));
+    assert_eq!(told(out)[3], (3, Stage::Dropped));
+    assert_eq!(world.put.members().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn what_all_hold_is_not_sent() {
+    let mut world = offered();
+    for member in 0..4 {
+        world.give(Input::Ready(member, LENGTH));
+    }
+    let out = world.give(Input::End(receipt(LENGTH)));
+    assert!(matches!(out, [Output::ForwardEnd(_)]), "{out:?}");
+    assert!(world.put.is_storing());
+}
+
+#[test]
+fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
+    let late = || {
+        let mut world = offered();
+        world.say(0..3, 32 * MIB);
+        assert_eq!(ready(world.wait(LEAST_GRACE - Duration::from_millis(1))), None);
+        assert_eq!(ready(world.wait(Duration::from_millis(1))), Some(32 * MIB));
+        world
+    };
+    let mut world = late();
+    assert!(world.give(Input::Ready(3, 32 * MIB)).is_empty());
+    assert!(world.put.members().any(|member| member == 3));
+    let mut world = late();
+    let out = world.give(Input::Ready(3, 31 * MIB));
+    assert_eq!((left_out(out), told(out)), (vec![3], vec![(3, Stage::Dropped)]), "its bytes do not come any more");
+
+    // who was late before is not waited for
+    let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
+    world.put.do_not_wait_for([3]);
+    world.give(Input::Begun);
+    world.give(Input::Ready(0, 0));
+    world.give(Input::Ready(1, 0));
+    assert_eq!(ready(world.give(Input::Ready(2, 0))), Some(0));
+}
+
+#[test]
+fn without_a_quorum_the_silent_are_named() {
+    let mut world = offered();
+    world.give(Input::Ready(0, 0));
+    world.give(Input::Ready(0, MIB));
+    world.give(Input::Ready(1, 0));
+    assert!(world.wait(Deadlines::default().storing).is_empty());
+    let failed = failure(world.wait(Duration::from_millis(1))).unwrap();
+    assert_eq!((failed.code, failed.subjects.as_slice()), (Code::TimedOut, &[2, 3][..]));
+}
+
+#[test]
+fn impossible_offsets_are_refused() {
+    for offset in [1, MIB - 1, LENGTH - 1, LENGTH + 1, 65 * MIB, u64::MAX] {
+        let mut world = offered();
+        let out = world.give(Input::Ready(0, offset));
+        assert_eq!((left_out(out), ready(out)), (vec![0], None), "{offset}");
+        // more than f of them are the reason that the client hears
+        let failed = failure(world.give(Input::Ready(1, offset))).unwrap();
+        assert_eq!((failed.code, failed.subjects.as_slice()), (Code::Unexpected, &[0, 1][..]), "{offset}");
+        assert!(failed.detail.contains(&offset.to_string()), "{}", failed.detail);
+    }
+}
+
+#[test]
+fn members_refuse_and_go_before_anything_is_sent() {
+    let mut world = offered();
+    assert!(world.give(Input::Failed(0, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
+    // what a member said that is gone is not counted
+    assert_eq!(ready(world.say(1..4, 0)), Some(0));
+    let mut gone = offered();
+    gone.give(Input::Ready(0, 0));
+    gone.give(Input::Lost(0));
+    gone.say(1..3, 64 * MIB);
+    assert_eq!(ready(gone.give(Input::Ready(3, 64 * MIB))), Some(64 * MIB));
+
+    let mut full = offered();
+    full.give(Input::Failed(0, Failed::new(STREAM, Code::NoSpace, "full")));
+    let out = full.give(Input::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
+    assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "{out:?}");
+    assert_eq!(failure(out).unwrap().code, Code::NoSpace);
+}
+
+#[test]
+fn the_client_waits_until_it_may_send_and_begins_there() {
+    let code = |world: &mut World, input| failure(world.give(input)).map(|failed| failed.code);
+    for input in rest_from(0) {
+        assert_eq!(code(&mut offered(), input), Some(Code::Unexpected));
+    }
+    let begun = |offset| {
+        let mut world = offered();
+        world.say(0..4, offset);
+        world
+    };
+    for offset in [0, 31 * MIB, 33 * MIB] {
+        let chunk = Input::Chunk { offset, length: MIB };
+        assert_eq!(code(&mut begun(32 * MIB), chunk), Some(Code::Unexpected), "{offset}");
+    }
+    assert_eq!(code(&mut begun(32 * MIB), Input::End(receipt(LENGTH))), Some(Code::LengthDiffers));
+    let longer = Input::Chunk { offset: 32 * MIB, length: LENGTH - 32 * MIB + 1 };
+    assert_eq!(code(&mut begun(32 * MIB), longer), Some(Code::LengthDiffers));
+}
+
+#[test]
+fn a_stream_begins_at_once_and_nobody_is_asked() {
+    let mut world = World::new(4, 0..3, None);
+    let out = world.give(Input::Begun);
+    assert_eq!(ready(out), Some(0));
+    assert_eq!(told(out).len(), 3);
+    assert!(world.give(Input::Ready(0, 7)).is_empty(), "an answer to nothing");
+}
