@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vouch_core::bls::AggregateSignature;
-use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::certificate::Signers;
 use vouch_core::committee::Committee;
 use vouch_core::link::{Hello, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Code, Failed, Holder, Message, Read, Stream};
@@ -14,7 +14,7 @@ use vouch_core::verify::Invalid;
 use super::incoming::IncomingPuts;
 use super::membership::{self, Decision};
 use super::proposals::{Proposal, Proposals};
-use super::repair::Repairing;
+use super::repair::{Page, Repairing};
 use super::store::{Slice, StoreError};
 use super::{Event, Shared, voting};
 use crate::committee_file;
@@ -155,7 +155,7 @@ struct ReplicaLink {
     replies: mpsc::Sender<Outgoing>,
     reads: mpsc::Sender<Read>,
     /// What the server lists, for the repair.
-    pages: mpsc::Sender<(Stream, Vec<Certificate>)>,
+    pages: mpsc::Sender<Page>,
     work: Arc<Semaphore>,
 }
 
@@ -163,9 +163,9 @@ impl ReplicaLink {
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
         let failed = match Message::decode(bytes)? {
             Message::Failed(failed) if failed.stream == Stream::LINK => return Err(failed.into()),
-            // the server withdraws what it asked for
+            // to a list, which is all that is asked of a server: its number is the replica's own, and no put's
             Message::Failed(failed) => {
-                self.puts.cancel(failed.stream, true);
+                let _ = self.pages.try_send((failed.stream, Err(failed)));
                 Ok(())
             }
             Message::Cluster(cluster) => return take_up(&self.shared, cluster).await,
@@ -203,7 +203,7 @@ impl ReplicaLink {
             }
             Message::Listed { stream, certificates } => {
                 // one that nobody asked for, or asks for any more, is not kept
-                let _ = self.pages.try_send((stream, certificates));
+                let _ = self.pages.try_send((stream, Ok(certificates)));
                 Ok(())
             }
             other => return Err(LinkError::Broken(format!("expected a request, got {}", other.name()))),

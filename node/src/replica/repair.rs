@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
-use vouch_core::message::{MAX_ENDORSE, Message, Stream};
+use vouch_core::message::{Failed, MAX_ENDORSE, Message, Stream};
 use vouch_core::session::GetRequest;
 use vouch_core::verify::{Subject, verify_certificate};
 
@@ -124,6 +124,9 @@ impl Lacking {
     }
 }
 
+/// What a server answers to a list, by the list's number.
+pub(super) type Page = (Stream, Result<Vec<Certificate>, Failed>);
+
 /// The way to one server, for as long as the link to it lasts.
 pub(super) struct Repairing {
     shared: Arc<Shared>,
@@ -131,7 +134,7 @@ pub(super) struct Repairing {
     address: String,
     requests: mpsc::Sender<Outgoing>,
     /// What the server lists.
-    listed: mpsc::Receiver<(Stream, Vec<Certificate>)>,
+    listed: mpsc::Receiver<Page>,
 }
 
 impl Repairing {
@@ -139,7 +142,7 @@ impl Repairing {
         shared: Arc<Shared>,
         address: String,
         requests: mpsc::Sender<Outgoing>,
-        listed: mpsc::Receiver<(Stream, Vec<Certificate>)>,
+        listed: mpsc::Receiver<Page>,
     ) -> Self {
         Self { shared, address, requests, listed }
     }
@@ -241,7 +244,8 @@ impl Repairing {
                 match listed.map_err(|_| format!("the server did not list within {} s", LIST_DEADLINE.as_secs()))? {
                     // of a round before
                     Some((other, _)) if other != stream => {}
-                    Some((_, page)) => break page,
+                    Some((_, Ok(page))) => break page,
+                    Some((_, Err(failed))) => return Err(format!("the server does not list: {failed}")),
                     None => return Err("the link ended".into()),
                 }
             };
