@@ -14,6 +14,7 @@ mod verify;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use vouch_core::digest::ClusterId;
@@ -142,6 +143,10 @@ struct PutArgs {
     /// Have it certified anew, though an earlier certificate may promise as much
     #[arg(long)]
     renew: bool,
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all. What came is kept by the
+    /// replicas for a day: the same put goes on there, also after it was interrupted
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
+    retry: Duration,
     #[command(flatten)]
     trust: TrustArgs,
     /// Print one JSON object instead of text, of several files one on each line
@@ -251,6 +256,9 @@ struct DemoArgs {
     verify_with: Option<String>,
 }
 
+/// For how long a put that was cut off is tried again, unless the user says otherwise.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// `HOST:PORT`, before it is used.
 fn address(text: &str) -> Result<String, String> {
     let is_complete = text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -264,6 +272,12 @@ fn address(text: &str) -> Result<String, String> {
 fn size(text: &str) -> Result<u64, String> {
     let parsed: Result<bytesize::ByteSize, _> = text.parse();
     parsed.map(|size| size.as_u64()).map_err(|_| "expected a number of bytes, such as 500MB or 100GiB".into())
+}
+
+/// A duration such as `60s` or `5m`, or a number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
+    parsed.map_err(|error| format!("expected a number of seconds, or a duration such as 60s or 5m ({error})"))
 }
 
 /// A port on loopback, or an address of this machine with a port.

@@ -1,34 +1,36 @@
 //! Drives the put and get sessions of `vouch-core` over a link.
 
 mod many;
+mod offer;
+mod retry;
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use rayon::prelude::*;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::message::{MAX_BLOB, MAX_CHUNK, Message, Stage};
+use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
     self, ByteRange, Certified, GetEvent, GetRequest, GetSession, PutEvent, PutRequest, PutSession, Rejection,
     SessionError,
 };
 
 use vouch_core::slice::Slice;
-use vouch_core::tree::{BLOCK, Outline, OutlineHasher, block_hash};
+use vouch_core::tree::Outline;
 
-use crate::host::source::{Source, pieces};
+use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
-pub use many::{Item, PutLink};
+pub use many::{Item, Prepared, PutLink};
+pub use offer::{Offer, hash};
+pub use retry::{Retry, put};
 
-/// Bytes hashed at a time; enough for every core to get its share.
-const HASH_PIECE: usize = 4 << 20;
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
 
@@ -52,6 +54,20 @@ pub enum ClientError {
     /// Where a get's bytes go.
     #[error("{0}")]
     Sink(String),
+    /// A link ended with all puts on it.
+    #[error("the link broke: {0}")]
+    Ended(Arc<ClientError>),
+    /// A put was cut off, and its bytes cannot be had a second time.
+    #[error("{0}; what is read once, as standard input is, cannot be sent again: put a file instead")]
+    Once(Box<ClientError>),
+    /// A put was cut off again and again.
+    #[error("{error}; given up after {attempts} attempts. Put it again to go on where it stopped")]
+    GaveUp {
+        /// How often it was tried.
+        attempts: u32,
+        /// Why the last attempt failed.
+        error: Box<ClientError>,
+    },
 }
 
 /// What a put is at.
@@ -69,6 +85,13 @@ pub enum PutProgress {
     Sent(u64),
     /// A member got further.
     Member(u16, Stage),
+    /// The link was lost; the put is tried again after this pause.
+    Retrying {
+        /// How it was lost, for people.
+        why: String,
+        /// Until then.
+        pause: Duration,
+    },
 }
 
 /// What to put where.
@@ -84,57 +107,8 @@ pub struct Put {
     pub expires_at: u64,
     /// Has it certified anew, though an earlier certificate may promise as much.
     pub renew: bool,
-}
-
-/// Hashes a file on all cores; gives its digest, and the outline that its blocks are proved with.
-///
-/// # Errors
-/// It cannot be read.
-pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<(Digest, Outline)> {
-    let mut hasher = OutlineHasher::new();
-    let mut piece = Vec::with_capacity(HASH_PIECE);
-    let mut next = Vec::with_capacity(HASH_PIECE);
-    reader.take(HASH_PIECE as u64).read_to_end(&mut piece)?;
-    loop {
-        next.clear();
-        // the blob's last block is hashed as such
-        if piece.len() == HASH_PIECE {
-            reader.take(HASH_PIECE as u64).read_to_end(&mut next)?;
-        }
-        let last = if next.is_empty() { piece.len().saturating_sub(1) / BLOCK * BLOCK } else { piece.len() };
-        let (blocks, rest) = piece.split_at(last);
-        let first = hasher.length();
-        let offset = |block: usize| first + (block * BLOCK) as u64;
-        let hashes: Vec<[u8; 32]> =
-            blocks.par_chunks(BLOCK).enumerate().map(|(block, bytes)| block_hash(offset(block), bytes)).collect();
-        for hash in hashes {
-            // only whole blocks came before
-            hasher.append(hash);
-        }
-        hasher.update(rest);
-        progress(hasher.length());
-        if next.is_empty() {
-            return Ok(hasher.finish());
-        }
-        std::mem::swap(&mut piece, &mut next);
-    }
-}
-
-/// Puts a blob and returns its certificate, checked.
-///
-/// # Errors
-/// See [`ClientError`].
-pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'static) -> Result<Certified, ClientError> {
-    let name = match &put.source {
-        Source::File(path) => path.display().to_string(),
-        Source::Stdin => "standard input".into(),
-    };
-    let Offer { source, outline, content } = offer(put.source.clone(), progress.clone())
-        .await
-        .map_err(|error| ClientError::Source { source_name: name.clone(), error })?;
-    let Put { trusted, expires_at, renew, .. } = put;
-    let upload = Upload { name, trusted, known: None, source, outline, expires_at, renew, content };
-    put_over(link::dial(&put.server).await?, upload, progress).await
+    /// For how long it is tried again without getting further, once the link was open and is lost; zero for not at all.
+    pub retry: Duration,
 }
 
 /// What to put over a link that is open already.
@@ -153,6 +127,10 @@ pub struct Upload {
     pub expires_at: u64,
     /// As in [`Put`].
     pub renew: bool,
+    /// 16 random bytes, the same for every attempt at one put.
+    pub salt: [u8; 16],
+    /// When the first attempt began, seconds since 1970.
+    pub began: u64,
     /// The bytes.
     pub content: Content,
 }
@@ -176,10 +154,10 @@ pub type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Sen
 pub async fn put_over(
     link: (LinkReader, LinkWriter),
     upload: Upload,
-    progress: impl Fn(PutProgress),
+    mut progress: impl FnMut(PutProgress),
 ) -> Result<Certified, ClientError> {
-    let Upload { name, trusted, known, source, outline, expires_at, renew, content } = upload;
-    let (salt, nonce, now) = (entropy::array(), entropy::array(), clock::unix_seconds());
+    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content } = upload;
+    let (nonce, now) = (entropy::array(), began);
     let (session, hello) = PutSession::new(PutRequest { trusted, source, expires_at, salt, nonce, now, renew });
     let mut session = session.knowing(known).proving(outline);
     let mut flow = match content {
@@ -227,48 +205,6 @@ pub async fn put_over(
             }
         }
     }
-}
-
-/// What a source turned out to be.
-struct Offer {
-    source: session::Source,
-    outline: Option<Outline>,
-    content: Content,
-}
-
-/// Hashes a file before it is offered; a stream declares at its end. Gives also the bytes, which a small file is read for once.
-async fn offer(source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Offer> {
-    let hashed = tasks::spawn_blocking(move || {
-        let (mut reader, length) = source.open()?;
-        if length.is_none() {
-            // standard input, a pipe or a device is read once, and opened once: whoever writes to it would notice
-            return Ok(Offer {
-                source: session::Source::Streamed,
-                outline: None,
-                content: Content::Pieces(Box::new(move |_| pieces(move || Ok(reader), MAX_CHUNK))),
-            });
-        }
-        if length.is_some_and(|length| length <= MAX_BLOB as u64) {
-            let mut bytes = Vec::new();
-            // one byte more tells that it grew meanwhile
-            reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
-            if bytes.len() <= MAX_BLOB {
-                let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-                progress(PutProgress::Offered(digest, length));
-                let source = session::Source::Known { digest, length };
-                return Ok(Offer { source, outline: None, content: Content::Whole(bytes.into()) });
-            }
-            reader = source.open()?.0;
-        }
-        let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
-        let length = outline.length();
-        progress(PutProgress::Offered(digest, length));
-        let known = session::Source::Known { digest, length };
-        let content = Content::Pieces(Box::new(move |offset| pieces(move || source.open_at(offset), MAX_CHUNK)));
-        Ok(Offer { source: known, outline: Some(outline), content })
-    })
-    .await;
-    hashed.map_err(io::Error::other)?
 }
 
 /// The bytes of a put: not asked for yet, flowing, or all sent.

@@ -25,7 +25,8 @@ async fn put(request: Request<'_>) -> Result<(Certified, u64), ClientError> {
     let Request { server, path, expires_at, renew } = request;
     let (sent, source) = (Arc::new(Mutex::new(0)), Source::File(path.into()));
     let counted = sent.clone();
-    let put = client::Put { server: server.into(), trusted: None, source, expires_at, renew };
+    let retry = std::time::Duration::ZERO;
+    let put = client::Put { server: server.into(), trusted: None, source, expires_at, renew, retry };
     let certified = client::put(put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;

@@ -76,7 +76,8 @@ pub async fn put_file(
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
-    client::put(client::Put { server: server.into(), trusted, source, expires_at: NEVER, renew: true }, progress).await
+    let (expires_at, retry) = (NEVER, std::time::Duration::ZERO);
+    client::put(client::Put { server: server.into(), trusted, source, expires_at, renew: true, retry }, progress).await
 }
 
 /// A blob that was got, and the members that failed before one delivered it.

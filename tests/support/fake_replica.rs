@@ -81,7 +81,7 @@ impl Honest {
             Message::Cluster(cluster) => self.learn(cluster),
             Message::Put { stream, offer, .. } => {
                 self.incoming.insert(stream, Vec::new());
-                // it keeps nothing of puts that were cut off
+                // it keeps nothing of a put that was cut off
                 return offer.map(|_| Message::Ready { stream, offset: 0 }).into_iter().collect();
             }
             Message::Chunk { stream, bytes, .. } => {

@@ -132,6 +132,7 @@ async fn put_when_ready(file: &Path, address: &str) -> Result<Certified, Failure
             source: Source::File(file.into()),
             expires_at: NEVER,
             renew: false,
+            retry: Duration::ZERO,
         };
         let error = match client::put(request, |_: PutProgress| {}).await {
             Ok(certified) => return Ok(certified),

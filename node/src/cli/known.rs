@@ -61,7 +61,11 @@ impl Trust {
 
     /// An error of the client with what to do about it.
     pub(super) fn explain(&self, error: ClientError) -> Failure {
-        let is_another = match &error {
+        let cause = match &error {
+            ClientError::Ended(cause) => cause,
+            _ => &error,
+        };
+        let is_another = match cause {
             ClientError::Session(SessionError::AnotherCluster { .. }) => true,
             ClientError::Session(SessionError::Refused { failed, .. })
             | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,

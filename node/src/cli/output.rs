@@ -54,6 +54,11 @@ pub(super) fn bytes(count: u64) -> String {
     if count < 1024 { format!("{count} bytes") } else { format!("{count} bytes ({})", HumanBytes(count)) }
 }
 
+/// A number of bytes, readably.
+pub(super) fn short_bytes(count: u64) -> HumanBytes {
+    HumanBytes(count)
+}
+
 /// A number of things: `1 blob`, `2 blobs`.
 pub(super) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }

@@ -28,14 +28,22 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
     if let Some(bundle) = &args.bundle {
         folder_to_write(bundle)?;
     }
-    let certified = run(source.clone(), &trust, expires_at, args.renew, !args.json).await?;
+    let put = client::Put {
+        server: trust.server.clone(),
+        trusted: trust.pinned,
+        source: source.clone(),
+        expires_at,
+        renew: args.renew,
+        retry: args.retry,
+    };
+    let (certified, attempts) = run(put, &trust, !args.json).await?;
     let bundle = args.bundle.clone().unwrap_or_else(|| place_of_bundle(&source, &certified));
     write_bundle(&bundle, &certified)?;
     trust.learn(certified.committee.cluster())?;
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if args.json {
-        output::line(format_args!("{}", as_json(&certified, &shown, &bundle)?));
+        output::line(format_args!("{}", as_json(&certified, attempts, &shown, &bundle)?));
     } else {
         describe(file, &shown, certified.reused, &bundle);
     }
@@ -43,11 +51,19 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
 }
 
 /// What a put came to, for programs.
-pub(super) fn as_json(certified: &Certified, shown: &Inspection, bundle: &Path) -> Result<Value, Failure> {
+pub(super) fn as_json(
+    certified: &Certified,
+    attempts: u32,
+    shown: &Inspection,
+    bundle: &Path,
+) -> Result<Value, Failure> {
     let mut json = serde_json::to_value(shown).map_err(Failure::new)?;
     json["bundle"] = bundle.display().to_string().into();
     json["server"] = certified.server.to_string().into();
     json["reused"] = certified.reused.into();
+    json["attempts"] = attempts.into();
+    // the first byte that the last attempt sent: those before it were there. What is reused was not put
+    json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
     Ok(json)
 }
 
@@ -99,7 +115,15 @@ fn describe(file: &str, shown: &Inspection, reused: bool, bundle: &Path) {
 
 pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
     let trust = Trust::new(&args.server, &args.trust)?;
-    let certified = run(Source::File(args.file), &trust, NEVER, false, false).await?;
+    let put = client::Put {
+        server: trust.server.clone(),
+        trusted: trust.pinned,
+        source: Source::File(args.file),
+        expires_at: NEVER,
+        renew: false,
+        retry: super::RETRY,
+    };
+    let (certified, _) = run(put, &trust, false).await?;
     trust.learn(certified.committee.cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
@@ -111,27 +135,21 @@ pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Puts with progress on standard error.
-pub(super) async fn run(
-    source: Source,
-    trust: &Trust,
-    expires_at: u64,
-    renew: bool,
-    is_chatty: bool,
-) -> Result<Certified, Failure> {
-    let length = match &source {
+/// Puts with progress on standard error; gives also the number of attempts.
+async fn run(put: client::Put, trust: &Trust, is_chatty: bool) -> Result<(Certified, u32), Failure> {
+    let length = match &put.source {
         Source::File(path) => files::length(path).ok(),
         Source::Stdin => None,
     };
-    let put = client::Put { server: trust.server.clone(), trusted: trust.pinned, source, expires_at, renew };
     let display = Arc::new(Mutex::new(Display::new(length, is_chatty)));
     let shown = display.clone();
     let result = client::put(put, move |progress| {
         shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
     })
     .await;
-    display.lock().unwrap_or_else(PoisonError::into_inner).bar.finish_and_clear();
-    result.map_err(|error| trust.explain(error))
+    let display = display.lock().unwrap_or_else(PoisonError::into_inner);
+    display.bar.finish_and_clear();
+    result.map(|certified| (certified, display.attempts)).map_err(|error| trust.explain(error))
 }
 
 /// A bar for each phase, and a line for each member.
@@ -140,28 +158,56 @@ struct Display {
     length: Option<u64>,
     is_sending: bool,
     is_chatty: bool,
+    attempts: u32,
     committee: Option<Arc<vouch_core::committee::Committee>>,
 }
 
 impl Display {
     fn new(length: Option<u64>, is_chatty: bool) -> Self {
-        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, committee: None }
+        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, attempts: 1, committee: None }
     }
 
     fn show(&mut self, progress: PutProgress) {
         match progress {
             PutProgress::Hashed(done) => self.bar.set_position(done),
-            PutProgress::Offered(..) | PutProgress::Ready(_) => {}
-            PutProgress::Committee(committee) => self.committee = Some(committee),
-            PutProgress::Sent(done) => {
-                if !self.is_sending {
-                    self.is_sending = true;
-                    self.bar.finish_and_clear();
-                    self.bar = output::bar("sending", self.length);
-                }
-                self.bar.set_position(done);
+            PutProgress::Offered(_, length) => self.length = Some(length),
+            PutProgress::Ready(offset) => self.go_on_at(offset),
+            PutProgress::Retrying { why, pause } => {
+                self.attempts += 1;
+                self.tell(format_args!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64()));
             }
+            PutProgress::Committee(committee) => self.committee = Some(committee),
+            PutProgress::Sent(done) => self.bar.set_position(done),
             PutProgress::Member(member, stage) => self.member(member, stage),
+        }
+    }
+
+    /// Bytes are sent from here on.
+    fn go_on_at(&mut self, offset: u64) {
+        if !self.is_sending {
+            self.is_sending = true;
+            self.bar.finish_and_clear();
+            self.bar = output::bar("sending", self.length);
+        }
+        self.bar.set_position(offset);
+        // what was there says nothing of the speed
+        self.bar.reset_eta();
+        match self.length {
+            Some(length) if offset > 0 && offset == length => {
+                self.tell(format_args!("the replicas hold all of it: nothing is sent"));
+            }
+            Some(length) if offset > 0 => {
+                let percent = u128::from(offset) * 100 / u128::from(length.max(1));
+                let (done, all) = (output::short_bytes(offset), output::short_bytes(length));
+                self.tell(format_args!("going on at {percent} % ({done} of {all})"));
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, text: std::fmt::Arguments<'_>) {
+        if self.is_chatty {
+            self.bar.suspend(|| output::error_line(text));
         }
     }
 
@@ -173,8 +219,6 @@ impl Display {
             Stage::Voted => format!("{name}: signed"),
             Stage::Dropped => format!("{name}: takes no part"),
         };
-        if self.is_chatty {
-            self.bar.suspend(|| output::error_line(format_args!("{text}")));
-        }
+        self.tell(format_args!("{text}"));
     }
 }

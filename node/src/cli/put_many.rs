@@ -1,83 +1,241 @@
 //! `vouch put` of several files: over one link, some at once, and what fails for one is no matter for the others.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
 use super::known::Trust;
 use super::put::{as_json, place_of_bundle, write_bundle};
 use super::{Failure, PutArgs, output};
-use crate::client::{Item, PutLink};
+use crate::client::{ClientError, Item, Prepared, PutLink, Retry};
 use crate::host::source::Source;
 use crate::host::tasks::{self, JoinSet};
+use crate::host::{clock, entropy};
 
-pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<u8, Failure> {
-    let trust = Arc::new(trust);
-    if args.bundle.is_some() {
-        return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
-    }
-    let link = PutLink::open(&trust.server, trust.pinned).await.map_err(|error| trust.explain(error))?;
-    let jobs = Arc::new(Semaphore::new(args.jobs.into()));
-    let mut puts: JoinSet<(String, Result<Put, Failure>)> = JoinSet::new();
-    let mut files = args.files.into_iter();
-    let mut code = 0;
-    let mut is_known = false;
-    loop {
-        // a file is begun when there is a place for it, and told of when it is done
-        let (file, permit) = tokio::select! {
-            Ok(permit) = jobs.clone().acquire_owned(), if files.len() > 0 => match files.next() {
-                Some(file) => (file, permit),
-                None => continue,
-            },
-            Some(done) = puts.join_next() => {
-                let (file, result) = done.map_err(Failure::new)?;
-                let told = result.and_then(|(certified, bundle)| tell(&file, &certified, bundle, args.json).map(|()| certified));
-                match told {
-                    Ok(certified) if !is_known => {
-                        is_known = true;
-                        trust.learn(certified.committee.cluster())?;
-                    }
-                    Ok(_) => {}
-                    Err(failure) => {
-                        code = 1;
-                        tell_failure(&file, &failure, args.json);
-                    }
-                }
-                continue;
-            }
-            else => return Ok(code),
-        };
-        let (link, explained) = (link.clone(), trust.clone());
-        puts.spawn(async move {
-            let result = put_one(&link, &explained, &file, expires_at, args.renew).await;
-            drop(permit);
-            (file, result)
-        });
-    }
+/// A file that is put, or waits for it.
+struct Todo {
+    number: usize,
+    file: String,
+    attempts: u32,
+    /// Hashed at the first attempt.
+    prepared: Option<Prepared>,
 }
+
+/// What an attempt came to.
+type Attempt = (Todo, Result<Put, Trouble>);
 
 /// A file's certificate, and where its bundle is.
 type Put = (Box<Certified>, PathBuf);
 
-/// Puts a file and writes its bundle.
-async fn put_one(link: &PutLink, trust: &Trust, file: &str, expires_at: u64, renew: bool) -> Result<Put, Failure> {
-    let source = Source::parse(file);
-    let certified = link.put(Item { source: source.clone(), expires_at, renew }).await;
-    let certified = Box::new(certified.map_err(|error| trust.explain(error))?);
-    let bundle = place_of_bundle(&source, &certified);
+/// Why there is no bundle.
+enum Trouble {
+    Client(ClientError),
+    Here(Failure),
+}
+
+/// The puts of one command.
+struct Puts {
+    args: PutArgs,
+    trust: Trust,
+    expires_at: u64,
+    /// What the first link showed holds for all.
+    trusted: Option<ClusterId>,
+    link: PutLink,
+    todo: VecDeque<Todo>,
+    running: JoinSet<Attempt>,
+    retry: Arc<Mutex<Retry>>,
+    /// Until the files that were cut off are put again.
+    pause: Option<Duration>,
+    is_known: bool,
+    code: u8,
+}
+
+pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<u8, Failure> {
+    if args.bundle.is_some() {
+        return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
+    }
+    let link = PutLink::open(&trust.server, trust.pinned).await.map_err(|error| trust.explain(error))?;
+    let mut retry = Retry::new(args.retry);
+    retry.opened();
+    let files = args.files.iter().enumerate();
+    let todo = files.map(|(number, file)| Todo { number, file: file.clone(), attempts: 0, prepared: None }).collect();
+    let puts = Puts {
+        trusted: trust.pinned,
+        args,
+        trust,
+        expires_at,
+        link,
+        todo,
+        running: JoinSet::new(),
+        retry: Arc::new(Mutex::new(retry)),
+        pause: None,
+        is_known: false,
+        code: 0,
+    };
+    puts.run().await
+}
+
+impl Puts {
+    async fn run(mut self) -> Result<u8, Failure> {
+        loop {
+            // a file is begun when there is a place for it, and told of when it is done
+            while self.pause.is_none() && self.running.len() < self.args.jobs.into() {
+                let Some(todo) = self.todo.pop_front() else { break };
+                self.start(todo);
+            }
+            if let Some(done) = self.running.join_next().await {
+                let (todo, result) = done.map_err(Failure::new)?;
+                self.ended(todo, result)?;
+            } else if let Some(pause) = self.pause.take() {
+                tasks::sleep(pause).await;
+                self.dial().await;
+            } else {
+                return Ok(self.code);
+            }
+        }
+    }
+
+    fn retry(&self) -> MutexGuard<'_, Retry> {
+        self.retry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&mut self, mut todo: Todo) {
+        todo.attempts += 1;
+        let source = Source::parse(&todo.file);
+        let item = Item { source: source.clone(), expires_at: self.expires_at, renew: self.args.renew };
+        let (link, retry) = (self.link.clone(), self.retry.clone());
+        self.running.spawn(async move {
+            let put = attempt(&link, &mut todo, item, &retry).await;
+            let result = match put {
+                Ok(certified) => save(&source, certified).await.map_err(Trouble::Here),
+                Err(error) => Err(Trouble::Client(error)),
+            };
+            (todo, result)
+        });
+    }
+
+    fn ended(&mut self, todo: Todo, result: Result<Put, Trouble>) -> Result<(), Failure> {
+        self.trusted = self.trusted.or_else(|| self.link.cluster());
+        let failure = match result {
+            Ok((certified, bundle)) => {
+                self.retry().done(todo.number);
+                if !self.is_known {
+                    self.is_known = true;
+                    self.trust.learn(certified.committee.cluster())?;
+                }
+                match tell(&todo, &certified, &bundle, self.args.json) {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => failure,
+                }
+            }
+            Err(Trouble::Here(failure)) => failure,
+            Err(Trouble::Client(error)) => match self.may_go_on(&todo, error) {
+                Ok(()) => {
+                    self.todo.push_front(todo);
+                    return Ok(());
+                }
+                Err(error) => self.trust.explain(error),
+            },
+        };
+        self.tell_failure(&todo, &failure);
+        Ok(())
+    }
+
+    /// Plans another attempt; one for all that were cut off together.
+    fn may_go_on(&mut self, todo: &Todo, error: ClientError) -> Result<(), ClientError> {
+        let is_once = todo.prepared.as_ref().is_some_and(Prepared::is_once);
+        if is_once && self.retry().may_pass(&error) {
+            return Err(ClientError::Once(Box::new(error)));
+        }
+        if self.pause.is_some() && self.retry().may_pass(&error) {
+            return Ok(());
+        }
+        let (pause, error) = self.retry().pause(error, clock::monotonic(), entropy::array())?;
+        self.announce(&error, pause);
+        self.pause = Some(pause);
+        Ok(())
+    }
+
+    fn announce(&self, error: &ClientError, pause: Duration) {
+        if !self.args.json {
+            let seconds = pause.as_secs_f64();
+            output::error_line(format_args!("connection lost ({error}); trying again in {seconds:.1} s"));
+        }
+    }
+
+    /// Dials again where the link is lost. When that is given up, all that is left fails.
+    async fn dial(&mut self) {
+        if !self.link.is_closed() {
+            return;
+        }
+        let error = match PutLink::open(&self.trust.server, self.trusted).await {
+            Ok(link) => {
+                self.link = link;
+                return;
+            }
+            Err(error) => error,
+        };
+        let planned = self.retry().pause(error, clock::monotonic(), entropy::array());
+        match planned {
+            Ok((pause, error)) => {
+                self.announce(&error, pause);
+                self.pause = Some(pause);
+            }
+            Err(error) => {
+                let failure = self.trust.explain(error);
+                for todo in std::mem::take(&mut self.todo) {
+                    self.tell_failure(&todo, &failure);
+                }
+            }
+        }
+    }
+
+    fn tell_failure(&mut self, todo: &Todo, failure: &Failure) {
+        self.code = 1;
+        let file = &todo.file;
+        if self.args.json {
+            let json: Value = json!({ "file": file, "error": failure.message });
+            output::line(format_args!("{json}"));
+        }
+        output::error_line(format_args!("vouch: {file}: {}", failure.message));
+    }
+}
+
+/// Puts a file over a link, which may be lost.
+async fn attempt(
+    link: &PutLink,
+    todo: &mut Todo,
+    item: Item,
+    retry: &Mutex<Retry>,
+) -> Result<Box<Certified>, ClientError> {
+    let prepared = match &mut todo.prepared {
+        Some(prepared) => prepared,
+        None => todo.prepared.insert(Prepared::new(item).await?),
+    };
+    let number = todo.number;
+    let saw = |step| retry.lock().unwrap_or_else(PoisonError::into_inner).saw(number, &step);
+    Ok(Box::new(link.put_again(prepared, saw).await?))
+}
+
+/// Writes the bundle.
+async fn save(source: &Source, certified: Box<Certified>) -> Result<Put, Failure> {
+    let bundle = place_of_bundle(source, &certified);
     let writing = tasks::spawn_blocking(move || write_bundle(&bundle, &certified).map(|()| (certified, bundle)));
     writing.await.map_err(Failure::new)?
 }
 
-fn tell(file: &str, certified: &Certified, bundle: PathBuf, is_json: bool) -> Result<(), Failure> {
+fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
+    let file = &todo.file;
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if is_json {
-        let mut json = as_json(certified, &shown, &bundle)?;
-        json["file"] = file.into();
+        let mut json = as_json(certified, todo.attempts, &shown, bundle)?;
+        json["file"] = file.as_str().into();
         output::line(format_args!("{json}"));
         return Ok(());
     }
@@ -90,12 +248,4 @@ fn tell(file: &str, certified: &Certified, bundle: PathBuf, is_json: bool) -> Re
     };
     output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {}", bundle.display()));
     Ok(())
-}
-
-fn tell_failure(file: &str, failure: &Failure, is_json: bool) {
-    if is_json {
-        let json: Value = json!({ "file": file, "error": failure.message });
-        output::line(format_args!("{json}"));
-    }
-    output::error_line(format_args!("vouch: {file}: {}", failure.message));
 }

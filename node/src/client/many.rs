@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
-use vouch_core::message::{MAX_PUTS, Message, Stream};
+use vouch_core::message::{MAX_CHUNK, MAX_PUTS, Message, Stream};
 use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
 use vouch_core::tree::{Outline, OutlineHasher};
 
-use super::{ClientError, Content, Offer, Pieces, offer, open};
+use super::{ClientError, Content, Offer, Pieces, PutProgress, open};
 use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, Outgoing};
@@ -35,6 +36,46 @@ pub struct Item {
 pub struct PutLink {
     commands: mpsc::Sender<Command>,
     places: Arc<Semaphore>,
+    about: Arc<About>,
+}
+
+/// What became of a link.
+#[derive(Debug, Default)]
+struct About {
+    committee: OnceLock<Arc<Committee>>,
+    /// Why it ended.
+    ended: OnceLock<Arc<ClientError>>,
+}
+
+/// A put that may be tried over one link after the other: its bytes are hashed once, its receipt stays the same.
+pub struct Prepared {
+    name: String,
+    offer: Offer,
+    new: NewPut,
+}
+
+impl Prepared {
+    /// Hashes what is put.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn new(item: Item) -> Result<Self, ClientError> {
+        let name = match &item.source {
+            Source::File(path) => path.display().to_string(),
+            Source::Stdin => "standard input".into(),
+        };
+        let now = clock::unix_seconds();
+        let failed = |error| ClientError::Source { source_name: name.clone(), error };
+        let offer = Offer::of(item.source, |_| {}).await.map_err(failed)?;
+        let (source, salt) = (offer.source, entropy::array());
+        let new = NewPut { source, expires_at: item.expires_at, salt, now, renew: item.renew };
+        Ok(Self { name, offer, new })
+    }
+
+    /// Whether its bytes can be had only once.
+    pub fn is_once(&self) -> bool {
+        self.offer.is_once()
+    }
 }
 
 /// How a put ended, or that its bytes may flow.
@@ -63,11 +104,12 @@ impl PutLink {
         let (reader, outgoing) = open(link::dial(server).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();
-        let driver = Driver { session, outgoing, puts: HashMap::new() };
+        let about = Arc::new(About::default());
+        let driver = Driver { session, outgoing, puts: HashMap::new(), about: about.clone() };
         tasks::spawn(driver.run(reader, queue, opened));
         let gone = || Err(ClientError::from(LinkError::Closed(String::new())));
         is_open.await.unwrap_or_else(|_| gone())?;
-        Ok(Self { commands, places: Arc::new(Semaphore::new(MAX_PUTS)) })
+        Ok(Self { commands, places: Arc::new(Semaphore::new(MAX_PUTS)), about })
     }
 
     /// Puts one blob and returns its certificate, checked. Dropping the future gives the put up.
@@ -75,20 +117,46 @@ impl PutLink {
     /// # Errors
     /// See [`ClientError`]. The link's end ends every put on it.
     pub async fn put(&self, item: Item) -> Result<Certified, ClientError> {
-        let name = match &item.source {
-            Source::File(path) => path.display().to_string(),
-            Source::Stdin => "standard input".into(),
-        };
-        let failed = |error| ClientError::Source { source_name: name.clone(), error };
+        self.put_again(&mut Prepared::new(item).await?, |_| {}).await
+    }
+
+    /// Puts a blob, as far as that was not done over another link.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`ClientError::Once`] for a second attempt at what can be read once.
+    pub async fn put_again(
+        &self,
+        prepared: &mut Prepared,
+        progress: impl Fn(PutProgress),
+    ) -> Result<Certified, ClientError> {
         let place = self.place().await?;
-        let now = clock::unix_seconds();
-        let Offer { source, outline, content } = offer(item.source, |_| {}).await.map_err(failed)?;
+        let Some(content) = prepared.offer.content() else {
+            return Err(ClientError::Once(Box::new(self.gone())));
+        };
         let (whole, pieces) = match content {
             Content::Whole(bytes) => (Some(bytes), None),
             Content::Pieces(pieces) => (None, Some(pieces)),
         };
-        let new = NewPut { source, expires_at: item.expires_at, salt: entropy::array(), now, renew: item.renew };
-        self.drive(new, outline, whole, pieces, place, &name).await
+        let outline = prepared.offer.outline.clone();
+        self.drive(prepared.new, outline, whole, pieces, place, &prepared.name, progress).await
+    }
+
+    /// Whether the link is lost.
+    pub fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// The cluster that the server showed.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.about.committee.get().map(|committee| committee.cluster())
+    }
+
+    /// Why nothing can be put over it any more.
+    fn gone(&self) -> ClientError {
+        match self.about.ended.get() {
+            Some(error) => ClientError::Ended(error.clone()),
+            None => ended().into(),
+        }
     }
 
     /// Puts bytes that are in memory.
@@ -104,15 +172,15 @@ impl PutLink {
         let rest = bytes.clone();
         let pieces: Pieces = Box::new(move |offset| {
             let rest = rest.slice(usize::try_from(offset).map_or(rest.len(), |offset| offset.min(rest.len()))..);
-            crate::host::source::pieces(move || Ok(io::Cursor::new(rest)), super::MAX_CHUNK)
+            crate::host::source::pieces(move || Ok(io::Cursor::new(rest)), MAX_CHUNK)
         });
         let now = clock::unix_seconds();
         let new = NewPut { source, expires_at, salt: entropy::array(), now, renew: false };
-        self.drive(new, Some(outline), Some(bytes), Some(pieces), place, "the bytes").await
+        self.drive(new, Some(outline), Some(bytes), Some(pieces), place, "the bytes", |_| {}).await
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ClientError> {
-        self.places.clone().acquire_owned().await.map_err(|_| ended().into())
+        self.places.clone().acquire_owned().await.map_err(|_| self.gone())
     }
 
     async fn drive(
@@ -123,17 +191,19 @@ impl PutLink {
         pieces: Option<Pieces>,
         place: OwnedSemaphorePermit,
         name: &str,
+        progress: impl Fn(PutProgress),
     ) -> Result<Certified, ClientError> {
         let (teller, mut told) = mpsc::channel(2);
         self.say(Command::Begin { put, outline, whole, teller, place }).await?;
         match told.recv().await {
             Some(Told::Ended(result)) => result.map(|certified| *certified),
             Some(Told::Ready(stream, offset)) => {
+                progress(PutProgress::Ready(offset));
                 let give_up = GiveUp { commands: &self.commands, stream: Some(stream) };
                 if let Some(pieces) = pieces {
                     let error = |error| ClientError::Source { source_name: name.into(), error };
                     tokio::select! {
-                        sent = self.send(stream, pieces(offset)) => sent?.map_err(error)?,
+                        sent = self.send(stream, pieces(offset), offset, &progress) => sent?.map_err(error)?,
                         // it failed before all bytes were sent
                         ended = told.recv() => return give_up.over(ended),
                     }
@@ -141,7 +211,7 @@ impl PutLink {
                 let ended = told.recv().await;
                 give_up.over(ended)
             }
-            None => Err(ended().into()),
+            None => Err(self.gone()),
         }
     }
 
@@ -149,10 +219,16 @@ impl PutLink {
         &self,
         stream: Stream,
         mut pieces: mpsc::Receiver<io::Result<Bytes>>,
+        mut offset: u64,
+        progress: &impl Fn(PutProgress),
     ) -> Result<io::Result<()>, ClientError> {
         while let Some(piece) = pieces.recv().await {
             match piece {
-                Ok(bytes) => self.say(Command::Bytes(stream, bytes)).await?,
+                Ok(bytes) => {
+                    offset += bytes.len() as u64;
+                    self.say(Command::Bytes(stream, bytes)).await?;
+                    progress(PutProgress::Sent(offset));
+                }
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -161,7 +237,7 @@ impl PutLink {
     }
 
     async fn say(&self, command: Command) -> Result<(), ClientError> {
-        self.commands.send(command).await.map_err(|_| ended().into())
+        self.commands.send(command).await.map_err(|_| self.gone())
     }
 }
 
@@ -206,6 +282,7 @@ struct Driver {
     session: session::PutLink,
     outgoing: mpsc::Sender<Outgoing>,
     puts: HashMap<Stream, InProgress>,
+    about: Arc<About>,
 }
 
 impl Driver {
@@ -244,9 +321,10 @@ impl Driver {
             let _ = opened.send(Err(error));
             return;
         }
-        let text = error.to_string();
+        let error = Arc::new(error);
+        let _ = self.about.ended.set(error.clone());
         for (_, put) in self.puts.drain() {
-            let _ = put.teller.try_send(Told::Ended(Err(LinkError::Broken(text.clone()).into())));
+            let _ = put.teller.try_send(Told::Ended(Err(ClientError::Ended(error.clone()))));
         }
     }
 
@@ -262,7 +340,7 @@ impl Driver {
                         let _ = opened.send(Ok(()));
                     }
                 }
-                PutLinkEvent::Committee(_) => {}
+                PutLinkEvent::Committee(committee) => drop(self.about.committee.set(committee)),
                 PutLinkEvent::Put(stream, Ok(PutEvent::Ready { offset })) => self.ready(stream, offset),
                 PutLinkEvent::Put(stream, Ok(PutEvent::Certified(certified))) => self.end(stream, Ok(certified)),
                 PutLinkEvent::Put(stream, Err(error)) => self.end(stream, Err(error.into())),

@@ -177,10 +177,12 @@ impl OnePut {
         if !reused && certificate.issued_at < expected {
             return Err(SessionError::OldCertificate { expected, got: certificate.issued_at });
         }
+        // to an offer, before a byte was asked for
+        let is_unsent = self.state == State::Offered;
         self.state = State::Done;
         let mut events = if self.whole.take().is_some() { outcome(&certificate) } else { Vec::new() };
         let bundle = Bundle::new(&certificate, &committee);
-        let sent_from = if reused { receipt.length } else { self.from };
+        let sent_from = if reused || is_unsent { receipt.length } else { self.from };
         let certified = Certified { certificate, bundle, committee, server, sent_from, reused };
         events.push(PutEvent::Certified(Box::new(certified)));
         Ok(events)

@@ -87,7 +87,8 @@ pub struct Certified {
     pub committee: Arc<Committee>,
     /// The server's link key.
     pub server: NodeKey,
-    /// The first byte that was sent for it, and was not held before; of one that is reused, the length.
+    /// The first byte that was sent for it, and was not held before; of one that is reused, or came before a byte
+    /// was sent, the length.
     pub sent_from: u64,
     /// It was made for an earlier put of the same bytes, maybe somebody else's, and promises at least as much as was asked for.
     pub reused: bool,

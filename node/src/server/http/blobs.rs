@@ -146,6 +146,8 @@ pub(super) async fn put(
         outline: None,
         expires_at,
         renew: false,
+        salt: entropy::array(),
+        began: clock::unix_seconds(),
         // of a stream, which begins at its beginning
         content: Content::Pieces(Box::new(move |_| body())),
     };

@@ -146,7 +146,12 @@ impl From<ClientError> for Problem {
                 Self::new(StatusCode::REQUEST_TIMEOUT, Code::TimedOut.slug(), error.to_string())
             }
             ClientError::Source { error, .. } => Self::bad_request(format!("the body broke off: {error}")),
-            error @ (ClientError::Link(_) | ClientError::Sink(_)) => {
+            // nothing is tried again here: the body is gone
+            error @ (ClientError::Link(_)
+            | ClientError::Sink(_)
+            | ClientError::Ended(_)
+            | ClientError::Once(_)
+            | ClientError::GaveUp { .. }) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
             }
         }

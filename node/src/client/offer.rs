@@ -1,0 +1,120 @@
+//! What is put, hashed once and read as often as an attempt needs it.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use vouch_core::digest::Digest;
+use vouch_core::message::{MAX_BLOB, MAX_CHUNK};
+use vouch_core::session;
+use vouch_core::tree::{BLOCK, Outline, OutlineHasher, block_hash};
+
+use super::{Content, PutProgress};
+use crate::host::source::{Source, pieces};
+use crate::host::tasks;
+
+/// Bytes hashed at a time; enough for every core to get its share.
+const HASH_PIECE: usize = 4 << 20;
+
+/// Hashes a file on all cores; gives its digest, and the outline that its blocks are proved with.
+///
+/// # Errors
+/// It cannot be read.
+pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<(Digest, Outline)> {
+    let mut hasher = OutlineHasher::new();
+    let mut piece = Vec::with_capacity(HASH_PIECE);
+    let mut next = Vec::with_capacity(HASH_PIECE);
+    reader.take(HASH_PIECE as u64).read_to_end(&mut piece)?;
+    loop {
+        next.clear();
+        // the blob's last block is hashed as such
+        if piece.len() == HASH_PIECE {
+            reader.take(HASH_PIECE as u64).read_to_end(&mut next)?;
+        }
+        let last = if next.is_empty() { piece.len().saturating_sub(1) / BLOCK * BLOCK } else { piece.len() };
+        let (blocks, rest) = piece.split_at(last);
+        let first = hasher.length();
+        let offset = |block: usize| first + (block * BLOCK) as u64;
+        let hashes: Vec<[u8; 32]> =
+            blocks.par_chunks(BLOCK).enumerate().map(|(block, bytes)| block_hash(offset(block), bytes)).collect();
+        for hash in hashes {
+            // only whole blocks came before
+            hasher.append(hash);
+        }
+        hasher.update(rest);
+        progress(hasher.length());
+        if next.is_empty() {
+            return Ok(hasher.finish());
+        }
+        std::mem::swap(&mut piece, &mut next);
+    }
+}
+
+/// What a source turned out to be.
+pub struct Offer {
+    pub(super) source: session::Source,
+    pub(super) outline: Option<Outline>,
+    bytes: Kept,
+}
+
+/// Where the bytes are for the next attempt.
+enum Kept {
+    Whole(Bytes),
+    File(Source),
+    /// Standard input, a pipe or a device is read once, and opened once: whoever writes to it would notice.
+    Once(Option<Box<dyn Read + Send>>),
+}
+
+impl Offer {
+    /// Hashes a file before it is offered, and a small one is read for good; a stream declares what it was at its end.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn of(source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Self> {
+        let hashed = tasks::spawn_blocking(move || {
+            let (mut reader, length) = source.open()?;
+            if length.is_none() {
+                return Ok(Self { source: session::Source::Streamed, outline: None, bytes: Kept::Once(Some(reader)) });
+            }
+            if length.is_some_and(|length| length <= MAX_BLOB as u64) {
+                let mut bytes = Vec::new();
+                // one byte more tells that it grew meanwhile
+                reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
+                if bytes.len() <= MAX_BLOB {
+                    let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+                    progress(PutProgress::Offered(digest, length));
+                    let source = session::Source::Known { digest, length };
+                    return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()) });
+                }
+                reader = source.open()?.0;
+            }
+            let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
+            let length = outline.length();
+            progress(PutProgress::Offered(digest, length));
+            let known = session::Source::Known { digest, length };
+            Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source) })
+        })
+        .await;
+        hashed.map_err(io::Error::other)?
+    }
+
+    /// The bytes for one attempt; `None` when they can be had only once, and were.
+    pub(super) fn content(&mut self) -> Option<Content> {
+        Some(match &mut self.bytes {
+            Kept::Whole(bytes) => Content::Whole(bytes.clone()),
+            Kept::File(source) => {
+                let source = source.clone();
+                Content::Pieces(Box::new(move |offset| pieces(move || source.open_at(offset), MAX_CHUNK)))
+            }
+            Kept::Once(reader) => {
+                let reader = reader.take()?;
+                Content::Pieces(Box::new(move |_| pieces(move || Ok(reader), MAX_CHUNK)))
+            }
+        })
+    }
+
+    /// Whether there can be no second attempt.
+    pub fn is_once(&self) -> bool {
+        matches!(self.bytes, Kept::Once(_))
+    }
+}
