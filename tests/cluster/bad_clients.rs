@@ -56,8 +56,12 @@ async fn assert_put_fails(messages: &[Message], code: Code) -> String {
     let cluster = InProcess::start(4).await;
     let good = Good::start(&cluster);
     let mut link = RawLink::client(cluster.address()).await;
-    for message in messages {
+    for (number, message) in messages.iter().enumerate() {
         link.send(message).await;
+        // what is offered is not sent before the server says from where
+        if matches!(message, Message::Put { offer: Some(_), .. }) && number + 1 < messages.len() {
+            while !matches!(link.receive().await.unwrap(), Message::Ready { offset: 0, .. }) {}
+        }
     }
     let failed = link.failed().await;
     assert_eq!((failed.stream, failed.code), (STREAM, code), "{failed}");
@@ -97,6 +101,19 @@ async fn fewer_bytes_than_offered() {
     let detail =
         assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes."), put_end(offer)], Code::LengthDiffers).await;
     assert!(detail.contains("expected 11 bytes as declared, got 10"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_before_the_server_is_ready() {
+    let cluster = InProcess::start(2).await;
+    cluster.put(b"first").await.unwrap();
+    let mut link = RawLink::client(cluster.address()).await;
+    // both are read before a replica can have answered
+    let offer = receipt(b"ten bytes.");
+    link.send(&put(Some(offer))).await;
+    link.send(&chunk(1, b"en bytes.")).await;
+    let failed = link.failed().await;
+    assert_eq!((failed.stream, failed.code), (STREAM, Code::Unexpected), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,4 +24,5 @@ mod proved;
 mod put_get;
 mod repair;
 mod restarts;
+mod resume;
 mod reuse;

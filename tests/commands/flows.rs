@@ -230,8 +230,9 @@ fn json_has_the_documented_keys() {
     put.ok();
     assert_eq!(put.stderr, "", "no progress beside JSON");
     let put = put.json();
-    assert_eq!(keys(&put), [&INSPECTION[..], &["bundle", "server", "reused"]].concat());
+    assert_eq!(keys(&put), [&INSPECTION[..], &["bundle", "server", "reused", "attempts", "resumed_from"]].concat());
     assert_eq!((&put["bundle"], &put["reused"]), (&"letter.vouch".into(), &false.into()));
+    assert_eq!((&put["attempts"], &put["resumed_from"]), (&1.into(), &0.into()));
     let identity = cluster.server.log().lines().nth(1).unwrap().to_owned();
     assert_eq!(identity, format!("server identity: {}", put["server"].as_str().unwrap()));
 

@@ -7,6 +7,7 @@ pub mod fake_server;
 pub mod http;
 pub mod in_process;
 pub mod processes;
+pub mod proxy;
 pub mod raw_link;
 pub mod s3;
 

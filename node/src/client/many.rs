@@ -87,6 +87,19 @@ enum Told {
 
 type Teller = mpsc::Sender<Told>;
 
+/// One attempt at a put.
+struct Attempt<'a> {
+    put: NewPut,
+    outline: Option<Outline>,
+    /// All of a small blob.
+    whole: Option<Bytes>,
+    /// The bytes of others.
+    pieces: Option<Pieces>,
+    place: OwnedSemaphorePermit,
+    /// For errors.
+    name: &'a str,
+}
+
 enum Command {
     Begin { put: NewPut, outline: Option<Outline>, whole: Option<Bytes>, teller: Teller, place: OwnedSemaphorePermit },
     Bytes(Stream, Bytes),
@@ -138,7 +151,8 @@ impl PutLink {
             Content::Pieces(pieces) => (None, Some(pieces)),
         };
         let outline = prepared.offer.outline.clone();
-        self.drive(prepared.new, outline, whole, pieces, place, &prepared.name, progress).await
+        let name = &prepared.name;
+        self.drive(Attempt { put: prepared.new, outline, whole, pieces, place, name }, progress).await
     }
 
     /// Whether the link is lost.
@@ -176,23 +190,16 @@ impl PutLink {
         });
         let now = clock::unix_seconds();
         let new = NewPut { source, expires_at, salt: entropy::array(), now, renew: false };
-        self.drive(new, Some(outline), Some(bytes), Some(pieces), place, "the bytes", |_| {}).await
+        let (outline, whole, pieces) = (Some(outline), Some(bytes), Some(pieces));
+        self.drive(Attempt { put: new, outline, whole, pieces, place, name: "the bytes" }, |_| {}).await
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ClientError> {
         self.places.clone().acquire_owned().await.map_err(|_| self.gone())
     }
 
-    async fn drive(
-        &self,
-        put: NewPut,
-        outline: Option<Outline>,
-        whole: Option<Bytes>,
-        pieces: Option<Pieces>,
-        place: OwnedSemaphorePermit,
-        name: &str,
-        progress: impl Fn(PutProgress),
-    ) -> Result<Certified, ClientError> {
+    async fn drive(&self, attempt: Attempt<'_>, progress: impl Fn(PutProgress)) -> Result<Certified, ClientError> {
+        let Attempt { put, outline, whole, pieces, place, name } = attempt;
         let (teller, mut told) = mpsc::channel(2);
         self.say(Command::Begin { put, outline, whole, teller, place }).await?;
         match told.recv().await {

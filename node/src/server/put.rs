@@ -78,8 +78,8 @@ pub struct Put {
     /// Members that are not waited for once a quorum stored.
     late: BTreeSet<u16>,
     phase: Phase,
-    /// The client hears of the end only: the put came in one message, and so does its answer.
-    is_quiet: bool,
+    /// The client may send. Before, and where the put came in one message, it hears of nothing but the end.
+    is_told: bool,
     deadlines: Deadlines,
 }
 
@@ -98,7 +98,7 @@ impl Put {
         let left_out = left_out.into_iter().map(|member| (member, Part::Out(None)));
         let parts = members.into_iter().map(|member| (member, Part::Receiving)).chain(left_out).collect();
         let (phase, from, received) = (Phase::New, 0, 0);
-        Self { committee, stream, offer, from, received, parts, late, phase, is_quiet: false, deadlines }
+        Self { committee, stream, offer, from, received, parts, late, phase, is_told: false, deadlines }
     }
 
     /// The members that still take part.
@@ -170,8 +170,7 @@ impl Put {
             Input::Tick => {}
         }
         self.go_on(now, &mut out);
-        // the client is told of nothing before it may send
-        if self.is_quiet || matches!(self.phase, Phase::New | Phase::Opening { .. }) {
+        if !self.is_told {
             out.retain(|output| !matches!(output, Output::Progress(..)));
         }
         out
@@ -187,7 +186,7 @@ impl Put {
 
     /// A member needs the bytes from this offset on, by its word: what it holds already shows when it votes.
     fn ready(&mut self, member: u16, offset: u64, out: &mut Vec<Output>) {
-        let Some(offer) = self.offer.filter(|_| !self.is_quiet) else { return };
+        let Some(offer) = self.offer else { return };
         if self.parts.get(&member) != Some(&Part::Receiving) {
             return;
         }
@@ -214,6 +213,7 @@ impl Put {
     fn receive_from(&mut self, offset: u64, out: &mut Vec<Output>) {
         self.phase = Phase::Receiving;
         (self.from, self.received) = (offset, offset);
+        self.is_told = true;
         out.push(Output::Ready(offset));
         let stage = |part: &Part| if matches!(part, Part::Out(_)) { Stage::Dropped } else { Stage::Receiving };
         out.extend(self.parts.iter().map(|(member, part)| Output::Progress(*member, stage(part))));
@@ -255,7 +255,6 @@ impl Put {
     }
 
     fn whole(&mut self, receipt: Receipt, length: u64, now: Duration, out: &mut Vec<Output>) {
-        self.is_quiet = true;
         self.received = length;
         if self.store(receipt, now, out) {
             out.push(Output::Forward);

@@ -140,6 +140,7 @@ fn members_refuse_and_go_before_anything_is_sent() {
     let out = full.give(Input::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
     assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "{out:?}");
     assert_eq!(failure(out).unwrap().code, Code::NoSpace);
+    assert!(told(out).is_empty(), "the client may not have been told to send: {out:?}");
 }
 
 #[test]
