@@ -43,8 +43,8 @@ before(() => {
 test("the package holds what it needs, has the workspace's version, and depends on nothing", () => {
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [
-    "LICENSE", "README.md", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
-    "link.js", "node.js", "package.json", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
+    "LICENSE", "README.md", "again.js", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
+    "link.js", "node.js", "package.json", "source.js", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
   ]);
   const { version, dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.equal(version, /^version = "(.+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8"))[1]);
@@ -298,12 +298,14 @@ const onProgress = (progress: PutProgress): number | null => {
     case "member": return progress.state === "voted" ? progress.member : null;
     case "committee": return progress.members.length;
     case "hashed": return progress.digest.length;
+    case "resuming": return progress.offset / progress.total;
+    case "lost": return progress.retry_in;
     case "connecting": return null;
     default: { const never: never = progress; return never; }
   }
 };
-const stored = await put(new Blob([]), { server: "host:1", cluster: null, expires: new Date(), signal: AbortSignal.timeout(1), onProgress });
-const valid: "valid" = stored.report.verdict, issued: number = stored.report.certificate.issued_at;
+const stored = await put(new Blob([]), { server: "host:1", cluster: null, expires: new Date(), signal: AbortSignal.timeout(1), onProgress, retry: 600, onWaiting: (now) => now() });
+const valid: "valid" = stored.report.verdict, issued: number = stored.report.certificate.issued_at, from: number = stored.resumed_from;
 await put(new Uint8Array(), { server: new URL("https://example.org/"), cluster: await normalizeDigest("…"), expires: "never" });
 // @ts-expect-error whom to trust is said, if only by null
 await put(new Uint8Array(), { server: "host:1" });
@@ -312,7 +314,7 @@ const blob: Blob | undefined = got.blob;
 try { await get(new Uint8Array(32), { server: "host:1", cluster: null }); } catch (error) {
   if (error instanceof ServerError && error.code === "invalid") void [error.check, error.expected, error.got, error.members[0], error.canRetry];
 }
-void [valid, issued, blob];
+void [valid, issued, from, blob];
 try { await inspect(""); } catch (error) { if (error instanceof BundleError) void error.report.message; }
 void [text, bytes, digest, length];
 `);

@@ -44,15 +44,15 @@ export function* pieces(bytes, size = PIECE) {
 }
 
 // The next slice is read while the last one is worked on.
-async function* readSlices(blob) {
+async function* readSlices(blob, from) {
   const read = (at) => {
     if (at >= blob.size) return undefined;
     const slice = blob.slice(at, at + SLICE).arrayBuffer();
     slice.catch(() => {}); // told when it is awaited, if ever
     return slice;
   };
-  let next = read(0);
-  for (let at = SLICE; next !== undefined; at += SLICE) {
+  let next = read(from);
+  for (let at = from + SLICE; next !== undefined; at += SLICE) {
     const slice = await next;
     next = read(at);
     yield slice;
@@ -85,10 +85,10 @@ export function lengthOf(file) {
   return isBlob(file) ? file.size : undefined;
 }
 
-function sourceOf(file) {
+function sourceOf(file, from) {
   const bytes = asBytes("file", file);
-  if (bytes !== undefined) return [bytes];
-  if (isBlob(file)) return readSlices(file);
+  if (bytes !== undefined) return [bytes.subarray(from)];
+  if (isBlob(file)) return readSlices(file, from);
   if (typeof file === "object" && file !== null) {
     if (typeof file.getReader === "function") return readStream(file);
     if (typeof file[Symbol.asyncIterator] === "function") return file;
@@ -97,9 +97,9 @@ function sourceOf(file) {
   throw new TypeError(`file: expected a Uint8Array, ArrayBuffer, Blob, ReadableStream or async iterable, got ${kindOf(file)}${hint}`);
 }
 
-// Throws at once for what is no file, before anything is read.
-export function chunksOf(file) {
-  const source = sourceOf(file);
+// Throws at once for what is no file, before anything is read. `from`: the first byte, of what can be read more than once.
+export function chunksOf(file, from = 0) {
+  const source = sourceOf(file, from);
   return (async function* () {
     for await (const chunk of source) {
       const bytes = asBytes("file", chunk);

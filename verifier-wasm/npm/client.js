@@ -1,21 +1,21 @@
 // Puts and gets: the file is read, the socket is opened, the module decides.
+import { Patience, waitFor } from "./again.js";
 import { createApi, digestBytes, expectOptions, expectType, given } from "./api.js";
-import { chunksOf, kindOf, lengthOf, pieces } from "./bytes.js";
+import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { linkAddress, openLink, ServerError } from "./link.js";
+import { hashed, upload } from "./source.js";
 
-// Bytes on their way out of the socket: beyond the most, reading stops until fewer are left.
-const MOST_BUFFERED = 4 << 20;
-const BUFFER_POLL = 4; // ms
 // How much of a get is kept in one Blob, which is the browser's to keep off the heap.
 const BLOB_PART = 4 << 20;
 
-const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "signal", "onProgress"];
+// Seconds that a put which was cut off goes on trying.
+const RETRY = 60;
+
+const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const now = () => Math.floor(Date.now() / 1000);
-const unreadable = (error) => new ServerError({ code: "source", message: `the file cannot be read: ${error.message}; choose it again` });
 
 function checkServer(options) {
   if (!given(options.server)) throw new TypeError("server: expected HOST:PORT or a URL, got nothing");
@@ -32,6 +32,13 @@ function expiryOf(expires) {
   if (Object.prototype.toString.call(expires) === "[object Date]") return Math.floor(expires.getTime() / 1000);
   if (typeof expires === "number") return expires;
   throw new TypeError(`expires: expected a Date, seconds since 1970 or "never", got ${kindOf(expires)}`);
+}
+
+function retryOf(retry) {
+  if (!given(retry)) return RETRY;
+  if (typeof retry !== "number") throw new TypeError(`retry: expected seconds, got ${kindOf(retry)}`);
+  if (!(retry >= 0)) throw new RangeError(`retry: expected at least 0 seconds, got ${retry}`);
+  return retry;
 }
 
 // What a listener of the module hears, as promises: the first of a stage, or the end of it all.
@@ -78,94 +85,48 @@ function blobSink() {
   };
 }
 
+// Whether a put that ended so goes on where it stopped. A file that changed is another one.
+const mayGoOn = (error) => error instanceof ServerError && error.canRetry && error.code !== "source";
+
 // `wasm` is ready. What a put brings home is verified like any other bundle.
 export function createClient(wasm, openSocket) {
   const api = createApi(wasm, async () => {});
 
-  async function hashed(file, total, tell, signal) {
-    let hasher = new wasm.Outliner();
-    try {
-      tell({ stage: "hashing", done: 0, total });
-      for await (const chunk of chunksOf(file)) {
-        signal?.throwIfAborted();
-        for (const piece of pieces(chunk)) hasher.update(piece);
-        tell({ stage: "hashing", done: hasher.length(), total });
-      }
-      const subject = hasher.finish();
-      hasher = undefined; // its memory is the subject's now
-      const digest = subject.digest();
-      tell({ stage: "hashed", digest: wasm.digestHex(digest), digest_base58: wasm.digestBase58(digest), length: subject.length() });
-      return subject;
-    } catch (error) {
-      if (signal?.aborted || error instanceof TypeError) throw error;
-      throw unreadable(error);
-    } finally {
-      hasher?.free();
-    }
-  }
-
-  // Sends every chunk, never with more than MOST_BUFFERED on its way. Ends early when the put is over.
-  async function upload(put, chunks, total, tell, isOver) {
-    let sent = 0;
-    const progress = () => tell({ stage: "sending", done: Math.max(0, sent - put.buffered()), total });
-    const reader = chunks[Symbol.asyncIterator]();
-    try {
-      for (;;) {
-        const { done, value } = await reader.next().catch((error) => {
-          throw error instanceof TypeError ? error : unreadable(error);
-        });
-        if (done) break;
-        for (const piece of pieces(value, wasm.maxChunk())) {
-          while (!isOver() && put.buffered() > MOST_BUFFERED) {
-            progress();
-            await pause(BUFFER_POLL);
-          }
-          if (isOver() || !put.chunk(piece)) return;
-          sent += piece.length;
-          progress();
-        }
-      }
-    } finally {
-      await reader.return?.();
-    }
-    if (isOver() || !put.end()) return;
-    while (!isOver() && put.buffered() > 0) {
-      progress();
-      await pause(BUFFER_POLL);
-    }
-    if (!isOver()) progress();
-  }
-
-  async function put(file, options) {
-    expectOptions(options, PUT_OPTIONS);
-    const { address, cluster, tell } = checkServer(options);
+  // One try, on a link of its own. `about` is of the whole put, and learns from every try.
+  async function attempt(about) {
+    const { file, stream, subject, total, options, tell, patience } = about;
     const { signal } = options;
-    const expires = expiryOf(options.expires);
-    expectType("renew", options.renew, "boolean");
-    const total = lengthOf(file);
-    const stream = total === undefined ? chunksOf(file) : undefined;
-    let subject = stream === undefined ? await hashed(file, total, tell, signal) : undefined;
-
     tell({ stage: "connecting" });
-    const link = await openLink(openSocket, address, signal).catch((error) => {
-      subject?.free();
-      throw error;
-    });
+    const link = await openLink(openSocket, about.address, signal);
+    about.wasOpen = true;
     let session;
     let isOver = false;
     try {
       const { listener, first, fail } = listen(link, {
-        committee: (about) => tell({ stage: "committee", ...about }),
-        member: (about) => tell({ stage: "member", ...about }),
+        committee(shown) {
+          // Whoever answers later must be of the same cluster.
+          about.cluster ??= shown.cluster;
+          tell({ stage: "committee", ...shown });
+        },
+        member: (state) => tell({ stage: "member", ...state }),
       });
-      const offered = subject;
-      subject = undefined; // the module's, whether it likes the rest or not
-      session = new wasm.Put(link.socket, listener, cluster, offered, expires, random(16), random(32), now(), options.renew === true);
+      const { cluster, expires, salt, began } = about;
+      // Its share is the session's from now on, whether the session likes the rest or not.
+      session = new wasm.Put(link.socket, listener, cluster, subject?.share(), expires, salt, random(32), began, options.renew === true);
       const certifying = first("certified");
       certifying.catch(() => {});
       // What was certified before is not asked for again.
-      if ((await Promise.race([first("ready"), certifying])).bundle === undefined) {
-        const uploading = upload(session, stream ?? chunksOf(file), total ?? null, tell, () => isOver);
+      const ready = await Promise.race([first("ready"), certifying]);
+      if (ready.bundle === undefined) {
+        const from = ready.offset;
+        about.wasReady = true;
+        about.from = from;
+        if (from > 0) tell({ stage: "resuming", offset: from, total });
+        const sent = (done) => {
+          patience.reached(done);
+          tell({ stage: "sending", done, total: total ?? null });
+        };
+        const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => isOver);
         uploading.catch(fail);
       }
       const { bundle, cluster: shown, server, digest, length, reused } = await certifying;
@@ -174,17 +135,49 @@ export function createClient(wasm, openSocket) {
         const { check, expected, got, message } = report;
         throw new ServerError({ code: "invalid", check, expected, got, message });
       }
-      return { bundle, report, cluster: shown, server, reused };
+      return { bundle, report, cluster: shown, server, reused, resumed_from: reused ? 0 : about.from };
     } catch (error) {
-      // The server lets go of what it has at once, and not only when it misses the rest.
-      if (link.socket.readyState === 1) session?.cancel();
+      // The replicas let go of what they have at once. Of a link that was merely lost they keep it.
+      if (!mayGoOn(error) && link.socket.readyState === 1) session?.cancel();
       throw error;
     } finally {
       isOver = true;
       link.close();
-      subject?.free();
       // Not within a call of its own listener.
       if (session !== undefined) setTimeout(() => session.free());
+    }
+  }
+
+  async function put(file, options) {
+    expectOptions(options, PUT_OPTIONS);
+    const { address, cluster, tell } = checkServer(options);
+    const { signal, onWaiting } = options;
+    expectType("renew", options.renew, "boolean");
+    expectType("onWaiting", onWaiting, "function");
+    const expires = expiryOf(options.expires);
+    const patience = new Patience(retryOf(options.retry));
+    const total = lengthOf(file);
+    const stream = total === undefined ? chunksOf(file) : undefined;
+    const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
+
+    // With one salt for all tries, a certificate that came too late for its own link is still this put's.
+    const about = { file, stream, subject, total, options, tell, patience, address, cluster, expires, salt: random(16), began: now(), from: 0 };
+    try {
+      for (;;) {
+        try {
+          return await attempt(about);
+        } catch (error) {
+          // A server that is not there is told at once, and so is one that does not want to begin; a stream cannot be read again.
+          const hasBegun = error.code === "connection" ? about.wasOpen : about.wasReady;
+          const wait = mayGoOn(error) && hasBegun && stream === undefined ? patience.next() : undefined;
+          if (wait === undefined) throw error;
+          const { code, reason, members, message } = error;
+          tell({ stage: "lost", code, reason, members, message, retry_in: wait });
+          await waitFor(wait, signal, onWaiting);
+        }
+      }
+    } finally {
+      subject?.free();
     }
   }
 

@@ -262,16 +262,28 @@ export type PutProgress =
   | { stage: "hashed"; digest: string; digest_base58: string; length: number }
   | { stage: "connecting" }
   | { stage: "committee"; cluster: string; quorum: number; tolerated_faults: number; members: CommitteeMember[] }
-  /** `done` have left this machine's buffers. */
+  /** The replicas hold what is before `offset`, of this try or an earlier put that was cut off: the rest is sent. */
+  | { stage: "resuming"; offset: number; total: number }
+  /** `done` have left this machine's buffers. It begins at the `offset` of `resuming`, and may then be less than it was. */
   | { stage: "sending"; done: number; total: number | null }
   /** By the server's word; what counts is the certificate. `dropped`: it takes no part in this put. */
-  | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" };
+  | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" }
+  /** It was cut off, by what these say as those of `ServerError` do, and is tried again in `retry_in` seconds: `connecting` is next. */
+  | { stage: "lost"; code: "connection" | "refused"; reason: string | null; members: string[]; message: string; retry_in: number };
 
 export interface PutOptions extends ServerOptions {
   /** Until when the replicas must keep the file: a `Date`, or seconds since 1970. Default: `"never"` expires. */
   expires?: Date | number | "never" | null;
   /** Have it certified anew, though an earlier certificate may promise as much. Default: false. */
   renew?: boolean | null;
+  /**
+   * For how many seconds a put goes on trying that was cut off and gets no further: the link was lost, or the server or its replicas
+   * cannot go on for now. It is not hashed again, and continues with what the replicas lack, in the same cluster only. Default: 60;
+   * 0: never. What fails before it began is told at once, and a stream is never tried again.
+   */
+  retry?: number | null;
+  /** Called for each wait before another try, with a function that ends it: for a button "Try now". A browser's `online` event does so, too. */
+  onWaiting?: ((now: () => void) => void) | null;
   onProgress?: ((progress: PutProgress) => void) | null;
 }
 
@@ -286,6 +298,8 @@ export interface PutResult {
   server: string;
   /** The certificate is that of an earlier put of the same bytes, maybe somebody else's, and promises as much: nothing was sent, unless a stream. */
   reused: boolean;
+  /** Where it went on after it, or an earlier put of the same bytes, had been cut off: what is before was not sent again. 0: at the beginning, or `reused`. */
+  resumed_from: number;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ops::Range;
+use std::sync::Arc;
 
 use blake3::hazmat::HasherExt;
 
@@ -66,16 +67,16 @@ impl OutlineHasher {
         let Self { tree, mut parents } = self;
         let length = tree.length();
         let digest = tree.finish(&mut |parent| parents.push(*parent));
-        (digest, Outline { length, parents })
+        (digest, Outline { length, parents: Arc::new(parents) })
     }
 }
 
-/// The parents above a blob's blocks: 64 bytes for each 256 KiB of it.
+/// The parents above a blob's blocks: 64 bytes for each 256 KiB of it. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     length: u64,
     /// In post-order.
-    parents: Vec<Parent>,
+    parents: Arc<Vec<Parent>>,
 }
 
 impl Outline {

@@ -10,7 +10,7 @@ import { toBase58 } from "../../independent/text.mjs";
 import { flipped, makeBatch, makeCommittee, makeMembers, nodeSecret } from "../../vectors/generator/world.mjs";
 import { PAGE, listen, serveFolder } from "./static_host.mjs";
 
-const TAG = { hello: 0x01, auth: 0x02, cluster: 0x03, failed: 0x04, put: 0x10, chunk: 0x11, putEnd: 0x12, ready: 0x14, progress: 0x15, certified: 0x16, locate: 0x20, located: 0x21, read: 0x22 };
+const TAG = { hello: 0x01, auth: 0x02, cluster: 0x03, failed: 0x04, put: 0x10, chunk: 0x11, putEnd: 0x12, cancel: 0x13, ready: 0x14, progress: 0x15, certified: 0x16, locate: 0x20, located: 0x21, read: 0x22 };
 const STAGE = { receiving: 1, stored: 2, voted: 3, dropped: 4 };
 const NOT_FOUND = 12;
 
@@ -67,10 +67,13 @@ function decodeReceipt(bytes) {
   return { salt: reader.take(16, "salt"), digest: reader.take(32, "digest"), length: Number(reader.big(8, "length")), expiresAt: reader.big(8, "expires_at") };
 }
 
+const lengthOf = (chunks) => chunks.reduce((sum, { length }) => sum + length, 0);
+
 /** One client's link. */
 class Link {
-  constructor(socket, { lie, blobs, liar }) {
-    Object.assign(this, { socket, lie, blobs, liar, puts: new Map() });
+  constructor(socket, server) {
+    const { lie, blobs, liar } = server;
+    Object.assign(this, { socket, lie, blobs, liar, server, puts: new Map() });
     socket.on("message", (data, isBinary) => this.take(isBinary ? new Uint8Array(data) : new Uint8Array()));
   }
 
@@ -83,8 +86,9 @@ class Link {
     if (bytes[0] === TAG.hello) return this.welcome(bytes);
     if (!this.welcomed) return this.socket.close();
     const stream = body.take(4, "stream");
-    if (bytes[0] === TAG.put) return this.put(stream);
+    if (bytes[0] === TAG.put) return this.put(stream, body.small(1, "flags") & 1 ? decodeReceipt(body.take(65, "receipt")) : null);
     if (bytes[0] === TAG.chunk) return this.chunk(stream, body);
+    if (bytes[0] === TAG.cancel) return this.server.cancelled.push(body.small(1, "keep") === 1);
     if (bytes[0] === TAG.putEnd) return this.putEnd(stream, decodeReceipt(body.take(65, "receipt")));
     if (bytes[0] === TAG.locate) return this.locate(stream, body.take(32, "digest"));
     if (bytes[0] === TAG.read) return this.read(stream, body);
@@ -103,10 +107,16 @@ class Link {
   }
 
   // "never ready", "stops reading", "never certifies": no lies, but ways to stay where it would pass too quickly to be looked at.
-  put(stream) {
+  put(stream, offer) {
+    this.server.offers.push(offer);
     if (this.lie === "never ready") return;
-    this.puts.set(`${stream}`, []);
-    this.send(u8(TAG.ready), stream);
+    const code = this.server.refusals.shift();
+    if (code !== undefined) return this.refuse(stream, code);
+    const kept = (offer && this.server.kept.get(toBase58(offer.digest))) ?? [];
+    this.puts.set(`${stream}`, kept);
+    const offset = this.server.offset ?? lengthOf(kept);
+    this.server.begun.push(offset);
+    this.send(u8(TAG.ready), stream, u64(offset));
     for (const member of honest.members.keys()) this.progress(stream, member, STAGE.receiving);
     if (this.lie === "stops reading") this.socket.pause();
   }
@@ -118,11 +128,25 @@ class Link {
   chunk(stream, body) {
     body.take(8, "offset");
     body.take(64 * body.small(1, "number of parents"), "parents");
-    this.puts.get(`${stream}`)?.push(body.bytes.slice(body.at));
+    const came = this.puts.get(`${stream}`);
+    came?.push(body.bytes.slice(body.at));
+    const { cuts, kept, offers } = this.server;
+    if (came === undefined || cuts.length === 0 || lengthOf(came) < cuts[0].at) return;
+    const { code } = cuts.shift();
+    if (offers.at(-1) !== null) kept.set(toBase58(offers.at(-1).digest), came);
+    if (code === undefined) return this.socket.terminate();
+    this.puts.delete(`${stream}`);
+    this.refuse(stream, code);
+  }
+
+  refuse(stream, code) {
+    this.send(u8(TAG.failed), stream, u16(code), u16(0), u16(0));
   }
 
   putEnd(stream, receipt) {
-    const bytes = concat(...this.puts.get(`${stream}`));
+    const came = this.puts.get(`${stream}`);
+    if (came === undefined) return; // refused, while this was on its way
+    const bytes = concat(...came);
     this.blobs.set(toBase58(digestOf(bytes)), bytes);
     if (this.lie === "never certifies") return [STAGE.voted, STAGE.dropped, STAGE.stored].forEach((stage, member) => this.progress(stream, member, stage));
     for (const stage of [STAGE.stored, STAGE.voted]) {
@@ -166,7 +190,12 @@ function clusterStatus(lie) {
   return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), epoch: 0, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
 }
 
-/** Starts it, with the page. `lie` may be changed between links; `liar` is the member whose reads are a lie alone; `blobs` can be got, and `bundles` are their certificates. */
+/**
+ * Starts it, with the page. `lie` may be changed between links; `liar` is the member whose reads are a lie alone; `blobs` can be got, and
+ * `bundles` are their certificates. `cuts` ends a put each, `at` so many bytes: with a failure of this `code`, else by hanging up; what
+ * came is `kept`, and the next put of the same digest begins behind it, or at `offset`. `refusals` are codes that a put each is
+ * answered with. It notes `offers`, the receipts that puts began with, `begun`, the offsets they were given, and `cancelled`, whether to keep.
+ */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
   const http = createServer((request, response) => {
@@ -178,7 +207,7 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), ...(await listen(http)) };
+  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // a client that hangs up is no fault of the server
     new Link(socket, server);

@@ -48,7 +48,7 @@ impl Outliner {
 
 /// A file that was hashed.
 #[wasm_bindgen]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outlined {
     digest: Digest,
     outline: Outline,
@@ -65,6 +65,11 @@ impl Outlined {
     pub fn length(&self) -> f64 {
         self.outline.length() as f64
     }
+
+    /// The same for another [`Put`], which keeps what it is given: nothing is hashed again, nor copied.
+    pub fn share(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// One put on one open socket. The listener hears of `committee`, `ready`, `member`, `certified` and `failed`, as JSON.
@@ -74,8 +79,9 @@ pub struct Put(Link<PutSession>);
 #[wasm_bindgen]
 impl Put {
     /// Says hello. Without a file that was hashed, digest and length are declared at the end of the bytes. `expires_at` and `now` in seconds
-    /// since 1970, no `expires_at` for never; `salt` of 16 and `nonce` of 32 random bytes. Unless `renew`, there may be no
-    /// `ready`: `certified` tells then whether an earlier certificate is `reused`.
+    /// since 1970, no `expires_at` for never; `salt` of 16 and `nonce` of 32 random bytes. A put that is tried again keeps its `salt`, and
+    /// the `now` of its first try: what that one achieved is its own. Unless `renew`, there may be no `ready`: `certified` tells then
+    /// whether an earlier certificate is `reused`.
     ///
     /// # Errors
     /// An argument is not what it should be; see [`InputError`].
@@ -109,8 +115,8 @@ impl Put {
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
-    /// Sends the next bytes, 1 to `maxChunk()`, of a file that was hashed as many as that, and at last fewer; `false` when the put is
-    /// over.
+    /// Sends the next bytes from the `offset` of `ready` on, 1 to `maxChunk()`, of a file that was hashed as many as that, and at last
+    /// fewer; `false` when the put is over.
     pub fn chunk(&self, bytes: Vec<u8>) -> bool {
         self.0.with(|session| session.chunk(Bytes::from(bytes)))
     }
@@ -149,7 +155,6 @@ struct Certified {
     server: String,
     digest: String,
     length: u64,
-    sent_from: u64,
     reused: bool,
 }
 
@@ -168,7 +173,6 @@ impl Session for PutSession {
                     server: certified.server.to_string(),
                     digest: certified.certificate.receipt.digest.to_hex(),
                     length: certified.certificate.receipt.length,
-                    sent_from: certified.sent_from,
                     reused: certified.reused,
                 },
             ),

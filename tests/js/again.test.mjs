@@ -1,0 +1,311 @@
+// A put that is cut off and goes on: when it is tried again, what is sent then, and when it is given up.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { Patience, waitFor } from "../../verifier-wasm/npm/again.js";
+import { chunksOf } from "../../verifier-wasm/npm/bytes.js";
+import { put, ServerError } from "../../verifier-wasm/npm/node.js";
+import { IDENTITY, OTHER_IDENTITY, startLyingServer } from "../browser/support/lying_server.mjs";
+
+const BLOCK = 256 << 10;
+const MIB = 1 << 20;
+const [BUSY, NO_SPACE, DIGEST_DIFFERS] = [7, 13, 10];
+
+// A clock that stands still until it is set.
+function clock(t, random = 1) {
+  let now = 5_000_000;
+  t.mock.method(performance, "now", () => now);
+  t.mock.method(Math, "random", () => random);
+  return (seconds) => (now += 1000 * seconds);
+}
+
+describe("patience", () => {
+  const waits = (patience, count) => Array.from({ length: count }, () => patience.next());
+
+  test("waits double from 0.2 to 5 seconds, and are up to half as long by chance", (t) => {
+    clock(t, 1);
+    assert.deepEqual(waits(new Patience(60), 7), [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]);
+    Math.random.mock.mockImplementation(() => 0);
+    assert.deepEqual(waits(new Patience(60), 7), [0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 2.5]);
+  });
+
+  test("ends when nothing got further for so long since the cut", (t) => {
+    const pass = clock(t);
+    const patience = new Patience(60);
+    pass(1000); // it went well for long
+    patience.reached(10);
+    pass(1000);
+    assert.deepEqual(waits(patience, 6), [0.2, 0.4, 0.8, 1.6, 3.2, 5]);
+    pass(55);
+    assert.equal(patience.next(), 5);
+    pass(0.1);
+    assert.equal(patience.next(), undefined);
+  });
+
+  test("begins anew with more than ever got through, and with nothing less", (t) => {
+    const pass = clock(t);
+    const patience = new Patience(60);
+    patience.reached(100);
+    waits(patience, 6);
+    pass(59);
+    patience.reached(99);
+    patience.reached(100); // what was there before, sent again
+    assert.equal(patience.next(), undefined);
+    patience.reached(101);
+    assert.equal(patience.next(), 0.2);
+    pass(59);
+    assert.equal(patience.next(), 0.4);
+  });
+
+  test("of no seconds tries never again", () => assert.equal(new Patience(0).next(), undefined));
+});
+
+describe("a wait", () => {
+  const listeners = (signal) => {
+    const own = new Set();
+    const { addEventListener: add, removeEventListener: remove } = signal;
+    signal.addEventListener = (type, run) => (own.add(run), add.call(signal, type, run));
+    signal.removeEventListener = (type, run) => (own.delete(run), remove.call(signal, type, run));
+    return own;
+  };
+
+  test("ends in time, and leaves nothing behind", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const { signal } = new AbortController();
+    const own = listeners(signal);
+    let isOver = false;
+    const waiting = waitFor(3, signal).then(() => (isOver = true));
+    t.mock.timers.tick(2999);
+    await Promise.resolve();
+    assert.deepEqual([isOver, own.size], [false, 1]);
+    t.mock.timers.tick(1);
+    await waiting;
+    assert.equal(own.size, 0);
+  });
+
+  test("ends at once when told to, when the network comes back, and with the reason when aborted", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] }); // and never tick
+    await waitFor(3, null, (now) => setImmediate(now));
+
+    const own = new EventTarget();
+    Object.assign(globalThis, { addEventListener: own.addEventListener.bind(own), removeEventListener: own.removeEventListener.bind(own) });
+    t.after(() => {
+      delete globalThis.addEventListener;
+      delete globalThis.removeEventListener;
+    });
+    const online = waitFor(3);
+    own.dispatchEvent(new Event("online"));
+    await online;
+
+    const [reason, control] = [new Error("enough"), new AbortController()];
+    const aborted = waitFor(3, control.signal);
+    control.abort(reason);
+    await assert.rejects(aborted, reason);
+    await assert.rejects(waitFor(3, control.signal), reason);
+    await assert.rejects(waitFor(3, null, () => { throw reason; }), reason);
+  });
+});
+
+test("a file is read from a place on, in whole slices from there", async () => {
+  const bytes = new Uint8Array(9 * MIB + 5).map((_, index) => index >> 8);
+  for (const file of [bytes, bytes.buffer, new Blob([bytes])]) {
+    for (const from of [0, BLOCK, 5 * MIB + BLOCK, 9 * MIB, bytes.length]) {
+      const chunks = [];
+      for await (const chunk of chunksOf(file, from)) chunks.push(Buffer.from(chunk));
+      assert.ok(Buffer.concat(chunks).equals(bytes.subarray(from)), `${from}`);
+      assert.ok(chunks.slice(0, -1).every(({ length }) => length % BLOCK === 0), `${from}: ${chunks.map(({ length }) => length)}`);
+    }
+  }
+});
+
+describe("a put that is cut", () => {
+  let server;
+  before(async () => (server = await startLyingServer()));
+  after(() => server.close());
+  beforeEach(() => {
+    Object.assign(server, { lie: null, cuts: [], offset: null, refusals: [], offers: [], begun: [], cancelled: [] });
+    server.kept.clear();
+  });
+
+  let last = 0;
+  /** Bytes that were never put before. */
+  const fresh = (length) => {
+    const bytes = new Uint8Array(length).map((_, index) => index >> 10);
+    new DataView(bytes.buffer).setUint32(0, ++last);
+    return bytes;
+  };
+
+  /** What a put told, with its result or its error. */
+  async function run(file, options = {}) {
+    const told = [];
+    const onProgress = (progress) => {
+      told.push(progress);
+      options.hears?.(progress);
+    };
+    const { hears: _, ...rest } = options;
+    const [outcome] = await Promise.allSettled([put(file, { server: server.url, cluster: IDENTITY, onProgress, ...rest })]);
+    const stages = told.map(({ stage }) => stage).filter((stage, index, all) => stage !== all[index - 1] && stage !== "member");
+    const of = (name) => told.filter(({ stage }) => stage === name);
+    return { result: outcome.value, error: outcome.reason, stages, of };
+  }
+
+  for (const [name, form] of Object.entries({ bytes: (bytes) => bytes, buffer: ({ buffer }) => buffer, blob: (bytes) => new Blob([bytes]) })) {
+    test(`goes on where the server says, of ${name}`, async () => {
+      const bytes = fresh(5 * MIB + 77);
+      server.cuts = [{ at: MIB }, { at: 3 * MIB }];
+      const { result, error, stages, of } = await run(form(bytes));
+      assert.equal(error, undefined);
+      assert.equal(result.report.verdict, "valid");
+      assert.equal(result.resumed_from, 3 * MIB);
+      assert.deepEqual(server.begun, [0, MIB, 3 * MIB]);
+      assert.deepEqual(of("resuming"), [MIB, 3 * MIB].map((offset) => ({ stage: "resuming", offset, total: bytes.length })));
+      assert.equal(of("hashed").length, 1, "hashed once");
+      const again = ["lost", "connecting", "committee", "resuming", "sending"];
+      assert.deepEqual(stages, ["hashing", "hashed", "connecting", "committee", "sending", ...again, ...again]);
+      // What came in both halves is the file.
+      const held = [...server.blobs.values()].at(-1);
+      assert.ok(Buffer.from(held).equals(bytes));
+      for (const { code, message, members, retry_in } of of("lost")) {
+        assert.deepEqual([code, members, typeof message], ["connection", [], "string"]);
+        assert.ok(retry_in > 0 && retry_in <= 0.4, `${retry_in}`);
+      }
+    });
+  }
+
+  test("tells how far it is from there on", async () => {
+    const bytes = fresh(4 * MIB);
+    server.cuts = [{ at: 2 * MIB }];
+    let resumed = false;
+    const done = [];
+    const hears = ({ stage, done: far }) => {
+      resumed ||= stage === "resuming";
+      if (resumed && stage === "sending") done.push(far);
+    };
+    await run(bytes, { hears });
+    assert.ok(done.every((far) => far >= 2 * MIB), `${done}`);
+    assert.deepEqual([done.at(-1), done], [bytes.length, done.toSorted((a, b) => a - b)]);
+  });
+
+  test("sends nothing when everything is there, and everything when nothing was kept", async () => {
+    const bytes = fresh(2 * MIB);
+    server.cuts = [{ at: bytes.length }];
+    const whole = await run(bytes);
+    assert.deepEqual([whole.result.resumed_from, server.begun, whole.of("sending").at(-1).done], [bytes.length, [0, bytes.length], bytes.length]);
+
+    Object.assign(server, { begun: [], cuts: [{ at: MIB }], offset: 0 });
+    const none = await run(fresh(2 * MIB));
+    assert.deepEqual([none.result.resumed_from, none.of("resuming"), server.begun], [0, [], [0, 0]]);
+  });
+
+  test("keeps its salt, so that a certificate that was lost on the way is its own", async () => {
+    server.cuts = [{ at: MIB }];
+    await run(fresh(2 * MIB));
+    const [first, second] = server.offers.map(({ salt }) => Buffer.from(salt).toString("hex"));
+    assert.equal(first, second);
+    await run(fresh(2 * MIB));
+    assert.notEqual(Buffer.from(server.offers[2].salt).toString("hex"), first);
+  });
+
+  test("goes on after a refusal that does not last, and not after one that does", async () => {
+    server.cuts = [{ at: MIB, code: NO_SPACE }];
+    const { result, of } = await run(fresh(2 * MIB));
+    assert.deepEqual([result.report.verdict, result.resumed_from, of("lost").map(({ code, reason }) => [code, reason])], ["valid", MIB, [["refused", "no-space"]]]);
+
+    Object.assign(server, { begun: [], cuts: [{ at: MIB, code: DIGEST_DIFFERS }] });
+    const { error } = await run(fresh(2 * MIB));
+    assert.deepEqual([error.code, error.reason, server.begun.length], ["refused", "digest-differs", 1]);
+  });
+
+  test("what does not begin is told at once", async () => {
+    server.refusals = [BUSY];
+    const busy = await run(fresh(MIB));
+    assert.deepEqual([busy.error.reason, busy.of("lost"), server.offers.length], ["busy", [], 1]);
+    const gone = await run(fresh(MIB), { server: "127.0.0.1:1" });
+    assert.deepEqual([gone.error.code, gone.of("lost")], ["connection", []]);
+  });
+
+  test("bears a server that does not want to begin again yet", async () => {
+    server.cuts = [{ at: MIB }];
+    let isFirst = true;
+    const hears = ({ stage }) => {
+      if (stage !== "lost") return;
+      if (isFirst) server.refusals = [BUSY, BUSY];
+      isFirst = false;
+    };
+    const { result, of } = await run(fresh(2 * MIB), { hears });
+    assert.deepEqual([result.resumed_from, of("lost").map(({ code }) => code)], [MIB, ["connection", "refused", "refused"]]);
+  });
+
+  test("with retry 0, or of a stream, is over", async () => {
+    for (const [file, options] of [[fresh(2 * MIB), { retry: 0 }], [new Blob([fresh(2 * MIB)]).stream(), {}]]) {
+      Object.assign(server, { begun: [], cuts: [{ at: MIB }] });
+      const { error, of } = await run(file, options);
+      assert.ok(error instanceof ServerError && error.code === "connection", `${error?.stack}`);
+      assert.deepEqual([of("lost"), server.begun], [[], [0]]);
+    }
+  });
+
+  test("is given up when nothing gets further for so long", { timeout: 20_000 }, async () => {
+    server.lie = "hangs up when signed";
+    const begun = performance.now();
+    const { error, of } = await run(fresh(MIB), { retry: 1.5 });
+    const seconds = (performance.now() - begun) / 1000;
+    assert.deepEqual([error.code, error.canRetry], ["connection", true]);
+    assert.ok(of("lost").length >= 2 && seconds < 5, `${of("lost").length} tries, ${seconds} s`);
+    assert.deepEqual(server.cancelled, [], "what came is kept");
+  });
+
+  test("stays with the cluster that it began with", async () => {
+    server.cuts = [{ at: MIB }];
+    const hears = ({ stage }) => stage === "lost" && (server.lie = "another cluster");
+    const { error } = await run(fresh(2 * MIB), { cluster: null, hears });
+    assert.deepEqual([error.code, error.check, error.expected, error.got], ["invalid", "identity", IDENTITY, OTHER_IDENTITY]);
+  });
+
+  test("a server cannot go on at a place of its own liking", async () => {
+    for (const offset of [1, BLOCK + 1, 3 * MIB, Number.MAX_SAFE_INTEGER]) {
+      server.offset = offset;
+      const { error } = await run(fresh(2 * MIB));
+      assert.equal(error?.code, "protocol", `${offset}: ${error?.message}`);
+    }
+    server.offset = BLOCK;
+    const { error } = await run(new Blob([fresh(2 * MIB)]).stream());
+    assert.equal(error?.code, "protocol");
+  });
+
+  test("an abort ends a wait at once, and bytes on their way for good", async () => {
+    const reason = new Error("enough");
+    const waiting = new AbortController();
+    server.cuts = [{ at: MIB }];
+    const waited = await run(fresh(2 * MIB), { signal: waiting.signal, onWaiting: () => waiting.abort(reason) });
+    assert.deepEqual([waited.error, server.begun.length, server.cancelled], [reason, 1, []]);
+
+    const sending = new AbortController();
+    const hears = ({ stage, done }) => stage === "sending" && done > 0 && sending.abort(reason);
+    const sent = await run(new Blob([fresh(20 * MIB)]), { signal: sending.signal, hears });
+    assert.equal(sent.error, reason);
+    while (server.cancelled.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(server.cancelled, [false]);
+  });
+
+  test("is tried again as soon as the caller wants", async () => {
+    Object.assign(server, { cuts: new Array(6).fill({ at: MIB }), offset: 0 });
+    const begun = performance.now();
+    const { result } = await run(fresh(2 * MIB), { onWaiting: (now) => setImmediate(now) });
+    assert.equal(result.report.verdict, "valid");
+    assert.ok(performance.now() - begun < 2500, "six waits take 3 seconds at least");
+  });
+
+  test("a file of one message is put again whole", async () => {
+    server.lie = "hangs up when signed";
+    const hears = ({ stage }) => stage === "lost" && (server.lie = null);
+    const { result } = await run(fresh(1000), { hears });
+    assert.deepEqual([result.report.verdict, result.resumed_from], ["valid", 0]);
+    assert.deepEqual(server.begun, [0, 0]);
+  });
+
+  test("options that make no sense are named", async () => {
+    for (const [options, name] of [[{ retry: "60" }, "TypeError"], [{ retry: -1 }, "RangeError"], [{ retry: NaN }, "RangeError"], [{ onWaiting: 1 }, "TypeError"]]) {
+      await assert.rejects(put(fresh(4), { server: server.url, cluster: IDENTITY, ...options }), { name });
+    }
+  });
+});
