@@ -138,6 +138,22 @@ test("a cancelled task rejects at once and hears of it", async () => {
   engine.end();
 });
 
+test("a nudge reaches the task that it is meant for, as long as that runs", async () => {
+  const nudged = [];
+  const engine = new Engine(() => worker({ wait: ({ name }, { onNudge }) => new Promise((resolve) => onNudge(() => (nudged.push(name), resolve(name)))) }));
+  const [one, two] = [new EventTarget(), new EventTarget()];
+  const tasks = [engine.run("wait", { name: "one" }, { nudges: one }), engine.run("wait", { name: "two" }, { nudges: two })];
+  await turns();
+  two.dispatchEvent(new Event("nudge"));
+  assert.equal(await tasks[1], "two");
+  two.dispatchEvent(new Event("nudge"));
+  await turns();
+  assert.deepEqual(nudged, ["two"]);
+  one.dispatchEvent(new Event("nudge"));
+  assert.equal(await tasks[0], "one");
+  engine.end();
+});
+
 test("a worker that does not listen is ended, and the next task has another", { timeout: 10_000 }, async () => {
   const terminated = [];
   let started = 0;

@@ -5,12 +5,13 @@ import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../
 import { abbreviated, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
 import { createMemory } from "../../web/logic/memory.js";
 import { looksLikeBundle, place } from "../../web/logic/pairing.js";
-import { advance, certifiedMembers, newPut, tally } from "../../web/logic/put.js";
+import { advance, certifiedMembers, isActive, newPut, tally } from "../../web/logic/put.js";
 import { mediaType } from "../../web/logic/playable.js";
 import { Queue } from "../../web/logic/queue.js";
 import { Rate } from "../../web/logic/rate.js";
 import { ask, readiness, statusOf } from "../../web/logic/server.js";
 import { Trust, decide } from "../../web/logic/trust.js";
+import { continuedAt, waiting } from "../../web/logic/words.js";
 import { verifiedBytes } from "../../web/player/slices.js";
 import { rangeOf } from "../../web/player/range.js";
 import { BUNDLE, CLUSTER } from "./files.mjs";
@@ -202,6 +203,34 @@ describe("a put's state", () => {
     const states = [{ stage: "hashing", done: 5, total: 10 }, { stage: "connecting" }, committee, { stage: "sending", done: 4, total: 10 }, { stage: "sending", done: 10, total: 10 }];
     assert.deepEqual(states.map((_, i) => run(...states.slice(0, i + 1)).state), ["hashing", "connecting", "connecting", "sending", "waiting"]);
     assert.equal(run({ stage: "unheard of" }).state, "queued");
+  });
+
+  test("that is cut off waits, tries again and goes on where it is told to", () => {
+    const lost = { stage: "lost", code: "refused", reason: "busy", members: [], message: "busy", retry_in: 3 };
+    const [connecting, sending] = [{ stage: "connecting" }, (done) => ({ stage: "sending", done, total: 10 })];
+    const cut = [connecting, committee, sending(6), lost];
+    const what = (...events) => {
+      const { state, done, resumedFrom, lost } = run(...events);
+      return [state, done, resumedFrom, lost?.isWaiting ?? null];
+    };
+    assert.deepEqual(what(...cut), ["lost", 6, 0, true]);
+    assert.deepEqual(run(...cut).lost, { code: "refused", reason: "busy", isWaiting: true });
+    // Another try is a part of the wait until bytes flow; whoever waits can be cancelled, and must not be closed unasked.
+    assert.deepEqual(what(...cut, connecting, committee), ["lost", 6, 0, false]);
+    assert.equal(isActive(run(...cut)), true);
+    assert.deepEqual(what(...cut, connecting, lost), ["lost", 6, 0, true]);
+    const on = [...cut, connecting, committee, { stage: "resuming", offset: 5, total: 10 }];
+    assert.deepEqual(what(...on), ["sending", 5, 5, null]);
+    assert.deepEqual(what(...on, sending(10)), ["waiting", 10, 5, null]);
+    // Nothing of it was kept this time.
+    assert.deepEqual(what(...on, lost, connecting, sending(1)), ["sending", 1, 0, null]);
+  });
+
+  test("has words for its waits", () => {
+    assert.equal(waiting({ code: "connection", reason: null }, 3), "Connection lost. Trying again in 3\u00a0s");
+    assert.equal(waiting({ code: "refused", reason: "not-enough-replicas" }, 0), "Not enough replicas took part. Trying again now");
+    assert.equal(waiting({ code: "refused", reason: "of-a-later-version" }, 1), "The server gave up. Trying again in 1\u00a0s");
+    assert.deepEqual([continuedAt(629, 1000), continuedAt(7, 7)], ["Continued at 62\u00a0%", "Continued at 100\u00a0%"]);
   });
 
   test("counts members, and believes the certificate in the end", () => {

@@ -49,6 +49,10 @@ class Hand {
     if (this.#settle !== null) this.#worker.postMessage({ id: this.#settle.id, cancel: true });
   }
 
+  nudge() {
+    if (this.#settle !== null) this.#worker.postMessage({ id: this.#settle.id, nudge: true });
+  }
+
   /** It never came to listen: workers are not allowed here. */
   get isRefused() {
     return this.isDead && !this.isReady;
@@ -89,7 +93,10 @@ export class Engine {
     this.#instead = instead;
   }
 
-  /** Rejects with `signal.reason` at once when aborted; whatever the task still does is then nobody's business. */
+  /**
+   * Rejects with `signal.reason` at once when aborted; whatever the task still does is then nobody's business. Each `nudge` event of
+   * the target `nudges` is passed on to the task.
+   */
   async run(task, args, options = {}) {
     const { signal } = options;
     signal?.throwIfAborted();
@@ -129,7 +136,7 @@ export class Engine {
     return this.#instead !== null && start !== this.#instead;
   }
 
-  async #perform(hand, task, args, { signal, onProgress }) {
+  async #perform(hand, task, args, { signal, onProgress, nudges }) {
     let late;
     let cancel;
     const cancelled = new Promise((_, reject) => {
@@ -139,12 +146,15 @@ export class Engine {
         reject(signal.reason);
       };
     });
+    const nudge = () => hand.nudge();
     signal?.addEventListener("abort", cancel, { once: true });
+    nudges?.addEventListener("nudge", nudge);
     this.#working.add(hand);
     const performed = hand.perform(task, args, (event) => signal?.aborted || onProgress?.(event));
     const over = () => {
       clearTimeout(late);
       signal?.removeEventListener("abort", cancel);
+      nudges?.removeEventListener("nudge", nudge);
       this.#release(hand);
     };
     performed.then(over, over);

@@ -1,6 +1,6 @@
 // The worker's end of the protocol: requests come in, progress and one result or error each go out.
 //
-//   to the worker     { id, task, args }   { id, cancel: true }
+//   to the worker     { id, task, args }   { id, cancel: true }   { id, nudge: true }
 //   from the worker   { ready: true }   { id, progress: [event] }   { id, result }   { id, error }
 
 // Twenty messages a second: more is not seen, and would only keep the page busy.
@@ -43,17 +43,22 @@ class Progress {
   }
 }
 
-/** `port`: a worker's global or a MessagePort. A task is `(args, { signal, progress }) => Promise`. */
+/**
+ * `port`: a worker's global or a MessagePort. A task is `(args, { signal, progress, onNudge }) => Promise`; what it gave to `onNudge`
+ * last is called when it is nudged.
+ */
 export function serve(port, tasks) {
   const running = new Map();
 
   async function run({ id, task, args }) {
     const control = new AbortController();
-    running.set(id, control);
+    const entry = { control, nudge: null };
+    running.set(id, entry);
+    const onNudge = (nudge) => (entry.nudge = nudge);
     const progress = new Progress((events) => port.postMessage({ id, progress: events }));
     let answer;
     try {
-      answer = { id, result: await tasks[task](args, { signal: control.signal, progress: (event) => progress.add(event) }) };
+      answer = { id, result: await tasks[task](args, { signal: control.signal, progress: (event) => progress.add(event), onNudge }) };
     } catch (error) {
       answer = { id, error: plain(error) };
     }
@@ -63,7 +68,8 @@ export function serve(port, tasks) {
   }
 
   port.onmessage = ({ data }) => {
-    if (data.cancel) running.get(data.id)?.abort();
+    if (data.cancel) running.get(data.id)?.control.abort();
+    else if (data.nudge) running.get(data.id)?.nudge?.();
     else void run(data);
   };
   port.postMessage({ ready: true });

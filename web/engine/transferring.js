@@ -3,11 +3,11 @@
 /** Of the package `vouch-verifier`: put, get. */
 export function transferringTasks({ put, get }) {
   return {
-    /** `{ bundle, report, cluster, reused }`. */
-    async put({ file, ...options }, { signal, progress }) {
-      const { bundle, report, cluster, reused } = await put(file, { ...options, signal, onProgress: progress });
+    /** `{ bundle, report, cluster, reused, resumed_from }`. A nudge ends the wait before another try. */
+    async put({ file, ...options }, { signal, progress, onNudge }) {
+      const { bundle, report, cluster, reused, resumed_from } = await put(file, { ...options, signal, onProgress: progress, onWaiting: onNudge });
       const { verdict, check, expected, got, message, checks, certificate } = report;
-      return { bundle, cluster, reused, certificate, report: { verdict, check, expected, got, message, checks } };
+      return { bundle, cluster, reused, resumed_from, certificate, report: { verdict, check, expected, got, message, checks } };
     },
 
     /** `{ blob, digest_base58, length }`: the bytes are those of the digest. */

@@ -3,13 +3,13 @@
 /** A member as the picture shows it. */
 const STATES = { receiving: "receiving", stored: "stored", voted: "signed", dropped: "dropped" };
 /** States in which something is under way that closing the page would end. */
-const ACTIVE = ["hashing", "connecting", "sending", "waiting"];
+export const ACTIVE = ["hashing", "connecting", "sending", "waiting", "lost"];
 
 export const isActive = ({ state }) => ACTIVE.includes(state);
 export const isOver = ({ state }) => state === "certified" || state === "failed" || state === "cancelled";
 
 export function newPut({ name, length }) {
-  return { state: "queued", name, length, done: 0, digest: null, cluster: null, quorum: 0, members: [] };
+  return { state: "queued", name, length, done: 0, digest: null, cluster: null, quorum: 0, members: [], lost: null, resumedFrom: 0 };
 }
 
 /** The next state after a progress message of the package's `put`. What it does not know changes nothing. */
@@ -20,14 +20,23 @@ export function advance(put, event) {
     case "hashed":
       return { ...put, digest: event.digest_base58, length: event.length, done: event.length };
     case "connecting":
-      return { ...put, state: "connecting", done: 0 };
+      // Of another try it is a part of the wait.
+      return put.lost === null ? { ...put, state: "connecting", done: 0 } : { ...put, lost: { ...put.lost, isWaiting: false } };
     case "committee": {
       const members = event.members.map(({ member, name }) => ({ member, name, state: "idle" }));
       return { ...put, cluster: event.cluster, quorum: event.quorum, members };
     }
     case "sending": {
       const total = event.total ?? put.length;
-      return { ...put, state: event.done >= total ? "waiting" : "sending", done: event.done };
+      // Of a try that goes on somewhere, that is told before.
+      const resumedFrom = put.lost === null ? put.resumedFrom : 0;
+      return { ...put, state: event.done >= total ? "waiting" : "sending", done: event.done, lost: null, resumedFrom };
+    }
+    case "resuming":
+      return { ...put, state: "sending", done: event.offset, lost: null, resumedFrom: event.offset };
+    case "lost": {
+      const { code, reason } = event;
+      return { ...put, state: "lost", lost: { code, reason, isWaiting: true } };
     }
     case "member":
       return withMember(put, event);

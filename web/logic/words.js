@@ -131,6 +131,15 @@ export function explain(error, { isSending = false } = {}) {
   }
 }
 
+/** What a put that was cut off does: it waits so many whole seconds, or tries again just now. */
+export function waiting({ code, reason }, seconds) {
+  const what = code === "connection" ? "Connection lost." : (REFUSED[reason] ?? ["The server gave up."])[0];
+  return seconds > 0 ? `${what} Trying again in ${seconds}\u00a0s` : `${what} Trying again now`;
+}
+
+/** Where a put that had been cut off went on: whole per cent, rounded down, of a file of `length` bytes. */
+export const continuedAt = (offset, length) => `Continued at ${Math.floor((100 * offset) / length)}\u00a0%`;
+
 // By the check that stopped a film, or by what the server did: [title, what it means].
 const KEPT_OUT = "None of what is wrong was played. The server, or something between, is faulty or dishonest.";
 export const STOPPED = {

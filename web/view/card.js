@@ -19,7 +19,7 @@ export class Card {
   #name;
   #actions = h("div", { class: "actions" });
   #running = new Running();
-  #labels = "";
+  #labels = [];
   size = h("span", { class: "quiet job-size" });
   body = h("div", { class: "job-body" });
   element;
@@ -38,13 +38,14 @@ export class Card {
     setData(this.element, { state });
     if (running === null) this.#running.hide();
     else this.#running.show({ ...running, name: this.#name });
-    const labels = actions.map(([label]) => label).join();
-    if (labels === this.#labels) return;
+    const before = this.#labels;
+    const labels = actions.map(([label]) => label);
+    if (labels.join() === before.join()) return;
     this.#labels = labels;
-    const hadFocus = this.#actions.contains(document.activeElement);
+    const focused = [...this.#actions.children].indexOf(document.activeElement);
     this.#actions.replaceChildren(...actions.map(([label, run, props]) => action(label, this.#name, run, props)));
-    // Who pressed Cancel by keyboard goes on from its successor, not from the top of the page.
-    if (hadFocus) this.#actions.querySelector("button")?.focus();
+    // Who pressed a button by keyboard goes on from it, or from its successor, not from the top of the page.
+    if (focused >= 0) this.#actions.children[Math.max(0, labels.indexOf(before[focused]))]?.focus();
   }
 }
 

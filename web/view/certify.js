@@ -1,9 +1,10 @@
 // Certify: files go to the replicas, two at a time; each ends with its bundle or with a reason.
 import { bundleName, isNamedBundle } from "../logic/pairing.js";
 import { count, plural, size } from "../logic/format.js";
-import { advance, certifiedMembers, isActive, isOver, newPut, tally } from "../logic/put.js";
+import { ACTIVE, advance, certifiedMembers, isActive, isOver, newPut, tally } from "../logic/put.js";
 import { Queue } from "../logic/queue.js";
 import { Rate } from "../logic/rate.js";
+import { continuedAt, waiting } from "../logic/words.js";
 import { Card, saveLink } from "./card.js";
 import { Committee } from "./committee.js";
 import { foreign, h, oncePerFrame, setData, setText } from "./dom.js";
@@ -12,6 +13,8 @@ import { diagnose, failure, obstacle } from "./failure.js";
 import { checkList, checksSummary, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
 
 const AT_ONCE = 2;
+// How often a wait's seconds are looked at, in milliseconds.
+const TICK = 250;
 const DAY = 86_400;
 const KEEP = [
   ["never", "for ever"],
@@ -26,6 +29,9 @@ class Job {
   #put;
   #rate = new Rate();
   #control = null;
+  #nudges = new EventTarget();
+  #triesAt = 0;
+  #ticking = null;
   #leave = () => {};
   #committee = new Committee();
   #revoke = () => {};
@@ -38,7 +44,6 @@ class Job {
     this.#context = context;
     this.#expires = expires;
     this.card = new Card(file.name, { note });
-    setText(this.card.size, size(file.size));
     this.enqueue();
   }
 
@@ -85,8 +90,9 @@ class Job {
     if (inTheWay !== null) return this.#end("failed", inTheWay);
     const expires = this.#expires === "never" ? "never" : Math.floor(Date.now() / 1000) + this.#expires;
     const options = { file: this.file, server: server.base, cluster: trust.decision.identity, expires };
+    const onProgress = (event) => this.#heard(event);
     try {
-      const result = await engine.run("put", options, { signal, onProgress: (event) => this.#heard(event) });
+      const result = await engine.run("put", options, { signal, onProgress, nudges: this.#nudges });
       trust.serverShows(result.cluster);
       this.#certified(result);
     } catch (error) {
@@ -98,7 +104,12 @@ class Job {
   #heard(event) {
     const before = this.#put.state;
     this.#put = advance(this.#put, event);
-    if (this.#put.state !== before) this.#rate = new Rate();
+    if (this.#put.state !== before) {
+      this.#rate = new Rate();
+      if (this.#put.state === "lost") this.#context.announce(`${this.file.name}: ${waiting(this.#put.lost, 0)}.`);
+      else if (before === "lost") this.#context.announce(`${this.file.name} goes on.`);
+    }
+    if (event.stage === "lost") this.#triesAt = performance.now() + 1000 * event.retry_in;
     if (event.stage === "hashing" || event.stage === "sending") this.#rate.add(event.done, performance.now());
     this.#draw();
   }
@@ -113,7 +124,7 @@ class Job {
     if (state !== "cancelled") void this.#context.server.refresh();
   }
 
-  #certified({ bundle, report, certificate, reused }) {
+  #certified({ bundle, report, certificate, reused, resumed_from: from }) {
     const name = bundleName(this.file.name);
     const { link, revoke } = saveLink(new Blob([bundle]), name);
     this.#revoke = revoke;
@@ -121,8 +132,10 @@ class Job {
     this.#committee.update({ members, quorum: certificate.quorum });
     const checks = h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report));
     const { signers, quorum } = certificate;
+    const { length } = certificate;
+    const rest = from === 0 ? "" : ` ${continuedAt(from, length)}; ${from < length ? `${size(length - from)} were left to send` : "nothing was left to send"}.`;
     // The day is among the facts below.
-    const about = `${reused ? "was certified already, nothing was sent" : "is certified"}: ${count(signers.length)} of ${plural(members.length, "replica")} hold it durably and signed, ${count(quorum)} needed.`;
+    const about = `${reused ? "was certified already, nothing was sent" : "is certified"}: ${count(signers.length)} of ${plural(members.length, "replica")} hold it durably and signed, ${count(quorum)} needed.${rest}`;
     const advice = h(
       "p",
       { class: "quiet" },
@@ -139,8 +152,18 @@ class Job {
     this.#context.announce(`${this.file.name} is certified.`);
   }
 
+  /** As long as it waits for another try, its seconds run. */
+  #tick(isWaiting) {
+    if (isWaiting === (this.#ticking !== null)) return;
+    clearInterval(this.#ticking);
+    this.#ticking = isWaiting ? setInterval(() => this.#show(), TICK) : null;
+  }
+
   #show() {
     const put = this.#put;
+    this.#tick(put.state === "lost");
+    const whole = size(this.file.size);
+    setText(this.card.size, put.resumedFrom > 0 ? `${whole} · ${continuedAt(put.resumedFrom, put.length).toLowerCase()}` : whole);
     this.card.update({ state: put.state, running: this.#running(), actions: this.#actions() });
     if (put.members.length > 0 && !isOver(put)) {
       this.#committee.update(put);
@@ -150,7 +173,7 @@ class Job {
   }
 
   #running() {
-    const { state, done, length, members } = this.#put;
+    const { state, done, length, members, lost } = this.#put;
     const rate = this.#rate;
     switch (state) {
       case "queued":
@@ -161,6 +184,10 @@ class Job {
         return { text: "Connecting", verb: "Connecting for" };
       case "sending":
         return { text: "Sending", verb: "Sending", done, total: length, rate };
+      case "lost": {
+        const seconds = lost.isWaiting ? Math.ceil((this.#triesAt - performance.now()) / 1000) : 0;
+        return { text: waiting(lost, seconds), verb: "Waiting to go on with", done, total: length };
+      }
       case "waiting": {
         const { stored, signed } = tally(this.#put);
         return {
@@ -174,7 +201,9 @@ class Job {
   }
 
   #actions() {
-    if (!this.isOver) return [["Cancel", () => this.cancel()]];
+    const cancel = ["Cancel", () => this.cancel()];
+    if (this.state === "lost") return [["Try now", () => this.#nudges.dispatchEvent(new Event("nudge"))], cancel];
+    if (!this.isOver) return [cancel];
     const remove = ["Remove", () => this.remove()];
     return this.state === "certified" ? [remove] : [["Retry", () => this.enqueue(), { class: "main" }], remove];
   }
@@ -206,7 +235,7 @@ export function createCertify(page) {
       const having = (...states) => all.filter(({ state }) => states.includes(state)).length;
       const parts = [
         [having("certified"), "certified"],
-        [having("hashing", "connecting", "sending", "waiting"), "under way"],
+        [having(...ACTIVE), "under way"],
         [having("queued"), "in the queue"],
         [having("failed"), "failed"],
         [having("cancelled"), "cancelled"],

@@ -132,7 +132,8 @@ class Link {
     came?.push(body.bytes.slice(body.at));
     const { cuts, kept, offers } = this.server;
     if (came === undefined || cuts.length === 0 || lengthOf(came) < cuts[0].at) return;
-    const { code } = cuts.shift();
+    const { code, lie = this.server.lie } = cuts.shift();
+    this.server.lie = lie;
     if (offers.at(-1) !== null) kept.set(toBase58(offers.at(-1).digest), came);
     if (code === undefined) return this.socket.terminate();
     this.puts.delete(`${stream}`);
@@ -192,9 +193,9 @@ function clusterStatus(lie) {
 
 /**
  * Starts it, with the page. `lie` may be changed between links; `liar` is the member whose reads are a lie alone; `blobs` can be got, and
- * `bundles` are their certificates. `cuts` ends a put each, `at` so many bytes: with a failure of this `code`, else by hanging up; what
+ * `bundles` are their certificates. `cuts` ends a put each, `at` so many bytes: with a failure of this `code`, else by hanging up, and with this `lie` from then on; what
  * came is `kept`, and the next put of the same digest begins behind it, or at `offset`. `refusals` are codes that a put each is
- * answered with. It notes `offers`, the receipts that puts began with, `begun`, the offsets they were given, and `cancelled`, whether to keep.
+ * answered with. `hangUp()` ends all links. It counts `links`, and notes `offers`, the receipts that puts began with, `begun`, the offsets they were given, and `cancelled`, whether to keep.
  */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
@@ -207,14 +208,16 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], ...(await listen(http)) };
+  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], links: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // a client that hangs up is no fault of the server
+    server.links += 1;
     new Link(socket, server);
   });
   const { close } = server;
+  server.hangUp = () => sockets.clients.forEach((socket) => socket.terminate());
   server.close = () => {
-    for (const socket of sockets.clients) socket.terminate();
+    server.hangUp();
     close();
   };
   return server;

@@ -31,12 +31,21 @@ export function allStates({ open, server, elsewhere, folder }) {
 
   const visit = async (url = address(server.url, { cluster: IDENTITY }), lie = null, options = {}) => {
     server.lie = lie;
+    server.kept.clear();
     return openPage(open, url, { allow: [/WebSocket connection/, /Failed to load resource/, /CORS/], ...options });
   };
   const certifying = async (lie, files, state) => {
     const page = await visit(undefined, lie);
     await certify(page, files);
     await reaches(jobOf(page, files.name ?? files.split("/").at(-1)), state);
+    return page;
+  };
+  // Hangs up in the middle of a put, and has this lie for the rest of it.
+  const cutting = async (lie) => {
+    const page = await visit();
+    server.cuts = [{ at: 40 * MIB, lie }];
+    await certify(page, large);
+    await until("it is cut", () => server.cuts.length === 0);
     return page;
   };
   const verifying = async (...files) => {
@@ -93,6 +102,21 @@ export function allStates({ open, server, elsewhere, folder }) {
     ["connecting", () => certifying("never ready", FILE, "connecting")],
     ["sending", () => certifying("stops reading", large, "sending")],
     ["waiting", () => certifying("never certifies", FILE, "waiting")],
+    ["waiting to go on", async () => {
+      const page = await cutting("hangs up");
+      await page.locator("#certify .status-text").filter({ hasText: "Trying again in" }).waitFor();
+      return page;
+    }],
+    ["continued", async () => {
+      const page = await cutting("stops reading");
+      await jobOf(page, "archive.tar").getByText("continued at 62 %").waitFor();
+      return page;
+    }],
+    ["continued and certified", async () => {
+      const page = await cutting(null);
+      await ends(jobOf(page, "archive.tar"), "certified");
+      return page;
+    }],
     ["certified", () => certifying(null, FILE, "certified")],
     ["refused certificate", () => certifying("forged signature", FILE, "failed")],
     ["cancelled", async () => {
