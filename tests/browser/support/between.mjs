@@ -23,11 +23,12 @@ function flipIn(body, place) {
 /**
  * A server that is an honest one's front and lies when told to: `change(body, url)` alters bodies of slices in place, `flipAt` is a
  * place of the blob whose byte it flips. `asked` is what slices were asked for: `{ start, end }` each. Those that `holds(range)` is
- * true of wait until it is not.
+ * true of wait until it is not. Of what links bring, no more than `most` bytes pass in all; `links` has, for each, how many did.
  */
 export async function startFront(target) {
   const { hostname, port } = new URL(target);
-  const front = { change: null, flipAt: null, holds: () => false, asked: [] };
+  const front = { change: null, flipAt: null, holds: () => false, asked: [], most: Infinity, links: [] };
+  const left = () => front.most - front.links.reduce((sum, { passed }) => sum + passed, 0);
   const http = createServer(async (request, response) => {
     const isSlices = /^\/v1\/blobs\/[^/]+\/slice\?/.test(request.url);
     if (isSlices) {
@@ -57,15 +58,29 @@ export async function startFront(target) {
     asking.on("error", () => response.destroy());
     request.pipe(asking);
   });
+  async function pass(from, to, link) {
+    try {
+      for await (const data of from) {
+        while (left() < data.length && !to.destroyed) await sleep(5);
+        link.passed += data.length;
+        if (!to.write(data)) await once(to, "drain");
+      }
+    } catch {
+      // either end hung up, which ends the other
+    }
+  }
   http.on("upgrade", (request, socket, start) => {
     const to = connect(port, hostname, () => {
       const lines = [`${request.method} ${request.url} HTTP/1.1`];
       for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
       to.write(`${lines.join("\r\n")}\r\n\r\n`);
       to.write(start);
-      socket.pipe(to).pipe(socket);
+      const link = { passed: 0 };
+      front.links.push(link);
+      to.pipe(socket);
+      void pass(socket, to, link);
     });
-    for (const one of [socket, to]) one.on("error", () => (socket.destroy(), to.destroy()));
+    for (const one of [socket, to]) for (const end of ["error", "close"]) one.on(end, () => (socket.destroy(), to.destroy()));
   });
   return Object.assign(front, await listen(http));
 }

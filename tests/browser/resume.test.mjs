@@ -1,0 +1,137 @@
+// Uploads that are cut off and go on: a gate before the server lets so many bytes pass and no more, so that each is cut in its middle.
+import assert from "node:assert/strict";
+import { after, before, beforeEach } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { startFront } from "./support/between.mjs";
+import { browserTest } from "./support/browser.mjs";
+import { startCluster, temporaryFolder } from "./support/cluster.mjs";
+import { IDENTITY, startLyingServer } from "./support/lying_server.mjs";
+import { address, assertValid, certify, ends, jobOf, openPage, patternFile, reaches, ready, statesOf, verdictOf } from "./support/page.mjs";
+import { until } from "./support/until.mjs";
+
+const MIB = 1 << 20;
+const SIZE = 64 * MIB;
+const GATE = 40 * MIB;
+const GONE = [/ERR_CONNECTION_(REFUSED|RESET)/, /ERR_EMPTY_RESPONSE/, /ERR_SOCKET_NOT_CONNECTED/, /ERR_INCOMPLETE_CHUNKED_ENCODING/, /WebSocket connection/];
+const CONTINUED = /Continued at (\d+) %; ([\d.]+) MiB were left to send\./;
+const folder = temporaryFolder();
+
+let cluster;
+let front;
+let trusted;
+before(async () => {
+  cluster = await startCluster();
+  front = await startFront(cluster.url);
+  trusted = address(front.url, { cluster: await cluster.identity() });
+});
+after(async () => {
+  front?.close();
+  await cluster?.stop();
+});
+beforeEach(() => Object.assign(front, { most: Infinity, links: [] }));
+
+const passed = () => front.links.reduce((sum, link) => sum + link.passed, 0);
+const status = (job) => job.locator(".status-text").innerText();
+/** The text with blanks that break. */
+const plain = async (job) => (await job.innerText()).replaceAll("\u00a0", " ");
+
+/** A page with an upload that is stuck in its middle. */
+async function stuck(open, name) {
+  front.most = GATE;
+  const page = await openPage(open, trusted, { allow: GONE });
+  const path = patternFile(folder, name, SIZE);
+  await certify(page, path);
+  const job = jobOf(page, name);
+  await reaches(job, "sending");
+  await until("the gate is reached", () => passed() > GATE - MIB);
+  // What passed has come, and is no more than on its way to the disks.
+  await sleep(500);
+  return { page, path, job };
+}
+
+/** It says where it went on, and that is what was sent. */
+async function assertContinued(job) {
+  assertValid(await verdictOf(job));
+  const [, percent, left] = CONTINUED.exec(await plain(job)) ?? assert.fail(await plain(job));
+  assert.ok(Number(percent) > 0 && Number(percent) <= (100 * GATE) / SIZE, `${percent} %`);
+  assert.ok((await plain(job)).includes(`64.0 MiB · continued at ${percent} %`));
+  const sent = front.links.at(-1).passed / MIB;
+  assert.ok(Math.abs(sent - Number(left)) < 0.5, `${sent} MiB sent of ${left}`);
+  assert.ok(sent < SIZE / MIB - 1, `${sent} MiB: that is all of it`);
+}
+
+browserTest("a server that is killed and started again: the upload goes on by itself, and nothing is sent twice", async (open) => {
+  const { page, job } = await stuck(open, "killed.bin");
+  await cluster.server.kill();
+  await reaches(job, "lost");
+  assert.match(await status(job), /^Connection lost\. Trying again/);
+  await job.getByRole("button", { name: "Try now killed.bin" }).waitFor();
+  assert.equal(await job.locator(".verdict").count(), 0);
+  assert.match(await page.locator("#announcer").innerText(), /killed\.bin: Connection lost/);
+  front.most = Infinity;
+  await cluster.startServer();
+  await ends(job, "certified");
+  await assertContinued(job);
+  const states = await statesOf(page, "killed.bin");
+  assert.deepEqual(states.filter((state) => !["queued", "connecting", "waiting"].includes(state)), ["hashing", "sending", "lost", "sending", "certified"]);
+});
+
+browserTest("a page that is loaded again: the same file, hashed again, goes on where it stopped", async (open) => {
+  const { page, path } = await stuck(open, "reloaded.bin");
+  // Who leaves in the middle is asked whether they mean it: they do.
+  await page.evaluate(() => addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), { capture: true }));
+  await page.reload();
+  await ready(page);
+  front.most = Infinity;
+  await certify(page, path);
+  const job = jobOf(page, "reloaded.bin");
+  await ends(job, "certified");
+  await assertContinued(job);
+  assert.ok(!(await statesOf(page, "reloaded.bin")).includes("lost"));
+});
+
+browserTest("a cancel while it waits ends it at once, and nothing is tried any more", async (open) => {
+  const { job } = await stuck(open, "given-up.bin");
+  await cluster.server.kill();
+  await reaches(job, "lost");
+  await job.getByRole("button", { name: "Cancel given-up.bin" }).click();
+  await ends(job, "cancelled", 2000);
+  assert.equal(await job.getByRole("button", { name: /^Try now/ }).count(), 0);
+  const before = front.links.length;
+  front.most = Infinity;
+  await cluster.startServer();
+  await cluster.untilConnected();
+  await sleep(6000); // longer than the longest wait between two tries
+  assert.equal(front.links.length, before);
+  assert.doesNotMatch(cluster.server.log.split("listening on").at(-1), /^certified /m);
+});
+
+browserTest("Try now ends the wait, and the keyboard's place stays", async (open) => {
+  const server = await startLyingServer();
+  try {
+    const page = await openPage(open, address(server.url, { cluster: IDENTITY }), { allow: GONE });
+    Object.assign(server, { lie: "stops reading" });
+    await certify(page, patternFile(folder, "keyboard.bin", SIZE));
+    const job = jobOf(page, "keyboard.bin");
+    const focused = () => page.evaluate(() => document.activeElement.textContent);
+    await reaches(job, "sending");
+    await job.getByRole("button", { name: "Cancel keyboard.bin" }).focus();
+    server.lie = "hangs up";
+    server.hangUp();
+    await reaches(job, "lost");
+    assert.equal(await focused(), "Cancel keyboard.bin");
+
+    await until("it waits for long", async () => /in [45]\u00a0s$/.test(await status(job)));
+    const before = server.links;
+    await job.getByRole("button", { name: "Try now keyboard.bin" }).focus();
+    await page.keyboard.press("Enter");
+    await until("it is tried", () => server.links > before, 1500);
+    assert.equal(await focused(), "Try now keyboard.bin");
+    server.lie = null;
+    await page.keyboard.press("Enter");
+    await ends(job, "certified");
+    assert.equal(await focused(), "Remove keyboard.bin");
+  } finally {
+    server.close();
+  }
+});
