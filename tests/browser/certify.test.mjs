@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before } from "node:test";
+import { startFront } from "./support/between.mjs";
 import { browserTest } from "./support/browser.mjs";
 import { runProgram, startCluster, temporaryFolder } from "./support/cluster.mjs";
 import { address, assertValid, certify, ends, fileNamed, jobOf, openPage, patternFile, reaches, saveTo, sparseFile, statesOf, verdictOf } from "./support/page.mjs";
@@ -133,20 +134,20 @@ browserTest("a cancel while hashing ends it at once, and nothing is sent; nothin
 });
 
 browserTest("a cancel while sending ends it, the cluster goes on, and the file can be sent again", async (open) => {
-  const page = await openPage(open, trusted);
+  const front = await startFront(cluster.url);
+  const page = await openPage(open, address(front.url, { cluster: await cluster.identity() }));
   const job = jobOf(page, "stuck.bin");
-  // Nobody takes any more bytes: the put stays where it is.
-  for (const replica of cluster.replicas) replica.pause();
   try {
+    // Nobody takes any more bytes: the put stays where it is.
+    front.most = 8 * MIB;
     await certify(page, patternFile(folder, "stuck.bin", 64 * MIB));
     await reaches(job, "sending");
     await job.getByRole("button", { name: "Cancel stuck.bin" }).click();
     await ends(job, "cancelled", 2000);
     assert.equal(await job.locator(".verdict").count(), 0);
   } finally {
-    for (const replica of cluster.replicas) replica.resume();
+    front.most = Infinity;
   }
-  await cluster.untilConnected();
   const certified = () => [...cluster.server.log.matchAll(/^certified /gm)].length;
   const before = certified();
   await certify(page, fileNamed("next.txt", "the next file"));
@@ -157,4 +158,5 @@ browserTest("a cancel while sending ends it, the cluster goes on, and the file c
   assert.equal(certified(), before + 2, "what was cancelled was certified");
   await job.getByRole("button", { name: "Remove stuck.bin" }).click();
   await until("it is gone", async () => (await job.count()) === 0);
+  front.close();
 });

@@ -1,6 +1,7 @@
 // Certifying while things break.
 import assert from "node:assert/strict";
-import { after, before } from "node:test";
+import { after, before, beforeEach } from "node:test";
+import { startFront } from "./support/between.mjs";
 import { browserTest } from "./support/browser.mjs";
 import { startCluster, temporaryFolder } from "./support/cluster.mjs";
 import { address, assertValid, certify, ends, fileNamed, jobOf, openPage, patternFile, reaches, verdictOf } from "./support/page.mjs";
@@ -12,12 +13,20 @@ const LEFT_OUT = /left out|did not sign/;
 const folder = temporaryFolder();
 
 let cluster;
+let front;
 let trusted;
 before(async () => {
   cluster = await startCluster();
-  trusted = address(cluster.url, { cluster: await cluster.identity() });
+  front = await startFront(cluster.url);
+  trusted = address(front.url, { cluster: await cluster.identity() });
 });
-after(() => cluster?.stop());
+after(async () => {
+  front?.close();
+  await cluster?.stop();
+});
+// How much of an upload passes before the test goes on.
+const GATE = 16 * MIB;
+beforeEach(() => Object.assign(front, { most: Infinity, links: [] }));
 
 const memberNamed = (job, name) => job.locator("[data-member]").filter({ hasText: name });
 
@@ -69,13 +78,13 @@ browserTest("a replica that is dead from the start is left out by name", async (
 browserTest("a replica that dies during an upload is left out by name", async (open) => {
   const dead = cluster.replicas[1];
   const page = await openPage(open, trusted);
-  for (const replica of cluster.replicas) replica.pause();
+  front.most = GATE;
   try {
     await certify(page, patternFile(folder, "dying.bin", 64 * MIB));
     const job = jobOf(page, "dying.bin");
     await reaches(job, "sending");
     await dead.kill();
-    for (const replica of cluster.replicas) if (replica !== dead) replica.resume();
+    front.most = Infinity;
     await ends(job, "certified");
     assertValid(await verdictOf(job));
     assert.match(await memberNamed(job, dead.name).innerText(), LEFT_OUT);
@@ -87,13 +96,13 @@ browserTest("a replica that dies during an upload is left out by name", async (o
 browserTest("with two of four dead nothing is claimed, and the put goes on once they are back", async (open) => {
   const dead = cluster.replicas.slice(1, 3);
   const page = await openPage(open, trusted);
-  for (const replica of cluster.replicas) replica.pause();
+  front.most = GATE;
   try {
     await certify(page, patternFile(folder, "refused.bin", 64 * MIB));
     const job = jobOf(page, "refused.bin");
     await reaches(job, "sending");
     for (const replica of dead) await replica.kill();
-    for (const replica of cluster.replicas) if (replica.running) replica.resume();
+    front.most = Infinity;
     await job.getByText(/^Not enough replicas took part\. Trying again/).waitFor();
     await assertNothingClaimed(job);
     await revive(...dead);
