@@ -7,7 +7,7 @@ const LONGEST = 5;
 /** Waits that grow for as long as nothing gets further, and an end to them. Times in seconds. */
 export class Patience {
   #most;
-  #best = 0;
+  #best = { sent: 0, held: 0 };
   #cut; // when it was cut off first since something got further
   #wait = SHORTEST;
 
@@ -16,10 +16,10 @@ export class Patience {
     this.#most = most;
   }
 
-  /** So many bytes got through in this try. Only more than in any before are progress. */
-  reached(bytes) {
-    if (bytes <= this.#best) return;
-    this.#best = bytes;
+  /** So many bytes were sent in this try, or are held by the replicas before it. Only more than ever before are progress. */
+  reached(bytes, which = "sent") {
+    if (bytes <= this.#best[which]) return;
+    this.#best[which] = bytes;
     this.#cut = undefined;
     this.#wait = SHORTEST;
   }

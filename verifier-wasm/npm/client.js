@@ -121,6 +121,7 @@ export function createClient(wasm, openSocket) {
         const from = ready.offset;
         about.wasReady = true;
         about.from = from;
+        patience.reached(from, "held");
         if (from > 0) tell({ stage: "resuming", offset: from, total });
         const sent = (done) => {
           patience.reached(done);
