@@ -34,12 +34,16 @@ impl Blob {
     }
 }
 
-/// Its first blocks are sent as they are, then this.
+/// Its first blocks are sent as they are, those of them that are not there yet; then this.
 async fn sent(cluster: &InProcess, blob: &Blob, blocks: usize, last: Option<Message>) -> Message {
     let mut link = RawLink::client(cluster.address()).await;
     link.send(&Message::Put { stream: STREAM, offer: Some(blob.receipt), renew: false }).await;
-    while !matches!(link.receive().await.unwrap(), Message::Ready { .. }) {}
-    for block in 0..blocks {
+    let from = loop {
+        if let Message::Ready { offset, .. } = link.receive().await.unwrap() {
+            break usize::try_from(offset).unwrap() / MAX_CHUNK;
+        }
+    };
+    for block in from..blocks {
         link.send(&blob.chunk(block)).await;
     }
     match last {
