@@ -185,7 +185,12 @@ pub(crate) struct Shared {
     routes: Routes,
     batcher: Batcher,
     overtaken: Overtaken,
+    /// Members that failed a get of the server's own, over HTTP. What such a get has sent cannot be taken back, so the next one had
+    /// better begin with somebody else; else one member that lies, first in every list, would cut every download short.
     suspects: Suspects,
+    /// Members that said they had bytes of a put, were spared them, and did not store. Else one that lies could, time and again,
+    /// have one left out that is behind, and then fail.
+    doubted: Suspects,
     archive: Archive,
     puts: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
@@ -228,6 +233,7 @@ impl Server {
             batcher,
             overtaken: Overtaken::default(),
             suspects: Suspects::default(),
+            doubted: Suspects::default(),
             archive,
             next_stream: AtomicU32::new(1),
             next_link: AtomicU32::new(1),

@@ -140,7 +140,8 @@ impl ClientPuts {
         let quorum = committee.record().quorum().into();
         let late = members.iter().filter(|(_, handle)| handle.pace.is_late()).map(|(member, _)| *member).collect();
         let (taking_part, deadlines) = (members.keys().copied(), link.shared.config.deadlines);
-        let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines);
+        let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines)
+            .doubting(link.shared.doubted.now(clock::monotonic()));
         let fanout = Fanout::new(stream, members, quorum);
         let heard = clock::monotonic();
         // what was offered was looked for then
@@ -380,6 +381,7 @@ impl Active {
             }
             Output::Late(member) => self.set_late(member, true),
             Output::InTime(member) => self.set_late(member, false),
+            Output::Doubt(member) => link.shared.doubted.add(member, clock::monotonic()),
             Output::LeaveOut(member) => self.fanout.leave_out(member),
             Output::Cancel => self.fanout.cancel_all(true),
             Output::Certified(certificate) => {

@@ -77,6 +77,10 @@ pub struct Put {
     parts: BTreeMap<u16, Part>,
     /// Members that are not waited for once a quorum stored.
     late: BTreeSet<u16>,
+    /// Members that said they had bytes and then did not store; what they say now leaves nobody out.
+    doubted: BTreeSet<u16>,
+    /// Who takes part though it was not sent all bytes, for it said that it had the first ones.
+    spared: BTreeSet<u16>,
     phase: Phase,
     /// The client may send. Before, and where the put came in one message, it hears of nothing but the end.
     is_told: bool,
@@ -98,7 +102,28 @@ impl Put {
         let left_out = left_out.into_iter().map(|member| (member, Part::Out(None)));
         let parts = members.into_iter().map(|member| (member, Part::Receiving)).chain(left_out).collect();
         let (phase, from, received) = (Phase::New, 0, 0);
-        Self { committee, stream, offer, from, received, parts, late, phase, is_told: false, deadlines }
+        let (doubted, spared) = (BTreeSet::new(), BTreeSet::new());
+        Self {
+            committee,
+            stream,
+            offer,
+            from,
+            received,
+            parts,
+            late,
+            doubted,
+            spared,
+            phase,
+            is_told: false,
+            deadlines,
+        }
+    }
+
+    /// These said more than they held, lately.
+    #[must_use]
+    pub fn doubting(mut self, doubted: BTreeSet<u16>) -> Self {
+        self.doubted = doubted;
+        self
     }
 
     /// The members that still take part.
@@ -164,6 +189,7 @@ impl Put {
             Input::Lost(member) => self.drop_member(member, None, &mut out),
             Input::Certified(certificate) => self.certified(certificate, &mut out),
             Input::Uncertified(mut failed) => {
+                self.doubt(|member, _| failed.subjects.contains(&member), &mut out);
                 failed.stream = self.stream;
                 self.fail(failed, &mut out);
             }
@@ -323,6 +349,7 @@ impl Put {
         let quorum = self.quorum();
         if self.is_before_certifying() && self.members().count() < quorum {
             let failed = self.why_too_few();
+            self.doubt(|_, part| matches!(part, Part::Out(_)), out);
             return self.fail(failed, out);
         }
         self.open(quorum, now, out);
@@ -338,6 +365,7 @@ impl Put {
         } else if stored.len() < quorum && now > patience.since() + self.deadlines.storing {
             let late: Vec<u16> = self.in_stage(&Part::Receiving).collect();
             let failed = too_late(&self.committee, self.stream, "store", late);
+            self.doubt(|_, part| *part != Part::Stored, out);
             self.fail(failed, out);
         }
     }
@@ -350,9 +378,12 @@ impl Put {
         let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
         let awaited = silent.iter().filter(|member| !self.late.contains(*member)).count();
         if patience.is_over(answers.len(), quorum, awaited, now) {
-            let Some(offset) = offset::choose(answers.values().copied(), quorum) else { return };
-            let behind: Vec<u16> =
-                answers.iter().filter(|(_, from)| **from < offset).map(|(member, _)| *member).collect();
+            let Some(offset) = offset::choose(answers, &self.doubted, quorum) else { return };
+            let (behind, ahead): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, from)| **from < offset);
+            let behind: Vec<u16> = behind.into_iter().map(|(member, _)| *member).collect();
+            if offset > 0 {
+                self.spared = ahead.into_iter().map(|(member, _)| *member).collect();
+            }
             for member in behind {
                 self.leave_out(member, None, out);
             }
@@ -362,6 +393,13 @@ impl Put {
             let failed = too_late(&self.committee, self.stream, "answer", silent);
             self.fail(failed, out);
         }
+    }
+
+    /// The put fails for want of a quorum, and these are to blame: where they were spared bytes, the next one had better send them.
+    fn doubt(&self, is_to_blame: impl Fn(u16, &Part) -> bool, out: &mut Vec<Output>) {
+        let blamed =
+            self.parts.iter().filter(|(member, part)| self.spared.contains(member) && is_to_blame(**member, part));
+        out.extend(blamed.map(|(member, _)| Output::Doubt(*member)));
     }
 
     /// Fewer than a quorum are left: because replicas are gone, or because more than f of them refused for one reason.

@@ -1,14 +1,13 @@
-//! Members that failed a get of the server's own, over HTTP. What such a get has sent cannot be taken back, so the next one had
-//! better begin with somebody else; else one member that lies, first in every list, would cut every download short.
+//! Members that failed where they said they could be counted on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// For how long: a disk may have been repaired.
 const SUSPICION: Duration = Duration::from_secs(600);
 
-/// Members, with the time until which they are asked only when nobody else holds a blob.
+/// Members, with the time until which somebody else comes first.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects(Mutex<BTreeMap<u16, Duration>>);
 
@@ -21,12 +20,16 @@ impl Suspects {
         self.map().insert(member, now + SUSPICION);
     }
 
+    /// Those suspected now.
+    pub(crate) fn now(&self, now: Duration) -> BTreeSet<u16> {
+        self.map().iter().filter(|(_, until)| now < **until).map(|(member, _)| *member).collect()
+    }
+
     /// Leaves suspects out, unless nobody would be left.
     pub(crate) fn leave_out<T>(&self, holders: &mut BTreeMap<u16, T>, now: Duration) {
-        let suspects = self.map();
-        let is_suspect = |member: &u16| suspects.get(member).is_some_and(|until| now < *until);
-        if holders.keys().any(|member| !is_suspect(member)) {
-            holders.retain(|member, _| !is_suspect(member));
+        let suspects = self.now(now);
+        if holders.keys().any(|member| !suspects.contains(member)) {
+            holders.retain(|member, _| !suspects.contains(member));
         }
     }
 }

@@ -68,6 +68,8 @@ pub enum Output {
     InTime(u16),
     /// Tell this member that the put goes on without it.
     LeaveOut(u16),
+    /// What this member says it has of a blob is not to be counted on for a while.
+    Doubt(u16),
     /// Tell the members that the put is off.
     Cancel,
     /// Done: hand the certificate out.

@@ -1,5 +1,7 @@
 //! Where a put begins: what a quorum can go on from is not sent again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use vouch_core::tree::BLOCK;
 
 /// So many bytes are rather sent again than that a member is left out.
@@ -10,9 +12,16 @@ pub(super) fn is_possible(offset: u64, length: u64) -> bool {
     offset == length || (offset < length && offset.is_multiple_of(BLOCK as u64))
 }
 
+/// As [`choose_among_all`], by those who are not doubted, as long as they are a quorum: what the others say they have leaves nobody
+/// out.
+pub(super) fn choose(answers: &BTreeMap<u16, u64>, doubted: &BTreeSet<u16>, quorum: usize) -> Option<u64> {
+    let trusted = answers.iter().filter(|(member, _)| !doubted.contains(member)).map(|(_, offset)| *offset);
+    choose_among_all(trusted, quorum).or_else(|| choose_among_all(answers.values().copied(), quorum))
+}
+
 /// The offset to begin at, by those from which the members need bytes: the least of them, or, where that is too far below what a
 /// quorum can go on from, that one. `None` while fewer than a quorum have said theirs.
-pub(super) fn choose(answers: impl IntoIterator<Item = u64>, quorum: usize) -> Option<u64> {
+fn choose_among_all(answers: impl IntoIterator<Item = u64>, quorum: usize) -> Option<u64> {
     let mut descending: Vec<u64> = answers.into_iter().collect();
     descending.sort_unstable_by(|a, b| b.cmp(a));
     let of_quorum = *descending.get(quorum.checked_sub(1)?)?;
@@ -46,8 +55,18 @@ mod tests {
             (vec![0, 64 * MIB], 2, Some(0)),
             (vec![0, 0, 0, 64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB], 5, Some(0)),
         ] {
-            assert_eq!(choose(answers.clone(), quorum), expected, "{answers:?}, quorum {quorum}");
+            assert_eq!(choose_among_all(answers.clone(), quorum), expected, "{answers:?}, quorum {quorum}");
         }
+    }
+
+    #[test]
+    fn who_is_doubted_leaves_nobody_out() {
+        let answers: BTreeMap<u16, u64> = [(0, 64 * MIB), (1, 64 * MIB), (2, 64 * MIB), (3, 0)].into();
+        assert_eq!(choose(&answers, &BTreeSet::new(), 3), Some(64 * MIB));
+        assert_eq!(choose(&answers, &BTreeSet::from([2]), 3), Some(0));
+        assert_eq!(choose(&answers, &BTreeSet::from([3]), 3), Some(64 * MIB), "it is left out itself");
+        assert_eq!(choose(&answers, &BTreeSet::from([1, 2]), 3), Some(64 * MIB), "there is nobody else");
+        assert_eq!(choose(&[(0, MIB)].into(), &BTreeSet::from([0]), 3), None);
     }
 
     #[test]

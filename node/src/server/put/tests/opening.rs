@@ -172,3 +172,46 @@ fn a_stream_begins_at_once_and_nobody_is_asked() {
     assert_eq!(told(out).len(), 3);
     assert!(world.give(Input::Ready(0, 7)).is_empty(), "an answer to nothing");
 }
+
+#[test]
+fn who_was_spared_bytes_and_did_not_store_is_doubted() {
+    let doubted = |out: &[Output]| -> Vec<u16> {
+        let member = |output: &Output| if let Output::Doubt(member) = output { Some(*member) } else { None };
+        out.iter().filter_map(member).collect()
+    };
+    let begun = |there: u64| {
+        let mut world = offered();
+        world.say(0..3, there);
+        world.say([3], 0);
+        world
+    };
+    let lied = || Input::Failed(0, Failed::new(STREAM, Code::NotHeld, "I never had it"));
+    let mut world = begun(64 * MIB);
+    assert_eq!(doubted(world.give(lied())), [0], "and not the one that was left out");
+    let mut from_the_beginning = begun(0);
+    from_the_beginning.give(lied());
+    assert!(doubted(from_the_beginning.give(Input::Lost(1))).is_empty(), "it was spared nothing");
+
+    let mut silent = begun(64 * MIB);
+    for input in rest_from(64 * MIB) {
+        silent.give(input);
+    }
+    silent.give(Input::Stored(1));
+    silent.give(Input::Stored(2));
+    assert_eq!(doubted(silent.wait(Deadlines::default().storing + Duration::from_millis(1))), [0]);
+
+    let mut at_the_vote = begun(64 * MIB);
+    for input in rest_from(64 * MIB).into_iter().chain((0..3).map(Input::Stored)) {
+        at_the_vote.give(input);
+    }
+    let few = Failed::new(STREAM, Code::NotEnoughReplicas, "few").with_subjects(vec![0, 3]);
+    assert_eq!(doubted(at_the_vote.give(Input::Uncertified(few))), [0]);
+
+    // and then it leaves nobody out
+    let mut again = offered();
+    again.put = again.put.doubting([0].into());
+    again.give(Input::Begun);
+    again.say(0..3, 64 * MIB);
+    let out = again.say([3], 0);
+    assert_eq!((ready(out), left_out(out)), (Some(0), vec![]));
+}
