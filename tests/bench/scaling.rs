@@ -25,7 +25,6 @@ const SIZES: [(usize, usize, usize); 6] = [
     (64 << 20, 4, 2),
     (1 << 30, 1, 1),
 ];
-const FOLDER: &str = "target/bench";
 
 #[derive(Debug, Clone, Copy)]
 struct Point {
@@ -66,7 +65,10 @@ impl Point {
 }
 
 pub(crate) async fn run() {
-    fs::create_dir_all(FOLDER).unwrap();
+    // this program is in target/release/deps
+    let own = std::env::current_exe().unwrap();
+    let folder = own.ancestors().nth(3).unwrap().join("bench");
+    fs::create_dir_all(&folder).unwrap();
     let mut points = Vec::new();
     println!("{:>3} {:>9} {:>6} {:>8} {:>10} {:>10}", "n", "size", "blobs", "at once", "blobs/s", "MiB/s");
     for n in REPLICAS {
@@ -79,9 +81,9 @@ pub(crate) async fn run() {
             points.push(point);
         }
     }
-    let table = Path::new(FOLDER).join("throughput.md");
+    let table = folder.join("throughput.md");
     fs::write(&table, as_table(&points)).unwrap();
-    let picture = Path::new(FOLDER).join("throughput.svg");
+    let picture = folder.join("throughput.svg");
     plot(&points, &picture).unwrap();
     println!("written: {} and {}", table.display(), picture.display());
 }
