@@ -8,7 +8,7 @@ import { IDENTITY, OTHER_IDENTITY, startLyingServer } from "../browser/support/l
 
 const BLOCK = 256 << 10;
 const MIB = 1 << 20;
-const [BUSY, NO_SPACE, DIGEST_DIFFERS] = [7, 13, 10];
+const [BUSY, NO_SPACE, DIGEST_DIFFERS, TIMED_OUT] = [7, 13, 10, 15];
 
 // A clock that stands still until it is set.
 function clock(t, random = 1) {
@@ -206,13 +206,15 @@ describe("a put that is cut", () => {
   });
 
   test("goes on after a refusal that does not last, and not after one that does", async () => {
-    server.cuts = [{ at: MIB, code: NO_SPACE }];
+    server.cuts = [{ at: MIB, code: TIMED_OUT }];
     const { result, of } = await run(fresh(2 * MIB));
-    assert.deepEqual([result.report.verdict, result.resumed_from, of("lost").map(({ code, reason }) => [code, reason])], ["valid", MIB, [["refused", "no-space"]]]);
+    assert.deepEqual([result.report.verdict, result.resumed_from, of("lost").map(({ code, reason }) => [code, reason])], ["valid", MIB, [["refused", "timed-out"]]]);
 
-    Object.assign(server, { begun: [], cuts: [{ at: MIB, code: DIGEST_DIFFERS }] });
-    const { error } = await run(fresh(2 * MIB));
-    assert.deepEqual([error.code, error.reason, server.begun.length], ["refused", "digest-differs", 1]);
+    for (const [code, reason] of [[DIGEST_DIFFERS, "digest-differs"], [NO_SPACE, "no-space"]]) {
+      Object.assign(server, { begun: [], cuts: [{ at: MIB, code }] });
+      const { error } = await run(fresh(2 * MIB));
+      assert.deepEqual([error.code, error.reason, server.begun.length], ["refused", reason, 1]);
+    }
   });
 
   test("what does not begin is told at once", async () => {

@@ -85,8 +85,8 @@ function blobSink() {
   };
 }
 
-// Whether a put that ended so goes on where it stopped. A file that changed is another one.
-const mayGoOn = (error) => error instanceof ServerError && error.canRetry && error.code !== "source";
+// Whether a put that ended so goes on by itself. A file that changed is another one; room does not come by waiting a minute.
+const mayGoOn = (error) => error instanceof ServerError && error.canRetry && error.code !== "source" && error.reason !== "no-space";
 
 // `wasm` is ready. What a put brings home is verified like any other bundle.
 export function createClient(wasm, openSocket) {

@@ -168,7 +168,8 @@ impl StoreError {
             Self::LengthDiffers { .. } => Code::LengthDiffers,
             Self::DigestDiffers { .. } | Self::Slice(_) | Self::NotABlock { .. } => Code::DigestDiffers,
             Self::OutOfOrder { .. } => Code::Unexpected,
-            Self::Overtaken { .. } => Code::Cancelled,
+            // whoever tries again goes on with what both brought
+            Self::Overtaken { .. } => Code::Busy,
             Self::NotHeld { .. } => Code::NotHeld,
             Self::NotFound { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } => Code::Malformed,
