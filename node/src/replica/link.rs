@@ -1,5 +1,8 @@
 //! A replica's link to one server: it proves its keys, joins, and answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
