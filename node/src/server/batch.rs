@@ -32,11 +32,8 @@ pub struct Gathering {
     pub most: usize,
     /// Where nothing is being signed but other puts are being stored, the first waits so long for them.
     pub linger: Duration,
-    /// While a batch is being signed, the next one waits for it at least so long, or twice as long as batches took lately, where
-    /// that is more; but no longer than `most_wait`. Few large batches cost everybody less than many small ones.
+    /// While a batch is being signed, the next one waits for it no longer than this.
     pub wait: Duration,
-    /// See `wait`.
-    pub most_wait: Duration,
     /// Batches signed at once.
     pub at_once: usize,
 }
@@ -44,7 +41,7 @@ pub struct Gathering {
 impl Default for Gathering {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { most: MAX_BATCH as usize, linger: ms(2), wait: ms(8), most_wait: ms(50), at_once: 4 }
+        Self { most: MAX_BATCH as usize, linger: ms(2), wait: ms(8), at_once: 4 }
     }
 }
 
@@ -127,8 +124,6 @@ pub(super) struct Batches {
     signing: BTreeMap<Stream, Signing>,
     /// Members whose vote is not waited for once a quorum voted, until they vote in time again.
     late: BTreeSet<u16>,
-    /// How long batches took to be signed, smoothed.
-    took: Duration,
     /// Members that voted wrongly, ever.
     liars: BTreeSet<u16>,
     /// Closed batches, with the time until which a vote would have been in time.
@@ -152,7 +147,6 @@ impl Batches {
             starved: Vec::new(),
             signing: BTreeMap::new(),
             late: BTreeSet::new(),
-            took: Duration::ZERO,
             liars: BTreeSet::new(),
             closed: VecDeque::new(),
         }
@@ -266,7 +260,6 @@ impl Batches {
             }
             if signing.voted() >= quorum {
                 self.late.extend(signing.silent());
-                self.took = (self.took * 7 + now.saturating_sub(signing.since())) / 8;
                 out.push(signing.certify(batch));
             } else if signing.is_hopeless(quorum) {
                 self.try_again(signing);
@@ -318,7 +311,7 @@ impl Batches {
         match (self.signing.is_empty(), moment.storing) {
             (true, 0) => Duration::ZERO,
             (true, _) => self.gathering.linger,
-            (false, _) => (2 * self.took).max(self.gathering.wait).min(self.gathering.most_wait),
+            (false, _) => self.gathering.wait,
         }
     }
 

@@ -222,34 +222,6 @@ fn the_next_batch_gathers_while_one_is_signed() {
 }
 
 #[test]
-fn batches_that_take_long_are_waited_for_longer_up_to_a_bound() {
-    let mut world = World::new(4);
-    let Gathering { wait, most_wait, .. } = Gathering::default();
-    let mut number = 0;
-    let mut next = |world: &mut World| {
-        number += 1;
-        world.submit(number, 0..4);
-        world.go_on();
-        world.proposed()
-    };
-    for (took, least, most) in [(wait, wait, 2 * wait), (Duration::from_secs(1), most_wait, most_wait)] {
-        for _ in 0..30 {
-            let asked = next(&mut world).remove(0);
-            // shorter than it may take to be retried
-            world.now += took;
-            (0..4).for_each(|member| world.vote(&asked, member));
-        }
-        let signing = next(&mut world).remove(0);
-        assert!(next(&mut world).is_empty());
-        world.wait(least - Duration::from_millis(1));
-        assert!(world.proposed().is_empty(), "{took:?}");
-        world.wait(most - least + Duration::from_millis(1));
-        let waited = world.one_proposed();
-        [signing, waited].iter().for_each(|asked| (0..4).for_each(|member| world.vote(asked, member)));
-    }
-}
-
-#[test]
 fn a_batch_has_so_many_receipts_and_no_more() {
     let mut world = World::new(1);
     world.storing = 1;
