@@ -166,11 +166,10 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
         let at = |error: BlsError| (position, error);
         let point = PublicKey::key_validate(&key.0).map_err(|error| at(error.into()))?;
         let signature = checked_signature(&proof.0).map_err(at)?;
-        let hash = blake3::keyed_hash(&seed, &(position as u64).to_le_bytes());
-        let weight = &hash.as_bytes()[..WEIGHT_BITS / 8];
+        let weight = weight(&seed, position as u64);
         let affine: &blst_p1_affine = (&point).into();
         let affine_signature: &blst_p2_affine = (&signature).into();
-        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, weight, WEIGHT_BITS, &key.0, &[]))
+        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
             .map_err(at)?;
         keys.push(CheckedKey(point));
     }
@@ -185,6 +184,13 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
         })
     });
     Err((culprit.unwrap_or(0), BlsError::Mismatch))
+}
+
+/// The weight at a position, out of a seed that is hashed from all that is weighted.
+fn weight(seed: &[u8; 32], position: u64) -> [u8; WEIGHT_BITS / 8] {
+    let mut weight = [0; WEIGHT_BITS / 8];
+    weight.copy_from_slice(&blake3::keyed_hash(seed, &position.to_le_bytes()).as_bytes()[..WEIGHT_BITS / 8]);
+    weight
 }
 
 /// Checks one key and its proof, before the key is let into a committee.
@@ -223,6 +229,9 @@ pub(crate) fn verify_together(
     statement: &[u8],
     votes: &[(&VoteKey, &CheckedKey, &VoteSignature)],
 ) -> Result<(), BlsError> {
+    if votes.is_empty() {
+        return Ok(());
+    }
     let signatures: Vec<Signature> =
         votes.iter().map(|(_, _, vote)| checked_signature(&vote.0)).collect::<Result<_, _>>()?;
     let keys: Vec<PublicKey> = votes.iter().map(|(_, key, _)| key.0).collect();
@@ -230,15 +239,7 @@ pub(crate) fn verify_together(
     let mut all: Vec<&[u8]> = vec![statement];
     all.extend(votes.iter().flat_map(|(key, _, vote)| [&key.0[..], &vote.0[..]]));
     let seed = derive("vouch vote weights v1", &all);
-    let weights: Vec<u8> = (0..votes.len() as u64)
-        .flat_map(|position| {
-            let hash = blake3::keyed_hash(&seed, &position.to_le_bytes());
-            hash.as_bytes()[..WEIGHT_BITS / 8].to_vec()
-        })
-        .collect();
-    if votes.is_empty() {
-        return Ok(());
-    }
+    let weights: Vec<u8> = (0..votes.len() as u64).flat_map(|position| weight(&seed, position)).collect();
     let key = keys.mult(&weights, WEIGHT_BITS).to_public_key();
     let signature = signatures.mult(&weights, WEIGHT_BITS).to_signature();
     // sums at infinity would pass, and come about once in 2^128: they are looked at one by one

@@ -46,13 +46,18 @@ async function put(bytes) {
   return { digest: toBase58(digestOf(bytes)), bundle: text };
 }
 
-/** Opens the page and asks it to play a digest; gives the page and the card. */
+/** Names a digest in an open page; gives the card, and what asks to play it. */
+async function named(page, wanted = digest) {
+  await showTab(page, "Fetch");
+  await page.getByRole("textbox", { name: "Digest" }).fill(wanted);
+  return { play: () => page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click(), card: page.locator("#fetch .job").first() };
+}
+
+/** Opens the page with a digest named in it. */
 async function ask(open, wanted = digest, options = {}) {
   Object.assign(front, HONEST, { asked: [] });
   const page = await openPage(open, trusted, options);
-  await showTab(page, "Fetch");
-  await page.getByRole("textbox", { name: "Digest" }).fill(wanted);
-  return { page, play: () => page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click(), card: page.locator("#fetch .job").first() };
+  return { page, ...(await named(page, wanted)) };
 }
 
 async function playing(open, ...how) {
@@ -174,10 +179,8 @@ browserTest("a .vouch of another cluster is not played", async (open) => {
   const answer = (route) => route.fulfill({ contentType: "application/vnd.vouch.bundle+json", body: bundleFor(film) });
   await page.route("**/v1/certificates/*", answer);
   front.asked = [];
-  await showTab(page, "Fetch");
-  await page.getByRole("textbox", { name: "Digest" }).fill(digest);
-  await page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click();
-  const card = page.locator("#fetch .job").first();
+  const { play, card } = await named(page);
+  await play();
   await ends(card, "failed");
   const verdict = card.locator(".verdict");
   assert.deepEqual([await verdict.getAttribute("data-state"), await verdict.getAttribute("data-check")], ["invalid", "identity"]);
@@ -190,10 +193,8 @@ browserTest("the certificate of another file does not make this one play", async
   const other = await put(Buffer.from("Another file, certified by the same cluster.\n"));
   const page = await openPage(open, trusted);
   await page.route("**/v1/certificates/*", (route) => route.fulfill({ body: other.bundle }));
-  await showTab(page, "Fetch");
-  await page.getByRole("textbox", { name: "Digest" }).fill(digest);
-  await page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click();
-  const card = page.locator("#fetch .job").first();
+  const { play, card } = await named(page);
+  await play();
   await ends(card, "failed");
   assert.equal(await card.locator(".verdict").getAttribute("data-check"), "digest");
   assert.equal(await page.locator("#fetch video").count(), 0);
@@ -346,10 +347,8 @@ browserTest("a page that may have no service worker offers the download and says
   });
   await page.goto(trusted);
   await page.locator("html[data-ready]").waitFor({ state: "attached" });
-  await showTab(page, "Fetch");
-  await page.getByRole("textbox", { name: "Digest" }).fill(digest);
-  await page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click();
-  const card = page.locator("#fetch .job").first();
+  const { play, card } = await named(page);
+  await play();
   await ends(card, "failed");
   assert.equal(await card.locator(".problem").getAttribute("data-code"), "insecure");
   await card.locator(".problem").getByRole("button", { name: /^Fetch / }).click();

@@ -37,6 +37,11 @@ pub(super) fn error_line(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{}", harmless(text));
 }
 
+/// What people are told while a put waits to be tried again.
+pub(super) fn trying_again(why: impl fmt::Display, pause: Duration) -> String {
+    format!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64())
+}
+
 /// Seconds since 1970 as a date and time, or `never`.
 pub(super) fn time(seconds: u64) -> String {
     if seconds == NEVER {

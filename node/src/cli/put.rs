@@ -174,7 +174,7 @@ impl Display {
             PutProgress::Ready(offset) => self.go_on_at(offset),
             PutProgress::Retrying { why, pause } => {
                 self.attempts += 1;
-                self.tell(format_args!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64()));
+                self.tell(format_args!("{}", output::trying_again(why, pause)));
             }
             PutProgress::Committee(committee) => self.committee = Some(committee),
             PutProgress::Sent(done) => self.bar.set_position(done),

@@ -164,8 +164,7 @@ impl Puts {
 
     fn announce(&self, error: &ClientError, pause: Duration) {
         if !self.args.json {
-            let seconds = pause.as_secs_f64();
-            output::error_line(format_args!("connection lost ({error}); trying again in {seconds:.1} s"));
+            output::error_line(format_args!("{}", output::trying_again(error, pause)));
         }
     }
 

@@ -60,10 +60,7 @@ impl Prepared {
     /// # Errors
     /// It cannot be read.
     pub async fn new(item: Item) -> Result<Self, ClientError> {
-        let name = match &item.source {
-            Source::File(path) => path.display().to_string(),
-            Source::Stdin => "standard input".into(),
-        };
+        let name = item.source.to_string();
         let now = clock::unix_seconds();
         let failed = |error| ClientError::Source { source_name: name.clone(), error };
         let offer = Offer::of(item.source, |_| {}).await.map_err(failed)?;

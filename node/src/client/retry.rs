@@ -12,7 +12,6 @@ use vouch_core::message::{Code, Stage};
 use vouch_core::session::{Certified, SessionError};
 
 use super::{ClientError, Offer, Put, PutProgress, Upload, put_over};
-use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError};
 
@@ -27,10 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// See [`ClientError`].
 pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'static) -> Result<Certified, ClientError> {
     let Put { server, trusted, source, expires_at, renew, retry } = put;
-    let name = match &source {
-        Source::File(path) => path.display().to_string(),
-        Source::Stdin => "standard input".into(),
-    };
+    let name = source.to_string();
     let failed = |error| ClientError::Source { source_name: name.clone(), error };
     let mut offer = Offer::of(source, progress.clone()).await.map_err(failed)?;
     let (salt, began) = (entropy::array(), clock::unix_seconds());

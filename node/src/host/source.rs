@@ -1,5 +1,6 @@
 //! Bytes of a file or of standard input, in pieces, read on a thread of their own.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -19,6 +20,16 @@ pub enum Source {
     File(PathBuf),
     /// Standard input.
     Stdin,
+}
+
+/// As errors name it.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Stdin => f.write_str("standard input"),
+        }
+    }
 }
 
 impl Source {

@@ -7,7 +7,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Code, Failed, MAX_BLOB, MAX_CHUNK, Message, Stage, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::session::{Certified, PutEvent, PutRequest, PutSession, SessionError, Source};
-use vouch_core::tree::{OutlineHasher, verify};
+use vouch_core::tree::{Outline, OutlineHasher, verify};
 use vouch_core::verify::{CLOCK_TOLERANCE, Invalid, Verdict, Verifier};
 
 use super::{CLUSTER, FOREIGN, KEY, Server, identity, unexpected};
@@ -308,23 +308,33 @@ fn a_file_that_changes_while_it_is_read_is_noticed() {
     assert_eq!(shorter.cancel(), Message::Cancel { stream: STREAM, keep: false });
 }
 
-#[test]
-fn every_block_that_was_offered_is_proved() {
-    let bytes: Vec<u8> = (0..3 * MAX_CHUNK + 5).map(|at| u8::try_from(at % 249).unwrap()).collect();
+/// So many bytes, with their digest and outline.
+fn outlined(length: usize) -> (Vec<u8>, Digest, Outline) {
+    let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 249).unwrap()).collect();
     let mut hasher = OutlineHasher::new();
     hasher.update(&bytes);
     let (digest, outline) = hasher.finish();
+    (bytes, digest, outline)
+}
+
+/// An offered put that the server has begin at an offset.
+fn begun(digest: Digest, length: u64, outline: Option<Outline>, offset: u64) -> Result<PutSession, SessionError> {
+    let (session, hello) = PutSession::new(request(None, Source::Known { digest, length }));
+    let mut session = session.proving(outline);
+    for message in Server::honest().welcome(&hello) {
+        session.receive(&message, NOW).unwrap();
+    }
+    hear(&mut session, &CLUSTER.message()).unwrap();
+    let events = hear(&mut session, &Message::Ready { stream: STREAM, offset })?;
+    assert!(matches!(events[..], [PutEvent::Ready { offset: at }] if at == offset), "{events:?}");
+    Ok(session)
+}
+
+#[test]
+fn every_block_that_was_offered_is_proved() {
+    let (bytes, digest, outline) = outlined(3 * MAX_CHUNK + 5);
     let length = bytes.len() as u64;
-    let begun = |outline| {
-        let (session, hello) = PutSession::new(request(None, Source::Known { digest, length }));
-        let mut session = session.proving(outline);
-        for message in Server::honest().welcome(&hello) {
-            session.receive(&message, NOW).unwrap();
-        }
-        hear(&mut session, &CLUSTER.message()).unwrap();
-        hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
-        session
-    };
+    let begun = |outline| begun(digest, length, outline, 0).unwrap();
     let mut session = begun(Some(outline.clone()));
     for block in bytes.chunks(MAX_CHUNK) {
         let chunk = session.chunk(Bytes::copy_from_slice(block)).unwrap();
@@ -345,24 +355,9 @@ fn every_block_that_was_offered_is_proved() {
 #[test]
 fn a_put_goes_on_where_the_replicas_stopped() {
     let block = MAX_CHUNK as u64;
-    let bytes: Vec<u8> = (0..2 * MAX_CHUNK + 5).map(|at| u8::try_from(at % 249).unwrap()).collect();
-    let mut hasher = OutlineHasher::new();
-    hasher.update(&bytes);
-    let (digest, outline) = hasher.finish();
+    let (bytes, digest, outline) = outlined(2 * MAX_CHUNK + 5);
     let length = bytes.len() as u64;
-    let asked = |offset| {
-        let (session, hello) = PutSession::new(request(None, Source::Known { digest, length }));
-        let mut session = session.proving(Some(outline.clone()));
-        for message in Server::honest().welcome(&hello) {
-            session.receive(&message, NOW).unwrap();
-        }
-        hear(&mut session, &CLUSTER.message()).unwrap();
-        let events = hear(&mut session, &Message::Ready { stream: STREAM, offset });
-        events.map(|events| {
-            assert!(matches!(events[..], [PutEvent::Ready { offset: at }] if at == offset), "{events:?}");
-            session
-        })
-    };
+    let asked = |offset| begun(digest, length, Some(outline.clone()), offset);
     for offset in [0, block, 2 * block, length] {
         let mut session = asked(offset).unwrap();
         for (place, piece) in

@@ -46,8 +46,7 @@ impl Incoming {
         inner.check()?;
         let mut room = inner.room.none();
         if let Some(offer) = offer {
-            let held = inner.index.entry(&offer.digest)?.is_some_and(|entry| entry.length == offer.length);
-            let added = if held { 0 } else { offer.length };
+            let added = if inner.index.holds(&offer.digest, offer.length)? { 0 } else { offer.length };
             inner.make_room(&mut room, offer.length, added)?;
         }
         Ok(Self {

@@ -111,6 +111,11 @@ impl Index {
         self.0.read(|transaction| entry(transaction, digest))
     }
 
+    /// Whether a blob of this digest and length is stored.
+    pub(super) fn holds(&self, digest: &Digest, length: u64) -> Result<bool, DurableError> {
+        Ok(self.entry(digest)?.is_some_and(|entry| entry.length == length))
+    }
+
     /// An entry, and the blob's bytes when they are in the index, of the same moment.
     pub(super) fn entry_and_bytes(&self, digest: &Digest) -> Result<Option<(Entry, Option<Bytes>)>, DurableError> {
         self.0.read(|transaction| {

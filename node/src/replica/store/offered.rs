@@ -46,7 +46,7 @@ impl Offered {
             true => Part::begin(inner, key, cut),
             false => Ok(None),
         };
-        let taken = if inner.holds(key)? {
+        let taken = if inner.index.holds(&offer.digest, offer.length)? {
             Taken::Held
         } else if let Some(part) = part()? {
             Taken::Part(part)

@@ -233,7 +233,7 @@ impl Part {
         let mut slot = self.slot.lock();
         let Some(live) = slot.as_mut() else { return Ok(()) };
         let is_unwanted = self.slot.cut.is_discard() && self.had == 0;
-        let is_wanted = !is_unwanted && !matches!(inner.holds(key), Ok(true));
+        let is_wanted = !is_unwanted && !matches!(inner.index.holds(&key.digest, key.length), Ok(true));
         let noted = if is_wanted && !live.failed { live.checkpoint(inner, key) } else { Ok(()) };
         let Some(mut live) = slot.take() else { return Ok(()) };
         if is_wanted && live.durable > 0 {

@@ -156,7 +156,7 @@ impl Partials {
         for row in rows {
             let key = Key { digest: row.digest, length: row.length };
             let files = names_of(key);
-            let is_stored = index.entry(&key.digest)?.is_some_and(|entry| entry.length == key.length);
+            let is_stored = index.holds(&key.digest, key.length)?;
             let is_there = files.iter().all(|name| names.contains(name));
             if is_stored || !is_there || TreeHasher::resume(&row.had).is_err() {
                 lost.push((key.digest, key.length));
@@ -332,15 +332,11 @@ impl Inner {
     pub(super) fn drop_old_partials(&self, now: u64) -> Result<(), StoreError> {
         for (touched, key) in self.partials.touched() {
             let is_old = now >= touched.saturating_add(self.partials.config.ttl);
-            if is_old || self.holds(key)? {
+            if is_old || self.index.holds(&key.digest, key.length)? {
                 self.drop_partial(key)?;
             }
         }
         Ok(())
-    }
-
-    pub(super) fn holds(&self, key: Key) -> Result<bool, StoreError> {
-        Ok(self.index.entry(&key.digest)?.is_some_and(|entry| entry.length == key.length))
     }
 
     /// [`Reservation::grow`]; what was kept of puts that were cut off makes way, if that is enough. Blocks then.
