@@ -6,6 +6,7 @@ mod changing_files;
 mod committees;
 mod elsewhere;
 mod fairness;
+mod first_edition;
 mod full_disk;
 mod http;
 mod http_blobs;

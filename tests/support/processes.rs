@@ -154,6 +154,17 @@ impl Processes {
         Self::start_in(&std::env::temp_dir(), n).await
     }
 
+    /// A server and replicas over data folders that exist: `server`, and `replica-N` for each number.
+    pub async fn reopen(root: TempDir, numbers: std::ops::RangeInclusive<usize>) -> Self {
+        let (server, address) = start_server(root.path(), "server").await;
+        let mut cluster = Self { root, server, replicas: Vec::new(), address };
+        for number in numbers {
+            cluster.add_replica(number);
+        }
+        cluster.until_connected().await;
+        cluster
+    }
+
     /// The same with everything in a new folder of this one.
     pub async fn start_in(folder: &Path, n: usize) -> Self {
         let root = tempfile::tempdir_in(folder).unwrap();
