@@ -12,6 +12,7 @@ mod endorse;
 mod fanout;
 mod http;
 mod lane;
+mod notices;
 mod pace;
 mod patience;
 mod put;
@@ -46,6 +47,7 @@ pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
 pub use http::{Origin, OriginError};
 use lane::Lane;
+use notices::Notice;
 use pace::{Overtaken, Pace};
 pub use put::Deadlines;
 use roster::{Roster, Standing};
@@ -142,6 +144,8 @@ pub enum Event {
     Formed(Arc<Committee>),
     /// A blob was certified.
     Certified(Box<vouch_core::certificate::Certificate>),
+    /// A link was refused for a reason that its operator and this one should know.
+    Refused(String),
     /// Something failed that no client caused.
     Trouble(String),
 }
@@ -198,6 +202,8 @@ pub(crate) struct Shared {
     next_stream: AtomicU32,
     next_link: AtomicU32,
     reporter: Reporter,
+    /// Links of another version of the protocol.
+    other_versions: Notice,
     // keeps the folder locked
     data: DataDir,
 }
@@ -238,6 +244,7 @@ impl Server {
             next_stream: AtomicU32::new(1),
             next_link: AtomicU32::new(1),
             reporter,
+            other_versions: Notice::default(),
             data,
         });
         Ok(Self { shared, inbox })

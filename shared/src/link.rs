@@ -5,11 +5,14 @@ use std::fmt;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Reader};
 use crate::digest::{ClusterId, derive};
 
 /// The version of the link protocol.
-pub const LINK_VERSION: u16 = 1;
+///
+/// - 1: the first.
+/// - 2: founding: acceptances and refusals travel on links, and a committee counts only with all of its members' acceptances.
+pub const LINK_VERSION: u16 = 2;
 /// The tag byte of a hello: it is hashed with the rest.
 pub(crate) const HELLO: u8 = 0x01;
 const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
@@ -119,10 +122,16 @@ impl Hello {
         out.extend_from_slice(&self.nonce);
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, HelloError> {
         let version = reader.u16("version")?;
         // another version may differ in everything behind this field
-        in_range("version", version.into(), LINK_VERSION.into(), LINK_VERSION.into())?;
+        if version != LINK_VERSION {
+            return Err(HelloError::Version { theirs: version });
+        }
+        Ok(Self::read_fields(version, reader)?)
+    }
+
+    fn read_fields(version: u16, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let role = match reader.u8("role")? {
             1 => Role::Client,
             2 => Role::Replica,
@@ -141,6 +150,20 @@ impl Hello {
         self.write(&mut out);
         derive("vouch hello v1", &[&out])
     }
+}
+
+/// Why bytes are not a hello of this version.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HelloError {
+    /// The other end speaks another version of the protocol.
+    #[error("link protocol version: expected {LINK_VERSION}, got {theirs}; run the same release of Vouch at both ends")]
+    Version {
+        /// The version that the other end named.
+        theirs: u16,
+    },
+    /// Not the layout.
+    #[error("message: {0}")]
+    Decode(#[from] DecodeError),
 }
 
 /// Everything that an `Auth` signs, but the signer's role.

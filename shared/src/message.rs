@@ -12,7 +12,7 @@ use crate::certificate::{Certificate, CertificateError, Signers};
 use crate::codec::DecodeError;
 use crate::committee::{CommitteeError, CommitteeRecord, MemberName};
 use crate::digest::Digest;
-use crate::link::{Hello, LinkSignature};
+use crate::link::{Hello, HelloError, LinkSignature};
 use crate::receipt::{Receipt, ReceiptError};
 use crate::tree::Parent;
 
@@ -265,6 +265,9 @@ pub enum MessageError {
     /// Not the layout.
     #[error("message: {0}")]
     Decode(#[from] DecodeError),
+    /// A hello of another version of the protocol.
+    #[error(transparent)]
+    Hello(#[from] HelloError),
     /// The certificate inside is not well formed.
     #[error("message: {0}")]
     Certificate(#[from] CertificateError),

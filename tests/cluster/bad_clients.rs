@@ -8,6 +8,7 @@ use support::fake_replica::{FakeReplica, Identity};
 use support::in_process::InProcess;
 use support::raw_link::RawLink;
 use tokio::task::JoinHandle;
+use vouch::server;
 use vouch_core::digest::Digest;
 use vouch_core::link::{Hello, NodeKey, Role};
 use vouch_core::message::{Code, Message, Read, Stream};
@@ -400,16 +401,27 @@ async fn a_hello_of_another_version() {
     let cluster = InProcess::start(1).await;
     for role in [Role::Client, Role::Replica] {
         let mut link = RawLink::open(cluster.address()).await;
-        let hello = Hello { version: 2, ..Hello::new(role, None, NodeKey::ANONYMOUS, [0; 32]) };
+        let hello = Hello { version: 1, ..Hello::new(role, None, NodeKey::ANONYMOUS, [0; 32]) };
         link.send(&Message::Hello(hello)).await;
         let failed = link.refused().await;
         assert_eq!(failed.code, Code::Version, "{failed}");
-        assert!(failed.detail.contains("expected 1, got 2"), "{failed}");
+        assert!(failed.detail.contains("expected 2, got 1; run the same release"), "{failed}");
     }
     // whatever else a later version's hello holds
     let mut link = RawLink::open(cluster.address()).await;
-    link.send_bytes(Bytes::from_static(&[0x01, 0x02, 0x00, 9, 9, 9])).await;
+    link.send_bytes(Bytes::from_static(&[0x01, 0x03, 0x00, 9, 9, 9])).await;
     assert_eq!(link.refused().await.code, Code::Version);
+    // the server's operator hears of it too, and a flood of it is one line
+    let told: Vec<_> = cluster
+        .server_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            server::Event::Refused(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("expected 2, got 1"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use vouch_core::Limits;
 use vouch_core::committee::CommitteeRecord;
+use vouch_core::link::{HelloError, LINK_VERSION};
 use vouch_core::message::{MAX_BLOB, MAX_CHUNK, MAX_DETAIL, MAX_MESSAGE, Message, MessageError};
 use vouch_core::tree::Parent;
 
@@ -145,11 +146,15 @@ fn numbers_with_a_meaning() {
         [&[0x01][..], &version.to_le_bytes(), &[role], &[0; 32], epoch, &[0; 64]].concat().into()
     };
     for role in 0..=4 {
-        assert_eq!(Message::decode(&hello(role, 1, &SAFE)).is_ok(), (1..=3).contains(&role), "role {role}");
+        assert_eq!(Message::decode(&hello(role, LINK_VERSION, &SAFE)).is_ok(), (1..=3).contains(&role), "role {role}");
     }
-    assert!(Message::decode(&hello(1, 0, &SAFE)).is_err());
-    assert!(Message::decode(&hello(1, 2, &SAFE)).is_err());
-    assert!(Message::decode(&hello(1, 1, &BEYOND_SAFE)).is_err());
+    assert_eq!(LINK_VERSION, 2, "PROTOCOL.md and the independent implementation name it too");
+    for theirs in [0, 1, 3, u16::MAX] {
+        let error = Message::decode(&hello(1, theirs, &SAFE)).unwrap_err();
+        assert_eq!(error, HelloError::Version { theirs }.into());
+        assert!(error.to_string().contains(&format!("expected 2, got {theirs}; run the same release")), "{error}");
+    }
+    assert!(Message::decode(&hello(1, LINK_VERSION, &BEYOND_SAFE)).is_err());
 }
 
 #[test]

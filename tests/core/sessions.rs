@@ -11,12 +11,11 @@ mod reuse;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use vouch_core::DecodeError;
 use vouch_core::bls::BlsError;
 use vouch_core::committee::GenesisError;
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::link::{AuthError, Hello, Role, Transcript};
-use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
+use vouch_core::link::{AuthError, Hello, HelloError, Role, Transcript};
+use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::session::{GetRequest, GetSession, PutEvent, PutSession, SessionError, Source};
 
 use crate::world::{Cluster, hello_nonce, node_secret};
@@ -108,9 +107,9 @@ fn only_a_server_may_answer() {
 fn another_version_is_refused() {
     for (mut hear, hello) in both(None) {
         let [mut listener, _] = Server::honest().welcome(&hello).map(Vec::from);
-        listener[1] = 2;
-        let error = DecodeError::OutOfRange { field: "version", min: 1, max: 1, got: 2 };
-        assert_eq!(hear(&listener.into()), Err(SessionError::Malformed(MessageError::Decode(error))));
+        listener[1] = 1;
+        let error = HelloError::Version { theirs: 1 };
+        assert_eq!(hear(&listener.into()), Err(SessionError::Malformed(error.into())));
     }
 }
 

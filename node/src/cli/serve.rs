@@ -83,6 +83,7 @@ fn tell_server(event: server::Event, page: &str) {
             certificate.signers.count(),
             certificate.signers.n()
         )),
+        server::Event::Refused(what) => output::line(format_args!("{what}")),
         server::Event::Trouble(what) => output::error_line(format_args!("vouch: {what}")),
     }
 }

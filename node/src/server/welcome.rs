@@ -1,11 +1,11 @@
 //! The first messages of every link: both hellos, the server's proof of its key, and whose link it is.
 
-use vouch_core::link::{Hello, Role, Transcript};
+use vouch_core::link::{Hello, HelloError, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 
-use super::Shared;
+use super::{Event, Shared};
 use crate::committee_file;
-use crate::host::entropy;
+use crate::host::{clock, entropy};
 use crate::link::{self, LinkError, LinkReader, LinkWriter};
 
 /// A link whose hellos were exchanged.
@@ -27,6 +27,11 @@ pub(super) async fn welcome(
     let hello = match reader.expect("say hello").await.and_then(|message| allow(shared, message, has_origin)) {
         Ok(hello) => hello,
         Err(error) => {
+            if let LinkError::Message(MessageError::Hello(HelloError::Version { .. })) = &error
+                && let Some(line) = shared.other_versions.line(clock::monotonic(), &format!("refused a link: {error}"))
+            {
+                shared.report(Event::Refused(line));
+            }
             link::refuse(reader, writer, why(error)).await;
             return None;
         }
@@ -66,9 +71,7 @@ pub(super) fn why(error: LinkError) -> Failed {
     let code = match &error {
         LinkError::Refused(failed) => return failed.clone(),
         LinkError::TooLarge(_) | LinkError::Message(MessageError::TooLarge(_)) => Code::TooLarge,
-        LinkError::Message(MessageError::Decode(vouch_core::DecodeError::OutOfRange { field: "version", .. })) => {
-            Code::Version
-        }
+        LinkError::Message(MessageError::Hello(HelloError::Version { .. })) => Code::Version,
         LinkError::Deadline { .. } => Code::TimedOut,
         _ => Code::Malformed,
     };
