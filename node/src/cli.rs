@@ -9,15 +9,19 @@ mod put;
 mod put_many;
 mod serve;
 mod store;
+mod usage;
 mod verify;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use vouch_core::digest::ClusterId;
+use serde_json::{Value, json};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::limits::MAX_SAFE_INTEGER;
 use vouch_core::session::ByteRange;
 
 use crate::expires::Expires;
@@ -127,7 +131,7 @@ struct TrustArgs {
 struct PutArgs {
     /// Files to put; - is standard input
     #[arg(value_name = "FILE", required = true)]
-    files: Vec<String>,
+    files: Vec<OsString>,
     /// Of several files, so many at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -158,13 +162,13 @@ struct PutArgs {
 struct GetArgs {
     /// Digest of the file (base58 or hex), or its bundle
     #[arg(value_name = "DIGEST | BUNDLE")]
-    what: String,
+    what: OsString,
     /// Server to get from, HOST:PORT
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     server: String,
     /// Where the file goes, once it is whole; - is standard output, which gets every byte as soon as it is verified
     #[arg(short, long, value_name = "FILE", required = true)]
-    output: String,
+    output: PathBuf,
     /// Bytes wanted, the first being 0: 0-1023 with the end included, 500- to the end, -500 for the last 500
     #[arg(long, value_name = "START-END", allow_hyphen_values = true)]
     range: Option<ByteRange>,
@@ -176,18 +180,25 @@ struct GetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    allow_missing_positional = true,
+    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>"
+)]
 struct VerifyArgs {
     /// File to check; - is standard input
-    #[arg(value_name = "FILE")]
-    file: String,
+    #[arg(value_name = "FILE", required_unless_present = "digest")]
+    file: Option<OsString>,
     /// Its bundle
-    #[arg(value_name = "BUNDLE")]
+    #[arg(value_name = "BUNDLE", required = true)]
     bundle: PathBuf,
+    /// Check that the bundle certifies this digest (base58 or hex) instead of a file
+    #[arg(long, value_name = "DIGEST", conflicts_with = "file")]
+    digest: Option<Digest>,
     /// Identity of the cluster to trust, base58 or hex; have it from its operators, not from a server
     #[arg(long, value_name = "IDENTITY")]
     cluster: Option<ClusterId>,
-    /// Time to judge at, in seconds since 1970 [default: the clock]
-    #[arg(long, value_name = "SECONDS")]
+    /// Time to judge at, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
+    #[arg(long, value_name = "SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
     now: Option<u64>,
     /// Accept a certificate whose members no longer have the duty to keep the file
     #[arg(long)]
@@ -280,6 +291,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     parsed.map_err(|error| format!("expected a number of seconds, or a duration such as 60s or 5m ({error})"))
 }
 
+/// Seconds since 1970, in the one range of all verifiers; digits only, as the others read them.
+fn unix_time(text: &str) -> Result<u64, String> {
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().filter(|seconds| is_digits && *seconds <= MAX_SAFE_INTEGER);
+    seconds.ok_or_else(|| format!("expected whole seconds since 1970, 0 to {MAX_SAFE_INTEGER}"))
+}
+
 /// A port on loopback, or an address of this machine with a port.
 fn address_to_listen_on(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
@@ -292,19 +310,38 @@ fn address_to_listen_on(text: &str) -> Result<String, String> {
 /// What a command failed with: a message that says what to do next, and the exit code.
 #[derive(Debug)]
 struct Failure {
+    /// One line.
     message: String,
+    /// Further lines of text.
+    notes: Vec<String>,
+    /// What a program is told, where that is more than the message.
+    json: Option<Box<Value>>,
     code: u8,
 }
 
 impl Failure {
     /// The work could not be done.
     fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), code: 1 }
+        Self { message: message.to_string(), notes: Vec::new(), json: None, code: 1 }
     }
 
     /// Nothing could be judged: exit code 2.
     fn cannot_check(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), code: 2 }
+        Self { code: 2, ..Self::new(message) }
+    }
+
+    /// The same with one more line.
+    fn with_note(mut self, note: impl fmt::Display) -> Self {
+        self.notes.push(note.to_string());
+        self
+    }
+
+    /// As a program reads it: an object with at least `error`.
+    fn as_json(&self) -> Value {
+        let mut json = self.json.as_deref().cloned().unwrap_or_else(|| json!({}));
+        let lines: Vec<&str> = [&self.message].into_iter().chain(&self.notes).map(String::as_str).collect();
+        json["error"] = lines.join("\n").into();
+        json
     }
 }
 
@@ -322,24 +359,76 @@ fn folder_to_write(file: &Path) -> Result<&Path, Failure> {
     }
 }
 
-/// Parses the arguments, runs the command and gives the exit code.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return report(&Failure::new(format!("cannot start: {error}"))),
-    };
-    let result = runtime.block_on(Box::pin(run(cli.command)));
-    // a thread may hang in a read of standard input
-    runtime.shutdown_background();
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => report(&failure),
+/// Where a command's errors go beside standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    /// To people alone.
+    Text,
+    /// Also to a program that reads standard output.
+    Json,
+    /// To a program that reads standard error, since standard output carries a file.
+    JsonOnly,
+}
+
+impl Command {
+    fn errors(&self) -> Errors {
+        let is_json = match self {
+            Self::Put(args) => args.json,
+            Self::Get(args) if args.json && args.output.as_os_str() == "-" => return Errors::JsonOnly,
+            Self::Get(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Inspect(args) => args.json,
+            Self::Keygen(args) => args.json,
+            Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
+            Self::Server(_) | Self::Replica(_) | Self::Client(_) | Self::Forget(_) | Self::Demo(_) => false,
+        };
+        if is_json { Errors::Json } else { Errors::Text }
+    }
+
+    /// Whether it is a service: what it prints is a log, and who reads that may come and go.
+    fn is_service(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Replica(_))
     }
 }
 
-fn report(failure: &Failure) -> ExitCode {
-    output::error_line(format_args!("vouch: {}", failure.message));
+/// Parses the arguments, runs the command and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::new(format!("cannot start: {error}")), Errors::Text),
+    };
+    let (errors, is_service) = (cli.command.errors(), cli.command.is_service());
+    let result = runtime.block_on(Box::pin(run(cli.command)));
+    // a thread may hang in a read of standard input
+    runtime.shutdown_background();
+    let code = match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(&failure, errors),
+    };
+    match output::finish() {
+        Err(why) if !is_service => {
+            let failed = report(&Failure::new(why), Errors::Text);
+            // a failure of the work says more
+            if code == ExitCode::SUCCESS { failed } else { code }
+        }
+        _ => code,
+    }
+}
+
+fn report(failure: &Failure, errors: Errors) -> ExitCode {
+    match errors {
+        Errors::JsonOnly => output::error_json(&failure.as_json()),
+        Errors::Json => output::json(&failure.as_json()),
+        Errors::Text => {}
+    }
+    if errors != Errors::JsonOnly {
+        output::error_line(format_args!("vouch: {}", failure.message));
+        failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
+    }
     ExitCode::from(failure.code)
 }
 

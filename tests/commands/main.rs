@@ -9,6 +9,7 @@ mod nodes;
 mod offline;
 mod original;
 mod page;
+mod printing;
 mod program;
 mod readme;
 mod transcripts;

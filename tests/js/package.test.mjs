@@ -1,7 +1,7 @@
 // The npm package as users get it: packed, installed offline into an empty folder, used from there.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -105,6 +105,30 @@ test("--json prints the report", () => {
   assert.deepEqual([invalid.status, JSON.parse(invalid.stdout).check], [1, "digest"]);
   const unreadable = verify(["none", "report.pdf.vouch", "--json", ...trusted]);
   assert.deepEqual([unreadable.status, JSON.parse(unreadable.stdout).verdict], [2, "cannot-check"]);
+  for (const args of [["none", "report.pdf.vouch", ...trusted], ["a", "b", "c"], ["--cluser", "a"], ["a", "b", "--now", "-1"]]) {
+    const { status, stdout } = verify([...args, "--json"]);
+    assert.equal(status, 2);
+    assert.match(JSON.parse(stdout).error, /^CANNOT CHECK: /);
+  }
+});
+
+test("a digest is checked without its file", () => {
+  const hex = JSON.parse(verify(["report.pdf", "report.pdf.vouch", "--json", ...trusted]).stdout).certificate.digest;
+  for (const digest of [DIGEST, hex]) {
+    const { status, stdout } = verify(["--digest", digest, "report.pdf.vouch", ...trusted]);
+    assert.equal(status, 0);
+    assert.match(stdout, new RegExp(`^n/a {2}length [^]*^VALID: digest ${DIGEST}, `, "m"));
+  }
+  const { status, stdout } = verify(["--digest", CLUSTER, "report.pdf.vouch", ...trusted]);
+  assert.equal(status, 1);
+  assert.match(stdout, /^INVALID: digest/m);
+});
+
+test("--now has the range of the program", () => {
+  const judgedAt = (now) => verify(["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--waive-expiry", "--now", now]).status;
+  assert.equal(judgedAt("9007199254740991"), 0);
+  assert.equal(judgedAt("0"), 1);
+  for (const now of ["9007199254740992", "9007199254740993", "18446744073709551616", "1e9", "1.0", "+1", " 1", "0x1", ""]) assert.equal(judgedAt(now), 2, now);
 });
 
 test("standard input may be the file", () => {
@@ -125,7 +149,12 @@ test("whatever goes wrong has exit code 2, never 1, and a reason", () => {
     [["report.pdf", "report.pdf.vouch", "--cluser", CLUSTER], /--cluser.+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluster"], /--cluster.+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluster", "abc"], /--cluster: expected 32 bytes, got/],
-    [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", "yesterday"], /--now: expected seconds since 1970, got "yesterday"/],
+    [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", "yesterday"], /--now: expected whole seconds since 1970, 0 to 9007199254740991, got "yesterday"/],
+    [["report.pdf", "report.pdf.vouch", ...trusted, "--cluster", CLUSTER], /--cluster cannot be used multiple times.+--help/],
+    [["report.pdf", "report.pdf.vouch", ...trusted, "--now", "1"], /--now cannot be used multiple times.+--help/],
+    [["report.pdf", "report.pdf.vouch", "--digest", DIGEST, ...trusted], /expected BUNDLE alone with --digest, got "report.pdf", "report.pdf.vouch"/],
+    [["--digest", DIGEST, ...trusted], /expected BUNDLE alone with --digest, got no bundle/],
+    [["--digest", "abc", "report.pdf.vouch", ...trusted], /--digest: expected/],
     [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now=-1"], /--now: expected/],
     [["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", "9007199254740992"], /--now: expected/],
   ];
@@ -156,6 +185,15 @@ test("what a bundle says cannot write to the terminal", () => {
   assert.equal(status, 1);
   assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f\u202e]/);
   assert.doesNotMatch(stdout, /^VALID/m);
+});
+
+test("a full standard output is an error", () => {
+  const full = openSync("/dev/full", "w");
+  for (const more of [[], ["--json"]]) {
+    const { status, stderr } = verify(["report.pdf", "report.pdf.vouch", ...more, ...trusted], { stdio: ["ignore", full, "pipe"] });
+    assert.deepEqual([status, stderr.replace(/: [^:]*$/, "")], [2, "vouch-verify: cannot write to standard output: ENOSPC"]);
+  }
+  closeSync(full);
 });
 
 test("a reader that goes away does not change the exit code", async () => {

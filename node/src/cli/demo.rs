@@ -26,7 +26,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
     let goes_on = !args.once && std::io::stdout().is_terminal();
     let file = &args.file;
     Source::File(file.clone()).open().map_err(|error| {
-        Failure::new(format_args!("cannot read {}: {error}; name another file: vouch demo FILE", file.display()))
+        Failure::new(format_args!("cannot read {}: {error}; name another file: vouch demo FILE", output::name(file)))
     })?;
     // one demo at a time: the logs and the nodes' folders are in it
     let _held = DataDir::open(&args.data).map_err(Failure::new)?;
@@ -44,9 +44,12 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
         started = Processes::start(&args) => started?,
         () = &mut interrupted => return Ok(130),
     };
-    note(format_args!("server on {address}; data and logs in {}", args.data.display()));
+    note(format_args!("server on {address}; data and logs in {}", output::name(&args.data)));
 
-    step("2", format_args!("Putting {}: hashed here, sent to the server, and by it to every replica.", file.display()));
+    step(
+        "2",
+        format_args!("Putting {}: hashed here, sent to the server, and by it to every replica.", output::name(file)),
+    );
     let certified = tokio::select! {
         certified = put_when_ready(file, &address) => certified?,
         () = &mut interrupted => return Ok(130),
@@ -62,9 +65,14 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
             "Verifying with this program, as anyone can who knows the cluster's identity. No socket is opened."
         ),
     );
-    note(format_args!("vouch verify {} {} --cluster {identity}", file.display(), bundle.display()));
+    note(format_args!(
+        "vouch verify {} {} --cluster {identity}",
+        output::shell_word(file),
+        output::shell_word(&bundle)
+    ));
     let checked = VerifyArgs {
-        file: file.display().to_string(),
+        file: Some(file.clone().into_os_string()),
+        digest: None,
         bundle: bundle.clone(),
         cluster: Some(identity),
         now: None,
@@ -85,7 +93,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
         note(format_args!("{}", serve::page_of(&format!("http://{address}/"), identity)));
         note(format_args!("or try, from another terminal:"));
         note(format_args!("vouch put FILE --server {address} --cluster {identity}"));
-        note(format_args!("vouch get {} -o COPY --server {address} --cluster {identity}", bundle.display()));
+        note(format_args!("vouch get {} -o COPY --server {address} --cluster {identity}", output::shell_word(&bundle)));
         tokio::select! {
             () = &mut interrupted => {}
             died = cluster.any_exit() => return Err(Failure::new(format_args!("{died} ended; see its log"))),
@@ -96,7 +104,8 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
 }
 
 fn step(number: &str, text: std::fmt::Arguments<'_>) {
-    output::line(format_args!("\n{number}. {text}"));
+    output::line(format_args!(""));
+    output::line(format_args!("{number}. {text}"));
 }
 
 fn note(text: std::fmt::Arguments<'_>) {
@@ -116,7 +125,7 @@ fn explain(certified: &Certified, bundle: &Path) {
             certificate.encode().len()
         ),
     );
-    note(format_args!("written to {} with what is needed to check it", bundle.display()));
+    note(format_args!("written to {} with what is needed to check it", output::name(bundle)));
     note(format_args!("cluster identity {}", certified.committee.cluster()));
     note(format_args!("committee of {}", crate::server::tolerance(&certified.committee)));
 }
@@ -148,7 +157,7 @@ async fn put_when_ready(file: &Path, address: &str) -> Result<Certified, Failure
 }
 
 async fn verify_with(command: &str, file: &Path, bundle: &Path, identity: &str) -> Result<u8, Failure> {
-    note(format_args!("{command} {} {} --cluster {identity}", file.display(), bundle.display()));
+    note(format_args!("{command} {} {} --cluster {identity}", output::shell_word(file), output::shell_word(bundle)));
     let mut words = command.split_whitespace();
     let program = words.next().ok_or_else(|| Failure::new("--verify-with: expected a command, got nothing"))?;
     let status = Command::new(program)

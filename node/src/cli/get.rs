@@ -1,9 +1,10 @@
 //! `vouch get`.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::Inspection;
@@ -38,16 +39,16 @@ impl Write for Output {
 }
 
 fn not_written(error: io::Error) -> io::Error {
-    io::Error::other(format!("cannot write to standard output: {error}"))
+    io::Error::other(output::cannot_write(&error))
 }
 
 pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     let (digest, length) = subject(&args.what)?;
     let trust = Trust::new(&args.server, &args.trust)?;
-    let path = PathBuf::from(&args.output);
-    let mut output = match args.output.as_str() {
-        "-" => Output::Stdout,
-        _ => Output::File(TempFile::create(folder_to_write(&path)?, 0o644).map_err(Failure::new)?),
+    let path = args.output.clone();
+    let mut output = match path.as_os_str() == "-" {
+        true => Output::Stdout,
+        false => Output::File(TempFile::create(folder_to_write(&path)?, 0o644).map_err(Failure::new)?),
     };
 
     let bar = output::bar("getting", Some(length.unwrap_or(0)));
@@ -65,55 +66,65 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     let got = result.map_err(|error| trust.explain(error))?;
     trust.learn(got.cluster)?;
 
-    let report = report(&args, digest, &got);
     match output {
         Output::Stdout => {
             io::stdout().flush().map_err(|error| Failure::new(not_written(error)))?;
             if args.json {
-                output::error_line(format_args!("{report}"));
+                output::error_json(&as_json(&args, digest, &got));
             }
         }
         Output::File(mut file) => {
             file.sync().map_err(Failure::new)?;
             file.persist(&path).map_err(Failure::new)?;
-            output::line(format_args!("{report}"));
+            match args.json {
+                true => output::json(&as_json(&args, digest, &got)),
+                false => describe(&args, digest, &got),
+            }
         }
     }
     Ok(0)
 }
 
-/// What was got, for people or as JSON. The last byte is included, as in the argument; of no bytes there is none.
-fn report(args: &GetArgs, digest: Digest, got: &Got) -> String {
-    let Got { cluster, length, range } = got;
-    let size = range.end - range.start;
-    let part = args.range.map(|_| (range.start, range.end.saturating_sub(1)));
-    if args.json {
-        let output = &args.output;
-        let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": cluster, "output": output });
-        if let Some((first, last)) = part {
-            report["range"] = json!({ "first": first, "last": last, "of": length });
-        }
-        return report.to_string();
+/// The first and the last byte of a part: the last is included, as in the argument. Of no bytes there is none.
+fn part(args: &GetArgs, got: &Got) -> Option<(u64, u64)> {
+    args.range.map(|_| (got.range.start, got.range.end.saturating_sub(1)))
+}
+
+fn as_json(args: &GetArgs, digest: Digest, got: &Got) -> Value {
+    let size = got.range.end - got.range.start;
+    let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": got.cluster });
+    output::put_name(&mut report, "output", &args.output);
+    if let Some((first, last)) = part(args, got) {
+        report["range"] = json!({ "first": first, "last": last, "of": got.length });
     }
-    let part = part.map(|(first, last)| format!(", bytes {first}-{last} of {length}")).unwrap_or_default();
-    format!("verified   {}, {}{part}, digest {digest}", args.output, output::bytes(size))
+    report
+}
+
+fn describe(args: &GetArgs, digest: Digest, got: &Got) {
+    let part = part(args, got).map(|(first, last)| format!(", bytes {first}-{last} of {}", got.length));
+    let size = output::bytes(got.range.end - got.range.start);
+    let (output, part) = (output::name(&args.output), part.unwrap_or_default());
+    output::line(format_args!("verified   {output}, {size}{part}, digest {digest}"));
 }
 
 /// A digest, or what a bundle certifies.
-fn subject(what: &str) -> Result<(Digest, Option<u64>), Failure> {
-    let not_a_digest = match what.parse::<Digest>() {
+fn subject(what: &OsStr) -> Result<(Digest, Option<u64>), Failure> {
+    let shown = output::name(what);
+    // only for the message
+    let quoted = what.to_string_lossy();
+    let not_a_digest = match quoted.parse::<Digest>() {
         Ok(digest) => return Ok((digest, None)),
         Err(error) => error,
     };
     let bundle = files::read_all(Path::new(what), MAX_BUNDLE).map_err(|error| {
-        Failure::new(format_args!("{what:?} is neither a digest ({not_a_digest}) nor a readable bundle ({error})"))
+        Failure::new(format_args!("{quoted:?} is neither a digest ({not_a_digest}) nor a readable bundle ({error})"))
     })?;
-    let shown = Inspection::of_bundle(&bundle).map_err(|verdict| match verdict {
+    let inspection = Inspection::of_bundle(&bundle).map_err(|verdict| match verdict {
         Verdict::Invalid(invalid) => {
-            Failure::new(format_args!("{what:?} is neither a digest ({not_a_digest}) nor a bundle ({invalid})"))
+            Failure::new(format_args!("{quoted:?} is neither a digest ({not_a_digest}) nor a bundle ({invalid})"))
         }
-        verdict => Failure::new(format_args!("{what}: {verdict}")),
+        verdict => Failure::new(format_args!("{shown}: {verdict}")),
     })?;
-    let digest = shown.digest.parse().map_err(Failure::new)?;
-    Ok((digest, Some(shown.length)))
+    let digest = inspection.digest.parse().map_err(Failure::new)?;
+    Ok((digest, Some(inspection.length)))
 }

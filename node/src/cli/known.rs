@@ -54,7 +54,7 @@ impl Trust {
         output::error_line(format_args!(
             "first contact with {}: its cluster {cluster} is recorded in {} and will be compared from now on",
             self.server,
-            known.path().display()
+            output::name(known.path())
         ));
         Ok(())
     }
@@ -72,14 +72,18 @@ impl Trust {
             _ => false,
         };
         match self.pinned {
-            Some(recorded) if is_another && self.was_recorded => Failure::new(format_args!(
-                "{error}\nThe identity recorded for {server} at first contact is {recorded}. Either the server was set up anew, or \
-                 somebody is in between.\nIf you know why it changed, forget the old one with: vouch forget {server}{file}",
-                server = self.server,
-                file = self.file_flag,
-            )),
+            Some(recorded) if is_another && self.was_recorded => Failure::new(error)
+                .with_note(format_args!(
+                    "The identity recorded for {} at first contact is {recorded}. Either the server was set up anew, or somebody is \
+                     in between.",
+                    self.server
+                ))
+                .with_note(format_args!(
+                    "If you know why it changed, forget the old one with: vouch forget {}{}",
+                    self.server, self.file_flag
+                )),
             Some(pinned) if is_another => {
-                Failure::new(format_args!("{error}\nThe identity given with --cluster is {pinned}."))
+                Failure::new(error).with_note(format_args!("The identity given with --cluster is {pinned}."))
             }
             _ => Failure::new(error),
         }
@@ -97,7 +101,7 @@ pub(super) fn forget(args: ForgetArgs) -> Result<u8, Failure> {
             Ok(0)
         }
         None => {
-            Err(Failure::new(format_args!("nothing is recorded for {} in {}", args.server, known.path().display())))
+            Err(Failure::new(format_args!("nothing is recorded for {} in {}", args.server, output::name(known.path()))))
         }
     }
 }

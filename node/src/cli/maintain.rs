@@ -22,7 +22,7 @@ fn folders(args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
         if !store::is_in(folder) {
             return Err(Failure::new(format_args!(
                 "{} holds no replica's data; name the folder that `vouch replica --data` was given",
-                folder.display()
+                output::name(folder)
             )));
         }
         return Ok(vec![folder.clone()]);
@@ -36,18 +36,19 @@ fn folders(args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn name(folder: &Path) -> String {
-    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    output::name(folder.file_name().unwrap_or_default())
 }
 
 /// One JSON object about a folder.
 fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Result<(), Failure> {
-    let mut object = json!({ "folder": folder.display().to_string() });
+    let mut object = json!({});
+    output::put_name(&mut object, "folder", folder);
     if let (Some(object), Value::Object(fields)) =
         (object.as_object_mut(), serde_json::to_value(fields).map_err(Failure::new)?)
     {
         object.extend(fields);
     }
-    output::line(format_args!("{object}"));
+    output::json(&object);
     Ok(())
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn status(args: MaintainArgs) -> Result<u8, Failure> {
 }
 
 fn unexpected(folder: &Path, reply: &Reply) -> Failure {
-    Failure::new(format_args!("the replica on {} gave another answer than asked for: {reply:?}", folder.display()))
+    Failure::new(format_args!("the replica on {} gave another answer than asked for: {reply:?}", output::name(folder)))
 }
 
 fn show_status(folder: &Path, status: &Status) {
@@ -86,7 +87,7 @@ fn show_status(folder: &Path, status: &Status) {
         (Some(cluster), None) => format!("of cluster {cluster}, no member"),
         (None, _) => "no member of a cluster yet".to_owned(),
     };
-    output::line(format_args!("{}: {membership}, data in {}", status.name, folder.display()));
+    output::line(format_args!("{}: {membership}, data in {}", status.name, output::name(folder)));
     for server in &status.servers {
         let state = server.reason.as_ref().map_or("connected".to_owned(), |why| format!("not connected: {why}"));
         output::line(format_args!("  server    {}, {state}", server.address));

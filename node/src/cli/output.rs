@@ -1,40 +1,134 @@
-//! What people see. A closed pipe is no failure of the work.
+//! Everything that a command prints, with one rule for each kind of text.
+//!
+//! - A line is one line: names and reasons come from others, so every control, line feeds too, and every mark that changes the
+//!   direction of text is escaped. Without that, a file name could forge a verdict or steer the terminal.
+//! - JSON is escaped by JSON's rules.
+//! - The first failed write to standard output is kept; [`finish`] reports it, and the command fails. A `put` whose certificate
+//!   reached nobody must not exit with 0.
 
-use std::fmt;
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::ser::{Formatter, Serializer};
 use vouch_core::receipt::NEVER;
 
-/// Text that cannot steer a terminal: names and reasons come from others. Line feeds are left; what may hold foreign ones
-/// is refused or quoted before.
-fn harmless(text: fmt::Arguments<'_>) -> String {
-    let mut out = String::new();
-    for c in text.to_string().chars() {
-        // controls but the line feed, and what changes the direction of the text around it
-        match c {
-            '\n' => out.push(c),
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-                out.extend(c.escape_unicode());
-            }
-            c if c.is_control() => out.extend(c.escape_unicode()),
-            c => out.push(c),
+/// Why standard output takes nothing more.
+static BROKEN: OnceLock<String> = OnceLock::new();
+
+/// Whether a character could steer a terminal, end a line, or change the direction of the text around it.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Text as one harmless line.
+pub(super) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_unsafe(c) {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
         }
     }
     out
 }
 
+/// A name as people read it: as [`harmless`] text; bytes that are not UTF-8 are shown as `\xff`.
+pub(super) fn name(name: impl AsRef<OsStr>) -> String {
+    let mut out = String::new();
+    for chunk in name.as_ref().as_bytes().utf8_chunks() {
+        out.push_str(&harmless(chunk.valid()));
+        for byte in chunk.invalid() {
+            // writing to a string never fails
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Puts a name into a JSON object: as a string and, when it is not UTF-8 and the string is therefore not the name, its bytes in
+/// hex under `<key>_hex`.
+pub(super) fn put_name(json: &mut Value, key: &str, name: impl AsRef<OsStr>) {
+    let name = name.as_ref();
+    json[key] = name.to_string_lossy().into();
+    if name.to_str().is_none() {
+        json[format!("{key}_hex")] = base16ct::lower::encode_string(name.as_bytes()).into();
+    }
+}
+
+fn write_out(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        // the first failure says why; later ones only follow from it
+        let _ = BROKEN.set(cannot_write(&error));
+    }
+}
+
+/// What is said when standard output takes nothing more.
+pub(super) fn cannot_write(error: &io::Error) -> String {
+    format!("cannot write to standard output: {error}")
+}
+
+/// Whether all that was printed to standard output got there.
+///
+/// # Errors
+/// Why it did not.
+pub(super) fn finish() -> Result<(), &'static str> {
+    match BROKEN.get() {
+        Some(why) => Err(why),
+        None => Ok(()),
+    }
+}
+
 /// One line on standard output.
 pub(super) fn line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{}", harmless(text));
-    let _ = io::stdout().flush();
+    write_out(format!("{}\n", harmless(&text.to_string())).as_bytes());
 }
 
 /// One line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{}", harmless(text));
+    let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
+}
+
+/// One JSON value on a line of standard output.
+pub(super) fn json(value: &impl Serialize) {
+    write_out(format!("{}\n", json_text(value)).as_bytes());
+}
+
+/// One JSON value on a line of standard error.
+pub(super) fn error_json(value: &impl Serialize) {
+    let _ = writeln!(io::stderr(), "{}", json_text(value));
+}
+
+fn json_text(value: &impl Serialize) -> String {
+    let mut bytes = Vec::new();
+    // it fails on maps whose keys are no strings and on failed writes, and there are neither
+    let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, HarmlessJson));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// JSON that cannot steer a terminal either: what JSON allows to stand unescaped and a terminal obeys is written as `\u202e`.
+struct HarmlessJson;
+
+impl Formatter for HarmlessJson {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        // all of them are in the basic plane: four digits
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
 }
 
 /// What people are told while a put waits to be tried again.
@@ -69,11 +163,26 @@ pub(super) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// A path as one word of a shell's command line.
-pub(super) fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
+/// A name as one word of a shell's command line: what a message tells people to run must mean the very same file.
+pub(super) fn shell_word(name: impl AsRef<OsStr>) -> String {
+    let bytes = name.as_ref().as_bytes();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
+        Ok(text) if !text.chars().any(is_unsafe) => format!("'{}'", text.replace('\'', r"'\''")),
+        // the form of bash and POSIX.1-2024 that can name every byte
+        _ => {
+            let mut word = "$'".to_owned();
+            for byte in bytes {
+                match byte {
+                    b' '..=b'~' if !b"'\\".contains(byte) => word.push(char::from(*byte)),
+                    // three digits: the next character is never taken for one of them
+                    _ => drop(write!(word, "\\{byte:03o}")),
+                }
+            }
+            word + "'"
+        }
+    }
 }
 
 /// A progress bar on standard error; invisible when that is no terminal.
@@ -96,8 +205,54 @@ pub(super) fn bar(what: &'static str, length: Option<u64>) -> ProgressBar {
 mod tests {
     use super::*;
 
+    /// Each of them makes a terminal do something, ends a line, or changes how the text around it is read.
+    const UNSAFE: [char; 15] = [
+        '\0', '\t', '\n', '\r', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}',
+        '\u{202e}', '\u{2066}', '\u{feff}',
+    ];
+
     #[test]
-    fn foreign_text_steers_no_terminal() {
-        assert_eq!(harmless(format_args!("a\u{1b}[2Jb\u{202e}c\nd")), "a\\u{1b}[2Jb\\u{202e}c\nd");
+    fn foreign_text_stays_on_its_line_and_steers_no_terminal() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\nd é 日"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d é 日");
+        for c in UNSAFE {
+            assert_eq!(harmless(&c.to_string()), format!("\\u{{{:x}}}", u32::from(c)));
+        }
+    }
+
+    #[test]
+    fn names_show_every_byte() {
+        assert_eq!(name("a\nVALID: b"), "a\\u{a}VALID: b");
+        assert_eq!(name(OsStr::from_bytes(b"bad\xff\xc3.bin")), "bad\\xff\\xc3.bin");
+        let mut json = serde_json::json!({});
+        put_name(&mut json, "file", "plain\n");
+        put_name(&mut json, "bundle", OsStr::from_bytes(b"\xff"));
+        assert_eq!(json, serde_json::json!({ "file": "plain\n", "bundle": "\u{fffd}", "bundle_hex": "ff" }));
+    }
+
+    #[test]
+    fn json_says_the_same_and_steers_no_terminal() {
+        let text: String = UNSAFE.iter().flat_map(|c| [*c, 'é', '"', '\\']).collect();
+        let value = serde_json::json!({ &text: [&text, 1, null_and_true()] });
+        let printed = json_text(&value);
+        assert!(!printed.chars().any(is_unsafe), "{printed:?}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), value);
+        assert!(printed.contains("\\u202e") && printed.contains('é'), "{printed}");
+    }
+
+    fn null_and_true() -> Value {
+        serde_json::json!([null, true])
+    }
+
+    #[test]
+    fn shell_words_mean_the_same_file() {
+        for (name, word) in [
+            (&b"a/b-1.txt"[..], "a/b-1.txt"),
+            (b"", "''"),
+            (b"two words", "'two words'"),
+            (b"it's", r"'it'\''s'"),
+            (b"a\nb'\xff\\1", r"$'a\012b\047\377\1341'"),
+        ] {
+            assert_eq!(shell_word(OsStr::from_bytes(name)), word);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `vouch put` and `vouch client`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,7 +44,7 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if args.json {
-        output::line(format_args!("{}", as_json(&certified, attempts, &shown, &bundle)?));
+        output::json(&as_json(&certified, attempts, &shown, &bundle)?);
     } else {
         describe(file, &shown, certified.reused, &bundle);
     }
@@ -58,7 +59,7 @@ pub(super) fn as_json(
     bundle: &Path,
 ) -> Result<Value, Failure> {
     let mut json = serde_json::to_value(shown).map_err(Failure::new)?;
-    json["bundle"] = bundle.display().to_string().into();
+    output::put_name(&mut json, "bundle", bundle);
     json["server"] = certified.server.to_string().into();
     json["reused"] = certified.reused.into();
     json["attempts"] = attempts.into();
@@ -79,7 +80,7 @@ pub(super) fn write_bundle(bundle: &Path, certified: &Certified) -> Result<(), F
     files::write_durably(bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(|error| {
         Failure::new(format_args!(
             "the file is stored, but its bundle is not written to {}: {error}; put it again, with --bundle FILE",
-            bundle.display()
+            output::name(bundle)
         ))
     })
 }
@@ -91,11 +92,11 @@ pub(super) fn beside(file: &Path) -> PathBuf {
     name.into()
 }
 
-fn describe(file: &str, shown: &Inspection, reused: bool, bundle: &Path) {
+fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
     let signers: Vec<&str> =
         shown.members.iter().filter(|member| member.signed).map(|member| member.name.as_str()).collect();
     let n = shown.members.len();
-    output::line(format_args!("certified  {file}, {}", output::bytes(shown.length)));
+    output::line(format_args!("certified  {}, {}", output::name(file), output::bytes(shown.length)));
     if reused {
         let at = output::time(shown.issued_at);
         output::line(format_args!("reused     certified already on {at}; --renew has it certified anew"));
@@ -110,7 +111,7 @@ fn describe(file: &str, shown: &Inspection, reused: bool, bundle: &Path) {
         shown.tolerated_faults
     ));
     output::line(format_args!("keep until {}", output::time(shown.expires_at)));
-    output::line(format_args!("bundle     {}", bundle.display()));
+    output::line(format_args!("bundle     {}", output::name(bundle)));
 }
 
 pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {

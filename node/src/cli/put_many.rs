@@ -1,11 +1,11 @@
 //! `vouch put` of several files: over one link, some at once, and what fails for one is no matter for the others.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
@@ -21,7 +21,7 @@ use crate::host::{clock, entropy};
 /// A file that is put, or waits for it.
 struct Todo {
     number: usize,
-    file: String,
+    file: OsString,
     attempts: u32,
     /// Hashed at the first attempt.
     prepared: Option<Prepared>,
@@ -197,12 +197,13 @@ impl Puts {
 
     fn tell_failure(&mut self, todo: &Todo, failure: &Failure) {
         self.code = 1;
-        let file = &todo.file;
         if self.args.json {
-            let json: Value = json!({ "file": file, "error": failure.message });
-            output::line(format_args!("{json}"));
+            let mut json = failure.as_json();
+            output::put_name(&mut json, "file", &todo.file);
+            output::json(&json);
         }
-        output::error_line(format_args!("vouch: {file}: {}", failure.message));
+        output::error_line(format_args!("vouch: {}: {}", output::name(&todo.file), failure.message));
+        failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
     }
 }
 
@@ -230,12 +231,11 @@ async fn save(source: &Source, certified: Box<Certified>) -> Result<Put, Failure
 }
 
 fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
-    let file = &todo.file;
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if is_json {
         let mut json = as_json(certified, todo.attempts, &shown, bundle)?;
-        json["file"] = file.as_str().into();
-        output::line(format_args!("{json}"));
+        output::put_name(&mut json, "file", &todo.file);
+        output::json(&json);
         return Ok(());
     }
     let signers = shown.members.iter().filter(|member| member.signed).count();
@@ -245,6 +245,7 @@ fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Res
     } else {
         String::new()
     };
-    output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {}", bundle.display()));
+    let (file, bundle) = (output::name(&todo.file), output::name(bundle));
+    output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {bundle}"));
     Ok(())
 }

@@ -116,7 +116,7 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
         "replica {} ({}), data in {}",
         replica.name(),
         replica.node_key(),
-        replica.folder().display()
+        output::name(replica.folder())
     ));
     replica.run(interrupted()).await.map_err(Failure::new)?;
     Ok(0)
@@ -160,15 +160,14 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<u8, Failure> {
     let (node, vote) = (keys.node.node_key(), keys.vote.vote_key());
     let possession = keys.vote.prove_possession();
     if args.json {
-        let json = json!({
-            "folder": data.path().display().to_string(),
-            "node_key": node.to_string(),
-            "vote_key": vote.to_string(),
-            "possession": possession.to_string(),
-        });
-        output::line(format_args!("{json}"));
+        let mut json = json!({});
+        output::put_name(&mut json, "folder", data.path());
+        json["node_key"] = node.to_string().into();
+        json["vote_key"] = vote.to_string().into();
+        json["possession"] = possession.to_string().into();
+        output::json(&json);
     } else {
-        output::line(format_args!("folder     {}", data.path().display()));
+        output::line(format_args!("folder     {}", output::name(data.path())));
         output::line(format_args!("node key   {node}"));
         output::line(format_args!("vote key   {vote}"));
         output::line(format_args!("possession {possession}"));

@@ -1,8 +1,10 @@
 //! `vouch verify` and `vouch inspect`. Neither opens a socket.
 
-use std::io::Read;
+use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::path::Path;
 
+use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Outcome, Report};
 use vouch_core::verify::{Missing, Question, Subject, Verdict, Verifier};
@@ -13,31 +15,26 @@ use crate::host::clock;
 use crate::host::source::Source;
 
 pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
-    let is_json = args.json;
     judge(args).map_err(|mut failure| {
         failure.message = format!("CANNOT CHECK: {}", failure.message);
-        if is_json {
-            let (verdict, message) = ("cannot-check", failure.message.clone());
-            let report = Report { verdict, check: None, expected: None, got: None, message, checks: Vec::new() };
-            if let Ok(json) = serde_json::to_string(&report) {
-                output::line(format_args!("{json}"));
-            }
-        }
+        let (verdict, message) = ("cannot-check", failure.message.clone());
+        let report = Report { verdict, check: None, expected: None, got: None, message, checks: Vec::new() };
+        failure.json = serde_json::to_value(&report).ok().map(Box::new);
         failure
     })
 }
 
 fn judge(args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
-    let source = Source::parse(&args.file);
-    let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", args.file));
-    let (mut reader, length) = source.open().map_err(cannot_read)?;
-    let bar = output::bar("hashing", length);
-    let (digest, outline) = client::hash(&mut reader, |done| bar.set_position(done)).map_err(cannot_read)?;
-    bar.finish_and_clear();
+    let (subject, name) = match (&args.file, args.digest) {
+        // as the arguments' parser sees to it: one of both
+        (Some(file), _) => (hashed(file, &args.bundle)?, output::name(file)),
+        (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
+        (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
+    };
     let question = Question {
         cluster: args.cluster,
-        subject: Some(Subject { digest, length: Some(outline.length()) }),
+        subject: Some(subject),
         now: args.now.unwrap_or_else(clock::unix_seconds),
         waive_expiry: args.waive_expiry,
     };
@@ -48,9 +45,9 @@ fn judge(args: VerifyArgs) -> Result<u8, Failure> {
         if let (Verdict::Valid(_), Ok(shown)) = (&verdict, Inspection::of_bundle(&bundle)) {
             json["certificate"] = serde_json::to_value(shown).map_err(Failure::cannot_check)?;
         }
-        output::line(format_args!("{json}"));
+        output::json(&json);
     } else {
-        print(&args.file, &bundle, &verdict, &report);
+        print(&name, &bundle, &verdict, &report);
     }
     if verdict == Verdict::CannotCheck(Missing::Identity) {
         output::error_line(format_args!(
@@ -60,8 +57,30 @@ fn judge(args: VerifyArgs) -> Result<u8, Failure> {
     Ok(verdict.exit_code())
 }
 
+/// What a file is.
+fn hashed(file: &OsStr, bundle: &Path) -> Result<Subject, Failure> {
+    let source = Source::parse(file);
+    let cannot_read = |error: io::Error| {
+        let failure = Failure::cannot_check(format_args!("cannot read {}: {error}", output::name(file)));
+        let digest = file.to_str().filter(|text| text.parse::<Digest>().is_ok());
+        match digest.filter(|_| error.kind() == io::ErrorKind::NotFound) {
+            // never by itself: a file that is missing must not be reported as valid
+            Some(digest) => failure.with_note(format_args!(
+                "To check a digest without its file: vouch verify --digest {digest} {}",
+                output::shell_word(bundle)
+            )),
+            None => failure,
+        }
+    };
+    let (mut reader, length) = source.open().map_err(cannot_read)?;
+    let bar = output::bar("hashing", length);
+    let (digest, outline) = client::hash(&mut reader, |done| bar.set_position(done)).map_err(cannot_read)?;
+    bar.finish_and_clear();
+    Ok(Subject { digest, length: Some(outline.length()) })
+}
+
 fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
-    let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", path.display()));
+    let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", output::name(path)));
     let (reader, _) = Source::File(path.into()).open().map_err(cannot_read)?;
     let mut bytes = Vec::new();
     // one byte more than allowed tells a bundle of the limit from a longer one
@@ -104,13 +123,12 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let shown = match Inspection::of_bundle(&bundle) {
         Ok(shown) => shown,
         Err(verdict) => {
-            let message = format!("{}: {verdict}", args.bundle.display());
-            return Err(Failure { message, code: verdict.exit_code() });
+            let message = format!("{}: {verdict}", output::name(&args.bundle));
+            return Err(Failure { code: verdict.exit_code(), ..Failure::new(message) });
         }
     };
     if args.json {
-        let json = serde_json::to_string(&shown).map_err(Failure::cannot_check)?;
-        output::line(format_args!("{json}"));
+        output::json(&shown);
         return Ok(0);
     }
     let row = |name: &str, value: &str| output::line(format_args!("{name:<12} {value}"));

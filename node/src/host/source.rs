@@ -1,5 +1,6 @@
 //! Bytes of a file or of standard input, in pieces, read on a thread of their own.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -34,8 +35,8 @@ impl fmt::Display for Source {
 
 impl Source {
     /// `-` is standard input, anything else a path.
-    pub fn parse(text: &str) -> Self {
-        if text == "-" { Self::Stdin } else { Self::File(text.into()) }
+    pub fn parse(name: &OsStr) -> Self {
+        if name == "-" { Self::Stdin } else { Self::File(name.into()) }
     }
 
     /// Opens it for reading from this offset on; standard input has no other than 0.

@@ -1,5 +1,5 @@
 const MARKS = { passed: " ok", failed: "BAD", "cannot-check": " ? ", "not-reached": " - ", waived: "n/a" };
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const LONGEST = 400;
 const LAST_FOUR_DIGIT_YEAR = 253402300799;
 

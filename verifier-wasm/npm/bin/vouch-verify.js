@@ -8,15 +8,17 @@ import { withProgress } from "./progress.js";
 const HELP = `Check that a file is the one that a cluster certified. Works offline.
 
 Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
+       vouch-verify --digest DIGEST BUNDLE --cluster IDENTITY [options]
 
   FILE                the file; - for standard input
   BUNDLE              its certificate with what is needed to check it, usually FILE.vouch
 
+  --digest DIGEST     check that the bundle certifies this digest (base58 or hex) instead of a file
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
-  --now SECONDS       judge as of this time, in seconds since 1970 [default: the clock]
+  --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
   --waive-expiry      accept a certificate whose members no longer have the duty to keep the file
-  --json              print the report as JSON
+  --json              print the report as JSON, and an error as JSON with its text in "error"
   --help              print this
   --version           print the version
 
@@ -36,17 +38,28 @@ const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REAS
 
 function parse(args) {
   const flag = { type: "boolean", default: false };
-  const options = { cluster: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  const options = { cluster: { type: "string" }, digest: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  let parsed;
   try {
-    return parseArgs({ args, options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
   } catch (error) {
     throw usage(error.message.split(". ")[0]);
   }
+  // Of two identities, the one that counts must not depend on their order.
+  const seen = new Set();
+  for (const { kind, name } of parsed.tokens) {
+    if (kind !== "option") continue;
+    if (seen.has(name)) throw usage(`--${name} cannot be used multiple times`);
+    seen.add(name);
+  }
+  return parsed;
 }
 
 function secondsOf(text) {
   if (text === undefined) return undefined;
-  if (!/^[0-9]+$/.test(text)) throw usage(`--now: expected seconds since 1970, got ${JSON.stringify(text)}`);
+  // The comparison is exact: 2^53 is not rounded into the range.
+  const isInRange = /^[0-9]+$/.test(text) && BigInt(text) <= BigInt(Number.MAX_SAFE_INTEGER);
+  if (!isInRange) throw usage(`--now: expected whole seconds since 1970, 0 to ${Number.MAX_SAFE_INTEGER}, got ${JSON.stringify(text)}`);
   return Number(text);
 }
 
@@ -99,14 +112,16 @@ async function loadVerifier() {
 }
 
 async function judge(names, values) {
-  if (names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${names.map((name) => JSON.stringify(name)).join(", ") || "neither"}`);
-  const [name, bundleName] = names;
+  const { digest } = values;
+  const got = names.map((name) => JSON.stringify(name)).join(", ");
+  if (digest !== undefined && names.length !== 1) throw usage(`expected BUNDLE alone with --digest, got ${got || "no bundle"}`);
+  if (digest === undefined && names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${got || "neither"}`);
   const now = secondsOf(values.now);
   const { verify } = await loadVerifier();
-  const file = await readFileOrInput(name);
-  const bundle = await readBundle(bundleName);
+  const subject = digest === undefined ? { file: await readFileOrInput(names[0]) } : { digest };
+  const bundle = await readBundle(names.at(-1));
   try {
-    return await verify({ bundle, cluster: values.cluster, file, now, waiveExpiry: values["waive-expiry"] });
+    return await verify({ ...subject, bundle, cluster: values.cluster, now, waiveExpiry: values["waive-expiry"] });
   } catch (error) {
     throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
   }
@@ -121,7 +136,7 @@ async function main() {
   if (values.version) return process.stdout.write(`vouch-verify ${JSON.parse(await readFile(new URL("../package.json", import.meta.url))).version}\n`);
   process.exitCode = 2;
   const report = await judge(positionals, values);
-  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : layout(positionals[0], report));
+  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : layout(values.digest === undefined ? positionals[0] : "digest", report));
   if (report.check === "identity" && report.verdict === "cannot-check") process.stderr.write(ASK_FOR_IDENTITY);
   process.exitCode = EXIT_CODES[report.verdict];
 }
@@ -130,13 +145,16 @@ function fail(error) {
   process.exitCode = 2;
   const message = `CANNOT CHECK: ${error instanceof CannotCheck ? error.message : error.stack}`;
   if (process.argv.includes("--json")) {
-    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [] })}\n`);
+    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [], error: message })}\n`);
   }
   process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
 }
 
-// A reader that went away, as in `vouch-verify … | head -1`, does not change the verdict.
-process.stdout.on("error", () => process.exit(process.exitCode ?? 2));
+// A verdict that reached nobody is none: a full disk, or a reader that went away, must not end with exit code 0.
+process.stdout.on("error", (error) => {
+  process.stderr.write(`vouch-verify: cannot write to standard output: ${error.message}\n`);
+  process.exit(process.exitCode || 2);
+});
 process.on("uncaughtException", (error) => {
   fail(error);
   process.exit(2);
