@@ -128,7 +128,7 @@ impl Signing {
         let counted = vote.and_then(|vote| self.tally.count(vote));
         let part = match counted {
             Ok(()) => Part::Voted,
-            Err(error) => Part::Out(Some(Failed::new(self.stream(), Code::NotAuthenticated, error.to_string()))),
+            Err(error) => Part::Out(Some(Failed::new(self.stream(), Code::NotAuthenticated, why_uncounted(&error)))),
         };
         self.parts.insert(member, part);
     }
@@ -201,5 +201,14 @@ impl Signing {
             }
         }
         items
+    }
+}
+
+/// Why a vote was not counted. The member is named by its subject, so the text has no number of it: two members that did the same
+/// have the same text.
+fn why_uncounted(error: &VoteError) -> String {
+    match error {
+        VoteError::Invalid { error, .. } => format!("the vote is not the member's signature of the statement: {error}"),
+        other => other.to_string(),
     }
 }

@@ -492,3 +492,22 @@ fn a_verified_vote_outlives_its_member() {
     world.vote(&asked, 2);
     assert_eq!(world.signers(1), [0, 1, 2]);
 }
+
+#[test]
+fn everyone_who_voted_wrongly_is_told() {
+    let mut world = World::new(4);
+    world.submit(1, 0..4);
+    world.go_on();
+    let asked = world.proposed().remove(0);
+    let other = Asked { receipts: vec![receipt(2)], ..asked.clone() };
+    // a signature of another statement, and no signature at all
+    world.vote(&asked, 2);
+    let lies = [(0, world.signature(&other, 0)), (1, VoteSignature([0x5A; 96]))];
+    for (member, signature) in lies {
+        world.give(Input::Vote { batch: asked.batch, member, signature });
+    }
+    world.vote(&asked, 3);
+    let failed = &world.failed[&Stream(1)];
+    assert_eq!((failed.code, failed.subjects.as_slice()), (Code::NotAuthenticated, [0, 1].as_slice()));
+    assert_eq!(failed.detail.matches("replica: the vote is not the member's signature").count(), 2, "{failed}");
+}

@@ -21,11 +21,31 @@ pub(in crate::server) fn why_too_few<'a>(
     if let Some((code, refusals)) = by_code.into_iter().max_by_key(|(_, refusals)| refusals.len())
         && refusals.len() > faults
     {
-        let detail = refusals.first().map(|(_, failed)| failed.detail.clone()).unwrap_or_default();
         let members = refusals.iter().map(|(member, _)| *member).collect();
-        return Failed::new(stream, code, detail).with_subjects(members);
+        return Failed::new(stream, code, every_reason(committee, &refusals)).with_subjects(members);
     }
     too_few(committee, stream, is_there)
+}
+
+/// What the members said. Reasons that differ are told with their members' names: the text of the first one alone would blame one
+/// member for what several did.
+fn every_reason(committee: &Committee, refusals: &[(u16, &Failed)]) -> String {
+    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+    for (member, failed) in refusals {
+        let name = committee.record().name(*member);
+        match by_reason.iter_mut().find(|(reason, _)| *reason == failed.detail) {
+            Some((_, names)) => names.push(name),
+            None => by_reason.push((&failed.detail, vec![name])),
+        }
+    }
+    match by_reason.as_slice() {
+        // the subjects name the members
+        [(reason, _)] => (*reason).to_owned(),
+        _ => {
+            let told = by_reason.iter().map(|(reason, names)| format!("{}: {reason}", names.join(", ")));
+            told.collect::<Vec<_>>().join("; ")
+        }
+    }
 }
 
 /// The failure that names who did not store or vote in time.
