@@ -27,6 +27,7 @@ use vouch_core::session::ByteRange;
 use crate::expires::Expires;
 use crate::host::files;
 use crate::host::objects::StoreUrl;
+use crate::host::signals;
 use crate::server::Origin;
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
@@ -433,6 +434,7 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<u8, Failure> {
+    signals::survive_size_limits().map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
     match command {
         Command::Server(args) => serve::server(args).await,
         Command::Replica(args) => serve::replica(args).await,

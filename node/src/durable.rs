@@ -13,14 +13,14 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::host::disk::{Disk, SystemDisk};
-use crate::host::files::{self, Action, FileError};
+use crate::host::files::{self, Action, FileError, is_full};
 
 mod backend;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use backend::{Fault, Watched, is_full};
+use backend::{Fault, Watched};
 
 /// Memory for pages read or about to be written, in bytes. The library's own default is 1 GiB.
 const CACHE: usize = 16 << 20;

@@ -11,5 +11,6 @@ pub mod entropy;
 pub mod files;
 pub mod net;
 pub mod objects;
+pub mod signals;
 pub mod source;
 pub mod tasks;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use support::blobs::{content, put_bytes, signers};
 use support::in_process::InProcess;
+use support::processes::Processes;
 use vouch::client::ClientError;
 use vouch::replica;
 use vouch_core::message::Code;
@@ -166,4 +167,17 @@ async fn the_reserve_stays_free_for_what_was_promised() {
         let got = cluster.get(identity, put.certificate.receipt.digest).await.unwrap();
         assert!(got.rejections.is_empty() && got.bytes == content(seed, 60_000));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_file_sizes_is_a_full_disk() {
+    let cluster = Processes::start(4).await;
+    let process = format!("--pid={}", cluster.replicas[0].id());
+    let limited = Command::new("prlimit").args(["--fsize=1048576:1048576", &process]).status().unwrap();
+    assert!(limited.success());
+    let large = cluster.put(&content(1, 4 << 20)).await.unwrap();
+    assert!(!signers(&large).contains(&"replica-0".to_owned()), "it cannot hold 4 MiB");
+    support::until("the refusal is told", || cluster.replicas[0].log().contains("no space left")).await;
+    let small = cluster.put(&content(2, 100 << 10)).await.unwrap();
+    assert!(signers(&small).contains(&"replica-0".to_owned()), "it goes on with what fits");
 }

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{BackendError, StorageBackend};
 
+use crate::host::files::is_full;
+
 /// The first failure after which it is not known what the disk holds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fault(Arc<OnceLock<String>>);
@@ -20,11 +22,6 @@ impl Fault {
     pub(super) fn note(&self, cause: &impl Display) -> String {
         self.0.get_or_init(|| cause.to_string()).clone()
     }
-}
-
-/// Whether the disk, or the owner's quota of it, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Passes everything on and notes failures; all but a full disk on writing.

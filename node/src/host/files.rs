@@ -61,7 +61,7 @@ impl fmt::Display for Action {
 /// Why something could not be done to a file or a folder. Cheap to clone: one failure may have many to tell.
 #[derive(Debug, Clone, Error)]
 pub enum FileError {
-    /// The disk is full, or the owner's quota of it.
+    /// The disk, the owner's quota of it, or the limit of a file's size is reached.
     #[error("no space left to {action} {path}")]
     NoSpace {
         /// The file or folder.
@@ -116,8 +116,10 @@ impl FileError {
     /// Names `path` and `action` beside the system's error.
     pub fn new(path: &Path, action: Action, error: io::Error) -> Self {
         let path = path.to_owned();
+        if is_full(&error) {
+            return Self::NoSpace { path, action };
+        }
         match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace { path, action },
             ErrorKind::PermissionDenied => Self::Denied { path, action },
             ErrorKind::NotFound => Self::NotFound { path },
             ErrorKind::AlreadyExists => Self::Exists { path },
@@ -130,6 +132,11 @@ impl FileError {
     pub fn is_failed_sync(&self) -> bool {
         matches!(self, Self::Io { action: Action::Sync, .. } | Self::Denied { action: Action::Sync, .. })
     }
+}
+
+/// Whether a file cannot grow: the disk, the owner's quota of it, or the limit of a file's size is reached.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// For `map_err`.
