@@ -21,6 +21,7 @@ mod lying_servers;
 mod many_puts;
 mod memory;
 mod objects;
+mod operators;
 mod proved;
 mod put_get;
 mod repair;

@@ -55,9 +55,16 @@ fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Result<(), Failu
 pub(super) async fn status(args: MaintainArgs) -> Result<u8, Failure> {
     let mut code = 0;
     for folder in folders(&args)? {
-        let status = match control::ask(&folder, Request::Status, drop).await {
-            Ok(Reply::Status(status)) => *status,
-            Ok(other) => return Err(unexpected(&folder, &other)),
+        let error = match control::ask(&folder, Request::Status, drop).await {
+            Ok(Reply::Status(status)) => {
+                code |= u8::from(status.index_failed.is_some());
+                match args.json {
+                    true => print_json(&folder, &status)?,
+                    false => show_status(&folder, &status),
+                }
+                continue;
+            }
+            Ok(other) => unexpected(&folder, &other).message,
             Err(ControlError::NotRunning(_)) => {
                 code = 1;
                 match args.json {
@@ -66,12 +73,13 @@ pub(super) async fn status(args: MaintainArgs) -> Result<u8, Failure> {
                 }
                 continue;
             }
-            Err(error) => return Err(Failure::new(error)),
+            Err(error) => error.to_string(),
         };
-        if args.json {
-            print_json(&folder, &status)?;
-        } else {
-            show_status(&folder, &status);
+        // the other replicas are shown all the same
+        code = 1;
+        match args.json {
+            true => print_json(&folder, &json!({ "running": true, "error": error }))?,
+            false => output::line(format_args!("{}: {error}", name(&folder))),
         }
     }
     Ok(code)
@@ -92,7 +100,12 @@ fn show_status(folder: &Path, status: &Status) {
         let state = server.reason.as_ref().map_or("connected".to_owned(), |why| format!("not connected: {why}"));
         output::line(format_args!("  server    {}, {state}", server.address));
     }
-    show_usage(&status.usage);
+    if let Some(usage) = &status.usage {
+        show_usage(usage);
+    }
+    if let Some(why) = &status.index_failed {
+        output::line(format_args!("  index     cannot be read, so it signs nothing: {why}"));
+    }
     if let Some(why) = &status.storage_failed {
         output::line(format_args!(
             "  storage failed, so it stores and votes no more: {why}; mend the disk and start it again"
@@ -138,56 +151,81 @@ fn scrubbed(scrubbed: &Scrubbed) -> String {
 }
 
 pub(super) async fn du(args: MaintainArgs) -> Result<u8, Failure> {
+    let mut code = 0;
     for folder in folders(&args)? {
-        let usage = match control::ask(&folder, Request::Usage, drop).await {
-            Ok(Reply::Usage(usage)) => usage,
-            Ok(other) => return Err(unexpected(&folder, &other)),
-            Err(ControlError::NotRunning(_)) => {
-                AtRest::open(&folder).map_err(Failure::new)?.store.usage().map_err(Failure::new)?
+        match usage(&folder).await {
+            Ok(usage) if args.json => print_json(&folder, &usage)?,
+            Ok(usage) => {
+                output::line(format_args!("{}", name(&folder)));
+                show_usage(&usage);
             }
-            Err(error) => return Err(Failure::new(error)),
-        };
-        if args.json {
-            print_json(&folder, &usage)?;
-        } else {
-            output::line(format_args!("{}", name(&folder)));
-            show_usage(&usage);
+            Err(failure) => code = tell(&args, &folder, &failure)?,
         }
     }
-    Ok(0)
+    Ok(code)
+}
+
+async fn usage(folder: &Path) -> Result<Usage, Failure> {
+    match control::ask(folder, Request::Usage, drop).await {
+        Ok(Reply::Usage(usage)) => Ok(usage),
+        Ok(other) => Err(unexpected(folder, &other)),
+        Err(ControlError::NotRunning(_)) => {
+            AtRest::open(folder).map_err(Failure::new)?.store.usage().map_err(Failure::new)
+        }
+        Err(error) => Err(Failure::new(error)),
+    }
+}
+
+/// Tells what failed about one replica, so that the others are shown all the same. Gives the exit code.
+fn tell(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
+    match args.json {
+        true => print_json(folder, &json!({ "error": failure.message }))?,
+        false => output::error_line(format_args!("vouch: {}: {}", name(folder), failure.message)),
+    }
+    Ok(1)
 }
 
 pub(super) async fn scrub(args: MaintainArgs) -> Result<u8, Failure> {
-    let mut is_damaged = false;
+    let mut code = 0;
     for folder in folders(&args)? {
         let bar = output::bar("scrubbing", None);
-        let show = |so_far: Scrubbed| bar.set_position(so_far.bytes);
-        let answer = control::ask(&folder, Request::Scrub, |reply| {
-            if let Reply::Scrubbing(so_far) = reply {
-                show(so_far);
-            }
-        });
-        let (result, is_running) = match answer.await {
-            Ok(Reply::Scrubbed(result)) => (result, true),
-            Ok(other) => return Err(unexpected(&folder, &other)),
-            Err(ControlError::NotRunning(_)) => {
-                let replica = AtRest::open(&folder).map_err(Failure::new)?;
-                (scrub::offline(replica.store.clone(), show).await.map_err(Failure::new)?, false)
-            }
-            Err(error) => return Err(Failure::new(error)),
-        };
+        let scrubbing = scrub_one(&folder, |so_far| bar.set_position(so_far.bytes)).await;
         bar.finish_and_clear();
-        is_damaged |= result.damaged > 0;
+        let (result, next) = match scrubbing {
+            Ok(done) => done,
+            Err(failure) => {
+                code = tell(&args, &folder, &failure)?;
+                continue;
+            }
+        };
+        code |= u8::from(result.damaged > 0);
         if args.json {
             print_json(&folder, &result)?;
             continue;
         }
         output::line(format_args!("{}: {}", name(&folder), scrubbed(&result)));
         if result.damaged > 0 {
-            let next =
-                if is_running { "they are fetched anew" } else { "start the replica, and they are fetched anew" };
             output::line(format_args!("  {next}; see `vouch status`"));
         }
     }
-    Ok(u8::from(is_damaged))
+    Ok(code)
+}
+
+/// What was found, and what becomes of damaged blobs.
+async fn scrub_one(folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, &'static str), Failure> {
+    let answer = control::ask(folder, Request::Scrub, |reply| {
+        if let Reply::Scrubbing(so_far) = reply {
+            show(so_far);
+        }
+    });
+    match answer.await {
+        Ok(Reply::Scrubbed(result)) => Ok((result, "they are fetched anew")),
+        Ok(other) => Err(unexpected(folder, &other)),
+        Err(ControlError::NotRunning(_)) => {
+            let replica = AtRest::open(folder).map_err(Failure::new)?;
+            let result = scrub::offline(replica.store.clone(), show).await.map_err(Failure::new)?;
+            Ok((result, "start the replica, and they are fetched anew"))
+        }
+        Err(error) => Err(Failure::new(error)),
+    }
 }

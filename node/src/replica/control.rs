@@ -26,6 +26,10 @@ const NAME: &str = "control.sock";
 const MAX_LINE: u64 = 64 << 10;
 /// How long a request may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a replica may take for its next reply. A command must not hang on a process that is stopped.
+const REPLY_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the last reply is repeated while the next one is worked on, so that long work is no silence.
+const REPEAT_EVERY: Duration = Duration::from_secs(2);
 /// Replies that wait for a command that reads slowly.
 const QUEUE: usize = 4;
 
@@ -73,6 +77,15 @@ pub enum ControlError {
         path: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// It runs, and says nothing.
+    #[error(
+        "the replica on {folder} did not answer within {} s; it may be stopped, or wait for its disk",
+        REPLY_DEADLINE.as_secs()
+    )]
+    Silent {
+        /// The replica's folder.
+        folder: PathBuf,
     },
     /// No reply of this version.
     #[error("the replica on {folder} gave no reply that this program understands: {error}; is it of the same version?")]
@@ -147,9 +160,18 @@ async fn answer(shared: Arc<Shared>, stream: UnixStream) {
         }
     };
     let write = async {
-        while let Some(reply) = queue.recv().await {
-            let Ok(mut line) = serde_json::to_vec(&reply) else { return };
-            line.push(b'\n');
+        let mut line = Vec::new();
+        loop {
+            match tasks::timeout(REPEAT_EVERY, queue.recv()).await {
+                Ok(Some(reply)) => {
+                    let Ok(encoded) = serde_json::to_vec(&reply) else { return };
+                    line = encoded;
+                    line.push(b'\n');
+                }
+                Ok(None) => return,
+                // the last progress again; nothing before there is any
+                Err(_) => {}
+            }
             // whoever asked is gone: nothing more is done for it
             if writer.write_all(&line).await.is_err() {
                 return;
@@ -167,11 +189,25 @@ async fn tell(replies: &mpsc::Sender<Reply>, reply: Reply) {
 
 async fn perform(shared: &Arc<Shared>, request: Request, replies: &mpsc::Sender<Reply>) {
     let reply = match request {
-        Request::Status => shared.status().map(|status| Reply::Status(Box::new(status))),
-        Request::Usage => shared.store.usage().map(Reply::Usage).map_err(|error| error.to_string()),
-        Request::Scrub => scrub::now(shared, replies.clone()).await.map(Reply::Scrubbed),
+        Request::Status => reading(shared, |shared| Ok(Reply::Status(Box::new(shared.status())))).await,
+        Request::Usage => {
+            reading(shared, |shared| shared.store.usage().map(Reply::Usage).map_err(|error| error.to_string())).await
+        }
+        Request::Scrub => {
+            tell(replies, Reply::Scrubbing(Scrubbed::default())).await;
+            scrub::now(shared, replies.clone()).await.map(Reply::Scrubbed)
+        }
     };
     tell(replies, reply.unwrap_or_else(Reply::Failed)).await;
+}
+
+/// Reads the index on a thread that may wait for the disk.
+async fn reading(
+    shared: &Arc<Shared>,
+    read: impl FnOnce(&Shared) -> Result<Reply, String> + Send + 'static,
+) -> Result<Reply, String> {
+    let shared = shared.clone();
+    tasks::spawn_blocking(move || read(&shared)).await.map_err(|error| error.to_string())?
 }
 
 /// Asks the replica that runs on a folder; `progress` takes the replies before the last.
@@ -180,7 +216,9 @@ async fn perform(shared: &Arc<Shared>, request: Request, replies: &mpsc::Sender<
 /// See [`ControlError`].
 pub async fn ask(folder: &Path, request: Request, mut progress: impl FnMut(Reply)) -> Result<Reply, ControlError> {
     let path = folder.join(NAME);
-    let stream = net::connect_unix(&path).await.map_err(|error| match error.kind() {
+    let silent = |_| ControlError::Silent { folder: folder.to_owned() };
+    let connected = tasks::timeout(REPLY_DEADLINE, net::connect_unix(&path)).await.map_err(silent)?;
+    let stream = connected.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(folder.to_owned()),
         _ => failed(&path, error),
     })?;
@@ -193,7 +231,9 @@ pub async fn ask(folder: &Path, request: Request, mut progress: impl FnMut(Reply
     let mut reader = BufReader::new(reader);
     loop {
         line.clear();
-        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).await.map_err(broken)?;
+        let mut bounded = (&mut reader).take(MAX_LINE);
+        let reading = tasks::timeout(REPLY_DEADLINE, bounded.read_until(b'\n', &mut line)).await;
+        let read = reading.map_err(silent)?.map_err(broken)?;
         if read == 0 {
             return Err(malformed("it ended before the last reply".into()));
         }

@@ -23,8 +23,10 @@ pub struct Status {
     pub member: Option<u16>,
     /// Its servers.
     pub servers: Vec<ServerLink>,
-    /// What it holds.
-    pub usage: Usage,
+    /// What it holds; `None` when its index cannot be read.
+    pub usage: Option<Usage>,
+    /// Why its index cannot be read, if that is so.
+    pub index_failed: Option<String>,
     /// Why it stores and votes no more, if that is so.
     pub storage_failed: Option<String>,
     /// What scrubbing found since it started.
@@ -79,18 +81,23 @@ impl Links {
 
 impl Shared {
     /// What this replica says of itself now.
-    pub(super) fn status(&self) -> Result<Status, String> {
+    pub(super) fn status(&self) -> Status {
         let committee = self.committee();
-        Ok(Status {
+        let (usage, index_failed) = match self.store.usage() {
+            Ok(usage) => (Some(usage), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Status {
             name: self.name.as_str().to_owned(),
             node_key: self.keys.node.node_key().to_string(),
             cluster: committee.as_ref().map(|committee| committee.cluster().to_string()),
             member: committee.as_ref().and_then(|committee| self.position(committee)),
             servers: self.links.show(),
-            usage: self.store.usage().map_err(|error| error.to_string())?,
+            usage,
+            index_failed,
             storage_failed: self.store.failure(),
             scrubbed: self.scrubber.so_far(),
             repair: self.repairer.so_far(),
-        })
+        }
     }
 }

@@ -1,0 +1,31 @@
+//! What an operator's commands say of replicas that do not answer.
+
+use std::os::unix::fs::symlink;
+
+use support::processes::{Processes, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_replica_is_told_and_the_others_are_shown() {
+    let cluster = Processes::start(4).await;
+    // the commands look for replicas in ./.vouch
+    symlink(cluster.root(), cluster.root().join(".vouch")).unwrap();
+    cluster.replicas[1].stop();
+    // at once: each waits for the deadline
+    tokio::join!(assert_told(&cluster, "status"), assert_told(&cluster, "du"), assert_told(&cluster, "scrub"));
+}
+
+async fn assert_told(cluster: &Processes, command: &str) {
+    let arguments = [&[command][..], &[command, "--json"]];
+    let [text, json] = arguments.map(|arguments| run(cluster.root(), arguments));
+    let (text, json) = tokio::join!(text, json);
+    let told = [text.stdout, text.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert_eq!(text.status.code(), Some(1), "{command}: {told}");
+    assert!(told.contains("replica-1: the replica on ") && told.contains(" did not answer within "), "{told}");
+    for name in ["replica-2", "replica-3"] {
+        assert!(told.lines().any(|line| line.starts_with(name)), "{command}: {told}");
+    }
+    let lines = String::from_utf8(json.stdout).unwrap();
+    let objects: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), 3, "{command}: {lines}");
+    assert_eq!(objects.iter().filter(|object| object["error"].is_string()).count(), 1, "{command}: {lines}");
+}
