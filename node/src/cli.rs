@@ -3,6 +3,7 @@
 mod demo;
 mod get;
 mod known;
+mod log;
 mod maintain;
 mod output;
 mod put;
@@ -29,6 +30,7 @@ use crate::host::files;
 use crate::host::objects::StoreUrl;
 use crate::host::signals;
 use crate::server::Origin;
+use log::LogFormat;
 
 /// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
 #[derive(Debug, Parser)]
@@ -82,6 +84,8 @@ struct ServerArgs {
     /// Folder for the server's key, the committee and the certificates
     #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
     data: PathBuf,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +106,16 @@ struct ReplicaArgs {
     /// The most bytes of blobs that it takes, such as 100GiB [default: as the disk allows]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<u64>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// How a server or a replica logs.
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// Form of the log on standard error, text or json; RUST_LOG sets the level, such as warn
+    #[arg(long, value_name = "FORM", default_value = "text", hide_possible_values = true)]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -410,6 +424,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => report(&failure, errors),
     };
+    log::flush();
     match output::finish() {
         Err(why) if !is_service => {
             let failed = report(&Failure::new(why), Errors::Text);
@@ -426,7 +441,7 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
         Errors::Json => output::json(&failure.as_json()),
         Errors::Text => {}
     }
-    if errors != Errors::JsonOnly {
+    if errors != Errors::JsonOnly && !log::failure(&failure.message) {
         output::error_line(format_args!("vouch: {}", failure.message));
         failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
     }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place for them")]
 
+pub mod background;
 pub mod clock;
 pub mod disk;
 pub mod entropy;

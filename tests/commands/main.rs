@@ -5,6 +5,7 @@
 mod demo;
 mod failures;
 mod flows;
+mod logs;
 mod nodes;
 mod offline;
 mod original;

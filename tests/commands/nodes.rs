@@ -32,8 +32,13 @@ impl Node {
         Self { child, log }
     }
 
-    /// All that it printed.
+    /// All that it printed, without times and levels.
     pub fn log(&self) -> String {
+        support::unstamped(&self.printed())
+    }
+
+    /// All that it printed.
+    pub fn printed(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 

@@ -45,7 +45,7 @@ fn newest(folder: &Path) -> SystemTime {
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(path());
     command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").env("COLUMNS", "100");
-    command.stdin(Stdio::null());
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 

@@ -30,3 +30,16 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn unix_seconds() -> u64 {
     vouch::host::clock::unix_seconds()
 }
+
+/// What a process printed, without the time and the level that lines of its log begin with.
+pub fn unstamped(log: &str) -> String {
+    log.split_inclusive('\n').map(|line| message_of(line).unwrap_or(line)).collect()
+}
+
+/// The message of a line of a log; `None` for another line.
+pub fn message_of(line: &str) -> Option<&str> {
+    let (time, rest) = line.split_once(' ')?;
+    let is_time = time.starts_with("20") && time.contains('T') && time.ends_with('Z');
+    let (level, message) = rest.trim_start().split_once(' ')?;
+    (is_time && ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level)).then_some(message)
+}

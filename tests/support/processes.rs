@@ -12,7 +12,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
 
 use crate::blobs::{Got, get_bytes, put_bytes};
-use crate::until;
+use crate::{unstamped, until};
 
 /// The program under test: two folders above the test's own executable.
 ///
@@ -66,9 +66,9 @@ impl Node {
         &self.folder
     }
 
-    /// Everything that it printed, over all its lives.
+    /// Everything that it printed, over all its lives, without times and levels.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        unstamped(&fs::read_to_string(&self.log).unwrap_or_default())
     }
 
     /// Starts it, again after its end.
@@ -77,7 +77,7 @@ impl Node {
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let root = self.log.parent().unwrap();
         let mut command = Command::new(program());
-        command.args(&self.arguments).current_dir(root).env("HOME", root).stdin(Stdio::null());
+        command.args(&self.arguments).current_dir(root).env("HOME", root).env_remove("RUST_LOG").stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }

@@ -19,6 +19,8 @@ use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 use vouch_core::receipt::NEVER;
 
+use super::log;
+
 /// Why standard output takes nothing more.
 static BROKEN: OnceLock<String> = OnceLock::new();
 
@@ -64,11 +66,20 @@ pub(super) fn put_name(json: &mut Value, key: &str, name: impl AsRef<OsStr>) {
 }
 
 fn write_out(bytes: &[u8]) {
+    if log::stdout(bytes) {
+        return;
+    }
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     if let Err(error) = written {
         // the first failure says why; later ones only follow from it
         let _ = BROKEN.set(cannot_write(&error));
+    }
+}
+
+fn write_error(bytes: &[u8]) {
+    if !log::stderr(bytes) {
+        let _ = io::stderr().write_all(bytes);
     }
 }
 
@@ -95,7 +106,7 @@ pub(super) fn line(text: fmt::Arguments<'_>) {
 
 /// One line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{}", harmless(&text.to_string()));
+    write_error(format!("{}\n", harmless(&text.to_string())).as_bytes());
 }
 
 /// One JSON value on a line of standard output.
@@ -105,7 +116,7 @@ pub(super) fn json(value: &impl Serialize) {
 
 /// One JSON value on a line of standard error.
 pub(super) fn error_json(value: &impl Serialize) {
-    let _ = writeln!(io::stderr(), "{}", json_text(value));
+    write_error(format!("{}\n", json_text(value)).as_bytes());
 }
 
 fn json_text(value: &impl Serialize) -> String {

@@ -7,7 +7,7 @@ use serde_json::json;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
-use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, output};
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, output};
 use crate::data_dir::DataDir;
 use crate::host::objects::Credentials;
 use crate::host::{entropy, net};
@@ -16,6 +16,7 @@ use crate::replica::{self, Data, Replica};
 use crate::server::{self, Server};
 
 pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
+    log::start(args.log.log_format)?;
     let address = args.listen;
     let mut config = server::Config::new(args.data);
     config.replicas = args.replicas;
@@ -24,7 +25,7 @@ pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
     // known before anything happens that is told
     let page = Arc::new(OnceLock::new());
     let teller = page.clone();
-    let tell = move |event| tell_server(event, teller.get().map_or("", String::as_str));
+    let tell = move |event| tell_server(&event, teller.get().map_or("", String::as_str));
     let server = Server::open(config, Arc::new(tell)).map_err(Failure::new)?;
     let listener = net::listen(&address).await.map_err(|error| {
         let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
@@ -46,6 +47,8 @@ pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
     if committee.is_none() {
         output::line(format_args!("page {page}"));
     }
+    // read before anything that the log tells
+    log::flush();
     server.run(listener, interrupted()).await.map_err(Failure::new)?;
     Ok(0)
 }
@@ -69,23 +72,12 @@ pub(super) fn page_of(page: &str, cluster: ClusterId) -> String {
     format!("{page}#cluster={cluster}")
 }
 
-fn tell_server(event: server::Event, page: &str) {
-    match event {
-        server::Event::Joined(name, standing, connected) => {
-            output::line(format_args!("{name} joined ({standing}); {connected} connected"));
-        }
-        server::Event::Left(name, why) => output::line(format_args!("{name} left: {why}")),
-        server::Event::Formed(committee) => tell_committee(&committee, page),
-        server::Event::Certified(certificate) => output::line(format_args!(
-            "certified {}, {}, by {} of {}",
-            certificate.receipt.digest,
-            output::bytes(certificate.receipt.length),
-            certificate.signers.count(),
-            certificate.signers.n()
-        )),
-        server::Event::Refused(what) => output::line(format_args!("{what}")),
-        server::Event::Trouble(what) => output::error_line(format_args!("vouch: {what}")),
+/// What programs read is on standard output, in lines of fixed form; the rest is the log.
+fn tell_server(event: &server::Event, page: &str) {
+    if let server::Event::Formed(committee) = event {
+        tell_committee(committee, page);
     }
+    log::server(event);
 }
 
 /// Completes when the user or a supervisor asks the process to stop.
@@ -105,53 +97,23 @@ pub(super) async fn interrupted() {
 }
 
 pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
+    log::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let mut config = replica::Config::new(data, args.servers);
     config.name = args.name;
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;
-    let replica = Replica::open(config, Arc::new(tell_replica)).map_err(Failure::new)?;
+    let replica = Replica::open(config, Arc::new(|event| log::replica(&event))).map_err(Failure::new)?;
     output::line(format_args!(
         "replica {} ({}), data in {}",
         replica.name(),
         replica.node_key(),
         output::name(replica.folder())
     ));
+    log::flush();
     replica.run(interrupted()).await.map_err(Failure::new)?;
     Ok(0)
-}
-
-fn tell_replica(event: replica::Event) {
-    match event {
-        replica::Event::Connected(server) => output::line(format_args!("connected to {server}")),
-        replica::Event::Disconnected(server, why) => {
-            output::line(format_args!("not connected to {server}: {why}; trying again"));
-        }
-        replica::Event::Member(committee, position) => output::line(format_args!(
-            "member {} of {} of cluster {}",
-            position + 1,
-            committee.record().n(),
-            committee.cluster()
-        )),
-        replica::Event::Waiting => output::line(format_args!("waiting for the committee to form")),
-        replica::Event::Standby(cluster) => output::line(format_args!(
-            "standby: the committee of cluster {cluster} is complete; waiting until membership can change"
-        )),
-        replica::Event::Stored(digest, length) => {
-            output::line(format_args!("stored {digest}, {}", output::bytes(length)));
-        }
-        replica::Event::Collected(blobs, bytes) => {
-            output::line(format_args!(
-                "removed {} that expired, {}",
-                output::count(blobs, "blob"),
-                output::bytes(bytes)
-            ));
-        }
-        replica::Event::Damaged(_, what) => output::error_line(format_args!("vouch: {what}")),
-        replica::Event::Refused(what) => output::line(format_args!("refused: {what}")),
-        replica::Event::Trouble(what) => output::error_line(format_args!("vouch: {what}")),
-    }
 }
 
 pub(super) fn keygen(args: &KeygenArgs) -> Result<u8, Failure> {

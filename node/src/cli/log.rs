@@ -1,0 +1,145 @@
+//! The log of a server or a replica: events in, lines with time and level out. The one place that turns events into them.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::{Failure, output};
+use crate::host::background::BackgroundWriter;
+use crate::{replica, server};
+
+/// At its end, the process waits so long for whoever reads its output.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    /// Time, level and message.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+/// Where a process that logs writes: never by itself, for a pipe that nobody reads would stop it.
+#[derive(Debug)]
+struct Outputs {
+    stdout: BackgroundWriter,
+    stderr: BackgroundWriter,
+    format: LogFormat,
+}
+
+static OUTPUTS: OnceLock<Outputs> = OnceLock::new();
+
+/// From now on this process logs to standard error, and writes nothing by itself. `RUST_LOG` says what is logged.
+///
+/// # Errors
+/// `RUST_LOG` is malformed, or the system has no thread to give.
+pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
+    // what libraries log at this level concerns nobody who has not asked
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,vouch=info".into());
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(wanted).map_err(|error| {
+            Failure::new(format_args!(
+                "RUST_LOG: {error}; expected a level such as debug, or filters such as info,vouch=debug"
+            ))
+        })?;
+    let dropped = |lines: u64| warn!("{lines} lines were dropped, because nobody read them");
+    let stderr = BackgroundWriter::stderr(dropped).map_err(Failure::new)?;
+    // of the few lines there, the log tells what was lost
+    let stdout = BackgroundWriter::stdout(dropped).map_err(Failure::new)?;
+    let outputs = OUTPUTS.get_or_init(|| Outputs { stdout, stderr, format });
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| &outputs.stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    started.map_err(Failure::new)?;
+    // the default one writes to standard error by itself
+    std::panic::set_hook(Box::new(|panic| error!("{}", text(format_args!("{panic}")))));
+    Ok(())
+}
+
+/// Queues lines for standard output; `false` when this process does not log, and writes by itself.
+pub(super) fn stdout(lines: &[u8]) -> bool {
+    OUTPUTS.get().map(|outputs| outputs.stdout.write(lines.to_vec())).is_some()
+}
+
+/// As [`stdout`], for standard error.
+pub(super) fn stderr(lines: &[u8]) -> bool {
+    OUTPUTS.get().map(|outputs| outputs.stderr.write(lines.to_vec())).is_some()
+}
+
+/// Logs why the command ends, where lines are read by programs; `false` otherwise.
+pub(super) fn failure(message: &str) -> bool {
+    let is_json = OUTPUTS.get().is_some_and(|outputs| outputs.format == LogFormat::Json);
+    if is_json {
+        error!("{}", text(format_args!("{message}")));
+    }
+    is_json
+}
+
+/// Waits until everything is written, if it is read at all.
+pub(super) fn flush() {
+    if let Some(outputs) = OUTPUTS.get() {
+        outputs.stdout.flush(LAST_LINES);
+        outputs.stderr.flush(LAST_LINES);
+    }
+}
+
+/// A message on one line: otherwise a name or a reason with a line feed in it could look like a line of the log.
+fn text(message: fmt::Arguments<'_>) -> String {
+    output::harmless(&message.to_string())
+}
+
+pub(super) fn server(event: &server::Event) {
+    match event {
+        server::Event::Joined(name, standing, connected) => {
+            info!("{}", text(format_args!("{name} joined ({standing}); {connected} connected")));
+        }
+        server::Event::Left(name, why) => warn!("{}", text(format_args!("{name} left: {why}"))),
+        server::Event::Formed(committee) => info!(
+            "the committee of cluster {} was founded by {}",
+            committee.cluster(),
+            output::count(committee.record().n().into(), "replica")
+        ),
+        server::Event::Certified(certificate) => info!(
+            "certified {}, {}, by {} of {}",
+            certificate.receipt.digest,
+            output::bytes(certificate.receipt.length),
+            certificate.signers.count(),
+            certificate.signers.n()
+        ),
+        server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),
+        server::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
+    }
+}
+
+pub(super) fn replica(event: &replica::Event) {
+    match event {
+        replica::Event::Connected(server) => info!("{}", text(format_args!("connected to {server}"))),
+        replica::Event::Disconnected(server, why) => {
+            warn!("{}", text(format_args!("not connected to {server}: {why}; trying again")));
+        }
+        replica::Event::Member(committee, position) => {
+            info!("member {} of {} of cluster {}", position + 1, committee.record().n(), committee.cluster());
+        }
+        replica::Event::Waiting => info!("waiting for the committee to form"),
+        replica::Event::Standby(cluster) => {
+            info!("standby: the committee of cluster {cluster} is complete; waiting until membership can change")
+        }
+        replica::Event::Stored(digest, length) => info!("stored {digest}, {}", output::bytes(*length)),
+        replica::Event::Collected(blobs, bytes) => {
+            info!("removed {} that expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
+        }
+        replica::Event::Damaged(_, what) => error!("{}", text(format_args!("{what}"))),
+        replica::Event::Refused(what) => warn!("{}", text(format_args!("refused: {what}"))),
+        replica::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
+    }
+}
