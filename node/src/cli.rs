@@ -215,7 +215,7 @@ struct VerifyArgs {
     /// Time to judge at, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
     #[arg(long, value_name = "SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
     now: Option<u64>,
-    /// Accept a certificate whose members no longer have the duty to keep the file
+    /// Accept an expired certificate: replicas need no longer keep the file
     #[arg(long)]
     waive_expiry: bool,
     /// Print one JSON object instead of text

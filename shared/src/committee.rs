@@ -139,14 +139,23 @@ pub enum CommitteeError {
 
 /// A vote key or its proof of possession is bad.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("member {member} ({name}): vote key and proof of possession: {error}")]
-pub struct PossessionError {
-    /// Position of the member, from 0.
-    pub member: usize,
-    /// The member's name.
-    pub name: String,
-    /// What is wrong.
-    pub error: BlsError,
+pub enum PossessionError {
+    /// A member's key or proof is no valid point.
+    #[error("member {member} ({name}): vote key and proof of possession: {error}")]
+    Point {
+        /// Position of the member, from 0.
+        member: usize,
+        /// The member's name.
+        name: String,
+        /// What is wrong.
+        error: BlsError,
+    },
+    /// All are valid points, and at least one proof is not by its key. To find out which would take a pairing for each.
+    #[error("proofs of possession: expected all {members} to be by their vote keys, got at least one that is not")]
+    Together {
+        /// The number of members.
+        members: usize,
+    },
 }
 
 /// A well-formed committee whose keys were not checked.
@@ -301,7 +310,7 @@ impl Committee {
     /// Opens a genesis committee: checks every vote key and its proof of possession. Costs about 0.7 ms for each member.
     ///
     /// # Errors
-    /// The first member whose key or proof is bad.
+    /// See [`GenesisError`].
     pub fn genesis(record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Self, GenesisError> {
         let expected = record.members.len();
         if possessions.len() != expected {
@@ -309,10 +318,12 @@ impl Committee {
         }
         let pairs: Vec<_> =
             record.members.iter().map(|member| member.vote_key).zip(possessions.iter().copied()).collect();
-        let keys = check_possessions(&pairs).map_err(|(member, error)| PossessionError {
-            member,
-            name: record.members[member].name.to_string(),
-            error,
+        let keys = check_possessions(&pairs).map_err(|(member, error)| match member {
+            Some(member) => {
+                let name = record.members.get(member).map_or_else(String::new, |member| member.name.to_string());
+                PossessionError::Point { member, name, error }
+            }
+            None => PossessionError::Together { members: expected },
         })?;
         let Some(keys) = KeySum::new(keys) else {
             return Err(CommitteeError::PossessionCount { expected: 1, got: 0 }.into());

@@ -29,10 +29,10 @@ pub enum ParseHashError {
     },
 }
 
-/// Parses 32 bytes from base58, or from 64 hexadecimal digits.
+/// Parses 32 bytes. A text of exactly 64 bytes of ASCII is hex, any other is base58.
 pub(crate) fn parse_32(text: &str) -> Result<[u8; 32], ParseHashError> {
     let mut value = [0; 32];
-    if text.len() == 64 {
+    if text.len() == 64 && text.is_ascii() {
         if let Some(position) = text.bytes().position(|byte| !byte.is_ascii_hexdigit()) {
             return Err(ParseHashError::NotHex { position });
         }
@@ -174,6 +174,13 @@ mod tests {
         assert_eq!(parse(&"g".repeat(64)), Err(ParseHashError::NotHex { position: 0 }));
         assert_eq!(parse(""), Err(ParseHashError::Size { got: 0 }));
         assert_eq!(parse("11"), Err(ParseHashError::Size { got: 2 }));
+        // each leading 1 is a zero byte
+        assert_eq!(parse(&"1".repeat(32)), Ok(Digest([0; 32])));
+        assert_eq!(parse(&"1".repeat(33)), Err(ParseHashError::Size { got: 33 }));
+        // hex is 64 bytes of ASCII: neither 64 bytes of anything nor 64 characters of it
+        for text in ["é".repeat(32), "é".repeat(64), "\u{ff10}".repeat(64)] {
+            assert!(matches!(parse(&text), Err(ParseHashError::NotBase58 { .. })), "{text}");
+        }
         assert!(matches!(parse("0OIl"), Err(ParseHashError::NotBase58 { .. })));
         assert!(matches!(parse(&"1".repeat(1 << 20)), Err(ParseHashError::NotBase58 { .. })));
     }

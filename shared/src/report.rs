@@ -9,7 +9,7 @@ use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
-use crate::verify::{Check, Question, Stop, Verdict};
+use crate::verify::{Aspect, Check, Judgement, Stop, Verdict};
 
 /// What became of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,7 +21,7 @@ pub enum Outcome {
     Failed,
     /// Something is missing to make it.
     CannotCheck,
-    /// An earlier one decided.
+    /// An earlier one decided the same question, or the certificate is not known to be genuine.
     NotReached,
     /// The user waived it, or gave nothing to compare with.
     Waived,
@@ -32,10 +32,52 @@ pub enum Outcome {
 pub struct CheckLine {
     /// The check.
     pub name: Check,
+    /// The question that it helps to answer.
+    pub question: Aspect,
     /// What became of it.
     pub outcome: Outcome,
     /// What it means when it passes.
     pub meaning: &'static str,
+}
+
+/// The answer to one of the three questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Every check of it passed.
+    Yes,
+    /// One of its checks failed.
+    No,
+    /// Something is missing for an answer, or it was not asked.
+    NotAnswered,
+}
+
+/// An answer and why it is that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Answer,
+    /// Why, for people. Times are seconds since 1970.
+    pub reason: String,
+}
+
+impl Answered {
+    fn yes(reason: String) -> Self {
+        Self { answer: Answer::Yes, reason }
+    }
+
+    fn not(reason: impl ToString) -> Self {
+        Self { answer: Answer::NotAnswered, reason: reason.to_string() }
+    }
+}
+
+impl From<&Stop> for Answered {
+    fn from(stop: &Stop) -> Self {
+        match stop {
+            Stop::Invalid(invalid) => Self { answer: Answer::No, reason: format!("{} ({invalid})", invalid.meaning()) },
+            Stop::Missing(missing) => Self::not(missing),
+        }
+    }
 }
 
 /// A verdict for people and programs.
@@ -45,34 +87,27 @@ pub struct Report {
     pub verdict: &'static str,
     /// The check that decided, unless valid.
     pub check: Option<Check>,
-    /// What the failed check wanted.
+    /// What the failed check wanted; of a file, what the certificate says.
     pub expected: Option<String>,
     /// What it found.
     pub got: Option<String>,
     /// One sentence.
     pub message: String,
+    /// Is the certificate genuine?
+    pub genuine: Answered,
+    /// Is this the file?
+    pub matches: Answered,
+    /// Is it in force?
+    pub in_force: Answered,
     /// Every check in order.
     pub checks: Vec<CheckLine>,
 }
 
 impl Report {
-    /// Of a verdict on a question.
-    pub fn new(verdict: &Verdict, question: &Question) -> Self {
-        let decided = verdict.check();
-        let line = |name: Check| {
-            let outcome = match decided {
-                Some(check) if name > check => Outcome::NotReached,
-                Some(check) if name == check && matches!(verdict, Verdict::Invalid(_)) => Outcome::Failed,
-                Some(check) if name == check => Outcome::CannotCheck,
-                _ if name == Check::Expiry && question.waive_expiry => Outcome::Waived,
-                _ if name == Check::Length && question.subject.is_none_or(|subject| subject.length.is_none()) => {
-                    Outcome::Waived
-                }
-                _ => Outcome::Passed,
-            };
-            CheckLine { name, outcome, meaning: name.meaning() }
-        };
-        let (word, expected, got) = match verdict {
+    /// Of a judgement.
+    pub fn new(judgement: &Judgement) -> Self {
+        let verdict = judgement.verdict();
+        let (word, expected, got) = match &verdict {
             Verdict::Valid(_) => ("valid", None, None),
             Verdict::Invalid(invalid) => {
                 let (expected, got) = invalid.expected_and_got();
@@ -80,15 +115,91 @@ impl Report {
             }
             Verdict::CannotCheck(_) => ("cannot-check", None, None),
         };
+        let [genuine, matches, in_force] = answers(judgement);
         Self {
             verdict: word,
-            check: decided,
+            check: verdict.check(),
             expected,
             got,
             message: verdict.to_string(),
-            checks: Check::ALL.into_iter().map(line).collect(),
+            genuine,
+            matches,
+            in_force,
+            checks: lines(judgement),
         }
     }
+
+    /// When there is nothing to judge, as of a file that cannot be read.
+    pub fn cannot_check(reason: &str) -> Self {
+        let not = || Answered::not(reason);
+        let message = format!("CANNOT CHECK: {reason}");
+        let (genuine, matches, in_force) = (not(), not(), not());
+        let (verdict, checks) = ("cannot-check", Vec::new());
+        Self { verdict, check: None, expected: None, got: None, genuine, matches, in_force, checks, message }
+    }
+
+    /// The answer to a question.
+    pub fn answer(&self, aspect: Aspect) -> &Answered {
+        match aspect {
+            Aspect::Genuine => &self.genuine,
+            Aspect::Matches => &self.matches,
+            Aspect::InForce => &self.in_force,
+        }
+    }
+}
+
+/// In the order of [`Aspect::ALL`].
+fn answers(judgement: &Judgement) -> [Answered; 3] {
+    let certificate = match judgement.genuine() {
+        Ok(certificate) => certificate,
+        Err(stop) => {
+            let unknown = "what a certificate says counts only once it is known to be genuine";
+            return [stop.into(), Answered::not(unknown), Answered::not(unknown)];
+        }
+    };
+    let (signers, n) = (certificate.signers.count(), certificate.signers.n());
+    let quorum = certificate.kind().threshold(n);
+    let genuine = format!("{signers} of {n} members of the cluster you trust signed it, {quorum} are needed");
+    let matches = match judgement.matches() {
+        Some(Err(stop)) => (&stop).into(),
+        _ => Answered::yes("it is the certified file, byte for byte".into()),
+    };
+    let expires_at = certificate.receipt.expires_at;
+    let in_force = match judgement.in_force() {
+        Some(Err(invalid)) => (&Stop::from(invalid)).into(),
+        _ if judgement.question().waive_expiry => Answered::not("expiry was waived"),
+        _ if expires_at == NEVER => Answered::yes("replicas must keep the file for ever".into()),
+        _ => Answered::yes(format!("replicas must keep the file until {expires_at}")),
+    };
+    [Answered::yes(genuine), matches, in_force]
+}
+
+fn lines(judgement: &Judgement) -> Vec<CheckLine> {
+    let question = judgement.question();
+    // of each question: whether it was asked, and what stopped it
+    let genuine = judgement.genuine().err().cloned();
+    let is_genuine = genuine.is_none();
+    let matches = judgement.matches().and_then(Result::err);
+    let in_force = judgement.in_force().and_then(Result::err).map(Stop::from);
+    let line = |name: Check| {
+        let (is_asked, stop) = match name.aspect() {
+            Aspect::Genuine => (true, &genuine),
+            Aspect::Matches => (is_genuine, &matches),
+            Aspect::InForce => (is_genuine, &in_force),
+        };
+        let is_length_known = question.subject.is_some_and(|subject| subject.length.is_some());
+        let outcome = match stop {
+            _ if !is_asked => Outcome::NotReached,
+            Some(stop) if name > stop.check() => Outcome::NotReached,
+            Some(Stop::Invalid(invalid)) if name == invalid.check() => Outcome::Failed,
+            Some(Stop::Missing(missing)) if name == missing.check() => Outcome::CannotCheck,
+            _ if name == Check::Expiry && question.waive_expiry => Outcome::Waived,
+            _ if name == Check::Length && !is_length_known => Outcome::Waived,
+            _ => Outcome::Passed,
+        };
+        CheckLine { name, question: name.aspect(), outcome, meaning: name.meaning() }
+    };
+    Check::ALL.into_iter().map(line).collect()
 }
 
 /// A member as a bundle shows it.

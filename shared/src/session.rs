@@ -64,7 +64,7 @@ pub enum SessionError {
         names: Vec<String>,
     },
     /// The certificate does not hold.
-    #[error("the server sent a certificate that is INVALID: {0}")]
+    #[error("the server sent a certificate that is INVALID: {} ({})", .0.meaning(), .0)]
     Invalid(#[from] Invalid),
     /// The certificate is for another receipt than this put's.
     #[error("the server sent a certificate for another put: expected {}, got {}", shown(expected), shown(got))]

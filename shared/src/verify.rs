@@ -1,9 +1,13 @@
 //! The verdict on a bundle: one piece of code for every kind of statement, natively and in wasm.
 //!
+//! It answers three questions in this order: is the certificate genuine, is this the file, is it in force. Whatever a certificate
+//! says counts only after the first one: so a forged certificate blames no genuine file.
 //! No clock, no file, no network: the trusted identity, the file's digest and `now` are arguments. The checks and their order
 //! are the table under "Verification" of the specification.
 
 mod aggregates;
+mod check;
+mod judgement;
 mod verdict;
 
 use std::sync::Arc;
@@ -16,8 +20,10 @@ use crate::digest::{ClusterId, Digest};
 use crate::limits::Limits;
 
 pub use aggregates::VerifiedAggregates;
-pub use verdict::{Check, Invalid, Missing, Verdict};
-pub(crate) use verdict::{Stop, expected_and_got};
+pub use check::{Aspect, Check};
+pub use judgement::Judgement;
+pub(crate) use verdict::expected_and_got;
+pub use verdict::{Invalid, Missing, Stop, Verdict};
 
 /// How far a clock may be ahead of or behind another, in seconds.
 pub const CLOCK_TOLERANCE: u64 = 60;
@@ -38,7 +44,7 @@ pub struct Question {
     pub cluster: Option<ClusterId>,
     /// The file.
     pub subject: Option<Subject>,
-    /// Seconds since 1970.
+    /// Seconds since 1970, at most 2^53 − 1: whoever takes it from a user refuses a larger one.
     pub now: u64,
     /// Accept an expired certificate.
     pub waive_expiry: bool,
@@ -52,7 +58,8 @@ pub struct Verifier {
     opened: Option<Opened>,
 }
 
-/// A committee whose possessions were checked, and the text that it came in.
+/// A committee whose possessions were checked, and the text that it came in, proofs included: the same committee with other proofs
+/// is another text, and is checked anew.
 #[derive(Debug, Clone)]
 struct Opened {
     text: GenesisText,
@@ -87,13 +94,16 @@ impl Verifier {
 
     /// Judges a bundle.
     pub fn verify(&mut self, bundle: &[u8], question: &Question) -> Verdict {
-        match self.run(bundle, question) {
-            Ok(certificate) => Verdict::Valid(Box::new(certificate)),
-            Err(stop) => stop.into(),
-        }
+        self.judge(bundle, question).verdict()
     }
 
-    fn run(&mut self, bundle: &[u8], question: &Question) -> Result<Certificate, Stop> {
+    /// Judges a bundle, and answers each of the three questions.
+    pub fn judge(&mut self, bundle: &[u8], question: &Question) -> Judgement {
+        Judgement::new(question, self.genuine(bundle, question.cluster))
+    }
+
+    /// The checks `bundle` to `signature`: everything that needs no file.
+    fn genuine(&mut self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<Certificate, Stop> {
         let bundle = BundleText::parse(bundle, &self.limits)?;
         let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
         let (certificate, genesis) = match &self.opened {
@@ -107,7 +117,7 @@ impl Verifier {
             }
         };
         let record = genesis.record();
-        let expected = question.cluster.ok_or(Missing::Identity)?;
+        let expected = trusted.ok_or(Missing::Identity)?;
         let got = record.cluster();
         if got != expected {
             return Err(Invalid::AnotherCluster { expected, got }.into());
@@ -116,8 +126,6 @@ impl Verifier {
             return Err(Missing::LaterEpoch.into());
         }
         check_signers(&certificate, record)?;
-        let subject = question.subject.ok_or(Missing::Subject)?;
-        check_subject(&certificate, &subject, question.now, question.waive_expiry)?;
         let committee = match genesis {
             Genesis::Known(committee) => committee,
             Genesis::New(record, possessions) => {
@@ -152,8 +160,9 @@ pub fn verify_certificate(
     waive_expiry: bool,
 ) -> Result<(), Invalid> {
     check_signers(certificate, committee.record())?;
-    check_subject(certificate, subject, now, waive_expiry)?;
-    check_signature(certificate, committee)
+    check_signature(certificate, committee)?;
+    check_subject(certificate, subject)?;
+    check_in_force(certificate, now, waive_expiry)
 }
 
 /// The same, for a client of many puts: the pairing is spared where `verified` has this statement, with these signers and this
@@ -169,13 +178,13 @@ pub fn verify_certificate_of_batch(
     verified: &mut VerifiedAggregates,
 ) -> Result<(), Invalid> {
     check_signers(certificate, committee.record())?;
-    check_subject(certificate, subject, now, false)?;
     let statement = statement_of(certificate, committee)?;
     if !verified.contains(&statement, &certificate.signers, &certificate.signature) {
         check_aggregate(certificate, committee, &statement)?;
         verified.add(statement, certificate.signers.clone(), certificate.signature);
     }
-    Ok(())
+    check_subject(certificate, subject)?;
+    check_in_force(certificate, now, false)
 }
 
 /// The checks `epoch` and `signers`.
@@ -199,18 +208,24 @@ fn check_signers(certificate: &Certificate, record: &CommitteeRecord) -> Result<
     Ok(())
 }
 
-/// The checks `digest` to `expiry`.
-fn check_subject(certificate: &Certificate, subject: &Subject, now: u64, waive_expiry: bool) -> Result<(), Invalid> {
+/// The checks `digest` and `length`: the certificate's value is what is expected, the file's is what was got.
+fn check_subject(certificate: &Certificate, subject: &Subject) -> Result<(), Invalid> {
     let receipt = &certificate.receipt;
-    if receipt.digest != subject.digest {
-        return Err(Invalid::DigestDiffers { expected: subject.digest, got: receipt.digest });
+    if subject.digest != receipt.digest {
+        return Err(Invalid::DigestDiffers { expected: receipt.digest, got: subject.digest });
     }
-    if let Some(expected) = subject.length.filter(|length| *length != receipt.length) {
-        return Err(Invalid::LengthDiffers { expected, got: receipt.length });
+    if let Some(got) = subject.length.filter(|length| *length != receipt.length) {
+        return Err(Invalid::LengthDiffers { expected: receipt.length, got });
     }
+    Ok(())
+}
+
+/// The checks `time` and `expiry`.
+fn check_in_force(certificate: &Certificate, now: u64, waive_expiry: bool) -> Result<(), Invalid> {
     if certificate.issued_at > now.saturating_add(CLOCK_TOLERANCE) {
         return Err(Invalid::FromTheFuture { issued_at: certificate.issued_at, now });
     }
+    let receipt = &certificate.receipt;
     if receipt.is_expired(now) && !waive_expiry {
         return Err(Invalid::Expired { expires_at: receipt.expires_at, now });
     }

@@ -219,6 +219,6 @@ fn a_bundle_that_is_too_long_is_judged() {
     fs::write(desk.path().join("long.vouch"), vec![b' '; (8 << 20) + 100]).unwrap();
     let verify = vouch(desk.path(), &["verify", "letter", "long.vouch", "--cluster", &"0".repeat(64)]);
     assert_eq!(verify.fails_with(1), "");
-    assert!(verify.text().contains("INVALID: bundle (bundle: expected at most 8388608 bytes, got "), "{verify:?}");
+    assert!(verify.text().contains("(bundle: expected at most 8388608 bytes, got "), "{verify:?}");
     assert!(vouch(desk.path(), &["inspect", "long.vouch"]).fails_with(1).contains("expected at most 8388608 bytes"));
 }

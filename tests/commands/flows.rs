@@ -148,7 +148,10 @@ fn put_verify_inspect_and_get() {
     fs::write(desk.join("copy"), &bytes[1..]).unwrap();
     let other = vouch(desk, &[&["verify", "copy", "a picture.bin.vouch"], &trusted[..]].concat());
     assert_eq!(other.fails_with(1), "");
-    assert!(other.text().contains("INVALID: digest"), "{other:?}");
+    assert!(
+        other.text().contains("INVALID: the certificate is genuine, but this is another file (digest: "),
+        "{other:?}"
+    );
 }
 
 #[test]
@@ -259,13 +262,19 @@ fn json_has_the_documented_keys() {
     let verified = vouch(desk, &verify);
     verified.ok();
     let verified = verified.json();
-    assert_eq!(keys(&verified), ["verdict", "check", "expected", "got", "message", "checks", "certificate"]);
+    let fields =
+        ["verdict", "check", "expected", "got", "message", "genuine", "matches", "in_force", "checks", "certificate"];
+    assert_eq!(keys(&verified), fields);
+    for question in ["genuine", "matches", "in_force"] {
+        assert_eq!(keys(&verified[question]), ["answer", "reason"]);
+        assert_eq!(verified[question]["answer"], "yes", "{verified}");
+    }
     assert_eq!((&verified["verdict"], &verified["message"]), (&"valid".into(), &"VALID".into()));
     assert_eq!(verified["certificate"], inspected);
     let checks = verified["checks"].as_array().unwrap();
     assert_eq!(checks.len(), 12);
     for check in checks {
-        assert_eq!(keys(check), ["name", "outcome", "meaning"]);
+        assert_eq!(keys(check), ["name", "question", "outcome", "meaning"]);
         assert_eq!(check["outcome"], "passed", "{check}");
     }
 
@@ -274,7 +283,10 @@ fn json_has_the_documented_keys() {
     assert_eq!(refused.fails_with(1), "");
     let refused = refused.json();
     assert_eq!((&refused["verdict"], &refused["check"]), (&"invalid".into(), &"digest".into()));
-    assert_eq!(refused["got"], bs58::encode(blake3::hash(bytes).as_bytes()).into_string());
+    let base58 = |bytes: &[u8]| bs58::encode(blake3::hash(bytes).as_bytes()).into_string();
+    assert_eq!((&refused["expected"], &refused["got"]), (&base58(bytes).into(), &base58(b"another\n").into()));
+    let answers = ["genuine", "matches", "in_force"].map(|question| refused[question]["answer"].as_str().unwrap());
+    assert_eq!(answers, ["yes", "no", "yes"]);
 
     let got = vouch(desk, &[&["get", &hex, "-o", "copy", "--json"], &server[..]].concat());
     got.ok();
@@ -349,7 +361,11 @@ fn a_duty_ends_when_it_was_said() {
     at(expires_at - 1, &[]).ok();
     let late = at(expires_at, &[]);
     late.fails_with(1);
-    assert!(late.text().contains("INVALID: expiry") && late.text().contains("(expired)"), "{late:?}");
+    assert!(
+        late.text().contains("INVALID: the certificate is genuine, but it has expired")
+            && late.text().contains("(expired)"),
+        "{late:?}"
+    );
     assert!(at(expires_at, &["--waive-expiry"]).ok().contains("n/a  expiry"));
     // an hour from now, by the row for people
     let put = vouch(desk, &[&["put", "letter", "--expires", "30d"], &server[..]].concat());

@@ -1,8 +1,11 @@
-// A strict JSON parser (RFC 8259) that JSON.parse is not: repeated keys are an error at every level, depth is
-// bounded, numbers keep their text, lone surrogates are refused. Objects become Maps.
+// A strict JSON parser (RFC 8259) that JSON.parse is not: repeated keys are an error at every level, depth and number of
+// values are bounded, numbers keep their text and must fit a double, lone surrogates are refused. Objects become Maps.
 import { invalid } from "./failure.mjs";
 
+// Arrays and objects within one another, the outermost counted as 1.
 const MAX_DEPTH = 64;
+// Arrays and objects included, keys not.
+const MAX_VALUES = 65_536;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const PLAIN = /[^"\\\u0000-\u001f]*/y;
 const SPACE = /[ \t\n\r]*/y;
@@ -18,6 +21,7 @@ class Parser {
   constructor(text) {
     this.text = text;
     this.at = 0;
+    this.values = 0;
   }
 
   fail(message) {
@@ -48,23 +52,31 @@ class Parser {
 
   document() {
     this.space();
-    const value = this.value(0);
+    const value = this.value(1);
     this.space();
     if (this.at !== this.text.length) this.fail("trailing characters");
     return value;
   }
 
+  // `depth`: of the value, should it be an array or an object.
   value(depth) {
-    if (depth > MAX_DEPTH) this.fail("nested too deeply");
-    if (this.accept("{")) return this.object(depth);
-    if (this.accept("[")) return this.array(depth);
+    this.values += 1;
+    if (this.values > MAX_VALUES) this.fail("too many values");
+    if (this.accept("{")) return this.object(this.bounded(depth));
+    if (this.accept("[")) return this.array(this.bounded(depth));
     if (this.accept('"')) return this.string();
     if (this.accept("true")) return true;
     if (this.accept("false")) return false;
     if (this.accept("null")) return null;
     const number = this.match(NUMBER);
     if (number === null) this.fail("expected a value");
+    if (!Number.isFinite(Number(number))) this.fail("a number that no double holds");
     return new JsonNumber(number);
+  }
+
+  bounded(depth) {
+    if (depth > MAX_DEPTH) this.fail("nested too deeply");
+    return depth;
   }
 
   object(depth) {

@@ -31,6 +31,7 @@ export function fromBase58(text, size) {
   }
   const bytes = [];
   for (; number > 0n; number >>= 8n) bytes.unshift(Number(number & 0xffn));
+  // Each leading 1 is a zero byte.
   const zeros = text.match(/^1*/)[0].length;
   const out = Uint8Array.from([...new Array(zeros).fill(0), ...bytes]);
   return out.length === size ? out : null;
@@ -58,7 +59,7 @@ export function fromBase64url(text) {
   return held === 0 ? out : null;
 }
 
-// A 32-byte value as people give it: 64 characters are hex, any other length is base58.
+// A 32-byte value as people give it: 64 bytes of ASCII are hex, any other text is base58.
 export function parse32(text) {
-  return text.length === 64 ? fromHex(text) : fromBase58(text, 32);
+  return /^[\x00-\x7f]{64}$/.test(text) ? fromHex(text) : fromBase58(text, 32);
 }

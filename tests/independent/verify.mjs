@@ -1,5 +1,5 @@
-// The twelve checks, in their order; the first that fails decides.
-import { NEVER, concat, equal } from "./bytes.mjs";
+// The twelve checks, in their order, and the three questions that they answer; the first that fails decides.
+import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
 import { decodeBundle } from "./bundle.mjs";
 import { decodeCertificate } from "./certificate.mjs";
 import { decodeGenesis, quorum } from "./committee.mjs";
@@ -30,11 +30,11 @@ function checkSigners(certificate, committee) {
 
 function checkDigest(receipt, digest) {
   if (digest === undefined) throw cannotCheck("no subject was given");
-  if (!equal(receipt.digest, digest)) throw invalid("the certificate is for another file", { expected: toBase58(digest), got: toBase58(receipt.digest) });
+  if (!equal(receipt.digest, digest)) throw invalid("this is another file", { expected: toBase58(receipt.digest), got: toBase58(digest) });
 }
 
 function checkLength(receipt, length) {
-  if (length !== undefined && receipt.length !== length) throw invalid("the file's length differs", { expected: `${length}`, got: `${receipt.length}` });
+  if (length !== undefined && receipt.length !== length) throw invalid("the file's length differs", { expected: `${receipt.length}`, got: `${length}` });
 }
 
 function checkTime(issuedAt, now) {
@@ -45,7 +45,7 @@ function checkExpiry({ expiresAt }, now, waiveExpiry) {
   if (expiresAt !== NEVER && expiresAt <= BigInt(now) && !waiveExpiry) throw invalid("expired", { expected: `after ${now}`, got: `${expiresAt}` });
 }
 
-// Depends on the committee and its PoPs alone, so a result holds for ever.
+// Depends on the committee and its PoPs, so a result holds for both together, for ever.
 const possessed = new Set();
 
 function checkPossession(committee, pops) {
@@ -79,31 +79,65 @@ function input32(text, what) {
   return bytes;
 }
 
-export function verify({ bundle, cluster, digest, length, now, waiveExpiry = false }) {
+function inputNow(now) {
+  if (!Number.isInteger(now) || now < 0 || now > MAX_INTEGER) throw new RangeError(`now is no integer from 0 to ${MAX_INTEGER}`);
+  return now;
+}
+
+// Checks 1 to 8: everything that needs no file. Gives the certificate.
+function genuineCertificate(bundle, trusted) {
+  const parts = named("bundle", () => decodeBundle(bundle));
+  const certificate = named("certificate", () => decodeCertificate(parts.certificate));
+  const committee = named("committee", () => {
+    const decoded = decodeGenesis(parts.committee);
+    if (parts.pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${parts.pops.length}` });
+    return decoded;
+  });
+  named("identity", () => checkIdentity(committee, trusted));
+  named("epoch", () => checkEpoch(certificate, committee, parts.epochs));
+  named("signers", () => checkSigners(certificate, committee));
+  named("possession", () => checkPossession(committee, parts.pops));
+  named("signature", () => checkSignature(certificate, committee, trusted));
+  return certificate;
+}
+
+// One question: its answer, and the failure behind any other answer than yes.
+function ask(question) {
+  try {
+    return { answer: "yes", value: question() };
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    return { answer: failure.verdict === "invalid" ? "no" : "not-answered", failure };
+  }
+}
+
+const NOT_ASKED = { answer: "not-answered" };
+
+export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry = false }) {
   const trusted = input32(cluster, "cluster");
   const subject = input32(digest, "digest");
   const subjectLength = length ?? undefined;
-  try {
-    const parts = named("bundle", () => decodeBundle(bundle));
-    const certificate = named("certificate", () => decodeCertificate(parts.certificate));
-    const committee = named("committee", () => {
-      const decoded = decodeGenesis(parts.committee);
-      if (parts.pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${parts.pops.length}` });
-      return decoded;
-    });
-    named("identity", () => checkIdentity(committee, trusted));
-    named("epoch", () => checkEpoch(certificate, committee, parts.epochs));
-    named("signers", () => checkSigners(certificate, committee));
-    named("digest", () => checkDigest(certificate.receipt, subject));
-    named("length", () => checkLength(certificate.receipt, subjectLength));
-    named("time", () => checkTime(certificate.issuedAt, now));
-    named("expiry", () => checkExpiry(certificate.receipt, now, waiveExpiry));
-    named("possession", () => checkPossession(committee, parts.pops));
-    named("signature", () => checkSignature(certificate, committee, trusted));
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    const { verdict, check, expected, got, message } = error;
-    return { verdict, check, expected, got, message };
-  }
-  return { verdict: "valid", check: null, message: "valid" };
+  const now = inputNow(time);
+  const genuine = ask(() => genuineCertificate(bundle, trusted));
+  const certificate = genuine.value;
+  const isGenuine = certificate !== undefined;
+  const matches = !isGenuine
+    ? NOT_ASKED
+    : ask(() => {
+        named("digest", () => checkDigest(certificate.receipt, subject));
+        named("length", () => checkLength(certificate.receipt, subjectLength));
+      });
+  const inForce = !isGenuine
+    ? NOT_ASKED
+    : ask(() => {
+        named("time", () => checkTime(certificate.issuedAt, now));
+        named("expiry", () => checkExpiry(certificate.receipt, now, waiveExpiry));
+      });
+  // Whoever waives expiry has not asked whether it is in force.
+  const isWaived = waiveExpiry && inForce.answer === "yes";
+  const answers = { genuine: genuine.answer, matches: matches.answer, in_force: isWaived ? "not-answered" : inForce.answer };
+  const failure = genuine.failure ?? matches.failure ?? inForce.failure;
+  if (failure === undefined) return { verdict: "valid", check: null, message: "valid", ...answers };
+  const { verdict, check, expected, got, message } = failure;
+  return { verdict, check, expected, got, message, ...answers };
 }

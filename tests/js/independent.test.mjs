@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { verify } from "../independent/verify.mjs";
 import { bundleBytes, caseFiles, readVectors } from "../vectors/load.mjs";
 
+const spelled = ({ verdict, check, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${genuine} ${matches} ${inForce}`;
+
 for (const name of caseFiles()) {
   test(`vectors of ${name}`, () => {
     const file = readVectors(name);
@@ -13,7 +15,7 @@ for (const name of caseFiles()) {
     for (const one of file.cases) {
       const { cluster, digest, length, now, waive_expiry: waiveExpiry } = one;
       const got = verify({ bundle: bundleBytes(file, one), cluster, digest, length, now, waiveExpiry });
-      if (got.verdict !== one.verdict || got.check !== one.check) failures.push(`${one.name}: expected ${one.verdict} ${one.check}, got ${got.verdict} ${got.check}: ${got.message}`);
+      if (spelled(got) !== spelled(one)) failures.push(`${one.name}: expected ${spelled(one)}, got ${spelled(got)}: ${got.message}`);
     }
     assert.deepEqual(failures, []);
     assert.ok(file.cases.length > 0);
@@ -24,4 +26,18 @@ test("the committed vectors are what the generator makes", () => {
   const generator = fileURLToPath(new URL("../vectors/generate.mjs", import.meta.url));
   const { status, stderr } = spawnSync(process.execPath, [generator, "--check"], { encoding: "utf8" });
   assert.equal(status, 0, stderr);
+});
+
+test("a question that makes no sense is an error of the caller and no verdict", () => {
+  const file = readVectors("valid.json");
+  const one = file.cases.find(({ name }) => name === "n4");
+  const question = { bundle: bundleBytes(file, one), cluster: one.cluster, digest: one.digest, now: one.now };
+  assert.equal(verify(question).verdict, "valid");
+  for (const now of [0, Number.MAX_SAFE_INTEGER]) assert.equal(typeof verify({ ...question, now }).verdict, "string");
+  for (const now of [-1, 0.5, 2 ** 53, NaN, Infinity, "1790003600", undefined]) assert.throws(() => verify({ ...question, now }), RangeError, `${now}`);
+  // 64 bytes of ASCII are hex; 64 characters of anything else, and 64 bytes of it, are base58, and wrong.
+  for (const text of ["g".repeat(64), "é".repeat(64), "é".repeat(32), "\uff10".repeat(64), "1".repeat(31), "1".repeat(33)]) {
+    assert.throws(() => verify({ ...question, digest: text }), TypeError, text);
+    assert.throws(() => verify({ ...question, cluster: text }), TypeError, text);
+  }
 });

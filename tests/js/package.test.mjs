@@ -56,10 +56,12 @@ test("the package holds what it needs, has the workspace's version, and depends 
 test("npx runs the command", () => {
   const { stdout } = succeed("npx", ["--no-install", "vouch-verify", "report.pdf", "report.pdf.vouch", ...trusted]);
   const lines = stdout.trimEnd().split("\n");
-  assert.equal(lines.length, 13);
-  assert.deepEqual(lines.slice(0, 12).map((line) => line.slice(0, 3)), new Array(12).fill(" ok"));
-  assert.equal(lines[3], " ok  identity     the committee is that of the cluster you trust");
-  assert.equal(lines[12], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
+  assert.equal(lines.length, 16);
+  const questions = ["Is the certificate genuine? yes", "Is this the file? yes", "Is it in force? yes"];
+  assert.deepEqual([0, 9, 12].map((at) => lines[at]), questions);
+  assert.equal(lines.filter((line) => line.startsWith(" ok  ")).length, 12);
+  assert.equal(lines[4], " ok  identity     the committee is that of the cluster you trust");
+  assert.equal(lines[15], `VALID: report.pdf ${DIGEST}, ${LENGTH} bytes, certified 2026-09-21T14:13:20Z by 3 of 4 members of cluster ${CLUSTER}`);
 });
 
 test("npx finds the command by the package's name", () => {
@@ -71,11 +73,13 @@ test("a tampered file is invalid", () => {
   const { status, stdout, stderr } = verify(["tampered", "report.pdf.vouch", ...trusted]);
   assert.equal(status, 1, stderr);
   const lines = stdout.trimEnd().split("\n");
-  assert.equal(lines[6], "BAD  digest       the file is the certified one, byte for byte");
-  assert.equal(lines[7], " -   length       the file has the certified length");
-  assert.match(lines[12], /^expected \w{43,44}$/);
-  assert.equal(lines[13], `got      ${DIGEST}`);
-  assert.match(lines[14], /^INVALID: digest /);
+  const questions = ["Is the certificate genuine? yes", "Is this the file? no", "Is it in force? yes"];
+  assert.deepEqual([0, 9, 12].map((at) => lines[at]), questions);
+  assert.equal(lines[10], "BAD  digest       the file is the certified one, byte for byte");
+  assert.equal(lines[11], " -   length       the file has the certified length");
+  assert.equal(lines[15], `expected ${DIGEST}`);
+  assert.match(lines[16], /^got {6}\w{43,44}$/);
+  assert.match(lines[17], /^INVALID: the certificate is genuine, but this is another file \(digest: /);
 });
 
 test("without an identity nothing can be checked, and the command says what to do", () => {
@@ -90,7 +94,7 @@ test("expiry counts, and can be waived", () => {
   const late = ["report.pdf", "report.pdf.vouch", "--cluster", CLUSTER, "--now", `${NOW + 10 * 365 * 86_400}`];
   const expired = verify(late);
   assert.equal(expired.status, 1);
-  assert.match(expired.stdout, /^BAD {2}expiry .+[^]*INVALID: expiry .+expired/m);
+  assert.match(expired.stdout, /^BAD {2}expiry .+[^]*INVALID: the certificate is genuine, but it has expired \(/m);
   const waived = verify([...late, "--waive-expiry"]);
   assert.equal(waived.status, 0);
   assert.match(waived.stdout, /^n\/a {2}expiry/m);
@@ -121,7 +125,7 @@ test("a digest is checked without its file", () => {
   }
   const { status, stdout } = verify(["--digest", CLUSTER, "report.pdf.vouch", ...trusted]);
   assert.equal(status, 1);
-  assert.match(stdout, /^INVALID: digest/m);
+  assert.match(stdout, /^INVALID: the certificate is genuine, but this is another file/m);
 });
 
 test("--now has the range of the program", () => {

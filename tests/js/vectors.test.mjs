@@ -9,34 +9,72 @@ const question = (file, one) => {
   return { bundle: bundleBytes(file, one), cluster, digest, length, now, waiveExpiry };
 };
 
+const spelled = ({ verdict, check, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${genuine} ${matches} ${inForce}`;
+
 for (const name of caseFiles()) {
   test(`vectors of ${name} in WebAssembly`, async () => {
     const file = readVectors(name);
     const failures = [];
     for (const one of file.cases) {
-      const got = await verify(question(file, one));
-      if (got.verdict !== one.verdict || got.check !== one.check) failures.push(`${one.name}: expected ${one.verdict} ${one.check}, got ${got.verdict} ${got.check}: ${got.message}`);
+      const report = await verify(question(file, one));
+      const [expected, got] = [spelled(one), spelled({ ...report, genuine: report.genuine.answer, matches: report.matches.answer, in_force: report.in_force.answer })];
+      if (got !== expected) failures.push(`${one.name}: expected ${expected}, got ${got}: ${report.message}`);
     }
     assert.deepEqual(failures, []);
     assert.ok(file.cases.length > 0);
   });
 }
 
-test("a report lists the twelve checks, up to the one that decided", async () => {
+// What the outcomes of a question's checks may be, for its answer.
+const OUTCOMES = {
+  yes: /^(passed|waived)( passed| waived)*$/,
+  no: /^(passed )*failed( not-reached)*$/,
+  "not-answered": /^((passed )*cannot-check( not-reached)*|not-reached( not-reached)*|passed waived)$/,
+};
+
+test("a report lists the twelve checks by question, and each question has its answer and its reason", async () => {
   const file = readVectors("checks.json");
   const decided = new Set();
   for (const one of file.cases) {
-    const { verdict, check, expected, got, checks, certificate } = await verify(question(file, one));
-    assert.equal(checks.length, 12);
-    const position = check === null ? 12 : checks.findIndex(({ name }) => name === check);
-    checks.forEach(({ outcome, meaning }, i) => {
-      const allowed = i < position ? ["passed", "waived"] : i > position ? ["not-reached"] : [verdict === "invalid" ? "failed" : "cannot-check"];
-      assert.ok(allowed.includes(outcome), `${one.name}: ${outcome} at ${i}`);
-      assert.ok(meaning.length > 0);
-    });
+    const report = await verify(question(file, one));
+    const { verdict, check, expected, got, checks, certificate } = report;
+    assert.deepEqual(checks.map(({ name }) => name), ["bundle", "certificate", "committee", "identity", "epoch", "signers", "possession", "signature", "digest", "length", "time", "expiry"]);
+    for (const key of ["genuine", "matches", "in_force"]) {
+      const { answer, reason } = report[key];
+      const outcomes = checks.filter(({ question }) => question === key).map(({ outcome }) => outcome).join(" ");
+      assert.match(outcomes, OUTCOMES[answer], `${one.name}: ${key} ${answer}`);
+      assert.ok(reason.length > 10, `${one.name}: ${key}`);
+    }
+    const outcome = checks.find(({ name }) => name === check)?.outcome;
+    assert.equal(outcome, { valid: undefined, invalid: "failed", "cannot-check": "cannot-check" }[verdict], one.name);
+    assert.ok(checks.every(({ meaning }) => meaning.length > 0));
     assert.equal(typeof expected === "string" && typeof got === "string", verdict === "invalid", one.name);
     assert.equal(certificate !== undefined, verdict === "valid", one.name);
     decided.add(check);
   }
   assert.ok(decided.size >= 5);
+});
+
+test("another file and a forged certificate are different sentences, and only the first one is about the file", async () => {
+  const file = readVectors("checks.json");
+  const reportOf = (name) => verify(question(file, file.cases.find((one) => one.name === name)));
+  const another = await reportOf("another_digest");
+  assert.match(another.message, /^INVALID: the certificate is genuine, but this is another file \(digest: expected /);
+  assert.equal(another.matches.reason, another.message.slice("INVALID: ".length));
+  for (const name of ["signature_before_digest", "bent_to_another_file"]) {
+    const forged = await reportOf(name);
+    assert.match(forged.message, /^INVALID: the certificate is forged or altered \(signature: /, name);
+    assert.doesNotMatch(JSON.stringify([forged.message, forged.genuine, forged.matches]), /another file/, name);
+  }
+  const alone = await reportOf("no_subject");
+  assert.match(alone.message, /^CANNOT CHECK: the certificate is genuine, but no file /);
+});
+
+test("the certificate's value is expected, the file's is got", async () => {
+  const file = readVectors("checks.json");
+  for (const [name, expected, got] of [["another_digest", "4yBUkS77RL2kJAr22Uhq6gjEpS5yLHzW8W3LLmhFxFHU", null], ["length_zero", "19 bytes", "0"]]) {
+    const one = file.cases.find((other) => other.name === name);
+    const report = await verify(question(file, one));
+    assert.deepEqual([report.expected, report.got], [expected, got ?? one.digest], name);
+  }
 });

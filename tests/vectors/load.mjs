@@ -21,5 +21,6 @@ export function bundleBytes(file, one) {
     bundle.genesis.pops = one.pops ?? bundle.genesis.pops;
     text = JSON.stringify(bundle);
   }
+  if (one.fill !== undefined) text = text.replace("FILL", one.fill.text.repeat(one.fill.times));
   return new TextEncoder().encode(text.padEnd(one.pad_to ?? 0));
 }

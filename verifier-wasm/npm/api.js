@@ -118,17 +118,18 @@ export function createApi(wasm, ready) {
       const { cluster, file, digest, length, waiveExpiry } = checkOptions(options);
       const bundle = bundleBytes(options.bundle);
       const now = secondsOf(options.now);
-      const judge = (subject, size) =>
-        withCertificate(bundle, JSON.parse(this.#inner.verify(bundle, cluster ?? undefined, subject, size ?? undefined, now, waiveExpiry ?? false)));
-
-      if (given(digest)) return judge(digestBytes(wasm, digest), length);
-      if (!given(file)) return judge();
-      const chunks = chunksOf(file);
-      // A file may take minutes to read: whatever is decided before it matters is decided first.
-      const report = judge();
-      if (report.check !== "digest") return report;
-      const subject = await hashed(chunks);
-      return judge(subject.digest, subject.length);
+      const subject = given(digest) ? { digest: digestBytes(wasm, digest), length } : undefined;
+      const chunks = given(file) ? chunksOf(file) : undefined;
+      const judgement = this.#inner.judge(bundle, cluster ?? undefined, now, waiveExpiry ?? false);
+      try {
+        const holdAgainst = (about) => judgement.holdAgainst(about.digest, about.length ?? undefined);
+        if (subject !== undefined) holdAgainst(subject);
+        // A file may take minutes to read: no file matters to a certificate that is not genuine.
+        else if (chunks !== undefined && judgement.isGenuine()) holdAgainst(await hashed(chunks));
+        return withCertificate(bundle, JSON.parse(judgement.report()));
+      } finally {
+        judgement.free();
+      }
     }
 
     free() {

@@ -14,7 +14,7 @@ export type Bytes = Uint8Array | ArrayBuffer;
 /** A file of any size. All but bytes in memory are read in pieces, in constant memory. */
 export type FileSource = Bytes | Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
 
-/** The twelve checks, in the order in which they are made. The first that does not pass decides. */
+/** The twelve checks, in their order. The first that does not pass decides. */
 export type CheckName =
   | "bundle"
   | "certificate"
@@ -22,21 +22,40 @@ export type CheckName =
   | "identity"
   | "epoch"
   | "signers"
+  | "possession"
+  | "signature"
   | "digest"
   | "length"
   | "time"
-  | "expiry"
-  | "possession"
-  | "signature";
+  | "expiry";
 
 /**
- * What became of a check. `not-reached`: an earlier one decided. `waived`: expiry, when you waived it; length, when you
- * gave a digest without one.
+ * The questions that a verdict answers: is the certificate genuine, is this the file, is it in force. Each check belongs to one.
+ */
+export type Question = "genuine" | "matches" | "in_force";
+
+/**
+ * The answer to a question. `not-answered`: something is missing, or was not asked for; and of a certificate that is not known to
+ * be genuine, nothing else is answered.
+ */
+export type Answer = "yes" | "no" | "not-answered";
+
+export interface Answered {
+  answer: Answer;
+  /** Why. It may quote the bundle, so treat it as text, never as HTML. Times are seconds since 1970. */
+  reason: string;
+}
+
+/**
+ * What became of a check. `not-reached`: an earlier one decided its question, or the certificate is not known to be genuine.
+ * `waived`: expiry, when you waived it; length, when you gave a digest without one.
  */
 export type Outcome = "passed" | "failed" | "cannot-check" | "not-reached" | "waived";
 
 export interface Check {
   name: CheckName;
+  /** The question that it helps to answer. */
+  question: Question;
   outcome: Outcome;
   /** What it means when it passes, for people. */
   meaning: string;
@@ -45,6 +64,15 @@ export interface Check {
 interface AnyReport {
   /** One sentence. It may quote the bundle, so treat it as text, never as HTML. */
   message: string;
+  /**
+   * Is the certificate genuine? It is when enough members of the cluster that you trust signed it. This needs no file: without
+   * one, a yes here is the whole answer that you can get.
+   */
+  genuine: Answered;
+  /** Is this the file? */
+  matches: Answered;
+  /** Is it in force: not issued in the future, and not expired? */
+  in_force: Answered;
   /** Every check, in order. */
   checks: Check[];
 }
@@ -64,7 +92,7 @@ export interface InvalidReport extends AnyReport {
   verdict: "invalid";
   /** The check that failed. */
   check: CheckName;
-  /** What it wanted. */
+  /** What it wanted; of a file, what the certificate says. */
   expected: string;
   /** What it found. */
   got: string;
@@ -139,7 +167,7 @@ export interface Inspection {
   certificate: string;
 }
 
-interface Question {
+interface AnyQuestion {
   /** The content of a `.vouch` file: its bytes or its text, not what `JSON.parse` makes of it. */
   bundle: Bytes | string;
   /**
@@ -149,20 +177,20 @@ interface Question {
   cluster?: string | null;
   /** Judge as of this time: a `Date`, or whole seconds since 1970. Default: the clock. */
   now?: Date | number | null;
-  /** Accept a certificate whose members no longer have the duty to keep the file. Default: false. */
+  /** Accept an expired certificate: replicas need no longer keep the file. Default: false. */
   waiveExpiry?: boolean | null;
 }
 
 /** With the file itself. */
-export interface FileQuestion extends Question {
-  /** The file. It is read only when every check before `digest` passed. */
+export interface FileQuestion extends AnyQuestion {
+  /** The file. It is read only when the certificate is genuine. */
   file?: FileSource | null;
   digest?: null;
   length?: null;
 }
 
 /** With the file's digest, when you have hashed the file before. */
-export interface DigestQuestion extends Question {
+export interface DigestQuestion extends AnyQuestion {
   file?: null;
   /** The file's BLAKE3 digest: base58, 64 hexadecimal digits, or 32 bytes. */
   digest: string | Bytes;

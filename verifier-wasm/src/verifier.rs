@@ -21,29 +21,50 @@ impl Verifier {
         Self::default()
     }
 
-    /// Judges a bundle: the trusted identity as text, the file's digest in 32 bytes, its length, and the time in seconds
-    /// since 1970. Returns the report as JSON.
+    /// Judges a bundle by the trusted identity, as text, and the time in seconds since 1970.
     ///
     /// # Errors
     /// An argument is not what it should be; see [`InputError`].
-    pub fn verify(
+    pub fn judge(
         &mut self,
         bundle: &[u8],
         cluster: Option<String>,
-        digest: Option<Vec<u8>>,
-        length: Option<f64>,
         now: f64,
         waive_expiry: bool,
-    ) -> Result<String, InputError> {
+    ) -> Result<Judgement, InputError> {
+        let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
+        let question = Question { cluster, subject: None, now: input::whole("now", now)?, waive_expiry };
+        Ok(Judgement(self.0.judge(bundle, &question)))
+    }
+}
+
+/// What was found of a bundle. The certificate is verified, and may be held against a file once that is hashed.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Judgement(verify::Judgement);
+
+#[wasm_bindgen]
+impl Judgement {
+    /// Whether the certificate is genuine: no file matters before that.
+    #[wasm_bindgen(js_name = isGenuine)]
+    pub fn is_genuine(&self) -> bool {
+        self.0.genuine().is_ok()
+    }
+
+    /// Holds the certificate against a file: its digest in 32 bytes, and its length if it is known.
+    ///
+    /// # Errors
+    /// An argument is not what it should be; see [`InputError`].
+    #[wasm_bindgen(js_name = holdAgainst)]
+    pub fn hold_against(&mut self, digest: &[u8], length: Option<f64>) -> Result<(), InputError> {
         let length = length.map(|length| input::whole("length", length)).transpose()?;
-        let digest = digest.map(|digest| input::digest(&digest)).transpose()?;
-        let question = Question {
-            cluster: cluster.map(|text| input::cluster(&text)).transpose()?,
-            subject: digest.map(|digest| Subject { digest, length }),
-            now: input::whole("now", now)?,
-            waive_expiry,
-        };
-        Ok(json(&Report::new(&self.0.verify(bundle, &question), &question)))
+        self.0.hold_against(Subject { digest: input::digest(digest)?, length });
+        Ok(())
+    }
+
+    /// The report, as JSON.
+    pub fn report(&self) -> String {
+        json(&Report::new(&self.0))
     }
 }
 
@@ -53,11 +74,12 @@ impl Verifier {
 /// The report, as JSON, when its form alone decides the verdict.
 #[wasm_bindgen]
 pub fn inspect(bundle: &[u8]) -> Result<String, String> {
-    let nothing = Question { cluster: None, subject: None, now: 0, waive_expiry: false };
-    match Inspection::of_bundle(bundle) {
-        Ok(inspection) => Ok(json(&inspection)),
-        Err(verdict) => Err(json(&Report::new(&verdict, &nothing))),
-    }
+    // by form alone, and with nobody trusted, the verdict is the same
+    let report = |_| {
+        let nothing = Question { cluster: None, subject: None, now: 0, waive_expiry: false };
+        json(&Report::new(&verify::Verifier::new().judge(bundle, &nothing)))
+    };
+    Inspection::of_bundle(bundle).map(|inspection| json(&inspection)).map_err(report)
 }
 
 /// The most bytes that a bundle has. Of a longer one, one byte more than that is enough to judge it.

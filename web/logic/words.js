@@ -12,18 +12,18 @@ export const OUTCOMES = {
 
 /** What it means when a check fails, in one sentence. */
 const FAILED = {
-  bundle: "The .vouch file is damaged, or is none.",
-  certificate: "The certificate in the .vouch file is damaged.",
-  committee: "The committee in the .vouch file is damaged or was tampered with.",
+  bundle: "The .vouch file is damaged, or is not a .vouch file.",
+  certificate: "The certificate in the .vouch file is damaged or forged.",
+  committee: "The committee in the .vouch file is damaged or forged.",
   identity: "This certificate is from another cluster than the one you trust.",
   epoch: "The certificate was not made by the committee that comes with it.",
   signers: "Too few members signed: this proves nothing.",
-  digest: "This is not the file that was certified: its content differs.",
-  length: "This is not the file that was certified: its length differs.",
-  time: "The certificate says that it was made in the future. Is this computer's clock right?",
-  expiry: "The certificate has expired: the members' duty to keep the file has ended. The signature was not looked at.",
-  possession: "A member did not prove that it holds its own key: the committee may be made up.",
-  signature: "The signature does not belong to this certificate: it was forged or changed.",
+  possession: "The committee in the .vouch file is forged: not every member proved that it holds its own key.",
+  signature: "The certificate is forged or was altered: its signature does not belong to it.",
+  digest: "The certificate is genuine, but this is another file: its content differs.",
+  length: "The certificate is genuine, but this is another file: its length differs.",
+  time: "The certificate is genuine, but says that it was made in the future. Is this computer's clock right?",
+  expiry: "The certificate is genuine, but it has expired: replicas need no longer keep the file.",
 };
 
 /** What is missing for a verdict, and what to do. */

@@ -6,9 +6,9 @@ import { code, foreign, h } from "./dom.js";
 import { icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
 
 function comparison({ check, expected, got }) {
-  // What a verifier calls expected is the file's digest: here is no doubt which is which.
+  // The certificate's value is expected, the file's is got: here is no doubt which is which.
   const [first, second] =
-    check === "digest" || check === "length" ? ["of your file (expected)", "in the certificate (got)"] : ["expected", "got"];
+    check === "digest" || check === "length" ? ["in the certificate (expected)", "of your file (got)"] : ["expected", "got"];
   const shown = (text) =>
     check === "time" || check === "expiry" ? h("span", { title: printable(text) }, foreign(withTimes(text))) : code(text);
   return h(

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
-use vouch_core::report::{Inspection, Outcome, Report};
-use vouch_core::verify::{Missing, Question, Subject, Verdict, Verifier};
+use vouch_core::report::{Answer, Inspection, Outcome, Report};
+use vouch_core::verify::{Aspect, Missing, Question, Subject, Verdict, Verifier};
 
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
@@ -16,9 +16,8 @@ use crate::host::source::Source;
 
 pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
     judge(args).map_err(|mut failure| {
-        failure.message = format!("CANNOT CHECK: {}", failure.message);
-        let (verdict, message) = ("cannot-check", failure.message.clone());
-        let report = Report { verdict, check: None, expected: None, got: None, message, checks: Vec::new() };
+        let report = Report::cannot_check(&failure.message);
+        failure.message.clone_from(&report.message);
         failure.json = serde_json::to_value(&report).ok().map(Box::new);
         failure
     })
@@ -38,8 +37,8 @@ fn judge(args: VerifyArgs) -> Result<u8, Failure> {
         now: args.now.unwrap_or_else(clock::unix_seconds),
         waive_expiry: args.waive_expiry,
     };
-    let verdict = Verifier::new().verify(&bundle, &question);
-    let report = Report::new(&verdict, &question);
+    let judgement = Verifier::new().judge(&bundle, &question);
+    let (verdict, report) = (judgement.verdict(), Report::new(&judgement));
     if args.json {
         let mut json = serde_json::to_value(&report).map_err(Failure::cannot_check)?;
         if let (Verdict::Valid(_), Ok(shown)) = (&verdict, Inspection::of_bundle(&bundle)) {
@@ -88,17 +87,25 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// One line for each check, then the verdict.
+/// The three questions, each with its answer and one line for each of its checks; then the verdict.
 fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
-    for check in &report.checks {
-        let mark = match check.outcome {
-            Outcome::Passed => " ok ",
-            Outcome::Failed => "BAD ",
-            Outcome::CannotCheck => " ?  ",
-            Outcome::NotReached => " -  ",
-            Outcome::Waived => "n/a ",
+    for aspect in Aspect::ALL {
+        let answer = match report.answer(aspect).answer {
+            Answer::Yes => "yes",
+            Answer::No => "no",
+            Answer::NotAnswered => "not answered",
         };
-        output::line(format_args!("{mark} {:<12} {}", check.name.name(), check.meaning));
+        output::line(format_args!("{} {answer}", aspect.question()));
+        for check in report.checks.iter().filter(|check| check.question == aspect) {
+            let mark = match check.outcome {
+                Outcome::Passed => " ok ",
+                Outcome::Failed => "BAD ",
+                Outcome::CannotCheck => " ?  ",
+                Outcome::NotReached => " -  ",
+                Outcome::Waived => "n/a ",
+            };
+            output::line(format_args!("{mark} {:<12} {}", check.name.name(), check.meaning));
+        }
     }
     if let (Some(expected), Some(got)) = (&report.expected, &report.got) {
         output::line(format_args!("expected {expected}"));

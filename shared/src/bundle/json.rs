@@ -1,15 +1,9 @@
-//! Strict JSON for bundles. A general parser would keep the last of repeated keys, and a derived one takes arrays for objects.
+//! Strict JSON for bundles.
 
-use std::cell::Cell;
-use std::fmt;
+mod parser;
 
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
-
+use self::parser::Parser;
 use super::BundleError;
-
-/// The most values in one text, so that a small text cannot become a large tree.
-const MAX_VALUES: u32 = 1 << 16;
 
 /// A JSON value, as far as bundles need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +24,7 @@ pub(super) struct Object(Vec<(String, Json)>);
 impl Json {
     /// Parses a whole text.
     pub(super) fn parse(text: &str) -> Result<Self, BundleError> {
-        let left = Cell::new(MAX_VALUES);
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let parsed = Value(&left).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-        parsed.map_err(|error| BundleError::Json { reason: format!("no strict JSON ({error})") })
+        Parser::new(text).document()
     }
 
     pub(super) fn object(self) -> Result<Object, BundleError> {
@@ -99,72 +90,6 @@ pub(super) fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// Reads one value and what is in it; counts them.
-struct Value<'a>(&'a Cell<u32>);
-
-impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = Json;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        let left = self.0.get().checked_sub(1).ok_or_else(|| D::Error::custom("too many values"))?;
-        self.0.set(left);
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::Text(text.into()))
-    }
-
-    fn visit_u64<E>(self, integer: u64) -> Result<Json, E> {
-        Ok(Json::Integer(integer))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
-        Ok(Json::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
-        Ok(Json::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Json, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = sequence.next_element_seed(Value(self.0))? {
-            values.push(value);
-        }
-        Ok(Json::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut members: Vec<(String, Json)> = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(Value(self.0))?;
-            members.push((key, value));
-        }
-        members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(A::Error::custom(format_args!("the repeated key {:?}", cut(&pair[0].0))));
-        }
-        Ok(Json::Object(Object(members)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,10 +120,126 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_number_of_values_are_bounded() {
-        assert!(Json::parse(&("[".repeat(60) + &"]".repeat(60))).is_ok());
-        assert!(Json::parse(&("[".repeat(200) + &"]".repeat(200))).is_err());
-        let many = format!("[{}0]", "0,".repeat(1 << 16));
-        assert!(reason(&many).contains("too many values"), "{}", reason(&many));
+    fn numbers_fit_a_double() {
+        for fits in ["1e308", "1.7976931348623157e308", "-1.7976931348623158e308", "1e-400", "0e400", "17e307"] {
+            assert_eq!(Json::parse(fits), Ok(Json::Other), "{fits}");
+        }
+        // half way between the largest double and the one that would follow it, which rounds up
+        let half = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
+        let below = half.replace("497792", "497791");
+        assert_eq!(Json::parse(&below), Ok(Json::Other));
+        assert_eq!(Json::parse(&format!("0.{below}99999e309")), Ok(Json::Other));
+        assert!(Json::parse(&format!("0.00{half}e311")).is_err());
+        assert!(Json::parse(&format!("{half}00000e-5")).is_err());
+        for large in
+            [half, "1e400", "-1e400", "1.7976931348623159e308", "1e309", "1e99999999999999999999", &"9".repeat(400)]
+        {
+            assert!(reason(large).contains("a number that no double holds"), "{large}");
+            assert!(Json::parse(&format!(r#"{{"a":[{large}]}}"#)).is_err(), "{large}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let arrays = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        let objects = |depth| r#"{"a":"#.repeat(depth) + "0" + &"}".repeat(depth);
+        for nested in [arrays, objects] {
+            assert!(Json::parse(&nested(64)).is_ok());
+            for depth in [65, 127, 128, 200, 20_000] {
+                let reason = reason(&nested(depth));
+                assert!(reason.contains("nested deeper than 64"), "{depth}: {reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        // the array is a value itself
+        let many = |zeros: usize| format!("[{}0]", "0,".repeat(zeros - 1));
+        assert!(Json::parse(&many(65_535)).is_ok());
+        assert!(reason(&many(65_536)).contains("more than 65536 values"));
+        let arrays = |inner: usize| format!("[{}[]]", "[],".repeat(inner - 1));
+        assert!(Json::parse(&arrays(65_535)).is_ok());
+        assert!(reason(&arrays(65_536)).contains("more than 65536 values"));
+        // keys are not counted
+        let keys = |members: usize| {
+            let members: Vec<_> = (0..members).map(|i| format!(r#""{i}":0"#)).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(Json::parse(&keys(65_535)).is_ok());
+        assert!(reason(&keys(65_536)).contains("more than 65536 values"));
+    }
+
+    #[test]
+    fn strings_are_unescaped() {
+        let text = |json: &str| Json::parse(json).and_then(Json::text);
+        assert_eq!(text(r#""\"\\\/\b\f\n\r\té""#), Ok("\"\\/\u{8}\u{c}\n\r\té".into()));
+        assert_eq!(text(r#""\u0041\u00e9\uD83E\uDD16\uffff""#), Ok("Aé🤖\u{ffff}".into()));
+        let lone = [
+            r#""\ud800""#,
+            r#""\udc00""#,
+            r#""\udc00\ud800""#,
+            r#""\ud800\ud800""#,
+            r#""\ud800\u0041""#,
+            r#""\ud800a""#,
+        ];
+        for wrong in lone {
+            assert!(reason(wrong).contains("a lone surrogate"), "{wrong}: {}", reason(wrong));
+        }
+        for wrong in
+            [r#""\x""#, r#""\u12""#, r#""\u12g4""#, r#""\u+123""#, r#""\uéé""#, "\"\n\"", "\"", "\"\\", "\"\\u"]
+        {
+            assert!(Json::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    mod against_a_general_parser {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// The same value, where the general parser has one and no key is repeated.
+        fn general(value: serde_json::Value) -> Json {
+            match value {
+                serde_json::Value::String(text) => Json::Text(text),
+                serde_json::Value::Number(number) => number.as_u64().map_or(Json::Other, Json::Integer),
+                serde_json::Value::Array(values) => Json::Array(values.into_iter().map(general).collect()),
+                serde_json::Value::Object(members) => {
+                    let mut members: Vec<_> = members.into_iter().map(|(key, value)| (key, general(value))).collect();
+                    members.sort_by(|(one, _), (other, _)| one.cmp(other));
+                    Json::Object(Object(members))
+                }
+                _ => Json::Other,
+            }
+        }
+
+        proptest! {
+            #[test]
+            fn texts_that_look_like_json_are_the_same_or_refused_by_both(
+                text in r#"([\[\]{}:, "\\/0-9.eE+\-]|true|null|\\u[0-9a-f]{4}|\\n|"a"|"b":|é){0,12}"#,
+            ) {
+                match (Json::parse(&text), serde_json::from_str::<serde_json::Value>(&text)) {
+                    (Ok(own), Ok(value)) => prop_assert_eq!(own, general(value), "{}", text),
+                    (Err(BundleError::Json { reason }), Ok(_)) => prop_assert!(reason.contains("repeated key"), "{text}: {reason}"),
+                    (own, Err(error)) => prop_assert!(own.is_err(), "{}: {:?}, {}", text, own, error),
+                    (own, other) => prop_assert!(false, "{}: {:?}, {:?}", text, own, other),
+                }
+            }
+
+            #[test]
+            fn cut_or_changed_texts_cause_no_panic(at in 0..100usize, byte in any::<u8>()) {
+                let text = r#"{"a":[1,-2.5e3,"\ud83e\udd16é",{"b":null,"c":[true,false,""]}],"d":18446744073709551616}"#;
+                let mut bytes = text.as_bytes().to_vec();
+                let _ = text.get(..at).map(Json::parse);
+                if let Some(there) = bytes.get_mut(at) {
+                    *there = byte;
+                }
+                if let Ok(changed) = std::str::from_utf8(&bytes) {
+                    let same = serde_json::from_str::<serde_json::Value>(changed).is_ok();
+                    let is_repeated = reason(changed).contains("repeated key");
+                    prop_assert_eq!(Json::parse(changed).is_ok(), same && !is_repeated, "{}", changed);
+                }
+            }
+        }
     }
 }

@@ -60,10 +60,13 @@ impl From<&SessionError> for Failure {
             can_retry,
             message: error.to_string(),
         };
-        let invalid = |check| {
-            let (expected, got) = expected_and_got(&error.to_string());
-            Self { check: Some(check), expected: Some(expected), got: Some(got), ..plain(Kind::Invalid, false) }
+        let invalid_with = |check, (expected, got)| Self {
+            check: Some(check),
+            expected: Some(expected),
+            got: Some(got),
+            ..plain(Kind::Invalid, false)
         };
+        let invalid = |check| invalid_with(check, expected_and_got(&error.to_string()));
         let compared = |code, can_retry| {
             let (expected, got) = expected_and_got(&error.to_string());
             Self { expected: Some(expected), got: Some(got), ..plain(code, can_retry) }
@@ -82,7 +85,7 @@ impl From<&SessionError> for Failure {
                 members: names.clone(),
                 ..plain(Kind::Refused, failed.code.is_temporary())
             },
-            SessionError::Invalid(reason) => invalid(reason.check().name()),
+            SessionError::Invalid(reason) => invalid_with(reason.check().name(), reason.expected_and_got()),
             SessionError::AnotherReceipt { .. } => invalid("receipt"),
             SessionError::OldCertificate { .. } => invalid("time"),
             SessionError::SourceChanged { .. } => compared(Kind::Source, true),

@@ -2,100 +2,15 @@
 
 use std::fmt;
 
-use serde::Serialize;
 use thiserror::Error;
 
-use super::CLOCK_TOLERANCE;
+use super::{CLOCK_TOLERANCE, Check};
 use crate::bls::BlsError;
 use crate::bundle::BundleError;
 use crate::certificate::{Certificate, CertificateError};
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
 use crate::digest::{ClusterId, CommitteeDigest, Digest};
 use crate::receipt::ReceiptError;
-
-/// One line of the verification table, in its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Check {
-    /// The bundle is well formed.
-    Bundle,
-    /// The certificate is well formed.
-    Certificate,
-    /// The genesis committee is well formed.
-    Committee,
-    /// The genesis committee is the trusted cluster's.
-    Identity,
-    /// The certificate is by that committee.
-    Epoch,
-    /// Enough members signed.
-    Signers,
-    /// The file is the certified one.
-    Digest,
-    /// Its length is the certified one.
-    Length,
-    /// It was not issued in the future.
-    Time,
-    /// The duty to keep it has not ended.
-    Expiry,
-    /// Every member proved that it holds its vote key.
-    Possession,
-    /// The signature is theirs.
-    Signature,
-}
-
-impl Check {
-    /// Every check, in order.
-    pub const ALL: [Self; 12] = [
-        Self::Bundle,
-        Self::Certificate,
-        Self::Committee,
-        Self::Identity,
-        Self::Epoch,
-        Self::Signers,
-        Self::Digest,
-        Self::Length,
-        Self::Time,
-        Self::Expiry,
-        Self::Possession,
-        Self::Signature,
-    ];
-
-    /// The check's name in the specification.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bundle => "bundle",
-            Self::Certificate => "certificate",
-            Self::Committee => "committee",
-            Self::Identity => "identity",
-            Self::Epoch => "epoch",
-            Self::Signers => "signers",
-            Self::Digest => "digest",
-            Self::Length => "length",
-            Self::Time => "time",
-            Self::Expiry => "expiry",
-            Self::Possession => "possession",
-            Self::Signature => "signature",
-        }
-    }
-
-    /// What it means that the check passed, for people.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Bundle => "the bundle is complete and well formed",
-            Self::Certificate => "the certificate is well formed",
-            Self::Committee => "the founding committee is well formed",
-            Self::Identity => "the committee is that of the cluster you trust",
-            Self::Epoch => "the certificate was made by this committee",
-            Self::Signers => "enough members signed to outweigh every tolerated fault",
-            Self::Digest => "the file is the certified one, byte for byte",
-            Self::Length => "the file has the certified length",
-            Self::Time => "it was issued in the past",
-            Self::Expiry => "the members still have the duty to keep the file",
-            Self::Possession => "every member proved that it holds its own key",
-            Self::Signature => "the signature is by exactly these members over exactly this statement",
-        }
-    }
-}
 
 /// A check that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -149,20 +64,26 @@ pub enum Invalid {
         /// Members that must.
         quorum: u16,
     },
+    /// A member's key or its proof is bad.
+    #[error(transparent)]
+    Possession(PossessionError),
+    /// The aggregate signature is bad.
+    #[error("signature: {0}")]
+    Signature(BlsError),
     /// Another file.
     #[error("digest: expected {expected}, got {got}")]
     DigestDiffers {
-        /// The file's digest.
-        expected: Digest,
         /// The certified digest.
+        expected: Digest,
+        /// The file's digest.
         got: Digest,
     },
     /// Another length.
     #[error("length: expected {expected} bytes, got {got}")]
     LengthDiffers {
-        /// The file's length.
-        expected: u64,
         /// The certified length.
+        expected: u64,
+        /// The file's length.
         got: u64,
     },
     /// Issued in the future.
@@ -181,12 +102,6 @@ pub enum Invalid {
         /// Seconds since 1970.
         now: u64,
     },
-    /// A member's key or its proof is bad.
-    #[error(transparent)]
-    Possession(PossessionError),
-    /// The aggregate signature is bad.
-    #[error("signature: {0}")]
-    Signature(BlsError),
 }
 
 impl Invalid {
@@ -199,12 +114,36 @@ impl Invalid {
             Self::AnotherCluster { .. } => Check::Identity,
             Self::AnotherCommittee { .. } | Self::AnotherEpoch { .. } => Check::Epoch,
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
+            Self::Possession(_) => Check::Possession,
+            Self::Signature(_) => Check::Signature,
             Self::DigestDiffers { .. } => Check::Digest,
             Self::LengthDiffers { .. } => Check::Length,
             Self::FromTheFuture { .. } => Check::Time,
             Self::Expired { .. } => Check::Expiry,
-            Self::Possession(_) => Check::Possession,
-            Self::Signature(_) => Check::Signature,
+        }
+    }
+
+    /// What the failure means, as a clause for people. Only of a genuine certificate is anything said about the file.
+    pub fn meaning(&self) -> &'static str {
+        match self {
+            Self::Bundle(_) => "the bundle is damaged, or is no bundle",
+            Self::Certificate(_) => "the certificate is damaged or forged",
+            Self::Committee(_) => "the committee in the bundle is damaged or forged",
+            Self::AnotherCluster { .. } => "the certificate is by another cluster than the one you trust",
+            Self::AnotherCommittee { .. } | Self::AnotherEpoch { .. } => {
+                "the certificate is not by the committee in the bundle"
+            }
+            Self::BitmapSize { .. } => "the certificate is forged: it is by a committee of another size",
+            Self::BelowQuorum { .. } => "too few members signed the certificate",
+            Self::Possession(_) => {
+                "the committee in the bundle is forged: not every member proved that it holds its own key"
+            }
+            Self::Signature(_) => "the certificate is forged or altered",
+            Self::DigestDiffers { .. } | Self::LengthDiffers { .. } => {
+                "the certificate is genuine, but this is another file"
+            }
+            Self::FromTheFuture { .. } => "the certificate is genuine, but it was issued in the future",
+            Self::Expired { .. } => "the certificate is genuine, but it has expired",
         }
     }
 
@@ -249,7 +188,7 @@ pub enum Missing {
     #[error("the certificate is by the committee of a later epoch, which this verifier cannot follow")]
     LaterEpoch,
     /// No file and no digest.
-    #[error("no file and no digest to compare with was given")]
+    #[error("no file and no digest was given to compare with the certificate")]
     Subject,
 }
 
@@ -302,16 +241,33 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid(_) => f.write_str("VALID"),
-            Self::Invalid(invalid) => write!(f, "INVALID: {} ({invalid})", invalid.check().name()),
+            Self::Invalid(invalid) => write!(f, "INVALID: {} ({invalid})", invalid.meaning()),
+            // the only thing that is missed after the certificate was found to be genuine
+            Self::CannotCheck(Missing::Subject) => {
+                write!(f, "CANNOT CHECK: the certificate is genuine, but {}", Missing::Subject)
+            }
             Self::CannotCheck(missing) => write!(f, "CANNOT CHECK: {missing}"),
         }
     }
 }
 
-/// Either way of not being valid.
-pub(crate) enum Stop {
+/// Why a question is not answered with yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// A check failed: the answer is no.
     Invalid(Invalid),
+    /// Something is missing for an answer.
     Missing(Missing),
+}
+
+impl Stop {
+    /// The check that failed or could not be made.
+    pub fn check(&self) -> Check {
+        match self {
+            Self::Invalid(invalid) => invalid.check(),
+            Self::Missing(missing) => missing.check(),
+        }
+    }
 }
 
 impl From<Stop> for Verdict {

@@ -10,8 +10,12 @@ use vouch_core::verify::Invalid;
 use super::{CLUSTER, FOREIGN, identity, unexpected};
 use crate::world::{receipt_of, salt};
 
-fn possession() -> PossessionError {
-    PossessionError { member: 2, name: "replica-2".into(), error: BlsError::Mismatch }
+fn point() -> PossessionError {
+    PossessionError::Point { member: 2, name: "replica-2".into(), error: BlsError::NotOnCurve }
+}
+
+fn together() -> PossessionError {
+    PossessionError::Together { members: 4 }
 }
 
 fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
@@ -27,7 +31,8 @@ fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
         (unexpected("Ready", "Vote"), Kind::Protocol, None, false),
         (SessionError::Auth(auth), Kind::Invalid, Some("link"), false),
         (SessionError::AnotherCluster { expected, got: Some(got) }, Kind::Invalid, Some("identity"), false),
-        (SessionError::Committee(GenesisError::Possession(possession())), Kind::Invalid, Some("possession"), false),
+        (SessionError::Committee(GenesisError::Possession(point())), Kind::Invalid, Some("possession"), false),
+        (SessionError::Committee(GenesisError::Possession(together())), Kind::Invalid, Some("possession"), false),
         (SessionError::Invalid(Invalid::BelowQuorum { signers: 2, quorum: 3 }), Kind::Invalid, Some("signers"), false),
         (
             SessionError::AnotherReceipt { expected: receipt("one"), got: receipt("other") },

@@ -184,7 +184,8 @@ fn one_of_a_batch_is_taken() {
     let batch = [receipt_of(salt("neighbour"), b"neighbour"), receipt(), receipt_of(salt("third"), b"third")];
     let [neighbour, own, _] = <[_; 3]>::try_from(CLUSTER.certify(NOW, &batch)).unwrap();
     assert_eq!(certified(own.clone()).unwrap().certificate, own);
-    let (expected, got) = (receipt().digest, neighbour.receipt.digest);
+    // the certificate's is expected, the file's is got
+    let (expected, got) = (neighbour.receipt.digest, receipt().digest);
     assert_eq!(error(neighbour), SessionError::Invalid(Invalid::DigestDiffers { expected, got }));
 }
 
@@ -196,10 +197,10 @@ fn a_certificate_of_another_receipt_is_refused() {
         (receipt, error(CLUSTER.certify_one(NOW, receipt)))
     };
     let (file, got) = other(|receipt| receipt.digest = Digest::of(b"another"));
-    let expected = Invalid::DigestDiffers { expected: receipt().digest, got: file.digest };
+    let expected = Invalid::DigestDiffers { expected: file.digest, got: receipt().digest };
     assert_eq!(got, SessionError::Invalid(expected));
     let (_, got) = other(|receipt| receipt.length += 1);
-    let expected = Invalid::LengthDiffers { expected: receipt().length, got: receipt().length + 1 };
+    let expected = Invalid::LengthDiffers { expected: receipt().length + 1, got: receipt().length };
     assert_eq!(got, SessionError::Invalid(expected));
     // the same file put before, by anyone; and kept less long, or longer, than was asked for
     let changes: [fn(&mut Receipt); 4] = [

@@ -80,7 +80,7 @@ fn it_promises_no_less_than_was_asked_for() {
         assert_eq!(error, SessionError::AnotherReceipt { expected: Box::new(receipt()), got: Box::new(shorter) });
         let digest = Digest::of(b"another file");
         let error = answer(&mut place(trusting(known())), Receipt { digest, ..another() }).map(|_| ()).unwrap_err();
-        let expected = Invalid::DigestDiffers { expected: receipt().digest, got: digest };
+        let expected = Invalid::DigestDiffers { expected: digest, got: receipt().digest };
         assert_eq!(error, SessionError::Invalid(expected));
         // this put's own cannot be older than the put
         let error = answer(&mut place(trusting(known())), receipt()).map(|_| ()).unwrap_err();

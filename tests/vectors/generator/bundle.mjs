@@ -76,6 +76,7 @@ function versions(file) {
   for (const [name, value] of Object.entries({ zero: "0", two: "2", ten: "10", largest: "9007199254740991" })) on(`version_${name}`, `Version ${value} is unknown.`, version(value), "cannot-check");
   const bad = { negative: "-1", minus_zero: "-0", minus_two: "-2", with_fraction: "1.0", two_with_fraction: "2.0", with_exponent: "1e0", fraction: "1.5", leading_zero: "01", leading_plus: "+1", nan: "NaN", infinity: "Infinity", hexadecimal: "0x1", point_only: "1.", huge_exponent: "1e400" };
   for (const [name, value] of Object.entries(bad)) on(`version_${name}`, `Version ${value} is not an unsigned integer.`, version(value));
+  on("version_huge_exponent_negative", "Version -1e400 is no number that a double holds.", version("-1e400"));
   on("version_too_large", "Version 2^53 is larger than an integer may be.", version("9007199254740992"));
   const two = { ...object(), version: 2 };
   on("version_2_with_other_keys", "Only type and version are looked at.", JSON.stringify({ type: object().type, version: 2, proofs: [{}, [null]] }), "cannot-check");
@@ -85,6 +86,40 @@ function versions(file) {
   on("version_2_type_number", "The type is not a string.", JSON.stringify({ ...two, type: 2 }));
   on("version_2_trailing_garbage", "Not JSON.", `${JSON.stringify(two)}x`);
   on("version_2_cut", "Not JSON.", JSON.stringify(two).slice(0, -1));
+  const laterThan1 = (value) => JSON.stringify({ type: object().type, version: 2, more: 0 }).replace('"more":0', `"more":${value}`);
+  const notJson = {
+    lone_surrogate: ["An escaped lone surrogate is no text.", '"\\ud800"'],
+    lone_low_surrogate: ["An escaped lone surrogate is no text.", '"\\udc00"'],
+    reversed_surrogates: ["A low surrogate before a high one.", '"\\udc00\\ud800"'],
+    surrogate_and_letter: ["A high surrogate before a letter.", '"\\ud800a"'],
+    number_out_of_range: ["A number that no double holds.", "1e400"],
+    negative_number_out_of_range: ["A number that no double holds.", "-1e400"],
+    number_just_out_of_range: ["Rounds to infinity.", "1.7976931348623159e308"],
+    integer_out_of_range: ["400 digits.", "9".repeat(400)],
+    repeated_key: ["Within another value.", '{"a":1,"a":2}'],
+    nested_65: ["65 deep: the bundle itself counts as 1.", `${"[".repeat(64)}${"]".repeat(64)}`],
+    nested_65_objects: ["65 deep.", `${'{"a":'.repeat(64)}0${"}".repeat(64)}`],
+  };
+  for (const [name, [about, value]] of Object.entries(notJson)) on(`version_2_${name}`, `${about} Not JSON, or too much of it, in any version.`, laterThan1(value));
+  const isJson = {
+    surrogate_pair: ["An escaped pair of surrogates is one character.", '"\\ud83e\\udd16"'],
+    largest_number: ["The largest double.", "1.7976931348623157e308"],
+    number_just_in_range: ["Rounds to the largest double.", "1.7976931348623158e308"],
+    tiny_number: ["Rounds to zero.", "1e-400"],
+    zero_with_huge_exponent: ["Zero.", "0e400"],
+    nested_64: ["64 deep: the bundle itself counts as 1.", `${"[".repeat(63)}${"]".repeat(63)}`],
+    nested_64_objects: ["64 deep.", `${'{"a":'.repeat(63)}0${"}".repeat(63)}`],
+  };
+  for (const [name, [about, value]] of Object.entries(isJson)) on(`version_2_${name}`, `${about} Only the version is unknown.`, laterThan1(value), "cannot-check");
+  // The bundle, its type, its version and the array are four values.
+  const many = (name, about, text, times, verdict) =>
+    file.add(name, about, { bundle: laterThan1("[FILL0]"), fill: { text, times }, ...VectorFile.question(singleNamed("n1")) }, verdict, "bundle");
+  many("version_2_values_65536", "65 536 values, the limit.", "0,", 65_531, "cannot-check");
+  many("version_2_values_65537", "One more.", "0,", 65_532, "invalid");
+  many("version_2_values_65536_arrays", "Arrays count.", "[],", 65_531, "cannot-check");
+  many("version_2_values_65537_arrays", "One more.", "[],", 65_532, "invalid");
+  many("version_2_values_65535_objects", "An object and what it holds are two values, its key is none.", '{"":0},', 32_765, "cannot-check");
+  many("version_2_values_65537_objects", "Two more.", '{"":0},', 32_766, "invalid");
   on("version_1_and_2", "A text with two versions has none.", replaced('"version":1', '"version":1,"version":2'));
   on("version_2_and_1", "A text with two versions has none.", replaced('"version":1', '"version":2,"version":1'));
 }
@@ -121,6 +156,8 @@ function json(file) {
     lone_surrogate_in_key: replaced('{"type"', '{"\\ud800":0,"type"'),
     true_in_upper_case: replaced('"epochs":[]', '"epochs":TRUE'),
     undefined_value: replaced('"epochs":[]', '"epochs":undefined'),
+    number_out_of_range: replaced('"epochs":[]', '"epochs":[1e400]'),
+    nested_65: replaced('"epochs":[]', `"epochs":${"[".repeat(64)}${"]".repeat(64)}`),
     nested_deeply: replaced('"epochs":[]', `"epochs":${"[".repeat(20_000)}${"]".repeat(20_000)}`),
     nested_deeply_and_open: "[".repeat(20_000),
   };

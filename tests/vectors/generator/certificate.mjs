@@ -30,9 +30,9 @@ function alteredFields(file) {
   at("receipt_kind_zero", "Receipt kind 0.", 64, 0, "cannot-check", "certificate");
   at("salt_altered", "One bit of the salt differs.", 65, n4()[65] ^ 1, "invalid", "signature");
   const other = receiptOf("another file").digest;
-  at("digest_altered", "The receipt's digest is not the file's.", 81, other, "invalid", "digest");
+  at("digest_altered", "The receipt's digest is neither the file's nor what was signed: the certificate is forged, and the file is not blamed.", 81, other, "invalid", "signature");
   at("digest_altered_for_its_file", "The receipt's digest is the file's, and not what was signed.", 81, other, "invalid", "signature", { digest: toBase58(other) });
-  at("length_altered", "The receipt's length is not the file's.", 113, u64(99), "invalid", "length");
+  at("length_altered", "The receipt's length is neither the file's nor what was signed.", 113, u64(99), "invalid", "signature");
   at("length_altered_unknown", "The file's length is not known; the signature still covers it.", 113, u64(99), "invalid", "signature", { length: null });
   at("length_too_large", "Length 2^53.", 113, TOO_LARGE, "invalid", "certificate");
   at("expires_at_altered", "One bit of expires_at differs.", 121, n4()[121] ^ 1, "invalid", "signature");

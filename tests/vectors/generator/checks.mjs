@@ -25,6 +25,7 @@ function single(file) {
   on("expired", "expires_at = now − 1.", { now: EXPIRES + 1 }, "invalid", "expiry");
   const zero = makeBatch(committeeNamed("n4"), [receiptOf("expires at zero", { expiresAt: 0 })]);
   file.of(zero, "expires_at_zero", "Zero is a date, not never.", {}, "invalid", "expiry");
+  on("cluster_of_zeros", "32 times the character 1: each leading 1 is a zero byte.", { cluster: "1".repeat(32) }, "invalid", "identity");
   const epochs = (list) => JSON.stringify({ ...bundleObject(committeeNamed("n4"), n4()), epochs: list });
   const later = { handoff: toBase64url(n4()), committee: toBase64url(committeeNamed("n7").encoding) };
   const question = VectorFile.question(singleNamed("n4"));
@@ -40,7 +41,6 @@ function order(file) {
   const committee = committeeNamed("n4");
   const broken = patched(committee.encoding, 0, 0x77);
   const other = encodeCommittee({ nonce: nonceOf("another nonce"), members: committee.members });
-  const expired = { now: EXPIRES };
   on("certificate_before_committee", "Both broken.", { certificate: n4().slice(1), committee: broken }, "invalid", "certificate");
   on("unknown_certificate_before_broken_committee", "Version 2, and a broken committee.", { certificate: patched(n4(), 5, 2), committee: broken }, "cannot-check", "certificate");
   on("committee_before_identity", "Broken, and no trusted identity.", { committee: broken, cluster: null }, "invalid", "committee");
@@ -50,19 +50,43 @@ function order(file) {
   on("epoch_one_before_committee_digest", "Epoch 1 and another committee's digest.", { certificate: flipped(patched(n4(), 8, u64(1)), 16), }, "cannot-check", "epoch");
   on("epoch_before_signers", "Another committee's digest, too few signers.", { certificate: flipped(patched(n4(), 131, 1), 16) }, "invalid", "epoch");
   on("signers_before_digest", "Too few signers, no subject.", { certificate: patched(n4(), 131, 1), digest: null }, "invalid", "signers");
+  const swapped = [committee.pops[1], committee.pops[0], committee.pops[2], committee.pops[3]];
+  on("signers_before_possession", "Too few signers, and two PoPs exchanged.", { certificate: patched(n4(), 131, 1), pops: swapped }, "invalid", "signers");
+  on("possession_before_signature", "Two PoPs exchanged, and a broken signature.", { certificate: flipped(n4(), 227), pops: swapped }, "invalid", "possession");
   on("digest_before_length", "Another file of another length.", { digest: otherFile(), length: 1 }, "invalid", "digest");
-  on("length_before_time", "Another length, and issued ahead.", { length: 1, now: 0 }, "invalid", "length");
   const short = makeBatch(committee, [receiptOf("expires before it is issued", { expiresAt: ISSUED - 1000 })]);
   file.of(short, "time_before_expiry", "Issued ahead, and expired already.", { now: ISSUED - 100 }, "invalid", "time");
   file.of(short, "expires_before_it_is_issued", "Expired whenever it is looked at.", { now: ISSUED }, "invalid", "expiry");
-  const swapped = [committee.pops[1], committee.pops[0], committee.pops[2], committee.pops[3]];
-  on("expiry_before_possession", "Expired, and two PoPs exchanged.", { ...expired, pops: swapped }, "invalid", "expiry");
-  on("expiry_before_signature", "Expired, and a broken signature.", { ...expired, certificate: flipped(n4(), 227) }, "invalid", "expiry");
-  on("possession_before_signature", "Two PoPs exchanged, and a broken signature.", { certificate: flipped(n4(), 227), pops: swapped }, "invalid", "possession");
+}
+
+// Faults of two questions: that of the earlier question decides, and a certificate that is not genuine blames no file.
+function questions(file) {
+  const on = (name, about, fields, verdict, check) => file.on("n4", name, about, fields, verdict, check);
+  const { pops } = committeeNamed("n4");
+  const swapped = [pops[1], pops[0], pops[2], pops[3]];
+  const forged = flipped(n4(), 227);
+  const expired = { now: EXPIRES };
+  const ahead = { now: 0 };
+  const no = (answers) => ({ answers: { in_force: "no", ...answers } });
+  on("possession_before_digest", "Two PoPs exchanged, and another file.", { pops: swapped, digest: otherFile() }, "invalid", "possession");
+  on("possession_before_expiry", "Two PoPs exchanged, and expired.", { ...expired, pops: swapped }, "invalid", "possession");
+  on("signature_before_digest", "A broken signature, and another file.", { certificate: forged, digest: otherFile() }, "invalid", "signature");
+  on("signature_before_no_subject", "A broken signature, and no subject.", { certificate: forged, digest: null, length: null }, "invalid", "signature");
+  on("signature_before_length", "A broken signature, and another length.", { certificate: forged, length: 1 }, "invalid", "signature");
+  on("signature_before_time", "A broken signature, and issued ahead.", { ...ahead, certificate: forged }, "invalid", "signature");
+  on("signature_before_expiry", "A broken signature, and expired.", { ...expired, certificate: forged }, "invalid", "signature");
+  on("signature_before_all_else", "A broken signature, another file, and expired.", { ...expired, certificate: forged, digest: otherFile(), length: 1 }, "invalid", "signature");
+  on("bent_to_another_file", "The receipt's digest replaced by that of another file, which is the one given: forged, and no word about the file.", { certificate: patched(n4(), 81, receiptOf("another file").digest), digest: otherFile(), length: null }, "invalid", "signature");
+  on("another_file_and_expired", "Genuine, another file, expired: each question has its answer.", { ...expired, ...no(), digest: otherFile() }, "invalid", "digest");
+  on("another_length_and_issued_ahead", "Genuine, another length, issued ahead.", { ...ahead, ...no(), length: 1 }, "invalid", "length");
+  on("no_subject_and_expired", "Genuine and expired; whether this is the file was not asked.", { ...expired, ...no(), digest: null, length: null }, "cannot-check", "digest");
+  on("no_subject_and_issued_ahead", "Genuine and issued ahead; whether this is the file was not asked.", { ...ahead, ...no(), digest: null, length: null }, "cannot-check", "digest");
+  on("no_subject_and_expiry_waived", "Genuine; neither of the other questions was asked.", { ...expired, digest: null, length: null, waive_expiry: true }, "cannot-check", "digest");
+  on("another_file_and_expiry_waived", "Genuine, another file; expiry was waived.", { digest: otherFile(), waive_expiry: true }, "invalid", "digest");
 }
 
 export function checksFile() {
-  const file = new VectorFile("Identity, subject and times; and two faults at once, of which the earlier check decides.");
-  for (const part of [single, order]) part(file);
+  const file = new VectorFile("Identity, subject and times; and several faults at once, of which the earliest check decides.");
+  for (const part of [single, order, questions]) part(file);
   return file;
 }

@@ -3,9 +3,24 @@ import { toBase58, toBase64url } from "../../independent/text.mjs";
 import { NOW, baseCertificate, bundleObject, singleNamed } from "./world.mjs";
 
 const FORMAT =
+  " Each case says the verdict, the check that decides, and the answers to the three questions: `genuine`, `matches`, `in_force`." +
   " A case gives its bundle as `bundle` (text), as `bundle_base64` (raw bytes), or as the name of a text in `bases`: then" +
   " parse that, replace its certificate, genesis.committee (`committee`) and genesis.pops (`pops`) where the case has them, and" +
-  " serialise it compactly. `pad_to`: append spaces up to that many bytes.";
+  " serialise it compactly. `fill`: put `text` as many `times` in place of FILL. `pad_to`: append spaces up to that many bytes.";
+
+const IN_FORCE = ["time", "expiry"];
+const MATCHES = ["digest", "length"];
+
+// The answers that follow from what decides; a case says itself what does not follow. Of a certificate that is not genuine
+// nothing is answered but that; and whoever waives expiry has not asked whether it is in force.
+function answers({ verdict, check, waived }) {
+  const not = verdict === "invalid" ? "no" : "not-answered";
+  const inForce = waived ? "not-answered" : "yes";
+  if (check === null) return { genuine: "yes", matches: "yes", in_force: inForce };
+  if (MATCHES.includes(check)) return { genuine: "yes", matches: not, in_force: inForce };
+  if (IN_FORCE.includes(check)) return { genuine: "yes", matches: "yes", in_force: not };
+  return { genuine: not, matches: "not-answered", in_force: "not-answered" };
+}
 
 export class VectorFile {
   constructor(description) {
@@ -28,7 +43,7 @@ export class VectorFile {
   add(name, about, fields, verdict, check = null) {
     if (this.names.has(name)) throw new Error(`two cases are named ${name}`);
     this.names.add(name);
-    const { certificate, committee, pops, ...rest } = fields;
+    const { certificate, committee, pops, answers: told = {}, ...rest } = fields;
     this.cases.push({
       name,
       about,
@@ -38,6 +53,8 @@ export class VectorFile {
       ...(pops && { pops: pops.map(toBase58) }),
       verdict,
       check,
+      ...answers({ verdict, check, waived: rest.waive_expiry }),
+      ...told,
     });
   }
 

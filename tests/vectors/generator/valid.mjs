@@ -47,6 +47,11 @@ function questions(file) {
   file.on("n4", "digest_in_upper_hex", "The subject's digest in upper-case hex.", { digest: hex.toUpperCase() }, "valid");
   file.on("n4", "digest_in_mixed_hex", "The subject's digest in hex of both cases.", { digest: mixed }, "valid");
   file.on("n4", "cluster_in_hex", "The trusted identity in hex.", { cluster: toHex(committeeNamed("n4").digest) }, "valid");
+  let i = 0;
+  while (receiptOf(`leading zero ${i}`).digest[0] !== 0) i += 1;
+  const zero = makeBatch(committeeNamed("n4"), [receiptOf(`leading zero ${i}`)]);
+  file.of(zero, "digest_with_leading_zero", "The digest begins with a zero byte, its base58 with a 1.", {}, "valid");
+  file.of(zero, "digest_with_leading_zero_in_hex", "The same in hex.", { digest: toHex(zero.receipts[0].digest) }, "valid");
   file.on("n4", "length_unknown", "The subject's length is not known.", { length: null }, "valid");
 }
 

@@ -1,4 +1,10 @@
 const MARKS = { passed: " ok", failed: "BAD", "cannot-check": " ? ", "not-reached": " - ", waived: "n/a" };
+const ANSWERS = { yes: "yes", no: "no", "not-answered": "not answered" };
+const QUESTIONS = [
+  ["genuine", "Is the certificate genuine?"],
+  ["matches", "Is this the file?"],
+  ["in_force", "Is it in force?"],
+];
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const LONGEST = 400;
 const LAST_FOUR_DIGIT_YEAR = 253402300799;
@@ -19,7 +25,10 @@ function valid(name, certificate) {
 }
 
 export function layout(name, report) {
-  const lines = report.checks.map((check) => `${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`);
+  const lines = QUESTIONS.flatMap(([key, question]) => [
+    `${question} ${ANSWERS[report[key].answer]}`,
+    ...report.checks.filter((check) => check.question === key).map((check) => `${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`),
+  ]);
   if (report.verdict === "invalid") lines.push(`expected ${printable(report.expected)}`, `got      ${printable(report.got)}`);
   lines.push(report.verdict === "valid" ? valid(name, report.certificate) : printable(report.message));
   return `${lines.join("\n")}\n`;

@@ -17,7 +17,7 @@ Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
   --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
-  --waive-expiry      accept a certificate whose members no longer have the duty to keep the file
+  --waive-expiry      accept an expired certificate: replicas need no longer keep the file
   --json              print the report as JSON, and an error as JSON with its text in "error"
   --help              print this
   --version           print the version
@@ -143,9 +143,12 @@ async function main() {
 
 function fail(error) {
   process.exitCode = 2;
-  const message = `CANNOT CHECK: ${error instanceof CannotCheck ? error.message : error.stack}`;
+  const reason = error instanceof CannotCheck ? error.message : error.stack;
+  const message = `CANNOT CHECK: ${reason}`;
   if (process.argv.includes("--json")) {
-    process.stdout.write(`${JSON.stringify({ verdict: "cannot-check", check: null, expected: null, got: null, message, checks: [], error: message })}\n`);
+    const [genuine, matches, in_force] = new Array(3).fill({ answer: "not-answered", reason });
+    const report = { verdict: "cannot-check", check: null, expected: null, got: null, message, genuine, matches, in_force, checks: [] };
+    process.stdout.write(`${JSON.stringify({ ...report, error: message })}\n`);
   }
   process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
 }

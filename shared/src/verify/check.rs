@@ -1,0 +1,129 @@
+//! The checks of a verdict in their order, and the three questions that they answer.
+
+use serde::Serialize;
+
+/// The questions that a verdict answers, each by itself, in this order: a forged certificate must not blame a genuine file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aspect {
+    /// Is the certificate genuine? Needs no file.
+    Genuine,
+    /// Is this the file?
+    Matches,
+    /// Is it in force?
+    InForce,
+}
+
+impl Aspect {
+    /// Every question, in order.
+    pub const ALL: [Self; 3] = [Self::Genuine, Self::Matches, Self::InForce];
+
+    /// The question in words.
+    pub fn question(self) -> &'static str {
+        match self {
+            Self::Genuine => "Is the certificate genuine?",
+            Self::Matches => "Is this the file?",
+            Self::InForce => "Is it in force?",
+        }
+    }
+}
+
+/// One line of the verification table, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// The bundle is well formed.
+    Bundle,
+    /// The certificate is well formed.
+    Certificate,
+    /// The genesis committee is well formed.
+    Committee,
+    /// The genesis committee is the trusted cluster's.
+    Identity,
+    /// The certificate is by that committee.
+    Epoch,
+    /// Enough members signed.
+    Signers,
+    /// Every member proved that it holds its vote key.
+    Possession,
+    /// The signature is theirs.
+    Signature,
+    /// The file is the certified one.
+    Digest,
+    /// Its length is the certified one.
+    Length,
+    /// It was not issued in the future.
+    Time,
+    /// The duty to keep it has not ended.
+    Expiry,
+}
+
+impl Check {
+    /// Every check, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Bundle,
+        Self::Certificate,
+        Self::Committee,
+        Self::Identity,
+        Self::Epoch,
+        Self::Signers,
+        Self::Possession,
+        Self::Signature,
+        Self::Digest,
+        Self::Length,
+        Self::Time,
+        Self::Expiry,
+    ];
+
+    /// The question that the check helps to answer.
+    pub fn aspect(self) -> Aspect {
+        match self {
+            Self::Bundle
+            | Self::Certificate
+            | Self::Committee
+            | Self::Identity
+            | Self::Epoch
+            | Self::Signers
+            | Self::Possession
+            | Self::Signature => Aspect::Genuine,
+            Self::Digest | Self::Length => Aspect::Matches,
+            Self::Time | Self::Expiry => Aspect::InForce,
+        }
+    }
+
+    /// The check's name in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::Certificate => "certificate",
+            Self::Committee => "committee",
+            Self::Identity => "identity",
+            Self::Epoch => "epoch",
+            Self::Signers => "signers",
+            Self::Possession => "possession",
+            Self::Signature => "signature",
+            Self::Digest => "digest",
+            Self::Length => "length",
+            Self::Time => "time",
+            Self::Expiry => "expiry",
+        }
+    }
+
+    /// What it means that the check passed, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Bundle => "the bundle is complete and well formed",
+            Self::Certificate => "the certificate is well formed",
+            Self::Committee => "the founding committee is well formed",
+            Self::Identity => "the committee is that of the cluster you trust",
+            Self::Epoch => "the certificate was made by this committee",
+            Self::Signers => "enough members signed to outweigh every tolerated fault",
+            Self::Possession => "every member proved that it holds its own key",
+            Self::Signature => "the signature is by exactly these members over exactly this statement",
+            Self::Digest => "the file is the certified one, byte for byte",
+            Self::Length => "the file has the certified length",
+            Self::Time => "it was issued in the past",
+            Self::Expiry => "not expired: replicas must still keep the file",
+        }
+    }
+}
