@@ -17,8 +17,8 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
-    self, ByteRange, Certified, GetEvent, GetRequest, GetSession, PutEvent, PutRequest, PutSession, Rejection,
-    SessionError,
+    self, ByteRange, Certified, GetEvent, GetRequest, GetSession, ProgressWatch, PutEvent, PutRequest, PutSession,
+    Rejection, SessionError,
 };
 
 use vouch_core::slice::Slice;
@@ -33,6 +33,8 @@ pub use retry::{Retry, put};
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
+/// How often a session is looked at for progress.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a put or a get failed.
 #[derive(Debug, Error)]
@@ -168,31 +170,37 @@ pub async fn put_over(
         Content::Pieces(pieces) => Flow::Waiting(pieces),
     };
     let (mut link, outgoing) = open(link, hello).await;
+    let (mut watch, mut looks) = (ProgressWatch::default(), tasks::interval(LOOK_EVERY));
     loop {
-        let events = tokio::select! {
-            frame = link.next() => session.receive(&frame?, clock::unix_seconds())?,
-            (room, piece) = flow.next_with_room(&outgoing) => {
-                let Ok(room) = room else {
-                    // the writer failed; the reader knows why, or will
-                    flow = Flow::Done;
-                    continue;
-                };
-                let piece = piece.transpose();
-                let message = match piece.map_err(|error| ClientError::Source { source_name: name.clone(), error })? {
-                    Some(piece) => session.chunk(piece)?,
-                    None => {
+        // begun once: the link counts its own silence from there
+        let next = link.next();
+        tokio::pin!(next);
+        let frame = loop {
+            tokio::select! {
+                _ = looks.tick() => watch.look(session.standing(), clock::monotonic())?,
+                frame = &mut next => break frame?,
+                (room, piece) = flow.next_with_room(&outgoing) => {
+                    let Ok(room) = room else {
+                        // the writer failed; the reader knows why, or will
                         flow = Flow::Done;
-                        session.end()?
+                        continue;
+                    };
+                    let piece = piece.transpose();
+                    let message = match piece.map_err(|error| ClientError::Source { source_name: name.clone(), error })? {
+                        Some(piece) => session.chunk(piece)?,
+                        None => {
+                            flow = Flow::Done;
+                            session.end()?
+                        }
+                    };
+                    if let Message::Chunk { offset, bytes, .. } = &message {
+                        progress(PutProgress::Sent(offset + bytes.len() as u64));
                     }
-                };
-                if let Message::Chunk { offset, bytes, .. } = &message {
-                    progress(PutProgress::Sent(offset + bytes.len() as u64));
+                    room.send(message.encode().into());
                 }
-                room.send(message.encode().into());
-                continue;
             }
         };
-        for event in events {
+        for event in session.receive(&frame, clock::unix_seconds())? {
             match event {
                 PutEvent::Send(message) => send(&outgoing, &message).await,
                 PutEvent::Committee(committee) => progress(PutProgress::Committee(committee)),
@@ -362,6 +370,7 @@ pub struct Download {
     link: LinkReader,
     outgoing: mpsc::Sender<Outgoing>,
     events: VecDeque<GetEvent>,
+    watch: ProgressWatch,
 }
 
 impl Download {
@@ -369,7 +378,26 @@ impl Download {
     pub async fn begin(link: (LinkReader, LinkWriter), request: GetRequest, known: Option<Arc<Committee>>) -> Self {
         let (session, hello) = GetSession::new(request);
         let (link, outgoing) = open(link, hello).await;
-        Self { session: session.knowing(known), link, outgoing, events: VecDeque::new() }
+        Self {
+            session: session.knowing(known),
+            link,
+            outgoing,
+            events: VecDeque::new(),
+            watch: ProgressWatch::default(),
+        }
+    }
+
+    /// The next message, waited for no longer than the session may stand still.
+    async fn next_frame(&mut self) -> Result<Bytes, ClientError> {
+        // begun once: the link counts its own silence from there
+        let next = self.link.next();
+        tokio::pin!(next);
+        loop {
+            match tasks::timeout(LOOK_EVERY, &mut next).await {
+                Ok(frame) => return Ok(frame?),
+                Err(_) => self.watch.look(self.session.standing(), clock::monotonic())?,
+            }
+        }
     }
 
     /// What comes next.
@@ -377,9 +405,14 @@ impl Download {
     /// # Errors
     /// See [`ClientError`]; the get is then over.
     pub async fn next(&mut self) -> Result<Step, ClientError> {
+        // until now the caller was busy with what came before
+        self.watch.restart();
         loop {
             match self.events.pop_front() {
-                None => self.events = self.session.receive(&self.link.next().await?)?.into(),
+                None => {
+                    let frame = self.next_frame().await?;
+                    self.events = self.session.receive(&frame)?.into();
+                }
                 Some(GetEvent::Send(message)) => send(&self.outgoing, &message).await,
                 Some(GetEvent::Start { name, length }) => return Ok(Step::Start { name, length }),
                 Some(GetEvent::Length { length, range }) => return Ok(Step::Length { length, range }),

@@ -7,6 +7,7 @@ mod door;
 mod failure;
 mod get;
 mod one_put;
+pub mod progress;
 mod put;
 mod put_link;
 mod range;
@@ -14,6 +15,7 @@ mod range;
 pub use failure::{Failure, Kind};
 pub use get::{GetEvent, GetRequest, GetSession, Rejection};
 pub use one_put::NewPut;
+pub use progress::{Phase, ProgressWatch, Standing};
 pub use put::{Certified, PutEvent, PutRequest, PutSession, Source};
 pub use put_link::{PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
@@ -116,6 +118,12 @@ pub enum SessionError {
         /// The blob's length, verified.
         length: u64,
     },
+    /// Nothing came that would have been a step forward.
+    #[error(
+        "the server made no progress for {} s while {}: expected {}, got nothing; try again, or ask another server of the cluster",
+        .0.deadline().as_secs(), .0.what(), .0.expected()
+    )]
+    NoProgress(Phase),
     /// A put that would be one too many on its link, or comes before the link is open.
     #[error("puts on a link: expected at most {MAX_PUTS} at once on an open link, got one more")]
     NoRoom,

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use support::blobs::judge;
-use support::fake_server::{FakeCommittee, FakeServer};
+use support::fake_server::{FakeCommittee, FakeServer, Withheld};
 use support::processes::run;
 use support::unix_seconds;
 use tempfile::TempDir;
@@ -12,6 +13,7 @@ use vouch_core::bundle::Bundle;
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::receipt::Receipt;
+use vouch_core::session::Phase;
 use vouch_core::verify::{Check, Verdict};
 
 const FILE: &[u8] = b"what the client has\n";
@@ -196,4 +198,42 @@ async fn a_certificate_of_an_earlier_put() {
         honest.certify(Receipt { expires_at: unix_seconds() + 1000, ..receipt }, unix_seconds())
     };
     assert_client_refuses(shorter_duty, "certificate for another put: expected ").await;
+}
+
+/// A server that answers pings but never says this. One attempt ends with its phase, and says so.
+async fn assert_given_up(withheld: Withheld, command: &[&str], phase: Phase) {
+    let committee = FakeCommittee::new(4, 1);
+    let trusted = committee.cluster();
+    let shown = FakeCommittee::new(4, 1).committee;
+    let certify = move |receipt| committee.certify(receipt, unix_seconds());
+    let server = FakeServer::withholding(withheld, trusted, shown, certify).await;
+    let folder = folder();
+    // no small blob: it is offered first
+    std::fs::write(folder.path().join("large"), vec![1; 100_000]).unwrap();
+    let trusted = trusted.to_string();
+    let command = [command, &["--server", &server.address, "--cluster", &trusted]].concat();
+    let given_up = tokio::time::timeout(Duration::from_secs(240), run(folder.path(), &command)).await;
+    let given_up = given_up.expect("a server that pings holds nobody for ever");
+    let said = String::from_utf8(given_up.stderr).unwrap();
+    assert_eq!(given_up.status.code(), Some(1), "{said}");
+    let (seconds, what, expected) = (phase.deadline().as_secs(), phase.what(), phase.expected());
+    let text = format!("the server made no progress for {seconds} s while {what}: expected {expected}, got nothing");
+    assert!(said.contains(&text), "expected {text:?} in {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes two minutes: the deadlines are real ones"]
+async fn a_server_that_pings_and_withholds_is_given_up() {
+    let digest = Digest::of(FILE).to_string();
+    let get = ["get", &digest, "-o", "copy"];
+    let (once, large) = (["put", "file", "--retry", "0"], ["put", "large", "--retry", "0"]);
+    tokio::join!(
+        assert_given_up(Withheld::Auth, &once, Phase::Opening),
+        assert_given_up(Withheld::Ready, &large, Phase::Offered),
+        assert_given_up(Withheld::Certified, &once, Phase::Certifying),
+        assert_given_up(Withheld::Certified, &large, Phase::Certifying),
+        assert_given_up(Withheld::Certified, &["put", "file", "large", "--retry", "0"], Phase::Certifying),
+        assert_given_up(Withheld::Located, &get, Phase::Locating),
+        assert_given_up(Withheld::Chunk, &get, Phase::Reading),
+    );
 }

@@ -4,6 +4,7 @@
 
 mod failure;
 mod get;
+mod progress;
 mod put;
 mod put_link;
 mod reuse;

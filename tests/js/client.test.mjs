@@ -339,3 +339,28 @@ test("identities and digests in one form", async () => {
   for (const form of [digest, digest.toUpperCase(), base58]) assert.equal(await normalizeDigest(form), base58);
   for (const bad of ["", "short", "0OIl", `${digest}0`, undefined, 7]) await assert.rejects(normalizeDigest(bad), TypeError);
 });
+
+test("a server that answers pings and withholds a result is given up, with a reason", async (t) => {
+  const real = performance.now.bind(performance);
+  let ahead = 0;
+  t.mock.method(performance, "now", () => real() + ahead);
+  liar.lie = null;
+  const { digest } = await hash(FILE);
+  await put(FILE, there(null));
+  const cases = [
+    ["never opens", () => put(FILE, there("never opens", { retry: 0 })), 20, "opening the link", "Hello and Auth"],
+    ["never ready", () => put(FILE, there("never ready", { retry: 0 })), 100, "offering the file", "Ready or Certified"],
+    ["never certifies", () => put(FILE, there("never certifies", { retry: 0 })), 100, "having the file certified", "Progress or Certified"],
+    ["never located", () => get(digest, there("never located")), 30, "looking for the file", "Located"],
+    ["never read", () => get(digest, there("never read")), 60, "reading the file", "Chunk"],
+  ];
+  for (const [lie, attempt, seconds, what, expected] of cases) {
+    const failing = failure(attempt());
+    // it is looked at once a second; then its deadline passes at once
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    ahead += 1000 * seconds;
+    const error = await failing;
+    assert.deepEqual([error.code, error.canRetry, error.expected, error.got], ["connection", true, expected, "nothing"], lie);
+    assert.match(error.message, new RegExp(`^the server made no progress for ${seconds} s while ${what}: expected ${expected}, got nothing; try again`), lie);
+  }
+});

@@ -69,17 +69,18 @@ test("bytes that wait to leave and do not end the link", async (t) => {
   link.close();
 });
 
-test("silence ends the link, and anything that happens breaks it", async (t) => {
+test("a session is asked for its progress every second, until the link is closed", async (t) => {
   const pass = clock(t);
   const { link, error } = await opened(new FakeSocket());
-  for (let message = 0; message < 5; message++) {
-    await pass(149);
-    link.moved();
-  }
-  assert.equal(error(), undefined);
-  await pass(152);
-  assert.match(error().message, /said nothing for 150 s/);
+  await pass(2);
+  const looks = [];
+  link.watch({ look: (now) => looks.push(now) });
+  await pass(3);
+  assert.deepEqual(looks, [3000, 4000, 5000]);
   link.close();
+  await pass(3);
+  assert.equal(looks.length, 3);
+  assert.equal(error(), undefined);
 });
 
 test("a link that was closed hears of nothing more", async (t) => {

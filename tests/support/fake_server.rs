@@ -14,7 +14,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord, Member};
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
-use vouch_core::message::{ClusterMessage, Message};
+use vouch_core::message::{ClusterMessage, Holder, Message};
 use vouch_core::receipt::Receipt;
 use vouch_core::tally::Tally;
 
@@ -63,6 +63,23 @@ impl FakeCommittee {
 
 type Certify = dyn Fn(Receipt) -> Certificate + Send + Sync;
 
+/// What a server never says, though it answers pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// Nothing.
+    Nothing,
+    /// That it holds its key.
+    Auth,
+    /// That bytes may flow.
+    Ready,
+    /// The certificate.
+    Certified,
+    /// Who holds a blob.
+    Located,
+    /// The bytes of a blob.
+    Chunk,
+}
+
 /// A server that follows the protocol and says what it was told to.
 #[derive(Debug)]
 pub struct FakeServer {
@@ -78,6 +95,16 @@ impl FakeServer {
         shown: Committee,
         certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
     ) -> Self {
+        Self::withholding(Withheld::Nothing, announced, shown, certify).await
+    }
+
+    /// The same but for one message.
+    pub async fn withholding(
+        withheld: Withheld,
+        announced: ClusterId,
+        shown: Committee,
+        certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (shown, certify): (_, Arc<Certify>) = (Arc::new(shown), Arc::new(certify));
@@ -85,7 +112,7 @@ impl FakeServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let (shown, certify) = (shown.clone(), certify.clone());
                 // an end of a link that it did not expect is the test's to notice
-                tokio::spawn(async move { serve(stream, announced, &shown, &*certify).await });
+                tokio::spawn(async move { serve(stream, withheld, announced, &shown, &*certify).await });
             }
         });
         Self { address, task }
@@ -107,7 +134,13 @@ fn choose_subprotocol(
     Ok(response)
 }
 
-async fn serve(stream: TcpStream, announced: ClusterId, shown: &Committee, certify: &Certify) -> Option<()> {
+async fn serve(
+    stream: TcpStream,
+    withheld: Withheld,
+    announced: ClusterId,
+    shown: &Committee,
+    certify: &Certify,
+) -> Option<()> {
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.ok()?;
     let Message::Hello(hello) = receive(&mut socket).await? else { return None };
     let key = NodeSecretKey::from_bytes(&[3; 32]);
@@ -115,10 +148,21 @@ async fn serve(stream: TcpStream, announced: ClusterId, shown: &Committee, certi
     let transcript = Transcript::new(&hello, &own, None);
     let welcome = [Message::Hello(own), Message::Auth(key.sign(&transcript, Role::Server)), cluster_message(shown)];
     for message in welcome {
+        if withheld == Withheld::Auth && matches!(message, Message::Auth(_)) {
+            // it hears, and answers pings
+            while receive(&mut socket).await.is_some() {}
+            return None;
+        }
         send(&mut socket, message).await?;
     }
     loop {
         match receive(&mut socket).await? {
+            Message::Put { .. } if withheld == Withheld::Ready => {}
+            Message::PutEnd { .. } | Message::Blob { .. } if withheld == Withheld::Certified => {}
+            Message::Locate { stream, .. } if withheld == Withheld::Chunk => {
+                let holders = vec![Holder { member: 0, length: 1000 }];
+                send(&mut socket, Message::Located { stream, holders }).await?;
+            }
             Message::Put { stream, .. } => send(&mut socket, Message::Ready { stream, offset: 0 }).await?,
             Message::PutEnd { stream, receipt } | Message::Blob { stream, receipt, .. } => {
                 let certificate = Box::new(certify(receipt));

@@ -48,7 +48,6 @@ function listen(link, hear) {
   failed.catch(() => {});
   const waiting = new Map();
   const listener = (told) => {
-    link.moved();
     try {
       if (typeof told !== "string") return hear.bytes(told);
       const { stage, ...about } = JSON.parse(told);
@@ -113,6 +112,7 @@ export function createClient(wasm, openSocket) {
       const { cluster, expires, salt, began } = about;
       // Its share is the session's from now on, whether the session likes the rest or not.
       session = new wasm.Put(link.socket, listener, cluster, subject?.share(), expires, salt, random(32), began, options.renew === true);
+      link.watch(session);
       const certifying = first("certified");
       certifying.catch(() => {});
       // What was certified before is not asked for again.
@@ -226,6 +226,7 @@ export function createClient(wasm, openSocket) {
         }, fail);
       };
       session = new wasm.Get(link.socket, listener, cluster, wanted, length ?? undefined, range ?? undefined, random(32));
+      link.watch(session);
       const { cluster: shown } = await first("verified");
       await writing;
       return {

@@ -16,8 +16,6 @@ const PATH = "v1/link";
 const OPEN_DEADLINE = 10_000;
 // Bytes that wait to leave, but do not, for so long: the server does not read, or the network is gone.
 const STALL_DEADLINE = 30_000;
-// Nothing at all happens for so long. Beyond every deadline of the server's, which would say so.
-const SILENCE_DEADLINE = 150_000;
 const LOOK_EVERY = 1_000;
 
 const lost = (message) => new ServerError({ code: "connection", message, can_retry: true });
@@ -39,13 +37,14 @@ export function linkAddress(server) {
   return `${scheme}//${url.host}${prefix}${PATH}`;
 }
 
-// Opens a socket. `link.ended` rejects when it is lost, aborted or silent for too long; it never fulfils.
+// Opens a socket. `link.ended` rejects when it is lost, aborted or takes nothing for too long; it never fulfils.
 export async function openLink(openSocket, address, signal) {
   signal?.throwIfAborted();
   const socket = await openSocket(address);
   let end;
   const ended = new Promise((_, reject) => (end = reject));
   ended.catch(() => {}); // whoever waits for it hears of it
+  let session; // which has a deadline for each of its phases
   let moved = performance.now();
   let waiting = 0;
   const look = setInterval(() => {
@@ -54,7 +53,7 @@ export async function openLink(openSocket, address, signal) {
     waiting = buffered;
     const still = performance.now() - moved;
     if (waiting > 0 && still > STALL_DEADLINE) end(lost(`the server took nothing for ${STALL_DEADLINE / 1000} s; try again`));
-    if (still > SILENCE_DEADLINE) end(lost(`the server said nothing for ${SILENCE_DEADLINE / 1000} s; try again`));
+    session?.look(performance.now());
   }, LOOK_EVERY);
   const onAbort = () => end(signal.reason);
   signal?.addEventListener("abort", onAbort);
@@ -62,8 +61,8 @@ export async function openLink(openSocket, address, signal) {
   const link = {
     socket,
     ended,
-    // Something happened: the silence is over.
-    moved: () => (moved = performance.now()),
+    // From now on the progress of this session is watched.
+    watch: (begun) => (session = begun),
     close() {
       clearInterval(look);
       signal?.removeEventListener("abort", onAbort);

@@ -12,7 +12,7 @@ use vouch_core::message::{MAX_CHUNK, MAX_PUTS, Message, Stream};
 use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
 use vouch_core::tree::{Outline, OutlineHasher};
 
-use super::{ClientError, Content, Offer, Pieces, PutProgress, open};
+use super::{ClientError, Content, LOOK_EVERY, Offer, Pieces, PutProgress, open};
 use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, Outgoing};
@@ -282,6 +282,9 @@ struct InProgress {
     _place: OwnedSemaphorePermit,
 }
 
+/// Told once that the link is open, or why it will not be.
+type Opened = oneshot::Sender<Result<(), ClientError>>;
+
 struct Driver {
     session: session::PutLink,
     outgoing: mpsc::Sender<Outgoing>,
@@ -290,34 +293,40 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(
-        mut self,
-        mut reader: LinkReader,
-        mut queue: mpsc::Receiver<Command>,
-        opened: oneshot::Sender<Result<(), ClientError>>,
-    ) {
+    async fn run(mut self, mut reader: LinkReader, mut queue: mpsc::Receiver<Command>, opened: Opened) {
         let mut opened = Some(opened);
-        let error = loop {
+        let mut looks = tasks::interval(LOOK_EVERY);
+        let error = 'link: loop {
             let outgoing = self.outgoing.clone();
-            let step = tokio::select! {
-                frame = reader.next() => match frame {
-                    Ok(frame) => self.hear(&frame, &mut opened),
-                    Err(error) => Err(error.into()),
-                },
-                // reading goes on while the link takes nothing: whoever only sends, deadlocks
-                (room, command) = next_with_room(&outgoing, &mut queue), if opened.is_none() => match (room, command) {
-                    (Ok(room), Some(command)) => {
-                        if let Some(message) = self.obey(command) {
-                            room.send(message.encode().into());
+            // begun once: the link counts its own silence from there
+            let next = reader.next();
+            tokio::pin!(next);
+            let frame = loop {
+                let step = tokio::select! {
+                    _ = looks.tick() => self.look(&mut opened),
+                    frame = &mut next => break frame,
+                    // reading goes on while the link takes nothing: whoever only sends, deadlocks
+                    (room, command) = next_with_room(&outgoing, &mut queue), if opened.is_none() => match (room, command) {
+                        (Ok(room), Some(command)) => {
+                            if let Some(message) = self.obey(command) {
+                                room.send(message.encode().into());
+                            }
+                            Ok(())
                         }
-                        Ok(())
-                    }
-                    // nobody puts any more
-                    (_, None) => return,
-                    (Err(_), _) => Err(ended().into()),
-                },
+                        // nobody puts any more
+                        (_, None) => return,
+                        (Err(_), _) => Err(ended().into()),
+                    },
+                };
+                if let Err(error) = step {
+                    break 'link error;
+                }
             };
-            if let Err(error) = step {
+            let heard = match frame {
+                Ok(frame) => self.hear(&frame, &mut opened),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = heard {
                 break error;
             }
         };
@@ -332,12 +341,20 @@ impl Driver {
         }
     }
 
-    fn hear(
-        &mut self,
-        frame: &Bytes,
-        opened: &mut Option<oneshot::Sender<Result<(), ClientError>>>,
-    ) -> Result<(), ClientError> {
-        for event in self.session.receive(frame, clock::unix_seconds())? {
+    fn look(&mut self, opened: &mut Option<Opened>) -> Result<(), ClientError> {
+        let late = self.session.look(clock::monotonic())?;
+        self.perform(late, opened);
+        Ok(())
+    }
+
+    fn hear(&mut self, frame: &Bytes, opened: &mut Option<Opened>) -> Result<(), ClientError> {
+        let events = self.session.receive(frame, clock::unix_seconds())?;
+        self.perform(events, opened);
+        Ok(())
+    }
+
+    fn perform(&mut self, events: Vec<PutLinkEvent>, opened: &mut Option<Opened>) {
+        for event in events {
             match event {
                 PutLinkEvent::Opened => {
                     if let Some(opened) = opened.take() {
@@ -351,7 +368,6 @@ impl Driver {
                 PutLinkEvent::Put(_, Ok(PutEvent::Progress { .. } | PutEvent::Send(_) | PutEvent::Committee(_))) => {}
             }
         }
-        Ok(())
     }
 
     fn obey(&mut self, command: Command) -> Option<Message> {

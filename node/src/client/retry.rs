@@ -185,7 +185,9 @@ impl Retry {
                 // room does not come by waiting a minute
                 self.is_ready && failed.code.is_temporary() && failed.code != Code::NoSpace
             }
-            ClientError::Link(
+            // as good as lost, though it pings
+            ClientError::Session(SessionError::NoProgress(_))
+            | ClientError::Link(
                 LinkError::Closed(_)
                 | LinkError::Broken(_)
                 | LinkError::Deadline { .. }

@@ -18,6 +18,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stage, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_core::session::progress::{SERVER_STORES, SERVER_VOTES};
 
 use super::patience::Patience;
 pub use events::{Input, Output};
@@ -34,7 +35,8 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { storing: Duration::from_secs(60), voting: Duration::from_secs(20) }
+        // clients wait longer than that, by the same constants
+        Self { storing: SERVER_STORES, voting: SERVER_VOTES }
     }
 }
 

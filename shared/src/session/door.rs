@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SessionError;
+use super::progress::{Phase, Standing};
 use crate::committee::Committee;
 use crate::digest::ClusterId;
 use crate::link::{Hello, NodeKey, Role, Transcript};
@@ -59,6 +60,16 @@ impl Door {
             State::Open(hello) => Some(hello.node_key),
             State::Hello | State::Auth(_) => None,
         }
+    }
+
+    /// Where the session stands until the server proved its key.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let steps = match &self.state {
+            State::Hello => 0,
+            State::Auth(_) => 1,
+            State::Open(_) => return None,
+        };
+        Some(Standing { phase: Some(Phase::Opening), steps })
     }
 
     pub(super) fn receive(&mut self, bytes: &Bytes) -> Result<Passed, SessionError> {

@@ -11,6 +11,8 @@ use crate::verify::{Stop, Verdict, expected_and_got};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// The server made no progress in time.
+    Connection,
     /// The server, or a replica through it, gave up.
     Refused,
     /// What the server sent does not hold: nothing may be claimed.
@@ -91,6 +93,11 @@ impl From<&SessionError> for Failure {
             SessionError::SourceChanged { .. } => compared(Kind::Source, true),
             SessionError::Unproved { .. } => plain(Kind::Source, false),
             SessionError::Unsatisfiable { .. } => compared(Kind::Range, false),
+            SessionError::NoProgress(phase) => Self {
+                expected: Some(phase.expected().to_owned()),
+                got: Some("nothing".to_owned()),
+                ..plain(Kind::Connection, true)
+            },
             SessionError::NoRoom => plain(Kind::Refused, true),
             SessionError::NotFound(_) => plain(Kind::NotFound, false),
             SessionError::Exhausted(rejections) => Self {

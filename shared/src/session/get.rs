@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::door::{Door, Passed, unexpected};
+use super::progress::{Phase, Standing};
 use super::{ByteRange, SessionError};
 use crate::committee::Committee;
 use crate::digest::{ClusterId, Digest};
@@ -189,6 +190,20 @@ impl GetSession {
     /// The identity of the cluster, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.door.committee().map(|committee| committee.cluster())
+    }
+
+    /// Where it stands, for a [`ProgressWatch`](super::ProgressWatch). A member that failed is a step, for another one follows.
+    pub fn standing(&self) -> Standing {
+        let in_phase = |phase| Standing { phase: Some(phase), steps: self.rejections.len() as u64 };
+        self.door.standing().unwrap_or_else(|| match (&self.state, &self.known) {
+            (State::Opening | State::Locating, _) => in_phase(Phase::Locating),
+            (State::Reading(_), None) => in_phase(Phase::Reading),
+            (State::Reading(_), Some(known)) => {
+                let steps = known.position.saturating_add(1).saturating_add(self.rejections.len() as u64);
+                Standing { phase: Some(Phase::Reading), steps }
+            }
+            (State::Done, _) => Standing { phase: None, steps: 0 },
+        })
     }
 
     /// Takes one message of the server.

@@ -1,10 +1,13 @@
 //! One put on a link that may carry many: offers the blob, sends its bytes, and accepts nothing but a valid certificate of its
 //! own receipt.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::SessionError;
 use super::door::{Door, unexpected};
+use super::progress::{Phase, ProgressWatch, Standing};
 use super::put::{Certified, PutEvent, Source};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
@@ -50,6 +53,9 @@ pub(super) struct OnePut {
     from: u64,
     sent: u64,
     hasher: Hasher,
+    /// What members were said to have done: once more is no progress.
+    told: BTreeSet<(u16, u8)>,
+    pub(super) watch: ProgressWatch,
 }
 
 impl OnePut {
@@ -63,6 +69,8 @@ impl OnePut {
             from: 0,
             sent: 0,
             hasher: Hasher::new(),
+            told: BTreeSet::new(),
+            watch: ProgressWatch::default(),
         }
     }
 
@@ -83,6 +91,16 @@ impl OnePut {
 
     fn receipt(&self, digest: Digest, length: u64) -> Receipt {
         Receipt { salt: self.about.salt, digest, length, expires_at: self.about.expires_at }
+    }
+
+    /// Where it stands, once the door is open.
+    pub(super) fn standing(&self) -> Standing {
+        let phase = match self.state {
+            State::Opening | State::Offered => Some(Phase::Offered),
+            State::Ended(_) => Some(Phase::Certifying),
+            State::Sending | State::Done => None,
+        };
+        Standing { phase, steps: self.told.len() as u64 }
     }
 
     /// The first message, once the door is open.
@@ -128,6 +146,10 @@ impl OnePut {
             }
             (State::Offered, other) => Err(unexpected("Cluster, then Ready or Certified", &other)),
             (State::Sending | State::Ended(_), Message::Progress { stream, member, stage }) if stream == own => {
+                // bounded by the committee
+                if door.committee().is_some_and(|committee| member < committee.record().n()) {
+                    self.told.insert((member, stage as u8));
+                }
                 Ok(vec![PutEvent::Progress { member, stage }])
             }
             (State::Ended(receipt), Message::Certified { stream, certificate }) if stream == own => {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::SessionError;
 use super::door::{Door, Passed};
 use super::one_put::{NewPut, OnePut};
+use super::progress::Standing;
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::committee::Committee;
@@ -144,6 +145,11 @@ impl PutSession {
             Passed::Committee => Ok(self.door.committee().cloned().map(PutEvent::Committee).into_iter().collect()),
             Passed::Message(message) => self.put.receive(message, &self.door, &mut VerifiedAggregates::default(), now),
         }
+    }
+
+    /// Where it stands, for a [`ProgressWatch`](super::ProgressWatch).
+    pub fn standing(&self) -> Standing {
+        self.door.standing().unwrap_or_else(|| self.put.standing())
     }
 
     /// The message that carries the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes; of a blob that is offered, the next

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::SessionError;
 use super::door::{Door, Passed, unexpected};
 use super::one_put::{NewPut, OnePut};
+use super::progress::ProgressWatch;
 use super::put::PutEvent;
 use crate::committee::Committee;
 use crate::digest::ClusterId;
@@ -36,6 +38,8 @@ pub struct PutLink {
     last: u32,
     /// The certificates of one batch cost one pairing.
     verified: VerifiedAggregates,
+    /// Until it is open.
+    watch: ProgressWatch,
 }
 
 impl PutLink {
@@ -44,7 +48,7 @@ impl PutLink {
     pub fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
         let (door, hello) = Door::new(trusted, nonce);
         let (puts, verified) = (BTreeMap::new(), VerifiedAggregates::default());
-        (Self { door, is_open: false, puts, last: 0, verified }, hello)
+        (Self { door, is_open: false, puts, last: 0, verified, watch: ProgressWatch::default() }, hello)
     }
 
     /// Whether another put may begin now.
@@ -123,6 +127,23 @@ impl PutLink {
             Ok(events) => events.into_iter().map(|event| PutLinkEvent::Put(stream, Ok(event))).collect(),
             Err(error) => vec![PutLinkEvent::Put(stream, Err(error))],
         })
+    }
+
+    /// Looks for puts that made no progress for too long; to be called about once a second. `now` is monotonic. They are over.
+    ///
+    /// # Errors
+    /// The server did not even prove its key; the link is then over.
+    pub fn look(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
+        if let Some(standing) = self.door.standing() {
+            self.watch.look(standing, now)?;
+        }
+        let late = |(stream, put): (&Stream, &mut OnePut)| {
+            let standing = put.standing();
+            put.watch.look(standing, now).err().map(|error| (*stream, error))
+        };
+        let late: Vec<_> = self.puts.iter_mut().filter_map(late).collect();
+        late.iter().for_each(|(stream, _)| drop(self.puts.remove(stream)));
+        Ok(late.into_iter().map(|(stream, error)| PutLinkEvent::Put(stream, Err(error))).collect())
     }
 
     /// The message that carries the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes of a put, as those of

@@ -95,6 +95,7 @@ class Link {
   }
 
   welcome(dialerHello) {
+    if (this.lie === "never opens") return;
     this.welcomed = true;
     const committee = ["another cluster", "another cluster on the link", "another committee"].includes(this.lie) ? stranger : honest;
     const listenerHello = encodeHello({ role: ROLES.server, cluster: announced(this.lie).digest, epoch: 0, node: ed25519.getPublicKey(key), nonce: digestOf(utf8("nonce")) });
@@ -159,12 +160,14 @@ class Link {
   }
 
   locate(stream, digest) {
+    if (this.lie === "never located") return;
     const blob = this.blobs.get(toBase58(digest));
     const holders = blob ? [...honest.members.keys()] : [];
     this.send(u8(TAG.located), stream, u16(holders.length), ...holders.map((member) => concat(u16(member), u64(blob.length))));
   }
 
   read(stream, body) {
+    if (this.lie === "never read") return;
     const member = body.small(2, "member");
     const blob = this.blobs.get(toBase58(body.take(32, "digest")));
     const [offset, length] = [body.small(8, "offset"), body.small(4, "length")];

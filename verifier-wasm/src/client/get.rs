@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
-use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError};
+use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError, Standing};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
@@ -42,6 +42,12 @@ impl Get {
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
+    /// To be called about once a second, with the milliseconds of a clock that never goes back: one that makes no progress for too long
+    /// fails.
+    pub fn look(&self, now: f64) {
+        self.0.look(now);
+    }
+
     /// Keeps what arrives back, while the last bytes are still being written. Bounded: unanswered reads are.
     pub fn pause(&self) {
         self.0.pause();
@@ -78,6 +84,10 @@ struct Verified {
 }
 
 impl Session for GetSession {
+    fn standing(&self) -> Standing {
+        Self::standing(self)
+    }
+
     fn receive(&mut self, bytes: &Bytes, _now: u64) -> Result<Vec<Step>, SessionError> {
         let events = Self::receive(self, bytes)?;
         let cluster = self.cluster().map(|cluster| cluster.to_string());

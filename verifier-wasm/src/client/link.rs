@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use js_sys::{ArrayBuffer, Date, Function, Uint8Array};
 use serde::Serialize;
 use vouch_core::message::{MAX_MESSAGE, MAX_READS, Message};
-use vouch_core::session::{Failure, SessionError};
+use vouch_core::session::{Failure, ProgressWatch, SessionError, Standing};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
@@ -31,6 +32,9 @@ pub(super) enum Step {
 pub(super) trait Session {
     /// Takes one message of the server; `now` in seconds since 1970.
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError>;
+
+    /// Where it stands.
+    fn standing(&self) -> Standing;
 }
 
 #[derive(Serialize)]
@@ -52,6 +56,7 @@ struct Inner<S> {
     session: RefCell<Option<S>>,
     waiting: RefCell<VecDeque<Bytes>>,
     is_paused: RefCell<bool>,
+    watch: RefCell<ProgressWatch>,
 }
 
 /// A session that hears what its socket receives.
@@ -69,6 +74,7 @@ impl<S: Session> Link<S> {
             session: RefCell::new(Some(session)),
             waiting: RefCell::default(),
             is_paused: RefCell::new(false),
+            watch: RefCell::default(),
         });
         let heard = inner.clone();
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| heard.hear(&event.data()));
@@ -94,6 +100,22 @@ impl<S: Session> Link<S> {
     /// Bytes that have not left the socket.
     pub(super) fn buffered(&self) -> f64 {
         self.inner.socket.buffered_amount().into()
+    }
+
+    /// Looks for progress, about once a second; `now` in milliseconds of a clock that never goes back. Without any for too long, the
+    /// listener hears of `failed`.
+    pub(super) fn look(&self, now: f64) {
+        let inner = &self.inner;
+        // what came is kept back here: nobody else is waited for
+        if *inner.is_paused.borrow() {
+            return inner.watch.borrow_mut().restart();
+        }
+        let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
+        let standing = inner.session.borrow().as_ref().map(S::standing);
+        let looked = standing.map(|standing| inner.watch.borrow_mut().look(standing, now));
+        if let Some(Err(error)) = looked {
+            inner.fail(&error);
+        }
     }
 
     /// Keeps messages back from now on.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vouch_core::digest::Digest;
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
-use vouch_core::session::{PutEvent, PutRequest, PutSession, SessionError, Source};
+use vouch_core::session::{PutEvent, PutRequest, PutSession, SessionError, Source, Standing};
 use vouch_core::tree::{Outline, OutlineHasher};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
@@ -131,6 +131,12 @@ impl Put {
         self.0.with(|session| Ok(session.cancel()));
     }
 
+    /// To be called about once a second, with the milliseconds of a clock that never goes back: one that makes no progress for too long
+    /// fails.
+    pub fn look(&self, now: f64) {
+        self.0.look(now);
+    }
+
     /// Bytes that have not left the socket.
     pub fn buffered(&self) -> f64 {
         self.0.buffered()
@@ -159,6 +165,10 @@ struct Certified {
 }
 
 impl Session for PutSession {
+    fn standing(&self) -> Standing {
+        Self::standing(self)
+    }
+
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
         let step = |event| match event {
             PutEvent::Send(message) => Step::Send(message),

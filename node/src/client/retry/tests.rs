@@ -139,3 +139,10 @@ fn lies_and_refusals_before_the_beginning_are_believed() {
         assert!(!again(&mut begun(), error), "{text}");
     }
 }
+
+#[test]
+fn a_server_that_pings_without_progress_is_a_lost_link() {
+    let late = || ClientError::from(SessionError::NoProgress(vouch_core::session::Phase::Certifying));
+    assert!(open().pause(late(), ms(0), [0]).is_ok());
+    assert!(Retry::new(MINUTE).pause(late(), ms(0), [0]).is_err(), "it never proved its key");
+}

@@ -1,0 +1,150 @@
+//! What counts as progress, and how long a client goes on without any.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, Message, Stage, Stream};
+use vouch_core::session::{
+    GetRequest, GetSession, NewPut, Phase, ProgressWatch, PutLink, PutLinkEvent, PutSession, SessionError, Source,
+    Standing,
+};
+
+use support::blobs::proof;
+
+use super::put::{FILE, NOW, STREAM, hear, known, opened, request};
+use super::{CLUSTER, Server, identity};
+use crate::world::{EXPIRES, blob, hello_nonce, salt};
+
+const SECOND: Duration = Duration::from_secs(1);
+const START: Duration = Duration::from_secs(1000);
+
+/// It stands in this phase until the deadline is over, and no longer.
+fn assert_deadline(phase: Phase, standing: Standing) {
+    assert_eq!(standing.phase, Some(phase));
+    let mut watch = ProgressWatch::default();
+    assert_eq!(watch.look(standing, START), Ok(()));
+    assert_eq!(watch.look(standing, START + phase.deadline() - SECOND), Ok(()));
+    assert_eq!(watch.look(standing, START + phase.deadline()), Err(SessionError::NoProgress(phase)));
+}
+
+#[test]
+fn every_phase_has_a_deadline_in_words() {
+    for phase in [Phase::Opening, Phase::Offered, Phase::Certifying, Phase::Locating, Phase::Reading] {
+        assert!(phase.deadline() <= Duration::from_secs(120), "{phase:?}");
+        let text = SessionError::NoProgress(phase).to_string();
+        let (seconds, expected) = (phase.deadline().as_secs(), phase.expected());
+        assert!(text.starts_with(&format!("the server made no progress for {seconds} s while ")), "{text}");
+        assert!(text.contains(&format!(": expected {expected}, got nothing; try again")), "{text}");
+    }
+}
+
+#[test]
+fn a_step_moves_the_deadline_and_the_callers_own_time_does_not_count() {
+    let mut watch = ProgressWatch::default();
+    let (phase, long) = (Some(Phase::Reading), Phase::Reading.deadline());
+    for steps in 0..10 {
+        let now = START + (long - SECOND) * u32::try_from(steps).unwrap();
+        assert_eq!(watch.look(Standing { phase, steps }, now), Ok(()), "{steps}");
+    }
+    watch.restart();
+    assert_eq!(watch.look(Standing { phase, steps: 9 }, START * 100), Ok(()));
+    let idle = Standing { phase: None, steps: 0 };
+    assert_eq!(watch.look(idle, START * 100), Ok(()));
+    assert_eq!(watch.look(idle, START * 1000), Ok(()), "nothing is owed to it");
+}
+
+#[test]
+fn a_put_waits_in_each_phase() {
+    let (mut session, hello) = PutSession::new(request(Some(identity(&CLUSTER)), known()));
+    assert_deadline(Phase::Opening, session.standing());
+    let before = session.standing();
+    let [listener, auth] = Server::honest().welcome(&hello);
+    session.receive(&listener, NOW).unwrap();
+    assert_ne!(session.standing(), before);
+    session.receive(&auth, NOW).unwrap();
+    assert_deadline(Phase::Offered, session.standing());
+    let before = session.standing();
+    hear(&mut session, &CLUSTER.message()).unwrap();
+    assert_eq!(session.standing(), before, "it was asked for something else");
+    hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
+    assert_eq!(session.standing().phase, None, "the client is to send");
+    session.chunk(Bytes::from_static(FILE)).unwrap();
+    session.end().unwrap();
+    assert_deadline(Phase::Certifying, session.standing());
+}
+
+#[test]
+fn what_is_said_of_a_member_again_is_no_progress() {
+    let (mut session, _) = opened(request(None, known()));
+    for message in [CLUSTER.message(), Message::Ready { stream: STREAM, offset: 0 }] {
+        hear(&mut session, &message).unwrap();
+    }
+    session.chunk(Bytes::from_static(FILE)).unwrap();
+    session.end().unwrap();
+    let mut say = |member, stage| {
+        let before = session.standing();
+        hear(&mut session, &Message::Progress { stream: STREAM, member, stage }).unwrap();
+        session.standing() != before
+    };
+    assert!(say(0, Stage::Stored) && say(1, Stage::Stored) && say(0, Stage::Voted));
+    assert!(!say(0, Stage::Stored) && !say(1, Stage::Stored), "once more");
+    assert!(!say(4, Stage::Stored) && !say(999, Stage::Dropped), "nobody's");
+}
+
+#[test]
+fn a_get_waits_in_each_phase() {
+    let blob = blob(3 * MAX_CHUNK);
+    let (digest, length) = (Digest::of(&blob), blob.len() as u64);
+    let (mut session, hello) =
+        GetSession::new(GetRequest { trusted: None, digest, length: None, range: None, nonce: hello_nonce("get") });
+    assert_deadline(Phase::Opening, session.standing());
+    for message in Server::honest().welcome(&hello) {
+        session.receive(&message).unwrap();
+    }
+    session.receive(&CLUSTER.message().encode()).unwrap();
+    assert_deadline(Phase::Locating, session.standing());
+    let holders = vec![Holder { member: 0, length }, Holder { member: 1, length }];
+    session.receive(&Message::Located { stream: Stream(1), holders }.encode()).unwrap();
+    assert_deadline(Phase::Reading, session.standing());
+    // the first read shows the length, the second brings bytes, the third fails
+    let (tail, chunk) = (length - 16384, MAX_CHUNK as u64);
+    for (stream, range) in [(2, tail..length), (3, 0..chunk)] {
+        let before = session.standing();
+        let bytes = blob.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
+        let parents = proof(&blob, range.clone());
+        let chunk = Message::Chunk { stream: Stream(stream), offset: range.start, parents, bytes };
+        session.receive(&chunk.encode()).unwrap();
+        assert_ne!(session.standing(), before, "{range:?}");
+    }
+    let before = session.standing();
+    session.receive(&Message::Failed(Failed::new(Stream(4), Code::TimedOut, "slow")).encode()).unwrap();
+    assert_ne!(session.standing(), before, "another member follows");
+    assert_deadline(Phase::Reading, session.standing());
+}
+
+#[test]
+fn of_many_puts_the_one_without_progress_ends() {
+    let (mut link, hello) = PutLink::new(None, hello_nonce("puts"));
+    link.look(START).unwrap();
+    let late = link.look(START + Phase::Opening.deadline()).map(|_| ());
+    assert_eq!(late, Err(SessionError::NoProgress(Phase::Opening)));
+    for message in Server::honest().welcome(&hello) {
+        link.receive(&message, NOW).unwrap();
+    }
+    link.receive(&CLUSTER.message().encode(), NOW).unwrap();
+    let source = Source::Known { digest: Digest::of(FILE), length: FILE.len() as u64 };
+    let put = NewPut { source, expires_at: EXPIRES, salt: salt("put"), now: NOW, renew: false };
+    let (first, _) = link.begin(put, None, None).unwrap();
+    let (second, _) = link.begin(put, None, None).unwrap();
+    assert!(link.look(START).unwrap().is_empty());
+    link.receive(&Message::Ready { stream: second, offset: 0 }.encode(), NOW).unwrap();
+    let late = link.look(START + Phase::Offered.deadline()).unwrap();
+    let [PutLinkEvent::Put(stream, Err(SessionError::NoProgress(Phase::Offered)))] = &late[..] else {
+        panic!("{late:?}")
+    };
+    assert_eq!(*stream, first);
+    assert!(link.look(START * 10).unwrap().is_empty(), "it is over, and the other one sends");
+    // what the server says of it after all harms nobody
+    link.receive(&Message::Ready { stream: first, offset: 0 }.encode(), NOW).unwrap();
+}
