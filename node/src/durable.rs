@@ -16,6 +16,7 @@ use crate::host::disk::{Disk, SystemDisk};
 use crate::host::files::{self, Action, FileError, is_full};
 
 mod backend;
+pub(crate) mod listing;
 #[cfg(test)]
 mod tests;
 mod waiting;

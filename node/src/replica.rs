@@ -278,13 +278,14 @@ impl Replica {
         let owner = keys.node.node_key();
         let (place, files) = place::take(data.path(), config.location.as_ref(), &config.credentials, owner)?;
         let store = Store::open(data.path(), &store::Config { place, ..config.store })?;
+        let repairer = Repairer::new(store.lists_read()?);
         let shared = Arc::new(Shared {
             keys,
             name,
             store,
             links: Links::new(&config.servers),
             scrubber: Scrubber::default(),
-            repairer: Repairer::default(),
+            repairer,
             repair_every: config.repair_every,
             repair_rate: config.repair_rate,
             committee: watch::Sender::new(committee),

@@ -12,6 +12,7 @@ mod endorse;
 mod fanout;
 mod http;
 mod lane;
+mod member_lists;
 mod notices;
 mod pace;
 mod patience;
@@ -47,12 +48,16 @@ pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
 pub use http::{Origin, OriginError};
 use lane::Lane;
+use member_lists::Listing;
 use notices::Notice;
 use pace::{Overtaken, Pace};
 pub use put::Deadlines;
 use roster::{Roster, Standing};
 use routes::Routes;
 use suspects::Suspects;
+
+/// Certificates asked for at members at once; further ones wait.
+const LOOKUPS: usize = 16;
 
 /// Limits and waits of a server. Memory is bounded by them.
 #[derive(Debug, Clone)]
@@ -146,6 +151,8 @@ pub enum Event {
     Certified(Box<vouch_core::certificate::Certificate>),
     /// A link was refused for a reason that its operator and this one should know.
     Refused(String),
+    /// It had so many certificates to learn from the list of the replica of this name.
+    Learned(String, usize),
     /// Something failed that no client caused.
     Trouble(String),
 }
@@ -162,6 +169,7 @@ pub(crate) struct ReplicaHandle {
     control: Lane,
     data: Lane,
     pace: Arc<Pace>,
+    listing: Arc<Listing>,
 }
 
 impl ReplicaHandle {
@@ -196,6 +204,10 @@ pub(crate) struct Shared {
     /// have one left out that is behind, and then fail.
     doubted: Suspects,
     archive: Archive,
+    /// Held while a page of a member's list is verified: all members list much the same.
+    listing: tokio::sync::Mutex<()>,
+    /// Certificates asked for at members at once.
+    lookups: Semaphore,
     puts: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -241,6 +253,8 @@ impl Server {
             suspects: Suspects::default(),
             doubted: Suspects::default(),
             archive,
+            listing: tokio::sync::Mutex::new(()),
+            lookups: Semaphore::new(LOOKUPS),
             next_stream: AtomicU32::new(1),
             next_link: AtomicU32::new(1),
             reporter,

@@ -224,9 +224,42 @@ pub enum Message {
     Propose { stream: Stream, issued_at: u64, receipts: Vec<Receipt> },
     Vote { stream: Stream, signature: VoteSignature },
     Archive { stream: Stream, signers: Signers, signature: AggregateSignature },
-    List { stream: Stream, after: Digest },
-    Listed { stream: Stream, certificates: Vec<Certificate> },
+    List { stream: Stream, source: ListSource, from: ListPosition },
+    Listed { stream: Stream, page: ListPage },
     Endorse { digests: Vec<Digest> },
+    FindCertificate { stream: Stream, digest: Digest },
+    FoundCertificate { stream: Stream, certificate: Option<Box<Certificate>> },
+    Missed { certificates: Vec<Certificate> },
+}
+
+/// Whose certificates are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListSource {
+    /// Those that the asked end keeps itself.
+    Own,
+    /// Those that a member keeps; the server relays its list.
+    Member(u16),
+}
+
+/// How far a list was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ListPosition {
+    /// The list's number, drawn at random when its owner created it; 0 when none was read yet. A list with another number is
+    /// read from its beginning, because positions mean something in one list only.
+    pub list: u64,
+    /// The position of the last entry that was read, counted from 1; 0 is the beginning.
+    pub after: u64,
+}
+
+/// Some entries of a list of certificates, in the order in which its owner came to keep them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPage {
+    /// Where the next page begins.
+    pub end: ListPosition,
+    /// Whether entries follow at once.
+    pub more: bool,
+    /// The entries.
+    pub certificates: Vec<Certificate>,
 }
 
 /// A member that holds a blob.
@@ -311,6 +344,9 @@ impl Message {
             Self::List { .. } => "List",
             Self::Listed { .. } => "Listed",
             Self::Endorse { .. } => "Endorse",
+            Self::FindCertificate { .. } => "FindCertificate",
+            Self::FoundCertificate { .. } => "FoundCertificate",
+            Self::Missed { .. } => "Missed",
         }
     }
 }

@@ -15,6 +15,7 @@ mod http_origins;
 mod http_ranges;
 mod http_state;
 mod kills;
+mod lists;
 mod lost_replicas;
 mod lying_replicas;
 mod lying_servers;

@@ -13,7 +13,7 @@ use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
-use vouch_core::message::{Code, Failed, Holder, Message, Read, Stage, Stream};
+use vouch_core::message::{Code, Failed, Holder, ListPage, ListPosition, ListSource, Message, Read, Stage, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::tree::Parent;
 
@@ -47,6 +47,9 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
     let read = Read { stream, member: 999, digest: one.digest, offset: 1 << 40, length: 262_144 };
     let bytes = Bytes::from_static(b"bytes of a file");
     let chunk = |offset, parents| Message::Chunk { stream, offset, parents, bytes: bytes.clone() };
+    let end = ListPosition { list: MAX_SAFE_INTEGER, after: 1 << 40 };
+    let listed = |more, certificates| Message::Listed { stream, page: ListPage { end, more, certificates } };
+    let found = alone.clone();
     let mut messages = vec![
         ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
         ("Hello of a replica", dialer(Role::Replica, identity, key)),
@@ -86,10 +89,16 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
         ),
         ("Propose", Message::Propose { stream, issued_at: ISSUED, receipts: vec![one, never] }),
         ("Vote", Message::Vote { stream, signature: statement.sign(&vote) }),
-        ("List", Message::List { stream, after: one.digest }),
-        ("Listed", Message::Listed { stream, certificates: cluster.certify(ISSUED, &batch) }),
-        ("Listed, no more", Message::Listed { stream, certificates: Vec::new() }),
+        ("List, of the asked end", Message::List { stream, source: ListSource::Own, from: ListPosition::default() }),
+        ("List, of a member", Message::List { stream, source: ListSource::Member(999), from: end }),
+        ("Listed", listed(true, cluster.certify(ISSUED, &batch))),
+        ("Listed, no more", listed(false, Vec::new())),
         ("Endorse", Message::Endorse { digests: vec![one.digest, never.digest] }),
+        ("FindCertificate", Message::FindCertificate { stream, digest: one.digest }),
+        ("FoundCertificate", Message::FoundCertificate { stream, certificate: Some(found) }),
+        ("FoundCertificate, none", Message::FoundCertificate { stream, certificate: None }),
+        ("Missed", Message::Missed { certificates: cluster.certify(ISSUED, &batch) }),
+        ("Missed, not shown", Message::Missed { certificates: Vec::new() }),
         ("Archive", archive),
     ];
     for (name, stage) in [

@@ -54,9 +54,8 @@ fn every_message_has_one_length() {
 fn stream_zero_is_the_link_and_only_failures_are_about_it() {
     for (name, message) in messages(&Cluster::new("golden", 4)) {
         let mut encoded = message.encode().to_vec();
-        let has_a_stream = encoded[1..5] == [4, 3, 2, 1];
-        encoded[1..5].fill(0);
-        if has_a_stream {
+        if encoded.get(1..5) == Some(&[4, 3, 2, 1]) {
+            encoded[1..5].fill(0);
             let is_failure = matches!(message, Message::Failed(_));
             assert_eq!(Message::decode(&encoded.into()).is_ok(), is_failure, "{name}");
         }
@@ -244,11 +243,35 @@ fn certificates_that_are_listed() {
     let certificate = Cluster::new("golden", 4).certify_one(1_790_000_000, receipt("golden")).encode();
     let size = u16::try_from(certificate.len()).unwrap();
     let listed = |count: u16, size: u16| [&count.to_le_bytes()[..], &size.to_le_bytes(), &certificate].concat();
-    accepted(0x35, &[&[0, 0]]);
-    accepted(0x35, &[&listed(1, size)]);
-    refused(0x35, &[&listed(0, size)]);
-    refused(0x35, &[&listed(2, size)]);
-    refused(0x35, &[&listed(u16::MAX, size)]);
-    refused(0x35, &[&listed(1, size - 1)]);
-    refused(0x35, &[&listed(1, u16::MAX)]);
+    // what stands before them in a list, and in a notice
+    for (tag, head) in [(0x35, [&SAFE[..], &SAFE, &[1]].concat()), (0x3c, Vec::new())] {
+        let is_ok = |rest: &[u8]| {
+            let message = bytes(tag, &[&head, rest]);
+            // a notice has no stream
+            let message = if tag == 0x3c { [&[tag], &message[5..]].concat().into() } else { message };
+            Message::decode(&message).is_ok()
+        };
+        assert!(is_ok(&[0, 0]));
+        assert!(is_ok(&listed(1, size)));
+        for (count, size) in [(0, size), (2, size), (u16::MAX, size), (1, size - 1), (1, u16::MAX)] {
+            assert!(!is_ok(&listed(count, size)), "{tag:#04x}: {count} of {size} bytes");
+        }
+    }
+    refused(0x35, &[&SAFE, &SAFE, &[2], &[0, 0]]);
+    refused(0x35, &[&BEYOND_SAFE, &SAFE, &[1], &[0, 0]]);
+    refused(0x35, &[&SAFE, &BEYOND_SAFE, &[1], &[0, 0]]);
+}
+
+#[test]
+fn lists_and_whose() {
+    for (whose, is_ok) in [(0_u16, true), (999, true), (1000, false), (u16::MAX - 1, false), (u16::MAX, true)] {
+        let list = [&whose.to_le_bytes()[..], &SAFE, &SAFE];
+        if is_ok { accepted(0x34, &list) } else { refused(0x34, &list) }
+    }
+    refused(0x34, &[&[0, 0], &BEYOND_SAFE, &SAFE]);
+    refused(0x34, &[&[0, 0], &SAFE, &BEYOND_SAFE]);
+    accepted(0x3b, &[&[0]]);
+    refused(0x3b, &[&[1]]);
+    refused(0x3b, &[&[2]]);
+    refused(0x3b, &[&[0, 0]]);
 }

@@ -13,7 +13,9 @@ use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
 use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
 use vouch_core::merkle::{TreeHash, path_length};
-use vouch_core::message::{ClusterMessage, Code, Failed, Holder, MAX_CHUNK, Message, Read, Stage, Stream};
+use vouch_core::message::{
+    ClusterMessage, Code, Failed, Holder, ListPage, ListPosition, ListSource, MAX_CHUNK, Message, Read, Stage, Stream,
+};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
@@ -27,6 +29,10 @@ fn safe_integer() -> impl Strategy<Value = u64> {
 
 fn digest() -> impl Strategy<Value = Digest> {
     uniform32(any::<u8>()).prop_map(Digest)
+}
+
+fn list_position() -> impl Strategy<Value = ListPosition> {
+    (safe_integer(), safe_integer()).prop_map(|(list, after)| ListPosition { list, after })
 }
 
 pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
@@ -195,9 +201,16 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             ),
         ];
     let repair = prop_oneof![
-        (stream(), digest()).prop_map(|(stream, after)| Message::List { stream, after }),
-        (stream(), vec(certificate(), 0..4))
-            .prop_map(|(stream, certificates)| Message::Listed { stream, certificates }),
+        (stream(), proptest::option::of(0..1000u16), list_position()).prop_map(|(stream, member, from)| {
+            Message::List { stream, source: member.map_or(ListSource::Own, ListSource::Member), from }
+        }),
+        (stream(), list_position(), any::<bool>(), vec(certificate(), 0..4)).prop_map(
+            |(stream, end, more, certificates)| Message::Listed { stream, page: ListPage { end, more, certificates } }
+        ),
+        (stream(), digest()).prop_map(|(stream, digest)| Message::FindCertificate { stream, digest }),
+        (stream(), proptest::option::of(boxed()))
+            .prop_map(|(stream, certificate)| Message::FoundCertificate { stream, certificate }),
+        vec(certificate(), 0..4).prop_map(|certificates| Message::Missed { certificates }),
         vec(digest(), 1..5).prop_map(|digests| Message::Endorse { digests }),
     ];
     let get = prop_oneof![
@@ -211,5 +224,5 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             length
         })),
     ];
-    prop_oneof![5 => link, 12 => put, 3 => get, 3 => repair]
+    prop_oneof![5 => link, 12 => put, 3 => get, 6 => repair]
 }

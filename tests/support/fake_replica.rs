@@ -8,7 +8,7 @@ use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::{NodeSecretKey, Role};
 use vouch_core::merkle::Batch;
-use vouch_core::message::{ClusterMessage, Code, Holder, Message, Read, Stream};
+use vouch_core::message::{ClusterMessage, Code, Holder, ListPage, ListPosition, Message, Read, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Body, Statement};
 
@@ -114,6 +114,14 @@ impl Honest {
                 };
                 let parents = proof(blob, offset..offset + u64::from(length));
                 return vec![Message::Chunk { stream, offset, parents, bytes: bytes.to_vec().into() }];
+            }
+            // it keeps no certificates
+            Message::List { stream, .. } => {
+                let end = ListPosition { list: 1, after: 0 };
+                return vec![Message::Listed { stream, page: ListPage { end, more: false, certificates: Vec::new() } }];
+            }
+            Message::FindCertificate { stream, .. } => {
+                return vec![Message::FoundCertificate { stream, certificate: None }];
             }
             _ => {}
         }

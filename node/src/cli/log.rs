@@ -116,6 +116,12 @@ pub(super) fn server(event: &server::Event) {
             certificate.signers.count(),
             certificate.signers.n()
         ),
+        server::Event::Learned(name, certificates) => {
+            info!(
+                "{}",
+                text(format_args!("learned {} from {name}", output::count(*certificates as u64, "certificate")))
+            );
+        }
         server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }

@@ -113,10 +113,12 @@ fn show_status(folder: &Path, status: &Status) {
     }
     output::line(format_args!("  scrubbed  {}", scrubbed(&status.scrubbed)));
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
+    let lacking = match (lacking, lacking_bytes) {
+        (Some(blobs), Some(bytes)) => format!("{} lacking, {}", output::count(blobs, "blob"), output::bytes(bytes)),
+        _ => "unknown what is lacking: the lists of certificates are not read yet".to_owned(),
+    };
     output::line(format_args!(
-        "  repair    {} lacking, {}; fetched {}, {}; {failed} failed",
-        output::count(lacking, "blob"),
-        output::bytes(lacking_bytes),
+        "  repair    {lacking}; fetched {}, {}; {failed} failed",
         output::count(fetched, "blob"),
         output::bytes(fetched_bytes)
     ));

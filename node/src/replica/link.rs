@@ -8,16 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vouch_core::bls::AggregateSignature;
-use vouch_core::certificate::Signers;
+use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::Committee;
-use vouch_core::link::{Hello, Role, Transcript};
-use vouch_core::message::{ClusterMessage, Code, Failed, Holder, Message, Read, Stream};
+use vouch_core::link::{Hello, NodeKey, Role, Transcript};
+use vouch_core::message::{ClusterMessage, Code, Failed, Holder, ListPosition, ListSource, Message, Read, Stream};
 use vouch_core::verify::Invalid;
 
 use super::incoming::IncomingPuts;
 use super::membership::{self, Decision};
 use super::proposals::{Proposal, Proposals};
-use super::repair::{Page, Repairing};
+use super::repair::{self, Page, Repairing};
 use super::store::{Slice, StoreError};
 use super::{Event, Shared, voting};
 use crate::committee_file;
@@ -31,6 +31,8 @@ const MAX_WORK: usize = 64;
 /// Reads waiting for the disk, and chunks read waiting for the link.
 const READ_QUEUE: usize = 256;
 const CHUNK_QUEUE: usize = 4;
+/// Bytes of certificates in a page that is shown; the last one may go beyond.
+const LIST_PAGE: usize = 128 << 10;
 /// Pages of a list; one is asked for at a time.
 const LIST_QUEUE: usize = 2;
 
@@ -61,6 +63,8 @@ fn report_standing(shared: &Shared) {
 struct Opened {
     reader: LinkReader,
     writer: LinkWriter,
+    /// The server's node key.
+    server: NodeKey,
     /// Changes when the replica becomes a member of a committee that it did not show on this link.
     committee: watch::Receiver<Option<Arc<Committee>>>,
 }
@@ -100,11 +104,11 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> 
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok(Opened { reader, writer, committee: changes })
+    Ok(Opened { reader, writer, server: hello.node_key, committee: changes })
 }
 
 async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError {
-    let Opened { mut reader, mut writer, committee } = opened;
+    let Opened { mut reader, mut writer, server, committee } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);
@@ -113,8 +117,10 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let announcing = announce(committee, replies.clone());
     let proposals = Proposals::default();
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
-    let repairing = Repairing::new(shared.clone(), address.into(), replies.clone(), listed).run();
-    let mut link = ReplicaLink { shared: shared.clone(), puts, proposals, replies, reads, pages, work };
+    let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
+    let number = repairing.number();
+    let repairing = repairing.run();
+    let mut link = ReplicaLink { shared: shared.clone(), puts, proposals, replies, reads, pages, work, number };
     let serving = async {
         loop {
             let handled = match reader.next().await {
@@ -160,6 +166,8 @@ struct ReplicaLink {
     /// What the server lists, for the repair.
     pages: mpsc::Sender<Page>,
     work: Arc<Semaphore>,
+    /// By which the repairer knows the link.
+    number: u64,
 }
 
 impl ReplicaLink {
@@ -204,9 +212,32 @@ impl ReplicaLink {
                 }
                 Ok(())
             }
-            Message::Listed { stream, certificates } => {
+            Message::Listed { stream, page } => {
                 // one that nobody asked for, or asks for any more, is not kept
-                let _ = self.pages.try_send((stream, Ok(certificates)));
+                let _ = self.pages.try_send((stream, Ok(page)));
+                Ok(())
+            }
+            Message::List { stream, source: ListSource::Own, from } => {
+                self.start(list(self.shared.clone(), stream, from, self.replies.clone())).await;
+                Ok(())
+            }
+            Message::List { stream, source: ListSource::Member(_), .. } => {
+                Err(Failed::new(stream, Code::Unexpected, "a replica lists its own certificates only"))
+            }
+            Message::FindCertificate { stream, digest } => {
+                let certificate = self.shared.store.certificate(&digest).unwrap_or_else(|error| {
+                    self.shared.report(Event::Trouble(error.to_string()));
+                    None
+                });
+                self.reply(&Message::FoundCertificate { stream, certificate: certificate.map(Box::new) }).await;
+                Ok(())
+            }
+            Message::Missed { certificates } if certificates.is_empty() => {
+                self.shared.repairer.doubt(self.number);
+                Ok(())
+            }
+            Message::Missed { certificates } => {
+                self.start(missed(self.shared.clone(), self.number, certificates)).await;
                 Ok(())
             }
             other => return Err(LinkError::Broken(format!("expected a request, got {}", other.name()))),
@@ -260,6 +291,37 @@ async fn answer_reads(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Read>, chu
         };
         if chunks.send(reply.encode()).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Lists certificates that are kept here.
+async fn list(shared: Arc<Shared>, stream: Stream, from: ListPosition, replies: mpsc::Sender<Outgoing>) {
+    let reader = shared.clone();
+    let reply = match tasks::spawn_blocking(move || reader.store.list(from, LIST_PAGE)).await {
+        Ok(Ok(page)) => Message::Listed { stream, page },
+        Ok(Err(error)) => Message::failed(stream, error.code(), error.to_string()),
+        Err(error) => Message::failed(stream, Code::Storage, error.to_string()),
+    };
+    // fails only when the link is ending
+    let _ = replies.send(reply.encode().into()).await;
+}
+
+/// Takes note of certificates that the server says this replica missed, and has the blobs fetched that it lacks.
+async fn missed(shared: Arc<Shared>, link: u64, certificates: Vec<Certificate>) {
+    let Some(committee) = shared.committee() else { return };
+    let kept = async {
+        let news = repair::sort(&shared, &committee, certificates).await?;
+        if let Some(invalid) = news.invalid() {
+            shared.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
+        }
+        news.keep(&shared).await
+    };
+    match kept.await {
+        Ok(lacking) => shared.repairer.missed(link, lacking.unwrap_or_default()),
+        Err(error) => {
+            shared.report(Event::Trouble(error.to_string()));
+            shared.repairer.doubt(link);
         }
     }
 }

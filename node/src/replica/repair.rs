@@ -1,9 +1,10 @@
 //! What a replica lacks of the certified blobs, it fetches from the others, verified as by any client, and has itself counted
 //! in. It was down when they were put, or its disk lost them.
 //!
-//! A server lists its certificates; nothing of that is believed but certificates that a quorum of the own committee signed.
+//! It learns of them from the lists of certificates that the server and every other member keep, and from the server's notices
+//! of what it just missed. Nothing of that is believed but certificates that a quorum of the own committee signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use tokio::sync::{Notify, mpsc};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
-use vouch_core::message::{Failed, MAX_ENDORSE, Message, Stream};
+use vouch_core::link::NodeKey;
+use vouch_core::message::{ListPosition, MAX_ENDORSE, Message};
+use vouch_core::receipt::Receipt;
 use vouch_core::session::GetRequest;
-use vouch_core::verify::{Subject, verify_certificate};
 
 use super::pace::Pace;
 use super::store::{Damaged, MAX_SMALL, StoreError};
@@ -25,13 +27,20 @@ use crate::client::{ClientError, Download, Step};
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, Outgoing};
 
-/// Blobs known to be lacking at a time; those with the most holders are found again in the next round.
+mod lists;
+
+use lists::{Lists, Round};
+pub(super) use lists::{Page, sort};
+
+/// Blobs known to be lacking from which on no list is read any further until some are fetched. A page may go beyond.
 const MAX_LACKING: usize = 4096;
-/// How long a server may take to list a page.
-const LIST_DEADLINE: Duration = Duration::from_secs(30);
 /// After a round in which something failed: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// From a round that read too few lists, or not to their ends, to the next.
+const GO_ON: Duration = Duration::from_secs(2);
+/// From a notice to the first fetch: the bytes of a put that was too slow may be arriving.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Pieces of a blob that wait for the disk.
 const QUEUE: usize = 4;
 /// Damaged blobs looked at a time.
@@ -40,10 +49,11 @@ const PAGE: usize = 256;
 /// How far the fetching is. Counted since the replica started, but for what is lacking now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// Blobs known to be lacking.
-    pub lacking: u64,
+    /// Certified blobs that this replica does not hold. `None` while it does not know: from the start of its first link until
+    /// it read the lists of certificates, and while it hears of certificates that it was not shown.
+    pub lacking: Option<u64>,
     /// Their bytes.
-    pub lacking_bytes: u64,
+    pub lacking_bytes: Option<u64>,
     /// Blobs fetched, verified and stored.
     pub fetched: u64,
     /// Their bytes.
@@ -52,44 +62,182 @@ pub struct Repair {
     pub failed: u64,
 }
 
-/// The counters, the call to begin at once, and whose turn it is.
+/// What is known to be lacking, and how far the lists were read.
 #[derive(Debug, Default)]
 pub(super) struct Repairer {
-    counters: Mutex<Repair>,
-    called: Notify,
-    /// One server's list at a time: the next one's is shorter by what that one helped to.
+    state: Mutex<State>,
+    /// One link fetches at a time: the next one has less to do.
     turn: tokio::sync::Mutex<()>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    fetched: u64,
+    fetched_bytes: u64,
+    failed: u64,
+    lacking: BTreeMap<Digest, Certificate>,
+    /// By the node key of the list's owner.
+    positions: BTreeMap<[u8; 32], ListPosition>,
+    /// Whether the positions on the disk are these.
+    is_saved: bool,
+    /// Damaged blobs whose certificates are not here, for which the lists were read anew.
+    orphans: BTreeSet<Digest>,
+    links: BTreeMap<u64, LinkState>,
+    next_link: u64,
+}
+
+#[derive(Debug)]
+struct LinkState {
+    knowledge: Knowledge,
+    wake: Arc<Notify>,
+}
+
+/// What one link tells about all that is lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Knowledge {
+    /// Nothing yet.
+    New,
+    /// Everything.
+    Complete,
+    /// The server has more to tell than it could.
+    Doubtful,
+}
+
 impl Repairer {
-    pub(super) fn so_far(&self) -> Repair {
-        *self.counters()
+    /// Goes on with the lists where they were left.
+    pub(super) fn new(read: Vec<([u8; 32], ListPosition)>) -> Self {
+        let state = State { positions: read.into_iter().collect(), is_saved: true, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
-    fn counters(&self) -> MutexGuard<'_, Repair> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn so_far(&self) -> Repair {
+        let state = self.state();
+        let is_known = state.links.values().any(|link| link.knowledge == Knowledge::Complete)
+            && state.links.values().all(|link| link.knowledge != Knowledge::Doubtful);
+        let bytes = state.lacking.values().map(|certificate| certificate.receipt.length).sum();
+        Repair {
+            lacking: is_known.then_some(state.lacking.len() as u64),
+            lacking_bytes: is_known.then_some(bytes),
+            fetched: state.fetched,
+            fetched_bytes: state.fetched_bytes,
+            failed: state.failed,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // a panic elsewhere leaves the state whole: every change is one call
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something is lacking that was there before.
     pub(super) fn call(&self) {
-        self.called.notify_one();
+        self.state().links.values().for_each(|link| link.wake.notify_one());
     }
 
-    fn know(&self, lacking: &Lacking) {
-        let mut counters = self.counters();
-        counters.lacking = lacking.0.len() as u64;
-        counters.lacking_bytes = lacking.0.values().map(|certificate| certificate.receipt.length).sum();
+    /// Something is lacking, by certificates that were verified. Too many are not kept: the lists have them as well.
+    pub(super) fn missed(&self, link: u64, certificates: Vec<Certificate>) {
+        if certificates.is_empty() {
+            return;
+        }
+        if self.is_full() {
+            return self.doubt(link);
+        }
+        let mut state = self.state();
+        state.add(certificates);
+        drop(state);
+        self.call();
     }
 
-    fn done(&self, length: u64, is_stored: bool) {
-        let mut counters = self.counters();
-        counters.lacking = counters.lacking.saturating_sub(1);
-        counters.lacking_bytes = counters.lacking_bytes.saturating_sub(length);
-        if is_stored {
-            counters.fetched += 1;
-            counters.fetched_bytes += length;
-        } else {
-            counters.failed += 1;
+    /// The server knows of certificates that it did not show: the lists are read at once.
+    pub(super) fn doubt(&self, link: u64) {
+        if let Some(link) = self.state().links.get_mut(&link) {
+            link.knowledge = Knowledge::Doubtful;
+            link.wake.notify_one();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.state().lacking.len() >= MAX_LACKING
+    }
+
+    /// Whether this certificate's blob is known to be lacking, by one that is no older.
+    fn knows(&self, certificate: &Certificate) -> bool {
+        let state = self.state();
+        let known = state.lacking.get(&certificate.receipt.digest);
+        known.is_some_and(|known| known.issued_at >= certificate.issued_at)
+    }
+
+    fn position(&self, owner: &NodeKey) -> ListPosition {
+        self.state().positions.get(&owner.0).copied().unwrap_or_default()
+    }
+
+    /// A list was read up to a position; of the blobs up to there, these are lacking.
+    fn read_to(&self, owner: &NodeKey, position: ListPosition, lacking: Vec<Certificate>) {
+        let mut state = self.state();
+        state.add(lacking);
+        if state.positions.insert(owner.0, position) != Some(position) {
+            state.is_saved = false;
+        }
+    }
+
+    /// The positions to be made durable: once nothing is lacking of what stands before them.
+    fn to_be_saved(&self) -> Option<Vec<([u8; 32], ListPosition)>> {
+        let state = self.state();
+        let is_due = !state.is_saved && state.lacking.is_empty();
+        is_due.then(|| state.positions.iter().map(|(owner, position)| (*owner, *position)).collect())
+    }
+
+    fn saved(&self, positions: &[([u8; 32], ListPosition)]) {
+        let mut state = self.state();
+        state.is_saved =
+            state.positions.iter().map(|(owner, position)| (*owner, *position)).eq(positions.iter().copied());
+    }
+
+    /// Damaged blobs: with their certificates where these are here. For the others the lists are read anew, once.
+    fn damaged(&self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
+        let mut state = self.state();
+        state.add(certificates);
+        if !orphans.is_subset(&state.orphans) {
+            state.positions.clear();
+            for link in state.links.values_mut() {
+                link.knowledge = Knowledge::New;
+            }
+        }
+        state.orphans = orphans;
+    }
+
+    /// The next blob to fetch, of those with the fewest holders.
+    fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
+        let state = self.state();
+        let untried = state.lacking.values().filter(|certificate| !tried.contains(&certificate.receipt.digest));
+        untried.min_by_key(|certificate| certificate.signers.count()).cloned()
+    }
+
+    fn fetched(&self, receipt: &Receipt) {
+        let mut state = self.state();
+        state.lacking.remove(&receipt.digest);
+        state.fetched += 1;
+        state.fetched_bytes += receipt.length;
+    }
+
+    /// It came otherwise, or its time is over.
+    fn forget(&self, digest: &Digest) {
+        self.state().lacking.remove(digest);
+    }
+
+    fn failed(&self) {
+        self.state().failed += 1;
+    }
+}
+
+impl State {
+    fn add(&mut self, certificates: Vec<Certificate>) {
+        for certificate in certificates {
+            let digest = certificate.receipt.digest;
+            let known = self.lacking.get(&digest).map(|known| known.issued_at);
+            if known.is_none_or(|known| known < certificate.issued_at) {
+                self.lacking.insert(digest, certificate);
+            }
         }
     }
 }
@@ -107,25 +255,52 @@ enum FetchError {
     Task(String),
 }
 
-/// What is lacking: those with the fewest holders first.
-#[derive(Debug, Default)]
-struct Lacking(BTreeMap<(u16, Digest), Certificate>);
+/// One link's part in the repair; over with the link.
+pub(super) struct Membership {
+    shared: Arc<Shared>,
+    pub(super) number: u64,
+    wake: Arc<Notify>,
+}
 
-impl Lacking {
-    fn add(&mut self, certificate: Certificate) {
-        self.0.insert((certificate.signers.count(), certificate.receipt.digest), certificate);
-        if self.0.len() > MAX_LACKING {
-            self.0.pop_last();
-        }
+impl Membership {
+    fn new(shared: Arc<Shared>) -> Self {
+        let wake = Arc::new(Notify::new());
+        let mut state = shared.repairer.state();
+        state.next_link += 1;
+        let number = state.next_link;
+        state.links.insert(number, LinkState { knowledge: Knowledge::New, wake: wake.clone() });
+        drop(state);
+        Self { shared, number, wake }
     }
 
-    fn is_full(&self) -> bool {
-        self.0.len() >= MAX_LACKING
+    fn knowledge(&self) -> Knowledge {
+        let state = self.shared.repairer.state();
+        state.links.get(&self.number).map_or(Knowledge::New, |link| link.knowledge)
+    }
+
+    /// From now on, what is told while the lists are read makes it doubtful again.
+    fn begin(&self) {
+        self.set(Knowledge::Doubtful, Knowledge::New);
+    }
+
+    fn complete(&self) {
+        self.set(Knowledge::New, Knowledge::Complete);
+    }
+
+    fn set(&self, from: Knowledge, to: Knowledge) {
+        if let Some(link) = self.shared.repairer.state().links.get_mut(&self.number)
+            && link.knowledge == from
+        {
+            link.knowledge = to;
+        }
     }
 }
 
-/// What a server answers to a list, by the list's number.
-pub(super) type Page = (Stream, Result<Vec<Certificate>, Failed>);
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shared.repairer.state().links.remove(&self.number);
+    }
+}
 
 /// The way to one server, for as long as the link to it lasts.
 pub(super) struct Repairing {
@@ -133,18 +308,25 @@ pub(super) struct Repairing {
     /// The server, for the links that blobs are fetched over.
     address: String,
     requests: mpsc::Sender<Outgoing>,
-    /// What the server lists.
-    listed: mpsc::Receiver<Page>,
+    lists: Lists,
+    membership: Membership,
 }
 
 impl Repairing {
     pub(super) fn new(
         shared: Arc<Shared>,
-        address: String,
+        (address, server): (String, NodeKey),
         requests: mpsc::Sender<Outgoing>,
         listed: mpsc::Receiver<Page>,
     ) -> Self {
-        Self { shared, address, requests, listed }
+        let lists = Lists::new(shared.clone(), server, requests.clone(), listed);
+        let membership = Membership::new(shared.clone());
+        Self { shared, address, requests, lists, membership }
+    }
+
+    /// By which the repairer knows this link.
+    pub(super) fn number(&self) -> u64 {
+        self.membership.number
     }
 
     /// Looks for what is lacking and fetches it, again and again; ends with the link.
@@ -152,6 +334,7 @@ impl Repairing {
         let shared = self.shared.clone();
         let mut members = shared.committee.subscribe();
         let mut pause = FIRST_PAUSE;
+        let mut next_lists = Duration::ZERO;
         loop {
             let committee = members.borrow_and_update().clone().filter(|known| shared.position(known).is_some());
             let Some(committee) = committee else {
@@ -160,136 +343,124 @@ impl Repairing {
                 }
                 continue;
             };
-            let round = {
-                let _turn = shared.repairer.turn.lock().await;
-                self.round(&committee).await
-            };
-            let wait = match round {
-                Ok(Round { failed: 0, is_complete: true }) => {
-                    pause = FIRST_PAUSE;
-                    shared.repair_every
+            if let Err(error) = self.look_for_damaged() {
+                shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
+            }
+            let mut has_failed = false;
+            if clock::monotonic() >= next_lists || self.membership.knowledge() != Knowledge::Complete {
+                match self.read_lists(&committee).await {
+                    Ok(true) => next_lists = clock::monotonic() + shared.repair_every,
+                    Ok(false) => {}
+                    Err(error) => {
+                        has_failed = true;
+                        shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
+                    }
                 }
-                Ok(Round { failed: 0, is_complete: false }) => Duration::ZERO,
-                Ok(_) => pause,
-                Err(error) => {
-                    shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
-                    pause
-                }
+            }
+            has_failed |= self.fetch_all(&committee).await > 0;
+            let is_known = self.membership.knowledge() == Knowledge::Complete;
+            let wait = match (has_failed, is_known) {
+                (true, _) => pause,
+                (false, true) => next_lists.saturating_sub(clock::monotonic()),
+                (false, false) => GO_ON,
             };
-            pause = if wait == pause { (pause * 2).min(LONGEST_PAUSE) } else { pause };
+            pause = if has_failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
             tokio::select! {
                 () = tasks::sleep(wait) => {}
-                () = shared.repairer.called.notified() => {}
+                () = self.membership.wake.notified() => tasks::sleep(SETTLE).await,
             }
         }
     }
 
-    async fn round(&mut self, committee: &Arc<Committee>) -> Result<Round, String> {
-        let mut lacking = Lacking::default();
-        self.add_damaged(&mut lacking).map_err(|error| error.to_string())?;
-        self.list(committee, &mut lacking).await?;
-        let is_complete = !lacking.is_full();
-        self.shared.repairer.know(&lacking);
-        let (mut failed, mut stored) = (0, Vec::new());
-        let (pace, mut bytes) = (Pace::new(self.shared.repair_rate), 0);
-        for certificate in lacking.0.into_values() {
+    /// Reads the lists; says whether all that is lacking is known by now.
+    async fn read_lists(&mut self, committee: &Arc<Committee>) -> Result<bool, String> {
+        self.membership.begin();
+        let Round { members, server } = self.lists.read(committee).await?;
+        // this one is of the quorum itself: what a quorum signed without it, somebody who does not lie has listed then. A list
+        // that never ends is not waited for
+        let is_complete = server && members + 1 >= committee.record().quorum().into();
+        if is_complete {
+            self.membership.complete();
+        }
+        Ok(is_complete)
+    }
+
+    /// Fetches what is lacking, each blob once; gives how many failed.
+    async fn fetch_all(&mut self, committee: &Arc<Committee>) -> usize {
+        let shared = self.shared.clone();
+        let _turn = shared.repairer.turn.lock().await;
+        let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
+        let (pace, mut bytes) = (Pace::new(shared.repair_rate), 0);
+        while let Some(certificate) = shared.repairer.next(&tried) {
             let receipt = certificate.receipt;
-            let fetched = self.fetch_checked(committee, certificate).await;
-            self.shared.repairer.done(receipt.length, fetched.is_ok());
-            match fetched {
-                Ok(()) => stored.push(receipt.digest),
+            tried.insert(receipt.digest);
+            if receipt.is_expired(clock::unix_seconds()) {
+                shared.repairer.forget(&receipt.digest);
+                continue;
+            }
+            match self.fetch_checked(committee, certificate).await {
+                Ok(true) => {
+                    shared.repairer.fetched(&receipt);
+                    stored.push(receipt.digest);
+                    bytes += receipt.length;
+                }
+                Ok(false) => shared.repairer.forget(&receipt.digest),
                 Err(error) => {
                     failed += 1;
-                    self.shared.report(Event::Trouble(format!("fetching {}: {error}", receipt.digest)));
+                    shared.repairer.failed();
+                    shared.report(Event::Trouble(format!("fetching {}: {error}", receipt.digest)));
                 }
             }
             if stored.len() >= MAX_ENDORSE {
                 self.endorse(std::mem::take(&mut stored)).await;
             }
-            bytes += receipt.length;
             pace.wait(bytes).await;
         }
         self.endorse(stored).await;
-        Ok(Round { failed, is_complete })
+        if let Some(positions) = shared.repairer.to_be_saved() {
+            match shared.store.remember_lists(positions.clone()).await {
+                Ok(()) => shared.repairer.saved(&positions),
+                // they are read again after the next start
+                Err(error) => shared.report(Event::Trouble(error.to_string())),
+            }
+        }
+        failed
     }
 
-    /// Blobs that went bad here: their certificates are known, and perhaps to no server.
-    fn add_damaged(&self, lacking: &mut Lacking) -> Result<(), StoreError> {
+    /// Blobs that went bad here: their certificates are known, and perhaps to nobody else.
+    fn look_for_damaged(&self) -> Result<(), StoreError> {
         let store = &self.shared.store;
-        let mut after = None;
-        while !lacking.is_full() {
+        let (mut after, mut certificates, mut orphans) = (None, Vec::new(), BTreeSet::new());
+        while certificates.len() + orphans.len() < MAX_LACKING {
             let page = store.damaged_from(after, PAGE)?;
             let Some(last) = page.last() else { break };
             after = Some(last.digest);
             for Damaged { digest, .. } in page {
-                if let Some(certificate) = store.certificate(&digest)? {
-                    lacking.add(certificate);
+                match store.certificate(&digest) {
+                    Ok(Some(certificate)) => certificates.push(certificate),
+                    // one that cannot be read is as good as none
+                    Ok(None) | Err(StoreError::Certificate { .. }) => drop(orphans.insert(digest)),
+                    Err(error) => return Err(error),
                 }
             }
         }
+        self.shared.repairer.damaged(certificates, orphans);
         Ok(())
     }
 
-    /// Goes through the server's certificates. What is stored already costs it one look into the index.
-    async fn list(&mut self, committee: &Arc<Committee>, lacking: &mut Lacking) -> Result<(), String> {
-        let mut after = Digest([0; 32]);
-        let mut number = 0;
-        loop {
-            number += 1;
-            let stream = Stream(number);
-            let request = Message::List { stream, after };
-            self.requests.send(request.encode().into()).await.map_err(|error| error.to_string())?;
-            let page = loop {
-                let listed = tasks::timeout(LIST_DEADLINE, self.listed.recv()).await;
-                match listed.map_err(|_| format!("the server did not list within {} s", LIST_DEADLINE.as_secs()))? {
-                    // of a round before
-                    Some((other, _)) if other != stream => {}
-                    Some((_, Ok(page))) => break page,
-                    Some((_, Err(failed))) => return Err(format!("the server does not list: {failed}")),
-                    None => return Err("the link ended".into()),
-                }
-            };
-            let Some(last) = page.iter().map(|certificate| certificate.receipt.digest).max_by_key(|digest| digest.0)
-            else {
-                return Ok(());
-            };
-            if last.0 <= after.0 {
-                return Err(format!("expected certificates after {after}, got some until {last}"));
-            }
-            after = last;
-            let now = clock::unix_seconds();
-            for certificate in page {
-                let receipt = certificate.receipt;
-                let is_own = certificate.committee == committee.record().digest();
-                if is_own && !receipt.is_expired(now) && self.is_lacking(&certificate)? {
-                    lacking.add(certificate);
-                }
-            }
-        }
-    }
-
-    fn is_lacking(&self, certificate: &Certificate) -> Result<bool, String> {
+    fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {
         let receipt = certificate.receipt;
-        let held = self.shared.store.length_of(&receipt.digest).map_err(|error| error.to_string())?;
-        Ok(held != Some(receipt.length))
+        Ok(self.shared.store.length_of(&receipt.digest)? != Some(receipt.length))
     }
 
-    async fn fetch_checked(&self, committee: &Arc<Committee>, certificate: Certificate) -> Result<(), FetchError> {
-        let (checked, checker) = (certificate.clone(), committee.clone());
-        let now = clock::unix_seconds();
-        let verified = tasks::spawn_blocking(move || {
-            let subject = Subject { digest: checked.receipt.digest, length: Some(checked.receipt.length) };
-            verify_certificate(&checked, &checker, &subject, now, false)
-        });
-        let verified = verified.await.map_err(|panicked| FetchError::Task(panicked.to_string()))?;
-        verified.map_err(|invalid| {
-            FetchError::Task(format!("the server listed a certificate that is INVALID: {invalid}"))
-        })?;
-        if !self.is_lacking(&certificate).map_err(FetchError::Task)? {
-            return Ok(());
+    /// Fetches a blob that is lacking by a certificate that was verified; `false` when it came meanwhile.
+    async fn fetch_checked(&self, committee: &Arc<Committee>, certificate: Certificate) -> Result<bool, FetchError> {
+        let is_lacking = self.is_lacking(&certificate)?;
+        if is_lacking {
+            self.fetch(committee, &certificate).await?;
         }
-        self.fetch(committee, &certificate).await?;
-        Ok(self.shared.store.archive(vec![certificate]).await?)
+        self.shared.store.archive(vec![certificate]).await?;
+        Ok(is_lacking)
     }
 
     /// Gets a blob as any client does, and stores it as any put.
@@ -353,10 +524,4 @@ impl Repairing {
             let _ = self.requests.send(Message::Endorse { digests }.encode().into()).await;
         }
     }
-}
-
-struct Round {
-    failed: usize,
-    /// Nothing was left out.
-    is_complete: bool,
 }

@@ -25,6 +25,7 @@ mod collecting;
 mod error;
 mod incoming;
 mod index;
+mod lists;
 mod offered;
 mod part;
 mod partials;

@@ -1,20 +1,21 @@
 //! The server's certificates, durable before a client hears of them.
 
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use thiserror::Error;
 use vouch_core::Limits;
 use vouch_core::certificate::{Certificate, CertificateError};
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_core::message::{ListPage, ListPosition};
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
-use crate::durable::{Database, DurableError};
-use crate::host::{clock, tasks};
+use crate::durable::{Database, DurableError, listing};
+use crate::host::{clock, entropy, tasks};
 
 /// Digest of the blob → the newest certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
@@ -41,51 +42,78 @@ pub(crate) struct Archive(Arc<Database>);
 impl Archive {
     pub(crate) fn open(folder: &Path) -> Result<Self, DurableError> {
         let database = Database::open_with(&folder.join("certificates.redb"), |transaction| {
-            transaction.open_table(CERTIFICATES)?;
-            Ok(())
+            let certificates = transaction.open_table(CERTIFICATES)?;
+            let keys = || certificates.iter()?.map(|row| Ok(*row?.0.value())).collect();
+            listing::create(transaction, entropy::array(), certificates.len()?, keys)
         })?;
         Ok(Self(Arc::new(database)))
     }
 
     /// Keeps certificates in one commit, each unless a newer one of the same blob is there.
     pub(crate) async fn save(&self, certificates: Arc<Vec<Certificate>>) -> Result<(), DurableError> {
-        self.0
-            .commit(move |transaction| {
-                let mut table = transaction.open_table(CERTIFICATES)?;
-                for certificate in certificates.iter() {
-                    let digest = certificate.receipt.digest;
-                    // one that is damaged is worth nothing
-                    let kept = table.get(&digest.0)?.and_then(|kept| decode(kept.value()).ok());
-                    if kept.is_none_or(|kept| kept.issued_at <= certificate.issued_at) {
-                        table.insert(&digest.0, certificate.encode().as_slice())?;
-                    }
-                }
-                Ok(())
-            })
-            .await
+        self.0.commit(move |transaction| insert(transaction, &certificates)).await
     }
 
-    /// Certificates after a digest, in the order of their digests, as many as one message holds; none after the last.
-    pub(crate) async fn page(&self, after: Digest) -> Result<Vec<Certificate>, ArchiveError> {
-        let database = self.0.clone();
-        let read = tasks::spawn_blocking(move || {
-            database.read(|transaction| {
-                let table = transaction.open_table(CERTIFICATES)?;
-                let mut page = Vec::new();
-                let mut size = 0;
-                for row in table.range::<&[u8; 32]>((Bound::Excluded(&after.0), Bound::Unbounded))? {
-                    let (_, bytes) = row?;
+    /// The same for certificates out of a member's list, which was read up to a position.
+    pub(crate) async fn save_listed(
+        &self,
+        certificates: Arc<Vec<Certificate>>,
+        owner: NodeKey,
+        position: ListPosition,
+    ) -> Result<(), DurableError> {
+        let commit = self.0.commit(move |transaction| {
+            insert(transaction, &certificates)?;
+            listing::remember(transaction, &owner.0, position)
+        });
+        commit.await
+    }
+
+    /// How far a member's list was read.
+    pub(crate) async fn position(&self, owner: NodeKey) -> Result<ListPosition, ArchiveError> {
+        let read = self.read(listing::positions).await?;
+        Ok(read.into_iter().find(|(of, _)| *of == owner.0).map(|(_, position)| position).unwrap_or_default())
+    }
+
+    /// Those of some certificates that are newer than what is kept of their blobs.
+    pub(crate) async fn new_among(&self, certificates: Vec<Certificate>) -> Result<Vec<Certificate>, ArchiveError> {
+        let read = self.read(move |transaction| {
+            let table = transaction.open_table(CERTIFICATES)?;
+            let mut new = Vec::new();
+            for certificate in certificates {
+                let kept = table.get(&certificate.receipt.digest.0)?.and_then(|kept| decode(kept.value()).ok());
+                if kept.is_none_or(|kept| kept.issued_at < certificate.issued_at) {
+                    new.push(certificate);
+                }
+            }
+            Ok(new)
+        });
+        read.await
+    }
+
+    /// Certificates after a position, in the order in which they came to be kept, as many as one message holds.
+    pub(crate) async fn page(&self, from: ListPosition) -> Result<ListPage, ArchiveError> {
+        let read = self.read(move |transaction| {
+            let table = transaction.open_table(CERTIFICATES)?;
+            let (mut certificates, mut size) = (Vec::new(), 0);
+            let (end, more) = listing::read(transaction, from, |digest| {
+                if let Some(bytes) = table.get(&digest)? {
                     size += bytes.value().len();
                     // what is damaged is listed by nobody, and put again
-                    page.extend(decode(bytes.value()));
-                    // an empty page is the end
-                    if size >= PAGE && !page.is_empty() {
-                        break;
-                    }
+                    certificates.extend(decode(bytes.value()));
                 }
-                Ok(page)
-            })
+                Ok(size < PAGE)
+            })?;
+            Ok(ListPage { end, more, certificates })
         });
+        read.await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
+        let database = self.0.clone();
+        let read = tasks::spawn_blocking(move || database.read(read));
         Ok(read.await.map_err(|error| ArchiveError::Task(error.to_string()))??)
     }
 
@@ -110,6 +138,21 @@ impl Archive {
         let found = read.await.map_err(|error| ArchiveError::Task(error.to_string()))??;
         found.transpose().map_err(|error| ArchiveError::Damaged { digest, error })
     }
+}
+
+fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(CERTIFICATES)?;
+    let mut kept = Vec::new();
+    for certificate in certificates {
+        let digest = certificate.receipt.digest;
+        // one that is damaged is worth nothing
+        let old = table.get(&digest.0)?.and_then(|old| decode(old.value()).ok());
+        if old.is_none_or(|old| old.issued_at <= certificate.issued_at) {
+            table.insert(&digest.0, certificate.encode().as_slice())?;
+            kept.push(digest.0);
+        }
+    }
+    listing::note(transaction, kept)
 }
 
 fn find(database: &Database, digest: Digest) -> Result<Option<Result<Certificate, CertificateError>>, DurableError> {
@@ -158,8 +201,34 @@ mod tests {
             Ok(())
         };
         archive.0.commit(damage).await.unwrap();
-        assert_eq!(archive.page(Digest([0; 32])).await.unwrap(), [certificate(10)]);
-        assert_eq!(archive.page(Digest([3; 32])).await.unwrap(), []);
+        archive.0.commit(|transaction| listing::note(transaction, (0..3).map(|number| [number; 32]))).await.unwrap();
+        archive.save(Arc::new(vec![certificate(11)])).await.unwrap();
+        let (mut listed, mut from) = (Vec::new(), ListPosition::default());
+        loop {
+            let page = archive.page(from).await.unwrap();
+            listed.extend(page.certificates);
+            from = page.end;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(listed, [certificate(11), certificate(11)], "at both of its positions");
+    }
+
+    #[tokio::test]
+    async fn what_is_newer_than_what_is_kept_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(folder.path()).unwrap();
+        let owner = NodeKey([7; 32]);
+        assert_eq!(archive.new_among(vec![certificate(10)]).await.unwrap(), [certificate(10)]);
+        assert_eq!(archive.position(owner).await.unwrap(), ListPosition::default());
+        let position = ListPosition { list: 5, after: 1 };
+        archive.save_listed(Arc::new(vec![certificate(10)]), owner, position).await.unwrap();
+        let new = archive.new_among(vec![certificate(9), certificate(10), certificate(11)]).await.unwrap();
+        assert_eq!(new, [certificate(11)]);
+        drop(archive);
+        let archive = Archive::open(folder.path()).unwrap();
+        assert_eq!(archive.position(owner).await.unwrap(), position);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use vouch_core::receipt::Receipt;
 use vouch_core::tally::Tally;
 
 use super::batch::{Batches, Input, Moment, Output};
-use super::{Event, Shared, Snapshot};
+use super::{Event, Shared, Snapshot, member_lists};
 use crate::host::{clock, tasks};
 
 /// What waits for the batcher; who has more to say waits as well.
@@ -297,5 +297,6 @@ impl Certifying {
             // who does not read gets it from another, later
             handle.control.try_send(&archive);
         }
+        member_lists::notify(&shared, &certificates, &asked);
     }
 }

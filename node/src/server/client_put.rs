@@ -92,7 +92,7 @@ impl ClientPuts {
         }
         let asked = Asked::admit(&link.shared.clone(), client, offer, renew, whole).await;
         if let (Ok(asked), Some(offer), false) = (&asked, offer, renew)
-            && let Some(certificate) = link.shared.archive.earlier(&asked.committee, &offer)
+            && let Some(certificate) = link.shared.earlier(&asked.committee, &offer).await
         {
             link.show_committee()?;
             return Ok(link.tell(&Message::Certified { stream: client, certificate })?);
@@ -366,7 +366,7 @@ impl Active {
             }
             Output::Submit { receipt, holders, candidates } => {
                 if let Some(committee) = &self.reuse
-                    && let Some(certificate) = link.shared.archive.earlier(committee, &receipt)
+                    && let Some(certificate) = link.shared.earlier(committee, &receipt).await
                 {
                     return Ok(vec![Input::Certified(certificate)]);
                 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
-use vouch_core::message::{Code, MAX_ENDORSE, Message, Stream};
+use vouch_core::message::{Code, ListPosition, ListSource, MAX_ENDORSE, Message, Stream};
 
 use super::batcher::Word;
-use super::{Event, Shared};
+use super::{Event, Shared, member_lists};
 use crate::host::clock;
 use crate::host::tasks::JoinSet;
 
@@ -26,10 +26,19 @@ impl Errands {
         self.0.len() < AT_ONCE
     }
 
-    /// Lists a page of the certificates.
-    pub(super) fn list(&mut self, shared: &Arc<Shared>, member: u16, stream: Stream, after: Digest) {
+    /// Lists a page of the certificates, the server's own or another member's.
+    pub(super) fn list(
+        &mut self,
+        shared: &Arc<Shared>,
+        member: u16,
+        stream: Stream,
+        (source, from): (ListSource, ListPosition),
+    ) {
         if self.has_room() {
-            self.0.spawn(list(shared.clone(), member, stream, after));
+            let shared = shared.clone();
+            self.0.spawn(
+                async move { tell(&shared, member, &member_lists::answer(&shared, stream, source, from).await) },
+            );
         } else {
             tell(shared, member, &Message::failed(stream, Code::Busy, "one list at a time"));
         }
@@ -51,26 +60,15 @@ fn tell(shared: &Shared, member: u16, message: &Message) {
     }
 }
 
-async fn list(shared: Arc<Shared>, member: u16, stream: Stream, after: Digest) {
-    let reply = match shared.archive.page(after).await {
-        Ok(certificates) => Message::Listed { stream, certificates },
-        Err(error) => {
-            shared.report(Event::Trouble(format!("listing certificates: {error}")));
-            Message::failed(stream, Code::Storage, "the server cannot read its certificates")
-        }
-    };
-    tell(&shared, member, &reply);
-}
-
 /// The receipts are proposed to everybody: a new statement of the present.
 async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
     let (outcomes, mut results) = mpsc::channel(MAX_ENDORSE);
     // one that is named twice is one
     let digests: BTreeSet<[u8; 32]> = digests.into_iter().map(|digest| digest.0).collect();
     for digest in digests {
-        let certificate = match shared.archive.load(Digest(digest)).await {
+        let certificate = match shared.certificate(Digest(digest)).await {
             Ok(Some(certificate)) => certificate,
-            // nobody was given a certificate here
+            // nobody has a certificate
             Ok(None) => continue,
             Err(error) => {
                 shared.report(Event::Trouble(error.to_string()));

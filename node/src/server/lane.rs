@@ -42,6 +42,11 @@ impl Lane {
         }
     }
 
+    /// Queues a message that can wait: only while half of the queue is free, so that it takes no room from what cannot.
+    pub(crate) fn try_send_spare(&self, bytes: &Bytes) -> bool {
+        self.room.available_permits() >= self.size / 2 && self.try_send(bytes)
+    }
+
     /// Queues a message once there is room.
     pub(crate) async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
         let cost = self.cost(&bytes);
@@ -72,6 +77,7 @@ mod tests {
         assert!(lane.is_empty());
         assert!(lane.try_send(&Bytes::from_static(b"six by")));
         assert!(!lane.try_send(&Bytes::from_static(b"six by")), "two do not fit");
+        assert!(!lane.try_send_spare(&Bytes::from_static(b"x")), "less than half is free");
         let first = queue.recv().await.unwrap();
         assert!(!lane.try_send(&Bytes::from_static(b"six by")), "it is not written yet");
         drop(first);

@@ -12,6 +12,7 @@ use super::batch::Input;
 use super::batcher::Word;
 use super::endorse::Errands;
 use super::lane::Lane;
+use super::member_lists::{self, Listing};
 use super::pace::Pace;
 use super::roster::Candidate;
 use super::routes::Reply;
@@ -34,11 +35,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     let (control, control_queue) = Lane::new(CONTROL_QUEUE);
     let (data, data_queue) = Lane::new(shared.config.replica_queue * MAX_CHUNK);
     let pace = Arc::new(Pace::default());
+    let listing = Arc::new(Listing::default());
     let handle = ReplicaHandle {
         link: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)),
         control,
         data,
         pace: pace.clone(),
+        listing: listing.clone(),
     };
     let (arrival, standing) = shared.roster().join(node_key, candidate, handle.clone());
     // looked at after joining: a committee that forms from now on is told to everybody in the roster
@@ -59,6 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
         error = read(&shared, &hello, &pace, reader) => error,
+        () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
             Err(error) => error,
@@ -140,7 +144,9 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, mut reader: Link
             | Message::Stored { stream }
             | Message::Vote { stream, .. }
             | Message::Located { stream, .. }
-            | Message::Chunk { stream, .. } => *stream,
+            | Message::Chunk { stream, .. }
+            | Message::Listed { stream, .. }
+            | Message::FoundCertificate { stream, .. } => *stream,
             // it became a member through another server
             Message::Cluster(cluster) if shared.committee().is_none() => {
                 if let Err(error) = adopt(shared, hello, cluster.clone()).await {
@@ -158,7 +164,7 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, mut reader: Link
             continue;
         };
         match message {
-            Message::List { stream, after } => errands.list(shared, member, stream, after),
+            Message::List { stream, source, from } => errands.list(shared, member, stream, (source, from)),
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
             message => deliver(shared, pace, Reply { member, stream, message }).await,
         }

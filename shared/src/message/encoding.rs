@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    ClusterMessage, Code, Failed, Holder, MAX_BLOB, MAX_CHUNK, MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, Message,
-    MessageError, Read, Stage, Stream,
+    ClusterMessage, Code, Failed, Holder, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK, MAX_DETAIL,
+    MAX_ENDORSE, MAX_MESSAGE, Message, MessageError, Read, Stage, Stream,
 };
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
@@ -38,6 +38,12 @@ const ARCHIVE: u8 = 0x33;
 const LIST: u8 = 0x34;
 const LISTED: u8 = 0x35;
 const ENDORSE: u8 = 0x36;
+const FIND_CERTIFICATE: u8 = 0x3A;
+const FOUND_CERTIFICATE: u8 = 0x3B;
+const MISSED: u8 = 0x3C;
+
+/// Stands for the asked end itself where a member is named.
+const OWN: u16 = u16::MAX;
 
 /// Bytes before a chunk's parents: tag, stream, offset, number of parents.
 const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
@@ -86,6 +92,14 @@ impl Writer {
     /// A length in 16 bits. What is written here is bounded far below (members, receipts, detail).
     fn count(self, count: usize) -> Self {
         self.u16(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+
+    fn certificates(self, certificates: &[Certificate]) -> Self {
+        let one = |writer: Self, certificate: &Certificate| {
+            let bytes = certificate.encode();
+            writer.count(bytes.len()).bytes(&bytes)
+        };
+        certificates.iter().fold(self.count(certificates.len()), one)
     }
 
     fn finish(self) -> Bytes {
@@ -176,19 +190,31 @@ impl Message {
                 signers.write(&mut writer.0);
                 writer.bytes(&signature.0).finish()
             }
-            Self::List { stream, after } => Writer::new(LIST, 36).stream(*stream).bytes(&after.0).finish(),
-            Self::Listed { stream, certificates } => {
-                let writer = Writer::new(LISTED, 6 + 300 * certificates.len());
-                let writer = writer.stream(*stream).count(certificates.len());
-                let one = |writer: Writer, certificate: &Certificate| {
-                    let bytes = certificate.encode();
-                    writer.count(bytes.len()).bytes(&bytes)
+            Self::List { stream, source, from } => {
+                let source = match source {
+                    ListSource::Own => OWN,
+                    ListSource::Member(member) => *member,
                 };
-                certificates.iter().fold(writer, one).finish()
+                Writer::new(LIST, 22).stream(*stream).u16(source).u64(from.list).u64(from.after).finish()
+            }
+            Self::Listed { stream, page: ListPage { end, more, certificates } } => {
+                let writer = Writer::new(LISTED, 23 + 300 * certificates.len());
+                let writer = writer.stream(*stream).u64(end.list).u64(end.after).u8((*more).into());
+                writer.certificates(certificates).finish()
             }
             Self::Endorse { digests } => {
                 let writer = Writer::new(ENDORSE, 2 + 32 * digests.len()).count(digests.len());
                 digests.iter().fold(writer, |writer, digest| writer.bytes(&digest.0)).finish()
+            }
+            Self::FindCertificate { stream, digest } => {
+                Writer::new(FIND_CERTIFICATE, 36).stream(*stream).bytes(&digest.0).finish()
+            }
+            Self::FoundCertificate { stream, certificate } => {
+                let writer = Writer::new(FOUND_CERTIFICATE, 300).stream(*stream).u8(certificate.is_some().into());
+                certificate.iter().fold(writer, |writer, certificate| writer.bytes(&certificate.encode())).finish()
+            }
+            Self::Missed { certificates } => {
+                Writer::new(MISSED, 2 + 300 * certificates.len()).certificates(certificates).finish()
             }
         }
     }
@@ -304,11 +330,22 @@ impl Message {
             }
             LIST => {
                 let stream = read_stream(&mut reader)?;
-                Self::List { stream, after: Digest(reader.array("digest")?) }
+                let source = match reader.u16("member")? {
+                    OWN => ListSource::Own,
+                    member => {
+                        in_range("member", member.into(), 0, u64::from(MAX_MEMBERS) - 1)?;
+                        ListSource::Member(member)
+                    }
+                };
+                Self::List { stream, source, from: read_list_position(&mut reader)? }
             }
             LISTED => {
                 let stream = read_stream(&mut reader)?;
-                Self::Listed { stream, certificates: read_certificates(&mut reader)? }
+                let end = read_list_position(&mut reader)?;
+                let more = reader.u8("more")?;
+                in_range("more", more.into(), 0, 1)?;
+                let certificates = read_certificates(&mut reader)?;
+                Self::Listed { stream, page: ListPage { end, more: more == 1, certificates } }
             }
             ENDORSE => {
                 let count = reader.u16("number of digests")?;
@@ -316,6 +353,18 @@ impl Message {
                 let digests = (0..count).map(|_| reader.array("digest").map(Digest)).collect::<Result<_, _>>()?;
                 Self::Endorse { digests }
             }
+            FIND_CERTIFICATE => {
+                let stream = read_stream(&mut reader)?;
+                Self::FindCertificate { stream, digest: Digest(reader.array("digest")?) }
+            }
+            FOUND_CERTIFICATE => {
+                let stream = read_stream(&mut reader)?;
+                let is_found = reader.u8("found")?;
+                in_range("found", is_found.into(), 0, 1)?;
+                let certificate = (is_found == 1).then(|| read_certificate(&mut reader)).transpose()?;
+                Self::FoundCertificate { stream, certificate }
+            }
+            MISSED => Self::Missed { certificates: read_certificates(&mut reader)? },
             tag => return Err(MessageError::UnknownTag(tag)),
         };
         reader.finish()?;
@@ -349,6 +398,10 @@ fn multiple_of_group(offset: u64) -> Result<(), DecodeError> {
     }
     let got = offset.to_string();
     Err(DecodeError::BadText { field: "offset of a read", expected: "a multiple of 16384", got })
+}
+
+fn read_list_position(reader: &mut Reader<'_>) -> Result<ListPosition, DecodeError> {
+    Ok(ListPosition { list: reader.safe_u64("number of a list")?, after: reader.safe_u64("position in a list")? })
 }
 
 fn read_certificate(reader: &mut Reader<'_>) -> Result<Box<Certificate>, MessageError> {

@@ -15,7 +15,8 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
     let (reads, _) = mpsc::channel(1);
     let work = Arc::new(Semaphore::new(MAX_WORK));
-    let mut link = ReplicaLink { shared, puts, proposals: Proposals::default(), replies, reads, pages, work };
+    let mut link =
+        ReplicaLink { shared, puts, proposals: Proposals::default(), replies, reads, pages, work, number: 1 };
 
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };

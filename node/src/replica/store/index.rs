@@ -11,10 +11,11 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
-use crate::durable::{Database, DurableError};
+use crate::durable::{Database, DurableError, listing};
 use crate::host::clock;
 use crate::host::disk::Disk;
 
+mod lists;
 mod partials;
 mod removal;
 
@@ -102,6 +103,7 @@ impl Index {
             transaction.open_table(CERTIFICATES)?;
             transaction.open_table(TOTALS)?;
             partials::create(transaction)?;
+            lists::create(transaction)?;
             Ok(())
         })?;
         Ok(Self(database))
@@ -194,6 +196,7 @@ impl Index {
         let commit = self.0.commit(move |transaction| {
             let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
             let mut table = transaction.open_table(CERTIFICATES)?;
+            let mut kept = Vec::new();
             for certificate in &certificates {
                 let Receipt { digest, length, .. } = certificate.receipt;
                 let stored = blobs.get(digest.0)?.map(|row| row.value().0);
@@ -204,9 +207,10 @@ impl Index {
                 let old = table.get(digest.0)?.map(|row| row.value().0);
                 if held == Some(length) && old.is_none_or(|old| certificate.issued_at > old) {
                     table.insert(digest.0, (certificate.issued_at, certificate.encode().as_slice()))?;
+                    kept.push(digest.0);
                 }
             }
-            Ok(())
+            listing::note(transaction, kept)
         });
         commit.await
     }

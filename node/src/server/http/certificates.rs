@@ -1,4 +1,4 @@
-//! Certificates that this server made, as bundles.
+//! Certificates, as bundles: those that this server has, and those that members have.
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use crate::server::{Event, Shared};
 
 pub(super) async fn get(shared: &Arc<Shared>, name: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let digest = digest(name)?;
-    let found = shared.archive.load(digest).await.map_err(|error| {
+    let found = shared.certificate(digest).await.map_err(|error| {
         shared.report(Event::Trouble(error.to_string()));
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Storage.slug(), "the server cannot read the certificate")
     })?;
     let (Some(certificate), Some(committee)) = (found, shared.committee()) else {
-        return Err(Problem::not_found(format!("this server made no certificate for {digest}")));
+        return Err(Problem::not_found(format!(
+            "neither this server nor a connected replica has a certificate for {digest}"
+        )));
     };
     let bundle = Bundle::new(&certificate, &committee).to_json();
     let tag = format!("\"{}\"", &blake3::hash(bundle.as_bytes()).to_hex()[..32]);

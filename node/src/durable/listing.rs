@@ -1,0 +1,209 @@
+//! In which order the rows of a table came, so that a reader who remembers how far it read is shown only what is new.
+//!
+//! A row that is replaced gets a new position and keeps its old one; a row that is removed keeps its position. A reader looks
+//! the row up, so it sees the newest value, perhaps twice, or nothing. Positions without a row of their own are dropped when
+//! the database is opened and they have become the majority.
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use vouch_core::MAX_SAFE_INTEGER;
+use vouch_core::message::ListPosition;
+
+/// Position, from 1 → the row's key.
+const ORDER: TableDefinition<'_, u64, [u8; 32]> = TableDefinition::new("order");
+/// `number` → the list's number.
+const LIST: TableDefinition<'_, &str, u64> = TableDefinition::new("list");
+/// Node key of a list's owner → the list's number, and the last position that was read of it.
+const READ: TableDefinition<'_, [u8; 32], (u64, u64)> = TableDefinition::new("lists read");
+
+const NUMBER: &str = "number";
+/// Positions without a row that are no reason to number everything anew.
+const SPARE: u64 = 1024;
+/// The most positions that one page looks at, so that it is bounded where few of them have a row.
+const POSITIONS: usize = 1 << 14;
+
+/// Makes the tables. Gives `keys` positions if they have none yet, or if most positions have no row any more; `random` then
+/// becomes the list's number, because the old positions mean nothing in it.
+pub(crate) fn create(
+    transaction: &WriteTransaction,
+    random: [u8; 8],
+    rows: u64,
+    keys: impl FnOnce() -> Result<Vec<[u8; 32]>, redb::Error>,
+) -> Result<(), redb::Error> {
+    transaction.open_table(READ)?;
+    let mut list = transaction.open_table(LIST)?;
+    let positions = transaction.open_table(ORDER)?.len()?;
+    if list.get(NUMBER)?.is_some() && positions <= rows.saturating_mul(2).saturating_add(SPARE) {
+        return Ok(());
+    }
+    let keys = keys()?;
+    transaction.delete_table(ORDER)?;
+    let mut order = transaction.open_table(ORDER)?;
+    for (position, key) in (1..).zip(&keys) {
+        order.insert(position, key)?;
+    }
+    // 0 stands for no list
+    list.insert(NUMBER, (u64::from_le_bytes(random) & MAX_SAFE_INTEGER).max(1))?;
+    Ok(())
+}
+
+/// Gives rows that were inserted or replaced the next positions.
+pub(crate) fn note(
+    transaction: &WriteTransaction,
+    keys: impl IntoIterator<Item = [u8; 32]>,
+) -> Result<(), redb::Error> {
+    let mut order = transaction.open_table(ORDER)?;
+    let next = order.last()?.map_or(1, |(last, _)| last.value() + 1);
+    for (position, key) in (next..).zip(keys) {
+        order.insert(position, key)?;
+    }
+    Ok(())
+}
+
+/// Shows `take` the keys after a position, until it says that it has enough. Gives the position reached, and whether there
+/// are more keys.
+pub(crate) fn read(
+    transaction: &ReadTransaction,
+    from: ListPosition,
+    mut take: impl FnMut([u8; 32]) -> Result<bool, redb::Error>,
+) -> Result<(ListPosition, bool), redb::Error> {
+    let list = transaction.open_table(LIST)?.get(NUMBER)?.map_or(0, |number| number.value());
+    let order = transaction.open_table(ORDER)?;
+    let last = order.last()?.map_or(0, |(last, _)| last.value());
+    // a position beyond the end is of a list that was longer: one that a backup brought back
+    let after = if from.list == list && from.after <= last { from.after } else { 0 };
+    let mut end = ListPosition { list, after };
+    for row in order.range(after + 1..)?.take(POSITIONS) {
+        let (position, key) = row?;
+        end.after = position.value();
+        if !take(key.value())? {
+            break;
+        }
+    }
+    Ok((end, end.after < last))
+}
+
+/// How far other lists were read, by the node key of their owner.
+pub(crate) fn positions(transaction: &ReadTransaction) -> Result<Vec<([u8; 32], ListPosition)>, redb::Error> {
+    let mut positions = Vec::new();
+    for row in transaction.open_table(READ)?.iter()? {
+        let (owner, position) = row?;
+        let (list, after) = position.value();
+        positions.push((owner.value(), ListPosition { list, after }));
+    }
+    Ok(positions)
+}
+
+/// Remembers how far a list was read.
+pub(crate) fn remember(
+    transaction: &WriteTransaction,
+    owner: &[u8; 32],
+    position: ListPosition,
+) -> Result<(), redb::Error> {
+    transaction.open_table(READ)?.insert(owner, (position.list, position.after))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::Database;
+
+    const ROWS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("rows");
+
+    fn open(folder: &std::path::Path, random: u8) -> Database {
+        let path = folder.join("database");
+        let prepare = |transaction: &WriteTransaction| {
+            let rows = transaction.open_table(ROWS)?;
+            let keys = || rows.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<Vec<_>, redb::Error>>();
+            create(transaction, [random; 8], rows.len()?, keys)
+        };
+        Database::open_with(&path, prepare).unwrap()
+    }
+
+    fn insert(database: &Database, keys: &'static [u8]) {
+        let commit = database.commit_and_wait(move |transaction| {
+            let mut rows = transaction.open_table(ROWS)?;
+            for key in keys {
+                rows.insert([*key; 32], 0)?;
+            }
+            note(transaction, keys.iter().map(|key| [*key; 32]))
+        });
+        commit.unwrap();
+    }
+
+    /// The first bytes of up to `limit` keys, and the end.
+    fn page(database: &Database, from: ListPosition, limit: usize) -> (Vec<u8>, ListPosition, bool) {
+        let mut keys = Vec::new();
+        let read = database.read(|transaction| {
+            read(transaction, from, |key| {
+                keys.push(key[0]);
+                Ok(keys.len() < limit)
+            })
+        });
+        let (end, more) = read.unwrap();
+        (keys, end, more)
+    }
+
+    #[test]
+    fn a_reader_is_shown_what_came_after_its_position() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path(), 1);
+        assert!(page(&database, ListPosition::default(), 9).0.is_empty());
+        insert(&database, &[5, 3, 4]);
+        let (keys, end, more) = page(&database, ListPosition::default(), 2);
+        assert_eq!((&keys[..], more), (&[5, 3][..], true), "in the order in which they came");
+        let (keys, end, more) = page(&database, end, 2);
+        assert_eq!((&keys[..], more), (&[4][..], false));
+        assert_eq!(page(&database, end, 2), (vec![], end, false));
+        insert(&database, &[5]);
+        let (keys, end, _) = page(&database, end, 2);
+        assert_eq!(keys, [5], "one that is replaced is new");
+        drop(database);
+        let database = open(folder.path(), 2);
+        assert_eq!(page(&database, end, 2), (vec![], end, false), "the same list after a restart");
+        // of another list, and of this one when it was longer
+        for from in [ListPosition { list: end.list + 1, ..end }, ListPosition { after: end.after + 1, ..end }] {
+            assert_eq!(page(&database, from, 9).0, [5, 3, 4, 5]);
+        }
+    }
+
+    #[test]
+    fn a_table_without_an_order_gets_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("database");
+        let fill = |transaction: &WriteTransaction| {
+            let mut rows = transaction.open_table(ROWS)?;
+            (0..3).try_for_each(|key| rows.insert([key; 32], 0).map(drop))?;
+            Ok(())
+        };
+        drop(Database::open_with(&path, fill).unwrap());
+        let database = open(folder.path(), 1);
+        assert_eq!(page(&database, ListPosition::default(), 9).0, [0, 1, 2]);
+    }
+
+    #[test]
+    fn positions_without_a_row_do_not_pile_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path(), 1);
+        for _ in 0..SPARE / 100 + 1 {
+            insert(&database, &[7; 100]);
+        }
+        let (_, before, _) = page(&database, ListPosition::default(), usize::MAX);
+        drop(database);
+        let database = open(folder.path(), 2);
+        let (keys, after, _) = page(&database, before, usize::MAX);
+        assert_eq!(keys, [7]);
+        assert_ne!(before.list, after.list);
+    }
+
+    #[test]
+    fn how_far_others_lists_were_read_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let position = ListPosition { list: 8, after: 9 };
+        let database = open(folder.path(), 1);
+        database.commit_and_wait(move |transaction| remember(transaction, &[6; 32], position)).unwrap();
+        drop(database);
+        let database = open(folder.path(), 1);
+        assert_eq!(database.read(positions).unwrap(), [([6; 32], position)]);
+    }
+}

@@ -1,0 +1,34 @@
+//! The certificates that the store keeps, as a list that others read, and how far this replica read the lists of others.
+
+use vouch_core::message::{ListPage, ListPosition};
+
+use super::{Store, StoreError};
+
+impl Store {
+    /// The certificates kept after a position, in the order in which they came: `size` bytes of them, and the last one may
+    /// go beyond. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn list(&self, from: ListPosition, size: usize) -> Result<ListPage, StoreError> {
+        Ok(self.inner.index.list(from, size)?)
+    }
+
+    /// How far the lists of others were read, by the node key of their owner.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, StoreError> {
+        Ok(self.inner.index.lists_read()?)
+    }
+
+    /// Remembers how far lists were read. To be called once everything in them up to there is held: after a restart they are
+    /// read from there on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn remember_lists(&self, positions: Vec<([u8; 32], ListPosition)>) -> Result<(), StoreError> {
+        self.inner.check()?;
+        Ok(self.inner.index.remember_lists(positions).await?)
+    }
+}
