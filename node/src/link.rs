@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame};
+use vouch_core::link::HelloError;
 use vouch_core::message::{Code, Failed, MAX_MESSAGE, Message, MessageError, Stream};
 
 use crate::host::net;
@@ -93,6 +94,37 @@ pub enum LinkError {
     /// The other end refused, with a reason.
     #[error(transparent)]
     Refused(#[from] Failed),
+    /// This end refuses, most likely for the other end broke the protocol. The other end is to be told.
+    #[error("{0}")]
+    Violation(Failed),
+}
+
+impl LinkError {
+    /// What the other end did that this end does not allow.
+    pub fn unexpected(expected: &str, got: &Message) -> Self {
+        Self::violation(Code::Unexpected, format!("expected {expected}, got {}", got.name()))
+    }
+
+    /// The same for any reason.
+    pub fn violation(code: Code, detail: impl Into<String>) -> Self {
+        Self::Violation(Failed::new(Stream::LINK, code, detail.into()))
+    }
+
+    /// What the other end is to be told, for it does not know: with the socket closed and no reason, its operator could only
+    /// guess. `None` where the other end ended the link, or is gone.
+    pub fn to_tell(&self) -> Option<Failed> {
+        let code = match self {
+            Self::Violation(failed) => return Some(failed.clone()),
+            Self::TooLarge(_) | Self::Message(MessageError::TooLarge(_)) => Code::TooLarge,
+            Self::Message(MessageError::Hello(HelloError::Version { .. })) => Code::Version,
+            Self::Message(_) => Code::Malformed,
+            Self::Deadline { .. } => Code::TimedOut,
+            Self::Connect { .. } | Self::Handshake { .. } | Self::Closed(_) | Self::Broken(_) | Self::Refused(_) => {
+                return None;
+            }
+        };
+        Some(Failed::new(Stream::LINK, code, self.to_string()))
+    }
 }
 
 fn reason(text: &str) -> String {
@@ -220,7 +252,7 @@ async fn next_within(
             None => return Err(LinkError::Closed(String::new())),
             Some(Ok(Frame::Binary(bytes))) => return Ok(bytes),
             Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => {}
-            Some(Ok(Frame::Text(_))) => return Err(LinkError::Broken("expected binary, got text".into())),
+            Some(Ok(Frame::Text(_))) => return Err(LinkError::violation(Code::Malformed, "expected binary, got text")),
             Some(Ok(Frame::Close(frame))) => {
                 let text = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
                 return Err(LinkError::Closed(text));

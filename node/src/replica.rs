@@ -396,7 +396,7 @@ async fn keep_linked(shared: Arc<Shared>, address: String) -> ReplicaError {
 
 /// What dialling again cannot mend.
 fn is_final(error: &LinkError) -> bool {
-    matches!(error, LinkError::Refused(failed)
+    matches!(error, LinkError::Refused(failed) | LinkError::Violation(failed)
         if matches!(failed.code, Code::AnotherCluster | Code::Version | Code::NotAuthenticated))
 }
 

@@ -41,7 +41,7 @@ use vouch_core::quorum;
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::net::TcpListener;
-use crate::host::{entropy, tasks};
+use crate::host::{clock, entropy, tasks};
 use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
 pub use batch::Gathering;
@@ -153,6 +153,8 @@ pub enum Event {
     Refused(String),
     /// It had so many certificates to learn from the list of the replica of this name.
     Learned(String, usize),
+    /// A put goes on without a member, or a member is not waited for any more, and why.
+    LeftOut(String),
     /// Something failed that no client caused.
     Trouble(String),
 }
@@ -216,6 +218,8 @@ pub(crate) struct Shared {
     reporter: Reporter,
     /// Links of another version of the protocol.
     other_versions: Notice,
+    /// Lines about members that are slow: one for each put would be a flood.
+    slow: Notice,
     // keeps the folder locked
     data: DataDir,
 }
@@ -259,6 +263,7 @@ impl Server {
             next_link: AtomicU32::new(1),
             reporter,
             other_versions: Notice::default(),
+            slow: Notice::default(),
             data,
         });
         Ok(Self { shared, inbox })
@@ -299,6 +304,15 @@ impl Shared {
 
     fn report(&self, event: Event) {
         (self.reporter)(event);
+    }
+
+    /// Says why a put goes on without a member; at most one such line in ten seconds.
+    fn left_out(&self, member: u16, why: &str) {
+        let Some(committee) = self.committee() else { return };
+        let text = format!("{} {why}", committee.record().name(member));
+        if let Some(line) = self.slow.line(clock::monotonic(), &text) {
+            self.report(Event::LeftOut(line));
+        }
     }
 
     /// A number for a put or a read, the same on every replica's link.

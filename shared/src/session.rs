@@ -22,12 +22,13 @@ pub use range::{ByteRange, ParseRangeError};
 
 use thiserror::Error;
 
+use crate::clocks;
 use crate::committee::GenesisError;
 use crate::digest::{ClusterId, Digest};
 use crate::link::AuthError;
 use crate::message::{Code, Failed, MAX_PUTS, MessageError};
 use crate::receipt::Receipt;
-use crate::verify::Invalid;
+use crate::verify::{CLOCK_TOLERANCE, Invalid};
 
 /// Why a put or a get ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -66,7 +67,7 @@ pub enum SessionError {
         names: Vec<String>,
     },
     /// The certificate does not hold.
-    #[error("the server sent a certificate that is INVALID: {} ({})", .0.meaning(), .0)]
+    #[error("the server sent a certificate that is INVALID: {} ({}){}", .0.meaning(), .0, clock_of_the_future(.0))]
     Invalid(#[from] Invalid),
     /// The certificate is for another receipt than this put's.
     #[error("the server sent a certificate for another put: expected {}, got {}", shown(expected), shown(got))]
@@ -77,7 +78,10 @@ pub enum SessionError {
         got: Box<Receipt>,
     },
     /// The certificate was made before the put began.
-    #[error("the server sent an old certificate: expected issued_at of at least {expected}, got {got}")]
+    #[error(
+        "the server sent an old certificate: expected issued_at of at least {expected}, got {got}; {}",
+        check_clock(*got, expected.saturating_add(CLOCK_TOLERANCE))
+    )]
     OldCertificate {
         /// When the put began, less the clock tolerance; seconds since 1970.
         expected: u64,
@@ -135,6 +139,20 @@ pub enum SessionError {
     Exhausted(Vec<Rejection>),
 }
 
+/// A certificate of the future is more often one of a computer whose clock is behind.
+fn clock_of_the_future(invalid: &Invalid) -> String {
+    match invalid {
+        Invalid::FromTheFuture { issued_at, now } => format!("; {}", check_clock(*issued_at, *now)),
+        _ => String::new(),
+    }
+}
+
+/// The replicas' clocks by the time in a certificate, against this computer's.
+fn check_clock(certified: u64, own: u64) -> String {
+    let difference = clocks::against(certified, own);
+    format!("by it the replicas' clocks are {difference} this computer's: check this computer's clock first")
+}
+
 fn none_or(cluster: &Option<ClusterId>) -> String {
     cluster.map_or_else(|| "none yet".into(), |cluster| cluster.to_string())
 }
@@ -151,6 +169,7 @@ fn refusal(failed: &Failed, names: &[String]) -> String {
         Code::Busy | Code::TimedOut => "; try again",
         Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
         Code::DigestDiffers | Code::LengthDiffers => "; if the file changed while it was read, put it again",
+        Code::Clock => "; set the clocks of these replicas or of the server right, and try again",
         Code::NoSpace => "; free space on the replicas and try again",
         _ => "",
     };

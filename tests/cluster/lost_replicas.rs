@@ -86,6 +86,8 @@ async fn one_of_four_hangs_during_a_put() {
         put_with_fault(&mut cluster, &bytes, 4 * MIB as u64, |cluster| cluster.replicas[1].stop()).await.unwrap();
     let first = began.elapsed();
     assert_holds(&certified, &bytes, Some("replica-1"));
+    let said = "replica-1 took a put's bytes more slowly than a quorum; the put went on without it";
+    until("the server says why", || cluster.server.log().contains(said)).await;
     // it is left out from the start now
     let began = Instant::now();
     let certified = cluster.put(&content(2, 4 * MIB)).await.unwrap();

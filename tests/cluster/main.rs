@@ -25,6 +25,7 @@ mod objects;
 mod operators;
 mod proved;
 mod put_get;
+mod reasons;
 mod repair;
 mod restarts;
 mod resume;

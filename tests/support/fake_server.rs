@@ -14,7 +14,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord, Member};
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
-use vouch_core::message::{ClusterMessage, Holder, Message};
+use vouch_core::message::{ClusterMessage, Failed, Holder, Message};
 use vouch_core::receipt::Receipt;
 use vouch_core::tally::Tally;
 
@@ -116,6 +116,27 @@ impl FakeServer {
             }
         });
         Self { address, task }
+    }
+}
+
+/// Greets the first replica that dials the listener, says this, and gives the failure that the replica answers with before it closes.
+///
+/// # Panics
+/// When the replica closes without a reason.
+pub async fn reason_of_a_replica(listener: TcpListener, said: Message) -> Failed {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.unwrap();
+    let Some(Message::Hello(hello)) = receive(&mut socket).await else { panic!("expected a Hello") };
+    let key = NodeSecretKey::from_bytes(&[3; 32]);
+    let own = Hello::new(Role::Server, None, key.node_key(), [4; 32]);
+    let auth = Message::Auth(key.sign(&Transcript::new(&hello, &own, None), Role::Server));
+    for message in [Message::Hello(own), auth, said] {
+        send(&mut socket, message).await.unwrap();
+    }
+    loop {
+        if let Message::Failed(failed) = receive(&mut socket).await.expect("a reason before the link ends") {
+            return failed;
+        }
     }
 }
 

@@ -122,6 +122,7 @@ pub(super) fn server(event: &server::Event) {
                 text(format_args!("learned {} from {name}", output::count(*certificates as u64, "certificate")))
             );
         }
+        server::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }

@@ -195,7 +195,7 @@ impl Retry {
                 // what stands before a server that is down answers for it
                 | LinkError::Handshake { .. },
             ) => self.is_open,
-            ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_))
+            ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
             | ClientError::Session(_)
             | ClientError::Source { .. }
             | ClientError::Sink(_)

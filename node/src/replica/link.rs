@@ -71,13 +71,30 @@ struct Opened {
 
 async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> {
     let (mut reader, mut writer) = link::dial(address).await?;
+    match greet(shared, &mut reader, &mut writer).await {
+        Ok((server, committee)) => Ok(Opened { reader, writer, server, committee }),
+        Err(error) => {
+            if let Some(failed) = error.to_tell() {
+                link::refuse(reader, writer, failed).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Proves the keys, and has the server prove its own.
+async fn greet(
+    shared: &Arc<Shared>,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<(NodeKey, watch::Receiver<Option<Arc<Committee>>>), LinkError> {
     let mut changes = shared.committee.subscribe();
     let committee = changes.borrow_and_update().clone();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
     let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), entropy::array());
     writer.send(Message::Hello(own).encode()).await?;
 
-    let refused = |code, detail: String| LinkError::Refused(Failed::new(Stream::LINK, code, detail));
+    let refused = |code, detail: String| LinkError::violation(code, detail);
     let hello = match reader.expect("say hello").await? {
         Message::Hello(hello) if hello.role == Role::Server => hello,
         other => return Err(refused(Code::Unexpected, format!("expected Hello of a server, got {}", other.name()))),
@@ -104,7 +121,7 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> 
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok(Opened { reader, writer, server: hello.node_key, committee: changes })
+    Ok((hello.node_key, changes))
 }
 
 async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError {
@@ -132,7 +149,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
             }
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
         () = announcing => LinkError::Closed(String::new()),
@@ -141,7 +158,11 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
             Ok(()) => LinkError::Closed(String::new()),
             Err(error) => error,
         },
+    };
+    if let Some(failed) = ended.to_tell() {
+        link::refuse(reader, writer, failed).await;
     }
+    ended
 }
 
 /// Shows the committee that the replica becomes a member of, once: another server founded it, this one may know of none.
@@ -240,7 +261,7 @@ impl ReplicaLink {
                 self.start(missed(self.shared.clone(), self.number, certificates)).await;
                 Ok(())
             }
-            other => return Err(LinkError::Broken(format!("expected a request, got {}", other.name()))),
+            other => return Err(LinkError::unexpected("a request", &other)),
         };
         if let Err(failed) = failed {
             self.shared.report(Event::Refused(failed.to_string()));
@@ -391,12 +412,12 @@ async fn take_up(shared: &Arc<Shared>, cluster: ClusterMessage) -> Result<(), Li
             shared.report(Event::Standby(cluster.genesis.cluster().to_string().into()));
             return Ok(());
         }
-        Decision::Refuse(detail) => return Err(Failed::new(Stream::LINK, Code::AnotherCluster, detail).into()),
+        Decision::Refuse(detail) => return Err(LinkError::violation(Code::AnotherCluster, detail)),
         Decision::TakeUp => {}
     }
     let saver = shared.clone();
-    let saved = tasks::spawn_blocking(move || -> Result<Arc<Committee>, Failed> {
-        let refused = |code, detail: String| Failed::new(Stream::LINK, code, detail);
+    let saved = tasks::spawn_blocking(move || -> Result<Arc<Committee>, LinkError> {
+        let refused = |code, detail: String| LinkError::violation(code, detail);
         let committee = Committee::genesis(cluster.genesis, cluster.possessions)
             .map_err(|error| refused(Code::NotAuthenticated, error.to_string()))?;
         committee_file::save(saver.data.path(), &committee)

@@ -1,6 +1,7 @@
 //! What a replica votes for: everything that can be decided without the disk.
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::clocks::{self, Seconds};
 use vouch_core::committee::Committee;
 use vouch_core::merkle::Batch;
 use vouch_core::message::{Code, Failed, Stream};
@@ -14,7 +15,11 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 /// A clock too far off, or receipts that have expired.
 pub(super) fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
     if issued_at.abs_diff(now) > CLOCK_TOLERANCE {
-        let detail = format!("expected issued_at within {CLOCK_TOLERANCE} s of {now}, got {issued_at}");
+        let difference = clocks::against(now, issued_at);
+        let detail = format!(
+            "the clock of this replica is {difference} the server's; expected at most {} between them",
+            Seconds(CLOCK_TOLERANCE)
+        );
         return Err(Failed::new(stream, Code::Clock, detail));
     }
     let expired: Vec<u16> =
@@ -55,6 +60,8 @@ mod tests {
         assert_eq!(code(1061, 2000), Err(Code::Clock));
         assert_eq!(code(939, 2000), Err(Code::Clock));
         assert_eq!(code(1000, 1000), Err(Code::Expired));
+        let failed = check(Stream(1), 1000, &[receipt(2000)], 1190).unwrap_err();
+        assert!(failed.detail.starts_with("the clock of this replica is 3 min 10 s ahead of the server's"), "{failed}");
         assert_eq!(code(1000, 1001), Ok(()));
     }
 }

@@ -156,12 +156,12 @@ impl ClientPuts {
         }
         let opening = Message::Put { stream, offer, renew }.encode();
         let lost = match self.active.get_mut(&stream) {
-            Some(active) => active.fanout.send(&opening).await,
+            Some(active) => active.send(link, &opening).await,
             None => Vec::new(),
         };
         self.run(link, stream, Input::Begun, None).await?;
-        for member in lost {
-            self.run(link, stream, Input::Lost(member), None).await?;
+        for input in lost {
+            self.run(link, stream, input, None).await?;
         }
         Ok(())
     }
@@ -355,11 +355,11 @@ impl Active {
             }
             Output::Forward => {
                 let Some(relayed) = relayed else { return Ok(Vec::new()) };
-                return Ok(self.fanout.send(&relayed.encode()).await.into_iter().map(Input::Lost).collect());
+                return Ok(self.send(link, &relayed.encode()).await);
             }
             Output::ForwardEnd(receipt) => {
                 let end = Message::PutEnd { stream, receipt };
-                return Ok(self.fanout.send(&end.encode()).await.into_iter().map(Input::Lost).collect());
+                return Ok(self.send(link, &end.encode()).await);
             }
             Output::Progress(member, stage) => {
                 link.hint(&Message::Progress { stream: self.client, member, stage });
@@ -379,7 +379,11 @@ impl Active {
             Output::AlsoHeld(member) => {
                 link.shared.batcher.say(Word::Batch(batch::Input::AlsoHeld { put: stream, member })).await;
             }
-            Output::Late(member) => self.set_late(member, true),
+            Output::Late(member) => {
+                let why = "had not stored a blob when a quorum had; it is not waited for until it stores in time again";
+                link.shared.left_out(member, why);
+                self.set_late(member, true);
+            }
             Output::InTime(member) => self.set_late(member, false),
             Output::Doubt(member) => link.shared.doubted.add(member, clock::monotonic()),
             Output::LeaveOut(member) => self.fanout.leave_out(member),
@@ -393,6 +397,17 @@ impl Active {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// Sends the same bytes to every member; gives those that are out of the put now.
+    async fn send(&mut self, link: &Client, bytes: &Bytes) -> Vec<Input> {
+        let lost = self.fanout.send(bytes).await;
+        for member in self.fanout.take_slow() {
+            let why =
+                "took a put's bytes more slowly than a quorum; the put went on without it, and repair fetches the blob";
+            link.shared.left_out(member, why);
+        }
+        lost.into_iter().map(Input::Lost).collect()
     }
 
     fn set_late(&self, member: u16, is_late: bool) {

@@ -22,11 +22,13 @@ pub(crate) struct Fanout {
     members: BTreeMap<u16, ReplicaHandle>,
     quorum: usize,
     lag_left: Duration,
+    /// Members that a put went on without, for they took nothing more.
+    slow: Vec<u16>,
 }
 
 impl Fanout {
     pub(crate) fn new(stream: Stream, members: BTreeMap<u16, ReplicaHandle>, quorum: usize) -> Self {
-        Self { stream, members, quorum, lag_left: LAG_BUDGET }
+        Self { stream, members, quorum, lag_left: LAG_BUDGET, slow: Vec::new() }
     }
 
     pub(crate) fn members(&self) -> &BTreeMap<u16, ReplicaHandle> {
@@ -42,6 +44,11 @@ impl Fanout {
         if let Some(handle) = self.members.remove(&member) {
             queue_behind(&handle, &Message::Cancel { stream: self.stream, keep: true }.encode());
         }
+    }
+
+    /// The members that were too slow since this was asked last.
+    pub(crate) fn take_slow(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.slow)
     }
 
     /// Tells every member that the put is off, and whether to keep what came of it for another one.
@@ -100,6 +107,7 @@ impl Fanout {
         let cancel = Message::Cancel { stream: self.stream, keep: true }.encode();
         for (member, handle) in awaited {
             handle.pace.set_lagging(true);
+            self.slow.push(member);
             queue_behind(&handle, &cancel);
             out.push(member);
         }

@@ -58,10 +58,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
         let _ = shared.ensure_committee(Stream::LINK, false).await;
     }
 
-    let Welcomed { reader, mut writer, hello, .. } = link;
+    let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
-        error = read(&shared, &hello, &pace, reader) => error,
+        error = read(&shared, &hello, &pace, &mut reader) => error,
         () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
@@ -70,7 +70,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     };
     shared.roster().leave(&node_key, arrival);
     shared.publish();
+    let to_tell = ended.to_tell();
     shared.report(Event::Left(name, ended.to_string()));
+    if let Some(failed) = to_tell {
+        link::refuse(reader, writer, failed).await;
+    }
 }
 
 /// Checks that the replica holds both its keys.
@@ -103,7 +107,7 @@ async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, L
 
 /// Takes up the committee of a member, where there is none yet.
 async fn adopt(shared: &Arc<Shared>, hello: &Hello, cluster: ClusterMessage) -> Result<(), LinkError> {
-    let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
+    let refuse = |code, detail: String| Err(LinkError::violation(code, detail));
     let is_named = hello.cluster.is_none_or(|named| named == cluster.genesis.cluster());
     if !is_named || cluster.genesis.position(&hello.node_key).is_none() {
         return refuse(Code::AnotherCluster, "the committee is not the one that the replica named itself of".into());
@@ -127,7 +131,7 @@ async fn adopt(shared: &Arc<Shared>, hello: &Hello, cluster: ClusterMessage) -> 
 }
 
 /// Routes replies until the link ends.
-async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, mut reader: LinkReader) -> LinkError {
+async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, reader: &mut LinkReader) -> LinkError {
     let mut errands = Errands::default();
     loop {
         let message = match reader.next().await {
@@ -157,7 +161,7 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, mut reader: Link
             Message::Cluster(_) => continue,
             // of no put or get
             Message::List { .. } | Message::Endorse { .. } => Stream::LINK,
-            other => return LinkError::Broken(format!("expected a reply, got {}", other.name())),
+            other => return LinkError::unexpected("a reply", other),
         };
         // a standby is asked nothing; what it says all the same concerns nobody
         let Some(member) = shared.committee().and_then(|committee| committee.record().position(&hello.node_key)) else {

@@ -68,12 +68,8 @@ fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, L
 
 /// A failure of the other end's as it is told.
 pub(super) fn why(error: LinkError) -> Failed {
-    let code = match &error {
-        LinkError::Refused(failed) => return failed.clone(),
-        LinkError::TooLarge(_) | LinkError::Message(MessageError::TooLarge(_)) => Code::TooLarge,
-        LinkError::Message(MessageError::Hello(HelloError::Version { .. })) => Code::Version,
-        LinkError::Deadline { .. } => Code::TimedOut,
-        _ => Code::Malformed,
-    };
-    Failed::new(Stream::LINK, code, error.to_string())
+    match error {
+        LinkError::Refused(failed) => failed,
+        error => error.to_tell().unwrap_or_else(|| Failed::new(Stream::LINK, Code::Malformed, error.to_string())),
+    }
 }

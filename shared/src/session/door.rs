@@ -121,8 +121,10 @@ impl Door {
 
     /// A failure as an error, members by name.
     pub(super) fn refused(&self, failed: Failed) -> SessionError {
-        let about_members =
-            matches!(failed.code, Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage);
+        let about_members = matches!(
+            failed.code,
+            Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock
+        );
         let names = match &self.committee {
             Some(committee) if about_members => {
                 failed.subjects.iter().map(|member| committee.record().name(*member)).collect()

@@ -89,7 +89,10 @@ impl From<&SessionError> for Failure {
             },
             SessionError::Invalid(reason) => invalid_with(reason.check().name(), reason.expected_and_got()),
             SessionError::AnotherReceipt { .. } => invalid("receipt"),
-            SessionError::OldCertificate { .. } => invalid("time"),
+            // the message goes on after the values
+            SessionError::OldCertificate { expected, got } => {
+                invalid_with("time", (format!("issued_at of at least {expected}"), got.to_string()))
+            }
             SessionError::SourceChanged { .. } => compared(Kind::Source, true),
             SessionError::Unproved { .. } => plain(Kind::Source, false),
             SessionError::Unsatisfiable { .. } => compared(Kind::Range, false),

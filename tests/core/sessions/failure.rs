@@ -92,6 +92,7 @@ fn the_texts_of_programs_stay() {
     let json = serde_json::to_string(&failure).unwrap();
     assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"message":"#), "{json}");
     for (kind, text) in [
+        (Kind::Connection, "connection"),
         (Kind::Refused, "refused"),
         (Kind::Invalid, "invalid"),
         (Kind::Protocol, "protocol"),

@@ -1,0 +1,52 @@
+//! Differences between clocks, in words.
+
+use std::fmt;
+
+/// A number of seconds as people say it: `3 min 10 s`, `2 days 4 h`. The two greatest units are enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, hours, minutes, seconds) = (self.0 / 86400, self.0 / 3600 % 24, self.0 / 60 % 60, self.0 % 60);
+        let day = if days == 1 { "day" } else { "days" };
+        let parts = [(days, day), (hours, "h"), (minutes, "min"), (seconds, "s")];
+        let first = parts.iter().position(|(number, _)| *number > 0).unwrap_or(parts.len() - 1);
+        let (number, unit) = parts[first];
+        write!(f, "{number} {unit}")?;
+        match parts.get(first + 1) {
+            Some((number, unit)) if *number > 0 => write!(f, " {number} {unit}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How one clock stands to another: `3 min 10 s ahead of`, `2 h behind`. Both in seconds since 1970.
+pub fn against(one: u64, other: u64) -> String {
+    let direction = if one >= other { "ahead of" } else { "behind" };
+    format!("{} {direction}", Seconds(one.abs_diff(other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_words() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (190, "3 min 10 s"),
+            (3600, "1 h"),
+            (3661, "1 h 1 min"),
+            (86400, "1 day"),
+            (30 * 86400 + 7200, "30 days 2 h"),
+        ] {
+            assert_eq!(Seconds(seconds).to_string(), words);
+        }
+        assert_eq!(against(1190, 1000), "3 min 10 s ahead of");
+        assert_eq!(against(1000, 1190), "3 min 10 s behind");
+        assert!(against(u64::MAX, 0).ends_with(" ahead of"));
+    }
+}
