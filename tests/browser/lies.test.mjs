@@ -37,7 +37,7 @@ const SAID = {
   "another cluster on the link": ["invalid", /another cluster/],
   "another committee": ["invalid", /another cluster/],
   "hello of another cluster": ["trust", /another identity/],
-  "forged possession": ["invalid", /proof of possession/],
+  "forged possession": ["invalid", /proofs of possession/],
   "bad Auth": ["invalid", /authenticate/],
   "no Auth": ["protocol", /expected Auth/],
   garbage: ["protocol", /malformed/],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Engine } from "../../web/engine/engine.js";
 import { serve } from "../../web/engine/serve.js";
-import { examine } from "../../web/logic/examine.js";
+import { examine, isGenuine } from "../../web/logic/examine.js";
 import { Server } from "../../web/logic/server.js";
 import { explain, sentence } from "../../web/logic/words.js";
 
@@ -39,16 +39,17 @@ test("every failure has words, also one that this page does not know", () => {
     assert.ok(title.length > 10 && typeof advice === "string", code);
   }
   assert.match(explain({ code: "refused", reason: "not-enough-replicas" }).title, /Not enough replicas/);
-  assert.match(sentence({ verdict: "cannot-check", check: "certificate" }), /version/);
+  assert.match(sentence({ verdict: "cannot-check", check: "certificate", checks: [] }), /version/);
 });
 
 // ---- the way to a verdict ----
 
-const CHECKS = ["bundle", "identity", "digest", "length", "signature"];
+const CHECKS = ["bundle", "identity", "signature", "digest", "length"];
 function report(verdict, check = null) {
   const at = check === null ? CHECKS.length : CHECKS.indexOf(check);
   const outcomeOf = (index) => (index < at ? "passed" : index > at ? "not-reached" : verdict === "invalid" ? "failed" : "cannot-check");
-  return { verdict, check, checks: CHECKS.map((name, index) => ({ name, outcome: outcomeOf(index), meaning: "" })) };
+  const genuine = { answer: at > CHECKS.indexOf("signature") ? "yes" : verdict === "invalid" ? "no" : "not-answered", reason: "" };
+  return { verdict, check, genuine, checks: CHECKS.map((name, index) => ({ name, outcome: outcomeOf(index), meaning: "" })) };
 }
 
 /** `judge(subject)` answers the report; what is asked is written down. */
@@ -66,7 +67,7 @@ function examining(judge, inspection = { digest_base58: "D", length: 3 }) {
 }
 const needsFile = (subject) => (subject === null ? report("cannot-check", "digest") : report("valid"));
 
-test("a file is hashed only when everything before it holds", async () => {
+test("a file is hashed only when the certificate is genuine", async () => {
   const other = examining(() => report("invalid", "identity"));
   assert.equal((await other.run({ file: {} })).report.check, "identity");
   assert.deepEqual(other.asked, ["inspect", "judge"]);
@@ -82,12 +83,28 @@ test("a file that was hashed before is not hashed again", async () => {
   assert.deepEqual(again.asked, ["inspect", "judge"]);
 });
 
-test("a bundle alone is judged as far as possible, and never called valid", async () => {
-  const found = await examining(needsFile).run({});
-  assert.deepEqual([found.report.verdict, found.report.check, found.isGenuine], ["cannot-check", "digest", true]);
-  assert.deepEqual(found.report.checks.map(({ outcome }) => outcome), ["passed", "passed", "cannot-check", "cannot-check", "passed"]);
-  const forged = await examining((subject) => (subject === null ? report("cannot-check", "digest") : report("invalid", "signature"))).run({});
-  assert.deepEqual([forged.report.verdict, forged.report.check, forged.isGenuine], ["invalid", "signature", false]);
+test("a bundle alone is judged once, and never called valid", async () => {
+  const alone = examining(needsFile);
+  const found = await alone.run({});
+  assert.deepEqual([found.report.verdict, found.report.check, isGenuine(found.report)], ["cannot-check", "digest", true]);
+  assert.deepEqual(alone.asked, ["inspect", "judge"]);
+  const forged = examining(() => report("invalid", "signature"));
+  for (const about of [{}, { file: {} }]) {
+    const { report: refused, subject } = await forged.run(about);
+    assert.deepEqual([refused.verdict, refused.check, isGenuine(refused), subject], ["invalid", "signature", false, null]);
+  }
+  assert.ok(!forged.asked.includes("hash"));
+});
+
+test("another file and a forged certificate are different sentences", () => {
+  const said = (verdict, check) => sentence(report(verdict, check));
+  for (const check of ["digest", "length"]) assert.match(said("invalid", check), /^The certificate is genuine, but this is another file/);
+  assert.match(said("invalid", "signature"), /forged/);
+  assert.doesNotMatch(said("invalid", "signature"), /another file/);
+  assert.match(said("cannot-check", "digest"), /^The certificate is genuine\. Add the file/);
+  const late = report("invalid", "digest");
+  late.checks.push({ name: "expiry", question: "in_force", outcome: "failed", meaning: "" });
+  assert.match(sentence(late), /another file.+ The certificate has expired\.$/);
 });
 
 test("a bundle that cannot be read has its verdict at once", async () => {

@@ -10,6 +10,13 @@ export const OUTCOMES = {
   waived: "left out",
 };
 
+export const QUESTIONS = {
+  genuine: "Is the certificate genuine?",
+  matches: "Is this the file?",
+  in_force: "Is it in force?",
+};
+export const ANSWERS = { yes: "Yes", no: "No", "not-answered": "Not answered" };
+
 /** What it means when a check fails, in one sentence. */
 const FAILED = {
   bundle: "The .vouch file is damaged, or is not a .vouch file.",
@@ -30,17 +37,32 @@ const FAILED = {
 const MISSING = {
   identity:
     "There is nothing to judge by: no cluster identity is trusted yet. Ask the operators of the cluster for it and enter it under Trust, at the top.",
-  digest: "The file itself is missing. Add it to see whether it is the one that was certified.",
+  digest: "The certificate is genuine. Add the file to see whether it is the one that was certified.",
   epoch: "The certificate is from a later committee than this page knows how to follow. Use a newer version.",
 };
 const UNKNOWN = "The .vouch file is of a version that this page does not know. Use a newer version.";
 
+const ALSO = { time: " The certificate says that it was made in the future.", expiry: " The certificate has expired." };
+
+/** The check that failed of a question's, or undefined. */
+const failedOf = (report, question) => report.checks.find((check) => check.question === question && check.outcome === "failed")?.name;
+
+/** What a question was answered with, in one sentence. */
+export function because(report, question) {
+  const failed = failedOf(report, question);
+  if (failed !== undefined) return FAILED[failed] ?? "A check failed.";
+  const { reason } = report[question];
+  return `${reason[0].toUpperCase()}${reason.slice(1)}.`;
+}
+
 /** One sentence for a report. */
-export function sentence({ verdict, check }, { fileName, isGenuine = false } = {}) {
+export function sentence(report, { fileName } = {}) {
+  const { verdict, check } = report;
   if (verdict === "valid") return fileName === undefined ? "Every check passed." : "is the certified file, byte for byte.";
-  if (verdict === "invalid") return FAILED[check] ?? "A check failed.";
-  if (isGenuine) return "The certificate itself is genuine. Add the file to see whether it is the one that was certified.";
-  return MISSING[check] ?? UNKNOWN;
+  const said = verdict === "invalid" ? (FAILED[check] ?? "A check failed.") : (MISSING[check] ?? UNKNOWN);
+  // The questions are answered each by itself: this one may be answered with no as well.
+  const also = check === "digest" || check === "length" ? (ALSO[failedOf(report, "in_force")] ?? "") : "";
+  return said + also;
 }
 
 /** Where the trusted identity came from, after "judged by". */
@@ -57,6 +79,7 @@ export const MEMBER_STATES = {
   receiving: "receiving",
   stored: "stored durably",
   signed: "signed",
+  claimed: "named as a signer, not verified",
   dropped: "left out",
   unsigned: "did not sign",
   connected: "connected",

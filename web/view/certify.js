@@ -1,4 +1,5 @@
 // Certify: files go to the replicas, two at a time; each ends with its bundle or with a reason.
+import { isGenuine } from "../logic/examine.js";
 import { bundleName, isNamedBundle } from "../logic/pairing.js";
 import { count, plural, size } from "../logic/format.js";
 import { ACTIVE, advance, certifiedMembers, isActive, isOver, newPut, tally } from "../logic/put.js";
@@ -129,7 +130,7 @@ class Job {
     const { link, revoke } = saveLink(new Blob([bundle]), name);
     this.#revoke = revoke;
     const members = certifiedMembers(this.#put, certificate);
-    this.#committee.update({ members, quorum: certificate.quorum });
+    this.#committee.update({ members, quorum: certificate.quorum, isVerified: isGenuine(report) });
     const checks = h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report));
     const { signers, quorum } = certificate;
     const { length } = certificate;
@@ -141,7 +142,7 @@ class Job {
       { class: "quiet" },
       "Keep this bundle with the file: it proves on its own that the replicas hold it, to anyone who knows the cluster.",
     );
-    const all = [advice, this.#committee.element, checks, mainFacts(certificate), otherFacts(certificate), memberKeys(certificate)];
+    const all = [advice, this.#committee.element, checks, mainFacts(certificate, report), otherFacts(certificate), memberKeys(certificate)];
     this.#end(
       "certified",
       verdictBanner(report, { fileName: this.file.name, about, trust: this.#context.trust.decision, actions: [link] }),

@@ -12,13 +12,13 @@ const ARC = 57;
 const TURN = 2 * Math.PI;
 
 /** What counts towards the quorum, in words: members with one of these states. */
-const COUNTED = { signed: ["signed"], connected: ["connected"] };
+const COUNTED = { signed: ["signed"], claimed: ["claimed"], connected: ["connected"] };
 
 const at = (angle, radius) => [Math.cos(angle) * radius, Math.sin(angle) * radius];
 const fixed = (value) => value.toFixed(2);
 
 // Glyphs on a field of 24 by 24; a node shows the one of its state.
-const GLYPHS = { receiving: "up", stored: "dot", signed: "check", dropped: "cross", connected: "dot", absent: "cross" };
+const GLYPHS = { receiving: "up", stored: "dot", signed: "check", claimed: "question", dropped: "cross", connected: "dot", absent: "cross" };
 
 function glyphs() {
   return Object.entries(GLYPHS).map(([state, name]) => icon(name, { class: `glyph glyph-${state}`, x: -9, y: -9, width: 18, height: 18 }));
@@ -135,8 +135,11 @@ export class Committee {
   #caption = h("figcaption", { class: "unseen" });
   element = h("figure", { class: "committee" });
 
-  /** `members`: [{ member, name, state }]; `counts`: "signed" or "connected", what the quorum is needed of. */
-  update({ members, quorum, counts = "signed" }) {
+  /**
+   * `members`: [{ member, name, state }]; `counts`: "signed", "claimed" or "connected", what the quorum is needed of. `isVerified`: the
+   * signature that says so was verified here. Nothing of the picture is green before, whatever the server says.
+   */
+  update({ members, quorum, counts = "signed", isVerified = false }) {
     this.#members = members;
     const shape = JSON.stringify([quorum, members.map(({ member, name }) => [member, name])]);
     if (shape !== this.#shape) {
@@ -150,7 +153,7 @@ export class Committee {
       this.#lines?.show(index, state);
     });
     const counted = members.filter(({ state }) => COUNTED[counts].includes(state)).length;
-    setData(this.element, { [counts]: counted, quorum, members: members.length, reached: counted >= quorum });
+    setData(this.element, { [counts]: counted, quorum, members: members.length, reached: counted >= quorum, verified: isVerified });
     this.#parts.show(counted, counts);
     setText(this.#caption, `Committee: ${counted} of ${members.length} ${counts}, ${quorum} needed`);
   }

@@ -158,9 +158,8 @@ class Job {
     );
     const parts = [verified];
     if (judged !== null) {
-      const isValid = judged.verdict === "valid";
-      parts.push(verdictBanner(judged, { fileName: name, trust: this.#context.trust.decision }), ...certificateCommittee(said, isValid));
-      parts.push(h("details", { class: "more" }, h("summary", {}, checksSummary(judged)), checkList(judged)), mainFacts(said));
+      parts.push(verdictBanner(judged, { fileName: name, trust: this.#context.trust.decision }), certificateCommittee(said, judged));
+      parts.push(h("details", { class: "more" }, h("summary", {}, checksSummary(judged)), checkList(judged)), mainFacts(said, judged));
     }
     this.#end("fetched", ...parts);
   }

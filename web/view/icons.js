@@ -24,4 +24,5 @@ export const icon = (name, props = {}) =>
   );
 
 export const VERDICT_ICONS = { valid: "check", invalid: "cross", "cannot-check": "question" };
+export const ANSWER_ICONS = { yes: "check", no: "cross", "not-answered": "question" };
 export const OUTCOME_ICONS = { passed: "check", failed: "cross", "cannot-check": "question", "not-reached": "dash", waived: "skip" };

@@ -163,9 +163,9 @@ export class Showing {
         about: "has a certificate, of which every check passed. What is played is checked against it.",
         trust: trust.decision,
       }),
-      ...certificateCommittee(said, true),
+      certificateCommittee(said, report),
       h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report)),
-      mainFacts(said),
+      mainFacts(said, report),
     );
     this.#draw();
     this.#show();
@@ -217,7 +217,7 @@ export class Showing {
       h("p", {}, "Nothing is played without a valid certificate."),
       h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report)),
     ];
-    this.#end("failed", ...parts, ...(said === null ? [] : [mainFacts(said)]));
+    this.#end("failed", ...parts, ...(said === null ? [] : [mainFacts(said, report)]));
   }
 
   /** It is not for this page to play, but the file can be had. */

@@ -1,9 +1,10 @@
 // A verdict: one word that cannot be missed, why, and every check by name.
 import { abbreviated, count, exactSize, isoTime, plural, printable, time } from "../logic/format.js";
-import { OUTCOMES, SOURCES, VERDICTS, sentence } from "../logic/words.js";
+import { isGenuine } from "../logic/examine.js";
+import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, sentence } from "../logic/words.js";
 import { Committee } from "./committee.js";
 import { code, foreign, h } from "./dom.js";
-import { icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
+import { ANSWER_ICONS, icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
 
 function comparison({ check, expected, got }) {
   // The certificate's value is expected, the file's is got: here is no doubt which is which.
@@ -25,7 +26,7 @@ const withTimes = (text) => text.replace(/[0-9]{8,}/g, (seconds) => time(Number(
 /** The banner. `about`: what to say after the file's name instead of the usual. `trust`: what it was judged by. `actions`: what can be done next. */
 export function verdictBanner(
   report,
-  { fileName, isGenuine = false, about = sentence(report, { fileName, isGenuine }), trust = null, actions = [], heading = "h3" } = {},
+  { fileName, about = sentence(report, { fileName }), trust = null, actions = [], heading = "h3" } = {},
 ) {
   const { verdict, check, message } = report;
   // Of what is missing only the ordinary is known by heart here.
@@ -52,8 +53,8 @@ export function verdictBanner(
   );
 }
 
-/** The list of checks, each with what came of it and what it means. */
-export function checkList({ checks }) {
+/** The three questions, each with its answer, why, and its checks: what came of each and what it means. */
+export function checkList(report) {
   const row = ({ name, outcome, meaning }) =>
     h(
       "li",
@@ -63,7 +64,26 @@ export function checkList({ checks }) {
       h("span", { class: "check-meaning" }, foreign(meaning)),
       h("span", { class: "check-outcome" }, OUTCOMES[outcome] ?? foreign(outcome)),
     );
-  return h("ul", { class: "checks", role: "list", "aria-label": "Checks" }, checks.map(row));
+  const question = ([key, text]) => {
+    const { answer } = report[key];
+    const rows = report.checks.filter((check) => check.question === key).map(row);
+    return h(
+      "div",
+      { class: "question", "data-question": key, "data-answer": answer },
+      h(
+        "p",
+        { class: "question-line" },
+        icon(ANSWER_ICONS[answer] ?? "dash"),
+        h("strong", {}, text),
+        " ",
+        h("strong", { class: "question-answer" }, ANSWERS[answer] ?? foreign(answer)),
+        " ",
+        h("span", { class: "quiet" }, foreign(key === "in_force" ? withTimes(because(report, key)) : because(report, key))),
+      ),
+      h("ul", { class: "checks", role: "list", "aria-label": `Checks: ${text}` }, rows),
+    );
+  };
+  return h("div", { class: "questions" }, Object.entries(QUESTIONS).map(question));
 }
 
 /** "All 12 checks passed", "6 of 12 checks passed". */
@@ -76,10 +96,10 @@ const moment = (seconds) => (seconds === "never" ? "never: for ever" : h("time",
 
 const fact = (name, term, value) => h("div", { "data-fact": name }, h("dt", {}, term), h("dd", {}, value));
 
-/** What a certificate says: the few things that people ask for. */
-export function mainFacts(said) {
+/** What a certificate says: the few things that people ask for. Unless it was found to be genuine in this report, it only says so. */
+export function mainFacts(said, report) {
   const { members, signers, quorum, tolerated_faults: faults } = said;
-  return h(
+  const facts = h(
     "dl",
     { class: "facts" },
     fact("issued", "Certified", moment(said.issued_at)),
@@ -93,6 +113,8 @@ export function mainFacts(said) {
     fact("digest-base58", "Digest", code(said.digest_base58)),
     fact("cluster", "Cluster", code(said.cluster)),
   );
+  if (isGenuine(report)) return facts;
+  return h("div", { class: "claimed" }, h("p", { class: "quiet" }, "This is what the certificate says. It has not been verified."), facts);
 }
 
 /** The rest of it, for those who compare. */
@@ -162,12 +184,12 @@ export function memberKeys({ members }) {
   return details;
 }
 
-/** The committee of a certificate. `isVerified`: until then it only claims to be signed. */
-export function certificateCommittee(said, isVerified) {
+/** The committee of a certificate. Unless the signature was verified in this report, it only claims to be signed. */
+export function certificateCommittee(said, report) {
   const committee = new Committee();
-  const members = said.members.map(({ member, name, signed }) => ({ member, name, state: signed ? "signed" : "unsigned" }));
-  committee.update({ members, quorum: said.quorum });
-  committee.element.toggleAttribute("data-claimed", !isVerified);
-  if (isVerified) return [committee.element];
-  return [committee.element, h("p", { class: "quiet" }, "This is what the certificate says. It has not been verified.")];
+  const isVerified = isGenuine(report);
+  const state = isVerified ? "signed" : "claimed";
+  const members = said.members.map(({ member, name, signed }) => ({ member, name, state: signed ? state : "unsigned" }));
+  committee.update({ members, quorum: said.quorum, counts: state, isVerified });
+  return committee.element;
 }

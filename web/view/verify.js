@@ -229,7 +229,7 @@ export class Verify {
     this.#result.replaceChildren(what);
   }
 
-  #showVerdict({ report, inspection, isGenuine }, decision) {
+  #showVerdict({ report, inspection }, decision) {
     const actions = [];
     if (report.verdict === "cannot-check" && report.check === "identity") {
       actions.push(
@@ -244,12 +244,12 @@ export class Verify {
       actions.push(h("button", { type: "button", class: "button", onclick: again }, "Judge as if it had not expired"));
     }
     const isValid = report.verdict === "valid";
-    const parts = [verdictBanner(report, { fileName: this.#file?.name, isGenuine, trust: decision, actions, heading: "h2" })];
+    const parts = [verdictBanner(report, { fileName: this.#file?.name, trust: decision, actions, heading: "h2" })];
     if (isValid && this.#waivesExpiry)
-      parts.push(h("p", { class: "notice" }, "As you asked, it was not considered that the duty to keep the file has ended."));
-    if (inspection !== null) parts.push(...certificateCommittee(inspection, isValid || isGenuine));
+      parts.push(h("p", { class: "notice" }, "As you asked, expiry was not considered. If it has expired, replicas need no longer keep the file."));
+    if (inspection !== null) parts.push(certificateCommittee(inspection, report));
     parts.push(h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report)));
-    if (inspection !== null) parts.push(mainFacts(inspection), otherFacts(inspection), memberKeys(inspection));
+    if (inspection !== null) parts.push(mainFacts(inspection, report), otherFacts(inspection), memberKeys(inspection));
     this.#result.replaceChildren(...parts);
   }
 }
