@@ -13,7 +13,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-NODE_MODULES := tests/node_modules/.package-lock.json verifier-wasm/npm/node_modules/.package-lock.json
+NODE_MODULES := tests/node_modules/.package-lock.json tests/hosts/node_modules/.package-lock.json verifier-wasm/npm/node_modules/.package-lock.json
+# Outside of the sources: no folder above has a `ws`, which the package must not need.
+HOSTS := target/hosts/soak/node_modules/.package-lock.json
 
 setup: toolchain chromium $(NODE_MODULES) ## Fetch and compile the tools that a build and the tests need (first time: minutes)
 
@@ -25,6 +27,12 @@ chromium:
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	@cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(HOSTS): tests/hosts/soak/package-lock.json
+	@mkdir -p target/hosts/soak
+	@cp tests/hosts/soak/package.json tests/hosts/soak/package-lock.json target/hosts/soak/
+	@cd target/hosts/soak && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # Before the program, which carries the page within it.
@@ -48,9 +56,11 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 	@cargo test --workspace --locked
 	@node --test tests/js/*.test.mjs
 	@node --test --test-concurrency=1 tests/browser/*.test.mjs
+	@node --test tests/hosts/fast.test.mjs
 
-soak: setup build ## Run the long tests: large files and what they do to memory
+soak: setup build $(HOSTS) ## Run the long tests: large files, what they do to memory, every host of the npm package
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
+	@node --test tests/hosts/soak.test.mjs
 
 bench: setup build-release ## Measure speed, each figure beside its reference
 	@node tests/bench/run.mjs
@@ -69,4 +79,4 @@ lint: ## Check formatting, and the compiler's advice
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 
 clean: ## Remove what was built here; the tools in ~/.cache/vouch stay
-	@rm -rf target verifier-wasm/npm/wasm verifier-wasm/npm/node_modules web/dist tests/node_modules
+	@rm -rf target verifier-wasm/npm/wasm verifier-wasm/npm/node_modules web/dist tests/node_modules tests/hosts/node_modules

@@ -103,9 +103,7 @@ const servedBy = h(
   h(
     "p",
     {},
-    "This page was served by the server that it checks. A dishonest server could have changed the page itself. For full certainty use verify.html saved beforehand, ",
-    h("code", { class: "command" }, "npx vouch-verifier"),
-    ", or the ",
+    "This page was served by the server that it checks. A dishonest server could have changed the page itself. For full certainty use verify.html saved beforehand, or the ",
     h("code", { class: "command" }, "vouch"),
     " command.",
   ),

@@ -44,7 +44,7 @@ test("the package holds what it needs, has the workspace's version, and depends 
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [
     "LICENSE", "README.md", "again.js", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
-    "link.js", "node.js", "package.json", "source.js", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
+    "link.js", "node.js", "once.js", "package.json", "source.js", "source_of.js", "wasm.d.ts", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
   ]);
   const { version, dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.equal(version, /^version = "(.+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8"))[1]);
@@ -238,11 +238,25 @@ test("the README has examples of each kind", () => {
 // Before version 22, Node.js needs this package to put and to get.
 const linkSocket = (to) => existsSync(join(to, "ws")) || symlinkSync(join(SOURCE, "node_modules", "ws"), join(to, "ws"), "dir");
 
+test("what people read names only commands that exist", () => {
+  // Under these names nothing is published: npx and npm would fetch whatever a stranger publishes there.
+  const names = /\b(npx|bunx|deno run npm:|(npm|pnpm|yarn|bun) (i|install|add|exec|x|dlx))(?: -\S+)* +@?vouch[\w-]*/;
+  for (const wrong of ["npx vouch-verifier a b", "npx --yes vouch-verify a", "npm i vouch-verifier", "npm install -D vouch-verifier", "bunx vouch"]) assert.match(wrong, names);
+  for (const right of ["npx ./verifier-wasm/npm a b", "npm install ./vouch-verifier-0.1.0.tgz", "npm install ws"]) assert.doesNotMatch(right, names);
+  const listed = succeed("git", ["ls-files", "*.md", "*.html", "*.toml", "web", "node/src", "verifier-wasm", "shared"], { cwd: ROOT }).stdout;
+  const files = listed.trim().split("\n");
+  for (const name of ["README.md", "verifier-wasm/npm/README.md", "web/index.html", "verifier-wasm/npm/bin/vouch-verify.js"]) assert.ok(files.includes(name), name);
+  for (const name of files) {
+    if (!/\.(md|html|js|ts|rs|toml|json|css)$/.test(name) || !existsSync(join(ROOT, name))) continue;
+    assert.doesNotMatch(readFileSync(join(ROOT, name), "utf8"), names, name);
+  }
+});
+
 for (const [i, { kind, code }] of blocks.entries()) {
   const usesServer = /import .*\bput\b/.test(code);
   test(`example ${i + 1} of the README (${kind}${usesServer ? ", with a cluster" : ""})`, async () => {
     if (kind === "sh") {
-      const { stdout } = succeed("sh", ["-c", code.replace("npx ", "npx --no-install ").trimEnd() + ` --now ${NOW}`]);
+      const { stdout } = succeed("sh", ["-c", code.replace("npx ./verifier-wasm/npm", `npx --offline ${SOURCE}`).trimEnd() + ` --now ${NOW}`]);
       return assert.match(stdout, EXPECTED.sh);
     }
     if (usesServer) return putExample(`example-${i}.mjs`, kind, code);

@@ -1,17 +1,8 @@
 // For browsers: each module is fetched from beside this file, at the first use or when its init function is called.
 import { createApi } from "./api.js";
 import { PROTOCOL } from "./link.js";
+import { once } from "./once.js";
 import * as wasm from "./wasm/vouch_verifier.js";
-
-// Calls `load` once; after a failure, a later call tries again.
-function once(load) {
-  let loading;
-  return (...args) =>
-    (loading ??= load(...args).catch((error) => {
-      loading = undefined;
-      throw error;
-    }));
-}
 
 const loadVerifier = once((source = new URL("./wasm/vouch_verifier_bg.wasm", import.meta.url)) => wasm.default({ module_or_path: source }));
 

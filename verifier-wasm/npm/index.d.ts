@@ -11,8 +11,22 @@
 /** Bytes in memory. Node.js' `Buffer` is a `Uint8Array`. */
 export type Bytes = Uint8Array | ArrayBuffer;
 
+/** The type of a global where it is declared (by TypeScript's `dom` library, or by Node.js' types), and what is needed of it elsewhere. */
+type Global<Name extends string, Needed> = typeof globalThis extends Record<Name, { prototype: infer Declared }> ? Declared : Needed;
+
+/** A file or a part of one, as browsers and Node.js have it. */
+export type BlobValue = Global<"Blob", { readonly size: number; slice(start?: number, end?: number): unknown; arrayBuffer(): Promise<ArrayBuffer> }>;
+type StreamValue = { getReader(): { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>; cancel(): Promise<unknown>; releaseLock(): void } };
+type SignalValue = Global<"AbortSignal", { readonly aborted: boolean; readonly reason: any; throwIfAborted(): void }>;
+type UrlValue = Global<"URL", { readonly href: string }>;
+type RequestValue = Global<"Request", { readonly url: string }>;
+type ResponseValue = Global<"Response", { readonly ok: boolean; arrayBuffer(): Promise<ArrayBuffer> }>;
+
+/** A `WebAssembly.Module`. */
+export type CompiledModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Declared } } } ? Declared : object;
+
 /** A file of any size. All but bytes in memory are read in pieces, in constant memory. */
-export type FileSource = Bytes | Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>;
+export type FileSource = Bytes | BlobValue | StreamValue | AsyncIterable<Uint8Array>;
 
 /** The twelve checks, in their order. The first that does not pass decides. */
 export type CheckName =
@@ -270,14 +284,14 @@ export function normalizeDigest(text: string): Promise<string>;
 /** Which server, and whom to trust. */
 export interface ServerOptions {
   /** `host:port`, or a URL with http, https, ws or wss; a path is a prefix. */
-  server: string | URL;
+  server: string | UrlValue;
   /**
    * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. A server of another cluster is refused. `null`
    * takes the identity that the server shows: then the result proves nothing until you compare `cluster` in it with what you know.
    */
   cluster: string | null;
   /** Gives up: the promise rejects with the signal's reason. */
-  signal?: AbortSignal | null;
+  signal?: SignalValue | null;
 }
 
 /** A member of the committee, as the server shows it; its keys are checked. */
@@ -363,7 +377,7 @@ export interface GetOptions extends ServerOptions {
 
 export interface GetResult {
   /** The file, or the range of it, unless there was a sink. Its type is `application/octet-stream`: it is whatever somebody once put. */
-  blob: Blob | undefined;
+  blob: BlobValue | undefined;
   /** BLAKE3 in hex. */
   digest: string;
   digest_base58: string;
@@ -409,13 +423,13 @@ export class ServerError extends Error {
 }
 
 /** Where the WebAssembly module is, or what it is. */
-export type ModuleSource = string | URL | Request | Response | PromiseLike<Response> | BufferSource | WebAssembly.Module;
+export type ModuleSource = string | UrlValue | RequestValue | ResponseValue | Bytes | DataView | CompiledModule;
 
 /**
- * Loads the module that verifies. Only needed to load it early, or from elsewhere (browsers only): everything else loads it at
- * its first use. The first call decides.
+ * Loads the module that verifies. Only needed to load it early or from elsewhere: everything else loads it at its first use. Call
+ * it before anything else, and once: the first call decides. In Node.js a string may also be a path.
  */
-export function init(source?: ModuleSource | Promise<ModuleSource>): Promise<void>;
+export function init(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;
 
 /** The same for the module that puts and gets. */
-export function initClient(source?: ModuleSource | Promise<ModuleSource>): Promise<void>;
+export function initClient(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;

@@ -1,42 +1,55 @@
-// For Node.js: the modules are read from the disk and compiled at the first use.
-import { readFileSync } from "node:fs";
+// For Node.js, Deno and Bun: the modules are read from the disk and compiled at the first use, or given to the init functions.
+import { readFile } from "node:fs/promises";
 import { createApi } from "./api.js";
 import { PROTOCOL } from "./link.js";
+import { once } from "./once.js";
+import { moduleOf } from "./source_of.js";
 import * as wasm from "./wasm/vouch_verifier.js";
 
-const load = (module, name) => module.initSync({ module: readFileSync(new URL(`./wasm/vouch_${name}_bg.wasm`, import.meta.url)) });
+// Each place is a literal: bundlers copy the file that such an expression names, and only such a one. It stands within a function,
+// since a bundle in another format than ES modules has no import.meta.url, and needs none when it calls an init function.
+const verifierPlace = () => new URL("./wasm/vouch_verifier_bg.wasm", import.meta.url);
+const clientPlace = () => new URL("./wasm/vouch_client_bg.wasm", import.meta.url);
 
-let loaded = false;
+const SHORT = "a bundler moved this file away from its module: call it with the bytes of the module first";
 
-// The argument that browsers need is accepted, so that the same program runs in both.
-export async function init() {
-  if (loaded) return;
-  load(wasm, "verifier");
-  loaded = true;
+async function load(module, source, place, hint) {
+  if (source !== undefined) return module.default({ module_or_path: await moduleOf(source) });
+  let bytes;
+  try {
+    bytes = await readFile(place());
+  } catch (error) {
+    throw new Error(`cannot read the WebAssembly module (${error.message}); ${hint}`, { cause: error });
+  }
+  return module.default({ module_or_path: bytes });
 }
+
+const loadVerifier = once((source) => load(wasm, source, verifierPlace, `if ${SHORT}: init(bytes)`));
 
 // Node.js has a WebSocket of its own since version 22; for an older one there is the package ws.
 async function openSocket(address) {
   if (globalThis.WebSocket !== undefined) return new WebSocket(address, PROTOCOL);
-  const { WebSocket: Socket } = await import("ws").catch((error) => {
+  // Not a literal, so that no bundler looks for a package that need not be there.
+  const name = ["ws"].join("");
+  const { WebSocket: Socket } = await import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ name).catch((error) => {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
     throw new Error(`Node.js ${process.versions.node} has no WebSocket: run \`npm install ws\`, or use Node.js 22 or newer`, { cause: error });
   });
   return new Socket(address, PROTOCOL, { perMessageDeflate: false });
 }
 
-let client;
-
-async function loadClient() {
+const loadClient = once(async (source) => {
   const [module, { createClient }] = await Promise.all([import("./wasm/vouch_client.js"), import("./client.js")]);
-  load(module, "client");
+  await load(module, source, clientPlace, `if ${SHORT}: initClient(bytes)`);
   return createClient(module, openSocket);
-}
+});
 
-export const initClient = async () => void (await (client ??= loadClient()));
-export const put = async (file, options) => (await (client ??= loadClient())).put(file, options);
-export const get = async (digest, options) => (await (client ??= loadClient())).get(digest, options);
+export const init = async (source) => void (await loadVerifier(source));
+export const initClient = async (source) => void (await loadClient(source));
 
-export const { verify, inspect, hash, normalizeDigest, createHasher, createVerifier } = createApi(wasm, init);
+export const put = async (file, options) => (await loadClient()).put(file, options);
+export const get = async (digest, options) => (await loadClient()).get(digest, options);
+
+export const { verify, inspect, hash, normalizeDigest, createHasher, createVerifier } = createApi(wasm, () => init());
 export { BundleError } from "./api.js";
 export { ServerError } from "./link.js";
