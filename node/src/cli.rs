@@ -25,6 +25,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::limits::MAX_SAFE_INTEGER;
 use vouch_core::session::ByteRange;
 
+use crate::durable;
 use crate::expires::Expires;
 use crate::host::files;
 use crate::host::objects::StoreUrl;
@@ -408,6 +409,13 @@ impl Command {
 
 /// Parses the arguments, runs the command and gives the exit code.
 pub fn main() -> ExitCode {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // it is told as damage of a file
+        if !durable::is_catching() {
+            usual(panic);
+        }
+    }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::report(error),

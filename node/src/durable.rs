@@ -4,7 +4,7 @@
 //! While the disk syncs one group, the next one gathers, so groups grow with the load by themselves.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -16,12 +16,15 @@ use crate::host::disk::{Disk, SystemDisk};
 use crate::host::files::{self, Action, FileError, is_full};
 
 mod backend;
+mod damage;
 pub(crate) mod listing;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use backend::{Fault, Watched};
+pub use damage::{Replaced, is_catching};
+use damage::{caught, is_damage, suspect_mark};
 
 /// Memory for pages read or about to be written, in bytes. The library's own default is 1 GiB.
 const CACHE: usize = 16 << 20;
@@ -56,6 +59,14 @@ pub enum DurableError {
         /// The library's error.
         #[source]
         cause: Arc<redb::Error>,
+    },
+    /// The file's bytes are not what was written to it.
+    #[error("{path} is damaged: {cause}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong, in the library's words.
+        cause: String,
     },
     /// A job of the group was refused. Nothing was committed, and later commits are not affected.
     #[error("{path}: {cause}")]
@@ -125,10 +136,18 @@ impl Database {
             disk,
             database: RwLock::new(None),
             fault: Fault::default(),
+            is_damaged: AtomicBool::new(false),
             commits: AtomicU64::new(0),
         });
         shared.create_if_missing()?;
-        shared.with(|database| transact(database, prepare))?;
+        shared.check_if_suspect()?;
+        let prepared = shared.with(|database| transact(database, prepare));
+        prepared.map_err(|error| match error {
+            DurableError::Broken { path, cause } if shared.is_damaged.load(Ordering::Relaxed) => {
+                DurableError::Damaged { path, cause }
+            }
+            error => error,
+        })?;
 
         let (jobs, waiting) = mpsc::channel(WAITING);
         let committer = thread::Builder::new()
@@ -232,6 +251,8 @@ struct Shared {
     /// failed write and asks to be opened again.
     database: RwLock<Option<redb::Database>>,
     fault: Fault,
+    /// The fault is that its bytes are wrong.
+    is_damaged: AtomicBool,
     commits: AtomicU64,
 }
 
@@ -274,9 +295,12 @@ impl Shared {
         loop {
             let current = self.database.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(database) = current.as_ref() {
-                let outcome = run(database);
+                let outcome = caught(|| run(database));
                 drop(current);
-                return outcome.map_err(|error| self.failed(error));
+                return match outcome {
+                    Ok(outcome) => outcome.map_err(|error| self.failed(error)),
+                    Err(panic) => Err(self.damaged(&panic)),
+                };
             }
             drop(current);
             let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -290,6 +314,9 @@ impl Shared {
         let path = self.path.clone();
         if let Some(cause) = self.fault.get() {
             return DurableError::Broken { path, cause };
+        }
+        if is_damage(&error) {
+            return self.damaged(&error);
         }
         match &error {
             // nothing but a full disk came before: anything else would have been noted
@@ -307,6 +334,36 @@ impl Shared {
         }
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
         DurableError::NoSpace { path }
+    }
+
+    /// Notes that the bytes are wrong. The next start checks all of them.
+    fn damaged(&self, cause: &impl std::fmt::Display) -> DurableError {
+        self.is_damaged.store(true, Ordering::Relaxed);
+        // without the mark, the damage is met again
+        if let Ok(mut mark) = self.disk.create(&suspect_mark(&self.path), 0o600) {
+            let _ = mark.sync();
+        }
+        DurableError::Broken { path: self.path.clone(), cause: self.fault.note(cause) }
+    }
+
+    /// Reads a database in which damage was met before, as a whole.
+    fn check_if_suspect(&self) -> Result<(), DurableError> {
+        let mark = suspect_mark(&self.path);
+        if !self.disk.exists(&mark)? {
+            return Ok(());
+        }
+        let mut database = self.open_database(&self.path)?;
+        let checked = caught(|| database.check_integrity().map_err(redb::Error::from));
+        // closing it may fail for the same reason
+        let closed = caught(move || drop(database));
+        let cause = match (checked, closed) {
+            (Ok(Ok(true)), Ok(())) => return Ok(self.disk.remove(&mark)?),
+            (Ok(Err(error)), _) if !is_damage(&error) => return Err(self.failed(error)),
+            (Ok(Err(error)), _) => error.to_string(),
+            (Err(panic), _) | (_, Err(panic)) => panic,
+            (Ok(Ok(false)), _) => "its pages do not have the hashes that they should".to_owned(),
+        };
+        Err(DurableError::Damaged { path: self.path.clone(), cause })
     }
 
     /// A new database gets its name when it is complete: the library refuses for ever a file whose creation was cut
@@ -329,10 +386,12 @@ impl Shared {
 
     fn open_database(&self, at: &Path) -> Result<redb::Database, DurableError> {
         let backend = Watched::new(self.disk.open_database(at)?, self.fault.clone());
-        let opened = redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend);
-        opened.map_err(|error| {
+        let damaged = |cause| DurableError::Damaged { path: at.to_owned(), cause };
+        let opened = caught(|| redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend));
+        opened.map_err(damaged)?.map_err(|error| {
             let path = at.to_owned();
             match redb::Error::from(error) {
+                error if is_damage(&error) => damaged(error.to_string()),
                 redb::Error::DatabaseAlreadyOpen => DurableError::InUse { path },
                 redb::Error::Io(error) if is_full(&error) && self.fault.get().is_none() => {
                     DurableError::NoSpace { path }

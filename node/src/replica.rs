@@ -296,6 +296,10 @@ impl Replica {
             data,
             _files: files,
         });
+        if let Some(word) = shared.store.replaced() {
+            let next = "this replica holds nothing until it has fetched its blobs from the others";
+            shared.report(Event::Trouble(format!("{word}; {next}")));
+        }
         let Config { servers, collect_every, grace, scrub_rate, scrub_pause, .. } = config;
         Ok(Self { shared, servers, upkeep: Upkeep { collect_every, grace, scrub_rate, scrub_pause } })
     }

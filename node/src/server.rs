@@ -239,7 +239,7 @@ impl Server {
         let data = DataDir::open(&config.data)?;
         let key = open_or_create_node_key(data.path(), entropy::array)?;
         let committee = committee_file::load(data.path())?.map(Arc::new);
-        let archive = Archive::open(data.path())?;
+        let (archive, replaced) = Archive::open(data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
         let (batcher, inbox) = Batcher::new();
         let shared = Arc::new(Shared {
@@ -266,6 +266,9 @@ impl Server {
             slow: Notice::default(),
             data,
         });
+        if let Some(replaced) = replaced {
+            shared.report(Event::Trouble(format!("{replaced}; certificates are learned from the replicas again")));
+        }
         Ok(Self { shared, inbox })
     }
 

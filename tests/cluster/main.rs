@@ -4,6 +4,7 @@
 mod bad_clients;
 mod changing_files;
 mod committees;
+mod damaged_index;
 mod elsewhere;
 mod fairness;
 mod first_edition;

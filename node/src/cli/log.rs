@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{Failure, output};
 use crate::host::background::BackgroundWriter;
-use crate::{replica, server};
+use crate::{durable, replica, server};
 
 /// At its end, the process waits so long for whoever reads its output.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -62,7 +62,11 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
     };
     started.map_err(Failure::new)?;
     // the default one writes to standard error by itself
-    std::panic::set_hook(Box::new(|panic| error!("{}", text(format_args!("{panic}")))));
+    std::panic::set_hook(Box::new(|panic| {
+        if !durable::is_catching() {
+            error!("{}", text(format_args!("{panic}")));
+        }
+    }));
     Ok(())
 }
 

@@ -167,13 +167,20 @@ pub(super) async fn du(args: MaintainArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Opens a replica that does not run. An index that is damaged is put aside, with a word.
+fn at_rest(folder: &Path) -> Result<AtRest, Failure> {
+    let replica = AtRest::open(folder).map_err(Failure::new)?;
+    if let Some(word) = replica.store.replaced() {
+        output::error_line(format_args!("vouch: {word}; start the replica, and it fetches its blobs from the others"));
+    }
+    Ok(replica)
+}
+
 async fn usage(folder: &Path) -> Result<Usage, Failure> {
     match control::ask(folder, Request::Usage, drop).await {
         Ok(Reply::Usage(usage)) => Ok(usage),
         Ok(other) => Err(unexpected(folder, &other)),
-        Err(ControlError::NotRunning(_)) => {
-            AtRest::open(folder).map_err(Failure::new)?.store.usage().map_err(Failure::new)
-        }
+        Err(ControlError::NotRunning(_)) => at_rest(folder)?.store.usage().map_err(Failure::new),
         Err(error) => Err(Failure::new(error)),
     }
 }
@@ -224,7 +231,7 @@ async fn scrub_one(folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, 
         Ok(Reply::Scrubbed(result)) => Ok((result, "they are fetched anew")),
         Ok(other) => Err(unexpected(folder, &other)),
         Err(ControlError::NotRunning(_)) => {
-            let replica = AtRest::open(folder).map_err(Failure::new)?;
+            let replica = at_rest(folder)?;
             let result = scrub::offline(replica.store.clone(), show).await.map_err(Failure::new)?;
             Ok((result, "start the replica, and they are fetched anew"))
         }

@@ -243,15 +243,13 @@ async fn a_failed_write_is_final() {
 }
 
 #[tokio::test]
-async fn a_job_that_panics_is_told_by_silence() {
+async fn a_job_that_panics_breaks_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open_with(&folder.path().join("db"), create_table).unwrap();
     let panicking = database.commit(|_| -> Result<(), redb::Error> { panic!("meant to") });
-    assert!(matches!(panicking.await, Err(DurableError::Closed { .. })));
-    assert!(matches!(database.commit(insert(1)).await, Err(DurableError::Closed { .. })));
-    while !database.is_broken() {
-        thread::yield_now();
-    }
+    assert!(matches!(panicking.await, Err(DurableError::Broken { cause, .. }) if cause == "meant to"));
+    assert!(matches!(database.commit(insert(1)).await, Err(DurableError::Broken { .. })));
+    assert!(database.is_broken());
 }
 
 #[test]
@@ -268,7 +266,7 @@ fn what_cannot_be_opened_is_named() {
     for garbage in [b"".as_slice(), b"garbage", &[0; 10_000]] {
         std::fs::write(&path, garbage).unwrap();
         match Database::open(&path) {
-            Err(DurableError::Unusable { path: got, .. }) if !garbage.is_empty() => assert_eq!(got, path),
+            Err(DurableError::Damaged { path: got, .. }) if !garbage.is_empty() => assert_eq!(got, path),
             Ok(_) if garbage.is_empty() => {}
             other => panic!("{other:?}"),
         }
@@ -287,4 +285,68 @@ fn a_creation_cut_short_begins_anew() {
     disk.overwrite(Path::new("/data/db.new"), &[1; 100]);
     assert_eq!(count(&open_on(&disk).unwrap()).unwrap(), 0);
     assert_eq!(disk.files_below(Path::new("/")), [Path::new(PATH)]);
+}
+
+/// Opens a file that may hold anything, uses it, and says whether it was put aside.
+fn use_anything(path: &Path) -> bool {
+    let open = || Database::open_or_replace(Arc::new(SystemDisk), path, 7, create_table).unwrap();
+    let (database, mut replaced) = open();
+    let bytes = |transaction: &ReadTransaction| {
+        use redb::ReadableTable;
+        let table = transaction.open_table(BYTES)?;
+        table.iter()?.try_fold(0, |sum, row| Ok(sum + row?.1.value().len()))
+    };
+    let used = database.read(bytes).and_then(|_| database.commit_and_wait(insert(1)));
+    if let Err(error) = used {
+        drop(database);
+        match error {
+            DurableError::Broken { .. } => {}
+            // an empty one has no such table
+            DurableError::Refused { .. } => return replaced.is_some(),
+            other => panic!("{other:?}"),
+        }
+        // what was met while it was used is mended at the next start
+        let (database, now) = open();
+        replaced = replaced.or(now);
+        database.commit_and_wait(insert(1)).unwrap();
+    }
+    if let Some(Replaced { aside, cause, .. }) = &replaced {
+        assert!(aside.exists() && !cause.is_empty(), "{replaced:?}");
+        std::fs::remove_file(aside).unwrap();
+    }
+    replaced.is_some()
+}
+
+#[test]
+fn a_damaged_database_is_put_aside_wherever_the_damage_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let database = Database::open_with(&path, create_table).unwrap();
+    for number in 0..200_u64 {
+        database
+            .commit_and_wait(move |transaction| {
+                transaction.open_table(BYTES)?.insert(number, vec![7; 500].as_slice())?;
+                transaction.open_table(NUMBERS)?.insert(number, number)?;
+                Ok(())
+            })
+            .unwrap();
+    }
+    drop(database);
+    let whole = std::fs::read(&path).unwrap();
+    let with = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        use_anything(&path)
+    };
+    assert!(!with(&whole));
+    assert!(with(&[&b"garbage"[..], &whole[7..]].concat()));
+    for part in [1, 2, 3] {
+        assert!(with(&whole[..whole.len() * part / 4]), "cut at {part} / 4");
+    }
+    let mut put_aside = 0;
+    for page in 0..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..][..4096].fill(0xA5);
+        put_aside += usize::from(with(&bytes));
+    }
+    assert!(put_aside > 10, "{put_aside} of {} pages", whole.len() / 4096);
 }

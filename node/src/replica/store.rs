@@ -15,6 +15,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
+use crate::durable::Replaced;
 use crate::host::disk::{Disk, SystemDisk};
 use crate::host::files::{self, FileError};
 use crate::host::objects::Objects;
@@ -133,6 +134,7 @@ struct Inner {
     partial: PathBuf,
     blobs: BlobStore,
     index: Index,
+    replaced: Option<Replaced>,
     claims: Claims,
     partials: Arc<Partials>,
     room: Arc<Room>,
@@ -161,13 +163,18 @@ impl Store {
             Place::Beside | Place::Folder(_) => BlobStore::Files(FileBlobs::create(disk.clone(), files.join("blobs"))?),
             Place::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
         };
-        let index = Index::open(disk.clone(), &folder.join(INDEX))?;
+        let (index, replaced) = Index::open(disk.clone(), &folder.join(INDEX))?;
         let room = Arc::new(Room::new(disk.clone(), files.to_owned(), config)?);
         let partials = Partials::open(disk.clone(), partial.clone(), config.partials, &index, &room)?;
         let (claims, partials, broken) = (Claims::default(), Arc::new(partials), OnceLock::new());
-        let inner = Inner { disk, partial, blobs, index, claims, partials, room, broken };
+        let inner = Inner { disk, partial, blobs, index, replaced, claims, partials, room, broken };
         inner.drop_surplus_partials()?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What was damaged when it was opened, if anything was: it holds nothing until repair fetches it.
+    pub fn replaced(&self) -> Option<&Replaced> {
+        self.inner.replaced.as_ref()
     }
 
     /// Starts taking in a blob; with what was announced, there is room for all of it when this returns.

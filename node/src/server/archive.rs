@@ -14,7 +14,8 @@ use vouch_core::message::{ListPage, ListPosition};
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
-use crate::durable::{Database, DurableError, listing};
+use crate::durable::{Database, DurableError, Replaced, listing};
+use crate::host::disk::SystemDisk;
 use crate::host::{clock, entropy, tasks};
 
 /// Digest of the blob → the newest certificate.
@@ -40,13 +41,15 @@ pub(crate) enum ArchiveError {
 pub(crate) struct Archive(Arc<Database>);
 
 impl Archive {
-    pub(crate) fn open(folder: &Path) -> Result<Self, DurableError> {
-        let database = Database::open_with(&folder.join("certificates.redb"), |transaction| {
+    /// Opens the certificates. Damaged ones are put aside; the replicas have them too.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
+        let (path, now) = (folder.join("certificates.redb"), clock::unix_seconds());
+        let (database, replaced) = Database::open_or_replace(Arc::new(SystemDisk), &path, now, |transaction| {
             let certificates = transaction.open_table(CERTIFICATES)?;
             let keys = || certificates.iter()?.map(|row| Ok(*row?.0.value())).collect();
             listing::create(transaction, entropy::array(), certificates.len()?, keys)
         })?;
-        Ok(Self(Arc::new(database)))
+        Ok((Self(Arc::new(database)), replaced))
     }
 
     /// Keeps certificates in one commit, each unless a newer one of the same blob is there.
@@ -191,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn damaged_certificates_end_no_list() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
         archive.save(Arc::new(vec![certificate(10)])).await.unwrap();
         let damage = |transaction: &redb::WriteTransaction| {
             let mut table = transaction.open_table(CERTIFICATES)?;
@@ -218,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_newer_than_what_is_kept_is_new() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
         let owner = NodeKey([7; 32]);
         assert_eq!(archive.new_among(vec![certificate(10)]).await.unwrap(), [certificate(10)]);
         assert_eq!(archive.position(owner).await.unwrap(), ListPosition::default());
@@ -227,14 +230,14 @@ mod tests {
         let new = archive.new_among(vec![certificate(9), certificate(10), certificate(11)]).await.unwrap();
         assert_eq!(new, [certificate(11)]);
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
         assert_eq!(archive.position(owner).await.unwrap(), position);
     }
 
     #[tokio::test]
     async fn the_newest_certificate_of_a_blob_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
         assert_eq!(archive.load(Digest([3; 32])).await.unwrap(), None);
         for (issued_at, kept) in [(10, 10), (20, 20), (15, 20), (21, 21)] {
             archive.save(Arc::new(vec![certificate(issued_at)])).await.unwrap();
@@ -242,7 +245,7 @@ mod tests {
         }
         assert_eq!(archive.load(Digest([4; 32])).await.unwrap(), None);
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
         assert_eq!(archive.load(Digest([3; 32])).await.unwrap(), Some(certificate(21)));
     }
 }

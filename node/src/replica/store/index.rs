@@ -11,7 +11,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
-use crate::durable::{Database, DurableError, listing};
+use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::clock;
 use crate::host::disk::Disk;
 
@@ -94,8 +94,10 @@ pub(super) struct New {
 pub(super) struct Index(pub(super) Database);
 
 impl Index {
-    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DurableError> {
-        let database = Database::open_on(disk, path, |transaction| {
+    /// Opens the index. A damaged one is put aside: then nothing is held until it is fetched from the other replicas.
+    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
+        let now = clock::unix_seconds();
+        let (database, replaced) = Database::open_or_replace(disk, path, now, |transaction| {
             transaction.open_table(BLOBS)?;
             transaction.open_table(BYTES)?;
             transaction.open_table(EXPIRY)?;
@@ -106,7 +108,7 @@ impl Index {
             lists::create(transaction)?;
             Ok(())
         })?;
-        Ok(Self(database))
+        Ok((Self(database), replaced))
     }
 
     pub(super) fn entry(&self, digest: &Digest) -> Result<Option<Entry>, DurableError> {

@@ -1,0 +1,109 @@
+//! A database whose bytes are not what the library wrote: recognised, without a panic, and put aside.
+//!
+//! What a database holds here can be had again: a replica's blobs from the other replicas, a server's certificates from all of
+//! them. So a damaged one is kept under another name, for whoever wants to look at it, and an empty one takes its place.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::WriteTransaction;
+
+use super::{Database, DurableError};
+use crate::host::disk::Disk;
+use crate::host::files;
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread is caught and told as damage: nothing else is to print it.
+pub fn is_catching() -> bool {
+    CATCHING.get()
+}
+
+/// Runs the library on bytes that may be anything: it panics on some of them.
+///
+/// # Errors
+/// The panic's message.
+pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    let before = CATCHING.replace(true);
+    // nothing of what a panic leaves is used again
+    let result = catch_unwind(AssertUnwindSafe(run));
+    CATCHING.set(before);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "its pages make no sense".into())
+    })
+}
+
+/// Whether an error says that the bytes are wrong; a disk that cannot be read says nothing about them.
+pub(super) fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+/// Stands beside a database in which damage was met: at the next start it is checked as a whole.
+pub(super) fn suspect_mark(path: &Path) -> PathBuf {
+    with_suffix(path, ".suspect")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// A damaged database that an empty one took the place of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The database.
+    pub path: PathBuf,
+    /// Where the damaged one is now.
+    pub aside: PathBuf,
+    /// What is wrong with it.
+    pub cause: String,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, aside, cause } = self;
+        write!(f, "{} is damaged ({cause}); it was moved to {}, and begins empty", path.display(), aside.display())
+    }
+}
+
+impl Database {
+    /// Opens or creates a database as [`open_on`](Self::open_on) does. A damaged one is moved aside, under a name with `now`, and an
+    /// empty one is created.
+    ///
+    /// # Errors
+    /// See [`DurableError`].
+    pub fn open_or_replace(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        now: u64,
+        prepare: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(Self, Option<Replaced>), DurableError> {
+        let cause = match Self::open_on(disk.clone(), path, &prepare) {
+            Err(DurableError::Damaged { cause, .. }) => cause,
+            opened => return opened.map(|database| (database, None)),
+        };
+        let aside = (now..).map(|time| with_suffix(path, &format!(".damaged-{time}")));
+        let aside = aside.map(|aside| (disk.exists(&aside), aside)).find(|(exists, _)| !matches!(exists, Ok(true)));
+        let aside = aside.map_or_else(|| with_suffix(path, ".damaged"), |(_, aside)| aside);
+        disk.rename(path, &aside)?;
+        let mark = suspect_mark(path);
+        if disk.exists(&mark)? {
+            disk.remove(&mark)?;
+        }
+        disk.sync_folder(files::parent(path))?;
+        let database = Self::open_on(disk, path, prepare)?;
+        Ok((database, Some(Replaced { path: path.to_owned(), aside, cause })))
+    }
+}
