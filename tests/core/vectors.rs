@@ -181,3 +181,22 @@ fn every_check_decides_some_case() {
     let idle: Vec<_> = Check::ALL.into_iter().filter(|check| !decides(*check)).collect();
     assert!(idle.is_empty(), "no case for {idle:?}");
 }
+
+#[test]
+fn what_is_kept_of_a_committee_is_kept_with_its_proofs() {
+    let files = files();
+    let case = |name: &str| {
+        let of_file = |(_, file): &(String, File)| file.cases.iter().position(|case| case.name == name);
+        let (file, position) = files.iter().find_map(|named| Some((&named.1, of_file(named)?))).unwrap();
+        (file.cases[position].bundle(file), file.cases[position].question(), file.cases[position].expected())
+    };
+    // the same committee, so the same digest: with its own proofs, and with two of them exchanged
+    let (good, bad) = (case("n4"), case("pops_swapped"));
+    assert_eq!(bad.2, "invalid possession no not-answered not-answered");
+    for order in [[&good, &bad, &good], [&bad, &good, &bad]] {
+        let mut kept = Verifier::new();
+        for (bundle, question, expected) in order {
+            assert_eq!(spelled(&kept.judge(bundle, question)), *expected);
+        }
+    }
+}

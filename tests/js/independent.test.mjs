@@ -41,3 +41,16 @@ test("a question that makes no sense is an error of the caller and no verdict", 
     assert.throws(() => verify({ ...question, cluster: text }), TypeError, text);
   }
 });
+
+test("what is kept of a committee is kept with its proofs of possession", () => {
+  const [valid, signature] = ["valid.json", "signature.json"].map(readVectors);
+  // The same committee, so the same digest: with its own proofs, and with two of them exchanged.
+  const good = [valid, valid.cases.find(({ name }) => name === "n4")];
+  const bad = [signature, signature.cases.find(({ name }) => name === "pops_swapped")];
+  for (const order of [[good, bad, good], [bad, good, bad]]) {
+    for (const [file, one] of order) {
+      const { verdict, check } = verify({ bundle: bundleBytes(file, one), cluster: one.cluster, digest: one.digest, now: one.now });
+      assert.deepEqual([verdict, check], [one.verdict, one.check]);
+    }
+  }
+});

@@ -1,7 +1,7 @@
 // Every vector through the WebAssembly verifier: verdict and check must be those of the independent implementation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { verify } from "../../verifier-wasm/npm/node.js";
+import { createVerifier, verify } from "../../verifier-wasm/npm/node.js";
 import { bundleBytes, caseFiles, readVectors } from "../vectors/load.mjs";
 
 const question = (file, one) => {
@@ -76,5 +76,19 @@ test("the certificate's value is expected, the file's is got", async () => {
     const one = file.cases.find((other) => other.name === name);
     const report = await verify(question(file, one));
     assert.deepEqual([report.expected, report.got], [expected, got ?? one.digest], name);
+  }
+});
+
+test("what is kept of a committee is kept with its proofs of possession", async () => {
+  const [valid, signature] = ["valid.json", "signature.json"].map(readVectors);
+  // The same committee, so the same digest: with its own proofs, and with two of them exchanged.
+  const good = [valid, valid.cases.find(({ name }) => name === "n4")];
+  const bad = [signature, signature.cases.find(({ name }) => name === "pops_swapped")];
+  for (const order of [[good, bad, good], [bad, good, bad]]) {
+    const verifier = await createVerifier();
+    for (const [file, one] of order) {
+      const { verdict, check } = await verifier.verify(question(file, one));
+      assert.deepEqual([verdict, check], [one.verdict, one.check]);
+    }
   }
 });
