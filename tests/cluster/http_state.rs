@@ -72,6 +72,24 @@ async fn ready_when_a_put_would_find_its_quorum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn not_ready_while_the_members_storages_are_dead() {
+    let cluster = InProcess::start(4).await;
+    let address = cluster.address().to_owned();
+    put(&address, b"letter").await;
+    let folders: Vec<_> = (0..4).map(|number| cluster.folder(number).join("partial")).collect();
+    folders.iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+    let large = vec![1; 100_000];
+    assert!(cluster.put(&large).await.is_err());
+    let answer = get(&address, "/readyz").await;
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("the storage of those that are connected failed"), "{detail}");
+    folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    cluster.put(&large).await.unwrap();
+    assert_eq!(get(&address, "/readyz").await.status, 200, "they store again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ready_only_with_all_founders_where_a_number_is_wanted() {
     let mut cluster = InProcess::start_with(1, |config| config.replicas = Some(2)).await;
     let address = cluster.address().to_owned();

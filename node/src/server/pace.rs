@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use vouch_core::message::Stream;
+use vouch_core::message::{Code, Message, Stream};
 
 /// Puts that went on without somebody, remembered for judging who answers them later.
 const REMEMBERED: usize = 4096;
@@ -18,6 +18,8 @@ pub(crate) struct Pace {
     lagging: AtomicBool,
     /// Was too late to store, and has not stored in time since.
     late: AtomicBool,
+    /// Said that its storage failed, and has neither stored nor voted since.
+    storage_failed: AtomicBool,
 }
 
 impl Pace {
@@ -27,6 +29,22 @@ impl Pace {
 
     pub(super) fn set_lagging(&self, is_lagging: bool) {
         self.lagging.store(is_lagging, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_failed_storage(&self) -> bool {
+        self.storage_failed.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what a reply says about the replica's storage. A full disk says nothing: whoever offers more than fits would
+    /// make a replica look dead.
+    pub(super) fn hear(&self, reply: &Message) {
+        match reply {
+            Message::Failed(failed) if failed.code == Code::Storage => {
+                self.storage_failed.store(true, Ordering::Relaxed)
+            }
+            Message::Stored { .. } | Message::Vote { .. } => self.storage_failed.store(false, Ordering::Relaxed),
+            _ => {}
+        }
     }
 
     pub(super) fn is_late(&self) -> bool {

@@ -178,6 +178,7 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, reader: &mut Lin
 /// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
 async fn deliver(shared: &Arc<Shared>, pace: &Pace, reply: Reply) {
     let batch = reply.stream;
+    pace.hear(&reply.message);
     if let Message::Vote { signature, .. } = reply.message {
         return shared.batcher.say(Word::Batch(Input::Vote { batch, member: reply.member, signature })).await;
     }

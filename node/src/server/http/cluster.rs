@@ -46,14 +46,25 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
     response
 }
 
-/// Whether a put would find its quorum.
+/// Whether a put would find its quorum: members that are connected, and whose storage did not fail the last time it was used.
 pub(super) fn readiness(shared: &Shared) -> Result<Response<Body>, Problem> {
     let snapshot = shared.snapshot.borrow().clone();
     let failed = match &snapshot.committee {
         Some(committee) => {
-            let is_there = |member| snapshot.members.contains_key(&member);
-            let is_quorum = snapshot.members.len() >= committee.record().quorum().into();
-            (!is_quorum).then(|| too_few(committee, Stream::LINK, is_there))
+            let can_store =
+                |member| snapshot.members.get(&member).is_some_and(|handle| !handle.pace.has_failed_storage());
+            let record = committee.record();
+            let (able, quorum) = ((0..record.n()).filter(|member| can_store(*member)).count(), record.quorum().into());
+            let is_connected = snapshot.members.len() >= quorum;
+            (able < quorum).then(|| {
+                let mut failed = too_few(committee, Stream::LINK, can_store);
+                if is_connected {
+                    failed
+                        .detail
+                        .push_str("; the storage of those that are connected failed: see `vouch status` there");
+                }
+                failed
+            })
         }
         None => shared.lacks_founders(true).map(|detail| Failed::new(Stream::LINK, Code::NoCommittee, detail)),
     };
