@@ -4,7 +4,7 @@ mod many;
 mod offer;
 mod retry;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -385,6 +385,13 @@ impl Download {
             events: VecDeque::new(),
             watch: ProgressWatch::default(),
         }
+    }
+
+    /// Tries these members after all others.
+    #[must_use]
+    pub(crate) fn trying_last(mut self, members: BTreeSet<u16>) -> Self {
+        self.session.try_last(members);
+        self
     }
 
     /// The next message, waited for no longer than the session may stand still.

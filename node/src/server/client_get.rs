@@ -202,10 +202,7 @@ impl Gets {
 
     fn finish_lookup(&mut self, link: &Client) -> Result<(), NotReading> {
         let is_over = |lookup: &mut Lookup| lookup.waiting.is_empty() || clock::monotonic() >= lookup.deadline;
-        let Some(mut lookup) = self.lookup.take_if(is_over) else { return Ok(()) };
-        if self.is_own {
-            link.shared.suspects.leave_out(&mut lookup.holders, clock::monotonic());
-        }
+        let Some(lookup) = self.lookup.take_if(is_over) else { return Ok(()) };
         let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
         link.tell(&Message::Located { stream: lookup.client, holders })
     }

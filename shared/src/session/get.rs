@@ -154,6 +154,8 @@ pub struct GetSession {
     known: Option<Known>,
     /// Holders not tried yet.
     holders: VecDeque<Holder>,
+    /// Members that are tried after all others.
+    last: BTreeSet<u16>,
     rejections: Vec<Rejection>,
     next_stream: u32,
     /// Streams below belong to a holder that was given up.
@@ -172,6 +174,7 @@ impl GetSession {
             state: State::Opening,
             known: None,
             holders: VecDeque::new(),
+            last: BTreeSet::new(),
             rejections: Vec::new(),
             next_stream: LOCATE.0 + 1,
             first_stream: 0,
@@ -185,6 +188,12 @@ impl GetSession {
     pub fn knowing(mut self, committee: Option<Arc<Committee>>) -> Self {
         self.door.know(committee);
         self
+    }
+
+    /// Tries these members after all others. None is left out: it may be the only one whose bytes are right, and a get that fails names
+    /// everyone who failed it.
+    pub fn try_last(&mut self, members: BTreeSet<u16>) {
+        self.last = members;
     }
 
     /// The identity of the cluster, once its committee is known and checked.
@@ -226,6 +235,7 @@ impl GetSession {
                     return Err(SessionError::NotFound(self.request.digest));
                 }
                 self.holders = by_agreement(holders);
+                self.holders.make_contiguous().sort_by_key(|holder| self.last.contains(&holder.member));
                 self.start_next()
             }
             (State::Locating, Message::Failed(failed)) => Err(self.door.refused(failed)),

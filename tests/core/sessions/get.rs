@@ -327,6 +327,28 @@ fn the_length_that_most_claim_is_tried_first() {
 }
 
 #[test]
+fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
+    let mut client = Client::new(&SMALL, None);
+    client.session.try_last([0, 2].into());
+    client.hear(&located(&[0, 1, 2, 3].map(|member| (member, SMALL.len())))).unwrap();
+    let mut end = Ok(());
+    while end.is_ok() {
+        let read = client.reads.pop_back().expect("a read");
+        client.reads.clear();
+        end = client.hear(&failed(&read));
+    }
+    let Err(SessionError::Exhausted(rejections)) = end else { panic!("{end:?}") };
+    let named: Vec<_> = rejections.into_iter().map(|rejection| rejection.name).collect();
+    assert_eq!(named, ["replica-1", "replica-3", "replica-0", "replica-2"]);
+    // alone with the bytes, a suspect is asked
+    let mut client = Client::new(&SMALL, None);
+    client.session.try_last([1].into());
+    client.hear(&located(&[(1, SMALL.len())])).unwrap();
+    client.answer_all(&SMALL).unwrap();
+    client.assert_got(&SMALL, "replica-1");
+}
+
+#[test]
 fn late_answers_of_a_holder_given_up_are_ignored() {
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let late: Vec<_> = client.reads.drain(..).collect();

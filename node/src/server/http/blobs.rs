@@ -96,7 +96,8 @@ async fn begin(shared: Arc<Shared>, digest: Digest, range: Option<ByteRange>, fo
     // the last byte shows the length
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let download = Download::begin(own_link(&shared), wanted, committee).await;
+    let suspects = shared.suspects.now(clock::monotonic());
+    let download = Download::begin(own_link(&shared), wanted, committee).await.trying_last(suspects);
     Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
 }
 
