@@ -224,7 +224,7 @@ pub enum Message {
     Propose { stream: Stream, issued_at: u64, receipts: Vec<Receipt> },
     Vote { stream: Stream, signature: VoteSignature },
     Archive { stream: Stream, signers: Signers, signature: AggregateSignature },
-    List { stream: Stream, source: ListSource, from: ListPosition },
+    List { stream: Stream, source: ListSource, from: ListPosition, filter: ListFilter },
     Listed { stream: Stream, page: ListPage },
     Endorse { digests: Vec<Digest> },
     FindCertificate { stream: Stream, digest: Digest },
@@ -239,6 +239,17 @@ pub enum ListSource {
     Own,
     /// Those that a member keeps; the server relays its list.
     Member(u16),
+}
+
+/// What a page leaves out, because the reader has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListFilter {
+    /// Nothing.
+    All,
+    /// Certificates that the asking server made itself.
+    NotFromAsker,
+    /// Certificates that this member signed.
+    NotSignedBy(u16),
 }
 
 /// How far a list was read.

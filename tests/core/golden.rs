@@ -13,7 +13,9 @@ use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
-use vouch_core::message::{Code, Failed, Holder, ListPage, ListPosition, ListSource, Message, Read, Stage, Stream};
+use vouch_core::message::{
+    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, Stage, Stream,
+};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::tree::Parent;
 
@@ -49,6 +51,7 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
     let chunk = |offset, parents| Message::Chunk { stream, offset, parents, bytes: bytes.clone() };
     let end = ListPosition { list: MAX_SAFE_INTEGER, after: 1 << 40 };
     let listed = |more, certificates| Message::Listed { stream, page: ListPage { end, more, certificates } };
+    let list = |source, from, filter| Message::List { stream, source, from, filter };
     let found = alone.clone();
     let mut messages = vec![
         ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
@@ -89,8 +92,9 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
         ),
         ("Propose", Message::Propose { stream, issued_at: ISSUED, receipts: vec![one, never] }),
         ("Vote", Message::Vote { stream, signature: statement.sign(&vote) }),
-        ("List, of the asked end", Message::List { stream, source: ListSource::Own, from: ListPosition::default() }),
-        ("List, of a member", Message::List { stream, source: ListSource::Member(999), from: end }),
+        ("List, of the asked end", list(ListSource::Own, ListPosition::default(), ListFilter::All)),
+        ("List, of a member", list(ListSource::Member(999), end, ListFilter::NotSignedBy(998))),
+        ("List, what another server made", list(ListSource::Own, end, ListFilter::NotFromAsker)),
         ("Listed", listed(true, cluster.certify(ISSUED, &batch))),
         ("Listed, no more", listed(false, Vec::new())),
         ("Endorse", Message::Endorse { digests: vec![one.digest, never.digest] }),

@@ -265,11 +265,15 @@ fn certificates_that_are_listed() {
 #[test]
 fn lists_and_whose() {
     for (whose, is_ok) in [(0_u16, true), (999, true), (1000, false), (u16::MAX - 1, false), (u16::MAX, true)] {
-        let list = [&whose.to_le_bytes()[..], &SAFE, &SAFE];
+        let list = [&whose.to_le_bytes()[..], &SAFE, &SAFE, &[0, 0]];
         if is_ok { accepted(0x34, &list) } else { refused(0x34, &list) }
     }
-    refused(0x34, &[&[0, 0], &BEYOND_SAFE, &SAFE]);
-    refused(0x34, &[&[0, 0], &SAFE, &BEYOND_SAFE]);
+    for (filter, is_ok) in [(0_u16, true), (999, true), (1000, false), (u16::MAX - 1, true), (u16::MAX, true)] {
+        let list = [&[0, 0], &SAFE[..], &SAFE, &filter.to_le_bytes()];
+        if is_ok { accepted(0x34, &list) } else { refused(0x34, &list) }
+    }
+    refused(0x34, &[&[0, 0], &BEYOND_SAFE, &SAFE, &[0, 0]]);
+    refused(0x34, &[&[0, 0], &SAFE, &BEYOND_SAFE, &[0, 0]]);
     accepted(0x3b, &[&[0]]);
     refused(0x3b, &[&[1]]);
     refused(0x3b, &[&[2]]);

@@ -14,7 +14,8 @@ use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
 use vouch_core::merkle::{TreeHash, path_length};
 use vouch_core::message::{
-    ClusterMessage, Code, Failed, Holder, ListPage, ListPosition, ListSource, MAX_CHUNK, Message, Read, Stage, Stream,
+    ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_CHUNK, Message, Read,
+    Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
@@ -29,6 +30,11 @@ fn safe_integer() -> impl Strategy<Value = u64> {
 
 fn digest() -> impl Strategy<Value = Digest> {
     uniform32(any::<u8>()).prop_map(Digest)
+}
+
+fn list_filter() -> impl Strategy<Value = ListFilter> {
+    let member = (0..1000u16).prop_map(ListFilter::NotSignedBy);
+    prop_oneof![Just(ListFilter::All), Just(ListFilter::NotFromAsker), member]
 }
 
 fn list_position() -> impl Strategy<Value = ListPosition> {
@@ -201,9 +207,12 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             ),
         ];
     let repair = prop_oneof![
-        (stream(), proptest::option::of(0..1000u16), list_position()).prop_map(|(stream, member, from)| {
-            Message::List { stream, source: member.map_or(ListSource::Own, ListSource::Member), from }
-        }),
+        (stream(), proptest::option::of(0..1000u16), list_position(), list_filter()).prop_map(
+            |(stream, member, from, filter)| {
+                let source = member.map_or(ListSource::Own, ListSource::Member);
+                Message::List { stream, source, from, filter }
+            }
+        ),
         (stream(), list_position(), any::<bool>(), vec(certificate(), 0..4)).prop_map(
             |(stream, end, more, certificates)| Message::Listed { stream, page: ListPage { end, more, certificates } }
         ),

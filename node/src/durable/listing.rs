@@ -8,11 +8,11 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::message::ListPosition;
 
-/// Position, from 1 → the row's key.
-const ORDER: TableDefinition<'_, u64, [u8; 32]> = TableDefinition::new("order");
+/// Position, from 1 → the row's key, and through whom it came; 0: nobody that matters.
+const ORDER: TableDefinition<'_, u64, ([u8; 32], u64)> = TableDefinition::new("rows in order");
 /// `number` → the list's number.
 const LIST: TableDefinition<'_, &str, u64> = TableDefinition::new("list");
-/// Node key of a list's owner → the list's number, and the last position that was read of it.
+/// Node key of a list's owner → the list's number, the last position that was read of it.
 const READ: TableDefinition<'_, [u8; 32], (u64, u64)> = TableDefinition::new("lists read");
 
 const NUMBER: &str = "number";
@@ -20,6 +20,13 @@ const NUMBER: &str = "number";
 const SPARE: u64 = 1024;
 /// The most positions that one page looks at, so that it is bounded where few of them have a row.
 const POSITIONS: usize = 1 << 14;
+
+/// Through whom a row came, from that one's node key.
+pub(crate) fn origin(node_key: &[u8; 32]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&node_key[..8]);
+    u64::from_le_bytes(first)
+}
 
 /// Makes the tables. Gives `keys` positions if they have none yet, or if most positions have no row any more; `random` then
 /// becomes the list's number, because the old positions mean nothing in it.
@@ -38,8 +45,8 @@ pub(crate) fn create(
     let keys = keys()?;
     transaction.delete_table(ORDER)?;
     let mut order = transaction.open_table(ORDER)?;
-    for (position, key) in (1..).zip(&keys) {
-        order.insert(position, key)?;
+    for (position, key) in (1..).zip(keys) {
+        order.insert(position, (key, 0))?;
     }
     // 0 stands for no list
     list.insert(NUMBER, (u64::from_le_bytes(random) & MAX_SAFE_INTEGER).max(1))?;
@@ -50,21 +57,22 @@ pub(crate) fn create(
 pub(crate) fn note(
     transaction: &WriteTransaction,
     keys: impl IntoIterator<Item = [u8; 32]>,
+    origin: u64,
 ) -> Result<(), redb::Error> {
     let mut order = transaction.open_table(ORDER)?;
     let next = order.last()?.map_or(1, |(last, _)| last.value() + 1);
     for (position, key) in (next..).zip(keys) {
-        order.insert(position, key)?;
+        order.insert(position, (key, origin))?;
     }
     Ok(())
 }
 
-/// Shows `take` the keys after a position, until it says that it has enough. Gives the position reached, and whether there
+/// Shows `take` the keys after a position, and through whom each came, until it says that it has enough. Gives the position reached, and whether there
 /// are more keys.
 pub(crate) fn read(
     transaction: &ReadTransaction,
     from: ListPosition,
-    mut take: impl FnMut([u8; 32]) -> Result<bool, redb::Error>,
+    mut take: impl FnMut([u8; 32], u64) -> Result<bool, redb::Error>,
 ) -> Result<(ListPosition, bool), redb::Error> {
     let list = transaction.open_table(LIST)?.get(NUMBER)?.map_or(0, |number| number.value());
     let order = transaction.open_table(ORDER)?;
@@ -75,7 +83,8 @@ pub(crate) fn read(
     for row in order.range(after + 1..)?.take(POSITIONS) {
         let (position, key) = row?;
         end.after = position.value();
-        if !take(key.value())? {
+        let (key, origin) = key.value();
+        if !take(key, origin)? {
             break;
         }
     }
@@ -83,14 +92,14 @@ pub(crate) fn read(
 }
 
 /// How far other lists were read, by the node key of their owner.
-pub(crate) fn positions(transaction: &ReadTransaction) -> Result<Vec<([u8; 32], ListPosition)>, redb::Error> {
-    let mut positions = Vec::new();
+pub(crate) fn lists_read(transaction: &ReadTransaction) -> Result<Vec<([u8; 32], ListPosition)>, redb::Error> {
+    let mut lists = Vec::new();
     for row in transaction.open_table(READ)?.iter()? {
         let (owner, position) = row?;
         let (list, after) = position.value();
-        positions.push((owner.value(), ListPosition { list, after }));
+        lists.push((owner.value(), ListPosition { list, after }));
     }
-    Ok(positions)
+    Ok(lists)
 }
 
 /// Remembers how far a list was read.
@@ -126,7 +135,7 @@ mod tests {
             for key in keys {
                 rows.insert([*key; 32], 0)?;
             }
-            note(transaction, keys.iter().map(|key| [*key; 32]))
+            note(transaction, keys.iter().map(|key| [*key; 32]), origin(&[9; 32]))
         });
         commit.unwrap();
     }
@@ -135,7 +144,8 @@ mod tests {
     fn page(database: &Database, from: ListPosition, limit: usize) -> (Vec<u8>, ListPosition, bool) {
         let mut keys = Vec::new();
         let read = database.read(|transaction| {
-            read(transaction, from, |key| {
+            read(transaction, from, |key, from| {
+                assert!(from == 0 || from == origin(&[9; 32]));
                 keys.push(key[0]);
                 Ok(keys.len() < limit)
             })
@@ -204,6 +214,6 @@ mod tests {
         database.commit_and_wait(move |transaction| remember(transaction, &[6; 32], position)).unwrap();
         drop(database);
         let database = open(folder.path(), 1);
-        assert_eq!(database.read(positions).unwrap(), [([6; 32], position)]);
+        assert_eq!(database.read(lists_read).unwrap(), [([6; 32], position)]);
     }
 }

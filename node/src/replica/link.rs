@@ -11,7 +11,9 @@ use vouch_core::bls::AggregateSignature;
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::Committee;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
-use vouch_core::message::{ClusterMessage, Code, Failed, Holder, ListPosition, ListSource, Message, Read, Stream};
+use vouch_core::message::{
+    ClusterMessage, Code, Failed, Holder, ListFilter, ListPosition, ListSource, Message, Read, Stream,
+};
 use vouch_core::verify::Invalid;
 
 use super::incoming::IncomingPuts;
@@ -137,7 +139,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
     let number = repairing.number();
     let repairing = repairing.run();
-    let mut link = ReplicaLink { shared: shared.clone(), puts, proposals, replies, reads, pages, work, number };
+    let mut link = ReplicaLink { shared: shared.clone(), puts, proposals, replies, reads, pages, work, number, server };
     let serving = async {
         loop {
             let handled = match reader.next().await {
@@ -189,6 +191,8 @@ struct ReplicaLink {
     work: Arc<Semaphore>,
     /// By which the repairer knows the link.
     number: u64,
+    /// The server's node key.
+    server: NodeKey,
 }
 
 impl ReplicaLink {
@@ -229,7 +233,7 @@ impl ReplicaLink {
             Message::Archive { stream, signers, signature } => {
                 // one that is not remembered can be had from another member
                 if let Some(proposal) = self.proposals.take(stream) {
-                    self.start(archive(self.shared.clone(), proposal, signers, signature)).await;
+                    self.start(archive(self.shared.clone(), self.server, proposal, signers, signature)).await;
                 }
                 Ok(())
             }
@@ -238,8 +242,9 @@ impl ReplicaLink {
                 let _ = self.pages.try_send((stream, Ok(page)));
                 Ok(())
             }
-            Message::List { stream, source: ListSource::Own, from } => {
-                self.start(list(self.shared.clone(), stream, from, self.replies.clone())).await;
+            Message::List { stream, source: ListSource::Own, from, filter } => {
+                let asked = (from, filter, self.server);
+                self.start(list(self.shared.clone(), stream, asked, self.replies.clone())).await;
                 Ok(())
             }
             Message::List { stream, source: ListSource::Member(_), .. } => {
@@ -317,9 +322,14 @@ async fn answer_reads(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Read>, chu
 }
 
 /// Lists certificates that are kept here.
-async fn list(shared: Arc<Shared>, stream: Stream, from: ListPosition, replies: mpsc::Sender<Outgoing>) {
-    let reader = shared.clone();
-    let reply = match tasks::spawn_blocking(move || reader.store.list(from, LIST_PAGE)).await {
+async fn list(
+    shared: Arc<Shared>,
+    stream: Stream,
+    (from, filter, server): (ListPosition, ListFilter, NodeKey),
+    replies: mpsc::Sender<Outgoing>,
+) {
+    let reading = tasks::spawn_blocking(move || shared.store.list(from, filter, &server, LIST_PAGE));
+    let reply = match reading.await {
         Ok(Ok(page)) => Message::Listed { stream, page },
         Ok(Err(error)) => Message::failed(stream, error.code(), error.to_string()),
         Err(error) => Message::failed(stream, Code::Storage, error.to_string()),
@@ -348,7 +358,13 @@ async fn missed(shared: Arc<Shared>, link: u64, certificates: Vec<Certificate>) 
 }
 
 /// Keeps the certificates of a batch, of those blobs that are held.
-async fn archive(shared: Arc<Shared>, proposal: Proposal, signers: Signers, signature: AggregateSignature) {
+async fn archive(
+    shared: Arc<Shared>,
+    server: NodeKey,
+    proposal: Proposal,
+    signers: Signers,
+    signature: AggregateSignature,
+) {
     let Some(committee) = shared.committee() else { return };
     let store = shared.clone();
     let checked = tasks::spawn_blocking(move || {
@@ -360,7 +376,7 @@ async fn archive(shared: Arc<Shared>, proposal: Proposal, signers: Signers, sign
     });
     let archived = match checked.await {
         Ok(Ok(certificates)) if certificates.is_empty() => return,
-        Ok(Ok(certificates)) => shared.store.archive(certificates).await,
+        Ok(Ok(certificates)) => shared.store.archive_from(&server, certificates).await,
         Ok(Err(invalid)) => return shared.report(Event::Refused(format!("a certificate of the server's: {invalid}"))),
         Err(error) => return shared.report(Event::Trouble(error.to_string())),
     };

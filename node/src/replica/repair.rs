@@ -28,6 +28,8 @@ use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, Outgoing};
 
 mod lists;
+#[cfg(test)]
+mod tests;
 
 use lists::{Lists, Round};
 pub(super) use lists::{Page, sort};
@@ -77,8 +79,10 @@ struct State {
     failed: u64,
     lacking: BTreeMap<Digest, Certificate>,
     /// By the node key of the list's owner.
-    positions: BTreeMap<[u8; 32], ListPosition>,
-    /// Whether the positions on the disk are these.
+    lists: BTreeMap<[u8; 32], ListPosition>,
+    /// The owners of the lists that were read to their ends since the replica started.
+    read: BTreeSet<[u8; 32]>,
+    /// Whether what is on the disk of them is this.
     is_saved: bool,
     /// Damaged blobs whose certificates are not here, for which the lists were read anew.
     orphans: BTreeSet<Digest>,
@@ -106,7 +110,7 @@ enum Knowledge {
 impl Repairer {
     /// Goes on with the lists where they were left.
     pub(super) fn new(read: Vec<([u8; 32], ListPosition)>) -> Self {
-        let state = State { positions: read.into_iter().collect(), is_saved: true, ..State::default() };
+        let state = State { lists: read.into_iter().collect(), is_saved: true, ..State::default() };
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
@@ -167,15 +171,20 @@ impl Repairer {
         known.is_some_and(|known| known.issued_at >= certificate.issued_at)
     }
 
-    fn position(&self, owner: &NodeKey) -> ListPosition {
-        self.state().positions.get(&owner.0).copied().unwrap_or_default()
+    /// How far a list was read, and whether to its end.
+    fn progress(&self, owner: &NodeKey) -> (ListPosition, bool) {
+        let state = self.state();
+        (state.lists.get(&owner.0).copied().unwrap_or_default(), state.read.contains(&owner.0))
     }
 
     /// A list was read up to a position; of the blobs up to there, these are lacking.
-    fn read_to(&self, owner: &NodeKey, position: ListPosition, lacking: Vec<Certificate>) {
+    fn read_to(&self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<Certificate>) {
         let mut state = self.state();
         state.add(lacking);
-        if state.positions.insert(owner.0, position) != Some(position) {
+        if is_end {
+            state.read.insert(owner.0);
+        }
+        if state.lists.insert(owner.0, position) != Some(position) {
             state.is_saved = false;
         }
     }
@@ -184,13 +193,12 @@ impl Repairer {
     fn to_be_saved(&self) -> Option<Vec<([u8; 32], ListPosition)>> {
         let state = self.state();
         let is_due = !state.is_saved && state.lacking.is_empty();
-        is_due.then(|| state.positions.iter().map(|(owner, position)| (*owner, *position)).collect())
+        is_due.then(|| state.lists.iter().map(|(owner, position)| (*owner, *position)).collect())
     }
 
-    fn saved(&self, positions: &[([u8; 32], ListPosition)]) {
+    fn saved(&self, lists: &[([u8; 32], ListPosition)]) {
         let mut state = self.state();
-        state.is_saved =
-            state.positions.iter().map(|(owner, position)| (*owner, *position)).eq(positions.iter().copied());
+        state.is_saved = state.lists.iter().map(|(owner, position)| (*owner, *position)).eq(lists.iter().copied());
     }
 
     /// Damaged blobs: with their certificates where these are here. For the others the lists are read anew, once.
@@ -198,7 +206,8 @@ impl Repairer {
         let mut state = self.state();
         state.add(certificates);
         if !orphans.is_subset(&state.orphans) {
-            state.positions.clear();
+            state.lists.clear();
+            state.read.clear();
             for link in state.links.values_mut() {
                 link.knowledge = Knowledge::New;
             }
@@ -417,9 +426,9 @@ impl Repairing {
             pace.wait(bytes).await;
         }
         self.endorse(stored).await;
-        if let Some(positions) = shared.repairer.to_be_saved() {
-            match shared.store.remember_lists(positions.clone()).await {
-                Ok(()) => shared.repairer.saved(&positions),
+        if let Some(lists) = shared.repairer.to_be_saved() {
+            match shared.store.remember_lists(lists.clone()).await {
+                Ok(()) => shared.repairer.saved(&lists),
                 // they are read again after the next start
                 Err(error) => shared.report(Event::Trouble(error.to_string())),
             }

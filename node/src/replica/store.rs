@@ -302,7 +302,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), StoreError> {
         self.inner.check()?;
-        Ok(self.inner.index.archive(certificates).await?)
+        Ok(self.inner.index.archive(certificates, 0).await?)
     }
 
     /// The newest certificate of a blob.

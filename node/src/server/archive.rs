@@ -10,7 +10,7 @@ use vouch_core::certificate::{Certificate, CertificateError};
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{ListPage, ListPosition};
+use vouch_core::message::{ListFilter, ListPage, ListPosition};
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
@@ -72,9 +72,9 @@ impl Archive {
     }
 
     /// How far a member's list was read.
-    pub(crate) async fn position(&self, owner: NodeKey) -> Result<ListPosition, ArchiveError> {
-        let read = self.read(listing::positions).await?;
-        Ok(read.into_iter().find(|(of, _)| *of == owner.0).map(|(_, position)| position).unwrap_or_default())
+    pub(crate) async fn list_read(&self, owner: NodeKey) -> Result<ListPosition, ArchiveError> {
+        let lists = self.read(listing::lists_read).await?;
+        Ok(lists.into_iter().find(|(of, _)| *of == owner.0).map(|(_, position)| position).unwrap_or_default())
     }
 
     /// Those of some certificates that are newer than what is kept of their blobs.
@@ -93,16 +93,23 @@ impl Archive {
         read.await
     }
 
-    /// Certificates after a position, in the order in which they came to be kept, as many as one message holds.
-    pub(crate) async fn page(&self, from: ListPosition) -> Result<ListPage, ArchiveError> {
+    /// Certificates after a position, in the order in which they came to be kept, as many as one message holds, without those that
+    /// a filter leaves out.
+    pub(crate) async fn page(&self, from: ListPosition, filter: ListFilter) -> Result<ListPage, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
             let (mut certificates, mut size) = (Vec::new(), 0);
-            let (end, more) = listing::read(transaction, from, |digest| {
+            let (end, more) = listing::read(transaction, from, |digest, _| {
                 if let Some(bytes) = table.get(&digest)? {
-                    size += bytes.value().len();
                     // what is damaged is listed by nobody, and put again
-                    certificates.extend(decode(bytes.value()));
+                    let is_shown = |certificate: &Certificate| match filter {
+                        ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
+                        ListFilter::All | ListFilter::NotFromAsker => true,
+                    };
+                    if let Some(certificate) = decode(bytes.value()).ok().filter(is_shown) {
+                        size += bytes.value().len();
+                        certificates.push(certificate);
+                    }
                 }
                 Ok(size < PAGE)
             })?;
@@ -155,7 +162,7 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
             kept.push(digest.0);
         }
     }
-    listing::note(transaction, kept)
+    listing::note(transaction, kept, 0)
 }
 
 fn find(database: &Database, digest: Digest) -> Result<Option<Result<Certificate, CertificateError>>, DurableError> {
@@ -204,11 +211,11 @@ mod tests {
             Ok(())
         };
         archive.0.commit(damage).await.unwrap();
-        archive.0.commit(|transaction| listing::note(transaction, (0..3).map(|number| [number; 32]))).await.unwrap();
+        archive.0.commit(|transaction| listing::note(transaction, (0..3).map(|number| [number; 32]), 0)).await.unwrap();
         archive.save(Arc::new(vec![certificate(11)])).await.unwrap();
         let (mut listed, mut from) = (Vec::new(), ListPosition::default());
         loop {
-            let page = archive.page(from).await.unwrap();
+            let page = archive.page(from, ListFilter::NotSignedBy(1)).await.unwrap();
             listed.extend(page.certificates);
             from = page.end;
             if !page.more {
@@ -216,6 +223,8 @@ mod tests {
             }
         }
         assert_eq!(listed, [certificate(11), certificate(11)], "at both of its positions");
+        let page = archive.page(ListPosition::default(), ListFilter::NotSignedBy(0)).await.unwrap();
+        assert_eq!((page.certificates, page.more), (Vec::new(), false), "it signed all of them");
     }
 
     #[tokio::test]
@@ -224,14 +233,14 @@ mod tests {
         let archive = Archive::open(folder.path()).unwrap().0;
         let owner = NodeKey([7; 32]);
         assert_eq!(archive.new_among(vec![certificate(10)]).await.unwrap(), [certificate(10)]);
-        assert_eq!(archive.position(owner).await.unwrap(), ListPosition::default());
+        assert_eq!(archive.list_read(owner).await.unwrap(), ListPosition::default());
         let position = ListPosition { list: 5, after: 1 };
         archive.save_listed(Arc::new(vec![certificate(10)]), owner, position).await.unwrap();
         let new = archive.new_among(vec![certificate(9), certificate(10), certificate(11)]).await.unwrap();
         assert_eq!(new, [certificate(11)]);
         drop(archive);
         let archive = Archive::open(folder.path()).unwrap().0;
-        assert_eq!(archive.position(owner).await.unwrap(), position);
+        assert_eq!(archive.list_read(owner).await.unwrap(), position);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
-use vouch_core::message::{Code, ListPosition, ListSource, MAX_ENDORSE, Message, Stream};
+use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, MAX_ENDORSE, Message, Stream};
 
 use super::batcher::Word;
 use super::{Event, Shared, member_lists};
@@ -32,12 +32,13 @@ impl Errands {
         shared: &Arc<Shared>,
         member: u16,
         stream: Stream,
-        (source, from): (ListSource, ListPosition),
+        source: ListSource,
+        page: (ListPosition, ListFilter),
     ) {
         if self.has_room() {
             let shared = shared.clone();
             self.0.spawn(
-                async move { tell(&shared, member, &member_lists::answer(&shared, stream, source, from).await) },
+                async move { tell(&shared, member, &member_lists::answer(&shared, stream, source, page).await) },
             );
         } else {
             tell(shared, member, &Message::failed(stream, Code::Busy, "one list at a time"));

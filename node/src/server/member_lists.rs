@@ -13,7 +13,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Code, Failed, ListPage, ListPosition, ListSource, Message, Stream};
+use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::{Subject, VerifiedAggregates, verify_certificate_of_batch};
 
@@ -139,10 +139,14 @@ async fn read_page(
     committee: &Arc<Committee>,
     member: u16,
     node_key: NodeKey,
-    listing: &Listing,
+    link: &Listing,
 ) -> Result<Progress, String> {
-    let from = shared.archive.position(node_key).await.map_err(|error| error.to_string())?;
-    let ListPage { end, more, certificates } = list(shared, member, from).await.map_err(|failed| failed.to_string())?;
+    let from = shared.archive.list_read(node_key).await.map_err(|error| error.to_string())?;
+    // what this server made since then is in its archive and need not come back. At first everything is wanted: a backup may have
+    // brought archive and position back
+    let filter = if link.is_read.load(Ordering::Relaxed) { ListFilter::NotFromAsker } else { ListFilter::All };
+    let page = list(shared, member, from, filter).await.map_err(|failed| failed.to_string())?;
+    let ListPage { end, more, certificates } = page;
     if end == from && certificates.is_empty() && !more {
         return Ok(Progress::default());
     }
@@ -155,7 +159,7 @@ async fn read_page(
     let new = verified(new, committee).await?;
     let new = Arc::new(new);
     shared.archive.save_listed(new.clone(), node_key, end).await.map_err(|error| error.to_string())?;
-    if listing.is_read.load(Ordering::Relaxed) {
+    if link.is_read.load(Ordering::Relaxed) {
         // put through another server: who missed it hears of it here as well. At the beginning of a link, replicas read lists themselves
         notify(shared, &new, &[member]);
     }
@@ -198,7 +202,12 @@ async fn verified(certificates: Vec<Certificate>, committee: &Arc<Committee>) ->
 ///
 /// # Errors
 /// The member's refusal, or that it is not connected or late.
-pub(super) async fn list(shared: &Arc<Shared>, member: u16, from: ListPosition) -> Result<ListPage, Failed> {
+pub(super) async fn list(
+    shared: &Arc<Shared>,
+    member: u16,
+    from: ListPosition,
+    filter: ListFilter,
+) -> Result<ListPage, Failed> {
     let stream = shared.stream();
     let (mailbox, mut replies) = mpsc::channel(1);
     let _route = shared.routes.open(stream, mailbox);
@@ -207,7 +216,7 @@ pub(super) async fn list(shared: &Arc<Shared>, member: u16, from: ListPosition) 
     let mut changes = shared.snapshot.subscribe();
     let snapshot = changes.borrow_and_update().clone();
     let link = snapshot.members.get(&member).map(|handle| handle.link).ok_or_else(gone)?;
-    let question = Message::List { stream, source: ListSource::Own, from };
+    let question = Message::List { stream, source: ListSource::Own, from, filter };
     if !snapshot.members.get(&member).is_some_and(|handle| handle.tell(&question)) {
         return Err(failed(Code::Busy, "the member does not read"));
     }
@@ -301,10 +310,15 @@ pub(super) fn notify(shared: &Shared, certificates: &[Certificate], knowing: &[u
 }
 
 /// Relays a page of a member's list, or shows one of the server's own.
-pub(super) async fn answer(shared: &Arc<Shared>, stream: Stream, source: ListSource, from: ListPosition) -> Message {
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    source: ListSource,
+    (from, filter): (ListPosition, ListFilter),
+) -> Message {
     let listed = match source {
-        ListSource::Member(member) => list(shared, member, from).await,
-        ListSource::Own => shared.archive.page(from).await.map_err(|error| {
+        ListSource::Member(member) => list(shared, member, from, filter).await,
+        ListSource::Own => shared.archive.page(from, filter).await.map_err(|error| {
             shared.report(Event::Trouble(format!("listing certificates: {error}")));
             Failed::new(stream, Code::Storage, "the server cannot read its certificates")
         }),

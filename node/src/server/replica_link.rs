@@ -168,7 +168,9 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, reader: &mut Lin
             continue;
         };
         match message {
-            Message::List { stream, source, from } => errands.list(shared, member, stream, (source, from)),
+            Message::List { stream, source, from, filter } => {
+                errands.list(shared, member, stream, source, (from, filter));
+            }
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
             message => deliver(shared, pace, Reply { member, stream, message }).await,
         }

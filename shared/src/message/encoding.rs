@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    ClusterMessage, Code, Failed, Holder, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK, MAX_DETAIL,
-    MAX_ENDORSE, MAX_MESSAGE, Message, MessageError, Read, Stage, Stream,
+    ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
+    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, Message, MessageError, Read, Stage, Stream,
 };
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
@@ -44,6 +44,9 @@ const MISSED: u8 = 0x3C;
 
 /// Stands for the asked end itself where a member is named.
 const OWN: u16 = u16::MAX;
+/// Filters of a list, where they name no member.
+const ALL: u16 = u16::MAX;
+const NOT_FROM_ASKER: u16 = u16::MAX - 1;
 
 /// Bytes before a chunk's parents: tag, stream, offset, number of parents.
 const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
@@ -190,12 +193,18 @@ impl Message {
                 signers.write(&mut writer.0);
                 writer.bytes(&signature.0).finish()
             }
-            Self::List { stream, source, from } => {
+            Self::List { stream, source, from, filter } => {
                 let source = match source {
                     ListSource::Own => OWN,
                     ListSource::Member(member) => *member,
                 };
-                Writer::new(LIST, 22).stream(*stream).u16(source).u64(from.list).u64(from.after).finish()
+                let filter = match filter {
+                    ListFilter::All => ALL,
+                    ListFilter::NotFromAsker => NOT_FROM_ASKER,
+                    ListFilter::NotSignedBy(member) => *member,
+                };
+                let writer = Writer::new(LIST, 24).stream(*stream).u16(source);
+                writer.u64(from.list).u64(from.after).u16(filter).finish()
             }
             Self::Listed { stream, page: ListPage { end, more, certificates } } => {
                 let writer = Writer::new(LISTED, 23 + 300 * certificates.len());
@@ -332,12 +341,15 @@ impl Message {
                 let stream = read_stream(&mut reader)?;
                 let source = match reader.u16("member")? {
                     OWN => ListSource::Own,
-                    member => {
-                        in_range("member", member.into(), 0, u64::from(MAX_MEMBERS) - 1)?;
-                        ListSource::Member(member)
-                    }
+                    member => ListSource::Member(member_in_range(member)?),
                 };
-                Self::List { stream, source, from: read_list_position(&mut reader)? }
+                let from = read_list_position(&mut reader)?;
+                let filter = match reader.u16("filter")? {
+                    ALL => ListFilter::All,
+                    NOT_FROM_ASKER => ListFilter::NotFromAsker,
+                    member => ListFilter::NotSignedBy(member_in_range(member)?),
+                };
+                Self::List { stream, source, from, filter }
             }
             LISTED => {
                 let stream = read_stream(&mut reader)?;
@@ -379,7 +391,10 @@ fn read_stream(reader: &mut Reader<'_>) -> Result<Stream, DecodeError> {
 }
 
 fn read_member(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
-    let member = reader.u16("member")?;
+    member_in_range(reader.u16("member")?)
+}
+
+fn member_in_range(member: u16) -> Result<u16, DecodeError> {
     in_range("member", member.into(), 0, u64::from(MAX_MEMBERS) - 1)?;
     Ok(member)
 }

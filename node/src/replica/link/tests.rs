@@ -14,9 +14,10 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     let ((replies, mut queue), (pages, mut listed)) = (mpsc::channel(8), mpsc::channel(LIST_QUEUE));
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
     let (reads, _) = mpsc::channel(1);
+    let server = NodeKey([9; 32]);
     let work = Arc::new(Semaphore::new(MAX_WORK));
     let mut link =
-        ReplicaLink { shared, puts, proposals: Proposals::default(), replies, reads, pages, work, number: 1 };
+        ReplicaLink { shared, puts, proposals: Proposals::default(), replies, reads, pages, work, number: 1, server };
 
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };

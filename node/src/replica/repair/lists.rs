@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Failed, ListPage, ListPosition, ListSource, Message, Stream};
+use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificate_of_batch};
 
@@ -117,8 +117,12 @@ impl Lists {
             if self.shared.repairer.is_full() {
                 return Ok(End::More);
             }
-            let from = self.shared.repairer.position(&owner);
-            let Some(page) = self.ask(source, from).await? else { return Ok(End::Away) };
+            let (from, is_read) = self.shared.repairer.progress(&owner);
+            // what this replica signed since then is nothing new: it holds that, or knows that it is damaged. At first everything is
+            // wanted: its disk may be new, or a backup brought back
+            let own = self.shared.position(committee).filter(|_| is_read);
+            let filter = own.map_or(ListFilter::All, ListFilter::NotSignedBy);
+            let Some(page) = self.ask(source, from, filter).await? else { return Ok(End::Away) };
             let ListPage { end, more, certificates } = page;
             if more && end.list == from.list && end.after <= from.after {
                 let (after, until) = (from.after, end.after);
@@ -133,7 +137,7 @@ impl Lists {
             let Some(lacking) = news.keep(&self.shared).await? else {
                 return Err(ListError::This(format!("{} lists too many certificates that are INVALID", whose())));
             };
-            self.shared.repairer.read_to(&owner, end, lacking);
+            self.shared.repairer.read_to(&owner, (end, !more), lacking);
             if !more {
                 return Ok(End::Read);
             }
@@ -142,11 +146,16 @@ impl Lists {
     }
 
     /// Asks for a page; `None` when the server cannot reach the member.
-    async fn ask(&mut self, source: ListSource, from: ListPosition) -> Result<Option<ListPage>, ListError> {
+    async fn ask(
+        &mut self,
+        source: ListSource,
+        from: ListPosition,
+        filter: ListFilter,
+    ) -> Result<Option<ListPage>, ListError> {
         // 0 is the link itself
         self.number = self.number.checked_add(1).unwrap_or(1);
         let stream = Stream(self.number);
-        let request = Message::List { stream, source, from };
+        let request = Message::List { stream, source, from, filter };
         let ended = |_| ListError::All("the link ended".into());
         self.requests.send(request.encode().into()).await.map_err(ended)?;
         loop {

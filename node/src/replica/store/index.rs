@@ -194,7 +194,7 @@ impl Index {
     }
 
     /// Keeps certificates of blobs that are stored or damaged, each unless one is there that was issued no earlier.
-    pub(super) async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), DurableError> {
+    pub(super) async fn archive(&self, certificates: Vec<Certificate>, origin: u64) -> Result<(), DurableError> {
         let commit = self.0.commit(move |transaction| {
             let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
             let mut table = transaction.open_table(CERTIFICATES)?;
@@ -212,7 +212,7 @@ impl Index {
                     kept.push(digest.0);
                 }
             }
-            listing::note(transaction, kept)
+            listing::note(transaction, kept, origin)
         });
         commit.await
     }

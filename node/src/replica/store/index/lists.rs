@@ -3,7 +3,8 @@
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use vouch_core::Limits;
 use vouch_core::certificate::Certificate;
-use vouch_core::message::{ListPage, ListPosition};
+use vouch_core::link::NodeKey;
+use vouch_core::message::{ListFilter, ListPage, ListPosition};
 
 use super::{CERTIFICATES, Index};
 use crate::durable::{DurableError, listing};
@@ -16,17 +17,33 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
 }
 
 impl Index {
-    /// The certificates after a position: `size` bytes of them, and the last one may go beyond.
-    pub(in super::super) fn list(&self, from: ListPosition, size: usize) -> Result<ListPage, DurableError> {
+    /// See [`super::super::Store::list`].
+    pub(in super::super) fn list(
+        &self,
+        from: ListPosition,
+        (filter, asker): (ListFilter, &NodeKey),
+        size: usize,
+    ) -> Result<ListPage, DurableError> {
+        let asker = listing::origin(&asker.0);
         self.0.read(|transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
             let (mut certificates, mut taken) = (Vec::new(), 0);
-            let (end, more) = listing::read(transaction, from, |digest| {
+            let (end, more) = listing::read(transaction, from, |digest, origin| {
+                if filter == ListFilter::NotFromAsker && origin == asker {
+                    return Ok(true);
+                }
                 if let Some(row) = table.get(digest)? {
                     let encoding = row.value().1;
-                    taken += encoding.len();
                     // one that is damaged is listed by the others
-                    certificates.extend(Certificate::decode(encoding, &Limits::default()));
+                    let decoded = Certificate::decode(encoding, &Limits::default()).ok();
+                    let is_shown = |certificate: &Certificate| match filter {
+                        ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
+                        ListFilter::All | ListFilter::NotFromAsker => true,
+                    };
+                    if let Some(certificate) = decoded.filter(is_shown) {
+                        taken += encoding.len();
+                        certificates.push(certificate);
+                    }
                 }
                 Ok(taken < size)
             })?;
@@ -36,15 +53,15 @@ impl Index {
 
     /// How far other lists were read, by the node key of their owner.
     pub(in super::super) fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, DurableError> {
-        self.0.read(listing::positions)
+        self.0.read(listing::lists_read)
     }
 
     pub(in super::super) async fn remember_lists(
         &self,
-        positions: Vec<([u8; 32], ListPosition)>,
+        lists: Vec<([u8; 32], ListPosition)>,
     ) -> Result<(), DurableError> {
         let commit = self.0.commit(move |transaction| {
-            positions.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))
+            lists.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))
         });
         commit.await
     }

@@ -1,0 +1,209 @@
+use vouch_core::bls::VoteSecretKey;
+use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+use vouch_core::link::NodeSecretKey;
+use vouch_core::message::{Code, Failed, ListPage, ListSource};
+use vouch_core::receipt::NEVER;
+use vouch_core::tally::Tally;
+
+use super::*;
+use crate::replica::{Config, Data, Replica};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// This server's own key, of its list.
+const SERVER: NodeKey = NodeKey([9; 32]);
+
+/// A replica that is a member of four, and the votes of the other three.
+struct Cluster {
+    shared: Arc<Shared>,
+    committee: Arc<Committee>,
+    others: Vec<(NodeSecretKey, VoteSecretKey)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let shared = Replica::open(config, Arc::new(|_| {})).unwrap().shared;
+        let key =
+            |number: u8| (NodeSecretKey::from_bytes(&[number; 32]), VoteSecretKey::generate(&[number; 32]).unwrap());
+        let others: Vec<_> = (1..4).map(key).collect();
+        let name = MemberName::new("member").unwrap();
+        let all = others.iter().map(|(node, vote)| (node.node_key(), vote));
+        let mut all: Vec<_> = all.chain([(shared.keys.node.node_key(), &shared.keys.vote)]).collect();
+        all.sort_by_key(|(node_key, _)| *node_key);
+        let members =
+            all.iter().map(|(node_key, vote)| Member { node_key: *node_key, vote_key: vote.vote_key(), name });
+        let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
+        let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
+        let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
+        shared.committee.send_replace(Some(committee.clone()));
+        Self { shared, committee, others, _folder: folder }
+    }
+
+    /// Signed by the others.
+    fn certificate(&self, bytes: &[u8]) -> Certificate {
+        let receipt =
+            Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
+        let mut tally = Tally::new(&self.committee, clock::unix_seconds(), vec![receipt]).unwrap();
+        let statement = *tally.statement();
+        for (node, vote) in &self.others {
+            let member = self.committee.record().position(&node.node_key()).unwrap();
+            tally.add(&self.committee, member, statement.sign(vote)).unwrap();
+        }
+        tally.certificates(&self.committee).unwrap().remove(0)
+    }
+
+    fn lacking(&self) -> Option<u64> {
+        self.shared.repairer.so_far().lacking
+    }
+
+    async fn until_lacking(&self, lacking: Option<u64>) {
+        let reached = async {
+            while self.lacking() != lacking {
+                tasks::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let reached = tasks::timeout(PATIENCE, reached).await;
+        reached.unwrap_or_else(|_| panic!("expected {lacking:?} lacking, got {:?}", self.lacking()));
+    }
+
+    async fn hear(&self, link: u64, certificates: Vec<Certificate>) {
+        let news = sort(&self.shared, &self.committee, certificates).await.unwrap();
+        self.shared.repairer.missed(link, news.keep(&self.shared).await.unwrap().unwrap_or_default());
+    }
+}
+
+fn forged(certificate: &Certificate) -> Certificate {
+    let mut forged = certificate.clone();
+    forged.receipt.digest = Digest::of(b"never put");
+    forged
+}
+
+/// The lists that a server shows, and its answers for members that it cannot reach.
+struct Server {
+    pages: BTreeMap<ListSource, Vec<Certificate>>,
+    requests: mpsc::Receiver<Outgoing>,
+    listed: mpsc::Sender<Page>,
+}
+
+impl Server {
+    /// Answers so many requests for lists.
+    async fn answer(&mut self, mut requests: usize) {
+        while requests > 0 {
+            let request = tasks::timeout(PATIENCE, self.requests.recv()).await.unwrap().unwrap();
+            let Message::List { stream, source, from, .. } = Message::decode(&request.bytes).unwrap() else { continue };
+            requests -= 1;
+            let page = |certificates: &Vec<Certificate>| {
+                let after = certificates.len() as u64;
+                let new = certificates.iter().skip(usize::try_from(from.after).unwrap());
+                ListPage { end: ListPosition { list: 1, after }, more: false, certificates: new.cloned().collect() }
+            };
+            let away = || Failed::new(stream, Code::NotFound, "away");
+            let answer = self.pages.get(&source).map(page).ok_or_else(away);
+            self.listed.send((stream, answer)).await.unwrap();
+        }
+    }
+}
+
+/// A link to a server on which nobody can fetch anything.
+fn link(cluster: &Cluster) -> (Repairing, Server) {
+    let (requests, queue) = mpsc::channel(64);
+    let (listed, pages) = mpsc::channel(2);
+    let repairing = Repairing::new(cluster.shared.clone(), ("127.0.0.1:1".into(), SERVER), requests, pages);
+    (repairing, Server { pages: BTreeMap::new(), requests: queue, listed })
+}
+
+fn other_members(cluster: &Cluster) -> Vec<ListSource> {
+    let own = cluster.shared.position(&cluster.committee).unwrap();
+    (0..4).filter(|member| *member != own).map(ListSource::Member).collect()
+}
+
+#[tokio::test]
+async fn what_is_lacking_is_unknown_until_the_lists_of_a_quorum_were_read() {
+    let cluster = Cluster::new();
+    let others = other_members(&cluster);
+    let (repairing, mut server) = link(&cluster);
+    let number = repairing.number();
+    server.pages.insert(ListSource::Own, Vec::new());
+    server.pages.insert(others[0], vec![cluster.certificate(b"one")]);
+    assert_eq!(cluster.lacking(), None);
+    let run = tasks::spawn(repairing.run());
+    // the server's list and one member's are not enough
+    server.answer(4).await;
+    // asked again: the first round is over
+    let first = server.requests.recv().await.unwrap();
+    assert_eq!(cluster.lacking(), None);
+    let Message::List { stream, .. } = Message::decode(&first.bytes).unwrap() else { panic!("expected a list") };
+    server.listed.send((stream, Err(Failed::new(stream, Code::Storage, "the disk")))).await.unwrap();
+    server.pages.insert(others[2], vec![cluster.certificate(b"one"), cluster.certificate(b"two")]);
+    server.answer(3).await;
+    // nor is it without the server's own
+    server.answer(4).await;
+    cluster.until_lacking(Some(2)).await;
+    // of what it hears by the way, and believes
+    let three = cluster.certificate(b"three");
+    cluster.hear(number, vec![forged(&three)]).await;
+    assert_eq!(cluster.lacking(), Some(2));
+    cluster.hear(number, vec![three]).await;
+    assert_eq!(cluster.lacking(), Some(3));
+    // there is more than it was shown
+    cluster.shared.repairer.doubt(number);
+    assert_eq!(cluster.lacking(), None);
+    server.answer(4).await;
+    cluster.until_lacking(Some(3)).await;
+    // the link ends
+    run.abort();
+    let _ = run.await;
+    assert_eq!(cluster.lacking(), None);
+}
+
+#[tokio::test]
+async fn no_list_ends_another() {
+    let cluster = Cluster::new();
+    let others = other_members(&cluster);
+    let (mut repairing, mut server) = link(&cluster);
+    let two = cluster.certificate(b"two");
+    server.pages.insert(ListSource::Own, vec![forged(&two); 40]);
+    server.pages.insert(others[0], [vec![forged(&two)], vec![cluster.certificate(b"one")]].concat());
+    server.pages.insert(others[1], vec![forged(&two); 40]);
+    server.pages.insert(others[2], vec![two]);
+    let (round, ()) = tokio::join!(repairing.lists.read(&cluster.committee), server.answer(4));
+    let round = round.unwrap();
+    assert_eq!((round.members, round.server), (2, false), "garbage is not read to its end");
+    assert_eq!(cluster.shared.repairer.state().lacking.len(), 2, "a wrong certificate is passed over");
+}
+
+#[tokio::test]
+async fn positions_are_remembered_once_nothing_before_them_is_lacking() {
+    let cluster = Cluster::new();
+    let (owner, certificate) = (SERVER, cluster.certificate(b"one"));
+    let position = ListPosition { list: 1, after: 1 };
+    let repairer = &cluster.shared.repairer;
+    repairer.read_to(&owner, (position, true), vec![certificate.clone()]);
+    assert_eq!(repairer.to_be_saved(), None);
+    repairer.fetched(&certificate.receipt);
+    let lists = repairer.to_be_saved().unwrap();
+    assert_eq!(lists, [(owner.0, position)]);
+    repairer.saved(&lists);
+    assert_eq!(repairer.to_be_saved(), None);
+    // a damaged blob of which the certificate is not here: once
+    repairer.damaged(Vec::new(), BTreeSet::from([Digest::of(b"two")]));
+    assert_eq!(repairer.progress(&owner), (ListPosition::default(), false));
+    repairer.read_to(&owner, (position, true), Vec::new());
+    repairer.damaged(Vec::new(), BTreeSet::from([Digest::of(b"two")]));
+    assert_eq!(repairer.progress(&owner), (position, true));
+}
+
+#[tokio::test]
+async fn a_renewal_that_was_missed_prolongs_the_duty() {
+    let cluster = Cluster::new();
+    let bytes = b"held, for a while";
+    let certificate = cluster.certificate(bytes);
+    let receipt = Receipt { expires_at: clock::unix_seconds() + 1000, ..certificate.receipt };
+    cluster.shared.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
+    cluster.hear(1, vec![certificate.clone()]).await;
+    assert_eq!(cluster.shared.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
+    assert_eq!(cluster.shared.store.certificate(&receipt.digest).unwrap(), Some(certificate));
+    assert!(cluster.shared.repairer.state().lacking.is_empty());
+}
