@@ -5,14 +5,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::host::disk::{Disk, SystemDisk};
+use crate::host::disk::{Disk, FileIdentity, SystemDisk};
 use crate::host::files::{self, Action, FileError, is_full};
 
 mod backend;
@@ -135,6 +135,7 @@ impl Database {
             path: path.to_owned(),
             disk,
             database: RwLock::new(None),
+            opened: Mutex::new(None),
             fault: Fault::default(),
             is_damaged: AtomicBool::new(false),
             commits: AtomicU64::new(0),
@@ -203,6 +204,27 @@ impl Database {
         self.shared.with(|database| read(&database.begin_read()?))
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Whether the path leads to the file that is open. One whose name is gone can still be read and written, but not
+    /// found again.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn is_in_place(&self) -> Result<bool, FileError> {
+        let opened = *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        match (opened, self.shared.disk.identity(&self.shared.path)) {
+            // it is opened by the next use
+            (None, found) => Ok(found.is_ok()),
+            (Some(opened), Ok(found)) => Ok(found.is_same_place(&opened)),
+            (Some(_), Err(FileError::NotFound { .. })) => Ok(false),
+            (Some(_), Err(error)) => Err(error),
+        }
+    }
+
     /// Whether storage failed so that no commit will succeed any more.
     pub fn is_broken(&self) -> bool {
         self.failure().is_some()
@@ -250,6 +272,8 @@ struct Shared {
     /// `None` before the first use, and after a full disk until the next use: the library refuses everything after a
     /// failed write and asks to be opened again.
     database: RwLock<Option<redb::Database>>,
+    /// The file that it is open on.
+    opened: Mutex<Option<FileIdentity>>,
     fault: Fault,
     /// The fault is that its bytes are wrong.
     is_damaged: AtomicBool,
@@ -306,6 +330,8 @@ impl Shared {
             let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if current.is_none() {
                 *current = Some(self.open_database(&self.path)?);
+                let opened = self.disk.identity(&self.path)?;
+                *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
             }
         }
     }

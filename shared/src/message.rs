@@ -131,6 +131,8 @@ impl Code {
                 | Self::NotEnoughReplicas
                 | Self::NoSpace
                 | Self::TimedOut
+                // it was lost meanwhile; the next try brings the bytes
+                | Self::NotHeld
                 | Self::ShuttingDown
         )
     }

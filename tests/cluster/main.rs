@@ -31,3 +31,4 @@ mod repair;
 mod restarts;
 mod resume;
 mod reuse;
+mod votes;

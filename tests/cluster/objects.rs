@@ -23,7 +23,7 @@ fn url(endpoint: &str, prefix: &str) -> S3Url {
 }
 
 fn open(endpoint: &str, prefix: &str, owner: &str) -> Result<Objects, ObjectError> {
-    Objects::open(&url(endpoint, prefix), &Credentials::new(KEY, SECRET), owner, PATIENCE)
+    Objects::open(&url(endpoint, prefix), &Credentials::new(KEY, SECRET), owner, false, PATIENCE)
 }
 
 fn put(objects: &Objects, name: &str, bytes: &[u8]) -> Result<(), ObjectError> {
@@ -121,16 +121,16 @@ async fn wrong_credentials_and_buckets_are_told_apart() {
     let server = S3Server::start().await;
     let place = url(&server.endpoint(), "a");
     for (key, secret) in [(KEY, "another secret"), ("another", SECRET)] {
-        let error = Objects::open(&place, &Credentials::new(key, secret), "one", PATIENCE).unwrap_err();
+        let error = Objects::open(&place, &Credentials::new(key, secret), "one", false, PATIENCE).unwrap_err();
         assert!(matches!(&error, ObjectError::Denied { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("AWS_SECRET_ACCESS_KEY") && text.contains(&server.endpoint()), "{text}");
         assert!(!text.contains(secret), "{text}");
     }
-    let error = Objects::open(&place, &Credentials::default(), "one", PATIENCE).unwrap_err();
+    let error = Objects::open(&place, &Credentials::default(), "one", false, PATIENCE).unwrap_err();
     assert!(matches!(&error, ObjectError::NoCredentials { .. }), "{error:?}");
     let elsewhere = format!("other-bucket/a?endpoint={}", server.endpoint()).parse().unwrap();
-    let error = Objects::open(&elsewhere, &Credentials::new(KEY, SECRET), "one", PATIENCE).unwrap_err();
+    let error = Objects::open(&elsewhere, &Credentials::new(KEY, SECRET), "one", false, PATIENCE).unwrap_err();
     assert!(matches!(&error, ObjectError::NoBucket { bucket, .. } if bucket == "other-bucket"), "{error:?}");
     assert!(!format!("{:?}", Credentials::new(KEY, SECRET)).contains(SECRET));
     assert!(!format!("{:?}", open(&server.endpoint(), "a", "one").unwrap()).contains(SECRET));
@@ -180,7 +180,7 @@ async fn a_server_that_is_gone_or_silent_is_not_waited_for_long() {
     let place = url(&format!("http://{}", silent.local_addr().unwrap()), "a");
     let patience = Patience { question: Duration::from_millis(500), ..PATIENCE };
     let began = Instant::now();
-    let error = Objects::open(&place, &Credentials::new(KEY, SECRET), "one", patience).unwrap_err();
+    let error = Objects::open(&place, &Credentials::new(KEY, SECRET), "one", false, patience).unwrap_err();
     assert!(matches!(&error, ObjectError::Unreachable { cause, .. } if cause.contains("0.5 s")), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }

@@ -9,6 +9,7 @@ use support::in_process::InProcess;
 use tokio::task::JoinSet;
 use vouch::client::{self, ClientError, PutProgress};
 use vouch::host::source::Source;
+use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{Certified, SessionError};
 use vouch_core::verify::Verdict;
@@ -75,14 +76,24 @@ async fn an_earlier_certificate_comes_at_once() {
     assert!(!once(&server, now + 100, true).await.unwrap().0.reused);
     let (new, _) = once(&server, NEVER, false).await.unwrap();
     assert!(!new.reused);
-    // no replica is needed for it
-    for number in 0..2 {
+    // it is given while a quorum says that it holds the blob, and no longer
+    cluster.stop_replica(0).await;
+    let (again, sent) = once(&server, NEVER, false).await.unwrap();
+    assert_eq!((again.reused, &again.certificate, sent), (true, &new.certificate, 0));
+    let small = write(&cluster, "small", &content(1, 1000));
+    let again = put(Request { server: &server, path: &small, expires_at: NEVER, renew: false }).await.unwrap();
+    assert!(again.0.reused);
+    for number in 1..4 {
         cluster.stop_replica(number).await;
+        for (path, renew) in [(&path, false), (&path, true), (&small, false)] {
+            let error = put(Request { server: &server, path, expires_at: NEVER, renew }).await.unwrap_err();
+            let ClientError::Session(SessionError::Refused { failed, .. }) = &error else { panic!("{error}") };
+            assert_eq!(failed.code, Code::NotEnoughReplicas, "{number}: {error}");
+        }
+        let response = http::put(&server, &content(2, 700_000)).await;
+        assert_eq!(response.status, 503, "{}", response.text());
+        assert!(response.text().contains("not-enough-replicas"), "{}", response.text());
     }
-    let (again, _) = once(&server, NEVER, false).await.unwrap();
-    assert_eq!((again.reused, &again.certificate), (true, &new.certificate));
-    let error = once(&server, NEVER, true).await.unwrap_err();
-    assert!(matches!(&error, ClientError::Session(SessionError::Refused { .. })), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::StorageBackend;
@@ -24,6 +24,38 @@ pub struct Space {
     pub free: u64,
     /// In use or not.
     pub total: u64,
+}
+
+/// Tells one version of a file from every other. A file that is replaced, or whose bytes change, gets another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The file system.
+    pub device: u64,
+    /// The file's number there.
+    pub inode: u64,
+    /// In bytes.
+    pub length: u64,
+    /// When the bytes changed last, in seconds and nanoseconds since 1970.
+    pub modified: (i64, i64),
+    /// When the bytes or the file's own record changed last. No program can set it back.
+    pub changed: (i64, i64),
+}
+
+impl FileIdentity {
+    /// Whether it is the same file or folder, changed or not.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// Files and folders by path. Nothing is durable before its sync: the bytes of a file by [`DiskFile::sync`], its
@@ -54,6 +86,8 @@ pub trait Disk: Debug + Send + Sync {
     fn exists(&self, path: &Path) -> Result<bool, FileError>;
     /// The names in a folder, sorted.
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError>;
+    /// The identity of the file or folder that a path leads to now.
+    fn identity(&self, path: &Path) -> Result<FileIdentity, FileError>;
     /// The space of the file system that a folder is on.
     fn space(&self, folder: &Path) -> Result<Space, FileError>;
 }
@@ -69,6 +103,8 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync(&mut self) -> Result<(), FileError>;
     /// Fills a buffer with the bytes from `offset`; a file that ends before is a [`FileError::Io`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError>;
+    /// The identity of the open file, whatever has its name now.
+    fn identity(&self) -> Result<FileIdentity, FileError>;
 }
 
 /// The operating system's disk.
@@ -128,6 +164,11 @@ impl Disk for SystemDisk {
         files::list(folder)
     }
 
+    fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {
+        let found = fs::metadata(path).map_err(|error| FileError::new(path, Action::Open, error))?;
+        Ok(FileIdentity::of(&found))
+    }
+
     fn space(&self, folder: &Path) -> Result<Space, FileError> {
         let stat = rustix::fs::statvfs(folder).map_err(|error| FileError::new(folder, Action::Read, error.into()))?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
@@ -153,5 +194,10 @@ impl DiskFile for SystemFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         self.file.read_exact_at(buffer, offset).map_err(|error| FileError::new(&self.path, Action::Read, error))
+    }
+
+    fn identity(&self) -> Result<FileIdentity, FileError> {
+        let found = self.file.metadata().map_err(|error| FileError::new(&self.path, Action::Read, error))?;
+        Ok(FileIdentity::of(&found))
     }
 }

@@ -89,13 +89,19 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Connects, and takes the prefix for `owner`, who is remembered there. To be called on a runtime of several
-    /// threads.
+    /// Connects, and takes the prefix for `owner`, who is remembered there; `is_taken`: by this owner, before. To be
+    /// called on a runtime of several threads.
     ///
     /// # Errors
-    /// [`ObjectError::Taken`] when somebody else is remembered; [`ObjectError::NoCredentials`],
+    /// [`ObjectError::NotFound`] when nobody is remembered of a prefix that is taken; [`ObjectError::Taken`] when somebody else is remembered; [`ObjectError::NoCredentials`],
     /// [`ObjectError::Denied`], [`ObjectError::NoBucket`], [`ObjectError::Unreachable`]; see [`ObjectError`].
-    pub fn open(url: &S3Url, credentials: &Credentials, owner: &str, patience: Patience) -> Result<Self, ObjectError> {
+    pub fn open(
+        url: &S3Url,
+        credentials: &Credentials,
+        owner: &str,
+        is_taken: bool,
+        patience: Patience,
+    ) -> Result<Self, ObjectError> {
         let setup = |cause: String| ObjectError::Setup { place: url.place(), cause };
         let runtime = Handle::try_current().map_err(|error| setup(error.to_string()))?;
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
@@ -109,7 +115,7 @@ impl Objects {
         let turns = Arc::new(Semaphore::new(TURNS));
         let objects = Self { inner: Arc::new(Inner { s3, url: url.clone(), patience, turns }), runtime };
         let (inner, owner) = (objects.inner.clone(), owner.to_owned());
-        objects.wait(patience.question, async move { inner.take(&owner).await })?;
+        objects.wait(patience.question, async move { inner.take(&owner, is_taken).await })?;
         Ok(objects)
     }
 
@@ -129,6 +135,15 @@ impl Objects {
     pub fn length(&self, name: &str) -> Result<Option<u64>, ObjectError> {
         let (inner, name) = (self.inner.clone(), name.to_owned());
         self.wait(self.inner.patience.question, async move { inner.length(&name).await })
+    }
+
+    /// What tells this version of an object from every other; `None`: there is none.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub fn version(&self, name: &str) -> Result<Option<String>, ObjectError> {
+        let (inner, name) = (self.inner.clone(), name.to_owned());
+        self.wait(self.inner.patience.question, async move { inner.version(&name).await })
     }
 
     /// Removes an object, if there is one.

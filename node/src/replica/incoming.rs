@@ -169,10 +169,13 @@ impl Receiver {
             None => Blob::Unknown(Box::new(self.shared.store.begin(None)?)),
             Some(offer) => {
                 let offered = self.shared.store.go_on(offer, &self.cut)?;
+                if let Some(damage) = offered.damage() {
+                    self.shared.lost(offer.digest, damage.to_string());
+                }
                 let ready = Message::Ready { stream: self.stream, offset: offered.offset() };
                 // the link may have ended meanwhile
                 let _ = self.replies.blocking_send(ready.encode().into());
-                Blob::Offered(offered)
+                Blob::Offered(Box::new(offered))
             }
         };
         loop {
@@ -192,7 +195,7 @@ impl Receiver {
 enum Blob {
     /// Nothing is known of it before the end.
     Unknown(Box<Incoming>),
-    Offered(Offered),
+    Offered(Box<Offered>),
 }
 
 impl Blob {

@@ -20,7 +20,7 @@ use super::incoming::IncomingPuts;
 use super::membership::{self, Decision};
 use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
-use super::store::{Slice, StoreError};
+use super::store::{Confirmed, Slice, StoreError};
 use super::{Event, Shared, voting};
 use crate::committee_file;
 use crate::host::{clock, entropy, tasks};
@@ -385,7 +385,7 @@ async fn archive(
     }
 }
 
-/// Votes, or says why not: first the clock, then the duty to keep on disk, then the signature.
+/// Votes, or says why not: first the clock, then the bytes, then the duty to keep on disk, then the signature.
 async fn vote(shared: Arc<Shared>, stream: Stream, proposal: Proposal, replies: mpsc::Sender<Outgoing>) {
     let reply = match try_vote(&shared, stream, proposal).await {
         Ok(vote) => vote,
@@ -403,8 +403,14 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
         return Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee"));
     };
     voting::check(stream, issued_at, &receipts, clock::unix_seconds())?;
-    let lacking = shared.store.keep(&receipts).await;
-    let lacking = lacking.map_err(|error| Failed::new(stream, error.code(), error.to_string()))?;
+    let failed = |error: StoreError| Failed::new(stream, error.code(), error.to_string());
+    let Confirmed { mut lacking, damaged } = shared.store.confirm(&receipts).await.map_err(failed)?;
+    for (digest, error) in damaged {
+        shared.lost(digest, error.to_string());
+    }
+    if lacking.is_empty() {
+        lacking = shared.store.keep(&receipts).await.map_err(failed)?;
+    }
     if !lacking.is_empty() {
         let detail = format!("{} of {} blobs are not held", lacking.len(), receipts.len());
         return Err(Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking));

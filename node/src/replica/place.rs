@@ -44,6 +44,17 @@ pub enum PlaceError {
         /// What is wrong.
         error: StoreUrlError,
     },
+    /// The replica's blobs were there, and something else is there now.
+    #[error(
+        "{place} is not where this replica keeps its blobs: its file `owner` is missing. Is the disk mounted? Mount it and start again. If the blobs are lost, move {} away: the replica then fetches them from the others",
+        .index.display()
+    )]
+    Emptied {
+        /// The folder, or the prefix.
+        place: String,
+        /// The index of the blobs that were there.
+        index: PathBuf,
+    },
     /// Another replica keeps its blobs there.
     #[error("{} belongs to another replica, {owner:?}; give each replica a folder of its own with --store", .folder.display())]
     Taken {
@@ -84,16 +95,27 @@ pub(super) fn take(
         (None, Some(recorded)) => recorded.clone(),
         (None, None) => StoreUrl::default(),
     };
+    let index = data.join(INDEX);
+    // from then on the place is known by its owner: one without is another place, in which nothing may be made
+    let is_taken = files::exists(&index)?;
+    let emptied = |place: String| PlaceError::Emptied { place, index: index.clone() };
     let (url, place, lock) = match url {
         StoreUrl::Files(None) => (url, Place::Beside, None),
         StoreUrl::Files(Some(folder)) => {
+            if is_taken && !files::exists(&folder.join(OWNER))? {
+                return Err(emptied(folder.display().to_string()));
+            }
             let folder = DataDir::open(&folder)?;
             check_owner(folder.path(), owner)?;
             let path = folder.path().to_owned();
             (StoreUrl::Files(Some(path.clone())), Place::Folder(path), Some(folder))
         }
         StoreUrl::S3(ref s3) => {
-            let objects = Objects::open(s3, credentials, &owner.to_string(), Patience::default())?;
+            let opened = Objects::open(s3, credentials, &owner.to_string(), is_taken, Patience::default());
+            let objects = opened.map_err(|error| match error {
+                ObjectError::NotFound { .. } => emptied(url.to_string()),
+                error => error.into(),
+            })?;
             (url, Place::Elsewhere(objects), None)
         }
     };
@@ -183,6 +205,36 @@ mod tests {
         assert!(matches!(error, PlaceError::Moved { .. }), "{error}");
         assert!(matches!(take_files(data.path(), None, key(1)), Ok((Place::Beside, None))));
         assert!(matches!(take_files(data.path(), Some("file:"), key(1)), Ok((Place::Beside, None))));
+    }
+
+    #[test]
+    fn a_folder_that_lost_its_owner_is_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (data, blobs) = (root.path().join("data"), root.path().join("blobs"));
+        std::fs::create_dir(&data).unwrap();
+        let asked = format!("file:{}", blobs.display());
+        // before there is an index, a start that was cut short is made up for
+        drop(take_files(&data, Some(&asked), key(1)).unwrap());
+        std::fs::remove_file(blobs.join(OWNER)).unwrap();
+        drop(take_files(&data, None, key(1)).unwrap());
+        std::fs::write(data.join(INDEX), "").unwrap();
+        drop(take_files(&data, None, key(1)).unwrap());
+        for is_there in [true, false] {
+            std::fs::remove_dir_all(&blobs).unwrap();
+            if is_there {
+                std::fs::create_dir(&blobs).unwrap();
+            }
+            for asked in [None, Some(&*asked)] {
+                let error = take_files(&data, asked, key(1)).unwrap_err();
+                assert!(matches!(&error, PlaceError::Emptied { .. }), "{error}");
+                assert!(error.to_string().contains("Is the disk mounted?"), "{error}");
+            }
+            assert_eq!(blobs.exists(), is_there);
+            assert!(!blobs.join(OWNER).exists() && !blobs.join("lock").exists(), "nothing is made in it");
+            std::fs::create_dir_all(&blobs).unwrap();
+        }
+        std::fs::write(blobs.join(OWNER), key(1).to_string()).unwrap();
+        drop(take_files(&data, None, key(1)).unwrap());
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
     let mut from = Some(Digest(entropy::array()));
     loop {
         let pace = Pace::new(rate);
+        // what votes read is read at the expense of this: together they keep to the rate
+        let confirmed = shared.store.bytes_confirmed();
         let mut pass = Pass::new(shared.store.clone(), from.take());
         loop {
             match pass.next().await {
@@ -73,7 +75,7 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
                     break;
                 }
             }
-            pace.wait(pass.so_far.bytes).await;
+            pace.wait(pass.so_far.bytes + shared.store.bytes_confirmed() - confirmed).await;
         }
         tasks::sleep(pause).await;
     }
@@ -164,9 +166,14 @@ impl Shared {
         let Found { digest, length, damage } = found;
         self.scrubber.count(length, damage.is_some());
         if let Some(what) = damage {
-            self.report(Event::Damaged(digest, what));
-            self.repairer.call();
+            self.lost(digest, what);
         }
+    }
+
+    /// A blob that was held is held no more: it is fetched from the others.
+    pub(super) fn lost(&self, digest: Digest, what: String) {
+        self.report(Event::Damaged(digest, what));
+        self.repairer.call();
     }
 
     /// A read met a damaged blob: it is held no more.

@@ -20,9 +20,11 @@ use crate::host::disk::{Disk, SystemDisk};
 use crate::host::files::{self, FileError};
 use crate::host::objects::Objects;
 
+mod anchor;
 mod blobs;
 mod claims;
 mod collecting;
+mod confirming;
 mod error;
 mod incoming;
 mod index;
@@ -34,9 +36,11 @@ mod reading;
 mod space;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 pub(super) use collecting::check_grace;
 pub use collecting::{Collected, GRACE};
+pub use confirming::Confirmed;
 pub use error::StoreError;
 pub use incoming::{Complete, Incoming};
 pub use index::Entry;
@@ -44,12 +48,14 @@ pub use offered::{Finished, Offered};
 pub use partials::{Cut, PartialConfig};
 pub use reading::Slice;
 
+use anchor::Anchor;
 use blobs::{BlobStore, FileBlobs, RemoteBlobs};
 use claims::Claims;
 use incoming::{Guard, compare};
 use index::{Index, New};
 use partials::{Key, Partials};
 use space::Room;
+use verified::Verified;
 
 /// The index's name in the folder.
 pub(super) const INDEX: &str = "index.redb";
@@ -138,6 +144,8 @@ struct Inner {
     claims: Claims,
     partials: Arc<Partials>,
     room: Arc<Room>,
+    anchor: Anchor,
+    verified: Verified,
     /// The first failed sync of a file or folder; the index keeps its own.
     broken: OnceLock<FileError>,
 }
@@ -157,17 +165,32 @@ impl Store {
             Place::Beside | Place::Elsewhere(_) => folder,
             Place::Folder(files) => files,
         };
-        let partial = files.join("partial");
-        disk.create_folders(std::slice::from_ref(&partial), blobs::FOLDER_MODE)?;
-        let blobs = match &config.place {
-            Place::Beside | Place::Folder(_) => BlobStore::Files(FileBlobs::create(disk.clone(), files.join("blobs"))?),
-            Place::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
+        let (partial, in_files) = (files.join("partial"), files.join("blobs"));
+        let make = || {
+            disk.create_folders(std::slice::from_ref(&partial), blobs::FOLDER_MODE)?;
+            Ok::<_, FileError>(match &config.place {
+                Place::Beside | Place::Folder(_) => {
+                    BlobStore::Files(FileBlobs::create(disk.clone(), in_files.clone())?)
+                }
+                Place::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
+            })
         };
-        let (index, replaced) = Index::open(disk.clone(), &folder.join(INDEX))?;
+        // an index names blobs that are in folders made before it: where these are missing, none are made in their place
+        let (blobs, (index, replaced)) = if disk.exists(&folder.join(INDEX))? {
+            let (index, replaced) = Index::open(disk.clone(), &folder.join(INDEX))?;
+            if !matches!(config.place, Place::Elsewhere(_)) {
+                anchor::check_folder(&*disk, &in_files, &index)?;
+            }
+            (make()?, (index, replaced))
+        } else {
+            (make()?, Index::open(disk.clone(), &folder.join(INDEX))?)
+        };
+        let anchor = Anchor::settle(&disk, &blobs, &index)?;
         let room = Arc::new(Room::new(disk.clone(), files.to_owned(), config)?);
         let partials = Partials::open(disk.clone(), partial.clone(), config.partials, &index, &room)?;
         let (claims, partials, broken) = (Claims::default(), Arc::new(partials), OnceLock::new());
-        let inner = Inner { disk, partial, blobs, index, replaced, claims, partials, room, broken };
+        let verified = Verified::new();
+        let inner = Inner { disk, partial, blobs, index, replaced, claims, partials, room, anchor, verified, broken };
         inner.drop_surplus_partials()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -215,9 +238,14 @@ impl Store {
     /// See [`StoreError`].
     pub async fn record(&self, blob: Complete) -> Result<(), StoreError> {
         self.inner.check()?;
-        let Complete { receipt, bytes, guard } = blob;
+        let Complete { receipt, bytes, version, guard } = blob;
         let Receipt { digest, length, expires_at, .. } = receipt;
         self.inner.index.record(New { digest, length, keep_until: expires_at, bytes }, guard).await?;
+        match version {
+            // its files are looked at before it is voted for
+            Some(version) => self.inner.verified.note_read(digest, *version),
+            None => self.inner.verified.note_fresh(&receipt),
+        }
         let key = Key { digest, length };
         if self.inner.partials.is_idle(key) {
             // it came in another way
@@ -253,7 +281,7 @@ impl Store {
             };
         }
         let guard = Guard { _claim: None, _room: room, _owner: None };
-        self.record(Complete { receipt: *receipt, bytes: Some(bytes), guard }).await
+        self.record(Complete { receipt: *receipt, bytes: Some(bytes), version: None, guard }).await
     }
 
     /// The length of a blob, if it is stored.
@@ -280,6 +308,21 @@ impl Store {
     /// see [`StoreError`].
     pub fn read(&self, digest: &Digest, offset: u64, length: u32) -> Result<Slice, StoreError> {
         self.inner.read(digest, offset, length)
+    }
+
+    /// Whether the bytes of every blob of a batch are there now and right, as each vote requires. They are read again,
+    /// outboard included, unless they came with the put of the receipt, or were read within 24 hours of running time and
+    /// the files are the same. Those of small blobs are always read. What is wrong is held no more.
+    ///
+    /// # Errors
+    /// [`StoreError::Displaced`]; see [`StoreError`]. Then nothing is known of any of them.
+    pub async fn confirm(&self, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
+        confirming::confirm(&self.inner, receipts).await
+    }
+
+    /// Bytes read to confirm blobs, since the store was opened.
+    pub fn bytes_confirmed(&self) -> u64 {
+        self.inner.verified.bytes_read()
     }
 
     /// Takes on the duty to keep every blob of a batch until its receipt expires, all in one commit; without one when
@@ -388,7 +431,8 @@ impl Store {
 
     /// Why nothing more will be stored or promised, if storage failed so.
     pub fn failure(&self) -> Option<String> {
-        self.inner.broken.get().map(ToString::to_string).or_else(|| self.inner.index.0.failure())
+        let broken = self.inner.broken.get().map(ToString::to_string).or_else(|| self.inner.index.0.failure());
+        broken.or_else(|| self.inner.anchor.check(&self.inner.index).err().map(|error| error.to_string()))
     }
 }
 
@@ -402,7 +446,7 @@ impl Inner {
     fn check(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             Some(cause) => Err(StoreError::Broken { cause: cause.clone() }),
-            None => Ok(()),
+            None => self.anchor.check(&self.index),
         }
     }
 

@@ -43,7 +43,7 @@ struct Active {
     client: Stream,
     put: Put,
     fanout: Fanout,
-    /// Once it is known what the bytes are, an earlier certificate by this committee will do.
+    /// Once a quorum stored them, an earlier certificate by this committee will do.
     reuse: Option<Arc<Committee>>,
     /// When the client last sent bytes, or was told that it may.
     heard: Duration,
@@ -90,14 +90,7 @@ impl ClientPuts {
             let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
             return Ok(link.tell(&Message::failed(client, Code::Busy, detail))?);
         }
-        let asked = Asked::admit(&link.shared.clone(), client, offer, renew, whole).await;
-        if let (Ok(asked), Some(offer), false) = (&asked, offer, renew)
-            && let Some(certificate) = link.shared.earlier(&asked.committee, &offer).await
-        {
-            link.show_committee()?;
-            return Ok(link.tell(&Message::Certified { stream: client, certificate })?);
-        }
-        match asked {
+        match Asked::admit(&link.shared.clone(), client, offer, renew, whole).await {
             Ok(asked) => {
                 self.asked = Some(asked);
                 self.go_on(link).await
@@ -140,12 +133,18 @@ impl ClientPuts {
         let quorum = committee.record().quorum().into();
         let late = members.iter().filter(|(_, handle)| handle.pace.is_late()).map(|(member, _)| *member).collect();
         let (taking_part, deadlines) = (members.keys().copied(), link.shared.config.deadlines);
+        // bytes that come with the offer are stored first, and then looked for
+        let earlier = match offer.filter(|_| !renew && whole.is_none()) {
+            Some(offer) => link.shared.clone().earlier(&committee, &offer).await,
+            None => None,
+        };
         let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines)
-            .doubting(link.shared.doubted.now(clock::monotonic()));
+            .doubting(link.shared.doubted.now(clock::monotonic()))
+            .or_earlier(earlier);
         let fanout = Fanout::new(stream, members, quorum);
         let heard = clock::monotonic();
-        // what was offered was looked for then
-        let reuse = (offer.is_none() && !renew).then_some(committee);
+        // once bytes of an offer were asked for, the client takes none but a new one
+        let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);
         let active = Active { client, put, fanout, reuse, heard, storing: None, _route: route, _permit: permit };
         self.active.insert(stream, active);
         self.numbers.insert(client, stream);

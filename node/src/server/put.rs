@@ -24,10 +24,13 @@ use super::patience::Patience;
 pub use events::{Input, Output};
 pub(super) use failures::{too_few, too_late, why_too_few};
 
+/// The least bytes a second at which a member reads what it holds; it has so much longer to answer an offer.
+const READING_RATE: u64 = 32 << 20;
+
 /// How long each phase may take before the put fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From an offer until a quorum said from where it needs bytes, and from the last byte until a quorum stored.
+    /// From an offer until a quorum said from where it needs bytes, the reading of large blobs not counted, and from the last byte until a quorum stored.
     pub storing: Duration,
     /// From the proposal until a quorum voted.
     pub voting: Duration,
@@ -84,6 +87,8 @@ pub struct Put {
     /// Who takes part though it was not sent all bytes, for it said that it had the first ones.
     spared: BTreeSet<u16>,
     phase: Phase,
+    /// What was certified before and will do, if a quorum holds the blob now.
+    earlier: Option<Box<Certificate>>,
     /// The client may send. Before, and where the put came in one message, it hears of nothing but the end.
     is_told: bool,
     deadlines: Deadlines,
@@ -116,6 +121,7 @@ impl Put {
             doubted,
             spared,
             phase,
+            earlier: None,
             is_told: false,
             deadlines,
         }
@@ -125,6 +131,13 @@ impl Put {
     #[must_use]
     pub fn doubting(mut self, doubted: BTreeSet<u16>) -> Self {
         self.doubted = doubted;
+        self
+    }
+
+    /// A certificate of an earlier put will do, if a quorum says that it holds what is offered.
+    #[must_use]
+    pub fn or_earlier(mut self, certificate: Option<Box<Certificate>>) -> Self {
+        self.earlier = certificate;
         self
     }
 
@@ -375,8 +388,21 @@ impl Put {
     /// Once a quorum has said from where it needs bytes, and the rest has or is late, says from where they come.
     fn open(&mut self, quorum: usize, now: Duration, out: &mut Vec<Output>) {
         let live: BTreeSet<u16> = self.in_stage(&Part::Receiving).collect();
+        let length = self.offer.map(|offer| offer.length);
+        // a member that holds the blob reads it before it says so
+        let reading = Duration::from_secs(length.unwrap_or_default() / READING_RATE);
         let Phase::Opening { answers, patience } = &mut self.phase else { return };
         answers.retain(|member, _| live.contains(member));
+        // whoever needs no byte has just looked at those that it has; of an empty blob, nobody needs any
+        let holders = answers.values().filter(|offset| **offset > 0 && Some(**offset) == length).count();
+        if holders >= quorum
+            && let Some(certificate) = self.earlier.take()
+        {
+            out.push(Output::Cancel);
+            out.push(Output::Certified(certificate));
+            self.phase = Phase::Over;
+            return;
+        }
         let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
         let awaited = silent.iter().filter(|member| !self.late.contains(*member)).count();
         if patience.is_over(answers.len(), quorum, awaited, now) {
@@ -391,7 +417,7 @@ impl Put {
             }
             out.retain(|output| !matches!(output, Output::Progress(..)));
             self.receive_from(offset, out);
-        } else if answers.len() < quorum && now > patience.since() + self.deadlines.storing {
+        } else if answers.len() < quorum && now > patience.since() + self.deadlines.storing + reading {
             let failed = too_late(&self.committee, self.stream, "answer", silent);
             self.fail(failed, out);
         }

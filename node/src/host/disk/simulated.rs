@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-use super::{Disk, DiskFile, Space};
+use super::{Disk, DiskFile, FileIdentity, Space};
 use crate::host::files::{Action, FileError};
 
 mod content;
@@ -72,6 +72,8 @@ struct State {
     sync_error: i32,
     off: bool,
     space: Option<Space>,
+    /// Counts the disks that were mounted in place of one another.
+    device: u64,
     /// Syncs of these paths do nothing and report success.
     lies: Option<fn(&Path) -> bool>,
 }
@@ -111,7 +113,21 @@ impl SimulatedDisk {
     pub fn overwrite(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
+        let changes = state.contents[file].changes + 1;
         state.contents[file] = Content::durable(bytes);
+        state.contents[file].changes = changes;
+    }
+
+    /// Removes a folder with all that is in it, behind the store's back.
+    pub fn remove_folder(&self, folder: &Path) {
+        let mut state = self.state();
+        state.shown.retain(|path, _| !path.starts_with(folder));
+        state.durable.retain(|path, _| !path.starts_with(folder));
+    }
+
+    /// From now on, files and folders are those of another disk, of the same names and bytes.
+    pub fn mount_another(&self) {
+        self.state().device += 1;
     }
 
     /// A file's bytes as they are shown.
@@ -148,6 +164,7 @@ impl SimulatedDisk {
             durable: found,
             lies: state.lies,
             space: state.space,
+            device: state.device,
             ..State::default()
         })))
     }
@@ -183,6 +200,11 @@ impl State {
             Some(Node::File(file)) => Ok(*file),
             _ => Err(failure(path, action, ENOENT)),
         }
+    }
+
+    fn identity_of(&self, inode: u64, content: Option<&Content>) -> FileIdentity {
+        let (length, changes) = content.map_or((0, 0), |content| (content.shown.len() as u64, content.changes));
+        FileIdentity { device: self.device, inode, length, modified: (changes, 0), changed: (changes, 0) }
     }
 
     fn create(&mut self, path: &Path) -> usize {
@@ -313,6 +335,20 @@ impl Disk for SimulatedDisk {
         Ok(inside.filter_map(|path| path.file_name().map(Into::into)).collect())
     }
 
+    /// Counts as no operation: it is asked for before each of the store's own.
+    fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {
+        let state = self.state();
+        if state.off {
+            return Err(failure(path, Action::Open, EIO));
+        }
+        match state.shown.get(path) {
+            None => Err(failure(path, Action::Open, ENOENT)),
+            Some(Node::File(file)) => Ok(state.identity_of(*file as u64, state.contents.get(*file))),
+            // a folder that is made anew is known by its files alone
+            Some(Node::Folder) => Ok(state.identity_of(u64::MAX, None)),
+        }
+    }
+
     fn space(&self, _folder: &Path) -> Result<Space, FileError> {
         Ok(self.state().space.unwrap_or(Space { free: 1 << 40, total: 1 << 40 }))
     }
@@ -363,6 +399,14 @@ impl DiskFile for SimulatedFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         self.fill(offset, buffer).map_err(self.at(Action::Read))
+    }
+
+    fn identity(&self) -> Result<FileIdentity, FileError> {
+        let state = self.disk.state();
+        if state.off {
+            return Err(failure(&self.path, Action::Read, EIO));
+        }
+        Ok(state.identity_of(self.file as u64, state.contents.get(self.file)))
     }
 }
 

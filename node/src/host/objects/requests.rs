@@ -78,6 +78,18 @@ impl Inner {
         }
     }
 
+    pub(super) async fn version(&self, name: &str) -> Result<Option<String>, ObjectError> {
+        match self.s3.head(&self.path(name)).await.map_err(|error| self.error(Request::Read, name, &error)) {
+            Ok(object) => {
+                let (tag, version) = (object.e_tag.unwrap_or_default(), object.version.unwrap_or_default());
+                // the second of its writing, for a store that knows neither
+                Ok(Some(format!("{} {tag} {version} {}", object.size, object.last_modified)))
+            }
+            Err(ObjectError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn page(
         &self,
         beginning: &str,
@@ -96,8 +108,8 @@ impl Inner {
         Ok((listed.collect(), page.page_token))
     }
 
-    /// Takes the prefix for an owner, unless it has one.
-    pub(super) async fn take(&self, owner: &str) -> Result<(), ObjectError> {
+    /// Takes the prefix for an owner, unless it has one. One that is taken is not taken again: its objects are gone.
+    pub(super) async fn take(&self, owner: &str, is_taken: bool) -> Result<(), ObjectError> {
         if let Err(error) = self.s3.credentials().get_credential().await {
             let cause = format!(": {}", innermost(&error));
             return Err(ObjectError::NoCredentials { server: self.url.server().into(), cause });
@@ -107,6 +119,9 @@ impl Inner {
         self.page(OWNER, None, 1).await?;
         if self.check_owner(owner).await? {
             return Ok(());
+        }
+        if is_taken {
+            return Err(ObjectError::NotFound { object: self.location(OWNER) });
         }
         let payload = PutPayload::from(owner.as_bytes().to_vec());
         match self.s3.put_opts(&self.path(OWNER), payload, PutMode::Create.into()).await {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use vouch_core::digest::Digest;
 use vouch_core::tree::Parent;
 
+use super::verified::Version;
 use crate::host::disk::{Disk, DiskFile};
 use crate::host::files::FileError;
 
@@ -46,6 +47,14 @@ impl BlobStore {
         match self {
             Self::Files(files) => files.open(digest),
             Self::Remote(remote) => Ok(Opened::Remote(remote.open(digest, length))),
+        }
+    }
+
+    /// Which version of a blob there is now; `None` when a part of it is missing.
+    pub(super) fn version(&self, digest: &Digest) -> Result<Option<Version>, FileError> {
+        match self {
+            Self::Files(files) => files.version(digest),
+            Self::Remote(remote) => remote.version(digest),
         }
     }
 
@@ -202,6 +211,21 @@ impl FileBlobs {
         folders.extend((0..=u8::MAX).map(|first| folder.join(format!("{first:02x}"))));
         disk.create_folders(&folders, FOLDER_MODE)?;
         Ok(Self { disk, folder })
+    }
+
+    /// The folder that the 256 are in.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn version(&self, digest: &Digest) -> Result<Option<Version>, FileError> {
+        let identity = |path: PathBuf| match self.disk.identity(&path) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(FileError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let (data, outboard) = (identity(self.path_of(digest))?, identity(self.outboard_of(digest))?);
+        Ok(data.zip(outboard).map(|(data, outboard)| Version::Files { data, outboard }))
     }
 
     pub(super) fn path_of(&self, digest: &Digest) -> PathBuf {

@@ -79,7 +79,7 @@ impl Inner {
     }
 
     /// Removes the files of a blob, unless it is stored or a put of it is about to enter it.
-    fn remove_unless_entered(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn remove_unless_entered(&self, digest: &Digest) -> Result<(), StoreError> {
         let entered = || Ok::<_, StoreError>(self.index.entry(digest)?.is_some_and(|entry| entry.in_files()));
         // most are
         if entered()? {

@@ -1,5 +1,6 @@
 //! Why something is not stored, not read or not promised.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -149,6 +150,24 @@ pub enum StoreError {
         #[source]
         cause: Arc<CertificateError>,
     },
+    /// The place of the blobs is not the one that the index was made with.
+    #[error(
+        "{place} does not hold the blobs of {index}: is its disk mounted? Mount it and start again. If the blobs are lost, move {index} away: the replica then fetches them from the others"
+    )]
+    AnotherFolder {
+        /// Where the blobs were looked for.
+        place: PathBuf,
+        /// The index.
+        index: PathBuf,
+    },
+    /// Something else is where the store was, or nothing.
+    #[error(
+        "{path} was removed, replaced or unmounted while the replica runs: nothing is stored or signed until it is back"
+    )]
+    Displaced {
+        /// What was opened.
+        path: PathBuf,
+    },
     /// A sync failed, now or before. It is not known what the disk holds, so nothing more is promised.
     #[error("storage failed and takes no more: {cause}")]
     Broken {
@@ -184,6 +203,8 @@ impl StoreError {
             | Self::File(_)
             | Self::Index(_)
             | Self::Certificate { .. }
+            | Self::AnotherFolder { .. }
+            | Self::Displaced { .. }
             | Self::Broken { .. }
             | Self::Task(_) => Code::Storage,
         }

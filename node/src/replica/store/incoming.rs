@@ -10,10 +10,11 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::{Parent, TreeHasher};
 
-use super::blobs::Spool;
+use super::blobs::{BlobStore, Spool};
 use super::claims::Claim;
 use super::partials::Owner;
 use super::space::Reservation;
+use super::verified::Version;
 use super::{Inner, MAX_SMALL, StoreError};
 use crate::host::files::FileError;
 
@@ -39,6 +40,19 @@ pub struct Incoming {
 enum Taken {
     Memory(Vec<u8>),
     Files(Spool),
+}
+
+impl Inner {
+    /// The version of a blob's files; `None` where it is elsewhere, which would have to be asked.
+    pub(super) fn version_of_files(&self, digest: &Digest) -> Result<Option<Box<Version>>, StoreError> {
+        match &self.blobs {
+            BlobStore::Files(_) => match self.blobs.version(digest)? {
+                Some(version) => Ok(Some(Box::new(version))),
+                None => Err(StoreError::NotHeld { digest: *digest }),
+            },
+            BlobStore::Remote(_) => Ok(None),
+        }
+    }
 }
 
 impl Incoming {
@@ -142,16 +156,16 @@ impl Incoming {
         let length = hasher.length();
         let digest = hasher.finish(&mut |parent: &Parent| parents.extend_from_slice(&parent.0));
         compare(length, digest, receipt)?;
-        let (bytes, claim) = match taken {
-            Taken::Memory(bytes) => (Some(bytes.into()), None),
+        let (bytes, claim, version) = match taken {
+            Taken::Memory(bytes) => (Some(bytes.into()), None, None),
             Taken::Files(mut spool) => {
                 spool.write_outboard(&parents)?;
                 let claim = inner.claims.claim(digest);
                 inner.blobs.finish(&mut spool, &digest).map_err(|error| inner.failed(error))?;
-                (None, Some(claim))
+                (None, Some(claim), inner.version_of_files(&digest)?)
             }
         };
-        Ok(Complete { receipt: *receipt, bytes, guard: Guard { _claim: claim, _room: room, _owner: None } })
+        Ok(Complete { receipt: *receipt, bytes, version, guard: Guard { _claim: claim, _room: room, _owner: None } })
     }
 }
 
@@ -172,6 +186,8 @@ pub struct Complete {
     pub(super) receipt: Receipt,
     /// Of a small blob.
     pub(super) bytes: Option<Bytes>,
+    /// Of its files, which were just written.
+    pub(super) version: Option<Box<Version>>,
     pub(super) guard: Guard,
 }
 

@@ -36,6 +36,11 @@ const CERTIFICATES: TableDefinition<'_, [u8; 32], (u64, &[u8])> = TableDefinitio
 /// Name of a kind → blobs and bytes.
 const TOTALS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("totals");
 
+/// What is known of the store itself, by name.
+const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
+/// Which folder or prefix the blobs are in.
+const STORE_ID: &str = "store-id";
+
 /// What the totals are kept of.
 const SMALL: &str = "small";
 const LARGE: &str = "large";
@@ -104,11 +109,37 @@ impl Index {
             transaction.open_table(DAMAGED)?;
             transaction.open_table(CERTIFICATES)?;
             transaction.open_table(TOTALS)?;
+            transaction.open_table(ABOUT)?;
             partials::create(transaction)?;
             lists::create(transaction)?;
             Ok(())
         })?;
         Ok((Self(database), replaced))
+    }
+
+    /// The id of the place that the blobs are in, once there is one.
+    pub(super) fn store_id(&self) -> Result<Option<String>, DurableError> {
+        self.0.read(|transaction| {
+            let about = transaction.open_table(ABOUT)?;
+            Ok(about.get(STORE_ID)?.map(|row| String::from_utf8_lossy(row.value()).into_owned()))
+        })
+    }
+
+    pub(super) fn set_store_id(&self, id: &str) -> Result<(), DurableError> {
+        let id = id.to_owned();
+        self.0.commit_and_wait(move |transaction| {
+            transaction.open_table(ABOUT)?.insert(STORE_ID, id.as_bytes())?;
+            Ok(())
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_store_id(&self) {
+        let forget = |transaction: &WriteTransaction| {
+            transaction.open_table(ABOUT)?.remove(STORE_ID)?;
+            Ok(())
+        };
+        self.0.commit_and_wait(forget).unwrap();
     }
 
     pub(super) fn entry(&self, digest: &Digest) -> Result<Option<Entry>, DurableError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::{BLOCK, Parent};
 
+use super::confirming::Bytes;
 use super::incoming::{Complete, Incoming, compare};
 use super::part::Part;
 use super::partials::{Cut, Key};
@@ -16,6 +17,7 @@ use super::{Inner, StoreError};
 pub struct Offered {
     offer: Receipt,
     taken: Taken,
+    damage: Option<StoreError>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub enum Finished {
 }
 
 impl Offered {
+    /// What is said to be there is a ground to vote: so it is looked at first, and what is not right comes again.
     pub(super) fn begin(inner: &Arc<Inner>, offer: &Receipt, cut: &Cut) -> Result<Self, StoreError> {
         inner.check()?;
         let key = Key { digest: offer.digest, length: offer.length };
@@ -46,14 +49,21 @@ impl Offered {
             true => Part::begin(inner, key, cut),
             false => Ok(None),
         };
-        let taken = if inner.index.holds(&offer.digest, offer.length)? {
+        let found = inner.confirm(offer)?;
+        let taken = if matches!(found, Bytes::Right) {
             Taken::Held
         } else if let Some(part) = part()? {
             Taken::Part(part)
         } else {
             Taken::Alone(Box::new(Incoming::begin(inner.clone(), Some(offer))?))
         };
-        Ok(Self { offer: *offer, taken })
+        let damage = if let Bytes::Damaged(error) = found { Some(error) } else { None };
+        Ok(Self { offer: *offer, taken, damage })
+    }
+
+    /// What was wrong with the blob, where it was held until now.
+    pub fn damage(&self) -> Option<&StoreError> {
+        self.damage.as_ref()
     }
 
     /// The bytes that need not come: all of a blob that is stored, whole blocks of one that came in part.

@@ -209,7 +209,8 @@ impl Part {
             Ok(()) => {
                 let owner = self.owner.take();
                 let guard = Guard { _claim: Some(claim), _room: live.room, _owner: owner };
-                Ok(Complete { receipt: *receipt, bytes: None, guard })
+                let version = inner.version_of_files(&digest)?;
+                Ok(Complete { receipt: *receipt, bytes: None, version, guard })
             }
             Err(error @ StoreError::File(FileError::Elsewhere(_))) => {
                 // the files are whole, and need not come again when that store is there again

@@ -12,6 +12,8 @@ use crate::host::files::{Action, FileError};
 /// Bytes read at once while a whole blob is looked through.
 const PIECE: usize = 256 << 10;
 const GROUP_U64: u64 = GROUP as u64;
+/// How often a blob is read again whose files are replaced meanwhile.
+const READINGS: usize = 3;
 
 /// A part of a blob, and what verifies it by itself against digest and length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,22 @@ impl Inner {
         if let Some(bytes) = small {
             return if Digest::of(&bytes) == *digest { Ok(()) } else { Err(damaged(digest, 0)) };
         }
-        let opened = self.blobs.open(digest, entry.length).map_err(|error| self.missing(digest, error))?;
+        for _ in 0..READINGS {
+            let version = self.blobs.version(digest)?;
+            let opened = self.blobs.open(digest, entry.length).map_err(|error| self.missing(digest, error));
+            let read = opened.and_then(|opened| self.look_through(&opened, digest, &entry));
+            if self.blobs.version(digest)? == version {
+                if let (Ok(()), Some(version)) = (&read, version) {
+                    self.verified.note_read(*digest, version);
+                }
+                return read;
+            }
+        }
+        // other puts of it replace its files as fast as they are read
+        Err(StoreError::NotHeld { digest: *digest })
+    }
+
+    fn look_through(&self, opened: &Opened, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
         let mut hasher = TreeHasher::new();
         let mut buffer = vec![0; PIECE];
         let (mut parents, mut stored) = (Vec::new(), Vec::new());
@@ -78,13 +95,13 @@ impl Inner {
             if hasher.length() == entry.length {
                 let got = std::mem::take(&mut hasher).finish(&mut collect);
                 if got != *digest {
-                    return Err(self.first_damage(&opened, digest, &entry));
+                    return Err(self.first_damage(opened, digest, entry));
                 }
             }
             stored.resize(parents.len(), 0);
             opened.read_outboard(compared, &mut stored).map_err(|error| cut_short(digest, offset, error))?;
             if stored != parents {
-                return Err(self.first_damage(&opened, digest, &entry));
+                return Err(self.first_damage(opened, digest, entry));
             }
             compared += parents.len() as u64;
             parents.clear();

@@ -25,12 +25,14 @@ pub(super) struct Content {
     durable: Vec<u8>,
     /// What `shown` has over `durable`.
     pending: Vec<Change>,
+    /// Counts what changed, as a file's times do.
+    pub(super) changes: i64,
 }
 
 impl Content {
     /// Bytes that are there durably.
     pub(super) fn durable(bytes: &[u8]) -> Self {
-        Self { shown: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() }
+        Self { shown: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new(), changes: 0 }
     }
 
     /// A sync failed: no later one brings back what this one did not write.
@@ -41,6 +43,7 @@ impl Content {
     pub(super) fn change(&mut self, change: Change) {
         change.apply(&mut self.shown);
         self.pending.push(change);
+        self.changes += 1;
     }
 
     pub(super) fn sync(&mut self) {
@@ -84,7 +87,7 @@ impl Content {
                 }
             }
         }
-        Self { shown: bytes.clone(), durable: bytes, pending: Vec::new() }
+        Self { shown: bytes.clone(), durable: bytes, pending: Vec::new(), changes: self.changes }
     }
 }
 

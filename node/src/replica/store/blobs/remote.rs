@@ -10,6 +10,7 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::tree;
 
+use super::super::verified::Version;
 use super::{OUTBOARD, Partial, Spool, digest_of};
 use crate::host::files::{Action, FileError};
 use crate::host::objects::{ObjectError, Objects};
@@ -41,6 +42,18 @@ impl RemoteBlobs {
 
     fn put(&self, file: &Partial, name: &str) -> Result<(), FileError> {
         self.objects.put(name, file.length, |offset, buffer| file.file.read_at(offset, buffer))
+    }
+
+    pub(in super::super) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// What is remembered of the blob is forgotten: whoever asks is about to read it.
+    pub(super) fn version(&self, digest: &Digest) -> Result<Option<Version>, FileError> {
+        self.remembered.forget(digest);
+        let data = self.objects.version(&name_of(digest))?;
+        let outboard = self.objects.version(&outboard_of(digest))?;
+        Ok(data.zip(outboard).map(|(data, outboard)| Version::Objects { data, outboard }))
     }
 
     pub(super) fn open(&self, digest: &Digest, length: u64) -> RemoteBlob {

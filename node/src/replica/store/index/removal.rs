@@ -38,14 +38,20 @@ impl Index {
 
     /// Takes a blob out of what is stored and notes its duty among the damaged; `None` when it is not stored.
     pub(in super::super) async fn mark_damaged(&self, digest: Digest) -> Result<Option<Removed>, DurableError> {
-        let commit = self.0.commit(move |transaction| {
-            let Some(entry) = take(transaction, &digest)? else { return Ok(None) };
-            transaction.open_table(DAMAGED)?.insert(digest.0, (entry.length, entry.keep_until))?;
-            add(transaction, BAD, entry.length)?;
-            Ok(Some(Removed { digest, length: entry.length, in_files: entry.in_files() }))
-        });
-        commit.await
+        self.0.commit(move |transaction| mark_damaged(transaction, digest)).await
     }
+
+    /// [`mark_damaged`](Self::mark_damaged) for a thread that may wait.
+    pub(in super::super) fn mark_damaged_and_wait(&self, digest: Digest) -> Result<Option<Removed>, DurableError> {
+        self.0.commit_and_wait(move |transaction| mark_damaged(transaction, digest))
+    }
+}
+
+fn mark_damaged(transaction: &WriteTransaction, digest: Digest) -> Result<Option<Removed>, redb::Error> {
+    let Some(entry) = take(transaction, &digest)? else { return Ok(None) };
+    transaction.open_table(DAMAGED)?.insert(digest.0, (entry.length, entry.keep_until))?;
+    add(transaction, BAD, entry.length)?;
+    Ok(Some(Removed { digest, length: entry.length, in_files: entry.in_files() }))
 }
 
 fn remove_expired(transaction: &WriteTransaction, last: u64, limit: usize) -> Result<Vec<Removed>, redb::Error> {

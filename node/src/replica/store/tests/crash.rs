@@ -181,8 +181,8 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
         }
     }
     let files = disk.files_below(Path::new(FOLDER));
-    // the index, and two large blobs with their outboards
-    if files.len() != 5 {
+    // the index, the store's id, and two large blobs with their outboards
+    if files.len() != 6 {
         return Err(format!("files are left behind: {files:?}"));
     }
     Ok(())

@@ -19,13 +19,13 @@ async fn what_has_expired_goes_after_the_grace() {
         assert_eq!(store.certificate(&Digest::of(bytes)).unwrap(), None);
     }
     assert_eq!(read_all(&store, &stays).unwrap(), stays);
-    assert_eq!(disk.files_below(&Path::new(FOLDER).join("blobs")).len(), 4);
+    assert_eq!(blob_files(&disk).len(), 4);
     assert_eq!(store.collect(u64::MAX, 200).await.unwrap().blobs, 1);
     assert_eq!(read_all(&store, &never).unwrap(), never, "never is never");
     assert!(store.certificate(&Digest::of(&never)).unwrap().is_some());
     let usage = store.usage().unwrap();
     assert_eq!((usage.blobs, usage.bytes), (1, 70_000));
-    assert_eq!(disk.files_below(&Path::new(FOLDER).join("blobs")).len(), 2);
+    assert_eq!(blob_files(&disk).len(), 2);
 }
 
 #[tokio::test]
@@ -90,9 +90,9 @@ async fn files_that_a_put_is_about_to_enter_are_left_alone() {
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
     // given up, they belong to nobody
     drop(finish(&store, &large(2)));
-    assert_eq!(disk.files_below(&Path::new(FOLDER).join("blobs")).len(), 4);
+    assert_eq!(blob_files(&disk).len(), 4);
     store.collect(0, GRACE).await.unwrap();
-    assert_eq!(disk.files_below(&Path::new(FOLDER).join("blobs")).len(), 2);
+    assert_eq!(blob_files(&disk).len(), 2);
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
 }
 
@@ -108,7 +108,7 @@ async fn an_interrupted_removal_is_finished_later() {
     disk.create(&data.with_file_name("notes"), 0o600).unwrap();
     drop(store);
     open_on(&disk).collect(0, GRACE).await.unwrap();
-    assert_eq!(disk.files_below(&Path::new(FOLDER).join("blobs")), [data.with_file_name("notes")]);
+    assert_eq!(blob_files(&disk), [data.with_file_name("notes")]);
 }
 
 #[tokio::test]

@@ -102,13 +102,13 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
 }
 
 #[test]
-fn without_a_quorum_the_silent_are_named() {
+fn without_a_quorum_the_silent_are_named_once_they_had_time_to_read_what_they_hold() {
     let mut world = offered();
     world.give(Input::Ready(0, 0));
     world.give(Input::Ready(0, MIB));
     world.give(Input::Ready(1, 0));
     assert!(world.wait(Deadlines::default().storing).is_empty());
-    let failed = failure(world.wait(Duration::from_millis(1))).unwrap();
+    let failed = failure(world.wait(Duration::from_millis(2001))).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::TimedOut, &[2, 3][..]));
 }
 
@@ -214,4 +214,69 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
     again.say(0..3, 64 * MIB);
     let out = again.say([3], 0);
     assert_eq!((ready(out), left_out(out)), (Some(0), vec![]));
+}
+
+/// A certificate of an earlier put of the same bytes.
+fn earlier(world: &World) -> Box<Certificate> {
+    let tally = {
+        let mut tally = Tally::new(&world.committee, UNIX, vec![receipt(LENGTH)]).unwrap();
+        for signer in 0..3_u16 {
+            let vote = tally.statement().sign(&world.votes[usize::from(signer)]);
+            tally.add(&world.committee, signer, vote).unwrap();
+        }
+        tally
+    };
+    Box::new(tally.certificates(&world.committee).unwrap().remove(0))
+}
+
+fn certified(out: &[Output]) -> Option<&Certificate> {
+    out.iter().find_map(|output| match output {
+        Output::Certified(certificate) => Some(&**certificate),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
+    let world = || {
+        let mut world = offered();
+        let earlier = earlier(&world);
+        world.put = world.put.or_earlier(Some(earlier));
+        world
+    };
+    // whoever is silent or lacks bytes is not waited for
+    let mut all = world();
+    assert!(certified(all.say([0, 3], LENGTH)).is_none());
+    all.say([1], 0);
+    let out = all.say([2], LENGTH);
+    assert_eq!(certified(out).map(|found| found.receipt.length), Some(LENGTH));
+    assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "the members are told");
+    assert_eq!(ready(out), None);
+    assert!(all.put.is_over());
+    // two of four are no quorum: the bytes are asked for, and no earlier certificate is handed out any more
+    let mut two = world();
+    two.say([0, 1], LENGTH);
+    two.say([2], LENGTH - 5);
+    let out = two.say([3], 0);
+    assert!(certified(out).is_none());
+    assert_eq!(ready(out), Some(LENGTH - 5));
+    let mut none = world();
+    assert_eq!(ready(none.say(0..4, 0)), Some(0));
+    for input in rest_from(0) {
+        assert!(certified(none.give(input)).is_none());
+    }
+    for member in 0..3 {
+        assert!(certified(none.give(Input::Stored(member))).is_none());
+    }
+    assert!(submitted(none.give(Input::Stored(3))).is_some(), "a new one is made");
+}
+
+#[test]
+fn of_a_blob_without_bytes_nobody_says_that_it_is_held() {
+    let mut world = World::new(4, 0..4, Some(receipt(0)));
+    let earlier = earlier(&world);
+    world.put = world.put.or_earlier(Some(earlier));
+    world.give(Input::Begun);
+    let out = world.say(0..4, 0);
+    assert!(certified(out).is_none() && ready(out) == Some(0));
 }

@@ -74,8 +74,8 @@ async fn examine(disk: &SimulatedDisk, blob: &Blob, promised: &Promised) -> Resu
     }
     store.scrub_one(&digest).map_err(text)?;
     let files = disk.files_below(Path::new(FOLDER));
-    // the index, the blob and its outboard
-    if files.len() != 3 {
+    // the index, the store's id, the blob and its outboard
+    if files.len() != 4 {
         return Err(format!("files are left behind: {files:?}"));
     }
     Ok(())

@@ -1,0 +1,260 @@
+//! No vote of any kind is cast for bytes that are not there, or not right.
+
+use super::*;
+use crate::host::disk::Disk;
+use crate::host::disk::simulated::Mishap;
+
+/// What happens behind the store's back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    Gone,
+    Shortened,
+    Flipped,
+    OutboardGone,
+    OutboardFlipped,
+    FolderRemoved,
+    IndexRemoved,
+    AnotherDisk,
+}
+
+const DAMAGES: [Damage; 8] = [
+    Damage::Gone,
+    Damage::Shortened,
+    Damage::Flipped,
+    Damage::OutboardGone,
+    Damage::OutboardFlipped,
+    Damage::FolderRemoved,
+    Damage::IndexRemoved,
+    Damage::AnotherDisk,
+];
+
+impl Damage {
+    fn happen(self, disk: &SimulatedDisk, store: &Store, digest: &Digest) {
+        let (data, outboard) = (files(store).path_of(digest), files(store).outboard_of(digest));
+        let flip = |path: &Path| {
+            let mut bytes = disk.bytes(path);
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            disk.overwrite(path, &bytes);
+        };
+        match self {
+            Self::Gone => disk.remove(&data).unwrap(),
+            Self::Shortened => disk.overwrite(&data, &disk.bytes(&data)[..1]),
+            Self::Flipped => flip(&data),
+            Self::OutboardGone => disk.remove(&outboard).unwrap(),
+            Self::OutboardFlipped => flip(&outboard),
+            Self::FolderRemoved => disk.remove_folder(&Path::new(FOLDER).join("blobs")),
+            Self::IndexRemoved => disk.remove(&Path::new(FOLDER).join(INDEX)).unwrap(),
+            Self::AnotherDisk => disk.mount_another(),
+        }
+    }
+
+    /// Whether it concerns the store, and no blob by itself.
+    fn is_of_the_place(self) -> bool {
+        matches!(self, Self::FolderRemoved | Self::IndexRemoved | Self::AnotherDisk)
+    }
+}
+
+/// What a replica is asked to sign.
+#[derive(Debug, Clone, Copy)]
+enum Vote {
+    Renewal,
+    LaterExpiry,
+    Endorsement,
+}
+
+const VOTES: [Vote; 3] = [Vote::Renewal, Vote::LaterExpiry, Vote::Endorsement];
+
+/// Whether the replica signs, as its link has it do; `Ok(false)`: it asks for the bytes.
+async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
+    let expires_at = match kind {
+        Vote::LaterExpiry => 9000,
+        Vote::Renewal | Vote::Endorsement => 5000,
+    };
+    let wanted = Receipt { salt: [7; 16], ..receipt(bytes, expires_at) };
+    if !matches!(kind, Vote::Endorsement) {
+        let offered = store.go_on(&wanted, &Cut::default())?;
+        if offered.offset() < wanted.length {
+            return Ok(false);
+        }
+        store.enter(offered.finish(&wanted)?).await?;
+    }
+    let confirmed = store.confirm(&[wanted]).await?;
+    Ok(confirmed.lacking.is_empty() && store.keep(&[wanted]).await?.is_empty())
+}
+
+#[tokio::test]
+async fn nothing_is_signed_for_bytes_that_are_not_there() {
+    for damage in DAMAGES {
+        for kind in VOTES {
+            // a store that wrote the bytes itself, one that read them, and one that did neither
+            for before in ["written", "read", "restarted"] {
+                let (disk, mut store) = open();
+                let bytes = large(1);
+                let digest = put_until(&store, &bytes, 5000).await;
+                if before == "restarted" {
+                    drop(store);
+                    store = open_on(&disk);
+                }
+                if before == "read" {
+                    store.scrub_one(&digest).unwrap();
+                }
+                damage.happen(&disk, &store, &digest);
+                let case = format!("{damage:?}, {kind:?}, {before}");
+                match vote(&store, kind, &bytes).await {
+                    Ok(signed) => assert!(!signed && !damage.is_of_the_place(), "{case}"),
+                    Err(error) => {
+                        assert!(damage.is_of_the_place(), "{case}: {error}");
+                        assert!(matches!(error, StoreError::Displaced { .. }), "{case}: {error}");
+                        assert!(store.failure().is_some(), "{case}: the operator is told");
+                        continue;
+                    }
+                }
+                assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: it is held no more");
+                assert_eq!(store.damaged_from(None, 10).unwrap().len(), 1, "{case}: it is to be repaired");
+                // the bytes come again, and then it is signed for
+                put_until(&store, &bytes, 5000).await;
+                assert!(vote(&store, kind, &bytes).await.unwrap(), "{case}");
+                assert_eq!(read_all(&store, &bytes).unwrap(), bytes, "{case}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_signed_for_and_read_once_a_day() {
+    let (disk, store) = open();
+    let bytes = large(1);
+    let digest = put_until(&store, &bytes, 5000).await;
+    let reads = || disk.operations().iter().filter(|done| done.action == Action::Read && is_data(&done.path)).count();
+    fn is_data(path: &Path) -> bool {
+        let is_blob = path.extension().is_none() && path.starts_with(Path::new(FOLDER).join("blobs"));
+        is_blob && !path.ends_with(anchor::STORE_ID)
+    }
+    for kind in VOTES {
+        assert!(vote(&store, kind, &bytes).await.unwrap());
+    }
+    assert_eq!(reads(), 0, "bytes that just came are not read");
+    drop(store);
+    let store = open_on(&disk);
+    for kind in VOTES {
+        assert!(vote(&store, kind, &bytes).await.unwrap());
+        assert_eq!(reads(), 1, "once");
+    }
+    // a copy in its place is another file, though the same bytes
+    let data = files(&store).path_of(&digest);
+    disk.overwrite(&data, &bytes);
+    assert!(vote(&store, Vote::Renewal, &bytes).await.unwrap());
+    assert_eq!(reads(), 2);
+    assert_eq!(store.bytes_confirmed(), 2 * bytes.len() as u64, "scrubbing waits for so many");
+}
+
+#[tokio::test]
+async fn small_blobs_are_always_read() {
+    let (disk, store) = open();
+    let small = content(1, 3000);
+    let wanted = receipt(&small, 5000);
+    store.put_small(&wanted, small.clone().into()).await.unwrap();
+    assert!(store.confirm(&[wanted]).await.unwrap().lacking.is_empty());
+    assert_eq!(store.bytes_confirmed(), 0, "they just came");
+    let another = Receipt { salt: [9; 16], ..wanted };
+    for times in 1..=2 {
+        assert!(store.confirm(&[another]).await.unwrap().lacking.is_empty());
+        assert_eq!(store.bytes_confirmed(), 3000 * times);
+    }
+    drop(store);
+    // one byte in the index
+    let path = Path::new(FOLDER).join(INDEX);
+    let mut index = disk.bytes(&path);
+    let at = index.windows(small.len()).position(|window| window == small).unwrap();
+    index[at + 1000] ^= 1;
+    disk.overwrite(&path, &index);
+    let store = open_on(&disk);
+    let confirmed = store.confirm(&[another]).await.unwrap();
+    assert_eq!(confirmed.lacking, [0]);
+    assert!(matches!(confirmed.damaged[..], [(digest, StoreError::Damaged { .. })] if digest == wanted.digest));
+    // the same bytes again bring it back
+    store.put_small(&another, small.clone().into()).await.unwrap();
+    assert!(store.confirm(&[another]).await.unwrap().lacking.is_empty());
+    assert_eq!(read_all(&store, &small).unwrap(), small);
+}
+
+#[tokio::test]
+async fn a_batch_tells_which_are_lacking() {
+    let (disk, store) = open();
+    let blobs = [large(1), large(2), content(3, 100), large(4)];
+    for bytes in &blobs[..3] {
+        put_until(&store, bytes, 5000).await;
+    }
+    Damage::Flipped.happen(&disk, &store, &Digest::of(&blobs[1]));
+    let receipts = blobs.each_ref().map(|bytes| Receipt { salt: [7; 16], ..receipt(bytes, 5000) });
+    let confirmed = store.confirm(&receipts).await.unwrap();
+    assert_eq!(confirmed.lacking, [1, 3]);
+    assert!(matches!(confirmed.damaged[..], [(digest, _)] if digest == receipts[1].digest));
+}
+
+/// A disk that fails while the bytes are looked at never has them signed for, whatever was found before.
+#[tokio::test]
+async fn a_disk_that_fails_meanwhile_is_no_confirmation() {
+    let bytes = large(1);
+    for damage in DAMAGES.into_iter().filter(|damage| !damage.is_of_the_place()) {
+        for number in 0.. {
+            let (disk, store) = open();
+            let digest = put_until(&store, &bytes, 5000).await;
+            damage.happen(&disk, &store, &digest);
+            let from = disk.operations().len();
+            disk.mishap_at(from + number, Mishap::Error);
+            let wanted = Receipt { salt: [7; 16], ..receipt(&bytes, 5000) };
+            if let Ok(confirmed) = store.confirm(&[wanted]).await {
+                assert_eq!(confirmed.lacking, [0], "{damage:?}, {number}");
+            }
+            if disk.operations().len() <= from + number {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_opened_with_the_folder_of_its_index_only() {
+    let folder = Path::new(FOLDER);
+    let reopen = |disk: &SimulatedDisk| Store::open_on(Arc::new(disk.clone()), folder, &Config::default());
+    let refused = |disk: &SimulatedDisk, what: &str| {
+        let files = disk.files_below(Path::new("/"));
+        let error = reopen(disk).unwrap_err();
+        assert!(matches!(&error, StoreError::AnotherFolder { .. }), "{what}: {error}");
+        assert!(error.to_string().contains("is its disk mounted?"), "{error}");
+        assert_eq!(disk.files_below(Path::new("/")), files, "{what}: nothing is made in its place");
+    };
+    let (disk, store) = open();
+    put_until(&store, &large(1), 5000).await;
+    drop(store);
+    reopen(&disk).unwrap();
+    // a copy of the disk has another number, and is the same store
+    disk.mount_another();
+    reopen(&disk).unwrap();
+    let id = folder.join("blobs").join(anchor::STORE_ID);
+    let own = disk.bytes(&id);
+    disk.overwrite(&id, &[b'0'; 32]);
+    refused(&disk, "another store's");
+    disk.remove(&id).unwrap();
+    refused(&disk, "no id");
+    disk.create(&id, 0o600).unwrap().append(&own).unwrap();
+    reopen(&disk).unwrap();
+    disk.remove_folder(&folder.join("blobs"));
+    refused(&disk, "no folder");
+
+    // one of before there were ids takes its folder up, unless that is empty
+    let (disk, store) = open();
+    put_until(&store, &large(1), 5000).await;
+    store.inner.index.forget_store_id();
+    drop(store);
+    disk.remove(&id).unwrap();
+    let store = reopen(&disk).unwrap();
+    assert_eq!(read_all(&store, &large(1)).unwrap(), large(1));
+    assert_eq!(store.inner.index.store_id().unwrap().unwrap().as_bytes(), disk.bytes(&id));
+    store.inner.index.forget_store_id();
+    drop(store);
+    disk.remove_folder(&folder.join("blobs"));
+    refused(&disk, "an old store's folder that is empty");
+}

@@ -1,0 +1,172 @@
+//! What is known of bytes without reading them: which came just now, and which files were read within a day and are the
+//! same ones since.
+//!
+//! Kept in memory only: after a restart, each blob is read again before the first vote that needs it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vouch_core::digest::Digest;
+use vouch_core::receipt::Receipt;
+
+use crate::host::clock;
+use crate::host::disk::FileIdentity;
+
+/// How long a reading counts, in running time.
+pub(super) const VALID_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long bytes that came with a put count as read: longer than a put takes from its last byte to its last vote.
+const FRESH_FOR: Duration = Duration::from_secs(180);
+/// Blobs remembered; of one that is not, the bytes are read again.
+const MOST_READ: usize = 16 << 10;
+const MOST_FRESH: usize = 32 << 10;
+/// Blobs read at once for votes: puts and gets have the rest of the disk.
+const READERS: usize = 2;
+
+/// Which version of a blob was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Its two files.
+    Files { data: FileIdentity, outboard: FileIdentity },
+    /// What the store elsewhere calls its two objects.
+    Objects { data: String, outboard: String },
+}
+
+/// A bounded map that forgets what came first.
+#[derive(Debug)]
+struct Recent<K, V> {
+    rows: HashMap<K, (V, Duration)>,
+    order: VecDeque<(K, Duration)>,
+    most: usize,
+}
+
+impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+    fn new(most: usize) -> Self {
+        Self { rows: HashMap::new(), order: VecDeque::new(), most }
+    }
+
+    fn insert(&mut self, key: K, value: V, now: Duration) {
+        self.rows.insert(key, (value, now));
+        self.order.push_back((key, now));
+        while self.order.len() > self.most {
+            let Some((oldest, since)) = self.order.pop_front() else { break };
+            // unless it was renewed
+            if self.rows.get(&oldest).is_some_and(|(_, noted)| *noted == since) {
+                self.rows.remove(&oldest);
+            }
+        }
+    }
+
+    fn get(&self, key: &K, now: Duration, within: Duration) -> Option<&V> {
+        self.rows.get(key).filter(|(_, since)| now <= *since + within).map(|(value, _)| value)
+    }
+}
+
+#[derive(Debug)]
+struct Notes {
+    read: Recent<Digest, Version>,
+    /// By salt too: another put of the same bytes brought others.
+    fresh: Recent<(Digest, [u8; 16]), ()>,
+    /// Blobs that are being read, and by how many readers in all.
+    reading: HashSet<Digest>,
+}
+
+/// The notes of one store.
+#[derive(Debug)]
+pub(super) struct Verified {
+    notes: Mutex<Notes>,
+    done: Condvar,
+    bytes: AtomicU64,
+}
+
+impl Verified {
+    pub(super) fn new() -> Self {
+        let (read, fresh) = (Recent::new(MOST_READ), Recent::new(MOST_FRESH));
+        let notes = Notes { read, fresh, reading: HashSet::new() };
+        Self { notes: Mutex::new(notes), done: Condvar::new(), bytes: AtomicU64::new(0) }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every byte of this version was read and was right.
+    pub(super) fn note_read(&self, digest: Digest, version: Version) {
+        self.notes().read.insert(digest, version, clock::monotonic());
+    }
+
+    /// The bytes came with the put of this receipt and are durable.
+    pub(super) fn note_fresh(&self, receipt: &Receipt) {
+        self.notes().fresh.insert((receipt.digest, receipt.salt), (), clock::monotonic());
+    }
+
+    /// The version that was read lately.
+    pub(super) fn read_lately(&self, digest: &Digest) -> Option<Version> {
+        self.notes().read.get(digest, clock::monotonic(), VALID_FOR).cloned()
+    }
+
+    /// Which of some receipts are not fresh, by index.
+    pub(super) fn not_fresh(&self, receipts: &[Receipt]) -> Vec<usize> {
+        let (notes, now) = (self.notes(), clock::monotonic());
+        let is_fresh = |receipt: &Receipt| notes.fresh.get(&(receipt.digest, receipt.salt), now, FRESH_FOR).is_some();
+        (0..).zip(receipts).filter(|(_, receipt)| !is_fresh(receipt)).map(|(index, _)| index).collect()
+    }
+
+    /// Waits for a turn to read a blob: few are read at once, and none twice at once.
+    pub(super) fn turn(&self, digest: Digest) -> Turn<'_> {
+        let mut notes = self.notes();
+        while notes.reading.len() >= READERS || notes.reading.contains(&digest) {
+            notes = self.done.wait(notes).unwrap_or_else(PoisonError::into_inner);
+        }
+        notes.reading.insert(digest);
+        Turn { verified: self, digest }
+    }
+
+    /// Bytes read for votes: scrubbing, which shares the disk with them, waits for so much longer.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A turn to read one blob.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    verified: &'a Verified,
+    digest: Digest,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.verified.notes().reading.remove(&self.digest);
+        self.verified.done.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_bounded_in_number_and_age() {
+        let mut recent = Recent::new(3);
+        let at = Duration::from_secs;
+        for number in 0..4 {
+            recent.insert(number, number, at(number));
+        }
+        assert_eq!(recent.get(&0, at(4), at(100)), None, "the first is forgotten");
+        assert_eq!(recent.get(&1, at(11), at(10)), Some(&1));
+        assert_eq!(recent.get(&1, at(12), at(10)), None, "too old");
+        // one that is noted again is not forgotten with its first note
+        recent.insert(2, 20, at(5));
+        recent.insert(9, 9, at(6));
+        recent.insert(8, 8, at(7));
+        assert_eq!(recent.get(&2, at(7), at(10)), Some(&20));
+        assert!(recent.order.len() <= 3 && recent.rows.len() <= 3);
+    }
+}
