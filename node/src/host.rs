@@ -12,6 +12,7 @@ pub mod entropy;
 pub mod files;
 pub mod net;
 pub mod objects;
+pub mod resources;
 pub mod signals;
 pub mod source;
 pub mod tasks;

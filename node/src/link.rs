@@ -1,6 +1,9 @@
 //! Links, over a WebSocket or within this process: the one file that names the socket library, with every limit and deadline.
 
+mod meter;
+
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,8 +21,11 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame};
 use vouch_core::link::HelloError;
 use vouch_core::message::{Code, Failed, MAX_MESSAGE, Message, MessageError, Stream};
 
-use crate::host::net;
+use crate::budgets::Permit;
 use crate::host::tasks::{self, MissedTickBehavior};
+use crate::host::{clock, net};
+pub use meter::Allowance;
+use meter::{Meter, Metered};
 
 /// The path of the WebSocket on a server.
 pub const PATH: &str = "/v1/link";
@@ -85,6 +91,14 @@ pub enum LinkError {
     /// The connection broke or carried what is no WebSocket.
     #[error("the link broke: {0}")]
     Broken(String),
+    /// A message came too slowly.
+    #[error("expected the rest of a message sooner, got {0} bytes of it in {} s", .after.as_secs())]
+    TooSlow {
+        /// Bytes that came.
+        got: u64,
+        /// In this time.
+        after: Duration,
+    },
     /// A message was beyond the limit of the socket.
     #[error("the link broke: message too large: {0}")]
     TooLarge(String),
@@ -118,7 +132,7 @@ impl LinkError {
             Self::TooLarge(_) | Self::Message(MessageError::TooLarge(_)) => Code::TooLarge,
             Self::Message(MessageError::Hello(HelloError::Version { .. })) => Code::Version,
             Self::Message(_) => Code::Malformed,
-            Self::Deadline { .. } => Code::TimedOut,
+            Self::Deadline { .. } | Self::TooSlow { .. } => Code::TimedOut,
             Self::Connect { .. } | Self::Handshake { .. } | Self::Closed(_) | Self::Broken(_) | Self::Refused(_) => {
                 return None;
             }
@@ -172,7 +186,7 @@ pub async fn dial(address: &str) -> Result<(LinkReader, LinkWriter), LinkError> 
     .await
     .map_err(|_| late("upgrade to a WebSocket"))?
     .map_err(refused)?;
-    Ok(split(socket))
+    Ok(split(socket, None))
 }
 
 /// The answer to a WebSocket key in an HTTP upgrade (RFC 6455 section 4.2.2).
@@ -180,14 +194,18 @@ pub fn accept_key(key: &[u8]) -> String {
     derive_accept_key(key)
 }
 
-/// The server's end of an upgraded HTTP connection.
-pub async fn accepted(io: Box<dyn Io>) -> (LinkReader, LinkWriter) {
-    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await)
+/// The server's end of an upgraded HTTP connection, of somebody who is a stranger so far.
+pub async fn accepted(io: Box<dyn Io>, allowance: Allowance) -> (LinkReader, LinkWriter) {
+    let meter = Meter::new(allowance);
+    let io: Box<dyn Io> = Box::new(Metered { io, meter: meter.clone() });
+    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await, Some(meter))
 }
 
-fn split(socket: Socket) -> (LinkReader, LinkWriter) {
+fn split(socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    (LinkReader(Reader::Socket(stream)), LinkWriter(Writer::Socket(sink)))
+    let heard = clock::monotonic();
+    let reader = FrameReader { socket: stream, meter: meter.clone(), heard, is_delivered: false };
+    (LinkReader(Reader::Socket(reader)), LinkWriter(Writer::Socket(sink, meter)))
 }
 
 /// Both ends of a link within this process: no socket, no frames, no pings, and silence is not held against anybody, for who
@@ -202,8 +220,19 @@ pub fn local() -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
 pub struct LinkReader(Reader);
 
 enum Reader {
-    Socket(SplitStream<Socket>),
+    Socket(FrameReader),
     Local(mpsc::Receiver<Bytes>),
+}
+
+/// Takes messages out of frames. A wait that is dropped and begun again goes on with the same deadlines.
+struct FrameReader {
+    socket: SplitStream<Socket>,
+    /// Of an accepted link.
+    meter: Option<Arc<Meter>>,
+    /// When the last frame came, of whatever kind.
+    heard: Duration,
+    /// The last message was given out, and is dealt with when the next one is asked for.
+    is_delivered: bool,
 }
 
 impl LinkReader {
@@ -218,19 +247,19 @@ impl LinkReader {
     /// See [`LinkError`]; the link is then over.
     pub async fn next(&mut self) -> Result<Bytes, LinkError> {
         match &mut self.0 {
-            Reader::Socket(socket) => next_within(socket, IDLE_DEADLINE, "send anything").await,
+            Reader::Socket(frames) => frames.next(None, "send anything").await,
             Reader::Local(messages) => next_local(messages).await,
         }
     }
 
-    /// The next message, by a deadline of its own.
+    /// The next message of a handshake, which ends by a deadline, whatever else comes meanwhile.
     ///
     /// # Errors
     /// See [`LinkError`]. A [`Failed`] for the whole link is an error here.
-    pub async fn expect(&mut self, what: &'static str) -> Result<Message, LinkError> {
+    pub async fn expect(&mut self, what: &'static str, handshake: Handshake) -> Result<Message, LinkError> {
         let bytes = match &mut self.0 {
-            Reader::Socket(socket) => next_within(socket, HANDSHAKE_DEADLINE, what).await?,
-            Reader::Local(messages) => tasks::timeout(HANDSHAKE_DEADLINE, next_local(messages))
+            Reader::Socket(frames) => frames.next(Some(handshake), what).await?,
+            Reader::Local(messages) => tasks::timeout(handshake.left(), next_local(messages))
                 .await
                 .map_err(|_| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE })??,
         };
@@ -239,26 +268,95 @@ impl LinkReader {
             message => Ok(message),
         }
     }
+
+    /// The hello was good: from now on messages may be as long as any.
+    pub fn said_hello(&self) {
+        if let Reader::Socket(FrameReader { meter: Some(meter), .. }) = &self.0 {
+            meter.said_hello();
+        }
+    }
+
+    /// The other end proved that it is a member: it is held to no budget.
+    pub fn is_member(&self) {
+        if let Reader::Socket(FrameReader { meter: Some(meter), .. }) = &self.0 {
+            meter.is_member();
+        }
+    }
 }
 
-async fn next_within(
-    socket: &mut SplitStream<Socket>,
-    after: Duration,
-    what: &'static str,
-) -> Result<Bytes, LinkError> {
-    loop {
-        let frame = tasks::timeout(after, socket.next()).await;
-        match frame.map_err(|_| LinkError::Deadline { what, after })? {
-            None => return Err(LinkError::Closed(String::new())),
-            Some(Ok(Frame::Binary(bytes))) => return Ok(bytes),
-            Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => {}
-            Some(Ok(Frame::Text(_))) => return Err(LinkError::violation(Code::Malformed, "expected binary, got text")),
-            Some(Ok(Frame::Close(frame))) => {
-                let text = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
-                return Err(LinkError::Closed(text));
+/// The time that a handshake has, all its messages together.
+#[derive(Debug, Clone, Copy)]
+pub struct Handshake {
+    until: Duration,
+}
+
+impl Handshake {
+    /// It begins now.
+    pub fn begin() -> Self {
+        Self { until: clock::monotonic() + HANDSHAKE_DEADLINE }
+    }
+
+    fn left(self) -> Duration {
+        self.until.saturating_sub(clock::monotonic())
+    }
+}
+
+impl FrameReader {
+    /// The next message. Frames of any kind show that the other end is there; a handshake does not get longer by them.
+    async fn next(&mut self, handshake: Option<Handshake>, what: &'static str) -> Result<Bytes, LinkError> {
+        if std::mem::take(&mut self.is_delivered)
+            && let Some(meter) = &self.meter
+        {
+            meter.finished();
+        }
+        loop {
+            let (until, after) = match handshake {
+                Some(Handshake { until }) => (until, HANDSHAKE_DEADLINE),
+                None => (self.heard + IDLE_DEADLINE, IDLE_DEADLINE),
+            };
+            let due = self.meter.as_ref().and_then(|meter| meter.due());
+            let wake = due.map_or(until, |due| due.min(until));
+            let left = wake.saturating_sub(clock::monotonic());
+            let frame = tasks::timeout(left, self.socket.next()).await;
+            let now = clock::monotonic();
+            if let Some(meter) = &self.meter {
+                meter.keeps_pace(now)?;
             }
-            Some(Err(WsError::Capacity(error))) => return Err(LinkError::TooLarge(error.to_string())),
-            Some(Err(error)) => return Err(error.into()),
+            let Ok(frame) = frame else {
+                if now >= until {
+                    return Err(LinkError::Deadline { what, after });
+                }
+                continue;
+            };
+            self.heard = now;
+            match frame {
+                None => return Err(LinkError::Closed(String::new())),
+                Some(Ok(Frame::Binary(bytes))) => {
+                    if let Some(meter) = &self.meter {
+                        meter.received();
+                    }
+                    self.is_delivered = true;
+                    return Ok(bytes);
+                }
+                Some(Ok(Frame::Ping(payload) | Frame::Pong(payload))) => {
+                    if self.meter.as_ref().is_some_and(|meter| !meter.control_frame(payload.len(), now)) {
+                        return Err(LinkError::Broken("expected a ping now and then, got a flood of them".into()));
+                    }
+                    if handshake.is_some() && now >= until {
+                        return Err(LinkError::Deadline { what, after });
+                    }
+                }
+                Some(Ok(Frame::Frame(_))) => {}
+                Some(Ok(Frame::Text(_))) => {
+                    return Err(LinkError::violation(Code::Malformed, "expected binary, got text"));
+                }
+                Some(Ok(Frame::Close(frame))) => {
+                    let text = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return Err(LinkError::Closed(text));
+                }
+                Some(Err(WsError::Capacity(error))) => return Err(LinkError::TooLarge(error.to_string())),
+                Some(Err(error)) => return Err(error.into()),
+            }
         }
     }
 }
@@ -271,19 +369,30 @@ async fn next_local(messages: &mut mpsc::Receiver<Bytes>) -> Result<Bytes, LinkE
 pub struct LinkWriter(Writer);
 
 enum Writer {
-    Socket(SplitSink<Socket, Frame>),
+    /// With the meter of an accepted link.
+    Socket(SplitSink<Socket, Frame>, Option<Arc<Meter>>),
     /// `None` once closed.
     Local(Option<mpsc::Sender<Bytes>>),
 }
 
 impl LinkWriter {
+    fn is_local(&self) -> bool {
+        matches!(self.0, Writer::Local(_))
+    }
+
+    fn set_sending(&self, is_sending: bool) {
+        if let Writer::Socket(_, Some(meter)) = &self.0 {
+            meter.set_sending(is_sending);
+        }
+    }
+
     /// Sends one message's bytes.
     ///
     /// # Errors
     /// The link broke or the other end does not read.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), LinkError> {
         match &mut self.0 {
-            Writer::Socket(socket) => write_frame(socket, Frame::Binary(bytes)).await,
+            Writer::Socket(socket, _) => write_frame(socket, Frame::Binary(bytes)).await,
             Writer::Local(Some(messages)) => {
                 let sent = tasks::timeout(WRITE_DEADLINE, messages.send(bytes)).await;
                 sent.map_err(|_| not_reading())?.map_err(|_| LinkError::Closed(String::new()))
@@ -298,28 +407,28 @@ impl LinkWriter {
     /// The link broke or the other end does not read.
     async fn feed(&mut self, bytes: Bytes) -> Result<(), LinkError> {
         match &mut self.0 {
-            Writer::Socket(socket) => in_time(socket.feed(Frame::Binary(bytes))).await,
+            Writer::Socket(socket, _) => in_time(socket.feed(Frame::Binary(bytes))).await,
             Writer::Local(_) => self.send(bytes).await,
         }
     }
 
     async fn flush(&mut self) -> Result<(), LinkError> {
         match &mut self.0 {
-            Writer::Socket(socket) => in_time(socket.flush()).await,
+            Writer::Socket(socket, _) => in_time(socket.flush()).await,
             Writer::Local(_) => Ok(()),
         }
     }
 
     async fn ping(&mut self) -> Result<(), LinkError> {
         match &mut self.0 {
-            Writer::Socket(socket) => write_frame(socket, Frame::Ping(Bytes::new())).await,
+            Writer::Socket(socket, _) => write_frame(socket, Frame::Ping(Bytes::new())).await,
             Writer::Local(_) => Ok(()),
         }
     }
 
     async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), LinkError> {
         match &mut self.0 {
-            Writer::Socket(socket) => {
+            Writer::Socket(socket, _) => {
                 write_frame(socket, Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await
             }
             Writer::Local(messages) => {
@@ -347,10 +456,14 @@ async fn in_time(write: impl Future<Output = Result<(), WsError>>) -> Result<(),
 /// Below the WebSocket, for what is still under way may be what broke it.
 pub async fn drain(LinkReader(reader): LinkReader, LinkWriter(writer): LinkWriter) {
     // within this process nothing is lost
-    let (Reader::Socket(reader), Writer::Socket(writer)) = (reader, writer) else { return };
+    let (Reader::Socket(reader), Writer::Socket(writer, _)) = (reader, writer) else { return };
     // halves of one socket: every caller has them from one place
-    let Ok(socket) = reader.reunite(writer) else { return };
+    let Ok(socket) = reader.socket.reunite(writer) else { return };
     let mut io = socket.into_inner();
+    if let Some(meter) = &reader.meter {
+        // what is read from here on is kept nowhere
+        meter.is_member();
+    }
     let drained = async {
         let mut left = DRAIN_BYTES;
         let mut bytes = vec![0; 16 << 10];
@@ -387,12 +500,32 @@ pub struct Outgoing {
     /// One encoded message.
     pub bytes: Bytes,
     /// Given back once the bytes are written.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Held>,
+}
+
+/// What is given back once a message is written: room in the queue of one link, or in the budget that all share.
+pub enum Held {
+    /// In a queue.
+    Queue(OwnedSemaphorePermit),
+    /// A read: among those of its link, and in the budget.
+    Read(OwnedSemaphorePermit, Permit),
 }
 
 impl From<Bytes> for Outgoing {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, permit: None }
+    }
+}
+
+/// Bytes that hold a permit for as long as anybody has a part of them.
+struct Holding {
+    bytes: Bytes,
+    _permit: Held,
+}
+
+impl AsRef<[u8]> for Holding {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -406,16 +539,27 @@ async fn write_together(
     let mut permits = Vec::new();
     let mut written = 0;
     let mut next = Some(first);
+    writer.set_sending(true);
     while let Some(Outgoing { bytes, permit }) = next {
         written += bytes.len();
-        permits.extend(permit);
-        writer.feed(bytes).await?;
+        match permit {
+            // within this process nothing is written: the bytes take their permit along, to where they are
+            Some(permit) if writer.is_local() => {
+                writer.feed(Bytes::from_owner(Holding { bytes, _permit: permit })).await?;
+            }
+            permit => {
+                permits.extend(permit);
+                writer.feed(bytes).await?;
+            }
+        }
         next = match written < TOGETHER {
             true => control.try_recv().ok().or_else(|| data.try_recv().ok().map(Into::into)),
             false => None,
         };
     }
-    writer.flush().await
+    writer.flush().await?;
+    writer.set_sending(false);
+    Ok(())
 }
 
 /// Writes from two bounded queues until both are closed, then closes the link. Control overtakes data. What waits at one time

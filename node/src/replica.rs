@@ -104,7 +104,7 @@ impl Config {
             data,
             name: None,
             servers,
-            max_incoming: 256,
+            max_incoming: 384,
             store: store::Config::default(),
             location: None,
             credentials: Credentials::default(),

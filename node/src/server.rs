@@ -10,6 +10,7 @@ mod client_link;
 mod client_put;
 mod endorse;
 mod fanout;
+mod guard;
 mod http;
 mod lane;
 mod member_lists;
@@ -35,7 +36,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeSecretKey;
-use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
+use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
 
 use crate::committee_file::{self, CommitteeFileError};
@@ -46,6 +47,7 @@ use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
 pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
+use guard::Guard;
 pub use http::{Origin, OriginError};
 use lane::Lane;
 use member_lists::Listing;
@@ -66,12 +68,16 @@ pub struct Config {
     pub data: PathBuf,
     /// Found the committee as soon as so many replicas joined; else from those connected at the first put.
     pub replicas: Option<u16>,
-    /// The most connections at once.
+    /// The most connections of strangers at once; fewer where the system lets this process open fewer files.
     pub max_links: usize,
+    /// The most replicas that are no members, at once.
+    pub max_standbys: usize,
     /// The most puts at once; further ones are refused as busy.
     pub max_puts: usize,
     /// The most bytes of reads in flight, over all clients.
     pub read_budget: usize,
+    /// The most bytes of messages that began to come and are not dealt with, over all clients.
+    pub receive_budget: usize,
     /// What is queued for one replica, in chunks of 256 KiB; small blobs count by their bytes.
     pub replica_queue: usize,
     /// How long a put waits for a quorum to connect.
@@ -81,7 +87,7 @@ pub struct Config {
     /// How long a connection may take nothing of what the server has for it.
     pub reader_silence: Duration,
     /// The least that the body of an HTTP put must bring, in bytes a second, on average over `upload_window`: a slow modem's
-    /// part. A byte now and then would hold a put and its place at every replica.
+    /// part. A byte now and then would hold a put and its place at every replica. Puts on one link share it.
     pub upload_rate: u64,
     /// Over how long that is measured; a put that begins slowly has so long to make it good.
     pub upload_window: Duration,
@@ -102,8 +108,10 @@ impl Config {
             data,
             replicas: None,
             max_links: 1024,
+            max_standbys: 256,
             max_puts: 256,
             read_budget: 32 << 20,
+            receive_budget: 32 << 20,
             replica_queue: 32,
             quorum_wait: Duration::from_secs(3),
             client_silence: Duration::from_secs(30),
@@ -155,6 +163,8 @@ pub enum Event {
     Learned(String, usize),
     /// A put goes on without a member, or a member is not waited for any more, and why.
     LeftOut(String),
+    /// Addresses that were held to their limits, in a summary now and then.
+    Limited(String),
     /// Something failed that no client caused.
     Trouble(String),
 }
@@ -210,9 +220,7 @@ pub(crate) struct Shared {
     listing: tokio::sync::Mutex<()>,
     /// Certificates asked for at members at once.
     lookups: Semaphore,
-    puts: Arc<Semaphore>,
-    downloads: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
+    guard: Guard,
     next_stream: AtomicU32,
     next_link: AtomicU32,
     reporter: Reporter,
@@ -242,10 +250,10 @@ impl Server {
         let (archive, replaced) = Archive::open(data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
         let (batcher, inbox) = Batcher::new();
+        let members = committee.as_ref().map_or(config.replicas, |committee| Some(committee.record().n()));
+        let members = members.map_or(0, u64::from);
         let shared = Arc::new(Shared {
-            puts: Arc::new(Semaphore::new(config.max_puts)),
-            downloads: Arc::new(Semaphore::new(config.max_downloads)),
-            reads: Arc::new(Semaphore::new((config.read_budget / MAX_CHUNK).max(1))),
+            guard: Guard::new(&config, members),
             config,
             key,
             roster: Mutex::new(Roster::new(committee)),

@@ -1,6 +1,7 @@
 //! Whole clusters: what a put and a get promise, under every fault that the protocol claims to survive.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod attacks;
 mod bad_clients;
 mod changing_files;
 mod committees;

@@ -1,6 +1,7 @@
 //! What the tests share: clusters, in this process or of child processes, and ends of links that misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation ends the test")]
 
+pub mod attacks;
 pub mod blobs;
 pub mod fake_replica;
 pub mod fake_server;

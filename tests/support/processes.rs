@@ -14,11 +14,14 @@ use vouch_core::session::Certified;
 use crate::blobs::{Got, get_bytes, put_bytes};
 use crate::{unstamped, until};
 
-/// The program under test: two folders above the test's own executable.
+/// The program under test: two folders above the test's own executable, or what `VOUCH_PROGRAM` names, to compare with.
 ///
 /// # Panics
 /// When it was not built.
 pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("VOUCH_PROGRAM") {
+        return path.into();
+    }
     let own = std::env::current_exe().unwrap();
     let path = own.ancestors().nth(2).unwrap().join("vouch");
     let folder = path.parent().unwrap().display();
@@ -123,9 +126,18 @@ impl Node {
 
     /// The most memory that it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that it has now, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let id = self.id();
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 }

@@ -50,11 +50,22 @@ impl RawLink {
         address: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(Self, Response<Option<Vec<u8>>>), WsError> {
+        Self::open_over(TcpStream::connect(address).await?, address, headers).await
+    }
+
+    /// The same over a connection that is there already.
+    ///
+    /// # Errors
+    /// The server did not switch protocols.
+    pub async fn open_over(
+        stream: TcpStream,
+        address: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<(Self, Response<Option<Vec<u8>>>), WsError> {
         let mut request = format!("ws://{address}{PATH}").into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let stream = TcpStream::connect(address).await?;
         let (socket, response) = tokio_tungstenite::client_async(request, stream).await?;
         Ok((Self { socket }, response))
     }
@@ -97,6 +108,19 @@ impl RawLink {
     /// Sends any bytes as one binary message.
     pub async fn send_bytes(&mut self, bytes: Bytes) {
         let _ = self.socket.send(Frame::Binary(bytes)).await;
+    }
+
+    /// Sends any frame.
+    ///
+    /// # Errors
+    /// The link ended.
+    pub async fn send_frame(&mut self, frame: Frame) -> Result<(), WsError> {
+        self.socket.send(frame).await
+    }
+
+    /// The next frame of any kind; pings are answered while this waits.
+    pub async fn next_frame(&mut self) -> Option<Result<Frame, WsError>> {
+        self.socket.next().await
     }
 
     /// Sends a text message.

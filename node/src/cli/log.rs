@@ -127,6 +127,7 @@ pub(super) fn server(event: &server::Event) {
             );
         }
         server::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
+        server::Event::Limited(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }

@@ -191,6 +191,7 @@ impl Retry {
                 LinkError::Closed(_)
                 | LinkError::Broken(_)
                 | LinkError::Deadline { .. }
+                | LinkError::TooSlow { .. }
                 | LinkError::Connect { .. }
                 // what stands before a server that is down answers for it
                 | LinkError::Handshake { .. },

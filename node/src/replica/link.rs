@@ -24,7 +24,7 @@ use super::store::{Confirmed, Slice, StoreError};
 use super::{Event, Shared, voting};
 use crate::committee_file;
 use crate::host::{clock, entropy, tasks};
-use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
+use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
 
 /// Replies waiting to be sent.
 const REPLY_QUEUE: usize = 1024;
@@ -97,7 +97,8 @@ async fn greet(
     writer.send(Message::Hello(own).encode()).await?;
 
     let refused = |code, detail: String| LinkError::violation(code, detail);
-    let hello = match reader.expect("say hello").await? {
+    let handshake = Handshake::begin();
+    let hello = match reader.expect("say hello", handshake).await? {
         Message::Hello(hello) if hello.role == Role::Server => hello,
         other => return Err(refused(Code::Unexpected, format!("expected Hello of a server, got {}", other.name()))),
     };
@@ -108,7 +109,7 @@ async fn greet(
         return Err(refused(Code::AnotherCluster, detail));
     }
     let transcript = Transcript::new(&own, &hello, None);
-    match reader.expect("authenticate").await? {
+    match reader.expect("authenticate", handshake).await? {
         Message::Auth(signature) => transcript
             .verify(&hello.node_key, Role::Server, &signature)
             .map_err(|error| refused(Code::Unexpected, error.to_string()))?,

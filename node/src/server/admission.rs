@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
 
 use super::put::too_few;
 use super::{ReplicaHandle, Shared};
+use crate::budgets::{Party, Permit, Source};
 use crate::host::clock;
 
 pub(super) type Members = BTreeMap<u16, ReplicaHandle>;
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     whole: Option<Bytes>,
     pub(super) committee: Arc<Committee>,
     until: Duration,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// A put that may begin.
@@ -39,7 +39,25 @@ pub(super) struct Admitted {
     pub(super) members: Members,
     /// Connected, and too slow to take part.
     pub(super) left_out: Vec<u16>,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) place: Place,
+}
+
+/// A put's place among those of all clients.
+pub(super) struct Place {
+    pub(super) party: Arc<Party>,
+    _permit: Permit,
+}
+
+impl Place {
+    /// Its place is needed for somebody else's put.
+    pub(super) fn is_taken(&self) -> bool {
+        self.party.is_cut_off()
+    }
+}
+
+/// What the client of a put is told whose place is taken.
+pub(super) fn overtaken(client: Stream) -> Failed {
+    Failed::new(client, Code::Busy, "the server is full, and your address holds most of it")
 }
 
 /// What becomes of a put that waits.
@@ -53,26 +71,29 @@ impl Asked {
     /// Looks for room, and founds the committee if need be.
     pub(super) async fn admit(
         shared: &Arc<Shared>,
+        source: Source,
         client: Stream,
         offer: Option<Receipt>,
         renew: bool,
         whole: Option<Bytes>,
     ) -> Result<Self, Failed> {
-        let permit = shared
-            .puts
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Failed::new(client, Code::Busy, "the server takes no more puts for now"))?;
+        let party = Party::new(source);
+        let permit = shared.guard.puts.claim(&party, 1);
+        let permit = permit.map_err(|_| Failed::new(client, Code::Busy, "the server takes no more puts for now"))?;
+        let place = Place { party, _permit: permit };
         if let Some(offer) = offer.filter(|offer| offer.is_expired(clock::unix_seconds())) {
             return Err(expired(client, &offer));
         }
         let committee = shared.ensure_committee(client, true).await?;
         let until = clock::monotonic() + shared.config.quorum_wait;
-        Ok(Self { client, offer, renew, whole, committee, until, permit })
+        Ok(Self { client, offer, renew, whole, committee, until, place })
     }
 
     /// Looks at the members that are connected.
     pub(super) fn decide(self, connected: &Members, now: Duration) -> Verdict {
+        if self.place.is_taken() {
+            return Verdict::Refuse(overtaken(self.client));
+        }
         let quorum = usize::from(self.committee.record().quorum());
         let (keeping_up, lagging): (Members, Members) = connected
             .iter()
@@ -92,8 +113,8 @@ impl Asked {
     }
 
     fn with(self, members: Members, left_out: Vec<u16>) -> Admitted {
-        let Self { client, offer, renew, whole, committee, permit, .. } = self;
-        Admitted { client, offer, renew, whole, committee, members, left_out, permit }
+        let Self { client, offer, renew, whole, committee, place, .. } = self;
+        Admitted { client, offer, renew, whole, committee, members, left_out, place }
     }
 }
 

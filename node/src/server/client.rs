@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
+use super::guard::Connection;
 use super::routes::Reply;
 use super::{Shared, Snapshot};
 use crate::committee_file;
@@ -20,6 +21,8 @@ pub(super) struct Client {
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Reply>,
     pub(super) knows_committee: bool,
+    /// What it is counted as; over HTTP, the connection of the request.
+    pub(super) connection: Arc<Connection>,
 }
 
 /// The client does not read what it asked for.
@@ -62,6 +65,8 @@ pub(super) enum Ended {
     Link(LinkError),
     Refused(Failed),
     NotReading,
+    /// Its place is needed for somebody else.
+    CutOff,
 }
 
 impl From<NotReading> for Ended {

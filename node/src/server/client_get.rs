@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vouch_core::digest::Digest;
-use vouch_core::message::{Code, Failed, Holder, Message, Read, Stream};
+use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 
 use super::Snapshot;
 use super::client::{Client, NotReading};
 use super::routes::{Reply, Route};
+use crate::budgets::{Party, Permit, Pool};
 use crate::host::clock;
-use crate::link::Outgoing;
+use crate::link::{Held, Outgoing};
 
 /// How long a lookup waits for every member, and for more once one holds the blob.
 const LOCATE_DEADLINE: Duration = Duration::from_secs(2);
@@ -36,9 +37,13 @@ struct PendingRead {
     member: u16,
     link: u64,
     deadline: Duration,
-    permit: OwnedSemaphorePermit,
+    room: Room,
     _route: Route,
 }
+
+/// Room for a read: among those of its link, and in the budget of all. Both are held until the answer is written: the answers of
+/// a link that does not read would else pile up.
+pub(super) type Room = (OwnedSemaphorePermit, Permit);
 
 /// What one client waits for.
 pub(super) struct Gets {
@@ -51,13 +56,22 @@ pub(super) struct Gets {
     /// Reads that wait for room in the budget, oldest first.
     waiting: VecDeque<Read>,
     /// The oldest one's place among those of all clients.
-    #[expect(clippy::type_complexity, reason = "it is named nowhere else")]
-    place: Option<Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>>,
+    place: Option<Pin<Box<dyn Future<Output = Option<Room>> + Send>>>,
+    /// Reads of this link that are not written yet.
+    own: Arc<Semaphore>,
 }
 
 impl Gets {
     pub(super) fn new(is_own: bool) -> Self {
-        Self { is_own, reading: None, lookup: None, reads: HashMap::new(), waiting: VecDeque::new(), place: None }
+        Self {
+            is_own,
+            reading: None,
+            lookup: None,
+            reads: HashMap::new(),
+            waiting: VecDeque::new(),
+            place: None,
+            own: Arc::new(Semaphore::new(MAX_READS)),
+        }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -101,12 +115,18 @@ impl Gets {
 
     /// Room for the oldest read that waits; never, while none does. Waited for beside everything else: whoever has room
     /// already is answered meanwhile, and gives it back.
-    pub(super) async fn room(&mut self, budget: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    pub(super) async fn room(&mut self, budget: &Arc<Pool>, party: &Arc<Party>) -> Room {
         if !self.waiting.is_empty() {
-            let place = self.place.get_or_insert_with(|| Box::pin(budget.clone().acquire_owned()));
+            let place = self.place.get_or_insert_with(|| {
+                let (own, budget, party) = (self.own.clone(), budget.clone(), party.clone());
+                Box::pin(async move {
+                    let own = own.acquire_owned().await.ok()?;
+                    Some((own, budget.take(party, MAX_CHUNK as u64).await))
+                })
+            });
             let room = place.await;
             self.place = None;
-            if let Ok(room) = room {
+            if let Some(room) = room {
                 return room;
             }
         }
@@ -114,7 +134,7 @@ impl Gets {
     }
 
     /// Asks a replica for the oldest read that waits.
-    pub(super) fn start(&mut self, link: &Client, permit: OwnedSemaphorePermit) -> Result<(), NotReading> {
+    pub(super) fn start(&mut self, link: &Client, room: Room) -> Result<(), NotReading> {
         let Some(read) = self.waiting.pop_front() else { return Ok(()) };
         let handle = link.snapshot.borrow().members.get(&read.member).cloned();
         let Some(handle) = handle else {
@@ -126,14 +146,8 @@ impl Gets {
             return link.tell(&Message::failed(read.stream, Code::TimedOut, "the replica does not read"));
         }
         let deadline = clock::monotonic() + READ_DEADLINE;
-        let pending = PendingRead {
-            client: read.stream,
-            member: read.member,
-            link: handle.link,
-            deadline,
-            permit,
-            _route: route,
-        };
+        let pending =
+            PendingRead { client: read.stream, member: read.member, link: handle.link, deadline, room, _route: route };
         self.reads.insert(stream, pending);
         Ok(())
     }
@@ -153,7 +167,8 @@ impl Gets {
             Message::Chunk { offset, parents, bytes, .. } => match self.take(&reply.stream, reply.member) {
                 Some(read) => {
                     let bytes = Message::Chunk { stream: read.client, offset, parents, bytes }.encode();
-                    link.send(Outgoing { bytes, permit: Some(read.permit) })
+                    let (own, permit) = read.room;
+                    link.send(Outgoing { bytes, permit: Some(Held::Read(own, permit)) })
                 }
                 None => Ok(()),
             },

@@ -11,6 +11,7 @@ use super::Shared;
 use super::client::{Client, Ended, ROOM_FOR_ANSWERS, unexpected};
 use super::client_get::Gets;
 use super::client_put::ClientPuts;
+use super::guard::Connection;
 use super::routes::Reply;
 use super::welcome::{Welcomed, why};
 use crate::host::tasks::{self, MissedTickBehavior};
@@ -23,7 +24,7 @@ const ANSWERS: usize = 2 * MAX_PUTS;
 /// How often deadlines are looked at while something is in progress.
 const TICK: Duration = Duration::from_millis(20);
 
-pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
+pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc<Connection>) {
     let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
     // before a committee is formed its size is bounded by the replicas that are there
     let members = shared.committee().map_or_else(|| shared.roster().len(), |c| c.record().n().into());
@@ -33,13 +34,18 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
     drop(data);
     let (mailbox, replies) = mpsc::channel(CLIENT_QUEUE + ANSWERS * members);
     let snapshot = shared.snapshot.subscribe();
-    let link = Client { shared, snapshot, outgoing, mailbox, knows_committee };
+    let link = Client { shared, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
     let writing = tasks::spawn(async move {
         // why it ended, the reader knows as well
         let _ = link::write_queues(&mut writer, queue, no_data).await;
         writer
     });
     serve(link, &mut reader, replies).await;
+    if connection.is_cut_off() {
+        // the connection is what is needed: nothing more is said on it
+        writing.abort();
+        return;
+    }
     // the queue closes with `serve`: the writer ends after the last message with the close frame
     if let Ok(writer) = writing.await {
         link::drain(reader, writer).await;
@@ -49,7 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed) {
 /// Serves until the link ends; the reason is the last message queued.
 async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Reply>) {
     let (outcomes, mut certified) = mpsc::channel(ANSWERS);
-    let mut puts = ClientPuts::new(outcomes);
+    let (connection, reads) = (link.connection.clone(), link.shared.guard.reads.clone());
+    let mut puts = ClientPuts::new(outcomes, reader.is_local());
     let mut gets = Gets::new(reader.is_local());
     let mut ticks = tasks::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,7 +70,8 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
             Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, reply).await,
             Some(outcome) = certified.recv() => puts.outcome(&link, outcome).await,
             Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
-            room = gets.room(&link.shared.reads) => gets.start(&link, room).map_err(Ended::from),
+            room = gets.room(&reads, connection.party()) => gets.start(&link, room).map_err(Ended::from),
+            () = connection.until_cut_off() => Err(Ended::CutOff),
             _ = ticks.tick(), if busy => tick(&mut link, &mut puts, &mut gets).await,
         };
         if let Err(ended) = step {
@@ -72,7 +80,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
     };
     puts.abandon_all(&link).await;
     let failed = match ended {
-        Ended::NotReading | Ended::Link(LinkError::Closed(_)) => return,
+        Ended::NotReading | Ended::CutOff | Ended::Link(LinkError::Closed(_)) => return,
         Ended::Refused(failed) => failed,
         Ended::Link(error) => why(error),
     };

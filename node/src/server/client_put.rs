@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, MAX_PUTS, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
 use super::Snapshot;
-use super::admission::{Admitted, Asked, Verdict};
+use super::admission::{self, Admitted, Asked, Place, Verdict};
 use super::batch;
 use super::batcher::{Outcome, Storing, Word};
 use super::client::{Client, Ended, unexpected};
@@ -36,6 +36,10 @@ pub(super) struct ClientPuts {
     ended: VecDeque<Stream>,
     /// What the batcher says comes here.
     outcomes: mpsc::Sender<Outcome>,
+    /// The client is in this process, where the body of a request is held to its pace already.
+    is_own: bool,
+    /// How long the link was not read, because replicas had no room for what came before.
+    blocked: Duration,
 }
 
 struct Active {
@@ -47,15 +51,31 @@ struct Active {
     reuse: Option<Arc<Committee>>,
     /// When the client last sent bytes, or was told that it may.
     heard: Duration,
+    window: Window,
     storing: Option<Storing>,
     _route: Route,
-    _permit: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// What a put brought since a moment.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    began: Duration,
+    /// Of the link, at that moment.
+    blocked: Duration,
+    bytes: u64,
+}
+
+impl Window {
+    fn begin(now: Duration, blocked: Duration) -> Self {
+        Self { began: now, blocked, bytes: 0 }
+    }
 }
 
 impl ClientPuts {
-    pub(super) fn new(outcomes: mpsc::Sender<Outcome>) -> Self {
-        let (active, numbers) = (BTreeMap::new(), HashMap::new());
-        Self { active, numbers, asked: None, ended: VecDeque::new(), outcomes }
+    pub(super) fn new(outcomes: mpsc::Sender<Outcome>, is_own: bool) -> Self {
+        let (active, numbers, ended) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
+        Self { active, numbers, asked: None, ended, outcomes, is_own, blocked: Duration::ZERO }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -90,7 +110,7 @@ impl ClientPuts {
             let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
             return Ok(link.tell(&Message::failed(client, Code::Busy, detail))?);
         }
-        match Asked::admit(&link.shared.clone(), client, offer, renew, whole).await {
+        match Asked::admit(&link.shared.clone(), link.connection.source(), client, offer, renew, whole).await {
             Ok(asked) => {
                 self.asked = Some(asked);
                 self.go_on(link).await
@@ -126,7 +146,7 @@ impl ClientPuts {
     }
 
     async fn start(&mut self, link: &mut Client, admitted: Admitted) -> Result<(), Ended> {
-        let Admitted { client, offer, renew, whole, committee, members, left_out, permit } = admitted;
+        let Admitted { client, offer, renew, whole, committee, members, left_out, place } = admitted;
         link.show_committee()?;
         let stream = link.shared.stream();
         let route = link.shared.routes.open(stream, link.mailbox.clone());
@@ -145,7 +165,8 @@ impl ClientPuts {
         let heard = clock::monotonic();
         // once bytes of an offer were asked for, the client takes none but a new one
         let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);
-        let active = Active { client, put, fanout, reuse, heard, storing: None, _route: route, _permit: permit };
+        let window = Window::begin(heard, self.blocked);
+        let active = Active { client, put, fanout, reuse, heard, window, storing: None, _route: route, place };
         self.active.insert(stream, active);
         self.numbers.insert(client, stream);
         if let (Some(receipt), Some(bytes)) = (offer, whole) {
@@ -174,8 +195,10 @@ impl ClientPuts {
         bytes: Bytes,
     ) -> Result<(), Ended> {
         let Some(stream) = self.of_client(client)? else { return Ok(()) };
+        let began = clock::monotonic();
         if let Some(active) = self.active.get_mut(&stream) {
-            active.heard = clock::monotonic();
+            active.heard = began;
+            active.window.bytes += bytes.len() as u64;
             if !parents.is_empty() && !active.put.is_offered() {
                 let detail = format!("expected a put's bytes without a proof, got {} parents", parents.len());
                 return Err(unexpected(detail));
@@ -183,7 +206,13 @@ impl ClientPuts {
         }
         let length = bytes.len() as u64;
         let relayed = Message::Chunk { stream, offset, parents, bytes };
-        self.run(link, stream, Input::Chunk { offset, length }, Some(&relayed)).await
+        let done = self.run(link, stream, Input::Chunk { offset, length }, Some(&relayed)).await;
+        // as long as replicas have no room, the client may send nothing: that is not held against it
+        self.blocked += clock::monotonic().saturating_sub(began);
+        if let Some(active) = self.active.get(&stream) {
+            link.shared.guard.puts.progress(&active.place.party);
+        }
+        done
     }
 
     pub(super) async fn end(&mut self, link: &Client, client: Stream, receipt: Receipt) -> Result<(), Ended> {
@@ -251,8 +280,23 @@ impl ClientPuts {
         let silence = link.shared.config.client_silence;
         let now = clock::monotonic();
         let streams: Vec<Stream> = self.active.keys().copied().collect();
+        let receiving = self.active.values().filter(|active| active.put.is_receiving()).count();
+        let receiving = if self.is_own { 0 } else { receiving as u64 };
+        let blocked = self.blocked;
         for stream in streams {
             let Some(active) = self.active.get_mut(&stream) else { continue };
+            if active.place.is_taken() {
+                let client = active.client;
+                self.abandon(link, stream, true).await;
+                link.tell(&Message::Failed(admission::overtaken(client)))?;
+                continue;
+            }
+            if let Some(detail) = active.is_slow(link, now, blocked, receiving) {
+                let client = active.client;
+                self.abandon(link, stream, true).await;
+                link.tell(&Message::failed(client, Code::TimedOut, detail))?;
+                continue;
+            }
             if active.put.is_receiving() && now > active.heard + silence {
                 let client = active.client;
                 self.abandon(link, stream, true).await;
@@ -319,7 +363,10 @@ impl ClientPuts {
             let outputs = active.put.handle(input, clock::monotonic());
             // before it is submitted: the batcher waits for those that are being stored
             match (active.put.is_storing(), &active.storing) {
-                (true, None) => active.storing = Some(link.shared.batcher.storing()),
+                (true, None) => {
+                    link.shared.guard.puts.waits_for_us(&active.place.party);
+                    active.storing = Some(link.shared.batcher.storing());
+                }
                 (false, Some(_)) => active.storing = None,
                 _ => {}
             }
@@ -338,6 +385,20 @@ impl ClientPuts {
 }
 
 impl Active {
+    /// Whether the client sent too little of this put: of what its link has to bring, the part of one of `receiving` puts.
+    fn is_slow(&mut self, link: &Client, now: Duration, blocked: Duration, receiving: u64) -> Option<String> {
+        let (rate, least) = (link.shared.config.upload_rate, link.shared.config.upload_window);
+        let waited = now.saturating_sub(self.window.began).saturating_sub(blocked.saturating_sub(self.window.blocked));
+        if receiving == 0 || !self.put.is_receiving() || waited < least {
+            return None;
+        }
+        let got = std::mem::replace(&mut self.window, Window::begin(now, blocked)).bytes;
+        let rate = rate / receiving;
+        let is_slow = u128::from(got) < u128::from(rate) * waited.as_millis() / 1000;
+        let seconds = waited.as_secs_f64();
+        is_slow.then(|| format!("expected at least {rate} bytes a second, got {got} in {seconds:.1} s"))
+    }
+
     /// Performs one output; returns what happened meanwhile.
     async fn perform(
         &mut self,
@@ -350,6 +411,7 @@ impl Active {
         match output {
             Output::Ready(offset) => {
                 self.heard = clock::monotonic();
+                self.window = Window { began: self.heard, ..self.window };
                 link.tell(&Message::Ready { stream: self.client, offset })?;
             }
             Output::Forward => {

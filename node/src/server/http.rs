@@ -12,33 +12,43 @@ mod reply;
 mod router;
 mod upgrade;
 mod upload;
+mod watched;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_io_timeout::TimeoutStream;
 use vouch_core::link::Role;
 
+use super::guard::{self, Connection};
+use super::notices::Notice;
 use super::{Event, Shared, client_link, replica_link, welcome};
+use crate::host::clock;
 use crate::host::net::{TcpListener, TcpStream};
-use crate::host::tasks::{self, JoinSet};
+use crate::host::tasks::{self, JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 pub use origin::{Origin, OriginError};
 use upgrade::Upgrade;
+use watched::Watched;
 
 /// A request's headers must be there by then.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// The most bytes of headers.
 const HEADER_BYTES: usize = 16 << 10;
 /// After an error of the socket itself (no file descriptors left, say), before the next try.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Connections closed then: whatever else took the descriptors needs some, too.
+const SHED: usize = 8;
+/// How often it is looked whether there is something to tell about limits.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `shutdown` completes.
 pub(super) async fn serve(
@@ -46,22 +56,35 @@ pub(super) async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let room = Arc::new(Semaphore::new(shared.config.max_links));
     let mut connections = JoinSet::new();
+    let mut reports = tasks::interval(REPORT_EVERY);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let failures = Notice::default();
     tokio::pin!(shutdown);
     loop {
+        // what was told to go still has its descriptor
+        let may_accept = shared.guard.connections.leaving() <= guard::CLOSING;
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            _ = reports.tick() => {
+                if let Some(line) = shared.guard.report() {
+                    shared.report(Event::Limited(line));
+                }
+            }
+            accepted = listener.accept(), if may_accept => match accepted {
+                Ok((stream, from)) => {
                     // with no room left the connection is dropped: answering would cost what there is none of
-                    if let Ok(permit) = room.clone().try_acquire_owned() {
-                        connections.spawn(connection(shared.clone(), stream, permit));
+                    if let Ok(place) = shared.guard.accept(from.ip()) {
+                        connections.spawn(connection(shared.clone(), stream, place));
                     }
                 }
                 Err(error) => {
-                    shared.report(Event::Trouble(format!("cannot accept a connection: {error}")));
+                    let text = format!("cannot accept a connection: {error}");
+                    if let Some(line) = failures.line(clock::monotonic(), &text) {
+                        shared.report(Event::Trouble(line));
+                    }
+                    (0..SHED).for_each(|_| shared.guard.connections.shed());
                     tasks::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -71,47 +94,57 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, permit: OwnedSemaphorePermit) {
+async fn connection(shared: Arc<Shared>, stream: TcpStream, place: Arc<Connection>) {
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     // a peer that takes nothing of what waits for it would hold the connection for ever
     stream.set_write_timeout(Some(shared.config.reader_silence));
+    let is_link = Arc::new(AtomicBool::new(false));
+    let stream = Watched { io: Box::pin(stream), connection: place.clone(), is_link: is_link.clone() };
     let (upgraded, mut upgrades) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let (shared, upgraded) = (shared.clone(), upgraded.clone());
-        async move { Ok::<_, Infallible>(router::answer(shared, request, &upgraded).await) }
+        let (shared, upgraded, place) = (shared.clone(), upgraded.clone(), place.clone());
+        async move { Ok::<_, Infallible>(router::answer(shared, request, &upgraded, place).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    // an error here is the peer's: a broken request or connection, answered where it could be
-    let _ = served.await;
+    tokio::select! {
+        // an error here is the peer's: a broken request or connection, answered where it could be
+        _ = served => {}
+        () = place.until_cut_off() => return,
+    }
     if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
     {
-        let link = link::accepted(Box::new(TokioIo::new(io))).await;
-        serve_link(shared, link, has_origin).await;
+        // from here on the link says what counts as progress
+        is_link.store(true, Ordering::Relaxed);
+        let link = link::accepted(Box::new(TokioIo::new(io)), shared.guard.allowance(&place)).await;
+        Box::pin(serve_link(shared, link, has_origin, place)).await;
     }
-    drop(permit);
 }
 
 /// Serves a link to its end.
-async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_origin: bool) {
-    let Some(welcomed) = welcome::welcome(&shared, link, has_origin).await else { return };
+async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
+    let welcomed = tokio::select! {
+        welcomed = welcome::welcome(&shared, link, has_origin) => welcomed,
+        () = place.until_cut_off() => None,
+    };
+    let Some(welcomed) = welcomed else { return };
     match welcomed.hello.role {
-        Role::Replica => replica_link::run(shared, welcomed).await,
-        Role::Client | Role::Server => client_link::run(shared, welcomed).await,
+        Role::Replica => replica_link::run(shared, welcomed, place).await,
+        Role::Client | Role::Server => client_link::run(shared, welcomed, place).await,
     }
 }
 
 /// A link of this process to its own server, which treats it as it treats every client: the same limits, waits and
 /// refusals. It ends when this end is dropped.
-fn own_link(shared: &Arc<Shared>) -> (LinkReader, LinkWriter) {
+fn own_link(shared: &Arc<Shared>, place: &Arc<Connection>) -> (LinkReader, LinkWriter) {
     let (client, server) = link::local();
     // beside the request, whose end must not cut short what the server does then: to call a put off at the replicas
-    tasks::spawn(Box::pin(serve_link(shared.clone(), server, true)));
+    tasks::spawn(Box::pin(serve_link(shared.clone(), server, true, place.clone())));
     client
 }

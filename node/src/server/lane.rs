@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::link::Outgoing;
+use crate::link::{Held, Outgoing};
 
 /// Messages at most, however small.
 const MESSAGES: usize = 4096;
@@ -64,7 +64,7 @@ impl Lane {
 }
 
 fn outgoing(bytes: Bytes, permit: OwnedSemaphorePermit) -> Outgoing {
-    Outgoing { bytes, permit: Some(permit) }
+    Outgoing { bytes, permit: Some(Held::Queue(permit)) }
 }
 
 #[cfg(test)]

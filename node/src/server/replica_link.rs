@@ -11,13 +11,15 @@ use vouch_core::message::{ClusterMessage, Code, Failed, MAX_CHUNK, Message, Stre
 use super::batch::Input;
 use super::batcher::Word;
 use super::endorse::Errands;
+use super::guard::Connection;
 use super::lane::Lane;
 use super::member_lists::{self, Listing};
 use super::pace::Pace;
-use super::roster::Candidate;
+use super::roster::{Candidate, Standing};
 use super::routes::Reply;
 use super::welcome::{Welcomed, why};
 use super::{Event, ReplicaHandle, Shared};
+use crate::budgets::Permit;
 use crate::committee_file;
 use crate::host::{clock, tasks};
 use crate::link::{self, LinkError, LinkReader};
@@ -25,9 +27,14 @@ use crate::link::{self, LinkError, LinkReader};
 /// Bytes of small messages and proposals that wait for one replica. One that lets so many wait is cut off.
 const CONTROL_QUEUE: usize = 4 << 20;
 
-pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
-    let candidate = match admit(&shared, &mut link).await {
-        Ok(candidate) => candidate,
+pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc<Connection>) {
+    let admitted = tokio::select! {
+        admitted = admit(&shared, &mut link, &connection) => admitted,
+        () = connection.until_cut_off() => return,
+    };
+    // a stranger's place among the replicas that are no members
+    let (candidate, _place) = match admitted {
+        Ok(admitted) => admitted,
         Err(error) => return link::refuse(link.reader, link.writer, why(error)).await,
     };
     let name = candidate.name.to_string();
@@ -52,7 +59,13 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     drop(handle);
     shared.publish();
     let connected = shared.roster().len();
-    shared.report(Event::Joined(name.clone(), Shared::standing_text(standing), connected));
+    // strangers that come and go fill no log
+    let is_told = matches!(standing, Standing::Member(_)) || shared.guard.may_tell(&connection);
+    if is_told {
+        shared.report(Event::Joined(name.clone(), Shared::standing_text(standing), connected));
+    } else {
+        shared.guard.note(connection.source(), "standbys not logged");
+    }
     if shared.config.replicas.is_some() {
         // too few so far is no failure here
         let _ = shared.ensure_committee(Stream::LINK, false).await;
@@ -61,8 +74,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
-        error = read(&shared, &hello, &pace, &mut reader) => error,
+        error = read(&shared, &hello, &pace, &mut reader, &connection) => error,
         () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
+        () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
             Err(error) => error,
@@ -71,16 +85,22 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed) {
     shared.roster().leave(&node_key, arrival);
     shared.publish();
     let to_tell = ended.to_tell();
-    shared.report(Event::Left(name, ended.to_string()));
+    if is_told {
+        shared.report(Event::Left(name, ended.to_string()));
+    }
     if let Some(failed) = to_tell {
         link::refuse(reader, writer, failed).await;
     }
 }
 
 /// Checks that the replica holds both its keys.
-async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, LinkError> {
+async fn admit(
+    shared: &Arc<Shared>,
+    link: &mut Welcomed,
+    connection: &Connection,
+) -> Result<(Candidate, Option<Permit>), LinkError> {
     let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
-    match link.reader.expect("authenticate").await? {
+    match link.reader.expect("authenticate", link.handshake).await? {
         Message::Auth(signature) => {
             if let Err(error) = link.transcript.verify(&link.hello.node_key, Role::Replica, &signature) {
                 return refuse(Code::NotAuthenticated, error.to_string());
@@ -88,7 +108,17 @@ async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, L
         }
         other => return refuse(Code::Unexpected, format!("expected Auth, got {}", other.name())),
     }
-    let (vote_key, possession, name) = match link.reader.expect("join").await? {
+    let is_member = shared.committee().is_some_and(|c| c.record().position(&link.hello.node_key).is_some());
+    let place = if is_member {
+        connection.exempt();
+        link.reader.is_member();
+        None
+    } else {
+        let detail = "too many replicas that are no members, from this address or in all; try again later";
+        let failed = |_| Failed::new(Stream::LINK, Code::Busy, detail);
+        Some(shared.guard.join(connection).map_err(failed)?)
+    };
+    let (vote_key, possession, name) = match link.reader.expect("join", link.handshake).await? {
         Message::Join { vote_key, possession, name } => (vote_key, possession, name),
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
@@ -97,12 +127,12 @@ async fn admit(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<Candidate, L
     }
     // a member of a cluster that this server does not know yet brings the committee along
     if link.hello.cluster.is_some() && shared.committee().is_none() {
-        match link.reader.expect("show its committee").await? {
+        match link.reader.expect("show its committee", link.handshake).await? {
             Message::Cluster(cluster) => adopt(shared, &link.hello, cluster).await?,
             other => return refuse(Code::Unexpected, format!("expected Cluster, got {}", other.name())),
         }
     }
-    Ok(Candidate { vote_key, possession, name })
+    Ok((Candidate { vote_key, possession, name }, place))
 }
 
 /// Takes up the committee of a member, where there is none yet.
@@ -131,7 +161,13 @@ async fn adopt(shared: &Arc<Shared>, hello: &Hello, cluster: ClusterMessage) -> 
 }
 
 /// Routes replies until the link ends.
-async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, reader: &mut LinkReader) -> LinkError {
+async fn read(
+    shared: &Arc<Shared>,
+    hello: &Hello,
+    pace: &Pace,
+    reader: &mut LinkReader,
+    connection: &Connection,
+) -> LinkError {
     let mut errands = Errands::default();
     loop {
         let message = match reader.next().await {
@@ -167,6 +203,9 @@ async fn read(shared: &Arc<Shared>, hello: &Hello, pace: &Pace, reader: &mut Lin
         let Some(member) = shared.committee().and_then(|committee| committee.record().position(&hello.node_key)) else {
             continue;
         };
+        // one that came before the committee was founded
+        connection.exempt();
+        reader.is_member();
         match message {
             Message::List { stream, source, from, filter } => {
                 errands.list(shared, member, stream, source, (from, filter));

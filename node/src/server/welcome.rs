@@ -6,13 +6,15 @@ use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 use super::{Event, Shared};
 use crate::committee_file;
 use crate::host::{clock, entropy};
-use crate::link::{self, LinkError, LinkReader, LinkWriter};
+use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter};
 
 /// A link whose hellos were exchanged.
 pub(super) struct Welcomed {
     pub(super) reader: LinkReader,
     pub(super) writer: LinkWriter,
     pub(super) hello: Hello,
+    /// In which a replica has to prove itself.
+    pub(super) handshake: Handshake,
     pub(super) transcript: Transcript,
     /// Whether the committee was sent.
     pub(super) knows_committee: bool,
@@ -24,7 +26,9 @@ pub(super) async fn welcome(
     (mut reader, mut writer): (LinkReader, LinkWriter),
     has_origin: bool,
 ) -> Option<Welcomed> {
-    let hello = match reader.expect("say hello").await.and_then(|message| allow(shared, message, has_origin)) {
+    let handshake = Handshake::begin();
+    let hello = match reader.expect("say hello", handshake).await.and_then(|message| allow(shared, message, has_origin))
+    {
         Ok(hello) => hello,
         Err(error) => {
             if let LinkError::Message(MessageError::Hello(HelloError::Version { .. })) = &error
@@ -36,6 +40,7 @@ pub(super) async fn welcome(
             return None;
         }
     };
+    reader.said_hello();
     let committee = shared.committee();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
     let own = Hello::new(Role::Server, cluster, shared.key.node_key(), entropy::array());
@@ -46,7 +51,7 @@ pub(super) async fn welcome(
     for message in messages {
         writer.send(message.encode()).await.ok()?;
     }
-    Some(Welcomed { reader, writer, hello, transcript, knows_committee: committee.is_some() })
+    Some(Welcomed { reader, writer, hello, handshake, transcript, knows_committee: committee.is_some() })
 }
 
 fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, LinkError> {

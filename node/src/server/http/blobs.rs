@@ -24,6 +24,7 @@ use crate::client::{self, Content, Download, Upload};
 use crate::expires::Expires;
 use crate::host::{clock, entropy};
 use crate::server::Shared;
+use crate::server::guard::Connection;
 
 /// An uploaded page must not run as one of the server's.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
@@ -42,6 +43,7 @@ pub(super) async fn get(
     name: &str,
     request: &Request<()>,
     caller: &Caller,
+    connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let digest = digest(name)?;
     let tag = format!("\"{}\"", digest.to_hex());
@@ -51,7 +53,7 @@ pub(super) async fn get(
     }
     let range = ranges::of_header(request, &tag);
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Bytes };
-    let begun = begin(shared, digest, range, form).await?;
+    let begun = begin(shared, digest, range, form, connection).await?;
     let (length, part) = (begun.length, begun.range.clone());
     let mut response = described(body(begun, form), digest, &tag, caller);
     let headers = response.headers_mut();
@@ -73,11 +75,12 @@ pub(super) async fn slice(
     name: &str,
     request: &Request<()>,
     caller: &Caller,
+    connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let digest = digest(name)?;
     let range = ranges::of_query(request.uri().query().unwrap_or_default())?;
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Slices };
-    let begun = begin(shared, digest, range, form).await?;
+    let begun = begin(shared, digest, range, form, connection).await?;
     let mut response = body(begun, form);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_SLICE));
@@ -85,9 +88,15 @@ pub(super) async fn slice(
     Ok(response)
 }
 
-async fn begin(shared: Arc<Shared>, digest: Digest, range: Option<ByteRange>, form: Form) -> Result<Begun, Problem> {
+async fn begin(
+    shared: Arc<Shared>,
+    digest: Digest,
+    range: Option<ByteRange>,
+    form: Form,
+    connection: &Arc<Connection>,
+) -> Result<Begun, Problem> {
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug(), "too many downloads; try again");
-    let permit = shared.downloads.clone().try_acquire_owned().map_err(busy)?;
+    let permit = shared.guard.downloads.claim(connection.party(), 1).map_err(busy)?;
     // where the server certified it, no replica's word is needed for its length
     let known = shared.archive.load(digest).await.ok().flatten();
     let length = known.map(|certificate| certificate.receipt.length);
@@ -97,7 +106,7 @@ async fn begin(shared: Arc<Shared>, digest: Digest, range: Option<ByteRange>, fo
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
     let suspects = shared.suspects.now(clock::monotonic());
-    let download = Download::begin(own_link(&shared), wanted, committee).await.trying_last(suspects);
+    let download = Download::begin(own_link(&shared, connection), wanted, committee).await.trying_last(suspects);
     Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
 }
 
@@ -132,6 +141,7 @@ pub(super) async fn put(
     shared: Arc<Shared>,
     request: &Request<()>,
     body: upload::Start,
+    connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let expires_at = expires_at(request.uri().query().unwrap_or_default())?;
     // RFC 9110 section 14.5: who takes this for the whole stores what nobody meant
@@ -152,7 +162,7 @@ pub(super) async fn put(
         // of a stream, which begins at its beginning
         content: Content::Pieces(Box::new(move |_| body())),
     };
-    let certified = Box::pin(client::put_over(own_link(&shared), upload, |_| {})).await?;
+    let certified = Box::pin(client::put_over(own_link(&shared, connection), upload, |_| {})).await?;
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());
     let location = format!("/v1/blobs/{}", certified.certificate.receipt.digest.to_hex());
     reply::insert(response.headers_mut(), header::LOCATION, &location);

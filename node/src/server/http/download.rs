@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use hyper::body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
 use vouch_core::digest::Digest;
 use vouch_core::slice::{Head, Slice};
 
+use crate::budgets::Permit;
 use crate::client::{ClientError, Download, Step};
 use crate::server::{Event, Shared};
 
@@ -42,7 +42,7 @@ pub(super) struct Sending {
     /// Pieces to send before anything else is asked for.
     ready: VecDeque<Bytes>,
     is_over: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// Asks for a blob until it is known how to answer.
@@ -51,7 +51,7 @@ pub(super) async fn begin(
     digest: Digest,
     download: Download,
     form: Form,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) -> Result<Begun, ClientError> {
     let ready = VecDeque::new();
     let mut sending = Box::new(Sending { shared, digest, download, form, ready, is_over: false, _permit: permit });

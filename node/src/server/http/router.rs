@@ -15,6 +15,7 @@ use super::upload::{self, Pace};
 use super::{blobs, certificates, cluster, page};
 use crate::link;
 use crate::server::Shared;
+use crate::server::guard::Connection;
 
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +71,17 @@ pub(super) async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     upgraded: &mpsc::Sender<Upgrade>,
+    connection: Arc<Connection>,
 ) -> Response<Body> {
+    connection.progress();
     let caller = Caller::of(request.headers(), &shared.config.allowed_origins);
     let is_for_programs = request.uri().path().starts_with("/v1/");
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let pace = Pace { rate: shared.config.upload_rate, window: shared.config.upload_window };
     let (head, body) = request.into_parts();
     // also of a request that is refused: it is read for a moment, or its sender would not come to read why
-    let body = upload::pieces(body, waits_for_continue, pace);
-    let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded).await;
+    let body = upload::pieces(body, waits_for_continue, pace, connection.clone());
+    let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
     let mut response = answered.unwrap_or_else(Problem::response);
     if is_for_programs {
         caller.let_read(response.headers_mut());
@@ -92,6 +95,7 @@ async fn route(
     body: upload::Start,
     caller: &Caller,
     upgraded: &mpsc::Sender<Upgrade>,
+    connection: Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let path = request.uri().path().to_owned();
     let place = Place::of(&path);
@@ -101,10 +105,10 @@ async fn route(
         Place::Link if method == Method::GET => upgrade::switch(request, caller, upgraded),
         Place::Blobs | Place::Blob(_) if method == Method::PUT => {
             caller.admit()?;
-            Box::pin(blobs::put(shared, &request, body)).await
+            Box::pin(blobs::put(shared, &request, body, &connection)).await
         }
-        Place::Blob(name) if is_read => Box::pin(blobs::get(shared, name, &request, caller)).await,
-        Place::Slice(name) if is_read => Box::pin(blobs::slice(shared, name, &request, caller)).await,
+        Place::Blob(name) if is_read => Box::pin(blobs::get(shared, name, &request, caller, &connection)).await,
+        Place::Slice(name) if is_read => Box::pin(blobs::slice(shared, name, &request, caller, &connection)).await,
         Place::Certificate(name) if is_read => certificates::get(&shared, name, request.headers()).await,
         Place::Cluster if is_read => Ok(cluster::describe(&shared)),
         Place::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),

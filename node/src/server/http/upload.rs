@@ -1,6 +1,7 @@
 //! The body of a put, in pieces, from the moment that the server is ready for them.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use vouch_core::message::MAX_CHUNK;
 
 use crate::host::{clock, tasks};
+use crate::server::guard::Connection;
 
 /// Pieces read ahead.
 const QUEUE: usize = 1;
@@ -31,7 +33,7 @@ pub(super) struct Pace {
 pub(super) type Start = Box<dyn FnOnce() -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
 /// Prepares to read a body.
-pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace) -> Start {
+pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace, connection: Arc<Connection>) -> Start {
     if body.is_end_stream() {
         // nobody sends: it ends at once
         return Box::new(|| mpsc::channel(QUEUE).1);
@@ -39,7 +41,7 @@ pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace) -> St
     let (start, started) = oneshot::channel();
     tasks::spawn(async move {
         match started.await {
-            Ok(pieces) => flow(body, &pieces, pace).await,
+            Ok(pieces) => flow(body, &pieces, pace, &connection).await,
             // it was not told to go on, so nothing comes; reading would tell it
             Err(_) if waits_for_continue => {}
             Err(_) => drain(body).await,
@@ -54,7 +56,7 @@ pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace) -> St
 }
 
 /// Sends pieces until the body's end, an error, or until nobody takes them.
-async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace: Pace) {
+async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace: Pace, connection: &Connection) {
     let mut piece = BytesMut::new();
     let mut began = Duration::ZERO;
     let mut window = Window::new(pace);
@@ -81,6 +83,9 @@ async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace
         };
         if let Err(error) = window.note(now.saturating_sub(asked), data.len()) {
             return drop(pieces.send(Err(error)).await);
+        }
+        if !data.is_empty() {
+            connection.progress();
         }
         if piece.is_empty() {
             began = now;

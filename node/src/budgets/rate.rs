@@ -1,0 +1,68 @@
+//! How often an address may do something. A value.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Source;
+
+/// Addresses remembered at most. Those that did nothing for long are forgotten first; behind that, everything is: for the
+/// moment that it takes to fill again, strangers of so many addresses are bounded in total only.
+const REMEMBERED: usize = 4096;
+
+/// A bucket of tokens for each address: so many at once, and then one every so often.
+#[derive(Debug)]
+pub struct Buckets {
+    burst: u32,
+    every: Duration,
+    /// When the address' bucket is full again.
+    full_at: HashMap<Source, Duration>,
+}
+
+impl Buckets {
+    /// `burst` at once, and then one `every` so often.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, full_at: HashMap::new() }
+    }
+
+    /// Takes a token; `false` when the address has none.
+    pub fn take(&mut self, source: Source, now: Duration) -> bool {
+        if self.full_at.len() >= REMEMBERED {
+            self.full_at.retain(|_, full_at| *full_at > now);
+            if self.full_at.len() >= REMEMBERED {
+                self.full_at.clear();
+            }
+        }
+        let full_at = self.full_at.get(&source).copied().unwrap_or(now).max(now) + self.every;
+        let may = full_at - now <= self.every * self.burst;
+        if may {
+            self.full_at.insert(source, full_at);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_then_one_at_a_time() {
+        let mut buckets = Buckets::new(3, Duration::from_secs(2));
+        let source = |last| Source::from(std::net::IpAddr::from([127, 0, 0, last]));
+        let mut take = |last, second| buckets.take(source(last), Duration::from_secs(second));
+        assert!((0..3).all(|_| take(1, 10)));
+        assert!(!take(1, 10) && !take(1, 11));
+        assert!(take(2, 11), "another address has its own");
+        assert!(take(1, 12) && !take(1, 12));
+        assert!((0..3).all(|_| take(1, 100)) && !take(1, 100));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut buckets = Buckets::new(1, Duration::from_secs(60));
+        for number in 0..100_000u32 {
+            buckets.take(Source::from(std::net::IpAddr::from(number.to_be_bytes())), Duration::ZERO);
+        }
+        assert!(buckets.full_at.len() <= REMEMBERED);
+    }
+}

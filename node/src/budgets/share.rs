@@ -1,0 +1,258 @@
+//! A bounded resource that addresses share fairly. A value: it knows no clock and no socket.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Source;
+
+/// Whoever holds a part of the resource: a connection, or a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder(pub u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    source: Source,
+    amount: u64,
+    /// Of its last progress.
+    last: Duration,
+    /// It was told to go, and counts no more.
+    is_leaving: bool,
+}
+
+/// So much of something, in total and for one address.
+#[derive(Debug)]
+pub struct FairShare {
+    limit: u64,
+    limit_of_one: u64,
+    /// Without progress for so long, a holder gives way to another one of its own address.
+    stale_after: Duration,
+    held: u64,
+    leaving: u64,
+    /// Without what is leaving.
+    by_source: HashMap<Source, u64>,
+    holders: HashMap<Holder, Held>,
+}
+
+impl FairShare {
+    /// `limit` in total, of which one address may hold `limit_of_one`.
+    pub fn new(limit: u64, limit_of_one: u64, stale_after: Duration) -> Self {
+        let (by_source, holders) = (HashMap::new(), HashMap::new());
+        Self { limit, limit_of_one, stale_after, held: 0, leaving: 0, by_source, holders }
+    }
+
+    /// How much is held, without what is leaving.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// How much is held by those that were told to go.
+    pub fn leaving(&self) -> u64 {
+        self.leaving
+    }
+
+    /// How much one address holds, without what is leaving.
+    pub fn held_by(&self, source: Source) -> u64 {
+        self.by_source.get(&source).copied().unwrap_or(0)
+    }
+
+    /// Takes a part; `false` when there is no room for it.
+    pub fn take(&mut self, source: Source, holder: Holder, amount: u64, now: Duration) -> bool {
+        if !self.has_room(source, amount) {
+            return false;
+        }
+        let held = self.holders.entry(holder).or_insert(Held { source, amount: 0, last: now, is_leaving: false });
+        if held.is_leaving {
+            return false;
+        }
+        held.amount += amount;
+        held.last = held.last.max(now);
+        self.held += amount;
+        *self.by_source.entry(source).or_default() += amount;
+        true
+    }
+
+    fn has_room(&self, source: Source, amount: u64) -> bool {
+        self.held + amount <= self.limit && self.held_by(source) + amount <= self.limit_of_one
+    }
+
+    /// Gives a part back.
+    pub fn give(&mut self, holder: Holder, amount: u64) {
+        let Some(held) = self.holders.get_mut(&holder) else { return };
+        let amount = amount.min(held.amount);
+        held.amount -= amount;
+        let Held { source, is_leaving, amount: left, .. } = *held;
+        if left == 0 {
+            self.holders.remove(&holder);
+        }
+        match is_leaving {
+            true => self.leaving -= amount,
+            false => self.release(source, amount),
+        }
+    }
+
+    fn release(&mut self, source: Source, amount: u64) {
+        self.held -= amount;
+        if let Some(by_source) = self.by_source.get_mut(&source) {
+            *by_source -= amount;
+            if *by_source == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+    }
+
+    /// A holder did what it holds its part for.
+    pub fn progress(&mut self, holder: Holder, now: Duration) {
+        if let Some(held) = self.holders.get_mut(&holder) {
+            held.last = held.last.max(now);
+        }
+    }
+
+    /// Who has to go so that an address may hold so much more; it counts no more from now on. `None` when nobody has to: then
+    /// that address has to wait, or is refused.
+    ///
+    /// The heaviest address gives way to one that would be lighter. Else somebody of the same address does who made no progress.
+    pub fn press(&mut self, source: Source, amount: u64, now: Duration) -> Option<Holder> {
+        // what was told to go is on its way: a burst of newcomers must not clear everything at once
+        if self.leaving * 4 > self.limit {
+            return None;
+        }
+        let mine = self.held_by(source) + amount;
+        let heaviest = self.by_source.iter().max_by_key(|(source, held)| (**held, **source));
+        let from = heaviest.filter(|(_, held)| mine <= self.limit_of_one && **held > mine).map(|(source, _)| *source);
+        let stale = |held: &Held| held.source == source && held.last.saturating_add(self.stale_after) <= now;
+        let may_go = |held: &Held| !held.is_leaving && from.map_or_else(|| stale(held), |from| held.source == from);
+        let candidates = self.holders.iter().filter(|(_, held)| may_go(held));
+        let (holder, _) = candidates.min_by_key(|(holder, held)| (held.last, **holder))?;
+        let holder = *holder;
+        self.dismiss(holder);
+        Some(holder)
+    }
+
+    /// A holder has to go: it counts no more.
+    pub fn dismiss(&mut self, holder: Holder) {
+        let Some(held) = self.holders.get_mut(&holder).filter(|held| !held.is_leaving) else { return };
+        held.is_leaving = true;
+        let Held { source, amount, .. } = *held;
+        self.leaving += amount;
+        self.release(source, amount);
+    }
+
+    /// Of the heaviest address, who made no progress for longest; it counts no more.
+    pub fn shed(&mut self) -> Option<Holder> {
+        let (source, _) = self.by_source.iter().max_by_key(|(source, held)| (**held, **source))?;
+        let candidates = self.holders.iter().filter(|(_, held)| !held.is_leaving && held.source == *source);
+        let holder = *candidates.min_by_key(|(holder, held)| (held.last, **holder))?.0;
+        self.dismiss(holder);
+        Some(holder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALE: Duration = Duration::from_secs(5);
+
+    fn source(last: u8) -> Source {
+        Source::from(std::net::IpAddr::from([127, 0, 0, last]))
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Holders `from`, `from + 1`, … of one address, a unit each, each a second younger.
+    fn fill(share: &mut FairShare, by: u8, from: u64, count: u64) {
+        for number in from..from + count {
+            assert!(share.take(source(by), Holder(number), 1, seconds(number)), "{number}");
+        }
+    }
+
+    #[test]
+    fn one_address_may_hold_everything_until_another_one_comes() {
+        let mut share = FairShare::new(10, 10, STALE);
+        fill(&mut share, 2, 0, 10);
+        assert!(!share.take(source(1), Holder(100), 1, seconds(10)));
+        // the oldest of the heaviest goes
+        assert_eq!(share.press(source(1), 1, seconds(10)), Some(Holder(0)));
+        assert!(share.take(source(1), Holder(100), 1, seconds(10)));
+        assert_eq!((share.held(), share.leaving()), (10, 1));
+        share.give(Holder(0), 1);
+        assert_eq!((share.held(), share.leaving()), (10, 0));
+        // one that made progress is not the oldest any more
+        share.progress(Holder(1), seconds(11));
+        assert_eq!(share.press(source(3), 1, seconds(11)), Some(Holder(2)));
+    }
+
+    #[test]
+    fn nobody_takes_from_a_lighter_address() {
+        let mut share = FairShare::new(4, 4, Duration::MAX);
+        fill(&mut share, 1, 0, 1);
+        fill(&mut share, 2, 10, 3);
+        assert_eq!(share.press(source(2), 1, seconds(13)), None, "it is the heaviest itself");
+        assert_eq!(share.press(source(1), 1, seconds(13)), Some(Holder(10)));
+        assert!(share.take(source(1), Holder(1), 1, seconds(13)));
+        share.give(Holder(10), 1);
+        // two each: neither would be lighter
+        assert_eq!(share.press(source(1), 1, seconds(13)), None);
+        assert_eq!(share.press(source(2), 1, seconds(13)), None);
+        // a third one would
+        assert_eq!(share.press(source(3), 1, seconds(13)), Some(Holder(11)));
+    }
+
+    #[test]
+    fn within_an_address_only_the_idle_give_way() {
+        let mut share = FairShare::new(2, 2, STALE);
+        fill(&mut share, 1, 0, 2);
+        assert_eq!(share.press(source(1), 1, seconds(4)), None);
+        assert_eq!(share.press(source(1), 1, seconds(5)), Some(Holder(0)));
+        share.progress(Holder(1), Duration::MAX);
+        assert_eq!(share.press(source(1), 1, seconds(1_000_000)), None, "one that waits for the server is not idle");
+    }
+
+    #[test]
+    fn an_address_has_a_bound_of_its_own() {
+        let mut share = FairShare::new(10, 6, STALE);
+        fill(&mut share, 1, 0, 6);
+        fill(&mut share, 2, 10, 2);
+        assert!(!share.take(source(1), Holder(6), 1, seconds(6)), "though there is room");
+        assert_eq!(share.press(source(1), 1, seconds(5)), Some(Holder(0)), "only its own idle ones give way");
+    }
+
+    #[test]
+    fn what_leaves_is_bounded_and_a_part_is_given_back_once() {
+        let mut share = FairShare::new(8, 8, Duration::ZERO);
+        fill(&mut share, 2, 0, 8);
+        let pressed: Vec<_> = (0..8).map_while(|_| share.press(source(1), 1, seconds(8))).collect();
+        assert_eq!(pressed.len(), 3, "a quarter, and the one over it");
+        for holder in pressed {
+            assert!(!share.take(source(2), holder, 1, seconds(8)), "who was told to go takes no more");
+            share.give(holder, 1);
+            share.give(holder, 1);
+        }
+        assert_eq!((share.held(), share.leaving(), share.held_by(source(2))), (5, 0, 5));
+    }
+
+    #[test]
+    fn what_is_short_beside_the_budget_is_shed() {
+        let mut share = FairShare::new(10, 10, STALE);
+        fill(&mut share, 1, 0, 1);
+        fill(&mut share, 2, 10, 3);
+        assert_eq!(share.shed(), Some(Holder(10)));
+        assert_eq!(share.shed(), Some(Holder(11)));
+        assert_eq!(FairShare::new(1, 1, STALE).shed(), None);
+    }
+
+    #[test]
+    fn parts_of_one_holder_add_up() {
+        let mut share = FairShare::new(10, 10, STALE);
+        assert!(share.take(source(1), Holder(1), 4, seconds(0)) && share.take(source(1), Holder(1), 4, seconds(1)));
+        assert!(!share.take(source(1), Holder(1), 4, seconds(2)));
+        share.give(Holder(1), 4);
+        assert_eq!((share.held(), share.held_by(source(1))), (4, 4));
+        share.dismiss(Holder(1));
+        assert_eq!((share.held(), share.leaving()), (0, 4));
+        share.give(Holder(1), 4);
+        assert_eq!((share.held(), share.leaving()), (0, 0));
+    }
+}

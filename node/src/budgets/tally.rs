@@ -1,0 +1,87 @@
+//! What the operator is told about addresses that were limited: seldom, and the heaviest only. A value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Source;
+
+/// At least so long between two reports.
+const EVERY: Duration = Duration::from_secs(10);
+/// Addresses in one report.
+const NAMED: usize = 3;
+/// Addresses counted; further ones count as one.
+const COUNTED: usize = 1024;
+
+/// Counts what was refused or cut off, for one line now and then.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: HashMap<Option<Source>, BTreeMap<&'static str, u64>>,
+    reported: Option<Duration>,
+}
+
+impl Tally {
+    /// Something happened to an address, in the plural: "connections closed".
+    pub fn note(&mut self, source: Source, what: &'static str) {
+        let is_counted = self.counts.len() < COUNTED || self.counts.contains_key(&Some(source));
+        let counts = self.counts.entry(is_counted.then_some(source)).or_default();
+        *counts.entry(what).or_default() += 1;
+    }
+
+    /// A report, when there is something to tell and the last one is long enough ago.
+    pub fn report(&mut self, now: Duration) -> Option<String> {
+        if self.counts.is_empty() || self.reported.is_some_and(|at| now < at + EVERY) {
+            return None;
+        }
+        self.reported = Some(now);
+        let mut counts: Vec<_> = std::mem::take(&mut self.counts).into_iter().collect();
+        counts.sort_by_key(|(source, counts)| (std::cmp::Reverse(counts.values().sum::<u64>()), *source));
+        let mut text = String::from("limited: ");
+        for (number, (source, counts)) in counts.iter().take(NAMED).enumerate() {
+            let who = source.map_or_else(|| "other addresses".into(), |source| source.to_string());
+            let list: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+            let separator = if number == 0 { "" } else { "; " };
+            // writing to a string does not fail
+            let _ = write!(text, "{separator}{who}: {}", list.join(", "));
+        }
+        if counts.len() > NAMED {
+            let _ = write!(text, "; and {} more addresses", counts.len() - NAMED);
+        }
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_seldom_and_short() {
+        let source = |last| Source::from(std::net::IpAddr::from([127, 0, 0, last]));
+        let mut tally = Tally::default();
+        let at = Duration::from_secs;
+        assert_eq!(tally.report(at(0)), None);
+        (0..300).for_each(|_| tally.note(source(2), "connections closed"));
+        (0..7).for_each(|_| tally.note(source(2), "puts refused"));
+        let report = "limited: 127.0.0.2: 300 connections closed, 7 puts refused";
+        assert_eq!(tally.report(at(1)).as_deref(), Some(report));
+        for last in 1..=9 {
+            (0..last).for_each(|_| tally.note(source(last), "puts refused"));
+        }
+        assert_eq!(tally.report(at(10)), None, "too soon");
+        let report = "limited: 127.0.0.9: 9 puts refused; 127.0.0.8: 8 puts refused; 127.0.0.7: 7 puts refused; \
+                      and 6 more addresses";
+        assert_eq!(tally.report(at(11)).as_deref(), Some(report));
+        assert_eq!(tally.report(at(99)), None, "nothing is told twice");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut tally = Tally::default();
+        for number in 0..5000u32 {
+            tally.note(Source::from(std::net::IpAddr::from(number.to_be_bytes())), "puts refused");
+        }
+        assert_eq!(tally.counts.len(), COUNTED + 1);
+        assert!(tally.report(Duration::ZERO).unwrap().starts_with("limited: other addresses: 3976 puts refused; "));
+    }
+}
