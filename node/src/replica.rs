@@ -85,6 +85,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// How often expired blobs are removed.
     pub collect_every: Duration,
+    /// How long, of running time, the wall clock must have said that a blob expired before it is removed.
+    pub settling: Duration,
     /// Seconds between a blob's expiry and its removal; more than twice what clocks may be off.
     pub grace: u64,
     /// Bytes a second of the reading that looks for damage.
@@ -109,6 +111,7 @@ impl Config {
             location: None,
             credentials: Credentials::default(),
             collect_every: COLLECT_EVERY,
+            settling: store::SETTLING,
             grace: store::GRACE,
             scrub_rate: SCRUB_RATE,
             scrub_pause: SCRUB_PAUSE,
@@ -224,6 +227,7 @@ pub struct Replica {
 /// What is done beside the links, and how often.
 struct Upkeep {
     collect_every: Duration,
+    settling: Duration,
     grace: u64,
     scrub_rate: u64,
     scrub_pause: Duration,
@@ -300,8 +304,8 @@ impl Replica {
             let next = "this replica holds nothing until it has fetched its blobs from the others";
             shared.report(Event::Trouble(format!("{word}; {next}")));
         }
-        let Config { servers, collect_every, grace, scrub_rate, scrub_pause, .. } = config;
-        Ok(Self { shared, servers, upkeep: Upkeep { collect_every, grace, scrub_rate, scrub_pause } })
+        let Config { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
+        Ok(Self { shared, servers, upkeep: Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause } })
     }
 
     /// Its link key, which names it.
@@ -353,7 +357,7 @@ impl Replica {
 impl Upkeep {
     /// Never completes.
     async fn run(self, shared: &Arc<Shared>) {
-        let collecting = keep_collecting(shared.clone(), self.collect_every, self.grace);
+        let collecting = keep_collecting(shared.clone(), self.collect_every, self.settling, self.grace);
         let scrubbing = scrub::run(shared.clone(), self.scrub_rate, self.scrub_pause);
         let answering = async {
             match Door::open(shared.data.path()) {
@@ -367,10 +371,15 @@ impl Upkeep {
 }
 
 /// Removes what has expired, again and again.
-async fn keep_collecting(shared: Arc<Shared>, every: Duration, grace: u64) {
+async fn keep_collecting(shared: Arc<Shared>, every: Duration, settling: Duration, grace: u64) {
+    let mut counted = clock::monotonic();
     loop {
         tasks::sleep(every).await;
-        match shared.store.collect(clock::unix_seconds(), grace).await {
+        let now = clock::monotonic();
+        let ran = now.saturating_sub(counted);
+        // what is less than a second counts the next time
+        counted += Duration::from_secs(ran.as_secs());
+        match shared.store.collect_settled(clock::unix_seconds(), ran, settling, grace).await {
             Ok(collected) if collected.blobs > 0 => {
                 shared.report(Event::Collected(collected.blobs, collected.bytes));
             }
@@ -418,7 +427,8 @@ mod tests {
     #[tokio::test]
     async fn expired_blobs_are_removed_while_it_runs() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { collect_every: Duration::from_millis(10), ..config(folder.path()) };
+        let settling = Duration::ZERO;
+        let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
         let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
         let replica = Replica::open(config, Arc::new(move |event| drop(events.send(event)))).unwrap();
         let store = replica.shared.store.clone();

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ mod offered;
 mod part;
 mod partials;
 mod reading;
+mod settling;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ pub use index::Entry;
 pub use offered::{Finished, Offered};
 pub use partials::{Cut, PartialConfig};
 pub use reading::Slice;
+pub use settling::SETTLING;
 
 use anchor::Anchor;
 use blobs::{BlobStore, FileBlobs, RemoteBlobs};
@@ -394,13 +397,34 @@ impl Store {
         collecting::mark_damaged(&self.inner, digest).await
     }
 
-    /// Removes every blob whose duty ended `grace` seconds before `now` or earlier, its certificate with it, and every
+    /// Removes at once every blob whose duty ended `grace` seconds before `now` or earlier, its certificate with it, and every
     /// file that belongs to no blob. One that is prolonged before stays. So goes what came of puts that were cut off long ago.
     ///
     /// # Errors
     /// [`StoreError::ShortGrace`]; see [`StoreError`].
-    pub async fn collect(&self, now: u64, grace: u64) -> Result<Collected, StoreError> {
-        collecting::collect(&self.inner, now, grace).await
+    #[cfg(test)]
+    pub(super) async fn collect(&self, now: u64, grace: u64) -> Result<Collected, StoreError> {
+        collecting::collect(&self.inner, Some(now), now, grace).await
+    }
+
+    /// Removes what has expired by a clock that has settled: one that said so for all of the last `window` of running time.
+    /// `wall` is what the wall clock says, `ran` how long the replica has run since the last call.
+    ///
+    /// # Errors
+    /// [`StoreError::ShortGrace`]; see [`StoreError`].
+    pub async fn collect_settled(
+        &self,
+        wall: u64,
+        ran: Duration,
+        window: Duration,
+        grace: u64,
+    ) -> Result<Collected, StoreError> {
+        self.inner.check()?;
+        let mut settling = self.inner.index.settling()?;
+        let judged = settling.note(settling.running() + ran.as_secs(), wall, window);
+        // durable before anything is deleted: the count goes on after a restart
+        self.inner.index.set_settling(&settling).await?;
+        collecting::collect(&self.inner, judged, wall, grace).await
     }
 
     /// What the store holds, and what the disk has left.

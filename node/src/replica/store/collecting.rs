@@ -10,8 +10,8 @@ use super::index::Removed;
 use super::{Inner, StoreError};
 use crate::host::tasks;
 
-/// Seconds between a blob's expiry and its removal, unless the operator says otherwise.
-pub const GRACE: u64 = 3600;
+/// Seconds between a blob's expiry and its removal, by a clock that has [settled](super::settling).
+pub const GRACE: u64 = 300;
 /// Two clocks, each off by as much as is tolerated: nobody votes any more for what expired longer ago than this.
 const LEAST_GRACE: u64 = 2 * CLOCK_TOLERANCE;
 /// Blobs taken out of the index in one commit.
@@ -30,11 +30,17 @@ pub(crate) fn check_grace(grace: u64) -> Result<(), StoreError> {
     if grace > LEAST_GRACE { Ok(()) } else { Err(StoreError::ShortGrace { got: grace, least: LEAST_GRACE }) }
 }
 
-pub(super) async fn collect(inner: &Arc<Inner>, now: u64, grace: u64) -> Result<Collected, StoreError> {
+/// `judged`: the time by which blobs expired, if any may be deleted; `now`: what the wall clock says.
+pub(super) async fn collect(
+    inner: &Arc<Inner>,
+    judged: Option<u64>,
+    now: u64,
+    grace: u64,
+) -> Result<Collected, StoreError> {
     check_grace(grace)?;
     inner.check()?;
     let mut collected = Collected::default();
-    if let Some(last) = now.checked_sub(grace) {
+    if let Some(last) = judged.and_then(|judged| judged.checked_sub(grace)) {
         while let Some(removed) = inner.index.remove_expired(last, GROUP).await? {
             collected.blobs += removed.len() as u64;
             collected.bytes += removed.iter().map(|blob| blob.length).sum::<u64>();

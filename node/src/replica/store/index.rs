@@ -11,6 +11,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
+use super::settling::Settling;
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::clock;
 use crate::host::disk::Disk;
@@ -40,6 +41,7 @@ const TOTALS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("tota
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 /// Which folder or prefix the blobs are in.
 const STORE_ID: &str = "store-id";
+const SETTLING: &str = "wall clock by running time";
 
 /// What the totals are kept of.
 const SMALL: &str = "small";
@@ -131,6 +133,24 @@ impl Index {
             transaction.open_table(ABOUT)?.insert(STORE_ID, id.as_bytes())?;
             Ok(())
         })
+    }
+
+    /// What the wall clock said lately.
+    pub(super) fn settling(&self) -> Result<Settling, DurableError> {
+        self.0.read(|transaction| {
+            let about = transaction.open_table(ABOUT)?;
+            Ok(about.get(SETTLING)?.map_or_else(Settling::default, |row| Settling::from_bytes(row.value())))
+        })
+    }
+
+    pub(super) async fn set_settling(&self, settling: &Settling) -> Result<(), DurableError> {
+        let bytes = settling.to_bytes();
+        self.0
+            .commit(move |transaction| {
+                transaction.open_table(ABOUT)?.insert(SETTLING, bytes.as_slice())?;
+                Ok(())
+            })
+            .await
     }
 
     #[cfg(test)]

@@ -133,3 +133,26 @@ async fn a_damaged_blob_expires_too() {
     assert!(store.damaged_from(None, 10).unwrap().is_empty());
     assert_eq!((store.usage().unwrap().damaged, store.certificate(&digest).unwrap()), (0, None));
 }
+
+#[tokio::test]
+async fn a_day_of_running_is_counted_over_restarts() {
+    const WINDOW: Duration = Duration::from_secs(1000);
+    let ran = Duration::from_secs(300);
+    let (disk, store) = open();
+    let bytes = large(1);
+    put_until(&store, &bytes, 1000).await;
+    store.collect_settled(500, ran, WINDOW, GRACE).await.unwrap();
+    // ahead by a month for one look, then off for a month
+    store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap();
+    for _ in 0..3 {
+        store.collect_settled(900, ran, WINDOW, GRACE).await.unwrap();
+    }
+    drop(store);
+    let store = open_on(&disk);
+    for _ in 0..4 {
+        let collected = store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap();
+        assert_eq!(collected, Collected::default());
+        assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
+    }
+    assert_eq!(store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap().blobs, 1);
+}
