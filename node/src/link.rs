@@ -36,7 +36,9 @@ pub const SUBPROTOCOL: &str = "vouch.v1";
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A link on which nothing arrives for so long is dead; pings see to it that something does.
 const IDLE_DEADLINE: Duration = Duration::from_secs(45);
-const PING_EVERY: Duration = Duration::from_secs(15);
+/// The same for a member: puts wait for members, and a process that is stopped must not hold them up for longer.
+const MEMBER_IDLE_DEADLINE: Duration = Duration::from_secs(15);
+const PING_EVERY: Duration = Duration::from_secs(5);
 /// A frame that cannot be written for so long means that the other end does not read.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Messages that are written at one time, in bytes.
@@ -204,7 +206,7 @@ pub async fn accepted(io: Box<dyn Io>, allowance: Allowance) -> (LinkReader, Lin
 fn split(socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
     let heard = clock::monotonic();
-    let reader = FrameReader { socket: stream, meter: meter.clone(), heard, is_delivered: false };
+    let reader = FrameReader { socket: stream, meter: meter.clone(), heard, idle: IDLE_DEADLINE, is_delivered: false };
     (LinkReader(Reader::Socket(reader)), LinkWriter(Writer::Socket(sink, meter)))
 }
 
@@ -231,6 +233,8 @@ struct FrameReader {
     meter: Option<Arc<Meter>>,
     /// When the last frame came, of whatever kind.
     heard: Duration,
+    /// How long the other end may be silent.
+    idle: Duration,
     /// The last message was given out, and is dealt with when the next one is asked for.
     is_delivered: bool,
 }
@@ -277,9 +281,10 @@ impl LinkReader {
     }
 
     /// The other end proved that it is a member: it is held to no budget.
-    pub fn is_member(&self) {
-        if let Reader::Socket(FrameReader { meter: Some(meter), .. }) = &self.0 {
+    pub fn is_member(&mut self) {
+        if let Reader::Socket(FrameReader { meter: Some(meter), idle, .. }) = &mut self.0 {
             meter.is_member();
+            *idle = MEMBER_IDLE_DEADLINE;
         }
     }
 }
@@ -312,7 +317,7 @@ impl FrameReader {
         loop {
             let (until, after) = match handshake {
                 Some(Handshake { until }) => (until, HANDSHAKE_DEADLINE),
-                None => (self.heard + IDLE_DEADLINE, IDLE_DEADLINE),
+                None => (self.heard + self.idle, self.idle),
             };
             let due = self.meter.as_ref().and_then(|meter| meter.due());
             let wake = due.map_or(until, |due| due.min(until));

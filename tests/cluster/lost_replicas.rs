@@ -153,3 +153,25 @@ async fn two_of_four_killed_during_a_put() {
     names.sort();
     assert_eq!(names, ["replica-0", "replica-2"], "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_four_stopped_hold_up_a_put_for_a_moment_only() {
+    let cluster = Processes::start(4).await;
+    cluster.put(b"first").await.unwrap();
+    for victim in [1, 3] {
+        cluster.replicas[victim].stop();
+    }
+    // their connections stay open: no end of a link tells that they are gone
+    let put = tokio::time::timeout(Duration::from_secs(40), cluster.put(b"second"));
+    let error = put.await.expect("a failure soon").unwrap_err();
+    let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
+    assert_eq!(failed.code, Code::NotEnoughReplicas, "{error}");
+    let mut names = names.clone();
+    names.sort();
+    assert_eq!(names, ["replica-1", "replica-3"]);
+
+    cluster.replicas[1].resume();
+    cluster.replicas[3].resume();
+    cluster.until_connected().await;
+    assert_holds(&cluster.put(b"second").await.unwrap(), b"second", None);
+}
