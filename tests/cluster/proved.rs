@@ -65,8 +65,10 @@ fn parts(folder: &std::path::Path) -> Vec<Vec<u8>> {
     parts.map(|path| std::fs::read(path).unwrap()).collect()
 }
 
+/// Files in a folder and those within, but for the id that ties a store to its index.
 fn files(folder: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let entries =
+        std::fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "store-id");
     entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use support::blobs::{content, judge, verdict};
 use support::http;
@@ -19,14 +20,14 @@ struct Request<'a> {
     path: &'a Path,
     expires_at: u64,
     renew: bool,
+    retry: Duration,
 }
 
 /// The certificate, and how many bytes were sent for it.
 async fn put(request: Request<'_>) -> Result<(Certified, u64), ClientError> {
-    let Request { server, path, expires_at, renew } = request;
+    let Request { server, path, expires_at, renew, retry } = request;
     let (sent, source) = (Arc::new(Mutex::new(0)), Source::File(path.into()));
     let counted = sent.clone();
-    let retry = std::time::Duration::ZERO;
     let put = client::Put { server: server.into(), trusted: None, source, expires_at, renew, retry };
     let certified = client::put(put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
@@ -53,7 +54,8 @@ async fn an_earlier_certificate_comes_at_once() {
     for (seed, size) in [(1, 1000), (2, 700_000)] {
         let bytes = content(seed, size);
         let path = write(&cluster, "file", &bytes);
-        let once = |expires_at, renew| put(Request { server: &server, path: &path, expires_at, renew });
+        let once =
+            |expires_at, renew| put(Request { server: &server, path: &path, expires_at, renew, retry: Duration::ZERO });
         let (first, _) = once(now + MONTH, false).await.unwrap();
         assert!(!first.reused);
         let identity = first.committee.cluster();
@@ -72,7 +74,8 @@ async fn an_earlier_certificate_comes_at_once() {
     }
     // what promises less long than what is asked for is not taken, though it is newer
     let path = write(&cluster, "file", &content(2, 700_000));
-    let once = |server, expires_at, renew| put(Request { server, path: &path, expires_at, renew });
+    let once =
+        |server, expires_at, renew| put(Request { server, path: &path, expires_at, renew, retry: Duration::ZERO });
     assert!(!once(&server, now + 100, true).await.unwrap().0.reused);
     let (new, _) = once(&server, NEVER, false).await.unwrap();
     assert!(!new.reused);
@@ -81,12 +84,16 @@ async fn an_earlier_certificate_comes_at_once() {
     let (again, sent) = once(&server, NEVER, false).await.unwrap();
     assert_eq!((again.reused, &again.certificate, sent), (true, &new.certificate, 0));
     let small = write(&cluster, "small", &content(1, 1000));
-    let again = put(Request { server: &server, path: &small, expires_at: NEVER, renew: false }).await.unwrap();
+    let again = put(Request { server: &server, path: &small, expires_at: NEVER, renew: false, retry: Duration::ZERO })
+        .await
+        .unwrap();
     assert!(again.0.reused);
     for number in 1..4 {
         cluster.stop_replica(number).await;
         for (path, renew) in [(&path, false), (&path, true), (&small, false)] {
-            let error = put(Request { server: &server, path, expires_at: NEVER, renew }).await.unwrap_err();
+            let error = put(Request { server: &server, path, expires_at: NEVER, renew, retry: Duration::ZERO })
+                .await
+                .unwrap_err();
             let ClientError::Session(SessionError::Refused { failed, .. }) = &error else { panic!("{error}") };
             assert_eq!(failed.code, Code::NotEnoughReplicas, "{number}: {error}");
         }
@@ -101,7 +108,8 @@ async fn a_stream_is_known_at_its_end() {
     let cluster = InProcess::start(4).await;
     let bytes = content(3, 700_000);
     let path = write(&cluster, "file", &bytes);
-    let request = Request { server: cluster.address(), path: &path, expires_at: NEVER, renew: false };
+    let request =
+        Request { server: cluster.address(), path: &path, expires_at: NEVER, renew: false, retry: Duration::ZERO };
     let (first, _) = put(request).await.unwrap();
     let response = http::put(cluster.address(), &bytes).await;
     assert_eq!(response.status, 201);
@@ -135,7 +143,11 @@ async fn a_hundred_at_once_are_stored_once() {
     let (server, mut puts) = (cluster.address().to_owned(), JoinSet::new());
     for _ in 0..100 {
         let (server, path) = (server.clone(), path.clone());
-        puts.spawn(async move { put(Request { server: &server, path: &path, expires_at: NEVER, renew: false }).await });
+        // on a busy machine a member may be too slow for some of them, which are then tried again, as by the command
+        let retry = Duration::from_secs(60);
+        puts.spawn(async move {
+            put(Request { server: &server, path: &path, expires_at: NEVER, renew: false, retry }).await
+        });
     }
     for result in puts.join_all().await {
         let (certified, _) = result.unwrap();
