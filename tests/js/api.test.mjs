@@ -240,3 +240,73 @@ test("memory is constant however large the file is", async () => {
   const after = process.memoryUsage();
   assert.ok(after.rss - before.rss < 32 << 20, `${after.rss - before.rss} bytes more`);
 });
+
+// Two calls in a row, of which the first one loads nothing any more, and one on a package that was just imported.
+const fresh = () => import(`../../verifier-wasm/npm/node.js?fresh=${Math.random()}`);
+
+test("what is changed after the call changes no verdict", async () => {
+  const evil = FILE.slice();
+  evil[0] ^= 1;
+  for (const api of [{ verify, createVerifier }, await fresh()]) {
+    const options = { ...question, file: evil };
+    const judged = api.verify(options);
+    options.file = FILE;
+    assert.equal((await judged).check, "digest");
+
+    const other = { ...question, cluster: DIGEST, file: FILE };
+    const refused = api.verify(other);
+    other.cluster = CLUSTER;
+    assert.equal((await refused).check, "identity");
+
+    const [bytes, bundle] = [evil.slice(), BUNDLE.slice()];
+    const refilled = api.verify({ ...question, bundle, file: bytes });
+    bytes.set(FILE);
+    bundle.fill(0);
+    assert.equal((await refilled).check, "digest");
+
+    let asked = 0;
+    const fickle = { ...question, get file() { return asked++ === 0 ? evil : FILE; } };
+    assert.equal((await api.verify(fickle)).check, "digest");
+  }
+});
+
+test("what is hashed is what was given", async () => {
+  for (const api of [{ hash }, await fresh()]) {
+    const bytes = FILE.slice();
+    const hashing = api.hash(bytes);
+    bytes.fill(0);
+    assert.equal((await hashing).digest, (await hash(FILE)).digest);
+  }
+});
+
+test("a stream that was read already is no empty file", async () => {
+  const read = async (stream) => {
+    for await (const _ of stream) { /* to its end */ }
+    return stream;
+  };
+  const path = join(folder, "read");
+  writeFileSync(path, FILE);
+  const locked = streamOf(FILE);
+  locked.getReader();
+  const generator = oneByOne(FILE);
+  await hash(generator);
+  for (const file of [await read(streamOf(FILE)), await read(createReadStream(path)), locked, generator]) {
+    await assert.rejects(verify({ ...question, file }), { name: "TypeError", message: /was read already/ });
+    await assert.rejects(hash(file), TypeError);
+  }
+});
+
+test("text that is too long is refused before it is copied", async () => {
+  const long = "1".repeat(1 << 20);
+  await assert.rejects(verify({ ...question, cluster: long, digest: DIGEST }), /cluster: expected at most 1024 characters, got 1048576/);
+  await assert.rejects(verify({ ...question, digest: long }), /digest: expected at most 1024 characters/);
+  const { verdict, check } = await verify({ ...question, bundle: " ".repeat(64 << 20), digest: DIGEST });
+  assert.deepEqual([verdict, check], ["invalid", "bundle"]);
+});
+
+test("what was freed says so", async () => {
+  const [verifier, hasher] = [await createVerifier(), await createHasher()];
+  for (const own of [verifier, hasher, verifier, hasher]) own.free();
+  await assert.rejects(verifier.verify({ ...question, digest: DIGEST }), /this verifier was freed: make another with createVerifier\(\)/);
+  assert.throws(() => hasher.update(FILE), /this hasher was freed: make another with createHasher\(\)/);
+});

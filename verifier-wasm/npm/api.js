@@ -1,6 +1,8 @@
 // All that browsers and Node.js share: arguments are looked at, files are hashed, the module decides.
-import { asBytes, chunksOf, kindOf, pieces } from "./bytes.js";
+import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 
+// An identity or a digest has 64 at most; surrounding blanks are the module's to judge.
+const LONGEST_TEXT = 1024;
 const OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
 
 /** A bundle whose form alone decides the verdict: there is nothing to inspect. */
@@ -18,6 +20,22 @@ export function expectType(name, value, type, hint = "") {
   if (given(value) && typeof value !== type) throw new TypeError(`${name}: expected a ${type}, got ${kindOf(value)}${hint}`);
 }
 
+// A copy of options that the caller cannot change any more.
+function heldOptions(options) {
+  if (typeof options !== "object" || options === null) return options;
+  const { server, expires, ...others } = options;
+  const held = { ...others };
+  if ("server" in options) held.server = typeof server === "object" && server !== null ? String(server) : server;
+  if ("expires" in options) held.expires = Object.prototype.toString.call(expires) === "[object Date]" ? new Date(expires.getTime()) : expires;
+  return held;
+}
+
+// Text of an identity or a digest. A long one is refused before it is copied into the module.
+export function expectText(name, value, hint = "") {
+  expectType(name, value, "string", hint);
+  if (given(value) && value.length > LONGEST_TEXT) throw new TypeError(`${name}: expected at most ${LONGEST_TEXT} characters, got ${value.length}`);
+}
+
 export function expectOptions(options, names) {
   if (typeof options !== "object" || options === null) throw new TypeError(`expected an object with ${names.join(", ")}, got ${kindOf(options)}`);
   // A misspelt option would silently be no option.
@@ -25,14 +43,16 @@ export function expectOptions(options, names) {
   if (unknown !== undefined) throw new TypeError(`unknown option ${JSON.stringify(unknown)}; expected ${names.join(", ")}`);
 }
 
-function checkOptions(options) {
+// Each option is read once, and before anything is waited for: the caller may change the object, or it may answer otherwise the next time.
+function readOptions(options) {
   expectOptions(options, OPTIONS);
-  expectType("cluster", options.cluster, "string", "; give its base58 or hex text");
-  expectType("length", options.length, "number");
-  expectType("waiveExpiry", options.waiveExpiry, "boolean");
-  if (given(options.file) && given(options.digest)) throw new TypeError("expected file or digest, got both");
-  if (given(options.file) && given(options.length)) throw new TypeError("length: expected with digest only, got it with a file, which has its own");
-  return options;
+  const { bundle, cluster, file, digest, length, now, waiveExpiry } = options;
+  expectText("cluster", cluster, "; give its base58 or hex text");
+  expectType("length", length, "number");
+  expectType("waiveExpiry", waiveExpiry, "boolean");
+  if (given(file) && given(digest)) throw new TypeError("expected file or digest, got both");
+  if (given(file) && given(length)) throw new TypeError("length: expected with digest only, got it with a file, which has its own");
+  return { bundle, cluster, file, digest, length, now: secondsOf(now), waiveExpiry };
 }
 
 function secondsOf(now) {
@@ -43,39 +63,80 @@ function secondsOf(now) {
 }
 
 // A digest as 32 bytes: its text is the module's to read.
-export function digestBytes(wasm, digest) {
-  if (typeof digest === "string") return wasm.digestBytes(digest);
+export const digestBytes = (wasm, digest) => (typeof digest === "string" ? wasm.digestBytes(digest) : digest);
+
+// A digest that the caller cannot change any more.
+export function heldDigest(digest) {
+  if (typeof digest === "string") {
+    expectText("digest", digest);
+    return digest;
+  }
   const bytes = asBytes("digest", digest);
   if (bytes === undefined) throw new TypeError(`digest: expected base58, hex or 32 bytes, got ${kindOf(digest)}`);
   // The size is checked before the bytes are copied.
   if (bytes.length !== 32) throw new TypeError(`digest: expected 32 bytes, got ${bytes.length}`);
-  return bytes;
+  return bytes.slice();
 }
 
 export function createApi(wasm, ready) {
-  // Texts go to the module as they are: JSON.parse would hide a repeated key.
-  function bundleBytes(bundle) {
-    const bytes = typeof bundle === "string" ? new TextEncoder().encode(bundle) : asBytes("bundle", bundle);
+  let isReady = false;
+  const loaded = async () => {
+    await ready();
+    isReady = true;
+  };
+
+  // A bundle that the caller cannot change any more. Texts go to the module as they are: JSON.parse would hide a repeated key.
+  function heldBundle(bundle) {
+    if (typeof bundle === "string") return bundle;
+    const bytes = asBytes("bundle", bundle);
     if (bytes === undefined) {
       const hint = typeof bundle === "object" && bundle !== null ? "; give the text of the .vouch file, not what JSON.parse makes of it" : "";
       throw new TypeError(`bundle: expected a Uint8Array, ArrayBuffer or string, got ${kindOf(bundle)}${hint}`);
     }
-    // Of one that is too long, this much is enough to say so.
+    return bytes.slice(0, isReady ? wasm.maxBundle() + 1 : undefined);
+  }
+
+  // Of one that is too long, this much is enough to say so: a text has at least a byte for each of its units.
+  function bundleBytes(held) {
     const limit = wasm.maxBundle();
+    const bytes = typeof held === "string" ? new TextEncoder().encode(held.slice(0, limit + 1)) : held;
     return bytes.length > limit ? bytes.subarray(0, limit + 1) : bytes;
+  }
+
+  // What is read later of a file: bytes that the caller cannot change any more, hashed at once where that is possible.
+  function heldFile(file) {
+    const bytes = asBytes("file", file);
+    if (bytes === undefined) return { chunks: chunksOf(file) };
+    return isReady ? { subject: hashedAtOnce(bytes) } : { chunks: chunksOf(bytes.slice()) };
+  }
+
+  function hashedAtOnce(bytes) {
+    const hasher = new Hasher();
+    try {
+      hasher.update(bytes);
+      return { digest: hasher.digest(), length: hasher.length };
+    } finally {
+      hasher.free();
+    }
   }
 
   // What the certificate says is read when it is asked for: of a large committee, that takes longer than to verify it.
   function withCertificate(bundle, report) {
     if (report.verdict !== "valid") return report;
-    const verified = bundle.slice(); // the caller's memory may change
     let certificate;
-    const get = () => (certificate ??= JSON.parse(wasm.inspect(verified)));
+    const get = () => (certificate ??= JSON.parse(wasm.inspect(bundle)));
     return Object.defineProperty(report, "certificate", { get, enumerable: true, configurable: true });
   }
 
+  const freed = (what) => new Error(`this ${what} was freed: make another with create${what[0].toUpperCase()}${what.slice(1)}()`);
+
   class Hasher {
-    #inner = new wasm.Hasher();
+    #own = new wasm.Hasher();
+
+    get #inner() {
+      if (this.#own === undefined) throw freed("hasher");
+      return this.#own;
+    }
 
     update(bytes) {
       const view = asBytes("bytes", bytes);
@@ -97,7 +158,8 @@ export function createApi(wasm, ready) {
     }
 
     free() {
-      this.#inner.free();
+      this.#own?.free();
+      this.#own = undefined;
     }
   }
 
@@ -112,43 +174,65 @@ export function createApi(wasm, ready) {
   }
 
   class Verifier {
-    #inner = new wasm.Verifier();
+    #own = new wasm.Verifier();
+
+    get #inner() {
+      if (this.#own === undefined) throw freed("verifier");
+      return this.#own;
+    }
 
     async verify(options) {
-      const { cluster, file, digest, length, waiveExpiry } = checkOptions(options);
-      const bundle = bundleBytes(options.bundle);
-      const now = secondsOf(options.now);
-      const subject = given(digest) ? { digest: digestBytes(wasm, digest), length } : undefined;
-      const chunks = given(file) ? chunksOf(file) : undefined;
-      const judgement = this.#inner.judge(bundle, cluster ?? undefined, now, waiveExpiry ?? false);
+      return this.judge(held(options));
+    }
+
+    async judge({ bundle, cluster, now, waiveExpiry, subject, file }) {
+      const bytes = bundleBytes(bundle);
+      const about = subject === undefined ? file?.subject : { digest: digestBytes(wasm, subject.digest), length: subject.length };
+      const judgement = this.#inner.judge(bytes, cluster ?? undefined, now, waiveExpiry ?? false);
       try {
-        const holdAgainst = (about) => judgement.holdAgainst(about.digest, about.length ?? undefined);
-        if (subject !== undefined) holdAgainst(subject);
+        const holdAgainst = ({ digest, length }) => judgement.holdAgainst(digest, length ?? undefined);
+        if (about !== undefined) holdAgainst(about);
         // A file may take minutes to read: no file matters to a certificate that is not genuine.
-        else if (chunks !== undefined && judgement.isGenuine()) holdAgainst(await hashed(chunks));
-        return withCertificate(bundle, JSON.parse(judgement.report()));
+        else if (file !== undefined && judgement.isGenuine()) holdAgainst(await hashed(file.chunks));
+        return withCertificate(bytes, JSON.parse(judgement.report()));
       } finally {
         judgement.free();
       }
     }
 
     free() {
-      this.#inner.free();
+      this.#own?.free();
+      this.#own = undefined;
     }
+  }
+
+  // All that a verdict depends on, out of the caller's reach.
+  function held(options) {
+    const { bundle, cluster, file, digest, length, now, waiveExpiry } = readOptions(options);
+    return {
+      bundle: heldBundle(bundle),
+      cluster,
+      now,
+      waiveExpiry,
+      subject: given(digest) ? { digest: heldDigest(digest), length } : undefined,
+      file: given(file) ? heldFile(file) : undefined,
+    };
   }
 
   let shared;
 
   return {
     async verify(options) {
-      await ready();
+      const question = held(options);
+      await loaded();
       shared ??= new Verifier();
-      return shared.verify(options);
+      return shared.judge(question);
     },
 
     async inspect(bundle) {
-      await ready();
-      const bytes = bundleBytes(bundle);
+      const own = heldBundle(bundle);
+      await loaded();
+      const bytes = bundleBytes(own);
       try {
         return JSON.parse(wasm.inspect(bytes));
       } catch (thrown) {
@@ -157,26 +241,38 @@ export function createApi(wasm, ready) {
     },
 
     async hash(file) {
-      const chunks = chunksOf(file);
-      await ready();
-      const { digest, length } = await hashed(chunks);
+      const own = heldFile(file);
+      await loaded();
+      const { digest, length } = own.subject ?? (await hashed(own.chunks));
       return { digest: wasm.digestHex(digest), digest_base58: wasm.digestBase58(digest), length };
     },
 
     async normalizeDigest(text) {
-      expectType("digest", text ?? "", "string");
-      await ready();
+      expectText("digest", text ?? "");
+      await loaded();
       return wasm.digestBase58(wasm.digestBytes(text ?? ""));
     },
 
     async createHasher() {
-      await ready();
+      await loaded();
       return new Hasher();
     },
 
     async createVerifier() {
-      await ready();
+      await loaded();
       return new Verifier();
     },
   };
 }
+
+// `put` and `get` of a client that is loaded at their first use. What the caller gives is held before that is waited for.
+export const whenLoaded = (load) => ({
+  put: async (file, options) => {
+    const held = [heldBytes("file", file), heldOptions(options)];
+    return (await load()).put(...held);
+  },
+  get: async (digest, options) => {
+    const held = [heldBytes("digest", digest), heldOptions(options)];
+    return (await load()).get(...held);
+  },
+});

@@ -1,5 +1,5 @@
 // For browsers: each module is fetched from beside this file, at the first use or when its init function is called.
-import { createApi } from "./api.js";
+import { createApi, whenLoaded } from "./api.js";
 import { PROTOCOL } from "./link.js";
 import { once } from "./once.js";
 import * as wasm from "./wasm/vouch_verifier.js";
@@ -16,8 +16,7 @@ const loadClient = once(async (source = new URL("./wasm/vouch_client_bg.wasm", i
 export const init = async (source) => void (await loadVerifier(source));
 export const initClient = async (source) => void (await loadClient(source));
 
-export const put = async (file, options) => (await loadClient()).put(file, options);
-export const get = async (digest, options) => (await loadClient()).get(digest, options);
+export const { put, get } = whenLoaded(() => loadClient());
 
 export const { verify, inspect, hash, normalizeDigest, createHasher, createVerifier } = createApi(wasm, () => init());
 export { BundleError } from "./api.js";

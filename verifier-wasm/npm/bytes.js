@@ -39,6 +39,12 @@ export function asBytes(name, value) {
   }
 }
 
+// The same, of bytes a copy that the caller cannot change any more.
+export function heldBytes(name, value) {
+  const bytes = asBytes(name, value);
+  return bytes === undefined ? value : bytes.slice();
+}
+
 export function* pieces(bytes, size = PIECE) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
@@ -85,13 +91,44 @@ export function lengthOf(file) {
   return isBlob(file) ? file.size : undefined;
 }
 
+// Sources that can be read once, and were.
+const spent = new WeakSet();
+// Of Node.js, where `new Response` would take the stream over.
+const { isDisturbed } = globalThis.process?.getBuiltinModule?.("node:stream") ?? {};
+
+// Whether a stream gave something away already: what is left of it is not the file, and nothing is left of one that ended.
+function wasRead(file) {
+  if (spent.has(file) || file.locked === true || file.readableDidRead === true || file.destroyed === true) return true;
+  if (isDisturbed !== undefined) return isDisturbed(file);
+  if (typeof file.getReader !== "function" || globalThis.Response === undefined) return false;
+  try {
+    // refuses exactly these, and leaves others as they are
+    new Response(file);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+// Of what can be read more than once, an iterator is another object.
+const isReadOnce = (file) => typeof file.getReader === "function" || typeof file.read === "function" || typeof file.next === "function";
+
+function spend(file) {
+  if (!isReadOnce(file)) return;
+  if (wasRead(file)) throw new TypeError(`file: expected a ${kindOf(file)} that nobody has read from, got one that was read already`);
+  spent.add(file);
+}
+
 function sourceOf(file, from) {
   const bytes = asBytes("file", file);
   if (bytes !== undefined) return [bytes.subarray(from)];
   if (isBlob(file)) return readSlices(file, from);
   if (typeof file === "object" && file !== null) {
-    if (typeof file.getReader === "function") return readStream(file);
-    if (typeof file[Symbol.asyncIterator] === "function") return file;
+    const isStream = typeof file.getReader === "function";
+    if (isStream || typeof file[Symbol.asyncIterator] === "function") {
+      spend(file);
+      return isStream ? readStream(file) : file;
+    }
   }
   const hint = typeof file === "string" ? "; open a path with createReadStream(path) of node:fs" : "";
   throw new TypeError(`file: expected a Uint8Array, ArrayBuffer, Blob, ReadableStream or async iterable, got ${kindOf(file)}${hint}`);

@@ -1,6 +1,6 @@
 // Puts and gets: the file is read, the socket is opened, the module decides.
 import { Patience, waitFor } from "./again.js";
-import { createApi, digestBytes, expectOptions, expectType, given } from "./api.js";
+import { createApi, digestBytes, expectOptions, expectText, expectType, given, heldDigest } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { linkAddress, openLink, ServerError } from "./link.js";
 import { hashed, upload } from "./source.js";
@@ -20,7 +20,7 @@ const now = () => Math.floor(Date.now() / 1000);
 function checkServer(options) {
   if (!given(options.server)) throw new TypeError("server: expected HOST:PORT or a URL, got nothing");
   if (options.cluster === undefined) throw new TypeError("cluster: expected the identity that you trust, or null to take the server's; got nothing");
-  expectType("cluster", options.cluster, "string", "; give its base58 or hex text");
+  expectText("cluster", options.cluster, "; give its base58 or hex text");
   expectType("onProgress", options.onProgress, "function");
   options.signal?.throwIfAborted();
   return { address: linkAddress(options.server), cluster: options.cluster ?? undefined, tell: options.onProgress ?? (() => {}) };
@@ -188,7 +188,7 @@ export function createClient(wasm, openSocket) {
     const { signal, length, range } = options;
     expectType("length", length, "number");
     expectType("range", range, "string", "; give it as \"0-1023\", \"500-\" or \"-500\"");
-    const wanted = digestBytes(wasm, digest);
+    const wanted = digestBytes(wasm, heldDigest(digest));
     const sink = options.sink ?? blobSink();
 
     tell({ stage: "connecting" });

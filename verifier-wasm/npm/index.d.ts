@@ -222,6 +222,9 @@ export type VerifyOptions = FileQuestion | DigestQuestion;
  * for a value of a wrong type, or a `cluster` or `digest` that is no 32-byte value; a `RangeError` for a number that is
  * not whole, negative, or above 2^53 − 1. An error from reading the file is passed on.
  *
+ * Options and bytes are read before this returns: what you change afterwards changes no verdict. Before the module is loaded, and for `put`,
+ * bytes in memory are copied; use a `Blob` for large files. A stream that was read already is a `TypeError`.
+ *
  * The committee of the last bundle is kept: the next bundle of the same cluster costs one signature check.
  */
 export function verify(options: VerifyOptions): Promise<Report>;

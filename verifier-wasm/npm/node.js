@@ -1,6 +1,6 @@
 // For Node.js, Deno and Bun: the modules are read from the disk and compiled at the first use, or given to the init functions.
 import { readFile } from "node:fs/promises";
-import { createApi } from "./api.js";
+import { createApi, whenLoaded } from "./api.js";
 import { PROTOCOL } from "./link.js";
 import { once } from "./once.js";
 import { moduleOf } from "./source_of.js";
@@ -47,8 +47,7 @@ const loadClient = once(async (source) => {
 export const init = async (source) => void (await loadVerifier(source));
 export const initClient = async (source) => void (await loadClient(source));
 
-export const put = async (file, options) => (await loadClient()).put(file, options);
-export const get = async (digest, options) => (await loadClient()).get(digest, options);
+export const { put, get } = whenLoaded(() => loadClient());
 
 export const { verify, inspect, hash, normalizeDigest, createHasher, createVerifier } = createApi(wasm, () => init());
 export { BundleError } from "./api.js";
