@@ -1,6 +1,8 @@
 //! The command line: flags in, text or JSON out, exit codes.
 
+mod bundles;
 mod demo;
+mod destination;
 mod get;
 mod known;
 mod log;
@@ -15,6 +17,7 @@ mod verify;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,7 +30,7 @@ use vouch_core::session::ByteRange;
 
 use crate::durable;
 use crate::expires::Expires;
-use crate::host::files;
+use crate::host::files::{self, Target};
 use crate::host::objects::StoreUrl;
 use crate::host::signals;
 use crate::server::Origin;
@@ -157,9 +160,13 @@ struct PutArgs {
     /// How long the replicas must keep it: a duration such as 30d, or never
     #[arg(long, value_name = "DURATION", default_value = "never")]
     expires: Expires,
-    /// Where the bundle of a single file goes [default: <FILE>.vouch, <DIGEST>.vouch for standard input]
+    /// Where the bundle of a single file goes [default: <FILE>.vouch, <DIGEST>.vouch for standard input; where that holds
+    /// the bundle of other bytes or anything else, <FILE>.2.vouch and so on]
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// Replace what is where a bundle goes, whatever it is
+    #[arg(long)]
+    force: bool,
     /// Have it certified anew, though an earlier certificate may promise as much
     #[arg(long)]
     renew: bool,
@@ -182,9 +189,16 @@ struct GetArgs {
     /// Server to get from, HOST:PORT
     #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
     server: String,
-    /// Where the file goes, once it is whole; - is standard output, which gets every byte as soon as it is verified
+    /// Where the file goes, once it is whole; until then its verified bytes are in <FILE>.part, and a get that was interrupted
+    /// goes on there. Standard output (-), pipes and devices get every byte as soon as it is verified
     #[arg(short, long, value_name = "FILE", required = true)]
     output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
+    retry: Duration,
     /// Bytes wanted, the first being 0: 0-1023 with the end included, 500- to the end, -500 for the last 500
     #[arg(long, value_name = "START-END", allow_hyphen_values = true)]
     range: Option<ByteRange>,
@@ -361,18 +375,21 @@ impl Failure {
     }
 }
 
-/// The folder that a file is going to be written to. Asked before the work, which would be in vain.
-fn folder_to_write(file: &Path) -> Result<&Path, Failure> {
-    let is_folder = |path: &Path| matches!(files::exists(&path.join(".")), Ok(true));
-    let refused = |why| Failure::new(format_args!("cannot write {}: {why}", file.display()));
-    if is_folder(file) {
-        return Err(refused("it is a folder; name a file in it".to_owned()));
+/// What stands where a file is going to be written. Asked before the work, which would be in vain.
+fn target_to_write(file: &Path) -> Result<Target, Failure> {
+    let refused = |why: &str| Failure::new(format_args!("cannot write {}: {why}", output::name(file)));
+    let target = Target::at(file).map_err(Failure::new)?;
+    let is_folder = target == Target::Folder || file.as_os_str().as_bytes().ends_with(b"/");
+    if is_folder {
+        return Err(refused("it is a folder; name a file in it"));
     }
-    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match is_folder(folder) {
-        true => Ok(folder),
-        false => Err(refused(format!("there is no folder {}; create it first", folder.display()))),
+    if let Target::New(path) = &target {
+        let folder = files::parent(path);
+        if !matches!(files::exists(&folder.join(".")), Ok(true)) {
+            return Err(refused(&format!("there is no folder {}; create it first", output::name(folder))));
+        }
     }
+    Ok(target)
 }
 
 /// Where a command's errors go beside standard error.

@@ -1,11 +1,12 @@
 //! Drives the put and get sessions of `vouch-core` over a link.
 
+mod get;
 mod many;
 mod offer;
 mod retry;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
-    self, ByteRange, Certified, GetEvent, GetRequest, GetSession, ProgressWatch, PutEvent, PutRequest, PutSession,
-    Rejection, SessionError,
+    self, Certified, GetEvent, GetRequest, GetSession, ProgressWatch, PutEvent, PutRequest, PutSession, Rejection,
+    SessionError,
 };
 
 use vouch_core::slice::Slice;
@@ -27,9 +28,10 @@ use vouch_core::tree::Outline;
 use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
+pub use get::{Get, GetProgress, Got, get};
 pub use many::{Item, Prepared, PutLink};
 pub use offer::{Offer, hash};
-pub use retry::{Retry, put};
+pub use retry::{Retry, offer, put, put_offer};
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
@@ -56,14 +58,22 @@ pub enum ClientError {
     /// Where a get's bytes go.
     #[error("{0}")]
     Sink(String),
+    /// The bytes that a get was to go on after are not the beginning of the blob.
+    #[error("expected the first {expected} bytes of the file, got others after byte {matching}")]
+    AnotherBeginning {
+        /// How many were there.
+        expected: u64,
+        /// How many of them are the blob's.
+        matching: u64,
+    },
     /// A link ended with all puts on it.
     #[error("the link broke: {0}")]
     Ended(Arc<ClientError>),
     /// A put was cut off, and its bytes cannot be had a second time.
     #[error("{0}; what is read once, as standard input is, cannot be sent again: put a file instead")]
     Once(Box<ClientError>),
-    /// A put was cut off again and again.
-    #[error("{error}; given up after {attempts} attempts. Put it again to go on where it stopped")]
+    /// A put or a get was cut off again and again.
+    #[error("{error}; given up after {attempts} attempts. Run the same command again to go on where it stopped")]
     GaveUp {
         /// How often it was tried.
         attempts: u32,
@@ -260,83 +270,6 @@ async fn send(outgoing: &mpsc::Sender<Outgoing>, message: &Message) {
     let _ = outgoing.send(message.encode().into()).await;
 }
 
-/// What to get from where.
-#[derive(Debug, Clone)]
-pub struct Get {
-    /// The server, `host:port`.
-    pub server: String,
-    /// The identity to trust, where one is.
-    pub trusted: Option<ClusterId>,
-    /// The blob.
-    pub digest: Digest,
-    /// Its length, where a bundle tells it.
-    pub length: Option<u64>,
-    /// The bytes wanted; `None` for all.
-    pub range: Option<ByteRange>,
-}
-
-/// What a get gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Got {
-    /// The cluster's identity.
-    pub cluster: ClusterId,
-    /// The blob's length.
-    pub length: u64,
-    /// The bytes of it that were written.
-    pub range: Range<u64>,
-}
-
-/// What a get is at.
-#[derive(Debug, Clone)]
-pub enum GetProgress {
-    /// A member is read from, by its word so many bytes.
-    Start(String, u64),
-    /// So many bytes will come.
-    Size(u64),
-    /// So many came.
-    Received(u64),
-    /// A member failed.
-    Rejected(Rejection),
-}
-
-/// Gets a blob or a range of it. Every byte is verified before it is written; on an error, what was written is right as far as it
-/// goes.
-///
-/// # Errors
-/// See [`ClientError`].
-pub async fn get(
-    get: Get,
-    output: &mut (dyn Write + Send),
-    progress: impl Fn(GetProgress),
-) -> Result<Got, ClientError> {
-    let Get { server, trusted, digest, length, range } = get;
-    let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let mut download = Download::begin(link::dial(&server).await?, request, None).await;
-    let mut about = None;
-    let mut received = 0;
-    loop {
-        match download.next().await? {
-            Step::Start { name, length } => progress(GetProgress::Start(name, length)),
-            Step::Length { length, range } => {
-                progress(GetProgress::Size(range.end - range.start));
-                about = Some((length, range));
-            }
-            Step::Slice(_) => {}
-            Step::Bytes(bytes) => {
-                output.write_all(&bytes).map_err(|error| ClientError::Sink(error.to_string()))?;
-                received += bytes.len() as u64;
-                progress(GetProgress::Received(received));
-            }
-            Step::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
-            Step::Verified(cluster) => {
-                // a session tells the length before it ends
-                let (length, range) = about.ok_or_else(|| LinkError::Broken("no length".into()))?;
-                return Ok(Got { cluster, length, range });
-            }
-        }
-    }
-}
-
 /// What a get came to next; as the events of [`GetEvent`].
 #[derive(Debug)]
 pub enum Step {
@@ -405,6 +338,11 @@ impl Download {
                 Err(_) => self.watch.look(self.session.standing(), clock::monotonic())?,
             }
         }
+    }
+
+    /// The identity of the cluster, once its committee is known and checked.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.session.cluster()
     }
 
     /// What comes next.

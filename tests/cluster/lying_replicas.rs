@@ -9,6 +9,7 @@ use vouch_core::bls::VoteSignature;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Message};
 use vouch_core::session::Certified;
+use vouch_core::tree::Suspended;
 use vouch_core::verify::Verdict;
 
 const LIAR: &str = "liar";
@@ -274,7 +275,8 @@ async fn leaves_midway_and_nothing_is_sent_twice() {
     let mut received = Vec::new();
     let (trusted, digest) = (Some(certified.committee.cluster()), Digest::of(&bytes));
     let server = cluster.address().into();
-    let request = vouch::client::Get { server, trusted, digest, length: None, range: None };
+    let (held, retry) = (Suspended::default(), Duration::ZERO);
+    let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };
     vouch::client::get(request, &mut received, |_| {}).await.unwrap();
     // as many bytes as the file has, though two delivered it
     assert!(received == bytes, "{} bytes", received.len());

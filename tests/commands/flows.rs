@@ -139,7 +139,7 @@ fn put_verify_inspect_and_get() {
     assert_eq!(got.ok(), format!("verified   copy, 307200 bytes (300.00 KiB), digest {base58}\n"));
     assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes);
     for digest in [&hex, &base58, &hex.to_uppercase()] {
-        vouch(desk, &[&["get", digest, "-o", "copy"], &server[..]].concat()).ok();
+        vouch(desk, &[&["get", digest, "-o", "copy", "--force"], &server[..]].concat()).ok();
         assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes, "an older copy is replaced");
     }
     assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch", "copy"]);
@@ -176,7 +176,7 @@ fn pipes_carry_binary() {
         let got = vouch(desk, &[&["get", &digest, "-o", "-", "--json"], &server[..]].concat());
         assert!(got.code == Some(0) && got.stdout == bytes);
         let report: Value = serde_json::from_str(&got.stderr).unwrap();
-        assert_eq!(keys(&report), ["digest", "length", "cluster", "output"]);
+        assert_eq!(keys(&report), ["digest", "length", "cluster", "output", "attempts", "resumed_from"]);
         assert_eq!(report["length"], length);
 
         let verify = ["verify", "-", &bundle, "--cluster", &cluster_id];
@@ -291,7 +291,7 @@ fn json_has_the_documented_keys() {
     let got = vouch(desk, &[&["get", &hex, "-o", "copy", "--json"], &server[..]].concat());
     got.ok();
     let got = got.json();
-    assert_eq!(keys(&got), ["digest", "length", "cluster", "output"]);
+    assert_eq!(keys(&got), ["digest", "length", "cluster", "output", "attempts", "resumed_from"]);
     assert_eq!((&got["digest"], &got["cluster"]), (&hex.into(), &cluster_id.into()));
     assert_eq!((&got["length"], &got["output"]), (&bytes.len().into(), &"copy".into()));
 }
@@ -317,16 +317,18 @@ fn a_part_comes_alone() {
         let got = vouch(desk, &[&["get", "letter.vouch", "-o", "-", "--range", range], &server[..]].concat());
         assert_eq!((got.code, got.stderr.as_str()), (Some(0), ""), "{range}");
         assert!(got.stdout == bytes[first..end], "{range}: {} bytes", got.stdout.len());
-        let got = vouch(desk, &[&["get", &digest, "-o", "part", "--range", range], &server[..]].concat());
+        let part = ["get", &digest, "-o", "part", "--force", "--range", range];
+        let got = vouch(desk, &[&part, &server[..]].concat());
         let place = format!(", bytes {first}-{} of 700000, digest {digest}\n", end - 1);
         let told = got.ok().to_owned();
         assert!(told.starts_with("verified   part, ") && told.ends_with(&place), "{told}");
         assert!(fs::read(desk.join("part")).unwrap() == bytes[first..end], "{range}");
     }
-    let got = vouch(desk, &[&["get", &digest, "-o", "part", "--range", "5-9", "--json"], &server[..]].concat());
+    let part = ["get", &digest, "-o", "part", "--range", "5-9", "--json", "--force"];
+    let got = vouch(desk, &[&part, &server[..]].concat());
     got.ok();
     let got = got.json();
-    assert_eq!(keys(&got), ["digest", "length", "cluster", "output", "range"]);
+    assert_eq!(keys(&got), ["digest", "length", "cluster", "output", "range", "attempts", "resumed_from"]);
     assert_eq!(got["range"], serde_json::json!({ "first": 5, "last": 9, "of": 700_000 }));
     assert_eq!(got["length"], 5);
 

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use vouch::client::{self, ClientError, GetProgress, PutProgress};
 use vouch::host::source::Source;
@@ -12,7 +13,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{ByteRange, Certified, Rejection};
-use vouch_core::tree::{self, Parent, TreeHasher};
+use vouch_core::tree::{self, Parent, Suspended, TreeHasher};
 use vouch_core::verify::{Question, Subject, Verdict, Verifier};
 
 use crate::unix_seconds;
@@ -115,7 +116,8 @@ pub async fn get_range(
 ) -> Result<Got, ClientError> {
     let mut bytes = Vec::new();
     let rejections = Mutex::new(Vec::new());
-    let request = client::Get { server: server.into(), trusted, digest, length: None, range };
+    let (server, held) = (server.into(), Suspended::default());
+    let request = client::Get { server, trusted, digest, length: None, range, held, retry: Duration::ZERO };
     let got = client::get(request, &mut bytes, |progress| {
         if let GetProgress::Rejected(rejection) = progress {
             rejections.lock().unwrap().push(rejection);

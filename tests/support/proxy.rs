@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that counts what clients send, slows it down, and may be cut like a cable.
+//! A TCP proxy on loopback that counts what clients send and receive, slows it down, and may be cut like a cable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +26,11 @@ pub struct Proxy {
 struct Wire {
     sent: AtomicU64,
     open: AtomicU64,
+    received: AtomicU64,
     /// Bytes a second that a client may send; 0 for all.
     rate: AtomicU64,
+    /// Bytes a second that a client may receive; 0 for all.
+    receive_rate: AtomicU64,
     is_up: watch::Sender<bool>,
 }
 
@@ -39,7 +42,9 @@ impl Proxy {
         let wire = Arc::new(Wire {
             sent: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             rate: AtomicU64::new(0),
+            receive_rate: AtomicU64::new(0),
             is_up: watch::channel(true).0,
         });
         let (target, shared) = (target.to_owned(), wire.clone());
@@ -59,6 +64,21 @@ impl Proxy {
     /// Bytes that clients sent, over all connections.
     pub fn sent(&self) -> u64 {
         self.wire.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that clients received, over all connections.
+    pub fn received(&self) -> u64 {
+        self.wire.received.load(Ordering::Relaxed)
+    }
+
+    /// Lets a client receive so many bytes a second; 0 for all.
+    pub fn set_receive_rate(&self, rate: u64) {
+        self.wire.receive_rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// Waits until clients received so many bytes.
+    pub async fn until_received(&self, bytes: u64) {
+        until(&format!("{bytes} bytes are received"), || self.received() >= bytes).await;
     }
 
     /// Lets a client send so many bytes a second; 0 for all.
@@ -99,8 +119,8 @@ async fn connect(near: TcpStream, target: String, wire: Arc<Wire>) {
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     wire.open.fetch_add(1, Ordering::Relaxed);
     tokio::select! {
-        () = forward(near_in, far_out, Some(&wire)) => {}
-        () = forward(far_in, near_out, None) => {}
+        () = forward(near_in, far_out, &wire.sent, &wire.rate) => {}
+        () = forward(far_in, near_out, &wire.received, &wire.receive_rate) => {}
         _ = is_up.wait_for(|is_up| !is_up) => {}
     }
     wire.open.fetch_sub(1, Ordering::Relaxed);
@@ -109,16 +129,14 @@ async fn connect(near: TcpStream, target: String, wire: Arc<Wire>) {
 async fn forward(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    counted: Option<&Wire>,
+    counted: &AtomicU64,
+    rate: &AtomicU64,
 ) {
     let mut piece = vec![0; PIECE];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
-        if let Some(wire) = counted {
-            wire.sent.fetch_add(read as u64, Ordering::Relaxed);
-            let rate = wire.rate.load(Ordering::Relaxed);
-            if let Some(micros) = (read as u64 * 1_000_000).checked_div(rate) {
-                tokio::time::sleep(Duration::from_micros(micros)).await;
-            }
+        counted.fetch_add(read as u64, Ordering::Relaxed);
+        if let Some(micros) = (read as u64 * 1_000_000).checked_div(rate.load(Ordering::Relaxed)) {
+            tokio::time::sleep(Duration::from_micros(micros)).await;
         }
         if to.write_all(&piece[..read]).await.is_err() {
             return;

@@ -11,8 +11,9 @@ use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{Certified, SessionError};
 
+use super::bundles::BundlePlace;
 use super::known::Trust;
-use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, put, serve, verify};
+use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, serve, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
@@ -28,6 +29,9 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
     Source::File(file.clone()).open().map_err(|error| {
         Failure::new(format_args!("cannot read {}: {error}; name another file: vouch demo FILE", output::name(file)))
     })?;
+    let source = Source::File(file.clone());
+    let place = BundlePlace::new(source.clone(), None, false);
+    place.check(&source.id().into_iter().collect::<Vec<_>>())?;
     // one demo at a time: the logs and the nodes' folders are in it
     let _held = DataDir::open(&args.data).map_err(Failure::new)?;
     step(
@@ -54,8 +58,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
         certified = put_when_ready(file, &address) => certified?,
         () = &mut interrupted => return Ok(130),
     };
-    let bundle = put::beside(file);
-    files::write_durably(&bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(Failure::new)?;
+    let bundle = place.write(&certified)?;
     explain(&certified, &bundle);
 
     let identity = certified.committee.cluster();

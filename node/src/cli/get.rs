@@ -1,7 +1,8 @@
 //! `vouch get`.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::fmt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -10,77 +11,66 @@ use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::Inspection;
 use vouch_core::verify::Verdict;
 
+use super::destination::Destination;
 use super::known::Trust;
-use super::{Failure, GetArgs, folder_to_write, output};
-use crate::client::{self, GetProgress, Got};
-use crate::host::files::{self, TempFile};
-
-/// Where verified bytes go: a file gets its name only once it is whole.
-enum Output {
-    File(TempFile),
-    Stdout,
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.write_all(bytes).map_err(io::Error::other)?,
-            Self::Stdout => io::stdout().write_all(bytes).map_err(not_written)?,
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::File(_) => Ok(()),
-            Self::Stdout => io::stdout().flush().map_err(not_written),
-        }
-    }
-}
-
-fn not_written(error: io::Error) -> io::Error {
-    io::Error::other(output::cannot_write(&error))
-}
+use super::{Failure, GetArgs, output};
+use crate::client::{self, ClientError, GetProgress, Got};
+use crate::host::files;
 
 pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     let (digest, length) = subject(&args.what)?;
     let trust = Trust::new(&args.server, &args.trust)?;
-    let path = args.output.clone();
-    let mut output = match path.as_os_str() == "-" {
-        true => Output::Stdout,
-        false => Output::File(TempFile::create(folder_to_write(&path)?, 0o644).map_err(Failure::new)?),
+    let mut destination = Destination::open(&args)?;
+    let size = length.filter(|_| args.range.is_none());
+    let mut held = destination.held(if args.range.is_none() { size.unwrap_or(u64::MAX) } else { 0 })?;
+    let bar = output::bar("getting", Some(size.unwrap_or(0)));
+    let say = |text: fmt::Arguments<'_>| {
+        if !args.json {
+            bar.suspend(|| output::error_line(text));
+        }
     };
-
-    let bar = output::bar("getting", Some(length.unwrap_or(0)));
-    let request = client::Get { server: args.server.clone(), trusted: trust.pinned, digest, length, range: args.range };
-    let result = client::get(request, &mut output, |progress| match progress {
+    let show = |progress| match progress {
         GetProgress::Start(..) => {}
         GetProgress::Size(size) => bar.set_length(size),
         GetProgress::Received(done) => bar.set_position(done),
-        GetProgress::Rejected(rejection) => {
-            bar.suspend(|| output::error_line(format_args!("{rejection}; trying the next replica")));
+        GetProgress::Rejected(rejection) => say(format_args!("{rejection}; trying the next replica")),
+        GetProgress::Retrying { why, pause } => say(format_args!("{}", output::trying_again(why, pause))),
+    };
+    let (result, from) = loop {
+        let from = held.length;
+        if from > 0 {
+            bar.set_position(from);
+            // what was there says nothing of the speed
+            bar.reset_eta();
         }
-    })
-    .await;
+        let (server, trusted, range, retry) = (args.server.clone(), trust.pinned, args.range, args.retry);
+        let is_told = Cell::new(from == 0);
+        let show = |progress| {
+            // only now it is certain that what was there belongs to it
+            if matches!(progress, GetProgress::Received(_)) && !is_told.replace(true) {
+                say(format_args!("going on after the {} that are there", output::bytes(from)));
+            }
+            show(progress);
+        };
+        let request = client::Get { server, trusted, digest, length, range, held, retry };
+        match client::get(request, &mut destination, show).await {
+            Err(ClientError::AnotherBeginning { matching, .. }) => held = destination.held(matching)?,
+            result => break (result, from),
+        }
+    };
     bar.finish_and_clear();
-    let got = result.map_err(|error| trust.explain(error))?;
+    let got = match result {
+        Ok(got) => got,
+        Err(error) => return Err(destination.left(trust.explain(error))),
+    };
     trust.learn(got.cluster)?;
-
-    match output {
-        Output::Stdout => {
-            io::stdout().flush().map_err(|error| Failure::new(not_written(error)))?;
-            if args.json {
-                output::error_json(&as_json(&args, digest, &got));
-            }
-        }
-        Output::File(mut file) => {
-            file.sync().map_err(Failure::new)?;
-            file.persist(&path).map_err(Failure::new)?;
-            match args.json {
-                true => output::json(&as_json(&args, digest, &got)),
-                false => describe(&args, digest, &got),
-            }
-        }
+    destination.finish()?;
+    let json = || as_json(&args, digest, &got, from);
+    match (args.output.as_os_str() == "-", args.json) {
+        (true, true) => output::error_json(&json()),
+        (true, false) => {}
+        (false, true) => output::json(&json()),
+        (false, false) => describe(&args, digest, &got),
     }
     Ok(0)
 }
@@ -90,13 +80,16 @@ fn part(args: &GetArgs, got: &Got) -> Option<(u64, u64)> {
     args.range.map(|_| (got.range.start, got.range.end.saturating_sub(1)))
 }
 
-fn as_json(args: &GetArgs, digest: Digest, got: &Got) -> Value {
+fn as_json(args: &GetArgs, digest: Digest, got: &Got, from: u64) -> Value {
     let size = got.range.end - got.range.start;
     let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": got.cluster });
     output::put_name(&mut report, "output", &args.output);
     if let Some((first, last)) = part(args, got) {
         report["range"] = json!({ "first": first, "last": last, "of": got.length });
     }
+    report["attempts"] = got.attempts.into();
+    // the first byte that this command got: those before it were there
+    report["resumed_from"] = from.into();
     report
 }
 

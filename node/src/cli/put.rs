@@ -1,7 +1,7 @@
 //! `vouch put` and `vouch client`.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
@@ -11,11 +11,12 @@ use vouch_core::receipt::NEVER;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
+use super::bundles::BundlePlace;
 use super::known::Trust;
-use super::{ClientArgs, Failure, PutArgs, folder_to_write, output};
+use super::{ClientArgs, Failure, PutArgs, output};
 use crate::client::{self, PutProgress};
 use crate::host::clock;
-use crate::host::files;
+use crate::host::files::{self, FileId};
 use crate::host::source::Source;
 
 pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
@@ -26,9 +27,8 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
         return super::put_many::put(args, trust, expires_at).await;
     };
     let source = Source::parse(file);
-    if let Some(bundle) = &args.bundle {
-        folder_to_write(bundle)?;
-    }
+    let place = BundlePlace::new(source.clone(), args.bundle.clone(), args.force);
+    place.check(&inputs(&args))?;
     let put = client::Put {
         server: trust.server.clone(),
         trusted: trust.pinned,
@@ -37,9 +37,11 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
         renew: args.renew,
         retry: args.retry,
     };
-    let (certified, attempts) = run(put, &trust, !args.json).await?;
-    let bundle = args.bundle.clone().unwrap_or_else(|| place_of_bundle(&source, &certified));
-    write_bundle(&bundle, &certified)?;
+    let (certified, attempts) = run(put, &trust, !args.json, Some(&place)).await?;
+    let bundle = place.write(&certified)?;
+    if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
+        output::error_line(format_args!("{kept}"));
+    }
     trust.learn(certified.committee.cluster())?;
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
@@ -49,6 +51,12 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
         describe(file, &shown, certified.reused, &bundle);
     }
     Ok(0)
+}
+
+/// Everything that a put reads, so that no bundle is written over it.
+pub(super) fn inputs(args: &PutArgs) -> Vec<FileId> {
+    let known_clusters = args.trust.known_clusters.as_deref().and_then(FileId::at);
+    args.files.iter().filter_map(|file| Source::parse(file).id()).chain(known_clusters).collect()
 }
 
 /// What a put came to, for programs.
@@ -66,30 +74,6 @@ pub(super) fn as_json(
     // the first byte that the last attempt sent: those before it were there. What is reused was not put
     json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
     Ok(json)
-}
-
-/// Where a bundle goes unless the user says otherwise.
-pub(super) fn place_of_bundle(source: &Source, certified: &Certified) -> PathBuf {
-    match source {
-        Source::File(path) => beside(path),
-        Source::Stdin => PathBuf::from(format!("{}.vouch", certified.certificate.receipt.digest)),
-    }
-}
-
-pub(super) fn write_bundle(bundle: &Path, certified: &Certified) -> Result<(), Failure> {
-    files::write_durably(bundle, certified.bundle.to_json().as_bytes(), 0o644).map_err(|error| {
-        Failure::new(format_args!(
-            "the file is stored, but its bundle is not written to {}: {error}; put it again, with --bundle FILE",
-            output::name(bundle)
-        ))
-    })
-}
-
-/// The bundle's place beside a file.
-pub(super) fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".vouch");
-    name.into()
 }
 
 fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
@@ -124,7 +108,7 @@ pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
         renew: false,
         retry: super::RETRY,
     };
-    let (certified, _) = run(put, &trust, false).await?;
+    let (certified, _) = run(put, &trust, false, None).await?;
     trust.learn(certified.committee.cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
@@ -136,18 +120,25 @@ pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Puts with progress on standard error; gives also the number of attempts.
-async fn run(put: client::Put, trust: &Trust, is_chatty: bool) -> Result<(Certified, u32), Failure> {
+/// Puts with progress on standard error; gives also the number of attempts. Nothing is sent when the bundle has no place.
+async fn run(
+    put: client::Put,
+    trust: &Trust,
+    is_chatty: bool,
+    place: Option<&BundlePlace>,
+) -> Result<(Certified, u32), Failure> {
     let length = match &put.source {
         Source::File(path) => files::length(path).ok(),
         Source::Stdin => None,
     };
     let display = Arc::new(Mutex::new(Display::new(length, is_chatty)));
     let shown = display.clone();
-    let result = client::put(put, move |progress| {
-        shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
-    })
-    .await;
+    let progress = move |progress| shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
+    let offer = client::offer(&put, progress.clone()).await.map_err(|error| trust.explain(error))?;
+    if let (Some(place), Some(digest)) = (place, offer.digest()) {
+        place.check_digest(digest, trust.pinned)?;
+    }
+    let result = client::put_offer(put, offer, progress).await;
     let display = display.lock().unwrap_or_else(PoisonError::into_inner);
     display.bar.finish_and_clear();
     result.map(|certified| (certified, display.attempts)).map_err(|error| trust.explain(error))

@@ -1,7 +1,7 @@
 //! `vouch put` of several files: over one link, some at once, and what fails for one is no matter for the others.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +10,9 @@ use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
+use super::bundles::BundlePlace;
 use super::known::Trust;
-use super::put::{as_json, place_of_bundle, write_bundle};
+use super::put::as_json;
 use super::{Failure, PutArgs, output};
 use crate::client::{ClientError, Item, Prepared, PutLink, Retry};
 use crate::host::source::Source;
@@ -22,6 +23,7 @@ use crate::host::{clock, entropy};
 struct Todo {
     number: usize,
     file: OsString,
+    place: BundlePlace,
     attempts: u32,
     /// Hashed at the first attempt.
     prepared: Option<Prepared>,
@@ -60,11 +62,24 @@ pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<
     if args.bundle.is_some() {
         return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
     }
+    let inputs = super::put::inputs(&args);
+    let (mut todo, mut code) = (VecDeque::new(), 0);
+    for (number, file) in args.files.iter().enumerate() {
+        let place = BundlePlace::new(Source::parse(file), None, args.force);
+        match place.check(&inputs) {
+            Ok(()) => todo.push_back(Todo { number, file: file.clone(), place, attempts: 0, prepared: None }),
+            Err(failure) => {
+                code = 1;
+                tell_failure(file, &failure, args.json);
+            }
+        }
+    }
+    if todo.is_empty() {
+        return Ok(code);
+    }
     let link = PutLink::open(&trust.server, trust.pinned).await.map_err(|error| trust.explain(error))?;
     let mut retry = Retry::new(args.retry);
     retry.opened();
-    let files = args.files.iter().enumerate();
-    let todo = files.map(|(number, file)| Todo { number, file: file.clone(), attempts: 0, prepared: None }).collect();
     let puts = Puts {
         trusted: trust.pinned,
         args,
@@ -76,7 +91,7 @@ pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<
         retry: Arc::new(Mutex::new(retry)),
         pause: None,
         is_known: false,
-        code: 0,
+        code,
     };
     puts.run().await
 }
@@ -107,13 +122,12 @@ impl Puts {
 
     fn start(&mut self, mut todo: Todo) {
         todo.attempts += 1;
-        let source = Source::parse(&todo.file);
-        let item = Item { source: source.clone(), expires_at: self.expires_at, renew: self.args.renew };
+        let item = Item { source: Source::parse(&todo.file), expires_at: self.expires_at, renew: self.args.renew };
         let (link, retry) = (self.link.clone(), self.retry.clone());
         self.running.spawn(async move {
             let put = attempt(&link, &mut todo, item, &retry).await;
             let result = match put {
-                Ok(certified) => save(&source, certified).await.map_err(Trouble::Here),
+                Ok(certified) => save(todo.place.clone(), certified).await.map_err(Trouble::Here),
                 Err(error) => Err(Trouble::Client(error)),
             };
             (todo, result)
@@ -197,14 +211,18 @@ impl Puts {
 
     fn tell_failure(&mut self, todo: &Todo, failure: &Failure) {
         self.code = 1;
-        if self.args.json {
-            let mut json = failure.as_json();
-            output::put_name(&mut json, "file", &todo.file);
-            output::json(&json);
-        }
-        output::error_line(format_args!("vouch: {}: {}", output::name(&todo.file), failure.message));
-        failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
+        tell_failure(&todo.file, failure, self.args.json);
     }
+}
+
+fn tell_failure(file: &OsStr, failure: &Failure, is_json: bool) {
+    if is_json {
+        let mut json = failure.as_json();
+        output::put_name(&mut json, "file", file);
+        output::json(&json);
+    }
+    output::error_line(format_args!("vouch: {}: {}", output::name(file), failure.message));
+    failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
 }
 
 /// Puts a file over a link, which may be lost.
@@ -224,9 +242,8 @@ async fn attempt(
 }
 
 /// Writes the bundle.
-async fn save(source: &Source, certified: Box<Certified>) -> Result<Put, Failure> {
-    let bundle = place_of_bundle(source, &certified);
-    let writing = tasks::spawn_blocking(move || write_bundle(&bundle, &certified).map(|()| (certified, bundle)));
+async fn save(place: BundlePlace, certified: Box<Certified>) -> Result<Put, Failure> {
+    let writing = tasks::spawn_blocking(move || place.write(&certified).map(|bundle| (certified, bundle)));
     writing.await.map_err(Failure::new)?
 }
 
@@ -245,7 +262,10 @@ fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Res
     } else {
         String::new()
     };
-    let (file, bundle) = (output::name(&todo.file), output::name(bundle));
-    output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {bundle}"));
+    let (file, bundle_name) = (output::name(&todo.file), output::name(bundle));
+    output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {bundle_name}"));
+    if let Some(kept) = todo.place.kept(bundle) {
+        output::error_line(format_args!("{kept}"));
+    }
     Ok(())
 }

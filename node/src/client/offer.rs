@@ -113,6 +113,14 @@ impl Offer {
         })
     }
 
+    /// The digest, where it is known before the bytes are sent.
+    pub fn digest(&self) -> Option<Digest> {
+        match self.source {
+            session::Source::Known { digest, .. } => Some(digest),
+            session::Source::Streamed => None,
+        }
+    }
+
     /// Whether there can be no second attempt.
     pub fn is_once(&self) -> bool {
         matches!(self.bytes, Kept::Once(_))

@@ -1,4 +1,4 @@
-//! A put whose link is lost is tried again, and goes on where it stopped.
+//! A put or a get whose link is lost is tried again, and goes on where it stopped.
 
 #[cfg(test)]
 mod tests;
@@ -25,10 +25,30 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// # Errors
 /// See [`ClientError`].
 pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'static) -> Result<Certified, ClientError> {
+    let offer = offer(&put, progress.clone()).await?;
+    put_offer(put, offer, progress).await
+}
+
+/// Hashes what is put, before anything is sent.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn offer(put: &Put, progress: impl Fn(PutProgress) + Send + 'static) -> Result<Offer, ClientError> {
+    let failed = |error| ClientError::Source { source_name: put.source.to_string(), error };
+    Offer::of(put.source.clone(), progress).await.map_err(failed)
+}
+
+/// As [`put`], given its [`offer`].
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn put_offer(
+    put: Put,
+    mut offer: Offer,
+    progress: impl Fn(PutProgress) + Clone + Send + 'static,
+) -> Result<Certified, ClientError> {
     let Put { server, trusted, source, expires_at, renew, retry } = put;
     let name = source.to_string();
-    let failed = |error| ClientError::Source { source_name: name.clone(), error };
-    let mut offer = Offer::of(source, progress.clone()).await.map_err(failed)?;
     let (salt, began) = (entropy::array(), clock::unix_seconds());
     let (mut retry, mut known) = (Retry::new(retry), None::<Arc<Committee>>);
     let mut cut = None;
@@ -72,14 +92,14 @@ pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'stat
     }
 }
 
-/// How far a put got; more is further.
+/// How far a put or a get came; more is further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
     /// The server proved its key, and showed its committee.
     Open,
-    /// The server took the put.
+    /// The server took the put, or located holders of what a get wants.
     Ready,
-    /// So many bytes were sent, or were there.
+    /// So many bytes were sent, or received, or were there.
     Sent(u64),
     /// A member holds it.
     Stored,
@@ -121,6 +141,15 @@ impl Retry {
             | PutProgress::Offered(..)
             | PutProgress::Retrying { .. } => return,
         };
+        self.reach(put, reach);
+    }
+
+    /// Takes that a get is served, with so many bytes received so far.
+    pub fn received(&mut self, bytes: u64) {
+        self.reach(0, if bytes == 0 { Reach::Ready } else { Reach::Sent(bytes) });
+    }
+
+    fn reach(&mut self, put: usize, reach: Reach) {
         self.is_open = true;
         self.is_ready |= reach >= Reach::Ready;
         let reached = self.reached.entry(put).or_insert(Reach::Open);
@@ -196,10 +225,15 @@ impl Retry {
                 // what stands before a server that is down answers for it
                 | LinkError::Handshake { .. },
             ) => self.is_open,
+            // holders were there a moment ago: replicas take a while to come back to a server that was started again
+            ClientError::Session(SessionError::NotFound(_) | SessionError::Exhausted(_)) => {
+                self.is_ready && self.attempts > 1
+            }
             ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
             | ClientError::Session(_)
             | ClientError::Source { .. }
             | ClientError::Sink(_)
+            | ClientError::AnotherBeginning { .. }
             | ClientError::Once(_)
             | ClientError::GaveUp { .. } => false,
         }

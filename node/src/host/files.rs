@@ -16,10 +16,14 @@ use thiserror::Error;
 
 use super::objects::ObjectError;
 
+mod part;
+mod target;
 mod temp;
 #[cfg(test)]
 mod tests;
 
+pub use part::PartFile;
+pub use target::{FileId, Target, open_stream};
 pub use temp::TempFile;
 
 /// What was being done when it failed.

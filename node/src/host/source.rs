@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::files::FileId;
 use super::tasks;
 
 /// Pieces read ahead.
@@ -37,6 +38,14 @@ impl Source {
     /// `-` is standard input, anything else a path.
     pub fn parse(name: &OsStr) -> Self {
         if name == "-" { Self::Stdin } else { Self::File(name.into()) }
+    }
+
+    /// Which file it is, where that is more than a stream.
+    pub fn id(&self) -> Option<FileId> {
+        match self {
+            Self::File(path) => FileId::at(path),
+            Self::Stdin => FileId::of_stdin(),
+        }
     }
 
     /// Opens it for reading from this offset on; standard input has no other than 0.

@@ -1,8 +1,10 @@
 //! A [`TreeHasher`] that goes on another time.
 
+use std::ops::Range;
+
 use blake3::hazmat::HasherExt;
 
-use super::{GROUP, GROUP_U64, Parent, TreeError, TreeHasher};
+use super::{GROUP, GROUP_U64, Node, Parent, TreeError, TreeHasher, around};
 use crate::limits::MAX_SAFE_INTEGER;
 
 /// A [`TreeHasher`] between two groups of a blob that goes on after them.
@@ -19,6 +21,34 @@ impl Suspended {
     pub fn outboard_size(&self) -> u64 {
         let groups = self.length / GROUP_U64;
         Parent::SIZE as u64 * (groups - u64::from(groups.count_ones()))
+    }
+
+    /// How many of these bytes, in whole subtrees from the left, are those of a blob of this length. `size` and `proof` are those of
+    /// a slice of the blob that begins where these bytes end, and that [`verify`](super::verify) took: its proof holds the hash
+    /// of every subtree before it. 0 when the slice cannot be one.
+    pub fn matching(&self, length: u64, size: u64, proof: &[Parent]) -> u64 {
+        let range = self.length..self.length.saturating_add(size);
+        if range.is_empty() || around(&range, length) != range {
+            return 0;
+        }
+        let (mut parents, mut own, mut matching) = (proof.iter(), self.stack.iter(), 0);
+        let mut todo = vec![(Node::root(length, GROUP_U64), None)];
+        while let Some((node, hash)) = todo.pop() {
+            let Range { start, end } = node.bytes(length);
+            if end <= range.start {
+                // from left to right, as the subtrees of the stack
+                match (hash, own.next()) {
+                    (Some(hash), Some(own)) if hash == *own && start == matching => matching = end,
+                    _ => return matching,
+                }
+            } else if node.straddles(&range, length) {
+                let Some(parent) = parents.next() else { return 0 };
+                let (left, right) = node.children();
+                let (left_hash, right_hash) = parent.halves();
+                todo.extend([(right, Some(right_hash)), (left, Some(left_hash))]);
+            }
+        }
+        matching
     }
 }
 

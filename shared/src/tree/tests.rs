@@ -350,6 +350,44 @@ fn a_suspended_hasher_goes_on_at_any_group() {
     }
 }
 
+/// Bytes from elsewhere are held against the proof of the slice after them, subtree by subtree.
+#[test]
+fn what_is_there_is_known_by_the_proof_of_what_follows() {
+    for groups in [1, 2, 3, 5, 6, 8, 11] {
+        for length in [groups * GROUP, groups * GROUP - 1, (groups - 1) * GROUP + 1] {
+            let Sliced { bytes, digest, slices } = sliced(length);
+            for (range, proof) in slices.iter().filter(|(range, _)| range.start > 0) {
+                let slice = &bytes[range.clone()];
+                assert_eq!(verify(&digest, length as u64, range.start as u64, slice, proof), Ok(()));
+                let matching = |held: &[u8]| {
+                    let mut hasher = TreeHasher::new();
+                    hasher.update(held, &mut |_| {});
+                    let suspended = hasher.suspend(&mut |_| {}).unwrap();
+                    suspended.matching(length as u64, slice.len() as u64, proof)
+                };
+                assert_eq!(matching(&bytes[..range.start]), range.start as u64, "{range:?} of {length}");
+                let held = range.start / GROUP;
+                for damaged in 0..held {
+                    let mut other = bytes[..range.start].to_vec();
+                    other[damaged * GROUP + 5] ^= 1;
+                    // the subtrees are the powers of two that add up to the number of groups, the greatest first
+                    let (mut before, mut rest) = (0, held);
+                    while before + (1 << rest.ilog2()) <= damaged {
+                        before += 1 << rest.ilog2();
+                        rest = held - before;
+                    }
+                    assert_eq!(matching(&other), (before * GROUP) as u64, "{damaged} of {held} of {groups}");
+                }
+            }
+        }
+    }
+    // neither a slice of none, nor one beyond the end, nor one without its proof
+    let held = Suspended { length: GROUP_U64, stack: vec![[7; 32]] };
+    for (length, size) in [(GROUP_U64, 0), (GROUP_U64, GROUP_U64), (3 * GROUP_U64, GROUP_U64), (3 * GROUP_U64, 5)] {
+        assert_eq!(held.matching(length, size, &[]), 0);
+    }
+}
+
 #[test]
 fn within_a_group_nothing_is_suspended_and_nothing_impossible_resumed() {
     let mut hasher = TreeHasher::new();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{CWD, RenameFlags};
+
 use super::{Action, FileError, at, parent, sync_folder};
 
 /// A file without a final name yet; removed when dropped before it gets one.
@@ -69,10 +71,28 @@ impl TempFile {
     /// # Errors
     /// [`FileError::Exists`] when the name is taken; see [`FileError`].
     pub fn persist_new(self, path: &Path) -> Result<(), FileError> {
-        // renaming replaces silently, linking does not; the first name goes when `self` is dropped
-        fs::hard_link(&self.path, path).map_err(at(path, Action::Rename))?;
-        drop(self);
+        let mut this = self;
+        this.persisted = give_new_name(&this.path, path)?;
+        drop(this);
         sync_folder(parent(path))
+    }
+}
+
+/// Gives a file another name, never in place of another file; whether the old name is gone.
+///
+/// # Errors
+/// [`FileError::Exists`] when the name is taken; see [`FileError`].
+pub(super) fn give_new_name(file: &Path, path: &Path) -> Result<bool, FileError> {
+    // renaming replaces silently, linking does not
+    match fs::hard_link(file, path) {
+        Ok(()) => Ok(false),
+        // a file system without hard links, such as FAT
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            rustix::fs::renameat_with(CWD, file, CWD, path, RenameFlags::NOREPLACE)
+                .map_err(|error| FileError::new(path, Action::Rename, error.into()))?;
+            Ok(true)
+        }
+        Err(error) => Err(FileError::new(path, Action::Rename, error)),
     }
 }
 

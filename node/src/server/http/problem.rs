@@ -150,6 +150,7 @@ impl From<ClientError> for Problem {
             // nothing is tried again here: the body is gone
             error @ (ClientError::Link(_)
             | ClientError::Sink(_)
+            | ClientError::AnotherBeginning { .. }
             | ClientError::Ended(_)
             | ClientError::Once(_)
             | ClientError::GaveUp { .. }) => {
