@@ -10,6 +10,7 @@ mod elsewhere;
 mod fairness;
 mod first_edition;
 mod full_disk;
+mod get_resume;
 mod http;
 mod http_blobs;
 mod http_faults;
