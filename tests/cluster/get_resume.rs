@@ -42,7 +42,17 @@ impl World {
     fn command(&self, output: &str) -> Command {
         let mut command = Command::new(program());
         let (digest, identity) = (Digest::of(&self.bytes).to_string(), self.identity.to_string());
-        command.args(["get", &digest, "-o", output, "--json", "--cluster", &identity, "--server", self.proxy.address()]);
+        command.args([
+            "get",
+            &digest,
+            "-o",
+            output,
+            "--json",
+            "--cluster",
+            &identity,
+            "--server",
+            self.proxy.address(),
+        ]);
         let folder = self.folder.path();
         command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

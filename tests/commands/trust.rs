@@ -97,7 +97,7 @@ fn loopback_is_not_recorded_unless_a_file_is_named() {
     assert!(!desk.join(".config").exists());
     vouch(desk, &["get", &put.row("digest"), "-o", "copy", "--server", &cluster.address]).ok();
     let named = ["--server", &cluster.address, "--known-clusters", "a/b/known"];
-    let get = vouch(desk, &[&["get", &put.row("digest"), "-o", "copy"], &named[..]].concat());
+    let get = vouch(desk, &[&["get", &put.row("digest"), "-o", "copy", "--force"], &named[..]].concat());
     get.ok();
     assert!(get.stderr.starts_with("first contact with "), "{get:?}");
     assert_eq!(identity_in(desk, "a/b/known"), put.row("cluster"));
