@@ -120,9 +120,9 @@ async fn a_link_that_is_lost_is_dialled_again() {
     let mut world = World::start().await;
     for output in ["copy", "-"] {
         let before = world.proxy.received();
-        let child = world.begin(output, 4 * MIB).await;
-        // standard output is a pipe that must be read
-        let done = tokio::spawn(child.wait_with_output());
+        // standard output is a pipe: nothing comes through the proxy when nobody reads it
+        let done = tokio::spawn(world.command(output).spawn().unwrap().wait_with_output());
+        world.proxy.until_received(before + 4 * MIB).await;
         world.proxy.set_up(false);
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.proxy.set_up(true);

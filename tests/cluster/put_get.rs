@@ -82,7 +82,9 @@ async fn a_stream_of_unknown_length() {
     for (seed, size) in (0..).zip([0, 1, 256 * KIB, MIB + 1]) {
         let bytes = content(seed, size);
         let mut command = tokio::process::Command::new(program());
-        command.args(["put", "-", "--server", cluster.address(), "--bundle", "stream.vouch"]);
+        // one for each: a bundle of other bytes is not replaced
+        let kept = format!("stream-{size}.vouch");
+        command.args(["put", "-", "--server", cluster.address(), "--bundle", &kept]);
         command.current_dir(cluster.root()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
@@ -94,7 +96,7 @@ async fn a_stream_of_unknown_length() {
         drop(input);
         let output = child.wait_with_output().await.unwrap();
         assert!(output.status.success(), "{size} bytes: {output:?}");
-        let bundle = std::fs::read(cluster.root().join("stream.vouch")).unwrap();
+        let bundle = std::fs::read(cluster.root().join(&kept)).unwrap();
         let shown = vouch_core::report::Inspection::of_bundle(&bundle).unwrap();
         assert!(matches!(judge(&bundle, shown.cluster, &bytes), Verdict::Valid(_)), "{size} bytes");
     }
