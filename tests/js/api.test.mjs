@@ -4,7 +4,7 @@ import { createReadStream, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inspect as inspectValue } from "node:util";
-import { BundleError, createHasher, createVerifier, hash, init, inspect, verify } from "../../verifier-wasm/npm/node.js";
+import { BundleError, createHasher, createVerifier, get, hash, init, inspect, normalizeDigest, put, verify } from "../../verifier-wasm/npm/node.js";
 import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, temporaryFolder } from "./files.mjs";
 
 const question = { bundle: BUNDLE, cluster: CLUSTER, now: NOW };
@@ -258,24 +258,58 @@ test("what is changed after the call changes no verdict", async () => {
     other.cluster = CLUSTER;
     assert.equal((await refused).check, "identity");
 
-    const [bytes, bundle] = [evil.slice(), BUNDLE.slice()];
-    const refilled = api.verify({ ...question, bundle, file: bytes });
-    bytes.set(FILE);
-    bundle.fill(0);
-    assert.equal((await refilled).check, "digest");
-
     let asked = 0;
     const fickle = { ...question, get file() { return asked++ === 0 ? evil : FILE; } };
     assert.equal((await api.verify(fickle)).check, "digest");
+
+    const reads = [];
+    const watched = new Proxy({ ...question, file: evil }, { get: (target, name) => (reads.push(name), target[name]) });
+    assert.equal((await api.verify(watched)).check, "digest");
+    assert.deepEqual(reads.sort(), ["bundle", "cluster", "digest", "file", "length", "now", "waiveExpiry"]);
   }
 });
 
-test("what is hashed is what was given", async () => {
-  for (const api of [{ hash }, await fresh()]) {
-    const bytes = FILE.slice();
-    const hashing = api.hash(bytes);
-    bytes.fill(0);
-    assert.equal((await hashing).digest, (await hash(FILE)).digest);
+// The slice of a Buffer does not copy; that of a class like this one does not even return bytes.
+class OddBytes extends Uint8Array {
+  slice() {
+    return this;
+  }
+}
+
+test("bytes that are refilled after the call change no verdict, whatever their class", async () => {
+  const evil = FILE.slice();
+  evil[0] ^= 1;
+  for (const copy of [(bytes) => bytes.slice(), (bytes) => Buffer.from(bytes), (bytes) => OddBytes.from(bytes)]) {
+    for (const load of [() => ({ hash, inspect, verify }), fresh]) {
+      let api = await load();
+      const [bytes, bundle] = [copy(evil), copy(BUNDLE)];
+      const refilled = api.verify({ ...question, bundle, file: bytes });
+      bytes.set(FILE);
+      bundle.fill(0);
+      assert.equal((await refilled).check, "digest");
+
+      api = await load();
+      const [digest, own] = [copy((await createHasher()).update(evil).digest()), copy(BUNDLE)];
+      const other = api.verify({ ...question, bundle: own, digest });
+      digest.set((await createHasher()).update(FILE).digest());
+      assert.equal((await other).check, "digest");
+
+      api = await load();
+      const inspected = api.inspect(own);
+      own.fill(0);
+      assert.equal((await inspected).digest_base58, DIGEST);
+
+      api = await load();
+      const hashed = copy(FILE);
+      const hashing = api.hash(hashed);
+      hashed.fill(0);
+      assert.equal((await hashing).digest_base58, DIGEST);
+    }
+    const verifier = await createVerifier();
+    const [file, bundle] = [copy(FILE), copy(BUNDLE)];
+    const report = await verifier.verify({ ...question, bundle, file: new Blob([file]) });
+    bundle.fill(0);
+    assert.equal(report.certificate.digest_base58, DIGEST);
   }
 });
 
@@ -294,19 +328,43 @@ test("a stream that was read already is no empty file", async () => {
     await assert.rejects(verify({ ...question, file }), { name: "TypeError", message: /was read already/ });
     await assert.rejects(hash(file), TypeError);
   }
+  // The second of two calls must not find the empty rest of what the first one read.
+  for (const file of [streamOf(FILE), createReadStream(path), oneByOne(FILE)]) {
+    const [first, second] = await Promise.allSettled([hash(file), hash(file)]);
+    assert.deepEqual([first.value?.digest_base58, second.reason?.name], [DIGEST, "TypeError"]);
+  }
 });
 
-test("text that is too long is refused before it is copied", async () => {
-  const long = "1".repeat(1 << 20);
-  await assert.rejects(verify({ ...question, cluster: long, digest: DIGEST }), /cluster: expected at most 1024 characters, got 1048576/);
-  await assert.rejects(verify({ ...question, digest: long }), /digest: expected at most 1024 characters/);
+test("a stream that a call did not read is not spent, and one that failed says why", async () => {
+  for (const file of [streamOf(FILE), oneByOne(FILE)]) {
+    assert.equal((await verify({ ...question, cluster: null, file })).check, "identity");
+    assert.equal((await verify({ ...question, file })).verdict, "valid");
+  }
+  const failed = createReadStream(join(folder, "none"));
+  await new Promise((resolve) => failed.once("error", resolve));
+  await assert.rejects(hash(failed), { code: "ENOENT" });
+});
+
+test("text that is too long is refused before it is copied", async (t) => {
+  for (const length of [129, 1 << 20]) {
+    const long = "1".repeat(length);
+    const refusal = (name) => ({ name: "TypeError", message: `${name}: expected at most 128 characters, got ${length}` });
+    await assert.rejects(verify({ ...question, cluster: long, digest: DIGEST }), refusal("cluster"));
+    await assert.rejects(verify({ ...question, digest: long }), refusal("digest"));
+    await assert.rejects(normalizeDigest(long), refusal("digest"));
+    await assert.rejects(get(long, { server: "127.0.0.1:1", cluster: null }), refusal("digest"));
+    await assert.rejects(put(FILE, { server: "127.0.0.1:1", cluster: long }), refusal("cluster"));
+  }
+  const encode = t.mock.method(TextEncoder.prototype, "encode");
   const { verdict, check } = await verify({ ...question, bundle: " ".repeat(64 << 20), digest: DIGEST });
   assert.deepEqual([verdict, check], ["invalid", "bundle"]);
+  assert.deepEqual(encode.mock.calls.map(({ arguments: [encoded] }) => encoded.length).filter((length) => length > 1024), [(8 << 20) + 1]);
 });
 
 test("what was freed says so", async () => {
   const [verifier, hasher] = [await createVerifier(), await createHasher()];
   for (const own of [verifier, hasher, verifier, hasher]) own.free();
   await assert.rejects(verifier.verify({ ...question, digest: DIGEST }), /this verifier was freed: make another with createVerifier\(\)/);
+  for (const use of [() => hasher.update(new Uint8Array()), () => hasher.digest(), () => hasher.length]) assert.throws(use, /this hasher was freed/);
   assert.throws(() => hasher.update(FILE), /this hasher was freed: make another with createHasher\(\)/);
 });

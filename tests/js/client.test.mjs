@@ -55,6 +55,48 @@ test("a put ends with a certificate that every check passes, and a get brings th
   assert.deepEqual([got.digest, got.length, got.cluster, got.blob.type], [digest, FILE.length, identity, "application/octet-stream"]);
 });
 
+// What was just imported waits for its module first, so that a later change would come in time.
+const fresh = () => import(`../../verifier-wasm/npm/node.js?fresh=${Math.random()}`);
+
+test("what is changed after the call changes no put and no get", async () => {
+  const { digest } = await hash(FILE);
+  for (const bytes of [FILE.slice(), Buffer.from(FILE), FILE.slice().buffer]) {
+    for (const api of [await fresh(), { put, get }]) {
+      const view = new Uint8Array(bytes.buffer ?? bytes, bytes.byteOffset ?? 0, FILE.length);
+      view.set(FILE);
+      const expires = new Date(Date.now() + 86_400_000);
+      const until = Math.floor(expires / 1000);
+      const options = here({ expires, server: new URL(`http://${cluster.address}`), renew: true });
+      const { server } = options;
+      const putting = api.put(bytes, options);
+      view.fill(0);
+      expires.setTime(0);
+      server.port = "1";
+      Object.assign(options, { cluster: OTHER_IDENTITY, renew: false });
+      const { certificate } = (await putting).report;
+      assert.deepEqual([certificate.digest, certificate.expires_at], [digest, until]);
+    }
+  }
+  for (const api of [await fresh(), { put, get }]) {
+    const wanted = Buffer.from(digest, "hex");
+    const options = here({ range: "0-3" });
+    const getting = api.get(wanted, options);
+    wanted.fill(0);
+    Object.assign(options, { range: "4-5", cluster: OTHER_IDENTITY });
+    assert.deepEqual(new Uint8Array(await (await getting).blob.arrayBuffer()), FILE.slice(0, 4));
+  }
+});
+
+test("inherited options are options, and each is read once", async () => {
+  const { digest } = await hash(FILE);
+  const inherited = Object.assign(Object.create({ range: "0-3", signal: null }), here());
+  assert.equal((await get(digest, inherited)).length, 4);
+  const reads = [];
+  const watched = new Proxy(here(), { get: (target, name) => (reads.push(name), target[name]) });
+  await put(FILE, watched);
+  assert.deepEqual(reads.sort(), ["cluster", "expires", "onProgress", "onWaiting", "renew", "retry", "server", "signal"]);
+});
+
 test("what is certified already comes back at once, unless a new certificate is wanted", async () => {
   const bytes = pattern(700_001);
   const stages = new Set();

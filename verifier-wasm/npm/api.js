@@ -1,9 +1,11 @@
 // All that browsers and Node.js share: arguments are looked at, files are hashed, the module decides.
 import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 
-// An identity or a digest has 64 at most; surrounding blanks are the module's to judge.
-const LONGEST_TEXT = 1024;
-const OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
+// An identity or a digest has at most 64 characters. The module judges texts up to this length, so that its own message names what is wrong.
+const LONGEST_TEXT = 128;
+const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
+const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
+const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
 
 /** A bundle whose form alone decides the verdict: there is nothing to inspect. */
 export class BundleError extends Error {
@@ -20,44 +22,45 @@ export function expectType(name, value, type, hint = "") {
   if (given(value) && typeof value !== type) throw new TypeError(`${name}: expected a ${type}, got ${kindOf(value)}${hint}`);
 }
 
-// A copy of options that the caller cannot change any more.
-function heldOptions(options) {
-  if (typeof options !== "object" || options === null) return options;
-  const { server, expires, ...others } = options;
-  const held = { ...others };
-  if ("server" in options) held.server = typeof server === "object" && server !== null ? String(server) : server;
-  if ("expires" in options) held.expires = Object.prototype.toString.call(expires) === "[object Date]" ? new Date(expires.getTime()) : expires;
-  return held;
-}
-
 // Text of an identity or a digest. A long one is refused before it is copied into the module.
 export function expectText(name, value, hint = "") {
   expectType(name, value, "string", hint);
   if (given(value) && value.length > LONGEST_TEXT) throw new TypeError(`${name}: expected at most ${LONGEST_TEXT} characters, got ${value.length}`);
 }
 
-export function expectOptions(options, names) {
+// Reads each option exactly once, also one that is inherited or computed: later changes and later answers of a getter count for nothing.
+function readOptions(options, names) {
   if (typeof options !== "object" || options === null) throw new TypeError(`expected an object with ${names.join(", ")}, got ${kindOf(options)}`);
-  // A misspelt option would silently be no option.
+  // Refuse unknown names: a misspelt option would silently be no option.
   const unknown = Object.keys(options).find((name) => !names.includes(name));
   if (unknown !== undefined) throw new TypeError(`unknown option ${JSON.stringify(unknown)}; expected ${names.join(", ")}`);
+  return Object.fromEntries(names.map((name) => [name, options[name]]));
 }
 
-// Each option is read once, and before anything is waited for: the caller may change the object, or it may answer otherwise the next time.
-function readOptions(options) {
-  expectOptions(options, OPTIONS);
-  const { bundle, cluster, file, digest, length, now, waiveExpiry } = options;
+const isDate = (value) => Object.prototype.toString.call(value) === "[object Date]";
+
+function readVerifyOptions(options) {
+  const own = readOptions(options, VERIFY_OPTIONS);
+  const { cluster, file, digest, length, now, waiveExpiry } = own;
   expectText("cluster", cluster, "; give its base58 or hex text");
   expectType("length", length, "number");
   expectType("waiveExpiry", waiveExpiry, "boolean");
   if (given(file) && given(digest)) throw new TypeError("expected file or digest, got both");
   if (given(file) && given(length)) throw new TypeError("length: expected with digest only, got it with a file, which has its own");
-  return { bundle, cluster, file, digest, length, now: secondsOf(now), waiveExpiry };
+  return { ...own, now: secondsOf(now) };
+}
+
+// Options of a put or a get. URLs and dates are objects that the caller can change, so their values are taken now.
+function readClientOptions(options, names) {
+  const own = readOptions(options, names);
+  if (typeof own.server === "object" && own.server !== null) own.server = String(own.server);
+  if (isDate(own.expires)) own.expires = new Date(own.expires.getTime());
+  return own;
 }
 
 function secondsOf(now) {
   if (!given(now)) return Math.floor(Date.now() / 1000);
-  if (Object.prototype.toString.call(now) === "[object Date]") return Math.floor(now.getTime() / 1000);
+  if (isDate(now)) return Math.floor(now.getTime() / 1000);
   if (typeof now === "number") return now;
   throw new TypeError(`now: expected a Date or seconds since 1970, got ${kindOf(now)}`);
 }
@@ -75,7 +78,7 @@ export function heldDigest(digest) {
   if (bytes === undefined) throw new TypeError(`digest: expected base58, hex or 32 bytes, got ${kindOf(digest)}`);
   // The size is checked before the bytes are copied.
   if (bytes.length !== 32) throw new TypeError(`digest: expected 32 bytes, got ${bytes.length}`);
-  return bytes.slice();
+  return new Uint8Array(bytes);
 }
 
 export function createApi(wasm, ready) {
@@ -93,7 +96,7 @@ export function createApi(wasm, ready) {
       const hint = typeof bundle === "object" && bundle !== null ? "; give the text of the .vouch file, not what JSON.parse makes of it" : "";
       throw new TypeError(`bundle: expected a Uint8Array, ArrayBuffer or string, got ${kindOf(bundle)}${hint}`);
     }
-    return bytes.slice(0, isReady ? wasm.maxBundle() + 1 : undefined);
+    return new Uint8Array(isReady ? bytes.subarray(0, wasm.maxBundle() + 1) : bytes);
   }
 
   // Of one that is too long, this much is enough to say so: a text has at least a byte for each of its units.
@@ -107,7 +110,7 @@ export function createApi(wasm, ready) {
   function heldFile(file) {
     const bytes = asBytes("file", file);
     if (bytes === undefined) return { chunks: chunksOf(file) };
-    return isReady ? { subject: hashedAtOnce(bytes) } : { chunks: chunksOf(bytes.slice()) };
+    return isReady ? { subject: hashedAtOnce(bytes) } : { chunks: chunksOf(new Uint8Array(bytes)) };
   }
 
   function hashedAtOnce(bytes) {
@@ -141,7 +144,8 @@ export function createApi(wasm, ready) {
     update(bytes) {
       const view = asBytes("bytes", bytes);
       if (view === undefined) throw new TypeError(`bytes: expected a Uint8Array or ArrayBuffer, got ${kindOf(bytes)}`);
-      for (const piece of pieces(view)) this.#inner.update(piece);
+      const inner = this.#inner; // also for no bytes: a freed hasher takes none
+      for (const piece of pieces(view)) inner.update(piece);
       return this;
     }
 
@@ -208,7 +212,7 @@ export function createApi(wasm, ready) {
 
   // All that a verdict depends on, out of the caller's reach.
   function held(options) {
-    const { bundle, cluster, file, digest, length, now, waiveExpiry } = readOptions(options);
+    const { bundle, cluster, file, digest, length, now, waiveExpiry } = readVerifyOptions(options);
     return {
       bundle: heldBundle(bundle),
       cluster,
@@ -265,14 +269,16 @@ export function createApi(wasm, ready) {
   };
 }
 
-// `put` and `get` of a client that is loaded at their first use. What the caller gives is held before that is waited for.
+// `put` and `get` of a client that is loaded at the first use. Options and bytes are read before that, while the caller waits.
 export const whenLoaded = (load) => ({
   put: async (file, options) => {
-    const held = [heldBytes("file", file), heldOptions(options)];
-    return (await load()).put(...held);
+    const own = readClientOptions(options, PUT_OPTIONS);
+    const held = heldBytes("file", file);
+    return (await load()).put(held, own);
   },
   get: async (digest, options) => {
-    const held = [heldBytes("digest", digest), heldOptions(options)];
-    return (await load()).get(...held);
+    const own = readClientOptions(options, GET_OPTIONS);
+    const held = heldDigest(digest);
+    return (await load()).get(held, own);
   },
 });

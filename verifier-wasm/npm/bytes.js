@@ -6,8 +6,13 @@ const PIECE = 1 << 20;
 const SLICE = 4 << 20;
 
 // Internal slots tell bytes, also of another realm (an iframe, a test runner), from whatever only looks like bytes.
-const arrayTag = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag).get;
-const bufferLength = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength").get;
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+const getterOf = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get;
+const arrayTag = getterOf(typedArray, Symbol.toStringTag);
+const arrayBuffer = getterOf(typedArray, "buffer");
+const arrayOffset = getterOf(typedArray, "byteOffset");
+const arrayLength = getterOf(typedArray, "byteLength");
+const bufferLength = getterOf(ArrayBuffer.prototype, "byteLength");
 
 const isBytes = (value) => arrayTag.call(value) === "Uint8Array";
 
@@ -26,23 +31,24 @@ export const kindOf = (value) => {
   return value.constructor?.name || "an object";
 };
 
-// The bytes, or undefined for what holds none.
+// The bytes as a plain Uint8Array on the same memory, or undefined for what holds none. Plain, since a subclass may have methods of
+// its own: Buffer.prototype.slice does not copy.
 export function asBytes(name, value) {
   if (!isBytes(value) && !isBuffer(value)) return undefined;
   try {
-    const bytes = isBytes(value) ? value : new Uint8Array(value);
-    // Throws for one whose memory is gone. That has length 0, and would pass for an empty file.
-    bytes.keys();
-    return bytes;
+    if (!isBytes(value)) return new Uint8Array(value);
+    // Throws if the memory is gone. Such an array has length 0 and would pass for an empty file.
+    typedArray.keys.call(value);
+    return new Uint8Array(arrayBuffer.call(value), arrayOffset.call(value), arrayLength.call(value));
   } catch {
     throw new TypeError(`${name}: expected bytes, got a detached ${kindOf(value)}: its memory was transferred elsewhere`);
   }
 }
 
-// The same, of bytes a copy that the caller cannot change any more.
+// Copies bytes in memory, so that the caller cannot change them any more. Everything else is returned as it is.
 export function heldBytes(name, value) {
   const bytes = asBytes(name, value);
-  return bytes === undefined ? value : bytes.slice();
+  return bytes === undefined ? value : new Uint8Array(bytes);
 }
 
 export function* pieces(bytes, size = PIECE) {
@@ -91,7 +97,7 @@ export function lengthOf(file) {
   return isBlob(file) ? file.size : undefined;
 }
 
-// Sources that can be read once, and were.
+// Sources that can be read only once, and that this package has begun to read.
 const spent = new WeakSet();
 // Of Node.js, where `new Response` would take the stream over.
 const { isDisturbed } = globalThis.process?.getBuiltinModule?.("node:stream") ?? {};
@@ -113,10 +119,19 @@ function wasRead(file) {
 // Of what can be read more than once, an iterator is another object.
 const isReadOnce = (file) => typeof file.getReader === "function" || typeof file.read === "function" || typeof file.next === "function";
 
-function spend(file) {
+function expectUnread(file) {
   if (!isReadOnce(file)) return;
-  if (wasRead(file)) throw new TypeError(`file: expected a ${kindOf(file)} that nobody has read from, got one that was read already`);
-  spent.add(file);
+  // A stream of Node.js that failed is destroyed, too; why it failed says more.
+  if (typeof file.read === "function" && file.errored instanceof Error) throw file.errored;
+  if (wasRead(file)) throw new TypeError(`file: expected a source that nobody has read from, got ${kindOf(file)} that was read already`);
+}
+
+// Checked again when reading begins: another call may have read the source since. Only then is it spent: a call that fails before it
+// reads anything leaves the source as it was.
+async function* readUnread(file) {
+  expectUnread(file);
+  if (isReadOnce(file)) spent.add(file);
+  yield* typeof file.getReader === "function" ? readStream(file) : file;
 }
 
 function sourceOf(file, from) {
@@ -124,10 +139,9 @@ function sourceOf(file, from) {
   if (bytes !== undefined) return [bytes.subarray(from)];
   if (isBlob(file)) return readSlices(file, from);
   if (typeof file === "object" && file !== null) {
-    const isStream = typeof file.getReader === "function";
-    if (isStream || typeof file[Symbol.asyncIterator] === "function") {
-      spend(file);
-      return isStream ? readStream(file) : file;
+    if (typeof file.getReader === "function" || typeof file[Symbol.asyncIterator] === "function") {
+      expectUnread(file);
+      return readUnread(file);
     }
   }
   const hint = typeof file === "string" ? "; open a path with createReadStream(path) of node:fs" : "";

@@ -1,6 +1,6 @@
 // Puts and gets: the file is read, the socket is opened, the module decides.
 import { Patience, waitFor } from "./again.js";
-import { createApi, digestBytes, expectOptions, expectText, expectType, given, heldDigest } from "./api.js";
+import { createApi, digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { linkAddress, openLink, ServerError } from "./link.js";
 import { hashed, upload } from "./source.js";
@@ -10,9 +10,6 @@ const BLOB_PART = 4 << 20;
 
 // Seconds that a put which was cut off goes on trying.
 const RETRY = 60;
-
-const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
-const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
 
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const now = () => Math.floor(Date.now() / 1000);
@@ -87,7 +84,8 @@ function blobSink() {
 // Whether a put that ended so goes on by itself. A file that changed is another one; room does not come by waiting a minute.
 const mayGoOn = (error) => error instanceof ServerError && error.canRetry && error.code !== "source" && error.reason !== "no-space";
 
-// `wasm` is ready. What a put brings home is verified like any other bundle.
+// `wasm` is ready. The options and bytes given are this client's own: the caller cannot change them. What a put
+// brings home is verified like any other bundle.
 export function createClient(wasm, openSocket) {
   const api = createApi(wasm, async () => {});
 
@@ -150,7 +148,6 @@ export function createClient(wasm, openSocket) {
   }
 
   async function put(file, options) {
-    expectOptions(options, PUT_OPTIONS);
     const { address, cluster, tell } = checkServer(options);
     const { signal, onWaiting } = options;
     expectType("renew", options.renew, "boolean");
@@ -183,12 +180,11 @@ export function createClient(wasm, openSocket) {
   }
 
   async function get(digest, options) {
-    expectOptions(options, GET_OPTIONS);
     const { address, cluster, tell } = checkServer(options);
     const { signal, length, range } = options;
     expectType("length", length, "number");
-    expectType("range", range, "string", "; give it as \"0-1023\", \"500-\" or \"-500\"");
-    const wanted = digestBytes(wasm, heldDigest(digest));
+    expectText("range", range, "; give it as \"0-1023\", \"500-\" or \"-500\"");
+    const wanted = digestBytes(wasm, digest);
     const sink = options.sink ?? blobSink();
 
     tell({ stage: "connecting" });

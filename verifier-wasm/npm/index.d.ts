@@ -197,7 +197,7 @@ interface AnyQuestion {
 
 /** With the file itself. */
 export interface FileQuestion extends AnyQuestion {
-  /** The file. It is read only when the certificate is genuine. */
+  /** The file. Bytes in memory are hashed or copied at once; anything else is read only when the certificate is genuine. */
   file?: FileSource | null;
   digest?: null;
   length?: null;
@@ -222,8 +222,8 @@ export type VerifyOptions = FileQuestion | DigestQuestion;
  * for a value of a wrong type, or a `cluster` or `digest` that is no 32-byte value; a `RangeError` for a number that is
  * not whole, negative, or above 2^53 − 1. An error from reading the file is passed on.
  *
- * Options and bytes are read before this returns: what you change afterwards changes no verdict. Before the module is loaded, and for `put`,
- * bytes in memory are copied; use a `Blob` for large files. A stream that was read already is a `TypeError`.
+ * Options and bytes are read before this returns: later changes to them do not change the verdict. The first call
+ * copies bytes in memory, since it waits for the module; give a `Blob` to avoid the copy. A stream or iterator that was read already is a `TypeError`.
  *
  * The committee of the last bundle is kept: the next bundle of the same cluster costs one signature check.
  */
@@ -264,7 +264,7 @@ export interface Hasher {
   digest(form: "hex" | "base58"): string;
   /** The number of bytes so far. */
   readonly length: number;
-  /** Gives the memory back before the garbage collector would. Nothing else may be called afterwards. */
+  /** Gives the memory back before the garbage collector would. Later calls throw an `Error`; a second `free()` does nothing. */
   free(): void;
 }
 
@@ -274,7 +274,7 @@ export function createHasher(): Promise<Hasher>;
 /** Verifies, and keeps the committee of its last bundle. */
 export interface Verifier {
   verify(options: VerifyOptions): Promise<Report>;
-  /** Gives the memory back before the garbage collector would. Nothing else may be called afterwards. */
+  /** Gives the memory back before the garbage collector would. Later calls throw an `Error`; a second `free()` does nothing. */
   free(): void;
 }
 
@@ -351,6 +351,8 @@ export interface PutResult {
  * Puts a file: hashes it, sends it to the server, and fulfils once a certificate by a quorum has passed every check here.
  * Constant memory, but for 64 bytes for each 256 KiB of a file that is no stream: its bytes are proved with them. Rejects with a
  * `ServerError`, the signal's reason, or a `TypeError` for options that make no sense.
+ *
+ * Options are read, and bytes in memory are copied, before this returns. Give a `Blob` to avoid the copy.
  */
 export function put(file: FileSource, options: PutOptions): Promise<PutResult>;
 
@@ -396,7 +398,7 @@ export interface GetResult {
 
 /**
  * Gets the file of a digest, or a range of it, from whichever member holds it. Every byte is verified by itself before it goes to the
- * sink: when this rejects, like `put`, what the sink has is right as far as it goes.
+ * sink: when this rejects, like `put`, what the sink has is right as far as it goes. Digest and options are read before this returns.
  */
 export function get(digest: string | Bytes, options: GetOptions): Promise<GetResult>;
 
