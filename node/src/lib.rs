@@ -12,5 +12,6 @@ pub mod expires;
 pub mod host;
 pub mod known_clusters;
 pub mod link;
+mod listed;
 pub mod replica;
 pub mod server;

@@ -275,6 +275,14 @@ pub struct ListPage {
     pub certificates: Vec<Certificate>,
 }
 
+impl ListPage {
+    /// Whether a reader that asked for what follows `from` gets further with it. A page that announces more and ends where it
+    /// began would have its reader ask for ever.
+    pub fn moves_on_from(&self, from: ListPosition) -> bool {
+        !self.more || self.end.list != from.list || self.end.after > from.after
+    }
+}
+
 /// A member that holds a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use vouch_core::Limits;
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::link::{HelloError, LINK_VERSION};
-use vouch_core::message::{MAX_BLOB, MAX_CHUNK, MAX_DETAIL, MAX_MESSAGE, Message, MessageError};
+use vouch_core::message::{
+    ListPage, ListPosition, MAX_BLOB, MAX_CHUNK, MAX_DETAIL, MAX_MESSAGE, Message, MessageError,
+};
 use vouch_core::tree::Parent;
 
 use crate::golden::messages;
@@ -278,4 +280,16 @@ fn lists_and_whose() {
     refused(0x3b, &[&[1]]);
     refused(0x3b, &[&[2]]);
     refused(0x3b, &[&[0, 0]]);
+}
+
+#[test]
+fn a_page_that_announces_more_moves_on() {
+    let at = |list, after| ListPosition { list, after };
+    let page = |end, more| ListPage { end, more, certificates: Vec::new() };
+    assert!(page(at(7, 5), true).moves_on_from(at(7, 4)));
+    assert!(page(at(8, 1), true).moves_on_from(at(7, 4)), "another list begins anew");
+    for stuck in [4, 3] {
+        assert!(!page(at(7, stuck), true).moves_on_from(at(7, 4)));
+        assert!(page(at(7, stuck), false).moves_on_from(at(7, 4)), "nothing more is asked for");
+    }
 }

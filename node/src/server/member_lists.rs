@@ -15,11 +15,11 @@ use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::verify::{Subject, VerifiedAggregates, verify_certificate_of_batch};
 
 use super::routes::Reply;
 use super::{Event, ReplicaHandle, Shared, Snapshot};
 use crate::host::{clock, tasks};
+use crate::listed::PageVerifier;
 
 /// From the end of a member's list to the next look at it: two small messages.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -31,8 +31,6 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long all members may take to answer when one certificate is asked for, and the others once one member has shown it.
 const FIND_DEADLINE: Duration = Duration::from_secs(2);
 const FIND_GRACE: Duration = Duration::from_millis(100);
-/// Wrong certificates in one page after which the rest of a list is not read: each costs a pairing.
-const MAX_INVALID: usize = 16;
 /// Bytes of certificates in one notice.
 const NOTICE: usize = 64 << 10;
 
@@ -146,12 +144,12 @@ async fn read_page(
     // brought archive and position back
     let filter = if link.is_read.load(Ordering::Relaxed) { ListFilter::NotFromAsker } else { ListFilter::All };
     let page = list(shared, member, from, filter).await.map_err(|failed| failed.to_string())?;
+    if !page.moves_on_from(from) {
+        return Err(format!("expected entries after {}, got some up to {}", from.after, page.end.after));
+    }
     let ListPage { end, more, certificates } = page;
     if end == from && certificates.is_empty() && !more {
         return Ok(Progress::default());
-    }
-    if more && end.list == from.list && end.after <= from.after {
-        return Err(format!("expected entries after {}, got some up to {}", from.after, end.after));
     }
     // members list much the same: the next one's page is not verified again
     let _turn = shared.listing.lock().await;
@@ -173,24 +171,18 @@ async fn verified(certificates: Vec<Certificate>, committee: &Arc<Committee>) ->
     }
     let (committee, now) = (committee.clone(), clock::unix_seconds());
     let verifying = tasks::spawn_blocking(move || {
-        let mut aggregates = VerifiedAggregates::default();
-        let (mut valid, mut invalid) = (Vec::new(), 0);
+        let mut verifier = PageVerifier::new(&committee, now);
+        let mut valid = Vec::new();
         for certificate in certificates {
             if certificate.receipt.is_expired(now) {
                 continue;
             }
-            let receipt = certificate.receipt;
-            let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
-            // this clock may be behind: what a quorum signed is good
-            let now = now.max(certificate.issued_at);
-            match verify_certificate_of_batch(&certificate, &committee, &subject, now, &mut aggregates) {
+            match verifier.verify(&certificate) {
                 Ok(()) => valid.push(certificate),
-                Err(error) => {
-                    invalid += 1;
-                    if invalid >= MAX_INVALID {
-                        return Err(format!("{invalid} certificates are INVALID, the last one: {error}"));
-                    }
+                Err(error) if verifier.is_garbage() => {
+                    return Err(format!("too many certificates are INVALID, the last one: {error}"));
                 }
+                Err(_) => {}
             }
         }
         Ok(valid)

@@ -10,19 +10,18 @@ use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificate_of_batch};
+use vouch_core::verify::Invalid;
 
 use super::super::store::{Store, StoreError};
 use super::super::{Event, Shared};
 use crate::host::{clock, tasks};
 use crate::link::Outgoing;
+use crate::listed::PageVerifier;
 
 /// How long a server may take to show a page, its own or a member's.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Pages of one list in one round: a list that never ends keeps nobody from the others.
 const MAX_PAGES: usize = 64;
-/// Wrong certificates in one page after which the rest of a list is not read: each costs a pairing.
-const MAX_INVALID: usize = 16;
 
 /// What a server answers to a list, by the list's number.
 pub(in super::super) type Page = (Stream, Result<ListPage, Failed>);
@@ -123,12 +122,12 @@ impl Lists {
             let own = self.shared.position(committee).filter(|_| is_read);
             let filter = own.map_or(ListFilter::All, ListFilter::NotSignedBy);
             let Some(page) = self.ask(source, from, filter).await? else { return Ok(End::Away) };
-            let ListPage { end, more, certificates } = page;
-            if more && end.list == from.list && end.after <= from.after {
-                let (after, until) = (from.after, end.after);
+            if !page.moves_on_from(from) {
+                let (after, until) = (from.after, page.end.after);
                 let what = format!("{} lists: expected entries after {after}, got some up to {until}", whose());
                 return Err(ListError::This(what));
             }
+            let ListPage { end, more, certificates } = page;
             let news = sort(&self.shared, committee, certificates).await?;
             if let Some(invalid) = &news.invalid {
                 self.shared
@@ -227,7 +226,7 @@ pub(in super::super) async fn sort(
     let sorting = tasks::spawn_blocking(move || {
         let now = clock::unix_seconds();
         let mut news = News::default();
-        let (mut aggregates, mut invalid) = (VerifiedAggregates::default(), 0);
+        let mut verifier = PageVerifier::new(&committee, now);
         for certificate in certificates {
             let is_own = certificate.committee == committee.record().digest();
             let standing = standing(&shared.store, &certificate)?;
@@ -238,18 +237,13 @@ pub(in super::super) async fn sort(
             {
                 continue;
             }
-            let Receipt { digest, length, .. } = certificate.receipt;
-            let subject = Subject { digest, length: Some(length) };
-            // this clock may be behind: what a quorum signed is good
-            let now = now.max(certificate.issued_at);
-            match verify_certificate_of_batch(&certificate, &committee, &subject, now, &mut aggregates) {
+            match verifier.verify(&certificate) {
                 Ok(()) if standing == Standing::Lacking => news.lacking.push(certificate),
                 Ok(()) => news.held.push(certificate),
                 Err(why) => {
-                    invalid += 1;
                     news.invalid = Some(why);
-                    if invalid >= MAX_INVALID {
-                        news.is_garbage = true;
+                    news.is_garbage = verifier.is_garbage();
+                    if news.is_garbage {
                         break;
                     }
                 }
