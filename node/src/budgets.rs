@@ -7,14 +7,14 @@
 //! gives way to one that would hold less: its holder that made no progress for longest is cut off. Within one address a holder
 //! gives way only when it made no progress for a while. So a flood from one address costs that address and no other.
 
+mod address;
 mod pool;
 mod rate;
 mod share;
-mod source;
 mod tally;
 
+pub use address::PeerAddress;
 pub use pool::{Full, Party, Permit, Pool, Rules};
 pub use rate::Buckets;
 pub use share::{FairShare, Holder};
-pub use source::Source;
 pub use tally::Tally;

@@ -7,32 +7,32 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{FairShare, Holder, Source, Tally};
+use super::{FairShare, Holder, PeerAddress, Tally};
 use crate::host::{clock, tasks};
 
-/// Who waits for longer than this may have others cut off.
+/// A task that waits for longer than this may have other holders cut off.
 const PRESS_EVERY: Duration = Duration::from_millis(200);
 /// Progress is noted no more often.
 const NOTE_EVERY: Duration = Duration::from_millis(50);
 
-/// Whoever holds parts of pools: a connection, or a put. It can be told to go.
+/// A holder of parts of pools: a connection, or a put. It can be told to go.
 #[derive(Debug)]
 pub struct Party {
     holder: Holder,
-    source: Source,
+    source: PeerAddress,
     /// Closed when it has to go.
     told: Semaphore,
 }
 
 impl Party {
     /// Another one of this address.
-    pub fn new(source: Source) -> Arc<Self> {
+    pub fn new(source: PeerAddress) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self { holder: Holder(NEXT.fetch_add(1, Ordering::Relaxed)), source, told: Semaphore::new(0) })
     }
 
     /// Its address.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> PeerAddress {
         self.source
     }
 
@@ -85,7 +85,7 @@ struct State {
     share: FairShare,
     parties: HashMap<Holder, Known>,
     /// Who waits, by address, the oldest first.
-    waiting: HashMap<Source, VecDeque<Waiting>>,
+    waiting: HashMap<PeerAddress, VecDeque<Waiting>>,
 }
 
 #[derive(Debug)]
@@ -115,11 +115,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, source: Source, what: &'static str) {
+    fn note(&self, source: PeerAddress, what: &'static str) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
-    /// Takes a part at once, if need be from whoever has to give way.
+    /// Takes a part at once, if need be from a holder that has to give way.
     ///
     /// # Errors
     /// Nobody has to.
@@ -142,7 +142,7 @@ impl Pool {
         }
     }
 
-    /// Takes a part once there is room. Light addresses come first, and after a moment whoever has to give way is cut off.
+    /// Takes a part once there is room. Light addresses come first; after a moment, a holder that has to give way is cut off.
     pub async fn take(self: Arc<Self>, party: Arc<Party>, amount: u64) -> Permit {
         let mut granted = {
             let now = clock::monotonic();
@@ -182,7 +182,7 @@ impl Pool {
         }
     }
 
-    /// Cuts off whoever the next one would have to give way to: for what this pool stands for there is no room at all.
+    /// Cuts off one holder of the heaviest address: the system has no more of what this pool counts.
     pub fn shed(&self) {
         let mut state = self.state();
         if let Some(holder) = state.share.shed() {
@@ -256,7 +256,7 @@ impl State {
             queue.retain(|waiting| !waiting.granted.is_closed() && !waiting.party.is_cut_off());
         }
         self.waiting.retain(|_, queue| !queue.is_empty());
-        let mut sources: Vec<Source> = self.waiting.keys().copied().collect();
+        let mut sources: Vec<PeerAddress> = self.waiting.keys().copied().collect();
         sources.sort_by_key(|source| (self.share.held_by(*source), *source));
         for source in sources {
             let Some((party, amount)) = self
@@ -294,8 +294,8 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    fn source(last: u8) -> Source {
-        Source::from(std::net::IpAddr::from([127, 0, 0, last]))
+    fn source(last: u8) -> PeerAddress {
+        PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]))
     }
 
     fn pool(limit: u64, limit_of_one: u64) -> Arc<Pool> {

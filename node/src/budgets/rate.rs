@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Source;
+use super::PeerAddress;
 
 /// Addresses remembered at most. Those that did nothing for long are forgotten first; behind that, everything is: for the
 /// moment that it takes to fill again, strangers of so many addresses are bounded in total only.
@@ -15,7 +15,7 @@ pub struct Buckets {
     burst: u32,
     every: Duration,
     /// When the address' bucket is full again.
-    full_at: HashMap<Source, Duration>,
+    full_at: HashMap<PeerAddress, Duration>,
 }
 
 impl Buckets {
@@ -25,7 +25,7 @@ impl Buckets {
     }
 
     /// Takes a token; `false` when the address has none.
-    pub fn take(&mut self, source: Source, now: Duration) -> bool {
+    pub fn take(&mut self, source: PeerAddress, now: Duration) -> bool {
         if self.full_at.len() >= REMEMBERED {
             self.full_at.retain(|_, full_at| *full_at > now);
             if self.full_at.len() >= REMEMBERED {
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_burst_and_then_one_at_a_time() {
         let mut buckets = Buckets::new(3, Duration::from_secs(2));
-        let source = |last| Source::from(std::net::IpAddr::from([127, 0, 0, last]));
+        let source = |last| PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]));
         let mut take = |last, second| buckets.take(source(last), Duration::from_secs(second));
         assert!((0..3).all(|_| take(1, 10)));
         assert!(!take(1, 10) && !take(1, 11));
@@ -61,7 +61,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut buckets = Buckets::new(1, Duration::from_secs(60));
         for number in 0..100_000u32 {
-            buckets.take(Source::from(std::net::IpAddr::from(number.to_be_bytes())), Duration::ZERO);
+            buckets.take(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), Duration::ZERO);
         }
         assert!(buckets.full_at.len() <= REMEMBERED);
     }

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Source;
+use super::PeerAddress;
 
-/// Whoever holds a part of the resource: a connection, or a put.
+/// A holder of a part of the resource: a connection, or a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Holder(pub u64);
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    source: Source,
+    source: PeerAddress,
     amount: u64,
     /// Of its last progress.
     last: Duration,
@@ -29,7 +29,7 @@ pub struct FairShare {
     held: u64,
     leaving: u64,
     /// Without what is leaving.
-    by_source: HashMap<Source, u64>,
+    by_source: HashMap<PeerAddress, u64>,
     holders: HashMap<Holder, Held>,
 }
 
@@ -51,12 +51,12 @@ impl FairShare {
     }
 
     /// How much one address holds, without what is leaving.
-    pub fn held_by(&self, source: Source) -> u64 {
+    pub fn held_by(&self, source: PeerAddress) -> u64 {
         self.by_source.get(&source).copied().unwrap_or(0)
     }
 
     /// Takes a part; `false` when there is no room for it.
-    pub fn take(&mut self, source: Source, holder: Holder, amount: u64, now: Duration) -> bool {
+    pub fn take(&mut self, source: PeerAddress, holder: Holder, amount: u64, now: Duration) -> bool {
         if !self.has_room(source, amount) {
             return false;
         }
@@ -71,7 +71,7 @@ impl FairShare {
         true
     }
 
-    fn has_room(&self, source: Source, amount: u64) -> bool {
+    fn has_room(&self, source: PeerAddress, amount: u64) -> bool {
         self.held + amount <= self.limit && self.held_by(source) + amount <= self.limit_of_one
     }
 
@@ -90,7 +90,7 @@ impl FairShare {
         }
     }
 
-    fn release(&mut self, source: Source, amount: u64) {
+    fn release(&mut self, source: PeerAddress, amount: u64) {
         self.held -= amount;
         if let Some(by_source) = self.by_source.get_mut(&source) {
             *by_source -= amount;
@@ -111,19 +111,31 @@ impl FairShare {
     /// that address has to wait, or is refused.
     ///
     /// The heaviest address gives way to one that would be lighter. Else somebody of the same address does who made no progress.
-    pub fn press(&mut self, source: Source, amount: u64, now: Duration) -> Option<Holder> {
+    pub fn press(&mut self, source: PeerAddress, amount: u64, now: Duration) -> Option<Holder> {
         // what was told to go is on its way: a burst of newcomers must not clear everything at once
         if self.leaving * 4 > self.limit {
             return None;
         }
         let mine = self.held_by(source) + amount;
-        let heaviest = self.by_source.iter().max_by_key(|(source, held)| (**held, **source));
-        let from = heaviest.filter(|(_, held)| mine <= self.limit_of_one && **held > mine).map(|(source, _)| *source);
-        let stale = |held: &Held| held.source == source && held.last.saturating_add(self.stale_after) <= now;
-        let may_go = |held: &Held| !held.is_leaving && from.map_or_else(|| stale(held), |from| held.source == from);
-        let candidates = self.holders.iter().filter(|(_, held)| may_go(held));
-        let (holder, _) = candidates.min_by_key(|(holder, held)| (held.last, **holder))?;
-        let holder = *holder;
+        match self.heaviest() {
+            Some((from, held)) if mine <= self.limit_of_one && held > mine => self.dismiss_oldest(from, |_| true),
+            _ => {
+                let stale_after = self.stale_after;
+                self.dismiss_oldest(source, |held| held.last.saturating_add(stale_after) <= now)
+            }
+        }
+    }
+
+    /// The address that holds most, and how much.
+    fn heaviest(&self) -> Option<(PeerAddress, u64)> {
+        self.by_source.iter().map(|(source, held)| (*source, *held)).max_by_key(|(source, held)| (*held, *source))
+    }
+
+    /// Of one address, dismisses the holder that made no progress for longest, among those that may go.
+    fn dismiss_oldest(&mut self, source: PeerAddress, may_go: impl Fn(&Held) -> bool) -> Option<Holder> {
+        let is_candidate = |held: &Held| !held.is_leaving && held.source == source && may_go(held);
+        let candidates = self.holders.iter().filter(|(_, held)| is_candidate(held));
+        let holder = *candidates.min_by_key(|(holder, held)| (held.last, **holder))?.0;
         self.dismiss(holder);
         Some(holder)
     }
@@ -139,11 +151,8 @@ impl FairShare {
 
     /// Of the heaviest address, who made no progress for longest; it counts no more.
     pub fn shed(&mut self) -> Option<Holder> {
-        let (source, _) = self.by_source.iter().max_by_key(|(source, held)| (**held, **source))?;
-        let candidates = self.holders.iter().filter(|(_, held)| !held.is_leaving && held.source == *source);
-        let holder = *candidates.min_by_key(|(holder, held)| (held.last, **holder))?.0;
-        self.dismiss(holder);
-        Some(holder)
+        let (source, _) = self.heaviest()?;
+        self.dismiss_oldest(source, |_| true)
     }
 }
 
@@ -153,8 +162,8 @@ mod tests {
 
     const STALE: Duration = Duration::from_secs(5);
 
-    fn source(last: u8) -> Source {
-        Source::from(std::net::IpAddr::from([127, 0, 0, last]))
+    fn source(last: u8) -> PeerAddress {
+        PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]))
     }
 
     fn seconds(seconds: u64) -> Duration {

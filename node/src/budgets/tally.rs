@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Source;
+use super::PeerAddress;
 
 /// At least so long between two reports.
 const EVERY: Duration = Duration::from_secs(10);
@@ -16,13 +16,13 @@ const COUNTED: usize = 1024;
 /// Counts what was refused or cut off, for one line now and then.
 #[derive(Debug, Default)]
 pub struct Tally {
-    counts: HashMap<Option<Source>, BTreeMap<&'static str, u64>>,
+    counts: HashMap<Option<PeerAddress>, BTreeMap<&'static str, u64>>,
     reported: Option<Duration>,
 }
 
 impl Tally {
     /// Something happened to an address, in the plural: "connections closed".
-    pub fn note(&mut self, source: Source, what: &'static str) {
+    pub fn note(&mut self, source: PeerAddress, what: &'static str) {
         let is_counted = self.counts.len() < COUNTED || self.counts.contains_key(&Some(source));
         let counts = self.counts.entry(is_counted.then_some(source)).or_default();
         *counts.entry(what).or_default() += 1;
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_report_is_seldom_and_short() {
-        let source = |last| Source::from(std::net::IpAddr::from([127, 0, 0, last]));
+        let source = |last| PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]));
         let mut tally = Tally::default();
         let at = Duration::from_secs;
         assert_eq!(tally.report(at(0)), None);
@@ -79,7 +79,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut tally = Tally::default();
         for number in 0..5000u32 {
-            tally.note(Source::from(std::net::IpAddr::from(number.to_be_bytes())), "puts refused");
+            tally.note(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), "puts refused");
         }
         assert_eq!(tally.counts.len(), COUNTED + 1);
         assert!(tally.report(Duration::ZERO).unwrap().starts_with("limited: other addresses: 3976 puts refused; "));

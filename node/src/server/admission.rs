@@ -11,7 +11,7 @@ use vouch_core::receipt::Receipt;
 
 use super::put::too_few;
 use super::{ReplicaHandle, Shared};
-use crate::budgets::{Party, Permit, Source};
+use crate::budgets::{Party, PeerAddress, Permit};
 use crate::host::clock;
 
 pub(super) type Members = BTreeMap<u16, ReplicaHandle>;
@@ -71,7 +71,7 @@ impl Asked {
     /// Looks for room, and founds the committee if need be.
     pub(super) async fn admit(
         shared: &Arc<Shared>,
-        source: Source,
+        source: PeerAddress,
         client: Stream,
         offer: Option<Receipt>,
         renew: bool,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vouch_core::message::MAX_CHUNK;
 
 use super::Config;
-use crate::budgets::{Buckets, Full, Party, Permit, Pool, Rules, Source, Tally};
+use crate::budgets::{Buckets, Full, Party, PeerAddress, Permit, Pool, Rules, Tally};
 use crate::host::{clock, resources};
 use crate::link::Allowance;
 
@@ -126,7 +126,7 @@ impl Guard {
     }
 
     /// Something happened that the operator is told about in a summary.
-    pub(super) fn note(&self, source: Source, what: &'static str) {
+    pub(super) fn note(&self, source: PeerAddress, what: &'static str) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
@@ -151,7 +151,7 @@ fn connections(config: &Config, members: u64) -> u64 {
 
 impl Connection {
     /// Its address.
-    pub(crate) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> PeerAddress {
         self.party.source()
     }
 

@@ -6,14 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// An IPv4 address, or an IPv6 network of 64 bits: one host chooses freely among that many addresses, so counting single ones
 /// would bound nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
+pub enum PeerAddress {
     /// One IPv4 address.
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address.
     V6([u16; 4]),
 }
 
-impl From<IpAddr> for Source {
+impl From<IpAddr> for PeerAddress {
     fn from(address: IpAddr) -> Self {
         // an IPv4 address that came through an IPv6 socket is the same host
         match address.to_canonical() {
@@ -26,7 +26,7 @@ impl From<IpAddr> for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4(address) => address.fmt(f),
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn hosts_are_told_apart_and_their_addresses_are_not() {
-        let source = |text: &str| Source::from(text.parse::<IpAddr>().unwrap());
+        let source = |text: &str| PeerAddress::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(source("127.0.0.2").to_string(), "127.0.0.2");
         assert_eq!(source("::ffff:127.0.0.2"), source("127.0.0.2"));
         assert_ne!(source("127.0.0.1"), source("127.0.0.2"));
