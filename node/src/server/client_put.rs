@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use vouch_core::committee::Committee;
-use vouch_core::message::{Code, MAX_PUTS, Message, Stream};
+use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
@@ -155,7 +155,7 @@ impl ClientPuts {
         let (taking_part, deadlines) = (members.keys().copied(), link.shared.config.deadlines);
         // bytes that come with the offer are stored first, and then looked for
         let earlier = match offer.filter(|_| !renew && whole.is_none()) {
-            Some(offer) => link.shared.clone().earlier(&committee, &offer).await,
+            Some(offer) => link.shared.earlier(&committee, &offer).await,
             None => None,
         };
         let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines)
@@ -277,7 +277,6 @@ impl ClientPuts {
 
     pub(super) async fn tick(&mut self, link: &mut Client) -> Result<(), Ended> {
         self.go_on(link).await?;
-        let silence = link.shared.config.client_silence;
         let now = clock::monotonic();
         let streams: Vec<Stream> = self.active.keys().copied().collect();
         let receiving = self.active.values().filter(|active| active.put.is_receiving()).count();
@@ -285,23 +284,9 @@ impl ClientPuts {
         let blocked = self.blocked;
         for stream in streams {
             let Some(active) = self.active.get_mut(&stream) else { continue };
-            if active.place.is_taken() {
-                let client = active.client;
+            if let Some(failed) = active.overdue(link, now, blocked, receiving) {
                 self.abandon(link, stream, true).await;
-                link.tell(&Message::Failed(admission::overtaken(client)))?;
-                continue;
-            }
-            if let Some(detail) = active.is_slow(link, now, blocked, receiving) {
-                let client = active.client;
-                self.abandon(link, stream, true).await;
-                link.tell(&Message::failed(client, Code::TimedOut, detail))?;
-                continue;
-            }
-            if active.put.is_receiving() && now > active.heard + silence {
-                let client = active.client;
-                self.abandon(link, stream, true).await;
-                let detail = format!("expected bytes of the file within {} s, got none", silence.as_secs());
-                link.tell(&Message::failed(client, Code::TimedOut, detail))?;
+                link.tell(&Message::Failed(failed))?;
                 continue;
             }
             // another put may have found out meanwhile
@@ -385,6 +370,18 @@ impl ClientPuts {
 }
 
 impl Active {
+    /// Why the put ends now, if it does: its place is needed, or its client sends too little or nothing.
+    fn overdue(&mut self, link: &Client, now: Duration, blocked: Duration, receiving: u64) -> Option<Failed> {
+        let silence = link.shared.config.client_silence;
+        if self.place.is_taken() {
+            return Some(admission::overtaken(self.client));
+        }
+        let is_silent = self.put.is_receiving() && now > self.heard + silence;
+        let silent = || format!("expected bytes of the file within {} s, got none", silence.as_secs());
+        let detail = self.is_slow(link, now, blocked, receiving).or_else(|| is_silent.then(silent))?;
+        Some(Failed::new(self.client, Code::TimedOut, detail))
+    }
+
     /// Whether the client sent too little of this put: of what its link has to bring, the part of one of `receiving` puts.
     fn is_slow(&mut self, link: &Client, now: Duration, blocked: Duration, receiving: u64) -> Option<String> {
         let (rate, least) = (link.shared.config.upload_rate, link.shared.config.upload_window);
