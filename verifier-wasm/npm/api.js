@@ -186,27 +186,28 @@ export function createApi(wasm, ready) {
     }
 
     async verify(options) {
-      return this.judge(held(options));
-    }
-
-    async judge({ bundle, cluster, now, waiveExpiry, subject, file }) {
-      const bytes = bundleBytes(bundle);
-      const about = subject === undefined ? file?.subject : { digest: digestBytes(wasm, subject.digest), length: subject.length };
-      const judgement = this.#inner.judge(bytes, cluster ?? undefined, now, waiveExpiry ?? false);
-      try {
-        const holdAgainst = ({ digest, length }) => judgement.holdAgainst(digest, length ?? undefined);
-        if (about !== undefined) holdAgainst(about);
-        // A file may take minutes to read: no file matters to a certificate that is not genuine.
-        else if (file !== undefined && judgement.isGenuine()) holdAgainst(await hashed(file.chunks));
-        return withCertificate(bytes, JSON.parse(judgement.report()));
-      } finally {
-        judgement.free();
-      }
+      return judge(this.#inner, held(options));
     }
 
     free() {
       this.#own?.free();
       this.#own = undefined;
+    }
+  }
+
+  // `verifier`: the module's. It decides before anything is waited for, except for a file that is still to be read.
+  async function judge(verifier, { bundle, cluster, now, waiveExpiry, subject, file }) {
+    const bytes = bundleBytes(bundle);
+    const about = subject === undefined ? file?.subject : { digest: digestBytes(wasm, subject.digest), length: subject.length };
+    const judgement = verifier.judge(bytes, cluster ?? undefined, now, waiveExpiry ?? false);
+    try {
+      const holdAgainst = ({ digest, length }) => judgement.holdAgainst(digest, length ?? undefined);
+      if (about !== undefined) holdAgainst(about);
+      // A file may take minutes to read: no file matters to a certificate that is not genuine.
+      else if (file !== undefined && judgement.isGenuine()) holdAgainst(await hashed(file.chunks));
+      return withCertificate(bytes, JSON.parse(judgement.report()));
+    } finally {
+      judgement.free();
     }
   }
 
@@ -229,8 +230,8 @@ export function createApi(wasm, ready) {
     async verify(options) {
       const question = held(options);
       await loaded();
-      shared ??= new Verifier();
-      return shared.judge(question);
+      shared ??= new wasm.Verifier();
+      return judge(shared, question);
     },
 
     async inspect(bundle) {
