@@ -310,3 +310,41 @@ async fn a_member_that_lists_garbage_keeps_nobody_from_the_others() {
     let wrong = Digest::of(&100_u64.to_le_bytes());
     assert_eq!(get(cluster.address(), &format!("/v1/certificates/{wrong}")).await.status, 404);
 }
+
+/// One that is forged and comes at once does not end the wait for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_certificate_hides_none_that_comes_later() {
+    let mut cluster = InProcess::start(0).await;
+    let shows = |certificate: Certificate| {
+        move |_: &Honest, message: &Message, answers| match message {
+            Message::FindCertificate { stream, .. } => {
+                let certificate = Some(Box::new(certificate.clone()));
+                vec![Message::FoundCertificate { stream: *stream, certificate }]
+            }
+            _ => answers,
+        }
+    };
+    let identity = |number: u32| Identity::new(number, &format!("member-{number}"));
+    let mut fakes = Vec::new();
+    for number in 0..4 {
+        fakes.push(FakeReplica::join(cluster.address(), identity(number), |_, _, answers| answers).await);
+    }
+    until("all four join", || cluster.connected().len() == 4).await;
+    let bytes = content(9, 1000);
+    let certified = cluster.put(&bytes).await.unwrap();
+    fakes.clear();
+    cluster.stop_server().await;
+    fs::remove_file(cluster.root().join("server").join("certificates.redb")).unwrap();
+    cluster.start_server().await;
+    // newer than the true one, by its own word
+    let mut forged = certified.certificate.clone();
+    forged.issued_at += 1;
+    for number in 0..3 {
+        fakes.push(FakeReplica::join(cluster.address(), identity(number), shows(forged.clone())).await);
+    }
+    let (late, honest) = (Duration::from_secs(1), shows(certified.certificate.clone()));
+    fakes.push(FakeReplica::join_late(cluster.address(), identity(3), late, honest).await);
+    until("all four join again", || cluster.connected().len() == 4).await;
+    let trusted = certified.committee.cluster();
+    assert_has_certificates(cluster.address(), trusted, &[Stored { bytes, certified }]).await;
+}

@@ -379,3 +379,69 @@ async fn never_answers_lookups() {
     let got = cluster.get(certified.committee.cluster(), Digest::of(b"bytes")).await.unwrap();
     assert!(got.bytes == b"bytes" && got.rejections.is_empty());
 }
+
+/// Three members that serve other bytes at once, and one that answers lookups late: 1 s is beyond the grace that a lookup gives
+/// to members once somebody holds the blob.
+async fn with_late(
+    cluster: &InProcess,
+    lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+) -> Vec<FakeReplica> {
+    let mut fakes = Vec::new();
+    for (number, name) in (1..).zip(["liar-1", "liar-2", "liar-3"]) {
+        fakes.push(FakeReplica::join(cluster.address(), Identity::new(number, name), flip(200 << 10)).await);
+    }
+    let (identity, late) = (Identity::new(4, "late"), Duration::from_secs(1));
+    fakes.push(FakeReplica::join_late(cluster.address(), identity, late, lie).await);
+    support::until("all four join", || cluster.connected().len() == 4).await;
+    fakes
+}
+
+/// A busy machine: the only honest holder answers after those that lie were named to the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_goes_on_to_the_holder_that_answered_late() {
+    let cluster = InProcess::start(0).await;
+    let _fakes = with_late(&cluster, |_, _, answers| answers).await;
+    let bytes = content(7, 300 << 10);
+    let certified = cluster.put(&bytes).await.unwrap();
+    let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
+    assert!(got.bytes == bytes);
+    let mut named: Vec<_> = got.rejections.iter().map(|rejection| &rejection.name[..]).collect();
+    named.sort_unstable();
+    assert_eq!(named, ["liar-1", "liar-2", "liar-3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_have_lied_the_late_one_is_named_as_well() {
+    let cluster = InProcess::start(0).await;
+    let _fakes = with_late(&cluster, flip(200 << 10)).await;
+    let bytes = content(7, 300 << 10);
+    let certified = cluster.put(&bytes).await.unwrap();
+    let failed = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap_err().to_string();
+    for name in ["liar-1", "liar-2", "liar-3", "late"] {
+        assert!(failed.contains(name), "{name}: {failed}");
+    }
+}
+
+/// Nobody says that there is no such blob before everyone had the time to answer that a read has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_found_at_a_holder_that_is_later_than_all_who_lack_it() {
+    let cluster = InProcess::start(0).await;
+    let mut fakes = Vec::new();
+    for number in 1..=4 {
+        let late = Duration::from_secs(if number == 4 { 4 } else { 0 });
+        let lacks = move |_: &Honest, _: &Message, mut answers: Vec<Message>| {
+            if let Some(Message::Located { holders, .. }) = answers.first_mut()
+                && number < 4
+            {
+                holders.clear();
+            }
+            answers
+        };
+        let identity = Identity::new(number, &format!("member-{number}"));
+        fakes.push(FakeReplica::join_late(cluster.address(), identity, late, lacks).await);
+    }
+    support::until("all four join", || cluster.connected().len() == 4).await;
+    let certified = cluster.put(b"bytes").await.unwrap();
+    let got = cluster.get(certified.committee.cluster(), Digest::of(b"bytes")).await.unwrap();
+    assert!(got.bytes == b"bytes" && got.rejections.is_empty());
+}

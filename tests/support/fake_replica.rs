@@ -1,8 +1,10 @@
 //! A replica with real keys that keeps everything in memory and may lie.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
@@ -138,6 +140,16 @@ impl FakeReplica {
     pub async fn join(
         address: &str,
         identity: Identity,
+        lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+    ) -> Self {
+        Self::join_late(address, identity, Duration::ZERO, lie).await
+    }
+
+    /// The same; lookups (of blobs and of certificates) are answered so much later, as on a busy machine.
+    pub async fn join_late(
+        address: &str,
+        identity: Identity,
+        late: Duration,
         mut lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
     ) -> Self {
         let mut link = RawLink::open(address).await;
@@ -149,10 +161,28 @@ impl FakeReplica {
             honest.learn(cluster);
         }
         Self(tokio::spawn(async move {
-            while let Some(message) = link.next().await {
+            // in the order of their times: all are equally late
+            let mut answers_later: VecDeque<(Instant, Message)> = VecDeque::new();
+            loop {
+                let due = answers_later.front().map(|(at, _)| *at);
+                let message = tokio::select! {
+                    message = link.next() => message,
+                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                        if let Some((_, answer)) = answers_later.pop_front() {
+                            link.send(&answer).await;
+                        }
+                        continue;
+                    }
+                };
+                let Some(message) = message else { break };
                 let answers = honest.answer(message.clone());
+                let is_lookup = matches!(message, Message::Locate { .. } | Message::FindCertificate { .. });
                 for answer in lie(&honest, &message, answers) {
-                    link.send(&answer).await;
+                    if is_lookup && late > Duration::ZERO {
+                        answers_later.push_back((Instant::now() + late, answer));
+                    } else {
+                        link.send(&answer).await;
+                    }
                 }
             }
         }))

@@ -17,8 +17,9 @@ use crate::budgets::{Party, Permit, Pool};
 use crate::host::clock;
 use crate::link::{Held, Outgoing};
 
-/// How long a lookup waits for every member, and for more once one holds the blob.
-const LOCATE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a lookup waits for every member, and for more once one holds the blob. As long as a read may take: a member on a busy
+/// machine is late with either. One that is gone is noticed by its silence and not waited for.
+const LOCATE_DEADLINE: Duration = READ_DEADLINE;
 const LOCATE_GRACE: Duration = Duration::from_millis(100);
 /// How long one read may take.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ struct Lookup {
     waiting: BTreeSet<u16>,
     holders: BTreeMap<u16, u64>,
     deadline: Duration,
+    /// Waits for every member: the client asks again, because those that were named to it did not deliver.
+    waits_for_all: bool,
     _route: Route,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Gets {
     /// Who was read from last.
     reading: Option<u16>,
     lookup: Option<Lookup>,
+    /// What was looked up last.
+    looked_up: Option<Digest>,
     reads: HashMap<Stream, PendingRead>,
     /// Reads that wait for room in the budget, oldest first.
     waiting: VecDeque<Read>,
@@ -67,6 +72,7 @@ impl Gets {
             is_own,
             reading: None,
             lookup: None,
+            looked_up: None,
             reads: HashMap::new(),
             waiting: VecDeque::new(),
             place: None,
@@ -99,7 +105,9 @@ impl Gets {
         let asked = snapshot.members.iter().filter(|(_, handle)| handle.tell(&question));
         let waiting = asked.map(|(member, _)| *member).collect();
         let deadline = clock::monotonic() + LOCATE_DEADLINE;
-        self.lookup = Some(Lookup { client, stream, waiting, holders: BTreeMap::new(), deadline, _route: route });
+        let waits_for_all = self.looked_up.replace(digest) == Some(digest);
+        let holders = BTreeMap::new();
+        self.lookup = Some(Lookup { client, stream, waiting, holders, deadline, waits_for_all, _route: route });
         self.finish_lookup(link)
     }
 
@@ -159,7 +167,9 @@ impl Gets {
                     lookup.waiting.remove(&reply.member);
                     if let Some(holder) = holders.first() {
                         lookup.holders.insert(reply.member, holder.length);
-                        lookup.deadline = lookup.deadline.min(clock::monotonic() + LOCATE_GRACE);
+                        if !lookup.waits_for_all {
+                            lookup.deadline = lookup.deadline.min(clock::monotonic() + LOCATE_GRACE);
+                        }
                     }
                 }
                 self.finish_lookup(link)

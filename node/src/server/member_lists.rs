@@ -252,7 +252,7 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let mut asked: Vec<u16> =
         snapshot.members.iter().filter(|(_, handle)| handle.tell(&question)).map(|(member, _)| *member).collect();
     let mut deadline = clock::monotonic() + FIND_DEADLINE;
-    let mut found: Vec<Certificate> = Vec::new();
+    let mut newest: Option<Certificate> = None;
     while !asked.is_empty() {
         let left = deadline.saturating_sub(clock::monotonic());
         let Ok(Some(Reply { member, message, .. })) = tasks::timeout(left, replies.recv()).await else { break };
@@ -263,14 +263,16 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
         }
         if let Message::FoundCertificate { certificate: Some(certificate), .. } = message
             && certificate.receipt.digest == digest
+            && newest.as_ref().is_none_or(|newest| newest.issued_at < certificate.issued_at)
+            // only a valid one ends the waiting: else who forges one quickly would hide those of everybody else
+            && let Ok(valid) = verified(vec![*certificate], &committee).await
+            && let Some(valid) = valid.into_iter().next()
         {
             deadline = deadline.min(clock::monotonic() + FIND_GRACE);
-            found.push(*certificate);
+            newest = Some(valid);
         }
     }
-    found.sort_by_key(|certificate| std::cmp::Reverse(certificate.issued_at));
-    found.dedup();
-    let newest = verified(found, &committee).await.ok()?.into_iter().next()?;
+    let newest = newest?;
     if let Err(error) = shared.archive.save(Arc::new(vec![newest.clone()])).await {
         shared.report(Event::Trouble(format!("cannot save certificates: {error}")));
     }

@@ -2,6 +2,9 @@
 //!
 //! Every chunk is verified by itself before a byte of it comes out, so no wrong byte ever does, and when a member fails the next one
 //! goes on where it stopped. The blob's last group is verified first: it shows the length that members only claim.
+//!
+//! The server names the holders that answer at once. When all of these failed, the session asks a second time, and the server waits
+//! for the members that were late: otherwise a busy machine would make a blob unreadable that an honest member holds.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -154,6 +157,10 @@ pub struct GetSession {
     known: Option<Known>,
     /// Holders not tried yet.
     holders: VecDeque<Holder>,
+    /// Members tried so far: nobody is asked twice.
+    tried: BTreeSet<u16>,
+    /// The second lookup was sent, which is the last.
+    has_asked_again: bool,
     /// Members that are tried after all others.
     last: BTreeSet<u16>,
     rejections: Vec<Rejection>,
@@ -174,6 +181,8 @@ impl GetSession {
             state: State::Opening,
             known: None,
             holders: VecDeque::new(),
+            tried: BTreeSet::new(),
+            has_asked_again: false,
             last: BTreeSet::new(),
             rejections: Vec::new(),
             next_stream: LOCATE.0 + 1,
@@ -231,13 +240,23 @@ impl GetSession {
         };
         match (&mut self.state, message) {
             (State::Locating, Message::Located { stream: LOCATE, holders }) if self.door.committee().is_some() => {
-                if holders.is_empty() {
+                if holders.is_empty() && self.tried.is_empty() {
                     return Err(SessionError::NotFound(self.request.digest));
                 }
-                self.holders = by_agreement(holders);
+                let untried = holders.into_iter().filter(|holder| !self.tried.contains(&holder.member)).collect();
+                self.holders = by_agreement(untried);
                 self.holders.make_contiguous().sort_by_key(|holder| self.last.contains(&holder.member));
                 self.start_next()
             }
+            // reads that a member of the first lookup did not answer
+            (State::Locating, Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
+                if self.abandoned.contains(&stream) =>
+            {
+                self.abandoned.remove(&stream);
+                Ok(Vec::new())
+            }
+            // it is known already who failed
+            (State::Locating, Message::Failed(_)) if !self.tried.is_empty() => Err(self.exhausted()),
             (State::Locating, Message::Failed(failed)) => Err(self.door.refused(failed)),
             (State::Locating, other) => Err(unexpected("Cluster, then Located", &other)),
             (State::Reading(_), Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
@@ -259,10 +278,8 @@ impl GetSession {
     }
 
     fn start_next(&mut self) -> Result<Vec<GetEvent>, SessionError> {
-        let Some(holder) = self.holders.pop_front() else {
-            self.state = State::Done;
-            return Err(SessionError::Exhausted(std::mem::take(&mut self.rejections)));
-        };
+        let Some(holder) = self.holders.pop_front() else { return self.ask_again() };
+        self.tried.insert(holder.member);
         let name = self.door.committee().map(|committee| committee.record().name(holder.member)).unwrap_or_default();
         self.first_stream = self.next_stream;
         // of a range beyond what the member claims, only the length is asked for: the claim may be false
@@ -297,6 +314,24 @@ impl GetSession {
         }
         events.extend(self.advance()?);
         Ok(events)
+    }
+
+    /// Everyone who answered the lookup failed: asks for those who were late, once, unless there are none.
+    fn ask_again(&mut self) -> Result<Vec<GetEvent>, SessionError> {
+        let n = self.door.committee().map_or(0, |committee| committee.record().n());
+        if self.has_asked_again || (0..n).all(|member| self.tried.contains(&member)) {
+            return Err(self.exhausted());
+        }
+        self.has_asked_again = true;
+        self.state = State::Locating;
+        // every read so far belongs to a holder that was given up
+        self.first_stream = self.next_stream;
+        Ok(vec![GetEvent::Send(Message::Locate { stream: LOCATE, digest: self.request.digest })])
+    }
+
+    fn exhausted(&mut self) -> SessionError {
+        self.state = State::Done;
+        SessionError::Exhausted(std::mem::take(&mut self.rejections))
     }
 
     fn chunk(&mut self, stream: Stream, slice: Slice) -> Result<Vec<GetEvent>, SessionError> {
