@@ -218,10 +218,10 @@ impl Database {
         let opened = *self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
         match (opened, self.shared.disk.identity(&self.shared.path)) {
             // it is opened by the next use
-            (None, found) => Ok(found.is_ok()),
+            (None, Ok(_)) => Ok(true),
             (Some(opened), Ok(found)) => Ok(found.is_same_place(&opened)),
-            (Some(_), Err(FileError::NotFound { .. })) => Ok(false),
-            (Some(_), Err(error)) => Err(error),
+            (_, Err(FileError::NotFound { .. })) => Ok(false),
+            (_, Err(error)) => Err(error),
         }
     }
 
@@ -329,9 +329,11 @@ impl Shared {
             drop(current);
             let mut current = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if current.is_none() {
-                *current = Some(self.open_database(&self.path)?);
+                let database = self.open_database(&self.path)?;
+                // without it, nobody could tell later whether the path still leads to the open file: then it is not used
                 let opened = self.disk.identity(&self.path)?;
                 *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+                *current = Some(database);
             }
         }
     }

@@ -315,7 +315,8 @@ impl Store {
 
     /// Whether the bytes of every blob of a batch are there now and right, as each vote requires. They are read again,
     /// outboard included, unless they came with the put of the receipt, or were read within 24 hours of running time and
-    /// the files are the same. Those of small blobs are always read. What is wrong is held no more.
+    /// the files are the same. Those of small blobs are always read, out of what the index has in memory where it has them there.
+    /// What is wrong is held no more.
     ///
     /// # Errors
     /// [`StoreError::Displaced`]; see [`StoreError`]. Then nothing is known of any of them.

@@ -74,6 +74,10 @@ struct State {
     space: Option<Space>,
     /// Counts the disks that were mounted in place of one another.
     device: u64,
+    /// Identities asked for, and which of them fails.
+    identities: usize,
+    identity_mishap: Option<usize>,
+    nameless: Option<fn(&Path) -> bool>,
     /// Syncs of these paths do nothing and report success.
     lies: Option<fn(&Path) -> bool>,
 }
@@ -87,6 +91,21 @@ impl SimulatedDisk {
     /// Lets something go wrong at the operation of this number, from 0.
     pub fn mishap_at(&self, number: usize, mishap: Mishap) {
         self.state().mishap = Some((number, mishap));
+    }
+
+    /// How often somebody asked for the identity of a file or folder, failures included.
+    pub fn identities(&self) -> usize {
+        self.state().identities
+    }
+
+    /// Lets the question for an identity of this number fail, from 0.
+    pub fn identity_mishap_at(&self, number: usize) {
+        self.state().identity_mishap = Some(number);
+    }
+
+    /// Lets every question for the identity of some paths fail.
+    pub fn identities_fail(&self, of: fn(&Path) -> bool) {
+        self.state().nameless = Some(of);
     }
 
     /// Lets writes fail with a system error; 0 lets them pass.
@@ -135,6 +154,11 @@ impl SimulatedDisk {
         let state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
         state.contents[file].shown.clone()
+    }
+
+    /// The same disk as it is now, on its own: what happens to one happens to one.
+    pub fn copy(&self) -> Self {
+        self.after_power_cut(Writes::Kept, Names::Kept)
     }
 
     /// Every file below a folder.
@@ -199,6 +223,18 @@ impl State {
         match self.shown.get(path) {
             Some(Node::File(file)) => Ok(*file),
             _ => Err(failure(path, action, ENOENT)),
+        }
+    }
+
+    /// Counts a question for an identity, and fails if it is to. It counts as no operation, because there is one before each
+    /// of the store's own.
+    fn ask_identity(&mut self, action: Action, path: &Path) -> Result<(), FileError> {
+        let number = self.identities;
+        self.identities += 1;
+        let is_nameless = self.nameless.is_some_and(|of| of(path));
+        match self.off || is_nameless || self.identity_mishap == Some(number) {
+            true => Err(failure(path, action, EIO)),
+            false => Ok(()),
         }
     }
 
@@ -335,12 +371,9 @@ impl Disk for SimulatedDisk {
         Ok(inside.filter_map(|path| path.file_name().map(Into::into)).collect())
     }
 
-    /// Counts as no operation: it is asked for before each of the store's own.
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {
-        let state = self.state();
-        if state.off {
-            return Err(failure(path, Action::Open, EIO));
-        }
+        let mut state = self.state();
+        state.ask_identity(Action::Open, path)?;
         match state.shown.get(path) {
             None => Err(failure(path, Action::Open, ENOENT)),
             Some(Node::File(file)) => Ok(state.identity_of(*file as u64, state.contents.get(*file))),
@@ -402,10 +435,8 @@ impl DiskFile for SimulatedFile {
     }
 
     fn identity(&self) -> Result<FileIdentity, FileError> {
-        let state = self.disk.state();
-        if state.off {
-            return Err(failure(&self.path, Action::Read, EIO));
-        }
+        let mut state = self.disk.state();
+        state.ask_identity(Action::Read, &self.path)?;
         Ok(state.identity_of(self.file as u64, state.contents.get(self.file)))
     }
 }

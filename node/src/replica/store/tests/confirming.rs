@@ -6,76 +6,110 @@ use crate::host::disk::simulated::Mishap;
 
 /// What happens behind the store's back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Damage {
+pub(super) enum Damage {
     Gone,
     Shortened,
     Flipped,
     OutboardGone,
+    OutboardShortened,
     OutboardFlipped,
     FolderRemoved,
+    FolderReplaced,
     IndexRemoved,
     AnotherDisk,
 }
 
-const DAMAGES: [Damage; 8] = [
+pub(super) const DAMAGES: [Damage; 10] = [
     Damage::Gone,
     Damage::Shortened,
     Damage::Flipped,
     Damage::OutboardGone,
+    Damage::OutboardShortened,
     Damage::OutboardFlipped,
     Damage::FolderRemoved,
+    Damage::FolderReplaced,
     Damage::IndexRemoved,
     Damage::AnotherDisk,
 ];
 
+/// Where the bytes of a large blob are, and its outboard.
+pub(super) fn paths_of(digest: &Digest) -> (PathBuf, PathBuf) {
+    let name = digest.to_hex();
+    let data = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
+    (data.clone(), data.with_extension(&blobs::OUTBOARD[1..]))
+}
+
 impl Damage {
-    fn happen(self, disk: &SimulatedDisk, store: &Store, digest: &Digest) {
-        let (data, outboard) = (files(store).path_of(digest), files(store).outboard_of(digest));
+    /// Lets it happen to a large blob whose files are there.
+    pub(super) fn happen(self, disk: &SimulatedDisk, digest: &Digest) {
+        let (data, outboard) = paths_of(digest);
+        let folder = Path::new(FOLDER).join("blobs");
         let flip = |path: &Path| {
             let mut bytes = disk.bytes(path);
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
             disk.overwrite(path, &bytes);
         };
+        let shorten = |path: &Path| disk.overwrite(path, &disk.bytes(path)[..1]);
         match self {
             Self::Gone => disk.remove(&data).unwrap(),
-            Self::Shortened => disk.overwrite(&data, &disk.bytes(&data)[..1]),
+            Self::Shortened => shorten(&data),
             Self::Flipped => flip(&data),
             Self::OutboardGone => disk.remove(&outboard).unwrap(),
+            Self::OutboardShortened => shorten(&outboard),
             Self::OutboardFlipped => flip(&outboard),
-            Self::FolderRemoved => disk.remove_folder(&Path::new(FOLDER).join("blobs")),
+            Self::FolderRemoved => disk.remove_folder(&folder),
+            Self::FolderReplaced => {
+                disk.remove_folder(&folder);
+                drop(FileBlobs::create(Arc::new(disk.clone()), folder.clone()).unwrap());
+                disk.create(&folder.join(anchor::STORE_ID), 0o600).unwrap().append(&[b'0'; 32]).unwrap();
+            }
             Self::IndexRemoved => disk.remove(&Path::new(FOLDER).join(INDEX)).unwrap(),
             Self::AnotherDisk => disk.mount_another(),
         }
     }
 
     /// Whether it concerns the store, and no blob by itself.
-    fn is_of_the_place(self) -> bool {
-        matches!(self, Self::FolderRemoved | Self::IndexRemoved | Self::AnotherDisk)
+    pub(super) fn is_of_the_place(self) -> bool {
+        matches!(self, Self::FolderRemoved | Self::FolderReplaced | Self::IndexRemoved | Self::AnotherDisk)
     }
 }
 
-/// What a replica is asked to sign.
-#[derive(Debug, Clone, Copy)]
-enum Vote {
+/// What a replica is asked to sign, or to say as if it signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vote {
+    NewPut,
     Renewal,
     LaterExpiry,
     Endorsement,
+    /// It answers that it holds the blob, so the client is given the certificate of before.
+    EarlierCertificate,
 }
 
-const VOTES: [Vote; 3] = [Vote::Renewal, Vote::LaterExpiry, Vote::Endorsement];
+pub(super) const VOTES: [Vote; 5] =
+    [Vote::NewPut, Vote::Renewal, Vote::LaterExpiry, Vote::Endorsement, Vote::EarlierCertificate];
 
-/// Whether the replica signs, as its link has it do; `Ok(false)`: it asks for the bytes.
-async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
-    let expires_at = match kind {
-        Vote::LaterExpiry => 9000,
-        Vote::Renewal | Vote::Endorsement => 5000,
-    };
-    let wanted = Receipt { salt: [7; 16], ..receipt(bytes, expires_at) };
-    if !matches!(kind, Vote::Endorsement) {
-        let offered = store.go_on(&wanted, &Cut::default())?;
-        if offered.offset() < wanted.length {
+impl Vote {
+    /// Until when the blob is to be kept.
+    pub(super) fn expires_at(self) -> u64 {
+        if self == Self::LaterExpiry { 9000 } else { 5000 }
+    }
+}
+
+/// Whether the replica signs, as its link has it do; `Ok(false)`: it asks for the bytes, and only a new put brings them.
+pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
+    let wanted = Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) };
+    if kind != Vote::Endorsement {
+        let mut offered = store.go_on(&wanted, &Cut::default())?;
+        let is_held = offered.offset() == wanted.length;
+        if kind == Vote::EarlierCertificate {
+            return Ok(is_held);
+        }
+        if !is_held && kind != Vote::NewPut {
             return Ok(false);
+        }
+        if !is_held {
+            offered.take(0, bytes, &[])?;
         }
         store.enter(offered.finish(&wanted)?).await?;
     }
@@ -99,10 +133,13 @@ async fn nothing_is_signed_for_bytes_that_are_not_there() {
                 if before == "read" {
                     store.scrub_one(&digest).unwrap();
                 }
-                damage.happen(&disk, &store, &digest);
+                damage.happen(&disk, &digest);
                 let case = format!("{damage:?}, {kind:?}, {before}");
                 match vote(&store, kind, &bytes).await {
-                    Ok(signed) => assert!(!signed && !damage.is_of_the_place(), "{case}"),
+                    Ok(signed) => {
+                        assert!(!damage.is_of_the_place(), "{case}");
+                        assert_eq!(signed, kind == Vote::NewPut, "{case}: only what brings the bytes is signed for");
+                    }
                     Err(error) => {
                         assert!(damage.is_of_the_place(), "{case}: {error}");
                         assert!(matches!(error, StoreError::Displaced { .. }), "{case}: {error}");
@@ -110,15 +147,95 @@ async fn nothing_is_signed_for_bytes_that_are_not_there() {
                         continue;
                     }
                 }
-                assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: it is held no more");
-                assert_eq!(store.damaged_from(None, 10).unwrap().len(), 1, "{case}: it is to be repaired");
-                // the bytes come again, and then it is signed for
-                put_until(&store, &bytes, 5000).await;
-                assert!(vote(&store, kind, &bytes).await.unwrap(), "{case}");
+                if kind != Vote::NewPut {
+                    assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: it is held no more");
+                    assert_eq!(store.damaged_from(None, 10).unwrap().len(), 1, "{case}: it is to be repaired");
+                    // the bytes come again, and then it is signed for
+                    put_until(&store, &bytes, 5000).await;
+                    assert!(vote(&store, kind, &bytes).await.unwrap(), "{case}");
+                }
                 assert_eq!(read_all(&store, &bytes).unwrap(), bytes, "{case}");
             }
         }
     }
+}
+
+/// Where the identity of a file cannot be had, nobody knows that it is unchanged: nothing is signed for it before it is read.
+#[tokio::test]
+async fn an_identity_that_cannot_be_had_is_no_confirmation() {
+    let bytes = large(1);
+    let (data, _) = paths_of(&Digest::of(&bytes));
+    let of_blob = |path: &Path| path.starts_with(Path::new(FOLDER).join("blobs")) && !path.ends_with(anchor::STORE_ID);
+    let of_place = |path: &Path| !path.starts_with(Path::new(FOLDER).join("blobs")) || path.ends_with(anchor::STORE_ID);
+    for (place, of) in [(false, of_blob as fn(&Path) -> bool), (true, of_place)] {
+        for kind in VOTES {
+            let (disk, store) = open();
+            let digest = put_until(&store, &bytes, 5000).await;
+            store.scrub_one(&digest).unwrap();
+            disk.identities_fail(of);
+            let outcome = vote(&store, kind, &bytes).await;
+            match outcome {
+                Ok(signed) => assert!(!signed && !place, "{kind:?}"),
+                Err(StoreError::File(FileError::Io { .. })) => {}
+                Err(error) => panic!("{kind:?}: {error}"),
+            }
+            disk.identities_fail(|_| false);
+            // it passes, and nothing was lost by it
+            assert_eq!(store.damaged_from(None, 10).unwrap(), [], "{kind:?}");
+            assert!(vote(&store, kind, &bytes).await.unwrap(), "{kind:?}");
+        }
+    }
+    // one question that fails, of all that are asked
+    for damage in DAMAGES {
+        for kind in VOTES {
+            for number in 0.. {
+                let (disk, store) = open();
+                let digest = put_until(&store, &bytes, 5000).await;
+                store.scrub_one(&digest).unwrap();
+                damage.happen(&disk, &digest);
+                let asked = disk.identities();
+                disk.identity_mishap_at(asked + number);
+                let is_signed = matches!(vote(&store, kind, &bytes).await, Ok(true));
+                let may_sign = kind == Vote::NewPut && !damage.is_of_the_place();
+                assert!(!is_signed || (may_sign && disk.bytes(&data) == bytes), "{damage:?}, {kind:?}, {number}");
+                if disk.identities() <= asked + number {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A store that could not learn which file it opened does not take another one for it.
+#[tokio::test]
+async fn an_index_is_not_used_without_its_identity() {
+    let (disk, store) = open();
+    put_until(&store, &large(1), 5000).await;
+    drop(store);
+    for number in 0.. {
+        let found = disk.copy();
+        found.identity_mishap_at(number);
+        let opened = Store::open_on(Arc::new(found.clone()), Path::new(FOLDER), &Config::default());
+        if found.identities() <= number {
+            assert!(number > 0 && opened.is_ok());
+            break;
+        }
+        assert!(opened.is_err(), "{number}");
+    }
+    // a full disk has the index closed, and the next use opens it
+    let store = open_on(&disk);
+    disk.writes_fail(28);
+    assert!(matches!(
+        store.keep(&[receipt(&large(1), 9000)]).await,
+        Err(StoreError::Index(DurableError::NoSpace { .. }))
+    ));
+    disk.writes_fail(0);
+    // one question by the store before it uses the index, and one when it is opened
+    disk.identity_mishap_at(disk.identities() + 2);
+    let outcome = store.keep(&[receipt(&large(1), 9000)]).await;
+    assert!(matches!(outcome, Err(StoreError::Index(DurableError::File(_)))), "{outcome:?}");
+    disk.remove(&Path::new(FOLDER).join(INDEX)).unwrap();
+    assert!(matches!(store.keep(&[receipt(&large(1), 9000)]).await, Err(StoreError::Displaced { .. })));
 }
 
 #[tokio::test]
@@ -186,7 +303,7 @@ async fn a_batch_tells_which_are_lacking() {
     for bytes in &blobs[..3] {
         put_until(&store, bytes, 5000).await;
     }
-    Damage::Flipped.happen(&disk, &store, &Digest::of(&blobs[1]));
+    Damage::Flipped.happen(&disk, &Digest::of(&blobs[1]));
     let receipts = blobs.each_ref().map(|bytes| Receipt { salt: [7; 16], ..receipt(bytes, 5000) });
     let confirmed = store.confirm(&receipts).await.unwrap();
     assert_eq!(confirmed.lacking, [1, 3]);
@@ -201,7 +318,7 @@ async fn a_disk_that_fails_meanwhile_is_no_confirmation() {
         for number in 0.. {
             let (disk, store) = open();
             let digest = put_until(&store, &bytes, 5000).await;
-            damage.happen(&disk, &store, &digest);
+            damage.happen(&disk, &digest);
             let from = disk.operations().len();
             disk.mishap_at(from + number, Mishap::Error);
             let wanted = Receipt { salt: [7; 16], ..receipt(&bytes, 5000) };

@@ -9,6 +9,7 @@ use vouch_core::tree::verify;
 use super::*;
 use crate::host::disk::simulated::{Mishap, Names, Writes};
 
+mod damage;
 mod parts;
 
 /// When the script runs; what it collects expired long before.
