@@ -13,5 +13,6 @@ pub mod host;
 pub mod known_clusters;
 pub mod link;
 mod listed;
+mod notices;
 pub mod replica;
 pub mod server;

@@ -33,6 +33,7 @@ use crate::host::objects::{Credentials, StoreUrl};
 use crate::host::tasks::{self, JoinSet};
 use crate::host::{clock, entropy};
 use crate::link::LinkError;
+use crate::notices::Notice;
 use control::Door;
 use keys::{KeyError, ReplicaKeys};
 pub use place::PlaceError;
@@ -171,6 +172,8 @@ pub enum Event {
     Collected(u64, u64),
     /// A blob is not what it should be, with what differs: it is held no more.
     Damaged(Digest, String),
+    /// A put or a batch went on without it, and why.
+    LeftOut(String),
     /// It refused a put or a vote.
     Refused(String),
     /// Its disk failed it.
@@ -191,6 +194,8 @@ pub(crate) struct Shared {
     repair_rate: u64,
     /// Watched by every link: a server without a committee hears of it.
     committee: watch::Sender<Option<Arc<Committee>>>,
+    /// Lines about puts that went on without this replica: one for each put would be a flood.
+    left_out: Notice,
     /// Held while a committee is taken up: one, for ever.
     joining: tokio::sync::Mutex<()>,
     max_incoming: usize,
@@ -210,6 +215,19 @@ impl Shared {
     fn report(&self, event: Event) {
         self.links.hear(&event);
         (self.reporter)(event);
+    }
+
+    /// Takes note of a put or a batch that went on without this replica, by a server's word.
+    fn left_out(&self, server: &str, why: &str) {
+        let text = format!("{server} says of this replica: it {why}");
+        if let Some(line) = self.left_out.line(clock::monotonic(), &text) {
+            self.report(Event::LeftOut(line));
+        }
+    }
+
+    /// Why it can neither store nor vote, if that is so.
+    fn storage_failure(&self) -> Option<String> {
+        self.store.failure().or_else(|| self.store.usage().err().map(|error| error.to_string()))
     }
 
     fn position(&self, committee: &Committee) -> Option<u16> {
@@ -293,6 +311,7 @@ impl Replica {
             repair_every: config.repair_every,
             repair_rate: config.repair_rate,
             committee: watch::Sender::new(committee),
+            left_out: Notice::default(),
             joining: tokio::sync::Mutex::new(()),
             max_incoming: config.max_incoming,
             receiving: Arc::default(),

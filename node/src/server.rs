@@ -14,7 +14,6 @@ mod guard;
 mod http;
 mod lane;
 mod member_lists;
-mod notices;
 mod pace;
 mod patience;
 mod put;
@@ -43,6 +42,7 @@ use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::net::TcpListener;
 use crate::host::{clock, entropy, tasks};
+use crate::notices::Notice;
 use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
 pub use batch::Gathering;
@@ -51,7 +51,6 @@ use guard::Guard;
 pub use http::{Origin, OriginError};
 use lane::Lane;
 use member_lists::Listing;
-use notices::Notice;
 use pace::{Overtaken, Pace};
 pub use put::Deadlines;
 use roster::{Roster, Standing};
@@ -317,12 +316,23 @@ impl Shared {
         (self.reporter)(event);
     }
 
-    /// Says why a put goes on without a member; at most one such line in ten seconds.
-    fn left_out(&self, member: u16, why: &str) {
+    /// Says of a member, whose name comes before the text, what the operator should know; at most one such line in ten seconds.
+    fn tell_of(&self, member: u16, text: &str) {
         let Some(committee) = self.committee() else { return };
-        let text = format!("{} {why}", committee.record().name(member));
+        let text = format!("{} {text}", committee.record().name(member));
         if let Some(line) = self.slow.line(clock::monotonic(), &text) {
             self.report(Event::LeftOut(line));
+        }
+    }
+
+    /// Tells the operator, and the member itself, why a put or a batch goes on without it. The member may be the last to know
+    /// that it is slow: its own log says nothing wrong.
+    fn left_out(&self, stream: Stream, member: u16, code: Code, why: &str) {
+        self.tell_of(member, why);
+        let failed = Message::Failed(Failed::new(stream, code, why).with_subjects(vec![member]));
+        if let Some(handle) = self.snapshot.borrow().members.get(&member) {
+            // one that does not read is told when it joins again, or never
+            handle.control.try_send_spare(&failed.encode());
         }
     }
 
@@ -330,8 +340,7 @@ impl Shared {
     fn stream(&self) -> Stream {
         loop {
             let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
-            // 0 is the link itself
-            if number != 0 {
+            if ![Stream::LINK, Stream::STORAGE].contains(&Stream(number)) {
                 return Stream(number);
             }
         }

@@ -64,6 +64,23 @@ async fn ready_when_a_put_would_find_its_quorum() {
             let mut missing: Vec<_> = answer.json()["members"].as_array().unwrap().to_vec();
             missing.sort_by_key(|name| name.to_string());
             assert_eq!(missing, ["replica-0", "replica-1"]);
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("needed for a put, 2 can store; replica-"), "{detail}");
+            assert!(detail.contains("replica-0 is not connected") && detail.contains("replica-1 is not connected"));
+            let as_text = request(&address, "GET", "/readyz", &[("accept", "text/plain")], b"").await;
+            assert_eq!((as_text.status, as_text.header("content-type")), (503, Some("text/plain; charset=utf-8")));
+            assert_eq!(
+                as_text.text(),
+                format!("not ready: {}\n", detail.strip_prefix("not enough replicas: ").unwrap())
+            );
+        } else {
+            // others may have been late for the put, on a busy machine
+            assert!(answer.text().starts_with("ready: 3 of 4 replicas can store, 3 are needed; "), "{}", answer.text());
+            assert!(answer.text().contains("; replica-0 is not connected"), "{}", answer.text());
+            let as_json = request(&address, "GET", "/readyz", &[("accept", "application/json")], b"").await;
+            let member = json!({ "name": "replica-0", "state": "missing", "why": "replica-0 is not connected" });
+            assert_eq!(as_json.json()["ready"], true);
+            assert!(as_json.json()["members"].as_array().unwrap().contains(&member), "{}", as_json.text());
         }
         assert_eq!(get(&address, "/healthz").await.status, 200, "it runs all the same");
     }
@@ -83,10 +100,50 @@ async fn not_ready_while_the_members_storages_are_dead() {
     let answer = get(&address, "/readyz").await;
     assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("the storage of those that are connected failed"), "{detail}");
+    assert!(detail.contains("3 of 4 replicas are needed for a put, 0 can store; replica-"), "{detail}");
+    for number in 0..4 {
+        assert!(detail.contains(&format!("replica-{number} is connected, but its storage failed: ")), "{detail}");
+    }
     folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
     cluster.put(&large).await.unwrap();
     assert_eq!(get(&address, "/readyz").await.status, 200, "they store again");
+}
+
+/// Nobody puts anything meanwhile: the replicas say by themselves what became of their storage.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_ready_as_soon_as_replicas_say_that_their_storage_failed() {
+    let cluster = InProcess::start(4).await;
+    let address = cluster.address().to_owned();
+    put(&address, b"letter").await;
+    let folders: Vec<_> =
+        (0..2).map(|number| cluster.folder(number)).map(|data| (data.join("blobs"), data.join("away"))).collect();
+    folders.iter().for_each(|(place, away)| std::fs::rename(place, away).unwrap());
+    until_answer(&address, 503).await;
+    let detail = get(&address, "/readyz").await.json()["detail"].as_str().unwrap().to_owned();
+    for number in 0..2 {
+        assert!(detail.contains(&format!("replica-{number} is connected, but its storage failed: ")), "{detail}");
+    }
+    assert!(!detail.contains("replica-2 ") && !detail.contains("replica-3 "), "{detail}");
+    let told = |event: &vouch::server::Event| match event {
+        vouch::server::Event::LeftOut(line) => line.contains(" says that its storage failed: "),
+        _ => false,
+    };
+    assert!(cluster.server_events().iter().any(told), "the operator is told as well");
+    folders.iter().for_each(|(place, away)| std::fs::rename(away, place).unwrap());
+    until_answer(&address, 200).await;
+}
+
+/// Waits until the server is ready, or is not.
+async fn until_answer(address: &str, status: u16) {
+    for _ in 0..600 {
+        let answer = get(address, "/readyz").await;
+        // all of those that failed work again, not only one
+        if answer.status == status && (status == 503 || answer.text().starts_with("ready: 4 of 4 replicas can store")) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{:?}", get(address, "/readyz").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

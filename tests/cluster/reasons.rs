@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use support::fake_replica::Identity;
+use support::blobs::content;
+use support::fake_replica::{FakeReplica, Identity};
 use support::fake_server::reason_of_a_replica;
 use support::in_process::InProcess;
+use support::proxy::Proxy;
 use support::raw_link::RawLink;
+use support::until;
 use tokio::net::TcpListener;
 use vouch::replica::{Config, Data, Replica};
 use vouch_core::digest::Digest;
@@ -43,4 +46,59 @@ async fn a_replica_tells_a_server_what_it_did_wrong() {
     assert_eq!((failed.code, failed.detail.as_str()), (Code::Unexpected, "expected a request, got Located"));
     drop(tell);
     running.await.unwrap().unwrap();
+}
+
+/// A replica on a slow line: its own log says nothing wrong, so it has to be told that puts do not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_not_waited_for_is_told_why_and_logs_it() {
+    let cluster = InProcess::start(3).await;
+    let proxy = Proxy::start(cluster.address()).await;
+    let slow = cluster.spawn_replica_at(3, vec![proxy.address().to_owned()]).await;
+    until("the slow one joins", || cluster.connected().contains(&"replica-3".to_owned())).await;
+    proxy.set_receive_rate(256 << 10);
+    cluster.put(&content(1, 1 << 20)).await.unwrap();
+    let expected = "it had not stored a blob when a quorum had; it is not waited for until it stores in time again";
+    let told = |event: &vouch::replica::Event| match event {
+        vouch::replica::Event::LeftOut(line) => line.contains(expected) && line.contains(proxy.address()),
+        _ => false,
+    };
+    until("the slow one logs it", || slow.events().iter().any(told)).await;
+    let logged = |event: &vouch::server::Event| match event {
+        vouch::server::Event::LeftOut(line) => line.starts_with("replica-3 had not stored a blob"),
+        _ => false,
+    };
+    assert!(cluster.server_events().iter().any(logged), "{:?}", cluster.server_events());
+}
+
+/// Everybody else's votes make the certificate; the liar hears why its own does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_vote_does_not_count_is_told_why() {
+    let cluster = InProcess::start(3).await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let lie = move |honest: &_, question: &Message, answers| {
+        if let Message::Failed(failed) = question {
+            tell.send(failed.clone()).unwrap();
+        }
+        let honest: &support::fake_replica::Honest = honest;
+        match question {
+            Message::Propose { stream, issued_at, receipts } => vec![honest.vote(*stream, issued_at + 1, receipts)],
+            _ => answers,
+        }
+    };
+    let _liar = FakeReplica::join(cluster.address(), Identity::new(7, "liar"), lie).await;
+    until("the liar joins", || cluster.connected().contains(&"liar".to_owned())).await;
+    let certified = cluster.put(b"bytes").await.unwrap();
+    // a vote that comes after its batch ended is not looked at: then a later one shows it
+    let mut failed = None;
+    for seed in 0..100 {
+        cluster.put(&content(seed, 1000)).await.unwrap();
+        failed = std::iter::from_fn(|| told.try_recv().ok()).find(|failed| failed.code != Code::TimedOut);
+        if failed.is_some() {
+            break;
+        }
+    }
+    let failed = failed.expect("the liar is told");
+    let names: Vec<_> = failed.subjects.iter().map(|member| certified.committee.record().name(*member)).collect();
+    assert_eq!((failed.code, &names[..]), (Code::NotAuthenticated, &["liar".to_owned()][..]), "{failed:?}");
+    assert_eq!(failed.detail, "voted with a signature that is not its own, or not of what was proposed");
 }

@@ -151,6 +151,7 @@ pub(super) fn replica(event: &replica::Event) {
             info!("removed {} that expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
         }
         replica::Event::Damaged(_, what) => error!("{}", text(format_args!("{what}"))),
+        replica::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
         replica::Event::Refused(what) => warn!("{}", text(format_args!("refused: {what}"))),
         replica::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }

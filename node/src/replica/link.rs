@@ -4,6 +4,7 @@
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -37,6 +38,8 @@ const CHUNK_QUEUE: usize = 4;
 const LIST_PAGE: usize = 128 << 10;
 /// Pages of a list; one is asked for at a time.
 const LIST_QUEUE: usize = 2;
+/// How often a replica looks at its storage, to say when it failed and when it works again.
+const LOOK_AT_STORAGE: Duration = Duration::from_secs(5);
 
 /// Runs one link to its end and says why it ended.
 pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
@@ -140,7 +143,10 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
     let number = repairing.number();
     let repairing = repairing.run();
-    let mut link = ReplicaLink { shared: shared.clone(), puts, proposals, replies, reads, pages, work, number, server };
+    let watching = watch_storage(shared.clone(), replies.clone());
+    let address = Arc::from(address);
+    let mut link =
+        ReplicaLink { shared: shared.clone(), address, puts, proposals, replies, reads, pages, work, number, server };
     let serving = async {
         loop {
             let handled = match reader.next().await {
@@ -156,6 +162,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
         () = announcing => LinkError::Closed(String::new()),
+        () = watching => LinkError::Closed(String::new()),
         () = repairing => LinkError::Closed(String::new()),
         written = link::write_queues(&mut writer, reply_queue, chunk_queue) => match written {
             Ok(()) => LinkError::Closed(String::new()),
@@ -181,8 +188,31 @@ async fn announce(mut committee: watch::Receiver<Option<Arc<Committee>>>, replie
     std::future::pending().await
 }
 
+/// Says when the storage failed, and when it works again: else a server learns of it by the next put, which is too late for
+/// whoever decides where to send puts.
+async fn watch_storage(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
+    let mut told = None;
+    loop {
+        let looking = shared.clone();
+        let found = tasks::spawn_blocking(move || looking.storage_failure()).await;
+        let failed = found.unwrap_or_else(|panicked| Some(panicked.to_string()));
+        if failed != told {
+            let word = match &failed {
+                Some(why) => Message::failed(Stream::STORAGE, Code::Storage, why.as_str()),
+                None => Message::Stored { stream: Stream::STORAGE },
+            };
+            // fails only when the link is ending
+            let _ = replies.send(word.encode().into()).await;
+            told = failed;
+        }
+        tasks::sleep(LOOK_AT_STORAGE).await;
+    }
+}
+
 struct ReplicaLink {
     shared: Arc<Shared>,
+    /// Of the server, as it was dialled.
+    address: Arc<str>,
     puts: IncomingPuts,
     proposals: Proposals,
     replies: mpsc::Sender<Outgoing>,
@@ -200,6 +230,11 @@ impl ReplicaLink {
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
         let failed = match Message::decode(bytes)? {
             Message::Failed(failed) if failed.stream == Stream::LINK => return Err(failed.into()),
+            // about this replica itself: a put or a batch of the server's goes on without it
+            Message::Failed(failed) if self.is_about_itself(&failed) => {
+                self.shared.left_out(&self.address, &failed.detail);
+                Ok(())
+            }
             // to a list, which is all that is asked of a server: its number is the replica's own, and no put's
             Message::Failed(failed) => {
                 let _ = self.pages.try_send((failed.stream, Err(failed)));
@@ -274,6 +309,12 @@ impl ReplicaLink {
             self.reply(&Message::Failed(failed)).await;
         }
         Ok(())
+    }
+
+    /// A list of its own is not what a replica asks a server for, so this is no answer to a list.
+    fn is_about_itself(&self, failed: &Failed) -> bool {
+        let position = self.shared.committee().and_then(|committee| self.shared.position(&committee));
+        position.is_some_and(|position| failed.subjects == [position])
     }
 
     /// Starts work beside the link, once there is room for it.

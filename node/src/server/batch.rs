@@ -79,6 +79,8 @@ pub(super) enum Output {
     Certify { batch: Stream, tally: Box<Tally>, puts: Vec<Stream>, asked: Vec<u16> },
     /// A put cannot be certified.
     Fail(Stream, Failed),
+    /// Tell a member why its vote on a batch did not count, or is not waited for any more.
+    LeaveOut { batch: Stream, member: u16, code: Code, why: &'static str },
 }
 
 /// What an input depends on beside itself.
@@ -188,8 +190,9 @@ impl Batches {
             Input::Vote { batch, member, signature } => self.vote(batch, member, signature, moment.now),
             Input::Verified { batch, votes } => {
                 for (member, vote) in votes {
-                    if matches!(vote, Err(VoteError::Invalid { .. })) {
-                        self.liars.insert(member);
+                    if matches!(vote, Err(VoteError::Invalid { .. })) && self.liars.insert(member) {
+                        let why = "voted with a signature that is not its own, or not of what was proposed";
+                        out.push(Output::LeaveOut { batch, member, code: Code::NotAuthenticated, why });
                     }
                     if let Some(signing) = self.signing.get_mut(&batch) {
                         signing.verified(member, vote);
@@ -259,18 +262,25 @@ impl Batches {
                 self.closed.truncate(REMEMBERED);
             }
             if signing.voted() >= quorum {
-                self.late.extend(signing.silent());
+                self.note_late(batch, signing.silent(), out);
                 out.push(signing.certify(batch));
             } else if signing.is_hopeless(quorum) {
                 self.try_again(signing);
             } else {
                 let silent: Vec<u16> = signing.silent().collect();
-                self.late.extend(&silent);
+                self.note_late(batch, silent.iter().copied(), out);
                 for item in signing.into_items() {
                     out.push(Output::Fail(item.put, too_late(&self.committee, item.put, "vote", silent.clone())));
                 }
             }
         }
+    }
+
+    /// These had not voted when the batch ended.
+    fn note_late(&mut self, batch: Stream, silent: impl Iterator<Item = u16>, out: &mut Vec<Output>) {
+        let why = "had not voted when a batch ended; its vote is not waited for until it votes in time again";
+        let newly = silent.filter(|member| self.late.insert(*member));
+        out.extend(newly.map(|member| Output::LeaveOut { batch, member, code: Code::TimedOut, why }));
     }
 
     /// Whatever still has a quorum of holders who did not refuse it waits for the next batch, before everybody else.

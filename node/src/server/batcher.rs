@@ -209,6 +209,7 @@ impl Desk {
                     let certifying = Certifying { batch, tally, outcomes, asked, committee: self.committee.clone() };
                     tasks::spawn(certifying.run(shared.clone()));
                 }
+                Output::LeaveOut { batch, member, code, why } => shared.left_out(batch, member, code, why),
                 Output::Fail(put, failed) => {
                     if let Some(outcomes) = self.outcomes.remove(&put) {
                         tell(outcomes, Outcome { put, result: Err(failed) });

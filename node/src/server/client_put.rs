@@ -439,12 +439,15 @@ impl Active {
             }
             Output::Late(member) => {
                 let why = "had not stored a blob when a quorum had; it is not waited for until it stores in time again";
-                link.shared.left_out(member, why);
+                link.shared.left_out(stream, member, Code::TimedOut, why);
                 self.set_late(member, true);
             }
             Output::InTime(member) => self.set_late(member, false),
             Output::Doubt(member) => link.shared.doubted.add(member, clock::monotonic()),
-            Output::LeaveOut(member) => self.fanout.leave_out(member),
+            Output::LeaveOut(member, code, why) => {
+                link.shared.left_out(stream, member, code, &why);
+                self.fanout.leave_out(member);
+            }
             Output::Cancel => self.fanout.cancel_all(true),
             Output::Certified(certificate) => {
                 link.tell(&Message::Certified { stream: self.client, certificate })?;
@@ -463,7 +466,7 @@ impl Active {
         for member in self.fanout.take_slow() {
             let why =
                 "took a put's bytes more slowly than a quorum; the put went on without it, and repair fetches the blob";
-            link.shared.left_out(member, why);
+            link.shared.left_out(self.fanout.stream(), member, Code::TimedOut, why);
         }
         lost.into_iter().map(Input::Lost).collect()
     }

@@ -31,6 +31,10 @@ impl Fanout {
         Self { stream, members, quorum, lag_left: LAG_BUDGET, slow: Vec::new() }
     }
 
+    pub(crate) fn stream(&self) -> Stream {
+        self.stream
+    }
+
     pub(crate) fn members(&self) -> &BTreeMap<u16, ReplicaHandle> {
         &self.members
     }

@@ -29,12 +29,12 @@ use tokio_io_timeout::TimeoutStream;
 use vouch_core::link::Role;
 
 use super::guard::{self, Connection};
-use super::notices::Notice;
 use super::{Event, Shared, client_link, replica_link, welcome};
 use crate::host::clock;
 use crate::host::net::{TcpListener, TcpStream};
 use crate::host::tasks::{self, JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
+use crate::notices::Notice;
 pub use origin::{Origin, OriginError};
 use upgrade::Upgrade;
 use watched::Watched;

@@ -18,8 +18,8 @@ pub(crate) struct Pace {
     lagging: AtomicBool,
     /// Was too late to store, and has not stored in time since.
     late: AtomicBool,
-    /// Said that its storage failed, and has neither stored nor voted since.
-    storage_failed: AtomicBool,
+    /// What it said when its storage failed, if it has neither stored nor voted since.
+    storage_failed: Mutex<Option<String>>,
 }
 
 impl Pace {
@@ -31,8 +31,13 @@ impl Pace {
         self.lagging.store(is_lagging, Ordering::Relaxed);
     }
 
-    pub(super) fn has_failed_storage(&self) -> bool {
-        self.storage_failed.load(Ordering::Relaxed)
+    fn storage(&self) -> MutexGuard<'_, Option<String>> {
+        self.storage_failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the replica said of its storage, if it failed.
+    pub(super) fn failed_storage(&self) -> Option<String> {
+        self.storage().clone()
     }
 
     /// Takes note of what a reply says about the replica's storage. A full disk says nothing: whoever offers more than fits would
@@ -40,9 +45,9 @@ impl Pace {
     pub(super) fn hear(&self, reply: &Message) {
         match reply {
             Message::Failed(failed) if failed.code == Code::Storage => {
-                self.storage_failed.store(true, Ordering::Relaxed)
+                *self.storage() = Some(failed.detail.clone());
             }
-            Message::Stored { .. } | Message::Vote { .. } => self.storage_failed.store(false, Ordering::Relaxed),
+            Message::Stored { .. } | Message::Vote { .. } => *self.storage() = None,
             _ => {}
         }
     }

@@ -233,21 +233,28 @@ impl Put {
         }
         if !offset::is_possible(offset, offer.length) {
             let detail = format!("expected the end of a block, or of the {} bytes, got {offset}", offer.length);
-            return self.leave_out(member, Some(Failed::new(self.stream, Code::Unexpected, detail)), out);
+            return self.leave_out(member, Code::Unexpected, detail, out);
         }
         match &mut self.phase {
             Phase::Opening { answers, .. } => {
                 answers.entry(member).or_insert(offset);
             }
-            // it lacks bytes that the client does not send any more
-            _ if offset < self.from => self.leave_out(member, None, out),
+            _ if offset < self.from => self.lacks_bytes(member, offset, self.from, out),
             _ => {}
         }
     }
 
-    fn leave_out(&mut self, member: u16, failed: Option<Failed>, out: &mut Vec<Output>) {
+    fn leave_out(&mut self, member: u16, code: Code, why: String, out: &mut Vec<Output>) {
+        // only what a member did wrong counts as its refusal of the put
+        let failed = (code == Code::Unexpected).then(|| Failed::new(self.stream, code, why.clone()));
         self.drop_member(member, failed, out);
-        out.push(Output::LeaveOut(member));
+        out.push(Output::LeaveOut(member, code, why));
+    }
+
+    /// It lacks bytes that the client does not send any more.
+    fn lacks_bytes(&mut self, member: u16, has: u64, from: u64, out: &mut Vec<Output>) {
+        let why = format!("has {has} bytes of a blob of which a put sends those from {from} on; repair fetches it");
+        self.leave_out(member, Code::NotHeld, why, out);
     }
 
     /// Has the client send the bytes from this offset on.
@@ -408,12 +415,12 @@ impl Put {
         if patience.is_over(answers.len(), quorum, awaited, now) {
             let Some(offset) = offset::choose(answers, &self.doubted, quorum) else { return };
             let (behind, ahead): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, from)| **from < offset);
-            let behind: Vec<u16> = behind.into_iter().map(|(member, _)| *member).collect();
+            let behind: Vec<(u16, u64)> = behind.into_iter().map(|(member, has)| (*member, *has)).collect();
             if offset > 0 {
                 self.spared = ahead.into_iter().map(|(member, _)| *member).collect();
             }
-            for member in behind {
-                self.leave_out(member, None, out);
+            for (member, has) in behind {
+                self.lacks_bytes(member, has, offset, out);
             }
             out.retain(|output| !matches!(output, Output::Progress(..)));
             self.receive_from(offset, out);

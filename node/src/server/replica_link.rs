@@ -219,7 +219,14 @@ async fn read(
 /// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
 async fn deliver(shared: &Arc<Shared>, pace: &Pace, reply: Reply) {
     let batch = reply.stream;
+    let before = pace.failed_storage();
     pace.hear(&reply.message);
+    if reply.stream == Stream::STORAGE {
+        if let Some(why) = pace.failed_storage().filter(|why| before.as_ref() != Some(why)) {
+            shared.tell_of(reply.member, &format!("says that its storage failed: {why}"));
+        }
+        return;
+    }
     if let Message::Vote { signature, .. } = reply.message {
         return shared.batcher.say(Word::Batch(Input::Vote { batch, member: reply.member, signature })).await;
     }

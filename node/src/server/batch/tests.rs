@@ -32,6 +32,8 @@ struct World {
     failed: BTreeMap<Stream, Failed>,
     /// Whose votes were verified together.
     verified: Vec<Vec<u16>>,
+    /// Who was told that its vote does not count, or is not waited for.
+    left_out: Vec<(u16, Code)>,
 }
 
 fn receipt(number: u32) -> Receipt {
@@ -59,7 +61,8 @@ impl World {
         let batches = Batches::new(committee.clone(), Gathering::default(), VOTING, streams);
         let (certified, failed) = (BTreeMap::new(), BTreeMap::new());
         let now = Duration::from_secs(100);
-        Self { committee, votes, batches, now, storing: 0, asked: Vec::new(), certified, failed, verified: Vec::new() }
+        let (asked, verified, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        Self { committee, votes, batches, now, storing: 0, asked, certified, failed, verified, left_out }
     }
 
     fn moment(&self) -> Moment {
@@ -105,6 +108,7 @@ impl World {
                     assert_eq!(certificates.len(), puts.len());
                     self.certified.extend(puts.into_iter().zip(certificates));
                 }
+                Output::LeaveOut { member, code, .. } => self.left_out.push((member, code)),
                 Output::Fail(put, failed) => {
                     assert!(self.failed.insert(put, failed).is_none(), "told once");
                 }
@@ -276,6 +280,7 @@ fn a_lying_member_is_left_out_and_costs_nobody_a_certificate() {
     world.vote(&asked, 3);
     assert_eq!(world.signers(0), [0, 2, 3]);
     assert_eq!(world.certified.len(), 3);
+    assert_eq!(world.left_out, [(1, Code::NotAuthenticated)], "it is told, once");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The state of the cluster, for people, pages and whoever decides where to send requests.
 
-use hyper::header;
+use std::fmt;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 use vouch_core::message::{Code, Failed, Stream};
@@ -8,8 +10,12 @@ use vouch_core::quorum;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE};
-use crate::server::Shared;
-use crate::server::put::too_few;
+use crate::server::{ReplicaHandle, Shared};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
+/// It changes at any time.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 pub(super) fn describe(shared: &Shared) -> Response<Body> {
     let snapshot = shared.snapshot.borrow().clone();
@@ -46,34 +52,116 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
     response
 }
 
-/// Whether a put would find its quorum: members that are connected, and whose storage did not fail the last time it was used.
-pub(super) fn readiness(shared: &Shared) -> Result<Response<Body>, Problem> {
-    let snapshot = shared.snapshot.borrow().clone();
-    let failed = match &snapshot.committee {
-        Some(committee) => {
-            let can_store =
-                |member| snapshot.members.get(&member).is_some_and(|handle| !handle.pace.has_failed_storage());
-            let record = committee.record();
-            let (able, quorum) = ((0..record.n()).filter(|member| can_store(*member)).count(), record.quorum().into());
-            let is_connected = snapshot.members.len() >= quorum;
-            (able < quorum).then(|| {
-                let mut failed = too_few(committee, Stream::LINK, can_store);
-                if is_connected {
-                    failed
-                        .detail
-                        .push_str("; the storage of those that are connected failed: see `vouch status` there");
-                }
-                failed
-            })
-        }
-        None => shared.lacks_founders(true).map(|detail| Failed::new(Stream::LINK, Code::NoCommittee, detail)),
-    };
-    match (failed, &snapshot.committee) {
-        (None, _) => Ok(reply::text(StatusCode::OK, "ready\n")),
-        (Some(failed), committee) => {
-            let name = |member: &u16| committee.as_ref().map(|committee| committee.record().name(*member));
-            let names = failed.subjects.iter().filter_map(name).collect();
-            Err(Problem::refused(&failed, names))
+/// Members that a text names one by one.
+const NAMED: usize = 20;
+
+/// What keeps a member from taking part in puts as the others do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trouble {
+    Missing,
+    /// What it said.
+    StorageFailed(String),
+    Lagging,
+    Late,
+}
+
+impl Trouble {
+    fn of(handle: Option<&ReplicaHandle>) -> Option<Self> {
+        let Some(ReplicaHandle { pace, .. }) = handle else { return Some(Self::Missing) };
+        match pace.failed_storage() {
+            Some(why) => Some(Self::StorageFailed(why)),
+            None if pace.is_lagging() => Some(Self::Lagging),
+            None => pace.is_late().then_some(Self::Late),
         }
     }
+
+    /// Whether a put cannot count on the member.
+    fn is_fatal(&self) -> bool {
+        matches!(self, Self::Missing | Self::StorageFailed(_))
+    }
+
+    /// One word for programs.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::StorageFailed(_) => "storage-failed",
+            Self::Lagging => "lagging",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// What follows the member's name.
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("is not connected"),
+            Self::StorageFailed(why) => write!(f, "is connected, but its storage failed: {why}"),
+            Self::Lagging => {
+                f.write_str("takes bytes more slowly than a quorum and is left out of puts until it catches up")
+            }
+            Self::Late => f.write_str("was late for the last put or vote and is not waited for"),
+        }
+    }
+}
+
+/// Whether a put would find its quorum, and what is wrong with which member: as text, or as JSON where that is asked for. A failure
+/// is a problem (RFC 9457) unless text is asked for.
+pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    let snapshot = shared.snapshot.borrow().clone();
+    let Some(committee) = &snapshot.committee else {
+        return match shared.lacks_founders(true) {
+            Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),
+            None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
+        };
+    };
+    let record = committee.record();
+    let troubled: Vec<(u16, Trouble)> =
+        (0..record.n()).filter_map(|member| Some((member, Trouble::of(snapshot.members.get(&member))?))).collect();
+    let named: Vec<(String, Trouble)> =
+        troubled.iter().map(|(member, trouble)| (record.name(*member), trouble.clone())).collect();
+    let (fatal, impaired): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, trouble)| trouble.is_fatal());
+    let (quorum, n) = (usize::from(record.quorum()), usize::from(record.n()));
+    let able = n - fatal.len();
+    let all = [&fatal[..], &impaired].concat();
+    if able >= quorum {
+        let text = format!("ready: {able} of {n} replicas can store, {quorum} are needed{}", each(&all));
+        return Ok(ready(text, &all, headers));
+    }
+    let detail = format!("{quorum} of {n} replicas are needed for a put, {able} can store{}", each(&all));
+    let mut failed = Failed::new(Stream::LINK, Code::NotEnoughReplicas, "");
+    // longer than a message on a link may be
+    failed.detail = detail + "; see the replicas' logs, and `vouch status` where they run";
+    refused(failed, fatal.into_iter().map(|(name, _)| name).collect(), headers)
+}
+
+fn each(troubled: &[(String, Trouble)]) -> String {
+    let mut text: String = troubled.iter().take(NAMED).map(|(name, trouble)| format!("; {name} {trouble}")).collect();
+    if let Some(more) = troubled.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
+fn ready(text: String, troubled: &[(String, Trouble)], headers: &HeaderMap) -> Response<Body> {
+    let mut response = if reply::prefers(headers, JSON, TEXT) {
+        let member = |(name, trouble): &(String, Trouble)| json!({ "name": name, "state": trouble.word(), "why": format!("{name} {trouble}") });
+        let members: Vec<_> = troubled.iter().map(member).collect();
+        let body = json!({ "ready": true, "detail": text, "members": members });
+        reply::whole(StatusCode::OK, JSON, format!("{body}\n"))
+    } else {
+        reply::whole(StatusCode::OK, "text/plain; charset=utf-8", format!("{text}\n"))
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+fn refused(failed: Failed, names: Vec<String>, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+    if !reply::prefers(headers, TEXT, JSON) {
+        return Err(Problem::refused(&failed, names));
+    }
+    let text = format!("not ready: {}\n", failed.detail);
+    let mut response = reply::whole(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
 }

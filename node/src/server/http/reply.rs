@@ -53,6 +53,14 @@ pub(super) fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iter
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
+/// Whether a client would rather have the first of two media types: it names this one, and the other one not before it (RFC 9110
+/// section 12.5.1, weights aside).
+pub(super) fn prefers(headers: &HeaderMap, media_type: &str, to: &str) -> bool {
+    let accepted = tokens(headers, header::ACCEPT).map(|range| range.split(';').next().unwrap_or_default().trim());
+    let first = accepted.into_iter().find(|range| [media_type, to].iter().any(|one| range.eq_ignore_ascii_case(one)));
+    first.is_some_and(|first| first.eq_ignore_ascii_case(media_type))
+}
+
 /// Whether the client has what this quoted tag names (RFC 9110 section 13.1.2). `*`, which asks whether there is anything at
 /// all, is for those who write.
 pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {

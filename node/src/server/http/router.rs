@@ -112,7 +112,7 @@ async fn route(
         Place::Certificate(name) if is_read => certificates::get(&shared, name, request.headers()).await,
         Place::Cluster if is_read => Ok(cluster::describe(&shared)),
         Place::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
-        Place::Readiness if is_read => cluster::readiness(&shared),
+        Place::Readiness if is_read => cluster::readiness(&shared, request.headers()),
         Place::Page if is_read || page::has(page::FILES, &path) => match is_read {
             true => page::get(page::FILES, &path, request.headers()),
             false => Err(Problem::method(place.methods())),

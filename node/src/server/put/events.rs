@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vouch_core::certificate::Certificate;
-use vouch_core::message::{Failed, Stage};
+use vouch_core::message::{Code, Failed, Stage};
 use vouch_core::receipt::Receipt;
 
 /// What happened.
@@ -66,8 +66,8 @@ pub enum Output {
     Late(u16),
     /// A member that was late stored in time.
     InTime(u16),
-    /// Tell this member that the put goes on without it.
-    LeaveOut(u16),
+    /// Tell this member that the put goes on without it, and why.
+    LeaveOut(u16, Code, String),
     /// What this member says it has of a blob is not to be counted on for a while.
     Doubt(u16),
     /// Tell the members that the put is off.

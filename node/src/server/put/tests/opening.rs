@@ -22,7 +22,7 @@ fn ready(out: &[Output]) -> Option<u64> {
 
 fn left_out(out: &[Output]) -> Vec<u16> {
     let member = |output: &Output| match output {
-        Output::LeaveOut(member) => Some(*member),
+        Output::LeaveOut(member, ..) => Some(*member),
         _ => None,
     };
     out.iter().filter_map(member).collect()

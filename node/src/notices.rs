@@ -7,7 +7,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// When the last line of one kind was written, and how many were left out since.
 #[derive(Debug, Default)]
-pub(super) struct Notice(Mutex<Last>);
+pub(crate) struct Notice(Mutex<Last>);
 
 #[derive(Debug, Default)]
 struct Last {
@@ -17,7 +17,7 @@ struct Last {
 
 impl Notice {
     /// The line to write now, with the number of those left out before it; `None` when it must be left out itself.
-    pub(super) fn line(&self, now: Duration, text: &str) -> Option<String> {
+    pub(crate) fn line(&self, now: Duration, text: &str) -> Option<String> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.at.is_some_and(|at| now < at + EVERY) {
             last.left_out += 1;
