@@ -18,6 +18,9 @@ const MEMBERS: u16 = 4;
 const MIB: usize = 1 << 20;
 /// The bound on the server's memory.
 const MEMORY: u64 = 128 << 20;
+/// A minute after an attack the server's memory is what it was before, and at most so much more.
+const LEFT_BEHIND: u64 = 8 << 20;
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(60);
 
 fn attacks(blob: &Arc<Vec<u8>>) -> Vec<Kind> {
     let blob = || blob.clone();
@@ -213,6 +216,10 @@ async fn one_address_attacks_and_another_one_is_served() {
             (!attacked.failures.is_empty(), format!("honest failures: {:?}", attacked.failures.first())),
             (connected != u64::from(MEMBERS) || left > 0, format!("{connected} members, {left} left meanwhile")),
             (peak > MEMORY, format!("{} MiB", peak >> 20)),
+            (
+                rest >= GIVEN_BACK_AFTER && after > before + LEFT_BEHIND,
+                format!("{} MiB before, {} MiB afterwards", before >> 20, after >> 20),
+            ),
         ];
         broken.extend(fails.into_iter().filter(|(fails, _)| *fails).map(|(_, why)| format!("{}: {why}", kind.name())));
     }
