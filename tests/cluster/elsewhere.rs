@@ -1,6 +1,6 @@
 //! Replicas that keep their large blobs in a store elsewhere, each under a prefix of its own.
 
-use support::blobs::{content, signers};
+use support::blobs::{content, until_signed_by};
 use support::processes::{Node, Processes};
 use support::s3::{KEY, S3Server, SECRET, overwrite};
 use support::until;
@@ -26,8 +26,7 @@ async fn start(server: &S3Server) -> Processes {
 
 /// Of this seed and length; certified by all four.
 async fn put(cluster: &Processes, seed: u64, length: usize) -> (ClusterId, Digest) {
-    let certified = cluster.put(&content(seed, length)).await.unwrap();
-    assert_eq!(signers(&certified).len(), 4, "{length} bytes");
+    let certified = until_signed_by(4, async || cluster.put(&content(seed, length)).await.unwrap()).await;
     (certified.committee.cluster(), certified.certificate.receipt.digest)
 }
 

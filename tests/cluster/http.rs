@@ -51,7 +51,7 @@ async fn a_header_that_drips_is_cut_off() {
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) => {}
             Err(_) if dripped.is_err() => break,
-            Err(_) => assert!(began.elapsed() < Duration::from_secs(20), "a byte now and then keeps a connection"),
+            Err(_) => assert!(began.elapsed() < Duration::from_secs(60), "a byte now and then keeps a connection"),
         }
     }
     assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
@@ -64,11 +64,11 @@ async fn connections_that_say_nothing_are_cut_off() {
     let (began, mut silent) = (Instant::now(), TcpStream::connect(cluster.address()).await.unwrap());
     let mut upgraded = RawLink::open(cluster.address()).await;
     let mut answer = Vec::new();
-    let nothing = tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut answer));
+    let nothing = tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut answer));
     let (nothing, failed) = tokio::join!(nothing, upgraded.refused());
     assert!(nothing.is_ok(), "a connection without a request");
     assert_eq!(failed.code, Code::TimedOut, "{failed}");
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(60));
 }
 
 #[tokio::test(flavor = "multi_thread")]

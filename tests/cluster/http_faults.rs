@@ -36,7 +36,7 @@ fn beginning() -> Vec<u8> {
 
 async fn answer_of(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await;
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut bytes)).await;
     let _ = read.expect("the server closes");
     Answer::parse(&bytes)
 }
@@ -44,11 +44,12 @@ async fn answer_of(mut stream: TcpStream) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stalls() {
     let cluster = InProcess::start_with(2, |config| config.client_silence = Duration::from_millis(500)).await;
+    let default = vouch::server::Config::new("data".into()).client_silence;
     let began = Instant::now();
     let stream = begin(&cluster, 2, &[("Content-Length", "1000000")], &beginning()).await;
     let answer = answer_of(stream).await;
     assert_eq!((answer.status, answer.problem().as_str()), (408, "timed-out"));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < default, "{:?}", began.elapsed());
     until("nothing is left", || partial_files(&cluster, 2) == 0).await;
     assert_eq!(put(cluster.address(), b"unharmed").await.status, 201);
 }
@@ -61,15 +62,16 @@ async fn a_body_that_drips() {
     })
     .await;
     let mut stream = begin(&cluster, 1, &[("Content-Length", "1000000")], &beginning()).await;
+    let default = vouch::server::Config::new("data".into()).upload_window;
     let began = Instant::now();
     // never silent for long
-    while began.elapsed() < Duration::from_secs(10) && stream.write_all(b"x").await.is_ok() {
+    while began.elapsed() < default && stream.write_all(b"x").await.is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if stream.try_read(&mut [0; 1]).is_ok() {
             break;
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "a byte now and then holds a put: {:?}", began.elapsed());
+    assert!(began.elapsed() < default, "a byte now and then holds a put: {:?}", began.elapsed());
     let answer = answer_of(stream).await;
     // its first byte was read above
     assert!(answer.text().contains("expected at least 1000 bytes a second") || answer.status == 408, "{answer:?}");
@@ -79,8 +81,8 @@ async fn a_body_that_drips() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_that_keeps_its_pace_is_stored() {
     let cluster = InProcess::start_with(1, |config| {
-        config.client_silence = Duration::from_millis(500);
-        config.upload_window = Duration::from_millis(300);
+        config.client_silence = Duration::from_secs(3);
+        config.upload_window = Duration::from_secs(2);
         config.upload_rate = 1000;
     })
     .await;
@@ -91,7 +93,7 @@ async fn a_slow_body_that_keeps_its_pace_is_stored() {
     // for longer than it may be silent, and never so much as a whole piece
     for piece in bytes.chunks(500) {
         stream.write_all(piece).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(80)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(answer_of(stream).await.status, 201);
 }
@@ -152,7 +154,7 @@ async fn a_client_that_goes_away_before_it_is_certified() {
         let read = tokio::time::timeout(Duration::from_millis(300), second.read_exact(&mut first)).await;
         match read {
             Err(_) => break,
-            Ok(_) => assert!(began.elapsed() < Duration::from_secs(10), "{}", String::from_utf8_lossy(&first)),
+            Ok(_) => assert!(began.elapsed() < Duration::from_secs(30), "{}", String::from_utf8_lossy(&first)),
         }
     }
 }
@@ -173,7 +175,8 @@ async fn who_does_not_read_is_cut_off_and_others_go_on() {
     let good = get(cluster.address(), &blob(&bytes)).await;
     assert!(good.body == bytes);
     println!("beside 8 that do not read: {:?}", began.elapsed());
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // those that do not read are cut off after a second
+    tokio::time::sleep(Duration::from_secs(5)).await;
     for stream in stalled {
         // what was on its way when it was cut
         assert!(answer_of(stream).await.body.len() < bytes.len(), "it was not cut off");
@@ -193,7 +196,7 @@ async fn only_so_many_downloads_at_once() {
     drop(first);
     let began = Instant::now();
     while get(cluster.address(), &blob(&bytes)).await.status != 200 {
-        assert!(began.elapsed() < Duration::from_secs(10), "the first is over");
+        assert!(began.elapsed() < Duration::from_secs(60), "the first is over");
     }
 }
 
@@ -317,7 +320,7 @@ async fn reads_that_wait_for_room_hold_up_no_answers() {
     let bytes = content(1, 2 * MIB);
     let identity = cluster.put(&bytes).await.unwrap().committee.cluster();
     let gets = (0..4).map(|_| get_bytes(cluster.address(), Some(identity), Digest::of(&bytes)));
-    let all = tokio::time::timeout(Duration::from_secs(20), futures_util::future::join_all(gets)).await;
+    let all = tokio::time::timeout(Duration::from_secs(60), futures_util::future::join_all(gets)).await;
     for got in all.expect("nobody waits for ever") {
         assert!(got.unwrap().bytes == bytes);
     }

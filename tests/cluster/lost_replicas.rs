@@ -94,11 +94,12 @@ async fn one_of_four_hangs_during_a_put() {
     let second = began.elapsed();
     assert_holds(&certified, &content(2, 4 * MIB), Some("replica-1"));
     println!("with a replica that hangs: 64 MiB in {first:?}, then 4 MiB in {second:?}");
-    assert!(first < Duration::from_secs(20) && second < Duration::from_secs(5), "{first:?} {second:?}");
+    // a put that waited for it would wait 30 s for room in its queue, or 60 s for it to store
+    assert!(first < Duration::from_secs(29) && second < Duration::from_secs(29), "{first:?} {second:?}");
     // and takes part again once it goes on
     cluster.replicas[1].resume();
     let mut takes_part = false;
-    for seed in 0..50 {
+    for seed in 0..300 {
         let certified = cluster.put(&content(100 + seed, 100)).await.unwrap();
         takes_part = signers(&certified).contains(&"replica-1".into());
         if takes_part {

@@ -54,7 +54,8 @@ async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
         let digest = certificate.receipt.digest;
         matches!(store.certificate(&digest), Ok(Some(kept)) if kept.signature == certificate.signature)
     };
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    // the last batch's reaches it after the client heard of it
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     cluster.stop_replica(0).await;
     let store = loop {
         match Store::open(&cluster.folder(0), &store::Config::default()) {

@@ -181,7 +181,7 @@ async fn two_servers_share_the_replicas() {
     let identity = certified.committee.cluster();
     // the second never saw the committee form; its first request may come before the members told it
     let mut got = get_bytes(&second_address, Some(identity), certified.certificate.receipt.digest).await;
-    for _ in 0..100 {
+    for _ in 0..600 {
         if got.is_ok() {
             break;
         }
@@ -216,7 +216,8 @@ async fn a_server_killed_during_a_put() {
     cluster.server.kill();
     let error = putting.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Link(_)), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // before anybody misses the pings of the other end
+    assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
     cluster.restart_server().await;
     cluster.until_connected().await;
     // it goes on where it stopped, and leaves nothing beside the blob

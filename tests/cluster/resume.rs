@@ -90,7 +90,7 @@ impl World {
         child.kill().await.unwrap();
         // until the server has noticed, that put goes on
         self.proxy.until_idle().await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
     /// Puts to the end; gives the JSON, and the bytes that were sent.
@@ -321,7 +321,7 @@ async fn replicas_are_told_at_once_to_keep_what_a_lost_client_sent() {
             }
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(5), keeps).await.expect("at once"));
+    assert!(tokio::time::timeout(Duration::from_secs(25), keeps).await.expect("at once"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

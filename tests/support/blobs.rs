@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vouch::client::{self, ClientError, GetProgress, PutProgress};
 use vouch::host::source::Source;
@@ -155,6 +155,36 @@ pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
 pub fn signers(certified: &Certified) -> Vec<String> {
     let record = certified.committee.record();
     certified.certificate.signers.iter().map(|member| record.name(member)).collect()
+}
+
+/// Puts until so many members sign. On a busy machine, one may be too late for a certificate; the next put counts it in again. What
+/// is put must be certified anew each time.
+///
+/// # Panics
+/// When that takes minutes: then they do not sign because they cannot.
+pub async fn until_signed_by(count: usize, put: impl AsyncFnMut() -> Certified) -> Certified {
+    until_signed(&format!("{count} members"), |signers| signers.len() == count, put).await
+}
+
+/// The same, until those who sign are as they should be.
+///
+/// # Panics
+/// When that takes minutes.
+pub async fn until_signed(
+    whom: &str,
+    is_enough: impl Fn(&[String]) -> bool,
+    mut put: impl AsyncFnMut() -> Certified,
+) -> Certified {
+    let began = Instant::now();
+    loop {
+        let certified = put().await;
+        let signers = signers(&certified);
+        if is_enough(&signers) {
+            return certified;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "expected signatures of {whom}, got {signers:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Whether a member got so far, among what a put told.

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use vouch_core::digest::Digest;
 
 /// Nothing takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer, after the connection ended.
 #[derive(Debug)]

@@ -203,7 +203,7 @@ impl InProcess {
 impl Running<replica::Event> {
     /// How it ended by itself.
     pub async fn ended(self) -> Result<(), String> {
-        tokio::time::timeout(Duration::from_secs(30), self.task).await.expect("the replica gives up").unwrap()
+        tokio::time::timeout(Duration::from_secs(60), self.task).await.expect("the replica gives up").unwrap()
     }
 
     /// What it reported.

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 /// Asks again and again until `is_so`.
 ///
 /// # Panics
-/// When it is not so within a minute.
+/// When it is not so within two minutes.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_secs(120);
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < patience, "not within {} s: {what}", patience.as_secs());

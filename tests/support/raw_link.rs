@@ -17,7 +17,7 @@ use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
 
 /// Nothing takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One end of a WebSocket.
 #[derive(Debug)]
