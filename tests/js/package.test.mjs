@@ -1,8 +1,10 @@
 // The npm package as users get it: packed, installed offline into an empty folder, used from there.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { before, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { verify as judge } from "../../verifier-wasm/npm/node.js";
@@ -295,6 +297,63 @@ async function putExample(name, kind, code) {
     await cluster.stop();
   }
 }
+
+test("the client's module may be anywhere", async (t) => {
+  const elsewhere = join(folder, "elsewhere");
+  const modules = join(elsewhere, "node_modules");
+  const copy = join(modules, "vouch-verifier");
+  mkdirSync(modules, { recursive: true });
+  cpSync(installed, copy, { recursive: true });
+  // Else it would be found there, whatever initClient was given.
+  renameSync(join(copy, "wasm", "vouch_client_bg.wasm"), join(elsewhere, "client.wasm"));
+  writeFileSync(join(elsewhere, "package.json"), '{ "type": "module", "private": true }\n');
+  linkSocket(modules);
+  const bytes = readFileSync(join(elsewhere, "client.wasm"));
+  const web = createServer((_, response) => response.writeHead(200, { "content-type": "application/wasm" }).end(bytes));
+  await new Promise((listening) => web.listen(0, "127.0.0.1", listening));
+  const cluster = await startCluster();
+  t.after(async () => {
+    web.close();
+    await cluster.stop();
+  });
+  const url = `http://127.0.0.1:${web.address().port}/client.wasm`;
+  const sources = {
+    bytes: 'readFileSync("client.wasm")',
+    "an ArrayBuffer": 'new Uint8Array(readFileSync("client.wasm")).buffer',
+    "a WebAssembly.Module": 'new WebAssembly.Module(readFileSync("client.wasm"))',
+    "a promise": 'Promise.resolve(readFileSync("client.wasm"))',
+    "a path": '"client.wasm"',
+    "a URL of a file": 'new URL("client.wasm", import.meta.url)',
+    "a file's URL as text": 'new URL("client.wasm", import.meta.url).href',
+    "a URL": `new URL("${url}")`,
+    "a URL as text": `"${url}"`,
+    "a data URL": '"data:application/wasm;base64," + readFileSync("client.wasm").toString("base64")',
+    "a Response": 'new Response(readFileSync("client.wasm"), { headers: { "content-type": "application/wasm" } })',
+    "a fetch": `fetch("${url}")`,
+  };
+  const program = (source) => `import { readFileSync } from "node:fs";
+import { get, initClient, put } from "vouch-verifier";
+await initClient(${source});
+const where = { server: "${cluster.address}", cluster: null };
+const { report } = await put(new TextEncoder().encode("from a module elsewhere"), where);
+const { blob } = await get(report.certificate.digest, where);
+console.log(report.message, await blob.text());
+`;
+  // The server runs in this process: it must not be blocked while the program runs.
+  const runs = async (name) => {
+    const child = spawn(process.execPath, [name], { cwd: elsewhere, stdio: ["ignore", "pipe", "pipe"] });
+    const [out, error] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    return { out, error };
+  };
+  for (const [i, [what, source]] of Object.entries(sources).entries()) {
+    writeFileSync(join(elsewhere, `source-${i}.mjs`), program(source));
+    const { out, error } = await runs(`source-${i}.mjs`);
+    assert.equal(out, "VALID from a module elsewhere\n", `${what}: ${error}`);
+  }
+  writeFileSync(join(elsewhere, "default.mjs"), program("undefined"));
+  const { error } = await runs("default.mjs");
+  assert.match(error, /cannot read the WebAssembly module .*initClient\(bytes\)/);
+});
 
 test("the variant for browsers gives the same verdicts", async () => {
   const browser = await import(pathToFileURL(join(installed, "browser.js")));
