@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::blobs::content;
+use support::blobs::{content, signers};
+use support::fake_replica::{FakeReplica, Honest, Identity};
 use support::http::get;
+use support::in_process::InProcess;
 use support::processes::{Node, Processes, run};
+use support::until;
 use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::message::Message;
 use vouch_core::session::Certified;
 use vouch_core::verify::{Question, Subject, Verdict, Verifier};
 
@@ -199,4 +204,75 @@ async fn blobs_in_another_folder_are_looked_for_there() {
     cluster.replicas[0].kill();
     let scrub = ask(&cluster, &cluster.replicas[0], "scrub").await;
     assert_eq!((&scrub["blobs"], &scrub["damaged"]), (&SIZES.len().into(), &0.into()), "{scrub}");
+}
+
+/// What a member has of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    None,
+    /// It just came.
+    New,
+    /// It was not read for a day.
+    Old,
+    /// It was read lately.
+    Read,
+}
+
+/// Votes have a second here; members that have not read a large blob for a day read it for three.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_read_a_large_blob_before_they_are_asked_to_vote_for_it_again() {
+    let mut cluster = InProcess::start_with(1, |config| config.deadlines.voting = Duration::from_secs(1)).await;
+    let bytes = content(1, 300 << 10);
+    let digest = Digest::of(&bytes);
+    let mut fakes = Vec::new();
+    for number in 1..4 {
+        let state = Arc::new(Mutex::new(Held::None));
+        let reads = state.clone();
+        let delay = move |question: &Message| {
+            let needs_bytes = match question {
+                Message::Put { offer: Some(offer), .. } => offer.digest == digest,
+                Message::Propose { receipts, .. } => receipts.iter().any(|receipt| receipt.digest == digest),
+                _ => false,
+            };
+            let mut state = reads.lock().unwrap();
+            if needs_bytes && *state == Held::Old {
+                *state = Held::Read;
+                return Duration::from_secs(3);
+            }
+            Duration::ZERO
+        };
+        let lie = move |_: &Honest, question: &Message, answers: Vec<Message>| {
+            let mut state = state.lock().unwrap();
+            match (question, *state) {
+                (Message::Put { stream, offer: Some(offer), .. }, Held::Old | Held::Read) if offer.digest == digest => {
+                    return vec![Message::Ready { stream: *stream, offset: offer.length }];
+                }
+                (Message::Propose { receipts, .. }, Held::None)
+                    if receipts.iter().any(|receipt| receipt.digest == digest) =>
+                {
+                    *state = Held::New;
+                }
+                // a day passes after the first certificate
+                (Message::Archive { .. }, Held::New) => *state = Held::Old,
+                _ => {}
+            }
+            answers
+        };
+        let identity = Identity::new(number, &format!("member-{number}"));
+        fakes.push(FakeReplica::join_delaying(cluster.address(), identity, delay, lie).await);
+    }
+    until("all four join", || cluster.connected().len() == 4).await;
+    cluster.put(b"founds the committee").await.unwrap();
+    cluster.stop_replica(0).await;
+    let first = cluster.put(&bytes).await.unwrap();
+    assert!(!signers(&first).contains(&"replica-0".to_owned()));
+    cluster.start_replica(0).await;
+    let is_counted_in = |event: &vouch::server::Event| match event {
+        vouch::server::Event::Certified(certificate) => {
+            let names = certificate.signers.iter().map(|member| first.committee.record().name(member));
+            certificate.receipt.digest == digest && names.into_iter().any(|name| name == "replica-0")
+        }
+        _ => false,
+    };
+    until("replica-0 is counted in", || cluster.server_events().iter().any(is_counted_in)).await;
 }

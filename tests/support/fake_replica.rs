@@ -1,6 +1,6 @@
 //! A replica with real keys that keeps everything in memory and may lie.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -142,7 +142,7 @@ impl FakeReplica {
         identity: Identity,
         lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
     ) -> Self {
-        Self::join_late(address, identity, Duration::ZERO, lie).await
+        Self::join_delaying(address, identity, |_| Duration::ZERO, lie).await
     }
 
     /// The same; lookups (of blobs and of certificates) are answered so much later, as on a busy machine.
@@ -150,6 +150,20 @@ impl FakeReplica {
         address: &str,
         identity: Identity,
         late: Duration,
+        lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+    ) -> Self {
+        let delay = move |question: &Message| match question {
+            Message::Locate { .. } | Message::FindCertificate { .. } => late,
+            _ => Duration::ZERO,
+        };
+        Self::join_delaying(address, identity, delay, lie).await
+    }
+
+    /// The same; each message is answered so much later as `delay` says.
+    pub async fn join_delaying(
+        address: &str,
+        identity: Identity,
+        mut delay: impl FnMut(&Message) -> Duration + Send + 'static,
         mut lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
     ) -> Self {
         let mut link = RawLink::open(address).await;
@@ -161,14 +175,15 @@ impl FakeReplica {
             honest.learn(cluster);
         }
         Self(tokio::spawn(async move {
-            // in the order of their times: all are equally late
-            let mut answers_later: VecDeque<(Instant, Message)> = VecDeque::new();
+            // by their times; those of one time in their order
+            let mut answers_later: BTreeMap<(Instant, u64), Message> = BTreeMap::new();
+            let mut number = 0;
             loop {
-                let due = answers_later.front().map(|(at, _)| *at);
+                let due = answers_later.first_key_value().map(|((at, _), _)| *at);
                 let message = tokio::select! {
                     message = link.next() => message,
                     () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                        if let Some((_, answer)) = answers_later.pop_front() {
+                        if let Some((_, answer)) = answers_later.pop_first() {
                             link.send(&answer).await;
                         }
                         continue;
@@ -176,10 +191,11 @@ impl FakeReplica {
                 };
                 let Some(message) = message else { break };
                 let answers = honest.answer(message.clone());
-                let is_lookup = matches!(message, Message::Locate { .. } | Message::FindCertificate { .. });
+                let late = delay(&message);
                 for answer in lie(&honest, &message, answers) {
-                    if is_lookup && late > Duration::ZERO {
-                        answers_later.push_back((Instant::now() + late, answer));
+                    if late > Duration::ZERO {
+                        number += 1;
+                        answers_later.insert((Instant::now() + late, number), answer);
                     } else {
                         link.send(&answer).await;
                     }

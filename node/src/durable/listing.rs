@@ -53,16 +53,28 @@ pub(crate) fn create(
     Ok(())
 }
 
-/// Gives rows that were inserted or replaced the next positions.
+/// Gives rows that were inserted or replaced the next positions; gives the first of them.
 pub(crate) fn note(
     transaction: &WriteTransaction,
     keys: impl IntoIterator<Item = [u8; 32]>,
     origin: u64,
-) -> Result<(), redb::Error> {
+) -> Result<u64, redb::Error> {
     let mut order = transaction.open_table(ORDER)?;
     let next = order.last()?.map_or(1, |(last, _)| last.value() + 1);
     for (position, key) in (next..).zip(keys) {
         order.insert(position, (key, origin))?;
+    }
+    Ok(next)
+}
+
+/// Drops the position of a row that was removed, if it is this row's still: rows may have got new positions. The last position
+/// stays: a reader beyond the end would begin anew.
+pub(crate) fn forget(transaction: &WriteTransaction, position: u64, key: &[u8; 32]) -> Result<(), redb::Error> {
+    let mut order = transaction.open_table(ORDER)?;
+    let is_last = order.last()?.is_none_or(|(last, _)| last.value() == position);
+    let is_its_own = order.get(position)?.is_some_and(|row| row.value().0 == *key);
+    if is_its_own && !is_last {
+        order.remove(position)?;
     }
     Ok(())
 }
@@ -135,7 +147,7 @@ mod tests {
             for key in keys {
                 rows.insert([*key; 32], 0)?;
             }
-            note(transaction, keys.iter().map(|key| [*key; 32]), origin(&[9; 32]))
+            note(transaction, keys.iter().map(|key| [*key; 32]), origin(&[9; 32])).map(drop)
         });
         commit.unwrap();
     }
@@ -175,6 +187,19 @@ mod tests {
         for from in [ListPosition { list: end.list + 1, ..end }, ListPosition { after: end.after + 1, ..end }] {
             assert_eq!(page(&database, from, 9).0, [5, 3, 4, 5]);
         }
+    }
+
+    #[test]
+    fn the_position_of_a_row_that_is_gone_is_dropped_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(folder.path(), 1);
+        insert(&database, &[5, 3, 4]);
+        let (_, end, _) = page(&database, ListPosition::default(), 9);
+        for (position, key) in [(1, 5), (2, 9), (3, 4), (8, 5)] {
+            database.commit_and_wait(move |transaction| forget(transaction, position, &[key; 32])).unwrap();
+        }
+        assert_eq!(page(&database, ListPosition::default(), 9).0, [3, 4], "another row's and the last one stay");
+        assert_eq!(page(&database, end, 9), (vec![], end, false), "whoever read to the end has read all");
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! The server's certificates, durable before a client hears of them.
+//!
+//! A certificate that expired is dropped a day later, as the blob is by the replicas; else short-lived puts of strangers would fill
+//! the disk. What time it is, the newest certificate says: a quorum signed when it was issued, so a server whose clock is wrong
+//! drops nothing that is in force. Where nothing is put, nothing is dropped, and nothing grows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +16,7 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
-use vouch_core::receipt::Receipt;
+use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
@@ -20,6 +25,17 @@ use crate::host::{clock, entropy, tasks};
 
 /// Digest of the blob → the newest certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
+
+/// `expires_at`, digest → its position in the list of certificates; 0: unknown. Of certificates that expire.
+const EXPIRY: TableDefinition<'_, (u64, [u8; 32]), u64> = TableDefinition::new("certificates by expiry");
+/// `newest` → the latest time at which a certificate was issued.
+const TIMES: TableDefinition<'_, &str, u64> = TableDefinition::new("times");
+
+const NEWEST: &str = "newest";
+/// Seconds for which an expired certificate is kept.
+const KEPT_EXPIRED: u64 = 24 * 3600;
+/// Expired certificates that one commit drops beside as many as it inserts.
+const DROPPED: usize = 64;
 
 /// Bytes of certificates in one page; the last one may go beyond.
 const PAGE: usize = 128 << 10;
@@ -47,7 +63,8 @@ impl Archive {
         let (database, replaced) = Database::open_or_replace(Arc::new(SystemDisk), &path, now, |transaction| {
             let certificates = transaction.open_table(CERTIFICATES)?;
             let keys = || certificates.iter()?.map(|row| Ok(*row?.0.value())).collect();
-            listing::create(transaction, entropy::array(), certificates.len()?, keys)
+            listing::create(transaction, entropy::array(), certificates.len()?, keys)?;
+            sort_by_expiry(transaction, &certificates)
         })?;
         Ok((Self(Arc::new(database)), replaced))
     }
@@ -152,17 +169,83 @@ impl Archive {
 
 fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(CERTIFICATES)?;
+    let mut expiry = transaction.open_table(EXPIRY)?;
     let mut kept = Vec::new();
     for certificate in certificates {
         let digest = certificate.receipt.digest;
         // one that is damaged is worth nothing
         let old = table.get(&digest.0)?.and_then(|old| decode(old.value()).ok());
-        if old.is_none_or(|old| old.issued_at <= certificate.issued_at) {
+        if old.as_ref().is_none_or(|old| old.issued_at <= certificate.issued_at) {
             table.insert(&digest.0, certificate.encode().as_slice())?;
-            kept.push(digest.0);
+            if let Some(old) = old.filter(|old| old.receipt.expires_at != certificate.receipt.expires_at) {
+                expiry.remove((old.receipt.expires_at, digest.0))?;
+            }
+            kept.push(certificate);
         }
     }
-    listing::note(transaction, kept, 0)
+    let first = listing::note(transaction, kept.iter().map(|certificate| certificate.receipt.digest.0), 0)?;
+    // of several of one blob, the last one is kept
+    let kept_of: BTreeMap<[u8; 32], (u64, u64)> = (first..)
+        .zip(&kept)
+        .map(|(position, Certificate { receipt, .. })| (receipt.digest.0, (receipt.expires_at, position)))
+        .collect();
+    for (digest, (expires_at, position)) in kept_of {
+        if expires_at != NEVER {
+            expiry.insert((expires_at, digest), position)?;
+        }
+    }
+    let mut times = transaction.open_table(TIMES)?;
+    let before = times.get(NEWEST)?.map_or(0, |newest| newest.value());
+    let newest = kept.iter().map(|certificate| certificate.issued_at).fold(before, u64::max);
+    times.insert(NEWEST, newest)?;
+    drop((table, expiry, times));
+    drop_expired(transaction, newest, kept.len() + DROPPED)
+}
+
+/// Drops certificates that expired a day before the newest one was issued, the first ones first.
+fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Result<(), redb::Error> {
+    let Some(last) = newest.checked_sub(KEPT_EXPIRED) else { return Ok(()) };
+    let mut expiry = transaction.open_table(EXPIRY)?;
+    let mut due = Vec::new();
+    for row in expiry.range(..=(last, [u8::MAX; 32]))?.take(limit) {
+        let (key, position) = row?;
+        due.push((key.value(), position.value()));
+    }
+    let mut table = transaction.open_table(CERTIFICATES)?;
+    for ((expires_at, digest), position) in due {
+        expiry.remove((expires_at, digest))?;
+        let kept = table.get(&digest)?.map(|kept| decode(kept.value()));
+        // one that is damaged goes as well
+        if kept.is_some_and(|kept| kept.is_ok_and(|kept| kept.receipt.expires_at != expires_at)) {
+            continue;
+        }
+        table.remove(&digest)?;
+        listing::forget(transaction, position, &digest)?;
+    }
+    Ok(())
+}
+
+/// Makes the tables by expiry, for certificates of before there were any.
+fn sort_by_expiry(
+    transaction: &WriteTransaction,
+    certificates: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
+) -> Result<(), redb::Error> {
+    let mut times = transaction.open_table(TIMES)?;
+    let mut expiry = transaction.open_table(EXPIRY)?;
+    if times.get(NEWEST)?.is_some() {
+        return Ok(());
+    }
+    let mut newest = 0;
+    for row in certificates.iter()? {
+        // one that is damaged is worth nothing
+        let Ok(Certificate { receipt, issued_at, .. }) = decode(row?.1.value()) else { continue };
+        newest = newest.max(issued_at);
+        if receipt.expires_at != NEVER {
+            expiry.insert((receipt.expires_at, receipt.digest.0), 0)?;
+        }
+    }
+    times.insert(NEWEST, newest)?;
+    Ok(())
 }
 
 fn find(database: &Database, digest: Digest) -> Result<Option<Result<Certificate, CertificateError>>, DurableError> {
@@ -182,8 +265,6 @@ mod tests {
     use vouch_core::bls::AggregateSignature;
     use vouch_core::certificate::Signers;
     use vouch_core::digest::CommitteeDigest;
-    use vouch_core::receipt::NEVER;
-
     fn certificate(issued_at: u64) -> Certificate {
         Certificate {
             epoch: 0,
@@ -196,6 +277,90 @@ mod tests {
             signers: Signers::new(1, [0]).unwrap(),
             signature: AggregateSignature([5; 96]),
         }
+    }
+
+    /// Of its own blob.
+    fn short_lived(number: u64, issued_at: u64, expires_at: u64) -> Certificate {
+        let mut digest = [9; 32];
+        digest[..8].copy_from_slice(&number.to_le_bytes());
+        let receipt = Receipt { digest: Digest(digest), expires_at, ..certificate(0).receipt };
+        Certificate { receipt, ..certificate(issued_at) }
+    }
+
+    async fn listed(archive: &Archive) -> Vec<Certificate> {
+        let (mut listed, mut from) = (Vec::new(), ListPosition::default());
+        loop {
+            let page = archive.page(from, ListFilter::All).await.unwrap();
+            listed.extend(page.certificates);
+            from = page.end;
+            if !page.more {
+                return listed;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_expired_a_day_before_the_newest_certificate_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
+        let (start, day) = (1_000_000, KEPT_EXPIRED);
+        let short = short_lived(1, start, start + 60);
+        // the second one of its blob is kept longer
+        let prolonged = short_lived(2, start + 1, start + 10 * day);
+        let forever = certificate(start);
+        let first = vec![short.clone(), short_lived(2, start, start + 60), forever.clone(), prolonged.clone()];
+        archive.save(Arc::new(first)).await.unwrap();
+        let at = |issued_at| short_lived(issued_at, issued_at, issued_at + 10 * day);
+        archive.save(Arc::new(vec![at(start + 60 + day - 1)])).await.unwrap();
+        assert_eq!(archive.load(short.receipt.digest).await.unwrap(), Some(short.clone()), "for a day");
+        archive.save(Arc::new(vec![at(start + 60 + day)])).await.unwrap();
+        assert_eq!(archive.load(short.receipt.digest).await.unwrap(), None);
+        let kept = [prolonged.clone(), forever, prolonged, at(start + 60 + day - 1), at(start + 60 + day)];
+        assert_eq!(listed(&archive).await, kept, "the prolonged one at both of its positions");
+    }
+
+    #[tokio::test]
+    async fn short_lived_certificates_do_not_pile_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
+        // each day a thousand that expire at once
+        for day in 1..=20 {
+            let now = day * KEPT_EXPIRED;
+            let certificates = (0..1000).map(|number| short_lived(day * 1000 + number, now, now + 1)).collect();
+            archive.save(Arc::new(certificates)).await.unwrap();
+        }
+        let rows = |archive: &Archive| {
+            let count = archive.0.read(|transaction| {
+                let table = transaction.open_table(CERTIFICATES)?;
+                Ok((table.len()?, transaction.open_table(EXPIRY)?.len()?))
+            });
+            count.unwrap()
+        };
+        assert_eq!(rows(&archive), (2000, 2000), "those of two days");
+        assert_eq!(listed(&archive).await.len(), 2000);
+        drop(archive);
+        let archive = Archive::open(folder.path()).unwrap().0;
+        assert_eq!(rows(&archive), (2000, 2000));
+    }
+
+    #[tokio::test]
+    async fn certificates_of_before_there_was_an_order_by_expiry_are_dropped_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(folder.path()).unwrap().0;
+        let old = short_lived(1, 1000, 2000);
+        archive.save(Arc::new(vec![old.clone(), certificate(1001)])).await.unwrap();
+        let forget = |transaction: &redb::WriteTransaction| {
+            transaction.delete_table(EXPIRY)?;
+            transaction.delete_table(TIMES)?;
+            Ok(())
+        };
+        archive.0.commit(forget).await.unwrap();
+        drop(archive);
+        let archive = Archive::open(folder.path()).unwrap().0;
+        assert_eq!(archive.load(old.receipt.digest).await.unwrap(), Some(old.clone()));
+        archive.save(Arc::new(vec![short_lived(2, 2000 + KEPT_EXPIRED, NEVER)])).await.unwrap();
+        assert_eq!(archive.load(old.receipt.digest).await.unwrap(), None);
+        assert_eq!(listed(&archive).await.len(), 2);
     }
 
     #[tokio::test]
@@ -211,7 +376,10 @@ mod tests {
             Ok(())
         };
         archive.0.commit(damage).await.unwrap();
-        archive.0.commit(|transaction| listing::note(transaction, (0..3).map(|number| [number; 32]), 0)).await.unwrap();
+        let note = |transaction: &redb::WriteTransaction| {
+            listing::note(transaction, (0..3).map(|number| [number; 32]), 0).map(drop)
+        };
+        archive.0.commit(note).await.unwrap();
         archive.save(Arc::new(vec![certificate(11)])).await.unwrap();
         let (mut listed, mut from) = (Vec::new(), ListPosition::default());
         loop {

@@ -3,29 +3,50 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use vouch_core::digest::Digest;
-use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, MAX_ENDORSE, Message, Stream};
+use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, MAX_BLOB, MAX_ENDORSE, Message, Stream};
+use vouch_core::receipt::Receipt;
+use vouch_core::session::progress::SERVER_STORES;
 
 use super::batcher::Word;
+use super::patience::Patience;
+use super::put::READING_RATE;
+use super::routes::Reply;
 use super::{Event, Shared, member_lists};
-use crate::host::clock;
 use crate::host::tasks::JoinSet;
+use crate::host::{clock, tasks};
 
-/// Errands of one replica at once; it does one after the other.
-const AT_ONCE: usize = 4;
+/// Lists that one replica asks for at once; it asks for one after the other.
+const LISTS: usize = 4;
+/// Requests to be counted in of one replica at once. Members may have to read all these blobs first.
+const ENDORSEMENTS: usize = 16;
+/// Within what time members confirm a blob of which they need not read much.
+const CONFIRMING: Duration = SERVER_STORES;
 
 /// What is being done for one replica; it ends with its link.
-#[derive(Debug, Default)]
-pub(super) struct Errands(JoinSet<()>);
+#[derive(Debug)]
+pub(super) struct Errands {
+    lists: JoinSet<()>,
+    endorsements: JoinSet<()>,
+    /// One after the other: all of them have the same members read.
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Errands {
+    fn default() -> Self {
+        Self { lists: JoinSet::new(), endorsements: JoinSet::new(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+fn has_room(errands: &mut JoinSet<()>, most: usize) -> bool {
+    while errands.try_join_next().is_some() {}
+    errands.len() < most
+}
 
 impl Errands {
-    fn has_room(&mut self) -> bool {
-        while self.0.try_join_next().is_some() {}
-        self.0.len() < AT_ONCE
-    }
-
     /// Lists a page of the certificates, the server's own or another member's.
     pub(super) fn list(
         &mut self,
@@ -35,11 +56,11 @@ impl Errands {
         source: ListSource,
         page: (ListPosition, ListFilter),
     ) {
-        if self.has_room() {
+        if has_room(&mut self.lists, LISTS) {
             let shared = shared.clone();
-            self.0.spawn(
-                async move { tell(&shared, member, &member_lists::answer(&shared, stream, source, page).await) },
-            );
+            self.lists.spawn(async move {
+                tell(&shared, member, &member_lists::answer(&shared, stream, source, page).await)
+            });
         } else {
             tell(shared, member, &Message::failed(stream, Code::Busy, "one list at a time"));
         }
@@ -47,8 +68,12 @@ impl Errands {
 
     /// Has blobs certified anew with one who holds them by now. One that asks for too much is not heard: it has no claim.
     pub(super) fn endorse(&mut self, shared: &Arc<Shared>, member: u16, digests: Vec<Digest>) {
-        if self.has_room() {
-            self.0.spawn(endorse(shared.clone(), member, digests));
+        if has_room(&mut self.endorsements, ENDORSEMENTS) {
+            let (shared, turn) = (shared.clone(), self.turn.clone());
+            self.endorsements.spawn(async move {
+                let _turn = turn.acquire().await;
+                endorse(shared, member, digests).await;
+            });
         }
     }
 }
@@ -79,8 +104,15 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         if certificate.signers.contains(member) || certificate.receipt.is_expired(clock::unix_seconds()) {
             continue;
         }
-        // who of them lacks the blob says so
-        let holders: BTreeSet<u16> = shared.snapshot.borrow().members.keys().copied().collect();
+        let holders = match certificate.receipt.length > MAX_BLOB as u64 {
+            true => confirmed(&shared, member, &certificate.receipt).await,
+            // little is to be read of it, and who lacks it says so
+            false => shared.snapshot.borrow().members.keys().copied().collect(),
+        };
+        let quorum = shared.committee().map_or(usize::MAX, |committee| committee.record().quorum().into());
+        if holders.len() < quorum || !holders.contains(&member) {
+            continue;
+        }
         let (put, receipt, outcomes) = (shared.stream(), certificate.receipt, outcomes.clone());
         let candidates = BTreeSet::new();
         shared.batcher.say(Word::Submit { put, receipt, holders, candidates, outcomes }).await;
@@ -88,4 +120,47 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
     drop(outcomes);
     // where it comes to nothing, the certificates are as good as they were
     while results.recv().await.is_some() {}
+}
+
+/// The members that hold a blob, once a quorum and the member that asks have looked at its bytes, and the rest has or is late. A member that has not read a
+/// blob for a day reads it before it votes, and a large one takes longer than a vote may: so they are asked before, by an offer that
+/// brings no bytes, and what they read then counts for their votes.
+async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTreeSet<u16> {
+    let mut holders = BTreeSet::new();
+    let Some(committee) = shared.committee() else { return holders };
+    let quorum = committee.record().quorum().into();
+    let (stream, snapshot) = (shared.stream(), shared.snapshot.borrow().clone());
+    let (mailbox, mut replies) = mpsc::channel(2 * snapshot.members.len().max(1));
+    let _route = shared.routes.open(stream, mailbox);
+    let offer = Message::Put { stream, offer: Some(*receipt), renew: true };
+    let mut asked: BTreeSet<u16> =
+        snapshot.members.iter().filter(|(_, handle)| handle.tell(&offer)).map(|(member, _)| *member).collect();
+    let began = clock::monotonic();
+    let deadline = began + CONFIRMING + Duration::from_secs(receipt.length / READING_RATE);
+    let mut patience = Patience::new(began);
+    let cancel = Message::Cancel { stream, keep: true };
+    while !asked.is_empty() {
+        let is_over = patience.is_over(holders.len(), quorum, asked.len(), clock::monotonic());
+        // without the one that asks, there is nothing to be certified anew
+        if is_over && !asked.contains(&member) {
+            break;
+        }
+        let until = patience.until().filter(|_| !asked.contains(&member)).unwrap_or(deadline).min(deadline);
+        let left = until.saturating_sub(clock::monotonic());
+        let Ok(Some(Reply { member, message, .. })) = tasks::timeout(left, replies.recv()).await else { break };
+        if !asked.remove(&member) {
+            continue;
+        }
+        // a failure: it lacks the blob and has no room for it, or another put of it is under way
+        if let Message::Ready { offset, .. } = message {
+            if offset == receipt.length {
+                holders.insert(member);
+            }
+            tell(shared, member, &cancel);
+        }
+    }
+    for member in asked {
+        tell(shared, member, &cancel);
+    }
+    holders
 }

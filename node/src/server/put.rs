@@ -25,7 +25,7 @@ pub use events::{Input, Output};
 pub(super) use failures::{too_few, too_late, why_too_few};
 
 /// The least bytes a second at which a member reads what it holds; it has so much longer to answer an offer.
-const READING_RATE: u64 = 32 << 20;
+pub(super) const READING_RATE: u64 = 32 << 20;
 
 /// How long each phase may take before the put fails.
 #[derive(Debug, Clone, Copy)]

@@ -263,7 +263,7 @@ impl Index {
                     kept.push(digest.0);
                 }
             }
-            listing::note(transaction, kept, origin)
+            listing::note(transaction, kept, origin).map(drop)
         });
         commit.await
     }
