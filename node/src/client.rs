@@ -1,6 +1,7 @@
 //! Drives the put and get sessions of `vouch-core` over a link.
 
 mod get;
+mod held_range;
 mod many;
 mod offer;
 mod retry;
@@ -29,6 +30,7 @@ use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 pub use get::{Get, GetProgress, Got, get};
+pub use held_range::{Held, held_range};
 pub use many::{Item, Prepared, PutLink};
 pub use offer::{Offer, hash};
 pub use retry::{Retry, offer, put, put_offer};

@@ -7,11 +7,13 @@
 //! What a verified slice shows: these bytes stand at this offset of the blob that has this digest. That the blob also has
 //! this length is shown by a slice that reaches its end, and by no other.
 
+mod held;
 mod outline;
 mod suspended;
 #[cfg(test)]
 mod tests;
 
+pub use held::{HeldRange, VerifiedSlice};
 pub use outline::{BLOCK, Outline, OutlineHasher, block_hash};
 pub use suspended::Suspended;
 

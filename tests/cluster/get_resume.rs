@@ -160,3 +160,88 @@ async fn without_patience_a_lost_link_ends_the_get_and_says_what_stays() {
     assert!(output.status.success() && json(&output.stdout)["resumed_from"].as_u64().unwrap() > MIB, "{output:?}");
     world.assert_whole(&world.path("copy"));
 }
+
+/// The first and the last byte of a range that begins and ends within groups.
+const FIRST: u64 = 3 * MIB + 77;
+const LAST: u64 = 27 * MIB + 5;
+
+fn place(at: u64) -> usize {
+    usize::try_from(at).unwrap()
+}
+
+impl World {
+    fn ranged(&self, range: &str) -> Command {
+        let mut command = self.command("part");
+        command.args(["--range", range]);
+        command
+    }
+
+    /// A get of a range that is killed in the middle; gives the bytes that it left.
+    async fn killed_in_range(&self, range: &str) -> Vec<u8> {
+        let before = self.proxy.received();
+        let mut child = self.ranged(range).spawn().unwrap();
+        self.proxy.until_received(before + 8 * MIB).await;
+        child.kill().await.unwrap();
+        assert_eq!(self.names(), ["part.part"]);
+        std::fs::read(self.path("part.part")).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_goes_on_where_it_stopped() {
+    let world = World::start().await;
+    let expected = &world.bytes[place(FIRST)..=place(LAST)];
+    for (range, count) in [(format!("{FIRST}-{LAST}"), expected.len()), ("-20000000".into(), 20_000_000)] {
+        let expected = match range.strip_prefix('-') {
+            Some(_) => &world.bytes[world.bytes.len() - count..],
+            None => expected,
+        };
+        let left = world.killed_in_range(&range).await;
+        assert!(left.len() as u64 > MIB && expected.starts_with(&left), "{range}: {} bytes", left.len());
+        let before = world.proxy.received();
+        let output = world.ranged(&range).output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(std::fs::read(world.path("part")).unwrap() == expected, "{range}: other bytes");
+        assert_eq!(world.names(), ["part"]);
+        let report = json(&output.stdout);
+        let from = report["resumed_from"].as_u64().unwrap();
+        assert!(from <= left.len() as u64 && from + (16 << 10) >= left.len() as u64, "{range}: {report}");
+        assert_eq!(report["length"], count, "{report}");
+        assert_eq!(
+            report["range"]["last"].as_u64().unwrap() + 1 - report["range"]["first"].as_u64().unwrap(),
+            count as u64
+        );
+        assert!(world.proxy.received() - before < count as u64 - from + BESIDE, "{range}: got again what was there");
+        std::fs::remove_file(world.path("part")).unwrap();
+    }
+}
+
+/// Whatever a part holds, nothing but the wanted bytes comes out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_another_range_is_not_continued() {
+    let world = World::start().await;
+    let expected = &world.bytes[place(FIRST)..=place(LAST)];
+    let left = world.killed_in_range(&format!("{FIRST}-{LAST}")).await;
+    world.proxy.set_receive_rate(0);
+    // a range that begins elsewhere
+    let output = world.ranged(&format!("{}-{LAST}", FIRST + 1)).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = json(&output.stdout)["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("part.part exists and holds something else"), "{error}");
+    assert!(std::fs::read(world.path("part.part")).unwrap() == left, "it is untouched");
+    // one that ends elsewhere has the same bytes so far
+    let short = FIRST + left.len() as u64 / 2;
+    let output = world.ranged(&format!("{FIRST}-{short}")).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(std::fs::read(world.path("part")).unwrap() == expected[..=left.len() / 2]);
+    assert!(json(&output.stdout)["resumed_from"].as_u64().unwrap() > 0);
+    std::fs::remove_file(world.path("part")).unwrap();
+    // the beginning is right, and a later byte is not: nothing of it is used
+    let mut damaged = left.clone();
+    damaged[left.len() / 2] ^= 1;
+    std::fs::write(world.path("part.part"), &damaged).unwrap();
+    let output = world.ranged(&format!("{FIRST}-{LAST}")).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(std::fs::read(world.path("part")).unwrap() == expected);
+    assert_eq!(json(&output.stdout)["resumed_from"], 0);
+}

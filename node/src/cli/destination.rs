@@ -69,6 +69,30 @@ impl Destination {
         }
     }
 
+    /// The bytes of a part, whatever they are.
+    pub(super) fn there(&self) -> Result<u64, Failure> {
+        match self {
+            Self::Stdout | Self::Stream(_) => Ok(0),
+            Self::Part(part) => part.file.length().map_err(Failure::new),
+        }
+    }
+
+    /// Reads the first bytes of a part.
+    pub(super) fn read(&mut self, length: u64, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+        match self {
+            Self::Stdout | Self::Stream(_) => Ok(()),
+            Self::Part(part) => part.file.read_from_start(length, each).map_err(Failure::new),
+        }
+    }
+
+    /// The first bytes of a part are those that are wanted: the next ones go behind them, in place of what is there.
+    pub(super) fn keep(&mut self, length: u64) {
+        if let Self::Part(part) = self {
+            part.position = length;
+            part.own.clear();
+        }
+    }
+
     /// The whole file is there.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {

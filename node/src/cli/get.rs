@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::Inspection;
+use vouch_core::session::ByteRange;
+use vouch_core::tree::{GROUP, Suspended};
 use vouch_core::verify::Verdict;
 
 use super::destination::Destination;
@@ -22,28 +24,51 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     let trust = Trust::new(&args.server, &args.trust)?;
     let mut destination = Destination::open(&args)?;
     let size = length.filter(|_| args.range.is_none());
-    let mut held = destination.held(if args.range.is_none() { size.unwrap_or(u64::MAX) } else { 0 })?;
     let bar = output::bar("getting", Some(size.unwrap_or(0)));
     let say = |text: fmt::Arguments<'_>| {
         if !args.json {
             bar.suspend(|| output::error_line(text));
         }
     };
+    // of a range: the bytes of it that are there
+    let kept = Cell::new(0);
     let show = |progress| match progress {
         GetProgress::Start(..) => {}
-        GetProgress::Size(size) => bar.set_length(size),
-        GetProgress::Received(done) => bar.set_position(done),
+        GetProgress::Size(size) => bar.set_length(kept.get() + size),
+        GetProgress::Received(done) => bar.set_position(kept.get() + done),
         GetProgress::Rejected(rejection) => say(format_args!("{rejection}; trying the next replica")),
         GetProgress::Retrying { why, pause } => say(format_args!("{}", output::trying_again(why, pause))),
     };
+    let base = client::Get {
+        server: args.server.clone(),
+        trusted: trust.pinned,
+        digest,
+        length,
+        range: args.range,
+        held: Suspended::default(),
+        retry: args.retry,
+    };
+    let found = range_held(&base, &mut destination, show, &trust).await;
+    let (mut held, rest) = match found {
+        Ok(Some(client::Held { range, length })) => {
+            destination.keep(length);
+            kept.set(length);
+            let rest = ByteRange::Between { first: range.start + length, last: range.end.saturating_sub(1) };
+            (Suspended::default(), Some(rest))
+        }
+        Ok(None) => {
+            let limit = if args.range.is_none() { size.unwrap_or(u64::MAX) } else { 0 };
+            (destination.held(limit)?, args.range)
+        }
+        Err(failure) => return Err(destination.left(failure)),
+    };
     let (result, from) = loop {
-        let from = held.length;
+        let from = held.length + kept.get();
         if from > 0 {
             bar.set_position(from);
             // what was there says nothing of the speed
             bar.reset_eta();
         }
-        let (server, trusted, range, retry) = (args.server.clone(), trust.pinned, args.range, args.retry);
         let is_told = Cell::new(from == 0);
         let show = |progress| {
             // only now it is certain that what was there belongs to it
@@ -52,7 +77,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
             }
             show(progress);
         };
-        let request = client::Get { server, trusted, digest, length, range, held, retry };
+        let request = client::Get { range: rest, held, ..base.clone() };
         match client::get(request, &mut destination, show).await {
             Err(ClientError::AnotherBeginning { matching, .. }) => held = destination.held(matching)?,
             result => break (result, from),
@@ -60,7 +85,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
     };
     bar.finish_and_clear();
     let got = match result {
-        Ok(got) => got,
+        Ok(got) => Got { range: got.range.start - kept.get()..got.range.end, ..got },
         Err(error) => return Err(destination.left(trust.explain(error))),
     };
     trust.learn(got.cluster)?;
@@ -73,6 +98,36 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
         (false, false) => describe(&args, digest, &got),
     }
     Ok(0)
+}
+
+/// What a part holds of the range that is wanted, if anything.
+async fn range_held(
+    get: &client::Get,
+    destination: &mut Destination,
+    show: impl Fn(GetProgress),
+    trust: &Trust,
+) -> Result<Option<client::Held>, Failure> {
+    let there = destination.there()?;
+    if get.range.is_none() || there < GROUP as u64 {
+        return Ok(None);
+    }
+    let read = |length, each: &mut dyn FnMut(&[u8])| destination.read(length, each).map_err(Unread::Here);
+    client::held_range(get, there, show, read).await.map_err(|error| match error {
+        Unread::Here(failure) => failure,
+        Unread::There(error) => trust.explain(error),
+    })
+}
+
+/// Why it is not known what a part holds.
+enum Unread {
+    Here(Failure),
+    There(ClientError),
+}
+
+impl From<ClientError> for Unread {
+    fn from(error: ClientError) -> Self {
+        Self::There(error)
+    }
 }
 
 /// The first and the last byte of a part: the last is included, as in the argument. Of no bytes there is none.

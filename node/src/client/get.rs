@@ -27,7 +27,7 @@ pub struct Get {
     /// The bytes wanted; `None` for all.
     pub range: Option<ByteRange>,
     /// What the output holds already, by its hashes: whole groups from the beginning. Nothing is written before they are found to
-    /// be the blob's. Empty when a range is wanted.
+    /// be the blob's. Empty when a range is wanted: [`held_range`](super::held_range) is for that.
     pub held: Suspended,
     /// For how long it is tried again without getting further, once the link was open and is lost; zero for not at all.
     pub retry: Duration,

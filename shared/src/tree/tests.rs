@@ -35,14 +35,14 @@ fn prove(range: Range<u64>, length: u64, outboard: &[u8]) -> Vec<Parent> {
     parents
 }
 
-struct Sliced {
-    bytes: Vec<u8>,
-    digest: Digest,
+pub(super) struct Sliced {
+    pub(super) bytes: Vec<u8>,
+    pub(super) digest: Digest,
     /// Every slice with its proof.
-    slices: Vec<(Range<usize>, Vec<Parent>)>,
+    pub(super) slices: Vec<(Range<usize>, Vec<Parent>)>,
 }
 
-fn sliced(length: usize) -> Sliced {
+pub(super) fn sliced(length: usize) -> Sliced {
     let bytes = blob(length);
     let (digest, outboard) = hash(&bytes);
     let starts = || (0..length.max(1)).step_by(GROUP);

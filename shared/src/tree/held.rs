@@ -1,0 +1,179 @@
+//! Whether bytes that somebody kept are those of a blob, without getting them again.
+//!
+//! The proofs of two slices tell the hashes of all subtrees that lie between the slices: those at the right of the first one's
+//! path, and those at the left of the second one's. So two groups of 16 KiB are enough to check any number of bytes between them.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use blake3::hazmat::{ChainingValue, HasherExt};
+
+use super::{GROUP_U64, Node, Parent};
+
+/// A slice that [`verify`](super::verify) took.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedSlice<'a> {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Its proof.
+    pub proof: &'a [Parent],
+}
+
+impl VerifiedSlice<'_> {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// The subtrees beside it with their hashes, from left to right.
+    fn beside(&self, length: u64) -> Option<Vec<(Range<u64>, ChainingValue)>> {
+        let (range, mut parents, mut beside) = (self.range(), self.proof.iter(), Vec::new());
+        let mut todo = vec![(Node::root(length, GROUP_U64), None)];
+        while let Some((node, hash)) = todo.pop() {
+            let bytes = node.bytes(length);
+            if node.straddles(&range, length) {
+                let (left, right) = node.children();
+                let (left_hash, right_hash) = parents.next()?.halves();
+                todo.extend([(right, Some(right_hash)), (left, Some(left_hash))]);
+            } else if bytes.end <= range.start || range.end <= bytes.start {
+                beside.push((bytes, hash?));
+            }
+        }
+        parents.next().is_none().then_some(beside)
+    }
+}
+
+/// Checks bytes that were kept of a blob, as they pass.
+#[derive(Debug)]
+pub struct HeldRange {
+    held: Range<u64>,
+    /// The bytes of the first slice that are held.
+    first: Vec<u8>,
+    /// What follows them, with the hashes that they must have.
+    expected: VecDeque<(Range<u64>, ChainingValue)>,
+    hasher: blake3::Hasher,
+    position: u64,
+    is_right: bool,
+}
+
+impl HeldRange {
+    /// For the bytes of a range of a blob of this length: `first` contains the first of them, `next` begins behind the last. `None` when
+    /// these slices tell nothing of them.
+    pub fn new(length: u64, held: Range<u64>, first: VerifiedSlice<'_>, next: VerifiedSlice<'_>) -> Option<Self> {
+        let Range { start, end } = first.range();
+        if !(start..end).contains(&held.start) || end > held.end || next.offset != held.end {
+            return None;
+        }
+        let known = [first.beside(length)?, next.beside(length)?].concat();
+        let (mut expected, mut at) = (VecDeque::new(), end);
+        while at < held.end {
+            let subtree = known.iter().find(|(bytes, _)| bytes.start == at && bytes.end <= held.end)?;
+            at = subtree.0.end;
+            expected.push_back(subtree.clone());
+        }
+        let from = usize::try_from(held.start - start).ok()?;
+        let first = first.bytes.get(from..)?.to_vec();
+        let position = held.start;
+        Some(Self { held, first, expected, hasher: blake3::Hasher::new(), position, is_right: true })
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        let known = usize::try_from(self.position - self.held.start).ok().and_then(|from| self.first.get(from..));
+        if let Some(known) = known.filter(|known| !known.is_empty()) {
+            let size = known.len().min(bytes.len());
+            self.is_right &= known[..size] == bytes[..size];
+            self.position += size as u64;
+            bytes = &bytes[size..];
+        }
+        while !bytes.is_empty() {
+            let Some((subtree, hash)) = self.expected.front().cloned() else {
+                // more than is held
+                self.is_right = false;
+                return;
+            };
+            if self.position == subtree.start {
+                self.hasher = blake3::Hasher::new();
+                self.hasher.set_input_offset(subtree.start);
+            }
+            let left = usize::try_from(subtree.end - self.position).unwrap_or(usize::MAX);
+            let (now, rest) = bytes.split_at(left.min(bytes.len()));
+            self.hasher.update(now);
+            self.position += now.len() as u64;
+            bytes = rest;
+            if self.position == subtree.end {
+                self.is_right &= self.hasher.finalize_non_root() == hash;
+                self.expected.pop_front();
+            }
+        }
+    }
+
+    /// Whether all of them came and are the blob's.
+    pub fn is_right(&self) -> bool {
+        self.is_right && self.position == self.held.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Sliced, sliced};
+    use super::super::{GROUP, verify};
+    use super::*;
+
+    fn slice<'a>(sliced: &'a Sliced, wanted: &Range<usize>) -> VerifiedSlice<'a> {
+        let (range, proof) = sliced.slices.iter().find(|(range, _)| range == wanted).unwrap();
+        let (offset, bytes) = (range.start as u64, &sliced.bytes[range.clone()]);
+        assert_eq!(verify(&sliced.digest, sliced.bytes.len() as u64, offset, bytes, proof), Ok(()));
+        VerifiedSlice { offset, bytes, proof }
+    }
+
+    fn check(sliced: &Sliced, held: &Range<usize>, bytes: &[u8], piece: usize) -> bool {
+        let length = sliced.bytes.len();
+        let start = held.start / GROUP * GROUP;
+        let first = slice(sliced, &(start..(start + GROUP).min(length)));
+        let next = slice(sliced, &(held.end..(held.end + GROUP).min(length)));
+        let mut check = HeldRange::new(length as u64, held.start as u64..held.end as u64, first, next).unwrap();
+        bytes.chunks(piece).for_each(|piece| check.update(piece));
+        check.is_right()
+    }
+
+    #[test]
+    fn every_range_between_two_groups_is_told_from_others() {
+        for length in [2 * GROUP, 7 * GROUP + 5, 13 * GROUP, 16 * GROUP + 1] {
+            let sliced = sliced(length);
+            let ends = (GROUP..length).step_by(GROUP);
+            for (end, start) in ends.flat_map(|end| (0..end).step_by(GROUP).map(move |start| (end, start))) {
+                for from in [start, start + 7, start + GROUP - 1] {
+                    let (held, bytes) = (from..end, sliced.bytes[from..end].to_vec());
+                    assert!(check(&sliced, &held, &bytes, 100_003), "{held:?} of {length}");
+                    for at in [0, bytes.len() / 2, bytes.len() - 1] {
+                        let mut other = bytes.clone();
+                        other[at] ^= 1;
+                        assert!(!check(&sliced, &held, &other, 5000), "{held:?} of {length}, {at}");
+                    }
+                    assert!(!check(&sliced, &held, &bytes[..bytes.len() - 1], GROUP), "too few");
+                    assert!(!check(&sliced, &held, &[&bytes[..], b"x"].concat(), GROUP), "too many");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slices_that_are_not_around_the_bytes_tell_nothing() {
+        let sliced = sliced(8 * GROUP);
+        let length = sliced.bytes.len() as u64;
+        let group = |number: usize| slice(&sliced, &(number * GROUP..(number + 1) * GROUP));
+        let at = |number: u64| number * GROUP_U64;
+        assert!(HeldRange::new(length, at(1)..at(4), group(1), group(4)).is_some());
+        for (held, first, next) in [(1, 2, 4), (1, 0, 4), (1, 1, 5), (1, 1, 3), (4, 4, 4)] {
+            assert!(
+                HeldRange::new(length, at(held)..at(4), group(first), group(next)).is_none(),
+                "{held} {first} {next}"
+            );
+        }
+        let mut short = group(4);
+        short.proof = &short.proof[1..];
+        assert!(HeldRange::new(length, at(1)..at(4), group(1), short).is_none());
+    }
+}
