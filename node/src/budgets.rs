@@ -1,6 +1,6 @@
 //! Budgets against strangers: what somebody unauthenticated may hold, by address and in total.
 //!
-//! [`FairShare`], [`Buckets`] and [`Tally`] are values: time comes as an argument, and nothing in them is a socket. [`Pool`] is a
+//! [`FairShare`], [`Bucket`], [`Buckets`] and [`Tally`] are values: time comes as an argument, and nothing in them is a socket. [`Pool`] is a
 //! [`FairShare`] that tasks take from and wait for.
 //!
 //! The rule is the same for every resource. While there is room, anybody takes. When there is none, the address that holds most
@@ -15,6 +15,6 @@ mod tally;
 
 pub use address::PeerAddress;
 pub use pool::{Full, Party, Permit, Pool, Rules};
-pub use rate::Buckets;
+pub use rate::{Bucket, Buckets};
 pub use share::{FairShare, Holder};
 pub use tally::Tally;

@@ -1,5 +1,6 @@
 //! A replica: stores blobs durably and votes for what it holds. It dials its servers and keeps its keys and blobs over restarts.
 
+pub mod clock_watch;
 pub mod control;
 mod incoming;
 pub mod keys;
@@ -34,6 +35,7 @@ use crate::host::tasks::{self, JoinSet};
 use crate::host::{clock, entropy};
 use crate::link::LinkError;
 use crate::notices::Notice;
+use clock_watch::ClockWatch;
 use control::Door;
 use keys::{KeyError, ReplicaKeys};
 pub use place::PlaceError;
@@ -174,6 +176,10 @@ pub enum Event {
     Damaged(Digest, String),
     /// A put or a batch went on without it, and why.
     LeftOut(String),
+    /// Its wall clock is in doubt, and why: it signs and deletes nothing.
+    ClockInDoubt(String),
+    /// Its wall clock can be relied on again, and by what.
+    ClockTrusted(String),
     /// It refused a put or a vote.
     Refused(String),
     /// Its disk failed it.
@@ -190,6 +196,7 @@ pub(crate) struct Shared {
     links: Links,
     scrubber: Scrubber,
     repairer: Repairer,
+    clock: ClockWatch,
     repair_every: Duration,
     repair_rate: u64,
     /// Watched by every link: a server without a committee hears of it.
@@ -308,6 +315,7 @@ impl Replica {
             links: Links::new(&config.servers),
             scrubber: Scrubber::default(),
             repairer,
+            clock: ClockWatch::new(),
             repair_every: config.repair_every,
             repair_rate: config.repair_rate,
             committee: watch::Sender::new(committee),
@@ -385,7 +393,8 @@ impl Upkeep {
                 Err(error) => shared.report(Event::Trouble(format!("no status from outside: {error}"))),
             }
         };
-        tokio::join!(collecting, scrubbing, answering);
+        let watching = clock_watch::run(shared.clone());
+        tokio::join!(collecting, scrubbing, answering, watching);
     }
 }
 
@@ -398,13 +407,23 @@ async fn keep_collecting(shared: Arc<Shared>, every: Duration, settling: Duratio
         let ran = now.saturating_sub(counted);
         // what is less than a second counts the next time
         counted += Duration::from_secs(ran.as_secs());
-        match shared.store.collect_settled(clock::unix_seconds(), ran, settling, grace).await {
-            Ok(collected) if collected.blobs > 0 => {
-                shared.report(Event::Collected(collected.blobs, collected.bytes));
-            }
-            Ok(_) => {}
-            Err(error) => shared.report(Event::Trouble(error.to_string())),
+        collect(&shared, ran, settling, grace).await;
+    }
+}
+
+/// Removes what has expired, unless the clock is in doubt: nor does what it says then count as a clock that has settled.
+async fn collect(shared: &Shared, ran: Duration, settling: Duration, grace: u64) {
+    // read first: a clock that jumps from here on is in doubt already when it is looked at
+    let wall = clock::unix_seconds();
+    if shared.clock_doubt().is_some() {
+        return;
+    }
+    match shared.store.collect_settled(wall, ran, settling, grace).await {
+        Ok(collected) if collected.blobs > 0 => {
+            shared.report(Event::Collected(collected.blobs, collected.bytes));
         }
+        Ok(_) => {}
+        Err(error) => shared.report(Event::Trouble(error.to_string())),
     }
 }
 
@@ -466,6 +485,28 @@ mod tests {
         tasks::timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap().unwrap();
         assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
         assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "its grace is not over");
+    }
+
+    #[tokio::test]
+    async fn a_clock_in_doubt_deletes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Replica::open(config(folder.path()), Arc::new(|_| {})).unwrap().shared;
+        let receipt = Receipt { salt: [0; 16], digest: Digest::of(b"expired"), length: 7, expires_at: 1 };
+        shared.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
+        let held = || shared.store.length_of(&receipt.digest).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        // set forward by an hour since it was looked at last
+        shared.clock.set_off(3600);
+        for _ in 0..3 {
+            collect(&shared, day, day, store::GRACE).await;
+            assert_eq!(held(), Some(7));
+        }
+        // the days in doubt were no days of a clock that has settled
+        shared.clock.trust();
+        collect(&shared, Duration::ZERO, day, store::GRACE).await;
+        assert_eq!(held(), Some(7));
+        collect(&shared, day, day, store::GRACE).await;
+        assert_eq!(held(), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod replica_link;
 mod roster;
 mod routes;
 mod suspects;
+mod time_relay;
 mod welcome;
 
 use std::collections::BTreeMap;

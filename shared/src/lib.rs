@@ -15,6 +15,7 @@ pub mod quorum;
 pub mod receipt;
 pub mod report;
 pub mod session;
+pub mod signed_time;
 pub mod slice;
 pub mod statement;
 pub mod tally;

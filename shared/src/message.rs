@@ -12,8 +12,9 @@ use crate::certificate::{Certificate, CertificateError, Signers};
 use crate::codec::DecodeError;
 use crate::committee::{CommitteeError, CommitteeRecord, MemberName};
 use crate::digest::Digest;
-use crate::link::{Hello, HelloError, LinkSignature};
+use crate::link::{Hello, HelloError, LinkSignature, NodeKey};
 use crate::receipt::{Receipt, ReceiptError};
+use crate::signed_time::TimeSignature;
 use crate::tree::Parent;
 
 /// The most bytes of one message.
@@ -67,10 +68,11 @@ pub enum Code {
     NotHeld = 18,
     Expired = 19,
     ShuttingDown = 20,
+    ClockInDoubt = 23,
 }
 
 impl Code {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Version,
         Self::AnotherCluster,
@@ -91,6 +93,7 @@ impl Code {
         Self::NotHeld,
         Self::Expired,
         Self::ShuttingDown,
+        Self::ClockInDoubt,
     ];
 
     /// The code as the specification names it.
@@ -116,6 +119,7 @@ impl Code {
             Self::NotHeld => "not held",
             Self::Expired => "expired",
             Self::ShuttingDown => "shutting down",
+            Self::ClockInDoubt => "clock in doubt",
         }
     }
 
@@ -136,6 +140,8 @@ impl Code {
                 // it was lost meanwhile; the next try brings the bytes
                 | Self::NotHeld
                 | Self::ShuttingDown
+                // it asks the others again within seconds
+                | Self::ClockInDoubt
         )
     }
 }
@@ -231,6 +237,8 @@ pub enum Message {
     List { stream: Stream, source: ListSource, from: ListPosition, filter: ListFilter },
     Listed { stream: Stream, page: ListPage },
     Endorse { digests: Vec<Digest> },
+    AskTime { stream: Stream, asker: NodeKey, nonce: [u8; 32] },
+    SignedTime { stream: Stream, member: u16, time: u64, signature: TimeSignature },
     FindCertificate { stream: Stream, digest: Digest },
     FoundCertificate { stream: Stream, certificate: Option<Box<Certificate>> },
     Missed { certificates: Vec<Certificate> },
@@ -367,6 +375,8 @@ impl Message {
             Self::List { .. } => "List",
             Self::Listed { .. } => "Listed",
             Self::Endorse { .. } => "Endorse",
+            Self::AskTime { .. } => "AskTime",
+            Self::SignedTime { .. } => "SignedTime",
             Self::FindCertificate { .. } => "FindCertificate",
             Self::FoundCertificate { .. } => "FoundCertificate",
             Self::Missed { .. } => "Missed",

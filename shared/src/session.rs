@@ -170,6 +170,9 @@ fn refusal(failed: &Failed, names: &[String]) -> String {
         Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
         Code::DigestDiffers | Code::LengthDiffers => "; if the file changed while it was read, put it again",
         Code::Clock => "; set the clocks of these replicas or of the server right, and try again",
+        Code::ClockInDoubt => {
+            "; set the clocks of these replicas right; they sign again as soon as they agree with the others"
+        }
         Code::NoSpace => "; free space on the replicas and try again",
         _ => "",
     };

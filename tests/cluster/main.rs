@@ -4,6 +4,7 @@
 mod attacks;
 mod bad_clients;
 mod changing_files;
+mod clocks;
 mod committees;
 mod damaged_index;
 mod elsewhere;

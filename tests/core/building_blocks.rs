@@ -9,12 +9,13 @@ use vouch_core::Limits;
 use vouch_core::bls::{Possession, VoteKey, VoteSecretKey};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
-use vouch_core::digest::Digest;
-use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
 use vouch_core::merkle::{Batch, TreeHash, root_from_path};
-use vouch_core::message::Message;
+use vouch_core::message::{Message, Stream};
 use vouch_core::quorum::{quorum, tolerated_faults};
 use vouch_core::receipt::Receipt;
+use vouch_core::signed_time::TimeQuestion;
 use vouch_core::statement::{Body, Statement};
 use vouch_core::tally::Tally;
 
@@ -27,6 +28,7 @@ struct Blocks {
     statements: Vec<StatementBlock>,
     merkle: MerkleBlock,
     links: Vec<LinkBlock>,
+    signed_times: Vec<SignedTimeBlock>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +96,19 @@ struct LinkBlock {
     listener_hello_hash: String,
     exporter: String,
     auths: Vec<AuthBlock>,
+}
+
+#[derive(Deserialize)]
+struct SignedTimeBlock {
+    cluster: String,
+    asker: String,
+    nonce: String,
+    member: u16,
+    node_secret: String,
+    time: u64,
+    signed: String,
+    question: String,
+    answer: String,
 }
 
 #[derive(Deserialize)]
@@ -268,5 +283,27 @@ fn links() {
             signed.extend(exporter.into_iter().flatten());
             assert_eq!(hex(signed), auth.signed);
         }
+    }
+}
+
+#[test]
+fn signed_times() {
+    for block in blocks().signed_times {
+        let secret = NodeSecretKey::from_bytes(&array(&block.node_secret));
+        let (asker, nonce) = (NodeKey(array(&block.asker)), array(&block.nonce));
+        let question = TimeQuestion { cluster: ClusterId(array(&block.cluster)), asker, nonce };
+        // ed25519 is deterministic: equal signatures are over equal bytes
+        let signature = question.answer(&secret, block.time);
+        let stream = Stream(1);
+        assert_eq!(hex(Message::AskTime { stream, asker, nonce }.encode()), block.question);
+        let answer = Message::SignedTime { stream, member: block.member, time: block.time, signature };
+        assert_eq!(hex(answer.encode()), block.answer);
+        question.verify(&secret.node_key(), block.time, &signature).unwrap();
+        let time = hex(block.time.to_le_bytes());
+        let namespace = hex(b"\x0Dvouch/time/v1");
+        assert_eq!(
+            block.signed,
+            [&namespace, &block.cluster, &block.asker, &block.nonce, &time].map(String::as_str).concat()
+        );
     }
 }

@@ -241,6 +241,17 @@ fn blobs_that_are_endorsed() {
 }
 
 #[test]
+fn times_that_are_signed() {
+    let signed = |member: u16, time: &[u8; 8]| [&member.to_le_bytes()[..], time, &[7; 64]].concat();
+    accepted(0x38, &[&signed(999, &SAFE)]);
+    refused(0x38, &[&signed(1000, &SAFE)]);
+    refused(0x38, &[&signed(0, &BEYOND_SAFE)]);
+    accepted(0x37, &[&[7; 64]]);
+    refused(0x37, &[&[7; 63]]);
+    refused(0x37, &[&[7; 65]]);
+}
+
+#[test]
 fn certificates_that_are_listed() {
     let certificate = Cluster::new("golden", 4).certify_one(1_790_000_000, receipt("golden")).encode();
     let size = u16::try_from(certificate.len()).unwrap();

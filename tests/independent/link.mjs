@@ -1,5 +1,5 @@
 // The two link messages that vectors are made of.
-import { concat, derive, u16, u64, u8, utf8 } from "./bytes.mjs";
+import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 
 export const ROLES = { client: 1, replica: 2, server: 3 };
 
@@ -11,5 +11,12 @@ export function authBytes({ dialerHello, listenerHello, signerRole, exporter = n
   const hash = (hello) => derive("vouch hello v1", hello);
   return concat(u8(0x0d), utf8("vouch/link/v1"), hash(dialerHello), hash(listenerHello), u8(signerRole), u8(exporter.length), exporter);
 }
+
+// What a member signs of its clock, and how question and answer travel.
+export const timeBytes = ({ cluster, asker, nonce, time }) => concat(u8(0x0d), utf8("vouch/time/v1"), cluster, asker, nonce, u64(time));
+
+export const encodeAskTime = ({ stream, asker, nonce }) => concat(u8(0x37), u32(stream), asker, nonce);
+
+export const encodeSignedTime = ({ stream, member, time, signature }) => concat(u8(0x38), u32(stream), u16(member), u64(time), signature);
 
 export const encodeAuth = (signature) => concat(u8(0x02), signature);

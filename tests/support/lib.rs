@@ -11,6 +11,7 @@ pub mod processes;
 pub mod proxy;
 pub mod raw_link;
 pub mod s3;
+pub mod wrong_clock;
 
 use std::time::{Duration, Instant};
 

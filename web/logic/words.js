@@ -97,6 +97,7 @@ const REFUSED = {
   "too-large": ["The file is larger than the replicas accept.", "Ask the operators for their limit."],
   "shutting-down": ["The server is shutting down.", "Retry when it is back."],
   "clock-out-of-range": ["The replicas' clocks do not agree.", "Tell their operators."],
+  "clock-in-doubt": ["Too many replicas doubt their clocks.", "Tell their operators. Then retry."],
   "digest-differs": [
     "What arrived differs from what was sent.",
     "If the file changes while it is sent, wait until it does not. Then retry.",

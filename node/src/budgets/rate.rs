@@ -9,35 +9,53 @@ use super::PeerAddress;
 /// moment that it takes to fill again, strangers of so many addresses are bounded in total only.
 const REMEMBERED: usize = 4096;
 
-/// A bucket of tokens for each address: so many at once, and then one every so often.
-#[derive(Debug)]
-pub struct Buckets {
+/// A bucket of tokens: so many at once, and then one every so often.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket {
     burst: u32,
     every: Duration,
-    /// When the address' bucket is full again.
-    full_at: HashMap<PeerAddress, Duration>,
+    full_at: Duration,
+}
+
+impl Bucket {
+    /// A full one: `burst` at once, and then one `every` so often.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, full_at: Duration::ZERO }
+    }
+
+    /// Takes a token; `false` when there is none.
+    pub fn take(&mut self, now: Duration) -> bool {
+        let full_at = self.full_at.max(now) + self.every;
+        let may = full_at - now <= self.every * self.burst;
+        if may {
+            self.full_at = full_at;
+        }
+        may
+    }
+}
+
+/// A [`Bucket`] for each address.
+#[derive(Debug)]
+pub struct Buckets {
+    full: Bucket,
+    of: HashMap<PeerAddress, Bucket>,
 }
 
 impl Buckets {
     /// `burst` at once, and then one `every` so often.
     pub fn new(burst: u32, every: Duration) -> Self {
-        Self { burst, every, full_at: HashMap::new() }
+        Self { full: Bucket::new(burst, every), of: HashMap::new() }
     }
 
     /// Takes a token; `false` when the address has none.
     pub fn take(&mut self, source: PeerAddress, now: Duration) -> bool {
-        if self.full_at.len() >= REMEMBERED {
-            self.full_at.retain(|_, full_at| *full_at > now);
-            if self.full_at.len() >= REMEMBERED {
-                self.full_at.clear();
+        if self.of.len() >= REMEMBERED {
+            self.of.retain(|_, bucket| bucket.full_at > now);
+            if self.of.len() >= REMEMBERED {
+                self.of.clear();
             }
         }
-        let full_at = self.full_at.get(&source).copied().unwrap_or(now).max(now) + self.every;
-        let may = full_at - now <= self.every * self.burst;
-        if may {
-            self.full_at.insert(source, full_at);
-        }
-        may
+        self.of.entry(source).or_insert(self.full).take(now)
     }
 }
 
@@ -63,6 +81,6 @@ mod tests {
         for number in 0..100_000u32 {
             buckets.take(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), Duration::ZERO);
         }
-        assert!(buckets.full_at.len() <= REMEMBERED);
+        assert!(buckets.of.len() <= REMEMBERED);
     }
 }

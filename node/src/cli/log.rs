@@ -152,6 +152,16 @@ pub(super) fn replica(event: &replica::Event) {
         }
         replica::Event::Damaged(_, what) => error!("{}", text(format_args!("{what}"))),
         replica::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
+        replica::Event::ClockInDoubt(why) => {
+            let next = "it signs and deletes nothing until the clock agrees with the other replicas; set the clock of this computer";
+            error!("{}", text(format_args!("the clock of this replica is in doubt: {why}; {next}")));
+        }
+        replica::Event::ClockTrusted(how) => {
+            info!(
+                "{}",
+                text(format_args!("the clock of this replica is right again: {how}; it signs and deletes as before"))
+            );
+        }
         replica::Event::Refused(what) => warn!("{}", text(format_args!("refused: {what}"))),
         replica::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }

@@ -111,6 +111,11 @@ fn show_status(folder: &Path, status: &Status) {
             "  storage failed, so it stores and votes no more: {why}; mend the disk and start it again"
         ));
     }
+    if let Some(why) = &status.clock.reason {
+        output::line(format_args!(
+            "  clock     in doubt, so it signs and deletes nothing: {why}; set the clock of this computer"
+        ));
+    }
     output::line(format_args!("  scrubbed  {}", scrubbed(&status.scrubbed)));
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {

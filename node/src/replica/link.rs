@@ -144,6 +144,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let number = repairing.number();
     let repairing = repairing.run();
     let watching = watch_storage(shared.clone(), replies.clone());
+    let _asking = shared.clock.link(replies.clone());
     let address = Arc::from(address);
     let mut link =
         ReplicaLink { shared: shared.clone(), address, puts, proposals, replies, reads, pages, work, number, server };
@@ -294,6 +295,16 @@ impl ReplicaLink {
                 self.reply(&Message::FoundCertificate { stream, certificate: certificate.map(Box::new) }).await;
                 Ok(())
             }
+            Message::AskTime { stream, asker, nonce } => {
+                if let Some(answer) = self.shared.answer_time(stream, asker, nonce) {
+                    self.reply(&answer).await;
+                }
+                Ok(())
+            }
+            Message::SignedTime { stream, member, time, signature } => {
+                self.shared.hear_time(stream, member, time, &signature);
+                Ok(())
+            }
             Message::Missed { certificates } if certificates.is_empty() => {
                 self.shared.repairer.doubt(self.number);
                 Ok(())
@@ -432,7 +443,10 @@ async fn vote(shared: Arc<Shared>, stream: Stream, proposal: Proposal, replies: 
     let reply = match try_vote(&shared, stream, proposal).await {
         Ok(vote) => vote,
         Err(failed) => {
-            shared.report(Event::Refused(failed.to_string()));
+            // the log says once that a doubt began
+            if failed.code != Code::ClockInDoubt {
+                shared.report(Event::Refused(failed.to_string()));
+            }
             Message::Failed(failed)
         }
     };
@@ -444,6 +458,7 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
     let Some(committee) = shared.committee() else {
         return Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee"));
     };
+    shared.check_clock(stream)?;
     voting::check(stream, issued_at, &receipts, clock::unix_seconds())?;
     let failed = |error: StoreError| Failed::new(stream, error.code(), error.to_string());
     let Confirmed { mut lacking, damaged } = shared.store.confirm(&receipts).await.map_err(failed)?;
@@ -457,6 +472,8 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
         let detail = format!("{} of {} blobs are not held", lacking.len(), receipts.len());
         return Err(Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking));
     }
+    // to read a large blob takes minutes
+    shared.check_clock(stream)?;
     let signer = shared.clone();
     let signed = tasks::spawn_blocking(move || voting::sign(&signer.keys.vote, &committee, issued_at, &receipts)).await;
     match signed {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::clock_watch::ClockStatus;
 use super::repair::Repair;
 use super::scrub::Scrubbed;
 use super::store::Usage;
@@ -29,6 +30,8 @@ pub struct Status {
     pub index_failed: Option<String>,
     /// Why it stores and votes no more, if that is so.
     pub storage_failed: Option<String>,
+    /// What is known of its wall clock.
+    pub clock: ClockStatus,
     /// What scrubbing found since it started.
     pub scrubbed: Scrubbed,
     /// What is being fetched from the other replicas.
@@ -96,6 +99,7 @@ impl Shared {
             usage,
             index_failed,
             storage_failed: self.store.failure(),
+            clock: self.clock.status(),
             scrubbed: self.scrubber.so_far(),
             repair: self.repairer.so_far(),
         }

@@ -17,6 +17,7 @@ use super::member_lists::{self, Listing};
 use super::pace::Pace;
 use super::roster::{Candidate, Standing};
 use super::routes::Reply;
+use super::time_relay::TimeRelay;
 use super::welcome::{Welcomed, why};
 use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
@@ -168,7 +169,7 @@ async fn read(
     reader: &mut LinkReader,
     connection: &Connection,
 ) -> LinkError {
-    let mut errands = Errands::default();
+    let (mut errands, mut time_relay) = (Errands::default(), TimeRelay::default());
     loop {
         let message = match reader.next().await {
             Ok(bytes) => match Message::decode(&bytes) {
@@ -186,6 +187,7 @@ async fn read(
             | Message::Located { stream, .. }
             | Message::Chunk { stream, .. }
             | Message::Listed { stream, .. }
+            | Message::SignedTime { stream, .. }
             | Message::FoundCertificate { stream, .. } => *stream,
             // it became a member through another server
             Message::Cluster(cluster) if shared.committee().is_none() => {
@@ -196,7 +198,7 @@ async fn read(
             }
             Message::Cluster(_) => continue,
             // of no put or get
-            Message::List { .. } | Message::Endorse { .. } => Stream::LINK,
+            Message::List { .. } | Message::Endorse { .. } | Message::AskTime { .. } => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
         // a standby is asked nothing; what it says all the same concerns nobody
@@ -210,6 +212,11 @@ async fn read(
             Message::List { stream, source, from, filter } => {
                 errands.list(shared, member, stream, source, (from, filter));
             }
+            // nobody asks in another's name: the answers count for who is named
+            Message::AskTime { stream, asker, nonce } if asker == hello.node_key => {
+                time_relay.ask(shared, member, stream, asker, nonce);
+            }
+            Message::AskTime { .. } => {}
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
             message => deliver(shared, pace, Reply { member, stream, message }).await,
         }

@@ -12,8 +12,9 @@ use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::{CommitteeRecord, MemberName};
 use crate::digest::Digest;
 use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
-use crate::link::{HELLO, Hello, LinkSignature};
+use crate::link::{HELLO, Hello, LinkSignature, NodeKey};
 use crate::receipt::Receipt;
+use crate::signed_time::TimeSignature;
 use crate::tree::{GROUP, MAX_PROOF, Parent};
 
 const AUTH: u8 = 0x02;
@@ -38,6 +39,8 @@ const ARCHIVE: u8 = 0x33;
 const LIST: u8 = 0x34;
 const LISTED: u8 = 0x35;
 const ENDORSE: u8 = 0x36;
+const ASK_TIME: u8 = 0x37;
+const SIGNED_TIME: u8 = 0x38;
 const FIND_CERTIFICATE: u8 = 0x3A;
 const FOUND_CERTIFICATE: u8 = 0x3B;
 const MISSED: u8 = 0x3C;
@@ -215,6 +218,12 @@ impl Message {
                 let writer = Writer::new(ENDORSE, 2 + 32 * digests.len()).count(digests.len());
                 digests.iter().fold(writer, |writer, digest| writer.bytes(&digest.0)).finish()
             }
+            Self::AskTime { stream, asker, nonce } => {
+                Writer::new(ASK_TIME, 68).stream(*stream).bytes(&asker.0).bytes(nonce).finish()
+            }
+            Self::SignedTime { stream, member, time, signature } => {
+                Writer::new(SIGNED_TIME, 78).stream(*stream).u16(*member).u64(*time).bytes(&signature.0).finish()
+            }
             Self::FindCertificate { stream, digest } => {
                 Writer::new(FIND_CERTIFICATE, 36).stream(*stream).bytes(&digest.0).finish()
             }
@@ -365,6 +374,17 @@ impl Message {
                 let digests = (0..count).map(|_| reader.array("digest").map(Digest)).collect::<Result<_, _>>()?;
                 Self::Endorse { digests }
             }
+            ASK_TIME => {
+                let stream = read_stream(&mut reader)?;
+                let asker = NodeKey(reader.array("node key")?);
+                Self::AskTime { stream, asker, nonce: reader.array("nonce")? }
+            }
+            SIGNED_TIME => {
+                let stream = read_stream(&mut reader)?;
+                let member = read_member(&mut reader)?;
+                let time = reader.safe_u64("time")?;
+                Self::SignedTime { stream, member, time, signature: TimeSignature(reader.array("signature")?) }
+            }
             FIND_CERTIFICATE => {
                 let stream = read_stream(&mut reader)?;
                 Self::FindCertificate { stream, digest: Digest(reader.array("digest")?) }
@@ -467,7 +487,7 @@ fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
     let code = Code::ALL.into_iter().find(|code| *code as u16 == number).ok_or(DecodeError::OutOfRange {
         field: "code",
         min: 1,
-        max: Code::ALL.len() as u64,
+        max: Code::ALL.iter().fold(0, |most, code| most.max(*code as u16)).into(),
         got: number.into(),
     })?;
     let count = reader.u16("number of subjects")?;

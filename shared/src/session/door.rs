@@ -123,7 +123,7 @@ impl Door {
     pub(super) fn refused(&self, failed: Failed) -> SessionError {
         let about_members = matches!(
             failed.code,
-            Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock
+            Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock | Code::ClockInDoubt
         );
         let names = match &self.committee {
             Some(committee) if about_members => {

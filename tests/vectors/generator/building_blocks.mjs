@@ -4,7 +4,7 @@ import { POP_DST, STATEMENT_DST } from "../../independent/bls.mjs";
 import { derive, digestOf, utf8 } from "../../independent/bytes.mjs";
 import { encodeReceipt } from "../../independent/certificate.mjs";
 import { faulty, quorum } from "../../independent/committee.mjs";
-import { ROLES, authBytes, encodeAuth, encodeHello } from "../../independent/link.mjs";
+import { ROLES, authBytes, encodeAskTime, encodeAuth, encodeHello, encodeSignedTime, timeBytes } from "../../independent/link.mjs";
 import { leafHash, nodeHash, pathOf, rootOf } from "../../independent/merkle.mjs";
 import { statementIdentity } from "../../independent/statement.mjs";
 import { toBase58, toHex } from "../../independent/text.mjs";
@@ -82,6 +82,27 @@ function auth(dialerRole, exporter) {
   };
 }
 
+// Member 1 answers member 0.
+function signedTime(time) {
+  const [asker, member] = makeMembers("n4", 4);
+  const { digest: cluster } = committeeNamed("n4");
+  const nonce = derive("vouch test nonce v1", utf8("time question"));
+  const secret = nodeSecret(member.label);
+  const signed = timeBytes({ cluster, asker: asker.node, nonce, time });
+  const signature = ed25519.sign(signed, secret);
+  return {
+    cluster: toHex(cluster),
+    asker: toHex(asker.node),
+    nonce: toHex(nonce),
+    member: 1,
+    node_secret: toHex(secret),
+    time,
+    signed: toHex(signed),
+    question: toHex(encodeAskTime({ stream: 1, asker: asker.node, nonce })),
+    answer: toHex(encodeSignedTime({ stream: 1, member: 1, time, signature })),
+  };
+}
+
 export function buildingBlocks() {
   const abc = utf8("abc");
   const blocks = {
@@ -95,6 +116,7 @@ export function buildingBlocks() {
     statements: statements(),
     merkle: merkle(),
     links: [auth("replica"), auth("client"), auth("replica", digestOf(utf8("TLS exporter")))],
+    signed_times: [signedTime(1_790_000_000), signedTime(0), signedTime(Number.MAX_SAFE_INTEGER)],
   };
   return `${JSON.stringify(blocks, null, 1)}\n`;
 }

@@ -86,7 +86,7 @@ fn status(failed: &Failed) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Expired => StatusCode::BAD_REQUEST,
-        Code::Busy | Code::NoCommittee | Code::NotEnoughReplicas | Code::ShuttingDown => {
+        Code::Busy | Code::NoCommittee | Code::NotEnoughReplicas | Code::ShuttingDown | Code::ClockInDoubt => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::NoSpace => StatusCode::INSUFFICIENT_STORAGE,

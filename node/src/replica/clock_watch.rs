@@ -1,0 +1,311 @@
+//! Watches a replica's wall clock: asks the other members for their times over every link, answers when they ask, and stops votes
+//! and deletion while the clock is in doubt. [`doubt`] decides; this performs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
+use vouch_core::committee::Committee;
+use vouch_core::link::NodeKey;
+use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::signed_time::{TimeQuestion, TimeSignature};
+
+use super::{Event, Shared};
+use crate::budgets::Bucket;
+use crate::host::{clock, entropy, tasks};
+use crate::link::Outgoing;
+
+mod doubt;
+#[cfg(test)]
+mod tests;
+
+use doubt::{Change, ClockDoubt, Reading};
+
+/// How often both clocks are looked at, beside every vote.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Answers to one asker: so many at once, and then one every so often.
+const ANSWERS: u32 = 4;
+const ANSWER_EVERY: Duration = Duration::from_secs(2);
+/// Numbers of questions begin here, far from those of lists on the same link.
+const FIRST_NUMBER: u32 = 1 << 31;
+/// Questions of which the nonce is remembered.
+const NONCES: usize = 8;
+
+/// What a replica says of its wall clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// Whether it is in doubt: then nothing is signed and nothing deleted.
+    pub in_doubt: bool,
+    /// What speaks against it, while it is in doubt.
+    pub reason: Option<String>,
+    /// How many other members agreed when they were asked last.
+    pub agreeing: usize,
+}
+
+/// The watch over one replica's wall clock.
+#[derive(Debug)]
+pub(super) struct ClockWatch {
+    state: Mutex<State>,
+    /// Something calls for a question.
+    called: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    doubt: ClockDoubt,
+    committee: Option<Arc<Committee>>,
+    /// The nonces of the last questions, by number.
+    nonces: BTreeMap<u32, [u8; 32]>,
+    next_number: u32,
+    /// Links that questions leave on.
+    links: BTreeMap<u64, mpsc::Sender<Outgoing>>,
+    next_link: u64,
+    /// Members that asked.
+    askers: BTreeMap<[u8; 32], Bucket>,
+}
+
+fn reading() -> Reading {
+    Reading { wall: clock::since_1970(), running: clock::since_boot() }
+}
+
+impl ClockWatch {
+    pub(super) fn new() -> Self {
+        let state = State {
+            doubt: ClockDoubt::new(reading()),
+            committee: None,
+            nonces: BTreeMap::new(),
+            next_number: FIRST_NUMBER,
+            links: BTreeMap::new(),
+            next_link: 0,
+            askers: BTreeMap::new(),
+        };
+        Self { state: Mutex::new(state), called: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // a panic elsewhere leaves it whole: what changes together changes in one call
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets questions leave on a link for as long as the guard lives.
+    pub(super) fn link<'a>(&'a self, requests: mpsc::Sender<Outgoing>) -> LinkGuard<'a> {
+        let number = {
+            let mut state = self.state();
+            state.next_link += 1;
+            let number = state.next_link;
+            state.links.insert(number, requests);
+            state.doubt.call();
+            number
+        };
+        self.called.notify_one();
+        LinkGuard { watch: self, number }
+    }
+
+    /// As if the wall clock had been set forward by so many seconds since it was looked at last.
+    #[cfg(test)]
+    pub(super) fn set_off(&self, seconds: u64) {
+        let now = reading();
+        let before = Reading { wall: now.wall - Duration::from_secs(seconds), ..now };
+        let mut state = self.state();
+        state.doubt = ClockDoubt::new(before);
+        if let Some(committee) = &state.committee {
+            let n = committee.record().n();
+            state.doubt.join(n);
+        }
+    }
+
+    /// As if nothing had spoken against the clock.
+    #[cfg(test)]
+    pub(super) fn trust(&self) {
+        self.set_off(0);
+    }
+
+    pub(super) fn status(&self) -> ClockStatus {
+        let state = self.state();
+        let reason = state.doubt.doubt().map(|doubt| doubt.words(|member| state.name(member)));
+        ClockStatus { in_doubt: reason.is_some(), reason, agreeing: state.doubt.agreed().0 }
+    }
+}
+
+/// A link that questions leave on.
+#[derive(Debug)]
+pub(super) struct LinkGuard<'a> {
+    watch: &'a ClockWatch,
+    number: u64,
+}
+
+impl Drop for LinkGuard<'_> {
+    fn drop(&mut self) {
+        self.watch.state().links.remove(&self.number);
+    }
+}
+
+impl State {
+    fn name(&self, member: u16) -> String {
+        self.committee
+            .as_ref()
+            .map_or_else(|| format!("member {}", member + 1), |committee| committee.record().name(member))
+    }
+
+    fn question(&self, asker: NodeKey, nonce: [u8; 32]) -> Option<TimeQuestion> {
+        let cluster = self.committee.as_ref()?.cluster();
+        Some(TimeQuestion { cluster, asker, nonce })
+    }
+
+    /// Asks on every link; gives what changed.
+    fn ask(&mut self, own: NodeKey) -> Option<Change> {
+        let (number, nonce) = (self.next_number, entropy::array());
+        // the last number of all is the storage's
+        self.next_number = if number + 1 < Stream::STORAGE.0 { number + 1 } else { FIRST_NUMBER };
+        self.nonces.insert(number, nonce);
+        while self.nonces.len() > NONCES {
+            self.nonces.pop_first();
+        }
+        let change = self.doubt.ask(reading(), number);
+        let question = Message::AskTime { stream: Stream(number), asker: own, nonce }.encode();
+        // a link whose queue is full is asked the next time
+        self.links.values().for_each(|link| drop(link.try_send(question.clone().into())));
+        change
+    }
+
+    fn event(&self, change: &Change) -> Event {
+        let name = |member| self.name(member);
+        match change {
+            Change::Began(doubt) => Event::ClockInDoubt(doubt.words(name)),
+            Change::Ended(doubt, agreeing) => {
+                let agreeing = match agreeing.is_empty() {
+                    true => "keeps step with the monotonic clock".to_owned(),
+                    false => {
+                        let names: Vec<_> = agreeing.iter().map(|member| self.name(*member)).collect();
+                        format!("agrees with {}", names.join(", "))
+                    }
+                };
+                Event::ClockTrusted(format!("it {agreeing}; before, {}", doubt.words(name)))
+            }
+        }
+    }
+}
+
+/// Looks at the clocks and asks, for ever.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut committee = shared.committee.subscribe();
+    loop {
+        committee.borrow_and_update();
+        let next = shared.watch_clock();
+        tokio::select! {
+            () = tasks::sleep(next) => {}
+            () = shared.clock.called.notified() => {}
+            changed = committee.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+impl Shared {
+    /// Looks at the clocks, and asks if it is time. Gives how long until it is time again.
+    fn watch_clock(&self) -> Duration {
+        let (change, next) = {
+            let mut state = self.clock.state();
+            if state.committee.is_none()
+                && let Some(committee) = self.committee()
+            {
+                // one that is no member signs nothing, and has nobody to ask
+                if self.position(&committee).is_some() {
+                    state.doubt.join(committee.record().n());
+                }
+                state.committee = Some(committee);
+            }
+            let seen = state.doubt.observe(reading());
+            let is_due = state.doubt.next_question().is_some_and(|due| due <= clock::since_boot());
+            let asked = match is_due && !state.links.is_empty() {
+                true => state.ask(self.keys.node.node_key()),
+                false => None,
+            };
+            let change = seen.or(asked).map(|change| state.event(&change));
+            let due = state.doubt.next_question().filter(|_| !state.links.is_empty());
+            (change, due.map_or(LOOK_EVERY, |due| due.saturating_sub(clock::since_boot()).min(LOOK_EVERY)))
+        };
+        if let Some(event) = change {
+            self.report(event);
+        }
+        next
+    }
+
+    /// Looks at the clocks now; gives why nothing may be signed or deleted, if that is so.
+    pub(super) fn clock_doubt(&self) -> Option<String> {
+        let (change, words) = {
+            let mut state = self.clock.state();
+            let change = state.doubt.observe(reading());
+            let change = change.map(|change| state.event(&change));
+            (change, state.doubt.doubt().map(|doubt| doubt.words(|member| state.name(member))))
+        };
+        if let Some(event) = change {
+            self.clock.called.notify_one();
+            self.report(event);
+        }
+        words
+    }
+
+    /// Refuses to sign while the clock is in doubt.
+    ///
+    /// # Errors
+    /// What speaks against it, in words.
+    pub(super) fn check_clock(&self, stream: Stream) -> Result<(), Failed> {
+        match self.clock_doubt() {
+            None => Ok(()),
+            Some(words) => {
+                let detail = format!("the clock of this replica is in doubt, so it signs nothing: {words}");
+                Err(Failed::new(stream, Code::ClockInDoubt, detail))
+            }
+        }
+    }
+
+    /// This replica's time, signed for a member that asks; `None` for anybody else, and for one that asks too often.
+    pub(super) fn answer_time(&self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) -> Option<Message> {
+        let committee = self.committee()?;
+        let member = self.position(&committee)?;
+        committee.record().position(&asker).filter(|asker| *asker != member)?;
+        let may_ask = {
+            let mut state = self.clock.state();
+            // no more buckets than members
+            let bucket = state.askers.entry(asker.0).or_insert(Bucket::new(ANSWERS, ANSWER_EVERY));
+            bucket.take(clock::since_boot())
+        };
+        if !may_ask {
+            return None;
+        }
+        let question = TimeQuestion { cluster: committee.cluster(), asker, nonce };
+        let time = clock::unix_seconds();
+        let signature = question.answer(&self.keys.node, time);
+        Some(Message::SignedTime { stream, member, time, signature })
+    }
+
+    /// Takes another member's answer. One that is not signed by that member for a question of this replica says nothing.
+    pub(super) fn hear_time(&self, stream: Stream, member: u16, time: u64, signature: &TimeSignature) {
+        let Some(committee) = self.committee() else { return };
+        let own = self.keys.node.node_key();
+        let Some(key) = committee.record().members().get(usize::from(member)).map(|member| member.node_key) else {
+            return;
+        };
+        let question = {
+            let state = self.clock.state();
+            if key == own || !state.doubt.is_awaited(stream.0, member) {
+                return;
+            }
+            state.nonces.get(&stream.0).and_then(|nonce| state.question(own, *nonce))
+        };
+        if question.is_none_or(|question| question.verify(&key, time, signature).is_err()) {
+            return;
+        }
+        let change = {
+            let mut state = self.clock.state();
+            let change = state.doubt.answer(reading(), stream.0, member, time);
+            change.map(|change| state.event(&change))
+        };
+        if let Some(event) = change {
+            self.clock.called.notify_one();
+            self.report(event);
+        }
+    }
+}

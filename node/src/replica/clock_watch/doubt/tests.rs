@@ -1,0 +1,330 @@
+use super::*;
+
+const START: u64 = 1_790_000_000;
+
+/// A clock that is set, beside one that is not.
+#[derive(Clone, Copy)]
+struct Clocks {
+    running: u64,
+    /// How far the wall clock is off.
+    off: i64,
+}
+
+impl Clocks {
+    fn read(self) -> Reading {
+        let wall = (START + self.running).saturating_add_signed(self.off);
+        Reading { wall: Duration::from_secs(wall), running: Duration::from_secs(self.running) }
+    }
+
+    /// What it shows, in seconds.
+    fn shown(self) -> u64 {
+        self.read().wall.as_secs()
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.running += seconds;
+    }
+
+    /// What a right clock shows.
+    fn truth(self) -> u64 {
+        START + self.running
+    }
+}
+
+fn name(member: u16) -> String {
+    format!("replica-{member}")
+}
+
+fn start(n: u16) -> (Clocks, ClockDoubt) {
+    let clocks = Clocks { running: 1000, off: 0 };
+    let mut doubt = ClockDoubt::new(clocks.read());
+    doubt.join(n);
+    (clocks, doubt)
+}
+
+/// Asks, and has members answer with their times at once; gives what changed.
+fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u64)]) -> Vec<Change> {
+    let mut changes: Vec<_> = doubt.ask(clocks.read(), number).into_iter().collect();
+    for (member, time) in answers {
+        changes.extend(doubt.answer(clocks.read(), number, *member, *time));
+    }
+    changes
+}
+
+#[test]
+fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
+    let (mut clocks, mut doubt) = start(4);
+    clocks.off = 3600;
+    // it was off when it started, so nothing jumped
+    let mut doubt_off = ClockDoubt::new(clocks.read());
+    doubt_off.join(4);
+    let truth = clocks.truth();
+    assert_eq!(round(&mut doubt_off, clocks, 1, &[(1, truth)]), [], "one may lie");
+    let changes = round(&mut doubt_off, clocks, 2, &[(1, truth), (2, truth + 5), (3, truth)]);
+    let [Change::Began(why)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(why.words(name), "it is 1 h ahead of replica-1, 59 min 55 s ahead of replica-2");
+    assert!(matches!(doubt_off.doubt(), Some(Doubt::Contradicted(members)) if members.len() == 3), "all are named");
+
+    // silence changes nothing, nor does one who agrees
+    for number in 3..100 {
+        clocks.pass(15);
+        assert_eq!(round(&mut doubt_off, clocks, number, &[(1, clocks.shown())]), []);
+        assert!(doubt_off.doubt().is_some());
+    }
+    // it is set right: a jump, which ends nothing by itself
+    clocks.off = 0;
+    assert_eq!(doubt_off.observe(clocks.read()), None);
+    assert!(matches!(doubt_off.doubt(), Some(Doubt::Jumped(Difference::Behind(3600)))));
+    let truth = clocks.truth();
+    let changes = round(&mut doubt_off, clocks, 100, &[(1, truth), (2, truth + 50), (3, truth - 50)]);
+    let [Change::Ended(was, agreeing)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((was.words(name).as_str(), &agreeing[..]), ("it was set back by 1 h", &[1, 2][..]));
+    assert_eq!(doubt_off.agreed(), (3, 2));
+
+    // one on each side is no f + 1
+    let (clocks, truth) = (clocks, clocks.truth());
+    assert_eq!(round(&mut doubt, Clocks { off: 0, ..clocks }, 1, &[(1, truth - 1000), (2, truth + 1000)]), []);
+}
+
+#[test]
+fn the_tolerance_is_sixty_seconds_beyond_the_time_that_the_answer_took() {
+    for (asked_before, time, is_against) in [
+        (0, -60_i64, false),
+        (0, -61, true),
+        (0, 60, false),
+        (0, 61, true),
+        (20, -80, false),
+        (20, -81, true),
+        (20, 60, false),
+        (30, -91, true),
+        // it took longer than an answer may
+        (31, -5000, false),
+        (31, 5000, false),
+    ] {
+        let (mut clocks, mut doubt) = start(2);
+        doubt.ask(clocks.read(), 7);
+        clocks.pass(asked_before);
+        let change = doubt.answer(clocks.read(), 7, 1, clocks.truth().saturating_add_signed(time));
+        assert_eq!(change.is_some(), is_against, "{asked_before} {time}");
+    }
+}
+
+#[test]
+fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
+    for (off, words) in [(61, "it was set forward by 1 min 1 s"), (-7200, "it was set back by 2 h")] {
+        let (mut clocks, mut doubt) = start(4);
+        let truth = clocks.truth();
+        round(&mut doubt, clocks, 1, &[(1, truth), (2, truth)]);
+        clocks.pass(100);
+        assert_eq!(doubt.next_question(), Some(Duration::from_secs(1600)));
+        assert_eq!(doubt.observe(clocks.read()), None);
+        // a question that is on its way
+        doubt.ask(clocks.read(), 2);
+        clocks.off = off;
+        let Some(Change::Began(why)) = doubt.observe(clocks.read()) else { panic!() };
+        assert_eq!(why.words(name), words);
+        assert!(doubt.next_question().unwrap() <= clocks.read().running + ASK_APART);
+        assert!(!doubt.is_awaited(2, 1), "it was asked by another clock");
+        clocks.pass(3);
+        // the others say who is right: here the clock as it was
+        let changes = round(&mut doubt, clocks, 3, &[(1, clocks.truth()), (2, clocks.truth())]);
+        assert_eq!(changes, [], "it is in doubt already");
+        assert!(matches!(doubt.doubt(), Some(Doubt::Contradicted(_))));
+        clocks.pass(15);
+        // or that it was corrected
+        let wall = clocks.shown();
+        let changes = round(&mut doubt, clocks, 4, &[(1, wall), (3, wall)]);
+        assert!(matches!(changes[..], [Change::Ended(..)]), "{changes:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_slept_has_jumped_nowhere() {
+    let (mut clocks, mut doubt) = start(4);
+    clocks.pass(30 * 86400);
+    assert_eq!(doubt.observe(clocks.read()), None);
+    // small corrections add up until somebody agrees
+    for step in 1..=5 {
+        clocks.off = step * 15;
+        let change = doubt.observe(clocks.read());
+        assert_eq!(change.is_some(), step == 5, "{step}");
+    }
+}
+
+#[test]
+fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
+    for n in [0, 1] {
+        let (mut clocks, mut doubt) = start(n);
+        assert_eq!(doubt.next_question(), None);
+        clocks.off = 3600;
+        assert!(matches!(doubt.observe(clocks.read()), Some(Change::Began(_))));
+        clocks.pass(599);
+        assert_eq!(doubt.observe(clocks.read()), None);
+        // it moves again: the time begins anew
+        clocks.off = 0;
+        assert_eq!(doubt.observe(clocks.read()), None);
+        clocks.pass(599);
+        assert_eq!(doubt.observe(clocks.read()), None);
+        assert!(doubt.doubt().is_some());
+        clocks.pass(1);
+        assert!(matches!(doubt.observe(clocks.read()), Some(Change::Ended(_, agreeing)) if agreeing.is_empty()));
+    }
+    // with others it waits for them, however long
+    let (mut clocks, mut doubt) = start(2);
+    clocks.off = 3600;
+    doubt.observe(clocks.read());
+    clocks.pass(10 * 86400);
+    assert_eq!(doubt.observe(clocks.read()), None);
+    assert!(doubt.doubt().is_some());
+}
+
+#[test]
+fn questions_keep_apart_and_go_on_until_enough_agree() {
+    let (mut clocks, mut doubt) = start(4);
+    let at = Duration::from_secs;
+    assert_eq!(doubt.next_question(), Some(Duration::ZERO), "at once");
+    round(&mut doubt, clocks, 1, &[(1, clocks.truth())]);
+    assert_eq!(doubt.next_question(), Some(at(1015)), "too few answered");
+    doubt.call();
+    assert_eq!(doubt.next_question(), Some(at(1003)));
+    clocks.pass(3);
+    round(&mut doubt, clocks, 2, &[(1, clocks.truth()), (2, clocks.truth())]);
+    assert_eq!(doubt.next_question(), Some(at(1603)));
+    // the answer to an earlier question counts, and its own asker's second answer does not
+    clocks.pass(600);
+    doubt.ask(clocks.read(), 3);
+    doubt.ask(clocks.read(), 4);
+    let truth = clocks.truth();
+    assert!(doubt.is_awaited(3, 1));
+    assert_eq!(doubt.answer(clocks.read(), 3, 1, truth + 999), None);
+    assert!(!doubt.is_awaited(3, 1) && doubt.is_awaited(4, 1));
+    assert_eq!(doubt.answer(clocks.read(), 3, 1, truth + 999), None, "once");
+    assert!(matches!(doubt.answer(clocks.read(), 3, 2, truth + 999), Some(Change::Began(_))));
+    // no number of questions is kept
+    (5..1000).for_each(|number| drop(doubt.ask(clocks.read(), number)));
+    assert!(doubt.questions.len() <= OPEN_QUESTIONS);
+}
+
+#[test]
+fn any_numbers_are_taken() {
+    for wall in [0, START, u64::MAX].map(Duration::from_secs) {
+        for time in [0, u64::MAX] {
+            let now = Reading { wall, running: Duration::MAX };
+            let mut doubt = ClockDoubt::new(Reading { wall, running: Duration::ZERO });
+            doubt.join(1000);
+            doubt.ask(Reading { wall, running: Duration::ZERO }, 1);
+            doubt.answer(now, 1, 1, time);
+            doubt.observe(Reading { wall: Duration::MAX - wall, running: Duration::ZERO });
+        }
+    }
+    let many = (0..300).map(|member| (member, Difference::Ahead(u64::MAX))).collect();
+    assert!(Doubt::Contradicted(many).words(|_| "replica-123456789012345".into()).len() < 400);
+}
+
+/// A seeded world: members with clocks, f of which lie as they like, and a server that loses and delays.
+struct World {
+    seed: u64,
+    n: u16,
+    /// The last f of them lie.
+    f: u16,
+    clocks: Clocks,
+    doubt: ClockDoubt,
+    number: u32,
+}
+
+impl World {
+    fn new(seed: u64, off: i64) -> Self {
+        let mut world = Self {
+            seed,
+            n: 1,
+            f: 0,
+            clocks: Clocks { running: 1000, off },
+            doubt: ClockDoubt::new(Clocks { running: 1000, off }.read()),
+            number: 0,
+        };
+        world.n = [2, 3, 4, 5, 7, 10, 13][usize::try_from(world.draw(7)).unwrap()];
+        world.f = quorum::tolerated_faults(world.n);
+        world.doubt.join(world.n);
+        world
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        // splitmix64
+        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    /// One question. Every honest answer comes, or only some; liars say anything that suits them.
+    fn round(&mut self, all_honest_answer: bool) {
+        self.number += 1;
+        self.doubt.ask(self.clocks.read(), self.number);
+        let mut answers: Vec<(u64, u16, Option<u64>)> = Vec::new();
+        let lie = self.draw(4);
+        for member in 1..self.n {
+            let is_liar = member >= self.n - self.f;
+            if !is_liar && !all_honest_answer && self.draw(2) == 0 {
+                continue;
+            }
+            // an honest clock is off by up to 10 s, and the server takes its time
+            let delay = self.draw(10);
+            let time = match (is_liar, lie) {
+                (false, _) => None,
+                // what the asker shows, far ahead, far behind, anything
+                (true, 0) => Some(self.clocks.shown()),
+                (true, 1) => Some(self.clocks.truth() + 100_000),
+                (true, 2) => Some(self.clocks.truth() - 100_000),
+                (true, _) => Some(self.draw(1 << 53)),
+            };
+            answers.push((delay, member, time));
+        }
+        answers.sort_unstable();
+        let began = self.clocks.running;
+        for (delay, member, time) in answers {
+            let signed = began + self.draw(delay + 1);
+            self.clocks.running = began + delay;
+            let honest = START + signed + self.draw(21) - 10;
+            self.doubt.answer(self.clocks.read(), self.number, member, time.unwrap_or(honest));
+        }
+        self.clocks.pass(15);
+    }
+}
+
+#[test]
+fn f_liars_stop_no_replica_whose_clock_is_right() {
+    for seed in 0..2000 {
+        let mut world = World::new(seed, 0);
+        world.clocks.off = 0;
+        for _ in 0..20 {
+            let all = world.draw(2) == 0;
+            world.round(all);
+            assert_eq!(world.doubt.doubt(), None, "seed {seed}, n {}", world.n);
+        }
+    }
+}
+
+#[test]
+fn f_liars_keep_no_replica_at_work_whose_clock_is_wrong() {
+    for seed in 0..2000 {
+        // beyond the tolerance, what honest clocks are off, and the time that an answer takes
+        let far = 81 + i64::try_from(World::new(seed, 0).draw(1_000_000)).unwrap();
+        let off = if seed % 2 == 0 { far } else { -far };
+        let mut world = World::new(seed, off);
+        world.round(true);
+        let context = |world: &World| format!("seed {seed}, n {}, off {off}", world.n);
+        assert!(world.doubt.doubt().is_some(), "{}", context(&world));
+        // neither silence nor lies end it
+        for _ in 0..20 {
+            world.round(false);
+            assert!(world.doubt.doubt().is_some(), "{}", context(&world));
+        }
+        // nor setting it, until the others agree
+        world.clocks.off = 0;
+        world.doubt.observe(world.clocks.read());
+        assert!(world.doubt.doubt().is_some(), "{}", context(&world));
+        world.round(true);
+        assert_eq!(world.doubt.doubt(), None, "{}", context(&world));
+    }
+}
