@@ -59,6 +59,7 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 	@node --test tests/hosts/fast.test.mjs
 
 soak: setup build $(HOSTS) ## Run the long tests: large files, what they do to memory, every host of the npm package
+	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 	@node --test tests/hosts/soak.test.mjs
 

@@ -7,6 +7,7 @@ mod get;
 mod known;
 mod log;
 mod maintain;
+mod members;
 mod output;
 mod put;
 mod put_many;
@@ -82,6 +83,15 @@ struct ServerArgs {
     /// Found the committee as soon as N replicas joined [default: those connected at the first put]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     replicas: Option<u16>,
+    /// Found the committee from exactly the replicas whose node keys are in this file, one a line, as `vouch keygen` prints them
+    #[arg(long, value_name = "FILE", conflicts_with = "replicas")]
+    members: Option<PathBuf>,
+    /// Serve this cluster only, which exists already: its identity, base58 or hex
+    #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["replicas", "members"])]
+    cluster: Option<ClusterId>,
+    /// Found the committee from replicas on any machine; without, from those on this one only
+    #[arg(long)]
+    allow_open: bool,
     /// Let pages of this origin put and get, beside the server's own: such as https://vouch.example; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<Origin>,
@@ -107,6 +117,9 @@ struct ReplicaArgs {
     /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: where they were; at first in --data]
     #[arg(long, value_name = "URL", value_parser = store::StoreParser)]
     store: Option<StoreUrl>,
+    /// Give up a founding that cannot complete: move the keys that accepted it aside and make new ones
+    #[arg(long)]
+    abandon_founding: bool,
     /// The most bytes of blobs that it takes, such as 100GiB [default: as the disk allows]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     quota: Option<u64>,

@@ -1,14 +1,21 @@
-//! The committee as server and replica remember it: the bytes of a `Cluster` message, opened anew at every start.
+//! The committee as server and replica remember it: the bytes of a `Cluster` message, opened anew at every start; and beside it,
+//! in a server's folder, the members' acceptances.
+//!
+//! A folder with a committee and no acceptances was founded by a release that kept none. Its committee counts as it always did; the
+//! acceptances are gathered from the members as they connect.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use vouch_core::committee::{Committee, GenesisError};
+use vouch_core::founding::{Founding, FoundingError};
 use vouch_core::message::{ClusterMessage, MAX_MESSAGE, Message, MessageError};
 
 use crate::host::files::{self, FileError};
 
 const NAME: &str = "committee";
+const FOUNDING: &str = "founding";
 
 /// Why the committee cannot be loaded or saved.
 #[derive(Debug, Error)]
@@ -25,7 +32,7 @@ pub enum CommitteeFileError {
         error: MessageError,
     },
     /// Another message.
-    #[error("{}: expected a Cluster message, got {got}", .path.display())]
+    #[error("{}: expected a saved committee, got the message {got}", .path.display())]
     AnotherMessage {
         /// The file.
         path: PathBuf,
@@ -40,9 +47,22 @@ pub enum CommitteeFileError {
         /// What is wrong.
         error: GenesisError,
     },
+    /// An acceptance inside is bad.
+    #[error("{}: {error}; remove the file, and the acceptances are gathered anew", .path.display())]
+    Founding {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: FoundingError,
+    },
     /// The thread that saved it failed.
     #[error("saving the committee: {0}")]
     Task(String),
+}
+
+/// Where the committee of a data folder is.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join(NAME)
 }
 
 /// The message that carries a committee.
@@ -80,4 +100,38 @@ pub fn load(folder: &Path) -> Result<Option<Committee>, CommitteeFileError> {
 pub fn save(folder: &Path, committee: &Committee) -> Result<(), CommitteeFileError> {
     files::write_durably(&folder.join(NAME), &message(committee).encode(), 0o644)?;
     Ok(())
+}
+
+/// The committee and its acceptances saved in a server's folder.
+///
+/// # Errors
+/// See [`CommitteeFileError`].
+pub fn load_founding(folder: &Path) -> Result<Option<Founding>, CommitteeFileError> {
+    let Some(committee) = load(folder)? else { return Ok(None) };
+    let without = Founding::new(Arc::new(committee));
+    let path = folder.join(FOUNDING);
+    let bytes = match files::read_all(&path, MAX_MESSAGE) {
+        Ok(bytes) => bytes,
+        Err(FileError::NotFound { .. }) => return Ok(Some(without)),
+        Err(error) => return Err(error.into()),
+    };
+    match Message::decode(&bytes.into()) {
+        // written before the committee: a crash between the two leaves the acceptances of another one
+        Ok(Message::Founding(shown)) if shown.genesis.digest() != without.digest() => Ok(Some(without)),
+        Ok(Message::Founding(shown)) => {
+            Founding::open(*shown).map(Some).map_err(|error| CommitteeFileError::Founding { path, error })
+        }
+        Ok(other) => Err(CommitteeFileError::AnotherMessage { path, got: other.name() }),
+        Err(error) => Err(CommitteeFileError::Malformed { path, error }),
+    }
+}
+
+/// Saves acceptances and committee durably, the acceptances first: a server has a committee only with them.
+///
+/// # Errors
+/// [`CommitteeFileError::File`].
+pub fn save_founding(folder: &Path, founding: &Founding) -> Result<(), CommitteeFileError> {
+    let shown = Message::Founding(Box::new(founding.message()));
+    files::write_durably(&folder.join(FOUNDING), &shown.encode(), 0o644)?;
+    save(folder, founding.committee())
 }

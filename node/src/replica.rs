@@ -2,15 +2,17 @@
 
 pub mod clock_watch;
 pub mod control;
+mod founding;
+mod identity;
 mod incoming;
 pub mod keys;
 mod link;
-mod membership;
 mod pace;
 mod place;
 mod proposals;
 pub mod repair;
 pub mod scrub;
+mod signing;
 pub mod status;
 pub mod store;
 mod voting;
@@ -25,28 +27,34 @@ use tokio::sync::watch;
 use vouch_core::DecodeError;
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
-use vouch_core::link::NodeKey;
-use vouch_core::message::Code;
+use vouch_core::founding::ReplicaFounding;
+use vouch_core::link::{HelloError, NodeKey};
+use vouch_core::message::{Code, MessageError, Standing};
 
-use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::host::clock;
 use crate::host::objects::{Credentials, StoreUrl};
 use crate::host::tasks::{self, JoinSet};
-use crate::host::{clock, entropy};
 use crate::link::LinkError;
 use crate::notices::Notice;
 use clock_watch::ClockWatch;
 use control::Door;
-use keys::{KeyError, ReplicaKeys};
+use founding::Foundings;
+use identity::Identity;
+pub use identity::{IdentityError, keys_of};
+use keys::ReplicaKeys;
 pub use place::PlaceError;
 use repair::Repairer;
 use scrub::Scrubber;
+use signing::Signing;
 use status::Links;
 use store::{Store, StoreError};
 
 /// Between tries to reach a server: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Before the next try of a server that refused for a reason that lasts.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A link that held so long starts the pauses anew.
 const STABLE: Duration = Duration::from_secs(10);
 /// For what came of puts when it shuts down.
@@ -76,6 +84,8 @@ pub struct Config {
     pub data: Data,
     /// What people call it; the folder's name when not given.
     pub name: Option<String>,
+    /// Give up a founding that never completed, and begin with new keys.
+    pub abandon_founding: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
     /// Puts received at once, for one server.
@@ -108,6 +118,7 @@ impl Config {
         Self {
             data,
             name: None,
+            abandon_founding: false,
             servers,
             max_incoming: 384,
             store: store::Config::default(),
@@ -130,29 +141,18 @@ pub enum ReplicaError {
     /// The data folder.
     #[error(transparent)]
     Data(#[from] DataDirError),
-    /// Its keys.
+    /// Its keys, the founding that it accepted, its committee.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Identity(#[from] IdentityError),
     /// Where its large blobs are.
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// Its blobs and index.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The committee that it remembers.
-    #[error(transparent)]
-    Committee(#[from] CommitteeFileError),
     /// Its name.
     #[error("{0}; choose another with --name")]
     Name(#[from] DecodeError),
-    /// Every server refused it for good.
-    #[error("{address}: {error}")]
-    Refused {
-        /// The server.
-        address: String,
-        /// What it said.
-        error: LinkError,
-    },
 }
 
 /// What a replica tells its operator.
@@ -162,6 +162,12 @@ pub enum Event {
     Connected(String),
     /// A link ended; it is dialled again.
     Disconnected(String, String),
+    /// A server refused it for a reason that dialling again soon cannot mend; it is dialled again now and then.
+    RefusedForGood(String, String),
+    /// What a server says that this replica is to it.
+    Standing(String, Standing, String),
+    /// How far a founding is.
+    Founding(String),
     /// It is a member, at this position.
     Member(Arc<Committee>, u16),
     /// No committee yet.
@@ -203,8 +209,8 @@ pub(crate) struct Shared {
     committee: watch::Sender<Option<Arc<Committee>>>,
     /// Lines about puts that went on without this replica: one for each put would be a flood.
     left_out: Notice,
-    /// Held while a committee is taken up: one, for ever.
-    joining: tokio::sync::Mutex<()>,
+    foundings: Foundings,
+    signing: Signing,
     max_incoming: usize,
     /// Read by each put that is being received.
     receiving: Arc<tokio::sync::RwLock<()>>,
@@ -273,7 +279,7 @@ impl AtRest {
     /// See [`ReplicaError`].
     pub fn open(folder: &Path) -> Result<Self, ReplicaError> {
         let data = DataDir::open(folder)?;
-        let keys = ReplicaKeys::open_or_create(data.path(), entropy::array)?;
+        let Identity { keys, .. } = Identity::open(data.path())?;
         let credentials = Credentials::from_environment();
         let (place, files) = place::take(data.path(), None, &credentials, keys.node.node_key())?;
         let store = Store::open(data.path(), &store::Config { place, ..store::Config::default() })?;
@@ -301,8 +307,16 @@ impl Replica {
             name
         });
         let name = MemberName::new(&name)?;
-        let keys = ReplicaKeys::open_or_create(data.path(), entropy::array)?;
-        let committee = committee_file::load(data.path())?.map(Arc::new);
+        if config.abandon_founding
+            && let Some(aside) = identity::abandon(data.path())?
+        {
+            let aside = aside.display();
+            reporter(Event::Founding(format!(
+                "abandoned the founding; its keys are in {aside}, and new ones are made"
+            )));
+        }
+        let Identity { keys, record, committee } = Identity::open(data.path())?;
+        let is_founded = committee.is_some();
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
         let (place, files) = place::take(data.path(), config.location.as_ref(), &config.credentials, owner)?;
@@ -320,7 +334,8 @@ impl Replica {
             repair_rate: config.repair_rate,
             committee: watch::Sender::new(committee),
             left_out: Notice::default(),
-            joining: tokio::sync::Mutex::new(()),
+            foundings: Foundings::new(ReplicaFounding::new(record, is_founded)),
+            signing: Signing::default(),
             max_incoming: config.max_incoming,
             receiving: Arc::default(),
             reporter,
@@ -350,10 +365,10 @@ impl Replica {
         self.shared.data.path()
     }
 
-    /// Serves until `shutdown` completes, or every server refused it for good.
+    /// Serves until `shutdown` completes.
     ///
     /// # Errors
-    /// [`ReplicaError::Refused`].
+    /// None so far.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
         let mut links = JoinSet::new();
         for address in self.servers {
@@ -362,17 +377,9 @@ impl Replica {
         tokio::pin!(shutdown);
         let upkeep = self.upkeep.run(&self.shared);
         tokio::pin!(upkeep);
-        let mut refused = None;
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                () = &mut upkeep => {}
-                ended = links.join_next() => match ended {
-                    Some(Ok(error)) => refused = Some(error),
-                    Some(Err(_)) => {}
-                    None => return refused.map_or(Ok(()), Err),
-                },
-            }
+        tokio::select! {
+            () = &mut shutdown => {}
+            () = &mut upkeep => {}
         }
         links.shutdown().await;
         // what came of puts is made durable; a disk that hangs is not waited for any longer
@@ -427,14 +434,16 @@ async fn collect(shared: &Shared, ran: Duration, settling: Duration, grace: u64)
     }
 }
 
-/// Dials again and again; returns only when the server refuses for good.
-async fn keep_linked(shared: Arc<Shared>, address: String) -> ReplicaError {
+/// Dials again and again; slowly where the server refused for a reason that lasts: its operator may start another one there.
+async fn keep_linked(shared: Arc<Shared>, address: String) {
     let mut pause = FIRST_PAUSE;
     loop {
         let began = clock::monotonic();
         let error = link::run(&shared, &address).await;
-        if is_final(&error) {
-            return ReplicaError::Refused { address, error };
+        if is_lasting(&error) {
+            shared.report(Event::RefusedForGood(address.clone(), error.to_string()));
+            tasks::sleep(REFUSED_PAUSE).await;
+            continue;
         }
         shared.report(Event::Disconnected(address.clone(), error.to_string()));
         if clock::monotonic() > began + STABLE {
@@ -445,10 +454,15 @@ async fn keep_linked(shared: Arc<Shared>, address: String) -> ReplicaError {
     }
 }
 
-/// What dialling again cannot mend.
-fn is_final(error: &LinkError) -> bool {
-    matches!(error, LinkError::Refused(failed) | LinkError::Violation(failed)
-        if matches!(failed.code, Code::AnotherCluster | Code::Version | Code::NotAuthenticated))
+/// What dialling again soon cannot mend.
+fn is_lasting(error: &LinkError) -> bool {
+    match error {
+        LinkError::Refused(failed) | LinkError::Violation(failed) => {
+            matches!(failed.code, Code::AnotherCluster | Code::Version | Code::NotAuthenticated | Code::NotAdmitted)
+        }
+        LinkError::Message(MessageError::Hello(HelloError::Version { .. })) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod client_link;
 mod client_put;
 mod endorse;
 mod fanout;
+mod founding;
 mod guard;
 mod http;
 mod lane;
@@ -35,6 +36,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use vouch_core::committee::Committee;
+use vouch_core::founding::ServerFounding;
+pub use vouch_core::founding::Told;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
@@ -66,8 +69,10 @@ const LOOKUPS: usize = 16;
 pub struct Config {
     /// The data folder: the server's key, the committee, certificates.
     pub data: PathBuf,
-    /// Found the committee as soon as so many replicas joined; else from those connected at the first put.
-    pub replicas: Option<u16>,
+    /// Which committee the operator wants; by default that of the replicas connected at the first put.
+    pub told: Told,
+    /// Found a committee from replicas on any machine, not from those on this one only.
+    pub allow_open: bool,
     /// The most connections of strangers at once; fewer where the system lets this process open fewer files.
     pub max_links: usize,
     /// The most replicas that are no members, at once.
@@ -106,7 +111,8 @@ impl Config {
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
-            replicas: None,
+            told: Told::default(),
+            allow_open: false,
             max_links: 1024,
             max_standbys: 256,
             max_puts: 256,
@@ -138,6 +144,17 @@ pub enum ServerError {
     /// The committee that it remembers.
     #[error(transparent)]
     Committee(#[from] CommitteeFileError),
+    /// The folder is another committee's.
+    #[error(
+        "{}: its committee contradicts what this server was told: {why}; leave that flag out, or name another folder with --data",
+        .folder.display()
+    )]
+    Told {
+        /// The data folder.
+        folder: PathBuf,
+        /// What contradicts.
+        why: String,
+    },
     /// The certificates.
     #[error("certificates: {0}")]
     Archive(#[from] crate::durable::DurableError),
@@ -155,6 +172,8 @@ pub enum Event {
     Left(String, String),
     /// The committee was founded.
     Formed(Arc<Committee>),
+    /// What a founding waits for, or how one ended.
+    Founding(String),
     /// A blob was certified.
     Certified(Box<vouch_core::certificate::Certificate>),
     /// A link was refused for a reason that its operator and this one should know.
@@ -204,6 +223,9 @@ pub(crate) struct Shared {
     key: NodeSecretKey,
     roster: Mutex<Roster<ReplicaHandle>>,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    founding: Mutex<ServerFounding>,
+    /// Held while a founding that a replica shows is checked.
+    checking: tokio::sync::Mutex<()>,
     /// Held while a committee is made durable, so that only one forms.
     forming: tokio::sync::Mutex<()>,
     routes: Routes,
@@ -246,18 +268,26 @@ impl Server {
     pub fn open(config: Config, reporter: Reporter) -> Result<Self, ServerError> {
         let data = DataDir::open(&config.data)?;
         let key = open_or_create_node_key(data.path(), entropy::array)?;
-        let committee = committee_file::load(data.path())?.map(Arc::new);
+        let founded = committee_file::load_founding(data.path())?;
+        if let Some(founded) = &founded {
+            config
+                .told
+                .allows(founded.record())
+                .map_err(|why| ServerError::Told { folder: data.path().to_owned(), why })?;
+        }
+        let committee = founded.as_ref().map(|founded| founded.committee().clone());
         let (archive, replaced) = Archive::open(data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
         let (batcher, inbox) = Batcher::new();
-        let members = committee.as_ref().map_or(config.replicas, |committee| Some(committee.record().n()));
-        let members = members.map_or(0, u64::from);
+        let members = committee.as_ref().map_or(config.told.size(), |committee| committee.record().n().into());
         let shared = Arc::new(Shared {
             guard: Guard::new(&config, members),
+            founding: Mutex::new(ServerFounding::new(config.told.clone(), founded)),
             config,
             key,
             roster: Mutex::new(Roster::new(committee)),
             snapshot: watch::channel(Arc::new(snapshot)).0,
+            checking: tokio::sync::Mutex::new(()),
             forming: tokio::sync::Mutex::new(()),
             routes: Routes::default(),
             batcher,
@@ -297,8 +327,10 @@ impl Server {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { shared, inbox } = self;
         let batcher = tasks::spawn(batcher::run(Arc::downgrade(&shared), inbox));
+        let founding = tasks::spawn(founding::run(Arc::downgrade(&shared)));
         let served = http::serve(shared, listener, shutdown).await;
         batcher.abort();
+        founding.abort();
         Ok(served?)
     }
 }
@@ -352,62 +384,6 @@ impl Shared {
         let roster = self.roster();
         let snapshot = Snapshot { committee: roster.committee().cloned(), members: roster.members() };
         self.snapshot.send_replace(Arc::new(snapshot));
-    }
-
-    /// Founds the committee if there is none and the replicas are there: so many as the configuration says, or at a
-    /// put those connected.
-    ///
-    /// # Errors
-    /// What is missing, for the client that asked.
-    async fn ensure_committee(&self, stream: Stream, at_a_put: bool) -> Result<Arc<Committee>, Failed> {
-        if let Some(committee) = self.committee() {
-            return Ok(committee);
-        }
-        let _one_at_a_time = self.forming.lock().await;
-        if let Some(committee) = self.committee() {
-            return Ok(committee);
-        }
-        if let Some(detail) = self.lacks_founders(at_a_put) {
-            return Err(Failed::new(stream, Code::NoCommittee, detail));
-        }
-        let form = || self.roster().form(self.config.replicas, entropy::array());
-        let committee = form().map_err(|error| Failed::new(stream, Code::NoCommittee, error.to_string()))?;
-        let committee = self.adopt(Arc::new(committee)).await.map_err(|error| {
-            self.report(Event::Trouble(error.to_string()));
-            Failed::new(stream, Code::Storage, "the server cannot save the committee")
-        })?;
-        Ok(committee)
-    }
-
-    /// What is missing before a committee can be founded, if anything is.
-    fn lacks_founders(&self, at_a_put: bool) -> Option<String> {
-        let (connected, wanted) = (self.roster().len(), self.config.replicas);
-        let is_enough = match wanted {
-            Some(wanted) => connected >= wanted.into(),
-            None => at_a_put && connected > 0,
-        };
-        let needed = wanted.map_or_else(|| "at least 1 replica".into(), |n| format!("{n} replicas"));
-        (!is_enough).then(|| {
-            format!("{needed} must join first, {connected} are connected; start one with `vouch replica SERVER`")
-        })
-    }
-
-    /// Makes the committee durable, then known.
-    async fn adopt(&self, committee: Arc<Committee>) -> Result<Arc<Committee>, CommitteeFileError> {
-        let (path, to_save) = (self.data.path().to_owned(), committee.clone());
-        let saved = tasks::spawn_blocking(move || committee_file::save(&path, &to_save)).await;
-        saved.map_err(|error| CommitteeFileError::Task(error.to_string()))??;
-        let message = committee_file::message(&committee);
-        {
-            let mut roster = self.roster();
-            roster.adopt(committee.clone());
-            for (_, handle) in roster.connected() {
-                handle.tell(&message);
-            }
-        }
-        self.publish();
-        self.report(Event::Formed(committee.clone()));
-        Ok(committee)
     }
 
     fn standing_text(standing: Standing) -> &'static str {

@@ -7,6 +7,7 @@ pub mod clocks;
 mod codec;
 pub mod committee;
 pub mod digest;
+pub mod founding;
 pub mod limits;
 pub mod link;
 pub mod merkle;

@@ -1,12 +1,13 @@
 //! Who is at the other end of a link: hellos, node keys, and the signatures that bind them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Reader};
-use crate::digest::{ClusterId, derive};
+use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
 
 /// The version of the link protocol.
 ///
@@ -29,6 +30,15 @@ impl NodeKey {
     pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(verifying) = VerifyingKey::from_bytes(&self.0) else { return false };
         verifying.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+impl FromStr for NodeKey {
+    type Err = ParseHashError;
+
+    /// Base58, or 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_32(text).map(Self)
     }
 }
 

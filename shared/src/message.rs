@@ -1,6 +1,9 @@
 //! What travels on links: one tag byte, one body. The table stands under "Links" in the specification.
 
 mod encoding;
+mod founding;
+
+pub(crate) use founding::{read_founding, read_refusal, write_founding, write_refusal};
 
 use std::fmt;
 
@@ -11,7 +14,8 @@ use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, CertificateError, Signers};
 use crate::codec::DecodeError;
 use crate::committee::{CommitteeError, CommitteeRecord, MemberName};
-use crate::digest::Digest;
+use crate::digest::{CommitteeDigest, Digest};
+use crate::founding::{FoundingMessage, Refusal};
 use crate::link::{Hello, HelloError, LinkSignature, NodeKey};
 use crate::receipt::{Receipt, ReceiptError};
 use crate::signed_time::TimeSignature;
@@ -29,6 +33,8 @@ pub const MAX_PUTS: usize = 64;
 pub const MAX_READS: usize = 8;
 /// The most blobs that a replica names in one [`Message::Endorse`].
 pub const MAX_ENDORSE: usize = 256;
+/// The most refusals in one [`Message::Refusals`].
+pub const MAX_REFUSALS: usize = 1024;
 /// The most bytes of the text in a [`Failed`].
 pub const MAX_DETAIL: usize = 512;
 
@@ -68,11 +74,12 @@ pub enum Code {
     NotHeld = 18,
     Expired = 19,
     ShuttingDown = 20,
+    NotAdmitted = 21,
     ClockInDoubt = 23,
 }
 
 impl Code {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Version,
         Self::AnotherCluster,
@@ -93,6 +100,7 @@ impl Code {
         Self::NotHeld,
         Self::Expired,
         Self::ShuttingDown,
+        Self::NotAdmitted,
         Self::ClockInDoubt,
     ];
 
@@ -119,6 +127,7 @@ impl Code {
             Self::NotHeld => "not held",
             Self::Expired => "expired",
             Self::ShuttingDown => "shutting down",
+            Self::NotAdmitted => "not admitted",
             Self::ClockInDoubt => "clock in doubt",
         }
     }
@@ -242,6 +251,22 @@ pub enum Message {
     FindCertificate { stream: Stream, digest: Digest },
     FoundCertificate { stream: Stream, certificate: Option<Box<Certificate>> },
     Missed { certificates: Vec<Certificate> },
+    Founding(Box<FoundingMessage>),
+    Acceptances { founding: CommitteeDigest, acceptances: Vec<(u16, VoteSignature)> },
+    Refusals(Vec<Refusal>),
+    Standing { standing: Standing, detail: String },
+}
+
+/// What a replica is to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// The server has no committee yet.
+    Waiting = 1,
+    /// A member of its committee: puts go to it, and its votes count.
+    Member = 2,
+    /// Not a member of its committee.
+    Standby = 3,
 }
 
 /// Whose certificates are listed.
@@ -349,6 +374,11 @@ impl Message {
         Self::Failed(Failed::new(stream, code, detail))
     }
 
+    /// What a replica is to the server, and what it waits for. A longer detail is cut as that of [`Failed`].
+    pub fn standing(standing: Standing, detail: impl Into<String>) -> Self {
+        Self::Standing { standing, detail: cut(detail.into()) }
+    }
+
     /// The message's name in the specification.
     pub fn name(&self) -> &'static str {
         match self {
@@ -380,6 +410,10 @@ impl Message {
             Self::FindCertificate { .. } => "FindCertificate",
             Self::FoundCertificate { .. } => "FoundCertificate",
             Self::Missed { .. } => "Missed",
+            Self::Founding(_) => "Founding",
+            Self::Acceptances { .. } => "Acceptances",
+            Self::Refusals(_) => "Refusals",
+            Self::Standing { .. } => "Standing",
         }
     }
 }

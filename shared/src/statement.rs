@@ -19,18 +19,22 @@ const HEADER_SIZE: usize = 96;
 pub enum StatementKind {
     /// A quorum holds every blob of a batch durably.
     Stored = 1,
+    /// Every member of a committee agrees to belong to it.
+    Accept = 3,
 }
 
 impl StatementKind {
     /// The kind with a number; `None` for one that this version does not know.
     pub fn from_number(number: u16) -> Option<Self> {
-        (number == Self::Stored as u16).then_some(Self::Stored)
+        [Self::Stored, Self::Accept].into_iter().find(|kind| *kind as u16 == number)
     }
 
     /// The signers that a statement of this kind needs in a committee of `n`.
     pub fn threshold(self, n: u16) -> u16 {
         match self {
             Self::Stored => quorum::quorum(n),
+            // a genesis has no committee before it that could speak for a member
+            Self::Accept => n,
         }
     }
 }
@@ -39,6 +43,7 @@ impl fmt::Display for StatementKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stored => f.write_str("stored"),
+            Self::Accept => f.write_str("accept"),
         }
     }
 }
@@ -55,13 +60,22 @@ pub enum Body {
         /// The root over the receipts.
         root: TreeHash,
     },
+    /// Kind 3: the signer belongs to the committee in the header, and to no other founding.
+    Accept {
+        /// Identity of the proposal that is accepted; [`GENESIS`](Self::GENESIS) where there is none.
+        proposal: [u8; 32],
+    },
 }
 
 impl Body {
+    /// What the accept of a genesis says: no committee proposed it.
+    pub const GENESIS: Self = Self::Accept { proposal: [0; 32] };
+
     /// The kind that the body belongs to.
     pub fn kind(&self) -> StatementKind {
         match self {
             Self::Stored { .. } => StatementKind::Stored,
+            Self::Accept { .. } => StatementKind::Accept,
         }
     }
 
@@ -74,6 +88,7 @@ impl Body {
                 out.extend_from_slice(&root.0);
                 out
             }
+            Self::Accept { proposal } => proposal.to_vec(),
         }
     }
 }

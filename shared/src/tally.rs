@@ -102,6 +102,7 @@ impl Ballot {
 /// A batch of receipts and the votes on its statement.
 #[derive(Debug)]
 pub struct Tally {
+    issued_at: u64,
     receipts: Vec<Receipt>,
     batch: Batch,
     statement: Statement,
@@ -115,7 +116,8 @@ impl Tally {
         let batch = Batch::new(&receipts)?;
         let body = Body::Stored { issued_at, count: batch.count(), root: batch.root() };
         let statement = Statement::new(committee.record(), body);
-        Some(Self { receipts, batch, statement, ballot: Ballot(statement.encode().into()), votes: BTreeMap::new() })
+        let ballot = Ballot(statement.encode().into());
+        Some(Self { issued_at, receipts, batch, statement, ballot, votes: BTreeMap::new() })
     }
 
     /// What is voted on.
@@ -175,8 +177,7 @@ impl Tally {
         // neither fails: there is a vote, and each was verified against a member's key
         let signature = bls::aggregate(self.votes.values()).map_err(|_| below)?;
         let signers = Signers::new(n, self.voters()).ok_or(below)?;
-        let Body::Stored { issued_at, .. } = *self.statement.body();
-        Ok(write(committee.record(), &self.batch, issued_at, &self.receipts, &signers, &signature))
+        Ok(write(committee.record(), &self.batch, self.issued_at, &self.receipts, &signers, &signature))
     }
 }
 

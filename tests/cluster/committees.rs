@@ -4,6 +4,7 @@ use support::blobs::{get_bytes, put_bytes, signers, verdict};
 use support::fake_replica::Identity;
 use support::in_process::InProcess;
 use support::raw_link::RawLink;
+use support::until;
 use vouch::client::ClientError;
 use vouch::link::LinkError;
 use vouch::replica::Event;
@@ -19,6 +20,13 @@ fn refusal(error: &ClientError) -> &Failed {
             failed
         }
         other => panic!("expected a refusal, got {other}"),
+    }
+}
+
+fn refused_for_good(event: Event) -> Option<String> {
+    match event {
+        Event::RefusedForGood(_, why) => Some(why),
+        _ => None,
     }
 }
 
@@ -76,7 +84,7 @@ async fn the_first_put_founds_it_and_whoever_comes_later_stands_by() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_of_replicas_founds_it_as_soon_as_they_joined() {
-    let mut cluster = InProcess::start_with(1, |config| config.replicas = Some(2)).await;
+    let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(2)).await;
     let error = cluster.put(b"x").await.unwrap_err();
     let failed = refusal(&error);
     assert_eq!(failed.code, Code::NoCommittee, "{error}");
@@ -97,7 +105,13 @@ async fn a_replica_of_another_cluster_is_refused_with_both_identities() {
     let identities = [first.committee.cluster().to_string(), second.committee.cluster().to_string()];
     // the other's member dials this server
     other.stop_replica(0).await;
-    let text = other.spawn_replica_at(0, vec![one.address().into()]).await.ended().await.unwrap_err();
+    let replica = other.spawn_replica_at(0, vec![one.address().into()]).await;
+    let mut text = String::new();
+    until("the replica is refused", || {
+        text = replica.events().into_iter().find_map(refused_for_good).unwrap_or_default();
+        !text.is_empty()
+    })
+    .await;
     assert!(identities.iter().all(|identity| text.contains(identity)), "{text}");
     // and the server itself would not have it either
     let mut link = RawLink::open(one.address()).await;

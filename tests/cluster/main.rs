@@ -10,6 +10,7 @@ mod damaged_index;
 mod elsewhere;
 mod fairness;
 mod first_edition;
+mod founding;
 mod full_disk;
 mod get_resume;
 mod http;

@@ -12,9 +12,11 @@ use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
+use vouch_core::digest::CommitteeDigest;
+use vouch_core::founding::{Founding, Refusal, ReplicaRecord};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{
-    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, Stage, Stream,
+    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, Stage, Standing, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
@@ -57,6 +59,14 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
     let question =
         TimeQuestion { cluster: cluster.committee.cluster(), asker: key, nonce: hello_nonce("golden dialer") };
     let signed_time = question.answer(&node_secret("server"), MAX_SAFE_INTEGER);
+    let nobody = Founding::new(cluster.committee.clone());
+    let mut founding = nobody.clone();
+    for i in [0, 2] {
+        founding.accept_as(&cluster.record().members()[i].node_key, &cluster.votes[i]);
+    }
+    let accepted = founding.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
+    let refusal = Refusal::sign(&node_secret("golden"), founding.digest(), CommitteeDigest([0xA5; 32]));
+    let standing = |standing, detail: &str| Message::Standing { standing, detail: detail.into() };
     let mut messages = vec![
         ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
         ("Hello of a replica", dialer(Role::Replica, identity, key)),
@@ -110,6 +120,13 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
         ("Missed", Message::Missed { certificates: cluster.certify(ISSUED, &batch) }),
         ("Missed, not shown", Message::Missed { certificates: Vec::new() }),
         ("Archive", archive),
+        ("Founding", Message::Founding(Box::new(founding.message()))),
+        ("Founding, nobody accepted", Message::Founding(Box::new(nobody.message()))),
+        ("Acceptances", Message::Acceptances { founding: founding.digest(), acceptances: accepted }),
+        ("Refusals", Message::Refusals(vec![refusal])),
+        ("Standing, waiting", standing(Standing::Waiting, "waits for replica-2, which is not connected")),
+        ("Standing, member", standing(Standing::Member, "")),
+        ("Standing, standby", standing(Standing::Standby, "")),
     ];
     for (name, stage) in [
         ("Progress, receiving", Stage::Receiving),
@@ -141,6 +158,10 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     add("statement identity", statement.id().0.to_vec());
     add("vote", statement.sign(&cluster.votes[0]).0.to_vec());
     add("certificate", certificate.encode());
+    let mut founding = Founding::new(cluster.committee.clone());
+    founding.accept_as(&cluster.record().members()[1].node_key, &cluster.votes[1]);
+    add("founding record, nothing accepted", ReplicaRecord::default().encode());
+    add("founding record", ReplicaRecord::default().with(founding).encode());
     add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
     for (name, exporter) in [("", None), (", with TLS", Some([9; 32]))] {
         // the transcript's bytes are private; a deterministic signature over them stands for them

@@ -3,6 +3,7 @@
 
 mod building_blocks;
 mod example;
+mod founding;
 mod golden;
 mod links;
 mod messages;

@@ -180,7 +180,7 @@ fn failures() {
     };
     let is_ok = |bytes: Bytes| Message::decode(&bytes).is_ok();
     assert!(is_ok(failed(20, 4096, &[b'x'; MAX_DETAIL])));
-    assert!(!is_ok(failed(0, 0, b"")) && !is_ok(failed(21, 0, b"")));
+    assert!(!is_ok(failed(0, 0, b"")) && !is_ok(failed(22, 0, b"")));
     assert!(!is_ok(failed(1, 4097, b"")));
     assert!(!is_ok(failed(1, 0, &[b'x'; MAX_DETAIL + 1])));
     assert!(!is_ok(failed(1, 0, b"\xFF")));

@@ -2,6 +2,7 @@
 import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 
 export const KIND_STORED = 1;
+export const KIND_ACCEPT = 3;
 
 export const encodeStoredBody = ({ issuedAt, count, root }) => concat(u64(issuedAt), u32(count), root);
 

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
+use vouch_core::founding::{FoundingMessage, accept_statement};
 use vouch_core::link::{NodeSecretKey, Role};
 use vouch_core::merkle::Batch;
 use vouch_core::message::{ClusterMessage, Code, Holder, ListPage, ListPosition, Message, Read, Stream};
@@ -80,7 +81,20 @@ impl Honest {
 
     fn answer(&mut self, message: Message) -> Vec<Message> {
         match message {
-            Message::Cluster(cluster) => self.learn(cluster),
+            // accepts whatever it is shown
+            Message::Founding(founding) => {
+                let FoundingMessage { genesis, possessions, acceptances } = *founding;
+                let own = genesis.position(&self.identity.node.node_key());
+                let is_complete = acceptances.len() == possessions.len();
+                let answer = own.filter(|_| !is_complete).map(|member| Message::Acceptances {
+                    founding: genesis.digest(),
+                    acceptances: vec![(member, accept_statement(&genesis).sign(&self.identity.vote))],
+                });
+                if is_complete {
+                    self.learn(ClusterMessage { genesis, possessions });
+                }
+                return answer.into_iter().collect();
+            }
             Message::Put { stream, offer, .. } => {
                 self.incoming.insert(stream, Vec::new());
                 // it keeps nothing of a put that was cut off

@@ -201,11 +201,6 @@ impl InProcess {
 }
 
 impl Running<replica::Event> {
-    /// How it ended by itself.
-    pub async fn ended(self) -> Result<(), String> {
-        tokio::time::timeout(Duration::from_secs(60), self.task).await.expect("the replica gives up").unwrap()
-    }
-
     /// What it reported.
     pub fn events(&self) -> Vec<replica::Event> {
         self.events.all()

@@ -69,6 +69,11 @@ impl Node {
         &self.folder
     }
 
+    /// From its next start on it has one more argument.
+    pub fn add_argument(&mut self, argument: &str) {
+        self.arguments.push(argument.into());
+    }
+
     /// Everything that it printed, over all its lives, without times and levels.
     pub fn log(&self) -> String {
         unstamped(&fs::read_to_string(&self.log).unwrap_or_default())
@@ -166,9 +171,16 @@ impl Processes {
         Self::start_in(&std::env::temp_dir(), n).await
     }
 
+    /// A server with these arguments, and no replica yet.
+    pub async fn start_server_with(arguments: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (server, address) = start_server(root.path(), "server", arguments).await;
+        Self { root, server, replicas: Vec::new(), address }
+    }
+
     /// A server and replicas over data folders that exist: `server`, and `replica-N` for each number.
     pub async fn reopen(root: TempDir, numbers: std::ops::RangeInclusive<usize>) -> Self {
-        let (server, address) = start_server(root.path(), "server").await;
+        let (server, address) = start_server(root.path(), "server", &[]).await;
         let mut cluster = Self { root, server, replicas: Vec::new(), address };
         for number in numbers {
             cluster.add_replica(number);
@@ -180,7 +192,7 @@ impl Processes {
     /// The same with everything in a new folder of this one.
     pub async fn start_in(folder: &Path, n: usize) -> Self {
         let root = tempfile::tempdir_in(folder).unwrap();
-        let (server, address) = start_server(root.path(), "server").await;
+        let (server, address) = start_server(root.path(), "server", &[]).await;
         let mut cluster = Self { root, server, replicas: Vec::new(), address };
         for number in 0..n {
             cluster.add_replica(number);
@@ -242,7 +254,12 @@ impl Processes {
 
     /// A second server with a folder of its own.
     pub async fn another_server(&self, name: &str) -> (Node, String) {
-        start_server(self.root.path(), name).await
+        self.another_server_with(name, &[]).await
+    }
+
+    /// The same with these arguments.
+    pub async fn another_server_with(&self, name: &str, arguments: &[&str]) -> (Node, String) {
+        start_server(self.root.path(), name, arguments).await
     }
 
     /// Whether the server sees a replica.
@@ -280,8 +297,8 @@ impl Processes {
     }
 }
 
-async fn start_server(root: &Path, name: &str) -> (Node, String) {
-    let mut server = Node::new(root, name, &["server", "127.0.0.1:0"]);
+async fn start_server(root: &Path, name: &str, more: &[&str]) -> (Node, String) {
+    let mut server = Node::new(root, name, &[&["server", "127.0.0.1:0"], more].concat());
     server.start();
     let mut address = None;
     until("the server listens", || {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use vouch::link::{PATH, SUBPROTOCOL};
 use vouch_core::digest::ClusterId;
+use vouch_core::founding::FoundingMessage;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
 
@@ -94,6 +95,10 @@ impl RawLink {
         if server.cluster.is_some() {
             match self.receive().await {
                 Ok(Message::Cluster(cluster)) => shown = Some(cluster),
+                Ok(Message::Founding(founding)) => {
+                    let FoundingMessage { genesis, possessions, .. } = *founding;
+                    shown = Some(ClusterMessage { genesis, possessions });
+                }
                 other => panic!("expected Cluster, got {other:?}"),
             }
         }

@@ -6,6 +6,7 @@ import { certificateFile } from "./generator/certificate.mjs";
 import { checksFile } from "./generator/checks.mjs";
 import { committeeFile } from "./generator/committee.mjs";
 import { withExample } from "./generator/example.mjs";
+import { foundingFile } from "./generator/founding.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
 import { signatureFile } from "./generator/signature.mjs";
 import { treeFile } from "./generator/tree.mjs";
@@ -35,6 +36,7 @@ const files = {
   "tree.json": treeFile,
   "truncated.json": truncatedFile,
   "building_blocks.json": buildingBlocks,
+  "founding.json": foundingFile,
   [PAGE]: () => withExample(read(PAGE)),
 };
 

@@ -13,6 +13,16 @@ pub enum PeerAddress {
     V6([u16; 4]),
 }
 
+impl PeerAddress {
+    /// Whether it is of this machine. No other host has an address in the network of `::1`.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::V4(address) => address.is_loopback(),
+            Self::V6(network) => *network == [0; 4],
+        }
+    }
+}
+
 impl From<IpAddr> for PeerAddress {
     fn from(address: IpAddr) -> Self {
         // an IPv4 address that came through an IPv6 socket is the same host

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::{Failure, output};
 use crate::host::background::BackgroundWriter;
 use crate::{durable, replica, server};
+use vouch_core::message::Standing;
 
 /// At its end, the process waits so long for whoever reads its output.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -128,6 +129,7 @@ pub(super) fn server(event: &server::Event) {
         }
         server::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Limited(what) => warn!("{}", text(format_args!("{what}"))),
+        server::Event::Founding(what) => info!("{}", text(format_args!("founding: {what}"))),
         server::Event::Refused(what) => warn!("{}", text(format_args!("{what}"))),
         server::Event::Trouble(what) => error!("{}", text(format_args!("{what}"))),
     }
@@ -139,6 +141,15 @@ pub(super) fn replica(event: &replica::Event) {
         replica::Event::Disconnected(server, why) => {
             warn!("{}", text(format_args!("not connected to {server}: {why}; trying again")));
         }
+        replica::Event::RefusedForGood(server, why) => {
+            warn!("{}", text(format_args!("refused by {server}: {why}; trying again each minute")));
+        }
+        replica::Event::Standing(server, Standing::Waiting, detail) if !detail.is_empty() => {
+            info!("{}", text(format_args!("{server} waits: {detail}")));
+        }
+        // told as the replica's own membership
+        replica::Event::Standing(..) => {}
+        replica::Event::Founding(what) => info!("{}", text(format_args!("founding: {what}"))),
         replica::Event::Member(committee, position) => {
             info!("member {} of {} of cluster {}", position + 1, committee.record().n(), committee.cluster());
         }

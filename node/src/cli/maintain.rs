@@ -10,7 +10,7 @@ use crate::replica::AtRest;
 use crate::replica::control::{self, ControlError, Reply, Request};
 use crate::replica::repair::Repair;
 use crate::replica::scrub::{self, Scrubbed};
-use crate::replica::status::Status;
+use crate::replica::status::{ServerLink, Status, Votes};
 use crate::replica::store::{self, Usage};
 
 /// Where replicas are that were started without `--data`.
@@ -96,10 +96,13 @@ fn show_status(folder: &Path, status: &Status) {
         (None, _) => "no member of a cluster yet".to_owned(),
     };
     output::line(format_args!("{}: {membership}, data in {}", status.name, output::name(folder)));
-    for server in &status.servers {
-        let state = server.reason.as_ref().map_or("connected".to_owned(), |why| format!("not connected: {why}"));
-        output::line(format_args!("  server    {}, {state}", server.address));
+    if let Some(founding) = &status.founding {
+        output::line(format_args!("  founding  {founding}"));
     }
+    for server in &status.servers {
+        output::line(format_args!("  server    {}, {}", server.address, link_state(server)));
+    }
+    show_votes(status);
     if let Some(usage) = &status.usage {
         show_usage(usage);
     }
@@ -127,6 +130,31 @@ fn show_status(folder: &Path, status: &Status) {
         output::count(fetched, "blob"),
         output::bytes(fetched_bytes)
     ));
+}
+
+/// Whether the link is up, and what the server makes of this replica.
+fn link_state(server: &ServerLink) -> String {
+    match (&server.reason, server.counted) {
+        (Some(why), _) => format!("not connected: {why}"),
+        (None, true) => "connected, as a member".to_owned(),
+        (None, false) => {
+            let why = server.standing.as_deref().unwrap_or("it has not said what this replica is to it");
+            format!("connected, not as a member: {why}")
+        }
+    }
+}
+
+/// Whether this replica signs, and what it signed last.
+fn show_votes(status: &Status) {
+    let Votes { last_vote, last_refusal, refused_because } = &status.votes;
+    let last = last_vote.map_or("nothing since it started".to_owned(), |at| format!("last at {}", output::time(at)));
+    match &status.signs_nothing {
+        None => output::line(format_args!("  signs     yes; {last}")),
+        Some(why) => output::line(format_args!("  signs     no: {}; {last}", why)),
+    }
+    if let (Some(at), Some(why)) = (last_refusal, refused_because) {
+        output::line(format_args!("  refused   last at {}: {}", output::time(*at), why));
+    }
 }
 
 fn show_usage(usage: &Usage) {

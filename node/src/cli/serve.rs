@@ -7,21 +7,25 @@ use serde_json::json;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
-use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, output};
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output};
 use crate::data_dir::DataDir;
+use crate::host::net;
 use crate::host::objects::Credentials;
-use crate::host::{entropy, net};
-use crate::replica::keys::ReplicaKeys;
 use crate::replica::{self, Data, Replica};
-use crate::server::{self, Server};
+use crate::server::{self, Server, Told};
 
 pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let address = args.listen;
     let mut config = server::Config::new(args.data);
-    config.replicas = args.replicas;
+    config.told = Told {
+        replicas: args.replicas,
+        members: args.members.as_deref().map(members::read).transpose()?,
+        cluster: args.cluster,
+    };
+    config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
-    let wanted = args.replicas;
+    let told = config.told.clone();
     // known before anything happens that is told
     let page = Arc::new(OnceLock::new());
     let teller = page.clone();
@@ -37,8 +41,15 @@ pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
     let committee = server.committee();
-    match (&committee, wanted) {
+    match (&committee, told.replicas) {
         (Some(committee), _) => tell_committee(committee, page),
+        (None, None) if told.cluster.is_some() => {
+            output::line(format_args!("waiting for a member of the cluster; start one with `vouch replica {address}`"));
+        }
+        (None, None) if told.members.is_some() => {
+            let n = told.members.map_or(0, |members| members.len());
+            output::line(format_args!("the committee forms when the {n} listed replicas have joined"));
+        }
         (None, Some(n)) => output::line(format_args!("the committee forms when {n} replicas have joined")),
         (None, None) => output::line(format_args!(
             "the committee forms at the first put, from the replicas connected then; start some with `vouch replica {address}`"
@@ -101,6 +112,7 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let mut config = replica::Config::new(data, args.servers);
     config.name = args.name;
+    config.abandon_founding = args.abandon_founding;
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;
@@ -118,7 +130,7 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
 
 pub(super) fn keygen(args: &KeygenArgs) -> Result<u8, Failure> {
     let data = DataDir::open(&args.data).map_err(Failure::new)?;
-    let keys = ReplicaKeys::open_or_create(data.path(), entropy::array).map_err(Failure::new)?;
+    let keys = replica::keys_of(data.path()).map_err(Failure::new)?;
     let (node, vote) = (keys.node.node_key(), keys.vote.vote_key());
     let possession = keys.vote.prove_possession();
     if args.json {

@@ -330,6 +330,16 @@ pub struct LockFile {
     _file: File,
 }
 
+/// Gives a file another name, in place of any that has it, durably in both folders.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(at(from, Action::Rename))?;
+    sync_folder(parent(to))?;
+    sync_folder(parent(from))
+}
+
 /// The folder that a path is in.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {

@@ -8,8 +8,8 @@ use vouch_core::link::NodeSecretKey;
 
 use crate::host::files::{self, FileError};
 
-const NODE_KEY: &str = "node.key";
-const VOTE_KEY: &str = "vote.key";
+pub(super) const NODE_KEY: &str = "node.key";
+pub(super) const VOTE_KEY: &str = "vote.key";
 /// For the owner alone.
 const MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;

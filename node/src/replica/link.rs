@@ -7,23 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use vouch_core::bls::AggregateSignature;
 use vouch_core::certificate::{Certificate, Signers};
-use vouch_core::committee::Committee;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
-use vouch_core::message::{
-    ClusterMessage, Code, Failed, Holder, ListFilter, ListPosition, ListSource, Message, Read, Stream,
-};
+use vouch_core::message::{Code, Failed, Holder, ListFilter, ListPosition, ListSource, Message, Read, Stream};
 use vouch_core::verify::Invalid;
 
+use super::founding::{self, Listener};
 use super::incoming::IncomingPuts;
-use super::membership::{self, Decision};
 use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
 use super::store::{Confirmed, Slice, StoreError};
 use super::{Event, Shared, voting};
-use crate::committee_file;
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
 
@@ -53,7 +49,7 @@ pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
     }
 }
 
-fn report_standing(shared: &Shared) {
+pub(super) fn report_standing(shared: &Shared) {
     match shared.committee() {
         None => shared.report(Event::Waiting),
         Some(committee) => {
@@ -70,14 +66,14 @@ struct Opened {
     writer: LinkWriter,
     /// The server's node key.
     server: NodeKey,
-    /// Changes when the replica becomes a member of a committee that it did not show on this link.
-    committee: watch::Receiver<Option<Arc<Committee>>>,
+    /// What the replica says about foundings to all its servers.
+    listener: Listener,
 }
 
 async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> {
     let (mut reader, mut writer) = link::dial(address).await?;
     match greet(shared, &mut reader, &mut writer).await {
-        Ok((server, committee)) => Ok(Opened { reader, writer, server, committee }),
+        Ok((server, listener)) => Ok(Opened { reader, writer, server, listener }),
         Err(error) => {
             if let Some(failed) = error.to_tell() {
                 link::refuse(reader, writer, failed).await;
@@ -87,14 +83,13 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> 
     }
 }
 
-/// Proves the keys, and has the server prove its own.
+/// Proves the keys, has the server prove its own, and shows the founding that this replica accepted.
 async fn greet(
     shared: &Arc<Shared>,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
-) -> Result<(NodeKey, watch::Receiver<Option<Arc<Committee>>>), LinkError> {
-    let mut changes = shared.committee.subscribe();
-    let committee = changes.borrow_and_update().clone();
+) -> Result<(NodeKey, Listener), LinkError> {
+    let committee = shared.committee();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
     let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), entropy::array());
     writer.send(Message::Hello(own).encode()).await?;
@@ -123,21 +118,23 @@ async fn greet(
         Message::Auth(shared.keys.node.sign(&transcript, Role::Replica)),
         Message::Join { vote_key: vote.vote_key(), possession: vote.prove_possession(), name: shared.name },
     ];
-    messages.extend(committee.as_deref().map(committee_file::message));
+    let (listener, shown) = shared.foundings.join(shared, hello.cluster).await;
+    messages.extend(shown);
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok((hello.node_key, changes))
+    Ok((hello.node_key, listener))
 }
 
 async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError {
-    let Opened { mut reader, mut writer, server, committee } = opened;
+    let Opened { mut reader, mut writer, server, listener } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
     let work = Arc::new(Semaphore::new(MAX_WORK));
-    let announcing = announce(committee, replies.clone());
+    let listener_number = listener.number();
+    let announcing = listener.pass_on(replies.clone());
     let proposals = Proposals::default();
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
     let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
@@ -145,9 +142,19 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let repairing = repairing.run();
     let watching = watch_storage(shared.clone(), replies.clone());
     let _asking = shared.clock.link(replies.clone());
-    let address = Arc::from(address);
-    let mut link =
-        ReplicaLink { shared: shared.clone(), address, puts, proposals, replies, reads, pages, work, number, server };
+    let mut link = ReplicaLink {
+        shared: shared.clone(),
+        address: Arc::from(address),
+        listener: listener_number,
+        puts,
+        proposals,
+        replies,
+        reads,
+        pages,
+        work,
+        number,
+        server,
+    };
     let serving = async {
         loop {
             let handled = match reader.next().await {
@@ -176,19 +183,6 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     ended
 }
 
-/// Shows the committee that the replica becomes a member of, once: another server founded it, this one may know of none.
-async fn announce(mut committee: watch::Receiver<Option<Arc<Committee>>>, replies: mpsc::Sender<Outgoing>) {
-    if committee.changed().await.is_ok() {
-        let message = committee.borrow().as_deref().map(committee_file::message);
-        if let Some(message) = message {
-            // fails only when the link is ending
-            let _ = replies.send(message.encode().into()).await;
-        }
-    }
-    // there is no other, ever
-    std::future::pending().await
-}
-
 /// Says when the storage failed, and when it works again: else a server learns of it by the next put, which is too late for
 /// whoever decides where to send puts.
 async fn watch_storage(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
@@ -214,6 +208,8 @@ struct ReplicaLink {
     shared: Arc<Shared>,
     /// Of the server, as it was dialled.
     address: Arc<str>,
+    /// By which the foundings know the link.
+    listener: u64,
     puts: IncomingPuts,
     proposals: Proposals,
     replies: mpsc::Sender<Outgoing>,
@@ -229,7 +225,8 @@ struct ReplicaLink {
 
 impl ReplicaLink {
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
-        let failed = match Message::decode(bytes)? {
+        let message = Message::decode(bytes)?;
+        let failed = match message {
             Message::Failed(failed) if failed.stream == Stream::LINK => return Err(failed.into()),
             // about this replica itself: a put or a batch of the server's goes on without it
             Message::Failed(failed) if self.is_about_itself(&failed) => {
@@ -241,7 +238,16 @@ impl ReplicaLink {
                 let _ = self.pages.try_send((failed.stream, Err(failed)));
                 Ok(())
             }
-            Message::Cluster(cluster) => return take_up(&self.shared, cluster).await,
+            Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
+                for answer in founding::hear(&self.shared, self.listener, message).await? {
+                    self.reply(&answer).await;
+                }
+                Ok(())
+            }
+            Message::Standing { standing, detail } => {
+                self.shared.report(Event::Standing(self.address.to_string(), standing, detail));
+                Ok(())
+            }
             Message::Put { stream, offer, .. } => self.puts.begin(stream, offer),
             Message::Blob { stream, receipt, bytes, .. } => self.puts.whole(stream, receipt, bytes),
             Message::Chunk { stream, offset, parents, bytes } => self.puts.chunk(stream, offset, parents, bytes).await,
@@ -441,8 +447,12 @@ async fn archive(
 /// Votes, or says why not: first the clock, then the bytes, then the duty to keep on disk, then the signature.
 async fn vote(shared: Arc<Shared>, stream: Stream, proposal: Proposal, replies: mpsc::Sender<Outgoing>) {
     let reply = match try_vote(&shared, stream, proposal).await {
-        Ok(vote) => vote,
+        Ok(vote) => {
+            shared.signing.voted(clock::unix_seconds());
+            vote
+        }
         Err(failed) => {
+            shared.signing.refused(clock::unix_seconds(), failed.to_string());
             // the log says once that a doubt began
             if failed.code != Code::ClockInDoubt {
                 shared.report(Event::Refused(failed.to_string()));
@@ -481,33 +491,4 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
         Ok(None) => Err(Failed::new(stream, Code::Unexpected, "a batch of a forbidden size")),
         Err(error) => Err(Failed::new(stream, Code::Storage, error.to_string())),
     }
-}
-
-/// A committee that the server shows: taken up if it is the first that names this replica, durably before anything else.
-async fn take_up(shared: &Arc<Shared>, cluster: ClusterMessage) -> Result<(), LinkError> {
-    let _one_at_a_time = shared.joining.lock().await;
-    let (node_key, vote_key) = (shared.keys.node.node_key(), shared.keys.vote.vote_key());
-    match membership::decide(shared.committee().as_deref(), &cluster.genesis, &node_key, &vote_key) {
-        Decision::Known => return Ok(()),
-        Decision::Standby => {
-            shared.report(Event::Standby(cluster.genesis.cluster().to_string().into()));
-            return Ok(());
-        }
-        Decision::Refuse(detail) => return Err(LinkError::violation(Code::AnotherCluster, detail)),
-        Decision::TakeUp => {}
-    }
-    let saver = shared.clone();
-    let saved = tasks::spawn_blocking(move || -> Result<Arc<Committee>, LinkError> {
-        let refused = |code, detail: String| LinkError::violation(code, detail);
-        let committee = Committee::genesis(cluster.genesis, cluster.possessions)
-            .map_err(|error| refused(Code::NotAuthenticated, error.to_string()))?;
-        committee_file::save(saver.data.path(), &committee)
-            .map_err(|error| refused(Code::Storage, error.to_string()))?;
-        Ok(Arc::new(committee))
-    })
-    .await;
-    let committee = saved.map_err(|error| LinkError::Broken(error.to_string()))??;
-    shared.committee.send_replace(Some(committee));
-    report_standing(shared);
-    Ok(())
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use vouch_core::message::Standing;
 
 use super::clock_watch::ClockStatus;
 use super::repair::Repair;
 use super::scrub::Scrubbed;
+pub use super::signing::Votes;
 use super::store::Usage;
 use super::{Event, Shared};
 
@@ -22,6 +24,12 @@ pub struct Status {
     pub cluster: Option<String>,
     /// Its position in the committee, from 0.
     pub member: Option<u16>,
+    /// The founding that it accepted and that is not complete, in words.
+    pub founding: Option<String>,
+    /// Why it signs nothing now; none where it does.
+    pub signs_nothing: Option<String>,
+    /// Its votes.
+    pub votes: Votes,
     /// Its servers.
     pub servers: Vec<ServerLink>,
     /// What it holds; `None` when its index cannot be read.
@@ -47,36 +55,67 @@ pub struct ServerLink {
     pub connected: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Whether this replica is a member to the server: puts go to it, and its votes count.
+    pub counted: bool,
+    /// What the server says that it waits for, or why it does not count this replica.
+    pub standing: Option<String>,
 }
 
 /// The state of the links, by address, as the events tell it.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<BTreeMap<String, Option<String>>>);
+pub(super) struct Links(Mutex<BTreeMap<String, Link>>);
+
+#[derive(Debug, Clone)]
+enum Link {
+    /// Down, and why.
+    Down(String),
+    /// Up; what the server said that this replica is to it.
+    Up(Option<(Standing, String)>),
+}
 
 impl Links {
     /// None of the servers is connected yet.
     pub(super) fn new(addresses: &[String]) -> Self {
-        let not_yet = |address: &String| (address.clone(), Some("not connected yet".to_owned()));
+        let not_yet = |address: &String| (address.clone(), Link::Down("not connected yet".to_owned()));
         Self(Mutex::new(addresses.iter().map(not_yet).collect()))
     }
 
     /// Takes note of what an event says about a link.
     pub(super) fn hear(&self, event: &Event) {
-        let (address, reason) = match event {
-            Event::Connected(address) => (address, None),
-            Event::Disconnected(address, why) => (address, Some(why.clone())),
+        let (address, link) = match event {
+            Event::Connected(address) => (address, Link::Up(None)),
+            Event::Disconnected(address, why) => (address, Link::Down(why.clone())),
+            Event::RefusedForGood(address, why) => {
+                (address, Link::Down(format!("refused for good, tried again every minute: {why}")))
+            }
+            Event::Standing(address, standing, detail) => (address, Link::Up(Some((*standing, detail.clone())))),
             _ => return,
         };
         // a panic elsewhere leaves the map whole: every change is one call
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone(), reason);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone(), link);
+    }
+
+    /// Whether a server counts this replica as a member now.
+    fn is_counted(&self) -> bool {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.values().any(|link| matches!(link, Link::Up(Some((Standing::Member, _)))))
     }
 
     fn show(&self) -> Vec<ServerLink> {
         let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let show = |(address, reason): (&String, &Option<String>)| ServerLink {
+        let show = |(address, link): (&String, &Link)| ServerLink {
             address: address.clone(),
-            connected: reason.is_none(),
-            reason: reason.clone(),
+            connected: matches!(link, Link::Up(_)),
+            reason: match link {
+                Link::Down(why) => Some(why.clone()),
+                Link::Up(_) => None,
+            },
+            counted: matches!(link, Link::Up(Some((Standing::Member, _)))),
+            standing: match link {
+                Link::Up(Some((_, detail))) if !detail.is_empty() => Some(detail.clone()),
+                Link::Up(Some((Standing::Waiting, _))) => Some("it has no committee yet".into()),
+                _ => None,
+            },
         };
         links.iter().map(show).collect()
     }
@@ -95,6 +134,11 @@ impl Shared {
             node_key: self.keys.node.node_key().to_string(),
             cluster: committee.as_ref().map(|committee| committee.cluster().to_string()),
             member: committee.as_ref().and_then(|committee| self.position(committee)),
+            founding: self.foundings.under_way().map(|(n, accepted)| {
+                format!("accepted a founding of {n} members; {accepted} of them are known to have accepted")
+            }),
+            signs_nothing: self.signs_nothing(index_failed.as_deref()),
+            votes: self.signing.so_far(),
             servers: self.links.show(),
             usage,
             index_failed,
@@ -103,5 +147,25 @@ impl Shared {
             scrubbed: self.scrubber.so_far(),
             repair: self.repairer.so_far(),
         }
+    }
+
+    /// Why this replica signs nothing now, the first reason that holds. A further one gets its line here.
+    fn signs_nothing(&self, index_failed: Option<&str>) -> Option<String> {
+        let Some(committee) = self.committee() else {
+            return Some("it is in no committee yet".into());
+        };
+        if self.position(&committee).is_none() {
+            return Some("it is no member of its committee".into());
+        }
+        if let Some(why) = index_failed {
+            return Some(format!("its index cannot be read: {why}"));
+        }
+        if let Some(why) = self.store.failure() {
+            return Some(format!("its storage failed: {why}"));
+        }
+        if let Some(why) = self.clock.status().reason {
+            return Some(format!("its clock is in doubt: {why}"));
+        }
+        (!self.links.is_counted()).then(|| "no server is connected that counts it as a member".into())
     }
 }

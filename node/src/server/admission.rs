@@ -84,7 +84,7 @@ impl Asked {
         if let Some(offer) = offer.filter(|offer| offer.is_expired(clock::unix_seconds())) {
             return Err(expired(client, &offer));
         }
-        let committee = shared.ensure_committee(client, true).await?;
+        let committee = shared.ensure_committee(client).await?;
         let until = clock::monotonic() + shared.config.quorum_wait;
         Ok(Self { client, offer, renew, whole, committee, until, place })
     }

@@ -4,25 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vouch_core::bls::verify_possession;
-use vouch_core::committee::Committee;
+use vouch_core::founding::{Candidate, Founding};
 use vouch_core::link::{Hello, Role};
-use vouch_core::message::{ClusterMessage, Code, Failed, MAX_CHUNK, Message, Stream};
+use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
 
 use super::batch::Input;
 use super::batcher::Word;
 use super::endorse::Errands;
+use super::founding::standing_message;
 use super::guard::Connection;
 use super::lane::Lane;
 use super::member_lists::{self, Listing};
 use super::pace::Pace;
-use super::roster::{Candidate, Standing};
+use super::roster::Standing;
 use super::routes::Reply;
 use super::time_relay::TimeRelay;
 use super::welcome::{Welcomed, why};
 use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
-use crate::committee_file;
-use crate::host::{clock, tasks};
+use crate::host::clock;
 use crate::link::{self, LinkError, LinkReader};
 
 /// Bytes of small messages and proposals that wait for one replica. One that lets so many wait is cut off.
@@ -51,12 +51,25 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         pace: pace.clone(),
         listing: listing.clone(),
     };
-    let (arrival, standing) = shared.roster().join(node_key, candidate, handle.clone());
-    // looked at after joining: a committee that forms from now on is told to everybody in the roster
-    let committee = shared.roster().committee().cloned();
-    if let Some(committee) = committee.filter(|_| !link.knows_committee) {
-        handle.tell(&committee_file::message(&committee));
+    let arrival = shared.roster().join(node_key, handle.clone());
+    let (joined, sends) = shared.founding().join(node_key, candidate, link.hello.cluster);
+    shared.send(sends);
+    let shown = tokio::select! {
+        shown = show_first(&shared, &mut link) => shown,
+        () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
+    };
+    if let Err(error) = shown {
+        shared.roster().leave(&node_key, arrival);
+        shared.founding().leave(&node_key, joined);
+        return link::refuse(link.reader, link.writer, why(error)).await;
     }
+    let standing = shared.roster().standing(&node_key);
+    // looked at after joining: a committee that forms from now on is told to everybody who joined
+    let settled = shared.founding().settled().filter(|_| !link.knows_committee).map(Founding::message);
+    if let Some(founding) = settled {
+        handle.tell(&Message::Founding(Box::new(founding)));
+    }
+    handle.tell(&standing_message(standing, None));
     drop(handle);
     shared.publish();
     let connected = shared.roster().len();
@@ -67,10 +80,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     } else {
         shared.guard.note(connection.source(), "standbys not logged");
     }
-    if shared.config.replicas.is_some() {
-        // too few so far is no failure here
-        let _ = shared.ensure_committee(Stream::LINK, false).await;
-    }
+    shared.propose(false);
 
     let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
@@ -84,6 +94,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         },
     };
     shared.roster().leave(&node_key, arrival);
+    shared.founding().leave(&node_key, joined);
     shared.publish();
     let to_tell = ended.to_tell();
     if is_told {
@@ -123,41 +134,22 @@ async fn admit(
         Message::Join { vote_key, possession, name } => (vote_key, possession, name),
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
+    shared.may_join(connection.source(), &link.hello.node_key)?;
     if let Err(error) = verify_possession(&vote_key, &possession) {
         return refuse(Code::NotAuthenticated, format!("vote key: {error}"));
-    }
-    // a member of a cluster that this server does not know yet brings the committee along
-    if link.hello.cluster.is_some() && shared.committee().is_none() {
-        match link.reader.expect("show its committee", link.handshake).await? {
-            Message::Cluster(cluster) => adopt(shared, &link.hello, cluster).await?,
-            other => return refuse(Code::Unexpected, format!("expected Cluster, got {}", other.name())),
-        }
     }
     Ok((Candidate { vote_key, possession, name }, place))
 }
 
-/// Takes up the committee of a member, where there is none yet.
-async fn adopt(shared: &Arc<Shared>, hello: &Hello, cluster: ClusterMessage) -> Result<(), LinkError> {
-    let refuse = |code, detail: String| Err(LinkError::violation(code, detail));
-    let is_named = hello.cluster.is_none_or(|named| named == cluster.genesis.cluster());
-    if !is_named || cluster.genesis.position(&hello.node_key).is_none() {
-        return refuse(Code::AnotherCluster, "the committee is not the one that the replica named itself of".into());
+/// A member of a cluster shows its founding first where this server has no committee: so whoever is told of the join is told of the
+/// committee too.
+async fn show_first(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<(), LinkError> {
+    if link.hello.cluster.is_none() || link.knows_committee {
+        return Ok(());
     }
-    // a pairing for each member
-    let opened = tasks::spawn_blocking(move || Committee::genesis(cluster.genesis, cluster.possessions)).await;
-    let committee = match opened {
-        Ok(Ok(committee)) => Arc::new(committee),
-        Ok(Err(error)) => return refuse(Code::NotAuthenticated, error.to_string()),
-        Err(error) => return refuse(Code::Storage, error.to_string()),
-    };
-    let _one_at_a_time = shared.forming.lock().await;
-    match shared.committee() {
-        Some(known) if known.cluster() == committee.cluster() => Ok(()),
-        Some(known) => refuse(Code::AnotherCluster, format!("this server serves {}", known.cluster())),
-        None => match shared.adopt(committee).await {
-            Ok(_) => Ok(()),
-            Err(error) => refuse(Code::Storage, error.to_string()),
-        },
+    match link.reader.expect("show its founding", link.handshake).await? {
+        Message::Founding(shown) => shared.shown(&link.hello.node_key, *shown).await,
+        other => Err(LinkError::unexpected("Founding", &other)),
     }
 }
 
@@ -189,14 +181,12 @@ async fn read(
             | Message::Listed { stream, .. }
             | Message::SignedTime { stream, .. }
             | Message::FoundCertificate { stream, .. } => *stream,
-            // it became a member through another server
-            Message::Cluster(cluster) if shared.committee().is_none() => {
-                if let Err(error) = adopt(shared, hello, cluster.clone()).await {
+            Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
+                if let Err(error) = found(shared, hello, message).await {
                     return error;
                 }
                 continue;
             }
-            Message::Cluster(_) => continue,
             // of no put or get
             Message::List { .. } | Message::Endorse { .. } | Message::AskTime { .. } => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
@@ -220,6 +210,18 @@ async fn read(
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
             message => deliver(shared, pace, Reply { member, stream, message }).await,
         }
+    }
+}
+
+/// What a replica says about foundings.
+async fn found(shared: &Arc<Shared>, hello: &Hello, message: Message) -> Result<(), LinkError> {
+    match message {
+        Message::Founding(shown) => shared.shown(&hello.node_key, *shown).await,
+        Message::Acceptances { founding, acceptances } => {
+            shared.accepted(&hello.node_key, (founding, acceptances)).await
+        }
+        Message::Refusals(refusals) => shared.refused(&refusals).await,
+        other => Err(LinkError::Broken(format!("expected a founding, got {}", other.name()))),
     }
 }
 

@@ -47,7 +47,11 @@ pub(super) async fn welcome(
     let transcript = Transcript::new(&hello, &own, None);
     let signature = shared.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
-    messages.extend(committee.as_deref().map(committee_file::message));
+    // a replica takes up a committee with all its acceptances only; to a client they say nothing
+    messages.extend(match hello.role {
+        Role::Replica => shared.founding().settled().map(|founding| Message::Founding(Box::new(founding.message()))),
+        Role::Client | Role::Server => committee.as_deref().map(committee_file::message),
+    });
     for message in messages {
         writer.send(message.encode()).await.ok()?;
     }

@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 
+use super::founding::{read_acceptances, read_founding, read_refusal, write_founding, write_refusal};
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
-    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, Message, MessageError, Read, Stage, Stream,
+    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, Message, MessageError, Read, Stage, Standing, Stream,
 };
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::{CommitteeRecord, MemberName};
-use crate::digest::Digest;
+use crate::digest::{CommitteeDigest, Digest};
+use crate::founding::Refusal;
 use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
 use crate::link::{HELLO, Hello, LinkSignature, NodeKey};
 use crate::receipt::Receipt;
@@ -50,6 +52,10 @@ const OWN: u16 = u16::MAX;
 /// Filters of a list, where they name no member.
 const ALL: u16 = u16::MAX;
 const NOT_FROM_ASKER: u16 = u16::MAX - 1;
+const FOUNDING: u8 = 0x40;
+const ACCEPTANCES: u8 = 0x41;
+const REFUSALS: u8 = 0x42;
+const STANDING: u8 = 0x43;
 
 /// Bytes before a chunk's parents: tag, stream, offset, number of parents.
 const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
@@ -234,6 +240,31 @@ impl Message {
             Self::Missed { certificates } => {
                 Writer::new(MISSED, 2 + 300 * certificates.len()).certificates(certificates).finish()
             }
+            Self::Founding(founding) => {
+                let mut writer = Writer::new(FOUNDING, 400 * founding.possessions.len());
+                write_founding(founding, &mut writer.0);
+                writer.finish()
+            }
+            Self::Acceptances { founding, acceptances } => {
+                let writer = Writer::new(ACCEPTANCES, 34 + 98 * acceptances.len());
+                let writer = writer.bytes(&founding.0).count(acceptances.len());
+                let one = |writer: Writer, (member, signature): &(u16, VoteSignature)| {
+                    writer.u16(*member).bytes(&signature.0)
+                };
+                acceptances.iter().fold(writer, one).finish()
+            }
+            Self::Refusals(refusals) => {
+                let mut writer = Writer::new(REFUSALS, 2 + Refusal::SIZE * refusals.len()).count(refusals.len());
+                for refusal in refusals {
+                    write_refusal(refusal, &mut writer.0);
+                }
+                writer.finish()
+            }
+            Self::Standing { standing, detail } => Writer::new(STANDING, 3 + detail.len())
+                .u8(*standing as u8)
+                .count(detail.len())
+                .bytes(detail.as_bytes())
+                .finish(),
         }
     }
 
@@ -397,6 +428,28 @@ impl Message {
                 Self::FoundCertificate { stream, certificate }
             }
             MISSED => Self::Missed { certificates: read_certificates(&mut reader)? },
+            FOUNDING => Self::Founding(Box::new(read_founding(&mut reader)?)),
+            ACCEPTANCES => {
+                let founding = CommitteeDigest(reader.array("founding")?);
+                Self::Acceptances { founding, acceptances: read_acceptances(&mut reader)? }
+            }
+            REFUSALS => {
+                let count = reader.u16("number of refusals")?;
+                in_range("number of refusals", count.into(), 1, MAX_REFUSALS as u64)?;
+                Self::Refusals((0..count).map(|_| read_refusal(&mut reader)).collect::<Result<_, _>>()?)
+            }
+            STANDING => {
+                let standing = match reader.u8("standing")? {
+                    1 => Standing::Waiting,
+                    2 => Standing::Member,
+                    3 => Standing::Standby,
+                    got => {
+                        let got = got.into();
+                        return Err(DecodeError::OutOfRange { field: "standing", min: 1, max: 3, got }.into());
+                    }
+                };
+                Self::Standing { standing, detail: read_detail(&mut reader)? }
+            }
             tag => return Err(MessageError::UnknownTag(tag)),
         };
         reader.finish()?;
@@ -455,6 +508,12 @@ fn read_certificates(reader: &mut Reader<'_>) -> Result<Vec<Certificate>, Messag
 }
 
 fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError> {
+    let (genesis, possessions) = read_genesis(reader)?;
+    Ok(ClusterMessage { genesis, possessions })
+}
+
+/// A committee, its length first, and a proof for each member.
+pub(super) fn read_genesis(reader: &mut Reader<'_>) -> Result<(CommitteeRecord, Vec<Possession>), MessageError> {
     let size = reader.u32("length of the committee")?;
     in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
     // bounded by the line above
@@ -462,7 +521,7 @@ fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError>
     let genesis = CommitteeRecord::decode(reader.take("committee", size)?, &Limits::default())?;
     let possessions =
         (0..genesis.n()).map(|_| reader.array("proof of possession").map(Possession)).collect::<Result<_, _>>()?;
-    Ok(ClusterMessage { genesis, possessions })
+    Ok((genesis, possessions))
 }
 
 fn read_holders(reader: &mut Reader<'_>) -> Result<Vec<Holder>, DecodeError> {
@@ -493,6 +552,11 @@ fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
     let count = reader.u16("number of subjects")?;
     in_range("number of subjects", count.into(), 0, MAX_BATCH.into())?;
     let subjects = (0..count).map(|_| reader.u16("subject")).collect::<Result<_, _>>()?;
+    Ok(Failed { stream, code, subjects, detail: read_detail(reader)? })
+}
+
+/// Text for people.
+fn read_detail(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     let size = reader.u16("length of the detail")?;
     in_range("length of the detail", size.into(), 0, MAX_DETAIL as u64)?;
     let detail = std::str::from_utf8(reader.take("detail", size.into())?).map_err(|error| DecodeError::BadText {
@@ -505,5 +569,5 @@ fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
         let got = format!("{control:?}");
         return Err(DecodeError::BadText { field: "detail", expected: "without control characters", got });
     }
-    Ok(Failed { stream, code, subjects, detail: detail.into() })
+    Ok(detail.into())
 }

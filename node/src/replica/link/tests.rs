@@ -16,19 +16,10 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     let (reads, _) = mpsc::channel(1);
     let server = NodeKey([9; 32]);
     let work = Arc::new(Semaphore::new(MAX_WORK));
-    let (address, number) = (Arc::from("127.0.0.1:1"), 1);
-    let mut link = ReplicaLink {
-        shared,
-        address,
-        puts,
-        proposals: Proposals::default(),
-        replies,
-        reads,
-        pages,
-        work,
-        number,
-        server,
-    };
+    let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
+    let proposals = Proposals::default();
+    let mut link =
+        ReplicaLink { shared, address, listener, puts, proposals, replies, reads, pages, work, number, server };
 
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };

@@ -44,7 +44,7 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
         "quorum": record.map_or(0, |record| record.quorum()),
         "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
         "connected": connected,
-        "wanted": shared.config.replicas,
+        "wanted": shared.config.told.replicas,
         "members": members,
     });
     let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
@@ -110,7 +110,7 @@ impl fmt::Display for Trouble {
 pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let snapshot = shared.snapshot.borrow().clone();
     let Some(committee) = &snapshot.committee else {
-        return match shared.lacks_founders(true) {
+        return match shared.founding().lacks() {
             Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),
             None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
         };

@@ -98,6 +98,7 @@ fn status(failed: &Failed) -> StatusCode {
         | Code::Version
         | Code::AnotherCluster
         | Code::NotAuthenticated
+        | Code::NotAdmitted
         | Code::Unexpected
         | Code::DigestDiffers
         | Code::LengthDiffers

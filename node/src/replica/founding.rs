@@ -1,0 +1,192 @@
+//! A replica's part in foundings: makes each decision of [`ReplicaFounding`] durable, and then speaks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc};
+use vouch_core::committee::Committee;
+use vouch_core::digest::ClusterId;
+use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Note, Outcome, ReplicaFounding};
+use vouch_core::message::{Code, Failed, Message, Stream};
+
+use super::identity::{self, SaveError};
+use super::link::report_standing;
+use super::{Event, Shared};
+use crate::host::tasks;
+use crate::link::{LinkError, Outgoing};
+
+/// Messages that a link may be behind; one further behind is closed, and shows everything on its next link.
+const QUEUE: usize = 64;
+
+/// What every link of a replica must say, and the state behind it.
+pub(super) struct Foundings {
+    core: tokio::sync::Mutex<ReplicaFounding>,
+    said: broadcast::Sender<Said>,
+    next_link: AtomicU64,
+}
+
+/// A message for every link but one.
+#[derive(Debug, Clone)]
+struct Said {
+    except: u64,
+    bytes: Bytes,
+}
+
+/// One link's place among those that hear what this replica says.
+pub(super) struct Listener {
+    number: u64,
+    said: broadcast::Receiver<Said>,
+}
+
+impl Foundings {
+    pub(super) fn new(core: ReplicaFounding) -> Self {
+        Self { core: tokio::sync::Mutex::new(core), said: broadcast::Sender::new(QUEUE), next_link: AtomicU64::new(0) }
+    }
+
+    /// A number for messages of a new link, and what that link shows first. Nothing said from now on is missed.
+    pub(super) async fn join(&self, shared: &Shared, served: Option<ClusterId>) -> (Listener, Vec<Message>) {
+        let core = self.core.lock().await;
+        let number = self.next_link.fetch_add(1, Ordering::Relaxed);
+        let listener = Listener { number, said: self.said.subscribe() };
+        (listener, core.show(served, &shared.keys.node))
+    }
+
+    /// How many members the accepted founding has, and how many of them accepted; `None` once it is complete.
+    pub(super) fn under_way(&self) -> Option<(u16, usize)> {
+        // a disk that hangs while a founding is saved must not hang the status
+        let core = self.core.try_lock().ok()?;
+        let accepted = core.accepted().filter(|_| !core.is_founded())?;
+        Some((accepted.record().n(), accepted.acceptances().len()))
+    }
+}
+
+impl Listener {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Sends on what the replica says to all its servers; ends when this link is too far behind.
+    pub(super) async fn pass_on(mut self, replies: mpsc::Sender<Outgoing>) {
+        while let Ok(Said { except, bytes }) = self.said.recv().await {
+            if except != self.number && replies.send(bytes.into()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Deals with a message about foundings, and gives the answers for the link that it came on.
+///
+/// # Errors
+/// The server showed what does not hold, or this replica's disk failed. The link ends.
+pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
+    let (node, vote) = (&shared.keys.node, &shared.keys.vote);
+    match message {
+        Message::Founding(shown) => {
+            let founding = open(shared, *shown).await?;
+            let (cluster, is_complete) = (founding.record().cluster(), founding.is_complete());
+            let outcome = perform(shared, link, |core| core.offer(founding, node, vote)).await?;
+            if outcome.is_standby && is_complete && shared.committee().is_none() {
+                shared.report(Event::Standby(cluster.to_string().into()));
+            }
+            Ok(outcome.reply)
+        }
+        Message::Acceptances { founding, acceptances } => {
+            let known = shared.foundings.core.lock().await.founding(&founding).map(|known| known.committee().clone());
+            let Some(committee) = known else { return Ok(Vec::new()) };
+            let checked = tasks::spawn_blocking(move || Acceptance::check_all(&committee, &acceptances)).await;
+            let acceptances = checked.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)?;
+            Ok(perform(shared, link, |core| core.accept(&acceptances, node, vote)).await?.reply)
+        }
+        Message::Refusals(refusals) => {
+            Ok(perform(shared, link, |core| core.refuse(&refusals, node, vote)).await?.reply)
+        }
+        other => Err(LinkError::Broken(format!("expected a founding, got {}", other.name()))),
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> LinkError {
+    Failed::new(Stream::LINK, Code::Unexpected, error.to_string()).into()
+}
+
+/// Checks a founding that a server shows; of one that is known, the acceptances only.
+async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, LinkError> {
+    let digest = shown.genesis.digest();
+    let known = shared.foundings.core.lock().await.founding(&digest).map(|known| known.committee().clone());
+    let opened = tasks::spawn_blocking(move || match known {
+        Some(committee) => Founding::with(committee, shown.acceptances),
+        None => Founding::open(shown),
+    });
+    opened.await.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)
+}
+
+/// Decides, makes the decision durable, and only then lets it count and be heard.
+async fn perform(
+    shared: &Arc<Shared>,
+    link: u64,
+    decide: impl FnOnce(&mut ReplicaFounding) -> Outcome,
+) -> Result<Outcome, LinkError> {
+    let mut core = shared.foundings.core.lock().await;
+    let mut next = core.clone();
+    let outcome = decide(&mut next);
+    let mut founded = None;
+    if outcome.save {
+        founded = save(shared, &next).await?;
+    }
+    *core = next;
+    for message in &outcome.elsewhere {
+        // nobody listens when no other server is connected
+        let _ = shared.foundings.said.send(Said { except: link, bytes: message.encode() });
+    }
+    drop(core);
+    for note in &outcome.notes {
+        tell(shared, note);
+    }
+    if let Some(committee) = founded {
+        shared.committee.send_replace(Some(committee));
+        report_standing(shared);
+    }
+    Ok(outcome)
+}
+
+/// Saves the record, then the committee once it counts, which is given back when it is new.
+async fn save(shared: &Arc<Shared>, core: &ReplicaFounding) -> Result<Option<Arc<Committee>>, LinkError> {
+    let founded = core.accepted().filter(|_| core.is_founded() && shared.committee().is_none());
+    let founded = founded.map(|accepted| accepted.committee().clone());
+    let (folder, record, committee) = (shared.data.path().to_owned(), core.record().clone(), founded.clone());
+    let saved = tasks::spawn_blocking(move || identity::save(&folder, &record, committee.as_deref())).await;
+    let saved: Result<(), SaveError> = saved.map_err(|error| LinkError::Broken(error.to_string()))?;
+    if let Err(error) = saved {
+        shared.report(Event::Trouble(error.to_string()));
+        return Err(Failed::new(Stream::LINK, Code::Storage, error.to_string()).into());
+    }
+    Ok(founded)
+}
+
+fn tell(shared: &Shared, note: &Note) {
+    let text = match note {
+        Note::Accepted(digest, n) => {
+            format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
+        }
+        // reported as its membership
+        Note::Founded(_) => return,
+        Note::Refused(digest) => format!("refused the founding {digest}: another one was accepted before"),
+        Note::Released(refusal) => format!(
+            "the founding {} is over: {} accepted {} instead; waiting for that one or another",
+            refusal.refused, refusal.node_key, refusal.accepted
+        ),
+        Note::Evidence(refusal, _) => format!(
+            "replica {} is faulty: it accepted and refused the same founding, {}",
+            refusal.node_key, refusal.refused
+        ),
+        Note::AnotherVoteKey(digest) => format!(
+            "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
+        ),
+        Note::AcceptedBefore(digest) => format!(
+            "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
+             completed, start it with --abandon-founding"
+        ),
+    };
+    shared.report(Event::Founding(text));
+}

@@ -1,0 +1,395 @@
+//! Who a replica is: its keys, the founding that it accepted, and its committee. They must fit together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use vouch_core::committee::{Committee, CommitteeRecord};
+use vouch_core::founding::{Founding, RecordError, ReplicaRecord};
+use vouch_core::message::MAX_MESSAGE;
+
+use super::keys::{self, KeyError, ReplicaKeys};
+use crate::committee_file::{self, CommitteeFileError};
+use crate::host::entropy;
+use crate::host::files::{self, FileError};
+
+/// What the replica accepted and refused, durable before it is spoken.
+const FOUNDING: &str = "founding";
+/// A founding, and a thousand entries beside it.
+const LIMIT: usize = MAX_MESSAGE + (1 << 20);
+const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+
+/// Why a replica's keys, founding and committee cannot be used.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The committee.
+    #[error(transparent)]
+    Committee(#[from] CommitteeFileError),
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The record of foundings.
+    #[error("{}: {error}; restore the file from a copy, or begin anew with another data folder", .path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: RecordError,
+    },
+    /// The founding accepted is not the committee's.
+    #[error(
+        "{}: expected the founding {expected}, which this replica accepted, got the committee {got}; restore both files from one copy",
+        .path.display()
+    )]
+    AnotherCommittee {
+        /// The committee's file.
+        path: PathBuf,
+        /// The founding accepted.
+        expected: String,
+        /// The committee saved.
+        got: String,
+    },
+    /// A key is gone that others know this replica by.
+    #[error(
+        "{} is missing, and this replica is a member of {cluster}, which knows it by that key. Restore the file from a copy. Without one \
+         this member is lost: {}",
+        .path.display(), way_out(*is_founded)
+    )]
+    KeyMissing {
+        /// The key.
+        path: PathBuf,
+        /// The cluster or the founding.
+        cluster: String,
+        /// Whether the cluster counts already.
+        is_founded: bool,
+    },
+    /// A key is not the one that others know this replica by.
+    #[error(
+        "{}: expected the key of a member of {cluster}, {expected}, got {got}. Restore the file from a copy. Without one this member is \
+         lost: {}",
+        .path.display(), way_out(*is_founded)
+    )]
+    AnotherKey {
+        /// The key.
+        path: PathBuf,
+        /// The cluster or the founding.
+        cluster: String,
+        /// Which keys would do.
+        expected: String,
+        /// The public half of the one there.
+        got: String,
+        /// Whether the cluster counts already.
+        is_founded: bool,
+    },
+    /// A founded cluster cannot be left.
+    #[error(
+        "{} is a member of the founded cluster {cluster}, which cannot be left yet; start without --abandon-founding, or name another \
+         folder with --data",
+        .folder.display()
+    )]
+    Founded {
+        /// The data folder.
+        folder: PathBuf,
+        /// The cluster.
+        cluster: String,
+    },
+}
+
+fn way_out(is_founded: bool) -> &'static str {
+    match is_founded {
+        true => "start a new replica with another --data",
+        false => "the founding never completed, so start with --abandon-founding to make new keys",
+    }
+}
+
+/// Why something new could not be made durable.
+#[derive(Debug, Error)]
+pub enum SaveError {
+    /// The founding.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The committee.
+    #[error(transparent)]
+    Committee(#[from] CommitteeFileError),
+}
+
+/// What a data folder says about who its replica is.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) keys: ReplicaKeys,
+    pub(super) record: ReplicaRecord,
+    /// Once it counts.
+    pub(super) committee: Option<Arc<Committee>>,
+}
+
+impl Identity {
+    /// Reads everything; makes keys where nobody knows this replica by any yet.
+    ///
+    /// A folder with a committee and no `founding` is of a release that kept no acceptances: its committee was taken up for good, so
+    /// the replica accepts it now, durably.
+    pub(super) fn open(folder: &Path) -> Result<Self, IdentityError> {
+        let committee = committee_file::load(folder)?.map(Arc::new);
+        let mut record = load(folder)?;
+        let accepted = record.as_ref().and_then(ReplicaRecord::accepted);
+        if let (Some(committee), Some(accepted)) = (&committee, accepted)
+            && committee.record().digest() != accepted.digest()
+        {
+            return Err(IdentityError::AnotherCommittee {
+                path: committee_file::path(folder),
+                expected: accepted.digest().to_string(),
+                got: committee.record().digest().to_string(),
+            });
+        }
+        let bound = committee.as_ref().or(accepted.map(Founding::committee)).cloned();
+        let keys = match &bound {
+            None => ReplicaKeys::open_or_create(folder, entropy::array)?,
+            Some(bound) => keys_of_a_member(folder, bound.record(), committee.is_some())?,
+        };
+        if let (Some(committee), None) = (&committee, accepted) {
+            let mut founding = Founding::new(committee.clone());
+            founding.accept_as(&keys.node.node_key(), &keys.vote);
+            let accepted = record.take().unwrap_or_default().with(founding);
+            save(folder, &accepted, None).map_err(IdentityError::from)?;
+            record = Some(accepted);
+        }
+        let record = record.unwrap_or_default();
+        // a crash between the two files: all acceptances are there, so the committee counts
+        let complete = record.accepted().filter(|accepted| committee.is_none() && accepted.is_complete());
+        let committee = match complete.map(|accepted| accepted.committee().clone()) {
+            Some(completed) => {
+                committee_file::save(folder, &completed)?;
+                Some(completed)
+            }
+            None => committee,
+        };
+        Ok(Self { keys, record, committee })
+    }
+}
+
+/// The keys of a data folder; made where nobody knows its replica by any yet.
+///
+/// # Errors
+/// Those of a member are missing, or others.
+pub fn keys_of(folder: &Path) -> Result<ReplicaKeys, IdentityError> {
+    Ok(Identity::open(folder)?.keys)
+}
+
+impl From<SaveError> for IdentityError {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::File(error) => error.into(),
+            SaveError::Committee(error) => error.into(),
+        }
+    }
+}
+
+fn load(folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
+    let path = folder.join(FOUNDING);
+    match files::read_all(&path, LIMIT) {
+        Ok(bytes) => ReplicaRecord::decode(&bytes).map(Some).map_err(|error| IdentityError::Record { path, error }),
+        Err(FileError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes durable what the replica promised, and then the committee once it counts.
+pub(super) fn save(folder: &Path, record: &ReplicaRecord, committee: Option<&Committee>) -> Result<(), SaveError> {
+    files::write_durably(&folder.join(FOUNDING), &record.encode(), MODE)?;
+    match committee {
+        Some(committee) => Ok(committee_file::save(folder, committee)?),
+        None => Ok(()),
+    }
+}
+
+/// Both keys must be there, and be those of one member: with others nobody would count what this replica signs.
+fn keys_of_a_member(folder: &Path, bound: &CommitteeRecord, is_founded: bool) -> Result<ReplicaKeys, IdentityError> {
+    let cluster = match is_founded {
+        true => format!("cluster {}", bound.cluster()),
+        false => format!("the founding {}", bound.digest()),
+    };
+    for name in [keys::NODE_KEY, keys::VOTE_KEY] {
+        let path = folder.join(name);
+        if !files::exists(&path)? {
+            return Err(IdentityError::KeyMissing { path, cluster, is_founded });
+        }
+    }
+    let found = ReplicaKeys::open_or_create(folder, entropy::array)?;
+    let (node_key, vote_key) = (found.node.node_key(), found.vote.vote_key());
+    let another = |name: &str, expected: String, got: String| IdentityError::AnotherKey {
+        path: folder.join(name),
+        cluster: cluster.clone(),
+        expected,
+        got,
+        is_founded,
+    };
+    match bound.members().iter().find(|member| member.node_key == node_key) {
+        None => Err(another(keys::NODE_KEY, "one of its node keys".into(), node_key.to_string())),
+        Some(member) if member.vote_key != vote_key => {
+            Err(another(keys::VOTE_KEY, format!("vote key {}", member.vote_key), vote_key.to_string()))
+        }
+        Some(_) => Ok(found),
+    }
+}
+
+/// Gives a founding up that never completed: moves keys and record aside, into a folder that is returned, so that new ones are made.
+/// The old keys accepted that founding, and stay bound to it for ever.
+///
+/// # Errors
+/// [`IdentityError::Founded`]; the disk.
+pub(super) fn abandon(folder: &Path) -> Result<Option<PathBuf>, IdentityError> {
+    if let Some(committee) = committee_file::load(folder)? {
+        return Err(IdentityError::Founded { folder: folder.to_owned(), cluster: committee.cluster().to_string() });
+    }
+    let record = folder.join(FOUNDING);
+    if !files::exists(&record)? {
+        return Ok(None);
+    }
+    let mut number = 1;
+    let aside = loop {
+        let aside = folder.join(format!("abandoned-{number}"));
+        if !files::exists(&aside.join(FOUNDING))? {
+            break aside;
+        }
+        number += 1;
+    };
+    files::create_folders_durably(&aside, FOLDER_MODE)?;
+    // The record goes last: after a crash it is still there, and this is done again.
+    for name in [keys::NODE_KEY, keys::VOTE_KEY, FOUNDING] {
+        if files::exists(&folder.join(name))? {
+            files::rename_durably(&folder.join(name), &aside.join(name))?;
+        }
+    }
+    Ok(Some(aside))
+}
+
+#[cfg(test)]
+mod tests {
+    use vouch_core::bls::VoteSecretKey;
+    use vouch_core::committee::{Member, MemberName};
+    use vouch_core::link::NodeSecretKey;
+
+    use super::*;
+
+    /// A founding of this replica and another one, which accepted as well if that is asked for.
+    fn founding(keys: &ReplicaKeys, with_the_other: bool) -> Founding {
+        let other = (NodeSecretKey::from_bytes(&[9; 32]), VoteSecretKey::generate(&[9; 32]).unwrap());
+        let member = |node: &NodeSecretKey, vote: &VoteSecretKey| Member {
+            node_key: node.node_key(),
+            vote_key: vote.vote_key(),
+            name: MemberName::new("replica").unwrap(),
+        };
+        let mut members = vec![
+            (member(&keys.node, &keys.vote), keys.vote.prove_possession()),
+            (member(&other.0, &other.1), other.1.prove_possession()),
+        ];
+        members.sort_by_key(|(member, _)| member.node_key);
+        let (members, possessions) = members.into_iter().unzip();
+        let record = CommitteeRecord::genesis([1; 16], members).unwrap();
+        let mut founding = Founding::new(Arc::new(Committee::genesis(record, possessions).unwrap()));
+        founding.accept_as(&keys.node.node_key(), &keys.vote);
+        if with_the_other {
+            founding.accept_as(&other.0.node_key(), &other.1);
+        }
+        founding
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_release_accepts_its_own_committee_and_stays_founded() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Identity::open(folder.path()).unwrap().keys;
+        committee_file::save(folder.path(), founding(&keys, false).committee()).unwrap();
+        for _ in 0..2 {
+            let opened = Identity::open(folder.path()).unwrap();
+            assert!(opened.committee.is_some());
+            let accepted = opened.record.accepted().unwrap();
+            assert_eq!(accepted.acceptances(), founding(&keys, false).acceptances());
+        }
+    }
+
+    #[test]
+    fn a_crash_between_the_two_files_of_a_founding_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Identity::open(folder.path()).unwrap().keys;
+        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        assert!(Identity::open(folder.path()).unwrap().committee.is_none(), "one acceptance is missing");
+        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, true)), None).unwrap();
+        assert!(Identity::open(folder.path()).unwrap().committee.is_some());
+        assert!(committee_file::load(folder.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn keys_that_are_missing_or_others_are_refused_with_the_way_out() {
+        for is_founded in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let keys = Identity::open(folder.path()).unwrap().keys;
+            save(folder.path(), &ReplicaRecord::default().with(founding(&keys, is_founded)), None).unwrap();
+            Identity::open(folder.path()).unwrap();
+            for name in [keys::NODE_KEY, keys::VOTE_KEY] {
+                let path = folder.path().join(name);
+                let old = std::fs::read(&path).unwrap();
+                std::fs::remove_file(&path).unwrap();
+                let error = Identity::open(folder.path()).unwrap_err();
+                assert!(matches!(&error, IdentityError::KeyMissing { path: got, .. } if *got == path), "{error}");
+                let way_out = if is_founded { "another --data" } else { "--abandon-founding" };
+                assert!(error.to_string().contains(way_out), "{error}");
+                assert!(!path.exists(), "a new key would hide the loss");
+                files::write_durably(&path, format!("{}\n", "07".repeat(32)).as_bytes(), MODE).unwrap();
+                let error = Identity::open(folder.path()).unwrap_err();
+                assert!(matches!(&error, IdentityError::AnotherKey { path: got, .. } if *got == path), "{error}");
+                assert!(error.to_string().contains(way_out), "{error}");
+                files::write_durably(&path, &old, MODE).unwrap();
+                Identity::open(folder.path()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn an_abandoned_founding_is_moved_aside_with_its_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Identity::open(folder.path()).unwrap().keys;
+        assert_eq!(abandon(folder.path()).unwrap(), None, "nothing was accepted");
+        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        // a crash midway: the node key is aside, the rest is not
+        std::fs::create_dir(folder.path().join("abandoned-1")).unwrap();
+        std::fs::rename(folder.path().join("node.key"), folder.path().join("abandoned-1/node.key")).unwrap();
+        let aside = abandon(folder.path()).unwrap().unwrap();
+        let names = files::list(&aside).unwrap();
+        assert_eq!(names, [FOUNDING, keys::NODE_KEY, keys::VOTE_KEY]);
+        let anew = Identity::open(folder.path()).unwrap();
+        assert_ne!(anew.keys.node.node_key(), keys.node.node_key());
+        assert!(anew.record.accepted().is_none());
+        // again, into another folder
+        save(folder.path(), &ReplicaRecord::default().with(founding(&anew.keys, false)), None).unwrap();
+        assert!(abandon(folder.path()).unwrap().unwrap().ends_with("abandoned-2"));
+        // what was founded cannot be left
+        let last = Identity::open(folder.path()).unwrap().keys;
+        committee_file::save(folder.path(), founding(&last, true).committee()).unwrap();
+        assert!(matches!(abandon(folder.path()), Err(IdentityError::Founded { .. })));
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_or_of_another_committee_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Identity::open(folder.path()).unwrap().keys;
+        let mut bytes = ReplicaRecord::default().with(founding(&keys, false)).encode();
+        let last = bytes.len() - 1;
+        bytes[last - 20] ^= 1;
+        files::write_durably(&folder.path().join(FOUNDING), &bytes, MODE).unwrap();
+        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::Record { .. })));
+        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        let own = founding(&keys, false)
+            .record()
+            .members()
+            .iter()
+            .find(|member| member.node_key == keys.node.node_key())
+            .copied();
+        let alone = CommitteeRecord::genesis([2; 16], own.into_iter().collect()).unwrap();
+        let committee = Committee::genesis(alone, vec![keys.vote.prove_possession()]).unwrap();
+        committee_file::save(folder.path(), &committee).unwrap();
+        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::AnotherCommittee { .. })));
+    }
+}

@@ -1,0 +1,41 @@
+//! When this replica last voted, and when and why it last refused to.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// What an operator sees about votes; times in seconds since 1970.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Votes {
+    /// The last vote since the start.
+    pub last_vote: Option<u64>,
+    /// The last refusal since the start.
+    pub last_refusal: Option<u64>,
+    /// Why.
+    pub refused_because: Option<String>,
+}
+
+/// Takes note of every vote.
+#[derive(Debug, Default)]
+pub(super) struct Signing(Mutex<Votes>);
+
+impl Signing {
+    fn votes(&self) -> MutexGuard<'_, Votes> {
+        // a panic elsewhere leaves it whole: every change is one assignment after another of plain values
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn voted(&self, now: u64) {
+        self.votes().last_vote = Some(now);
+    }
+
+    pub(super) fn refused(&self, now: u64, why: String) {
+        let mut votes = self.votes();
+        votes.last_refusal = Some(now);
+        votes.refused_because = Some(why);
+    }
+
+    pub(super) fn so_far(&self) -> Votes {
+        self.votes().clone()
+    }
+}

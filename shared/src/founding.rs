@@ -1,0 +1,217 @@
+//! How a cluster begins: a genesis committee counts only with the acceptance of every one of its members.
+//!
+//! A replica accepts at most one founding at a time, durably, and gives it up only when another member has refused it. So
+//! two foundings that share a member never both gather all acceptances. Where foundings overlap, whoever accepted one signs a
+//! refusal of every founding with a greater digest, and the least digest wins. The specification's section *Founding* has the
+//! rules; [`ReplicaFounding`] and [`ServerFounding`] decide by them, without IO.
+
+mod record;
+mod refusal;
+mod replica;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::bls::{BlsError, Possession, VoteSecretKey, VoteSignature};
+use crate::committee::{Committee, CommitteeRecord, GenesisError};
+use crate::digest::CommitteeDigest;
+use crate::link::NodeKey;
+use crate::statement::{Body, Statement};
+
+pub use record::{RecordError, ReplicaRecord};
+pub use refusal::{Refusal, RefusalError};
+pub use replica::{Note, Outcome, ReplicaFounding};
+pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote, Told};
+
+/// A genesis committee and some of its acceptances as they travel, nothing checked beyond the layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundingMessage {
+    /// The committee.
+    pub genesis: CommitteeRecord,
+    /// One proof for each member, in member order.
+    pub possessions: Vec<Possession>,
+    /// Acceptances by member.
+    pub acceptances: BTreeMap<u16, VoteSignature>,
+}
+
+/// Why a founding or an acceptance of it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FoundingError {
+    /// The committee is not well formed, or a proof of possession is bad.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The member does not exist.
+    #[error("acceptance: expected a member below {n}, got {got}")]
+    NotAMember {
+        /// The committee's size.
+        n: u16,
+        /// The member.
+        got: u16,
+    },
+    /// The signature is not the member's over this genesis.
+    #[error("acceptance of member {member} ({name}): {error}")]
+    Acceptance {
+        /// The member.
+        member: u16,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        error: BlsError,
+    },
+}
+
+/// What the members of a genesis committee sign.
+pub fn accept_statement(genesis: &CommitteeRecord) -> Statement {
+    Statement::new(genesis, Body::GENESIS)
+}
+
+/// A member's verified acceptance of a founding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acceptance {
+    founding: CommitteeDigest,
+    member: u16,
+    signature: VoteSignature,
+}
+
+impl Acceptance {
+    /// Checks acceptances of one founding: together, and one by one only where that fails.
+    ///
+    /// # Errors
+    /// The first that is bad.
+    pub fn check_all(committee: &Committee, claimed: &[(u16, VoteSignature)]) -> Result<Vec<Self>, FoundingError> {
+        let n = committee.record().n();
+        if let Some((got, _)) = claimed.iter().find(|(member, _)| *member >= n) {
+            return Err(FoundingError::NotAMember { n, got: *got });
+        }
+        let statement = accept_statement(committee.record()).encode();
+        if claimed.len() < 2 || committee.verify_votes(&statement, claimed).is_err() {
+            for (member, signature) in claimed {
+                committee.verify_vote(*member, &statement, signature).map_err(|error| FoundingError::Acceptance {
+                    member: *member,
+                    name: committee.record().name(*member),
+                    error,
+                })?;
+            }
+        }
+        let founding = committee.record().digest();
+        Ok(claimed
+            .iter()
+            .map(|(member, signature)| Self { founding, member: *member, signature: *signature })
+            .collect())
+    }
+
+    /// The founding that is accepted.
+    pub fn founding(&self) -> CommitteeDigest {
+        self.founding
+    }
+}
+
+/// A genesis committee whose keys are proven, with acceptances that were verified.
+#[derive(Debug, Clone)]
+pub struct Founding {
+    committee: Arc<Committee>,
+    acceptances: BTreeMap<u16, VoteSignature>,
+}
+
+impl Founding {
+    /// A founding that nobody accepted yet.
+    pub fn new(committee: Arc<Committee>) -> Self {
+        Self { committee, acceptances: BTreeMap::new() }
+    }
+
+    /// Checks a founding that somebody shows. Costs about a millisecond for each member.
+    ///
+    /// # Errors
+    /// See [`FoundingError`].
+    pub fn open(message: FoundingMessage) -> Result<Self, FoundingError> {
+        let FoundingMessage { genesis, possessions, acceptances } = message;
+        Self::with(Arc::new(Committee::genesis(genesis, possessions)?), acceptances)
+    }
+
+    /// The founding of a committee with acceptances, which are checked.
+    ///
+    /// # Errors
+    /// The first acceptance that is bad.
+    pub fn with(committee: Arc<Committee>, acceptances: BTreeMap<u16, VoteSignature>) -> Result<Self, FoundingError> {
+        let claimed: Vec<_> = acceptances.iter().map(|(member, signature)| (*member, *signature)).collect();
+        Acceptance::check_all(&committee, &claimed)?;
+        Ok(Self { committee, acceptances })
+    }
+
+    /// As it travels.
+    pub fn message(&self) -> FoundingMessage {
+        FoundingMessage {
+            genesis: self.record().clone(),
+            possessions: self.committee.possessions().to_vec(),
+            acceptances: self.acceptances.clone(),
+        }
+    }
+
+    /// The committee; it counts only once the founding [is complete](Self::is_complete).
+    pub fn committee(&self) -> &Arc<Committee> {
+        &self.committee
+    }
+
+    /// The committee as hashed.
+    pub fn record(&self) -> &CommitteeRecord {
+        self.committee.record()
+    }
+
+    /// Names the founding: the digest of its genesis committee.
+    pub fn digest(&self) -> CommitteeDigest {
+        self.record().digest()
+    }
+
+    /// Whether every member accepted.
+    pub fn is_complete(&self) -> bool {
+        self.acceptances.len() == self.record().members().len()
+    }
+
+    /// Whether this member accepted.
+    pub fn has(&self, member: u16) -> bool {
+        self.acceptances.contains_key(&member)
+    }
+
+    /// The acceptances, by member.
+    pub fn acceptances(&self) -> &BTreeMap<u16, VoteSignature> {
+        &self.acceptances
+    }
+
+    /// The members whose acceptance is missing, ascending.
+    pub fn missing(&self) -> impl Iterator<Item = u16> {
+        (0..self.record().n()).filter(|member| !self.has(*member))
+    }
+
+    /// Adds an acceptance; `false` when it is of another founding or was there.
+    pub fn add(&mut self, acceptance: Acceptance) -> bool {
+        acceptance.founding == self.digest()
+            && self.acceptances.insert(acceptance.member, acceptance.signature).is_none()
+    }
+
+    /// Adds the acceptances of the same founding; `true` when there were new ones.
+    fn merge(&mut self, other: &Self) -> bool {
+        let before = self.acceptances.len();
+        if other.digest() == self.digest() {
+            self.acceptances.extend(&other.acceptances);
+        }
+        self.acceptances.len() > before
+    }
+
+    /// Signs for the member with this node key, if there is one. The caller makes that durable before anybody hears of it.
+    pub fn accept_as(&mut self, node_key: &NodeKey, key: &VoteSecretKey) {
+        if let Some(member) = self.record().position(node_key) {
+            self.sign(member, key);
+        }
+    }
+
+    /// Signs for a member. The caller makes that durable before anybody hears of it.
+    fn sign(&mut self, member: u16, key: &VoteSecretKey) {
+        let signature = accept_statement(self.record()).sign(key);
+        self.acceptances.insert(member, signature);
+    }
+}

@@ -1,0 +1,79 @@
+//! A member's refusal of a founding: it accepted another, and never accepts this one.
+
+use thiserror::Error;
+
+use crate::committee::CommitteeRecord;
+use crate::digest::CommitteeDigest;
+use crate::link::{NodeKey, NodeSecretKey};
+
+/// The length of the name, then the name: keeps refusals apart from everything else that a node key signs.
+const NAMESPACE: &[u8; 17] = b"\x10vouch/refusal/v1";
+
+/// One refusal ends a founding: its other acceptors are free again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The founding that the signer never accepts.
+    pub refused: CommitteeDigest,
+    /// The founding that it accepted instead.
+    pub accepted: CommitteeDigest,
+    /// The signer, a member of the refused founding.
+    pub node_key: NodeKey,
+    /// Its signature.
+    pub signature: [u8; 64],
+}
+
+/// Why a refusal does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RefusalError {
+    /// It is about another founding.
+    #[error("refusal: expected one of founding {expected}, got one of {got}")]
+    AnotherFounding {
+        /// The founding at hand.
+        expected: CommitteeDigest,
+        /// The founding refused.
+        got: CommitteeDigest,
+    },
+    /// Only members have a say.
+    #[error("refusal: expected a member of the founding, got {0}")]
+    NotAMember(NodeKey),
+    /// A founding cannot be its own rival.
+    #[error("refusal: expected another founding as accepted, got the refused one, {0}")]
+    SameFounding(CommitteeDigest),
+    /// The signature is not the member's.
+    #[error("refusal: expected a signature by {0}, got another")]
+    Signature(NodeKey),
+}
+
+impl Refusal {
+    /// Bytes on links and in files.
+    pub const SIZE: usize = 160;
+
+    /// Signs a refusal. The caller makes durable first that it never accepts `refused`.
+    pub fn sign(key: &NodeSecretKey, refused: CommitteeDigest, accepted: CommitteeDigest) -> Self {
+        let signature = key.sign_bytes(&signed_bytes(&refused, &accepted));
+        Self { refused, accepted, node_key: key.node_key(), signature }
+    }
+
+    /// Checks a refusal of the founding of `genesis`, and gives the member that signed it.
+    ///
+    /// # Errors
+    /// See [`RefusalError`].
+    pub fn check(&self, genesis: &CommitteeRecord) -> Result<u16, RefusalError> {
+        if self.refused != genesis.digest() {
+            return Err(RefusalError::AnotherFounding { expected: genesis.digest(), got: self.refused });
+        }
+        if self.accepted == self.refused {
+            return Err(RefusalError::SameFounding(self.refused));
+        }
+        let member = genesis.position(&self.node_key).ok_or(RefusalError::NotAMember(self.node_key))?;
+        match self.node_key.has_signed(&signed_bytes(&self.refused, &self.accepted), &self.signature) {
+            true => Ok(member),
+            false => Err(RefusalError::Signature(self.node_key)),
+        }
+    }
+}
+
+/// The 81 bytes that a refusal signs.
+fn signed_bytes(refused: &CommitteeDigest, accepted: &CommitteeDigest) -> Vec<u8> {
+    [NAMESPACE, &refused.0[..], &accepted.0[..]].concat()
+}
