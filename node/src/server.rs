@@ -373,7 +373,7 @@ impl Shared {
     fn stream(&self) -> Stream {
         loop {
             let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
-            if ![Stream::LINK, Stream::STORAGE].contains(&Stream(number)) {
+            if ![Stream::LINK, Stream::REPLICA].contains(&Stream(number)) {
                 return Stream(number);
             }
         }

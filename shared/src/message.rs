@@ -45,8 +45,8 @@ pub struct Stream(pub u32);
 impl Stream {
     /// The link itself, in [`Failed`].
     pub const LINK: Self = Self(0);
-    /// A replica's storage as a whole: no request has this number.
-    pub const STORAGE: Self = Self(u32::MAX);
+    /// A replica as a whole, where it says what is wrong with it: no request has this number.
+    pub const REPLICA: Self = Self(u32::MAX);
 }
 
 /// Why a request or a link failed; numbers on the wire.

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 use support::blobs::{content, signers};
+use support::http;
 use support::processes::{Processes, run};
 use support::until;
 use support::wrong_clock::WrongClock;
@@ -109,13 +110,22 @@ async fn clocks_that_are_set_wrong_stop_a_put_and_clocks_that_are_set_right_let_
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!(failed.code, Code::ClockInDoubt, "{error}");
     assert!(names.contains(&"replica-1".to_owned()) && names.contains(&"replica-3".to_owned()), "{error}");
+    // the server knows without a put
+    let ready = http::get(cluster.address(), "/readyz").await;
+    assert_eq!(ready.status, 503);
+    let detail = ready.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("replica-1 is connected, but signs nothing: the clock of this replica is in doubt: "),
+        "{detail}"
+    );
     let told = error.to_string();
-    assert!(told.contains("in doubt, so it signs nothing: ") && told.contains("2 h"), "{told}");
+    assert!(told.contains("the clock of this replica is in doubt: ") && told.contains("2 h"), "{told}");
     assert!(told.contains("set the clocks of these replicas right"), "{told}");
     for number in [1, 3] {
         clocks[number].set(0);
     }
     until("both trust their clocks", || [1, 3].iter().all(|number| count(&cluster, *number, ENDED) == 1)).await;
+    until("the server knows", || cluster.server.log().contains("says that it signs nothing: the clock")).await;
     until("nobody doubts", || (0..4).all(|number| count(&cluster, number, BEGAN) == count(&cluster, number, ENDED)))
         .await;
     assert_eq!(signers(&cluster.put(&content(2, 1000)).await.unwrap()).len(), 4);

@@ -157,8 +157,8 @@ impl State {
     /// Asks on every link; gives what changed.
     fn ask(&mut self, own: NodeKey) -> Option<Change> {
         let (number, nonce) = (self.next_number, entropy::array());
-        // the last number of all is the storage's
-        self.next_number = if number + 1 < Stream::STORAGE.0 { number + 1 } else { FIRST_NUMBER };
+        // the last number of all is no question's
+        self.next_number = if number + 1 < Stream::REPLICA.0 { number + 1 } else { FIRST_NUMBER };
         self.nonces.insert(number, nonce);
         while self.nonces.len() > NONCES {
             self.nonces.pop_first();
@@ -255,7 +255,7 @@ impl Shared {
         match self.clock_doubt() {
             None => Ok(()),
             Some(words) => {
-                let detail = format!("the clock of this replica is in doubt, so it signs nothing: {words}");
+                let detail = format!("the clock of this replica is in doubt: {words}");
                 Err(Failed::new(stream, Code::ClockInDoubt, detail))
             }
         }

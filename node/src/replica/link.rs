@@ -34,8 +34,8 @@ const CHUNK_QUEUE: usize = 4;
 const LIST_PAGE: usize = 128 << 10;
 /// Pages of a list; one is asked for at a time.
 const LIST_QUEUE: usize = 2;
-/// How often a replica looks at its storage, to say when it failed and when it works again.
-const LOOK_AT_STORAGE: Duration = Duration::from_secs(5);
+/// How often a replica looks at its storage and clock, to say when one fails and when both are right again.
+const LOOK_AT_ITSELF: Duration = Duration::from_secs(5);
 
 /// Runs one link to its end and says why it ended.
 pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
@@ -140,7 +140,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
     let number = repairing.number();
     let repairing = repairing.run();
-    let watching = watch_storage(shared.clone(), replies.clone());
+    let watching = watch_itself(shared.clone(), replies.clone());
     let _asking = shared.clock.link(replies.clone());
     let mut link = ReplicaLink {
         shared: shared.clone(),
@@ -183,24 +183,26 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     ended
 }
 
-/// Says when the storage failed, and when it works again: else a server learns of it by the next put, which is too late for
-/// whoever decides where to send puts.
-async fn watch_storage(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
+/// Says when the storage failed or the clock is in doubt, and when both are right again: else a server learns of it by the next put,
+/// which is too late for whoever decides where to send puts.
+async fn watch_itself(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
     let mut told = None;
     loop {
         let looking = shared.clone();
         let found = tasks::spawn_blocking(move || looking.storage_failure()).await;
         let failed = found.unwrap_or_else(|panicked| Some(panicked.to_string()));
+        let failed = failed.map(|why| Failed::new(Stream::REPLICA, Code::Storage, why));
+        let failed = failed.or_else(|| shared.check_clock(Stream::REPLICA).err());
         if failed != told {
             let word = match &failed {
-                Some(why) => Message::failed(Stream::STORAGE, Code::Storage, why.as_str()),
-                None => Message::Stored { stream: Stream::STORAGE },
+                Some(failed) => Message::Failed(failed.clone()),
+                None => Message::Stored { stream: Stream::REPLICA },
             };
             // fails only when the link is ending
             let _ = replies.send(word.encode().into()).await;
             told = failed;
         }
-        tasks::sleep(LOOK_AT_STORAGE).await;
+        tasks::sleep(LOOK_AT_ITSELF).await;
     }
 }
 

@@ -11,6 +11,15 @@ use vouch_core::message::{Code, Message, Stream};
 /// Puts that went on without somebody, remembered for judging who answers them later.
 const REMEMBERED: usize = 4096;
 
+/// Why a replica does not vote, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Impairment {
+    /// Its storage failed, and it has neither stored nor voted since.
+    Storage(String),
+    /// Its clock is in doubt, and it has not voted since.
+    Clock(String),
+}
+
 /// How one replica's link keeps up.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
@@ -18,8 +27,7 @@ pub(crate) struct Pace {
     lagging: AtomicBool,
     /// Was too late to store, and has not stored in time since.
     late: AtomicBool,
-    /// What it said when its storage failed, if it has neither stored nor voted since.
-    storage_failed: Mutex<Option<String>>,
+    impairment: Mutex<Option<Impairment>>,
 }
 
 impl Pace {
@@ -31,23 +39,28 @@ impl Pace {
         self.lagging.store(is_lagging, Ordering::Relaxed);
     }
 
-    fn storage(&self) -> MutexGuard<'_, Option<String>> {
-        self.storage_failed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn impaired(&self) -> MutexGuard<'_, Option<Impairment>> {
+        self.impairment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the replica said of its storage, if it failed.
-    pub(super) fn failed_storage(&self) -> Option<String> {
-        self.storage().clone()
+    /// Why the replica does not vote, if it said so.
+    pub(super) fn impairment(&self) -> Option<Impairment> {
+        self.impaired().clone()
     }
 
-    /// Takes note of what a reply says about the replica's storage. A full disk says nothing: whoever offers more than fits would
+    /// Takes note of what a reply says about the replica's storage and clock. A full disk says nothing: whoever offers more than fits would
     /// make a replica look dead.
     pub(super) fn hear(&self, reply: &Message) {
         match reply {
             Message::Failed(failed) if failed.code == Code::Storage => {
-                *self.storage() = Some(failed.detail.clone());
+                *self.impaired() = Some(Impairment::Storage(failed.detail.clone()));
             }
-            Message::Stored { .. } | Message::Vote { .. } => *self.storage() = None,
+            Message::Failed(failed) if failed.code == Code::ClockInDoubt => {
+                *self.impaired() = Some(Impairment::Clock(failed.detail.clone()));
+            }
+            Message::Vote { .. } | Message::Stored { stream: Stream::REPLICA } => *self.impaired() = None,
+            // it stores all the same while its clock is in doubt
+            Message::Stored { .. } => drop(self.impaired().take_if(|why| matches!(why, Impairment::Storage(_)))),
             _ => {}
         }
     }
@@ -85,6 +98,24 @@ impl Overtaken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replica_is_impaired_until_it_votes_or_says_that_it_is_not() {
+        let pace = Pace::default();
+        let failed = |code| Message::failed(Stream::REPLICA, code, "why");
+        let stored = |stream| Message::Stored { stream };
+        for (message, expected) in [
+            (failed(Code::Storage), Some(Impairment::Storage("why".into()))),
+            (failed(Code::NoSpace), Some(Impairment::Storage("why".into()))),
+            (stored(Stream(1)), None),
+            (failed(Code::ClockInDoubt), Some(Impairment::Clock("why".into()))),
+            (stored(Stream(1)), Some(Impairment::Clock("why".into()))),
+            (stored(Stream::REPLICA), None),
+        ] {
+            pace.hear(&message);
+            assert_eq!(pace.impairment(), expected, "{message:?}");
+        }
+    }
 
     #[test]
     fn an_answer_to_a_put_that_is_over_is_judged_by_its_time() {

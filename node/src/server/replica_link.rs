@@ -15,7 +15,7 @@ use super::founding::standing_message;
 use super::guard::Connection;
 use super::lane::Lane;
 use super::member_lists::{self, Listing};
-use super::pace::Pace;
+use super::pace::{Impairment, Pace};
 use super::roster::Standing;
 use super::routes::Reply;
 use super::time_relay::TimeRelay;
@@ -228,10 +228,15 @@ async fn found(shared: &Arc<Shared>, hello: &Hello, message: Message) -> Result<
 /// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
 async fn deliver(shared: &Arc<Shared>, pace: &Pace, reply: Reply) {
     let batch = reply.stream;
-    let before = pace.failed_storage();
+    let before = pace.impairment();
     pace.hear(&reply.message);
-    if reply.stream == Stream::STORAGE {
-        if let Some(why) = pace.failed_storage().filter(|why| before.as_ref() != Some(why)) {
+    let now = pace.impairment();
+    // by how much its clock is off is told anew with each answer that it gets
+    if let (Some(Impairment::Clock(why)), None | Some(Impairment::Storage(_))) = (&now, &before) {
+        shared.tell_of(reply.member, &format!("says that it signs nothing: {why}"));
+    }
+    if reply.stream == Stream::REPLICA {
+        if let Some(Impairment::Storage(why)) = now.filter(|now| before.as_ref() != Some(now)) {
             shared.tell_of(reply.member, &format!("says that its storage failed: {why}"));
         }
         return;

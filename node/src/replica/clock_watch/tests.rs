@@ -105,9 +105,7 @@ fn answers_count_only_as_their_members_signed_them() {
     let failed = watched.refusal().unwrap();
     assert_eq!(failed.code, Code::ClockInDoubt);
     let name = |other: usize| format!("replica-{}", watched.others[other].0);
-    for part in
-        ["the clock of this replica is in doubt, so it signs nothing: it is ", "2 h behind ", &name(0), &name(1)]
-    {
+    for part in ["the clock of this replica is in doubt: it is ", "2 h behind ", &name(0), &name(1)] {
         assert!(failed.detail.contains(part), "{part}: {failed}");
     }
     assert!(shared.status().clock.in_doubt);

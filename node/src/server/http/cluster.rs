@@ -10,6 +10,7 @@ use vouch_core::quorum;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE};
+use crate::server::pace::Impairment;
 use crate::server::{ReplicaHandle, Shared};
 
 const JSON: &str = "application/json";
@@ -61,6 +62,8 @@ enum Trouble {
     Missing,
     /// What it said.
     StorageFailed(String),
+    /// What it said.
+    ClockInDoubt(String),
     Lagging,
     Late,
 }
@@ -68,8 +71,9 @@ enum Trouble {
 impl Trouble {
     fn of(handle: Option<&ReplicaHandle>) -> Option<Self> {
         let Some(ReplicaHandle { pace, .. }) = handle else { return Some(Self::Missing) };
-        match pace.failed_storage() {
-            Some(why) => Some(Self::StorageFailed(why)),
+        match pace.impairment() {
+            Some(Impairment::Storage(why)) => Some(Self::StorageFailed(why)),
+            Some(Impairment::Clock(why)) => Some(Self::ClockInDoubt(why)),
             None if pace.is_lagging() => Some(Self::Lagging),
             None => pace.is_late().then_some(Self::Late),
         }
@@ -77,7 +81,7 @@ impl Trouble {
 
     /// Whether a put cannot count on the member.
     fn is_fatal(&self) -> bool {
-        matches!(self, Self::Missing | Self::StorageFailed(_))
+        matches!(self, Self::Missing | Self::StorageFailed(_) | Self::ClockInDoubt(_))
     }
 
     /// One word for programs.
@@ -85,6 +89,7 @@ impl Trouble {
         match self {
             Self::Missing => "missing",
             Self::StorageFailed(_) => "storage-failed",
+            Self::ClockInDoubt(_) => "clock-in-doubt",
             Self::Lagging => "lagging",
             Self::Late => "late",
         }
@@ -97,6 +102,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Missing => f.write_str("is not connected"),
             Self::StorageFailed(why) => write!(f, "is connected, but its storage failed: {why}"),
+            Self::ClockInDoubt(why) => write!(f, "is connected, but signs nothing: {why}"),
             Self::Lagging => {
                 f.write_str("takes bytes more slowly than a quorum and is left out of puts until it catches up")
             }
