@@ -176,6 +176,8 @@ pub enum Event {
     Standby(Arc<str>),
     /// It holds a blob durably.
     Stored(Digest, u64),
+    /// It found so many blobs, of so many bytes, on its disk, which its index did not name.
+    Adopted(u64, u64),
     /// It removed so many expired blobs, of so many bytes.
     Collected(u64, u64),
     /// A blob is not what it should be, with what differs: it is held no more.
@@ -343,7 +345,8 @@ impl Replica {
             _files: files,
         });
         if let Some(word) = shared.store.replaced() {
-            let next = "this replica holds nothing until it has fetched its blobs from the others";
+            let next =
+                "this replica holds nothing until it has found its blobs on its disk, or fetched them from the others";
             shared.report(Event::Trouble(format!("{word}; {next}")));
         }
         let Config { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
@@ -425,7 +428,9 @@ async fn collect(shared: &Shared, ran: Duration, settling: Duration, grace: u64)
     if shared.clock_doubt().is_some() {
         return;
     }
-    match shared.store.collect_settled(wall, ran, settling, grace).await {
+    // what it lacks may lie on the disk, of an index that was lost
+    let sweeps = shared.repairer.so_far().lacking == Some(0);
+    match shared.store.collect_settled(wall, ran, settling, grace, sweeps).await {
         Ok(collected) if collected.blobs > 0 => {
             shared.report(Event::Collected(collected.blobs, collected.bytes));
         }

@@ -1,11 +1,13 @@
 //! An index or an archive whose bytes are wrong: put aside with a word, and had again from the others.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use support::blobs::content;
-use support::processes::{Processes, run};
+use support::blobs::{content, until_signed_by};
+use support::processes::{Node, Processes, run};
 use support::until;
+use vouch_core::digest::Digest;
 
 /// Wrong bytes in the middle of a file, or only its first half.
 fn damage(path: &Path, is_cut: bool) {
@@ -23,14 +25,31 @@ fn is_aside(folder: &Path, name: &str) -> bool {
     entries.map(|entry| entry.unwrap().file_name()).any(|entry| entry.to_str().unwrap().starts_with(name))
 }
 
-async fn blobs_of(folder: &Path) -> u64 {
+/// `None` while it starts.
+async fn blobs_of(folder: &Path) -> Option<u64> {
     let status = run(folder, &["du", "--json", "--data", folder.to_str().unwrap()]).await;
-    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    json["blobs"].as_u64().unwrap()
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+    json["blobs"].as_u64()
+}
+
+/// Waits until a replica holds so many blobs.
+async fn until_it_holds(replica: &Node, blobs: u64) {
+    for _ in 0..1200 {
+        if blobs_of(replica.folder()).await == Some(blobs) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{}", replica.log());
+}
+
+fn file_of(replica: &Node, bytes: &[u8]) -> PathBuf {
+    let hex = Digest::of(bytes).to_hex();
+    replica.folder().join("blobs").join(&hex[..2]).join(hex)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_index_is_damaged_fetches_its_blobs_again() {
+async fn a_replica_whose_index_is_damaged_has_its_blobs_again() {
     for is_cut in [false, true] {
         let mut cluster = Processes::start(4).await;
         for (seed, length) in [(1, 100), (2, 200_000)] {
@@ -42,17 +61,51 @@ async fn a_replica_whose_index_is_damaged_fetches_its_blobs_again() {
         cluster.replicas[1].start();
         let log = || cluster.replicas[1].log();
         until("it says so", || log().contains("index.redb is damaged (")).await;
-        assert!(log().contains("this replica holds nothing until it has fetched its blobs"), "{}", log());
+        assert!(log().contains("this replica holds nothing until it has found its blobs on its disk"), "{}", log());
         assert!(!log().contains("panicked"), "{}", log());
         assert!(is_aside(&folder, "index.redb.damaged-"));
-        for _ in 0..600 {
-            if blobs_of(&folder).await == 2 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-        assert_eq!(blobs_of(&folder).await, 2, "{}", log());
+        until_it_holds(&cluster.replicas[1], 2).await;
     }
+}
+
+/// What lies on the disk and is right is not fetched, what is not right is.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_a_lost_index_named_are_adopted_if_they_are_right() {
+    let mut cluster = Processes::start(4).await;
+    let (right, wrong, small) = (content(1, 700_000), content(2, 300_000), content(3, 100));
+    let mut identity = None;
+    for bytes in [&right, &wrong, &small] {
+        let certified = until_signed_by(4, async || cluster.put(bytes).await.unwrap()).await;
+        identity = Some(certified.committee.cluster());
+    }
+    cluster.replicas[1].kill();
+    let replica = &cluster.replicas[1];
+    let inode = |bytes: &[u8]| fs::metadata(file_of(replica, bytes)).unwrap().ino();
+    let before = [inode(&right), inode(&wrong)];
+    let mut flipped = wrong.clone();
+    flipped[150_000] ^= 1;
+    fs::write(file_of(replica, &wrong), flipped).unwrap();
+    // a blob that nobody has a certificate of
+    let stray = content(4, 400_000);
+    fs::write(file_of(replica, &stray), &stray).unwrap();
+    fs::remove_file(replica.folder().join("index.redb")).unwrap();
+    cluster.replicas[1].start();
+    let log = || cluster.replicas[1].log();
+    until("it says what it found", || log().contains("found 1 blob on the disk that the index did not name")).await;
+    until_it_holds(&cluster.replicas[1], 3).await;
+    let replica = &cluster.replicas[1];
+    let inode = |bytes: &[u8]| fs::metadata(file_of(replica, bytes)).unwrap().ino();
+    assert_eq!(inode(&right), before[0], "it is the same file");
+    assert_ne!(inode(&wrong), before[1], "it was fetched");
+    // it serves and signs for all three of them, and not for the one whose expiry nobody knows
+    for number in [0, 2, 3] {
+        cluster.replicas[number].kill();
+        cluster.until_left(number).await;
+    }
+    for bytes in [&right, &wrong, &small] {
+        assert!(cluster.get(identity.unwrap(), Digest::of(bytes)).await.unwrap().bytes == *bytes);
+    }
+    assert!(cluster.get(identity.unwrap(), Digest::of(&stray)).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,10 @@ pub(super) fn replica(event: &replica::Event) {
             info!("standby: the committee of cluster {cluster} is complete; waiting until membership can change")
         }
         replica::Event::Stored(digest, length) => info!("stored {digest}, {}", output::bytes(*length)),
+        replica::Event::Adopted(blobs, bytes) => {
+            let blobs = output::count(*blobs, "blob");
+            info!("found {blobs} on the disk that the index did not name, {}", output::bytes(*bytes));
+        }
         replica::Event::Collected(blobs, bytes) => {
             info!("removed {} that expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
         }

@@ -204,7 +204,9 @@ pub(super) async fn du(args: MaintainArgs) -> Result<u8, Failure> {
 fn at_rest(folder: &Path) -> Result<AtRest, Failure> {
     let replica = AtRest::open(folder).map_err(Failure::new)?;
     if let Some(word) = replica.store.replaced() {
-        output::error_line(format_args!("vouch: {word}; start the replica, and it fetches its blobs from the others"));
+        output::error_line(format_args!(
+            "vouch: {word}; start the replica, and it finds its blobs on its disk, or fetches them from the others"
+        ));
     }
     Ok(replica)
 }

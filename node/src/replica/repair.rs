@@ -264,6 +264,17 @@ enum FetchError {
     Task(String),
 }
 
+/// Where a blob came from that was lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restored {
+    /// It was put meanwhile.
+    Meanwhile,
+    /// Its files were there.
+    FromDisk,
+    /// It was fetched.
+    FromOthers,
+}
+
 /// One link's part in the repair; over with the link.
 pub(super) struct Membership {
     shared: Arc<Shared>,
@@ -400,6 +411,7 @@ impl Repairing {
         let _turn = shared.repairer.turn.lock().await;
         let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
         let (pace, mut bytes) = (Pace::new(shared.repair_rate), 0);
+        let mut adopted = (0, 0);
         while let Some(certificate) = shared.repairer.next(&tried) {
             let receipt = certificate.receipt;
             tried.insert(receipt.digest);
@@ -408,12 +420,18 @@ impl Repairing {
                 continue;
             }
             match self.fetch_checked(committee, certificate).await {
-                Ok(true) => {
+                Ok(Restored::FromOthers) => {
                     shared.repairer.fetched(&receipt);
                     stored.push(receipt.digest);
                     bytes += receipt.length;
                 }
-                Ok(false) => shared.repairer.forget(&receipt.digest),
+                Ok(Restored::FromDisk) => {
+                    adopted = (adopted.0 + 1, adopted.1 + receipt.length);
+                    shared.repairer.forget(&receipt.digest);
+                    stored.push(receipt.digest);
+                    bytes += receipt.length;
+                }
+                Ok(Restored::Meanwhile) => shared.repairer.forget(&receipt.digest),
                 Err(error) => {
                     failed += 1;
                     shared.repairer.failed();
@@ -426,6 +444,9 @@ impl Repairing {
             pace.wait(bytes).await;
         }
         self.endorse(stored).await;
+        if adopted.0 > 0 {
+            shared.report(Event::Adopted(adopted.0, adopted.1));
+        }
         if let Some(lists) = shared.repairer.to_be_saved() {
             match shared.store.remember_lists(lists.clone()).await {
                 Ok(()) => shared.repairer.saved(&lists),
@@ -462,14 +483,22 @@ impl Repairing {
         Ok(self.shared.store.length_of(&receipt.digest)? != Some(receipt.length))
     }
 
-    /// Fetches a blob that is lacking by a certificate that was verified; `false` when it came meanwhile.
-    async fn fetch_checked(&self, committee: &Arc<Committee>, certificate: Certificate) -> Result<bool, FetchError> {
-        let is_lacking = self.is_lacking(&certificate)?;
-        if is_lacking {
+    /// Has a blob that is lacking by a certificate that was verified: from the disk, where the index lost it, or from the others.
+    async fn fetch_checked(
+        &self,
+        committee: &Arc<Committee>,
+        certificate: Certificate,
+    ) -> Result<Restored, FetchError> {
+        let source = if !self.is_lacking(&certificate)? {
+            Restored::Meanwhile
+        } else if self.shared.store.adopt(&certificate.receipt).await? {
+            Restored::FromDisk
+        } else {
             self.fetch(committee, &certificate).await?;
-        }
+            Restored::FromOthers
+        };
         self.shared.store.archive(vec![certificate]).await?;
-        Ok(is_lacking)
+        Ok(source)
     }
 
     /// Gets a blob as any client does, and stores it as any put.

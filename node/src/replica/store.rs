@@ -21,6 +21,7 @@ use crate::host::disk::{Disk, SystemDisk};
 use crate::host::files::{self, FileError};
 use crate::host::objects::Objects;
 
+mod adopting;
 mod anchor;
 mod blobs;
 mod claims;
@@ -287,6 +288,19 @@ impl Store {
         self.record(Complete { receipt: *receipt, bytes: Some(bytes), version: None, guard }).await
     }
 
+    /// Stores a blob whose files are there though the index does not name them: it was lost, and a certificate with this receipt tells
+    /// that they must be kept. `false` when they are not there, or not right.
+    ///
+    /// # Errors
+    /// [`StoreError::Quota`]; see [`StoreError`].
+    pub async fn adopt(&self, receipt: &Receipt) -> Result<bool, StoreError> {
+        let (inner, receipt) = (self.inner.clone(), *receipt);
+        match collecting::blocking(move || adopting::adopt(&inner, &receipt)).await? {
+            Some(complete) => self.record(complete).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// The length of a blob, if it is stored.
     ///
     /// # Errors
@@ -405,11 +419,12 @@ impl Store {
     /// [`StoreError::ShortGrace`]; see [`StoreError`].
     #[cfg(test)]
     pub(super) async fn collect(&self, now: u64, grace: u64) -> Result<Collected, StoreError> {
-        collecting::collect(&self.inner, Some(now), now, grace).await
+        collecting::collect(&self.inner, Some(now), now, grace, true).await
     }
 
     /// Removes what has expired by a clock that has settled: one that said so for all of the last `window` of running time.
-    /// `wall` is what the wall clock says, `ran` how long the replica has run since the last call.
+    /// `wall` is what the wall clock says, `ran` how long the replica has run since the last call. Files that belong to no blob are
+    /// removed only if `sweeps`: those of an index that was lost may be [adopted](Self::adopt) yet.
     ///
     /// # Errors
     /// [`StoreError::ShortGrace`]; see [`StoreError`].
@@ -419,13 +434,14 @@ impl Store {
         ran: Duration,
         window: Duration,
         grace: u64,
+        sweeps: bool,
     ) -> Result<Collected, StoreError> {
         self.inner.check()?;
         let mut settling = self.inner.index.settling()?;
         let judged = settling.note(settling.running() + ran.as_secs(), wall, window);
         // durable before anything is deleted: the count goes on after a restart
         self.inner.index.set_settling(&settling).await?;
-        collecting::collect(&self.inner, judged, wall, grace).await
+        collecting::collect(&self.inner, judged, wall, grace, sweeps).await
     }
 
     /// What the store holds, and what the disk has left.

@@ -30,12 +30,14 @@ pub(crate) fn check_grace(grace: u64) -> Result<(), StoreError> {
     if grace > LEAST_GRACE { Ok(()) } else { Err(StoreError::ShortGrace { got: grace, least: LEAST_GRACE }) }
 }
 
-/// `judged`: the time by which blobs expired, if any may be deleted; `now`: what the wall clock says.
+/// `judged`: the time by which blobs expired, if any may be deleted; `now`: what the wall clock says; `sweeps`: whether files that
+/// belong to no blob are removed.
 pub(super) async fn collect(
     inner: &Arc<Inner>,
     judged: Option<u64>,
     now: u64,
     grace: u64,
+    sweeps: bool,
 ) -> Result<Collected, StoreError> {
     check_grace(grace)?;
     inner.check()?;
@@ -50,7 +52,9 @@ pub(super) async fn collect(
     let sweeper = inner.clone();
     let keeper = inner.clone();
     blocking(move || keeper.drop_old_partials(now)).await?;
-    blocking(move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
+    if sweeps {
+        blocking(move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
+    }
     Ok(collected)
 }
 

@@ -66,6 +66,11 @@ impl Entry {
         Self { length, keep_until, stored_at, number }
     }
 
+    /// One whose bytes are in files, of which no more is known than its length.
+    pub(super) fn of_files(length: u64) -> Self {
+        Self { length, keep_until: 0, stored_at: 0, number: None }
+    }
+
     fn row(&self) -> (u64, u64, u64, Option<u64>) {
         (self.length, self.keep_until, self.stored_at, self.number)
     }

@@ -81,7 +81,7 @@ impl Inner {
         Err(StoreError::NotHeld { digest: *digest })
     }
 
-    fn look_through(&self, opened: &Opened, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn look_through(&self, opened: &Opened, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
         let mut hasher = TreeHasher::new();
         let mut buffer = vec![0; PIECE];
         let (mut parents, mut stored) = (Vec::new(), Vec::new());

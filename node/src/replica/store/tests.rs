@@ -12,6 +12,7 @@ use crate::durable::DurableError;
 use crate::host::disk::simulated::SimulatedDisk;
 use crate::host::files::Action;
 
+mod adopting;
 mod confirming;
 mod crash;
 mod expiry;

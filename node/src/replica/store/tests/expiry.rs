@@ -141,18 +141,18 @@ async fn a_day_of_running_is_counted_over_restarts() {
     let (disk, store) = open();
     let bytes = large(1);
     put_until(&store, &bytes, 1000).await;
-    store.collect_settled(500, ran, WINDOW, GRACE).await.unwrap();
+    store.collect_settled(500, ran, WINDOW, GRACE, true).await.unwrap();
     // ahead by a month for one look, then off for a month
-    store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap();
+    store.collect_settled(1 << 22, ran, WINDOW, GRACE, true).await.unwrap();
     for _ in 0..3 {
-        store.collect_settled(900, ran, WINDOW, GRACE).await.unwrap();
+        store.collect_settled(900, ran, WINDOW, GRACE, true).await.unwrap();
     }
     drop(store);
     let store = open_on(&disk);
     for _ in 0..4 {
-        let collected = store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap();
+        let collected = store.collect_settled(1 << 22, ran, WINDOW, GRACE, true).await.unwrap();
         assert_eq!(collected, Collected::default());
         assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
     }
-    assert_eq!(store.collect_settled(1 << 22, ran, WINDOW, GRACE).await.unwrap().blobs, 1);
+    assert_eq!(store.collect_settled(1 << 22, ran, WINDOW, GRACE, true).await.unwrap().blobs, 1);
 }
