@@ -7,6 +7,7 @@ pub mod clocks;
 mod codec;
 pub mod committee;
 pub mod digest;
+#[cfg(feature = "nodes")]
 pub mod founding;
 pub mod limits;
 pub mod link;
@@ -16,6 +17,7 @@ pub mod quorum;
 pub mod receipt;
 pub mod report;
 pub mod session;
+#[cfg(feature = "nodes")]
 pub mod signed_time;
 pub mod slice;
 pub mod statement;

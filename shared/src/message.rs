@@ -1,8 +1,11 @@
 //! What travels on links: one tag byte, one body. The table stands under "Links" in the specification.
+#![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for what only nodes say"))]
 
 mod encoding;
+#[cfg(feature = "nodes")]
 mod founding;
 
+#[cfg(feature = "nodes")]
 pub(crate) use founding::{read_founding, read_refusal, write_founding, write_refusal};
 
 use std::fmt;
@@ -15,9 +18,11 @@ use crate::certificate::{Certificate, CertificateError, Signers};
 use crate::codec::DecodeError;
 use crate::committee::{CommitteeError, CommitteeRecord, MemberName};
 use crate::digest::{CommitteeDigest, Digest};
+#[cfg(feature = "nodes")]
 use crate::founding::{FoundingMessage, Refusal};
 use crate::link::{Hello, HelloError, LinkSignature, NodeKey};
 use crate::receipt::{Receipt, ReceiptError};
+#[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
 use crate::tree::Parent;
 
@@ -227,34 +232,136 @@ pub enum Message {
     Auth(LinkSignature),
     Cluster(ClusterMessage),
     Failed(Failed),
-    Put { stream: Stream, offer: Option<Receipt>, renew: bool },
-    Chunk { stream: Stream, offset: u64, parents: Vec<Parent>, bytes: Bytes },
-    PutEnd { stream: Stream, receipt: Receipt },
-    Cancel { stream: Stream, keep: bool },
-    Ready { stream: Stream, offset: u64 },
-    Progress { stream: Stream, member: u16, stage: Stage },
-    Certified { stream: Stream, certificate: Box<Certificate> },
-    Stored { stream: Stream },
-    Blob { stream: Stream, receipt: Receipt, renew: bool, bytes: Bytes },
-    Locate { stream: Stream, digest: Digest },
-    Located { stream: Stream, holders: Vec<Holder> },
+    Put {
+        stream: Stream,
+        offer: Option<Receipt>,
+        renew: bool,
+    },
+    Chunk {
+        stream: Stream,
+        offset: u64,
+        parents: Vec<Parent>,
+        bytes: Bytes,
+    },
+    PutEnd {
+        stream: Stream,
+        receipt: Receipt,
+    },
+    Cancel {
+        stream: Stream,
+        keep: bool,
+    },
+    Ready {
+        stream: Stream,
+        offset: u64,
+    },
+    Progress {
+        stream: Stream,
+        member: u16,
+        stage: Stage,
+    },
+    Certified {
+        stream: Stream,
+        certificate: Box<Certificate>,
+    },
+    Stored {
+        stream: Stream,
+    },
+    Blob {
+        stream: Stream,
+        receipt: Receipt,
+        renew: bool,
+        bytes: Bytes,
+    },
+    Locate {
+        stream: Stream,
+        digest: Digest,
+    },
+    Located {
+        stream: Stream,
+        holders: Vec<Holder>,
+    },
     Read(Read),
-    Join { vote_key: VoteKey, possession: Possession, name: MemberName },
-    Propose { stream: Stream, issued_at: u64, receipts: Vec<Receipt> },
-    Vote { stream: Stream, signature: VoteSignature },
-    Archive { stream: Stream, signers: Signers, signature: AggregateSignature },
-    List { stream: Stream, source: ListSource, from: ListPosition, filter: ListFilter },
-    Listed { stream: Stream, page: ListPage },
-    Endorse { digests: Vec<Digest> },
-    AskTime { stream: Stream, asker: NodeKey, nonce: [u8; 32] },
-    SignedTime { stream: Stream, member: u16, time: u64, signature: TimeSignature },
-    FindCertificate { stream: Stream, digest: Digest },
-    FoundCertificate { stream: Stream, certificate: Option<Box<Certificate>> },
-    Missed { certificates: Vec<Certificate> },
+    #[cfg(feature = "nodes")]
+    Join {
+        vote_key: VoteKey,
+        possession: Possession,
+        name: MemberName,
+    },
+    #[cfg(feature = "nodes")]
+    Propose {
+        stream: Stream,
+        issued_at: u64,
+        receipts: Vec<Receipt>,
+    },
+    #[cfg(feature = "nodes")]
+    Vote {
+        stream: Stream,
+        signature: VoteSignature,
+    },
+    #[cfg(feature = "nodes")]
+    Archive {
+        stream: Stream,
+        signers: Signers,
+        signature: AggregateSignature,
+    },
+    #[cfg(feature = "nodes")]
+    List {
+        stream: Stream,
+        source: ListSource,
+        from: ListPosition,
+        filter: ListFilter,
+    },
+    #[cfg(feature = "nodes")]
+    Listed {
+        stream: Stream,
+        page: ListPage,
+    },
+    #[cfg(feature = "nodes")]
+    Endorse {
+        digests: Vec<Digest>,
+    },
+    #[cfg(feature = "nodes")]
+    AskTime {
+        stream: Stream,
+        asker: NodeKey,
+        nonce: [u8; 32],
+    },
+    #[cfg(feature = "nodes")]
+    SignedTime {
+        stream: Stream,
+        member: u16,
+        time: u64,
+        signature: TimeSignature,
+    },
+    #[cfg(feature = "nodes")]
+    FindCertificate {
+        stream: Stream,
+        digest: Digest,
+    },
+    #[cfg(feature = "nodes")]
+    FoundCertificate {
+        stream: Stream,
+        certificate: Option<Box<Certificate>>,
+    },
+    #[cfg(feature = "nodes")]
+    Missed {
+        certificates: Vec<Certificate>,
+    },
+    #[cfg(feature = "nodes")]
     Founding(Box<FoundingMessage>),
-    Acceptances { founding: CommitteeDigest, acceptances: Vec<(u16, VoteSignature)> },
+    #[cfg(feature = "nodes")]
+    Acceptances {
+        founding: CommitteeDigest,
+        acceptances: Vec<(u16, VoteSignature)>,
+    },
+    #[cfg(feature = "nodes")]
     Refusals(Vec<Refusal>),
-    Standing { standing: Standing, detail: String },
+    #[cfg(feature = "nodes")]
+    Standing {
+        standing: Standing,
+        detail: String,
+    },
 }
 
 /// What a replica is to a server.
@@ -375,6 +482,7 @@ impl Message {
     }
 
     /// What a replica is to the server, and what it waits for. A longer detail is cut as that of [`Failed`].
+    #[cfg(feature = "nodes")]
     pub fn standing(standing: Standing, detail: impl Into<String>) -> Self {
         Self::Standing { standing, detail: cut(detail.into()) }
     }
@@ -398,21 +506,37 @@ impl Message {
             Self::Locate { .. } => "Locate",
             Self::Located { .. } => "Located",
             Self::Read(_) => "Read",
+            #[cfg(feature = "nodes")]
             Self::Join { .. } => "Join",
+            #[cfg(feature = "nodes")]
             Self::Propose { .. } => "Propose",
+            #[cfg(feature = "nodes")]
             Self::Vote { .. } => "Vote",
+            #[cfg(feature = "nodes")]
             Self::Archive { .. } => "Archive",
+            #[cfg(feature = "nodes")]
             Self::List { .. } => "List",
+            #[cfg(feature = "nodes")]
             Self::Listed { .. } => "Listed",
+            #[cfg(feature = "nodes")]
             Self::Endorse { .. } => "Endorse",
+            #[cfg(feature = "nodes")]
             Self::AskTime { .. } => "AskTime",
+            #[cfg(feature = "nodes")]
             Self::SignedTime { .. } => "SignedTime",
+            #[cfg(feature = "nodes")]
             Self::FindCertificate { .. } => "FindCertificate",
+            #[cfg(feature = "nodes")]
             Self::FoundCertificate { .. } => "FoundCertificate",
+            #[cfg(feature = "nodes")]
             Self::Missed { .. } => "Missed",
+            #[cfg(feature = "nodes")]
             Self::Founding(_) => "Founding",
+            #[cfg(feature = "nodes")]
             Self::Acceptances { .. } => "Acceptances",
+            #[cfg(feature = "nodes")]
             Self::Refusals(_) => "Refusals",
+            #[cfg(feature = "nodes")]
             Self::Standing { .. } => "Standing",
         }
     }

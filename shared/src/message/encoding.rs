@@ -1,7 +1,9 @@
 //! The bytes of each message. A chunk's payload is shared with the input, never copied while decoding.
+#![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for what only nodes say"))]
 
 use bytes::Bytes;
 
+#[cfg(feature = "nodes")]
 use super::founding::{read_acceptances, read_founding, read_refusal, write_founding, write_refusal};
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
@@ -12,10 +14,12 @@ use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::{CommitteeRecord, MemberName};
 use crate::digest::{CommitteeDigest, Digest};
+#[cfg(feature = "nodes")]
 use crate::founding::Refusal;
 use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
 use crate::link::{HELLO, Hello, LinkSignature, NodeKey};
 use crate::receipt::Receipt;
+#[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
 use crate::tree::{GROUP, MAX_PROOF, Parent};
 
@@ -188,20 +192,25 @@ impl Message {
                 .u64(read.offset)
                 .u32(read.length)
                 .finish(),
+            #[cfg(feature = "nodes")]
             Self::Join { vote_key, possession, name } => {
                 Writer::new(JOIN, 168).bytes(&vote_key.0).bytes(&possession.0).bytes(&name.encode()).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Propose { stream, issued_at, receipts } => {
                 let writer = Writer::new(PROPOSE, 14 + Receipt::SIZE * receipts.len());
                 let writer = writer.stream(*stream).u64(*issued_at).count(receipts.len());
                 receipts.iter().fold(writer, |writer, receipt| writer.bytes(&receipt.encode())).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Vote { stream, signature } => Writer::new(VOTE, 100).stream(*stream).bytes(&signature.0).finish(),
+            #[cfg(feature = "nodes")]
             Self::Archive { stream, signers, signature } => {
                 let mut writer = Writer::new(ARCHIVE, 240).stream(*stream);
                 signers.write(&mut writer.0);
                 writer.bytes(&signature.0).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::List { stream, source, from, filter } => {
                 let source = match source {
                     ListSource::Own => OWN,
@@ -215,36 +224,45 @@ impl Message {
                 let writer = Writer::new(LIST, 24).stream(*stream).u16(source);
                 writer.u64(from.list).u64(from.after).u16(filter).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Listed { stream, page: ListPage { end, more, certificates } } => {
                 let writer = Writer::new(LISTED, 23 + 300 * certificates.len());
                 let writer = writer.stream(*stream).u64(end.list).u64(end.after).u8((*more).into());
                 writer.certificates(certificates).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Endorse { digests } => {
                 let writer = Writer::new(ENDORSE, 2 + 32 * digests.len()).count(digests.len());
                 digests.iter().fold(writer, |writer, digest| writer.bytes(&digest.0)).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::AskTime { stream, asker, nonce } => {
                 Writer::new(ASK_TIME, 68).stream(*stream).bytes(&asker.0).bytes(nonce).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::SignedTime { stream, member, time, signature } => {
                 Writer::new(SIGNED_TIME, 78).stream(*stream).u16(*member).u64(*time).bytes(&signature.0).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::FindCertificate { stream, digest } => {
                 Writer::new(FIND_CERTIFICATE, 36).stream(*stream).bytes(&digest.0).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::FoundCertificate { stream, certificate } => {
                 let writer = Writer::new(FOUND_CERTIFICATE, 300).stream(*stream).u8(certificate.is_some().into());
                 certificate.iter().fold(writer, |writer, certificate| writer.bytes(&certificate.encode())).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Missed { certificates } => {
                 Writer::new(MISSED, 2 + 300 * certificates.len()).certificates(certificates).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Founding(founding) => {
                 let mut writer = Writer::new(FOUNDING, 400 * founding.possessions.len());
                 write_founding(founding, &mut writer.0);
                 writer.finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Acceptances { founding, acceptances } => {
                 let writer = Writer::new(ACCEPTANCES, 34 + 98 * acceptances.len());
                 let writer = writer.bytes(&founding.0).count(acceptances.len());
@@ -253,6 +271,7 @@ impl Message {
                 };
                 acceptances.iter().fold(writer, one).finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Refusals(refusals) => {
                 let mut writer = Writer::new(REFUSALS, 2 + Refusal::SIZE * refusals.len()).count(refusals.len());
                 for refusal in refusals {
@@ -260,6 +279,7 @@ impl Message {
                 }
                 writer.finish()
             }
+            #[cfg(feature = "nodes")]
             Self::Standing { standing, detail } => Writer::new(STANDING, 3 + detail.len())
                 .u8(*standing as u8)
                 .count(detail.len())
@@ -355,11 +375,13 @@ impl Message {
                 in_range("length of a read", length.into(), 1, MAX_CHUNK as u64)?;
                 Self::Read(Read { stream, member, digest, offset, length })
             }
+            #[cfg(feature = "nodes")]
             JOIN => Self::Join {
                 vote_key: VoteKey(reader.array("vote key")?),
                 possession: Possession(reader.array("proof of possession")?),
                 name: MemberName::decode(reader.array("name")?)?,
             },
+            #[cfg(feature = "nodes")]
             PROPOSE => {
                 let stream = read_stream(&mut reader)?;
                 let issued_at = reader.safe_u64("issued_at")?;
@@ -368,15 +390,18 @@ impl Message {
                 let receipts = (0..count).map(|_| Receipt::read(&mut reader)).collect::<Result<_, _>>()?;
                 Self::Propose { stream, issued_at, receipts }
             }
+            #[cfg(feature = "nodes")]
             VOTE => {
                 let stream = read_stream(&mut reader)?;
                 Self::Vote { stream, signature: VoteSignature(reader.array("signature")?) }
             }
+            #[cfg(feature = "nodes")]
             ARCHIVE => {
                 let stream = read_stream(&mut reader)?;
                 let signers = Signers::read(&mut reader, &Limits::default())?;
                 Self::Archive { stream, signers, signature: AggregateSignature(reader.array("signature")?) }
             }
+            #[cfg(feature = "nodes")]
             LIST => {
                 let stream = read_stream(&mut reader)?;
                 let source = match reader.u16("member")? {
@@ -391,6 +416,7 @@ impl Message {
                 };
                 Self::List { stream, source, from, filter }
             }
+            #[cfg(feature = "nodes")]
             LISTED => {
                 let stream = read_stream(&mut reader)?;
                 let end = read_list_position(&mut reader)?;
@@ -399,27 +425,32 @@ impl Message {
                 let certificates = read_certificates(&mut reader)?;
                 Self::Listed { stream, page: ListPage { end, more: more == 1, certificates } }
             }
+            #[cfg(feature = "nodes")]
             ENDORSE => {
                 let count = reader.u16("number of digests")?;
                 in_range("number of digests", count.into(), 1, MAX_ENDORSE as u64)?;
                 let digests = (0..count).map(|_| reader.array("digest").map(Digest)).collect::<Result<_, _>>()?;
                 Self::Endorse { digests }
             }
+            #[cfg(feature = "nodes")]
             ASK_TIME => {
                 let stream = read_stream(&mut reader)?;
                 let asker = NodeKey(reader.array("node key")?);
                 Self::AskTime { stream, asker, nonce: reader.array("nonce")? }
             }
+            #[cfg(feature = "nodes")]
             SIGNED_TIME => {
                 let stream = read_stream(&mut reader)?;
                 let member = read_member(&mut reader)?;
                 let time = reader.safe_u64("time")?;
                 Self::SignedTime { stream, member, time, signature: TimeSignature(reader.array("signature")?) }
             }
+            #[cfg(feature = "nodes")]
             FIND_CERTIFICATE => {
                 let stream = read_stream(&mut reader)?;
                 Self::FindCertificate { stream, digest: Digest(reader.array("digest")?) }
             }
+            #[cfg(feature = "nodes")]
             FOUND_CERTIFICATE => {
                 let stream = read_stream(&mut reader)?;
                 let is_found = reader.u8("found")?;
@@ -427,17 +458,22 @@ impl Message {
                 let certificate = (is_found == 1).then(|| read_certificate(&mut reader)).transpose()?;
                 Self::FoundCertificate { stream, certificate }
             }
+            #[cfg(feature = "nodes")]
             MISSED => Self::Missed { certificates: read_certificates(&mut reader)? },
+            #[cfg(feature = "nodes")]
             FOUNDING => Self::Founding(Box::new(read_founding(&mut reader)?)),
+            #[cfg(feature = "nodes")]
             ACCEPTANCES => {
                 let founding = CommitteeDigest(reader.array("founding")?);
                 Self::Acceptances { founding, acceptances: read_acceptances(&mut reader)? }
             }
+            #[cfg(feature = "nodes")]
             REFUSALS => {
                 let count = reader.u16("number of refusals")?;
                 in_range("number of refusals", count.into(), 1, MAX_REFUSALS as u64)?;
                 Self::Refusals((0..count).map(|_| read_refusal(&mut reader)).collect::<Result<_, _>>()?)
             }
+            #[cfg(feature = "nodes")]
             STANDING => {
                 let standing = match reader.u8("standing")? {
                     1 => Standing::Waiting,
