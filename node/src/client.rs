@@ -182,6 +182,7 @@ pub async fn put_over(
         Content::Pieces(pieces) => Flow::Waiting(pieces),
     };
     let (mut link, outgoing) = open(link, hello).await;
+    let is_local = link.is_local();
     let (mut watch, mut looks) = (ProgressWatch::default(), tasks::interval(LOOK_EVERY));
     loop {
         // begun once: the link counts its own silence from there
@@ -205,10 +206,13 @@ pub async fn put_over(
                             session.end()?
                         }
                     };
-                    if let Message::Chunk { offset, bytes, .. } = &message {
+                    let mut sent = Outgoing::from(message.encode());
+                    if let Message::Chunk { offset, bytes, .. } = message {
                         progress(PutProgress::Sent(offset + bytes.len() as u64));
+                        // within this process a server counts the bytes of its clients until they are dealt with
+                        sent.permit = is_local.then_some(link::Held::Bytes(bytes));
                     }
-                    room.send(message.encode().into());
+                    room.send(sent);
                 }
             }
         };

@@ -514,6 +514,10 @@ pub enum Held {
     Queue(OwnedSemaphorePermit),
     /// A read: among those of its link, and in the budget.
     Read(OwnedSemaphorePermit, Permit),
+    /// Memory for a message, in the budget.
+    Message(Permit),
+    /// The bytes that a message was made of, with what they hold.
+    Bytes(Bytes),
 }
 
 impl From<Bytes> for Outgoing {
@@ -526,6 +530,13 @@ impl From<Bytes> for Outgoing {
 struct Holding {
     bytes: Bytes,
     _permit: Held,
+}
+
+impl Held {
+    /// Bytes that hold this for as long as anybody has a part of them.
+    pub fn by(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Holding { bytes, _permit: self })
+    }
 }
 
 impl AsRef<[u8]> for Holding {
@@ -550,7 +561,7 @@ async fn write_together(
         match permit {
             // within this process nothing is written: the bytes take their permit along, to where they are
             Some(permit) if writer.is_local() => {
-                writer.feed(Bytes::from_owner(Holding { bytes, _permit: permit })).await?;
+                writer.feed(permit.by(bytes)).await?;
             }
             permit => {
                 permits.extend(permit);

@@ -81,7 +81,7 @@ pub struct Config {
     pub max_puts: usize,
     /// The most bytes of reads in flight, over all clients.
     pub read_budget: usize,
-    /// The most bytes of messages that began to come and are not dealt with, over all clients.
+    /// The most memory for messages that began to come and are not dealt with, over all clients.
     pub receive_budget: usize,
     /// What is queued for one replica, in chunks of 256 KiB; small blobs count by their bytes.
     pub replica_queue: usize,

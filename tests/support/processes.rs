@@ -47,6 +47,8 @@ pub struct Node {
     folder: PathBuf,
     log: PathBuf,
     environment: Vec<(String, String)>,
+    /// The most files that it may open, where that is bounded.
+    open_files: Option<u32>,
     child: Option<Child>,
 }
 
@@ -56,7 +58,7 @@ impl Node {
         let mut all: Vec<OsString> = arguments.iter().map(Into::into).collect();
         all.extend(["--data".into(), folder.clone().into()]);
         let log = root.join(format!("{name}.log"));
-        Self { name: name.into(), arguments: all, log, folder, environment: Vec::new(), child: None }
+        Self { name: name.into(), arguments: all, log, folder, environment: Vec::new(), open_files: None, child: None }
     }
 
     /// Its name, which is its folder's.
@@ -84,7 +86,14 @@ impl Node {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let root = self.log.parent().unwrap();
-        let mut command = Command::new(program());
+        let mut command = match self.open_files {
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$@\""), "sh"]).arg(program());
+                shell
+            }
+            None => Command::new(program()),
+        };
         command.args(&self.arguments).current_dir(root).env("HOME", root).env_remove("RUST_LOG").stdin(Stdio::null());
         command.envs(self.environment.iter().cloned());
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -176,6 +185,18 @@ impl Processes {
         let root = tempfile::tempdir().unwrap();
         let (server, address) = start_server(root.path(), "server", arguments).await;
         Self { root, server, replicas: Vec::new(), address }
+    }
+
+    /// A server that may open so many files, and `n` replicas that joined.
+    pub async fn start_with_open_files(n: usize, files: u32) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (server, address) = start_server_limited(root.path(), "server", &[], Some(files)).await;
+        let mut cluster = Self { root, server, replicas: Vec::new(), address };
+        for number in 0..n {
+            cluster.add_replica(number);
+        }
+        cluster.until_connected().await;
+        cluster
     }
 
     /// A server and replicas over data folders that exist: `server`, and `replica-N` for each number.
@@ -298,7 +319,12 @@ impl Processes {
 }
 
 async fn start_server(root: &Path, name: &str, more: &[&str]) -> (Node, String) {
+    start_server_limited(root, name, more, None).await
+}
+
+async fn start_server_limited(root: &Path, name: &str, more: &[&str], open_files: Option<u32>) -> (Node, String) {
     let mut server = Node::new(root, name, &[&["server", "127.0.0.1:0"], more].concat());
+    server.open_files = open_files;
     server.start();
     let mut address = None;
     until("the server listens", || {

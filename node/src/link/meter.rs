@@ -21,6 +21,8 @@ const BEFORE_HELLO: usize = 4 << 10;
 const FREE: usize = 16 << 10;
 /// What a permit is for: the largest chunk with its proof. A longer message takes a second one.
 const MESSAGE: usize = 288 << 10;
+/// Memory that it may take: the socket library collects the frames of a message beside the buffer of the present one.
+const MESSAGE_MEMORY: u64 = 2 * MESSAGE as u64;
 /// Beside the message: the headers of the frames that it comes in.
 const HEADERS: usize = 64 << 10;
 /// Control frames at once, and then one every so often: an honest end sends a ping and a pong every 15 s.
@@ -32,7 +34,7 @@ const CONTROL_FRAME_EVERY: Duration = Duration::from_secs(1);
 pub struct Allowance {
     /// Who the link is counted for.
     pub party: Arc<Party>,
-    /// Bytes of unfinished messages.
+    /// Memory for unfinished messages.
     pub messages: Arc<Pool>,
     /// The connections: a message that came, and bytes of messages that were taken, are progress.
     pub connections: Arc<Pool>,
@@ -45,8 +47,10 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// What is taken for a message: the largest chunk with its proof.
-    pub const MESSAGE: u64 = MESSAGE as u64;
+    /// Bytes of memory that are taken for a message: the largest chunk with its proof.
+    pub const MESSAGE: u64 = MESSAGE_MEMORY;
+    /// Bytes of an unfinished message for which nothing is taken.
+    pub const FREE: usize = FREE;
 }
 
 /// Watches the bytes of one link.
@@ -201,7 +205,7 @@ impl Meter {
         while state.permits.len() < needed {
             let Allowance { party, messages, .. } = &self.allowance;
             let waiting =
-                state.waiting.get_or_insert_with(|| Box::pin(messages.clone().take(party.clone(), MESSAGE as u64)));
+                state.waiting.get_or_insert_with(|| Box::pin(messages.clone().take(party.clone(), MESSAGE_MEMORY)));
             match waiting.as_mut().poll(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(permit) => {

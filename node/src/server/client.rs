@@ -19,7 +19,7 @@ pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
-    pub(super) mailbox: mpsc::Sender<Reply>,
+    pub(super) mailbox: mpsc::Sender<Box<Reply>>,
     pub(super) knows_committee: bool,
     /// What it is counted as; over HTTP, the connection of the request.
     pub(super) connection: Arc<Connection>,

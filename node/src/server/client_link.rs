@@ -53,7 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
 }
 
 /// Serves until the link ends; the reason is the last message queued.
-async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Reply>) {
+async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Box<Reply>>) {
     let (outcomes, mut certified) = mpsc::channel(ANSWERS);
     let (connection, reads) = (link.connection.clone(), link.shared.guard.reads.clone());
     let mut puts = ClientPuts::new(outcomes, reader.is_local());
@@ -67,7 +67,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
                 Ok(bytes) => client_message(&mut link, &mut puts, &mut gets, &bytes).await,
                 Err(error) => Err(Ended::Link(error)),
             },
-            Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, reply).await,
+            Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, *reply).await,
             Some(outcome) = certified.recv() => puts.outcome(&link, outcome).await,
             Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
             room = gets.room(&reads, connection.party()) => gets.start(&link, room).map_err(Ended::from),

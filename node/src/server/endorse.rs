@@ -147,7 +147,8 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
         }
         let until = patience.until().filter(|_| !asked.contains(&member)).unwrap_or(deadline).min(deadline);
         let left = until.saturating_sub(clock::monotonic());
-        let Ok(Some(Reply { member, message, .. })) = tasks::timeout(left, replies.recv()).await else { break };
+        let Ok(Some(reply)) = tasks::timeout(left, replies.recv()).await else { break };
+        let Reply { member, message, .. } = *reply;
         if !asked.remove(&member) {
             continue;
         }

@@ -50,6 +50,7 @@ pub(crate) struct Connection {
     place: Mutex<Option<Permit>>,
     connections: Arc<Pool>,
     reads: Arc<Pool>,
+    messages: Arc<Pool>,
 }
 
 impl Guard {
@@ -93,8 +94,8 @@ impl Guard {
     pub(super) fn accept(&self, address: IpAddr) -> Result<Arc<Connection>, Full> {
         let party = Party::new(address.into());
         let place = self.connections.claim(&party, 1)?;
-        let (connections, reads) = (self.connections.clone(), self.reads.clone());
-        Ok(Arc::new(Connection { party, place: Mutex::new(Some(place)), connections, reads }))
+        let (connections, reads, messages) = (self.connections.clone(), self.reads.clone(), self.messages.clone());
+        Ok(Arc::new(Connection { party, place: Mutex::new(Some(place)), connections, reads, messages }))
     }
 
     /// What the link over a connection is held to.
@@ -136,7 +137,7 @@ impl Guard {
     }
 }
 
-/// Bytes of so many messages of a link.
+/// Memory for so many messages of a link.
 const fn link_messages(count: u64) -> u64 {
     count * Allowance::MESSAGE
 }
@@ -174,6 +175,14 @@ impl Connection {
     pub(crate) fn progress(&self) {
         self.connections.progress(&self.party);
         self.reads.progress(&self.party);
+    }
+
+    /// Memory for a piece of a request's body, once there is some. Its sender is not at fault for how long it is held: what is
+    /// waited for from then on is the server.
+    pub(super) async fn memory_for_piece(&self) -> Permit {
+        let permit = self.messages.clone().take(self.party.clone(), Allowance::MESSAGE).await;
+        self.messages.waits_for_us(&self.party);
+        permit
     }
 
     /// The other end proved that it is a member: it takes no place of a stranger's any more, and gives way to nobody.

@@ -216,7 +216,7 @@ pub(super) async fn list(
     let answered = async {
         loop {
             tokio::select! {
-                reply = replies.recv() => match reply {
+                reply = replies.recv() => match reply.map(|reply| *reply) {
                     Some(Reply { member: from, message: Message::Listed { page, .. }, .. }) if from == member => {
                         return Ok(page);
                     }
@@ -255,7 +255,8 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let mut newest: Option<Certificate> = None;
     while !asked.is_empty() {
         let left = deadline.saturating_sub(clock::monotonic());
-        let Ok(Some(Reply { member, message, .. })) = tasks::timeout(left, replies.recv()).await else { break };
+        let Ok(Some(reply)) = tasks::timeout(left, replies.recv()).await else { break };
+        let Reply { member, message, .. } = *reply;
         let before = asked.len();
         asked.retain(|other| *other != member);
         if asked.len() == before {

@@ -14,17 +14,18 @@ pub(crate) struct Reply {
     pub(crate) message: Message,
 }
 
-/// Open requests by the server's number.
+/// Open requests by the server's number. Replies are boxed: a channel always keeps room for 32 of what it carries, and most links
+/// wait for none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Reply>>>>);
+pub(crate) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Box<Reply>>>>>);
 
 impl Routes {
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Stream, mpsc::Sender<Reply>>> {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Stream, mpsc::Sender<Box<Reply>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replies to `stream` go to `mailbox` until the route is dropped.
-    pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Reply>) -> Route {
+    pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
         self.map().insert(stream, mailbox);
         Route { routes: self.clone(), stream }
     }
@@ -34,7 +35,7 @@ impl Routes {
         let mailbox = self.map().get(&reply.stream).cloned();
         match mailbox {
             Some(mailbox) => {
-                let _ = mailbox.try_send(reply);
+                let _ = mailbox.try_send(Box::new(reply));
                 None
             }
             None => Some(reply),

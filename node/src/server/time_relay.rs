@@ -57,7 +57,8 @@ async fn relay(shared: Arc<Shared>, member: u16, stream: Stream, asker: NodeKey,
         others.filter(|(_, handle)| handle.tell(&question)).map(|(other, _)| *other).collect();
     let passing_on = async {
         while !asked.is_empty() {
-            let Some(Reply { member: from, message, .. }) = answers.recv().await else { return };
+            let Some(reply) = answers.recv().await else { return };
+            let Reply { member: from, message, .. } = *reply;
             if let Message::SignedTime { time, signature, .. } = message
                 && asked.remove(&from)
             {

@@ -10,7 +10,9 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::{mpsc, oneshot};
 use vouch_core::message::MAX_CHUNK;
 
+use crate::budgets::Permit;
 use crate::host::{clock, tasks};
+use crate::link::{Allowance, Held};
 use crate::server::guard::Connection;
 
 /// Pieces read ahead.
@@ -57,12 +59,12 @@ pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace, conne
 
 /// Sends pieces until the body's end, an error, or until nobody takes them.
 async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace: Pace, connection: &Connection) {
-    let mut piece = BytesMut::new();
+    let mut piece = Piece::default();
     let mut began = Duration::ZERO;
     let mut window = Window::new(pace);
     loop {
         let asked = clock::monotonic();
-        let patience = if piece.is_empty() { None } else { Some((began + LINGER).saturating_sub(asked)) };
+        let patience = if piece.bytes.is_empty() { None } else { Some((began + LINGER).saturating_sub(asked)) };
         let frame = tokio::select! {
             frame = body.frame() => Some(frame),
             () = waits(patience) => None,
@@ -75,8 +77,8 @@ async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace
             None => Bytes::new(),
             Some(Some(Err(error))) => return drop(pieces.send(Err(io::Error::other(error))).await),
             Some(None) => {
-                if !piece.is_empty() {
-                    let _ = pieces.send(Ok(piece.freeze())).await;
+                if !piece.bytes.is_empty() {
+                    let _ = pieces.send(Ok(piece.take())).await;
                 }
                 return;
             }
@@ -87,16 +89,43 @@ async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace
         if !data.is_empty() {
             connection.progress();
         }
-        if piece.is_empty() {
+        if piece.bytes.is_empty() {
             began = now;
         }
         let is_due = data.is_empty();
-        while data.has_remaining() || (is_due && !piece.is_empty()) {
-            let taken = data.split_to(data.len().min(MAX_CHUNK - piece.len()));
-            piece.extend_from_slice(&taken);
-            if (piece.len() == MAX_CHUNK || is_due) && pieces.send(Ok(piece.split().freeze())).await.is_err() {
+        while data.has_remaining() || (is_due && !piece.bytes.is_empty()) {
+            if piece.wants_memory(data.len()) {
+                tokio::select! {
+                    permit = connection.memory_for_piece() => piece.permit = Some(permit),
+                    () = pieces.closed() => return drain(body).await,
+                }
+            }
+            let taken = data.split_to(data.len().min(MAX_CHUNK - piece.bytes.len()));
+            piece.bytes.extend_from_slice(&taken);
+            if (piece.bytes.len() == MAX_CHUNK || is_due) && pieces.send(Ok(piece.take())).await.is_err() {
                 return drain(body).await;
             }
+        }
+    }
+}
+
+/// What is gathered, with its memory in the budget of all clients. A body that comes slowly is passed on before it needs any.
+#[derive(Default)]
+struct Piece {
+    bytes: BytesMut,
+    permit: Option<Permit>,
+}
+
+impl Piece {
+    fn wants_memory(&self, more: usize) -> bool {
+        self.permit.is_none() && self.bytes.len() + more > Allowance::FREE
+    }
+
+    fn take(&mut self) -> Bytes {
+        let bytes = self.bytes.split().freeze();
+        match self.permit.take() {
+            Some(permit) => Held::Message(permit).by(bytes),
+            None => bytes,
         }
     }
 }
