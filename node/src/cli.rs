@@ -183,8 +183,9 @@ struct PutArgs {
     /// Have it certified anew, though an earlier certificate may promise as much
     #[arg(long)]
     renew: bool,
-    /// When the connection is lost, try again for so long without getting further; 0 for not at all. What came is kept by the
-    /// replicas for a day: the same put goes on there, also after it was interrupted
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all. A server that does not decide
+    /// is waited for as long. What came is kept by the replicas for a day: the same put goes on there, also after it was
+    /// interrupted
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
     retry: Duration,
     #[command(flatten)]
@@ -209,7 +210,8 @@ struct GetArgs {
     /// Replace an existing file
     #[arg(long)]
     force: bool,
-    /// When the connection is lost, try again for so long without getting further; 0 for not at all
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all. A server that does not decide
+    /// is waited for as long
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
     retry: Duration,
     /// Bytes wanted, the first being 0: 0-1023 with the end included, 500- to the end, -500 for the last 500

@@ -5,6 +5,7 @@ mod held_range;
 mod many;
 mod offer;
 mod retry;
+mod stall;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -19,8 +20,8 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
-    self, Certified, GetEvent, GetRequest, GetSession, ProgressWatch, PutEvent, PutRequest, PutSession, Rejection,
-    SessionError,
+    self, Certified, GetEvent, GetRequest, GetSession, Phase, ProgressWatch, PutEvent, PutRequest, PutSession,
+    Rejection, SessionError,
 };
 
 use vouch_core::slice::Slice;
@@ -34,6 +35,8 @@ pub use held_range::{Held, held_range};
 pub use many::{Item, Prepared, PutLink};
 pub use offer::{Offer, hash};
 pub use retry::{Retry, offer, put, put_offer};
+pub use stall::StallLimit;
+use stall::Stalled;
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
@@ -56,6 +59,17 @@ pub enum ClientError {
         source_name: String,
         /// What the system said.
         error: io::Error,
+    },
+    /// The server did not decide what it was asked for in the time that the user allows.
+    #[error(
+        "the server made no progress for {} s while {what}, and `--retry` allows no more; replicas that do not answer are named \
+         when it is longer", .after.as_secs()
+    )]
+    Stalled {
+        /// For so long.
+        after: Duration,
+        /// What it was asked for.
+        what: &'static str,
     },
     /// Where a get's bytes go.
     #[error("{0}")]
@@ -121,7 +135,8 @@ pub struct Put {
     pub expires_at: u64,
     /// Has it certified anew, though an earlier certificate may promise as much.
     pub renew: bool,
-    /// For how long it is tried again without getting further, once the link was open and is lost; zero for not at all.
+    /// For how long it is tried again without getting further, once the link was open and is lost, and for how long about a decision
+    /// of the server is waited for; zero for not at all, and for the deadlines of a session.
     pub retry: Duration,
 }
 
@@ -147,6 +162,8 @@ pub struct Upload {
     pub began: u64,
     /// The bytes.
     pub content: Content,
+    /// How long decisions of the server are waited for.
+    pub stall: StallLimit,
 }
 
 /// The bytes of a put.
@@ -170,7 +187,7 @@ pub async fn put_over(
     upload: Upload,
     mut progress: impl FnMut(PutProgress),
 ) -> Result<Certified, ClientError> {
-    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content } = upload;
+    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content, mut stall } = upload;
     let (nonce, now) = (entropy::array(), began);
     let (session, hello) = PutSession::new(PutRequest { trusted, source, expires_at, salt, nonce, now, renew });
     let mut session = session.knowing(known).proving(outline);
@@ -190,7 +207,13 @@ pub async fn put_over(
         tokio::pin!(next);
         let frame = loop {
             tokio::select! {
-                _ = looks.tick() => watch.look(session.standing(), clock::monotonic())?,
+                _ = looks.tick() => {
+                    let (standing, now) = (session.standing(), clock::monotonic());
+                    watch.look(standing, now)?;
+                    if let Some(stalled) = stall.look(standing, now) {
+                        return Err(stalled.into());
+                    }
+                }
                 frame = &mut next => break frame?,
                 (room, piece) = flow.next_with_room(&outgoing) => {
                     let Ok(room) = room else {
@@ -262,6 +285,14 @@ impl Flow {
     }
 }
 
+/// Dials a server, and waits for no longer than the user allows.
+async fn dial(server: &str, stall: StallLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
+    let dialled = link::dial(server);
+    let Some(limit) = stall.limit() else { return Ok(dialled.await?) };
+    let late = |_| Stalled::new(Phase::Opening, limit);
+    Ok(tasks::timeout(limit, dialled).await.map_err(late)??)
+}
+
 /// Sends the hello over an open link. The writer lives as long as the queue.
 async fn open((reader, mut writer): (LinkReader, LinkWriter), hello: Message) -> (LinkReader, mpsc::Sender<Outgoing>) {
     let (outgoing, queue) = mpsc::channel(QUEUE);
@@ -310,6 +341,7 @@ pub struct Download {
     outgoing: mpsc::Sender<Outgoing>,
     events: VecDeque<GetEvent>,
     watch: ProgressWatch,
+    stall: StallLimit,
 }
 
 impl Download {
@@ -323,7 +355,15 @@ impl Download {
             outgoing,
             events: VecDeque::new(),
             watch: ProgressWatch::default(),
+            stall: StallLimit::new(Duration::ZERO),
         }
+    }
+
+    /// Bounds the waits for decisions of the server.
+    #[must_use]
+    pub fn waiting(mut self, stall: StallLimit) -> Self {
+        self.stall = stall;
+        self
     }
 
     /// Tries these members after all others.
@@ -341,7 +381,13 @@ impl Download {
         loop {
             match tasks::timeout(LOOK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
-                Err(_) => self.watch.look(self.session.standing(), clock::monotonic())?,
+                Err(_) => {
+                    let (standing, now) = (self.session.standing(), clock::monotonic());
+                    self.watch.look(standing, now)?;
+                    if let Some(stalled) = self.stall.look(standing, now) {
+                        return Err(stalled.into());
+                    }
+                }
             }
         }
     }
@@ -358,6 +404,7 @@ impl Download {
     pub async fn next(&mut self) -> Result<Step, ClientError> {
         // until now the caller was busy with what came before
         self.watch.restart();
+        self.stall.restart();
         loop {
             match self.events.pop_front() {
                 None => {

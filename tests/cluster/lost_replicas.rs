@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use support::blobs::{content, put_file, signers, verdict};
-use support::processes::Processes;
+use support::processes::{Processes, run};
 use support::until;
 use vouch::client::{ClientError, PutProgress};
 use vouch_core::message::Code;
@@ -156,15 +156,37 @@ async fn two_of_four_killed_during_a_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_of_four_stopped_hold_up_a_put_for_a_moment_only() {
+async fn two_of_four_stopped_hold_up_a_put_for_as_long_as_its_user_allows() {
     let cluster = Processes::start(4).await;
-    cluster.put(b"first").await.unwrap();
+    let first = cluster.put(b"first").await.unwrap();
     for victim in [1, 3] {
         cluster.replicas[victim].stop();
     }
-    // their connections stay open: no end of a link tells that they are gone
-    let put = tokio::time::timeout(Duration::from_secs(40), cluster.put(b"second"));
-    let error = put.await.expect("a failure soon").unwrap_err();
+    // their connections stay open: no end of a link tells that they are gone, and the server waits for 15 s
+    for (name, length) in [("one", 100), ("another", 100), ("larger", MIB)] {
+        std::fs::write(cluster.root().join(name), content(name.len() as u64, length)).unwrap();
+    }
+    let server = ["--server", cluster.address(), "--retry", "2s"];
+    let one = [&["put", "one"], &server[..]].concat();
+    let two = [&["put", "one", "another"], &server[..]].concat();
+    let larger = [&["put", "larger"], &server[..]].concat();
+    let run = |arguments| run(cluster.root(), arguments);
+    let (one, two, larger) = tokio::join!(run(&one), run(&two), run(&larger));
+    // that it was the client who gave up shows that it did not wait for the server
+    let text = String::from_utf8(one.stderr).unwrap();
+    assert_eq!(text.matches("while having the file certified, and `--retry` allows no more").count(), 1, "{text}");
+    let text = String::from_utf8(two.stderr).unwrap();
+    assert_eq!(text.matches("`--retry` allows no more").count(), 2, "{text}");
+    let text = String::from_utf8(larger.stderr).unwrap();
+    assert!(text.contains("while offering the file, and `--retry` allows no more"), "{text}");
+    assert!([one.status, two.status, larger.status].iter().all(|status| status.code() == Some(1)));
+
+    // what was certified before is served by the others
+    let got = cluster.get(first.committee.cluster(), first.certificate.receipt.digest).await.unwrap();
+    assert_eq!(got.bytes, b"first");
+
+    // without such a limit, the server says who is missing
+    let error = cluster.put(b"second").await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!(failed.code, Code::NotEnoughReplicas, "{error}");
     let mut names = names.clone();

@@ -14,7 +14,7 @@ use super::bundles::BundlePlace;
 use super::known::Trust;
 use super::put::as_json;
 use super::{Failure, PutArgs, output};
-use crate::client::{ClientError, Item, Prepared, PutLink, Retry};
+use crate::client::{ClientError, Item, Prepared, PutLink, Retry, StallLimit};
 use crate::host::source::Source;
 use crate::host::tasks::{self, JoinSet};
 use crate::host::{clock, entropy};
@@ -77,7 +77,8 @@ pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<
     if todo.is_empty() {
         return Ok(code);
     }
-    let link = PutLink::open(&trust.server, trust.pinned).await.map_err(|error| trust.explain(error))?;
+    let stall = StallLimit::new(args.retry);
+    let link = PutLink::open_with(&trust.server, trust.pinned, stall).await.map_err(|error| trust.explain(error))?;
     let mut retry = Retry::new(args.retry);
     retry.opened();
     let puts = Puts {
@@ -187,7 +188,7 @@ impl Puts {
         if !self.link.is_closed() {
             return;
         }
-        let error = match PutLink::open(&self.trust.server, self.trusted).await {
+        let error = match PutLink::open_with(&self.trust.server, self.trusted, StallLimit::new(self.args.retry)).await {
             Ok(link) => {
                 self.link = link;
                 return;

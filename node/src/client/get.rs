@@ -9,9 +9,9 @@ use vouch_core::session::{ByteRange, GetRequest, Rejection, SessionError};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
-use super::{ClientError, Download, Retry, Step};
+use super::{ClientError, Download, Retry, StallLimit, Step, dial};
 use crate::host::{clock, entropy, tasks};
-use crate::link::{self, LinkError};
+use crate::link::LinkError;
 
 /// What to get from where.
 #[derive(Debug, Clone)]
@@ -130,7 +130,8 @@ impl Transfer {
         let length = self.about.as_ref().map(|(length, _)| *length).or(*length);
         let (trusted, digest, range) = (self.cluster, *digest, self.rest());
         let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-        let mut download = Download::begin(link::dial(server).await?, request, None).await;
+        let stall = StallLimit::new(self.get.retry);
+        let mut download = Download::begin(dial(server, stall).await?, request, None).await.waiting(stall);
         loop {
             match download.next().await.map_err(|error| self.beyond(error))? {
                 Step::Start { name, length } => {

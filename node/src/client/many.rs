@@ -1,21 +1,24 @@
 //! Many puts over one link: a task drives it, and each put waits for its own end.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::message::{MAX_CHUNK, MAX_PUTS, Message, Stream};
-use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
+use vouch_core::session::{self, Certified, NewPut, Phase, PutEvent, PutLinkEvent, SessionError};
 use vouch_core::tree::{Outline, OutlineHasher};
 
-use super::{ClientError, Content, LOOK_EVERY, Offer, Pieces, PutProgress, open};
+use super::stall::Stalled;
+use super::{ClientError, Content, LOOK_EVERY, Offer, Pieces, PutProgress, StallLimit, dial, open};
 use crate::host::source::Source;
 use crate::host::{clock, entropy, tasks};
-use crate::link::{self, LinkError, LinkReader, Outgoing};
+use crate::link::{LinkError, LinkReader, Outgoing};
 
 /// What puts want of the link, waiting for it.
 const COMMANDS: usize = MAX_PUTS;
@@ -37,6 +40,7 @@ pub struct PutLink {
     commands: mpsc::Sender<Command>,
     places: Arc<Semaphore>,
     about: Arc<About>,
+    stall: StallLimit,
 }
 
 /// What became of a link.
@@ -110,16 +114,24 @@ impl PutLink {
     /// # Errors
     /// Nobody there, another service, another cluster, or a server that cannot prove its key.
     pub async fn open(server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
+        Self::open_with(server, trusted, StallLimit::new(Duration::ZERO)).await
+    }
+
+    /// The same with a limit for the waits for decisions of the server.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ClientError::Stalled`].
+    pub async fn open_with(server: &str, trusted: Option<ClusterId>, stall: StallLimit) -> Result<Self, ClientError> {
         let (session, hello) = session::PutLink::new(trusted, entropy::array());
-        let (reader, outgoing) = open(link::dial(server).await?, hello).await;
+        let (reader, outgoing) = open(dial(server, stall).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();
         let about = Arc::new(About::default());
         let driver = Driver { session, outgoing, puts: HashMap::new(), about: about.clone() };
         tasks::spawn(driver.run(reader, queue, opened));
         let gone = || Err(ClientError::from(LinkError::Closed(String::new())));
-        is_open.await.unwrap_or_else(|_| gone())?;
-        Ok(Self { commands, places: Arc::new(Semaphore::new(MAX_PUTS)), about })
+        within(stall, Phase::Opening, is_open).await?.unwrap_or_else(|_| gone())?;
+        Ok(Self { commands, places: Arc::new(Semaphore::new(MAX_PUTS)), about, stall })
     }
 
     /// Puts one blob and returns its certificate, checked. Dropping the future gives the put up.
@@ -199,7 +211,7 @@ impl PutLink {
         let Attempt { put, outline, whole, pieces, place, name } = attempt;
         let (teller, mut told) = mpsc::channel(2);
         self.say(Command::Begin { put, outline, whole, teller, place }).await?;
-        match told.recv().await {
+        match within(self.stall, Phase::Offered, told.recv()).await? {
             Some(Told::Ended(result)) => result.map(|certified| *certified),
             Some(Told::Ready(stream, offset)) => {
                 progress(PutProgress::Ready(offset));
@@ -212,7 +224,7 @@ impl PutLink {
                         ended = told.recv() => return give_up.over(ended),
                     }
                 }
-                let ended = told.recv().await;
+                let ended = within(self.stall, Phase::Certifying, told.recv()).await?;
                 give_up.over(ended)
             }
             None => Err(self.gone()),
@@ -243,6 +255,13 @@ impl PutLink {
     async fn say(&self, command: Command) -> Result<(), ClientError> {
         self.commands.send(command).await.map_err(|_| self.gone())
     }
+}
+
+/// Waits for something that the server has to decide.
+async fn within<T>(stall: StallLimit, phase: Phase, wait: impl Future<Output = T>) -> Result<T, ClientError> {
+    let Some(limit) = stall.limit() else { return Ok(wait.await) };
+    let waited = tasks::timeout(limit, wait).await;
+    Ok(waited.map_err(|_| Stalled::new(phase, limit))?)
 }
 
 fn ended() -> LinkError {

@@ -11,9 +11,9 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Stage};
 use vouch_core::session::{Certified, SessionError};
 
-use super::{ClientError, Offer, Put, PutProgress, Upload, put_over};
+use super::{ClientError, Offer, Put, PutProgress, StallLimit, Upload, dial, put_over};
 use crate::host::{clock, entropy, tasks};
-use crate::link::{self, LinkError};
+use crate::link::LinkError;
 
 /// The pauses between attempts double, each by chance up to a half shorter: those who were cut off together do not come together.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -50,6 +50,7 @@ pub async fn put_offer(
     let Put { server, trusted, source, expires_at, renew, retry } = put;
     let name = source.to_string();
     let (salt, began) = (entropy::array(), clock::unix_seconds());
+    let stall = StallLimit::new(retry);
     let (mut retry, mut known) = (Retry::new(retry), None::<Arc<Committee>>);
     let mut cut = None;
     loop {
@@ -67,9 +68,10 @@ pub async fn put_offer(
             salt,
             began,
             content,
+            stall,
         };
         let attempt = async {
-            let link = link::dial(&server).await?;
+            let link = dial(&server, stall).await?;
             put_over(link, upload, |step| {
                 retry.saw(0, &step);
                 if let PutProgress::Committee(committee) = &step {
@@ -232,6 +234,8 @@ impl Retry {
             ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
             | ClientError::Session(_)
             | ClientError::Source { .. }
+            // the time that the user allows is over
+            | ClientError::Stalled { .. }
             | ClientError::Sink(_)
             | ClientError::AnotherBeginning { .. }
             | ClientError::Once(_)

@@ -2,6 +2,7 @@
 //! here what a client of its own would check, and treats it as no better than one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -20,7 +21,7 @@ use super::problem::Problem;
 use super::ranges;
 use super::reply::{self, Body};
 use super::upload;
-use crate::client::{self, Content, Download, Upload};
+use crate::client::{self, Content, Download, StallLimit, Upload};
 use crate::expires::Expires;
 use crate::host::{clock, entropy};
 use crate::server::Shared;
@@ -161,6 +162,7 @@ pub(super) async fn put(
         began: clock::unix_seconds(),
         // of a stream, which begins at its beginning
         content: Content::Pieces(Box::new(move |_| body())),
+        stall: StallLimit::new(Duration::ZERO),
     };
     let certified = Box::pin(client::put_over(own_link(&shared, connection), upload, |_| {})).await?;
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());

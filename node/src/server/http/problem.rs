@@ -150,6 +150,7 @@ impl From<ClientError> for Problem {
             ClientError::Source { error, .. } => Self::bad_request(format!("the body broke off: {error}")),
             // nothing is tried again here: the body is gone
             error @ (ClientError::Link(_)
+            | ClientError::Stalled { .. }
             | ClientError::Sink(_)
             | ClientError::AnotherBeginning { .. }
             | ClientError::Ended(_)

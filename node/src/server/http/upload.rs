@@ -96,7 +96,7 @@ async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace
         while data.has_remaining() || (is_due && !piece.bytes.is_empty()) {
             if piece.wants_memory(data.len()) {
                 tokio::select! {
-                    permit = connection.memory_for_piece() => piece.permit = Some(permit),
+                    permit = connection.memory_for_piece() => piece.grow(permit),
                     () = pieces.closed() => return drain(body).await,
                 }
             }
@@ -119,6 +119,12 @@ struct Piece {
 impl Piece {
     fn wants_memory(&self, more: usize) -> bool {
         self.permit.is_none() && self.bytes.len() + more > Allowance::FREE
+    }
+
+    fn grow(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+        // at once: growing by doubling takes more than the permit is for
+        self.bytes.reserve(MAX_CHUNK - self.bytes.len());
     }
 
     fn take(&mut self) -> Bytes {
