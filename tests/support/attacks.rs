@@ -313,7 +313,7 @@ impl Attacker {
                 return;
             }
             // more than a few that are not answered would end the link; a few answers fit into the sockets' buffers
-            let pause = if number < MAX_READS as u32 { 10 } else { 1000 };
+            let pause = if number < u32::try_from(MAX_READS).unwrap() { 10 } else { 1000 };
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }

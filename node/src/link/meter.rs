@@ -49,8 +49,6 @@ pub struct Allowance {
 impl Allowance {
     /// Bytes of memory that are taken for a message: the largest chunk with its proof.
     pub const MESSAGE: u64 = MESSAGE_MEMORY;
-    /// Bytes of an unfinished message for which nothing is taken.
-    pub const FREE: usize = FREE;
 }
 
 /// Watches the bytes of one link.

@@ -12,9 +12,12 @@ use vouch_core::message::MAX_CHUNK;
 
 use crate::budgets::Permit;
 use crate::host::{clock, tasks};
-use crate::link::{Allowance, Held};
+use crate::link::Held;
 use crate::server::guard::Connection;
 
+/// Bytes of a piece that take nothing from the budget: what a slow body brings before the piece goes off. There are as many such
+/// pieces as places in the queues from here to the replicas.
+const FREE: usize = 4 << 10;
 /// Pieces read ahead.
 const QUEUE: usize = 1;
 /// A piece that is not full goes off so long after its first byte: whoever counts a client's silence sees what came.
@@ -118,7 +121,7 @@ struct Piece {
 
 impl Piece {
     fn wants_memory(&self, more: usize) -> bool {
-        self.permit.is_none() && self.bytes.len() + more > Allowance::FREE
+        self.permit.is_none() && self.bytes.len() + more > FREE
     }
 
     fn grow(&mut self, permit: Permit) {
