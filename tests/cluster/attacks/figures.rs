@@ -24,7 +24,6 @@ fn attacks(blob: &Arc<Vec<u8>>) -> Vec<Kind> {
     vec![
         Kind::SlowPuts { links: 4, puts: 64, every: seconds(20) },
         Kind::SlowBodies { count: 300, rate: 1126 },
-        Kind::SlowBodies { count: 300, rate: MIB },
         Kind::UnreadReads { links: 20, blob: blob(), members: MEMBERS },
         Kind::UnreadGets { count: 300, blob: blob() },
         Kind::IdleLinks { count: 1100 },
