@@ -176,13 +176,17 @@ impl ServerFounding {
     }
 
     /// A founding is kept while a replica that accepted it is connected, or, before anybody accepted it, while all whom it
-    /// names are. Else this server could wait for ever for a proposal that nobody is bound to.
+    /// names are, or one that was shown it: its acceptance may be under way, and would be passed over. Else this server could wait
+    /// for ever for a proposal that nobody is bound to.
     fn forget_unheld(&mut self) {
         let peers = &self.peers;
         self.known.retain(|digest, founding| {
-            let mut members = founding.record().members().iter().map(|member| peers.get(&member.node_key));
+            let members = founding.record().members().iter().map(|member| peers.get(&member.node_key));
             match founding.acceptances().is_empty() {
-                true => members.all(|peer| peer.is_some()),
+                true => {
+                    let is_shown = |peer: &Peer| peer.sent.contains_key(digest);
+                    members.clone().all(|peer| peer.is_some()) || members.flatten().any(is_shown)
+                }
                 false => members.flatten().any(|peer| peer.shows == Some(*digest)),
             }
         });

@@ -248,6 +248,23 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
 
 /// Every interleaving of a seed is another: crashes, broken links, partial connections, different `--replicas`.
 #[test]
+fn an_acceptance_under_way_counts_though_another_member_left_meanwhile() {
+    let (a, b) = (Keys::new(0), Keys::new(1));
+    let mut server = ServerFounding::new(Told { replicas: Some(2), ..Told::default() }, None);
+    server.join(a.node.node_key(), a.candidate(0), None);
+    let (gone, _) = server.join(b.node.node_key(), b.candidate(1), None);
+    let sends = server.propose(false, [1; 16]).unwrap();
+    let [(_, Message::Founding(shown)), _] = &sends[..] else { panic!("expected two, got {sends:?}") };
+    server.leave(&b.node.node_key(), gone);
+    let mut accepted = Founding::open((**shown).clone()).unwrap();
+    accepted.accept_as(&a.node.node_key(), &a.vote);
+    let claimed: Vec<_> = accepted.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
+    server.accepted(&a.node.node_key(), &Acceptance::check_all(accepted.committee(), &claimed).unwrap());
+    let Progress::Waiting(why) = server.progress() else { panic!("not under way") };
+    assert!(why.contains("1 did; it waits for replica-1, which is not connected"), "{why}");
+}
+
+#[test]
 fn no_seed_founds_two_clusters_that_share_a_member_and_all_converge() {
     simulate(0..120);
 }
