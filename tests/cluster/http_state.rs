@@ -1,5 +1,7 @@
 //! What the server says of itself and its cluster.
 
+use std::time::Duration;
+
 use serde_json::json;
 use support::http::{get, put, request};
 use support::in_process::InProcess;
@@ -97,9 +99,17 @@ async fn not_ready_while_the_members_storages_are_dead() {
     folders.iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
     let large = vec![1; 100_000];
     assert!(cluster.put(&large).await.is_err());
-    let answer = get(&address, "/readyz").await;
-    assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
-    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    // the put is over once a quorum is out of reach; the others say a moment later that they failed
+    let mut detail = String::new();
+    for _ in 0..600 {
+        let answer = get(&address, "/readyz").await;
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "not-enough-replicas"));
+        answer.json()["detail"].as_str().unwrap().clone_into(&mut detail);
+        if detail.contains(" 0 can store") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert!(detail.contains("3 of 4 replicas are needed for a put, 0 can store; replica-"), "{detail}");
     for number in 0..4 {
         assert!(detail.contains(&format!("replica-{number} is connected, but its storage failed: ")), "{detail}");

@@ -112,13 +112,18 @@ impl FairShare {
     ///
     /// The heaviest address gives way to one that would be lighter. Else somebody of the same address does who made no progress.
     pub fn press(&mut self, source: PeerAddress, amount: u64, now: Duration) -> Option<Holder> {
-        // what was told to go is on its way: a burst of newcomers must not clear everything at once
-        if self.leaving * 4 > self.limit {
-            return None;
-        }
         let mine = self.held_by(source) + amount;
+        // What was told to go is on its way: a burst of newcomers must not clear everything at once. An address that replaces its own
+        // holders may have less on its way than one that takes from another: else it could keep every lighter one out by that.
         match self.heaviest() {
-            Some((from, held)) if mine <= self.limit_of_one && held > mine => self.dismiss_oldest(from, |_| true),
+            Some((from, held)) if mine <= self.limit_of_one && held > mine => {
+                if self.leaving * 2 > self.limit {
+                    None
+                } else {
+                    self.dismiss_oldest(from, |_| true)
+                }
+            }
+            _ if self.leaving * 8 > self.limit => None,
             _ => {
                 let stale_after = self.stale_after;
                 self.dismiss_oldest(source, |held| held.last.saturating_add(stale_after) <= now)
@@ -194,6 +199,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_replaces_its_own_holders_keeps_no_lighter_one_out() {
+        let mut share = FairShare::new(16, 16, Duration::ZERO);
+        fill(&mut share, 2, 0, 16);
+        let mut replaced = 0;
+        for number in 100..116 {
+            if share.press(source(2), 1, seconds(number)).is_some() {
+                assert!(share.take(source(2), Holder(number), 1, seconds(number)));
+                replaced += 1;
+            }
+        }
+        assert_eq!(replaced, 3, "none of them is gone yet");
+        assert!(share.press(source(1), 1, seconds(200)).is_some());
+        assert!(share.take(source(1), Holder(200), 1, seconds(200)));
+    }
+
+    #[test]
     fn nobody_takes_from_a_lighter_address() {
         let mut share = FairShare::new(4, 4, Duration::MAX);
         fill(&mut share, 1, 0, 1);
@@ -233,13 +254,13 @@ mod tests {
         let mut share = FairShare::new(8, 8, Duration::ZERO);
         fill(&mut share, 2, 0, 8);
         let pressed: Vec<_> = (0..8).map_while(|_| share.press(source(1), 1, seconds(8))).collect();
-        assert_eq!(pressed.len(), 3, "a quarter, and the one over it");
+        assert_eq!(pressed.len(), 5, "a half, and the one over it");
         for holder in pressed {
             assert!(!share.take(source(2), holder, 1, seconds(8)), "who was told to go takes no more");
             share.give(holder, 1);
             share.give(holder, 1);
         }
-        assert_eq!((share.held(), share.leaving(), share.held_by(source(2))), (5, 0, 5));
+        assert_eq!((share.held(), share.leaving(), share.held_by(source(2))), (3, 0, 3));
     }
 
     #[test]
