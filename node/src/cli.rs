@@ -183,9 +183,9 @@ struct PutArgs {
     /// Have it certified anew, though an earlier certificate may promise as much
     #[arg(long)]
     renew: bool,
-    /// When the connection is lost, try again for so long without getting further; 0 for not at all. A server that does not decide
-    /// is waited for as long. What came is kept by the replicas for a day: the same put goes on there, also after it was
-    /// interrupted
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all. The put waits as long for a
+    /// server that does not decide. The replicas keep what they received for a day, and the same put continues from there, also
+    /// after it was interrupted
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
     retry: Duration,
     #[command(flatten)]
@@ -210,8 +210,8 @@ struct GetArgs {
     /// Replace an existing file
     #[arg(long)]
     force: bool,
-    /// When the connection is lost, try again for so long without getting further; 0 for not at all. A server that does not decide
-    /// is waited for as long
+    /// When the connection is lost, try again for so long without getting further; 0 for not at all. The get waits as long for a
+    /// server that does not decide
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
     retry: Duration,
     /// Bytes wanted, the first being 0: 0-1023 with the end included, 500- to the end, -500 for the last 500

@@ -187,7 +187,7 @@ pub async fn put_over(
     upload: Upload,
     mut progress: impl FnMut(PutProgress),
 ) -> Result<Certified, ClientError> {
-    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content, mut stall } = upload;
+    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content, stall } = upload;
     let (nonce, now) = (entropy::array(), began);
     let (session, hello) = PutSession::new(PutRequest { trusted, source, expires_at, salt, nonce, now, renew });
     let mut session = session.knowing(known).proving(outline);
@@ -208,11 +208,9 @@ pub async fn put_over(
         let frame = loop {
             tokio::select! {
                 _ = looks.tick() => {
-                    let (standing, now) = (session.standing(), clock::monotonic());
-                    watch.look(standing, now)?;
-                    if let Some(stalled) = stall.look(standing, now) {
-                        return Err(stalled.into());
-                    }
+                    let now = clock::monotonic();
+                    watch.look(session.standing(), now)?;
+                    stall.check(&watch, now)?;
                 }
                 frame = &mut next => break frame?,
                 (room, piece) = flow.next_with_room(&outgoing) => {
@@ -359,11 +357,10 @@ impl Download {
         }
     }
 
-    /// Bounds the waits for decisions of the server.
-    #[must_use]
-    pub fn waiting(mut self, stall: StallLimit) -> Self {
-        self.stall = stall;
-        self
+    /// Dials a server and begins; what the server has to decide is waited for no longer than the user allows.
+    async fn dial(server: &str, request: GetRequest, stall: StallLimit) -> Result<Self, ClientError> {
+        let download = Self::begin(dial(server, stall).await?, request, None).await;
+        Ok(Self { stall, ..download })
     }
 
     /// Tries these members after all others.
@@ -382,11 +379,9 @@ impl Download {
             match tasks::timeout(LOOK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
                 Err(_) => {
-                    let (standing, now) = (self.session.standing(), clock::monotonic());
-                    self.watch.look(standing, now)?;
-                    if let Some(stalled) = self.stall.look(standing, now) {
-                        return Err(stalled.into());
-                    }
+                    let now = clock::monotonic();
+                    self.watch.look(self.session.standing(), now)?;
+                    self.stall.check(&self.watch, now)?;
                 }
             }
         }
@@ -404,7 +399,6 @@ impl Download {
     pub async fn next(&mut self) -> Result<Step, ClientError> {
         // until now the caller was busy with what came before
         self.watch.restart();
-        self.stall.restart();
         loop {
             match self.events.pop_front() {
                 None => {

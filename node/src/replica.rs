@@ -369,10 +369,7 @@ impl Replica {
     }
 
     /// Serves until `shutdown` completes.
-    ///
-    /// # Errors
-    /// None so far.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut links = JoinSet::new();
         for address in self.servers {
             links.spawn(keep_linked(self.shared.clone(), address));
@@ -387,7 +384,6 @@ impl Replica {
         links.shutdown().await;
         // what came of puts is made durable; a disk that hangs is not waited for any longer
         let _ = tasks::timeout(LAST_WRITES, self.shared.receiving.write()).await;
-        Ok(())
     }
 }
 
@@ -501,7 +497,7 @@ mod tests {
                 }
             }
         };
-        tasks::timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap().unwrap();
+        tasks::timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
         assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
         assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "its grace is not over");
     }

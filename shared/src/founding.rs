@@ -24,7 +24,7 @@ use crate::link::NodeKey;
 use crate::statement::{Body, Statement};
 
 pub use record::{RecordError, ReplicaRecord};
-pub use refusal::{Refusal, RefusalError};
+pub use refusal::{Evidence, Refusal, RefusalError};
 pub use replica::{Note, Outcome, ReplicaFounding};
 pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote, Told};
 
@@ -129,15 +129,19 @@ impl Founding {
     /// # Errors
     /// See [`FoundingError`].
     pub fn open(message: FoundingMessage) -> Result<Self, FoundingError> {
-        let FoundingMessage { genesis, possessions, acceptances } = message;
-        Self::with(Arc::new(Committee::genesis(genesis, possessions)?), acceptances)
+        Self::open_known(message, None)
     }
 
-    /// The founding of a committee with acceptances, which are checked.
+    /// The same for a committee that may be known: its proofs were checked then, and only the acceptances are checked now.
     ///
     /// # Errors
-    /// The first acceptance that is bad.
-    pub fn with(committee: Arc<Committee>, acceptances: BTreeMap<u16, VoteSignature>) -> Result<Self, FoundingError> {
+    /// See [`FoundingError`].
+    pub fn open_known(message: FoundingMessage, known: Option<Arc<Committee>>) -> Result<Self, FoundingError> {
+        let FoundingMessage { genesis, possessions, acceptances } = message;
+        let committee = match known.filter(|known| *known.record() == genesis) {
+            Some(known) => known,
+            None => Arc::new(Committee::genesis(genesis, possessions)?),
+        };
         let claimed: Vec<_> = acceptances.iter().map(|(member, signature)| (*member, *signature)).collect();
         Acceptance::check_all(&committee, &claimed)?;
         Ok(Self { committee, acceptances })
@@ -185,6 +189,18 @@ impl Founding {
     /// The members whose acceptance is missing, ascending.
     pub fn missing(&self) -> impl Iterator<Item = u16> {
         (0..self.record().n()).filter(|member| !self.has(*member))
+    }
+
+    /// What a refusal means to this founding: it is over, or the member that signed accepted it as well. `None`: the refusal does not hold.
+    fn judge(&self, refusal: &Refusal) -> Option<Result<(), Evidence>> {
+        let member = refusal.check(self.record()).ok()?;
+        Some(match self.acceptances.get(&member) {
+            None => Ok(()),
+            Some(signature) => {
+                let acceptance = Acceptance { founding: refusal.refused, member, signature: *signature };
+                Err(Evidence { refusal: *refusal, acceptance })
+            }
+        })
     }
 
     /// Adds an acceptance; `false` when it is of another founding or was there.

@@ -145,6 +145,35 @@ async fn stranger(address: &str, seed: u32) -> RawLink {
     link
 }
 
+/// A link of a replica that joined and showed nothing yet.
+async fn joined(address: &str, identity: &Identity) -> RawLink {
+    let mut link = RawLink::open(address).await;
+    let welcome = link.hello(Role::Replica, None, identity.node.node_key()).await;
+    link.send(&Message::Auth(identity.node.sign(&welcome.transcript, Role::Replica))).await;
+    link.send(&identity.join()).await;
+    link
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_shows_what_does_not_hold_is_told_why_its_link_ends() {
+    let server = server_of(4).await;
+    let (own, other) = (Identity::new(1, "own"), Identity::new(2, "other"));
+    let mut link = joined(server.address(), &own).await;
+    link.send(&Message::Founding(Box::new(founding_of_one(&other).message()))).await;
+    let failed = link.failed().await;
+    assert_eq!(failed.code, Code::Unexpected, "{failed}");
+    assert!(failed.detail.contains("expected a founding that") && failed.detail.contains("without its"), "{failed}");
+
+    let mut link = joined(server.address(), &own).await;
+    let mut forged = founding_of_one(&own).message();
+    let signature = *founding_of_one(&other).acceptances().values().next().unwrap();
+    forged.acceptances.insert(0, signature);
+    link.send(&Message::Founding(Box::new(forged))).await;
+    let failed = link.failed().await;
+    assert_eq!(failed.code, Code::NotAuthenticated, "{failed}");
+    assert!(failed.detail.contains("acceptance of member 0 (own)"), "{failed}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_with_a_committee_of_its_own_does_not_capture_a_server_that_was_told_how_many() {
     let server = server_of(4).await;
@@ -237,11 +266,7 @@ async fn a_founding_whose_member_is_gone_says_so_everywhere_and_is_abandoned() {
     cluster.add_replica(0);
     cluster.until_connected().await;
     // the second of the two is shown the founding, and never comes back
-    let gone = Identity::new(1, "gone");
-    let mut link = RawLink::open(cluster.address()).await;
-    let welcome = link.hello(Role::Replica, None, gone.node.node_key()).await;
-    link.send(&Message::Auth(gone.node.sign(&welcome.transcript, Role::Replica))).await;
-    link.send(&gone.join()).await;
+    let link = joined(cluster.address(), &Identity::new(1, "gone")).await;
     until("it is accepted by the first", || cluster.replicas[0].log().contains("accepted the founding")).await;
     drop(link);
 

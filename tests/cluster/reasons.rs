@@ -45,7 +45,7 @@ async fn a_replica_tells_a_server_what_it_did_wrong() {
     let failed = reason_of_a_replica(listener, said).await;
     assert_eq!((failed.code, failed.detail.as_str()), (Code::Unexpected, "expected a request, got Located"));
     drop(tell);
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
 }
 
 /// A replica on a slow line: its own log says nothing wrong, so it has to be told that puts do not wait for it.

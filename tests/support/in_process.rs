@@ -141,7 +141,8 @@ impl InProcess {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            replica.run(shutdown).await.map_err(|error| error.to_string())
+            replica.run(shutdown).await;
+            Ok(())
         });
         Running { stop, task, events }
     }

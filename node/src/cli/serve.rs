@@ -124,7 +124,7 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
         output::name(replica.folder())
     ));
     log::flush();
-    replica.run(interrupted()).await.map_err(Failure::new)?;
+    replica.run(interrupted()).await;
     Ok(0)
 }
 

@@ -9,7 +9,7 @@ use vouch_core::session::{ByteRange, GetRequest, Rejection, SessionError};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
-use super::{ClientError, Download, Retry, StallLimit, Step, dial};
+use super::{ClientError, Download, Retry, StallLimit, Step};
 use crate::host::{clock, entropy, tasks};
 use crate::link::LinkError;
 
@@ -131,7 +131,7 @@ impl Transfer {
         let (trusted, digest, range) = (self.cluster, *digest, self.rest());
         let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
         let stall = StallLimit::new(self.get.retry);
-        let mut download = Download::begin(dial(server, stall).await?, request, None).await.waiting(stall);
+        let mut download = Download::dial(server, request, stall).await?;
         loop {
             match download.next().await.map_err(|error| self.beyond(error))? {
                 Step::Start { name, length } => {

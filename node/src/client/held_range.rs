@@ -6,9 +6,9 @@ use vouch_core::session::{ByteRange, GetRequest, SessionError};
 use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
-use super::{ClientError, Download, Get, GetProgress, Retry, Step};
+use super::{ClientError, Download, Get, GetProgress, Retry, StallLimit, Step};
 use crate::host::{clock, entropy, tasks};
-use crate::link::{self, LinkError};
+use crate::link::LinkError;
 
 /// Of a range that is wanted, what an output holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +91,10 @@ fn contains(slice: &Slice, at: u64) -> bool {
 
 /// Gets the group that one byte is in, verified, and the blob's length.
 async fn group(get: &Get, byte: ByteRange) -> Result<(u64, Slice), ClientError> {
-    let Get { server, trusted, digest, length, .. } = get;
+    let Get { server, trusted, digest, length, retry, .. } = get;
     let (trusted, digest, length, range) = (*trusted, *digest, *length, Some(byte));
     let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let mut download = Download::begin(link::dial(server).await?, request, None).await;
+    let mut download = Download::dial(server, request, StallLimit::new(*retry)).await?;
     let (mut about, mut found) = (None, None);
     loop {
         match download.next().await? {

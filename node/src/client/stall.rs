@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vouch_core::session::{Phase, Standing};
+use vouch_core::session::{Phase, ProgressWatch};
 
 use super::ClientError;
 
@@ -10,40 +10,30 @@ use super::ClientError;
 /// server waits longer than that for replicas that do not answer. Time in which bytes move is not bounded here: a slow
 /// connection stands still for seconds, too.
 #[derive(Debug, Clone, Copy)]
-pub struct StallLimit {
+pub struct StallLimit(
     /// `None`: the session's own deadlines only.
-    limit: Option<Duration>,
-    last: Option<(Standing, Duration)>,
-}
+    Option<Duration>,
+);
 
 impl StallLimit {
     /// By the time to try again for; zero bounds nothing.
     pub fn new(retry: Duration) -> Self {
         // a quarter more: by default, a server that waits for replicas as long as it ever does says itself which one failed
-        let limit = (!retry.is_zero()).then(|| retry.saturating_add(retry / 4));
-        Self { limit, last: None }
+        Self((!retry.is_zero()).then(|| retry.saturating_add(retry / 4)))
     }
 
     /// The longest wait; `None` where only the session's deadlines count.
     pub(super) fn limit(self) -> Option<Duration> {
-        self.limit
+        self.0
     }
 
-    /// Looks at where a session stands, about once a second; `now` is monotonic. Gives the phase in which it has stood for too long.
-    pub(super) fn look(&mut self, standing: Standing, now: Duration) -> Option<Stalled> {
-        let since = match self.last {
-            Some((last, since)) if last == standing => since,
-            _ => now,
-        };
-        self.last = Some((standing, since));
-        let phase = standing.phase.filter(|phase| *phase != Phase::Reading)?;
-        let after = now.saturating_sub(since);
-        self.limit.filter(|limit| after >= *limit).map(|_| Stalled { phase, after })
-    }
-
-    /// The time until now was the client's own.
-    pub(super) fn restart(&mut self) {
-        self.last = None;
+    /// Whether a session still may stand where the watch saw it; `now` is monotonic.
+    pub(super) fn check(self, watch: &ProgressWatch, now: Duration) -> Result<(), Stalled> {
+        let stood = watch.stood(now).filter(|(phase, _)| *phase != Phase::Reading);
+        match (stood, self.0) {
+            (Some((phase, after)), Some(limit)) if after >= limit => Err(Stalled { phase, after }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -68,6 +58,8 @@ impl From<Stalled> for ClientError {
 
 #[cfg(test)]
 mod tests {
+    use vouch_core::session::Standing;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -76,31 +68,38 @@ mod tests {
         Standing { phase: Some(phase), steps }
     }
 
+    /// Looks at a session, and whether it may still stand there. The session's own deadlines are tested with them.
+    fn look(watch: &mut ProgressWatch, limit: StallLimit, standing: Standing, now: Duration) -> Option<Stalled> {
+        let _ = watch.look(standing, now);
+        limit.check(watch, now).err()
+    }
+
     #[test]
     fn a_decision_is_waited_for_as_long_as_the_user_says() {
-        let mut limit = StallLimit::new(4 * SECOND);
-        assert_eq!(limit.look(stands(Phase::Certifying, 0), 10 * SECOND), None);
-        assert_eq!(limit.look(stands(Phase::Certifying, 0), 14 * SECOND), None);
-        assert_eq!(limit.look(stands(Phase::Certifying, 1), 15 * SECOND), None, "a step");
-        assert_eq!(limit.look(stands(Phase::Certifying, 1), 19 * SECOND), None);
+        let (mut watch, limit) = (ProgressWatch::default(), StallLimit::new(4 * SECOND));
+        let mut look = |standing, now| look(&mut watch, limit, standing, now);
+        assert_eq!(look(stands(Phase::Certifying, 0), 10 * SECOND), None);
+        assert_eq!(look(stands(Phase::Certifying, 0), 14 * SECOND), None);
+        assert_eq!(look(stands(Phase::Certifying, 1), 15 * SECOND), None, "a step");
+        assert_eq!(look(stands(Phase::Certifying, 1), 19 * SECOND), None);
         let stalled = Stalled::new(Phase::Certifying, 5 * SECOND);
-        assert_eq!(limit.look(stands(Phase::Certifying, 1), 20 * SECOND), Some(stalled));
-        limit.restart();
-        assert_eq!(limit.look(stands(Phase::Certifying, 1), 90 * SECOND), None);
+        assert_eq!(look(stands(Phase::Certifying, 1), 20 * SECOND), Some(stalled));
+        watch.restart();
+        assert_eq!(self::look(&mut watch, limit, stands(Phase::Certifying, 1), 90 * SECOND), None);
     }
 
     #[test]
     fn bytes_that_move_and_no_wish_have_no_such_bound() {
-        let mut limit = StallLimit::new(SECOND);
+        let (mut watch, limit) = (ProgressWatch::default(), StallLimit::new(SECOND));
         let sending = Standing { phase: None, steps: 0 };
         for second in 0..100 {
-            assert_eq!(limit.look(stands(Phase::Reading, 0), second * SECOND), None);
+            assert_eq!(look(&mut watch, limit, stands(Phase::Reading, 0), second * SECOND), None);
         }
         for second in 0..100 {
-            assert_eq!(limit.look(sending, second * SECOND), None);
+            assert_eq!(look(&mut watch, limit, sending, second * SECOND), None);
         }
-        let mut none = StallLimit::new(Duration::ZERO);
-        assert_eq!(none.look(stands(Phase::Offered, 0), SECOND), None);
-        assert_eq!(none.look(stands(Phase::Offered, 0), 80 * SECOND), None);
+        let (mut watch, none) = (ProgressWatch::default(), StallLimit::new(Duration::ZERO));
+        assert_eq!(look(&mut watch, none, stands(Phase::Offered, 0), SECOND), None);
+        assert_eq!(look(&mut watch, none, stands(Phase::Offered, 0), 80 * SECOND), None);
     }
 }

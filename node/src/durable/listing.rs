@@ -199,7 +199,7 @@ mod tests {
             database.commit_and_wait(move |transaction| forget(transaction, position, &[key; 32])).unwrap();
         }
         assert_eq!(page(&database, ListPosition::default(), 9).0, [3, 4], "another row's and the last one stay");
-        assert_eq!(page(&database, end, 9), (vec![], end, false), "whoever read to the end has read all");
+        assert_eq!(page(&database, end, 9), (vec![], end, false), "nothing follows the end of the list");
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl State {
     }
 }
 
-/// Looks at the clocks and asks, for ever.
+/// Compares the clocks and asks the other members for their times, for as long as the replica runs.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut committee = shared.committee.subscribe();
     loop {

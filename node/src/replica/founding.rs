@@ -8,9 +8,9 @@ use tokio::sync::{broadcast, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Note, Outcome, ReplicaFounding};
-use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::message::{Code, Message};
 
-use super::identity::{self, SaveError};
+use super::identity;
 use super::link::report_standing;
 use super::{Event, Shared};
 use crate::host::tasks;
@@ -102,23 +102,22 @@ pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> R
         Message::Refusals(refusals) => {
             Ok(perform(shared, link, |core| core.refuse(&refusals, node, vote)).await?.reply)
         }
-        other => Err(LinkError::Broken(format!("expected a founding, got {}", other.name()))),
+        other => Err(LinkError::unexpected("a founding", &other)),
     }
 }
 
 fn refused(error: impl std::fmt::Display) -> LinkError {
-    Failed::new(Stream::LINK, Code::Unexpected, error.to_string()).into()
+    LinkError::violation(Code::Unexpected, error.to_string())
 }
 
 /// Checks a founding that a server shows; of one that is known, the acceptances only.
 async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, LinkError> {
     let digest = shown.genesis.digest();
     let known = shared.foundings.core.lock().await.founding(&digest).map(|known| known.committee().clone());
-    let opened = tasks::spawn_blocking(move || match known {
-        Some(committee) => Founding::with(committee, shown.acceptances),
-        None => Founding::open(shown),
-    });
-    opened.await.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)
+    tasks::spawn_blocking(move || Founding::open_known(shown, known))
+        .await
+        .map_err(|error| LinkError::Broken(error.to_string()))?
+        .map_err(refused)
 }
 
 /// Decides, makes the decision durable, and only then lets it count and be heard.
@@ -156,10 +155,9 @@ async fn save(shared: &Arc<Shared>, core: &ReplicaFounding) -> Result<Option<Arc
     let founded = founded.map(|accepted| accepted.committee().clone());
     let (folder, record, committee) = (shared.data.path().to_owned(), core.record().clone(), founded.clone());
     let saved = tasks::spawn_blocking(move || identity::save(&folder, &record, committee.as_deref())).await;
-    let saved: Result<(), SaveError> = saved.map_err(|error| LinkError::Broken(error.to_string()))?;
-    if let Err(error) = saved {
+    if let Err(error) = saved.map_err(|error| LinkError::Broken(error.to_string()))? {
         shared.report(Event::Trouble(error.to_string()));
-        return Err(Failed::new(Stream::LINK, Code::Storage, error.to_string()).into());
+        return Err(LinkError::violation(Code::Storage, error.to_string()));
     }
     Ok(founded)
 }
@@ -172,14 +170,8 @@ fn tell(shared: &Shared, note: &Note) {
         // reported as its membership
         Note::Founded(_) => return,
         Note::Refused(digest) => format!("refused the founding {digest}: another one was accepted before"),
-        Note::Released(refusal) => format!(
-            "the founding {} is over: {} accepted {} instead; waiting for that one or another",
-            refusal.refused, refusal.node_key, refusal.accepted
-        ),
-        Note::Evidence(refusal, _) => format!(
-            "replica {} is faulty: it accepted and refused the same founding, {}",
-            refusal.node_key, refusal.refused
-        ),
+        Note::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
+        Note::Evidence(evidence) => evidence.to_string(),
         Note::AnotherVoteKey(digest) => format!(
             "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
         ),

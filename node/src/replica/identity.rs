@@ -106,17 +106,6 @@ fn way_out(is_founded: bool) -> &'static str {
     }
 }
 
-/// Why something new could not be made durable.
-#[derive(Debug, Error)]
-pub enum SaveError {
-    /// The founding.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The committee.
-    #[error(transparent)]
-    Committee(#[from] CommitteeFileError),
-}
-
 /// What a data folder says about who its replica is.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -153,7 +142,7 @@ impl Identity {
             let mut founding = Founding::new(committee.clone());
             founding.accept_as(&keys.node.node_key(), &keys.vote);
             let accepted = record.take().unwrap_or_default().with(founding);
-            save(folder, &accepted, None).map_err(IdentityError::from)?;
+            save(folder, &accepted, None)?;
             record = Some(accepted);
         }
         let record = record.unwrap_or_default();
@@ -178,15 +167,6 @@ pub fn keys_of(folder: &Path) -> Result<ReplicaKeys, IdentityError> {
     Ok(Identity::open(folder)?.keys)
 }
 
-impl From<SaveError> for IdentityError {
-    fn from(error: SaveError) -> Self {
-        match error {
-            SaveError::File(error) => error.into(),
-            SaveError::Committee(error) => error.into(),
-        }
-    }
-}
-
 fn load(folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
     let path = folder.join(FOUNDING);
     match files::read_all(&path, LIMIT) {
@@ -197,12 +177,13 @@ fn load(folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
 }
 
 /// Makes durable what the replica promised, and then the committee once it counts.
-pub(super) fn save(folder: &Path, record: &ReplicaRecord, committee: Option<&Committee>) -> Result<(), SaveError> {
+pub(super) fn save(
+    folder: &Path,
+    record: &ReplicaRecord,
+    committee: Option<&Committee>,
+) -> Result<(), CommitteeFileError> {
     files::write_durably(&folder.join(FOUNDING), &record.encode(), MODE)?;
-    match committee {
-        Some(committee) => Ok(committee_file::save(folder, committee)?),
-        None => Ok(()),
-    }
+    committee.map_or(Ok(()), |committee| committee_file::save(folder, committee))
 }
 
 /// Both keys must be there, and be those of one member: with others nobody would count what this replica signs.
@@ -236,7 +217,7 @@ fn keys_of_a_member(folder: &Path, bound: &CommitteeRecord, is_founded: bool) ->
 }
 
 /// Gives a founding up that never completed: moves keys and record aside, into a folder that is returned, so that new ones are made.
-/// The old keys accepted that founding, and stay bound to it for ever.
+/// The old keys stay bound to that founding.
 ///
 /// # Errors
 /// [`IdentityError::Founded`]; the disk.

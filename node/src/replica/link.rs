@@ -183,8 +183,8 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     ended
 }
 
-/// Says when the storage failed or the clock is in doubt, and when both are right again: else a server learns of it by the next put,
-/// which is too late for whoever decides where to send puts.
+/// Tells the server when the storage failed or the clock is in doubt, and when both are right again. Otherwise the server would
+/// learn of it with the next put, and until then a load balancer would send it puts.
 async fn watch_itself(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
     let mut told = None;
     loop {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use vouch_core::committee::Committee;
 use vouch_core::message::Standing;
 
 use super::clock_watch::ClockStatus;
@@ -129,6 +130,9 @@ impl Shared {
             Ok(usage) => (Some(usage), None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let (storage_failed, clock) = (self.store.failure(), self.clock.status());
+        let signs_nothing =
+            self.signs_nothing(committee.as_deref(), index_failed.as_ref(), storage_failed.as_ref(), &clock);
         Status {
             name: self.name.as_str().to_owned(),
             node_key: self.keys.node.node_key().to_string(),
@@ -137,33 +141,39 @@ impl Shared {
             founding: self.foundings.under_way().map(|(n, accepted)| {
                 format!("accepted a founding of {n} members; {accepted} of them are known to have accepted")
             }),
-            signs_nothing: self.signs_nothing(index_failed.as_deref()),
+            signs_nothing,
             votes: self.signing.so_far(),
             servers: self.links.show(),
             usage,
             index_failed,
-            storage_failed: self.store.failure(),
-            clock: self.clock.status(),
+            storage_failed,
+            clock,
             scrubbed: self.scrubber.so_far(),
             repair: self.repairer.so_far(),
         }
     }
 
     /// Why this replica signs nothing now, the first reason that holds. A further one gets its line here.
-    fn signs_nothing(&self, index_failed: Option<&str>) -> Option<String> {
-        let Some(committee) = self.committee() else {
+    fn signs_nothing(
+        &self,
+        committee: Option<&Committee>,
+        index_failed: Option<&String>,
+        storage_failed: Option<&String>,
+        clock: &ClockStatus,
+    ) -> Option<String> {
+        let Some(committee) = committee else {
             return Some("it is in no committee yet".into());
         };
-        if self.position(&committee).is_none() {
+        if self.position(committee).is_none() {
             return Some("it is no member of its committee".into());
         }
         if let Some(why) = index_failed {
             return Some(format!("its index cannot be read: {why}"));
         }
-        if let Some(why) = self.store.failure() {
+        if let Some(why) = storage_failed {
             return Some(format!("its storage failed: {why}"));
         }
-        if let Some(why) = self.clock.status().reason {
+        if let Some(why) = &clock.reason {
             return Some(format!("its clock is in doubt: {why}"));
         }
         (!self.links.is_counted()).then(|| "no server is connected that counts it as a member".into())

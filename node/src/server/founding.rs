@@ -4,7 +4,9 @@
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use vouch_core::bls::VoteSignature;
 use vouch_core::committee::Committee;
+use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Progress, Sends, ServerFounding, ServerNote};
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Standing, Stream};
@@ -39,6 +41,12 @@ impl Shared {
                 handle.tell(&message);
             }
         }
+    }
+
+    /// A link of a replica ended.
+    pub(super) fn leave(&self, node_key: &NodeKey, arrival: u64) {
+        self.roster().leave(node_key, arrival);
+        self.founding().leave(node_key, arrival);
     }
 
     /// Whether a replica may join at all, by where it comes from and who it is.
@@ -109,9 +117,24 @@ impl Shared {
         }
     }
 
-    /// A replica shows a founding.
-    pub(super) async fn shown(&self, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
-        let refuse = |code, detail: String| Err(LinkError::Refused(Failed::new(Stream::LINK, code, detail)));
+    /// What a replica says about foundings.
+    pub(super) async fn hear_founding(&self, from: &NodeKey, message: Message) -> Result<(), LinkError> {
+        match message {
+            Message::Founding(shown) => self.hear_shown(from, *shown).await?,
+            Message::Acceptances { founding, acceptances } => {
+                self.hear_acceptances(from, &founding, acceptances).await?;
+            }
+            Message::Refusals(refusals) => {
+                let sends = self.founding().refused(&refusals);
+                self.send(sends);
+            }
+            other => return Err(LinkError::unexpected("a founding", &other)),
+        }
+        self.try_settle().await;
+        Ok(())
+    }
+
+    async fn hear_shown(&self, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
         let digest = message.genesis.digest();
         if !self.founding().concerns(&digest) {
             return Ok(());
@@ -119,55 +142,36 @@ impl Shared {
         let known = self.founding().committee(&digest);
         // of a thousand members a second's work: strangers that show many keep one core busy, and no more
         let _one_at_a_time = self.checking.lock().await;
-        let opened = tasks::spawn_blocking(move || match known {
-            // its proofs were checked
-            Some(committee) => Founding::with(committee, message.acceptances),
-            None => Founding::open(message),
-        });
-        let founding = match opened.await {
-            Ok(Ok(founding)) => founding,
-            Ok(Err(error)) => return refuse(Code::NotAuthenticated, error.to_string()),
-            Err(error) => return refuse(Code::Storage, error.to_string()),
-        };
+        let founding = tasks::spawn_blocking(move || Founding::open_known(message, known))
+            .await
+            .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
+            .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;
         let shown = self.founding().shown(from, founding);
-        match shown {
-            Ok(sends) => self.send(sends),
-            Err(detail) => return refuse(Code::Unexpected, detail),
-        }
-        self.after_a_change().await
+        self.send(shown.map_err(|detail| LinkError::violation(Code::Unexpected, detail))?);
+        Ok(())
     }
 
     /// A replica accepts a founding, or passes on who did.
-    pub(super) async fn accepted(
+    async fn hear_acceptances(
         &self,
         from: &NodeKey,
-        claimed: (vouch_core::digest::CommitteeDigest, Vec<(u16, vouch_core::bls::VoteSignature)>),
+        founding: &CommitteeDigest,
+        claimed: Vec<(u16, VoteSignature)>,
     ) -> Result<(), LinkError> {
-        let Some(committee) = self.founding().committee(&claimed.0) else { return Ok(()) };
-        let checked = tasks::spawn_blocking(move || Acceptance::check_all(&committee, &claimed.1)).await;
-        match checked {
-            Ok(Ok(acceptances)) => self.founding().accepted(from, &acceptances),
-            Ok(Err(error)) => {
-                return Err(Failed::new(Stream::LINK, Code::NotAuthenticated, error.to_string()).into());
-            }
-            Err(error) => return Err(LinkError::Broken(error.to_string())),
-        }
-        self.after_a_change().await
+        let Some(committee) = self.founding().committee(founding) else { return Ok(()) };
+        let acceptances = tasks::spawn_blocking(move || Acceptance::check_all(&committee, &claimed))
+            .await
+            .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
+            .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;
+        self.founding().accepted(from, &acceptances);
+        Ok(())
     }
 
-    /// A replica refuses foundings, or passes on who did.
-    pub(super) async fn refused(&self, refusals: &[vouch_core::founding::Refusal]) -> Result<(), LinkError> {
-        let sends = self.founding().refused(refusals);
-        self.send(sends);
-        self.after_a_change().await
-    }
-
-    async fn after_a_change(&self) -> Result<(), LinkError> {
+    /// Takes up a committee if there is one to take up; what fails is tried again with the next tick.
+    async fn try_settle(&self) {
         if let Err(error) = self.settle().await {
-            // tried again with the next tick
             self.report(Event::Trouble(error.to_string()));
         }
-        Ok(())
     }
 
     /// Takes up a committee that is complete and wanted: durably, then for everybody to see.
@@ -203,14 +207,8 @@ impl Shared {
         let notes = self.founding().take_notes();
         for note in notes {
             self.report(Event::Founding(match note {
-                ServerNote::Refused(refusal) => format!(
-                    "founding {} is over: {} accepted {} instead, and the least of rival foundings wins",
-                    refusal.refused, refusal.node_key, refusal.accepted
-                ),
-                ServerNote::Evidence(refusal, _) => format!(
-                    "replica {} is faulty: it accepted and refused the same founding, {}",
-                    refusal.node_key, refusal.refused
-                ),
+                ServerNote::Refused(refusal) => format!("{refusal}, and the least of rival foundings wins"),
+                ServerNote::Evidence(evidence) => evidence.to_string(),
             }));
         }
     }
@@ -248,7 +246,7 @@ pub(super) async fn run(shared: Weak<Shared>) {
             continue;
         }
         shared.propose(false);
-        let _ = shared.after_a_change().await;
+        shared.try_settle().await;
         let progress = shared.founding().progress();
         let Progress::Waiting(why) = progress else { continue };
         quiet = if why == last { quiet + 1 } else { 0 };

@@ -52,15 +52,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         listing: listing.clone(),
     };
     let arrival = shared.roster().join(node_key, handle.clone());
-    let (joined, sends) = shared.founding().join(node_key, candidate, link.hello.cluster);
+    let sends = shared.founding().join(node_key, arrival, candidate, link.hello.cluster);
     shared.send(sends);
     let shown = tokio::select! {
         shown = show_first(&shared, &mut link) => shown,
         () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
     };
     if let Err(error) = shown {
-        shared.roster().leave(&node_key, arrival);
-        shared.founding().leave(&node_key, joined);
+        shared.leave(&node_key, arrival);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
     let standing = shared.roster().standing(&node_key);
@@ -93,8 +92,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
             Err(error) => error,
         },
     };
-    shared.roster().leave(&node_key, arrival);
-    shared.founding().leave(&node_key, joined);
+    shared.leave(&node_key, arrival);
     shared.publish();
     let to_tell = ended.to_tell();
     if is_told {
@@ -148,7 +146,7 @@ async fn show_first(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<(), Lin
         return Ok(());
     }
     match link.reader.expect("show its founding", link.handshake).await? {
-        Message::Founding(shown) => shared.shown(&link.hello.node_key, *shown).await,
+        shown @ Message::Founding(_) => shared.hear_founding(&link.hello.node_key, shown).await,
         other => Err(LinkError::unexpected("Founding", &other)),
     }
 }
@@ -182,7 +180,7 @@ async fn read(
             | Message::SignedTime { stream, .. }
             | Message::FoundCertificate { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
-                if let Err(error) = found(shared, hello, message).await {
+                if let Err(error) = shared.hear_founding(&hello.node_key, message).await {
                     return error;
                 }
                 continue;
@@ -210,18 +208,6 @@ async fn read(
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
             message => deliver(shared, pace, Reply { member, stream, message }).await,
         }
-    }
-}
-
-/// What a replica says about foundings.
-async fn found(shared: &Arc<Shared>, hello: &Hello, message: Message) -> Result<(), LinkError> {
-    match message {
-        Message::Founding(shown) => shared.shown(&hello.node_key, *shown).await,
-        Message::Acceptances { founding, acceptances } => {
-            shared.accepted(&hello.node_key, (founding, acceptances)).await
-        }
-        Message::Refusals(refusals) => shared.refused(&refusals).await,
-        other => Err(LinkError::Broken(format!("expected a founding, got {}", other.name()))),
     }
 }
 

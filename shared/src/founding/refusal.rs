@@ -1,6 +1,10 @@
 //! A member's refusal of a founding: it accepted another, and never accepts this one.
 
+use std::fmt;
+
 use thiserror::Error;
+
+use super::Acceptance;
 
 use crate::committee::CommitteeRecord;
 use crate::digest::CommitteeDigest;
@@ -20,6 +24,29 @@ pub struct Refusal {
     pub node_key: NodeKey,
     /// Its signature.
     pub signature: [u8; 64],
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { refused, accepted, node_key, .. } = self;
+        write!(f, "founding {refused} is over: {node_key} accepted {accepted} instead")
+    }
+}
+
+/// Two signatures of one member: it accepted a founding and refused it, so it is faulty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// What it refused.
+    pub refusal: Refusal,
+    /// Its acceptance of the same founding.
+    pub acceptance: Acceptance,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { refused, node_key, .. } = self.refusal;
+        write!(f, "replica {node_key} is faulty: it accepted and refused the same founding, {refused}")
+    }
 }
 
 /// Why a refusal does not count.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::ReplicaRecord;
-use super::{Acceptance, Founding, Refusal};
+use super::{Acceptance, Evidence, Founding, Refusal};
 use crate::bls::VoteSecretKey;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::link::NodeSecretKey;
@@ -31,8 +31,8 @@ pub enum Note {
     Refused(CommitteeDigest),
     /// Another member refused the founding that this replica had accepted, so it is free again.
     Released(Refusal),
-    /// A member accepted a founding and refused it: it is faulty, and this is the evidence.
-    Evidence(Refusal, Acceptance),
+    /// A member is faulty.
+    Evidence(Evidence),
     /// A founding names this replica's node key with another vote key.
     AnotherVoteKey(CommitteeDigest),
     /// A founding carries this replica's own acceptance, yet it has accepted another: its files were lost once.
@@ -178,16 +178,15 @@ impl ReplicaFounding {
 
     fn hear_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, outcome: &mut Outcome) {
         let Some(founding) = self.founding(&refusal.refused) else { return };
-        let Ok(member) = refusal.check(founding.record()) else { return };
+        let Some(judged) = founding.judge(refusal) else { return };
         // its own word about what it accepted can only be old
         if refusal.node_key == node.node_key() {
             return;
         }
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
         // With that acceptance the founding may be complete elsewhere: to leave it now could found two clusters.
-        if let Some(signature) = founding.acceptances().get(&member) {
-            let acceptance = Acceptance { founding: refusal.refused, member, signature: *signature };
-            outcome.notes.push(Note::Evidence(*refusal, acceptance));
+        if let Err(evidence) = judged {
+            outcome.notes.push(Note::Evidence(evidence));
             return;
         }
         if !is_accepted {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Acceptance, Founding, Refusal};
+use super::{Acceptance, Evidence, Founding, Refusal};
 use crate::bls::{Possession, VoteKey};
 use crate::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -91,8 +91,8 @@ pub type Sends = Vec<(NodeKey, Message)>;
 pub enum ServerNote {
     /// A founding ended because a member refused it.
     Refused(Refusal),
-    /// A member accepted a founding and refused it: it is faulty, and this is the evidence.
-    Evidence(Refusal, Acceptance),
+    /// A member is faulty.
+    Evidence(Evidence),
 }
 
 /// How far a founding is.
@@ -109,7 +109,6 @@ pub enum Progress {
 pub struct ServerFounding {
     told: Told,
     peers: BTreeMap<NodeKey, Peer>,
-    arrivals: u64,
     /// In progress, whoever proposed them.
     known: BTreeMap<CommitteeDigest, Founding>,
     dead: BTreeMap<CommitteeDigest, Refusal>,
@@ -126,7 +125,6 @@ impl ServerFounding {
         Self {
             told,
             peers: BTreeMap::new(),
-            arrivals: 0,
             known: BTreeMap::new(),
             dead: BTreeMap::new(),
             settled,
@@ -155,16 +153,15 @@ impl ServerFounding {
         self.is_newly_completed |= is_complete && !was_complete;
     }
 
-    /// A replica proved its keys. It is shown every founding that names it. Returns a number for [`leave`](Self::leave).
-    pub fn join(&mut self, node_key: NodeKey, candidate: Candidate, claims: Option<ClusterId>) -> (u64, Sends) {
-        self.arrivals += 1;
-        let peer = Peer { arrival: self.arrivals, candidate, claims, shows: None, sent: BTreeMap::new() };
+    /// A replica proved its keys. It is shown every founding that names it. `arrival` grows with each call.
+    pub fn join(&mut self, node_key: NodeKey, arrival: u64, candidate: Candidate, claims: Option<ClusterId>) -> Sends {
+        let peer = Peer { arrival, candidate, claims, shows: None, sent: BTreeMap::new() };
         self.peers.insert(node_key, peer);
         let mut sends = Sends::new();
         for digest in self.known.keys().copied().collect::<Vec<_>>() {
             self.show(&digest, &[node_key], &mut sends);
         }
-        (self.arrivals, sends)
+        sends
     }
 
     /// A link ended. What only its replica had shown is forgotten with it: the replica will show it again.
@@ -271,10 +268,9 @@ impl ServerFounding {
         let mut sends = Sends::new();
         for refusal in refusals {
             let Some(founding) = self.known.get(&refusal.refused) else { continue };
-            let Ok(member) = refusal.check(founding.record()) else { continue };
-            if let Some(signature) = founding.acceptances().get(&member) {
-                let acceptance = Acceptance { founding: refusal.refused, member, signature: *signature };
-                let note = ServerNote::Evidence(*refusal, acceptance);
+            let Some(judged) = founding.judge(refusal) else { continue };
+            if let Err(evidence) = judged {
+                let note = ServerNote::Evidence(evidence);
                 if !self.notes.contains(&note) {
                     self.notes.push(note);
                 }

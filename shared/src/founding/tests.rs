@@ -137,7 +137,10 @@ fn accepting_and_refusing_the_same_one_is_evidence_and_releases_nobody() {
     replica.offer(open.clone(), &a.node, &a.vote);
     let refusal = Refusal::sign(&b.node, open.digest(), lesser.digest());
     let outcome = replica.refuse(&[refusal], &a.node, &a.vote);
-    assert!(matches!(outcome.notes[..], [Note::Evidence(got, _)] if got == refusal), "{outcome:?}");
+    assert!(
+        matches!(outcome.notes[..], [Note::Evidence(Evidence { refusal: got, .. })] if got == refusal),
+        "{outcome:?}"
+    );
     assert_eq!(replica.accepted().unwrap().digest(), open.digest());
 }
 
@@ -212,7 +215,7 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     // a stranger brings a committee of its own
     let mut strange = founding(7, &[&keys[3]]);
     strange.sign(0, &keys[3].vote);
-    server.join(keys[3].node.node_key(), keys[3].candidate(3), Some(strange.record().cluster()));
+    server.join(keys[3].node.node_key(), 0, keys[3].candidate(3), Some(strange.record().cluster()));
     server.shown(&keys[3].node.node_key(), strange.clone()).unwrap();
     assert!(server.complete().is_none(), "--replicas 3");
     let Progress::Waiting(why) = server.progress() else { panic!("not under way") };
@@ -223,7 +226,7 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     );
     for (number, keys) in keys.iter().enumerate().take(3) {
         assert!(server.propose(true, [1; 16]).unwrap().is_empty(), "{number} are too few");
-        server.join(keys.node.node_key(), keys.candidate(number), None);
+        server.join(keys.node.node_key(), number as u64 + 1, keys.candidate(number), None);
     }
     let sends = server.propose(false, [1; 16]).unwrap();
     assert_eq!(sends.len(), 3, "the stranger is not asked: {sends:?}");
@@ -239,9 +242,9 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     // with an identity, only that, on a member's word
     let told = Told { cluster: Some(strange.record().cluster()), ..Told::default() };
     let mut server = ServerFounding::new(told, None);
-    server.join(keys[0].node.node_key(), keys[0].candidate(0), None);
+    server.join(keys[0].node.node_key(), 0, keys[0].candidate(0), None);
     assert!(server.propose(true, [1; 16]).unwrap().is_empty());
-    server.join(keys[3].node.node_key(), keys[3].candidate(3), Some(strange.record().cluster()));
+    server.join(keys[3].node.node_key(), 1, keys[3].candidate(3), Some(strange.record().cluster()));
     server.shown(&keys[3].node.node_key(), strange.clone()).unwrap();
     assert_eq!(server.complete().unwrap().digest(), strange.digest());
 }
@@ -251,11 +254,11 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
 fn an_acceptance_under_way_counts_though_another_member_left_meanwhile() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let mut server = ServerFounding::new(Told { replicas: Some(2), ..Told::default() }, None);
-    server.join(a.node.node_key(), a.candidate(0), None);
-    let (gone, _) = server.join(b.node.node_key(), b.candidate(1), None);
+    server.join(a.node.node_key(), 0, a.candidate(0), None);
+    server.join(b.node.node_key(), 1, b.candidate(1), None);
     let sends = server.propose(false, [1; 16]).unwrap();
     let [(_, Message::Founding(shown)), _] = &sends[..] else { panic!("expected two, got {sends:?}") };
-    server.leave(&b.node.node_key(), gone);
+    server.leave(&b.node.node_key(), 1);
     let mut accepted = Founding::open((**shown).clone()).unwrap();
     accepted.accept_as(&a.node.node_key(), &a.vote);
     let claimed: Vec<_> = accepted.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();

@@ -95,6 +95,13 @@ impl ProgressWatch {
         }
     }
 
+    /// The phase that the session is in, and for how long it had stood there without a step when it was looked at last. `None` where
+    /// nothing is owed to it.
+    pub fn stood(&self, now: Duration) -> Option<(Phase, Duration)> {
+        let (standing, since) = self.last?;
+        Some((standing.phase?, now.saturating_sub(since)))
+    }
+
     /// The time until now was the client's own: it was busy with what came.
     pub fn restart(&mut self) {
         self.last = None;

@@ -196,7 +196,7 @@ impl ClockDoubt {
         (self.agreed, self.needed)
     }
 
-    /// A new link begins: whoever it reaches is to be asked.
+    /// A new link began: the members behind it have to be asked.
     pub(super) fn call(&mut self) {
         self.is_called = true;
     }

@@ -168,7 +168,7 @@ pub(super) async fn put(
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());
     let location = format!("/v1/blobs/{}", certified.certificate.receipt.digest.to_hex());
     reply::insert(response.headers_mut(), header::LOCATION, &location);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);
     Ok(response)
 }
 

@@ -1,22 +1,20 @@
-//! The state of the cluster, for people, pages and whoever decides where to send requests.
+//! The state of the cluster, for people, pages and load balancers.
 
 use std::fmt;
 
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::quorum;
 
 use super::problem::Problem;
-use super::reply::{self, Body, NO_CACHE};
+use super::reply::{self, Body, NO_CACHE, NO_STORE};
 use crate::server::pace::Impairment;
 use crate::server::{ReplicaHandle, Shared};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
-/// It changes at any time.
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 pub(super) fn describe(shared: &Shared) -> Response<Body> {
     let snapshot = shared.snapshot.borrow().clone();
@@ -122,11 +120,9 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
         };
     };
     let record = committee.record();
-    let troubled: Vec<(u16, Trouble)> =
-        (0..record.n()).filter_map(|member| Some((member, Trouble::of(snapshot.members.get(&member))?))).collect();
-    let named: Vec<(String, Trouble)> =
-        troubled.iter().map(|(member, trouble)| (record.name(*member), trouble.clone())).collect();
-    let (fatal, impaired): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, trouble)| trouble.is_fatal());
+    let trouble_of = |member| Some((record.name(member), Trouble::of(snapshot.members.get(&member))?));
+    let troubled = (0..record.n()).filter_map(trouble_of);
+    let (fatal, impaired): (Vec<_>, Vec<_>) = troubled.partition(|(_, trouble)| trouble.is_fatal());
     let (quorum, n) = (usize::from(record.quorum()), usize::from(record.n()));
     let able = n - fatal.len();
     let all = [&fatal[..], &impaired].concat();
@@ -156,7 +152,7 @@ fn ready(text: String, troubled: &[(String, Trouble)], headers: &HeaderMap) -> R
         let body = json!({ "ready": true, "detail": text, "members": members });
         reply::whole(StatusCode::OK, JSON, format!("{body}\n"))
     } else {
-        reply::whole(StatusCode::OK, "text/plain; charset=utf-8", format!("{text}\n"))
+        reply::text(StatusCode::OK, format!("{text}\n"))
     };
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     response
@@ -167,7 +163,7 @@ fn refused(failed: Failed, names: Vec<String>, headers: &HeaderMap) -> Result<Re
         return Err(Problem::refused(&failed, names));
     }
     let text = format!("not ready: {}\n", failed.detail);
-    let mut response = reply::whole(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text);
+    let mut response = reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }

@@ -62,7 +62,7 @@ impl Problem {
         });
         let mut response = reply::whole(status, "application/problem+json", format!("{body}\n"));
         let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::CACHE_CONTROL, reply::NO_STORE);
         if let Some(allow) = allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }

@@ -12,6 +12,8 @@ use hyper::{Response, StatusCode};
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+/// For what changes at any time.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
@@ -30,7 +32,7 @@ pub(super) fn whole(status: StatusCode, media_type: &'static str, bytes: impl In
     response
 }
 
-pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     whole(status, "text/plain; charset=utf-8", text)
 }
 

@@ -74,6 +74,7 @@ pub(super) struct Simulation {
     /// What each server has on its disk.
     settled: Vec<Option<Founding>>,
     links: BTreeMap<(usize, usize), Link>,
+    arrivals: u64,
     /// Every founding that was ever complete, wherever its acceptances were.
     signed: BTreeMap<CommitteeDigest, Founding>,
     opened: BTreeMap<CommitteeDigest, Founding>,
@@ -93,6 +94,7 @@ impl Simulation {
             servers: world.told.iter().map(|told| Some(ServerFounding::new(told.clone(), None))).collect(),
             settled: vec![None; world.told.len()],
             links: BTreeMap::new(),
+            arrivals: 0,
             signed: BTreeMap::new(),
             opened: BTreeMap::new(),
             is_healed: false,
@@ -196,7 +198,9 @@ impl Simulation {
         if claims.is_some() && served.is_some() && claims != served {
             return;
         }
-        let (number, sends) = serving.join(keys.node.node_key(), keys.candidate(replica), claims);
+        self.arrivals += 1;
+        let number = self.arrivals;
+        let sends = serving.join(keys.node.node_key(), number, keys.candidate(replica), claims);
         let mut down = VecDeque::new();
         if let Some(settled) = serving.settled() {
             down.push_back(Message::Founding(Box::new(settled.message())));
