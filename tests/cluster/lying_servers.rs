@@ -9,6 +9,7 @@ use support::fake_server::{FakeCommittee, FakeServer, Withheld};
 use support::processes::run;
 use support::unix_seconds;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use vouch_core::bundle::Bundle;
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::digest::{ClusterId, Digest};
@@ -205,25 +206,27 @@ async fn a_certificate_of_an_earlier_put() {
     assert_client_refuses(shorter_duty, "certificate for another put: expected ").await;
 }
 
-/// A server that answers pings but never says this. One attempt ends with its phase, and says so.
-async fn assert_given_up(withheld: Withheld, command: &[&str], phase: Phase) {
+/// Runs a command against a server that answers pings but never says this. It ends with exit code 1 and this text.
+async fn assert_given_up(withheld: Withheld, command: &[&str], text: &str) {
     let committee = FakeCommittee::new(4, 1);
     let trusted = committee.cluster();
     let shown = FakeCommittee::new(4, 1).committee;
     let certify = move |receipt| committee.certify(receipt, unix_seconds());
     let server = FakeServer::withholding(withheld, trusted, shown, certify).await;
+    assert_ends_saying(&server.address, trusted, command, text).await;
+}
+
+async fn assert_ends_saying(address: &str, trusted: ClusterId, command: &[&str], text: &str) {
     let folder = folder();
     // no small blob: it is offered first
     std::fs::write(folder.path().join("large"), vec![1; 100_000]).unwrap();
     let trusted = trusted.to_string();
-    let command = [command, &["--server", &server.address, "--cluster", &trusted]].concat();
+    let command = [command, &["--server", address, "--cluster", &trusted]].concat();
     let given_up = tokio::time::timeout(Duration::from_secs(240), run(folder.path(), &command)).await;
     let given_up = given_up.expect("a server that pings holds nobody for ever");
     let said = String::from_utf8(given_up.stderr).unwrap();
     assert_eq!(given_up.status.code(), Some(1), "{said}");
-    let (seconds, what, expected) = (phase.deadline().as_secs(), phase.what(), phase.expected());
-    let text = format!("the server made no progress for {seconds} s while {what}: expected {expected}, got nothing");
-    assert!(said.contains(&text), "expected {text:?} in {said}");
+    assert!(said.contains(text), "expected {text:?} in {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,13 +235,49 @@ async fn a_server_that_pings_and_withholds_is_given_up() {
     let digest = Digest::of(FILE).to_string();
     let get = ["get", &digest, "-o", "copy"];
     let (once, large) = (["put", "file", "--retry", "0"], ["put", "large", "--retry", "0"]);
+    let given_up = async |withheld, command: &[&str], phase: Phase| {
+        let (seconds, what, expected) = (phase.deadline().as_secs(), phase.what(), phase.expected());
+        let text =
+            format!("the server made no progress for {seconds} s while {what}: expected {expected}, got nothing");
+        assert_given_up(withheld, command, &text).await;
+    };
     tokio::join!(
-        assert_given_up(Withheld::Auth, &once, Phase::Opening),
-        assert_given_up(Withheld::Ready, &large, Phase::Offered),
-        assert_given_up(Withheld::Certified, &once, Phase::Certifying),
-        assert_given_up(Withheld::Certified, &large, Phase::Certifying),
-        assert_given_up(Withheld::Certified, &["put", "file", "large", "--retry", "0"], Phase::Certifying),
-        assert_given_up(Withheld::Located, &get, Phase::Locating),
-        assert_given_up(Withheld::Chunk, &get, Phase::Reading),
+        given_up(Withheld::Auth, &once, Phase::Opening),
+        given_up(Withheld::Ready, &large, Phase::Offered),
+        given_up(Withheld::Certified, &once, Phase::Certifying),
+        given_up(Withheld::Certified, &large, Phase::Certifying),
+        given_up(Withheld::Certified, &["put", "file", "large", "--retry", "0"], Phase::Certifying),
+        given_up(Withheld::Located, &get, Phase::Locating),
+        given_up(Withheld::Chunk, &get, Phase::Reading),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_withheld_is_waited_for_no_longer_than_the_user_allows() {
+    let digest = Digest::of(FILE).to_string();
+    let get = ["get", &digest, "-o", "copy", "--retry", "1s"];
+    let once = ["put", "file", "--retry", "1s"];
+    let large = ["put", "large", "--retry", "1s"];
+    let many = ["put", "file", "large", "--retry", "1s"];
+    let said = |phase: Phase| format!(" s while {}, and `--retry` allows no more", phase.what());
+    let given_up = async |withheld, command: &[&str], phase| assert_given_up(withheld, command, &said(phase)).await;
+    // takes connections into its backlog and says nothing, not even the upgrade
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let not_opened = async |command: &[&str]| {
+        assert_ends_saying(&address, FakeCommittee::new(4, 1).cluster(), command, &said(Phase::Opening)).await;
+    };
+    tokio::join!(
+        not_opened(&once),
+        not_opened(&many),
+        not_opened(&get),
+        given_up(Withheld::Auth, &once, Phase::Opening),
+        given_up(Withheld::Auth, &many, Phase::Opening),
+        given_up(Withheld::Auth, &get, Phase::Opening),
+        given_up(Withheld::Ready, &large, Phase::Offered),
+        given_up(Withheld::Ready, &["put", "large", "large", "--retry", "1s"], Phase::Offered),
+        given_up(Withheld::Certified, &once, Phase::Certifying),
+        given_up(Withheld::Certified, &large, Phase::Certifying),
+        given_up(Withheld::Located, &get, Phase::Locating),
     );
 }
