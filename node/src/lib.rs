@@ -16,3 +16,4 @@ mod listed;
 mod notices;
 pub mod replica;
 pub mod server;
+pub mod store;

@@ -14,7 +14,6 @@ pub mod repair;
 pub mod scrub;
 mod signing;
 pub mod status;
-pub mod store;
 mod voting;
 
 use std::future::Future;
@@ -37,6 +36,7 @@ use crate::host::objects::{Credentials, StoreUrl};
 use crate::host::tasks::{self, JoinSet};
 use crate::link::LinkError;
 use crate::notices::Notice;
+use crate::store::{self, Store, StoreError};
 use clock_watch::ClockWatch;
 use control::Door;
 use founding::Foundings;
@@ -48,7 +48,6 @@ use repair::Repairer;
 use scrub::Scrubber;
 use signing::Signing;
 use status::Links;
-use store::{Store, StoreError};
 
 /// Between tries to reach a server: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

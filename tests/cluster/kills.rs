@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::blobs::{content, next_random, put_bytes};
 use support::processes::{Node, Processes};
 use tokio::task::JoinSet;
-use vouch::replica::store::{self, Store};
+use vouch::store::{self, Store};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
 

@@ -9,7 +9,7 @@ use support::in_process::InProcess;
 use support::raw_link::RawLink;
 use tokio::task::JoinSet;
 use vouch::client::{ClientError, PutLink};
-use vouch::replica::store::{self, Store};
+use vouch::store::{self, Store};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Message, Stream};
 use vouch_core::receipt::{NEVER, Receipt};

@@ -11,7 +11,7 @@ use crate::replica::control::{self, ControlError, Reply, Request};
 use crate::replica::repair::Repair;
 use crate::replica::scrub::{self, Scrubbed};
 use crate::replica::status::{ServerLink, Status, Votes};
-use crate::replica::store::{self, Usage};
+use crate::store::{self, Usage};
 
 /// Where replicas are that were started without `--data`.
 const ROOT: &str = "./.vouch";

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 
 use super::scrub::{self, Scrubbed};
 use super::status::Status;
-use super::store::Usage;
 use super::{Event, Shared};
 use crate::host::net::{self, UnixListener, UnixStream};
 use crate::host::tasks;
+use crate::store::Usage;
 
 /// The socket's name in the data folder.
 const NAME: &str = "control.sock";

@@ -9,10 +9,10 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
-use super::store::{Cut, Finished, Incoming, Offered, StoreError};
 use super::{Event, Shared};
 use crate::host::tasks;
 use crate::link::Outgoing;
+use crate::store::{Cut, Finished, Incoming, Offered, StoreError};
 
 /// Chunks of one put that wait for the disk; the link waits with them.
 const QUEUE: usize = 4;

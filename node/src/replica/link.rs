@@ -18,10 +18,10 @@ use super::founding::{self, Listener};
 use super::incoming::IncomingPuts;
 use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
-use super::store::{Confirmed, Slice, StoreError};
 use super::{Event, Shared, voting};
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
+use crate::store::{Confirmed, Slice, StoreError};
 
 /// Replies waiting to be sent.
 const REPLY_QUEUE: usize = 1024;

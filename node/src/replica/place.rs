@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use vouch_core::link::NodeKey;
 
-use super::store::{INDEX, Place};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::files::{self, FileError};
 use crate::host::objects::{Credentials, ObjectError, Objects, Patience, StoreUrl, StoreUrlError};
+use crate::store::{INDEX, Place};
 
 /// In the data folder: the address.
 const NAME: &str = "store";

@@ -21,11 +21,11 @@ use vouch_core::receipt::Receipt;
 use vouch_core::session::GetRequest;
 
 use super::pace::Pace;
-use super::store::{Damaged, MAX_SMALL, StoreError};
 use super::{Event, Shared};
 use crate::client::{ClientError, Download, Step};
 use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, Outgoing};
+use crate::store::{Damaged, MAX_SMALL, StoreError};
 
 mod lists;
 #[cfg(test)]

@@ -11,9 +11,9 @@ use vouch_core::digest::Digest;
 
 use super::control::Reply;
 use super::pace::Pace;
-use super::store::{Entry, Store, StoreError};
 use super::{Event, Shared};
 use crate::host::{clock, entropy, tasks};
+use crate::store::{Entry, Store, StoreError};
 
 /// Blobs listed at once.
 const PAGE: usize = 256;

@@ -11,8 +11,8 @@ use super::clock_watch::ClockStatus;
 use super::repair::Repair;
 use super::scrub::Scrubbed;
 pub use super::signing::Votes;
-use super::store::Usage;
 use super::{Event, Shared};
+use crate::store::Usage;
 
 /// Everything that an operator wants to see at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,11 +12,11 @@ use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::Invalid;
 
-use super::super::store::{Store, StoreError};
 use super::super::{Event, Shared};
 use crate::host::{clock, tasks};
 use crate::link::Outgoing;
 use crate::listed::PageVerifier;
+use crate::store::{Store, StoreError};
 
 /// How long a server may take to show a page, its own or a member's.
 const DEADLINE: Duration = Duration::from_secs(30);

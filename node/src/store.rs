@@ -41,7 +41,7 @@ mod space;
 mod tests;
 mod verified;
 
-pub(super) use collecting::check_grace;
+pub(crate) use collecting::check_grace;
 pub use collecting::{Collected, GRACE};
 pub use confirming::Confirmed;
 pub use error::StoreError;
@@ -62,7 +62,7 @@ use space::Room;
 use verified::Verified;
 
 /// The index's name in the folder.
-pub(super) const INDEX: &str = "index.redb";
+pub(crate) const INDEX: &str = "index.redb";
 
 /// The most bytes of a blob that lies in the index.
 pub const MAX_SMALL: u64 = 64 << 10;
