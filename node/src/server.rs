@@ -12,16 +12,15 @@ mod endorse;
 mod fanout;
 mod founding;
 mod guard;
+mod health;
 mod http;
 mod lane;
 mod member_lists;
-mod pace;
 mod patience;
 mod put;
 mod replica_link;
 mod roster;
 mod routes;
-mod suspects;
 mod time_relay;
 mod welcome;
 
@@ -52,14 +51,13 @@ use archive::Archive;
 pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
 use guard::Guard;
+use health::{Fault, Health, LinkId, News, Observed};
 pub use http::{Origin, OriginError};
 use lane::Lane;
 use member_lists::Listing;
-use pace::{Overtaken, Pace};
 pub use put::Deadlines;
 use roster::{Roster, Standing};
 use routes::Routes;
-use suspects::Suspects;
 
 /// Certificates asked for at members at once; further ones wait.
 const LOOKUPS: usize = 16;
@@ -195,11 +193,10 @@ pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaHandle {
     /// Told apart from an earlier link of the same replica.
-    link: u64,
+    link: LinkId,
     /// Small messages that overtake data. Full means that the replica does not read: it is cut off.
     control: Lane,
     data: Lane,
-    pace: Arc<Pace>,
     listing: Arc<Listing>,
 }
 
@@ -217,6 +214,17 @@ pub(crate) struct Snapshot {
     members: BTreeMap<u16, ReplicaHandle>,
 }
 
+/// The one place where a server holds what it knows of its replicas' health.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedHealth(Arc<Mutex<Health>>);
+
+impl SharedHealth {
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        // a panic elsewhere leaves it whole: every change is one call
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What all links share.
 pub(crate) struct Shared {
     config: Config,
@@ -230,13 +238,7 @@ pub(crate) struct Shared {
     forming: tokio::sync::Mutex<()>,
     routes: Routes,
     batcher: Batcher,
-    overtaken: Overtaken,
-    /// Members that failed a get of the server's own, over HTTP. What such a get has sent cannot be taken back, so the next one had
-    /// better begin with somebody else; else one member that lies, first in every list, would cut every download short.
-    suspects: Suspects,
-    /// Members that said they had bytes of a put, were spared them, and did not store. Else one that lies could, time and again,
-    /// have one left out that is behind, and then fail.
-    doubted: Suspects,
+    health: SharedHealth,
     archive: Archive,
     /// Held while a page of a member's list is verified: all members list much the same.
     listing: tokio::sync::Mutex<()>,
@@ -248,8 +250,8 @@ pub(crate) struct Shared {
     reporter: Reporter,
     /// Links of another version of the protocol.
     other_versions: Notice,
-    /// Lines about members that are slow: one for each put would be a flood.
-    slow: Notice,
+    /// Lines about the health of members: one for each put would be a flood.
+    health_lines: Notice,
     // keeps the folder locked
     data: DataDir,
 }
@@ -291,9 +293,7 @@ impl Server {
             forming: tokio::sync::Mutex::new(()),
             routes: Routes::default(),
             batcher,
-            overtaken: Overtaken::default(),
-            suspects: Suspects::default(),
-            doubted: Suspects::default(),
+            health: SharedHealth::default(),
             archive,
             listing: tokio::sync::Mutex::new(()),
             lookups: Semaphore::new(LOOKUPS),
@@ -301,7 +301,7 @@ impl Server {
             next_link: AtomicU32::new(1),
             reporter,
             other_versions: Notice::default(),
-            slow: Notice::default(),
+            health_lines: Notice::default(),
             data,
         });
         if let Some(replaced) = replaced {
@@ -353,7 +353,7 @@ impl Shared {
     fn tell_of(&self, member: u16, text: &str) {
         let Some(committee) = self.committee() else { return };
         let text = format!("{} {text}", committee.record().name(member));
-        if let Some(line) = self.slow.line(clock::monotonic(), &text) {
+        if let Some(line) = self.health_lines.line(clock::monotonic(), &text) {
             self.report(Event::LeftOut(line));
         }
     }
@@ -366,6 +366,24 @@ impl Shared {
         if let Some(handle) = self.snapshot.borrow().members.get(&member) {
             // one that does not read is told when it joins again, or never
             handle.control.try_send_spare(&failed.encode());
+        }
+    }
+
+    /// Takes note of how a member keeps up by a put or a batch, and tells what is news.
+    fn observe(&self, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
+        let news = self.health.lock().observe(link, observed, clock::monotonic());
+        if let Some(News { code, why }) = news {
+            self.left_out(stream, member, code, why);
+        }
+    }
+
+    /// Takes note of what a member did wrong in a put, a get or a batch, and tells what is news.
+    fn blame(&self, stream: Stream, member: u16, fault: Fault) {
+        let Some(committee) = self.committee() else { return };
+        let Some(of) = committee.record().members().get(usize::from(member)) else { return };
+        let news = self.health.lock().blame(&of.node_key, fault, clock::monotonic());
+        if let Some(News { code, why }) = news {
+            self.left_out(stream, member, code, why);
         }
     }
 

@@ -9,6 +9,7 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
 
+use super::health::{Health, Observed};
 use super::put::too_few;
 use super::{ReplicaHandle, Shared};
 use crate::budgets::{Party, PeerAddress, Permit};
@@ -90,7 +91,7 @@ impl Asked {
     }
 
     /// Looks at the members that are connected.
-    pub(super) fn decide(self, connected: &Members, now: Duration) -> Verdict {
+    pub(super) fn decide(self, connected: &Members, health: &mut Health, now: Duration) -> Verdict {
         if self.place.is_taken() {
             return Verdict::Refuse(overtaken(self.client));
         }
@@ -98,7 +99,7 @@ impl Asked {
         let (keeping_up, lagging): (Members, Members) = connected
             .iter()
             .map(|(member, handle)| (*member, handle.clone()))
-            .partition(|(_, handle)| keeps_up(handle));
+            .partition(|(_, handle)| keeps_up(handle, health, now));
         if keeping_up.len() >= quorum {
             return Verdict::Admit(self.with(keeping_up, lagging.into_keys().collect()));
         }
@@ -119,11 +120,11 @@ impl Asked {
 }
 
 /// A replica that was too slow to take a put's bytes is left out until its queue is empty again.
-fn keeps_up(handle: &ReplicaHandle) -> bool {
+fn keeps_up(handle: &ReplicaHandle, health: &mut Health, now: Duration) -> bool {
     if handle.data.is_empty() {
-        handle.pace.set_lagging(false);
+        health.observe(&handle.link, Observed::TookAllBytes, now);
     }
-    !handle.pace.is_lagging()
+    !health.is_left_out_of_puts(&handle.link.node_key, now)
 }
 
 pub(super) fn expired(client: Stream, receipt: &Receipt) -> Failed {

@@ -19,11 +19,12 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
+use super::health::{Ended, Observed};
 use super::put::{too_late, why_too_few};
 use signing::Signing;
 
 /// Closed batches remembered, for judging votes that come later.
-const REMEMBERED: usize = 64;
+const ENDED_BATCHES: usize = 64;
 
 /// How blobs gather.
 #[derive(Debug, Clone, Copy)]
@@ -79,12 +80,14 @@ pub(super) enum Output {
     Certify { batch: Stream, tally: Box<Tally>, puts: Vec<Stream>, asked: Vec<u16> },
     /// A put cannot be certified.
     Fail(Stream, Failed),
-    /// Tell a member why its vote on a batch did not count, or is not waited for any more.
-    LeaveOut { batch: Stream, member: u16, code: Code, why: &'static str },
+    /// A member voted on a batch in time, or had not voted when it ended.
+    Observed { batch: Stream, member: u16, observed: Observed },
+    /// A member's vote on a batch is not its own, or not of what was proposed.
+    VotedFalsely { batch: Stream, member: u16 },
 }
 
 /// What an input depends on beside itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Moment {
     /// Monotonic.
     pub(super) now: Duration,
@@ -92,6 +95,10 @@ pub(super) struct Moment {
     pub(super) unix_now: u64,
     /// Puts that are being stored: about to come.
     pub(super) storing: usize,
+    /// Members whose vote was late before: once a quorum voted, a batch ends without them.
+    pub(super) not_awaited: BTreeSet<u16>,
+    /// Members whose votes are verified apart, for they voted falsely before.
+    pub(super) verified_apart: BTreeSet<u16>,
 }
 
 /// One put's receipt on its way to a certificate.
@@ -124,12 +131,8 @@ pub(super) struct Batches {
     /// Refused, so that fewer than a quorum of holders are left; others may become holders yet.
     starved: Vec<Item>,
     signing: BTreeMap<Stream, Signing>,
-    /// Members whose vote is not waited for once a quorum voted, until they vote in time again.
-    late: BTreeSet<u16>,
-    /// Members that voted wrongly, ever.
-    liars: BTreeSet<u16>,
-    /// Closed batches, with the time until which a vote would have been in time.
-    closed: VecDeque<(Stream, Duration)>,
+    /// Closed batches.
+    closed: Ended,
 }
 
 impl Batches {
@@ -148,9 +151,7 @@ impl Batches {
             waiting: VecDeque::new(),
             starved: Vec::new(),
             signing: BTreeMap::new(),
-            late: BTreeSet::new(),
-            liars: BTreeSet::new(),
-            closed: VecDeque::new(),
+            closed: Ended::new(ENDED_BATCHES),
         }
     }
 
@@ -187,12 +188,11 @@ impl Batches {
                 self.waiting.retain(|item| item.put != put);
                 self.starved.retain(|item| item.put != put);
             }
-            Input::Vote { batch, member, signature } => self.vote(batch, member, signature, moment.now),
+            Input::Vote { batch, member, signature } => self.vote(batch, member, signature, moment, &mut out),
             Input::Verified { batch, votes } => {
                 for (member, vote) in votes {
-                    if matches!(vote, Err(VoteError::Invalid { .. })) && self.liars.insert(member) {
-                        let why = "voted with a signature that is not its own, or not of what was proposed";
-                        out.push(Output::LeaveOut { batch, member, code: Code::NotAuthenticated, why });
+                    if matches!(vote, Err(VoteError::Invalid { .. })) {
+                        out.push(Output::VotedFalsely { batch, member });
                     }
                     if let Some(signing) = self.signing.get_mut(&batch) {
                         signing.verified(member, vote);
@@ -205,8 +205,6 @@ impl Batches {
                 }
             }
             Input::Lost(member) => {
-                // a new link of the same member begins anew
-                self.late.remove(&member);
                 self.signing.values_mut().for_each(|signing| signing.lost(member));
                 for item in self.items() {
                     item.candidates.remove(&member);
@@ -214,7 +212,7 @@ impl Batches {
             }
             Input::Tick => {}
         }
-        self.close(moment.now, &mut out);
+        self.close(moment, &mut out);
         self.feed_the_starved(moment.now, &mut out);
         out
     }
@@ -232,25 +230,25 @@ impl Batches {
         }
     }
 
-    fn vote(&mut self, batch: Stream, member: u16, signature: VoteSignature, now: Duration) {
+    fn vote(&mut self, batch: Stream, member: u16, signature: VoteSignature, moment: &Moment, out: &mut Vec<Output>) {
+        let now = moment.now;
         let is_in_time = match self.signing.get_mut(&batch) {
             Some(signing) => {
                 let is_first = signing.came(member, signature);
                 is_first && signing.is_in_time(now)
             }
-            None => self.closed.iter().any(|(of, until)| *of == batch && now < *until),
+            None => self.closed.is_in_time(batch, now),
         };
-        if is_in_time {
-            self.late.remove(&member);
+        if is_in_time && moment.not_awaited.contains(&member) {
+            out.push(Output::Observed { batch, member, observed: Observed::VotedInTime });
         }
     }
 
     /// Ends the batches whose time has come: with certificates, or with another try for what is left of them.
-    fn close(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let quorum = self.quorum();
-        let late = &self.late;
+    fn close(&mut self, moment: &Moment, out: &mut Vec<Output>) {
+        let (quorum, now) = (self.quorum(), moment.now);
         let due = self.signing.iter_mut().filter_map(|(batch, signing)| {
-            let is_due = signing.is_certified(quorum, late, now)
+            let is_due = signing.is_certified(quorum, &moment.not_awaited, now)
                 || signing.is_hopeless(quorum)
                 || now > signing.since() + self.voting;
             is_due.then_some(*batch)
@@ -258,29 +256,21 @@ impl Batches {
         for batch in due.collect::<Vec<_>>() {
             let Some(signing) = self.signing.remove(&batch) else { continue };
             if let Some(until) = signing.until() {
-                self.closed.push_front((batch, until));
-                self.closed.truncate(REMEMBERED);
+                self.closed.add(batch, until);
             }
             if signing.voted() >= quorum {
-                self.note_late(batch, signing.silent(), out);
+                note_late(batch, signing.silent(), out);
                 out.push(signing.certify(batch));
             } else if signing.is_hopeless(quorum) {
                 self.try_again(signing);
             } else {
                 let silent: Vec<u16> = signing.silent().collect();
-                self.note_late(batch, silent.iter().copied(), out);
+                note_late(batch, silent.iter().copied(), out);
                 for item in signing.into_items() {
                     out.push(Output::Fail(item.put, too_late(&self.committee, item.put, "vote", silent.clone())));
                 }
             }
         }
-    }
-
-    /// These had not voted when the batch ended.
-    fn note_late(&mut self, batch: Stream, silent: impl Iterator<Item = u16>, out: &mut Vec<Output>) {
-        let why = "had not voted when a batch ended; its vote is not waited for until it votes in time again";
-        let newly = silent.filter(|member| self.late.insert(*member));
-        out.extend(newly.map(|member| Output::LeaveOut { batch, member, code: Code::TimedOut, why }));
     }
 
     /// Whatever still has a quorum of holders who did not refuse it waits for the next batch, before everybody else.
@@ -327,12 +317,14 @@ impl Batches {
 
     /// Has the votes verified that came, as soon as they may make up a quorum: together they cost little more than one. Who lied
     /// before is verified apart, or every lie would cost as much as all of them one by one.
-    pub(super) fn verify(&mut self) -> Vec<Output> {
+    pub(super) fn verify(&mut self, moment: &Moment) -> Vec<Output> {
         let quorum = self.quorum();
         let mut out = Vec::new();
         for (batch, signing) in &mut self.signing {
-            let (apart, together): (Vec<_>, Vec<_>) =
-                signing.begin_verifying(quorum).into_iter().partition(|(member, _)| self.liars.contains(member));
+            let (apart, together): (Vec<_>, Vec<_>) = signing
+                .begin_verifying(quorum)
+                .into_iter()
+                .partition(|(member, _)| moment.verified_apart.contains(member));
             let groups = apart.into_iter().map(|vote| vec![vote]).chain([together]);
             let ballot = signing.ballot();
             out.extend(groups.filter(|votes| !votes.is_empty()).map(|votes| Output::Verify {
@@ -390,6 +382,11 @@ impl Batches {
         self.waiting = left;
         (taken, common)
     }
+}
+
+/// These had not voted when the batch ended.
+fn note_late(batch: Stream, silent: impl Iterator<Item = u16>, out: &mut Vec<Output>) {
+    out.extend(silent.map(|member| Output::Observed { batch, member, observed: Observed::VotedTooLate }));
 }
 
 /// Which receipts of a batch a refusal is about; `None` for all of them.

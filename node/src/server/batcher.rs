@@ -14,7 +14,8 @@ use vouch_core::receipt::Receipt;
 use vouch_core::tally::Tally;
 
 use super::batch::{Batches, Input, Moment, Output};
-use super::{Event, Shared, Snapshot, member_lists};
+use super::health::{Fault, LinkId};
+use super::{Event, Shared, SharedHealth, Snapshot, member_lists};
 use crate::host::{clock, tasks};
 
 /// What waits for the batcher; who has more to say waits as well.
@@ -127,10 +128,11 @@ struct Desk {
     committee: Arc<Committee>,
     batches: Batches,
     storing: Arc<AtomicUsize>,
+    health: SharedHealth,
     /// Who waits for which put.
     outcomes: HashMap<Stream, mpsc::Sender<Outcome>>,
     /// The link of each member that was there last.
-    links: BTreeMap<u16, u64>,
+    links: BTreeMap<u16, LinkId>,
 }
 
 impl Desk {
@@ -140,12 +142,17 @@ impl Desk {
         let batches = Batches::new(committee.clone(), shared.config.gathering, shared.config.deadlines.voting, next);
         let storing = shared.batcher.storing.clone();
         let snapshot = shared.snapshot.borrow().clone();
-        Self { committee, batches, storing, outcomes: HashMap::new(), links: links(&snapshot) }
+        let health = shared.health.clone();
+        Self { committee, batches, storing, health, outcomes: HashMap::new(), links: links(&snapshot) }
     }
 
     fn moment(&self) -> Moment {
-        let storing = self.storing.load(Ordering::Relaxed);
-        Moment { now: clock::monotonic(), unix_now: clock::unix_seconds(), storing }
+        let (now, storing, record) =
+            (clock::monotonic(), self.storing.load(Ordering::Relaxed), self.committee.record());
+        let health = self.health.lock();
+        let not_awaited = health.not_awaited_to_vote(record, now);
+        let verified_apart = health.verified_apart(record, now);
+        Moment { now, unix_now: clock::unix_seconds(), storing, not_awaited, verified_apart }
     }
 
     fn next_tick(&self) -> Option<Duration> {
@@ -173,7 +180,7 @@ impl Desk {
 
     fn go_on(&mut self, shared: &Arc<Shared>) {
         self.handle(shared, Input::Tick);
-        let outputs = self.batches.verify();
+        let outputs = self.batches.verify(&self.moment());
         self.perform(shared, outputs);
         let outputs = self.batches.propose(&self.moment());
         self.perform(shared, outputs);
@@ -209,7 +216,12 @@ impl Desk {
                     let certifying = Certifying { batch, tally, outcomes, asked, committee: self.committee.clone() };
                     tasks::spawn(certifying.run(shared.clone()));
                 }
-                Output::LeaveOut { batch, member, code, why } => shared.left_out(batch, member, code, why),
+                Output::Observed { batch, member, observed } => {
+                    if let Some(link) = self.links.get(&member) {
+                        shared.observe(batch, member, link, observed);
+                    }
+                }
+                Output::VotedFalsely { batch, member } => shared.blame(batch, member, Fault::VotedFalsely),
                 Output::Fail(put, failed) => {
                     if let Some(outcomes) = self.outcomes.remove(&put) {
                         tell(outcomes, Outcome { put, result: Err(failed) });
@@ -231,7 +243,7 @@ impl Desk {
     }
 }
 
-fn links(snapshot: &Snapshot) -> BTreeMap<u16, u64> {
+fn links(snapshot: &Snapshot) -> BTreeMap<u16, LinkId> {
     snapshot.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
 }
 

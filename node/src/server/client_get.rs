@@ -12,6 +12,7 @@ use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, MAX_READS, Message, R
 
 use super::Snapshot;
 use super::client::{Client, NotReading};
+use super::health::{Fault, LinkId};
 use super::routes::{Reply, Route};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::clock;
@@ -38,7 +39,7 @@ struct Lookup {
 struct PendingRead {
     client: Stream,
     member: u16,
-    link: u64,
+    link: LinkId,
     deadline: Duration,
     room: Room,
     _route: Route,
@@ -116,7 +117,7 @@ impl Gets {
         // a session goes over to the next member when the last one failed
         let given_up = self.reading.replace(read.member).filter(|last| self.is_own && *last != read.member);
         if let Some(member) = given_up {
-            link.shared.suspects.add(member, clock::monotonic());
+            link.shared.blame(read.stream, member, Fault::FailedGet);
         }
         self.waiting.push_back(read);
     }

@@ -17,6 +17,7 @@ use super::batch;
 use super::batcher::{Outcome, Storing, Word};
 use super::client::{Client, Ended, unexpected};
 use super::fanout::Fanout;
+use super::health::{Fault, Observed};
 use super::put::{Input, Output, Put};
 use super::routes::{Reply, Route};
 use crate::host::clock;
@@ -132,7 +133,8 @@ impl ClientPuts {
     async fn go_on(&mut self, link: &mut Client) -> Result<(), Ended> {
         let Some(asked) = self.asked.take() else { return Ok(()) };
         let members = link.snapshot.borrow().members.clone();
-        match asked.decide(&members, clock::monotonic()) {
+        let verdict = asked.decide(&members, &mut link.shared.health.lock(), clock::monotonic());
+        match verdict {
             Verdict::Wait(asked) => {
                 self.asked = Some(asked);
                 Ok(())
@@ -151,17 +153,17 @@ impl ClientPuts {
         let stream = link.shared.stream();
         let route = link.shared.routes.open(stream, link.mailbox.clone());
         let quorum = committee.record().quorum().into();
-        let late = members.iter().filter(|(_, handle)| handle.pace.is_late()).map(|(member, _)| *member).collect();
         let (taking_part, deadlines) = (members.keys().copied(), link.shared.config.deadlines);
         // bytes that come with the offer are stored first, and then looked for
         let earlier = match offer.filter(|_| !renew && whole.is_none()) {
             Some(offer) => link.shared.earlier(&committee, &offer).await,
             None => None,
         };
-        let put = Put::new(committee.clone(), stream, taking_part, left_out, late, offer, deadlines)
-            .doubting(link.shared.doubted.now(clock::monotonic()))
+        let doubted = link.shared.health.lock().doubted(committee.record(), clock::monotonic());
+        let put = Put::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
+            .doubting(doubted)
             .or_earlier(earlier);
-        let fanout = Fanout::new(stream, members, quorum);
+        let fanout = Fanout::new(stream, members, quorum, link.shared.health.clone());
         let heard = clock::monotonic();
         // once bytes of an offer were asked for, the client takes none but a new one
         let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);
@@ -289,11 +291,6 @@ impl ClientPuts {
                 link.tell(&Message::Failed(failed))?;
                 continue;
             }
-            // another put may have found out meanwhile
-            let members = active.fanout.members().iter();
-            let late: Vec<u16> =
-                members.filter(|(_, handle)| handle.pace.is_late()).map(|(member, _)| *member).collect();
-            active.put.do_not_wait_for(late);
             self.run(link, stream, Input::Tick, None).await?;
         }
         Ok(())
@@ -345,7 +342,10 @@ impl ClientPuts {
         while let Some(input) = inputs.pop_front() {
             let Some(active) = self.active.get_mut(&stream) else { return Ok(()) };
             let overtaken = active.put.overtaken_until();
-            let outputs = active.put.handle(input, clock::monotonic());
+            let now = clock::monotonic();
+            // as it is now: another put may have found out meanwhile
+            let not_awaited = link.shared.health.lock().not_awaited_to_store(active.put.committee(), now);
+            let outputs = active.put.handle(input, now, &not_awaited);
             // before it is submitted: the batcher waits for those that are being stored
             match (active.put.is_storing(), &active.storing) {
                 (true, None) => {
@@ -360,7 +360,7 @@ impl ClientPuts {
             }
             if active.put.is_over() {
                 if let Some(until) = overtaken {
-                    link.shared.overtaken.add(stream, until);
+                    link.shared.health.lock().put_ended(stream, until);
                 }
                 self.remove(stream);
             }
@@ -437,13 +437,9 @@ impl Active {
             Output::AlsoHeld(member) => {
                 link.shared.batcher.say(Word::Batch(batch::Input::AlsoHeld { put: stream, member })).await;
             }
-            Output::Late(member) => {
-                let why = "had not stored a blob when a quorum had; it is not waited for until it stores in time again";
-                link.shared.left_out(stream, member, Code::TimedOut, why);
-                self.set_late(member, true);
-            }
-            Output::InTime(member) => self.set_late(member, false),
-            Output::Doubt(member) => link.shared.doubted.add(member, clock::monotonic()),
+            Output::Late(member) => self.observe(link, member, Observed::StoredTooLate),
+            Output::InTime(member) => self.observe(link, member, Observed::StoredInTime),
+            Output::Doubt(member) => link.shared.blame(stream, member, Fault::LackedWhatItOffered),
             Output::LeaveOut(member, code, why) => {
                 link.shared.left_out(stream, member, code, &why);
                 self.fanout.leave_out(member);
@@ -463,17 +459,15 @@ impl Active {
     /// Sends the same bytes to every member; gives those that are out of the put now.
     async fn send(&mut self, link: &Client, bytes: &Bytes) -> Vec<Input> {
         let lost = self.fanout.send(bytes).await;
-        for member in self.fanout.take_slow() {
-            let why =
-                "took a put's bytes more slowly than a quorum; the put went on without it, and repair fetches the blob";
-            link.shared.left_out(self.fanout.stream(), member, Code::TimedOut, why);
+        for (member, of) in self.fanout.take_slow() {
+            link.shared.observe(self.fanout.stream(), member, &of, Observed::TookBytesTooSlowly);
         }
         lost.into_iter().map(Input::Lost).collect()
     }
 
-    fn set_late(&self, member: u16, is_late: bool) {
+    fn observe(&self, link: &Client, member: u16, observed: Observed) {
         if let Some(handle) = self.fanout.members().get(&member) {
-            handle.pace.set_late(is_late);
+            link.shared.observe(self.fanout.stream(), member, &handle.link, observed);
         }
     }
 }

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use vouch_core::message::{Message, Stream};
 
-use super::ReplicaHandle;
+use super::health::LinkId;
+use super::{ReplicaHandle, SharedHealth};
 use crate::host::{clock, tasks};
 
 /// How long a put waits, over all its chunks, for members behind a quorum.
@@ -21,14 +22,20 @@ pub(crate) struct Fanout {
     stream: Stream,
     members: BTreeMap<u16, ReplicaHandle>,
     quorum: usize,
+    health: SharedHealth,
     lag_left: Duration,
     /// Members that a put went on without, for they took nothing more.
-    slow: Vec<u16>,
+    slow: Vec<(u16, LinkId)>,
 }
 
 impl Fanout {
-    pub(crate) fn new(stream: Stream, members: BTreeMap<u16, ReplicaHandle>, quorum: usize) -> Self {
-        Self { stream, members, quorum, lag_left: LAG_BUDGET, slow: Vec::new() }
+    pub(crate) fn new(
+        stream: Stream,
+        members: BTreeMap<u16, ReplicaHandle>,
+        quorum: usize,
+        health: SharedHealth,
+    ) -> Self {
+        Self { stream, members, quorum, health, lag_left: LAG_BUDGET, slow: Vec::new() }
     }
 
     pub(crate) fn stream(&self) -> Stream {
@@ -50,8 +57,13 @@ impl Fanout {
         }
     }
 
-    /// The members that were too slow since this was asked last.
-    pub(crate) fn take_slow(&mut self) -> Vec<u16> {
+    fn is_waited_for<'a>(&self, mut awaited: impl Iterator<Item = &'a ReplicaHandle>, now: Duration) -> bool {
+        let health = self.health.lock();
+        awaited.any(|handle| health.is_waited_for_with_bytes(&handle.link.node_key, now))
+    }
+
+    /// The links of members that were too slow since this was asked last.
+    pub(crate) fn take_slow(&mut self) -> Vec<(u16, LinkId)> {
         std::mem::take(&mut self.slow)
     }
 
@@ -88,7 +100,7 @@ impl Fanout {
             let now = clock::monotonic();
             let patience = if sent < self.quorum {
                 (started + STALL_DEADLINE).saturating_sub(now)
-            } else if awaited.values().all(|handle| handle.pace.is_late() || handle.pace.is_lagging()) {
+            } else if !self.is_waited_for(awaited.values(), now) {
                 break;
             } else {
                 (*enough_at.get_or_insert(now) + self.lag_left).saturating_sub(now)
@@ -110,8 +122,7 @@ impl Fanout {
         }
         let cancel = Message::Cancel { stream: self.stream, keep: true }.encode();
         for (member, handle) in awaited {
-            handle.pace.set_lagging(true);
-            self.slow.push(member);
+            self.slow.push((member, handle.link));
             queue_behind(&handle, &cancel);
             out.push(member);
         }

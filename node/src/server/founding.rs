@@ -11,7 +11,8 @@ use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Progress, Send
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Standing, Stream};
 
-use super::{Event, Shared};
+use super::health::LinkId;
+use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::PeerAddress;
 use crate::committee_file::{self, CommitteeFileError};
 use crate::host::tasks::MissedTickBehavior;
@@ -43,10 +44,20 @@ impl Shared {
         }
     }
 
+    /// A replica has a link. Both are told under one lock: else they could take different links of it for the newer one.
+    pub(super) fn join(&self, handle: ReplicaHandle) -> u64 {
+        let mut roster = self.roster();
+        self.health.lock().connected(handle.link);
+        roster.join(handle.link.node_key, handle)
+    }
+
     /// A link of a replica ended.
-    pub(super) fn leave(&self, node_key: &NodeKey, arrival: u64) {
-        self.roster().leave(node_key, arrival);
-        self.founding().leave(node_key, arrival);
+    pub(super) fn leave(&self, link: LinkId, arrival: u64) {
+        let mut roster = self.roster();
+        self.health.lock().disconnected(link);
+        roster.leave(&link.node_key, arrival);
+        drop(roster);
+        self.founding().leave(&link.node_key, arrival);
     }
 
     /// Whether a replica may join at all, by where it comes from and who it is.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::Committee;
+use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::message::{Code, Failed, Stage, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::session::progress::{SERVER_STORES, SERVER_VOTES};
@@ -80,8 +80,6 @@ pub struct Put {
     from: u64,
     received: u64,
     parts: BTreeMap<u16, Part>,
-    /// Members that are not waited for once a quorum stored.
-    late: BTreeSet<u16>,
     /// Members that said they had bytes and then did not store; what they say now leaves nobody out.
     doubted: BTreeSet<u16>,
     /// Who takes part though it was not sent all bytes, for it said that it had the first ones.
@@ -95,14 +93,13 @@ pub struct Put {
 }
 
 impl Put {
-    /// A put with the members that are connected; those left out take no part from the beginning, those that are late are not
-    /// waited for. `stream` is the server's number for it.
+    /// A put with the members that are connected; those left out take no part from the beginning. `stream` is the server's number
+    /// for it.
     pub fn new(
         committee: Arc<Committee>,
         stream: Stream,
         members: impl IntoIterator<Item = u16>,
         left_out: impl IntoIterator<Item = u16>,
-        late: BTreeSet<u16>,
         offer: Option<Receipt>,
         deadlines: Deadlines,
     ) -> Self {
@@ -117,7 +114,6 @@ impl Put {
             from,
             received,
             parts,
-            late,
             doubted,
             spared,
             phase,
@@ -146,9 +142,9 @@ impl Put {
         self.parts.iter().filter(|(_, part)| !matches!(part, Part::Out(_))).map(|(member, _)| *member)
     }
 
-    /// Members found to be late elsewhere.
-    pub fn do_not_wait_for(&mut self, late: impl IntoIterator<Item = u16>) {
-        self.late.extend(late);
+    /// Whose members they are.
+    pub fn committee(&self) -> &CommitteeRecord {
+        self.committee.record()
     }
 
     /// Whether it was said before what the bytes are, so that each chunk is proved.
@@ -190,8 +186,9 @@ impl Put {
         self.parts.iter().filter(move |(_, part)| *part == stage).map(|(member, _)| *member)
     }
 
-    /// Takes one input; `now` is monotonic.
-    pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Output> {
+    /// Takes one input; `now` is monotonic. Members that are not awaited were late before: once a quorum answered or stored, the
+    /// put goes on without them.
+    pub fn handle(&mut self, input: Input, now: Duration, not_awaited: &BTreeSet<u16>) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
             Input::Begun => self.begun(now, &mut out),
@@ -199,7 +196,7 @@ impl Put {
             Input::Chunk { offset, length } => self.chunk(offset, length, &mut out),
             Input::End(receipt) => self.end(receipt, now, &mut out),
             Input::Whole(receipt, length) => self.whole(receipt, length, now, &mut out),
-            Input::Stored(member) => self.stored(member, now, &mut out),
+            Input::Stored(member) => self.stored(member, now, not_awaited, &mut out),
             Input::Failed(member, failed) => self.drop_member(member, Some(failed), &mut out),
             Input::Lost(member) => self.drop_member(member, None, &mut out),
             Input::Certified(certificate) => self.certified(certificate, &mut out),
@@ -210,7 +207,7 @@ impl Put {
             }
             Input::Tick => {}
         }
-        self.go_on(now, &mut out);
+        self.go_on(now, not_awaited, &mut out);
         if !self.is_told {
             out.retain(|output| !matches!(output, Output::Progress(..)));
         }
@@ -319,7 +316,7 @@ impl Put {
         true
     }
 
-    fn stored(&mut self, member: u16, now: Duration, out: &mut Vec<Output>) {
+    fn stored(&mut self, member: u16, now: Duration, not_awaited: &BTreeSet<u16>, out: &mut Vec<Output>) {
         match self.parts.get_mut(&member) {
             Some(part) if *part == Part::Receiving => *part = Part::Stored,
             _ => return,
@@ -333,7 +330,7 @@ impl Put {
                 patience.is_in_time(now)
             }
         };
-        if is_in_time && self.late.remove(&member) {
+        if is_in_time && not_awaited.contains(&member) {
             out.push(Output::InTime(member));
         }
         out.push(Output::Progress(member, Stage::Stored));
@@ -367,21 +364,21 @@ impl Put {
     }
 
     /// Moves to the next phase when its time has come, and fails when it cannot come any more.
-    fn go_on(&mut self, now: Duration, out: &mut Vec<Output>) {
+    fn go_on(&mut self, now: Duration, not_awaited: &BTreeSet<u16>, out: &mut Vec<Output>) {
         let quorum = self.quorum();
         if self.is_before_certifying() && self.members().count() < quorum {
             let failed = self.why_too_few();
             self.doubt(|_, part| matches!(part, Part::Out(_)), out);
             return self.fail(failed, out);
         }
-        self.open(quorum, now, out);
+        self.open(quorum, now, not_awaited, out);
         let stored: BTreeSet<u16> = self.in_stage(&Part::Stored).collect();
-        let awaited = self.in_stage(&Part::Receiving).filter(|member| !self.late.contains(member)).count();
+        let awaited = self.in_stage(&Part::Receiving).filter(|member| !not_awaited.contains(member)).count();
         let Phase::Storing { receipt, patience } = &mut self.phase else { return };
         if patience.is_over(stored.len(), quorum, awaited, now) {
             let (receipt, patience) = (*receipt, *patience);
             let candidates: BTreeSet<u16> = self.in_stage(&Part::Receiving).collect();
-            out.extend(candidates.iter().filter(|member| self.late.insert(**member)).map(|late| Output::Late(*late)));
+            out.extend(candidates.difference(not_awaited).map(|late| Output::Late(*late)));
             out.push(Output::Submit { receipt, holders: stored, candidates });
             self.phase = Phase::Certifying { patience };
         } else if stored.len() < quorum && now > patience.since() + self.deadlines.storing {
@@ -393,7 +390,7 @@ impl Put {
     }
 
     /// Once a quorum has said from where it needs bytes, and the rest has or is late, says from where they come.
-    fn open(&mut self, quorum: usize, now: Duration, out: &mut Vec<Output>) {
+    fn open(&mut self, quorum: usize, now: Duration, not_awaited: &BTreeSet<u16>, out: &mut Vec<Output>) {
         let live: BTreeSet<u16> = self.in_stage(&Part::Receiving).collect();
         let length = self.offer.map(|offer| offer.length);
         // a member that holds the blob reads it before it says so
@@ -411,7 +408,7 @@ impl Put {
             return;
         }
         let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
-        let awaited = silent.iter().filter(|member| !self.late.contains(*member)).count();
+        let awaited = silent.iter().filter(|member| !not_awaited.contains(*member)).count();
         if patience.is_over(answers.len(), quorum, awaited, now) {
             let Some(offset) = offset::choose(answers, &self.doubted, quorum) else { return };
             let (behind, ahead): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, from)| **from < offset);

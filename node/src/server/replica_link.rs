@@ -13,9 +13,9 @@ use super::batcher::Word;
 use super::endorse::Errands;
 use super::founding::standing_message;
 use super::guard::Connection;
+use super::health::LinkId;
 use super::lane::Lane;
 use super::member_lists::{self, Listing};
-use super::pace::{Impairment, Pace};
 use super::roster::Standing;
 use super::routes::Reply;
 use super::time_relay::TimeRelay;
@@ -42,16 +42,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let node_key = link.hello.node_key;
     let (control, control_queue) = Lane::new(CONTROL_QUEUE);
     let (data, data_queue) = Lane::new(shared.config.replica_queue * MAX_CHUNK);
-    let pace = Arc::new(Pace::default());
     let listing = Arc::new(Listing::default());
-    let handle = ReplicaHandle {
-        link: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)),
-        control,
-        data,
-        pace: pace.clone(),
-        listing: listing.clone(),
-    };
-    let arrival = shared.roster().join(node_key, handle.clone());
+    let id = LinkId { node_key, number: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)) };
+    let handle = ReplicaHandle { link: id, control, data, listing: listing.clone() };
+    let arrival = shared.join(handle.clone());
     let sends = shared.founding().join(node_key, arrival, candidate, link.hello.cluster);
     shared.send(sends);
     let shown = tokio::select! {
@@ -59,7 +53,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
     };
     if let Err(error) = shown {
-        shared.leave(&node_key, arrival);
+        shared.leave(id, arrival);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
     let standing = shared.roster().standing(&node_key);
@@ -84,7 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
-        error = read(&shared, &hello, &pace, &mut reader, &connection) => error,
+        error = read(&shared, &hello, id, &mut reader, &connection) => error,
         () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
         () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),
         written = writing => match written {
@@ -92,7 +86,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
             Err(error) => error,
         },
     };
-    shared.leave(&node_key, arrival);
+    shared.leave(id, arrival);
     shared.publish();
     let to_tell = ended.to_tell();
     if is_told {
@@ -155,7 +149,7 @@ async fn show_first(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<(), Lin
 async fn read(
     shared: &Arc<Shared>,
     hello: &Hello,
-    pace: &Pace,
+    link: LinkId,
     reader: &mut LinkReader,
     connection: &Connection,
 ) -> LinkError {
@@ -206,25 +200,19 @@ async fn read(
             }
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
-            message => deliver(shared, pace, Reply { member, stream, message }).await,
+            message => deliver(shared, link, Reply { member, stream, message }).await,
         }
     }
 }
 
 /// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
-async fn deliver(shared: &Arc<Shared>, pace: &Pace, reply: Reply) {
+async fn deliver(shared: &Arc<Shared>, link: LinkId, reply: Reply) {
     let batch = reply.stream;
-    let before = pace.impairment();
-    pace.hear(&reply.message);
-    let now = pace.impairment();
-    // by how much its clock is off is told anew with each answer that it gets
-    if let (Some(Impairment::Clock(why)), None | Some(Impairment::Storage(_))) = (&now, &before) {
-        shared.tell_of(reply.member, &format!("says that it signs nothing: {why}"));
+    let told = shared.health.lock().hear(&link, &reply.message, clock::monotonic());
+    if let Some(line) = told {
+        shared.tell_of(reply.member, &line);
     }
     if reply.stream == Stream::REPLICA {
-        if let Some(Impairment::Storage(why)) = now.filter(|now| before.as_ref() != Some(now)) {
-            shared.tell_of(reply.member, &format!("says that its storage failed: {why}"));
-        }
         return;
     }
     if let Message::Vote { signature, .. } = reply.message {
@@ -235,10 +223,8 @@ async fn deliver(shared: &Arc<Shared>, pace: &Pace, reply: Reply) {
             shared.batcher.say(Word::Batch(Input::Refused { batch, member, failed })).await;
         }
         // the put went on without it
-        Some(Reply { message: Message::Stored { stream }, .. })
-            if pace.is_late() && shared.overtaken.is_in_time(stream, clock::monotonic()) =>
-        {
-            pace.set_late(false);
+        Some(Reply { message: Message::Stored { stream }, .. }) => {
+            shared.health.lock().stored_after_end(&link, stream, clock::monotonic());
         }
         _ => {}
     }

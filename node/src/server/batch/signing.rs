@@ -165,9 +165,9 @@ impl Signing {
     }
 
     /// A quorum voted, and nobody else is waited for.
-    pub(super) fn is_certified(&mut self, quorum: usize, late: &BTreeSet<u16>, now: Duration) -> bool {
+    pub(super) fn is_certified(&mut self, quorum: usize, not_awaited: &BTreeSet<u16>, now: Duration) -> bool {
         let awaited = self.parts.iter().filter(|(member, part)| match part {
-            Part::Asked => !late.contains(member),
+            Part::Asked => !not_awaited.contains(member),
             Part::Came(_) | Part::Verifying => true,
             Part::Voted | Part::Out(_) => false,
         });

@@ -32,8 +32,10 @@ struct World {
     failed: BTreeMap<Stream, Failed>,
     /// Whose votes were verified together.
     verified: Vec<Vec<u16>>,
-    /// Who was told that its vote does not count, or is not waited for.
-    left_out: Vec<(u16, Code)>,
+    /// Members whose votes were late before, as the server's record of health has them.
+    late: BTreeSet<u16>,
+    /// Whose votes were false, each time.
+    false_votes: Vec<u16>,
 }
 
 fn receipt(number: u32) -> Receipt {
@@ -61,18 +63,20 @@ impl World {
         let batches = Batches::new(committee.clone(), Gathering::default(), VOTING, streams);
         let (certified, failed) = (BTreeMap::new(), BTreeMap::new());
         let now = Duration::from_secs(100);
-        let (asked, verified, left_out) = (Vec::new(), Vec::new(), Vec::new());
-        Self { committee, votes, batches, now, storing: 0, asked, certified, failed, verified, left_out }
+        let (asked, verified, false_votes) = (Vec::new(), Vec::new(), Vec::new());
+        let late = BTreeSet::new();
+        Self { committee, votes, batches, now, storing: 0, asked, certified, failed, verified, late, false_votes }
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.now, unix_now: UNIX, storing: self.storing }
+        let verified_apart = self.false_votes.iter().copied().collect();
+        Moment { now: self.now, unix_now: UNIX, storing: self.storing, not_awaited: self.late.clone(), verified_apart }
     }
 
     fn give(&mut self, input: Input) {
         let outputs = self.batches.handle(input, &self.moment());
         self.perform(outputs);
-        let outputs = self.batches.verify();
+        let outputs = self.batches.verify(&self.moment());
         self.perform(outputs);
     }
 
@@ -108,7 +112,12 @@ impl World {
                     assert_eq!(certificates.len(), puts.len());
                     self.certified.extend(puts.into_iter().zip(certificates));
                 }
-                Output::LeaveOut { member, code, .. } => self.left_out.push((member, code)),
+                Output::Observed { member, observed: Observed::VotedTooLate, .. } => drop(self.late.insert(member)),
+                Output::Observed { member, observed, .. } => {
+                    assert_eq!(observed, Observed::VotedInTime);
+                    self.late.remove(&member);
+                }
+                Output::VotedFalsely { member, .. } => self.false_votes.push(member),
                 Output::Fail(put, failed) => {
                     assert!(self.failed.insert(put, failed).is_none(), "told once");
                 }
@@ -280,7 +289,7 @@ fn a_lying_member_is_left_out_and_costs_nobody_a_certificate() {
     world.vote(&asked, 3);
     assert_eq!(world.signers(0), [0, 2, 3]);
     assert_eq!(world.certified.len(), 3);
-    assert_eq!(world.left_out, [(1, Code::NotAuthenticated)], "it is told, once");
+    assert_eq!(world.false_votes, [1]);
 }
 
 #[test]
@@ -443,9 +452,9 @@ fn a_silent_member_is_waited_for_once() {
     assert_eq!(world.signers(2), [0, 1, 2]);
     // an answer to the first is long late, one to the second is in time
     world.vote(&first, 3);
-    assert!(world.batches.late.contains(&3));
+    assert!(world.late.contains(&3));
     world.vote(&second, 3);
-    assert!(!world.batches.late.contains(&3));
+    assert!(!world.late.contains(&3));
     world.submit(3, 0..4);
     world.go_on();
     let third = world.one_proposed();

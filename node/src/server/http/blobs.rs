@@ -106,8 +106,10 @@ async fn begin(
     // the last byte shows the length
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let suspects = shared.suspects.now(clock::monotonic());
-    let download = Download::begin(own_link(&shared, connection), wanted, committee).await.trying_last(suspects);
+    let suspects = committee.as_ref().map(|c| shared.health.lock().read_last(c.record(), clock::monotonic()));
+    let download = Download::begin(own_link(&shared, connection), wanted, committee)
+        .await
+        .trying_last(suspects.unwrap_or_default());
     Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
 }
 

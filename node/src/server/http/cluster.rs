@@ -1,7 +1,5 @@
 //! The state of the cluster, for people, pages and load balancers.
 
-use std::fmt;
-
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::json;
@@ -10,8 +8,9 @@ use vouch_core::quorum;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NO_STORE};
-use crate::server::pace::Impairment;
-use crate::server::{ReplicaHandle, Shared};
+use crate::host::clock;
+use crate::server::Shared;
+use crate::server::health::Trouble;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -54,61 +53,6 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
 /// Members that a text names one by one.
 const NAMED: usize = 20;
 
-/// What keeps a member from taking part in puts as the others do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Trouble {
-    Missing,
-    /// What it said.
-    StorageFailed(String),
-    /// What it said.
-    ClockInDoubt(String),
-    Lagging,
-    Late,
-}
-
-impl Trouble {
-    fn of(handle: Option<&ReplicaHandle>) -> Option<Self> {
-        let Some(ReplicaHandle { pace, .. }) = handle else { return Some(Self::Missing) };
-        match pace.impairment() {
-            Some(Impairment::Storage(why)) => Some(Self::StorageFailed(why)),
-            Some(Impairment::Clock(why)) => Some(Self::ClockInDoubt(why)),
-            None if pace.is_lagging() => Some(Self::Lagging),
-            None => pace.is_late().then_some(Self::Late),
-        }
-    }
-
-    /// Whether a put cannot count on the member.
-    fn is_fatal(&self) -> bool {
-        matches!(self, Self::Missing | Self::StorageFailed(_) | Self::ClockInDoubt(_))
-    }
-
-    /// One word for programs.
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::StorageFailed(_) => "storage-failed",
-            Self::ClockInDoubt(_) => "clock-in-doubt",
-            Self::Lagging => "lagging",
-            Self::Late => "late",
-        }
-    }
-}
-
-/// What follows the member's name.
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("is not connected"),
-            Self::StorageFailed(why) => write!(f, "is connected, but its storage failed: {why}"),
-            Self::ClockInDoubt(why) => write!(f, "is connected, but signs nothing: {why}"),
-            Self::Lagging => {
-                f.write_str("takes bytes more slowly than a quorum and is left out of puts until it catches up")
-            }
-            Self::Late => f.write_str("was late for the last put or vote and is not waited for"),
-        }
-    }
-}
-
 /// Whether a put would find its quorum, and what is wrong with which member: as text, or as JSON where that is asked for. A failure
 /// is a problem (RFC 9457) unless text is asked for.
 pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
@@ -120,9 +64,13 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
         };
     };
     let record = committee.record();
-    let trouble_of = |member| Some((record.name(member), Trouble::of(snapshot.members.get(&member))?));
-    let troubled = (0..record.n()).filter_map(trouble_of);
-    let (fatal, impaired): (Vec<_>, Vec<_>) = troubled.partition(|(_, trouble)| trouble.is_fatal());
+    let (fatal, impaired): (Vec<_>, Vec<_>) = {
+        let (health, now) = (shared.health.lock(), clock::monotonic());
+        let members = record.members().iter();
+        let troubled =
+            members.filter_map(|member| Some((member.name.to_string(), health.trouble(&member.node_key, now)?)));
+        troubled.partition(|(_, trouble)| trouble.is_fatal())
+    };
     let (quorum, n) = (usize::from(record.quorum()), usize::from(record.n()));
     let able = n - fatal.len();
     let all = [&fatal[..], &impaired].concat();

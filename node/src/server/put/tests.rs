@@ -20,6 +20,8 @@ struct World {
     votes: Vec<VoteSecretKey>,
     put: Put,
     now: Duration,
+    /// Members that were late before.
+    late: BTreeSet<u16>,
     out: Vec<Output>,
 }
 
@@ -43,8 +45,8 @@ impl World {
         let votes: Vec<_> = nodes.into_iter().map(|(_, vote)| vote).collect();
         let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        let put = Put::new(committee.clone(), STREAM, there, [], BTreeSet::new(), offer, Deadlines::default());
-        Self { committee, votes, put, now: Duration::from_secs(100), out: Vec::new() }
+        let put = Put::new(committee.clone(), STREAM, there, [], offer, Deadlines::default());
+        Self { committee, votes, put, now: Duration::from_secs(100), late: BTreeSet::new(), out: Vec::new() }
     }
 
     /// One whose members all begin at the beginning.
@@ -65,7 +67,7 @@ impl World {
     }
 
     fn give(&mut self, input: Input) -> &[Output] {
-        self.out = self.put.handle(input, self.now);
+        self.out = self.put.handle(input, self.now, &self.late);
         &self.out
     }
 
@@ -157,7 +159,7 @@ fn a_straggler_gets_its_grace_and_no_more() {
 fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let late = |member| {
         let mut world = World::begun(4, 0..4, Some(receipt(4)));
-        world.put.do_not_wait_for([member]);
+        world.late.insert(member);
         world.end();
         world
     };
@@ -177,7 +179,7 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     assert!(is_in_time(world.give(Input::Stored(3)), 3));
     // before the bytes' end it cannot have stored
     let mut world = World::begun(4, 0..4, None);
-    world.put.do_not_wait_for([3]);
+    world.late.insert(3);
     assert!(!is_in_time(world.give(Input::Stored(3)), 3));
     // where it is needed for a quorum it is waited for, late or not
     let mut world = late(3);

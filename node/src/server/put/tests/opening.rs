@@ -94,7 +94,7 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
 
     // who was late before is not waited for
     let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
-    world.put.do_not_wait_for([3]);
+    world.late.insert(3);
     world.give(Input::Begun);
     world.give(Input::Ready(0, 0));
     world.give(Input::Ready(1, 0));

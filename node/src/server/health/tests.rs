@@ -1,0 +1,266 @@
+//! One test for each rule of the table.
+
+use vouch_core::bls::VoteSecretKey;
+use vouch_core::committee::{Member, MemberName};
+use vouch_core::link::NodeSecretKey;
+
+use super::*;
+
+const NOW: Duration = Duration::from_secs(100);
+const MS: Duration = Duration::from_millis(1);
+
+fn node_key(replica: u8) -> NodeKey {
+    NodeSecretKey::from_bytes(&[replica; 32]).node_key()
+}
+
+fn link(replica: u8, number: u64) -> LinkId {
+    LinkId { node_key: node_key(replica), number }
+}
+
+/// A committee of these replicas; members are in the order of their keys.
+fn committee(replicas: &[u8]) -> CommitteeRecord {
+    let mut members: Vec<_> = replicas
+        .iter()
+        .map(|replica| {
+            let vote_key = VoteSecretKey::generate(&[*replica; 32]).unwrap().vote_key();
+            Member { node_key: node_key(*replica), vote_key, name: MemberName::new("replica").unwrap() }
+        })
+        .collect();
+    members.sort_by_key(|member| member.node_key);
+    CommitteeRecord::genesis([0; 16], members).unwrap()
+}
+
+fn failed(code: Code, why: &str) -> Message {
+    Message::failed(Stream(1), code, why)
+}
+
+/// Four replicas with a link each.
+struct World {
+    health: Health,
+    committee: CommitteeRecord,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut health = Health::default();
+        (1..=4).for_each(|replica| health.connected(link(replica, replica.into())));
+        Self { health, committee: committee(&[1, 2, 3, 4]) }
+    }
+
+    fn member(&self, replica: u8) -> u16 {
+        self.committee.position(&node_key(replica)).unwrap()
+    }
+
+    fn observe(&mut self, replica: u8, observed: Observed) -> Option<News> {
+        self.health.observe(&link(replica, replica.into()), observed, NOW)
+    }
+
+    fn hear(&mut self, replica: u8, message: &Message) -> Option<String> {
+        self.health.hear(&link(replica, replica.into()), message, NOW)
+    }
+
+    fn trouble(&self, replica: u8) -> Option<Trouble> {
+        self.health.trouble(&node_key(replica), NOW)
+    }
+
+    /// What a new link begins with, which replaces the one before.
+    fn reconnect(&mut self, replica: u8) {
+        self.health.connected(link(replica, 100));
+    }
+
+    fn none(&self) -> bool {
+        self.health.records.is_empty()
+    }
+}
+
+#[test]
+fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
+    let mut world = World::new();
+    let news = world.observe(2, Observed::TookBytesTooSlowly).unwrap();
+    assert_eq!(news.code, Code::TimedOut);
+    assert!(world.observe(2, Observed::TookBytesTooSlowly).is_some(), "another put went on without it");
+    assert!(
+        world.health.is_left_out_of_puts(&node_key(2), NOW) && !world.health.is_left_out_of_puts(&node_key(1), NOW)
+    );
+    assert!(!world.health.is_waited_for_with_bytes(&node_key(2), NOW));
+    assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty(), "what it takes it may store in time");
+    assert_eq!(world.trouble(2), Some(Trouble::Lagging));
+    assert_eq!(world.observe(2, Observed::TookAllBytes), None);
+    assert!(!world.health.is_left_out_of_puts(&node_key(2), NOW) && world.none());
+}
+
+#[test]
+fn one_that_stores_late_is_not_waited_for_until_it_stores_in_time() {
+    let mut world = World::new();
+    assert!(world.observe(3, Observed::StoredTooLate).is_some());
+    assert_eq!(world.observe(3, Observed::StoredTooLate), None, "told once");
+    assert_eq!(world.health.not_awaited_to_store(&world.committee, NOW), [world.member(3)].into());
+    assert!(world.health.not_awaited_to_vote(&world.committee, NOW).is_empty(), "its vote may be in time");
+    assert!(!world.health.is_waited_for_with_bytes(&node_key(3), NOW));
+    assert!(!world.health.is_left_out_of_puts(&node_key(3), NOW), "it is given every further put's bytes");
+    assert_eq!(world.trouble(3), Some(Trouble::Late));
+    world.observe(3, Observed::VotedInTime);
+    assert_eq!(world.trouble(3), Some(Trouble::Late));
+    world.observe(3, Observed::StoredInTime);
+    assert!(world.none());
+}
+
+#[test]
+fn a_put_that_is_over_tells_who_would_have_stored_in_time() {
+    for (put, at, is_late) in
+        [(Stream(1), NOW + 49 * MS, false), (Stream(1), NOW + 50 * MS, true), (Stream(2), NOW, true)]
+    {
+        let mut world = World::new();
+        world.observe(3, Observed::StoredTooLate);
+        world.health.put_ended(Stream(1), NOW + 50 * MS);
+        world.health.stored_after_end(&link(3, 3), put, at);
+        assert_eq!(world.trouble(3).is_some(), is_late, "{put:?} {at:?}");
+    }
+}
+
+#[test]
+fn one_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
+    let mut world = World::new();
+    assert!(world.observe(3, Observed::VotedTooLate).is_some());
+    assert_eq!(world.observe(3, Observed::VotedTooLate), None, "told once");
+    assert_eq!(world.health.not_awaited_to_vote(&world.committee, NOW), [world.member(3)].into());
+    assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty());
+    world.observe(3, Observed::StoredInTime);
+    assert_eq!(world.health.not_awaited_to_vote(&world.committee, NOW).len(), 1);
+    world.observe(3, Observed::VotedInTime);
+    assert!(world.none());
+}
+
+#[test]
+fn a_storage_or_a_clock_is_in_trouble_until_the_replica_votes_or_says_that_it_is_not() {
+    let mut world = World::new();
+    let stored = |stream| Message::Stored { stream };
+    let storage = || Some(Trouble::StorageFailed("disk".into()));
+    let clock = || Some(Trouble::ClockInDoubt("off".into()));
+    for (message, expected) in [
+        (failed(Code::Storage, "disk"), storage()),
+        (failed(Code::NoSpace, "full"), storage()),
+        (stored(Stream(1)), None),
+        (failed(Code::ClockInDoubt, "off"), clock()),
+        (stored(Stream(1)), clock()),
+        (stored(Stream::REPLICA), None),
+        // the last word counts
+        (failed(Code::Storage, "disk"), storage()),
+        (failed(Code::ClockInDoubt, "off"), clock()),
+        (failed(Code::Storage, "disk"), storage()),
+        (stored(Stream(1)), None),
+    ] {
+        world.hear(4, &message);
+        assert_eq!(world.trouble(4), expected, "{message:?}");
+    }
+}
+
+#[test]
+fn what_a_replica_says_of_itself_is_told_when_it_is_new() {
+    let mut world = World::new();
+    let by_itself = |code, why: &str| Message::failed(Stream::REPLICA, code, why);
+    assert_eq!(world.hear(1, &failed(Code::Storage, "disk")), None, "the put's client hears of it");
+    assert_eq!(world.hear(1, &by_itself(Code::Storage, "disk")), None);
+    let line = world.hear(1, &by_itself(Code::Storage, "another disk"));
+    assert_eq!(line.as_deref(), Some("says that its storage failed: another disk"));
+    let line = world.hear(1, &by_itself(Code::ClockInDoubt, "off by 70 s"));
+    assert_eq!(line.as_deref(), Some("says that it signs nothing: off by 70 s"));
+    assert_eq!(world.hear(1, &failed(Code::ClockInDoubt, "off by 71 s")), None);
+    assert_eq!(world.trouble(1), Some(Trouble::ClockInDoubt("off by 71 s".into())));
+}
+
+#[test]
+fn one_that_failed_a_get_is_read_last_for_a_while() {
+    let mut world = World::new();
+    let second = Duration::from_secs(1);
+    let mut blame = |replica, at: u32| world.health.blame(&node_key(replica), Fault::FailedGet, at * second);
+    assert_eq!(blame(1, 100), None, "each get tells of it");
+    blame(3, 200);
+    let read_last = |at: u32| world.health.read_last(&world.committee, at * second);
+    let [first, third] = [1, 3].map(|replica| world.member(replica));
+    assert_eq!(read_last(100), [first, third].into());
+    assert_eq!(read_last(699), [first, third].into());
+    assert_eq!(read_last(700), [third].into());
+    assert!(read_last(800).is_empty());
+    assert!(world.health.doubted(&world.committee, 200 * second).is_empty());
+    world.health.blame(&node_key(3), Fault::FailedGet, 700 * second);
+    assert_eq!(world.health.read_last(&world.committee, 1299 * second), [third].into(), "counted anew");
+}
+
+#[test]
+fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
+    let mut world = World::new();
+    assert_eq!(world.health.blame(&node_key(2), Fault::LackedWhatItOffered, NOW), None);
+    let doubted = |at| world.health.doubted(&world.committee, at);
+    assert_eq!(doubted(NOW + FAULT_COUNTS - MS), [world.member(2)].into());
+    assert!(doubted(NOW + FAULT_COUNTS).is_empty());
+    assert!(world.health.read_last(&world.committee, NOW).is_empty());
+}
+
+#[test]
+fn one_that_voted_falsely_is_verified_apart_for_ever() {
+    let mut world = World::new();
+    let news = world.health.blame(&node_key(2), Fault::VotedFalsely, NOW).unwrap();
+    assert_eq!(news.code, Code::NotAuthenticated);
+    assert_eq!(world.health.blame(&node_key(2), Fault::VotedFalsely, NOW), None, "told once");
+    assert_eq!(world.health.verified_apart(&world.committee, 1000 * FAULT_COUNTS), [world.member(2)].into());
+}
+
+#[test]
+fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
+    let everything = |world: &mut World| {
+        for observed in [Observed::TookBytesTooSlowly, Observed::StoredTooLate, Observed::VotedTooLate] {
+            world.observe(2, observed);
+        }
+        world.hear(2, &failed(Code::Storage, "disk"));
+        for fault in [Fault::FailedGet, Fault::LackedWhatItOffered, Fault::VotedFalsely] {
+            world.health.blame(&node_key(2), fault, NOW);
+        }
+    };
+    let check = |world: &World| {
+        let (health, committee) = (&world.health, &world.committee);
+        let ended = [health.not_awaited_to_store(committee, NOW), health.not_awaited_to_vote(committee, NOW)];
+        assert!(ended.iter().all(BTreeSet::is_empty) && !health.is_left_out_of_puts(&node_key(2), NOW));
+        let kept =
+            [health.read_last(committee, NOW), health.doubted(committee, NOW), health.verified_apart(committee, NOW)];
+        assert!(kept.iter().all(|members| *members == [world.member(2)].into()), "{kept:?}");
+    };
+    let mut world = World::new();
+    everything(&mut world);
+    world.reconnect(2);
+    check(&world);
+    assert_eq!(world.trouble(2), None);
+
+    let mut world = World::new();
+    everything(&mut world);
+    world.health.disconnected(link(2, 2));
+    check(&world);
+    assert_eq!(world.trouble(2), Some(Trouble::Missing));
+}
+
+#[test]
+fn an_earlier_link_says_nothing_of_the_present_one() {
+    let mut world = World::new();
+    world.reconnect(2);
+    assert_eq!(world.observe(2, Observed::StoredTooLate), None);
+    assert_eq!(world.hear(2, &failed(Code::Storage, "disk")), None);
+    world.health.disconnected(link(2, 2));
+    assert_eq!(world.trouble(2), None);
+    assert!(world.none());
+    world.health.observe(&link(2, 100), Observed::StoredTooLate, NOW);
+    world.observe(2, Observed::StoredInTime);
+    assert_eq!(world.trouble(2), Some(Trouble::Late));
+}
+
+#[test]
+fn another_committee_has_the_same_replicas_at_other_places() {
+    let mut world = World::new();
+    world.observe(4, Observed::StoredTooLate);
+    for replica in [2, 4] {
+        world.health.blame(&node_key(replica), Fault::FailedGet, NOW);
+    }
+    let next = committee(&[4, 5, 6, 7]);
+    let place = next.position(&node_key(4)).unwrap();
+    assert_eq!(world.health.not_awaited_to_store(&next, NOW), [place].into());
+    assert_eq!(world.health.read_last(&next, NOW), [place].into(), "who is no member any more has no place");
+}
