@@ -31,6 +31,7 @@ use vouch_core::session::ByteRange;
 
 use crate::durable;
 use crate::expires::Expires;
+use crate::host::Host;
 use crate::host::files::{self, Target};
 use crate::host::objects::StoreUrl;
 use crate::host::signals;
@@ -490,19 +491,20 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
 
 async fn run(command: Command) -> Result<u8, Failure> {
     signals::survive_size_limits().map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
+    let host = &Host::system();
     match command {
-        Command::Server(args) => serve::server(args).await,
-        Command::Replica(args) => serve::replica(args).await,
-        Command::Client(args) => put::client(args).await,
-        Command::Put(args) => put::put(args).await,
-        Command::Get(args) => get::get(args).await,
-        Command::Verify(args) => verify::verify(args),
+        Command::Server(args) => serve::server(host, args).await,
+        Command::Replica(args) => serve::replica(host, args).await,
+        Command::Client(args) => put::client(host, args).await,
+        Command::Put(args) => put::put(host, args).await,
+        Command::Get(args) => get::get(host, args).await,
+        Command::Verify(args) => verify::verify(host, args),
         Command::Inspect(args) => verify::inspect(&args),
-        Command::Keygen(args) => serve::keygen(&args),
-        Command::Forget(args) => known::forget(args),
-        Command::Status(args) => maintain::status(args).await,
-        Command::Du(args) => maintain::du(args).await,
-        Command::Scrub(args) => maintain::scrub(args).await,
-        Command::Demo(args) => demo::demo(args).await,
+        Command::Keygen(args) => serve::keygen(host, &args),
+        Command::Forget(args) => known::forget(host, args),
+        Command::Status(args) => maintain::status(host, args).await,
+        Command::Du(args) => maintain::du(host, args).await,
+        Command::Scrub(args) => maintain::scrub(host, args).await,
+        Command::Demo(args) => demo::demo(host, args).await,
     }
 }

@@ -27,8 +27,8 @@ use vouch_core::session::{
 use vouch_core::slice::Slice;
 use vouch_core::tree::Outline;
 
+use crate::host::Host;
 use crate::host::source::Source;
-use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 pub use get::{Get, GetProgress, Got, get};
 pub use held_range::{Held, held_range};
@@ -183,12 +183,13 @@ pub type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Sen
 /// # Errors
 /// See [`ClientError`].
 pub async fn put_over(
+    host: &Host,
     link: (LinkReader, LinkWriter),
     upload: Upload,
     mut progress: impl FnMut(PutProgress),
 ) -> Result<Certified, ClientError> {
     let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content, stall } = upload;
-    let (nonce, now) = (entropy::array(), began);
+    let (nonce, now) = (host.random(), began);
     let (session, hello) = PutSession::new(PutRequest { trusted, source, expires_at, salt, nonce, now, renew });
     let mut session = session.knowing(known).proving(outline);
     let mut flow = match content {
@@ -198,9 +199,9 @@ pub async fn put_over(
         }
         Content::Pieces(pieces) => Flow::Waiting(pieces),
     };
-    let (mut link, outgoing) = open(link, hello).await;
+    let (mut link, outgoing) = open(host, link, hello).await;
     let is_local = link.is_local();
-    let (mut watch, mut looks) = (ProgressWatch::default(), tasks::interval(LOOK_EVERY));
+    let (mut watch, mut looks) = (ProgressWatch::default(), host.interval(LOOK_EVERY));
     loop {
         // begun once: the link counts its own silence from there
         let next = link.next();
@@ -208,7 +209,7 @@ pub async fn put_over(
         let frame = loop {
             tokio::select! {
                 _ = looks.tick() => {
-                    let now = clock::monotonic();
+                    let now = host.monotonic();
                     watch.look(session.standing(), now)?;
                     stall.check(&watch, now)?;
                 }
@@ -237,7 +238,7 @@ pub async fn put_over(
                 }
             }
         };
-        for event in session.receive(&frame, clock::unix_seconds())? {
+        for event in session.receive(&frame, host.unix_seconds())? {
             match event {
                 PutEvent::Send(message) => send(&outgoing, &message).await,
                 PutEvent::Committee(committee) => progress(PutProgress::Committee(committee)),
@@ -284,18 +285,22 @@ impl Flow {
 }
 
 /// Dials a server, and waits for no longer than the user allows.
-async fn dial(server: &str, stall: StallLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
-    let dialled = link::dial(server);
+async fn dial(host: &Host, server: &str, stall: StallLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
+    let dialled = link::dial(host, server);
     let Some(limit) = stall.limit() else { return Ok(dialled.await?) };
     let late = |_| Stalled::new(Phase::Opening, limit);
-    Ok(tasks::timeout(limit, dialled).await.map_err(late)??)
+    Ok(host.timeout(limit, dialled).await.map_err(late)??)
 }
 
 /// Sends the hello over an open link. The writer lives as long as the queue.
-async fn open((reader, mut writer): (LinkReader, LinkWriter), hello: Message) -> (LinkReader, mpsc::Sender<Outgoing>) {
+async fn open(
+    host: &Host,
+    (reader, mut writer): (LinkReader, LinkWriter),
+    hello: Message,
+) -> (LinkReader, mpsc::Sender<Outgoing>) {
     let (outgoing, queue) = mpsc::channel(QUEUE);
     let (_, no_data) = mpsc::channel::<Bytes>(1);
-    tasks::spawn(async move { link::write_queues(&mut writer, queue, no_data).await });
+    host.spawn(async move { link::write_queues(&mut writer, queue, no_data).await });
     send(&outgoing, &hello).await;
     (reader, outgoing)
 }
@@ -334,6 +339,7 @@ pub enum Step {
 
 /// A get that its caller pulls along: nothing is asked for or received ahead of what it takes.
 pub struct Download {
+    host: Host,
     session: GetSession,
     link: LinkReader,
     outgoing: mpsc::Sender<Outgoing>,
@@ -344,10 +350,16 @@ pub struct Download {
 
 impl Download {
     /// Begins over a link that nothing was sent on. `known`: as in [`Upload`].
-    pub async fn begin(link: (LinkReader, LinkWriter), request: GetRequest, known: Option<Arc<Committee>>) -> Self {
+    pub async fn begin(
+        host: &Host,
+        link: (LinkReader, LinkWriter),
+        request: GetRequest,
+        known: Option<Arc<Committee>>,
+    ) -> Self {
         let (session, hello) = GetSession::new(request);
-        let (link, outgoing) = open(link, hello).await;
+        let (link, outgoing) = open(host, link, hello).await;
         Self {
+            host: host.clone(),
             session: session.knowing(known),
             link,
             outgoing,
@@ -358,8 +370,8 @@ impl Download {
     }
 
     /// Dials a server and begins; what the server has to decide is waited for no longer than the user allows.
-    async fn dial(server: &str, request: GetRequest, stall: StallLimit) -> Result<Self, ClientError> {
-        let download = Self::begin(dial(server, stall).await?, request, None).await;
+    async fn dial(host: &Host, server: &str, request: GetRequest, stall: StallLimit) -> Result<Self, ClientError> {
+        let download = Self::begin(host, dial(host, server, stall).await?, request, None).await;
         Ok(Self { stall, ..download })
     }
 
@@ -376,10 +388,10 @@ impl Download {
         let next = self.link.next();
         tokio::pin!(next);
         loop {
-            match tasks::timeout(LOOK_EVERY, &mut next).await {
+            match self.host.timeout(LOOK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
                 Err(_) => {
-                    let now = clock::monotonic();
+                    let now = self.host.monotonic();
                     self.watch.look(self.session.standing(), now)?;
                     self.stall.check(&self.watch, now)?;
                 }

@@ -12,7 +12,8 @@ use vouch_core::committee::{Committee, GenesisError};
 use vouch_core::founding::{Founding, FoundingError};
 use vouch_core::message::{ClusterMessage, MAX_MESSAGE, Message, MessageError};
 
-use crate::host::files::{self, FileError};
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 
 const NAME: &str = "committee";
 const FOUNDING: &str = "founding";
@@ -77,9 +78,9 @@ pub fn message(committee: &Committee) -> Message {
 ///
 /// # Errors
 /// See [`CommitteeFileError`].
-pub fn load(folder: &Path) -> Result<Option<Committee>, CommitteeFileError> {
+pub fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<Committee>, CommitteeFileError> {
     let path = folder.join(NAME);
-    let bytes = match files::read_all(&path, MAX_MESSAGE) {
+    let bytes = match disk.read_all(&path, MAX_MESSAGE) {
         Ok(bytes) => bytes,
         Err(FileError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -97,8 +98,8 @@ pub fn load(folder: &Path) -> Result<Option<Committee>, CommitteeFileError> {
 ///
 /// # Errors
 /// [`CommitteeFileError::File`].
-pub fn save(folder: &Path, committee: &Committee) -> Result<(), CommitteeFileError> {
-    files::write_durably(&folder.join(NAME), &message(committee).encode(), 0o644)?;
+pub fn save(disk: &dyn Disk, folder: &Path, committee: &Committee) -> Result<(), CommitteeFileError> {
+    disk.write_durably(&folder.join(NAME), &message(committee).encode(), 0o644)?;
     Ok(())
 }
 
@@ -106,11 +107,11 @@ pub fn save(folder: &Path, committee: &Committee) -> Result<(), CommitteeFileErr
 ///
 /// # Errors
 /// See [`CommitteeFileError`].
-pub fn load_founding(folder: &Path) -> Result<Option<Founding>, CommitteeFileError> {
-    let Some(committee) = load(folder)? else { return Ok(None) };
+pub fn load_founding(disk: &dyn Disk, folder: &Path) -> Result<Option<Founding>, CommitteeFileError> {
+    let Some(committee) = load(disk, folder)? else { return Ok(None) };
     let without = Founding::new(Arc::new(committee));
     let path = folder.join(FOUNDING);
-    let bytes = match files::read_all(&path, MAX_MESSAGE) {
+    let bytes = match disk.read_all(&path, MAX_MESSAGE) {
         Ok(bytes) => bytes,
         Err(FileError::NotFound { .. }) => return Ok(Some(without)),
         Err(error) => return Err(error.into()),
@@ -130,8 +131,8 @@ pub fn load_founding(folder: &Path) -> Result<Option<Founding>, CommitteeFileErr
 ///
 /// # Errors
 /// [`CommitteeFileError::File`].
-pub fn save_founding(folder: &Path, founding: &Founding) -> Result<(), CommitteeFileError> {
+pub fn save_founding(disk: &dyn Disk, folder: &Path, founding: &Founding) -> Result<(), CommitteeFileError> {
     let shown = Message::Founding(Box::new(founding.message()));
-    files::write_durably(&folder.join(FOUNDING), &shown.encode(), 0o644)?;
-    save(folder, founding.committee())
+    disk.write_durably(&folder.join(FOUNDING), &shown.encode(), 0o644)?;
+    save(disk, folder, founding.committee())
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::host::files::{self, FileError, LockFile};
+use crate::host::disk::{Disk, DiskLock};
+use crate::host::files::FileError;
 
 /// Replicas that one folder holds at most: the size of the largest committee.
 pub const MAX_REPLICAS: usize = 1000;
@@ -41,7 +42,7 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: LockFile,
+    _lock: DiskLock,
 }
 
 impl DataDir {
@@ -49,8 +50,8 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError::InUse`] when another process has it; see [`DataDirError`].
-    pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        Self::try_open(path)?.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, DataDirError> {
+        Self::try_open(disk, path)?.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })
     }
 
     /// Takes the first folder among `replica-1`, `replica-2`, … of `root` that no process uses; when all are in use,
@@ -58,16 +59,16 @@ impl DataDir {
     ///
     /// # Errors
     /// See [`DataDirError`].
-    pub fn take_replica(root: &Path) -> Result<Self, DataDirError> {
-        files::create_folders_durably(root, MODE)?;
+    pub fn take_replica(disk: &dyn Disk, root: &Path) -> Result<Self, DataDirError> {
+        disk.create_folder_durably(root, MODE)?;
         // Another process may take what this one is about to. Each round lost is a folder that somebody else now
         // holds, so there are no more rounds than folders.
         for _ in 0..=MAX_REPLICAS {
             let mut numbers: Vec<usize> =
-                files::list(root)?.iter().filter_map(|name| replica_number(name.as_os_str())).collect();
+                disk.list(root)?.iter().filter_map(|name| replica_number(name.as_os_str())).collect();
             numbers.sort_unstable();
             for number in &numbers {
-                if let Some(taken) = Self::try_open(&replica(root, *number))? {
+                if let Some(taken) = Self::try_open(disk, &replica(root, *number))? {
                     return Ok(taken);
                 }
             }
@@ -75,7 +76,7 @@ impl DataDir {
             if next > MAX_REPLICAS {
                 break;
             }
-            if let Some(taken) = Self::try_open(&replica(root, next))? {
+            if let Some(taken) = Self::try_open(disk, &replica(root, next))? {
                 return Ok(taken);
             }
         }
@@ -92,10 +93,10 @@ impl DataDir {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn try_open(path: &Path) -> Result<Option<Self>, DataDirError> {
-        files::create_folders_durably(path, MODE)?;
-        let path = files::absolute(path)?;
-        let lock = files::lock(&path.join(LOCK))?;
+    fn try_open(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, DataDirError> {
+        disk.create_folder_durably(path, MODE)?;
+        let path = disk.absolute(path)?;
+        let lock = disk.lock(&path.join(LOCK))?;
         Ok(lock.map(|lock| Self { path, _lock: lock }))
     }
 }
@@ -104,8 +105,8 @@ impl DataDir {
 ///
 /// # Errors
 /// See [`FileError`].
-pub fn replicas(root: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let names = match files::list(root) {
+pub fn replicas(disk: &dyn Disk, root: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let names = match disk.list(root) {
         Err(FileError::NotFound { .. }) => return Ok(Vec::new()),
         names => names?,
     };
@@ -128,26 +129,27 @@ fn replica_number(name: &OsStr) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::disk::SystemDisk;
 
     #[test]
     fn a_folder_is_one_process_at_a_time() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
-        let first = DataDir::open(&path).unwrap();
+        let first = DataDir::open(&SystemDisk, &path).unwrap();
         assert_eq!(first.name(), "b");
-        let error = DataDir::open(&path).unwrap_err();
+        let error = DataDir::open(&SystemDisk, &path).unwrap_err();
         assert!(matches!(&error, DataDirError::InUse { path: got } if *got == path));
         let text = error.to_string();
         assert!(text.contains(&path.display().to_string()) && text.contains("--data"), "{text}");
         drop(first);
-        DataDir::open(&path).unwrap();
+        DataDir::open(&SystemDisk, &path).unwrap();
     }
 
     #[test]
     fn the_folder_is_for_its_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&root.path().join("data")).unwrap();
+        let data = DataDir::open(&SystemDisk, &root.path().join("data")).unwrap();
         let mode = std::fs::metadata(data.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
@@ -155,14 +157,14 @@ mod tests {
     #[test]
     fn replicas_take_the_first_free_folder_then_a_new_one() {
         let root = tempfile::tempdir().unwrap();
-        let take = || DataDir::take_replica(root.path()).unwrap();
+        let take = || DataDir::take_replica(&SystemDisk, root.path()).unwrap();
         let (one, two) = (take(), take());
         assert_eq!((one.name().as_str(), two.name().as_str()), ("replica-1", "replica-2"));
         drop(one);
         let again = take();
         assert_eq!(again.name(), "replica-1");
         // ten comes after two, not after one
-        let ten = DataDir::open(&root.path().join("replica-10")).unwrap();
+        let ten = DataDir::open(&SystemDisk, &root.path().join("replica-10")).unwrap();
         assert_eq!(take().name(), "replica-11");
         drop(ten);
         drop(two);
@@ -175,17 +177,17 @@ mod tests {
         for name in ["replica-07", "replica-0", "replica-1001", "replica-x", "replica-", "server"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        assert_eq!(DataDir::take_replica(root.path()).unwrap().name(), "replica-1");
+        assert_eq!(DataDir::take_replica(&SystemDisk, root.path()).unwrap().name(), "replica-1");
     }
 
     #[test]
     fn there_is_a_last_replica() {
         let root = tempfile::tempdir().unwrap();
-        let last = DataDir::open(&root.path().join("replica-1000")).unwrap();
-        let error = DataDir::take_replica(root.path()).unwrap_err();
+        let last = DataDir::open(&SystemDisk, &root.path().join("replica-1000")).unwrap();
+        let error = DataDir::take_replica(&SystemDisk, root.path()).unwrap_err();
         assert!(matches!(error, DataDirError::TooMany { .. }), "{error}");
         drop(last);
-        assert_eq!(DataDir::take_replica(root.path()).unwrap().name(), "replica-1000");
+        assert_eq!(DataDir::take_replica(&SystemDisk, root.path()).unwrap().name(), "replica-1000");
     }
 
     #[test]
@@ -193,7 +195,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let taken: Vec<DataDir> = std::thread::scope(|scope| {
             let threads: Vec<_> =
-                (0..16).map(|_| scope.spawn(|| DataDir::take_replica(root.path()).unwrap())).collect();
+                (0..16).map(|_| scope.spawn(|| DataDir::take_replica(&SystemDisk, root.path()).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let mut names: Vec<String> = taken.iter().map(DataDir::name).collect();
@@ -207,7 +209,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("data");
         std::fs::write(&path, "").unwrap();
-        let error = DataDir::open(&path).unwrap_err();
+        let error = DataDir::open(&SystemDisk, &path).unwrap_err();
         assert!(matches!(error, DataDirError::File(FileError::Exists { path: got }) if got == path));
     }
 }

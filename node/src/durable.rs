@@ -6,21 +6,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
 
 use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::host::disk::{Disk, FileIdentity, SystemDisk};
+use crate::host::Host;
+use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::{self, Action, FileError, is_full};
+use crate::host::tasks::Worker;
 
 mod backend;
 mod damage;
 pub(crate) mod listing;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use backend::{Fault, Watched};
 pub use damage::{Replaced, is_catching};
@@ -99,7 +99,7 @@ pub struct Database {
     shared: Arc<Shared>,
     /// `None` only while being dropped.
     jobs: Option<mpsc::Sender<Job>>,
-    committer: Option<JoinHandle<()>>,
+    committer: Option<Worker>,
 }
 
 impl Database {
@@ -107,8 +107,8 @@ impl Database {
     ///
     /// # Errors
     /// See [`DurableError`].
-    pub fn open(path: &Path) -> Result<Self, DurableError> {
-        Self::open_with(path, |_| Ok(()))
+    pub fn open(host: &Host, path: &Path) -> Result<Self, DurableError> {
+        Self::open_with(host, path, |_| Ok(()))
     }
 
     /// Opens the database at `path`, or creates it, and commits `prepare`: tables created there are found by reading.
@@ -116,24 +116,13 @@ impl Database {
     /// # Errors
     /// See [`DurableError`].
     pub fn open_with(
-        path: &Path,
-        prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<Self, DurableError> {
-        Self::open_on(Arc::new(SystemDisk), path, prepare)
-    }
-
-    /// The same on any disk.
-    ///
-    /// # Errors
-    /// See [`DurableError`].
-    pub fn open_on(
-        disk: Arc<dyn Disk>,
+        host: &Host,
         path: &Path,
         prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Self, DurableError> {
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            disk,
+            disk: host.shared_disk(),
             database: RwLock::new(None),
             opened: Mutex::new(None),
             fault: Fault::default(),
@@ -151,12 +140,9 @@ impl Database {
         })?;
 
         let (jobs, waiting) = mpsc::channel(WAITING);
-        let committer = thread::Builder::new()
-            .name("committer".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || shared.commit_groups(waiting)
-            })
+        let committing = shared.clone();
+        let committer = host
+            .spawn_worker("committer", waiting, GROUP, move |group| committing.commit_group(group))
             .map_err(|error| FileError::new(path, Action::Open, error))?;
         Ok(Self { shared, jobs: Some(jobs), committer: Some(committer) })
     }
@@ -185,15 +171,18 @@ impl Database {
         applied.try_recv().map_err(|_| closed())
     }
 
-    /// [`commit`](Self::commit) for a thread that may wait.
+    /// Applies changes in a transaction of their own, on the thread of the caller, and returns what `apply` returned once they are durable.
+    /// Blocks for as long as the disk takes.
     ///
     /// # Errors
     /// See [`DurableError`]; nothing is committed then.
-    pub fn commit_and_wait<T: Send + 'static>(
+    pub fn commit_and_wait<T>(
         &self,
-        apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+        apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, DurableError> {
-        waiting::on(self.commit(apply))
+        let committed = self.shared.with(|database| transact(database, apply))?;
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(committed)
     }
 
     /// Reads what was committed last. Blocks for as long as the disk takes.
@@ -232,7 +221,7 @@ impl Database {
 
     /// Why no commit will succeed any more, if storage failed so.
     pub fn failure(&self) -> Option<String> {
-        let is_gone = self.committer.as_ref().is_none_or(JoinHandle::is_finished);
+        let is_gone = self.committer.as_ref().is_none_or(Worker::is_finished);
         self.shared.fault.get().or_else(|| is_gone.then(|| "the committing thread ended".to_owned()))
     }
 
@@ -245,13 +234,8 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.jobs = None;
-        let Some(committer) = self.committer.take() else {
-            return;
-        };
-        // a job may own the last handle; its thread then ends by itself
-        if committer.thread().id() != thread::current().id() {
-            // a panic there was a job's, which has been told by its answer's absence
-            let _ = committer.join();
+        if let Some(committer) = self.committer.take() {
+            committer.join();
         }
     }
 }
@@ -281,33 +265,26 @@ struct Shared {
 }
 
 impl Shared {
-    fn commit_groups(&self, mut waiting: mpsc::Receiver<Job>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let mut replies = Vec::new();
-            let mut applies = Vec::new();
-            let more = std::iter::from_fn(|| waiting.try_recv().ok()).take(GROUP - 1);
-            for job in std::iter::once(first).chain(more) {
-                replies.push(job.reply);
-                applies.push(job.apply);
-            }
-            // outlives the commit, whatever becomes of it
-            let mut answers: Vec<Answer> = Vec::new();
-            let outcome = self.with(|database| {
-                transact(database, |transaction| {
-                    applies.into_iter().try_for_each(|apply| {
-                        answers.push(apply(transaction)?);
-                        Ok(())
-                    })
+    /// Commits jobs in one transaction, and answers each of them only then.
+    fn commit_group(&self, group: Vec<Job>) {
+        let (applies, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.apply, job.reply)).unzip();
+        // outlives the commit, whatever becomes of it
+        let mut answers: Vec<Answer> = Vec::new();
+        let outcome = self.with(|database| {
+            transact(database, |transaction| {
+                applies.into_iter().try_for_each(|apply| {
+                    answers.push(apply(transaction)?);
+                    Ok(())
                 })
-            });
-            if outcome.is_ok() {
-                self.commits.fetch_add(1, Ordering::Relaxed);
-                answers.into_iter().for_each(|answer| answer());
-            }
-            for reply in replies {
-                // fails only when nobody waits for the answer any more
-                let _ = reply.send(outcome.clone());
-            }
+            })
+        });
+        if outcome.is_ok() {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            answers.into_iter().for_each(|answer| answer());
+        }
+        for reply in replies {
+            // fails only when nobody waits for the answer any more
+            let _ = reply.send(outcome.clone());
         }
     }
 

@@ -1,9 +1,11 @@
-//! The one door to what a program cannot decide by itself: clock, randomness, sockets, files, threads.
+//! What a program cannot decide by itself, in one value: clock, randomness, tasks, sockets, disk.
 //!
-//! Everything else in this crate reaches them through here, so that a whole cluster can be run in one thread under a seed by
-//! putting other functions behind these names.
+//! Whoever performs is given a [`Host`], and reaches the outside through it and nothing else: so a test gives a node clocks,
+//! sockets and a disk of its own, and a whole cluster runs in one thread under a seed. A second way out would make such runs differ.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place for them")]
+
+use std::sync::Arc;
 
 pub mod background;
 pub mod clock;
@@ -16,3 +18,62 @@ pub mod resources;
 pub mod signals;
 pub mod source;
 pub mod tasks;
+
+use clock::{Clock, SystemClock};
+use disk::{Disk, SystemDisk};
+use entropy::{Entropy, SystemEntropy};
+use net::{Network, SystemNetwork};
+use tasks::OneThread;
+
+/// The outside, as one node sees it. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Host(Arc<Parts>);
+
+/// What a [`Host`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What tells the time.
+    pub clock: Box<dyn Clock>,
+    /// Where random bytes come from.
+    pub entropy: Box<dyn Entropy>,
+    /// Files and folders.
+    pub disk: Arc<dyn Disk>,
+    /// Sockets.
+    pub network: Box<dyn Network>,
+    /// `None`: blocking work has threads of its own.
+    pub one_thread: Option<Box<dyn OneThread>>,
+}
+
+impl Host {
+    /// The operating system's.
+    pub fn system() -> Self {
+        Self::on_disk(Arc::new(SystemDisk))
+    }
+
+    /// Any other.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The operating system's but for the disk.
+    pub fn on_disk(disk: Arc<dyn Disk>) -> Self {
+        let clock = Box::new(SystemClock);
+        Self::new(Parts {
+            clock,
+            entropy: Box::new(SystemEntropy),
+            disk,
+            network: Box::new(SystemNetwork),
+            one_thread: None,
+        })
+    }
+
+    /// Files and folders.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
+    }
+
+    /// The same, for whoever keeps it.
+    pub fn shared_disk(&self) -> Arc<dyn Disk> {
+        self.0.disk.clone()
+    }
+}

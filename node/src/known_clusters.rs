@@ -1,11 +1,13 @@
 //! The identities of servers met before, as ssh keeps those of hosts: one line each, `ADDRESS IDENTITY`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use vouch_core::digest::ClusterId;
 
-use crate::host::files::{self, FileError};
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 
 /// The most bytes of the file.
 const MAX_SIZE: usize = 1 << 20;
@@ -34,24 +36,25 @@ pub enum KnownClustersError {
 /// The known-clusters file.
 #[derive(Debug, Clone)]
 pub struct KnownClusters {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
 }
 
 impl KnownClusters {
     /// Of the given file, which need not exist.
-    pub fn at(path: PathBuf) -> Self {
-        Self { path }
+    pub fn at(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { disk, path }
     }
 
     /// `$XDG_CONFIG_HOME/vouch/known_clusters`, by default under `~/.config`.
     ///
     /// # Errors
     /// [`KnownClustersError::NoHome`].
-    pub fn of_user() -> Result<Self, KnownClustersError> {
+    pub fn of_user(disk: Arc<dyn Disk>) -> Result<Self, KnownClustersError> {
         let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
         let config = config.ok_or(KnownClustersError::NoHome)?;
-        Ok(Self::at(config.join("vouch").join("known_clusters")))
+        Ok(Self::at(disk, config.join("vouch").join("known_clusters")))
     }
 
     /// The file.
@@ -60,7 +63,7 @@ impl KnownClusters {
     }
 
     fn lines(&self) -> Result<Vec<(String, ClusterId)>, KnownClustersError> {
-        let bytes = match files::read_all(&self.path, MAX_SIZE) {
+        let bytes = match self.disk.read_all(&self.path, MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(FileError::NotFound { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -84,10 +87,10 @@ impl KnownClusters {
 
     fn save(&self, lines: &[(String, ClusterId)]) -> Result<(), KnownClustersError> {
         if let Some(folder) = self.path.parent() {
-            files::create_folders_durably(folder, 0o700)?;
+            self.disk.create_folder_durably(folder, 0o700)?;
         }
         let text: String = lines.iter().map(|(address, identity)| format!("{address} {identity}\n")).collect();
-        files::write_durably(&self.path, text.as_bytes(), 0o600)?;
+        self.disk.write_durably(&self.path, text.as_bytes(), 0o600)?;
         Ok(())
     }
 
@@ -138,11 +141,12 @@ pub fn is_loopback(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::disk::SystemDisk;
 
     #[test]
     fn first_contact_is_recorded_and_later_compared() {
         let folder = tempfile::tempdir().unwrap();
-        let known = KnownClusters::at(folder.path().join("a/b/known_clusters"));
+        let known = KnownClusters::at(Arc::new(SystemDisk), folder.path().join("a/b/known_clusters"));
         let (one, other) = (ClusterId([1; 32]), ClusterId([2; 32]));
         assert_eq!(known.identity("host:1").unwrap(), None);
         known.record("host:1", one).unwrap();
@@ -157,8 +161,8 @@ mod tests {
     fn a_malformed_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known");
-        files::write_durably(&path, b"# a comment\n\nhost:1 nonsense\n", 0o600).unwrap();
-        let error = KnownClusters::at(path).identity("host:1").unwrap_err();
+        std::fs::write(&path, b"# a comment\n\nhost:1 nonsense\n").unwrap();
+        let error = KnownClusters::at(Arc::new(SystemDisk), path).identity("host:1").unwrap_err();
         assert!(matches!(error, KnownClustersError::Malformed { line: 3, .. }), "{error}");
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -22,8 +22,9 @@ use vouch_core::link::HelloError;
 use vouch_core::message::{Code, Failed, MAX_MESSAGE, Message, MessageError, Stream};
 
 use crate::budgets::Permit;
-use crate::host::tasks::{self, MissedTickBehavior};
-use crate::host::{clock, net};
+use crate::host::Host;
+pub use crate::host::net::Io;
+use crate::host::tasks::MissedTickBehavior;
 pub use meter::Allowance;
 use meter::{Meter, Metered};
 
@@ -53,10 +54,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Messages under way in one direction of a link within this process. Each may be a chunk: more would cost memory and speed
 /// nothing up.
 const LOCAL_QUEUE: usize = 1;
-
-/// A byte stream under a link: TCP, or an upgraded HTTP connection.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 type Socket = WebSocketStream<Box<dyn Io>>;
 
@@ -170,9 +167,10 @@ fn config(read_at_once: usize) -> WebSocketConfig {
 ///
 /// # Errors
 /// Nobody there, another service, or no answer in time.
-pub async fn dial(address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+pub async fn dial(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
     let late = |what| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE };
-    let stream = tasks::timeout(HANDSHAKE_DEADLINE, net::connect(address))
+    let stream = host
+        .timeout(HANDSHAKE_DEADLINE, host.connect(address))
         .await
         .map_err(|_| late("accept the connection"))?
         .map_err(|error| LinkError::Connect { address: address.into(), error })?;
@@ -180,15 +178,15 @@ pub async fn dial(address: &str) -> Result<(LinkReader, LinkWriter), LinkError> 
     let mut request = format!("ws://{address}{PATH}").into_client_request().map_err(refused)?;
     let subprotocol = tokio_tungstenite::tungstenite::http::HeaderValue::from_static(SUBPROTOCOL);
     request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-    let stream: Box<dyn Io> = Box::new(stream);
-    let (socket, _) = tasks::timeout(
-        HANDSHAKE_DEADLINE,
-        tokio_tungstenite::client_async_with_config(request, stream, Some(config(DIALLED_READ))),
-    )
-    .await
-    .map_err(|_| late("upgrade to a WebSocket"))?
-    .map_err(refused)?;
-    Ok(split(socket, None))
+    let (socket, _) = host
+        .timeout(
+            HANDSHAKE_DEADLINE,
+            tokio_tungstenite::client_async_with_config(request, stream, Some(config(DIALLED_READ))),
+        )
+        .await
+        .map_err(|_| late("upgrade to a WebSocket"))?
+        .map_err(refused)?;
+    Ok(split(host.clone(), socket, None))
 }
 
 /// The answer to a WebSocket key in an HTTP upgrade (RFC 6455 section 4.2.2).
@@ -198,23 +196,36 @@ pub fn accept_key(key: &[u8]) -> String {
 
 /// The server's end of an upgraded HTTP connection, of somebody who is a stranger so far.
 pub async fn accepted(io: Box<dyn Io>, allowance: Allowance) -> (LinkReader, LinkWriter) {
+    let host = allowance.host.clone();
     let meter = Meter::new(allowance);
     let io: Box<dyn Io> = Box::new(Metered { io, meter: meter.clone() });
-    split(WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await, Some(meter))
+    split(host, WebSocketStream::from_raw_socket(io, Role::Server, Some(config(ACCEPTED_READ))).await, Some(meter))
 }
 
-fn split(socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
+fn split(host: Host, socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
-    let heard = clock::monotonic();
-    let reader = FrameReader { socket: stream, meter: meter.clone(), heard, idle: IDLE_DEADLINE, is_delivered: false };
-    (LinkReader(Reader::Socket(reader)), LinkWriter(Writer::Socket(sink, meter)))
+    let heard = host.monotonic();
+    let reader = FrameReader {
+        host: host.clone(),
+        socket: stream,
+        meter: meter.clone(),
+        heard,
+        idle: IDLE_DEADLINE,
+        is_delivered: false,
+    };
+    (LinkReader(Reader::Socket(reader)), LinkWriter { host, to: Writer::Socket(sink, meter) })
 }
 
 /// Both ends of a link within this process: no socket, no frames, no pings, and silence is not held against anybody, for who
 /// is silent here waits for somebody else who has deadlines. An end that does not read is cut off as on a socket.
-pub fn local() -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
+pub fn local(host: &Host) -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
     let ((to_one, one), (to_other, other)) = (mpsc::channel(LOCAL_QUEUE), mpsc::channel(LOCAL_QUEUE));
-    let end = |reader, writer| (LinkReader(Reader::Local(reader)), LinkWriter(Writer::Local(Some(writer))));
+    let end = |reader, writer| {
+        (
+            LinkReader(Reader::Local(host.clone(), reader)),
+            LinkWriter { host: host.clone(), to: Writer::Local(Some(writer)) },
+        )
+    };
     (end(one, to_other), end(other, to_one))
 }
 
@@ -223,11 +234,12 @@ pub struct LinkReader(Reader);
 
 enum Reader {
     Socket(FrameReader),
-    Local(mpsc::Receiver<Bytes>),
+    Local(Host, mpsc::Receiver<Bytes>),
 }
 
 /// Takes messages out of frames. A wait that is dropped and begun again goes on with the same deadlines.
 struct FrameReader {
+    host: Host,
     socket: SplitStream<Socket>,
     /// Of an accepted link.
     meter: Option<Arc<Meter>>,
@@ -242,7 +254,7 @@ struct FrameReader {
 impl LinkReader {
     /// Whether both ends are in this process.
     pub fn is_local(&self) -> bool {
-        matches!(self.0, Reader::Local(_))
+        matches!(self.0, Reader::Local(..))
     }
 
     /// The next message's bytes.
@@ -252,7 +264,7 @@ impl LinkReader {
     pub async fn next(&mut self) -> Result<Bytes, LinkError> {
         match &mut self.0 {
             Reader::Socket(frames) => frames.next(None, "send anything").await,
-            Reader::Local(messages) => next_local(messages).await,
+            Reader::Local(_, messages) => next_local(messages).await,
         }
     }
 
@@ -263,7 +275,8 @@ impl LinkReader {
     pub async fn expect(&mut self, what: &'static str, handshake: Handshake) -> Result<Message, LinkError> {
         let bytes = match &mut self.0 {
             Reader::Socket(frames) => frames.next(Some(handshake), what).await?,
-            Reader::Local(messages) => tasks::timeout(handshake.left(), next_local(messages))
+            Reader::Local(host, messages) => host
+                .timeout(handshake.left(host), next_local(messages))
                 .await
                 .map_err(|_| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE })??,
         };
@@ -297,12 +310,12 @@ pub struct Handshake {
 
 impl Handshake {
     /// It begins now.
-    pub fn begin() -> Self {
-        Self { until: clock::monotonic() + HANDSHAKE_DEADLINE }
+    pub fn begin(host: &Host) -> Self {
+        Self { until: host.monotonic() + HANDSHAKE_DEADLINE }
     }
 
-    fn left(self) -> Duration {
-        self.until.saturating_sub(clock::monotonic())
+    fn left(self, host: &Host) -> Duration {
+        self.until.saturating_sub(host.monotonic())
     }
 }
 
@@ -321,9 +334,9 @@ impl FrameReader {
             };
             let due = self.meter.as_ref().and_then(|meter| meter.due());
             let wake = due.map_or(until, |due| due.min(until));
-            let left = wake.saturating_sub(clock::monotonic());
-            let frame = tasks::timeout(left, self.socket.next()).await;
-            let now = clock::monotonic();
+            let left = wake.saturating_sub(self.host.monotonic());
+            let frame = self.host.timeout(left, self.socket.next()).await;
+            let now = self.host.monotonic();
             if let Some(meter) = &self.meter {
                 meter.keeps_pace(now)?;
             }
@@ -371,7 +384,10 @@ async fn next_local(messages: &mut mpsc::Receiver<Bytes>) -> Result<Bytes, LinkE
 }
 
 /// The sending half.
-pub struct LinkWriter(Writer);
+pub struct LinkWriter {
+    host: Host,
+    to: Writer,
+}
 
 enum Writer {
     /// With the meter of an accepted link.
@@ -382,11 +398,11 @@ enum Writer {
 
 impl LinkWriter {
     fn is_local(&self) -> bool {
-        matches!(self.0, Writer::Local(_))
+        matches!(self.to, Writer::Local(_))
     }
 
     fn set_sending(&self, is_sending: bool) {
-        if let Writer::Socket(_, Some(meter)) = &self.0 {
+        if let Writer::Socket(_, Some(meter)) = &self.to {
             meter.set_sending(is_sending);
         }
     }
@@ -396,10 +412,10 @@ impl LinkWriter {
     /// # Errors
     /// The link broke or the other end does not read.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), LinkError> {
-        match &mut self.0 {
-            Writer::Socket(socket, _) => write_frame(socket, Frame::Binary(bytes)).await,
+        match &mut self.to {
+            Writer::Socket(socket, _) => write_frame(&self.host, socket, Frame::Binary(bytes)).await,
             Writer::Local(Some(messages)) => {
-                let sent = tasks::timeout(WRITE_DEADLINE, messages.send(bytes)).await;
+                let sent = self.host.timeout(WRITE_DEADLINE, messages.send(bytes)).await;
                 sent.map_err(|_| not_reading())?.map_err(|_| LinkError::Closed(String::new()))
             }
             Writer::Local(None) => Err(LinkError::Closed(String::new())),
@@ -411,30 +427,30 @@ impl LinkWriter {
     /// # Errors
     /// The link broke or the other end does not read.
     async fn feed(&mut self, bytes: Bytes) -> Result<(), LinkError> {
-        match &mut self.0 {
-            Writer::Socket(socket, _) => in_time(socket.feed(Frame::Binary(bytes))).await,
+        match &mut self.to {
+            Writer::Socket(socket, _) => in_time(&self.host, socket.feed(Frame::Binary(bytes))).await,
             Writer::Local(_) => self.send(bytes).await,
         }
     }
 
     async fn flush(&mut self) -> Result<(), LinkError> {
-        match &mut self.0 {
-            Writer::Socket(socket, _) => in_time(socket.flush()).await,
+        match &mut self.to {
+            Writer::Socket(socket, _) => in_time(&self.host, socket.flush()).await,
             Writer::Local(_) => Ok(()),
         }
     }
 
     async fn ping(&mut self) -> Result<(), LinkError> {
-        match &mut self.0 {
-            Writer::Socket(socket, _) => write_frame(socket, Frame::Ping(Bytes::new())).await,
+        match &mut self.to {
+            Writer::Socket(socket, _) => write_frame(&self.host, socket, Frame::Ping(Bytes::new())).await,
             Writer::Local(_) => Ok(()),
         }
     }
 
     async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), LinkError> {
-        match &mut self.0 {
+        match &mut self.to {
             Writer::Socket(socket, _) => {
-                write_frame(socket, Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+                write_frame(&self.host, socket, Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await
             }
             Writer::Local(messages) => {
                 *messages = None;
@@ -448,18 +464,18 @@ fn not_reading() -> LinkError {
     LinkError::Deadline { what: "read", after: WRITE_DEADLINE }
 }
 
-async fn write_frame(socket: &mut SplitSink<Socket, Frame>, frame: Frame) -> Result<(), LinkError> {
-    in_time(socket.send(frame)).await
+async fn write_frame(host: &Host, socket: &mut SplitSink<Socket, Frame>, frame: Frame) -> Result<(), LinkError> {
+    in_time(host, socket.send(frame)).await
 }
 
-async fn in_time(write: impl Future<Output = Result<(), WsError>>) -> Result<(), LinkError> {
-    tasks::timeout(WRITE_DEADLINE, write).await.map_err(|_| not_reading())?.map_err(Into::into)
+async fn in_time(host: &Host, write: impl Future<Output = Result<(), WsError>>) -> Result<(), LinkError> {
+    host.timeout(WRITE_DEADLINE, write).await.map_err(|_| not_reading())?.map_err(Into::into)
 }
 
 /// Closes both halves, and reads on for a moment: what was sent last, a reason, would be lost with bytes left unread.
 ///
 /// Below the WebSocket, for what is still under way may be what broke it.
-pub async fn drain(LinkReader(reader): LinkReader, LinkWriter(writer): LinkWriter) {
+pub async fn drain(LinkReader(reader): LinkReader, LinkWriter { host, to: writer }: LinkWriter) {
     // within this process nothing is lost
     let (Reader::Socket(reader), Writer::Socket(writer, _)) = (reader, writer) else { return };
     // halves of one socket: every caller has them from one place
@@ -482,7 +498,7 @@ pub async fn drain(LinkReader(reader): LinkReader, LinkWriter(writer): LinkWrite
         std::io::Result::Ok(())
     };
     // out of time, or a connection that broke, is as good as done
-    let _ = tasks::timeout(DRAIN_TIME, drained).await;
+    let _ = host.timeout(DRAIN_TIME, drained).await;
 }
 
 /// Ends a link with a reason that the other end can show: a [`Failed`], the close frame, and a bounded drain.
@@ -588,7 +604,7 @@ pub async fn write_queues(
     mut control: mpsc::Receiver<Outgoing>,
     mut data: mpsc::Receiver<impl Into<Outgoing>>,
 ) -> Result<(), LinkError> {
-    let mut pings = tasks::interval(PING_EVERY);
+    let mut pings = writer.host.interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut control_open, mut data_open) = (true, true);
     while control_open || data_open {

@@ -31,9 +31,9 @@ use vouch_core::link::{HelloError, NodeKey};
 use vouch_core::message::{Code, MessageError, Standing};
 
 use crate::data_dir::{DataDir, DataDirError};
-use crate::host::clock;
+use crate::host::Host;
 use crate::host::objects::{Credentials, StoreUrl};
-use crate::host::tasks::{self, JoinSet};
+use crate::host::tasks::JoinSet;
 use crate::link::LinkError;
 use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
@@ -197,6 +197,7 @@ pub enum Event {
 pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
 
 pub(crate) struct Shared {
+    host: Host,
     keys: ReplicaKeys,
     name: MemberName,
     store: Store,
@@ -234,7 +235,7 @@ impl Shared {
     /// Takes note of a put or a batch that went on without this replica, by a server's word.
     fn left_out(&self, server: &str, why: &str) {
         let text = format!("{server} says of this replica: it {why}");
-        if let Some(line) = self.left_out.line(clock::monotonic(), &text) {
+        if let Some(line) = self.left_out.line(self.host.monotonic(), &text) {
             self.report(Event::LeftOut(line));
         }
     }
@@ -278,12 +279,12 @@ impl AtRest {
     ///
     /// # Errors
     /// See [`ReplicaError`].
-    pub fn open(folder: &Path) -> Result<Self, ReplicaError> {
-        let data = DataDir::open(folder)?;
-        let Identity { keys, .. } = Identity::open(data.path())?;
+    pub fn open(host: &Host, folder: &Path) -> Result<Self, ReplicaError> {
+        let data = DataDir::open(host.disk(), folder)?;
+        let Identity { keys, .. } = Identity::open(host, data.path())?;
         let credentials = Credentials::from_environment();
-        let (place, files) = place::take(data.path(), None, &credentials, keys.node.node_key())?;
-        let store = Store::open(data.path(), &store::Config { place, ..store::Config::default() })?;
+        let (place, files) = place::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
+        let store = Store::open(host, data.path(), &store::Config { place, ..store::Config::default() })?;
         Ok(Self { store, _files: files, _data: data })
     }
 }
@@ -294,10 +295,10 @@ impl Replica {
     ///
     /// # Errors
     /// See [`ReplicaError`].
-    pub fn open(config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+    pub fn open(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
         let data = match &config.data {
-            Data::Folder(path) => DataDir::open(path)?,
-            Data::FirstFree(root) => DataDir::take_replica(root)?,
+            Data::Folder(path) => DataDir::open(host.disk(), path)?,
+            Data::FirstFree(root) => DataDir::take_replica(host.disk(), root)?,
         };
         let name = config.name.unwrap_or_else(|| {
             // a folder may have a longer name than a member
@@ -309,19 +310,20 @@ impl Replica {
         });
         let name = MemberName::new(&name)?;
         if config.abandon_founding
-            && let Some(aside) = identity::abandon(data.path())?
+            && let Some(aside) = identity::abandon(host.disk(), data.path())?
         {
             let aside = aside.display();
             reporter(Event::Founding(format!(
                 "abandoned the founding; its keys are in {aside}, and new ones are made"
             )));
         }
-        let Identity { keys, record, committee } = Identity::open(data.path())?;
+        let Identity { keys, record, committee } = Identity::open(&host, data.path())?;
         let is_founded = committee.is_some();
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
-        let (place, files) = place::take(data.path(), config.location.as_ref(), &config.credentials, owner)?;
-        let store = Store::open(data.path(), &store::Config { place, ..config.store })?;
+        let (place, files) =
+            place::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
+        let store = Store::open(&host, data.path(), &store::Config { place, ..config.store })?;
         let repairer = Repairer::new(store.lists_read()?);
         let shared = Arc::new(Shared {
             keys,
@@ -330,7 +332,8 @@ impl Replica {
             links: Links::new(&config.servers),
             scrubber: Scrubber::default(),
             repairer,
-            clock: ClockWatch::new(),
+            clock: ClockWatch::new(host.clone()),
+            host,
             repair_every: config.repair_every,
             repair_rate: config.repair_rate,
             committee: watch::Sender::new(committee),
@@ -382,7 +385,7 @@ impl Replica {
         }
         links.shutdown().await;
         // what came of puts is made durable; a disk that hangs is not waited for any longer
-        let _ = tasks::timeout(LAST_WRITES, self.shared.receiving.write()).await;
+        let _ = self.shared.host.timeout(LAST_WRITES, self.shared.receiving.write()).await;
     }
 }
 
@@ -392,7 +395,7 @@ impl Upkeep {
         let collecting = keep_collecting(shared.clone(), self.collect_every, self.settling, self.grace);
         let scrubbing = scrub::run(shared.clone(), self.scrub_rate, self.scrub_pause);
         let answering = async {
-            match Door::open(shared.data.path()) {
+            match Door::open(&shared.host, shared.data.path()) {
                 Ok(door) => door.serve(shared.clone()).await,
                 // a replica without that serves as well as any other
                 Err(error) => shared.report(Event::Trouble(format!("no status from outside: {error}"))),
@@ -405,10 +408,10 @@ impl Upkeep {
 
 /// Removes what has expired, again and again.
 async fn keep_collecting(shared: Arc<Shared>, every: Duration, settling: Duration, grace: u64) {
-    let mut counted = clock::monotonic();
+    let mut counted = shared.host.monotonic();
     loop {
-        tasks::sleep(every).await;
-        let now = clock::monotonic();
+        shared.host.sleep(every).await;
+        let now = shared.host.monotonic();
         let ran = now.saturating_sub(counted);
         // what is less than a second counts the next time
         counted += Duration::from_secs(ran.as_secs());
@@ -419,7 +422,7 @@ async fn keep_collecting(shared: Arc<Shared>, every: Duration, settling: Duratio
 /// Removes what has expired, unless the clock is in doubt: nor does what it says then count as a clock that has settled.
 async fn collect(shared: &Shared, ran: Duration, settling: Duration, grace: u64) {
     // read first: a clock that jumps from here on is in doubt already when it is looked at
-    let wall = clock::unix_seconds();
+    let wall = shared.host.unix_seconds();
     if shared.clock_doubt().is_some() {
         return;
     }
@@ -438,18 +441,18 @@ async fn collect(shared: &Shared, ran: Duration, settling: Duration, grace: u64)
 async fn keep_linked(shared: Arc<Shared>, address: String) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let began = clock::monotonic();
+        let began = shared.host.monotonic();
         let error = link::run(&shared, &address).await;
         if is_lasting(&error) {
             shared.report(Event::RefusedForGood(address.clone(), error.to_string()));
-            tasks::sleep(REFUSED_PAUSE).await;
+            shared.host.sleep(REFUSED_PAUSE).await;
             continue;
         }
         shared.report(Event::Disconnected(address.clone(), error.to_string()));
-        if clock::monotonic() > began + STABLE {
+        if shared.host.monotonic() > began + STABLE {
             pause = FIRST_PAUSE;
         }
-        tasks::sleep(pause).await;
+        shared.host.sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -482,9 +485,9 @@ mod tests {
         let settling = Duration::ZERO;
         let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
         let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let replica = Replica::open(config, Arc::new(move |event| drop(events.send(event)))).unwrap();
+        let replica = Replica::open(Host::system(), config, Arc::new(move |event| drop(events.send(event)))).unwrap();
         let store = replica.shared.store.clone();
-        for (bytes, expires_at) in [(b"expired".as_slice(), 1), (b"stays", clock::unix_seconds())] {
+        for (bytes, expires_at) in [(b"expired".as_slice(), 1), (b"stays", Host::system().unix_seconds())] {
             let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at };
             store.put_small(&receipt, bytes.to_vec().into()).await.unwrap();
         }
@@ -496,7 +499,7 @@ mod tests {
                 }
             }
         };
-        tasks::timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
+        Host::system().timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
         assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
         assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "its grace is not over");
     }
@@ -504,7 +507,7 @@ mod tests {
     #[tokio::test]
     async fn a_clock_in_doubt_deletes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let shared = Replica::open(config(folder.path()), Arc::new(|_| {})).unwrap().shared;
+        let shared = Replica::open(Host::system(), config(folder.path()), Arc::new(|_| {})).unwrap().shared;
         let receipt = Receipt { salt: [0; 16], digest: Digest::of(b"expired"), length: 7, expires_at: 1 };
         shared.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
         let held = || shared.store.length_of(&receipt.digest).unwrap();
@@ -527,7 +530,7 @@ mod tests {
     fn a_grace_too_short_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config { grace: 120, ..config(folder.path()) };
-        let refused = Replica::open(config, Arc::new(|_| {})).map(drop).unwrap_err();
+        let refused = Replica::open(Host::system(), config, Arc::new(|_| {})).map(drop).unwrap_err();
         assert!(matches!(refused, ReplicaError::Store(StoreError::ShortGrace { got: 120, least: 120 })), "{refused}");
     }
 }

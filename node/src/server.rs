@@ -43,8 +43,8 @@ use vouch_core::quorum;
 
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::host::net::TcpListener;
-use crate::host::{clock, entropy, tasks};
+use crate::host::net::Listener;
+use crate::host::{Host, clock, tasks};
 use crate::notices::Notice;
 use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
@@ -227,6 +227,7 @@ impl SharedHealth {
 
 /// What all links share.
 pub(crate) struct Shared {
+    host: Host,
     config: Config,
     key: NodeSecretKey,
     roster: Mutex<Roster<ReplicaHandle>>,
@@ -267,10 +268,10 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn open(config: Config, reporter: Reporter) -> Result<Self, ServerError> {
-        let data = DataDir::open(&config.data)?;
-        let key = open_or_create_node_key(data.path(), entropy::array)?;
-        let founded = committee_file::load_founding(data.path())?;
+    pub fn open(host: Host, config: Config, reporter: Reporter) -> Result<Self, ServerError> {
+        let data = DataDir::open(host.disk(), &config.data)?;
+        let key = open_or_create_node_key(&host, data.path())?;
+        let founded = committee_file::load_founding(host.disk(), data.path())?;
         if let Some(founded) = &founded {
             config
                 .told
@@ -278,12 +279,13 @@ impl Server {
                 .map_err(|why| ServerError::Told { folder: data.path().to_owned(), why })?;
         }
         let committee = founded.as_ref().map(|founded| founded.committee().clone());
-        let (archive, replaced) = Archive::open(data.path())?;
+        let (archive, replaced) = Archive::open(&host, data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
         let (batcher, inbox) = Batcher::new();
         let members = committee.as_ref().map_or(config.told.size(), |committee| committee.record().n().into());
         let shared = Arc::new(Shared {
-            guard: Guard::new(&config, members),
+            guard: Guard::new(&host, &config, members),
+            host,
             founding: Mutex::new(ServerFounding::new(config.told.clone(), founded)),
             config,
             key,
@@ -324,7 +326,7 @@ impl Server {
     ///
     /// # Errors
     /// When the listening socket fails for good.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    pub async fn run(self, listener: Box<dyn Listener>, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { shared, inbox } = self;
         let batcher = tasks::spawn(batcher::run(Arc::downgrade(&shared), inbox));
         let founding = tasks::spawn(founding::run(Arc::downgrade(&shared)));

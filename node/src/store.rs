@@ -17,8 +17,9 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
 use crate::durable::Replaced;
-use crate::host::disk::{Disk, SystemDisk};
-use crate::host::files::{self, FileError};
+use crate::host::Host;
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 use crate::host::objects::Objects;
 
 mod adopting;
@@ -94,8 +95,8 @@ pub struct Config {
 }
 
 /// Whether a folder holds a store.
-pub fn is_in(folder: &Path) -> bool {
-    matches!(files::exists(&folder.join(INDEX)), Ok(true))
+pub fn is_in(disk: &dyn Disk, folder: &Path) -> bool {
+    matches!(disk.exists(&folder.join(INDEX)), Ok(true))
 }
 
 /// What a store holds.
@@ -140,6 +141,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
+    host: Host,
     disk: Arc<dyn Disk>,
     partial: PathBuf,
     blobs: BlobStore,
@@ -160,11 +162,8 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn open(folder: &Path, config: &Config) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(SystemDisk), folder, config)
-    }
-
-    fn open_on(disk: Arc<dyn Disk>, folder: &Path, config: &Config) -> Result<Self, StoreError> {
+    pub fn open(host: &Host, folder: &Path, config: &Config) -> Result<Self, StoreError> {
+        let disk = host.shared_disk();
         let files = match &config.place {
             Place::Beside | Place::Elsewhere(_) => folder,
             Place::Folder(files) => files,
@@ -181,20 +180,22 @@ impl Store {
         };
         // an index names blobs that are in folders made before it: where these are missing, none are made in their place
         let (blobs, (index, replaced)) = if disk.exists(&folder.join(INDEX))? {
-            let (index, replaced) = Index::open(disk.clone(), &folder.join(INDEX))?;
+            let (index, replaced) = Index::open(host, &folder.join(INDEX))?;
             if !matches!(config.place, Place::Elsewhere(_)) {
                 anchor::check_folder(&*disk, &in_files, &index)?;
             }
             (make()?, (index, replaced))
         } else {
-            (make()?, Index::open(disk.clone(), &folder.join(INDEX))?)
+            (make()?, Index::open(host, &folder.join(INDEX))?)
         };
-        let anchor = Anchor::settle(&disk, &blobs, &index)?;
+        let anchor = Anchor::settle(host, &blobs, &index)?;
         let room = Arc::new(Room::new(disk.clone(), files.to_owned(), config)?);
-        let partials = Partials::open(disk.clone(), partial.clone(), config.partials, &index, &room)?;
+        let partials = Partials::open(host.clone(), partial.clone(), config.partials, &index, &room)?;
         let (claims, partials, broken) = (Claims::default(), Arc::new(partials), OnceLock::new());
-        let verified = Verified::new();
-        let inner = Inner { disk, partial, blobs, index, replaced, claims, partials, room, anchor, verified, broken };
+        let verified = Verified::new(host.clone());
+        let host = host.clone();
+        let inner =
+            Inner { host, disk, partial, blobs, index, replaced, claims, partials, room, anchor, verified, broken };
         inner.drop_surplus_partials()?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -244,7 +245,9 @@ impl Store {
         self.inner.check()?;
         let Complete { receipt, bytes, version, guard } = blob;
         let Receipt { digest, length, expires_at, .. } = receipt;
-        self.inner.index.record(New { digest, length, keep_until: expires_at, bytes }, guard).await?;
+        let stored_at = self.inner.host.unix_seconds();
+        let new = New { digest, length, keep_until: expires_at, stored_at, bytes };
+        self.inner.index.record(new, guard).await?;
         match version {
             // its files are looked at before it is voted for
             Some(version) => self.inner.verified.note_read(digest, *version),
@@ -254,7 +257,7 @@ impl Store {
         if self.inner.partials.is_idle(key) {
             // it came in another way
             let inner = self.inner.clone();
-            collecting::blocking(move || inner.drop_partial(key)).await?;
+            collecting::blocking(&self.inner.host, move || inner.drop_partial(key)).await?;
         }
         Ok(())
     }
@@ -279,8 +282,9 @@ impl Store {
                 Ok(()) => room,
                 Err(error) if inner.partials.idle().0 == 0 => return Err(error),
                 Err(_) => {
-                    let inner = inner.clone();
-                    collecting::blocking(move || inner.make_room(&mut room, length, length).map(|()| room)).await?
+                    let maker = inner.clone();
+                    collecting::blocking(&inner.host, move || maker.make_room(&mut room, length, length).map(|()| room))
+                        .await?
                 }
             };
         }
@@ -295,7 +299,7 @@ impl Store {
     /// [`StoreError::Quota`]; see [`StoreError`].
     pub async fn adopt(&self, receipt: &Receipt) -> Result<bool, StoreError> {
         let (inner, receipt) = (self.inner.clone(), *receipt);
-        match collecting::blocking(move || adopting::adopt(&inner, &receipt)).await? {
+        match collecting::blocking(&self.inner.host, move || adopting::adopt(&inner, &receipt)).await? {
             Some(complete) => self.record(complete).await.map(|()| true),
             None => Ok(false),
         }

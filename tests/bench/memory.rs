@@ -6,6 +6,7 @@ use std::io::Write;
 use support::processes::{Node, Processes};
 use tokio::runtime::Runtime;
 use vouch::client::PutLink;
+use vouch::host::Host;
 use vouch_core::digest::Digest;
 
 use super::{get, noise, put};
@@ -25,7 +26,7 @@ pub(crate) fn run(size: u64) {
     let idle = runtime.block_on(async {
         let mut links = Vec::new();
         for _ in 0..IDLE {
-            links.push(PutLink::open(cluster.address(), None).await.unwrap());
+            links.push(PutLink::open(&Host::system(), cluster.address(), None).await.unwrap());
         }
         links
     });

@@ -10,6 +10,7 @@ use support::blobs::write_content;
 use support::processes::Processes;
 use tokio::task::JoinSet;
 use vouch::client::{Item, PutLink};
+use vouch::host::Host;
 use vouch::host::source::Source;
 use vouch_core::receipt::NEVER;
 
@@ -95,7 +96,7 @@ async fn measure(cluster: &Processes, n: usize, size: usize, blobs: usize, at_on
     for (seed, file) in (0..).zip(&files) {
         write_content(file, (size as u64) << 20 | seed, size as u64).unwrap();
     }
-    let link = PutLink::open(cluster.address(), None).await.unwrap();
+    let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
     let ids = cluster.ids();
     let meter = Meter::start(&ids);
     let mut puts = JoinSet::new();

@@ -8,6 +8,7 @@ use support::processes::Processes;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use vouch::client::PutLink;
+use vouch::host::Host;
 use vouch_core::receipt::NEVER;
 
 use super::meter::{Busy, Meter};
@@ -31,7 +32,7 @@ pub(crate) fn run(runs: usize) {
     runtime.block_on(cluster.until_connected());
     let slow = &cluster.replicas[3];
     let ids = cluster.ids();
-    let link = runtime.block_on(PutLink::open(cluster.address(), None)).unwrap();
+    let link = runtime.block_on(PutLink::open(&Host::system(), cluster.address(), None)).unwrap();
     let mut numbers = 0..;
     // founds the committee
     lone(&runtime, &link, &mut numbers, WARM);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use support::blobs::{content, next_random, put_bytes};
 use support::processes::{Node, Processes};
 use tokio::task::JoinSet;
+use vouch::host::Host;
 use vouch::store::{self, Store};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
@@ -97,7 +98,7 @@ async fn kill(cluster: &mut Processes, whom: u64, random: &mut u64) {
 }
 
 fn open(replica: &Node) -> (String, Store) {
-    let store = Store::open(replica.folder(), &store::Config::default()).unwrap();
+    let store = Store::open(&Host::system(), replica.folder(), &store::Config::default()).unwrap();
     (replica.name().to_owned(), store)
 }
 

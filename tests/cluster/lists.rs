@@ -12,6 +12,7 @@ use support::in_process::InProcess;
 use support::processes::{Node, Processes, is_connected, run};
 use support::until;
 use vouch::client::{self, Put};
+use vouch::host::Host;
 use vouch::host::source::Source;
 use vouch::replica::control::{self, Reply, Request};
 use vouch::replica::status::Status;
@@ -65,7 +66,7 @@ async fn is_reused(cluster: &Path, address: &str, stored: &Stored) -> bool {
         renew: false,
         retry: Duration::ZERO,
     };
-    let again = client::put(put, drop).await.unwrap();
+    let again = client::put(&Host::system(), put, drop).await.unwrap();
     again.reused && again.certificate == stored.certified.certificate
 }
 
@@ -272,7 +273,7 @@ fn lists_garbage(pattern: Certificate) -> impl FnMut(&Honest, &Message, Vec<Mess
 }
 
 async fn status_in_process(cluster: &InProcess, number: usize) -> Status {
-    match control::ask(&cluster.folder(number), Request::Status, drop).await {
+    match control::ask(&Host::system(), &cluster.folder(number), Request::Status, drop).await {
         Ok(Reply::Status(status)) => *status,
         other => panic!("{other:?}"),
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use support::blobs::{Got, content, proof, signers, until_signed_by, verdict};
 use support::fake_replica::{FakeReplica, Honest, Identity, flip};
 use support::in_process::InProcess;
+use vouch::host::Host;
 use vouch_core::bls::VoteSignature;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Message};
@@ -283,7 +284,7 @@ async fn leaves_midway_and_nothing_is_sent_twice() {
     let server = cluster.address().into();
     let (held, retry) = (Suspended::default(), Duration::ZERO);
     let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };
-    vouch::client::get(request, &mut received, |_| {}).await.unwrap();
+    vouch::client::get(&Host::system(), request, &mut received, |_| {}).await.unwrap();
     // as many bytes as the file has, though two delivered it
     assert!(received == bytes, "{} bytes", received.len());
     reads.close();

@@ -9,6 +9,7 @@ use support::in_process::InProcess;
 use support::raw_link::RawLink;
 use tokio::task::JoinSet;
 use vouch::client::{ClientError, PutLink};
+use vouch::host::Host;
 use vouch::store::{self, Store};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Message, Stream};
@@ -35,7 +36,7 @@ fn small(count: u64) -> Vec<Bytes> {
 #[tokio::test(flavor = "multi_thread")]
 async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
     let mut cluster = InProcess::start(4).await;
-    let link = PutLink::open(cluster.address(), None).await.unwrap();
+    let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
     // more than there is room for at once; an empty one, one in pieces, and the same one twice
     let mut files = small(100);
     files.extend([Bytes::new(), content(1000, 300 << 10).into(), content(0, 1000).into()]);
@@ -58,7 +59,7 @@ async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     cluster.stop_replica(0).await;
     let store = loop {
-        match Store::open(&cluster.folder(0), &store::Config::default()) {
+        match Store::open(&Host::system(), &cluster.folder(0), &store::Config::default()) {
             Ok(store) => break store,
             // what a stopped replica leaves running for a moment holds its files
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -88,7 +89,7 @@ async fn a_replica_that_lies_about_one_receipt_fails_nobody() {
         })
         .await;
         support::until("the liar joins", || cluster.connected().contains(&"liar".into())).await;
-        let link = PutLink::open(cluster.address(), None).await.unwrap();
+        let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
         for result in put_all(&link, &small(64)).await {
             let mut names = signers(&result.unwrap());
             names.sort();
@@ -133,14 +134,14 @@ async fn clients_that_vanish_while_their_receipts_are_signed_harm_nobody() {
     cluster.put(b"first").await.unwrap();
     let vanishing = tokio::spawn(async move {
         for round in 0..20 {
-            let link = PutLink::open(&address, None).await.unwrap();
+            let link = PutLink::open(&Host::system(), &address, None).await.unwrap();
             let files: Vec<Bytes> = (0..16).map(|seed| content(10_000 + round * 16 + seed, 500).into()).collect();
             let puts = put_all(&link, &files);
             // somewhere between the first byte and the last certificate
             let _ = tokio::time::timeout(std::time::Duration::from_millis(round), puts).await;
         }
     });
-    let link = PutLink::open(cluster.address(), None).await.unwrap();
+    let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
     for round in 0..4 {
         let files: Vec<Bytes> = (0..64).map(|seed| content(round * 64 + seed, 1000).into()).collect();
         for result in put_all(&link, &files).await {
@@ -153,9 +154,9 @@ async fn clients_that_vanish_while_their_receipts_are_signed_harm_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_link_ends_its_puts() {
     let mut cluster = InProcess::start(4).await;
-    let link = PutLink::open(cluster.address(), None).await.unwrap();
+    let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
     assert!(put_all(&link, &small(2)).await.iter().all(Result::is_ok));
     cluster.stop_server().await;
     assert!(put_all(&link, &small(2)).await.iter().all(Result::is_err));
-    assert!(PutLink::open(cluster.address(), None).await.is_err());
+    assert!(PutLink::open(&Host::system(), cluster.address(), None).await.is_err());
 }

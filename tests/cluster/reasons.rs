@@ -10,6 +10,7 @@ use support::proxy::Proxy;
 use support::raw_link::RawLink;
 use support::until;
 use tokio::net::TcpListener;
+use vouch::host::Host;
 use vouch::replica::{Config, Data, Replica};
 use vouch_core::digest::Digest;
 use vouch_core::link::Role;
@@ -39,7 +40,7 @@ async fn a_replica_tells_a_server_what_it_did_wrong() {
     let address = listener.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let config = Config::new(Data::Folder(folder.path().join("replica")), vec![address]);
-    let replica = Replica::open(config, Arc::new(|_| {})).unwrap();
+    let replica = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap();
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(replica.run(async { drop(told.await) }));
     let failed = reason_of_a_replica(listener, said).await;

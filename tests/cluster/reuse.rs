@@ -9,6 +9,7 @@ use support::http;
 use support::in_process::InProcess;
 use tokio::task::JoinSet;
 use vouch::client::{self, ClientError, PutProgress};
+use vouch::host::Host;
 use vouch::host::source::Source;
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
@@ -29,7 +30,7 @@ async fn put(request: Request<'_>) -> Result<(Certified, u64), ClientError> {
     let (sent, source) = (Arc::new(Mutex::new(0)), Source::File(path.into()));
     let counted = sent.clone();
     let put = client::Put { server: server.into(), trusted: None, source, expires_at, renew, retry };
-    let certified = client::put(put, move |progress| {
+    let certified = client::put(&Host::system(), put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;
         }

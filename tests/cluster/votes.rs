@@ -11,6 +11,7 @@ use support::processes::{Node, Processes, run};
 use support::s3::{KEY, S3Server, SECRET, overwrite};
 use support::until;
 use vouch::client::{self, ClientError, PutProgress};
+use vouch::host::Host;
 use vouch::host::source::Source;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::NEVER;
@@ -27,7 +28,7 @@ async fn put(cluster: &Processes, bytes: &[u8], expires_at: u64, renew: bool) ->
     let counted = sent.clone();
     let (server, retry) = (cluster.address().into(), Duration::ZERO);
     let put = client::Put { server, trusted: None, source: Source::File(path), expires_at, renew, retry };
-    let certified = client::put(put, move |progress| {
+    let certified = client::put(&Host::system(), put, move |progress| {
         if let PutProgress::Sent(bytes) = progress {
             *counted.lock().unwrap() = bytes;
         }

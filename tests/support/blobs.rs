@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use vouch::client::{self, ClientError, GetProgress, PutProgress};
+use vouch::host::Host;
 use vouch::host::source::Source;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Stage;
@@ -78,7 +79,12 @@ pub async fn put_file(
 ) -> Result<Certified, ClientError> {
     let source = Source::File(path.into());
     let (expires_at, retry) = (NEVER, std::time::Duration::ZERO);
-    client::put(client::Put { server: server.into(), trusted, source, expires_at, renew: true, retry }, progress).await
+    client::put(
+        &Host::system(),
+        client::Put { server: server.into(), trusted, source, expires_at, renew: true, retry },
+        progress,
+    )
+    .await
 }
 
 /// A blob that was got, and the members that failed before one delivered it.
@@ -118,7 +124,7 @@ pub async fn get_range(
     let rejections = Mutex::new(Vec::new());
     let (server, held) = (server.into(), Suspended::default());
     let request = client::Get { server, trusted, digest, length: None, range, held, retry: Duration::ZERO };
-    let got = client::get(request, &mut bytes, |progress| {
+    let got = client::get(&Host::system(), request, &mut bytes, |progress| {
         if let GetProgress::Rejected(rejection) = progress {
             rejections.lock().unwrap().push(rejection);
         }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vouch::client::ClientError;
-use vouch::host::net;
+use vouch::host::Host;
 use vouch::replica::{self, Data, Replica};
 use vouch::server::{self, Server};
 use vouch_core::digest::{ClusterId, Digest};
@@ -103,8 +103,8 @@ impl InProcess {
         let events = Events::new();
         let (config, reporter) = (self.config.clone(), events.reporter());
         // what a stopped server leaves running for a moment holds its folder
-        let server = retry(|| Server::open(config.clone(), reporter.clone())).await;
-        let listener = net::listen(&self.address).await.unwrap();
+        let server = retry(|| Server::open(Host::system(), config.clone(), reporter.clone())).await;
+        let listener = Host::system().listen(&self.address).await.unwrap();
         self.address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -137,7 +137,7 @@ impl InProcess {
         let events = Events::new();
         let config = replica::Config::new(Data::Folder(self.folder(number)), servers);
         let reporter = events.reporter();
-        let replica = retry(|| Replica::open(config.clone(), reporter.clone())).await;
+        let replica = retry(|| Replica::open(Host::system(), config.clone(), reporter.clone())).await;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };

@@ -14,6 +14,7 @@ pub mod s3;
 pub mod wrong_clock;
 
 use std::time::{Duration, Instant};
+use vouch::host::Host;
 
 /// Asks again and again until `is_so`.
 ///
@@ -30,7 +31,7 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    vouch::host::clock::unix_seconds()
+    Host::system().unix_seconds()
 }
 
 /// What a process printed, without the time and the level that lines of its log begin with.

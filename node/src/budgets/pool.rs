@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{FairShare, Holder, PeerAddress, Tally};
-use crate::host::{clock, tasks};
+use crate::host::Host;
 
 /// A task that waits for longer than this may have other holders cut off.
 const PRESS_EVERY: Duration = Duration::from_millis(200);
@@ -75,6 +75,7 @@ pub struct Rules {
 /// A resource that addresses share.
 #[derive(Debug)]
 pub struct Pool {
+    host: Host,
     rules: Rules,
     state: Mutex<State>,
     tally: Arc<Mutex<Tally>>,
@@ -104,10 +105,10 @@ struct Waiting {
 
 impl Pool {
     /// A pool of which nothing is held.
-    pub fn new(rules: Rules, tally: Arc<Mutex<Tally>>) -> Arc<Self> {
+    pub fn new(host: Host, rules: Rules, tally: Arc<Mutex<Tally>>) -> Arc<Self> {
         let share = FairShare::new(rules.limit, rules.limit_of_one, rules.stale_after);
         let state = State { share, parties: HashMap::new(), waiting: HashMap::new() };
-        Arc::new(Self { rules, state: Mutex::new(state), tally })
+        Arc::new(Self { host, rules, state: Mutex::new(state), tally })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,7 +125,7 @@ impl Pool {
     /// # Errors
     /// Nobody has to.
     pub fn claim(self: &Arc<Self>, party: &Arc<Party>, amount: u64) -> Result<Permit, Full> {
-        let now = clock::monotonic();
+        let now = self.host.monotonic();
         let mut state = self.state();
         loop {
             if state.take(party, amount, now) {
@@ -145,7 +146,7 @@ impl Pool {
     /// Takes a part once there is room. Light addresses come first; after a moment, a holder that has to give way is cut off.
     pub async fn take(self: Arc<Self>, party: Arc<Party>, amount: u64) -> Permit {
         let mut granted = {
-            let now = clock::monotonic();
+            let now = self.host.monotonic();
             let mut state = self.state();
             // behind those of the same address that wait already
             let is_next = state.waiting.get(&party.source).is_none_or(VecDeque::is_empty);
@@ -158,7 +159,7 @@ impl Pool {
             receiver
         };
         loop {
-            match tasks::timeout(PRESS_EVERY, &mut granted).await {
+            match self.host.timeout(PRESS_EVERY, &mut granted).await {
                 Ok(Ok(permit)) => return permit,
                 // who was told to go waits for nothing
                 Ok(Err(_)) => std::future::pending().await,
@@ -169,7 +170,7 @@ impl Pool {
 
     fn press(self: &Arc<Self>, party: &Party, amount: u64) {
         let mut state = self.state();
-        if let Some(holder) = state.share.press(party.source, amount, clock::monotonic()) {
+        if let Some(holder) = state.share.press(party.source, amount, self.host.monotonic()) {
             self.cut_off(&state, holder);
         }
         self.grant(state);
@@ -197,7 +198,7 @@ impl Pool {
 
     /// A holder did what it holds its part for.
     pub fn progress(&self, party: &Party) {
-        let now = clock::monotonic();
+        let now = self.host.monotonic();
         let mut state = self.state();
         let Some(known) = state.parties.get_mut(&party.holder).filter(|known| now >= known.noted + NOTE_EVERY) else {
             return;
@@ -229,7 +230,7 @@ impl Pool {
 
     /// Grants to those that wait as much as there is room for, the lightest address first.
     fn grant(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let now = clock::monotonic();
+        let now = self.host.monotonic();
         let mut gone = Vec::new();
         while let Some((waiting, permit)) = state.next(self, now) {
             // who gave up waiting gives it back, once the pool is not held any more
@@ -301,7 +302,7 @@ mod tests {
     fn pool(limit: u64, limit_of_one: u64) -> Arc<Pool> {
         let stale_after = Duration::from_secs(3600);
         let rules = Rules { limit, limit_of_one, stale_after, cut_off: "cut off", refused: "refused" };
-        Pool::new(rules, Arc::default())
+        Pool::new(Host::system(), rules, Arc::default())
     }
 
     #[tokio::test]

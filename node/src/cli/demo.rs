@@ -17,13 +17,13 @@ use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, serve, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
-use crate::host::{clock, files, tasks};
+use crate::host::{Host, files};
 
 /// How long the processes may take to find each other.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
+pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let goes_on = !args.once && std::io::stdout().is_terminal();
     let file = &args.file;
     Source::File(file.clone()).open().map_err(|error| {
@@ -33,7 +33,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
     let place = BundlePlace::new(source.clone(), None, false);
     place.check(&source.id().into_iter().collect::<Vec<_>>())?;
     // one demo at a time: the logs and the nodes' folders are in it
-    let _held = DataDir::open(&args.data).map_err(Failure::new)?;
+    let _held = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
     step(
         "1",
         format_args!(
@@ -45,7 +45,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
     let interrupted = serve::interrupted();
     tokio::pin!(interrupted);
     let (mut cluster, address) = tokio::select! {
-        started = Processes::start(&args) => started?,
+        started = Processes::start(host, &args) => started?,
         () = &mut interrupted => return Ok(130),
     };
     note(format_args!("server on {address}; data and logs in {}", output::name(&args.data)));
@@ -55,7 +55,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
         format_args!("Putting {}: hashed here, sent to the server, and by it to every replica.", output::name(file)),
     );
     let certified = tokio::select! {
-        certified = put_when_ready(file, &address) => certified?,
+        certified = put_when_ready(host, file, &address) => certified?,
         () = &mut interrupted => return Ok(130),
     };
     let bundle = place.write(&certified)?;
@@ -82,7 +82,7 @@ pub(super) async fn demo(args: DemoArgs) -> Result<u8, Failure> {
         waive_expiry: false,
         json: false,
     };
-    let mut code = verify::verify(checked)?;
+    let mut code = verify::verify(host, checked)?;
 
     if let Some(command) = &args.verify_with {
         step("5", format_args!("Verifying with the WebAssembly verifier in Node.js: the same core, another machine."));
@@ -134,9 +134,9 @@ fn explain(certified: &Certified, bundle: &Path) {
 }
 
 /// Replicas take a moment to join: until then the server says that it has no committee, or too few of it.
-async fn put_when_ready(file: &Path, address: &str) -> Result<Certified, Failure> {
-    let trust = Trust::new(address, &TrustArgs { cluster: None, known_clusters: None })?;
-    let deadline = clock::monotonic() + PATIENCE;
+async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certified, Failure> {
+    let trust = Trust::new(host, address, &TrustArgs { cluster: None, known_clusters: None })?;
+    let deadline = host.monotonic() + PATIENCE;
     loop {
         let request = client::Put {
             server: address.to_owned(),
@@ -146,16 +146,16 @@ async fn put_when_ready(file: &Path, address: &str) -> Result<Certified, Failure
             renew: false,
             retry: Duration::ZERO,
         };
-        let error = match client::put(request, |_: PutProgress| {}).await {
+        let error = match client::put(host, request, |_: PutProgress| {}).await {
             Ok(certified) => return Ok(certified),
             Err(error) => error,
         };
         let is_early = matches!(&error, ClientError::Session(SessionError::Refused { failed, .. })
             if matches!(failed.code, Code::NoCommittee | Code::NotEnoughReplicas));
-        if !is_early || clock::monotonic() > deadline {
+        if !is_early || host.monotonic() > deadline {
             return Err(trust.explain(error));
         }
-        tasks::sleep(PAUSE).await;
+        host.sleep(PAUSE).await;
     }
 }
 
@@ -176,12 +176,15 @@ async fn verify_with(command: &str, file: &Path, bundle: &Path, identity: &str) 
 }
 
 /// The demo's own processes; they end with it.
-struct Processes(Vec<(String, Child)>);
+struct Processes {
+    host: Host,
+    children: Vec<(String, Child)>,
+}
 
 impl Processes {
-    async fn start(args: &DemoArgs) -> Result<(Self, String), Failure> {
+    async fn start(host: &Host, args: &DemoArgs) -> Result<(Self, String), Failure> {
         let program = std::env::current_exe().map_err(Failure::new)?;
-        let mut all = Self(Vec::new());
+        let mut all = Self { host: host.clone(), children: Vec::new() };
         let replicas = args.replicas.to_string();
         let server = all.spawn(&program, "server", &args.data, &["server", "0", "--replicas", &replicas], true)?;
         let address = all.address(server, &args.data).await?;
@@ -212,21 +215,21 @@ impl Processes {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Failure::new(format_args!("cannot start {}: {error}", program.display())))?;
-        self.0.push((name.to_owned(), child));
-        Ok(self.0.len() - 1)
+        self.children.push((name.to_owned(), child));
+        Ok(self.children.len() - 1)
     }
 
     /// The address that a server prints first. What it prints later is let go.
     async fn address(&mut self, server: usize, data: &Path) -> Result<String, Failure> {
-        let stdout = self.0.get_mut(server).and_then(|(_, child)| child.stdout.take());
+        let stdout = self.children.get_mut(server).and_then(|(_, child)| child.stdout.take());
         let stdout = stdout.ok_or_else(|| Failure::new("the server has no output"))?;
         let mut lines = BufReader::new(stdout).lines();
-        let first = tasks::timeout(PATIENCE, lines.next_line()).await;
+        let first = self.host.timeout(PATIENCE, lines.next_line()).await;
         let address = match &first {
             Ok(Ok(Some(line))) => line.strip_prefix("listening on ").map(str::to_owned),
             _ => None,
         };
-        tasks::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        self.host.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         address.ok_or_else(|| {
             let log: PathBuf = data.join("server.log");
             let text = files::read_all(&log, 1 << 16).unwrap_or_default();
@@ -238,17 +241,17 @@ impl Processes {
     /// Completes when a process ended by itself, with its name.
     async fn any_exit(&mut self) -> String {
         loop {
-            for (name, child) in &mut self.0 {
+            for (name, child) in &mut self.children {
                 if let Ok(Some(_)) = child.try_wait() {
                     return name.clone();
                 }
             }
-            tasks::sleep(PAUSE).await;
+            self.host.sleep(PAUSE).await;
         }
     }
 
     async fn stop(&mut self) {
-        for (_, child) in &mut self.0 {
+        for (_, child) in &mut self.children {
             // one that ended before is as good
             let _ = child.kill().await;
         }

@@ -17,11 +17,11 @@ use super::destination::Destination;
 use super::known::Trust;
 use super::{Failure, GetArgs, output};
 use crate::client::{self, ClientError, GetProgress, Got};
-use crate::host::files;
+use crate::host::{Host, files};
 
-pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
+pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     let (digest, length) = subject(&args.what)?;
-    let trust = Trust::new(&args.server, &args.trust)?;
+    let trust = Trust::new(host, &args.server, &args.trust)?;
     let mut destination = Destination::open(&args)?;
     let size = length.filter(|_| args.range.is_none());
     let bar = output::bar("getting", Some(size.unwrap_or(0)));
@@ -48,7 +48,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
         held: Suspended::default(),
         retry: args.retry,
     };
-    let found = range_held(&base, &mut destination, show, &trust).await;
+    let found = range_held(host, &base, &mut destination, show, &trust).await;
     let (mut held, rest) = match found {
         Ok(Some(client::Held { range, length })) => {
             destination.keep(length);
@@ -78,7 +78,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
             show(progress);
         };
         let request = client::Get { range: rest, held, ..base.clone() };
-        match client::get(request, &mut destination, show).await {
+        match client::get(host, request, &mut destination, show).await {
             Err(ClientError::AnotherBeginning { matching, .. }) => held = destination.held(matching)?,
             result => break (result, from),
         }
@@ -102,6 +102,7 @@ pub(super) async fn get(args: GetArgs) -> Result<u8, Failure> {
 
 /// What a part holds of the range that is wanted, if anything.
 async fn range_held(
+    host: &Host,
     get: &client::Get,
     destination: &mut Destination,
     show: impl Fn(GetProgress),
@@ -112,7 +113,7 @@ async fn range_held(
         return Ok(None);
     }
     let read = |length, each: &mut dyn FnMut(&[u8])| destination.read(length, each).map_err(Unread::Here);
-    client::held_range(get, there, show, read).await.map_err(|error| match error {
+    client::held_range(host, get, there, show, read).await.map_err(|error| match error {
         Unread::Here(failure) => failure,
         Unread::There(error) => trust.explain(error),
     })

@@ -5,6 +5,7 @@ use vouch_core::session::SessionError;
 
 use super::{Failure, ForgetArgs, TrustArgs, output};
 use crate::client::ClientError;
+use crate::host::Host;
 use crate::known_clusters::{KnownClusters, is_loopback};
 use crate::link::LinkError;
 
@@ -21,7 +22,7 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    pub(super) fn new(server: &str, args: &TrustArgs) -> Result<Self, Failure> {
+    pub(super) fn new(host: &Host, server: &str, args: &TrustArgs) -> Result<Self, Failure> {
         let server = server.to_owned();
         let unrecorded = |pinned| Self {
             server: server.clone(),
@@ -34,9 +35,9 @@ impl Trust {
             return Ok(unrecorded(args.cluster));
         }
         let known = match &args.known_clusters {
-            Some(path) => KnownClusters::at(path.clone()),
+            Some(path) => KnownClusters::at(host.shared_disk(), path.clone()),
             None if is_loopback(&server) => return Ok(unrecorded(None)),
-            None => KnownClusters::of_user().map_err(Failure::new)?,
+            None => KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?,
         };
         let pinned = known.identity(&server).map_err(Failure::new)?;
         let was_recorded = pinned.is_some();
@@ -90,10 +91,10 @@ impl Trust {
     }
 }
 
-pub(super) fn forget(args: ForgetArgs) -> Result<u8, Failure> {
+pub(super) fn forget(host: &Host, args: ForgetArgs) -> Result<u8, Failure> {
     let known = match args.known_clusters {
-        Some(path) => KnownClusters::at(path),
-        None => KnownClusters::of_user().map_err(Failure::new)?,
+        Some(path) => KnownClusters::at(host.shared_disk(), path),
+        None => KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?,
     };
     match known.forget(&args.server).map_err(Failure::new)? {
         Some(identity) => {

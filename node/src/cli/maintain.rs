@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, MaintainArgs, output};
 use crate::data_dir;
+use crate::host::Host;
 use crate::replica::AtRest;
 use crate::replica::control::{self, ControlError, Reply, Request};
 use crate::replica::repair::Repair;
@@ -17,9 +18,9 @@ use crate::store::{self, Usage};
 const ROOT: &str = "./.vouch";
 
 /// The folders that a command is about.
-fn folders(args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
+fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
     if let Some(folder) = &args.data {
-        if !store::is_in(folder) {
+        if !store::is_in(host.disk(), folder) {
             return Err(Failure::new(format_args!(
                 "{} holds no replica's data; name the folder that `vouch replica --data` was given",
                 output::name(folder)
@@ -27,8 +28,8 @@ fn folders(args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
         }
         return Ok(vec![folder.clone()]);
     }
-    let found = data_dir::replicas(Path::new(ROOT)).map_err(Failure::new)?;
-    let found: Vec<_> = found.into_iter().filter(|folder| store::is_in(folder)).collect();
+    let found = data_dir::replicas(host.disk(), Path::new(ROOT)).map_err(Failure::new)?;
+    let found: Vec<_> = found.into_iter().filter(|folder| store::is_in(host.disk(), folder)).collect();
     if found.is_empty() {
         return Err(Failure::new(format_args!("no replica has its data in {ROOT}; name its folder with --data")));
     }
@@ -52,10 +53,10 @@ fn print_json(folder: &Path, fields: &impl serde::Serialize) -> Result<(), Failu
     Ok(())
 }
 
-pub(super) async fn status(args: MaintainArgs) -> Result<u8, Failure> {
+pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    for folder in folders(&args)? {
-        let error = match control::ask(&folder, Request::Status, drop).await {
+    for folder in folders(host, &args)? {
+        let error = match control::ask(host, &folder, Request::Status, drop).await {
             Ok(Reply::Status(status)) => {
                 code |= u8::from(status.index_failed.is_some());
                 match args.json {
@@ -185,10 +186,10 @@ fn scrubbed(scrubbed: &Scrubbed) -> String {
     format!("{}, {}; {damaged} damaged", output::count(blobs, "blob"), output::bytes(bytes))
 }
 
-pub(super) async fn du(args: MaintainArgs) -> Result<u8, Failure> {
+pub(super) async fn du(host: &Host, args: MaintainArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    for folder in folders(&args)? {
-        match usage(&folder).await {
+    for folder in folders(host, &args)? {
+        match usage(host, &folder).await {
             Ok(usage) if args.json => print_json(&folder, &usage)?,
             Ok(usage) => {
                 output::line(format_args!("{}", name(&folder)));
@@ -201,8 +202,8 @@ pub(super) async fn du(args: MaintainArgs) -> Result<u8, Failure> {
 }
 
 /// Opens a replica that does not run. An index that is damaged is put aside, with a word.
-fn at_rest(folder: &Path) -> Result<AtRest, Failure> {
-    let replica = AtRest::open(folder).map_err(Failure::new)?;
+fn at_rest(host: &Host, folder: &Path) -> Result<AtRest, Failure> {
+    let replica = AtRest::open(host, folder).map_err(Failure::new)?;
     if let Some(word) = replica.store.replaced() {
         output::error_line(format_args!(
             "vouch: {word}; start the replica, and it finds its blobs on its disk, or fetches them from the others"
@@ -211,11 +212,11 @@ fn at_rest(folder: &Path) -> Result<AtRest, Failure> {
     Ok(replica)
 }
 
-async fn usage(folder: &Path) -> Result<Usage, Failure> {
-    match control::ask(folder, Request::Usage, drop).await {
+async fn usage(host: &Host, folder: &Path) -> Result<Usage, Failure> {
+    match control::ask(host, folder, Request::Usage, drop).await {
         Ok(Reply::Usage(usage)) => Ok(usage),
         Ok(other) => Err(unexpected(folder, &other)),
-        Err(ControlError::NotRunning(_)) => at_rest(folder)?.store.usage().map_err(Failure::new),
+        Err(ControlError::NotRunning(_)) => at_rest(host, folder)?.store.usage().map_err(Failure::new),
         Err(error) => Err(Failure::new(error)),
     }
 }
@@ -229,11 +230,11 @@ fn tell(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Fai
     Ok(1)
 }
 
-pub(super) async fn scrub(args: MaintainArgs) -> Result<u8, Failure> {
+pub(super) async fn scrub(host: &Host, args: MaintainArgs) -> Result<u8, Failure> {
     let mut code = 0;
-    for folder in folders(&args)? {
+    for folder in folders(host, &args)? {
         let bar = output::bar("scrubbing", None);
-        let scrubbing = scrub_one(&folder, |so_far| bar.set_position(so_far.bytes)).await;
+        let scrubbing = scrub_one(host, &folder, |so_far| bar.set_position(so_far.bytes)).await;
         bar.finish_and_clear();
         let (result, next) = match scrubbing {
             Ok(done) => done,
@@ -256,8 +257,8 @@ pub(super) async fn scrub(args: MaintainArgs) -> Result<u8, Failure> {
 }
 
 /// What was found, and what becomes of damaged blobs.
-async fn scrub_one(folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, &'static str), Failure> {
-    let answer = control::ask(folder, Request::Scrub, |reply| {
+async fn scrub_one(host: &Host, folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, &'static str), Failure> {
+    let answer = control::ask(host, folder, Request::Scrub, |reply| {
         if let Reply::Scrubbing(so_far) = reply {
             show(so_far);
         }
@@ -266,8 +267,8 @@ async fn scrub_one(folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, 
         Ok(Reply::Scrubbed(result)) => Ok((result, "they are fetched anew")),
         Ok(other) => Err(unexpected(folder, &other)),
         Err(ControlError::NotRunning(_)) => {
-            let replica = at_rest(folder)?;
-            let result = scrub::offline(replica.store.clone(), show).await.map_err(Failure::new)?;
+            let replica = at_rest(host, folder)?;
+            let result = scrub::offline(host, replica.store.clone(), show).await.map_err(Failure::new)?;
             Ok((result, "start the replica, and they are fetched anew"))
         }
         Err(error) => Err(Failure::new(error)),

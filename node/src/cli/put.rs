@@ -15,16 +15,16 @@ use super::bundles::BundlePlace;
 use super::known::Trust;
 use super::{ClientArgs, Failure, PutArgs, output};
 use crate::client::{self, PutProgress};
-use crate::host::clock;
+use crate::host::Host;
 use crate::host::files::{self, FileId};
 use crate::host::source::Source;
 
-pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
-    let trust = Trust::new(&args.server, &args.trust)?;
-    let expires_at = args.expires.at(clock::unix_seconds());
+pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
+    let trust = Trust::new(host, &args.server, &args.trust)?;
+    let expires_at = args.expires.at(host.unix_seconds());
     let expires_at = expires_at.map_err(|error| Failure::new(format_args!("--expires is {error}")))?;
     let [file] = args.files.as_slice() else {
-        return super::put_many::put(args, trust, expires_at).await;
+        return super::put_many::put(host, args, trust, expires_at).await;
     };
     let source = Source::parse(file);
     let place = BundlePlace::new(source.clone(), args.bundle.clone(), args.force);
@@ -37,7 +37,7 @@ pub(super) async fn put(args: PutArgs) -> Result<u8, Failure> {
         renew: args.renew,
         retry: args.retry,
     };
-    let (certified, attempts) = run(put, &trust, !args.json, Some(&place)).await?;
+    let (certified, attempts) = run(host, put, &trust, !args.json, Some(&place)).await?;
     let bundle = place.write(&certified)?;
     if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
         output::error_line(format_args!("{kept}"));
@@ -98,8 +98,8 @@ fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
     output::line(format_args!("bundle     {}", output::name(bundle)));
 }
 
-pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
-    let trust = Trust::new(&args.server, &args.trust)?;
+pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure> {
+    let trust = Trust::new(host, &args.server, &args.trust)?;
     let put = client::Put {
         server: trust.server.clone(),
         trusted: trust.pinned,
@@ -108,7 +108,7 @@ pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
         renew: false,
         retry: super::RETRY,
     };
-    let (certified, _) = run(put, &trust, false, None).await?;
+    let (certified, _) = run(host, put, &trust, false, None).await?;
     trust.learn(certified.committee.cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
@@ -122,6 +122,7 @@ pub(super) async fn client(args: ClientArgs) -> Result<u8, Failure> {
 
 /// Puts with progress on standard error; gives also the number of attempts. Nothing is sent when the bundle has no place.
 async fn run(
+    host: &Host,
     put: client::Put,
     trust: &Trust,
     is_chatty: bool,
@@ -134,11 +135,11 @@ async fn run(
     let display = Arc::new(Mutex::new(Display::new(length, is_chatty)));
     let shown = display.clone();
     let progress = move |progress| shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
-    let offer = client::offer(&put, progress.clone()).await.map_err(|error| trust.explain(error))?;
+    let offer = client::offer(host, &put, progress.clone()).await.map_err(|error| trust.explain(error))?;
     if let (Some(place), Some(digest)) = (place, offer.digest()) {
         place.check_digest(digest, trust.pinned)?;
     }
-    let result = client::put_offer(put, offer, progress).await;
+    let result = client::put_offer(host, put, offer, progress).await;
     let display = display.lock().unwrap_or_else(PoisonError::into_inner);
     display.bar.finish_and_clear();
     result.map(|certified| (certified, display.attempts)).map_err(|error| trust.explain(error))

@@ -15,9 +15,9 @@ use super::known::Trust;
 use super::put::as_json;
 use super::{Failure, PutArgs, output};
 use crate::client::{ClientError, Item, Prepared, PutLink, Retry, StallLimit};
+use crate::host::Host;
 use crate::host::source::Source;
-use crate::host::tasks::{self, JoinSet};
-use crate::host::{clock, entropy};
+use crate::host::tasks::JoinSet;
 
 /// A file that is put, or waits for it.
 struct Todo {
@@ -43,6 +43,7 @@ enum Trouble {
 
 /// The puts of one command.
 struct Puts {
+    host: Host,
     args: PutArgs,
     trust: Trust,
     expires_at: u64,
@@ -58,7 +59,7 @@ struct Puts {
     code: u8,
 }
 
-pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<u8, Failure> {
+pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u64) -> Result<u8, Failure> {
     if args.bundle.is_some() {
         return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
     }
@@ -78,10 +79,12 @@ pub(super) async fn put(args: PutArgs, trust: Trust, expires_at: u64) -> Result<
         return Ok(code);
     }
     let stall = StallLimit::new(args.retry);
-    let link = PutLink::open_with(&trust.server, trust.pinned, stall).await.map_err(|error| trust.explain(error))?;
+    let link =
+        PutLink::open_with(host, &trust.server, trust.pinned, stall).await.map_err(|error| trust.explain(error))?;
     let mut retry = Retry::new(args.retry);
     retry.opened();
     let puts = Puts {
+        host: host.clone(),
         trusted: trust.pinned,
         args,
         trust,
@@ -109,7 +112,7 @@ impl Puts {
                 let (todo, result) = done.map_err(Failure::new)?;
                 self.ended(todo, result)?;
             } else if let Some(pause) = self.pause.take() {
-                tasks::sleep(pause).await;
+                self.host.sleep(pause).await;
                 self.dial().await;
             } else {
                 return Ok(self.code);
@@ -124,11 +127,11 @@ impl Puts {
     fn start(&mut self, mut todo: Todo) {
         todo.attempts += 1;
         let item = Item { source: Source::parse(&todo.file), expires_at: self.expires_at, renew: self.args.renew };
-        let (link, retry) = (self.link.clone(), self.retry.clone());
+        let (host, link, retry) = (self.host.clone(), self.link.clone(), self.retry.clone());
         self.running.spawn(async move {
-            let put = attempt(&link, &mut todo, item, &retry).await;
+            let put = attempt(&host, &link, &mut todo, item, &retry).await;
             let result = match put {
-                Ok(certified) => save(todo.place.clone(), certified).await.map_err(Trouble::Here),
+                Ok(certified) => save(&host, todo.place.clone(), certified).await.map_err(Trouble::Here),
                 Err(error) => Err(Trouble::Client(error)),
             };
             (todo, result)
@@ -171,7 +174,7 @@ impl Puts {
         if self.pause.is_some() && self.retry().may_pass(&error) {
             return Ok(());
         }
-        let (pause, error) = self.retry().pause(error, clock::monotonic(), entropy::array())?;
+        let (pause, error) = self.retry().pause(error, self.host.monotonic(), self.host.random())?;
         self.announce(&error, pause);
         self.pause = Some(pause);
         Ok(())
@@ -188,14 +191,17 @@ impl Puts {
         if !self.link.is_closed() {
             return;
         }
-        let error = match PutLink::open_with(&self.trust.server, self.trusted, StallLimit::new(self.args.retry)).await {
-            Ok(link) => {
-                self.link = link;
-                return;
-            }
-            Err(error) => error,
-        };
-        let planned = self.retry().pause(error, clock::monotonic(), entropy::array());
+        let error =
+            match PutLink::open_with(&self.host, &self.trust.server, self.trusted, StallLimit::new(self.args.retry))
+                .await
+            {
+                Ok(link) => {
+                    self.link = link;
+                    return;
+                }
+                Err(error) => error,
+            };
+        let planned = self.retry().pause(error, self.host.monotonic(), self.host.random());
         match planned {
             Ok((pause, error)) => {
                 self.announce(&error, pause);
@@ -228,6 +234,7 @@ fn tell_failure(file: &OsStr, failure: &Failure, is_json: bool) {
 
 /// Puts a file over a link, which may be lost.
 async fn attempt(
+    host: &Host,
     link: &PutLink,
     todo: &mut Todo,
     item: Item,
@@ -235,7 +242,7 @@ async fn attempt(
 ) -> Result<Box<Certified>, ClientError> {
     let prepared = match &mut todo.prepared {
         Some(prepared) => prepared,
-        None => todo.prepared.insert(Prepared::new(item).await?),
+        None => todo.prepared.insert(Prepared::new(host, item).await?),
     };
     let number = todo.number;
     let saw = |step| retry.lock().unwrap_or_else(PoisonError::into_inner).saw(number, &step);
@@ -243,8 +250,8 @@ async fn attempt(
 }
 
 /// Writes the bundle.
-async fn save(place: BundlePlace, certified: Box<Certified>) -> Result<Put, Failure> {
-    let writing = tasks::spawn_blocking(move || place.write(&certified).map(|bundle| (certified, bundle)));
+async fn save(host: &Host, place: BundlePlace, certified: Box<Certified>) -> Result<Put, Failure> {
+    let writing = host.spawn_blocking(move || place.write(&certified).map(|bundle| (certified, bundle)));
     writing.await.map_err(Failure::new)?
 }
 

@@ -9,12 +9,12 @@ use vouch_core::digest::ClusterId;
 
 use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output};
 use crate::data_dir::DataDir;
-use crate::host::net;
+use crate::host::Host;
 use crate::host::objects::Credentials;
 use crate::replica::{self, Data, Replica};
 use crate::server::{self, Server, Told};
 
-pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
+pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let address = args.listen;
     let mut config = server::Config::new(args.data);
@@ -30,8 +30,8 @@ pub(super) async fn server(args: ServerArgs) -> Result<u8, Failure> {
     let page = Arc::new(OnceLock::new());
     let teller = page.clone();
     let tell = move |event| tell_server(&event, teller.get().map_or("", String::as_str));
-    let server = Server::open(config, Arc::new(tell)).map_err(Failure::new)?;
-    let listener = net::listen(&address).await.map_err(|error| {
+    let server = Server::open(host.clone(), config, Arc::new(tell)).map_err(Failure::new)?;
+    let listener = host.listen(&address).await.map_err(|error| {
         let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
     })?;
@@ -107,7 +107,7 @@ pub(super) async fn interrupted() {
     }
 }
 
-pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
+pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let mut config = replica::Config::new(data, args.servers);
@@ -116,7 +116,7 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;
-    let replica = Replica::open(config, Arc::new(|event| log::replica(&event))).map_err(Failure::new)?;
+    let replica = Replica::open(host.clone(), config, Arc::new(|event| log::replica(&event))).map_err(Failure::new)?;
     output::line(format_args!(
         "replica {} ({}), data in {}",
         replica.name(),
@@ -128,9 +128,9 @@ pub(super) async fn replica(args: ReplicaArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-pub(super) fn keygen(args: &KeygenArgs) -> Result<u8, Failure> {
-    let data = DataDir::open(&args.data).map_err(Failure::new)?;
-    let keys = replica::keys_of(data.path()).map_err(Failure::new)?;
+pub(super) fn keygen(host: &Host, args: &KeygenArgs) -> Result<u8, Failure> {
+    let data = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
+    let keys = replica::keys_of(host, data.path()).map_err(Failure::new)?;
     let (node, vote) = (keys.node.node_key(), keys.vote.vote_key());
     let possession = keys.vote.prove_possession();
     if args.json {

@@ -11,11 +11,11 @@ use vouch_core::verify::{Aspect, Missing, Question, Subject, Verdict, Verifier};
 
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
-use crate::host::clock;
+use crate::host::Host;
 use crate::host::source::Source;
 
-pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
-    judge(args).map_err(|mut failure| {
+pub(super) fn verify(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
+    judge(host, args).map_err(|mut failure| {
         let report = Report::cannot_check(&failure.message);
         failure.message.clone_from(&report.message);
         failure.json = serde_json::to_value(&report).ok().map(Box::new);
@@ -23,7 +23,7 @@ pub(super) fn verify(args: VerifyArgs) -> Result<u8, Failure> {
     })
 }
 
-fn judge(args: VerifyArgs) -> Result<u8, Failure> {
+fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
     let (subject, name) = match (&args.file, args.digest) {
         // as the arguments' parser sees to it: one of both
@@ -34,7 +34,7 @@ fn judge(args: VerifyArgs) -> Result<u8, Failure> {
     let question = Question {
         cluster: args.cluster,
         subject: Some(subject),
-        now: args.now.unwrap_or_else(clock::unix_seconds),
+        now: args.now.unwrap_or_else(|| host.unix_seconds()),
         waive_expiry: args.waive_expiry,
     };
     let judgement = Verifier::new().judge(&bundle, &question);

@@ -10,7 +10,7 @@ use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
 use super::{ClientError, Download, Retry, StallLimit, Step};
-use crate::host::{clock, entropy, tasks};
+use crate::host::Host;
 use crate::link::LinkError;
 
 /// What to get from where.
@@ -72,12 +72,21 @@ pub enum GetProgress {
 /// # Errors
 /// See [`ClientError`]; [`ClientError::AnotherBeginning`] before anything is written.
 pub async fn get(
+    host: &Host,
     get: Get,
     output: &mut (dyn Write + Send),
     progress: impl Fn(GetProgress),
 ) -> Result<Got, ClientError> {
     let mut retry = Retry::new(get.retry);
-    let mut transfer = Transfer { cluster: get.trusted, about: None, received: get.held.length, is_held: false, get };
+    let host = host.clone();
+    let mut transfer = Transfer {
+        host: host.clone(),
+        cluster: get.trusted,
+        about: None,
+        received: get.held.length,
+        is_held: false,
+        get,
+    };
     let mut attempts = 1;
     loop {
         let error = match transfer.attempt(output, &mut retry, &progress).await {
@@ -88,15 +97,16 @@ pub async fn get(
             }
             Err(error) => error,
         };
-        let (pause, error) = retry.pause(error, clock::monotonic(), entropy::array())?;
+        let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
         attempts += 1;
         progress(GetProgress::Retrying { why: error.to_string(), pause });
-        tasks::sleep(pause).await;
+        host.sleep(pause).await;
     }
 }
 
 /// What is known and done over all attempts.
 struct Transfer {
+    host: Host,
     get: Get,
     cluster: Option<ClusterId>,
     /// The blob's length and the bytes of it that are wanted, both verified.
@@ -129,9 +139,9 @@ impl Transfer {
         let Get { server, digest, length, .. } = &self.get;
         let length = self.about.as_ref().map(|(length, _)| *length).or(*length);
         let (trusted, digest, range) = (self.cluster, *digest, self.rest());
-        let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
+        let request = GetRequest { trusted, digest, length, range, nonce: self.host.random() };
         let stall = StallLimit::new(self.get.retry);
-        let mut download = Download::dial(server, request, stall).await?;
+        let mut download = Download::dial(&self.host, server, request, stall).await?;
         loop {
             match download.next().await.map_err(|error| self.beyond(error))? {
                 Step::Start { name, length } => {

@@ -7,7 +7,7 @@ use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
 use super::{ClientError, Download, Get, GetProgress, Retry, StallLimit, Step};
-use crate::host::{clock, entropy, tasks};
+use crate::host::Host;
 use crate::link::LinkError;
 
 /// Of a range that is wanted, what an output holds.
@@ -25,6 +25,7 @@ pub struct Held {
 /// # Errors
 /// See [`ClientError`], and those of `read`.
 pub async fn held_range<E: From<ClientError>>(
+    host: &Host,
     get: &Get,
     there: u64,
     progress: impl Fn(GetProgress),
@@ -32,12 +33,12 @@ pub async fn held_range<E: From<ClientError>>(
 ) -> Result<Option<Held>, E> {
     let mut retry = Retry::new(get.retry);
     let around = loop {
-        match around(get, there).await {
+        match around(host, get, there).await {
             Ok(around) => break around,
             Err(error) => {
-                let (pause, error) = retry.pause(error, clock::monotonic(), entropy::array())?;
+                let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
                 progress(GetProgress::Retrying { why: error.to_string(), pause });
-                tasks::sleep(pause).await;
+                host.sleep(pause).await;
             }
         }
     };
@@ -60,13 +61,13 @@ struct Around {
 }
 
 /// `None` when nothing is held that could be checked, or no such range is there: the get itself says why.
-async fn around(get: &Get, there: u64) -> Result<Option<Around>, ClientError> {
+async fn around(host: &Host, get: &Get, there: u64) -> Result<Option<Around>, ClientError> {
     let Some(wanted) = get.range else { return Ok(None) };
     let at = match wanted {
         ByteRange::Between { first, .. } | ByteRange::From(first) => ByteRange::Between { first, last: first },
         ByteRange::Last(_) => ByteRange::Last(1),
     };
-    let (length, mut first) = match group(get, at).await {
+    let (length, mut first) = match group(host, get, at).await {
         Err(ClientError::Session(SessionError::Unsatisfiable { .. })) => return Ok(None),
         found => found?,
     };
@@ -79,9 +80,9 @@ async fn around(get: &Get, there: u64) -> Result<Option<Around>, ClientError> {
     }
     let byte = |at| ByteRange::Between { first: at, last: at };
     if !contains(&first, range.start) {
-        first = group(get, byte(range.start)).await?.1;
+        first = group(host, get, byte(range.start)).await?.1;
     }
-    let next = group(get, byte(end)).await?.1;
+    let next = group(host, get, byte(end)).await?.1;
     Ok(Some(Around { length, range, first, next }))
 }
 
@@ -90,11 +91,11 @@ fn contains(slice: &Slice, at: u64) -> bool {
 }
 
 /// Gets the group that one byte is in, verified, and the blob's length.
-async fn group(get: &Get, byte: ByteRange) -> Result<(u64, Slice), ClientError> {
+async fn group(host: &Host, get: &Get, byte: ByteRange) -> Result<(u64, Slice), ClientError> {
     let Get { server, trusted, digest, length, retry, .. } = get;
     let (trusted, digest, length, range) = (*trusted, *digest, *length, Some(byte));
-    let request = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let mut download = Download::dial(server, request, StallLimit::new(*retry)).await?;
+    let request = GetRequest { trusted, digest, length, range, nonce: host.random() };
+    let mut download = Download::dial(host, server, request, StallLimit::new(*retry)).await?;
     let (mut about, mut found) = (None, None);
     loop {
         match download.next().await? {

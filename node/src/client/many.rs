@@ -16,8 +16,8 @@ use vouch_core::tree::{Outline, OutlineHasher};
 
 use super::stall::Stalled;
 use super::{ClientError, Content, LOOK_EVERY, Offer, Pieces, PutProgress, StallLimit, dial, open};
+use crate::host::Host;
 use crate::host::source::Source;
-use crate::host::{clock, entropy, tasks};
 use crate::link::{LinkError, LinkReader, Outgoing};
 
 /// What puts want of the link, waiting for it.
@@ -37,6 +37,7 @@ pub struct Item {
 /// A link to one server for up to [`MAX_PUTS`] puts at once; further ones wait. Clones share it.
 #[derive(Debug, Clone)]
 pub struct PutLink {
+    host: Host,
     commands: mpsc::Sender<Command>,
     places: Arc<Semaphore>,
     about: Arc<About>,
@@ -63,12 +64,12 @@ impl Prepared {
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn new(item: Item) -> Result<Self, ClientError> {
+    pub async fn new(host: &Host, item: Item) -> Result<Self, ClientError> {
         let name = item.source.to_string();
-        let now = clock::unix_seconds();
+        let now = host.unix_seconds();
         let failed = |error| ClientError::Source { source_name: name.clone(), error };
-        let offer = Offer::of(item.source, |_| {}).await.map_err(failed)?;
-        let (source, salt) = (offer.source, entropy::array());
+        let offer = Offer::of(host, item.source, |_| {}).await.map_err(failed)?;
+        let (source, salt) = (offer.source, host.random());
         let new = NewPut { source, expires_at: item.expires_at, salt, now, renew: item.renew };
         Ok(Self { name, offer, new })
     }
@@ -113,25 +114,30 @@ impl PutLink {
     ///
     /// # Errors
     /// Nobody there, another service, another cluster, or a server that cannot prove its key.
-    pub async fn open(server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
-        Self::open_with(server, trusted, StallLimit::new(Duration::ZERO)).await
+    pub async fn open(host: &Host, server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
+        Self::open_with(host, server, trusted, StallLimit::new(Duration::ZERO)).await
     }
 
     /// The same with a limit for the waits for decisions of the server.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`ClientError::Stalled`].
-    pub async fn open_with(server: &str, trusted: Option<ClusterId>, stall: StallLimit) -> Result<Self, ClientError> {
-        let (session, hello) = session::PutLink::new(trusted, entropy::array());
-        let (reader, outgoing) = open(dial(server, stall).await?, hello).await;
+    pub async fn open_with(
+        host: &Host,
+        server: &str,
+        trusted: Option<ClusterId>,
+        stall: StallLimit,
+    ) -> Result<Self, ClientError> {
+        let (session, hello) = session::PutLink::new(trusted, host.random());
+        let (reader, outgoing) = open(host, dial(host, server, stall).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();
         let about = Arc::new(About::default());
-        let driver = Driver { session, outgoing, puts: HashMap::new(), about: about.clone() };
-        tasks::spawn(driver.run(reader, queue, opened));
+        let driver = Driver { host: host.clone(), session, outgoing, puts: HashMap::new(), about: about.clone() };
+        host.spawn(driver.run(reader, queue, opened));
         let gone = || Err(ClientError::from(LinkError::Closed(String::new())));
-        within(stall, Phase::Opening, is_open).await?.unwrap_or_else(|_| gone())?;
-        Ok(Self { commands, places: Arc::new(Semaphore::new(MAX_PUTS)), about, stall })
+        within(host, stall, Phase::Opening, is_open).await?.unwrap_or_else(|_| gone())?;
+        Ok(Self { host: host.clone(), commands, places: Arc::new(Semaphore::new(MAX_PUTS)), about, stall })
     }
 
     /// Puts one blob and returns its certificate, checked. Dropping the future gives the put up.
@@ -139,7 +145,7 @@ impl PutLink {
     /// # Errors
     /// See [`ClientError`]. The link's end ends every put on it.
     pub async fn put(&self, item: Item) -> Result<Certified, ClientError> {
-        self.put_again(&mut Prepared::new(item).await?, |_| {}).await
+        self.put_again(&mut Prepared::new(&self.host, item).await?, |_| {}).await
     }
 
     /// Puts a blob, as far as that was not done over another link.
@@ -193,12 +199,13 @@ impl PutLink {
         let ((digest, outline), length) = (hasher.finish(), bytes.len() as u64);
         let source = session::Source::Known { digest, length };
         let rest = bytes.clone();
+        let host = self.host.clone();
         let pieces: Pieces = Box::new(move |offset| {
             let rest = rest.slice(usize::try_from(offset).map_or(rest.len(), |offset| offset.min(rest.len()))..);
-            crate::host::source::pieces(move || Ok(io::Cursor::new(rest)), MAX_CHUNK)
+            crate::host::source::pieces(&host, move || Ok(io::Cursor::new(rest)), MAX_CHUNK)
         });
-        let now = clock::unix_seconds();
-        let new = NewPut { source, expires_at, salt: entropy::array(), now, renew: false };
+        let now = self.host.unix_seconds();
+        let new = NewPut { source, expires_at, salt: self.host.random(), now, renew: false };
         let (outline, whole, pieces) = (Some(outline), Some(bytes), Some(pieces));
         self.drive(Attempt { put: new, outline, whole, pieces, place, name: "the bytes" }, |_| {}).await
     }
@@ -211,11 +218,11 @@ impl PutLink {
         let Attempt { put, outline, whole, pieces, place, name } = attempt;
         let (teller, mut told) = mpsc::channel(2);
         self.say(Command::Begin { put, outline, whole, teller, place }).await?;
-        match within(self.stall, Phase::Offered, told.recv()).await? {
+        match within(&self.host, self.stall, Phase::Offered, told.recv()).await? {
             Some(Told::Ended(result)) => result.map(|certified| *certified),
             Some(Told::Ready(stream, offset)) => {
                 progress(PutProgress::Ready(offset));
-                let give_up = GiveUp { commands: &self.commands, stream: Some(stream) };
+                let give_up = GiveUp { host: &self.host, commands: &self.commands, stream: Some(stream) };
                 if let Some(pieces) = pieces {
                     let error = |error| ClientError::Source { source_name: name.into(), error };
                     tokio::select! {
@@ -224,7 +231,7 @@ impl PutLink {
                         ended = told.recv() => return give_up.over(ended),
                     }
                 }
-                let ended = within(self.stall, Phase::Certifying, told.recv()).await?;
+                let ended = within(&self.host, self.stall, Phase::Certifying, told.recv()).await?;
                 give_up.over(ended)
             }
             None => Err(self.gone()),
@@ -258,9 +265,14 @@ impl PutLink {
 }
 
 /// Waits for something that the server has to decide.
-async fn within<T>(stall: StallLimit, phase: Phase, wait: impl Future<Output = T>) -> Result<T, ClientError> {
+async fn within<T>(
+    host: &Host,
+    stall: StallLimit,
+    phase: Phase,
+    wait: impl Future<Output = T>,
+) -> Result<T, ClientError> {
     let Some(limit) = stall.limit() else { return Ok(wait.await) };
-    let waited = tasks::timeout(limit, wait).await;
+    let waited = host.timeout(limit, wait).await;
     Ok(waited.map_err(|_| Stalled::new(phase, limit))?)
 }
 
@@ -270,6 +282,7 @@ fn ended() -> LinkError {
 
 /// Tells the server when nobody waits for a put any more.
 struct GiveUp<'a> {
+    host: &'a Host,
     commands: &'a mpsc::Sender<Command>,
     stream: Option<Stream>,
 }
@@ -288,7 +301,7 @@ impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
         if let Some(stream) = self.stream {
             let commands = self.commands.clone();
-            tasks::spawn(async move {
+            self.host.spawn(async move {
                 let _ = commands.send(Command::Cancel(stream)).await;
             });
         }
@@ -305,6 +318,7 @@ struct InProgress {
 type Opened = oneshot::Sender<Result<(), ClientError>>;
 
 struct Driver {
+    host: Host,
     session: session::PutLink,
     outgoing: mpsc::Sender<Outgoing>,
     puts: HashMap<Stream, InProgress>,
@@ -314,7 +328,7 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mut reader: LinkReader, mut queue: mpsc::Receiver<Command>, opened: Opened) {
         let mut opened = Some(opened);
-        let mut looks = tasks::interval(LOOK_EVERY);
+        let mut looks = self.host.interval(LOOK_EVERY);
         let error = 'link: loop {
             let outgoing = self.outgoing.clone();
             // begun once: the link counts its own silence from there
@@ -361,13 +375,13 @@ impl Driver {
     }
 
     fn look(&mut self, opened: &mut Option<Opened>) -> Result<(), ClientError> {
-        let late = self.session.look(clock::monotonic())?;
+        let late = self.session.look(self.host.monotonic())?;
         self.perform(late, opened);
         Ok(())
     }
 
     fn hear(&mut self, frame: &Bytes, opened: &mut Option<Opened>) -> Result<(), ClientError> {
-        let events = self.session.receive(frame, clock::unix_seconds())?;
+        let events = self.session.receive(frame, self.host.unix_seconds())?;
         self.perform(events, opened);
         Ok(())
     }

@@ -10,8 +10,8 @@ use vouch_core::session;
 use vouch_core::tree::{BLOCK, Outline, OutlineHasher, block_hash};
 
 use super::{Content, PutProgress};
+use crate::host::Host;
 use crate::host::source::{Source, pieces};
-use crate::host::tasks;
 
 /// Bytes hashed at a time; enough for every core to get its share.
 const HASH_PIECE: usize = 4 << 20;
@@ -55,6 +55,7 @@ pub struct Offer {
     pub(super) source: session::Source,
     pub(super) outline: Option<Outline>,
     bytes: Kept,
+    host: Host,
 }
 
 /// Where the bytes are for the next attempt.
@@ -70,45 +71,54 @@ impl Offer {
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn of(source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Self> {
-        let hashed = tasks::spawn_blocking(move || {
-            let (mut reader, length) = source.open()?;
-            if length.is_none() {
-                return Ok(Self { source: session::Source::Streamed, outline: None, bytes: Kept::Once(Some(reader)) });
-            }
-            if length.is_some_and(|length| length <= MAX_BLOB as u64) {
-                let mut bytes = Vec::new();
-                // one byte more tells that it grew meanwhile
-                reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
-                if bytes.len() <= MAX_BLOB {
-                    let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-                    progress(PutProgress::Offered(digest, length));
-                    let source = session::Source::Known { digest, length };
-                    return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()) });
+    pub async fn of(host: &Host, source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Self> {
+        let kept = host.clone();
+        let hashed = host
+            .spawn_blocking(move || {
+                let host = kept;
+                let (mut reader, length) = source.open()?;
+                if length.is_none() {
+                    return Ok(Self {
+                        source: session::Source::Streamed,
+                        outline: None,
+                        bytes: Kept::Once(Some(reader)),
+                        host,
+                    });
                 }
-                reader = source.open()?.0;
-            }
-            let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
-            let length = outline.length();
-            progress(PutProgress::Offered(digest, length));
-            let known = session::Source::Known { digest, length };
-            Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source) })
-        })
-        .await;
+                if length.is_some_and(|length| length <= MAX_BLOB as u64) {
+                    let mut bytes = Vec::new();
+                    // one byte more tells that it grew meanwhile
+                    reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
+                    if bytes.len() <= MAX_BLOB {
+                        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+                        progress(PutProgress::Offered(digest, length));
+                        let source = session::Source::Known { digest, length };
+                        return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()), host });
+                    }
+                    reader = source.open()?.0;
+                }
+                let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
+                let length = outline.length();
+                progress(PutProgress::Offered(digest, length));
+                let known = session::Source::Known { digest, length };
+                Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source), host })
+            })
+            .await;
         hashed.map_err(io::Error::other)?
     }
 
     /// The bytes for one attempt; `None` when they can be had only once, and were.
     pub(super) fn content(&mut self) -> Option<Content> {
+        let host = self.host.clone();
         Some(match &mut self.bytes {
             Kept::Whole(bytes) => Content::Whole(bytes.clone()),
             Kept::File(source) => {
                 let source = source.clone();
-                Content::Pieces(Box::new(move |offset| pieces(move || source.open_at(offset), MAX_CHUNK)))
+                Content::Pieces(Box::new(move |offset| pieces(&host, move || source.open_at(offset), MAX_CHUNK)))
             }
             Kept::Once(reader) => {
                 let reader = reader.take()?;
-                Content::Pieces(Box::new(move |_| pieces(move || Ok(reader), MAX_CHUNK)))
+                Content::Pieces(Box::new(move |_| pieces(&host, move || Ok(reader), MAX_CHUNK)))
             }
         })
     }

@@ -12,7 +12,7 @@ use vouch_core::message::{Code, Stage};
 use vouch_core::session::{Certified, SessionError};
 
 use super::{ClientError, Offer, Put, PutProgress, StallLimit, Upload, dial, put_over};
-use crate::host::{clock, entropy, tasks};
+use crate::host::Host;
 use crate::link::LinkError;
 
 /// The pauses between attempts double, each by chance up to a half shorter: those who were cut off together do not come together.
@@ -24,18 +24,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn put(put: Put, progress: impl Fn(PutProgress) + Clone + Send + 'static) -> Result<Certified, ClientError> {
-    let offer = offer(&put, progress.clone()).await?;
-    put_offer(put, offer, progress).await
+pub async fn put(
+    host: &Host,
+    put: Put,
+    progress: impl Fn(PutProgress) + Clone + Send + 'static,
+) -> Result<Certified, ClientError> {
+    let offer = offer(host, &put, progress.clone()).await?;
+    put_offer(host, put, offer, progress).await
 }
 
 /// Hashes what is put, before anything is sent.
 ///
 /// # Errors
 /// It cannot be read.
-pub async fn offer(put: &Put, progress: impl Fn(PutProgress) + Send + 'static) -> Result<Offer, ClientError> {
+pub async fn offer(
+    host: &Host,
+    put: &Put,
+    progress: impl Fn(PutProgress) + Send + 'static,
+) -> Result<Offer, ClientError> {
     let failed = |error| ClientError::Source { source_name: put.source.to_string(), error };
-    Offer::of(put.source.clone(), progress).await.map_err(failed)
+    Offer::of(host, put.source.clone(), progress).await.map_err(failed)
 }
 
 /// As [`put`], given its [`offer`].
@@ -43,13 +51,14 @@ pub async fn offer(put: &Put, progress: impl Fn(PutProgress) + Send + 'static) -
 /// # Errors
 /// See [`ClientError`].
 pub async fn put_offer(
+    host: &Host,
     put: Put,
     mut offer: Offer,
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let Put { server, trusted, source, expires_at, renew, retry } = put;
     let name = source.to_string();
-    let (salt, began) = (entropy::array(), clock::unix_seconds());
+    let (salt, began) = (host.random(), host.unix_seconds());
     let stall = StallLimit::new(retry);
     let (mut retry, mut known) = (Retry::new(retry), None::<Arc<Committee>>);
     let mut cut = None;
@@ -71,8 +80,8 @@ pub async fn put_offer(
             stall,
         };
         let attempt = async {
-            let link = dial(&server, stall).await?;
-            put_over(link, upload, |step| {
+            let link = dial(host, &server, stall).await?;
+            put_over(host, link, upload, |step| {
                 retry.saw(0, &step);
                 if let PutProgress::Committee(committee) = &step {
                     known = Some(committee.clone());
@@ -85,10 +94,10 @@ pub async fn put_offer(
             Ok(certified) => return Ok(certified),
             Err(error) => error,
         };
-        let (pause, error) = retry.pause(error, clock::monotonic(), entropy::array())?;
+        let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
         if !offer.is_once() {
             progress(PutProgress::Retrying { why: error.to_string(), pause });
-            tasks::sleep(pause).await;
+            host.sleep(pause).await;
         }
         cut = Some(Box::new(error));
     }

@@ -8,12 +8,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use redb::WriteTransaction;
 
 use super::{Database, DurableError};
-use crate::host::disk::Disk;
+use crate::host::Host;
 use crate::host::files;
 
 thread_local! {
@@ -79,18 +78,18 @@ impl fmt::Display for Replaced {
 }
 
 impl Database {
-    /// Opens or creates a database as [`open_on`](Self::open_on) does. A damaged one is moved aside, under a name with `now`, and an
+    /// Opens or creates a database as [`open_with`](Self::open_with) does. A damaged one is moved aside, under a name with the time, and an
     /// empty one is created.
     ///
     /// # Errors
     /// See [`DurableError`].
     pub fn open_or_replace(
-        disk: Arc<dyn Disk>,
+        host: &Host,
         path: &Path,
-        now: u64,
         prepare: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(Self, Option<Replaced>), DurableError> {
-        let cause = match Self::open_on(disk.clone(), path, &prepare) {
+        let (disk, now) = (host.disk(), host.unix_seconds());
+        let cause = match Self::open_with(host, path, &prepare) {
             Err(DurableError::Damaged { cause, .. }) => cause,
             opened => return opened.map(|database| (database, None)),
         };
@@ -103,7 +102,7 @@ impl Database {
             disk.remove(&mark)?;
         }
         disk.sync_folder(files::parent(path))?;
-        let database = Self::open_on(disk, path, prepare)?;
+        let database = Self::open_with(host, path, prepare)?;
         Ok((database, Some(Replaced { path: path.to_owned(), aside, cause })))
     }
 }

@@ -128,6 +128,7 @@ pub(crate) fn remember(
 mod tests {
     use super::*;
     use crate::durable::Database;
+    use crate::host::Host;
 
     const ROWS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("rows");
 
@@ -138,7 +139,7 @@ mod tests {
             let keys = || rows.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<Vec<_>, redb::Error>>();
             create(transaction, [random; 8], rows.len()?, keys)
         };
-        Database::open_with(&path, prepare).unwrap()
+        Database::open_with(&Host::system(), &path, prepare).unwrap()
     }
 
     fn insert(database: &Database, keys: &'static [u8]) {
@@ -211,7 +212,7 @@ mod tests {
             (0..3).try_for_each(|key| rows.insert([key; 32], 0).map(drop))?;
             Ok(())
         };
-        drop(Database::open_with(&path, fill).unwrap());
+        drop(Database::open_with(&Host::system(), &path, fill).unwrap());
         let database = open(folder.path(), 1);
         assert_eq!(page(&database, ListPosition::default(), 9).0, [0, 1, 2]);
     }

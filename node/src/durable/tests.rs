@@ -42,7 +42,7 @@ fn faulty() -> (SimulatedDisk, Database) {
 }
 
 fn open_on(disk: &SimulatedDisk) -> Result<Database, DurableError> {
-    Database::open_on(Arc::new(disk.clone()), Path::new(PATH), create_table)
+    Database::open_with(&Host::on_disk(Arc::new(disk.clone())), Path::new(PATH), create_table)
 }
 
 /// Lets a future go as far as it gets without waiting, also when this test has polled many already.
@@ -68,7 +68,7 @@ fn occupy(database: &Database) -> (std::sync::mpsc::Sender<()>, impl Future<Outp
 #[tokio::test]
 async fn all_that_wait_share_one_commit() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open_with(&folder.path().join("db"), create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
     let mut jobs: Vec<_> = (0..GROUP as u64 + 100).map(|number| Box::pin(database.commit(insert(number)))).collect();
     jobs.iter_mut().for_each(start);
@@ -86,7 +86,7 @@ async fn all_that_wait_share_one_commit() {
 async fn a_result_comes_after_the_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let database = Database::open_with(&path, create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &path, create_table).unwrap();
     let inserted = database.commit(|transaction| {
         let mut table = transaction.open_table(NUMBERS)?;
         table.insert(7, 8)?;
@@ -95,7 +95,7 @@ async fn a_result_comes_after_the_commit() {
     assert_eq!(inserted.await.unwrap(), 1);
     assert_eq!(count(&database).unwrap(), 1);
     drop(database);
-    let database = Database::open(&path).unwrap();
+    let database = Database::open(&Host::system(), &path).unwrap();
     assert_eq!(count(&database).unwrap(), 1);
 }
 
@@ -109,7 +109,7 @@ async fn what_a_job_returned_outlives_its_commit_though_its_caller_left() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let database = Arc::new(Database::open_with(&folder.path().join("db"), create_table).unwrap());
+    let database = Arc::new(Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap());
     let (release, blocker) = occupy(&database);
     let (dropped, seen) = std::sync::mpsc::channel();
     let guard = Guard(database.clone(), dropped);
@@ -123,20 +123,20 @@ async fn what_a_job_returned_outlives_its_commit_though_its_caller_left() {
 async fn what_waits_is_committed_though_its_caller_left_and_the_database_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let database = Database::open_with(&path, create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &path, create_table).unwrap();
     let (release, blocker) = occupy(&database);
     for number in 0..10 {
         start(&mut Box::pin(database.commit(insert(number))));
     }
     drop((release, blocker));
     drop(database);
-    assert_eq!(count(&Database::open(&path).unwrap()).unwrap(), 10);
+    assert_eq!(count(&Database::open(&Host::system(), &path).unwrap()).unwrap(), 10);
 }
 
 #[tokio::test]
 async fn a_full_queue_makes_callers_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open_with(&folder.path().join("db"), create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
     let mut jobs: Vec<_> = (0..WAITING as u64 + 1).map(|number| Box::pin(database.commit(insert(number)))).collect();
     jobs.iter_mut().for_each(start);
@@ -152,7 +152,7 @@ async fn a_full_queue_makes_callers_wait() {
 #[tokio::test]
 async fn a_refused_job_takes_its_group_along_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open_with(&folder.path().join("db"), create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
     let mut good = Box::pin(database.commit(insert(1)));
     let mut bad = Box::pin(database.commit(|transaction| {
@@ -245,7 +245,7 @@ async fn a_failed_write_is_final() {
 #[tokio::test]
 async fn a_job_that_panics_breaks_the_database() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open_with(&folder.path().join("db"), create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let panicking = database.commit(|_| -> Result<(), redb::Error> { panic!("meant to") });
     assert!(matches!(panicking.await, Err(DurableError::Broken { cause, .. }) if cause == "meant to"));
     assert!(matches!(database.commit(insert(1)).await, Err(DurableError::Broken { .. })));
@@ -256,16 +256,16 @@ async fn a_job_that_panics_breaks_the_database() {
 fn what_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let missing = Database::open(&folder.path().join("none/db")).unwrap_err();
+    let missing = Database::open(&Host::system(), &folder.path().join("none/db")).unwrap_err();
     assert!(matches!(missing, DurableError::File(FileError::NotFound { .. })), "{missing}");
 
-    let open = Database::open(&path).unwrap();
-    assert!(matches!(Database::open(&path), Err(DurableError::InUse { path: got }) if got == path));
+    let open = Database::open(&Host::system(), &path).unwrap();
+    assert!(matches!(Database::open(&Host::system(), &path), Err(DurableError::InUse { path: got }) if got == path));
     drop(open);
 
     for garbage in [b"".as_slice(), b"garbage", &[0; 10_000]] {
         std::fs::write(&path, garbage).unwrap();
-        match Database::open(&path) {
+        match Database::open(&Host::system(), &path) {
             Err(DurableError::Damaged { path: got, .. }) if !garbage.is_empty() => assert_eq!(got, path),
             Ok(_) if garbage.is_empty() => {}
             other => panic!("{other:?}"),
@@ -289,7 +289,7 @@ fn a_creation_cut_short_begins_anew() {
 
 /// Opens a file that may hold anything, uses it, and says whether it was put aside.
 fn use_anything(path: &Path) -> bool {
-    let open = || Database::open_or_replace(Arc::new(SystemDisk), path, 7, create_table).unwrap();
+    let open = || Database::open_or_replace(&Host::system(), path, create_table).unwrap();
     let (database, mut replaced) = open();
     let bytes = |transaction: &ReadTransaction| {
         use redb::ReadableTable;
@@ -321,7 +321,7 @@ fn use_anything(path: &Path) -> bool {
 fn a_damaged_database_is_put_aside_wherever_the_damage_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let database = Database::open_with(&path, create_table).unwrap();
+    let database = Database::open_with(&Host::system(), &path, create_table).unwrap();
     for number in 0..200_u64 {
         database
             .commit_and_wait(move |transaction| {

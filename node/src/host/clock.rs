@@ -1,30 +1,73 @@
 //! Time: of the day for statements, monotonic for deadlines.
 
+use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Time since 1970; nothing for a clock set before.
-pub fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+use super::Host;
+
+/// What tells the time.
+pub trait Clock: Debug + Send + Sync {
+    /// Time since 1970; nothing for a clock set before.
+    fn since_1970(&self) -> Duration;
+    /// Time since the machine was started, sleep included where the system has such a clock. Nobody can set it.
+    fn since_boot(&self) -> Duration;
+    /// Time since some moment before. Never goes back.
+    fn monotonic(&self) -> Duration;
 }
 
-/// Seconds since 1970; 0 for a clock set before.
+/// The operating system's clocks.
+#[derive(Debug)]
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn since_1970(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn since_boot(&self) -> Duration {
+        #[cfg(target_os = "linux")]
+        let id = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let id = rustix::time::ClockId::Monotonic;
+        let now = rustix::time::clock_gettime(id);
+        Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default())
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+impl Host {
+    /// Time since 1970; nothing for a clock set before.
+    pub fn since_1970(&self) -> Duration {
+        self.0.clock.since_1970()
+    }
+
+    /// Seconds since 1970; 0 for a clock set before.
+    pub fn unix_seconds(&self) -> u64 {
+        self.since_1970().as_secs()
+    }
+
+    /// Time since the machine was started, sleep included where the system has such a clock. Nobody can set it.
+    pub fn since_boot(&self) -> Duration {
+        self.0.clock.since_boot()
+    }
+
+    /// Time since some moment before, for deadlines. Never goes back.
+    pub fn monotonic(&self) -> Duration {
+        self.0.clock.monotonic()
+    }
+}
+
+/// See [`Host::unix_seconds`].
 pub fn unix_seconds() -> u64 {
-    since_1970().as_secs()
+    SystemClock.since_1970().as_secs()
 }
 
-/// Time since the machine was started, sleep included where the system has such a clock. Nobody can set it.
-pub fn since_boot() -> Duration {
-    #[cfg(target_os = "linux")]
-    let id = rustix::time::ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let id = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(id);
-    Duration::new(now.tv_sec.try_into().unwrap_or_default(), now.tv_nsec.try_into().unwrap_or_default())
-}
-
-/// Time since this process first asked. Never goes back.
+/// See [`Host::monotonic`].
 pub fn monotonic() -> Duration {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
+    SystemClock.monotonic()
 }

@@ -1,12 +1,43 @@
-//! Randomness from the operating system.
+//! Randomness.
 
-/// Fresh random bytes.
-///
-/// # Panics
-/// When the operating system has no randomness to give: nothing safe can be done without.
+use std::fmt::Debug;
+
+use super::Host;
+
+/// Where random bytes come from.
+pub trait Entropy: Debug + Send + Sync {
+    /// Fills a buffer with fresh random bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+pub(super) struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    /// # Panics
+    /// When the operating system has no randomness to give: nothing safe can be done without.
+    fn fill(&self, bytes: &mut [u8]) {
+        #[expect(clippy::expect_used, reason = "keys and nonces cannot be made without it")]
+        getrandom::fill(bytes).expect("the operating system gives random bytes");
+    }
+}
+
+impl Host {
+    /// Fresh random bytes.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give: nothing safe can be done without.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.entropy.fill(&mut bytes);
+        bytes
+    }
+}
+
+/// See [`Host::random`].
 pub fn array<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "keys and nonces cannot be made without it")]
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    SystemEntropy.fill(&mut bytes);
     bytes
 }

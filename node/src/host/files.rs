@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ mod tests;
 pub use part::PartFile;
 pub use target::{FileId, Target, open_stream};
 pub use temp::TempFile;
+pub(in crate::host) use temp::{create_fresh, give_new_name};
 
 /// What was being done when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,28 +149,6 @@ fn at(path: &Path, action: Action) -> impl FnOnce(io::Error) -> FileError {
     move |error| FileError::new(path, action, error)
 }
 
-/// Writes a file whole or not at all, in place of any that has the name.
-///
-/// # Errors
-/// See [`FileError`]; the old file is then untouched, unless it is the sync of the folder that failed.
-pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let mut file = TempFile::create(parent(path), mode)?;
-    file.write_all(bytes)?;
-    file.sync()?;
-    file.persist(path)
-}
-
-/// Writes a file whole or not at all, never in place of another.
-///
-/// # Errors
-/// [`FileError::Exists`] when the name is taken; see [`FileError`].
-pub fn create_new_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let mut file = TempFile::create(parent(path), mode)?;
-    file.write_all(bytes)?;
-    file.sync()?;
-    file.persist_new(path)
-}
-
 /// Makes the names in a folder durable.
 ///
 /// # Errors
@@ -182,27 +161,6 @@ pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
         action: Action::Sync,
         source: Arc::new(error),
     })
-}
-
-/// Creates a folder and those above it, as far as they are missing, each made durable in the one above it.
-///
-/// # Errors
-/// [`FileError::Exists`] when one of the names is a file; see [`FileError`].
-pub fn create_folders_durably(folder: &Path, mode: u32) -> Result<(), FileError> {
-    // the folder of a bare file name is the empty path
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    let above = parent(folder);
-    if above != folder {
-        create_folders_durably(above, mode)?;
-    }
-    match DirBuilder::new().mode(mode).create(folder) {
-        Ok(()) => sync_folder(above),
-        // another process was faster; it may not have synced yet
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => sync_folder(above),
-        Err(error) => Err(FileError::new(folder, Action::Create, error)),
-    }
 }
 
 /// Creates many folders, as far as they are missing, and syncs each folder that they are in once. Those above come
@@ -278,33 +236,12 @@ pub fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().map_err(at(path, Action::Open))
 }
 
-/// A folder's path from the root, without links.
-///
-/// # Errors
-/// See [`FileError`].
-pub fn absolute(path: &Path) -> Result<PathBuf, FileError> {
-    fs::canonicalize(path).map_err(at(path, Action::Open))
-}
-
 /// Opens a file to read and write anywhere in it, and creates it when there is none.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn open_or_create(path: &Path) -> Result<File, FileError> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(at(path, Action::Open))
-}
-
-/// Takes the lock on a file, which is created when there is none. `None`: another holder has it.
-///
-/// # Errors
-/// See [`FileError`].
-pub fn lock(path: &Path) -> Result<Option<LockFile>, FileError> {
-    let file = open_or_create(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(LockFile { _file: file })),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(FileError::new(path, Action::Lock, error)),
-    }
 }
 
 /// The length of a file in bytes.
@@ -321,23 +258,6 @@ pub fn length(path: &Path) -> Result<u64, FileError> {
 /// See [`FileError`].
 pub fn create_log(path: &Path) -> Result<File, FileError> {
     File::create(path).map_err(at(path, Action::Create))
-}
-
-/// A lock, held until dropped and never beyond the end of the process. The file itself stays: to remove it would let
-/// two processes lock two files of one name.
-#[derive(Debug)]
-pub struct LockFile {
-    _file: File,
-}
-
-/// Gives a file another name, in place of any that has it, durably in both folders.
-///
-/// # Errors
-/// See [`FileError`].
-pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::rename(from, to).map_err(at(from, Action::Rename))?;
-    sync_folder(parent(to))?;
-    sync_folder(parent(from))
 }
 
 /// The folder that a path is in.

@@ -1,54 +1,157 @@
 //! Sockets.
 
+use std::fmt::Debug;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-pub use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Listens on an address, `host:port`; port 0 takes a free one.
-///
-/// # Errors
-/// When the address cannot be resolved or is in use.
-pub async fn listen(address: &str) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+use super::Host;
+
+/// A byte stream: TCP, an upgraded HTTP connection, or a socket in the file system.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What reaches other processes.
+pub trait Network: Debug + Send + Sync {
+    /// Listens on an address, `host:port`; port 0 takes a free one.
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+    /// Connects to an address, `host:port`. Small messages leave at once.
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
+    /// Listens on a socket in the file system, for its owner alone, in place of any that an earlier process left there.
+    fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>>;
+    /// Connects to a socket in the file system.
+    fn connect_unix<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
+    /// Removes a socket's name, if it is still there.
+    fn forget_unix(&self, path: &Path);
 }
 
-/// Connects to an address, `host:port`. Small messages leave at once.
-///
-/// # Errors
-/// When nobody listens there.
-pub async fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// Takes connections.
+pub trait Listener: Debug + Send + Sync {
+    /// The next connection, and from where it is; unspecified for one through the file system. Small messages leave it at once. A wait
+    /// that is dropped loses no connection.
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>>;
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say, or for a socket in the file system.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// Listens on a socket in the file system, for its owner alone, in place of any that an earlier process left there.
-///
-/// # Errors
-/// When the path is too long ([`io::ErrorKind::InvalidInput`]), or the folder does not allow it.
-pub fn listen_unix(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+/// The operating system's sockets.
+#[derive(Debug)]
+pub(super) struct SystemNetwork;
+
+impl Network for SystemNetwork {
+    fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let listener: Box<dyn Listener> = Box::new(TcpListener::bind(address).await?);
+            Ok(listener)
+        })
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let stream: Box<dyn Io> = Box::new(stream);
+            Ok(stream)
+        })
+    }
+
+    fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Box::new(listener))
+    }
+
+    fn connect_unix<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        Box::pin(async move {
+            let stream: Box<dyn Io> = Box::new(UnixStream::connect(path).await?);
+            Ok(stream)
+        })
+    }
+
+    fn forget_unix(&self, path: &Path) {
+        // one that stays is replaced by the next process
+        let _ = std::fs::remove_file(path);
+    }
 }
 
-/// Connects to a socket in the file system.
-///
-/// # Errors
-/// When there is none, or nobody listens there any more.
-pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(path).await
+impl Listener for TcpListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, from) = TcpListener::accept(self).await?;
+            // a connection that is gone by now says so when it is used
+            let _ = stream.set_nodelay(true);
+            let stream: Box<dyn Io> = Box::new(stream);
+            Ok((stream, from))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
 }
 
-/// Removes a socket's name, if it is still there.
-pub fn forget_unix(path: &Path) {
-    // one that stays is replaced by the next process
-    let _ = std::fs::remove_file(path);
+impl Listener for UnixListener {
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, _) = UnixListener::accept(self).await?;
+            let stream: Box<dyn Io> = Box::new(stream);
+            Ok((stream, SocketAddr::from(([0, 0, 0, 0], 0))))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
+impl Host {
+    /// Listens on an address, `host:port`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be resolved or is in use.
+    pub async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        self.0.network.listen(address).await
+    }
+
+    /// Connects to an address, `host:port`. Small messages leave at once.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
+        self.0.network.connect(address).await
+    }
+
+    /// Listens on a socket in the file system, for its owner alone, in place of any that an earlier process left there.
+    ///
+    /// # Errors
+    /// When the path is too long ([`io::ErrorKind::InvalidInput`]), or the folder does not allow it.
+    pub fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
+        self.0.network.listen_unix(path)
+    }
+
+    /// Connects to a socket in the file system.
+    ///
+    /// # Errors
+    /// When there is none, or nobody listens there any more.
+    pub async fn connect_unix(&self, path: &Path) -> io::Result<Box<dyn Io>> {
+        self.0.network.connect_unix(path).await
+    }
+
+    /// Removes a socket's name, if it is still there.
+    pub fn forget_unix(&self, path: &Path) {
+        self.0.network.forget_unix(path);
+    }
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Host;
 use super::files::FileId;
-use super::tasks;
 
 /// Pieces read ahead.
 const QUEUE: usize = 4;
@@ -86,11 +86,12 @@ impl Source {
 /// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error, also that of opening it, is the
 /// last item.
 pub fn pieces<R: Read>(
+    host: &Host,
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
     size: usize,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    tasks::spawn_blocking(move || {
+    host.spawn_blocking(move || {
         let mut reader = match open() {
             Ok(reader) => reader,
             Err(error) => {

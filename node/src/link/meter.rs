@@ -13,7 +13,7 @@ use vouch_core::message::MAX_MESSAGE;
 
 use super::{Io, LinkError};
 use crate::budgets::{Party, Permit, Pool};
-use crate::host::clock;
+use crate::host::Host;
 
 /// Bytes before the hello is complete, pings included. A hello has about 110.
 const BEFORE_HELLO: usize = 4 << 10;
@@ -32,6 +32,8 @@ const CONTROL_FRAME_EVERY: Duration = Duration::from_secs(1);
 /// The budgets and rules that a link of a stranger is held to.
 #[derive(Debug, Clone)]
 pub struct Allowance {
+    /// For the time.
+    pub host: Host,
     /// Who the link is counted for.
     pub party: Arc<Party>,
     /// Memory for unfinished messages.
@@ -221,7 +223,7 @@ impl Meter {
             return;
         }
         state.unfinished += bytes;
-        state.window.get_or_insert_with(|| (clock::monotonic(), 0)).1 += bytes as u64;
+        state.window.get_or_insert_with(|| (self.allowance.host.monotonic(), 0)).1 += bytes as u64;
     }
 
     /// Bytes that the other end took.

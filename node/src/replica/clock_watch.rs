@@ -14,7 +14,7 @@ use vouch_core::signed_time::{TimeQuestion, TimeSignature};
 
 use super::{Event, Shared};
 use crate::budgets::Bucket;
-use crate::host::{clock, entropy, tasks};
+use crate::host::Host;
 use crate::link::Outgoing;
 
 mod doubt;
@@ -54,6 +54,7 @@ pub(super) struct ClockWatch {
 
 #[derive(Debug)]
 struct State {
+    host: Host,
     doubt: ClockDoubt,
     committee: Option<Arc<Committee>>,
     /// The nonces of the last questions, by number.
@@ -66,14 +67,15 @@ struct State {
     askers: BTreeMap<[u8; 32], Bucket>,
 }
 
-fn reading() -> Reading {
-    Reading { wall: clock::since_1970(), running: clock::since_boot() }
+fn reading(host: &Host) -> Reading {
+    Reading { wall: host.since_1970(), running: host.since_boot() }
 }
 
 impl ClockWatch {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(host: Host) -> Self {
         let state = State {
-            doubt: ClockDoubt::new(reading()),
+            doubt: ClockDoubt::new(reading(&host)),
+            host,
             committee: None,
             nonces: BTreeMap::new(),
             next_number: FIRST_NUMBER,
@@ -106,9 +108,9 @@ impl ClockWatch {
     /// As if the wall clock had been set forward by so many seconds since it was looked at last.
     #[cfg(test)]
     pub(super) fn set_off(&self, seconds: u64) {
-        let now = reading();
-        let before = Reading { wall: now.wall - Duration::from_secs(seconds), ..now };
         let mut state = self.state();
+        let now = reading(&state.host);
+        let before = Reading { wall: now.wall - Duration::from_secs(seconds), ..now };
         state.doubt = ClockDoubt::new(before);
         if let Some(committee) = &state.committee {
             let n = committee.record().n();
@@ -156,14 +158,14 @@ impl State {
 
     /// Asks on every link; gives what changed.
     fn ask(&mut self, own: NodeKey) -> Option<Change> {
-        let (number, nonce) = (self.next_number, entropy::array());
+        let (number, nonce) = (self.next_number, self.host.random());
         // the last number of all is no question's
         self.next_number = if number + 1 < Stream::REPLICA.0 { number + 1 } else { FIRST_NUMBER };
         self.nonces.insert(number, nonce);
         while self.nonces.len() > NONCES {
             self.nonces.pop_first();
         }
-        let change = self.doubt.ask(reading(), number);
+        let change = self.doubt.ask(reading(&self.host), number);
         let question = Message::AskTime { stream: Stream(number), asker: own, nonce }.encode();
         // a link whose queue is full is asked the next time
         self.links.values().for_each(|link| drop(link.try_send(question.clone().into())));
@@ -195,7 +197,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         committee.borrow_and_update();
         let next = shared.watch_clock();
         tokio::select! {
-            () = tasks::sleep(next) => {}
+            () = shared.host.sleep(next) => {}
             () = shared.clock.called.notified() => {}
             changed = committee.changed() => if changed.is_err() { return },
         }
@@ -216,15 +218,15 @@ impl Shared {
                 }
                 state.committee = Some(committee);
             }
-            let seen = state.doubt.observe(reading());
-            let is_due = state.doubt.next_question().is_some_and(|due| due <= clock::since_boot());
+            let seen = state.doubt.observe(reading(&self.host));
+            let is_due = state.doubt.next_question().is_some_and(|due| due <= self.host.since_boot());
             let asked = match is_due && !state.links.is_empty() {
                 true => state.ask(self.keys.node.node_key()),
                 false => None,
             };
             let change = seen.or(asked).map(|change| state.event(&change));
             let due = state.doubt.next_question().filter(|_| !state.links.is_empty());
-            (change, due.map_or(LOOK_EVERY, |due| due.saturating_sub(clock::since_boot()).min(LOOK_EVERY)))
+            (change, due.map_or(LOOK_EVERY, |due| due.saturating_sub(self.host.since_boot()).min(LOOK_EVERY)))
         };
         if let Some(event) = change {
             self.report(event);
@@ -236,7 +238,7 @@ impl Shared {
     pub(super) fn clock_doubt(&self) -> Option<String> {
         let (change, words) = {
             let mut state = self.clock.state();
-            let change = state.doubt.observe(reading());
+            let change = state.doubt.observe(reading(&self.host));
             let change = change.map(|change| state.event(&change));
             (change, state.doubt.doubt().map(|doubt| doubt.words(|member| state.name(member))))
         };
@@ -270,13 +272,13 @@ impl Shared {
             let mut state = self.clock.state();
             // no more buckets than members
             let bucket = state.askers.entry(asker.0).or_insert(Bucket::new(ANSWERS, ANSWER_EVERY));
-            bucket.take(clock::since_boot())
+            bucket.take(self.host.since_boot())
         };
         if !may_ask {
             return None;
         }
         let question = TimeQuestion { cluster: committee.cluster(), asker, nonce };
-        let time = clock::unix_seconds();
+        let time = self.host.unix_seconds();
         let signature = question.answer(&self.keys.node, time);
         Some(Message::SignedTime { stream, member, time, signature })
     }
@@ -300,7 +302,7 @@ impl Shared {
         }
         let change = {
             let mut state = self.clock.state();
-            let change = state.doubt.answer(reading(), stream.0, member, time);
+            let change = state.doubt.answer(reading(&self.host), stream.0, member, time);
             change.map(|change| state.event(&change))
         };
         if let Some(event) = change {

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use super::scrub::{self, Scrubbed};
 use super::status::Status;
 use super::{Event, Shared};
-use crate::host::net::{self, UnixListener, UnixStream};
-use crate::host::tasks;
+use crate::host::Host;
+use crate::host::net::{Io, Listener};
 use crate::store::Usage;
 
 /// The socket's name in the data folder.
@@ -103,27 +103,28 @@ pub enum ControlError {
 /// A socket that is removed with its replica.
 #[derive(Debug)]
 pub(super) struct Door {
-    listener: UnixListener,
+    host: Host,
+    listener: Box<dyn Listener>,
     path: PathBuf,
 }
 
 impl Door {
     /// Listens in a folder that this process holds. What an earlier process left is replaced.
-    pub(super) fn open(folder: &Path) -> Result<Self, ControlError> {
+    pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, ControlError> {
         let path = folder.join(NAME);
-        let listener = net::listen_unix(&path).map_err(|error| failed(&path, error))?;
-        Ok(Self { listener, path })
+        let listener = host.listen_unix(&path).map_err(|error| failed(&path, error))?;
+        Ok(Self { host: host.clone(), listener, path })
     }
 
     /// Answers for as long as it is polled.
     pub(super) async fn serve(self, shared: Arc<Shared>) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => drop(tasks::spawn(answer(shared.clone(), stream))),
+                Ok((stream, _)) => drop(shared.host.spawn(answer(shared.clone(), stream))),
                 Err(error) => {
                     // out of descriptors, most likely: others will be given back
                     shared.report(Event::Trouble(format!("{}: {error}", self.path.display())));
-                    tasks::sleep(Duration::from_secs(1)).await;
+                    shared.host.sleep(Duration::from_secs(1)).await;
                 }
             }
         }
@@ -132,7 +133,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        net::forget_unix(&self.path);
+        self.host.forget_unix(&self.path);
     }
 }
 
@@ -143,11 +144,12 @@ fn failed(path: &Path, error: io::Error) -> ControlError {
     }
 }
 
-async fn answer(shared: Arc<Shared>, stream: UnixStream) {
-    let (reader, mut writer) = stream.into_split();
+async fn answer(shared: Arc<Shared>, stream: Box<dyn Io>) {
+    let host = shared.host.clone();
+    let (reader, mut writer) = tokio::io::split(stream);
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_LINE));
-    let read = tasks::timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await;
+    let read = shared.host.timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await;
     let request = match read {
         Ok(Ok(_)) => serde_json::from_slice::<Request>(&line).map_err(|error| error.to_string()),
         Ok(Err(_)) | Err(_) => return,
@@ -162,7 +164,7 @@ async fn answer(shared: Arc<Shared>, stream: UnixStream) {
     let write = async {
         let mut line = Vec::new();
         loop {
-            match tasks::timeout(REPEAT_EVERY, queue.recv()).await {
+            match host.timeout(REPEAT_EVERY, queue.recv()).await {
                 Ok(Some(reply)) => {
                     let Ok(encoded) = serde_json::to_vec(&reply) else { return };
                     line = encoded;
@@ -206,25 +208,30 @@ async fn reading(
     shared: &Arc<Shared>,
     read: impl FnOnce(&Shared) -> Result<Reply, String> + Send + 'static,
 ) -> Result<Reply, String> {
-    let shared = shared.clone();
-    tasks::spawn_blocking(move || read(&shared)).await.map_err(|error| error.to_string())?
+    let reader = shared.clone();
+    shared.host.spawn_blocking(move || read(&reader)).await.map_err(|error| error.to_string())?
 }
 
 /// Asks the replica that runs on a folder; `progress` takes the replies before the last.
 ///
 /// # Errors
 /// See [`ControlError`].
-pub async fn ask(folder: &Path, request: Request, mut progress: impl FnMut(Reply)) -> Result<Reply, ControlError> {
+pub async fn ask(
+    host: &Host,
+    folder: &Path,
+    request: Request,
+    mut progress: impl FnMut(Reply),
+) -> Result<Reply, ControlError> {
     let path = folder.join(NAME);
     let silent = |_| ControlError::Silent { folder: folder.to_owned() };
-    let connected = tasks::timeout(REPLY_DEADLINE, net::connect_unix(&path)).await.map_err(silent)?;
+    let connected = host.timeout(REPLY_DEADLINE, host.connect_unix(&path)).await.map_err(silent)?;
     let stream = connected.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(folder.to_owned()),
         _ => failed(&path, error),
     })?;
     let broken = |error| ControlError::Io { path: path.clone(), error };
     let malformed = |error: String| ControlError::Malformed { folder: folder.to_owned(), error };
-    let (reader, mut writer) = stream.into_split();
+    let (reader, mut writer) = tokio::io::split(stream);
     let mut line = serde_json::to_vec(&request).map_err(|error| malformed(error.to_string()))?;
     line.push(b'\n');
     writer.write_all(&line).await.map_err(broken)?;
@@ -232,7 +239,7 @@ pub async fn ask(folder: &Path, request: Request, mut progress: impl FnMut(Reply
     loop {
         line.clear();
         let mut bounded = (&mut reader).take(MAX_LINE);
-        let reading = tasks::timeout(REPLY_DEADLINE, bounded.read_until(b'\n', &mut line)).await;
+        let reading = host.timeout(REPLY_DEADLINE, bounded.read_until(b'\n', &mut line)).await;
         let read = reading.map_err(silent)?.map_err(broken)?;
         if read == 0 {
             return Err(malformed("it ended before the last reply".into()));

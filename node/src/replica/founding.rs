@@ -13,7 +13,6 @@ use vouch_core::message::{Code, Message};
 use super::identity;
 use super::link::report_standing;
 use super::{Event, Shared};
-use crate::host::tasks;
 use crate::link::{LinkError, Outgoing};
 
 /// Messages that a link may be behind; one further behind is closed, and shows everything on its next link.
@@ -95,7 +94,7 @@ pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> R
         Message::Acceptances { founding, acceptances } => {
             let known = shared.foundings.core.lock().await.founding(&founding).map(|known| known.committee().clone());
             let Some(committee) = known else { return Ok(Vec::new()) };
-            let checked = tasks::spawn_blocking(move || Acceptance::check_all(&committee, &acceptances)).await;
+            let checked = shared.host.spawn_blocking(move || Acceptance::check_all(&committee, &acceptances)).await;
             let acceptances = checked.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)?;
             Ok(perform(shared, link, |core| core.accept(&acceptances, node, vote)).await?.reply)
         }
@@ -114,7 +113,9 @@ fn refused(error: impl std::fmt::Display) -> LinkError {
 async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, LinkError> {
     let digest = shown.genesis.digest();
     let known = shared.foundings.core.lock().await.founding(&digest).map(|known| known.committee().clone());
-    tasks::spawn_blocking(move || Founding::open_known(shown, known))
+    shared
+        .host
+        .spawn_blocking(move || Founding::open_known(shown, known))
         .await
         .map_err(|error| LinkError::Broken(error.to_string()))?
         .map_err(refused)
@@ -154,7 +155,9 @@ async fn save(shared: &Arc<Shared>, core: &ReplicaFounding) -> Result<Option<Arc
     let founded = core.accepted().filter(|_| core.is_founded() && shared.committee().is_none());
     let founded = founded.map(|accepted| accepted.committee().clone());
     let (folder, record, committee) = (shared.data.path().to_owned(), core.record().clone(), founded.clone());
-    let saved = tasks::spawn_blocking(move || identity::save(&folder, &record, committee.as_deref())).await;
+    let disk = shared.host.shared_disk();
+    let saved =
+        shared.host.spawn_blocking(move || identity::save(&*disk, &folder, &record, committee.as_deref())).await;
     if let Err(error) = saved.map_err(|error| LinkError::Broken(error.to_string()))? {
         shared.report(Event::Trouble(error.to_string()));
         return Err(LinkError::violation(Code::Storage, error.to_string()));

@@ -10,8 +10,9 @@ use vouch_core::message::MAX_MESSAGE;
 
 use super::keys::{self, KeyError, ReplicaKeys};
 use crate::committee_file::{self, CommitteeFileError};
-use crate::host::entropy;
-use crate::host::files::{self, FileError};
+use crate::host::Host;
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 
 /// What the replica accepted and refused, durable before it is spoken.
 const FOUNDING: &str = "founding";
@@ -120,9 +121,9 @@ impl Identity {
     ///
     /// A folder with a committee and no `founding` is of a release that kept no acceptances: its committee was taken up for good, so
     /// the replica accepts it now, durably.
-    pub(super) fn open(folder: &Path) -> Result<Self, IdentityError> {
-        let committee = committee_file::load(folder)?.map(Arc::new);
-        let mut record = load(folder)?;
+    pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, IdentityError> {
+        let committee = committee_file::load(host.disk(), folder)?.map(Arc::new);
+        let mut record = load(host.disk(), folder)?;
         let accepted = record.as_ref().and_then(ReplicaRecord::accepted);
         if let (Some(committee), Some(accepted)) = (&committee, accepted)
             && committee.record().digest() != accepted.digest()
@@ -135,14 +136,14 @@ impl Identity {
         }
         let bound = committee.as_ref().or(accepted.map(Founding::committee)).cloned();
         let keys = match &bound {
-            None => ReplicaKeys::open_or_create(folder, entropy::array)?,
-            Some(bound) => keys_of_a_member(folder, bound.record(), committee.is_some())?,
+            None => ReplicaKeys::open_or_create(host, folder)?,
+            Some(bound) => keys_of_a_member(host, folder, bound.record(), committee.is_some())?,
         };
         if let (Some(committee), None) = (&committee, accepted) {
             let mut founding = Founding::new(committee.clone());
             founding.accept_as(&keys.node.node_key(), &keys.vote);
             let accepted = record.take().unwrap_or_default().with(founding);
-            save(folder, &accepted, None)?;
+            save(host.disk(), folder, &accepted, None)?;
             record = Some(accepted);
         }
         let record = record.unwrap_or_default();
@@ -150,7 +151,7 @@ impl Identity {
         let complete = record.accepted().filter(|accepted| committee.is_none() && accepted.is_complete());
         let committee = match complete.map(|accepted| accepted.committee().clone()) {
             Some(completed) => {
-                committee_file::save(folder, &completed)?;
+                committee_file::save(host.disk(), folder, &completed)?;
                 Some(completed)
             }
             None => committee,
@@ -163,13 +164,13 @@ impl Identity {
 ///
 /// # Errors
 /// Those of a member are missing, or others.
-pub fn keys_of(folder: &Path) -> Result<ReplicaKeys, IdentityError> {
-    Ok(Identity::open(folder)?.keys)
+pub fn keys_of(host: &Host, folder: &Path) -> Result<ReplicaKeys, IdentityError> {
+    Ok(Identity::open(host, folder)?.keys)
 }
 
-fn load(folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
+fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
     let path = folder.join(FOUNDING);
-    match files::read_all(&path, LIMIT) {
+    match disk.read_all(&path, LIMIT) {
         Ok(bytes) => ReplicaRecord::decode(&bytes).map(Some).map_err(|error| IdentityError::Record { path, error }),
         Err(FileError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
@@ -178,27 +179,33 @@ fn load(folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
 
 /// Makes durable what the replica promised, and then the committee once it counts.
 pub(super) fn save(
+    disk: &dyn Disk,
     folder: &Path,
     record: &ReplicaRecord,
     committee: Option<&Committee>,
 ) -> Result<(), CommitteeFileError> {
-    files::write_durably(&folder.join(FOUNDING), &record.encode(), MODE)?;
-    committee.map_or(Ok(()), |committee| committee_file::save(folder, committee))
+    disk.write_durably(&folder.join(FOUNDING), &record.encode(), MODE)?;
+    committee.map_or(Ok(()), |committee| committee_file::save(disk, folder, committee))
 }
 
 /// Both keys must be there, and be those of one member: with others nobody would count what this replica signs.
-fn keys_of_a_member(folder: &Path, bound: &CommitteeRecord, is_founded: bool) -> Result<ReplicaKeys, IdentityError> {
+fn keys_of_a_member(
+    host: &Host,
+    folder: &Path,
+    bound: &CommitteeRecord,
+    is_founded: bool,
+) -> Result<ReplicaKeys, IdentityError> {
     let cluster = match is_founded {
         true => format!("cluster {}", bound.cluster()),
         false => format!("the founding {}", bound.digest()),
     };
     for name in [keys::NODE_KEY, keys::VOTE_KEY] {
         let path = folder.join(name);
-        if !files::exists(&path)? {
+        if !host.disk().exists(&path)? {
             return Err(IdentityError::KeyMissing { path, cluster, is_founded });
         }
     }
-    let found = ReplicaKeys::open_or_create(folder, entropy::array)?;
+    let found = ReplicaKeys::open_or_create(host, folder)?;
     let (node_key, vote_key) = (found.node.node_key(), found.vote.vote_key());
     let another = |name: &str, expected: String, got: String| IdentityError::AnotherKey {
         path: folder.join(name),
@@ -221,27 +228,27 @@ fn keys_of_a_member(folder: &Path, bound: &CommitteeRecord, is_founded: bool) ->
 ///
 /// # Errors
 /// [`IdentityError::Founded`]; the disk.
-pub(super) fn abandon(folder: &Path) -> Result<Option<PathBuf>, IdentityError> {
-    if let Some(committee) = committee_file::load(folder)? {
+pub(super) fn abandon(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>, IdentityError> {
+    if let Some(committee) = committee_file::load(disk, folder)? {
         return Err(IdentityError::Founded { folder: folder.to_owned(), cluster: committee.cluster().to_string() });
     }
     let record = folder.join(FOUNDING);
-    if !files::exists(&record)? {
+    if !disk.exists(&record)? {
         return Ok(None);
     }
     let mut number = 1;
     let aside = loop {
         let aside = folder.join(format!("abandoned-{number}"));
-        if !files::exists(&aside.join(FOUNDING))? {
+        if !disk.exists(&aside.join(FOUNDING))? {
             break aside;
         }
         number += 1;
     };
-    files::create_folders_durably(&aside, FOLDER_MODE)?;
+    disk.create_folder_durably(&aside, FOLDER_MODE)?;
     // The record goes last: after a crash it is still there, and this is done again.
     for name in [keys::NODE_KEY, keys::VOTE_KEY, FOUNDING] {
-        if files::exists(&folder.join(name))? {
-            files::rename_durably(&folder.join(name), &aside.join(name))?;
+        if disk.exists(&folder.join(name))? {
+            disk.rename_durably(&folder.join(name), &aside.join(name))?;
         }
     }
     Ok(Some(aside))
@@ -254,6 +261,7 @@ mod tests {
     use vouch_core::link::NodeSecretKey;
 
     use super::*;
+    use crate::host::disk::SystemDisk;
 
     /// A founding of this replica and another one, which accepted as well if that is asked for.
     fn founding(keys: &ReplicaKeys, with_the_other: bool) -> Founding {
@@ -281,10 +289,10 @@ mod tests {
     #[test]
     fn a_folder_of_an_earlier_release_accepts_its_own_committee_and_stays_founded() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Identity::open(folder.path()).unwrap().keys;
-        committee_file::save(folder.path(), founding(&keys, false).committee()).unwrap();
+        let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
+        committee_file::save(&SystemDisk, folder.path(), founding(&keys, false).committee()).unwrap();
         for _ in 0..2 {
-            let opened = Identity::open(folder.path()).unwrap();
+            let opened = Identity::open(&Host::system(), folder.path()).unwrap();
             assert!(opened.committee.is_some());
             let accepted = opened.record.accepted().unwrap();
             assert_eq!(accepted.acceptances(), founding(&keys, false).acceptances());
@@ -294,36 +302,40 @@ mod tests {
     #[test]
     fn a_crash_between_the_two_files_of_a_founding_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Identity::open(folder.path()).unwrap().keys;
-        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
-        assert!(Identity::open(folder.path()).unwrap().committee.is_none(), "one acceptance is missing");
-        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, true)), None).unwrap();
-        assert!(Identity::open(folder.path()).unwrap().committee.is_some());
-        assert!(committee_file::load(folder.path()).unwrap().is_some());
+        let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
+        save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        assert!(
+            Identity::open(&Host::system(), folder.path()).unwrap().committee.is_none(),
+            "one acceptance is missing"
+        );
+        save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, true)), None).unwrap();
+        assert!(Identity::open(&Host::system(), folder.path()).unwrap().committee.is_some());
+        assert!(committee_file::load(&SystemDisk, folder.path()).unwrap().is_some());
     }
 
     #[test]
     fn keys_that_are_missing_or_others_are_refused_with_the_way_out() {
         for is_founded in [true, false] {
             let folder = tempfile::tempdir().unwrap();
-            let keys = Identity::open(folder.path()).unwrap().keys;
-            save(folder.path(), &ReplicaRecord::default().with(founding(&keys, is_founded)), None).unwrap();
-            Identity::open(folder.path()).unwrap();
+            let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
+            save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, is_founded)), None)
+                .unwrap();
+            Identity::open(&Host::system(), folder.path()).unwrap();
             for name in [keys::NODE_KEY, keys::VOTE_KEY] {
                 let path = folder.path().join(name);
                 let old = std::fs::read(&path).unwrap();
                 std::fs::remove_file(&path).unwrap();
-                let error = Identity::open(folder.path()).unwrap_err();
+                let error = Identity::open(&Host::system(), folder.path()).unwrap_err();
                 assert!(matches!(&error, IdentityError::KeyMissing { path: got, .. } if *got == path), "{error}");
                 let way_out = if is_founded { "another --data" } else { "--abandon-founding" };
                 assert!(error.to_string().contains(way_out), "{error}");
                 assert!(!path.exists(), "a new key would hide the loss");
-                files::write_durably(&path, format!("{}\n", "07".repeat(32)).as_bytes(), MODE).unwrap();
-                let error = Identity::open(folder.path()).unwrap_err();
+                Host::system().disk().write_durably(&path, format!("{}\n", "07".repeat(32)).as_bytes(), MODE).unwrap();
+                let error = Identity::open(&Host::system(), folder.path()).unwrap_err();
                 assert!(matches!(&error, IdentityError::AnotherKey { path: got, .. } if *got == path), "{error}");
                 assert!(error.to_string().contains(way_out), "{error}");
-                files::write_durably(&path, &old, MODE).unwrap();
-                Identity::open(folder.path()).unwrap();
+                Host::system().disk().write_durably(&path, &old, MODE).unwrap();
+                Identity::open(&Host::system(), folder.path()).unwrap();
             }
         }
     }
@@ -331,37 +343,37 @@ mod tests {
     #[test]
     fn an_abandoned_founding_is_moved_aside_with_its_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Identity::open(folder.path()).unwrap().keys;
-        assert_eq!(abandon(folder.path()).unwrap(), None, "nothing was accepted");
-        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
+        assert_eq!(abandon(&SystemDisk, folder.path()).unwrap(), None, "nothing was accepted");
+        save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
         // a crash midway: the node key is aside, the rest is not
         std::fs::create_dir(folder.path().join("abandoned-1")).unwrap();
         std::fs::rename(folder.path().join("node.key"), folder.path().join("abandoned-1/node.key")).unwrap();
-        let aside = abandon(folder.path()).unwrap().unwrap();
-        let names = files::list(&aside).unwrap();
+        let aside = abandon(&SystemDisk, folder.path()).unwrap().unwrap();
+        let names = Host::system().disk().list(&aside).unwrap();
         assert_eq!(names, [FOUNDING, keys::NODE_KEY, keys::VOTE_KEY]);
-        let anew = Identity::open(folder.path()).unwrap();
+        let anew = Identity::open(&Host::system(), folder.path()).unwrap();
         assert_ne!(anew.keys.node.node_key(), keys.node.node_key());
         assert!(anew.record.accepted().is_none());
         // again, into another folder
-        save(folder.path(), &ReplicaRecord::default().with(founding(&anew.keys, false)), None).unwrap();
-        assert!(abandon(folder.path()).unwrap().unwrap().ends_with("abandoned-2"));
+        save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&anew.keys, false)), None).unwrap();
+        assert!(abandon(&SystemDisk, folder.path()).unwrap().unwrap().ends_with("abandoned-2"));
         // what was founded cannot be left
-        let last = Identity::open(folder.path()).unwrap().keys;
-        committee_file::save(folder.path(), founding(&last, true).committee()).unwrap();
-        assert!(matches!(abandon(folder.path()), Err(IdentityError::Founded { .. })));
+        let last = Identity::open(&Host::system(), folder.path()).unwrap().keys;
+        committee_file::save(&SystemDisk, folder.path(), founding(&last, true).committee()).unwrap();
+        assert!(matches!(abandon(&SystemDisk, folder.path()), Err(IdentityError::Founded { .. })));
     }
 
     #[test]
     fn a_record_that_is_damaged_or_of_another_committee_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Identity::open(folder.path()).unwrap().keys;
+        let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         let mut bytes = ReplicaRecord::default().with(founding(&keys, false)).encode();
         let last = bytes.len() - 1;
         bytes[last - 20] ^= 1;
-        files::write_durably(&folder.path().join(FOUNDING), &bytes, MODE).unwrap();
-        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::Record { .. })));
-        save(folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
+        Host::system().disk().write_durably(&folder.path().join(FOUNDING), &bytes, MODE).unwrap();
+        assert!(matches!(Identity::open(&Host::system(), folder.path()), Err(IdentityError::Record { .. })));
+        save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
         let own = founding(&keys, false)
             .record()
             .members()
@@ -370,7 +382,7 @@ mod tests {
             .copied();
         let alone = CommitteeRecord::genesis([2; 16], own.into_iter().collect()).unwrap();
         let committee = Committee::genesis(alone, vec![keys.vote.prove_possession()]).unwrap();
-        committee_file::save(folder.path(), &committee).unwrap();
-        assert!(matches!(Identity::open(folder.path()), Err(IdentityError::AnotherCommittee { .. })));
+        committee_file::save(&SystemDisk, folder.path(), &committee).unwrap();
+        assert!(matches!(Identity::open(&Host::system(), folder.path()), Err(IdentityError::AnotherCommittee { .. })));
     }
 }

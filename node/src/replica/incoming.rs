@@ -10,7 +10,6 @@ use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
 use super::{Event, Shared};
-use crate::host::tasks;
 use crate::link::Outgoing;
 use crate::store::{Cut, Finished, Incoming, Offered, StoreError};
 
@@ -67,7 +66,7 @@ impl IncomingPuts {
         let next = if offer.is_some() { None } else { Some(0) };
         self.puts.insert(stream, Receiving { parts, next, cut: cut.clone(), has_ended: false });
         let (shared, replies) = (self.shared.clone(), self.replies.clone());
-        tasks::spawn(async move {
+        self.shared.host.spawn(async move {
             Receiver { shared, stream, offer, cut, replies, _awaited: awaited }.run(queue).await;
             drop(place);
         });
@@ -78,7 +77,7 @@ impl IncomingPuts {
     pub(super) fn whole(&mut self, stream: Stream, receipt: Receipt, bytes: Bytes) -> Result<(), Failed> {
         let place = self.place(stream)?;
         let (shared, replies) = (self.shared.clone(), self.replies.clone());
-        tasks::spawn(async move {
+        self.shared.host.spawn(async move {
             let stored = shared.store.put_small(&receipt, bytes).await.map(|()| receipt);
             answer(&shared, stream, stored, &replies).await;
             drop(place);
@@ -148,7 +147,7 @@ impl Receiver {
     async fn run(self, queue: mpsc::Receiver<Part>) {
         let (shared, stream, replies) = (self.shared.clone(), self.stream, self.replies.clone());
         let cut = self.cut.clone();
-        let written = tasks::spawn_blocking(move || self.write(queue)).await;
+        let written = shared.host.spawn_blocking(move || self.write(queue)).await;
         let stored = match written {
             Ok(Ok(None)) => return,
             Ok(Ok(Some((finished, receipt)))) => shared.store.enter(finished).await.map(|()| receipt),

@@ -6,7 +6,9 @@ use thiserror::Error;
 use vouch_core::bls::{BlsError, VoteSecretKey};
 use vouch_core::link::NodeSecretKey;
 
-use crate::host::files::{self, FileError};
+use crate::host::Host;
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 
 pub(super) const NODE_KEY: &str = "node.key";
 pub(super) const VOTE_KEY: &str = "vote.key";
@@ -68,48 +70,50 @@ pub struct ReplicaKeys {
 }
 
 impl ReplicaKeys {
-    /// Reads `node.key` and `vote.key` in `folder`, and creates what is missing from the 32 bytes each that `random` gives.
+    /// Reads `node.key` and `vote.key` in `folder`, and creates what is missing.
     ///
     /// # Errors
     /// See [`KeyError`].
-    pub fn open_or_create(folder: &Path, mut random: impl FnMut() -> [u8; 32]) -> Result<Self, KeyError> {
-        let node = open_or_create_node_key(folder, &mut random)?;
+    pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
+        let node = open_or_create_node_key(host, folder)?;
         let path = folder.join(VOTE_KEY);
         let value = |cause| KeyError::Value { path: path.clone(), cause };
-        let bytes =
-            open_or_create(folder, VOTE_KEY, || Ok(VoteSecretKey::generate(&random()).map_err(value)?.to_bytes()))?;
+        let bytes = open_or_create(host.disk(), folder, VOTE_KEY, || {
+            Ok(VoteSecretKey::generate(&host.random()).map_err(value)?.to_bytes())
+        })?;
         let vote = VoteSecretKey::from_bytes(&bytes).map_err(value)?;
         Ok(Self { node, vote })
     }
 }
 
-/// Reads `node.key` in `folder`, or creates it from the 32 bytes that `random` gives.
+/// Reads `node.key` in `folder`, or creates it.
 ///
 /// # Errors
 /// See [`KeyError`].
-pub fn open_or_create_node_key(folder: &Path, random: impl FnOnce() -> [u8; 32]) -> Result<NodeSecretKey, KeyError> {
-    let bytes = open_or_create(folder, NODE_KEY, || Ok(random()))?;
+pub fn open_or_create_node_key(host: &Host, folder: &Path) -> Result<NodeSecretKey, KeyError> {
+    let bytes = open_or_create(host.disk(), folder, NODE_KEY, || Ok(host.random()))?;
     Ok(NodeSecretKey::from_bytes(&bytes))
 }
 
 fn open_or_create(
+    disk: &dyn Disk,
     folder: &Path,
     name: &str,
     make: impl FnOnce() -> Result<[u8; 32], KeyError>,
 ) -> Result<[u8; 32], KeyError> {
     let path = &folder.join(name);
-    match files::read_all_with_mode(path, LIMIT) {
+    match disk.read(path, LIMIT) {
         Ok((text, mode)) => {
             let bytes = parse(path, &text, mode)?;
             // whoever created it may have ended before its name was durable
-            files::sync_folder(folder)?;
+            disk.sync_folder(folder)?;
             Ok(bytes)
         }
         Err(FileError::NotFound { .. }) => {
             let bytes = make()?;
             let line = format!("{}\n", base16ct::lower::encode_string(&bytes));
             // a node must never speak under a key that a loss of power may take back
-            files::create_new_durably(path, line.as_bytes(), MODE)?;
+            disk.create_new_durably(path, line.as_bytes(), MODE)?;
             Ok(bytes)
         }
         Err(error) => Err(error.into()),
@@ -141,21 +145,12 @@ mod tests {
 
     use super::*;
 
-    /// Gives 1s, then 2s, …
-    fn counting() -> impl FnMut() -> [u8; 32] {
-        let mut next = 0;
-        move || {
-            next += 1;
-            [next; 32]
-        }
-    }
-
     fn with_node_key(text: &[u8], mode: u32) -> KeyError {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NODE_KEY);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap_err();
+        let error = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap_err();
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         assert_eq!(fs::read(&path).unwrap(), text, "a key that is refused is left as it is");
         error
@@ -164,27 +159,26 @@ mod tests {
     #[test]
     fn keys_are_made_once_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
-        let made = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap();
-        let found = ReplicaKeys::open_or_create(folder.path(), || panic!("made again")).unwrap();
+        let made = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
+        let found = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         assert_eq!(made.node.node_key(), found.node.node_key());
         assert_eq!(made.vote.vote_key(), found.vote.vote_key());
-        let node = open_or_create_node_key(folder.path(), || panic!("made again")).unwrap();
-        assert_eq!(node.node_key(), NodeSecretKey::from_bytes(&[1; 32]).node_key());
-        assert_eq!(made.vote.vote_key(), VoteSecretKey::generate(&[2; 32]).unwrap().vote_key());
+        let node = open_or_create_node_key(&Host::system(), folder.path()).unwrap();
+        assert_eq!(node.node_key(), made.node.node_key());
     }
 
     #[test]
     fn a_server_makes_its_node_key_only() {
         let folder = tempfile::tempdir().unwrap();
-        open_or_create_node_key(folder.path(), counting()).unwrap();
-        assert_eq!(files::list(folder.path()).unwrap(), [NODE_KEY]);
+        open_or_create_node_key(&Host::system(), folder.path()).unwrap();
+        assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY]);
     }
 
     #[test]
     fn the_files_are_one_line_for_the_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
-        ReplicaKeys::open_or_create(folder.path(), counting()).unwrap();
-        assert_eq!(files::list(folder.path()).unwrap(), [NODE_KEY, VOTE_KEY]);
+        ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
+        assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY, VOTE_KEY]);
         for name in [NODE_KEY, VOTE_KEY] {
             let path = folder.path().join(name);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -223,8 +217,8 @@ mod tests {
     fn a_vote_key_must_be_below_the_group_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(VOTE_KEY);
-        files::create_new_durably(&path, &[b'f'; 64], MODE).unwrap();
-        let error = ReplicaKeys::open_or_create(folder.path(), counting()).unwrap_err();
+        Host::system().disk().create_new_durably(&path, &[b'f'; 64], MODE).unwrap();
+        let error = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap_err();
         assert!(matches!(error, KeyError::Value { cause: BlsError::SecretKey, path: got } if got == path));
     }
 }

@@ -19,7 +19,6 @@ use super::incoming::IncomingPuts;
 use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
 use super::{Event, Shared, voting};
-use crate::host::{clock, entropy, tasks};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
 use crate::store::{Confirmed, Slice, StoreError};
 
@@ -71,7 +70,7 @@ struct Opened {
 }
 
 async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> {
-    let (mut reader, mut writer) = link::dial(address).await?;
+    let (mut reader, mut writer) = link::dial(&shared.host, address).await?;
     match greet(shared, &mut reader, &mut writer).await {
         Ok((server, listener)) => Ok(Opened { reader, writer, server, listener }),
         Err(error) => {
@@ -91,11 +90,11 @@ async fn greet(
 ) -> Result<(NodeKey, Listener), LinkError> {
     let committee = shared.committee();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
-    let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), entropy::array());
+    let own = Hello::new(Role::Replica, cluster, shared.keys.node.node_key(), shared.host.random());
     writer.send(Message::Hello(own).encode()).await?;
 
     let refused = |code, detail: String| LinkError::violation(code, detail);
-    let handshake = Handshake::begin();
+    let handshake = Handshake::begin(&shared.host);
     let hello = match reader.expect("say hello", handshake).await? {
         Message::Hello(hello) if hello.role == Role::Server => hello,
         other => return Err(refused(Code::Unexpected, format!("expected Hello of a server, got {}", other.name()))),
@@ -189,7 +188,7 @@ async fn watch_itself(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
     let mut told = None;
     loop {
         let looking = shared.clone();
-        let found = tasks::spawn_blocking(move || looking.storage_failure()).await;
+        let found = shared.host.spawn_blocking(move || looking.storage_failure()).await;
         let failed = found.unwrap_or_else(|panicked| Some(panicked.to_string()));
         let failed = failed.map(|why| Failed::new(Stream::REPLICA, Code::Storage, why));
         let failed = failed.or_else(|| shared.check_clock(Stream::REPLICA).err());
@@ -202,7 +201,7 @@ async fn watch_itself(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) {
             let _ = replies.send(word.encode().into()).await;
             told = failed;
         }
-        tasks::sleep(LOOK_AT_ITSELF).await;
+        shared.host.sleep(LOOK_AT_ITSELF).await;
     }
 }
 
@@ -339,7 +338,7 @@ impl ReplicaLink {
     /// Starts work beside the link, once there is room for it.
     async fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
         let Ok(permit) = self.work.clone().acquire_owned().await else { return };
-        tasks::spawn(async move {
+        self.shared.host.spawn(async move {
             work.await;
             drop(permit);
         });
@@ -367,7 +366,7 @@ impl ReplicaLink {
 async fn answer_reads(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Read>, chunks: &mpsc::Sender<Bytes>) {
     while let Some(Read { stream, digest, offset, length, .. }) = queue.recv().await {
         let reader = shared.clone();
-        let read = tasks::spawn_blocking(move || reader.store.read(&digest, offset, length)).await;
+        let read = shared.host.spawn_blocking(move || reader.store.read(&digest, offset, length)).await;
         if let Ok(Err(error @ StoreError::Damaged { .. })) = &read {
             shared.met_damage(digest, error).await;
         }
@@ -389,7 +388,8 @@ async fn list(
     (from, filter, server): (ListPosition, ListFilter, NodeKey),
     replies: mpsc::Sender<Outgoing>,
 ) {
-    let reading = tasks::spawn_blocking(move || shared.store.list(from, filter, &server, LIST_PAGE));
+    let reader = shared.clone();
+    let reading = shared.host.spawn_blocking(move || reader.store.list(from, filter, &server, LIST_PAGE));
     let reply = match reading.await {
         Ok(Ok(page)) => Message::Listed { stream, page },
         Ok(Err(error)) => Message::failed(stream, error.code(), error.to_string()),
@@ -428,7 +428,7 @@ async fn archive(
 ) {
     let Some(committee) = shared.committee() else { return };
     let store = shared.clone();
-    let checked = tasks::spawn_blocking(move || {
+    let checked = shared.host.spawn_blocking(move || {
         let mut certificates = proposal.certificates(&committee, &signers, &signature)?;
         certificates.retain(|certificate| {
             matches!(store.store.length_of(&certificate.receipt.digest), Ok(Some(held)) if held == certificate.receipt.length)
@@ -450,11 +450,11 @@ async fn archive(
 async fn vote(shared: Arc<Shared>, stream: Stream, proposal: Proposal, replies: mpsc::Sender<Outgoing>) {
     let reply = match try_vote(&shared, stream, proposal).await {
         Ok(vote) => {
-            shared.signing.voted(clock::unix_seconds());
+            shared.signing.voted(shared.host.unix_seconds());
             vote
         }
         Err(failed) => {
-            shared.signing.refused(clock::unix_seconds(), failed.to_string());
+            shared.signing.refused(shared.host.unix_seconds(), failed.to_string());
             // the log says once that a doubt began
             if failed.code != Code::ClockInDoubt {
                 shared.report(Event::Refused(failed.to_string()));
@@ -471,7 +471,7 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
         return Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee"));
     };
     shared.check_clock(stream)?;
-    voting::check(stream, issued_at, &receipts, clock::unix_seconds())?;
+    voting::check(stream, issued_at, &receipts, shared.host.unix_seconds())?;
     let failed = |error: StoreError| Failed::new(stream, error.code(), error.to_string());
     let Confirmed { mut lacking, damaged } = shared.store.confirm(&receipts).await.map_err(failed)?;
     for (digest, error) in damaged {
@@ -487,7 +487,8 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
     // to read a large blob takes minutes
     shared.check_clock(stream)?;
     let signer = shared.clone();
-    let signed = tasks::spawn_blocking(move || voting::sign(&signer.keys.vote, &committee, issued_at, &receipts)).await;
+    let signed =
+        shared.host.spawn_blocking(move || voting::sign(&signer.keys.vote, &committee, issued_at, &receipts)).await;
     match signed {
         Ok(Some(signature)) => Ok(Message::Vote { stream, signature }),
         Ok(None) => Err(Failed::new(stream, Code::Unexpected, "a batch of a forbidden size")),

@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-use crate::host::{clock, tasks};
+use crate::host::Host;
 
 /// A rate, and when it began to be kept.
 #[derive(Debug)]
 pub(super) struct Pace {
+    host: Host,
     rate: u64,
     began: Duration,
 }
 
 impl Pace {
     /// From now on, `rate` bytes a second.
-    pub(super) fn new(rate: u64) -> Self {
-        Self { rate: rate.max(1), began: clock::monotonic() }
+    pub(super) fn new(host: &Host, rate: u64) -> Self {
+        Self { host: host.clone(), rate: rate.max(1), began: host.monotonic() }
     }
 
     /// Waits until so many bytes, since it began, are due.
     pub(super) async fn wait(&self, bytes: u64) {
         let due = self.began + Duration::from_secs_f64(precise(bytes) / precise(self.rate));
-        tasks::sleep(due.saturating_sub(clock::monotonic())).await;
+        self.host.sleep(due.saturating_sub(self.host.monotonic())).await;
     }
 }
 

@@ -9,7 +9,8 @@ use thiserror::Error;
 use vouch_core::link::NodeKey;
 
 use crate::data_dir::{DataDir, DataDirError};
-use crate::host::files::{self, FileError};
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 use crate::host::objects::{Credentials, ObjectError, Objects, Patience, StoreUrl, StoreUrlError};
 use crate::store::{INDEX, Place};
 
@@ -79,14 +80,15 @@ pub enum PlaceError {
 /// # Errors
 /// See [`PlaceError`].
 pub(super) fn take(
+    disk: &dyn Disk,
     data: &Path,
     asked: Option<&StoreUrl>,
     credentials: &Credentials,
     owner: NodeKey,
 ) -> Result<(Place, Option<DataDir>), PlaceError> {
     let file = data.join(NAME);
-    let recorded = recorded(data, &file)?;
-    let asked = asked.map(from_the_root).transpose()?;
+    let recorded = recorded(disk, data, &file)?;
+    let asked = asked.map(|url| from_the_root(disk, url)).transpose()?;
     let url = match (asked, &recorded) {
         (Some(asked), Some(recorded)) if !asked.is_same_place(recorded) => {
             return Err(PlaceError::Moved { recorded: recorded.to_string(), asked: asked.to_string(), file });
@@ -97,16 +99,16 @@ pub(super) fn take(
     };
     let index = data.join(INDEX);
     // from then on the place is known by its owner: one without is another place, in which nothing may be made
-    let is_taken = files::exists(&index)?;
+    let is_taken = disk.exists(&index)?;
     let emptied = |place: String| PlaceError::Emptied { place, index: index.clone() };
     let (url, place, lock) = match url {
         StoreUrl::Files(None) => (url, Place::Beside, None),
         StoreUrl::Files(Some(folder)) => {
-            if is_taken && !files::exists(&folder.join(OWNER))? {
+            if is_taken && !disk.exists(&folder.join(OWNER))? {
                 return Err(emptied(folder.display().to_string()));
             }
-            let folder = DataDir::open(&folder)?;
-            check_owner(folder.path(), owner)?;
+            let folder = DataDir::open(disk, &folder)?;
+            check_owner(disk, folder.path(), owner)?;
             let path = folder.path().to_owned();
             (StoreUrl::Files(Some(path.clone())), Place::Folder(path), Some(folder))
         }
@@ -121,25 +123,25 @@ pub(super) fn take(
     };
     // before the first blob is there; an endpoint may have changed since
     if recorded.as_ref() != Some(&url) {
-        files::write_durably(&file, format!("{url}\n").as_bytes(), MODE)?;
+        disk.write_durably(&file, format!("{url}\n").as_bytes(), MODE)?;
     }
     Ok((place, lock))
 }
 
 /// The next start may be from another folder.
-fn from_the_root(url: &StoreUrl) -> Result<StoreUrl, FileError> {
+fn from_the_root(disk: &dyn Disk, url: &StoreUrl) -> Result<StoreUrl, FileError> {
     match url {
-        StoreUrl::Files(Some(folder)) if files::exists(folder)? => Ok(StoreUrl::Files(Some(files::absolute(folder)?))),
+        StoreUrl::Files(Some(folder)) if disk.exists(folder)? => Ok(StoreUrl::Files(Some(disk.absolute(folder)?))),
         url => Ok(url.clone()),
     }
 }
 
-fn recorded(data: &Path, file: &Path) -> Result<Option<StoreUrl>, PlaceError> {
-    let text = match files::read_all(file, MAX_SIZE) {
+fn recorded(disk: &dyn Disk, data: &Path, file: &Path) -> Result<Option<StoreUrl>, PlaceError> {
+    let text = match disk.read_all(file, MAX_SIZE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(FileError::NotFound { .. }) => {
             // a replica that was there before addresses were remembered has its index, and its blobs beside it
-            return Ok(files::exists(&data.join(INDEX))?.then(StoreUrl::default));
+            return Ok(disk.exists(&data.join(INDEX))?.then(StoreUrl::default));
         }
         Err(error) => return Err(error.into()),
     };
@@ -147,16 +149,16 @@ fn recorded(data: &Path, file: &Path) -> Result<Option<StoreUrl>, PlaceError> {
     Ok(Some(url))
 }
 
-fn check_owner(folder: &Path, owner: NodeKey) -> Result<(), PlaceError> {
+fn check_owner(disk: &dyn Disk, folder: &Path, owner: NodeKey) -> Result<(), PlaceError> {
     let file = folder.join(OWNER);
     let owner = owner.to_string();
-    match files::read_all(&file, MAX_SIZE) {
+    match disk.read_all(&file, MAX_SIZE) {
         Ok(found) if found == owner.as_bytes() => Ok(()),
         Ok(found) => {
             let owner = String::from_utf8_lossy(&found).into_owned();
             Err(PlaceError::Taken { folder: folder.to_owned(), owner })
         }
-        Err(FileError::NotFound { .. }) => Ok(files::create_new_durably(&file, owner.as_bytes(), MODE)?),
+        Err(FileError::NotFound { .. }) => Ok(disk.create_new_durably(&file, owner.as_bytes(), MODE)?),
         Err(error) => Err(error.into()),
     }
 }
@@ -164,6 +166,7 @@ fn check_owner(folder: &Path, owner: NodeKey) -> Result<(), PlaceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::disk::SystemDisk;
 
     fn key(byte: u8) -> NodeKey {
         NodeKey([byte; 32])
@@ -171,7 +174,7 @@ mod tests {
 
     fn take_files(data: &Path, asked: Option<&str>, owner: NodeKey) -> Result<(Place, Option<DataDir>), PlaceError> {
         let asked = asked.map(|asked| asked.parse().unwrap());
-        take(data, asked.as_ref(), &Credentials::default(), owner)
+        take(&SystemDisk, data, asked.as_ref(), &Credentials::default(), owner)
     }
 
     #[test]

@@ -23,7 +23,6 @@ use vouch_core::session::GetRequest;
 use super::pace::Pace;
 use super::{Event, Shared};
 use crate::client::{ClientError, Download, Step};
-use crate::host::{clock, entropy, tasks};
 use crate::link::{self, LinkError, Outgoing};
 use crate::store::{Damaged, MAX_SMALL, StoreError};
 
@@ -367,9 +366,9 @@ impl Repairing {
                 shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
             }
             let mut has_failed = false;
-            if clock::monotonic() >= next_lists || self.membership.knowledge() != Knowledge::Complete {
+            if self.shared.host.monotonic() >= next_lists || self.membership.knowledge() != Knowledge::Complete {
                 match self.read_lists(&committee).await {
-                    Ok(true) => next_lists = clock::monotonic() + shared.repair_every,
+                    Ok(true) => next_lists = self.shared.host.monotonic() + shared.repair_every,
                     Ok(false) => {}
                     Err(error) => {
                         has_failed = true;
@@ -381,13 +380,13 @@ impl Repairing {
             let is_known = self.membership.knowledge() == Knowledge::Complete;
             let wait = match (has_failed, is_known) {
                 (true, _) => pause,
-                (false, true) => next_lists.saturating_sub(clock::monotonic()),
+                (false, true) => next_lists.saturating_sub(self.shared.host.monotonic()),
                 (false, false) => GO_ON,
             };
             pause = if has_failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
             tokio::select! {
-                () = tasks::sleep(wait) => {}
-                () = self.membership.wake.notified() => tasks::sleep(SETTLE).await,
+                () = shared.host.sleep(wait) => {}
+                () = self.membership.wake.notified() => shared.host.sleep(SETTLE).await,
             }
         }
     }
@@ -410,12 +409,12 @@ impl Repairing {
         let shared = self.shared.clone();
         let _turn = shared.repairer.turn.lock().await;
         let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
-        let (pace, mut bytes) = (Pace::new(shared.repair_rate), 0);
+        let (pace, mut bytes) = (Pace::new(&shared.host, shared.repair_rate), 0);
         let mut adopted = (0, 0);
         while let Some(certificate) = shared.repairer.next(&tried) {
             let receipt = certificate.receipt;
             tried.insert(receipt.digest);
-            if receipt.is_expired(clock::unix_seconds()) {
+            if receipt.is_expired(self.shared.host.unix_seconds()) {
                 shared.repairer.forget(&receipt.digest);
                 continue;
             }
@@ -509,10 +508,10 @@ impl Repairing {
             digest: receipt.digest,
             length: Some(receipt.length),
             range: None,
-            nonce: entropy::array(),
+            nonce: self.shared.host.random(),
         };
-        let link = link::dial(&self.address).await?;
-        let mut download = Download::begin(link, request, Some(committee.clone())).await;
+        let link = link::dial(&self.shared.host, &self.address).await?;
+        let mut download = Download::begin(&self.shared.host, link, request, Some(committee.clone())).await;
         if receipt.length <= MAX_SMALL {
             let mut bytes = Vec::new();
             loop {
@@ -526,7 +525,7 @@ impl Repairing {
         }
         let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE);
         let store = self.shared.store.clone();
-        let writing = tasks::spawn_blocking(move || -> Result<Option<_>, StoreError> {
+        let writing = self.shared.host.spawn_blocking(move || -> Result<Option<_>, StoreError> {
             let mut incoming = store.begin(Some(&receipt))?;
             while let Some(piece) = queue.blocking_recv() {
                 incoming.write(&piece)?;

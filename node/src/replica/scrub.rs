@@ -12,7 +12,7 @@ use vouch_core::digest::Digest;
 use super::control::Reply;
 use super::pace::Pace;
 use super::{Event, Shared};
-use crate::host::{clock, entropy, tasks};
+use crate::host::Host;
 use crate::store::{Entry, Store, StoreError};
 
 /// Blobs listed at once.
@@ -60,12 +60,12 @@ impl Scrubber {
 /// Passes over everything, one after the other, at `rate` bytes a second.
 pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
     // Anywhere, so that a replica that is restarted often does not read its first blobs only.
-    let mut from = Some(Digest(entropy::array()));
+    let mut from = Some(Digest(shared.host.random()));
     loop {
-        let pace = Pace::new(rate);
+        let pace = Pace::new(&shared.host, rate);
         // what votes read is read at the expense of this: together they keep to the rate
         let confirmed = shared.store.bytes_confirmed();
-        let mut pass = Pass::new(shared.store.clone(), from.take());
+        let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), from.take());
         loop {
             match pass.next().await {
                 Ok(Some(found)) => shared.found(found),
@@ -77,7 +77,7 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
             }
             pace.wait(pass.so_far.bytes + shared.store.bytes_confirmed() - confirmed).await;
         }
-        tasks::sleep(pause).await;
+        shared.host.sleep(pause).await;
     }
 }
 
@@ -87,11 +87,11 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
 /// Another one is running, or the index cannot be read.
 pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Reply>) -> Result<Scrubbed, String> {
     let _one_at_a_time = shared.scrubber.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
-    let mut pass = Pass::new(shared.store.clone(), None);
-    let mut told_at = clock::monotonic();
+    let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), None);
+    let mut told_at = shared.host.monotonic();
     while let Some(found) = pass.next().await.map_err(|error| error.to_string())? {
         shared.found(found);
-        let now = clock::monotonic();
+        let now = shared.host.monotonic();
         if now >= told_at + TELL_EVERY {
             told_at = now;
             // whoever asked may be gone; the pass goes on, for what it finds
@@ -105,8 +105,8 @@ pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Reply>) -> Result<Sc
 ///
 /// # Errors
 /// The index cannot be read or written.
-pub async fn offline(store: Store, tell: impl Fn(Scrubbed)) -> Result<Scrubbed, StoreError> {
-    let mut pass = Pass::new(store, None);
+pub async fn offline(host: &Host, store: Store, tell: impl Fn(Scrubbed)) -> Result<Scrubbed, StoreError> {
+    let mut pass = Pass::new(host.clone(), store, None);
     while pass.next().await?.is_some() {
         tell(pass.so_far);
     }
@@ -123,6 +123,7 @@ struct Found {
 
 /// Reads everything after a digest, blob by blob. What is damaged is held no more.
 struct Pass {
+    host: Host,
     store: Store,
     after: Option<Digest>,
     page: VecDeque<(Digest, Entry)>,
@@ -130,8 +131,8 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(store: Store, after: Option<Digest>) -> Self {
-        Self { store, after, page: VecDeque::new(), so_far: Scrubbed::default() }
+    fn new(host: Host, store: Store, after: Option<Digest>) -> Self {
+        Self { host, store, after, page: VecDeque::new(), so_far: Scrubbed::default() }
     }
 
     /// What the next blob is; `None` after the last.
@@ -143,7 +144,7 @@ impl Pass {
             let Some((digest, entry)) = self.page.pop_front() else { return Ok(None) };
             self.after = Some(digest);
             let store = self.store.clone();
-            let read = tasks::spawn_blocking(move || store.scrub_one(&digest)).await;
+            let read = self.host.spawn_blocking(move || store.scrub_one(&digest)).await;
             let damage = match read.map_err(|panicked| StoreError::Task(panicked.to_string()))? {
                 Ok(()) => None,
                 // it was collected meanwhile

@@ -20,8 +20,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
-use crate::host::disk::SystemDisk;
-use crate::host::{clock, entropy, tasks};
+use crate::host::{Host, clock, tasks};
 
 /// Digest of the blob → the newest certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
@@ -58,12 +57,12 @@ pub(crate) struct Archive(Arc<Database>);
 
 impl Archive {
     /// Opens the certificates. Damaged ones are put aside; the replicas have them too.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
-        let (path, now) = (folder.join("certificates.redb"), clock::unix_seconds());
-        let (database, replaced) = Database::open_or_replace(Arc::new(SystemDisk), &path, now, |transaction| {
+    pub(crate) fn open(host: &Host, folder: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
+        let (path, random) = (folder.join("certificates.redb"), host.random());
+        let (database, replaced) = Database::open_or_replace(host, &path, |transaction| {
             let certificates = transaction.open_table(CERTIFICATES)?;
             let keys = || certificates.iter()?.map(|row| Ok(*row?.0.value())).collect();
-            listing::create(transaction, entropy::array(), certificates.len()?, keys)?;
+            listing::create(transaction, random, certificates.len()?, keys)?;
             sort_by_expiry(transaction, &certificates)
         })?;
         Ok((Self(Arc::new(database)), replaced))
@@ -302,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn what_expired_a_day_before_the_newest_certificate_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let (start, day) = (1_000_000, KEPT_EXPIRED);
         let short = short_lived(1, start, start + 60);
         // the second one of its blob is kept longer
@@ -322,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn short_lived_certificates_do_not_pile_up() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         // each day a thousand that expire at once
         for day in 1..=20 {
             let now = day * KEPT_EXPIRED;
@@ -339,14 +338,14 @@ mod tests {
         assert_eq!(rows(&archive), (2000, 2000), "those of two days");
         assert_eq!(listed(&archive).await.len(), 2000);
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(rows(&archive), (2000, 2000));
     }
 
     #[tokio::test]
     async fn certificates_of_before_there_was_an_order_by_expiry_are_dropped_as_well() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let old = short_lived(1, 1000, 2000);
         archive.save(Arc::new(vec![old.clone(), certificate(1001)])).await.unwrap();
         let forget = |transaction: &redb::WriteTransaction| {
@@ -356,7 +355,7 @@ mod tests {
         };
         archive.0.commit(forget).await.unwrap();
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.load(old.receipt.digest).await.unwrap(), Some(old.clone()));
         archive.save(Arc::new(vec![short_lived(2, 2000 + KEPT_EXPIRED, NEVER)])).await.unwrap();
         assert_eq!(archive.load(old.receipt.digest).await.unwrap(), None);
@@ -366,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn damaged_certificates_end_no_list() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         archive.save(Arc::new(vec![certificate(10)])).await.unwrap();
         let damage = |transaction: &redb::WriteTransaction| {
             let mut table = transaction.open_table(CERTIFICATES)?;
@@ -398,7 +397,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_newer_than_what_is_kept_is_new() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let owner = NodeKey([7; 32]);
         assert_eq!(archive.new_among(vec![certificate(10)]).await.unwrap(), [certificate(10)]);
         assert_eq!(archive.list_read(owner).await.unwrap(), ListPosition::default());
@@ -407,14 +406,14 @@ mod tests {
         let new = archive.new_among(vec![certificate(9), certificate(10), certificate(11)]).await.unwrap();
         assert_eq!(new, [certificate(11)]);
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.list_read(owner).await.unwrap(), position);
     }
 
     #[tokio::test]
     async fn the_newest_certificate_of_a_blob_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.load(Digest([3; 32])).await.unwrap(), None);
         for (issued_at, kept) in [(10, 10), (20, 20), (15, 20), (21, 21)] {
             archive.save(Arc::new(vec![certificate(issued_at)])).await.unwrap();
@@ -422,7 +421,7 @@ mod tests {
         }
         assert_eq!(archive.load(Digest([4; 32])).await.unwrap(), None);
         drop(archive);
-        let archive = Archive::open(folder.path()).unwrap().0;
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.load(Digest([3; 32])).await.unwrap(), Some(certificate(21)));
     }
 }

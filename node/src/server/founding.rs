@@ -210,7 +210,8 @@ impl Shared {
 
     async fn save(&self, founding: Founding) -> Result<(), CommitteeFileError> {
         let path = self.data.path().to_owned();
-        let saved = tasks::spawn_blocking(move || committee_file::save_founding(&path, &founding)).await;
+        let disk = self.host.shared_disk();
+        let saved = tasks::spawn_blocking(move || committee_file::save_founding(&*disk, &path, &founding)).await;
         saved.map_err(|error| CommitteeFileError::Task(error.to_string()))?
     }
 

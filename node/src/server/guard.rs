@@ -8,7 +8,7 @@ use vouch_core::message::MAX_CHUNK;
 
 use super::Config;
 use crate::budgets::{Buckets, Full, Party, PeerAddress, Permit, Pool, Rules, Tally};
-use crate::host::{clock, resources};
+use crate::host::{Host, clock, resources};
 use crate::link::Allowance;
 
 /// Files that are open beside connections: databases, the listening socket, what the runtime needs.
@@ -30,6 +30,7 @@ const SENDER_IS_STALE: Duration = Duration::from_secs(10);
 
 /// The budgets of one server.
 pub(crate) struct Guard {
+    host: Host,
     pub(super) connections: Arc<Pool>,
     pub(super) puts: Arc<Pool>,
     pub(super) downloads: Arc<Pool>,
@@ -55,11 +56,11 @@ pub(crate) struct Connection {
 
 impl Guard {
     /// The budgets that a configuration sets, for a committee of so many members.
-    pub(super) fn new(config: &Config, members: u64) -> Self {
+    pub(super) fn new(host: &Host, config: &Config, members: u64) -> Self {
         let tally = Arc::new(Mutex::new(Tally::default()));
         let pool = |limit: u64, limit_of_one, stale_after, cut_off, refused| {
             let rules = Rules { limit: limit.max(1), limit_of_one, stale_after, cut_off, refused };
-            Pool::new(rules, tally.clone())
+            Pool::new(host.clone(), rules, tally.clone())
         };
         let all = |limit: u64, stale_after, cut_off, refused| pool(limit, limit.max(1), stale_after, cut_off, refused);
         // where one address could hold everything for as long as a deadline, it may hold three quarters
@@ -84,6 +85,7 @@ impl Guard {
             replicas: all(replicas, Duration::MAX, "standbys cut off", "standbys refused"),
             joins: Mutex::new(Buckets::new(JOINS, JOIN_EVERY)),
             told: Mutex::new(Buckets::new(TOLD, TELL_EVERY)),
+            host: host.clone(),
             tally,
             rate: config.upload_rate,
             window: config.upload_window,
@@ -101,6 +103,7 @@ impl Guard {
     /// What the link over a connection is held to.
     pub(super) fn allowance(&self, connection: &Connection) -> Allowance {
         Allowance {
+            host: self.host.clone(),
             party: connection.party.clone(),
             messages: self.messages.clone(),
             connections: self.connections.clone(),

@@ -31,7 +31,7 @@ use vouch_core::link::Role;
 use super::guard::{self, Connection};
 use super::{Event, Shared, client_link, replica_link, welcome};
 use crate::host::clock;
-use crate::host::net::{TcpListener, TcpStream};
+use crate::host::net::{Io, Listener};
 use crate::host::tasks::{self, JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::notices::Notice;
@@ -53,7 +53,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Accepts connections until `shutdown` completes.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: Box<dyn Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
@@ -94,8 +94,7 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, place: Arc<Connection>) {
-    let _ = stream.set_nodelay(true);
+async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connection>) {
     let mut stream = TimeoutStream::new(stream);
     // a peer that takes nothing of what waits for it would hold the connection for ever
     stream.set_write_timeout(Some(shared.config.reader_silence));
@@ -143,7 +142,7 @@ async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_ori
 /// A link of this process to its own server, which treats it as it treats every client: the same limits, waits and
 /// refusals. It ends when this end is dropped.
 fn own_link(shared: &Arc<Shared>, place: &Arc<Connection>) -> (LinkReader, LinkWriter) {
-    let (client, server) = link::local();
+    let (client, server) = link::local(&shared.host);
     // beside the request, whose end must not cut short what the server does then: to call a put off at the replicas
     tasks::spawn(Box::pin(serve_link(shared.clone(), server, true, place.clone())));
     client

@@ -26,7 +26,7 @@ pub(super) async fn welcome(
     (mut reader, mut writer): (LinkReader, LinkWriter),
     has_origin: bool,
 ) -> Option<Welcomed> {
-    let handshake = Handshake::begin();
+    let handshake = Handshake::begin(&shared.host);
     let hello = match reader.expect("say hello", handshake).await.and_then(|message| allow(shared, message, has_origin))
     {
         Ok(hello) => hello,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::blobs::BlobStore;
 use super::index::Index;
 use super::{INDEX, StoreError};
+use crate::host::Host;
 use crate::host::disk::{Disk, FileIdentity};
-use crate::host::entropy;
 use crate::host::files::FileError;
 use crate::host::objects::Objects;
 
@@ -33,8 +33,9 @@ impl Anchor {
     ///
     /// # Errors
     /// [`StoreError::AnotherFolder`] when the blobs are not those of the index.
-    pub(super) fn settle(disk: &Arc<dyn Disk>, blobs: &BlobStore, index: &Index) -> Result<Self, StoreError> {
-        let at = Keeper::of(disk, blobs);
+    pub(super) fn settle(host: &Host, blobs: &BlobStore, index: &Index) -> Result<Self, StoreError> {
+        let disk = host.shared_disk();
+        let at = Keeper::of(&disk, blobs);
         let (own, found) = (index.store_id()?, at.read()?);
         match (&own, &found) {
             (Some(own), found) if found.as_ref() != Some(own) => return Err(another(at.place(), index)),
@@ -42,7 +43,7 @@ impl Anchor {
             // an index of before there were ids, or one that was made anew
             (None, Some(found)) => index.set_store_id(found)?,
             (None, None) => {
-                let id = base16ct::lower::encode_string(&entropy::array::<{ DIGITS / 2 }>());
+                let id = base16ct::lower::encode_string(&host.random::<{ DIGITS / 2 }>());
                 at.write(&id)?;
                 index.set_store_id(&id)?;
             }

@@ -8,7 +8,7 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 
 use super::index::Removed;
 use super::{Inner, StoreError};
-use crate::host::tasks;
+use crate::host::Host;
 
 /// Seconds between a blob's expiry and its removal, by a clock that has [settled](super::settling).
 pub const GRACE: u64 = 300;
@@ -51,9 +51,9 @@ pub(super) async fn collect(
     }
     let sweeper = inner.clone();
     let keeper = inner.clone();
-    blocking(move || keeper.drop_old_partials(now)).await?;
+    blocking(&inner.host, move || keeper.drop_old_partials(now)).await?;
     if sweeps {
-        blocking(move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
+        blocking(&inner.host, move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
     }
     Ok(collected)
 }
@@ -65,18 +65,19 @@ pub(super) async fn mark_damaged(inner: &Arc<Inner>, digest: &Digest) -> Result<
 }
 
 async fn remove_files(inner: &Arc<Inner>, removed: Vec<Removed>) -> Result<(), StoreError> {
-    let inner = inner.clone();
-    blocking(move || {
+    let remover = inner.clone();
+    blocking(&inner.host, move || {
         let mut in_files = removed.into_iter().filter(|blob| blob.in_files);
-        in_files.try_for_each(|blob| inner.remove_unless_entered(&blob.digest))
+        in_files.try_for_each(|blob| remover.remove_unless_entered(&blob.digest))
     })
     .await
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
+    host: &Host,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tasks::spawn_blocking(work).await {
+    match host.spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(StoreError::Task(error.to_string())),
     }

@@ -25,12 +25,12 @@ pub(super) async fn confirm(inner: &Arc<Inner>, receipts: &[Receipt]) -> Result<
     if doubtful.is_empty() {
         return Ok(Confirmed::default());
     }
-    let (inner, receipts) = (inner.clone(), receipts.to_vec());
-    collecting::blocking(move || {
+    let (reader, receipts) = (inner.clone(), receipts.to_vec());
+    collecting::blocking(&inner.host, move || {
         let mut confirmed = Confirmed::default();
         for index in doubtful {
             let Some(receipt) = receipts.get(index) else { continue };
-            match inner.confirm(receipt)? {
+            match reader.confirm(receipt)? {
                 Bytes::Right => continue,
                 Bytes::Damaged(error) => confirmed.damaged.push((receipt.digest, error)),
                 Bytes::Missing => {}

@@ -3,7 +3,6 @@
 //! Every change to a blob's entry changes its row by expiry and the totals in the same transaction.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -13,8 +12,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 
 use super::settling::Settling;
 use crate::durable::{Database, DurableError, Replaced, listing};
-use crate::host::clock;
-use crate::host::disk::Disk;
+use crate::host::Host;
 
 mod lists;
 mod partials;
@@ -99,6 +97,7 @@ pub(super) struct New {
     pub(super) digest: Digest,
     pub(super) length: u64,
     pub(super) keep_until: u64,
+    pub(super) stored_at: u64,
     pub(super) bytes: Option<Bytes>,
 }
 
@@ -107,9 +106,9 @@ pub(super) struct Index(pub(super) Database);
 
 impl Index {
     /// Opens the index. A damaged one is put aside: then nothing is held until it is fetched from the other replicas.
-    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
-        let now = clock::unix_seconds();
-        let (database, replaced) = Database::open_or_replace(disk, path, now, |transaction| {
+    pub(super) fn open(host: &Host, path: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
+        let random = host.random();
+        let (database, replaced) = Database::open_or_replace(host, path, |transaction| {
             transaction.open_table(BLOBS)?;
             transaction.open_table(BYTES)?;
             transaction.open_table(EXPIRY)?;
@@ -118,7 +117,7 @@ impl Index {
             transaction.open_table(TOTALS)?;
             transaction.open_table(ABOUT)?;
             partials::create(transaction)?;
-            lists::create(transaction)?;
+            lists::create(transaction, random)?;
             Ok(())
         })?;
         Ok((Self(database), replaced))
@@ -347,7 +346,7 @@ fn record(transaction: &WriteTransaction, new: &New) -> Result<(), redb::Error> 
             Some(number)
         }
     };
-    let entry = Entry { length: new.length, keep_until, stored_at: clock::unix_seconds(), number };
+    let entry = Entry { length: new.length, keep_until, stored_at: new.stored_at, number };
     blobs.insert(digest.0, entry.row())?;
     if keep_until != NEVER {
         expiry.insert((keep_until, digest.0), ())?;

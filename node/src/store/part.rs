@@ -12,7 +12,6 @@ use super::index::PartialRow;
 use super::partials::{Cut, Found, Idle, Key, Owner, Slot};
 use super::space::Reservation;
 use super::{Inner, StoreError};
-use crate::host::clock;
 use crate::host::files::FileError;
 
 /// What is being written.
@@ -34,8 +33,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    fn new(spool: Spool, hasher: TreeHasher, mark: Suspended, room: Reservation) -> Self {
-        let (durable, heard) = (mark.length, clock::monotonic());
+    fn new(spool: Spool, hasher: TreeHasher, mark: Suspended, room: Reservation, heard: Duration) -> Self {
+        let durable = mark.length;
         Self { spool, hasher, parents: Vec::new(), mark, durable, failed: false, heard, room }
     }
 
@@ -43,7 +42,7 @@ impl Live {
     fn create(inner: &Inner, key: Key, room: Reservation) -> Result<Self, StoreError> {
         inner.erase_partial(key)?;
         let spool = Spool::create_at(&inner.disk, inner.partials.paths(key))?;
-        Ok(Self::new(spool, TreeHasher::new(), Suspended::default(), room))
+        Ok(Self::new(spool, TreeHasher::new(), Suspended::default(), room, inner.host.monotonic()))
     }
 
     /// From what is durable, if it is as it was left.
@@ -55,8 +54,9 @@ impl Live {
         Some((spool, hasher, row.had))
     }
 
-    fn take(&mut self, key: Key, offset: u64, bytes: &[u8], proof: &[Parent]) -> Result<(), StoreError> {
-        self.heard = clock::monotonic();
+    /// `now` is monotonic.
+    fn take(&mut self, key: Key, offset: u64, bytes: &[u8], proof: &[Parent], now: Duration) -> Result<(), StoreError> {
+        self.heard = now;
         let (had, size) = (self.hasher.length(), bytes.len() as u64);
         let end = offset.saturating_add(size);
         if end <= had {
@@ -109,7 +109,7 @@ impl Live {
             self.failed |= synced.is_err();
             synced.map_err(|error| inner.failed(error))?;
         }
-        let touched = clock::unix_seconds();
+        let touched = inner.host.unix_seconds();
         let Key { digest, length } = key;
         inner.index.note_partial(PartialRow { digest, length, touched, had: self.mark.clone() })?;
         self.durable = self.mark.length;
@@ -140,7 +140,7 @@ impl Part {
         let owner = Owner { partials: inner.partials.clone(), key, slot: slot.clone() };
         let live = match found {
             Found::Busy => return Ok(None),
-            Found::Live(live) => Live { heard: clock::monotonic(), ..*live },
+            Found::Live(live) => Live { heard: inner.host.monotonic(), ..*live },
             Found::Idle(idle) => Self::take_up(inner, key, &slot, idle)?,
             Found::Nothing => {
                 let mut room = inner.room.none();
@@ -160,7 +160,7 @@ impl Part {
             return Err(error);
         }
         if let Some((spool, hasher, had)) = Live::reopen(inner, key, idle.durable) {
-            return Ok(Live::new(spool, hasher, had, idle.room));
+            return Ok(Live::new(spool, hasher, had, idle.room, inner.host.monotonic()));
         }
         inner.make_room(&mut idle.room, idle.durable, 0)?;
         Live::create(inner, key, idle.room)
@@ -175,7 +175,7 @@ impl Part {
     pub(super) fn take(&mut self, offset: u64, bytes: &[u8], proof: &[Parent]) -> Result<(), StoreError> {
         let mut slot = self.slot.lock();
         let live = slot.as_mut().ok_or(StoreError::Overtaken { digest: self.key.digest })?;
-        live.take(self.key, offset, bytes, proof)?;
+        live.take(self.key, offset, bytes, proof, self.inner.host.monotonic())?;
         if live.mark.length - live.durable >= self.inner.partials.config.checkpoint {
             live.checkpoint(&self.inner, self.key)?;
         }
@@ -239,7 +239,7 @@ impl Part {
         let Some(mut live) = slot.take() else { return Ok(()) };
         if is_wanted && live.durable > 0 {
             live.room.shrink(live.durable);
-            let idle = Idle { durable: live.durable, touched: clock::unix_seconds(), room: live.room };
+            let idle = Idle { durable: live.durable, touched: inner.host.unix_seconds(), room: live.room };
             inner.partials.rest(key, &self.slot, idle);
             drop(slot);
             return noted.and_then(|()| inner.drop_surplus_partials());

@@ -22,7 +22,7 @@ use super::index::Index;
 use super::part::Live;
 use super::space::{Reservation, Room};
 use super::{Inner, StoreError};
-use crate::host::clock;
+use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
@@ -133,6 +133,7 @@ pub(super) enum Found {
 
 #[derive(Debug)]
 pub(super) struct Partials {
+    host: Host,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
     pub(super) config: PartialConfig,
@@ -143,14 +144,15 @@ pub(super) struct Partials {
 impl Partials {
     /// Takes up what was kept before, and removes every other file of the folder.
     pub(super) fn open(
-        disk: Arc<dyn Disk>,
+        host: Host,
         folder: PathBuf,
         config: PartialConfig,
         index: &Index,
         room: &Arc<Room>,
     ) -> Result<Self, StoreError> {
+        let disk = host.shared_disk();
         let names: HashSet<OsString> = disk.list(&folder)?.into_iter().collect();
-        let partials = Self { disk, folder, config, known: Mutex::default() };
+        let partials = Self { host, disk, folder, config, known: Mutex::default() };
         let (rows, mut lost) = index.partials()?;
         let mut kept = HashSet::new();
         for row in rows {
@@ -203,7 +205,7 @@ impl Partials {
             let Some(mut live) = (if is_cut { Some(other.lock()) } else { other.try_lock() }) else {
                 return Found::Busy;
             };
-            let is_silent = |live: &Live| clock::monotonic().saturating_sub(live.heard) >= self.config.silence;
+            let is_silent = |live: &Live| self.host.monotonic().saturating_sub(live.heard) >= self.config.silence;
             if live.as_ref().is_some_and(|live| live.failed || !(is_cut || is_silent(live))) {
                 return Found::Busy;
             }

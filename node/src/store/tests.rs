@@ -34,7 +34,7 @@ fn open() -> (SimulatedDisk, Store) {
 }
 
 fn open_on(disk: &SimulatedDisk) -> Store {
-    Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &Config::default()).unwrap()
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &Config::default()).unwrap()
 }
 
 /// Bytes of which no two groups are alike.
@@ -106,7 +106,7 @@ fn certificate(bytes: &[u8], issued_at: u64) -> Certificate {
 #[tokio::test]
 async fn a_blob_is_stored_when_it_is_in_the_index() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), &Config::default()).unwrap();
+    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
     for bytes in [b"small".to_vec(), content(1, 1 << 16), content(2, (1 << 16) + 1), Vec::new()] {
         let digest = Digest::of(&bytes);
         let complete = finish(&store, &bytes);
@@ -124,7 +124,7 @@ async fn a_blob_is_stored_when_it_is_in_the_index() {
         }
     }
     drop(store);
-    let store = Store::open(folder.path(), &Config::default()).unwrap();
+    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
     let bytes = content(2, (1 << 16) + 1);
     assert_eq!(store.length_of(&Digest::of(&bytes)).unwrap(), Some(65537));
     assert_eq!(store.keep_until(&Digest::of(&bytes)).unwrap(), Some(1), "its duty came with it");
@@ -413,9 +413,9 @@ async fn a_sync_that_fails_is_believed() {
 #[test]
 fn a_store_is_opened_once() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path(), &Config::default()).unwrap();
-    let error = Store::open(folder.path(), &Config::default()).unwrap_err();
+    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
+    let error = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap_err();
     assert!(matches!(error, StoreError::Index(DurableError::InUse { .. })), "{error}");
     drop(store);
-    Store::open(folder.path(), &Config::default()).unwrap();
+    Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
-use crate::host::clock;
+use crate::host::Host;
 use crate::host::disk::FileIdentity;
 
 /// How long a reading counts, in running time.
@@ -76,16 +76,17 @@ struct Notes {
 /// The notes of one store.
 #[derive(Debug)]
 pub(super) struct Verified {
+    host: Host,
     notes: Mutex<Notes>,
     done: Condvar,
     bytes: AtomicU64,
 }
 
 impl Verified {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(host: Host) -> Self {
         let (read, fresh) = (Recent::new(MOST_READ), Recent::new(MOST_FRESH));
         let notes = Notes { read, fresh, reading: HashSet::new() };
-        Self { notes: Mutex::new(notes), done: Condvar::new(), bytes: AtomicU64::new(0) }
+        Self { host, notes: Mutex::new(notes), done: Condvar::new(), bytes: AtomicU64::new(0) }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -94,22 +95,22 @@ impl Verified {
 
     /// Every byte of this version was read and was right.
     pub(super) fn note_read(&self, digest: Digest, version: Version) {
-        self.notes().read.insert(digest, version, clock::monotonic());
+        self.notes().read.insert(digest, version, self.host.monotonic());
     }
 
     /// The bytes came with the put of this receipt and are durable.
     pub(super) fn note_fresh(&self, receipt: &Receipt) {
-        self.notes().fresh.insert((receipt.digest, receipt.salt), (), clock::monotonic());
+        self.notes().fresh.insert((receipt.digest, receipt.salt), (), self.host.monotonic());
     }
 
     /// The version that was read lately.
     pub(super) fn read_lately(&self, digest: &Digest) -> Option<Version> {
-        self.notes().read.get(digest, clock::monotonic(), VALID_FOR).cloned()
+        self.notes().read.get(digest, self.host.monotonic(), VALID_FOR).cloned()
     }
 
     /// Which of some receipts are not fresh, by index.
     pub(super) fn not_fresh(&self, receipts: &[Receipt]) -> Vec<usize> {
-        let (notes, now) = (self.notes(), clock::monotonic());
+        let (notes, now) = (self.notes(), self.host.monotonic());
         let is_fresh = |receipt: &Receipt| notes.fresh.get(&(receipt.digest, receipt.salt), now, FRESH_FOR).is_some();
         (0..).zip(receipts).filter(|(_, receipt)| !is_fresh(receipt)).map(|(index, _)| index).collect()
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
-use super::{Disk, DiskFile, FileIdentity, Space};
+use super::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use crate::host::files::{Action, FileError};
 
 mod content;
@@ -72,6 +72,7 @@ struct State {
     sync_error: i32,
     off: bool,
     space: Option<Space>,
+    locks: BTreeSet<PathBuf>,
     /// Counts the disks that were mounted in place of one another.
     device: u64,
     /// Identities asked for, and which of them fails.
@@ -304,6 +305,12 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(SimulatedFile { disk: self.clone(), file, path: path.to_owned() }))
     }
 
+    fn create_temporary(&self, folder: &Path, mode: u32) -> Result<(PathBuf, Box<dyn DiskFile>), FileError> {
+        let number = self.state().contents.len();
+        let path = folder.join(format!(".{number}.tmp"));
+        Ok((path.clone(), self.create(&path, mode)?))
+    }
+
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, FileError> {
         let mut state = self.state();
         state.enter(Action::Open, path)?;
@@ -342,6 +349,13 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        if self.state().shown.contains_key(to) {
+            return Err(failure(to, Action::Rename, EEXIST));
+        }
+        self.rename(from, to)
+    }
+
     fn sync_folder(&self, folder: &Path) -> Result<(), FileError> {
         let mut state = self.state();
         state.enter(Action::Sync, folder)?;
@@ -371,6 +385,39 @@ impl Disk for SimulatedDisk {
         Ok(inside.filter_map(|path| path.file_name().map(Into::into)).collect())
     }
 
+    fn read(&self, path: &Path, limit: usize) -> Result<(Vec<u8>, u32), FileError> {
+        let mut state = self.state();
+        state.enter(Action::Read, path)?;
+        let file = state.file(path, Action::Read)?;
+        let bytes = state.contents[file].shown.clone();
+        match bytes.len() > limit {
+            true => Err(FileError::TooLarge { path: path.to_owned(), limit }),
+            // nobody else has this disk
+            false => Ok((bytes, 0o600)),
+        }
+    }
+
+    fn absolute(&self, path: &Path) -> Result<PathBuf, FileError> {
+        let mut state = self.state();
+        state.enter(Action::Open, path)?;
+        match state.shown.contains_key(path) {
+            true => Ok(path.to_owned()),
+            false => Err(failure(path, Action::Open, ENOENT)),
+        }
+    }
+
+    fn lock(&self, path: &Path) -> Result<Option<DiskLock>, FileError> {
+        let mut state = self.state();
+        state.enter(Action::Open, path)?;
+        if !state.shown.contains_key(path) {
+            state.create(path);
+        }
+        match state.locks.insert(path.to_owned()) {
+            true => Ok(Some(DiskLock::new(SimulatedLock { disk: self.clone(), path: path.to_owned() }))),
+            false => Ok(None),
+        }
+    }
+
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError> {
         let mut state = self.state();
         state.ask_identity(Action::Open, path)?;
@@ -384,6 +431,18 @@ impl Disk for SimulatedDisk {
 
     fn space(&self, _folder: &Path) -> Result<Space, FileError> {
         Ok(self.state().space.unwrap_or(Space { free: 1 << 40, total: 1 << 40 }))
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedLock {
+    disk: SimulatedDisk,
+    path: PathBuf,
+}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        self.disk.state().locks.remove(&self.path);
     }
 }
 

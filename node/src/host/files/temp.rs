@@ -25,19 +25,8 @@ impl TempFile {
     /// # Errors
     /// See [`FileError`].
     pub fn create(folder: &Path, mode: u32) -> Result<Self, FileError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!(".{}-{number}.tmp", process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
-                Ok(file) => {
-                    return Ok(Self { file, path, persisted: false });
-                }
-                // left behind by an earlier process of the same number
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(FileError::new(&path, Action::Create, error)),
-            }
-        }
+        let (file, path) = create_fresh(folder, mode)?;
+        Ok(Self { file, path, persisted: false })
     }
 
     /// Appends bytes.
@@ -78,11 +67,29 @@ impl TempFile {
     }
 }
 
+/// Creates an empty file of a fresh name in `folder`.
+///
+/// # Errors
+/// See [`FileError`].
+pub(in crate::host) fn create_fresh(folder: &Path, mode: u32) -> Result<(File, PathBuf), FileError> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".{}-{number}.tmp", process::id()));
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            // left behind by an earlier process of the same number
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(FileError::new(&path, Action::Create, error)),
+        }
+    }
+}
+
 /// Gives a file another name, never in place of another file; whether the old name is gone.
 ///
 /// # Errors
 /// [`FileError::Exists`] when the name is taken; see [`FileError`].
-pub(super) fn give_new_name(file: &Path, path: &Path) -> Result<bool, FileError> {
+pub(in crate::host) fn give_new_name(file: &Path, path: &Path) -> Result<bool, FileError> {
     // renaming replaces silently, linking does not
     match fs::hard_link(file, path) {
         Ok(()) => Ok(false),

@@ -5,6 +5,7 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
 
 use super::*;
+use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
 /// A replica that is a member of four, with the keys of the others, a link, and what it reported.
@@ -23,7 +24,9 @@ impl Watched {
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let heard = events.clone();
-        let shared = Replica::open(config, Arc::new(move |event| heard.lock().unwrap().push(event))).unwrap().shared;
+        let shared = Replica::open(Host::system(), config, Arc::new(move |event| heard.lock().unwrap().push(event)))
+            .unwrap()
+            .shared;
         let votes: Vec<_> = (1..4u8).map(|number| VoteSecretKey::generate(&[number; 32]).unwrap()).collect();
         let nodes = (1..4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
         let mut all = vec![(shared.keys.node.node_key(), &shared.keys.vote)];
@@ -79,7 +82,7 @@ fn answers_count_only_as_their_members_signed_them() {
     let sender = watched.sender.clone();
     let _link = shared.clock.link(sender);
     let first = watched.asked();
-    let far = clock::unix_seconds() + 7200;
+    let far = Host::system().unix_seconds() + 7200;
     // one of four may lie
     watched.hear(&first, 0, far);
     watched.hear(&first, 0, far);
@@ -132,7 +135,7 @@ fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
         assert!(watched.refusal().unwrap().detail.ends_with("it was set forward by 1 h"));
     }
     let question = watched.asked();
-    let now = clock::unix_seconds();
+    let now = Host::system().unix_seconds();
     for other in 0..3 {
         watched.hear(&question, other, now);
     }
@@ -170,6 +173,6 @@ fn only_members_are_answered_and_not_too_often() {
     assert!(shared.answer_time(Stream(3), other, [5; 32]).is_some(), "another one has its own");
     let Message::SignedTime { stream, member, time, signature } = &answered[0] else { panic!() };
     assert_eq!((*stream, Some(*member)), (Stream(3), shared.committee().unwrap().record().position(&own)));
-    assert!(time.abs_diff(clock::unix_seconds()) < 60);
+    assert!(time.abs_diff(Host::system().unix_seconds()) < 60);
     TimeQuestion { cluster, asker, nonce: [5; 32] }.verify(&own, *time, signature).unwrap();
 }

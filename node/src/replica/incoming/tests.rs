@@ -3,6 +3,7 @@ use vouch_core::receipt::NEVER;
 use vouch_core::tree::{BLOCK, OutlineHasher};
 
 use super::*;
+use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -58,13 +59,13 @@ impl Link {
     fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-        let shared = Replica::open(config, Arc::new(|_| {})).unwrap().shared;
+        let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
         let (replies, queue) = mpsc::channel(8);
         Self { puts: IncomingPuts::new(shared.clone(), replies), replies: queue, shared, _folder: folder }
     }
 
     async fn reply(&mut self) -> Message {
-        let reply = tasks::timeout(PATIENCE, self.replies.recv()).await.unwrap().unwrap();
+        let reply = Host::system().timeout(PATIENCE, self.replies.recv()).await.unwrap().unwrap();
         Message::decode(&reply.bytes).unwrap()
     }
 
@@ -84,7 +85,7 @@ impl Link {
     /// Waits until no put is in progress any more.
     async fn settle(&self) {
         let all = u32::try_from(self.shared.max_incoming).unwrap();
-        drop(tasks::timeout(PATIENCE, self.puts.places.acquire_many(all)).await.unwrap().unwrap());
+        drop(Host::system().timeout(PATIENCE, self.puts.places.acquire_many(all)).await.unwrap().unwrap());
     }
 
     async fn settle_after_cancel(&mut self, stream: u32, keep: bool) {
@@ -98,7 +99,7 @@ impl Link {
         self.replies = queue;
         drop(before);
         // as whoever shuts down
-        drop(tasks::timeout(PATIENCE, self.shared.receiving.write()).await.unwrap());
+        drop(Host::system().timeout(PATIENCE, self.shared.receiving.write()).await.unwrap());
     }
 }
 

@@ -2,6 +2,7 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
 use super::*;
+use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -10,7 +11,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-    let shared = Replica::open(config, Arc::new(|_| {})).unwrap().shared;
+    let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
     let ((replies, mut queue), (pages, mut listed)) = (mpsc::channel(8), mpsc::channel(LIST_QUEUE));
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
     let (reads, _) = mpsc::channel(1);
@@ -32,7 +33,7 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     ] {
         link.handle(&message.encode()).await.unwrap();
     }
-    let reply = tasks::timeout(PATIENCE, queue.recv()).await.unwrap().unwrap();
+    let reply = Host::system().timeout(PATIENCE, queue.recv()).await.unwrap().unwrap();
     assert_eq!(Message::decode(&reply.bytes).unwrap(), Message::Stored { stream });
     assert!(matches!(listed.try_recv(), Ok((of, Err(told))) if of == stream && told == failed));
 }

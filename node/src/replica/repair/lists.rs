@@ -13,7 +13,6 @@ use vouch_core::receipt::Receipt;
 use vouch_core::verify::Invalid;
 
 use super::super::{Event, Shared};
-use crate::host::{clock, tasks};
 use crate::link::Outgoing;
 use crate::listed::PageVerifier;
 use crate::store::{Store, StoreError};
@@ -158,7 +157,7 @@ impl Lists {
         let ended = |_| ListError::All("the link ended".into());
         self.requests.send(request.encode().into()).await.map_err(ended)?;
         loop {
-            let listed = tasks::timeout(DEADLINE, self.listed.recv()).await;
+            let listed = self.shared.host.timeout(DEADLINE, self.listed.recv()).await;
             let late = |_| ListError::All(format!("the server did not list within {} s", DEADLINE.as_secs()));
             return match listed.map_err(late)? {
                 // of a round before
@@ -222,9 +221,9 @@ pub(in super::super) async fn sort(
     if certificates.is_empty() {
         return Ok(News::default());
     }
-    let (shared, committee) = (shared.clone(), committee.clone());
-    let sorting = tasks::spawn_blocking(move || {
-        let now = clock::unix_seconds();
+    let (shared, committee, host) = (shared.clone(), committee.clone(), shared.host.clone());
+    let sorting = host.spawn_blocking(move || {
+        let now = shared.host.unix_seconds();
         let mut news = News::default();
         let mut verifier = PageVerifier::new(&committee, now);
         for certificate in certificates {

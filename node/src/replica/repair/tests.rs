@@ -6,6 +6,7 @@ use vouch_core::receipt::NEVER;
 use vouch_core::tally::Tally;
 
 use super::*;
+use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +25,7 @@ impl Cluster {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-        let shared = Replica::open(config, Arc::new(|_| {})).unwrap().shared;
+        let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
         let key =
             |number: u8| (NodeSecretKey::from_bytes(&[number; 32]), VoteSecretKey::generate(&[number; 32]).unwrap());
         let others: Vec<_> = (1..4).map(key).collect();
@@ -45,7 +46,7 @@ impl Cluster {
     fn certificate(&self, bytes: &[u8]) -> Certificate {
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
-        let mut tally = Tally::new(&self.committee, clock::unix_seconds(), vec![receipt]).unwrap();
+        let mut tally = Tally::new(&self.committee, Host::system().unix_seconds(), vec![receipt]).unwrap();
         let statement = *tally.statement();
         for (node, vote) in &self.others {
             let member = self.committee.record().position(&node.node_key()).unwrap();
@@ -61,10 +62,10 @@ impl Cluster {
     async fn until_lacking(&self, lacking: Option<u64>) {
         let reached = async {
             while self.lacking() != lacking {
-                tasks::sleep(Duration::from_millis(5)).await;
+                Host::system().sleep(Duration::from_millis(5)).await;
             }
         };
-        let reached = tasks::timeout(PATIENCE, reached).await;
+        let reached = Host::system().timeout(PATIENCE, reached).await;
         reached.unwrap_or_else(|_| panic!("expected {lacking:?} lacking, got {:?}", self.lacking()));
     }
 
@@ -91,7 +92,7 @@ impl Server {
     /// Answers so many requests for lists.
     async fn answer(&mut self, mut requests: usize) {
         while requests > 0 {
-            let request = tasks::timeout(PATIENCE, self.requests.recv()).await.unwrap().unwrap();
+            let request = Host::system().timeout(PATIENCE, self.requests.recv()).await.unwrap().unwrap();
             let Message::List { stream, source, from, .. } = Message::decode(&request.bytes).unwrap() else { continue };
             requests -= 1;
             let page = |certificates: &Vec<Certificate>| {
@@ -128,7 +129,7 @@ async fn what_is_lacking_is_unknown_until_the_lists_of_a_quorum_were_read() {
     server.pages.insert(ListSource::Own, Vec::new());
     server.pages.insert(others[0], vec![cluster.certificate(b"one")]);
     assert_eq!(cluster.lacking(), None);
-    let run = tasks::spawn(repairing.run());
+    let run = Host::system().spawn(repairing.run());
     // the server's list and one member's are not enough
     server.answer(4).await;
     // asked again: the first round is over
@@ -200,7 +201,7 @@ async fn a_renewal_that_was_missed_prolongs_the_duty() {
     let cluster = Cluster::new();
     let bytes = b"held, for a while";
     let certificate = cluster.certificate(bytes);
-    let receipt = Receipt { expires_at: clock::unix_seconds() + 1000, ..certificate.receipt };
+    let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.receipt };
     cluster.shared.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
     cluster.hear(1, vec![certificate.clone()]).await;
     assert_eq!(cluster.shared.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));

@@ -107,7 +107,7 @@ async fn begin(
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
     let suspects = committee.as_ref().map(|c| shared.health.lock().read_last(c.record(), clock::monotonic()));
-    let download = Download::begin(own_link(&shared, connection), wanted, committee)
+    let download = Download::begin(&shared.host, own_link(&shared, connection), wanted, committee)
         .await
         .trying_last(suspects.unwrap_or_default());
     Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
@@ -166,7 +166,7 @@ pub(super) async fn put(
         content: Content::Pieces(Box::new(move |_| body())),
         stall: StallLimit::new(Duration::ZERO),
     };
-    let certified = Box::pin(client::put_over(own_link(&shared, connection), upload, |_| {})).await?;
+    let certified = Box::pin(client::put_over(&shared.host, own_link(&shared, connection), upload, |_| {})).await?;
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());
     let location = format!("/v1/blobs/{}", certified.certificate.receipt.digest.to_hex());
     reply::insert(response.headers_mut(), header::LOCATION, &location);

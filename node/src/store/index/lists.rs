@@ -8,12 +8,11 @@ use vouch_core::message::{ListFilter, ListPage, ListPosition};
 
 use super::{CERTIFICATES, Index};
 use crate::durable::{DurableError, listing};
-use crate::host::entropy;
 
-pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+pub(super) fn create(transaction: &WriteTransaction, random: [u8; 8]) -> Result<(), redb::Error> {
     let certificates = transaction.open_table(CERTIFICATES)?;
     let keys = || certificates.iter()?.map(|row| Ok(row?.0.value())).collect();
-    listing::create(transaction, entropy::array(), certificates.len()?, keys)
+    listing::create(transaction, random, certificates.len()?, keys)
 }
 
 impl Index {

@@ -215,7 +215,7 @@ async fn an_index_is_not_used_without_its_identity() {
     for number in 0.. {
         let found = disk.copy();
         found.identity_mishap_at(number);
-        let opened = Store::open_on(Arc::new(found.clone()), Path::new(FOLDER), &Config::default());
+        let opened = Store::open(&Host::on_disk(Arc::new(found.clone())), Path::new(FOLDER), &Config::default());
         if found.identities() <= number {
             assert!(number > 0 && opened.is_ok());
             break;
@@ -335,7 +335,7 @@ async fn a_disk_that_fails_meanwhile_is_no_confirmation() {
 #[tokio::test]
 async fn a_store_is_opened_with_the_folder_of_its_index_only() {
     let folder = Path::new(FOLDER);
-    let reopen = |disk: &SimulatedDisk| Store::open_on(Arc::new(disk.clone()), folder, &Config::default());
+    let reopen = |disk: &SimulatedDisk| Store::open(&Host::on_disk(Arc::new(disk.clone())), folder, &Config::default());
     let refused = |disk: &SimulatedDisk, what: &str| {
         let files = disk.files_below(Path::new("/"));
         let error = reopen(disk).unwrap_err();

@@ -63,7 +63,7 @@ impl Promises {
 }
 
 fn open_store(disk: &SimulatedDisk) -> Result<Store, StoreError> {
-    Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &Config::default())
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &Config::default())
 }
 
 /// Puts, votes, archives, collects; goes on after a failure as a replica does.

@@ -101,7 +101,7 @@ fn with(config: PartialConfig) -> (SimulatedDisk, Store) {
 
 fn open_with(disk: &SimulatedDisk, partials: PartialConfig) -> Store {
     let config = Config { partials, ..Config::default() };
-    Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config).unwrap()
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap()
 }
 
 fn kept(store: &Store) -> (u64, u64) {
@@ -394,7 +394,7 @@ async fn what_came_in_part_is_within_the_quota_and_makes_way() {
     let block = BLOCK as u64;
     let config = Config { quota: Some(10 * block), ..Config::default() };
     let disk = SimulatedDisk::default();
-    let again = || Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config).unwrap();
+    let again = || Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap();
     let store = again();
     let (old, new) = (Blob::blocks(1, 4), Blob::blocks(2, 4));
     for (blob, touched) in [(&old, 100), (&new, 200)] {
@@ -484,7 +484,7 @@ async fn what_nobody_goes_on_with_goes() {
     let (one, two) = (Blob::blocks(1, 2), Blob::blocks(2, 2));
     one.leave(&store, 1);
     two.leave(&store, 1);
-    let now = crate::host::clock::unix_seconds();
+    let now = crate::host::Host::system().unix_seconds();
     touch(&store, &one, now - 50);
     touch(&store, &two, now + 50);
     drop(store);

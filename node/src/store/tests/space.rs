@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 
 fn open_with(config: &Config) -> (SimulatedDisk, Store) {
     let disk = SimulatedDisk::default();
-    let store = Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), config).unwrap();
+    let store = Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), config).unwrap();
     (disk, store)
 }
 
@@ -47,7 +47,7 @@ async fn held_and_coming_are_within_the_quota() {
     assert_eq!(store.usage().unwrap().bytes, 100_000);
     assert_quota(store.begin(Some(&announced(1))).map(drop), 1, 100_000);
     drop(store);
-    let store = Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config).unwrap();
+    let store = Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap();
     assert_quota(store.begin(Some(&announced(1))).map(drop), 1, 100_000);
     // and what goes makes room
     store.collect(1 + GRACE, GRACE).await.unwrap();

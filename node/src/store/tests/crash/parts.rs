@@ -21,7 +21,7 @@ fn config() -> Config {
 }
 
 fn open_parts(disk: &SimulatedDisk) -> Result<Store, StoreError> {
-    Store::open_on(Arc::new(disk.clone()), Path::new(FOLDER), &config())
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config())
 }
 
 /// Three puts that are cut off, the first after a checkpoint on its way; the last goes on to the end, if it is to.
