@@ -240,6 +240,15 @@ impl Shared {
         }
     }
 
+    /// Does work on the store that blocks, where that holds up nobody.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.host.spawn_blocking(work).await;
+        done.unwrap_or_else(|panicked| Err(StoreError::Task(panicked.to_string())))
+    }
+
     /// Why it can neither store nor vote, if that is so.
     fn storage_failure(&self) -> Option<String> {
         self.store.failure().or_else(|| self.store.usage().err().map(|error| error.to_string()))

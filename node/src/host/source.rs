@@ -1,4 +1,4 @@
-//! Bytes of a file or of standard input, in pieces, read on a thread of their own.
+//! Bytes of a file or of standard input, in pieces, read on threads that may block.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -85,35 +85,33 @@ impl Source {
 
 /// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error, also that of opening it, is the
 /// last item.
-pub fn pieces<R: Read>(
+pub fn pieces<R: Read + Send + 'static>(
     host: &Host,
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
     size: usize,
 ) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    host.spawn_blocking(move || {
-        let mut reader = match open() {
-            Ok(reader) => reader,
-            Err(error) => {
-                let _ = sender.blocking_send(Err(error));
-                return;
-            }
-        };
+    let reading = host.clone();
+    host.spawn(async move {
+        let mut next = reading.spawn_blocking(move || open().and_then(|reader| read_piece(reader, size)));
         loop {
-            let piece = read_piece(&mut reader, size);
-            let is_last = !matches!(&piece, Ok(bytes) if bytes.len() == size);
-            let is_empty = matches!(&piece, Ok(bytes) if bytes.is_empty());
+            let (reader, piece) = match next.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+                Ok(read) => read,
+                Err(error) => return drop(sender.send(Err(error)).await),
+            };
+            let is_last = piece.len() < size;
             // nobody waits any more when sending fails
-            if is_empty || sender.blocking_send(piece).is_err() || is_last {
+            if piece.is_empty() || sender.send(Ok(piece)).await.is_err() || is_last {
                 return;
             }
+            next = reading.spawn_blocking(move || read_piece(reader, size));
         }
     });
     receiver
 }
 
-fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Bytes> {
+fn read_piece<R: Read>(mut reader: R, size: usize) -> io::Result<(R, Bytes)> {
     let mut piece = Vec::with_capacity(size);
-    reader.take(size as u64).read_to_end(&mut piece)?;
-    Ok(piece.into())
+    reader.by_ref().take(size as u64).read_to_end(&mut piece)?;
+    Ok((reader, piece.into()))
 }

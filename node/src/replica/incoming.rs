@@ -1,4 +1,4 @@
-//! Blobs on their way in: each on a thread that hashes while it writes, behind a short queue.
+//! Blobs on their way in: each hashed while it is written, a few chunks at a time, behind a short queue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use super::{Event, Shared};
 use crate::link::Outgoing;
 use crate::store::{Cut, Finished, Incoming, Offered, StoreError};
 
-/// Chunks of one put that wait for the disk; the link waits with them.
-const QUEUE: usize = 4;
+/// Chunks of one put that wait for the disk, beside those that are being written; the link waits with them.
+const QUEUE: usize = 2;
+/// Chunks written at one time.
+const AT_ONCE: usize = 2;
 
 enum Part {
     Bytes(u64, Vec<Parent>, Bytes),
@@ -145,48 +147,47 @@ struct Receiver {
 
 impl Receiver {
     async fn run(self, queue: mpsc::Receiver<Part>) {
-        let (shared, stream, replies) = (self.shared.clone(), self.stream, self.replies.clone());
-        let cut = self.cut.clone();
-        let written = shared.host.spawn_blocking(move || self.write(queue)).await;
-        let stored = match written {
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some((finished, receipt)))) => shared.store.enter(finished).await.map(|()| receipt),
+        let stored = match self.receive(queue).await {
+            Ok(None) => return,
+            Ok(Some((finished, receipt))) => self.shared.store.enter(finished).await.map(|()| receipt),
             // whoever cut it off waits for nothing
-            Ok(Err(StoreError::Overtaken { .. })) if cut.is_set() => return,
-            Ok(Err(error)) => Err(error),
-            Err(panicked) => {
-                shared.report(Event::Trouble(panicked.to_string()));
-                return;
-            }
+            Err(StoreError::Overtaken { .. }) if self.cut.is_set() => return,
+            Err(error) => Err(error),
         };
-        answer(&shared, stream, stored, &replies).await;
+        answer(&self.shared, self.stream, stored, &self.replies).await;
     }
 
     /// Writes what comes; `None` when the put was given up.
-    fn write(self, mut queue: mpsc::Receiver<Part>) -> Result<Option<(Finished, Receipt)>, StoreError> {
-        let mut blob = match &self.offer {
-            None => Blob::Unknown(Box::new(self.shared.store.begin(None)?)),
-            Some(offer) => {
-                let offered = self.shared.store.go_on(offer, &self.cut)?;
-                if let Some(damage) = offered.damage() {
-                    self.shared.lost(offer.digest, damage.to_string());
-                }
-                let ready = Message::Ready { stream: self.stream, offset: offered.offset() };
-                // the link may have ended meanwhile
-                let _ = self.replies.blocking_send(ready.encode().into());
-                Blob::Offered(Box::new(offered))
-            }
-        };
+    async fn receive(&self, mut queue: mpsc::Receiver<Part>) -> Result<Option<(Finished, Receipt)>, StoreError> {
+        let mut blob = self.begin().await?;
         loop {
-            match queue.blocking_recv() {
-                None => return Ok(None),
-                Some(Part::Bytes(offset, proof, bytes)) => match &mut blob {
-                    Blob::Offered(offered) => offered.take(offset, &bytes, &proof)?,
-                    Blob::Unknown(incoming) => incoming.write(&bytes)?,
-                },
-                Some(Part::End(receipt)) => return blob.finish(&receipt).map(|finished| Some((finished, receipt))),
+            let mut parts = Vec::new();
+            if queue.recv_many(&mut parts, AT_ONCE).await == 0 {
+                // what came of it is made durable, or removed
+                return self.shared.on_disk(move || Ok(drop(blob))).await.map(|()| None);
+            }
+            match self.shared.on_disk(move || blob.take(parts)).await? {
+                Taken::More(more) => blob = more,
+                Taken::All(finished, receipt) => return Ok(Some((finished, receipt))),
             }
         }
+    }
+
+    /// Opens what the bytes go to, and says from where they are needed.
+    async fn begin(&self) -> Result<Blob, StoreError> {
+        let store = self.shared.store.clone();
+        let Some(offer) = self.offer else {
+            return self.shared.on_disk(move || Ok(Blob::Unknown(Box::new(store.begin(None)?)))).await;
+        };
+        let cut = self.cut.clone();
+        let offered = self.shared.on_disk(move || store.go_on(&offer, &cut)).await?;
+        if let Some(damage) = offered.damage() {
+            self.shared.lost(offer.digest, damage.to_string());
+        }
+        let ready = Message::Ready { stream: self.stream, offset: offered.offset() };
+        // the link may have ended meanwhile
+        let _ = self.replies.send(ready.encode().into()).await;
+        Ok(Blob::Offered(Box::new(offered)))
     }
 }
 
@@ -197,7 +198,25 @@ enum Blob {
     Offered(Box<Offered>),
 }
 
+/// What came of some parts.
+enum Taken {
+    More(Blob),
+    All(Finished, Receipt),
+}
+
 impl Blob {
+    fn take(mut self, parts: Vec<Part>) -> Result<Taken, StoreError> {
+        for part in parts {
+            match (part, &mut self) {
+                (Part::Bytes(offset, proof, bytes), Self::Offered(offered)) => offered.take(offset, &bytes, &proof)?,
+                (Part::Bytes(_, _, bytes), Self::Unknown(incoming)) => incoming.write(&bytes)?,
+                // nothing comes behind it
+                (Part::End(receipt), _) => return Ok(Taken::All(self.finish(&receipt)?, receipt)),
+            }
+        }
+        Ok(Taken::More(self))
+    }
+
     fn finish(self, receipt: &Receipt) -> Result<Finished, StoreError> {
         match self {
             Self::Unknown(incoming) => incoming.finish(receipt).map(Finished::New),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use vouch_core::bls::AggregateSignature;
 use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::digest::Digest;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Holder, ListFilter, ListPosition, ListSource, Message, Read, Stream};
 use vouch_core::verify::Invalid;
@@ -267,7 +268,7 @@ impl ReplicaLink {
                 Ok(())
             }
             Message::Locate { stream, digest } => {
-                let holders = self.locate(&digest);
+                let holders = self.locate(digest).await;
                 self.reply(&Message::Located { stream, holders }).await;
                 Ok(())
             }
@@ -295,10 +296,12 @@ impl ReplicaLink {
                 Err(Failed::new(stream, Code::Unexpected, "a replica lists its own certificates only"))
             }
             Message::FindCertificate { stream, digest } => {
-                let certificate = self.shared.store.certificate(&digest).unwrap_or_else(|error| {
-                    self.shared.report(Event::Trouble(error.to_string()));
-                    None
-                });
+                let store = self.shared.store.clone();
+                let certificate =
+                    self.shared.on_disk(move || store.certificate(&digest)).await.unwrap_or_else(|error| {
+                        self.shared.report(Event::Trouble(error.to_string()));
+                        None
+                    });
                 self.reply(&Message::FoundCertificate { stream, certificate: certificate.map(Box::new) }).await;
                 Ok(())
             }
@@ -349,9 +352,10 @@ impl ReplicaLink {
         let _ = self.replies.send(message.encode().into()).await;
     }
 
-    fn locate(&self, digest: &vouch_core::digest::Digest) -> Vec<Holder> {
+    async fn locate(&self, digest: Digest) -> Vec<Holder> {
         let position = self.shared.committee().and_then(|committee| self.shared.position(&committee));
-        match (position, self.shared.store.length_of(digest)) {
+        let store = self.shared.store.clone();
+        match (position, self.shared.on_disk(move || store.length_of(&digest)).await) {
             (Some(member), Ok(Some(length))) => vec![Holder { member, length }],
             (_, Err(error)) => {
                 self.shared.report(Event::Trouble(error.to_string()));

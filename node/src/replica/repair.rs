@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
@@ -24,7 +23,7 @@ use super::pace::Pace;
 use super::{Event, Shared};
 use crate::client::{ClientError, Download, Step};
 use crate::link::{self, LinkError, Outgoing};
-use crate::store::{Damaged, MAX_SMALL, StoreError};
+use crate::store::{Damaged, MAX_SMALL, Store, StoreError};
 
 mod lists;
 #[cfg(test)]
@@ -42,8 +41,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 const GO_ON: Duration = Duration::from_secs(2);
 /// From a notice to the first fetch: the bytes of a put that was too slow may be arriving.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Pieces of a blob that wait for the disk.
-const QUEUE: usize = 4;
 /// Damaged blobs looked at a time.
 const PAGE: usize = 256;
 
@@ -259,8 +256,6 @@ enum FetchError {
     Link(#[from] LinkError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0}")]
-    Task(String),
 }
 
 /// Where a blob came from that was lacking.
@@ -362,7 +357,7 @@ impl Repairing {
                 }
                 continue;
             };
-            if let Err(error) = self.look_for_damaged() {
+            if let Err(error) = self.look_for_damaged().await {
                 shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
             }
             let mut has_failed = false;
@@ -457,29 +452,15 @@ impl Repairing {
     }
 
     /// Blobs that went bad here: their certificates are known, and perhaps to nobody else.
-    fn look_for_damaged(&self) -> Result<(), StoreError> {
-        let store = &self.shared.store;
-        let (mut after, mut certificates, mut orphans) = (None, Vec::new(), BTreeSet::new());
-        while certificates.len() + orphans.len() < MAX_LACKING {
-            let page = store.damaged_from(after, PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.digest);
-            for Damaged { digest, .. } in page {
-                match store.certificate(&digest) {
-                    Ok(Some(certificate)) => certificates.push(certificate),
-                    // one that cannot be read is as good as none
-                    Ok(None) | Err(StoreError::Certificate { .. }) => drop(orphans.insert(digest)),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
+    async fn look_for_damaged(&self) -> Result<(), StoreError> {
+        let store = self.shared.store.clone();
+        let (certificates, orphans) = self.shared.on_disk(move || damaged(&store)).await?;
         self.shared.repairer.damaged(certificates, orphans);
         Ok(())
     }
-
-    fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {
-        let receipt = certificate.receipt;
-        Ok(self.shared.store.length_of(&receipt.digest)? != Some(receipt.length))
+    async fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {
+        let (store, receipt) = (self.shared.store.clone(), certificate.receipt);
+        self.shared.on_disk(move || Ok(store.length_of(&receipt.digest)? != Some(receipt.length))).await
     }
 
     /// Has a blob that is lacking by a certificate that was verified: from the disk, where the index lost it, or from the others.
@@ -488,7 +469,7 @@ impl Repairing {
         committee: &Arc<Committee>,
         certificate: Certificate,
     ) -> Result<Restored, FetchError> {
-        let source = if !self.is_lacking(&certificate)? {
+        let source = if !self.is_lacking(&certificate).await? {
             Restored::Meanwhile
         } else if self.shared.store.adopt(&certificate.receipt).await? {
             Restored::FromDisk
@@ -523,35 +504,24 @@ impl Repairing {
             }
             return Ok(self.shared.store.put_small(&receipt, bytes.into()).await?);
         }
-        let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE);
-        let store = self.shared.store.clone();
-        let writing = self.shared.host.spawn_blocking(move || -> Result<Option<_>, StoreError> {
-            let mut incoming = store.begin(Some(&receipt))?;
-            while let Some(piece) = queue.blocking_recv() {
-                incoming.write(&piece)?;
-            }
-            // the get failed when it is shorter, and says why
-            let is_whole = incoming.length() == receipt.length;
-            is_whole.then(|| incoming.finish(&receipt)).transpose()
-        });
-        let got = async {
-            loop {
-                match download.next().await? {
-                    // the writer says itself why it ended
-                    Step::Bytes(piece) => drop(pieces.send(piece).await),
-                    Step::Verified(_) => return Ok::<_, ClientError>(()),
-                    Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+        self.fetch_large(download, &receipt).await
+    }
+
+    /// Writes pieces as they come, one at a time.
+    async fn fetch_large(&self, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
+        let (store, receipt) = (self.shared.store.clone(), *receipt);
+        let mut incoming = self.shared.on_disk(move || store.begin(Some(&receipt))).await?;
+        loop {
+            match download.next().await? {
+                Step::Bytes(piece) => {
+                    incoming = self.shared.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
                 }
+                Step::Verified(_) => break,
+                Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
             }
-        };
-        let got = got.await;
-        drop(pieces);
-        let written = writing.await.map_err(|panicked| FetchError::Task(panicked.to_string()))??;
-        got?;
-        match written {
-            Some(complete) => Ok(self.shared.store.record(complete).await?),
-            None => Err(FetchError::Task(format!("expected {} bytes, got fewer", receipt.length))),
         }
+        let complete = self.shared.on_disk(move || incoming.finish(&receipt)).await?;
+        Ok(self.shared.store.record(complete).await?)
     }
 
     /// Asks to be counted in.
@@ -561,4 +531,23 @@ impl Repairing {
             let _ = self.requests.send(Message::Endorse { digests }.encode().into()).await;
         }
     }
+}
+
+/// The certificates of damaged blobs, and those damaged blobs that have none. Blocks for as long as the disk takes.
+fn damaged(store: &Store) -> Result<(Vec<Certificate>, BTreeSet<Digest>), StoreError> {
+    let (mut after, mut certificates, mut orphans) = (None, Vec::new(), BTreeSet::new());
+    while certificates.len() + orphans.len() < MAX_LACKING {
+        let page = store.damaged_from(after, PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.digest);
+        for Damaged { digest, .. } in page {
+            match store.certificate(&digest) {
+                Ok(Some(certificate)) => certificates.push(certificate),
+                // one that cannot be read is as good as none
+                Ok(None) | Err(StoreError::Certificate { .. }) => drop(orphans.insert(digest)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok((certificates, orphans))
 }

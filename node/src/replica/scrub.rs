@@ -139,7 +139,9 @@ impl Pass {
     async fn next(&mut self) -> Result<Option<Found>, StoreError> {
         loop {
             if self.page.is_empty() {
-                self.page = self.store.blobs_from(self.after, PAGE)?.into();
+                let (store, after) = (self.store.clone(), self.after);
+                let page = self.host.spawn_blocking(move || store.blobs_from(after, PAGE)).await;
+                self.page = page.map_err(|panicked| StoreError::Task(panicked.to_string()))??.into();
             }
             let Some((digest, entry)) = self.page.pop_front() else { return Ok(None) };
             self.after = Some(digest);

@@ -190,12 +190,18 @@ impl News {
         let Self { lacking, held, is_garbage, .. } = self;
         if !held.is_empty() {
             let store = &shared.store;
-            let mut longer = Vec::new();
-            for Certificate { receipt, .. } in &held {
-                if store.keep_until(&receipt.digest)?.is_some_and(|until| until < receipt.expires_at) {
-                    longer.push(*receipt);
+            let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.receipt).collect();
+            let reader = store.clone();
+            let longer = shared.on_disk(move || {
+                let mut longer = Vec::new();
+                for receipt in receipts {
+                    if reader.keep_until(&receipt.digest)?.is_some_and(|until| until < receipt.expires_at) {
+                        longer.push(receipt);
+                    }
                 }
-            }
+                Ok(longer)
+            });
+            let longer = longer.await?;
             if !longer.is_empty() {
                 // a renewal that this replica missed: without its duty the blob would be deleted too early
                 store.keep(&longer).await?;

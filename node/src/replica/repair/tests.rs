@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
