@@ -43,8 +43,8 @@ use vouch_core::quorum;
 
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::host::Host;
 use crate::host::net::Listener;
-use crate::host::{Host, clock, tasks};
 use crate::notices::Notice;
 use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
@@ -328,8 +328,8 @@ impl Server {
     /// When the listening socket fails for good.
     pub async fn run(self, listener: Box<dyn Listener>, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { shared, inbox } = self;
-        let batcher = tasks::spawn(batcher::run(Arc::downgrade(&shared), inbox));
-        let founding = tasks::spawn(founding::run(Arc::downgrade(&shared)));
+        let batcher = shared.host.spawn(batcher::run(Arc::downgrade(&shared), inbox));
+        let founding = shared.host.spawn(founding::run(Arc::downgrade(&shared)));
         let served = http::serve(shared, listener, shutdown).await;
         batcher.abort();
         founding.abort();
@@ -355,7 +355,7 @@ impl Shared {
     fn tell_of(&self, member: u16, text: &str) {
         let Some(committee) = self.committee() else { return };
         let text = format!("{} {text}", committee.record().name(member));
-        if let Some(line) = self.health_lines.line(clock::monotonic(), &text) {
+        if let Some(line) = self.health_lines.line(self.host.monotonic(), &text) {
             self.report(Event::LeftOut(line));
         }
     }
@@ -373,7 +373,7 @@ impl Shared {
 
     /// Takes note of how a member keeps up by a put or a batch, and tells what is news.
     fn observe(&self, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
-        let news = self.health.lock().observe(link, observed, clock::monotonic());
+        let news = self.health.lock().observe(link, observed, self.host.monotonic());
         if let Some(News { code, why }) = news {
             self.left_out(stream, member, code, why);
         }
@@ -383,7 +383,7 @@ impl Shared {
     fn blame(&self, stream: Stream, member: u16, fault: Fault) {
         let Some(committee) = self.committee() else { return };
         let Some(of) = committee.record().members().get(usize::from(member)) else { return };
-        let news = self.health.lock().blame(&of.node_key, fault, clock::monotonic());
+        let news = self.health.lock().blame(&of.node_key, fault, self.host.monotonic());
         if let Some(News { code, why }) = news {
             self.left_out(stream, member, code, why);
         }

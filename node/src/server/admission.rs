@@ -13,7 +13,6 @@ use super::health::{Health, Observed};
 use super::put::too_few;
 use super::{ReplicaHandle, Shared};
 use crate::budgets::{Party, PeerAddress, Permit};
-use crate::host::clock;
 
 pub(super) type Members = BTreeMap<u16, ReplicaHandle>;
 
@@ -82,11 +81,11 @@ impl Asked {
         let permit = shared.guard.puts.claim(&party, 1);
         let permit = permit.map_err(|_| Failed::new(client, Code::Busy, "the server takes no more puts for now"))?;
         let place = Place { party, _permit: permit };
-        if let Some(offer) = offer.filter(|offer| offer.is_expired(clock::unix_seconds())) {
+        if let Some(offer) = offer.filter(|offer| offer.is_expired(shared.host.unix_seconds())) {
             return Err(expired(client, &offer));
         }
         let committee = shared.ensure_committee(client).await?;
-        let until = clock::monotonic() + shared.config.quorum_wait;
+        let until = shared.host.monotonic() + shared.config.quorum_wait;
         Ok(Self { client, offer, renew, whole, committee, until, place })
     }
 

@@ -20,7 +20,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
-use crate::host::{Host, clock, tasks};
+use crate::host::Host;
 
 /// Digest of the blob → the newest certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
@@ -53,7 +53,10 @@ pub(crate) enum ArchiveError {
     Task(String),
 }
 
-pub(crate) struct Archive(Arc<Database>);
+pub(crate) struct Archive {
+    host: Host,
+    database: Arc<Database>,
+}
 
 impl Archive {
     /// Opens the certificates. Damaged ones are put aside; the replicas have them too.
@@ -65,12 +68,12 @@ impl Archive {
             listing::create(transaction, random, certificates.len()?, keys)?;
             sort_by_expiry(transaction, &certificates)
         })?;
-        Ok((Self(Arc::new(database)), replaced))
+        Ok((Self { host: host.clone(), database: Arc::new(database) }, replaced))
     }
 
     /// Keeps certificates in one commit, each unless a newer one of the same blob is there.
     pub(crate) async fn save(&self, certificates: Arc<Vec<Certificate>>) -> Result<(), DurableError> {
-        self.0.commit(move |transaction| insert(transaction, &certificates)).await
+        self.database.commit(move |transaction| insert(transaction, &certificates)).await
     }
 
     /// The same for certificates out of a member's list, which was read up to a position.
@@ -80,7 +83,7 @@ impl Archive {
         owner: NodeKey,
         position: ListPosition,
     ) -> Result<(), DurableError> {
-        let commit = self.0.commit(move |transaction| {
+        let commit = self.database.commit(move |transaction| {
             insert(transaction, &certificates)?;
             listing::remember(transaction, &owner.0, position)
         });
@@ -138,8 +141,8 @@ impl Archive {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, ArchiveError> {
-        let database = self.0.clone();
-        let read = tasks::spawn_blocking(move || database.read(read));
+        let database = self.database.clone();
+        let read = self.host.spawn_blocking(move || database.read(read));
         Ok(read.await.map_err(|error| ArchiveError::Task(error.to_string()))??)
     }
 
@@ -148,19 +151,19 @@ impl Archive {
     ///
     /// Reads at once: one row by its key, before each put.
     pub(crate) fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
-        let certificate = find(&self.0, wanted.digest).ok().flatten()?.ok()?;
+        let certificate = find(&self.database, wanted.digest).ok().flatten()?.ok()?;
         let Receipt { length, expires_at, .. } = certificate.receipt;
         let fits = certificate.committee == committee.record().digest()
             && length == wanted.length
             && expires_at >= wanted.expires_at
-            && certificate.issued_at <= clock::unix_seconds().saturating_add(CLOCK_TOLERANCE);
+            && certificate.issued_at <= self.host.unix_seconds().saturating_add(CLOCK_TOLERANCE);
         fits.then(|| Box::new(certificate))
     }
 
     /// The newest certificate of a blob, if there is one.
     pub(crate) async fn load(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
-        let database = self.0.clone();
-        let read = tasks::spawn_blocking(move || find(&database, digest));
+        let database = self.database.clone();
+        let read = self.host.spawn_blocking(move || find(&database, digest));
         let found = read.await.map_err(|error| ArchiveError::Task(error.to_string()))??;
         found.transpose().map_err(|error| ArchiveError::Damaged { digest, error })
     }
@@ -329,7 +332,7 @@ mod tests {
             archive.save(Arc::new(certificates)).await.unwrap();
         }
         let rows = |archive: &Archive| {
-            let count = archive.0.read(|transaction| {
+            let count = archive.database.read(|transaction| {
                 let table = transaction.open_table(CERTIFICATES)?;
                 Ok((table.len()?, transaction.open_table(EXPIRY)?.len()?))
             });
@@ -353,7 +356,7 @@ mod tests {
             transaction.delete_table(TIMES)?;
             Ok(())
         };
-        archive.0.commit(forget).await.unwrap();
+        archive.database.commit(forget).await.unwrap();
         drop(archive);
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.load(old.receipt.digest).await.unwrap(), Some(old.clone()));
@@ -374,11 +377,11 @@ mod tests {
             }
             Ok(())
         };
-        archive.0.commit(damage).await.unwrap();
+        archive.database.commit(damage).await.unwrap();
         let note = |transaction: &redb::WriteTransaction| {
             listing::note(transaction, (0..3).map(|number| [number; 32]), 0).map(drop)
         };
-        archive.0.commit(note).await.unwrap();
+        archive.database.commit(note).await.unwrap();
         archive.save(Arc::new(vec![certificate(11)])).await.unwrap();
         let (mut listed, mut from) = (Vec::new(), ListPosition::default());
         loop {

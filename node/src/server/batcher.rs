@@ -16,7 +16,7 @@ use vouch_core::tally::Tally;
 use super::batch::{Batches, Input, Moment, Output};
 use super::health::{Fault, LinkId};
 use super::{Event, Shared, SharedHealth, Snapshot, member_lists};
-use crate::host::{clock, tasks};
+use crate::host::Host;
 
 /// What waits for the batcher; who has more to say waits as well.
 const INBOX: usize = 4096;
@@ -87,11 +87,14 @@ impl Batcher {
 
 /// Works until the server is gone.
 pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
-    let Some(mut snapshot) = shared.upgrade().map(|shared| shared.snapshot.subscribe()) else { return };
+    let Some((host, mut snapshot)) = shared.upgrade().map(|shared| (shared.host.clone(), shared.snapshot.subscribe()))
+    else {
+        return;
+    };
     let mut desk: Option<Desk> = None;
     let mut words = Vec::new();
     loop {
-        let now = clock::monotonic();
+        let now = host.monotonic();
         let patience = desk.as_ref().and_then(Desk::next_tick).map_or(IDLE, |at| at.saturating_sub(now));
         // the timer has no finer unit; rounded down it would wake in vain
         let patience = patience.max(Duration::from_millis(1));
@@ -104,7 +107,7 @@ pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
                 Ok(()) => true,
                 Err(_) => return,
             },
-            () = tasks::sleep(patience) => false,
+            () = host.sleep(patience) => false,
         };
         let Some(shared) = shared.upgrade() else { return };
         // nothing is submitted before there is a committee
@@ -125,6 +128,7 @@ pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
 }
 
 struct Desk {
+    host: Host,
     committee: Arc<Committee>,
     batches: Batches,
     storing: Arc<AtomicUsize>,
@@ -143,16 +147,17 @@ impl Desk {
         let storing = shared.batcher.storing.clone();
         let snapshot = shared.snapshot.borrow().clone();
         let health = shared.health.clone();
-        Self { committee, batches, storing, health, outcomes: HashMap::new(), links: links(&snapshot) }
+        let host = shared.host.clone();
+        Self { host, committee, batches, storing, health, outcomes: HashMap::new(), links: links(&snapshot) }
     }
 
     fn moment(&self) -> Moment {
         let (now, storing, record) =
-            (clock::monotonic(), self.storing.load(Ordering::Relaxed), self.committee.record());
+            (self.host.monotonic(), self.storing.load(Ordering::Relaxed), self.committee.record());
         let health = self.health.lock();
         let not_awaited = health.not_awaited_to_vote(record, now);
         let verified_apart = health.verified_apart(record, now);
-        Moment { now, unix_now: clock::unix_seconds(), storing, not_awaited, verified_apart }
+        Moment { now, unix_now: self.host.unix_seconds(), storing, not_awaited, verified_apart }
     }
 
     fn next_tick(&self) -> Option<Duration> {
@@ -201,8 +206,8 @@ impl Desk {
                 Output::Propose { members, proposal } => self.propose(shared, &members, &proposal),
                 Output::Verify { batch, ballot, votes } => {
                     let (shared, committee) = (shared.clone(), self.committee.clone());
-                    tasks::spawn(async move {
-                        let verifying = tasks::spawn_blocking(move || {
+                    self.host.spawn(async move {
+                        let verifying = shared.host.spawn_blocking(move || {
                             let verified = ballot.verify_all(&committee, &votes);
                             votes.into_iter().map(|(member, _)| member).zip(verified).collect()
                         });
@@ -214,7 +219,7 @@ impl Desk {
                 Output::Certify { batch, tally, puts, asked } => {
                     let outcomes = puts.into_iter().map(|put| (put, self.outcomes.remove(&put))).collect();
                     let certifying = Certifying { batch, tally, outcomes, asked, committee: self.committee.clone() };
-                    tasks::spawn(certifying.run(shared.clone()));
+                    shared.host.spawn(certifying.run(shared.clone()));
                 }
                 Output::Observed { batch, member, observed } => {
                     if let Some(link) = self.links.get(&member) {
@@ -224,7 +229,7 @@ impl Desk {
                 Output::VotedFalsely { batch, member } => shared.blame(batch, member, Fault::VotedFalsely),
                 Output::Fail(put, failed) => {
                     if let Some(outcomes) = self.outcomes.remove(&put) {
-                        tell(outcomes, Outcome { put, result: Err(failed) });
+                        tell(&self.host, outcomes, Outcome { put, result: Err(failed) });
                     }
                 }
             }
@@ -248,9 +253,9 @@ fn links(snapshot: &Snapshot) -> BTreeMap<u16, LinkId> {
 }
 
 /// Tells a client's link; one that is busy hears of it as soon as it listens again, and holds nobody up.
-fn tell(outcomes: mpsc::Sender<Outcome>, outcome: Outcome) {
+fn tell(host: &Host, outcomes: mpsc::Sender<Outcome>, outcome: Outcome) {
     if let Err(mpsc::error::TrySendError::Full(outcome)) = outcomes.try_send(outcome) {
-        tasks::spawn(async move {
+        host.spawn(async move {
             // a client that is gone wants nothing any more
             let _ = outcomes.send(outcome).await;
         });
@@ -270,7 +275,7 @@ impl Certifying {
     /// Makes the certificates, makes them durable in one commit, and only then tells anybody.
     async fn run(self, shared: Arc<Shared>) {
         let Self { batch, tally, outcomes, asked, committee } = self;
-        let made = tasks::spawn_blocking(move || tally.certificates(&committee)).await;
+        let made = shared.host.spawn_blocking(move || tally.certificates(&committee)).await;
         let certified = match made {
             Ok(Ok(certificates)) => {
                 let certificates = Arc::new(certificates);
@@ -290,7 +295,11 @@ impl Certifying {
             Err((code, detail)) => {
                 for (put, outcomes) in outcomes {
                     if let Some(outcomes) = outcomes {
-                        tell(outcomes, Outcome { put, result: Err(Failed::new(put, code, detail.clone())) });
+                        tell(
+                            &shared.host,
+                            outcomes,
+                            Outcome { put, result: Err(Failed::new(put, code, detail.clone())) },
+                        );
                     }
                 }
                 return;
@@ -299,7 +308,7 @@ impl Certifying {
         for ((put, outcomes), certificate) in outcomes.into_iter().zip(certificates.iter()) {
             shared.report(Event::Certified(Box::new(certificate.clone())));
             if let Some(outcomes) = outcomes {
-                tell(outcomes, Outcome { put, result: Ok(Box::new(certificate.clone())) });
+                tell(&shared.host, outcomes, Outcome { put, result: Ok(Box::new(certificate.clone())) });
             }
         }
         let Some(first) = certificates.first() else { return };

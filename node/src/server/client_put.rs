@@ -163,7 +163,7 @@ impl ClientPuts {
         let put = Put::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
             .doubting(doubted)
             .or_earlier(earlier);
-        let fanout = Fanout::new(stream, members, quorum, link.shared.health.clone());
+        let fanout = Fanout::new(link.shared.host.clone(), stream, members, quorum, link.shared.health.clone());
         let heard = clock::monotonic();
         // once bytes of an offer were asked for, the client takes none but a new one
         let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);

@@ -17,7 +17,6 @@ use super::put::READING_RATE;
 use super::routes::Reply;
 use super::{Event, Shared, member_lists};
 use crate::host::tasks::JoinSet;
-use crate::host::{clock, tasks};
 
 /// Lists that one replica asks for at once; it asks for one after the other.
 const LISTS: usize = 4;
@@ -101,7 +100,7 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
                 continue;
             }
         };
-        if certificate.signers.contains(member) || certificate.receipt.is_expired(clock::unix_seconds()) {
+        if certificate.signers.contains(member) || certificate.receipt.is_expired(shared.host.unix_seconds()) {
             continue;
         }
         let holders = match certificate.receipt.length > MAX_BLOB as u64 {
@@ -135,19 +134,19 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
     let offer = Message::Put { stream, offer: Some(*receipt), renew: true };
     let mut asked: BTreeSet<u16> =
         snapshot.members.iter().filter(|(_, handle)| handle.tell(&offer)).map(|(member, _)| *member).collect();
-    let began = clock::monotonic();
+    let began = shared.host.monotonic();
     let deadline = began + CONFIRMING + Duration::from_secs(receipt.length / READING_RATE);
     let mut patience = Patience::new(began);
     let cancel = Message::Cancel { stream, keep: true };
     while !asked.is_empty() {
-        let is_over = patience.is_over(holders.len(), quorum, asked.len(), clock::monotonic());
+        let is_over = patience.is_over(holders.len(), quorum, asked.len(), shared.host.monotonic());
         // without the one that asks, there is nothing to be certified anew
         if is_over && !asked.contains(&member) {
             break;
         }
         let until = patience.until().filter(|_| !asked.contains(&member)).unwrap_or(deadline).min(deadline);
-        let left = until.saturating_sub(clock::monotonic());
-        let Ok(Some(reply)) = tasks::timeout(left, replies.recv()).await else { break };
+        let left = until.saturating_sub(shared.host.monotonic());
+        let Ok(Some(reply)) = shared.host.timeout(left, replies.recv()).await else { break };
         let Reply { member, message, .. } = *reply;
         if !asked.remove(&member) {
             continue;

@@ -10,7 +10,7 @@ use vouch_core::message::{Message, Stream};
 
 use super::health::LinkId;
 use super::{ReplicaHandle, SharedHealth};
-use crate::host::{clock, tasks};
+use crate::host::Host;
 
 /// How long a put waits, over all its chunks, for members behind a quorum.
 const LAG_BUDGET: Duration = Duration::from_secs(2);
@@ -19,6 +19,7 @@ const STALL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The members that one put flows to.
 pub(crate) struct Fanout {
+    host: Host,
     stream: Stream,
     members: BTreeMap<u16, ReplicaHandle>,
     quorum: usize,
@@ -30,12 +31,13 @@ pub(crate) struct Fanout {
 
 impl Fanout {
     pub(crate) fn new(
+        host: Host,
         stream: Stream,
         members: BTreeMap<u16, ReplicaHandle>,
         quorum: usize,
         health: SharedHealth,
     ) -> Self {
-        Self { stream, members, quorum, health, lag_left: LAG_BUDGET, slow: Vec::new() }
+        Self { host, stream, members, quorum, health, lag_left: LAG_BUDGET, slow: Vec::new() }
     }
 
     pub(crate) fn stream(&self) -> Stream {
@@ -53,7 +55,7 @@ impl Fanout {
     /// Tells a member that the put goes on without it; what came of it may do for another one.
     pub(crate) fn leave_out(&mut self, member: u16) {
         if let Some(handle) = self.members.remove(&member) {
-            queue_behind(&handle, &Message::Cancel { stream: self.stream, keep: true }.encode());
+            queue_behind(&self.host, &handle, &Message::Cancel { stream: self.stream, keep: true }.encode());
         }
     }
 
@@ -70,7 +72,7 @@ impl Fanout {
     /// Tells every member that the put is off, and whether to keep what came of it for another one.
     pub(crate) fn cancel_all(&self, keep: bool) {
         let cancel = Message::Cancel { stream: self.stream, keep }.encode();
-        self.members.values().for_each(|handle| queue_behind(handle, &cancel));
+        self.members.values().for_each(|handle| queue_behind(&self.host, handle, &cancel));
     }
 
     /// Queues the same bytes for every member; returns those that are out of the put now: gone, or too slow.
@@ -95,9 +97,9 @@ impl Fanout {
                 async move { (member, data.send(bytes).await) }
             })
             .collect();
-        let (started, mut enough_at) = (clock::monotonic(), None);
+        let (started, mut enough_at) = (self.host.monotonic(), None);
         while !sending.is_empty() {
-            let now = clock::monotonic();
+            let now = self.host.monotonic();
             let patience = if sent < self.quorum {
                 (started + STALL_DEADLINE).saturating_sub(now)
             } else if !self.is_waited_for(awaited.values(), now) {
@@ -105,7 +107,7 @@ impl Fanout {
             } else {
                 (*enough_at.get_or_insert(now) + self.lag_left).saturating_sub(now)
             };
-            match tasks::timeout(patience, sending.next()).await {
+            match self.host.timeout(patience, sending.next()).await {
                 Ok(Some((member, result))) => {
                     awaited.remove(&member);
                     match result {
@@ -118,12 +120,12 @@ impl Fanout {
         }
         drop(sending);
         if let Some(enough_at) = enough_at {
-            self.lag_left = self.lag_left.saturating_sub(clock::monotonic().saturating_sub(enough_at));
+            self.lag_left = self.lag_left.saturating_sub(self.host.monotonic().saturating_sub(enough_at));
         }
         let cancel = Message::Cancel { stream: self.stream, keep: true }.encode();
         for (member, handle) in awaited {
             self.slow.push((member, handle.link));
-            queue_behind(&handle, &cancel);
+            queue_behind(&self.host, &handle, &cancel);
             out.push(member);
         }
         for member in &out {
@@ -134,12 +136,12 @@ impl Fanout {
 }
 
 /// Behind what is queued already: a cancel that overtakes the put's beginning would leave it begun for ever.
-fn queue_behind(handle: &ReplicaHandle, cancel: &Bytes) {
+fn queue_behind(host: &Host, handle: &ReplicaHandle, cancel: &Bytes) {
     if handle.data.try_send(cancel) {
         return;
     }
     let (data, cancel) = (handle.data.clone(), cancel.clone());
-    tasks::spawn(async move {
+    host.spawn(async move {
         // ends with the link at the latest, and with it the put
         let _ = data.send(cancel).await;
     });

@@ -16,7 +16,6 @@ use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::PeerAddress;
 use crate::committee_file::{self, CommitteeFileError};
 use crate::host::tasks::MissedTickBehavior;
-use crate::host::{clock, entropy, tasks};
 use crate::link::LinkError;
 
 /// How long a put waits for replicas that are connected to accept: each writes to its disk twice.
@@ -92,7 +91,7 @@ impl Shared {
     /// What is missing, for the client that asked.
     pub(super) async fn ensure_committee(&self, stream: Stream) -> Result<Arc<Committee>, Failed> {
         let refuse = |detail| Err(Failed::new(stream, Code::NoCommittee, detail));
-        let deadline = clock::monotonic() + FOUNDING_DEADLINE;
+        let deadline = self.host.monotonic() + FOUNDING_DEADLINE;
         loop {
             if let Some(committee) = self.committee() {
                 return Ok(committee);
@@ -107,20 +106,20 @@ impl Shared {
             }
             match self.founding().progress() {
                 Progress::Waiting(why) => return refuse(why),
-                Progress::UnderWay if clock::monotonic() > deadline => {
+                Progress::UnderWay if self.host.monotonic() > deadline => {
                     return refuse(
                         "the replicas are connected and have not all accepted the committee yet; see their logs".into(),
                     );
                 }
                 Progress::UnderWay => {}
             }
-            tasks::sleep(LOOK_EVERY).await;
+            self.host.sleep(LOOK_EVERY).await;
         }
     }
 
     /// Proposes a founding where one is due.
     pub(super) fn propose(&self, at_a_put: bool) {
-        let proposed = self.founding().propose(at_a_put, entropy::array());
+        let proposed = self.founding().propose(at_a_put, self.host.random());
         match proposed {
             Ok(sends) => self.send(sends),
             // each proof was checked when its replica joined
@@ -153,7 +152,9 @@ impl Shared {
         let known = self.founding().committee(&digest);
         // of a thousand members a second's work: strangers that show many keep one core busy, and no more
         let _one_at_a_time = self.checking.lock().await;
-        let founding = tasks::spawn_blocking(move || Founding::open_known(message, known))
+        let founding = self
+            .host
+            .spawn_blocking(move || Founding::open_known(message, known))
             .await
             .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
             .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;
@@ -170,7 +171,9 @@ impl Shared {
         claimed: Vec<(u16, VoteSignature)>,
     ) -> Result<(), LinkError> {
         let Some(committee) = self.founding().committee(founding) else { return Ok(()) };
-        let acceptances = tasks::spawn_blocking(move || Acceptance::check_all(&committee, &claimed))
+        let acceptances = self
+            .host
+            .spawn_blocking(move || Acceptance::check_all(&committee, &claimed))
             .await
             .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
             .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;
@@ -211,7 +214,7 @@ impl Shared {
     async fn save(&self, founding: Founding) -> Result<(), CommitteeFileError> {
         let path = self.data.path().to_owned();
         let disk = self.host.shared_disk();
-        let saved = tasks::spawn_blocking(move || committee_file::save_founding(&*disk, &path, &founding)).await;
+        let saved = self.host.spawn_blocking(move || committee_file::save_founding(&*disk, &path, &founding)).await;
         saved.map_err(|error| CommitteeFileError::Task(error.to_string()))?
     }
 
@@ -246,7 +249,7 @@ pub(super) fn standing_message(standing: super::roster::Standing, waiting: Optio
 
 /// Keeps foundings going for as long as the server runs.
 pub(super) async fn run(shared: Weak<Shared>) {
-    let mut ticks = tasks::interval(TICK);
+    let Some(mut ticks) = shared.upgrade().map(|shared| shared.host.interval(TICK)) else { return };
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut last, mut quiet, mut told) = (String::new(), 0, String::new());
     loop {

@@ -8,7 +8,7 @@ use vouch_core::message::MAX_CHUNK;
 
 use super::Config;
 use crate::budgets::{Buckets, Full, Party, PeerAddress, Permit, Pool, Rules, Tally};
-use crate::host::{Host, clock, resources};
+use crate::host::{Host, resources};
 use crate::link::Allowance;
 
 /// Files that are open beside connections: databases, the listening socket, what the runtime needs.
@@ -116,7 +116,7 @@ impl Guard {
     /// Whether a replica that is no member may join: not too often, and not too many.
     pub(super) fn join(&self, connection: &Connection) -> Result<Permit, Full> {
         let source = connection.source();
-        let may = self.joins.lock().unwrap_or_else(PoisonError::into_inner).take(source, clock::monotonic());
+        let may = self.joins.lock().unwrap_or_else(PoisonError::into_inner).take(source, self.host.monotonic());
         if !may {
             self.note(source, "joins refused");
             return Err(Full);
@@ -126,7 +126,7 @@ impl Guard {
 
     /// Whether the operator is told of one more replica that is no member.
     pub(super) fn may_tell(&self, connection: &Connection) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take(connection.source(), clock::monotonic())
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).take(connection.source(), self.host.monotonic())
     }
 
     /// Something happened that the operator is told about in a summary.
@@ -136,7 +136,7 @@ impl Guard {
 
     /// A summary of what was limited, when one is due.
     pub(super) fn report(&self) -> Option<String> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).report(clock::monotonic())
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).report(self.host.monotonic())
     }
 }
 

@@ -30,9 +30,8 @@ use vouch_core::link::Role;
 
 use super::guard::{self, Connection};
 use super::{Event, Shared, client_link, replica_link, welcome};
-use crate::host::clock;
 use crate::host::net::{Io, Listener};
-use crate::host::tasks::{self, JoinSet, MissedTickBehavior};
+use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::notices::Notice;
 pub use origin::{Origin, OriginError};
@@ -57,7 +56,7 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
-    let mut reports = tasks::interval(REPORT_EVERY);
+    let mut reports = shared.host.interval(REPORT_EVERY);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let failures = Notice::default();
     tokio::pin!(shutdown);
@@ -81,11 +80,11 @@ pub(super) async fn serve(
                 }
                 Err(error) => {
                     let text = format!("cannot accept a connection: {error}");
-                    if let Some(line) = failures.line(clock::monotonic(), &text) {
+                    if let Some(line) = failures.line(shared.host.monotonic(), &text) {
                         shared.report(Event::Trouble(line));
                     }
                     (0..SHED).for_each(|_| shared.guard.connections.shed());
-                    tasks::sleep(ACCEPT_PAUSE).await;
+                    shared.host.sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
@@ -144,6 +143,6 @@ async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_ori
 fn own_link(shared: &Arc<Shared>, place: &Arc<Connection>) -> (LinkReader, LinkWriter) {
     let (client, server) = link::local(&shared.host);
     // beside the request, whose end must not cut short what the server does then: to call a put off at the replicas
-    tasks::spawn(Box::pin(serve_link(shared.clone(), server, true, place.clone())));
+    shared.host.spawn(Box::pin(serve_link(shared.clone(), server, true, place.clone())));
     client
 }

@@ -18,7 +18,7 @@ use vouch_core::receipt::Receipt;
 
 use super::routes::Reply;
 use super::{Event, ReplicaHandle, Shared, Snapshot};
-use crate::host::{clock, tasks};
+use crate::host::Host;
 use crate::listed::PageVerifier;
 
 /// From the end of a member's list to the next look at it: two small messages.
@@ -108,14 +108,14 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
                     let name = committee.record().members()[usize::from(member)].name;
                     shared.report(Event::Learned(name.to_string(), learned));
                 }
-                tasks::sleep(LOOK_EVERY).await;
+                shared.host.sleep(LOOK_EVERY).await;
             }
             Err(why) => {
                 if pause == FIRST_PAUSE {
                     let name = committee.record().members()[usize::from(member)].name;
                     shared.report(Event::Trouble(format!("reading the certificates that {name} lists: {why}")));
                 }
-                tasks::sleep(pause).await;
+                shared.host.sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -154,7 +154,7 @@ async fn read_page(
     // members list much the same: the next one's page is not verified again
     let _turn = shared.listing.lock().await;
     let new = shared.archive.new_among(certificates).await.map_err(|error| error.to_string())?;
-    let new = verified(new, committee).await?;
+    let new = verified(&shared.host, new, committee).await?;
     let new = Arc::new(new);
     shared.archive.save_listed(new.clone(), node_key, end).await.map_err(|error| error.to_string())?;
     if link.is_read.load(Ordering::Relaxed) {
@@ -165,12 +165,16 @@ async fn read_page(
 }
 
 /// The certificates among some that are valid now.
-async fn verified(certificates: Vec<Certificate>, committee: &Arc<Committee>) -> Result<Vec<Certificate>, String> {
+async fn verified(
+    host: &Host,
+    certificates: Vec<Certificate>,
+    committee: &Arc<Committee>,
+) -> Result<Vec<Certificate>, String> {
     if certificates.is_empty() {
         return Ok(certificates);
     }
-    let (committee, now) = (committee.clone(), clock::unix_seconds());
-    let verifying = tasks::spawn_blocking(move || {
+    let (committee, now) = (committee.clone(), host.unix_seconds());
+    let verifying = host.spawn_blocking(move || {
         let mut verifier = PageVerifier::new(&committee, now);
         let mut valid = Vec::new();
         for certificate in certificates {
@@ -235,7 +239,7 @@ pub(super) async fn list(
             }
         }
     };
-    let answered = tasks::timeout(PAGE_DEADLINE, answered).await;
+    let answered = shared.host.timeout(PAGE_DEADLINE, answered).await;
     answered.unwrap_or_else(|_| Err(failed(Code::TimedOut, "the member did not list in time")))
 }
 
@@ -251,11 +255,11 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let question = Message::FindCertificate { stream, digest };
     let mut asked: Vec<u16> =
         snapshot.members.iter().filter(|(_, handle)| handle.tell(&question)).map(|(member, _)| *member).collect();
-    let mut deadline = clock::monotonic() + FIND_DEADLINE;
+    let mut deadline = shared.host.monotonic() + FIND_DEADLINE;
     let mut newest: Option<Certificate> = None;
     while !asked.is_empty() {
-        let left = deadline.saturating_sub(clock::monotonic());
-        let Ok(Some(reply)) = tasks::timeout(left, replies.recv()).await else { break };
+        let left = deadline.saturating_sub(shared.host.monotonic());
+        let Ok(Some(reply)) = shared.host.timeout(left, replies.recv()).await else { break };
         let Reply { member, message, .. } = *reply;
         let before = asked.len();
         asked.retain(|other| *other != member);
@@ -266,10 +270,10 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
             && certificate.receipt.digest == digest
             && newest.as_ref().is_none_or(|newest| newest.issued_at < certificate.issued_at)
             // only a valid one ends the waiting: else who forges one quickly would hide those of everybody else
-            && let Ok(valid) = verified(vec![*certificate], &committee).await
+            && let Ok(valid) = verified(&shared.host, vec![*certificate], &committee).await
             && let Some(valid) = valid.into_iter().next()
         {
-            deadline = deadline.min(clock::monotonic() + FIND_GRACE);
+            deadline = deadline.min(shared.host.monotonic() + FIND_GRACE);
             newest = Some(valid);
         }
     }

@@ -22,7 +22,6 @@ use super::time_relay::TimeRelay;
 use super::welcome::{Welcomed, why};
 use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
-use crate::host::clock;
 use crate::link::{self, LinkError, LinkReader};
 
 /// Bytes of small messages and proposals that wait for one replica. One that lets so many wait is cut off.
@@ -208,7 +207,7 @@ async fn read(
 /// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
 async fn deliver(shared: &Arc<Shared>, link: LinkId, reply: Reply) {
     let batch = reply.stream;
-    let told = shared.health.lock().hear(&link, &reply.message, clock::monotonic());
+    let told = shared.health.lock().hear(&link, &reply.message, shared.host.monotonic());
     if let Some(line) = told {
         shared.tell_of(reply.member, &line);
     }
@@ -224,7 +223,7 @@ async fn deliver(shared: &Arc<Shared>, link: LinkId, reply: Reply) {
         }
         // the put went on without it
         Some(Reply { message: Message::Stored { stream }, .. }) => {
-            shared.health.lock().stored_after_end(&link, stream, clock::monotonic());
+            shared.health.lock().stored_after_end(&link, stream, shared.host.monotonic());
         }
         _ => {}
     }

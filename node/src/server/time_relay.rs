@@ -12,7 +12,6 @@ use super::Shared;
 use super::routes::Reply;
 use crate::budgets::Bucket;
 use crate::host::tasks::JoinSet;
-use crate::host::{clock, tasks};
 
 /// Questions of one member: so many at once, and then one every so often.
 const QUESTIONS: u32 = 4;
@@ -40,7 +39,7 @@ impl TimeRelay {
     /// over: the member asks again.
     pub(super) fn ask(&mut self, shared: &Arc<Shared>, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
         while self.waiting.try_join_next().is_some() {}
-        if self.waiting.len() < AT_ONCE && self.allowance.take(clock::monotonic()) {
+        if self.waiting.len() < AT_ONCE && self.allowance.take(shared.host.monotonic()) {
             self.waiting.spawn(relay(shared.clone(), member, stream, asker, nonce));
         }
     }
@@ -70,5 +69,5 @@ async fn relay(shared: Arc<Shared>, member: u16, stream: Stream, asker: NodeKey,
         }
     };
     // who has not answered by now is late
-    let _ = tasks::timeout(ANSWERS_WITHIN, passing_on).await;
+    let _ = shared.host.timeout(ANSWERS_WITHIN, passing_on).await;
 }

@@ -5,7 +5,6 @@ use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 
 use super::{Event, Shared};
 use crate::committee_file;
-use crate::host::{clock, entropy};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter};
 
 /// A link whose hellos were exchanged.
@@ -32,7 +31,8 @@ pub(super) async fn welcome(
         Ok(hello) => hello,
         Err(error) => {
             if let LinkError::Message(MessageError::Hello(HelloError::Version { .. })) = &error
-                && let Some(line) = shared.other_versions.line(clock::monotonic(), &format!("refused a link: {error}"))
+                && let Some(line) =
+                    shared.other_versions.line(shared.host.monotonic(), &format!("refused a link: {error}"))
             {
                 shared.report(Event::Refused(line));
             }
@@ -43,7 +43,7 @@ pub(super) async fn welcome(
     reader.said_hello();
     let committee = shared.committee();
     let cluster = committee.as_ref().map(|committee| committee.cluster());
-    let own = Hello::new(Role::Server, cluster, shared.key.node_key(), entropy::array());
+    let own = Hello::new(Role::Server, cluster, shared.key.node_key(), shared.host.random());
     let transcript = Transcript::new(&hello, &own, None);
     let signature = shared.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];

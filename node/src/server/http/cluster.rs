@@ -8,7 +8,6 @@ use vouch_core::quorum;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NO_STORE};
-use crate::host::clock;
 use crate::server::Shared;
 use crate::server::health::Trouble;
 
@@ -65,7 +64,7 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
     };
     let record = committee.record();
     let (fatal, impaired): (Vec<_>, Vec<_>) = {
-        let (health, now) = (shared.health.lock(), clock::monotonic());
+        let (health, now) = (shared.health.lock(), shared.host.monotonic());
         let members = record.members().iter();
         let troubled =
             members.filter_map(|member| Some((member.name.to_string(), health.trouble(&member.node_key, now)?)));
