@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use support::attacks::{Attack, Kind};
+use support::attacks::{self, Attack, Kind};
 use support::blobs::content;
 use support::http;
 use support::in_process::InProcess;
@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame as RawFrame, FrameHeader};
 use vouch::server::{Config, Event};
 use vouch_core::digest::Digest;
-use vouch_core::message::{Code, MAX_CHUNK, Message};
+use vouch_core::link::{NodeKey, Role};
+use vouch_core::message::{Code, MAX_CHUNK, Message, Stream};
 
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const HONEST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -41,6 +42,11 @@ impl Attacked {
     async fn start(kind: Kind, from: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Self {
         let cluster = InProcess::start_with(1, change).await;
         cluster.put(&blob()).await.unwrap();
+        Self::begin(kind, from, cluster).await
+    }
+
+    /// An attack on a cluster that is there.
+    async fn begin(kind: Kind, from: Ipv4Addr, cluster: InProcess) -> Self {
         let attack = Attack::start(kind, cluster.address(), from);
         until("the attack has begun", || attack.connections() > 0).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -73,16 +79,82 @@ impl Attacked {
     }
 }
 
+/// Waits until an address has every place of a put, and no put of its own gives way to another one of it.
+async fn until_no_put_is_left(address: &str, from: Ipv4Addr) {
+    for _ in 0..1000 {
+        let mut link = attacks::link(address, from).await.unwrap();
+        link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
+        link.send(&Message::Put { stream: Stream(1), offer: None, renew: false }).await;
+        let said = loop {
+            match link.next().await {
+                Some(Message::Progress { .. } | Message::Cluster(_)) => {}
+                said => break said,
+            }
+        };
+        match said {
+            Some(Message::Failed(failed)) if failed.detail.contains("takes no more puts") => return,
+            // this took the last place: it is given back
+            _ => drop(link),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("places are left");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_puts_of_one_address_give_way() {
-    let kind = Kind::SlowPuts { links: 1, puts: 32, every: Duration::from_secs(20) };
-    Attacked::beside(kind, |config| config.max_puts = 32).await.until_told("puts ended").await;
+    // none of them is idle
+    let kind = Kind::SlowPuts { links: 1, puts: 32, every: Duration::from_millis(500) };
+    let attacked = Attacked::start(kind, ATTACKER, |config| config.max_puts = 32).await;
+    until_no_put_is_left(attacked.cluster.address(), ATTACKER).await;
+    attacked.serves().await;
+    attacked.until_told("puts ended").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_of_one_address_give_way() {
     let kind = Kind::SlowBodies { count: 40, rate: 1126 };
-    Attacked::beside(kind, |config| config.max_puts = 32).await.until_told("puts ended").await;
+    let attacked = Attacked::start(kind, ATTACKER, |config| config.max_puts = 32).await;
+    until_no_put_is_left(attacked.cluster.address(), ATTACKER).await;
+    attacked.serves().await;
+    attacked.until_told("puts ended").await;
+}
+
+/// Puts of a link that bring a byte now and then end one by one, though nobody needs their places.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_puts_end_though_nobody_waits() {
+    let cluster = InProcess::start_with(1, |config| {
+        config.upload_window = Duration::from_secs(1);
+        config.upload_rate = 4000;
+    })
+    .await;
+    let mut link = RawLink::client(cluster.address()).await;
+    for number in 1..=4 {
+        link.send(&Message::Put { stream: Stream(number), offer: None, renew: false }).await;
+    }
+    let (mut ready, mut ended, mut offset) = (0, Vec::new(), 0);
+    let mut bytes = tokio::time::interval(Duration::from_millis(100));
+    while ended.len() < 4 {
+        tokio::select! {
+            _ = bytes.tick(), if ready == 4 => {
+                assert!(offset < 1000, "a byte now and then holds a put; ended: {ended:?}");
+                for number in 1..=4 {
+                    let bytes = Bytes::from_static(b"x");
+                    link.send(&Message::Chunk { stream: Stream(number), offset, parents: Vec::new(), bytes }).await;
+                }
+                offset += 1;
+            }
+            said = link.next() => match said.expect("the link stays") {
+                Message::Ready { .. } => ready += 1,
+                Message::Failed(failed) => {
+                    assert_eq!(failed.code, Code::TimedOut, "{failed}");
+                    assert!(failed.detail.contains("expected at least "), "{failed}");
+                    ended.push(failed.stream);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,9 +177,13 @@ async fn reads_whose_answers_nobody_takes_give_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn downloads_that_take_nothing_give_way() {
+    let cluster = InProcess::start_with(1, |config| config.max_downloads = 4).await;
+    cluster.put(&blob()).await.unwrap();
+    cluster.put(&content(2, 8 * MIB)).await.unwrap();
     let kind = Kind::UnreadGets { count: 20, blob: Arc::new(content(2, 8 * MIB)) };
-    let attacked = Attacked::start(kind, ATTACKER, |config| config.max_downloads = 4).await;
-    attacked.cluster.put(&content(2, 8 * MIB)).await.unwrap();
+    let attacked = Attacked::begin(kind, ATTACKER, cluster).await;
+    // they hold all places
+    attacked.until_told("downloads refused").await;
     for _ in 0..3 {
         let answer = http::get(attacked.cluster.address(), &http::blob(&blob())).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -115,6 +191,16 @@ async fn downloads_that_take_nothing_give_way() {
     }
     attacked.serves().await;
     attacked.until_told("downloads cut off").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_that_take_nothing_end_though_nobody_waits() {
+    let cluster = InProcess::start_with(1, |config| config.reader_silence = Duration::from_secs(1)).await;
+    cluster.put(&content(2, 32 * MIB)).await.unwrap();
+    let kind = Kind::UnreadGets { count: 4, blob: Arc::new(content(2, 32 * MIB)) };
+    let attacked = Attacked::begin(kind, ATTACKER, cluster).await;
+    // each comes again when the server ended its connection
+    until("the server ends them", || attacked.attack.connections() >= 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
