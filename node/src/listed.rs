@@ -28,10 +28,10 @@ impl<'a> PageVerifier<'a> {
     /// # Errors
     /// What is wrong with it; it is counted.
     pub(crate) fn verify(&mut self, certificate: &Certificate) -> Result<(), Invalid> {
-        let Receipt { digest, length, .. } = certificate.receipt;
+        let Receipt { digest, length, .. } = certificate.claim.receipt;
         let subject = Subject { digest, length: Some(length) };
         // this clock may be behind: what a quorum signed is good
-        let now = self.now.max(certificate.issued_at);
+        let now = self.now.max(certificate.claim.issued_at);
         let verified = verify_certificate_of_batch(certificate, self.committee, &subject, now, &mut self.aggregates);
         self.invalid += usize::from(verified.is_err());
         verified

@@ -1,4 +1,4 @@
-//! A statement about one receipt, its signers and their aggregate signature: about 230 bytes.
+//! A claim, the members that signed the statement it follows from, and their aggregate signature: about 230 bytes.
 
 use thiserror::Error;
 
@@ -7,12 +7,13 @@ use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::CommitteeRecord;
 use crate::digest::CommitteeDigest;
 use crate::limits::Limits;
-use crate::merkle::{TreeHash, path_length, root_from_path};
-use crate::receipt::{Receipt, ReceiptError};
-use crate::statement::{Body, Statement, StatementKind};
+use crate::receipt::ReceiptError;
+use crate::statement::{Body, Statement, Stored};
 
 const MAGIC: &[u8; 5] = b"vouch";
 const VERSION: u8 = 1;
+/// Bytes to begin with when encoding: those of a large batch in a committee of a hundred.
+const TYPICAL_SIZE: usize = 640;
 
 /// Which members signed: one bit each, at least one set, none beyond the last member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,9 +92,16 @@ pub enum CertificateError {
     /// A format version that is not known.
     #[error("certificate version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
-    /// A statement kind that is not known.
-    #[error("statement kind: expected 1 (stored), got {0}")]
-    UnknownKind(u16),
+    /// A statement kind that is not known, or not the one wanted.
+    #[error("statement kind: expected {expected} ({name}), got {got}")]
+    AnotherKind {
+        /// The kind wanted.
+        expected: u16,
+        /// Its name.
+        name: &'static str,
+        /// The certificate's.
+        got: u16,
+    },
     /// Not a receipt, or one of an unknown kind.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
@@ -110,31 +118,28 @@ pub enum CertificateError {
     NoSigners,
 }
 
-/// A certificate of availability: of a stored statement, for one receipt of its batch. Well-formed, not verified.
+/// A certificate of one kind of statement, a certificate of availability where nothing else is said. Well-formed, not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
+pub struct Certificate<B: Body = Stored> {
     /// The epoch of the committee that signed.
     pub epoch: u64,
     /// The committee that signed.
     pub committee: CommitteeDigest,
-    /// Seconds since 1970.
-    pub issued_at: u64,
-    /// The receipts in the batch.
-    pub count: u32,
-    /// This receipt's place among them.
-    pub index: u32,
-    /// What was stored.
-    pub receipt: Receipt,
-    /// The inclusion proof, nearest sibling first.
-    pub path: Vec<TreeHash>,
+    /// What is certified.
+    pub claim: B::Claim,
     /// Who signed.
     pub signers: Signers,
     /// The sum of their signatures.
     pub signature: AggregateSignature,
 }
 
-impl Certificate {
-    /// Decodes exactly one certificate.
+impl<B: Body> Certificate<B> {
+    /// A claim that members of `committee` signed, which is not checked here.
+    pub fn new(committee: &CommitteeRecord, claim: B::Claim, signers: Signers, signature: AggregateSignature) -> Self {
+        Self { epoch: committee.epoch(), committee: committee.digest(), claim, signers, signature }
+    }
+
+    /// Decodes exactly one certificate of this kind.
     ///
     /// # Errors
     /// See [`CertificateError`].
@@ -146,54 +151,39 @@ impl Certificate {
             return Err(CertificateError::UnknownVersion(version));
         }
         let kind = reader.u16("statement kind")?;
-        let Some(StatementKind::Stored) = StatementKind::from_number(kind) else {
-            return Err(CertificateError::UnknownKind(kind));
-        };
+        if kind != B::KIND {
+            return Err(CertificateError::AnotherKind { expected: B::KIND, name: B::NAME, got: kind });
+        }
         let epoch = reader.safe_u64("epoch")?;
         let committee = CommitteeDigest(reader.array("committee digest")?);
-        let issued_at = reader.safe_u64("issued_at")?;
-        let count = reader.u32("count")?;
-        in_range("count", count.into(), 1, limits.batch.into())?;
-        let index = reader.u32("index")?;
-        in_range("index", index.into(), 0, u64::from(count) - 1)?;
-        let receipt = Receipt::read(&mut reader)?;
-        let path =
-            (0..path_length(index, count)).map(|_| reader.array("path").map(TreeHash)).collect::<Result<_, _>>()?;
+        let claim = B::read_claim(&mut reader, limits)?;
         let signers = Signers::read(&mut reader, limits)?;
         let signature = AggregateSignature(reader.array("signature")?);
         reader.finish()?;
-        Ok(Self { epoch, committee, issued_at, count, index, receipt, path, signers, signature })
+        Ok(Self { epoch, committee, claim, signers, signature })
     }
 
     /// The canonical encoding.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(227 + 32 * self.path.len() + self.signers.bitmap.len());
+        let mut out = Vec::with_capacity(TYPICAL_SIZE);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
-        out.extend_from_slice(&(self.kind() as u16).to_le_bytes());
+        out.extend_from_slice(&B::KIND.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.committee.0);
-        out.extend_from_slice(&self.issued_at.to_le_bytes());
-        out.extend_from_slice(&self.count.to_le_bytes());
-        out.extend_from_slice(&self.index.to_le_bytes());
-        out.extend_from_slice(&self.receipt.encode());
-        for hash in &self.path {
-            out.extend_from_slice(&hash.0);
-        }
+        B::write_claim(&self.claim, &mut out);
         self.signers.write(&mut out);
         out.extend_from_slice(&self.signature.0);
         out
     }
 
-    /// What kind of statement was signed.
-    pub fn kind(&self) -> StatementKind {
-        StatementKind::Stored
+    /// The body that was signed. `None` for a claim that decoding rules out.
+    pub fn body(&self) -> Option<B> {
+        B::of_claim(&self.claim)
     }
 
-    /// The statement that `committee` must have signed for this certificate to hold. `None` when the path does not
-    /// fit index and count, which decoding rules out.
-    pub fn statement(&self, committee: &CommitteeRecord) -> Option<Statement> {
-        let root = root_from_path(&self.receipt, self.index, self.count, &self.path)?;
-        Some(Statement::new(committee, Body::Stored { issued_at: self.issued_at, count: self.count, root }))
+    /// The statement that `committee` must have signed for this certificate to hold. `None` as for [`body`](Self::body).
+    pub fn statement(&self, committee: &CommitteeRecord) -> Option<Statement<B>> {
+        Some(Statement::new(committee, self.body()?))
     }
 }

@@ -90,7 +90,8 @@ fn range(min: u64, max: u64) -> String {
     if min == max { min.to_string() } else { format!("{min} to {max}") }
 }
 
-pub(crate) struct Reader<'a> {
+/// Public for the sake of [`Body`](crate::statement::Body), and without a name outside of this crate.
+pub struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
 }

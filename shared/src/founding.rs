@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::bls::{BlsError, Possession, VoteSecretKey, VoteSignature};
+use crate::bls::{Possession, VoteSecretKey, VoteSignature};
 use crate::committee::{Committee, CommitteeRecord, GenesisError};
 use crate::digest::CommitteeDigest;
 use crate::link::NodeKey;
-use crate::statement::{Body, Statement};
+use crate::statement::{Accept, Statement};
+use crate::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 pub use record::{RecordError, ReplicaRecord};
 pub use refusal::{Evidence, Refusal, RefusalError};
@@ -45,83 +46,53 @@ pub enum FoundingError {
     /// The committee is not well formed, or a proof of possession is bad.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
-    /// The member does not exist.
-    #[error("acceptance: expected a member below {n}, got {got}")]
-    NotAMember {
-        /// The committee's size.
-        n: u16,
-        /// The member.
-        got: u16,
-    },
-    /// The signature is not the member's over this genesis.
-    #[error("acceptance of member {member} ({name}): {error}")]
+    /// An acceptance does not count.
+    #[error("acceptance by {name}: {error}")]
     Acceptance {
-        /// The member.
-        member: u16,
-        /// Its name.
+        /// The member's name.
         name: String,
         /// What is wrong.
-        error: BlsError,
+        error: VoteError,
     },
 }
 
 /// What the members of a genesis committee sign.
-pub fn accept_statement(genesis: &CommitteeRecord) -> Statement {
-    Statement::new(genesis, Body::GENESIS)
+pub fn accept_statement(genesis: &CommitteeRecord) -> Statement<Accept> {
+    Statement::new(genesis, Accept::GENESIS)
 }
 
-/// A member's verified acceptance of a founding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acceptance {
-    founding: CommitteeDigest,
-    member: u16,
-    signature: VoteSignature,
-}
-
-impl Acceptance {
-    /// Checks acceptances of one founding: together, and one by one only where that fails.
-    ///
-    /// # Errors
-    /// The first that is bad.
-    pub fn check_all(committee: &Committee, claimed: &[(u16, VoteSignature)]) -> Result<Vec<Self>, FoundingError> {
-        let n = committee.record().n();
-        if let Some((got, _)) = claimed.iter().find(|(member, _)| *member >= n) {
-            return Err(FoundingError::NotAMember { n, got: *got });
-        }
-        let statement = accept_statement(committee.record()).encode();
-        if claimed.len() < 2 || committee.verify_votes(&statement, claimed).is_err() {
-            for (member, signature) in claimed {
-                committee.verify_vote(*member, &statement, signature).map_err(|error| FoundingError::Acceptance {
-                    member: *member,
-                    name: committee.record().name(*member),
-                    error,
-                })?;
-            }
-        }
-        let founding = committee.record().digest();
-        Ok(claimed
-            .iter()
-            .map(|(member, signature)| Self { founding, member: *member, signature: *signature })
-            .collect())
+/// Verifies acceptances of one founding: together, and one by one only where that fails.
+///
+/// # Errors
+/// The first that is bad. The others are not looked at: whoever sends a thousand could have each of them cost a pairing.
+pub fn verify_acceptances(
+    committee: &Committee,
+    claimed: &[(u16, VoteSignature)],
+) -> Result<Vec<VerifiedVote<Accept>>, FoundingError> {
+    let record = committee.record();
+    let ballot = Ballot::new(accept_statement(record));
+    if let Some(verified) = ballot.verify_together(committee, claimed) {
+        return Ok(verified);
     }
-
-    /// The founding that is accepted.
-    pub fn founding(&self) -> CommitteeDigest {
-        self.founding
-    }
+    let verify = |(member, vote): &(u16, VoteSignature)| {
+        let refused = |error| FoundingError::Acceptance { name: record.name(*member), error };
+        ballot.verify(committee, *member, *vote).map_err(refused)
+    };
+    claimed.iter().map(verify).collect()
 }
 
 /// A genesis committee whose keys are proven, with acceptances that were verified.
 #[derive(Debug, Clone)]
 pub struct Founding {
     committee: Arc<Committee>,
-    acceptances: BTreeMap<u16, VoteSignature>,
+    acceptances: Tally<Accept>,
 }
 
 impl Founding {
     /// A founding that nobody accepted yet.
     pub fn new(committee: Arc<Committee>) -> Self {
-        Self { committee, acceptances: BTreeMap::new() }
+        let acceptances = Tally::new(committee.record(), Accept::GENESIS);
+        Self { committee, acceptances }
     }
 
     /// Checks a founding that somebody shows. Costs about a millisecond for each member.
@@ -143,8 +114,11 @@ impl Founding {
             None => Arc::new(Committee::genesis(genesis, possessions)?),
         };
         let claimed: Vec<_> = acceptances.iter().map(|(member, signature)| (*member, *signature)).collect();
-        Acceptance::check_all(&committee, &claimed)?;
-        Ok(Self { committee, acceptances })
+        let mut founding = Self::new(committee);
+        for acceptance in verify_acceptances(&founding.committee, &claimed)? {
+            founding.add(acceptance);
+        }
+        Ok(founding)
     }
 
     /// As it travels.
@@ -152,7 +126,7 @@ impl Founding {
         FoundingMessage {
             genesis: self.record().clone(),
             possessions: self.committee.possessions().to_vec(),
-            acceptances: self.acceptances.clone(),
+            acceptances: self.acceptances().clone(),
         }
     }
 
@@ -173,17 +147,17 @@ impl Founding {
 
     /// Whether every member accepted.
     pub fn is_complete(&self) -> bool {
-        self.acceptances.len() == self.record().members().len()
+        self.acceptances.is_complete()
     }
 
     /// Whether this member accepted.
     pub fn has(&self, member: u16) -> bool {
-        self.acceptances.contains_key(&member)
+        self.acceptances().contains_key(&member)
     }
 
     /// The acceptances, by member.
     pub fn acceptances(&self) -> &BTreeMap<u16, VoteSignature> {
-        &self.acceptances
+        self.acceptances.votes()
     }
 
     /// The members whose acceptance is missing, ascending.
@@ -194,40 +168,29 @@ impl Founding {
     /// What a refusal means to this founding: it is over, or the member that signed accepted it as well. `None`: the refusal does not hold.
     fn judge(&self, refusal: &Refusal) -> Option<Result<(), Evidence>> {
         let member = refusal.check(self.record()).ok()?;
-        Some(match self.acceptances.get(&member) {
+        Some(match self.acceptances.vote_of(member) {
             None => Ok(()),
-            Some(signature) => {
-                let acceptance = Acceptance { founding: refusal.refused, member, signature: *signature };
-                Err(Evidence { refusal: *refusal, acceptance })
-            }
+            Some(acceptance) => Err(Evidence { refusal: *refusal, acceptance }),
         })
     }
 
     /// Adds an acceptance; `false` when it is of another founding or was there.
-    pub fn add(&mut self, acceptance: Acceptance) -> bool {
-        acceptance.founding == self.digest()
-            && self.acceptances.insert(acceptance.member, acceptance.signature).is_none()
+    pub fn add(&mut self, acceptance: VerifiedVote<Accept>) -> bool {
+        self.acceptances.count(acceptance).is_ok()
     }
 
     /// Adds the acceptances of the same founding; `true` when there were new ones.
     fn merge(&mut self, other: &Self) -> bool {
-        let before = self.acceptances.len();
-        if other.digest() == self.digest() {
-            self.acceptances.extend(&other.acceptances);
-        }
-        self.acceptances.len() > before
+        let before = self.acceptances().len();
+        self.acceptances.merge(&other.acceptances);
+        self.acceptances().len() > before
     }
 
-    /// Signs for the member with this node key, if there is one. The caller makes that durable before anybody hears of it.
+    /// Signs for the member with this node key, if the vote key is its own. The caller makes that durable before anybody hears of it.
     pub fn accept_as(&mut self, node_key: &NodeKey, key: &VoteSecretKey) {
-        if let Some(member) = self.record().position(node_key) {
-            self.sign(member, key);
-        }
-    }
-
-    /// Signs for a member. The caller makes that durable before anybody hears of it.
-    fn sign(&mut self, member: u16, key: &VoteSecretKey) {
-        let signature = accept_statement(self.record()).sign(key);
-        self.acceptances.insert(member, signature);
+        let record = self.record();
+        let member = record.position(node_key);
+        let signed = member.and_then(|member| self.acceptances.ballot().sign(record, member, key));
+        signed.map(|acceptance| self.add(acceptance));
     }
 }

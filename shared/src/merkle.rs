@@ -1,58 +1,61 @@
-//! The tree over a batch of receipts: the shape of RFC 9162 section 2.1, hashed with BLAKE3.
+//! Trees over the leaves of a statement: the shape of RFC 9162 section 2.1, hashed with BLAKE3.
 //!
 //! `index` and `count` are fixed by the statement and the certificate, and with them the path's length. There is no
 //! root to compare with: the root computed here is what the signature is checked over.
 
 use crate::digest::derive;
-use crate::limits::MAX_BATCH;
-use crate::receipt::Receipt;
 
-const LEAF: &str = "vouch receipt leaf v1";
-const NODE: &str = "vouch receipt node v1";
+/// The key-derivation contexts of one kind of tree: they keep its hashes apart from those of every other.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeContexts {
+    /// For a leaf's bytes.
+    pub leaf: &'static str,
+    /// For two children.
+    pub node: &'static str,
+}
 
 /// A node of the tree, 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TreeHash(pub [u8; 32]);
 
-fn leaf(receipt: &Receipt) -> TreeHash {
-    TreeHash(derive(LEAF, &[&receipt.encode()]))
+impl TreeContexts {
+    fn leaf(&self, bytes: &[u8]) -> TreeHash {
+        TreeHash(derive(self.leaf, &[bytes]))
+    }
+
+    fn node(&self, left: &TreeHash, right: &TreeHash) -> TreeHash {
+        TreeHash(derive(self.node, &[&left.0, &right.0]))
+    }
 }
 
-fn node(left: &TreeHash, right: &TreeHash) -> TreeHash {
-    TreeHash(derive(NODE, &[&left.0, &right.0]))
-}
-
-/// The levels of the tree over `receipts`, leaves first; an odd node moves up unchanged, which is RFC 9162's shape.
+/// The levels of a tree, leaves first; an odd node moves up unchanged, which is RFC 9162's shape.
 #[derive(Debug)]
-pub struct Batch {
+pub struct MerkleTree {
+    count: u32,
     levels: Vec<Vec<TreeHash>>,
 }
 
-impl Batch {
-    /// `None` for no receipts or more than [`MAX_BATCH`].
-    pub fn new(receipts: &[Receipt]) -> Option<Self> {
-        let count = u32::try_from(receipts.len()).ok()?;
-        if !(1..=MAX_BATCH).contains(&count) {
-            return None;
-        }
-        let mut levels = vec![receipts.iter().map(leaf).collect::<Vec<_>>()];
+impl MerkleTree {
+    /// The tree over these leaves; `None` for none, or for more than a `u32` counts.
+    pub fn new(contexts: &TreeContexts, leaves: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
+        let mut levels = vec![leaves.into_iter().map(|leaf| contexts.leaf(leaf.as_ref())).collect::<Vec<_>>()];
+        let count = u32::try_from(levels[0].len()).ok().filter(|count| *count > 0)?;
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
             let level = below
                 .chunks(2)
                 .map(|pair| match pair {
-                    [left, right] => node(left, right),
+                    [left, right] => contexts.node(left, right),
                     odd => odd[0],
                 })
                 .collect();
             levels.push(level);
         }
-        Some(Self { levels })
+        Some(Self { count, levels })
     }
 
-    /// The number of receipts.
+    /// The number of leaves.
     pub fn count(&self) -> u32 {
-        // bounded by MAX_BATCH in `new`
-        u32::try_from(self.levels[0].len()).unwrap_or(MAX_BATCH)
+        self.count
     }
 
     /// The root that a statement carries.
@@ -60,7 +63,7 @@ impl Batch {
         self.levels[self.levels.len() - 1][0]
     }
 
-    /// The inclusion proof of one receipt, nearest sibling first; `None` beyond the batch.
+    /// The inclusion proof of one leaf, nearest sibling first; `None` beyond the last.
     pub fn path(&self, index: u32) -> Option<Vec<TreeHash>> {
         let mut position = usize::try_from(index).ok()?;
         self.levels[0].get(position)?;
@@ -74,7 +77,7 @@ impl Batch {
     }
 }
 
-/// The length of the path of receipt `index` among `count`; meaningful for index < count.
+/// The length of the path of leaf `index` among `count`; meaningful for index < count.
 pub fn path_length(index: u32, count: u32) -> usize {
     let (mut position, mut last) = (index, count.saturating_sub(1));
     let mut length = 0;
@@ -88,20 +91,26 @@ pub fn path_length(index: u32, count: u32) -> usize {
     length
 }
 
-/// The root from one receipt and its path (RFC 9162 section 2.1.3.2). `None` when the path's length is not the one
+/// The root from one leaf and its path (RFC 9162 section 2.1.3.2). `None` when the path's length is not the one
 /// that `index` and `count` fix.
-pub fn root_from_path(receipt: &Receipt, index: u32, count: u32, path: &[TreeHash]) -> Option<TreeHash> {
+pub fn root_from_path(
+    contexts: &TreeContexts,
+    leaf: &[u8],
+    index: u32,
+    count: u32,
+    path: &[TreeHash],
+) -> Option<TreeHash> {
     if index >= count || path.len() != path_length(index, count) {
         return None;
     }
-    let mut hash = leaf(receipt);
+    let mut hash = contexts.leaf(leaf);
     let (mut position, mut last) = (index, count - 1);
     let mut siblings = path.iter();
     while last > 0 {
         if position % 2 == 1 {
-            hash = node(siblings.next()?, &hash);
+            hash = contexts.node(siblings.next()?, &hash);
         } else if position < last {
-            hash = node(&hash, siblings.next()?);
+            hash = contexts.node(&hash, siblings.next()?);
         }
         position /= 2;
         last /= 2;
@@ -112,52 +121,49 @@ pub fn root_from_path(receipt: &Receipt, index: u32, count: u32, path: &[TreeHas
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
-    fn receipts(count: u32) -> Vec<Receipt> {
-        (0..count)
-            .map(|i| Receipt { salt: [7; 16], digest: Digest::of(&i.to_le_bytes()), length: 4, expires_at: 9 })
-            .collect()
+    const CONTEXTS: TreeContexts = TreeContexts { leaf: "vouch test leaf", node: "vouch test node" };
+
+    fn leaves(count: u32) -> Vec<[u8; 4]> {
+        (0..count).map(u32::to_le_bytes).collect()
     }
 
     /// The recursive definition of RFC 9162, as an oracle for the iterative code.
-    fn root_by_definition(receipts: &[Receipt]) -> TreeHash {
-        if let [one] = receipts {
-            return leaf(one);
+    fn root_by_definition(leaves: &[[u8; 4]]) -> TreeHash {
+        if let [one] = leaves {
+            return CONTEXTS.leaf(one);
         }
-        let split = receipts.len().next_power_of_two() / 2;
-        node(&root_by_definition(&receipts[..split]), &root_by_definition(&receipts[split..]))
+        let split = leaves.len().next_power_of_two() / 2;
+        CONTEXTS.node(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
     }
 
     #[test]
     fn every_path_leads_to_the_root_of_the_definition() {
         for count in (1..=70).chain([255, 256, 257]) {
-            let receipts = receipts(count);
-            let batch = Batch::new(&receipts).unwrap();
-            assert_eq!(batch.root(), root_by_definition(&receipts), "{count}");
-            for (index, receipt) in (0..).zip(&receipts) {
-                let path = batch.path(index).unwrap();
+            let leaves = leaves(count);
+            let tree = MerkleTree::new(&CONTEXTS, &leaves).unwrap();
+            assert_eq!((tree.count(), tree.root()), (count, root_by_definition(&leaves)), "{count}");
+            for (index, leaf) in (0..).zip(&leaves) {
+                let path = tree.path(index).unwrap();
                 assert_eq!(path.len(), path_length(index, count), "{index} of {count}");
-                assert_eq!(root_from_path(receipt, index, count, &path), Some(batch.root()), "{index} of {count}");
+                let root = root_from_path(&CONTEXTS, leaf, index, count, &path);
+                assert_eq!(root, Some(tree.root()), "{index} of {count}");
             }
+            assert_eq!(tree.path(count), None);
         }
+        assert!(MerkleTree::new(&CONTEXTS, leaves(0)).is_none());
     }
 
     #[test]
     fn the_path_must_have_the_length_that_index_and_count_fix() {
-        let receipts = receipts(5);
-        let path = Batch::new(&receipts).unwrap().path(0).unwrap();
-        assert_eq!(root_from_path(&receipts[0], 0, 5, &path[1..]), None);
+        let leaves = leaves(5);
+        let root = |index, path: &[TreeHash]| root_from_path(&CONTEXTS, &leaves[0], index, 5, path);
+        let path = MerkleTree::new(&CONTEXTS, &leaves).unwrap().path(0).unwrap();
+        assert!(root(0, &path).is_some());
+        assert_eq!(root(0, &path[1..]), None);
         let longer: Vec<_> = path.iter().chain(&path[..1]).copied().collect();
-        assert_eq!(root_from_path(&receipts[0], 0, 5, &longer), None);
-        assert_eq!(root_from_path(&receipts[0], 5, 5, &path), None);
-        assert_eq!(path_length(4095, MAX_BATCH), 12);
-    }
-
-    #[test]
-    fn batches_are_bounded() {
-        assert!(Batch::new(&[]).is_none());
-        assert!(Batch::new(&receipts(4096)).is_some());
-        assert!(Batch::new(&receipts(4097)).is_none());
+        assert_eq!(root(0, &longer), None);
+        assert_eq!(root(5, &path), None);
+        assert_eq!(path_length(4095, 4096), 12);
     }
 }

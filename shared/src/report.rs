@@ -9,6 +9,7 @@ use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
+use crate::statement::{Body, Stored};
 use crate::verify::{Aspect, Check, Judgement, Stop, Verdict};
 
 /// What became of one check.
@@ -158,13 +159,13 @@ fn answers(judgement: &Judgement) -> [Answered; 3] {
         }
     };
     let (signers, n) = (certificate.signers.count(), certificate.signers.n());
-    let quorum = certificate.kind().threshold(n);
+    let quorum = quorum_of(certificate, n);
     let genuine = format!("{signers} of {n} members of the cluster you trust signed it, {quorum} are needed");
     let matches = match judgement.matches() {
         Some(Err(stop)) => (&stop).into(),
         _ => Answered::yes("it is the certified file, byte for byte".into()),
     };
-    let expires_at = certificate.receipt.expires_at;
+    let expires_at = certificate.claim.receipt.expires_at;
     let in_force = match judgement.in_force() {
         Some(Err(invalid)) => (&Stop::from(invalid)).into(),
         _ if judgement.question().waive_expiry => Answered::not("expiry was waived"),
@@ -172,6 +173,11 @@ fn answers(judgement: &Judgement) -> [Answered; 3] {
         _ => Answered::yes(format!("replicas must keep the file until {expires_at}")),
     };
     [Answered::yes(genuine), matches, in_force]
+}
+
+/// The signers that a certificate needs in a committee of `n`.
+fn quorum_of(certificate: &Certificate, n: u16) -> u16 {
+    certificate.body().map_or(n, |body| body.threshold(n))
 }
 
 fn lines(judgement: &Judgement) -> Vec<CheckLine> {
@@ -287,7 +293,7 @@ impl Inspection {
     /// A certificate and the committee it came with.
     pub fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
         let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
-        let receipt = &certificate.receipt;
+        let receipt = &certificate.claim.receipt;
         let statement = certificate.statement(record).map(|statement| hex(&statement.id().0));
         let members = (0..).zip(record.members()).map(|(position, member)| MemberView {
             member: position,
@@ -303,16 +309,16 @@ impl Inspection {
             length: receipt.length,
             epoch: certificate.epoch,
             committee: certificate.committee,
-            kind: certificate.kind().to_string(),
-            issued_at: certificate.issued_at,
+            kind: Stored::NAME.to_owned(),
+            issued_at: certificate.claim.issued_at,
             expires_at: receipt.expires_at,
             signers: certificate.signers.iter().collect(),
-            quorum: certificate.kind().threshold(record.n()),
+            quorum: quorum_of(certificate, record.n()),
             tolerated_faults: quorum::tolerated_faults(record.n()),
             members: members.collect(),
-            batch_count: certificate.count,
-            batch_index: certificate.index,
-            path: certificate.path.iter().map(|hash| hex(&hash.0)).collect(),
+            batch_count: certificate.claim.count,
+            batch_index: certificate.claim.index,
+            path: certificate.claim.path.iter().map(|hash| hex(&hash.0)).collect(),
             salt: hex(&receipt.salt),
             statement: statement.unwrap_or_default(),
             signature: hex(&certificate.signature.0),

@@ -1,135 +1,124 @@
-//! The exact bytes that replicas sign.
+//! The exact bytes that replicas sign: a header that all kinds share, then a body whose layout and length the kind fixes.
+//!
+//! Each kind is one file in this folder: a type that implements [`Body`]. Statements, votes, certificates and the checks of a
+//! signature are generic over it, so a kind brings its layout and nothing else.
 
-use std::fmt;
+mod accept;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
 
 use crate::bls::{VoteSecretKey, VoteSignature};
+use crate::certificate::CertificateError;
+use crate::codec::Reader;
 use crate::committee::CommitteeRecord;
 use crate::digest::{ClusterId, CommitteeDigest, derive};
-use crate::merkle::TreeHash;
+use crate::limits::Limits;
 use crate::quorum;
+
+pub use accept::Accept;
+pub use stored::{Batch, Stored, StoredClaim};
 
 /// Keeps statements apart from everything else ever signed under the same DST: the length of the name, then the name.
 const NAMESPACE: &[u8; 16] = b"\x0Fvouch/statement";
 const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
-/// What a statement says. The kind fixes the body's layout and the threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum StatementKind {
-    /// A quorum holds every blob of a batch durably.
-    Stored = 1,
-    /// Every member of a committee agrees to belong to it.
-    Accept = 3,
-}
+/// Every kind's number. With one number for two kinds, a signature on one body could be shown as a signature on another.
+const NUMBERS: [u16; 2] = [Stored::KIND, Accept::KIND];
 
-impl StatementKind {
-    /// The kind with a number; `None` for one that this version does not know.
-    pub fn from_number(number: u16) -> Option<Self> {
-        [Self::Stored, Self::Accept].into_iter().find(|kind| *kind as u16 == number)
-    }
-
-    /// The signers that a statement of this kind needs in a committee of `n`.
-    pub fn threshold(self, n: u16) -> u16 {
-        match self {
-            Self::Stored => quorum::quorum(n),
-            // a genesis has no committee before it that could speak for a member
-            Self::Accept => n,
+const _: () = {
+    let mut last = 0;
+    while last < NUMBERS.len() {
+        let mut earlier = 0;
+        while earlier < last {
+            assert!(NUMBERS[earlier] != NUMBERS[last], "two kinds of statement have one number");
+            earlier += 1;
         }
+        last += 1;
     }
-}
+};
 
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stored => f.write_str("stored"),
-            Self::Accept => f.write_str("accept"),
-        }
-    }
-}
+/// A kind of statement: what its members sign, and how a certificate carries it.
+pub trait Body: Copy + Eq + Debug + Send + Sync + 'static {
+    /// The kind's number.
+    const KIND: u16;
+    /// The kind's name, for people.
+    const NAME: &'static str;
+    /// Bytes of the body.
+    const SIZE: u32;
 
-/// A statement's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    /// Kind 1.
-    Stored {
-        /// Seconds since 1970, by the server's clock; voters accept it within 60 s of theirs.
-        issued_at: u64,
-        /// The number of receipts.
-        count: u32,
-        /// The root over the receipts.
-        root: TreeHash,
-    },
-    /// Kind 3: the signer belongs to the committee in the header, and to no other founding.
-    Accept {
-        /// Identity of the proposal that is accepted; [`GENESIS`](Self::GENESIS) where there is none.
-        proposal: [u8; 32],
-    },
-}
+    /// What a certificate carries before n and bitmap: the body itself, or a leaf and the path from which the body follows.
+    type Claim: Clone + Eq + Debug + Send + Sync + 'static;
 
-impl Body {
-    /// What the accept of a genesis says: no committee proposed it.
-    pub const GENESIS: Self = Self::Accept { proposal: [0; 32] };
+    /// Appends the body, exactly [`SIZE`](Self::SIZE) bytes.
+    fn write(&self, out: &mut Vec<u8>);
 
-    /// The kind that the body belongs to.
-    pub fn kind(&self) -> StatementKind {
-        match self {
-            Self::Stored { .. } => StatementKind::Stored,
-            Self::Accept { .. } => StatementKind::Accept,
-        }
+    /// The signers that the statement needs in a committee of `n`.
+    fn threshold(&self, n: u16) -> u16 {
+        quorum::quorum(n)
     }
 
-    fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Stored { issued_at, count, root } => {
-                let mut out = Vec::with_capacity(44);
-                out.extend_from_slice(&issued_at.to_le_bytes());
-                out.extend_from_slice(&count.to_le_bytes());
-                out.extend_from_slice(&root.0);
-                out
-            }
-            Self::Accept { proposal } => proposal.to_vec(),
-        }
-    }
+    /// The body that the members must have signed for the claim to hold. `None` for a claim that decoding rules out.
+    fn of_claim(claim: &Self::Claim) -> Option<Self>;
+
+    /// Appends a claim.
+    fn write_claim(claim: &Self::Claim, out: &mut Vec<u8>);
+
+    /// Reads a claim, strictly: one encoding for each value, nothing allocated beyond `limits`.
+    ///
+    /// # Errors
+    /// See [`CertificateError`].
+    fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self::Claim, CertificateError>;
 }
 
 /// One statement of one committee. Never decoded: every verifier builds it from the certificate and its own committee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statement {
+pub struct Statement<B> {
     epoch: u64,
     cluster: ClusterId,
     committee: CommitteeDigest,
-    body: Body,
+    body: B,
 }
 
 /// A statement's identity: the same whoever signed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatementId(pub [u8; 32]);
 
-impl Statement {
+impl<B: Body> Statement<B> {
     /// What `committee` would sign.
-    pub fn new(committee: &CommitteeRecord, body: Body) -> Self {
+    pub fn new(committee: &CommitteeRecord, body: B) -> Self {
         Self { epoch: committee.epoch(), cluster: committee.cluster(), committee: committee.digest(), body }
     }
 
+    /// The epoch of the committee that signs.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The committee that signs.
+    pub fn committee(&self) -> CommitteeDigest {
+        self.committee
+    }
+
     /// The body.
-    pub fn body(&self) -> &Body {
+    pub fn body(&self) -> &B {
         &self.body
     }
 
     /// The signed bytes: 96 of header, then the body.
     pub fn encode(&self) -> Vec<u8> {
-        let body = self.body.encode();
-        let body_length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let mut out = Vec::with_capacity(HEADER_SIZE + body.len());
+        let mut out = Vec::with_capacity(HEADER_SIZE + B::SIZE as usize);
         out.extend_from_slice(NAMESPACE);
         out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&(self.body.kind() as u16).to_le_bytes());
-        out.extend_from_slice(&body_length.to_le_bytes());
+        out.extend_from_slice(&B::KIND.to_le_bytes());
+        out.extend_from_slice(&B::SIZE.to_le_bytes());
         out.extend_from_slice(&self.epoch.to_le_bytes());
         out.extend_from_slice(&self.cluster.0);
         out.extend_from_slice(&self.committee.0);
-        out.extend_from_slice(&body);
+        self.body.write(&mut out);
         out
     }
 

@@ -1,4 +1,4 @@
-//! Votes on one statement, each verified, until a quorum signed; and the certificates of a batch.
+//! Votes on one statement of any kind, each verified, until as many members signed as the kind needs.
 //!
 //! A plain sum of votes shows nothing of each: two bad signatures s₁ + d and s₂ − d fail alone and pass together. So votes are
 //! verified one by one, or together with weights that they cannot be chosen for.
@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::bls::{self, AggregateSignature, BlsError, VoteSignature};
+use crate::bls::{self, BlsError, VoteSecretKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::committee::{Committee, CommitteeRecord};
-use crate::merkle::Batch;
-use crate::receipt::Receipt;
 use crate::statement::{Body, Statement};
 
 /// Why a vote does not count.
@@ -52,30 +50,57 @@ pub struct BelowQuorum {
     pub quorum: u16,
 }
 
-/// What the votes of one tally are verified against. A clone may go to another thread: verifying takes a millisecond.
+/// A statement that votes are verified against. A clone may go to another thread: verifying takes a millisecond.
 #[derive(Debug, Clone)]
-pub struct Ballot(Arc<[u8]>);
+pub struct Ballot<B> {
+    statement: Statement<B>,
+    encoding: Arc<[u8]>,
+}
 
-/// A vote that [`Ballot::verify`] or [`Ballot::verify_all`] found valid; there is no other way to one.
-#[derive(Debug, Clone)]
-pub struct VerifiedVote {
-    ballot: Ballot,
+/// A vote that a [`Ballot`] found valid; there is no other way to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedVote<B> {
+    statement: Statement<B>,
     member: u16,
     signature: VoteSignature,
 }
 
-impl Ballot {
+impl<B: Body> Ballot<B> {
+    /// What votes on this statement are verified against.
+    pub fn new(statement: Statement<B>) -> Self {
+        Self { statement, encoding: statement.encode().into() }
+    }
+
     /// Verifies one member's vote.
     ///
     /// # Errors
     /// [`VoteError::NotAMember`], [`VoteError::Invalid`].
-    pub fn verify(&self, committee: &Committee, member: u16, vote: VoteSignature) -> Result<VerifiedVote, VoteError> {
+    pub fn verify(
+        &self,
+        committee: &Committee,
+        member: u16,
+        vote: VoteSignature,
+    ) -> Result<VerifiedVote<B>, VoteError> {
         let n = committee.record().n();
         if member >= n {
             return Err(VoteError::NotAMember { n, got: member });
         }
-        committee.verify_vote(member, &self.0, &vote).map_err(|error| VoteError::Invalid { member, error })?;
-        Ok(VerifiedVote { ballot: self.clone(), member, signature: vote })
+        let verified = committee.verify_vote(member, &self.encoding, &vote);
+        verified.map_err(|error| VoteError::Invalid { member, error })?;
+        Ok(self.verified(member, vote))
+    }
+
+    /// Verifies the votes of several members together, at the price of little more than one; `None` where not all are valid, or
+    /// there are too few for it to be worth while.
+    pub fn verify_together(
+        &self,
+        committee: &Committee,
+        votes: &[(u16, VoteSignature)],
+    ) -> Option<Vec<VerifiedVote<B>>> {
+        if votes.len() < 2 || committee.verify_votes(&self.encoding, votes).is_err() {
+            return None;
+        }
+        Some(votes.iter().map(|(member, vote)| self.verified(*member, *vote)).collect())
     }
 
     /// Verifies the votes of several members, in their order: together, and one by one only where that fails.
@@ -86,47 +111,65 @@ impl Ballot {
         &self,
         committee: &Committee,
         votes: &[(u16, VoteSignature)],
-    ) -> Vec<Result<VerifiedVote, VoteError>> {
-        if votes.len() > 1 && committee.verify_votes(&self.0, votes).is_ok() {
-            let verified = |(member, signature): &(_, _)| VerifiedVote {
-                ballot: self.clone(),
-                member: *member,
-                signature: *signature,
-            };
-            return votes.iter().map(|vote| Ok(verified(vote))).collect();
+    ) -> Vec<Result<VerifiedVote<B>, VoteError>> {
+        match self.verify_together(committee, votes) {
+            Some(verified) => verified.into_iter().map(Ok).collect(),
+            None => votes.iter().map(|(member, vote)| self.verify(committee, *member, *vote)).collect(),
         }
-        votes.iter().map(|(member, vote)| self.verify(committee, *member, *vote)).collect()
+    }
+
+    /// A member's own vote, signed here and so not verified; `None` where the key is not that member's. The caller makes durable
+    /// what the statement promises before anybody hears of the vote.
+    pub fn sign(&self, committee: &CommitteeRecord, member: u16, key: &VoteSecretKey) -> Option<VerifiedVote<B>> {
+        let entry = committee.members().get(usize::from(member))?;
+        (entry.vote_key == key.vote_key()).then(|| self.verified(member, key.sign(&self.encoding)))
+    }
+
+    fn verified(&self, member: u16, signature: VoteSignature) -> VerifiedVote<B> {
+        VerifiedVote { statement: self.statement, member, signature }
     }
 }
 
-/// A batch of receipts and the votes on its statement.
-#[derive(Debug)]
-pub struct Tally {
-    issued_at: u64,
-    receipts: Vec<Receipt>,
-    batch: Batch,
-    statement: Statement,
-    ballot: Ballot,
-    votes: BTreeMap<u16, VoteSignature>,
-}
-
-impl Tally {
-    /// No votes yet; `None` for an empty or an oversized batch.
-    pub fn new(committee: &Committee, issued_at: u64, receipts: Vec<Receipt>) -> Option<Self> {
-        let batch = Batch::new(&receipts)?;
-        let body = Body::Stored { issued_at, count: batch.count(), root: batch.root() };
-        let statement = Statement::new(committee.record(), body);
-        let ballot = Ballot(statement.encode().into());
-        Some(Self { issued_at, receipts, batch, statement, ballot, votes: BTreeMap::new() })
-    }
-
-    /// What is voted on.
-    pub fn statement(&self) -> &Statement {
+impl<B> VerifiedVote<B> {
+    /// What was voted for.
+    pub fn statement(&self) -> &Statement<B> {
         &self.statement
     }
 
+    /// The voter's place in the committee that the statement names.
+    pub fn member(&self) -> u16 {
+        self.member
+    }
+
+    /// For simulations of many thousand votes, which do not verify them.
+    #[cfg(test)]
+    pub(crate) fn unchecked(statement: Statement<B>, member: u16, signature: VoteSignature) -> Self {
+        Self { statement, member, signature }
+    }
+}
+
+/// A statement and the votes on it.
+#[derive(Debug, Clone)]
+pub struct Tally<B> {
+    n: u16,
+    ballot: Ballot<B>,
+    votes: BTreeMap<u16, VoteSignature>,
+}
+
+impl<B: Body> Tally<B> {
+    /// No votes yet.
+    pub fn new(committee: &CommitteeRecord, body: B) -> Self {
+        let ballot = Ballot::new(Statement::new(committee, body));
+        Self { n: committee.n(), ballot, votes: BTreeMap::new() }
+    }
+
+    /// What is voted on.
+    pub fn statement(&self) -> &Statement<B> {
+        &self.ballot.statement
+    }
+
     /// What votes are verified against, here or on another thread.
-    pub fn ballot(&self) -> &Ballot {
+    pub fn ballot(&self) -> &Ballot<B> {
         &self.ballot
     }
 
@@ -143,14 +186,21 @@ impl Tally {
     ///
     /// # Errors
     /// [`VoteError::Repeated`], [`VoteError::AnotherStatement`]; the tally is as before.
-    pub fn count(&mut self, vote: VerifiedVote) -> Result<(), VoteError> {
-        let VerifiedVote { ballot, member, signature } = vote;
-        if ballot.0 != self.ballot.0 {
+    pub fn count(&mut self, vote: VerifiedVote<B>) -> Result<(), VoteError> {
+        let VerifiedVote { statement, member, signature } = vote;
+        if statement != self.ballot.statement {
             return Err(VoteError::AnotherStatement(member));
         }
         self.is_first(member)?;
         self.votes.insert(member, signature);
         Ok(())
+    }
+
+    /// Counts the votes that another tally of the same statement has; those of another statement count for nothing.
+    pub fn merge(&mut self, other: &Self) {
+        if other.ballot.statement == self.ballot.statement {
+            self.votes.extend(&other.votes);
+        }
     }
 
     fn is_first(&self, member: u16) -> Result<(), VoteError> {
@@ -162,56 +212,40 @@ impl Tally {
         self.votes.keys().copied()
     }
 
-    /// One certificate for each receipt, in the batch's order.
+    /// The votes, by member.
+    pub fn votes(&self) -> &BTreeMap<u16, VoteSignature> {
+        &self.votes
+    }
+
+    /// The vote of one member.
+    pub fn vote_of(&self, member: u16) -> Option<VerifiedVote<B>> {
+        self.votes.get(&member).map(|signature| self.ballot.verified(member, *signature))
+    }
+
+    /// Whether as many voted as the statement needs.
+    pub fn is_complete(&self) -> bool {
+        self.enough().is_ok()
+    }
+
+    fn enough(&self) -> Result<(), BelowQuorum> {
+        let votes = u16::try_from(self.votes.len()).unwrap_or(u16::MAX);
+        let quorum = self.statement().body().threshold(self.n);
+        if votes < quorum { Err(BelowQuorum { votes, quorum }) } else { Ok(()) }
+    }
+
+    /// One certificate for each claim. The caller gives claims that the statement's body follows from: with any other, the
+    /// certificate does not hold.
     ///
     /// # Errors
     /// [`BelowQuorum`].
-    pub fn certificates(&self, committee: &Committee) -> Result<Vec<Certificate>, BelowQuorum> {
-        let n = committee.record().n();
-        let quorum = self.statement.body().kind().threshold(n);
-        let votes = u16::try_from(self.votes.len()).unwrap_or(u16::MAX);
-        let below = BelowQuorum { votes, quorum };
-        if votes < quorum {
-            return Err(below);
-        }
+    pub fn certificates(&self, claims: impl IntoIterator<Item = B::Claim>) -> Result<Vec<Certificate<B>>, BelowQuorum> {
+        self.enough()?;
         // neither fails: there is a vote, and each was verified against a member's key
-        let signature = bls::aggregate(self.votes.values()).map_err(|_| below)?;
-        let signers = Signers::new(n, self.voters()).ok_or(below)?;
-        Ok(write(committee.record(), &self.batch, self.issued_at, &self.receipts, &signers, &signature))
+        let none = BelowQuorum { votes: 0, quorum: 1 };
+        let signature = bls::aggregate(self.votes.values()).map_err(|_| none)?;
+        let signers = Signers::new(self.n, self.voters()).ok_or(none)?;
+        let (epoch, committee) = (self.statement().epoch(), self.statement().committee());
+        let certificate = |claim| Certificate { epoch, committee, claim, signers: signers.clone(), signature };
+        Ok(claims.into_iter().map(certificate).collect())
     }
-}
-
-/// The certificates of a batch from its receipts and what its members signed, not verified: whoever has one of them verified
-/// has all of them verified, for they share statement, signers and signature. `None` for a batch of a forbidden size.
-pub fn certificates(
-    committee: &CommitteeRecord,
-    issued_at: u64,
-    receipts: &[Receipt],
-    signers: &Signers,
-    signature: &AggregateSignature,
-) -> Option<Vec<Certificate>> {
-    Some(write(committee, &Batch::new(receipts)?, issued_at, receipts, signers, signature))
-}
-
-fn write(
-    committee: &CommitteeRecord,
-    batch: &Batch,
-    issued_at: u64,
-    receipts: &[Receipt],
-    signers: &Signers,
-    signature: &AggregateSignature,
-) -> Vec<Certificate> {
-    let (epoch, digest, count) = (committee.epoch(), committee.digest(), batch.count());
-    let certificate = |(index, receipt): (u32, &Receipt)| Certificate {
-        epoch,
-        committee: digest,
-        issued_at,
-        count,
-        index,
-        receipt: *receipt,
-        path: batch.path(index).unwrap_or_default(),
-        signers: signers.clone(),
-        signature: *signature,
-    };
-    (0..).zip(receipts).map(certificate).collect()
 }

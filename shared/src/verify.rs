@@ -1,4 +1,7 @@
-//! The verdict on a bundle: one piece of code for every kind of statement, natively and in wasm.
+//! The verdict on a bundle, natively and in wasm.
+//!
+//! Whether a signature is a committee's is checked alike for every kind of statement, in `signed`; what a certificate of
+//! availability says of a file and of time is checked in `stored`.
 //!
 //! It answers three questions in this order: is the certificate genuine, is this the file, is it in force. Whatever a certificate
 //! says counts only after the first one: so a forged certificate blames no genuine file.
@@ -8,11 +11,13 @@
 mod aggregates;
 mod check;
 mod judgement;
+mod signed;
+mod stored;
 mod verdict;
 
 use std::sync::Arc;
 
-use crate::bls::{BlsError, Possession};
+use crate::bls::Possession;
 use crate::bundle::{BundleText, GenesisText};
 use crate::certificate::Certificate;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
@@ -22,6 +27,8 @@ use crate::limits::Limits;
 pub use aggregates::VerifiedAggregates;
 pub use check::{Aspect, Check};
 pub use judgement::Judgement;
+pub use signed::verify_signed;
+pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub(crate) use verdict::expected_and_got;
 pub use verdict::{Invalid, Missing, Stop, Verdict};
 
@@ -125,7 +132,7 @@ impl Verifier {
         if certificate.epoch > 0 || bundle.epochs > 0 {
             return Err(Missing::LaterEpoch.into());
         }
-        check_signers(&certificate, record)?;
+        let statement = signed::check_signers(&certificate, record)?;
         let committee = match genesis {
             Genesis::Known(committee) => committee,
             Genesis::New(record, possessions) => {
@@ -134,7 +141,7 @@ impl Verifier {
                 committee
             }
         };
-        check_signature(&certificate, &committee)?;
+        signed::check_aggregate(&certificate, &committee, &statement.encode())?;
         Ok(certificate)
     }
 
@@ -146,104 +153,4 @@ impl Verifier {
         }
         Ok(Genesis::New(record, possessions))
     }
-}
-
-/// Judges a certificate by a committee that is already open and trusted.
-///
-/// # Errors
-/// The first check from `epoch` on that fails.
-pub fn verify_certificate(
-    certificate: &Certificate,
-    committee: &Committee,
-    subject: &Subject,
-    now: u64,
-    waive_expiry: bool,
-) -> Result<(), Invalid> {
-    check_signers(certificate, committee.record())?;
-    check_signature(certificate, committee)?;
-    check_subject(certificate, subject)?;
-    check_in_force(certificate, now, waive_expiry)
-}
-
-/// The same, for a client of many puts: the pairing is spared where `verified` has this statement, with these signers and this
-/// signature. Every other check is made each time; the path among them, for it is what leads from the receipt to the statement.
-///
-/// # Errors
-/// As [`verify_certificate`].
-pub fn verify_certificate_of_batch(
-    certificate: &Certificate,
-    committee: &Committee,
-    subject: &Subject,
-    now: u64,
-    verified: &mut VerifiedAggregates,
-) -> Result<(), Invalid> {
-    check_signers(certificate, committee.record())?;
-    let statement = statement_of(certificate, committee)?;
-    if !verified.contains(&statement, &certificate.signers, &certificate.signature) {
-        check_aggregate(certificate, committee, &statement)?;
-        verified.add(statement, certificate.signers.clone(), certificate.signature);
-    }
-    check_subject(certificate, subject)?;
-    check_in_force(certificate, now, false)
-}
-
-/// The checks `epoch` and `signers`.
-fn check_signers(certificate: &Certificate, record: &CommitteeRecord) -> Result<(), Invalid> {
-    let (expected, got) = (record.digest(), certificate.committee);
-    if got != expected {
-        return Err(Invalid::AnotherCommittee { expected, got });
-    }
-    let (expected, got) = (record.epoch(), certificate.epoch);
-    if got != expected {
-        return Err(Invalid::AnotherEpoch { expected, got });
-    }
-    let (expected, got) = (record.n(), certificate.signers.n());
-    if got != expected {
-        return Err(Invalid::BitmapSize { expected, got });
-    }
-    let (signers, quorum) = (certificate.signers.count(), certificate.kind().threshold(record.n()));
-    if signers < quorum {
-        return Err(Invalid::BelowQuorum { signers, quorum });
-    }
-    Ok(())
-}
-
-/// The checks `digest` and `length`: the certificate's value is what is expected, the file's is what was got.
-fn check_subject(certificate: &Certificate, subject: &Subject) -> Result<(), Invalid> {
-    let receipt = &certificate.receipt;
-    if subject.digest != receipt.digest {
-        return Err(Invalid::DigestDiffers { expected: receipt.digest, got: subject.digest });
-    }
-    if let Some(got) = subject.length.filter(|length| *length != receipt.length) {
-        return Err(Invalid::LengthDiffers { expected: receipt.length, got });
-    }
-    Ok(())
-}
-
-/// The checks `time` and `expiry`.
-fn check_in_force(certificate: &Certificate, now: u64, waive_expiry: bool) -> Result<(), Invalid> {
-    if certificate.issued_at > now.saturating_add(CLOCK_TOLERANCE) {
-        return Err(Invalid::FromTheFuture { issued_at: certificate.issued_at, now });
-    }
-    let receipt = &certificate.receipt;
-    if receipt.is_expired(now) && !waive_expiry {
-        return Err(Invalid::Expired { expires_at: receipt.expires_at, now });
-    }
-    Ok(())
-}
-
-fn check_signature(certificate: &Certificate, committee: &Committee) -> Result<(), Invalid> {
-    check_aggregate(certificate, committee, &statement_of(certificate, committee)?)
-}
-
-/// The bytes that the members must have signed.
-fn statement_of(certificate: &Certificate, committee: &Committee) -> Result<Vec<u8>, Invalid> {
-    let statement = certificate.statement(committee.record()).ok_or(Invalid::Signature(BlsError::Mismatch))?;
-    Ok(statement.encode())
-}
-
-fn check_aggregate(certificate: &Certificate, committee: &Committee, statement: &[u8]) -> Result<(), Invalid> {
-    committee
-        .verify_aggregate(certificate.signers.absent().map(usize::from), statement, &certificate.signature)
-        .map_err(Invalid::Signature)
 }

@@ -11,6 +11,7 @@ use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 use vouch_core::verify::{Subject, verify_certificate};
 
@@ -26,7 +27,8 @@ pub(crate) fn run(runs: usize) {
         for (who, signers) in [("all sign", n), ("quorum signs", vouch_core::quorum::quorum(n))] {
             let (committee, certificate) = certify(n, signers);
             let bytes = certificate.encode();
-            let subject = Subject { digest: certificate.receipt.digest, length: Some(certificate.receipt.length) };
+            let subject =
+                Subject { digest: certificate.claim.receipt.digest, length: Some(certificate.claim.receipt.length) };
             let message = certificate.statement(committee.record()).unwrap().encode();
             let (key, signature) = bare(&message);
             let mut ours = Vec::new();
@@ -76,11 +78,12 @@ fn certify(n: u16, signers: u16) -> (Committee, Certificate) {
     let possessions = nodes.iter().map(|(_, vote)| vote.prove_possession()).collect();
     let committee = Committee::genesis(record, possessions).unwrap();
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(b"bench"), length: 5, expires_at: NEVER };
-    let mut tally = Tally::new(&committee, NOW, vec![receipt]).unwrap();
+    let batch = Batch::new(NOW, vec![receipt]).unwrap();
+    let mut tally = Tally::new(committee.record(), batch.body());
     let statement = *tally.statement();
     for (position, (_, vote)) in (0..signers).zip(&nodes) {
         tally.add(&committee, position, statement.sign(vote)).unwrap();
     }
-    let certificate = tally.certificates(&committee).unwrap().remove(0);
+    let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
     (committee, certificate)
 }

@@ -55,7 +55,7 @@ async fn a_replica_whose_clock_is_wrong_signs_nothing_and_says_so() {
     assert_eq!(names, ["replica-0", "replica-1", "replica-3"]);
     let trusted = certified.committee.cluster();
     assert!(
-        cluster.get(trusted, certified.certificate.receipt.digest).await.unwrap().bytes == bytes,
+        cluster.get(trusted, certified.certificate.claim.receipt.digest).await.unwrap().bytes == bytes,
         "it still serves"
     );
 

@@ -121,5 +121,5 @@ async fn a_server_whose_certificates_are_damaged_goes_on() {
     cluster.until_connected().await;
     let certified = cluster.put(&bytes).await.unwrap();
     assert_eq!(certified.committee.cluster(), identity);
-    assert!(cluster.get(identity, certified.certificate.receipt.digest).await.unwrap().bytes == bytes);
+    assert!(cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap().bytes == bytes);
 }

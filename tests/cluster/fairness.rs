@@ -44,7 +44,7 @@ async fn sixty_four_clients_share_a_cluster() {
         let address = address.clone();
         async move {
             let certified = put_bytes(&address, Some(identity), &bytes).await.unwrap();
-            assert_eq!(certified.certificate.receipt.digest, Digest::of(&bytes));
+            assert_eq!(certified.certificate.claim.receipt.digest, Digest::of(&bytes));
         }
     });
     report("puts", &all(puts).await);

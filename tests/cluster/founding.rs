@@ -171,7 +171,7 @@ async fn a_replica_that_shows_what_does_not_hold_is_told_why_its_link_ends() {
     link.send(&Message::Founding(Box::new(forged))).await;
     let failed = link.failed().await;
     assert_eq!(failed.code, Code::NotAuthenticated, "{failed}");
-    assert!(failed.detail.contains("acceptance of member 0 (own)"), "{failed}");
+    assert!(failed.detail.contains("acceptance by own: vote of member 0"), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

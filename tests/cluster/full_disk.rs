@@ -85,7 +85,7 @@ async fn one_full_disk_of_four_is_no_hindrance() {
         assert!(!signers(&certified).contains(&"replica-0".into()), "{length} bytes: {:?}", signers(&certified));
     }
     // what it certified before is there
-    let got = cluster.get(identity, first.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(identity, first.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == content(1, 1 << 20) && got.rejections.is_empty(), "{:?}", got.rejections);
     disks[0].free();
     // it goes on without a restart
@@ -106,7 +106,7 @@ async fn two_full_disks_of_four_are_named() {
     names.sort();
     assert_eq!(names, ["replica-0", "replica-1"], "{error}");
     assert!(error.to_string().ends_with("; free space on the replicas and try again"), "{error}");
-    let got = cluster.get(identity, first.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(identity, first.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == content(1, 1 << 20));
     disks.iter().for_each(SmallDisk::free);
     put_bytes(cluster.address(), Some(identity), &content(2, 8 << 20)).await.unwrap();
@@ -136,7 +136,7 @@ async fn what_does_not_fit_is_refused_before_its_bytes_come() {
     // what fits is certified by all, and everything is served
     let second = until_signed_by(4, async || cluster.put(&content(3, 2 << 20)).await.unwrap()).await;
     for (seed, certified) in [(1, &first), (3, &second)] {
-        let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+        let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.rejections.is_empty() && got.bytes == content(seed, got.bytes.len()));
     }
     disks.iter().for_each(SmallDisk::free);
@@ -167,7 +167,7 @@ async fn the_reserve_stays_free_for_what_was_promised() {
     cluster.start_replica(0).await;
     let identity = certified[0].committee.cluster();
     for (seed, put) in (0..).zip(&certified) {
-        let got = cluster.get(identity, put.certificate.receipt.digest).await.unwrap();
+        let got = cluster.get(identity, put.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.rejections.is_empty() && got.bytes == content(seed, 60_000));
     }
 }

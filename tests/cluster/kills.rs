@@ -62,8 +62,8 @@ async fn rounds(rounds: u64, seed: u64) {
         let record = certified.committee.record();
         for member in certified.certificate.signers.iter() {
             let name = record.name(member);
-            let held = read(&stores[&name], &certified.certificate.receipt.digest, bytes.len());
-            assert!(held == *bytes, "{name} lost {}", certified.certificate.receipt.digest);
+            let held = read(&stores[&name], &certified.certificate.claim.receipt.digest, bytes.len());
+            assert!(held == *bytes, "{name} lost {}", certified.certificate.claim.receipt.digest);
         }
     }
 }

@@ -31,7 +31,7 @@ struct Stored {
 
 impl Stored {
     fn digest(&self) -> Digest {
-        self.certified.certificate.receipt.digest
+        self.certified.certificate.claim.receipt.digest
     }
 }
 
@@ -256,7 +256,7 @@ fn lists_garbage(pattern: Certificate) -> impl FnMut(&Honest, &Message, Vec<Mess
         Message::List { stream, from, .. } => {
             let certificates = (0..100_u64).map(|number| {
                 let mut wrong = pattern.clone();
-                wrong.receipt.digest = Digest::of(&(from.after * 100 + number).to_le_bytes());
+                wrong.claim.receipt.digest = Digest::of(&(from.after * 100 + number).to_le_bytes());
                 wrong
             });
             let end = ListPosition { list: 7, after: from.after + 1 };
@@ -265,7 +265,7 @@ fn lists_garbage(pattern: Certificate) -> impl FnMut(&Honest, &Message, Vec<Mess
         }
         Message::FindCertificate { stream, digest } => {
             let mut wrong = pattern.clone();
-            wrong.receipt.digest = *digest;
+            wrong.claim.receipt.digest = *digest;
             vec![Message::FoundCertificate { stream: *stream, certificate: Some(Box::new(wrong)) }]
         }
         _ => answers,
@@ -339,7 +339,7 @@ async fn a_forged_certificate_hides_none_that_comes_later() {
     cluster.start_server().await;
     // newer than the true one, by its own word
     let mut forged = certified.certificate.clone();
-    forged.issued_at += 1;
+    forged.claim.issued_at += 1;
     for number in 0..3 {
         fakes.push(FakeReplica::join(cluster.address(), identity(number), shows(forged.clone())).await);
     }

@@ -67,7 +67,7 @@ async fn one_of_four_killed_during_a_put() {
         let fault = |cluster: &mut Processes| cluster.replicas[victim].kill();
         let certified = put_with_fault(&mut cluster, &bytes, after as u64, fault).await.unwrap();
         assert_holds(&certified, &bytes, None);
-        let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+        let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.bytes == bytes);
         cluster.replicas[victim].start();
         let name = cluster.replicas[victim].name().to_owned();
@@ -129,7 +129,7 @@ async fn two_of_four_killed() {
     assert!(!text.contains("replica-0") && !text.contains("replica-2"), "{text}");
 
     // what was certified before is still served
-    let got = cluster.get(first.committee.cluster(), first.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
     cluster.replicas[3].start();
@@ -182,7 +182,7 @@ async fn two_of_four_stopped_hold_up_a_put_for_as_long_as_its_user_allows() {
     assert!([one.status, two.status, larger.status].iter().all(|status| status.code() == Some(1)));
 
     // what was certified before is served by the others
-    let got = cluster.get(first.committee.cluster(), first.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
     // without such a limit, the server says who is missing

@@ -151,13 +151,15 @@ async fn signers_that_did_not_sign() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_certificate() {
     let later = |honest: &FakeCommittee, receipt| {
-        let certificate = honest.certify(receipt, unix_seconds());
-        Certificate { issued_at: certificate.issued_at + 1, ..certificate }
+        let mut certificate = honest.certify(receipt, unix_seconds());
+        certificate.claim.issued_at += 1;
+        certificate
     };
     assert_caught(later, Check::Signature, &["INVALID", "signature: "]).await;
     let salted = |honest: &FakeCommittee, receipt| {
-        let certificate = honest.certify(receipt, unix_seconds());
-        Certificate { receipt: Receipt { salt: [9; 16], ..receipt }, ..certificate }
+        let mut certificate = honest.certify(receipt, unix_seconds());
+        certificate.claim.receipt.salt = [9; 16];
+        certificate
     };
     assert_caught(salted, Check::Signature, &["INVALID", "signature: "]).await;
 }

@@ -46,13 +46,13 @@ async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
         let certified = result.unwrap();
         let verdict = verdict(&certified, certified.committee.cluster(), bytes);
         assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
-        largest = largest.max(certified.certificate.count);
+        largest = largest.max(certified.certificate.claim.count);
         all.push(certified.certificate);
     }
     assert!(largest > 1, "none shared a batch");
     // a replica made the same certificates by itself, out of what it voted on
     let archived = |certificate: &vouch_core::certificate::Certificate, store: &Store| {
-        let digest = certificate.receipt.digest;
+        let digest = certificate.claim.receipt.digest;
         matches!(store.certificate(&digest), Ok(Some(kept)) if kept.signature == certificate.signature)
     };
     // the last batch's reaches it after the client heard of it
@@ -67,7 +67,7 @@ async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
     };
     // all but the one that was put twice, whose later certificate may be either
     for certificate in &all[1..102] {
-        assert!(archived(certificate, &store), "{}", certificate.receipt.digest);
+        assert!(archived(certificate, &store), "{}", certificate.claim.receipt.digest);
     }
 }
 

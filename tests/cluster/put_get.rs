@@ -23,9 +23,9 @@ async fn every_size_is_certified_and_comes_back() {
         let bytes = content(seed, size);
         let certified = put_bytes(cluster.address(), Some(identity), &bytes).await.unwrap();
         assert!(matches!(verdict(&certified, identity, &bytes), Verdict::Valid(_)), "{size} bytes");
-        let digest = certified.certificate.receipt.digest;
+        let digest = certified.certificate.claim.receipt.digest;
         assert_eq!(digest.to_hex(), blake3::hash(&bytes).to_hex().as_str(), "what b3sum prints");
-        assert_eq!(certified.certificate.receipt.length, size as u64);
+        assert_eq!(certified.certificate.claim.receipt.length, size as u64);
         let got = get_bytes(cluster.address(), Some(identity), digest).await.unwrap();
         assert!(got.bytes == bytes && got.rejections.is_empty(), "{size} bytes: {:?}", got.rejections);
         assert_eq!(got.cluster, identity);
@@ -40,7 +40,7 @@ async fn a_hundred_mebibytes() {
     let certified = put_file(cluster.address(), None, &path, |_| {}).await.unwrap();
     let (identity, bytes) = (certified.committee.cluster(), std::fs::read(&path).unwrap());
     assert!(matches!(verdict(&certified, identity, &bytes), Verdict::Valid(_)));
-    let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == bytes);
 }
 
@@ -59,7 +59,7 @@ async fn the_same_file_may_be_put_again() {
     let cluster = InProcess::start(2).await;
     let (first, second) = (cluster.put(b"twice").await.unwrap(), cluster.put(b"twice").await.unwrap());
     let identity = first.committee.cluster();
-    assert_ne!(first.certificate.receipt.salt, second.certificate.receipt.salt);
+    assert_ne!(first.certificate.claim.receipt.salt, second.certificate.claim.receipt.salt);
     for certified in [first, second] {
         assert!(matches!(verdict(&certified, identity, b"twice"), Verdict::Valid(_)));
     }
@@ -112,5 +112,5 @@ async fn a_named_pipe_is_read_once() {
     let writing = std::thread::spawn(move || std::fs::write(writer, whole));
     let certified = put_file(cluster.address(), None, &path, |_| {}).await.unwrap();
     writing.join().unwrap().unwrap();
-    assert_eq!(certified.certificate.receipt.digest, Digest::of(&bytes));
+    assert_eq!(certified.certificate.claim.receipt.digest, Digest::of(&bytes));
 }

@@ -91,7 +91,7 @@ async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
     let status = until_it_holds(&cluster, 3, 2 * SIZES.len()).await;
     assert_eq!(status["repair"]["fetched"], 2 * SIZES.len() - 1, "{status}");
     for (certified, _) in &certified {
-        let digest = certified.certificate.receipt.digest;
+        let digest = certified.certificate.claim.receipt.digest;
         let mut signers = 0;
         for _ in 0..100 {
             let newest = newest(&cluster, identity, digest).await;
@@ -111,7 +111,7 @@ async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
         cluster.until_left(number).await;
     }
     for (certified, bytes) in &certified {
-        let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+        let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.bytes == *bytes);
     }
 }
@@ -132,7 +132,7 @@ async fn a_lost_disk_is_filled_again() {
         cluster.until_left(number).await;
     }
     for (certified, bytes) in &certified {
-        let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+        let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
         assert!(got.bytes == *bytes);
     }
 }
@@ -143,7 +143,7 @@ async fn what_decays_is_found_and_fetched_anew() {
     let certified = put_all(&cluster, 4).await;
     let identity = certified[0].0.committee.cluster();
     let (large, bytes) = certified.last().unwrap();
-    let digest = large.certificate.receipt.digest;
+    let digest = large.certificate.claim.receipt.digest;
     let replica = &cluster.replicas[0];
     let blob = blob_of(replica, &digest);
     // found by looking for it
@@ -184,7 +184,7 @@ async fn a_replica_that_does_not_run_is_looked_at_all_the_same() {
     assert_eq!(String::from_utf8(status.stdout).unwrap(), "replica-0: not running\n");
     let after = ask(&cluster, &cluster.replicas[0], "du").await;
     assert_eq!((&before["blobs"], &before["bytes"]), (&after["blobs"], &after["bytes"]));
-    flip(&blob_of(&cluster.replicas[0], &certified.last().unwrap().0.certificate.receipt.digest), 5);
+    flip(&blob_of(&cluster.replicas[0], &certified.last().unwrap().0.certificate.claim.receipt.digest), 5);
     let scrub = ask(&cluster, &cluster.replicas[0], "scrub").await;
     assert_eq!((&scrub["blobs"], &scrub["damaged"]), (&SIZES.len().into(), &1.into()));
     // nobody else has it: it stays known as damaged, and the socket that the killed process left is no hindrance
@@ -270,7 +270,7 @@ async fn members_read_a_large_blob_before_they_are_asked_to_vote_for_it_again() 
     let is_counted_in = |event: &vouch::server::Event| match event {
         vouch::server::Event::Certified(certificate) => {
             let names = certificate.signers.iter().map(|member| first.committee.record().name(member));
-            certificate.receipt.digest == digest && names.into_iter().any(|name| name == "replica-0")
+            certificate.claim.receipt.digest == digest && names.into_iter().any(|name| name == "replica-0")
         }
         _ => false,
     };

@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 
 async fn assert_served(cluster: &Processes, certified: &Certified, bytes: &[u8]) {
     let identity = certified.committee.cluster();
-    let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == bytes);
 }
 
@@ -119,7 +119,7 @@ async fn replicas_killed_at_any_moment() {
     // and each signer holds it, byte for byte
     for (certified, bytes) in &certified {
         let record = certified.committee.record();
-        let hex = certified.certificate.receipt.digest.to_hex();
+        let hex = certified.certificate.claim.receipt.digest.to_hex();
         for signer in certified.certificate.signers.iter().map(|member| record.name(member)) {
             let replica = cluster.replicas.iter().find(|replica| replica.name() == signer).unwrap();
             let blob = replica.folder().join("blobs").join(&hex[..2]).join(&hex);
@@ -141,7 +141,7 @@ async fn a_server_that_lost_its_folder_takes_up_the_cluster() {
     std::fs::remove_dir_all(cluster.root().join("server")).unwrap();
     cluster.start_server().await;
     until("the replicas come back", || cluster.connected().len() == 3).await;
-    let got = cluster.get(identity, certified.certificate.receipt.digest).await.unwrap();
+    let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"bytes");
     let again = put_bytes(cluster.address(), Some(identity), b"more").await.unwrap();
     assert!(matches!(verdict(&again, identity, b"more"), Verdict::Valid(_)));
@@ -180,13 +180,13 @@ async fn two_servers_share_the_replicas() {
     let certified = cluster.put(b"through the first").await.unwrap();
     let identity = certified.committee.cluster();
     // the second never saw the committee form; its first request may come before the members told it
-    let mut got = get_bytes(&second_address, Some(identity), certified.certificate.receipt.digest).await;
+    let mut got = get_bytes(&second_address, Some(identity), certified.certificate.claim.receipt.digest).await;
     for _ in 0..600 {
         if got.is_ok() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        got = get_bytes(&second_address, Some(identity), certified.certificate.receipt.digest).await;
+        got = get_bytes(&second_address, Some(identity), certified.certificate.claim.receipt.digest).await;
     }
     assert_eq!(got.unwrap().bytes, b"through the first");
     let other = put_bytes(&second_address, Some(identity), b"through the second").await.unwrap();

@@ -69,7 +69,7 @@ async fn an_earlier_certificate_comes_at_once() {
         }
         // longer, and anew
         let (longer, _) = once(NEVER, false).await.unwrap();
-        assert!(!longer.reused && longer.certificate.receipt.expires_at == NEVER);
+        assert!(!longer.reused && longer.certificate.claim.receipt.expires_at == NEVER);
         let (anew, _) = once(NEVER, true).await.unwrap();
         assert!(!anew.reused && anew.certificate != longer.certificate);
     }

@@ -11,12 +11,12 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
-use vouch_core::merkle::{Batch, TreeHash, root_from_path};
+use vouch_core::merkle::TreeHash;
 use vouch_core::message::{Message, Stream};
 use vouch_core::quorum::{quorum, tolerated_faults};
 use vouch_core::receipt::Receipt;
 use vouch_core::signed_time::TimeQuestion;
-use vouch_core::statement::{Body, Statement};
+use vouch_core::statement::{Batch, Body, Statement, Stored, StoredClaim};
 use vouch_core::tally::Tally;
 
 #[derive(Deserialize)]
@@ -136,9 +136,13 @@ fn array<const N: usize>(text: &str) -> [u8; N] {
     unhex(text).try_into().unwrap()
 }
 
+fn batch(receipts: &[Receipt]) -> Batch {
+    Batch::new(0, receipts.to_vec()).unwrap()
+}
+
 /// Of a single receipt.
 fn leaf(receipt: &Receipt) -> TreeHash {
-    root_from_path(receipt, 0, 1, &[]).unwrap()
+    batch(&[*receipt]).body().root
 }
 
 impl CommitteeBlock {
@@ -206,17 +210,18 @@ fn statements_votes_and_certificates() {
         assert_eq!(receipt.length, block.file.len() as u64);
         assert_eq!(hex(leaf(&receipt).0), block.leaf);
 
-        let certificate = Certificate::decode(&unhex(&block.certificate), &Limits::default()).unwrap();
+        let certificate: Certificate = Certificate::decode(&unhex(&block.certificate), &Limits::default()).unwrap();
         assert_eq!(hex(certificate.encode()), block.certificate);
         let statement = certificate.statement(committee.record()).unwrap();
         assert_eq!(hex(statement.encode()), block.statement);
         assert_eq!(hex(statement.id().0), block.identity);
-        if certificate.count == 1 {
-            let body = Body::Stored { issued_at: certificate.issued_at, count: 1, root: leaf(&receipt) };
+        if certificate.claim.count == 1 {
+            let body = Stored { issued_at: certificate.claim.issued_at, count: 1, root: leaf(&receipt) };
             assert_eq!(Statement::new(committee.record(), body), statement);
         }
 
-        let mut tally = Tally::new(&committee, certificate.issued_at, vec![receipt]).unwrap();
+        let batch = Batch::new(certificate.claim.issued_at, vec![receipt]).unwrap();
+        let mut tally = Tally::new(committee.record(), batch.body());
         for (member, (expected, about)) in (0..).zip(block.votes.iter().zip(&committee_block.members)) {
             let secret = VoteSecretKey::from_bytes(&array(&about.vote_secret)).unwrap();
             let vote = statement.sign(&secret);
@@ -225,7 +230,7 @@ fn statements_votes_and_certificates() {
                 tally.add(&committee, member, vote).unwrap();
             }
         }
-        assert_eq!(tally.certificates(&committee).unwrap(), [certificate]);
+        assert_eq!(tally.certificates(batch.claims()).unwrap(), [certificate]);
     }
 }
 
@@ -235,15 +240,18 @@ fn trees() {
     let receipts: Vec<_> = receipts.iter().map(|receipt| Receipt::decode(&unhex(receipt)).unwrap()).collect();
     let got: Vec<_> = receipts.iter().map(|receipt| hex(leaf(receipt).0)).collect();
     assert_eq!(got, leaves);
-    assert_eq!(hex(Batch::new(&receipts[..2]).unwrap().root().0), node_of_first_two_leaves);
+    assert_eq!(hex(batch(&receipts[..2]).body().root.0), node_of_first_two_leaves);
     for TreeBlock { count, root, paths } in trees {
-        let batch = Batch::new(&receipts[..count as usize]).unwrap();
-        assert_eq!((batch.count(), hex(batch.root().0)), (count, root));
-        for (index, expected) in (0..).zip(paths) {
-            let path = batch.path(index).unwrap();
-            let got: Vec<_> = path.iter().map(|hash| hex(hash.0)).collect();
+        let batch = batch(&receipts[..count as usize]);
+        let body = batch.body();
+        assert_eq!((body.count, hex(body.root.0)), (count, root));
+        assert_eq!(paths.len(), receipts[..count as usize].len());
+        for ((index, claim), expected) in (0..).zip(batch.claims()).zip(paths) {
+            let got: Vec<_> = claim.path.iter().map(|hash| hex(hash.0)).collect();
             assert_eq!(got, expected, "{index} of {count}");
-            assert_eq!(root_from_path(&receipts[index as usize], index, count, &path), Some(batch.root()));
+            let StoredClaim { receipt, .. } = claim;
+            assert_eq!((claim.index, receipt), (index, receipts[index as usize]));
+            assert_eq!(Stored::of_claim(&claim), Some(body));
         }
     }
 }

@@ -266,7 +266,7 @@ fn everything_else_comes_back() {
     }
     assert_eq!(Receipt::decode(&all["receipt"]), Ok(receipt("golden")));
     assert_eq!(receipt("golden").expires_at, EXPIRES);
-    let certificate = Certificate::decode(&all["certificate"], &Limits::default()).unwrap();
+    let certificate: Certificate = Certificate::decode(&all["certificate"], &Limits::default()).unwrap();
     assert_eq!(certificate.encode(), all["certificate"]);
     assert_eq!(certificate.statement(&record).unwrap().encode(), all["statement"]);
     let bundle = Bundle::parse(&all["bundle"], &Limits::default()).unwrap();

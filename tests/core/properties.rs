@@ -10,6 +10,7 @@ use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::message::Message;
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Accept, Stored};
 
 use crate::strategies::{bundle, certificate, committee, message, receipt};
 
@@ -33,7 +34,8 @@ fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     let shared = Bytes::copy_from_slice(input);
     bounded(TIMES_INPUT, input, || drop(Receipt::decode(input)))?;
     bounded(TIMES_INPUT, input, || drop(CommitteeRecord::decode(input, &Limits::default())))?;
-    bounded(TIMES_INPUT, input, || drop(Certificate::decode(input, &Limits::default())))?;
+    bounded(TIMES_INPUT, input, || drop(Certificate::<Stored>::decode(input, &Limits::default())))?;
+    bounded(TIMES_INPUT, input, || drop(Certificate::<Accept>::decode(input, &Limits::default())))?;
     bounded(TIMES_INPUT, input, || drop(Message::decode(&shared)))?;
     bounded(TIMES_JSON, input, || drop(Bundle::parse(input, &Limits::default())))?;
     if let Ok(receipt) = Receipt::decode(input) {
@@ -42,7 +44,10 @@ fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(committee) = CommitteeRecord::decode(input, &Limits::default()) {
         prop_assert_eq!(&committee.encode()[..], input);
     }
-    if let Ok(certificate) = Certificate::decode(input, &Limits::default()) {
+    if let Ok(certificate) = Certificate::<Accept>::decode(input, &Limits::default()) {
+        prop_assert_eq!(certificate.encode(), input);
+    }
+    if let Ok(certificate) = Certificate::<Stored>::decode(input, &Limits::default()) {
         prop_assert_eq!(&certificate.encode()[..], input);
     }
     if let Ok(message) = Message::decode(&shared) {
@@ -132,14 +137,14 @@ proptest! {
         for change in [&longer as &dyn Fn(&[u8]) -> Vec<u8>, &shorter] {
             prop_assert!(Receipt::decode(&change(&receipt.encode())).is_err());
             prop_assert!(CommitteeRecord::decode(&change(&committee.encode()), &Limits::default()).is_err());
-            prop_assert!(Certificate::decode(&change(&certificate.encode()), &Limits::default()).is_err());
+            prop_assert!(Certificate::<Stored>::decode(&change(&certificate.encode()), &Limits::default()).is_err());
         }
     }
 
     #[test]
     fn a_decoder_for_small_committees_and_batches_refuses_larger_ones(certificate in certificate()) {
-        let (n, count) = (certificate.signers.n(), certificate.count);
-        let decode = |members, batch| Certificate::decode(&certificate.encode(), &Limits { members, batch, ..Limits::default() });
+        let (n, count) = (certificate.signers.n(), certificate.claim.count);
+        let decode = |members, batch| Certificate::<Stored>::decode(&certificate.encode(), &Limits { members, batch, ..Limits::default() });
         prop_assert!(decode(n, count).is_ok());
         prop_assert!(matches!(decode(n - 1, count), Err(CertificateError::Decode(_))));
         prop_assert!(matches!(decode(n, count - 1), Err(CertificateError::Decode(_))));

@@ -18,6 +18,7 @@ use vouch_core::message::{
     Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::StoredClaim;
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
 fn bytes_of<const N: usize>() -> impl Strategy<Value = [u8; N]> + Clone {
@@ -82,7 +83,8 @@ pub(crate) fn certificate() -> impl Strategy<Value = Certificate> {
     (ends, path, receipt(), signers()).prop_map(|((epoch, issued_at, digest, signature), path, receipt, signers)| {
         let (count, index, path) = path;
         let (committee, signature) = (CommitteeDigest(digest), AggregateSignature(signature));
-        Certificate { epoch, committee, issued_at, count, index, receipt, path, signers, signature }
+        let claim = StoredClaim { issued_at, count, index, receipt, path };
+        Certificate { epoch, committee, claim, signers, signature }
     })
 }
 

@@ -4,6 +4,7 @@ use vouch_core::Limits;
 use vouch_core::bls::{AggregateSignature, BlsError, VoteSignature};
 use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{BelowQuorum, Tally, VoteError};
 use vouch_core::verify::{Subject, Verdict, Verifier, verify_certificate};
 
@@ -11,7 +12,7 @@ use crate::world::{Cluster, ISSUED, NOW, receipt};
 
 /// The bits of `certificate`, one in `step`, whose flipping goes unnoticed.
 fn unnoticed(cluster: &Cluster, certificate: &Certificate, step: usize) -> Vec<usize> {
-    let question = cluster.question(&certificate.receipt);
+    let question = cluster.question(&certificate.claim.receipt);
     let mut verifier = Verifier::new();
     let bytes = certificate.encode();
     let verdict = verifier.verify(&cluster.bundle_of(bytes.clone()), &question);
@@ -37,7 +38,7 @@ fn flipped_bits_are_noticed_in_a_large_committee_and_batch() {
     let cluster = Cluster::new("tampering in a hundred", 100);
     let receipts: Vec<_> = (0..100).map(|i| receipt(&format!("tampering {i}"))).collect();
     let certificate = cluster.certify(ISSUED, &receipts).swap_remove(37);
-    assert_eq!(certificate.path.len(), 7);
+    assert_eq!(certificate.claim.path.len(), 7);
     // five is prime to eight: every bit of a byte is met
     assert_eq!(unnoticed(&cluster, &certificate, 5), [0; 0]);
 }
@@ -47,7 +48,7 @@ fn a_decoder_for_four_members_refuses_five() {
     let cluster = Cluster::new("five", 5);
     let bytes = cluster.certify_one(ISSUED, receipt("five")).encode();
     let limits = Limits { members: 4, ..Limits::default() };
-    let decode = |limits| Certificate::decode(&bytes, &limits);
+    let decode = |limits| Certificate::<Stored>::decode(&bytes, &limits);
     assert!(decode(Limits::default()).is_ok());
     assert!(matches!(decode(limits), Err(CertificateError::Decode(error)) if error.got() == "5"));
 }
@@ -84,7 +85,7 @@ fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
         assert_eq!(tally.add(&cluster.committee, member, VoteSignature(vote)), Err(refused));
     }
     assert_eq!(tally.voters().collect::<Vec<_>>(), [2]);
-    assert_eq!(tally.certificates(&cluster.committee), Err(BelowQuorum { votes: 1, quorum: 3 }));
+    assert_eq!(tally.certificates([]), Err(BelowQuorum { votes: 1, quorum: 3 }));
 
     // together with others they are found as well, by their weights, and harm those no more
     let votes: Vec<_> = (0..).zip(bad).chain([(2, honest(2)), (3, honest(3)), (4, honest(3))]).collect();
@@ -116,7 +117,8 @@ fn a_tally_counts_each_member_once_and_certifies_at_a_quorum() {
         let cluster = Cluster::new("tally", n);
         let (committee, one) = (&cluster.committee, receipt("tally"));
         let quorum = cluster.record().quorum();
-        let mut tally = Tally::new(committee, ISSUED, vec![one]).unwrap();
+        let batch = Batch::new(ISSUED, vec![one]).unwrap();
+        let mut tally = Tally::new(committee.record(), batch.body());
         for member in (0..n).rev() {
             let vote = tally.statement().sign(&cluster.votes[usize::from(member)]);
             let another = usize::from((member + 1) % n);
@@ -128,7 +130,7 @@ fn a_tally_counts_each_member_once_and_certifies_at_a_quorum() {
             assert_eq!(tally.add(committee, member, vote), Err(VoteError::Repeated(member)));
             assert_eq!(tally.add(committee, n, vote), Err(VoteError::NotAMember { n, got: n }));
             let votes = n - member;
-            match tally.certificates(committee) {
+            match tally.certificates(batch.claims()) {
                 Err(below) => {
                     assert!(votes < quorum, "{votes} of {n}");
                     assert_eq!(below, BelowQuorum { votes, quorum });

@@ -11,6 +11,7 @@ use vouch_core::digest::Digest;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{ClusterMessage, Message};
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
 use vouch_core::verify::{Question, Subject};
 
@@ -63,6 +64,10 @@ pub(crate) struct Cluster {
     pub(crate) votes: Vec<VoteSecretKey>,
 }
 
+fn batch(issued_at: u64, receipts: &[Receipt]) -> Batch {
+    Batch::new(issued_at, receipts.to_vec()).unwrap()
+}
+
 impl Cluster {
     pub(crate) fn new(label: &str, n: u16) -> Self {
         let mut secrets: Vec<_> = (0..n)
@@ -88,8 +93,13 @@ impl Cluster {
         self.committee.record()
     }
 
-    pub(crate) fn tally(&self, issued_at: u64, receipts: &[Receipt], signers: impl IntoIterator<Item = u16>) -> Tally {
-        let mut tally = Tally::new(&self.committee, issued_at, receipts.to_vec()).unwrap();
+    pub(crate) fn tally(
+        &self,
+        issued_at: u64,
+        receipts: &[Receipt],
+        signers: impl IntoIterator<Item = u16>,
+    ) -> Tally<Stored> {
+        let mut tally = Tally::new(self.record(), batch(issued_at, receipts).body());
         for member in signers {
             let vote = tally.statement().sign(&self.votes[usize::from(member)]);
             tally.add(&self.committee, member, vote).unwrap();
@@ -99,7 +109,8 @@ impl Cluster {
 
     /// By the first quorum of members.
     pub(crate) fn certify(&self, issued_at: u64, receipts: &[Receipt]) -> Vec<Certificate> {
-        self.tally(issued_at, receipts, 0..self.record().quorum()).certificates(&self.committee).unwrap()
+        let tally = self.tally(issued_at, receipts, 0..self.record().quorum());
+        tally.certificates(batch(issued_at, receipts).claims()).unwrap()
     }
 
     pub(crate) fn certify_one(&self, issued_at: u64, receipt: Receipt) -> Certificate {

@@ -10,10 +10,9 @@ use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::founding::{FoundingMessage, accept_statement};
 use vouch_core::link::{NodeSecretKey, Role};
-use vouch_core::merkle::Batch;
 use vouch_core::message::{ClusterMessage, Code, Holder, ListPage, ListPosition, Message, Read, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::statement::{Body, Statement};
+use vouch_core::statement::{Batch, Statement};
 
 use crate::blobs::proof;
 use crate::raw_link::RawLink;
@@ -69,9 +68,8 @@ pub struct Honest {
 impl Honest {
     /// A vote for a batch, issued at a time.
     pub fn vote(&self, stream: Stream, issued_at: u64, receipts: &[Receipt]) -> Message {
-        let batch = Batch::new(receipts).unwrap();
-        let body = Body::Stored { issued_at, count: batch.count(), root: batch.root() };
-        let statement = Statement::new(self.committee.as_ref().unwrap().record(), body);
+        let batch = Batch::new(issued_at, receipts.to_vec()).unwrap();
+        let statement = Statement::new(self.committee.as_ref().unwrap().record(), batch.body());
         Message::Vote { stream, signature: statement.sign(&self.identity.vote) }
     }
 

@@ -16,6 +16,7 @@ use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Holder, Message};
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use crate::fake_replica::Identity;
@@ -52,12 +53,13 @@ impl FakeCommittee {
 
     /// A valid certificate by all members.
     pub fn certify(&self, receipt: Receipt, issued_at: u64) -> Certificate {
-        let mut tally = Tally::new(&self.committee, issued_at, vec![receipt]).unwrap();
+        let batch = Batch::new(issued_at, vec![receipt]).unwrap();
+        let mut tally = Tally::new(self.committee.record(), batch.body());
         let statement = *tally.statement();
         for (member, identity) in (0..).zip(&self.identities) {
             tally.add(&self.committee, member, statement.sign(&identity.vote)).unwrap();
         }
-        tally.certificates(&self.committee).unwrap().remove(0)
+        tally.certificates(batch.claims()).unwrap().remove(0)
     }
 }
 

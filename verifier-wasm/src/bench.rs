@@ -10,10 +10,9 @@ use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::merkle::Batch;
 use vouch_core::quorum::quorum;
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::{Body, Statement};
+use vouch_core::statement::{Batch, Statement};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
@@ -45,25 +44,17 @@ impl Sample {
         };
         let record = CommitteeRecord::genesis([7; 16], (0..).zip(&secrets).map(member).collect()).unwrap();
         let receipt = Receipt { salt: [1; 16], digest: Digest::of(b"bench"), length: 5, expires_at: NEVER };
-        let root = Batch::new(&[receipt]).unwrap().root();
-        let statement = Statement::new(&record, Body::Stored { issued_at: ISSUED_AT, count: 1, root }).encode();
+        let batch = Batch::new(ISSUED_AT, vec![receipt]).unwrap();
+        let statement = Statement::new(&record, batch.body()).encode();
 
         let first = n - quorum(n);
         let signing = &secrets[usize::from(first)..];
         let votes: Vec<_> = signing.iter().map(|secret| secret.sign(&statement, DST, &[])).collect();
         let signature = AggregateSignature::aggregate(&votes.iter().collect::<Vec<_>>(), false).unwrap();
         let signers: Vec<_> = signing.iter().map(SecretKey::sk_to_pk).collect();
-        let certificate = Certificate {
-            epoch: 0,
-            committee: record.digest(),
-            issued_at: ISSUED_AT,
-            count: 1,
-            index: 0,
-            receipt,
-            path: Vec::new(),
-            signers: Signers::new(n, first..n).unwrap(),
-            signature: bls::AggregateSignature(signature.to_signature().to_bytes()),
-        };
+        let claim = batch.claims().next().unwrap();
+        let signature = bls::AggregateSignature(signature.to_signature().to_bytes());
+        let certificate = Certificate::new(&record, claim, Signers::new(n, first..n).unwrap(), signature);
         let possession = |i| bls::VoteSecretKey::from_bytes(&secret(i).to_bytes()).unwrap().prove_possession();
         let bundle = Bundle {
             certificate: certificate.encode(),
@@ -87,7 +78,7 @@ impl Sample {
 
     /// The file's digest.
     pub fn digest(&self) -> Vec<u8> {
-        self.certificate.receipt.digest.0.to_vec()
+        self.certificate.claim.receipt.digest.0.to_vec()
     }
 
     /// Seconds since 1970.

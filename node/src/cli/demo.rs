@@ -119,7 +119,7 @@ fn explain(certified: &Certified, bundle: &Path) {
     let record = certified.committee.record();
     let certificate = &certified.certificate;
     let names: Vec<String> = certificate.signers.iter().map(|member| record.name(member)).collect();
-    note(format_args!("digest {} (BLAKE3; `b3sum` prints it as hex)", certificate.receipt.digest));
+    note(format_args!("digest {} (BLAKE3; `b3sum` prints it as hex)", certificate.claim.receipt.digest));
     note(format_args!("stored durably and signed by {}", names.join(", ")));
     step(
         "3",

@@ -116,8 +116,8 @@ pub(super) fn server(event: &server::Event) {
         ),
         server::Event::Certified(certificate) => info!(
             "certified {}, {}, by {} of {}",
-            certificate.receipt.digest,
-            output::bytes(certificate.receipt.length),
+            certificate.claim.receipt.digest,
+            output::bytes(certificate.claim.receipt.length),
             certificate.signers.count(),
             certificate.signers.n()
         ),

@@ -112,7 +112,7 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
     trust.learn(certified.committee.cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
-    output::line(format_args!("file {} stored successfully.", certified.certificate.receipt.digest));
+    output::line(format_args!("file {} stored successfully.", certified.certificate.claim.receipt.digest));
     output::line(format_args!("certificate of availability: {certificate}"));
     output::line(format_args!("availability set identity: {}", certified.committee.cluster()));
     // the session accepts no other

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
-use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Note, Outcome, ReplicaFounding};
+use vouch_core::founding::{Founding, FoundingMessage, Note, Outcome, ReplicaFounding, verify_acceptances};
 use vouch_core::message::{Code, Message};
 
 use super::identity;
@@ -94,7 +94,7 @@ pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> R
         Message::Acceptances { founding, acceptances } => {
             let known = shared.foundings.core.lock().await.founding(&founding).map(|known| known.committee().clone());
             let Some(committee) = known else { return Ok(Vec::new()) };
-            let checked = shared.host.spawn_blocking(move || Acceptance::check_all(&committee, &acceptances)).await;
+            let checked = shared.host.spawn_blocking(move || verify_acceptances(&committee, &acceptances)).await;
             let acceptances = checked.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)?;
             Ok(perform(shared, link, |core| core.accept(&acceptances, node, vote)).await?.reply)
         }

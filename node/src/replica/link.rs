@@ -435,7 +435,7 @@ async fn archive(
     let checked = shared.host.spawn_blocking(move || {
         let mut certificates = proposal.certificates(&committee, &signers, &signature)?;
         certificates.retain(|certificate| {
-            matches!(store.store.length_of(&certificate.receipt.digest), Ok(Some(held)) if held == certificate.receipt.length)
+            matches!(store.store.length_of(&certificate.claim.receipt.digest), Ok(Some(held)) if held == certificate.claim.receipt.length)
         });
         Ok::<_, Invalid>(certificates)
     });

@@ -7,7 +7,7 @@ use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::Committee;
 use vouch_core::message::Stream;
 use vouch_core::receipt::Receipt;
-use vouch_core::tally;
+use vouch_core::statement::Batch;
 use vouch_core::verify::{Invalid, Subject, verify_certificate};
 
 /// Proposals remembered on one link, and receipts over all of them: 4 MiB.
@@ -34,12 +34,13 @@ impl Proposal {
     ) -> Result<Vec<Certificate>, Invalid> {
         let record = committee.record();
         // decoding rules out a batch of a forbidden size
-        let certificates = tally::certificates(record, self.issued_at, &self.receipts, signers, signature);
-        let certificates = certificates.unwrap_or_default();
+        let Some(batch) = Batch::new(self.issued_at, self.receipts.clone()) else { return Ok(Vec::new()) };
+        let certificate = |claim| Certificate::new(record, claim, signers.clone(), *signature);
+        let certificates: Vec<Certificate> = batch.claims().map(certificate).collect();
         if let Some(first) = certificates.first() {
-            let Receipt { digest, length, .. } = first.receipt;
+            let Receipt { digest, length, .. } = first.claim.receipt;
             let subject = Subject { digest, length: Some(length) };
-            verify_certificate(first, committee, &subject, first.issued_at, true)?;
+            verify_certificate(first, committee, &subject, first.claim.issued_at, true)?;
         }
         Ok(certificates)
     }
@@ -122,12 +123,13 @@ mod tests {
         let committee = Committee::genesis(record, possessions).unwrap();
 
         let proposal = proposal(3);
-        let mut tally = Tally::new(&committee, proposal.issued_at, proposal.receipts.clone()).unwrap();
+        let batch = Batch::new(proposal.issued_at, proposal.receipts.clone()).unwrap();
+        let mut tally = Tally::new(committee.record(), batch.body());
         for member in [0, 2, 3] {
             let vote = tally.statement().sign(secrets[usize::from(member)]);
             tally.add(&committee, member, vote).unwrap();
         }
-        let expected = tally.certificates(&committee).unwrap();
+        let expected = tally.certificates(batch.claims()).unwrap();
         let (signers, signature) = (&expected[0].signers, &expected[0].signature);
         assert_eq!(proposal.certificates(&committee, signers, signature), Ok(expected.clone()));
 

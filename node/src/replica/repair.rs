@@ -114,7 +114,7 @@ impl Repairer {
         let state = self.state();
         let is_known = state.links.values().any(|link| link.knowledge == Knowledge::Complete)
             && state.links.values().all(|link| link.knowledge != Knowledge::Doubtful);
-        let bytes = state.lacking.values().map(|certificate| certificate.receipt.length).sum();
+        let bytes = state.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
         Repair {
             lacking: is_known.then_some(state.lacking.len() as u64),
             lacking_bytes: is_known.then_some(bytes),
@@ -163,8 +163,8 @@ impl Repairer {
     /// Whether this certificate's blob is known to be lacking, by one that is no older.
     fn knows(&self, certificate: &Certificate) -> bool {
         let state = self.state();
-        let known = state.lacking.get(&certificate.receipt.digest);
-        known.is_some_and(|known| known.issued_at >= certificate.issued_at)
+        let known = state.lacking.get(&certificate.claim.receipt.digest);
+        known.is_some_and(|known| known.claim.issued_at >= certificate.claim.issued_at)
     }
 
     /// How far a list was read, and whether to its end.
@@ -214,7 +214,7 @@ impl Repairer {
     /// The next blob to fetch, of those with the fewest holders.
     fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
         let state = self.state();
-        let untried = state.lacking.values().filter(|certificate| !tried.contains(&certificate.receipt.digest));
+        let untried = state.lacking.values().filter(|certificate| !tried.contains(&certificate.claim.receipt.digest));
         untried.min_by_key(|certificate| certificate.signers.count()).cloned()
     }
 
@@ -238,9 +238,9 @@ impl Repairer {
 impl State {
     fn add(&mut self, certificates: Vec<Certificate>) {
         for certificate in certificates {
-            let digest = certificate.receipt.digest;
-            let known = self.lacking.get(&digest).map(|known| known.issued_at);
-            if known.is_none_or(|known| known < certificate.issued_at) {
+            let digest = certificate.claim.receipt.digest;
+            let known = self.lacking.get(&digest).map(|known| known.claim.issued_at);
+            if known.is_none_or(|known| known < certificate.claim.issued_at) {
                 self.lacking.insert(digest, certificate);
             }
         }
@@ -407,7 +407,7 @@ impl Repairing {
         let (pace, mut bytes) = (Pace::new(&shared.host, shared.repair_rate), 0);
         let mut adopted = (0, 0);
         while let Some(certificate) = shared.repairer.next(&tried) {
-            let receipt = certificate.receipt;
+            let receipt = certificate.claim.receipt;
             tried.insert(receipt.digest);
             if receipt.is_expired(self.shared.host.unix_seconds()) {
                 shared.repairer.forget(&receipt.digest);
@@ -459,7 +459,7 @@ impl Repairing {
         Ok(())
     }
     async fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {
-        let (store, receipt) = (self.shared.store.clone(), certificate.receipt);
+        let (store, receipt) = (self.shared.store.clone(), certificate.claim.receipt);
         self.shared.on_disk(move || Ok(store.length_of(&receipt.digest)? != Some(receipt.length))).await
     }
 
@@ -471,7 +471,7 @@ impl Repairing {
     ) -> Result<Restored, FetchError> {
         let source = if !self.is_lacking(&certificate).await? {
             Restored::Meanwhile
-        } else if self.shared.store.adopt(&certificate.receipt).await? {
+        } else if self.shared.store.adopt(&certificate.claim.receipt).await? {
             Restored::FromDisk
         } else {
             self.fetch(committee, &certificate).await?;
@@ -483,7 +483,7 @@ impl Repairing {
 
     /// Gets a blob as any client does, and stores it as any put.
     async fn fetch(&self, committee: &Arc<Committee>, certificate: &Certificate) -> Result<(), FetchError> {
-        let receipt = certificate.receipt;
+        let receipt = certificate.claim.receipt;
         let request = GetRequest {
             trusted: Some(committee.cluster()),
             digest: receipt.digest,

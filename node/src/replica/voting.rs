@@ -3,10 +3,9 @@
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::clocks::{self, Seconds};
 use vouch_core::committee::Committee;
-use vouch_core::merkle::Batch;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::statement::{Body, Statement};
+use vouch_core::statement::{Batch, Statement};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 /// Looks at a proposal's times.
@@ -39,9 +38,8 @@ pub(super) fn sign(
     issued_at: u64,
     receipts: &[Receipt],
 ) -> Option<VoteSignature> {
-    let batch = Batch::new(receipts)?;
-    let body = Body::Stored { issued_at, count: batch.count(), root: batch.root() };
-    Some(Statement::new(committee.record(), body).sign(key))
+    let batch = Batch::new(issued_at, receipts.to_vec())?;
+    Some(Statement::new(committee.record(), batch.body()).sign(key))
 }
 
 #[cfg(test)]

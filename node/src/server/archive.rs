@@ -17,6 +17,7 @@ use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
 use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::StoredClaim;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
@@ -102,8 +103,8 @@ impl Archive {
             let table = transaction.open_table(CERTIFICATES)?;
             let mut new = Vec::new();
             for certificate in certificates {
-                let kept = table.get(&certificate.receipt.digest.0)?.and_then(|kept| decode(kept.value()).ok());
-                if kept.is_none_or(|kept| kept.issued_at < certificate.issued_at) {
+                let kept = table.get(&certificate.claim.receipt.digest.0)?.and_then(|kept| decode(kept.value()).ok());
+                if kept.is_none_or(|kept| kept.claim.issued_at < certificate.claim.issued_at) {
                     new.push(certificate);
                 }
             }
@@ -152,11 +153,11 @@ impl Archive {
     /// Reads at once: one row by its key, before each put.
     pub(crate) fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
         let certificate = find(&self.database, wanted.digest).ok().flatten()?.ok()?;
-        let Receipt { length, expires_at, .. } = certificate.receipt;
+        let Receipt { length, expires_at, .. } = certificate.claim.receipt;
         let fits = certificate.committee == committee.record().digest()
             && length == wanted.length
             && expires_at >= wanted.expires_at
-            && certificate.issued_at <= self.host.unix_seconds().saturating_add(CLOCK_TOLERANCE);
+            && certificate.claim.issued_at <= self.host.unix_seconds().saturating_add(CLOCK_TOLERANCE);
         fits.then(|| Box::new(certificate))
     }
 
@@ -174,22 +175,23 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
     let mut expiry = transaction.open_table(EXPIRY)?;
     let mut kept = Vec::new();
     for certificate in certificates {
-        let digest = certificate.receipt.digest;
+        let digest = certificate.claim.receipt.digest;
         // one that is damaged is worth nothing
         let old = table.get(&digest.0)?.and_then(|old| decode(old.value()).ok());
-        if old.as_ref().is_none_or(|old| old.issued_at <= certificate.issued_at) {
+        if old.as_ref().is_none_or(|old| old.claim.issued_at <= certificate.claim.issued_at) {
             table.insert(&digest.0, certificate.encode().as_slice())?;
-            if let Some(old) = old.filter(|old| old.receipt.expires_at != certificate.receipt.expires_at) {
-                expiry.remove((old.receipt.expires_at, digest.0))?;
+            if let Some(old) = old.filter(|old| old.claim.receipt.expires_at != certificate.claim.receipt.expires_at) {
+                expiry.remove((old.claim.receipt.expires_at, digest.0))?;
             }
             kept.push(certificate);
         }
     }
-    let first = listing::note(transaction, kept.iter().map(|certificate| certificate.receipt.digest.0), 0)?;
+    let first = listing::note(transaction, kept.iter().map(|certificate| certificate.claim.receipt.digest.0), 0)?;
     // of several of one blob, the last one is kept
     let kept_of: BTreeMap<[u8; 32], (u64, u64)> = (first..)
         .zip(&kept)
-        .map(|(position, Certificate { receipt, .. })| (receipt.digest.0, (receipt.expires_at, position)))
+        .map(|(position, certificate)| (position, &certificate.claim.receipt))
+        .map(|(position, receipt)| (receipt.digest.0, (receipt.expires_at, position)))
         .collect();
     for (digest, (expires_at, position)) in kept_of {
         if expires_at != NEVER {
@@ -198,7 +200,7 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
     }
     let mut times = transaction.open_table(TIMES)?;
     let before = times.get(NEWEST)?.map_or(0, |newest| newest.value());
-    let newest = kept.iter().map(|certificate| certificate.issued_at).fold(before, u64::max);
+    let newest = kept.iter().map(|certificate| certificate.claim.issued_at).fold(before, u64::max);
     times.insert(NEWEST, newest)?;
     drop((table, expiry, times));
     drop_expired(transaction, newest, kept.len() + DROPPED)
@@ -218,7 +220,7 @@ fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Re
         expiry.remove((expires_at, digest))?;
         let kept = table.get(&digest)?.map(|kept| decode(kept.value()));
         // one that is damaged goes as well
-        if kept.is_some_and(|kept| kept.is_ok_and(|kept| kept.receipt.expires_at != expires_at)) {
+        if kept.is_some_and(|kept| kept.is_ok_and(|kept| kept.claim.receipt.expires_at != expires_at)) {
             continue;
         }
         table.remove(&digest)?;
@@ -240,7 +242,9 @@ fn sort_by_expiry(
     let mut newest = 0;
     for row in certificates.iter()? {
         // one that is damaged is worth nothing
-        let Ok(Certificate { receipt, issued_at, .. }) = decode(row?.1.value()) else { continue };
+        let Ok(Certificate { claim: StoredClaim { receipt, issued_at, .. }, .. }) = decode(row?.1.value()) else {
+            continue;
+        };
         newest = newest.max(issued_at);
         if receipt.expires_at != NEVER {
             expiry.insert((receipt.expires_at, receipt.digest.0), 0)?;
@@ -271,11 +275,13 @@ mod tests {
         Certificate {
             epoch: 0,
             committee: CommitteeDigest([1; 32]),
-            issued_at,
-            count: 1,
-            index: 0,
-            receipt: Receipt { salt: [2; 16], digest: Digest([3; 32]), length: 4, expires_at: NEVER },
-            path: Vec::new(),
+            claim: StoredClaim {
+                issued_at,
+                count: 1,
+                index: 0,
+                receipt: Receipt { salt: [2; 16], digest: Digest([3; 32]), length: 4, expires_at: NEVER },
+                path: Vec::new(),
+            },
             signers: Signers::new(1, [0]).unwrap(),
             signature: AggregateSignature([5; 96]),
         }
@@ -285,8 +291,9 @@ mod tests {
     fn short_lived(number: u64, issued_at: u64, expires_at: u64) -> Certificate {
         let mut digest = [9; 32];
         digest[..8].copy_from_slice(&number.to_le_bytes());
-        let receipt = Receipt { digest: Digest(digest), expires_at, ..certificate(0).receipt };
-        Certificate { receipt, ..certificate(issued_at) }
+        let receipt = Receipt { digest: Digest(digest), expires_at, ..certificate(0).claim.receipt };
+        let claim = StoredClaim { receipt, ..certificate(issued_at).claim };
+        Certificate { claim, ..certificate(0) }
     }
 
     async fn listed(archive: &Archive) -> Vec<Certificate> {
@@ -314,9 +321,9 @@ mod tests {
         archive.save(Arc::new(first)).await.unwrap();
         let at = |issued_at| short_lived(issued_at, issued_at, issued_at + 10 * day);
         archive.save(Arc::new(vec![at(start + 60 + day - 1)])).await.unwrap();
-        assert_eq!(archive.load(short.receipt.digest).await.unwrap(), Some(short.clone()), "for a day");
+        assert_eq!(archive.load(short.claim.receipt.digest).await.unwrap(), Some(short.clone()), "for a day");
         archive.save(Arc::new(vec![at(start + 60 + day)])).await.unwrap();
-        assert_eq!(archive.load(short.receipt.digest).await.unwrap(), None);
+        assert_eq!(archive.load(short.claim.receipt.digest).await.unwrap(), None);
         let kept = [prolonged.clone(), forever, prolonged, at(start + 60 + day - 1), at(start + 60 + day)];
         assert_eq!(listed(&archive).await, kept, "the prolonged one at both of its positions");
     }
@@ -359,9 +366,9 @@ mod tests {
         archive.database.commit(forget).await.unwrap();
         drop(archive);
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
-        assert_eq!(archive.load(old.receipt.digest).await.unwrap(), Some(old.clone()));
+        assert_eq!(archive.load(old.claim.receipt.digest).await.unwrap(), Some(old.clone()));
         archive.save(Arc::new(vec![short_lived(2, 2000 + KEPT_EXPIRED, NEVER)])).await.unwrap();
-        assert_eq!(archive.load(old.receipt.digest).await.unwrap(), None);
+        assert_eq!(archive.load(old.claim.receipt.digest).await.unwrap(), None);
         assert_eq!(listed(&archive).await.len(), 2);
     }
 

@@ -17,6 +17,7 @@ use vouch_core::committee::Committee;
 use vouch_core::limits::MAX_BATCH;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{self, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 use super::health::{Ended, Observed};
@@ -60,7 +61,7 @@ pub(super) enum Input {
     /// A member's vote on a batch, not verified.
     Vote { batch: Stream, member: u16, signature: VoteSignature },
     /// What became of a [`Output::Verify`].
-    Verified { batch: Stream, votes: Vec<(u16, Result<VerifiedVote, VoteError>)> },
+    Verified { batch: Stream, votes: Vec<(u16, Result<VerifiedVote<Stored>, VoteError>)> },
     /// A member refused a batch.
     Refused { batch: Stream, member: u16, failed: Failed },
     /// A member is gone, or does not read.
@@ -75,9 +76,15 @@ pub(super) enum Output {
     /// Ask these members for their votes.
     Propose { members: Vec<u16>, proposal: Arc<Message> },
     /// Verify a vote, then say [`Input::Verified`].
-    Verify { batch: Stream, ballot: Ballot, votes: Vec<(u16, VoteSignature)> },
+    Verify { batch: Stream, ballot: Ballot<Stored>, votes: Vec<(u16, VoteSignature)> },
     /// A quorum voted: make the certificates durable, hand them to the puts, in the receipts' order, and show these members.
-    Certify { batch: Stream, tally: Box<Tally>, puts: Vec<Stream>, asked: Vec<u16> },
+    Certify {
+        batch: Stream,
+        receipts: Box<statement::Batch>,
+        tally: Box<Tally<Stored>>,
+        puts: Vec<Stream>,
+        asked: Vec<u16>,
+    },
     /// A put cannot be certified.
     Fail(Stream, Failed),
     /// A member voted on a batch in time, or had not voted when it ended.
@@ -347,11 +354,12 @@ impl Batches {
             }
             let (items, common) = self.gather();
             let receipts: Vec<Receipt> = items.iter().map(|item| item.receipt).collect();
-            let Some(tally) = Tally::new(&self.committee, moment.unix_now, receipts.clone()) else { break };
+            let Some(content) = statement::Batch::new(moment.unix_now, receipts.clone()) else { break };
+            let tally = Tally::new(self.committee.record(), content.body());
             let batch = (self.streams)();
             let proposal = Arc::new(Message::Propose { stream: batch, issued_at: moment.unix_now, receipts });
             out.push(Output::Propose { members: common.iter().copied().collect(), proposal: proposal.clone() });
-            self.signing.insert(batch, Signing::new(items, tally, proposal, &common, moment.now));
+            self.signing.insert(batch, Signing::new(items, (content, tally), proposal, &common, moment.now));
         }
         out
     }

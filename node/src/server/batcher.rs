@@ -11,6 +11,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
 
 use super::batch::{Batches, Input, Moment, Output};
@@ -216,9 +217,9 @@ impl Desk {
                         }
                     });
                 }
-                Output::Certify { batch, tally, puts, asked } => {
+                Output::Certify { batch, receipts, tally, puts, asked } => {
                     let outcomes = puts.into_iter().map(|put| (put, self.outcomes.remove(&put))).collect();
-                    let certifying = Certifying { batch, tally, outcomes, asked, committee: self.committee.clone() };
+                    let certifying = Certifying { batch, receipts, tally, outcomes, asked };
                     shared.host.spawn(certifying.run(shared.clone()));
                 }
                 Output::Observed { batch, member, observed } => {
@@ -265,17 +266,17 @@ fn tell(host: &Host, outcomes: mpsc::Sender<Outcome>, outcome: Outcome) {
 /// A batch that a quorum signed.
 struct Certifying {
     batch: Stream,
-    tally: Box<Tally>,
+    receipts: Box<Batch>,
+    tally: Box<Tally<Stored>>,
     outcomes: Vec<(Stream, Option<mpsc::Sender<Outcome>>)>,
     asked: Vec<u16>,
-    committee: Arc<Committee>,
 }
 
 impl Certifying {
     /// Makes the certificates, makes them durable in one commit, and only then tells anybody.
     async fn run(self, shared: Arc<Shared>) {
-        let Self { batch, tally, outcomes, asked, committee } = self;
-        let made = shared.host.spawn_blocking(move || tally.certificates(&committee)).await;
+        let Self { batch, receipts, tally, outcomes, asked } = self;
+        let made = shared.host.spawn_blocking(move || tally.certificates(receipts.claims())).await;
         let certified = match made {
             Ok(Ok(certificates)) => {
                 let certificates = Arc::new(certificates);

@@ -100,11 +100,11 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
                 continue;
             }
         };
-        if certificate.signers.contains(member) || certificate.receipt.is_expired(shared.host.unix_seconds()) {
+        if certificate.signers.contains(member) || certificate.claim.receipt.is_expired(shared.host.unix_seconds()) {
             continue;
         }
-        let holders = match certificate.receipt.length > MAX_BLOB as u64 {
-            true => confirmed(&shared, member, &certificate.receipt).await,
+        let holders = match certificate.claim.receipt.length > MAX_BLOB as u64 {
+            true => confirmed(&shared, member, &certificate.claim.receipt).await,
             // little is to be read of it, and who lacks it says so
             false => shared.snapshot.borrow().members.keys().copied().collect(),
         };
@@ -112,7 +112,7 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         if holders.len() < quorum || !holders.contains(&member) {
             continue;
         }
-        let (put, receipt, outcomes) = (shared.stream(), certificate.receipt, outcomes.clone());
+        let (put, receipt, outcomes) = (shared.stream(), certificate.claim.receipt, outcomes.clone());
         let candidates = BTreeSet::new();
         shared.batcher.say(Word::Submit { put, receipt, holders, candidates, outcomes }).await;
     }

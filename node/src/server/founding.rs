@@ -7,7 +7,9 @@ use std::time::Duration;
 use vouch_core::bls::VoteSignature;
 use vouch_core::committee::Committee;
 use vouch_core::digest::CommitteeDigest;
-use vouch_core::founding::{Acceptance, Founding, FoundingMessage, Progress, Sends, ServerFounding, ServerNote};
+use vouch_core::founding::{
+    Founding, FoundingMessage, Progress, Sends, ServerFounding, ServerNote, verify_acceptances,
+};
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Standing, Stream};
 
@@ -173,7 +175,7 @@ impl Shared {
         let Some(committee) = self.founding().committee(founding) else { return Ok(()) };
         let acceptances = self
             .host
-            .spawn_blocking(move || Acceptance::check_all(&committee, &claimed))
+            .spawn_blocking(move || verify_acceptances(&committee, &claimed))
             .await
             .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
             .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;

@@ -178,7 +178,7 @@ async fn verified(
         let mut verifier = PageVerifier::new(&committee, now);
         let mut valid = Vec::new();
         for certificate in certificates {
-            if certificate.receipt.is_expired(now) {
+            if certificate.claim.receipt.is_expired(now) {
                 continue;
             }
             match verifier.verify(&certificate) {
@@ -267,8 +267,8 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
             continue;
         }
         if let Message::FoundCertificate { certificate: Some(certificate), .. } = message
-            && certificate.receipt.digest == digest
-            && newest.as_ref().is_none_or(|newest| newest.issued_at < certificate.issued_at)
+            && certificate.claim.receipt.digest == digest
+            && newest.as_ref().is_none_or(|newest| newest.claim.issued_at < certificate.claim.issued_at)
             // only a valid one ends the waiting: else who forges one quickly would hide those of everybody else
             && let Ok(valid) = verified(&shared.host, vec![*certificate], &committee).await
             && let Some(valid) = valid.into_iter().next()

@@ -255,15 +255,15 @@ impl Index {
             let mut table = transaction.open_table(CERTIFICATES)?;
             let mut kept = Vec::new();
             for certificate in &certificates {
-                let Receipt { digest, length, .. } = certificate.receipt;
+                let Receipt { digest, length, .. } = certificate.claim.receipt;
                 let stored = blobs.get(digest.0)?.map(|row| row.value().0);
                 let held = match stored {
                     None => damaged.get(digest.0)?.map(|row| row.value().0),
                     stored => stored,
                 };
                 let old = table.get(digest.0)?.map(|row| row.value().0);
-                if held == Some(length) && old.is_none_or(|old| certificate.issued_at > old) {
-                    table.insert(digest.0, (certificate.issued_at, certificate.encode().as_slice()))?;
+                if held == Some(length) && old.is_none_or(|old| certificate.claim.issued_at > old) {
+                    table.insert(digest.0, (certificate.claim.issued_at, certificate.encode().as_slice()))?;
                     kept.push(digest.0);
                 }
             }

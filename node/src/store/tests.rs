@@ -6,6 +6,7 @@ use vouch_core::certificate::Signers;
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
+use vouch_core::statement::StoredClaim;
 
 use super::*;
 use crate::durable::DurableError;
@@ -93,11 +94,7 @@ fn certificate(bytes: &[u8], issued_at: u64) -> Certificate {
     Certificate {
         epoch: 0,
         committee: CommitteeDigest([1; 32]),
-        issued_at,
-        count: 1,
-        index: 0,
-        receipt: receipt(bytes, NEVER),
-        path: Vec::new(),
+        claim: StoredClaim { issued_at, count: 1, index: 0, receipt: receipt(bytes, NEVER), path: Vec::new() },
         signers: Signers::new(4, [0, 1, 2]).unwrap(),
         signature: AggregateSignature([2; 96]),
     }
@@ -322,7 +319,7 @@ async fn the_newest_certificate_is_kept() {
     put(&store, b"blob").await;
     assert_eq!(store.certificate(&digest).unwrap(), None, "nothing was stored that it could be of");
     let mut longer = certificate(b"blob", 100);
-    longer.receipt.length += 1;
+    longer.claim.receipt.length += 1;
     store.archive(vec![longer]).await.unwrap();
     assert_eq!(store.certificate(&digest).unwrap(), None);
     let (old, new) = (certificate(b"blob", 100), certificate(b"blob", 101));

@@ -4,11 +4,11 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::Acceptance;
-
 use crate::committee::CommitteeRecord;
 use crate::digest::CommitteeDigest;
 use crate::link::{NodeKey, NodeSecretKey};
+use crate::statement::Accept;
+use crate::tally::VerifiedVote;
 
 /// The length of the name, then the name: keeps refusals apart from everything else that a node key signs.
 const NAMESPACE: &[u8; 17] = b"\x10vouch/refusal/v1";
@@ -39,7 +39,7 @@ pub struct Evidence {
     /// What it refused.
     pub refusal: Refusal,
     /// Its acceptance of the same founding.
-    pub acceptance: Acceptance,
+    pub acceptance: VerifiedVote<Accept>,
 }
 
 impl fmt::Display for Evidence {

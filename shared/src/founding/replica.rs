@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::record::ReplicaRecord;
-use super::{Acceptance, Evidence, Founding, Refusal};
+use super::{Evidence, Founding, Refusal};
 use crate::bls::VoteSecretKey;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::link::NodeSecretKey;
 use crate::message::Message;
+use crate::statement::Accept;
+use crate::tally::VerifiedVote;
 
 /// Foundings that a replica refused while it had accepted another, and must never accept: kept for ever. Only a hostile
 /// server comes near this number; beyond it the replica refuses no more, and only foundings wait in vain for it.
@@ -32,7 +34,7 @@ pub enum Note {
     /// Another member refused the founding that this replica had accepted, so it is free again.
     Released(Refusal),
     /// A member is faulty.
-    Evidence(Evidence),
+    Evidence(Box<Evidence>),
     /// A founding names this replica's node key with another vote key.
     AnotherVoteKey(CommitteeDigest),
     /// A founding carries this replica's own acceptance, yet it has accepted another: its files were lost once.
@@ -152,13 +154,18 @@ impl ReplicaFounding {
     }
 
     /// Verified acceptances arrived.
-    pub fn accept(&mut self, acceptances: &[Acceptance], node: &NodeSecretKey, vote: &VoteSecretKey) -> Outcome {
+    pub fn accept(
+        &mut self,
+        acceptances: &[VerifiedVote<Accept>],
+        node: &NodeSecretKey,
+        vote: &VoteSecretKey,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         for acceptance in acceptances {
             if let Some(accepted) = self.record.accepted.as_mut() {
                 outcome.save |= accepted.add(*acceptance);
             }
-            if let Some(offered) = self.offered.get_mut(&acceptance.founding()) {
+            if let Some(offered) = self.offered.get_mut(&acceptance.statement().committee()) {
                 offered.add(*acceptance);
             }
         }
@@ -186,7 +193,7 @@ impl ReplicaFounding {
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
         // With that acceptance the founding may be complete elsewhere: to leave it now could found two clusters.
         if let Err(evidence) = judged {
-            outcome.notes.push(Note::Evidence(evidence));
+            outcome.notes.push(Note::Evidence(Box::new(evidence)));
             return;
         }
         if !is_accepted {
@@ -229,7 +236,7 @@ impl ReplicaFounding {
         let Some(digest) = complete.or_else(|| self.offered.keys().next().copied()) else { return };
         let Some(mut founding) = self.offered.remove(&digest) else { return };
         let Some(member) = founding.record().position(&keys.node.node_key()) else { return };
-        founding.sign(member, keys.vote);
+        founding.accept_as(&keys.node.node_key(), keys.vote);
         outcome.save = true;
         let whole = Message::Founding(Box::new(founding.message()));
         // whoever has just shown it needs the acceptance only; for others it may be the first that they hear of it

@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Acceptance, Evidence, Founding, Refusal};
+use super::{Evidence, Founding, Refusal};
 use crate::bls::{Possession, VoteKey};
 use crate::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
 use crate::message::Message;
+use crate::statement::Accept;
+use crate::tally::VerifiedVote;
 
 /// Foundings in progress that a server keeps; one of a thousand members takes 300 KiB.
 const MAX_FOUNDINGS: usize = 64;
@@ -92,7 +94,7 @@ pub enum ServerNote {
     /// A founding ended because a member refused it.
     Refused(Refusal),
     /// A member is faulty.
-    Evidence(Evidence),
+    Evidence(Box<Evidence>),
 }
 
 /// How far a founding is.
@@ -246,16 +248,16 @@ impl ServerFounding {
     }
 
     /// Verified acceptances arrived from a replica. They go on with the next [`flush`](Self::flush).
-    pub fn accepted(&mut self, from: &NodeKey, acceptances: &[Acceptance]) {
+    pub fn accepted(&mut self, from: &NodeKey, acceptances: &[VerifiedVote<Accept>]) {
         let was_complete = self.settled.as_ref().is_some_and(Founding::is_complete);
         for acceptance in acceptances {
-            let digest = acceptance.founding();
+            let digest = acceptance.statement().committee();
             let settled = self.settled.as_mut().filter(|settled| settled.digest() == digest);
             let Some(founding) = settled.or(self.known.get_mut(&digest)) else { continue };
             founding.add(*acceptance);
             if let Some(peer) = self.peers.get_mut(from) {
-                peer.sent.entry(digest).or_default().insert(acceptance.member);
-                if founding.record().position(from) == Some(acceptance.member) {
+                peer.sent.entry(digest).or_default().insert(acceptance.member());
+                if founding.record().position(from) == Some(acceptance.member()) {
                     peer.shows = Some(digest);
                 }
             }
@@ -270,7 +272,7 @@ impl ServerFounding {
             let Some(founding) = self.known.get(&refusal.refused) else { continue };
             let Some(judged) = founding.judge(refusal) else { continue };
             if let Err(evidence) = judged {
-                let note = ServerNote::Evidence(evidence);
+                let note = ServerNote::Evidence(Box::new(evidence));
                 if !self.notes.contains(&note) {
                     self.notes.push(note);
                 }

@@ -132,15 +132,12 @@ fn accepting_and_refusing_the_same_one_is_evidence_and_releases_nobody() {
     // three members, so that the founding is not complete by that
     let c = Keys::new(2);
     let mut open = founding(9, &[&a, &b, &c]);
-    open.sign(open.record().position(&b.node.node_key()).unwrap(), &b.vote);
+    open.accept_as(&b.node.node_key(), &b.vote);
     let mut replica = free();
     replica.offer(open.clone(), &a.node, &a.vote);
     let refusal = Refusal::sign(&b.node, open.digest(), lesser.digest());
     let outcome = replica.refuse(&[refusal], &a.node, &a.vote);
-    assert!(
-        matches!(outcome.notes[..], [Note::Evidence(Evidence { refusal: got, .. })] if got == refusal),
-        "{outcome:?}"
-    );
+    assert!(matches!(&outcome.notes[..], [Note::Evidence(evidence)] if evidence.refusal == refusal), "{outcome:?}");
     assert_eq!(replica.accepted().unwrap().digest(), open.digest());
 }
 
@@ -148,7 +145,7 @@ fn accepting_and_refusing_the_same_one_is_evidence_and_releases_nobody() {
 fn once_founded_every_other_is_refused_and_nothing_releases() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let (lesser, mut greater) = rivals(&[&a, &b]);
-    greater.sign(greater.record().position(&b.node.node_key()).unwrap(), &b.vote);
+    greater.accept_as(&b.node.node_key(), &b.vote);
     let mut replica = free();
     let outcome = replica.offer(greater.clone(), &a.node, &a.vote);
     assert!(replica.is_founded() && outcome.notes.contains(&Note::Founded(greater.digest())));
@@ -168,7 +165,7 @@ fn whoever_completes_one_shows_it_to_servers_that_other_members_never_met() {
     let mut signed = shown;
     signed.accept_as(&b.node.node_key(), &b.vote);
     let (member, signature) = signed.acceptances().first_key_value().unwrap();
-    let acceptances = Acceptance::check_all(signed.committee(), &[(*member, *signature)]).unwrap();
+    let acceptances = verify_acceptances(signed.committee(), &[(*member, *signature)]).unwrap();
     let last = replica.accept(&acceptances, &a.node, &a.vote);
     assert!(replica.is_founded() && last.save);
     let [Message::Founding(told)] = &last.elsewhere[..] else { panic!("expected one founding, got {last:?}") };
@@ -188,20 +185,29 @@ fn a_founding_with_another_vote_key_is_no_ones() {
 fn acceptances_must_be_the_members_own() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let mut good = founding(1, &[&a, &b]);
-    good.sign(0, if good.record().members()[0].vote_key == a.vote.vote_key() { &a.vote } else { &b.vote });
+    let first = if good.record().members()[0].vote_key == a.vote.vote_key() { &a } else { &b };
+    good.accept_as(&first.node.node_key(), &first.vote);
     let signature = good.acceptances()[&0];
     assert_eq!(Founding::open(good.message()).unwrap().message(), good.message());
     let mut swapped = good.message();
     swapped.acceptances = BTreeMap::from([(1, signature)]);
-    assert!(matches!(Founding::open(swapped), Err(FoundingError::Acceptance { member: 1, .. })));
+    assert!(matches!(
+        Founding::open(swapped),
+        Err(FoundingError::Acceptance { error: VoteError::Invalid { member: 1, .. }, .. })
+    ));
     let committee = good.committee();
     assert!(matches!(
-        Acceptance::check_all(committee, &[(2, signature)]),
-        Err(FoundingError::NotAMember { n: 2, got: 2 })
+        verify_acceptances(committee, &[(2, signature)]),
+        Err(FoundingError::Acceptance { error: VoteError::NotAMember { n: 2, got: 2 }, .. })
     ));
+    // nobody signs with a key that is not its own
+    let mut foreign = good.clone();
+    let second = foreign.record().members()[1].node_key;
+    foreign.accept_as(&second, &first.vote);
+    assert_eq!(foreign.acceptances(), good.acceptances());
     // of another founding of the same members
     let other = founding(2, &[&a, &b]);
-    assert!(Acceptance::check_all(other.committee(), &[(0, signature)]).is_err());
+    assert!(verify_acceptances(other.committee(), &[(0, signature)]).is_err());
     // an acceptance is no vote for anything else: kind and committee are signed
     assert_eq!(accept_statement(good.record()).encode()[18], 3);
     assert_eq!(accept_statement(good.record()).encode().len(), 128);
@@ -214,7 +220,7 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     let mut server = ServerFounding::new(told, None);
     // a stranger brings a committee of its own
     let mut strange = founding(7, &[&keys[3]]);
-    strange.sign(0, &keys[3].vote);
+    strange.accept_as(&keys[3].node.node_key(), &keys[3].vote);
     server.join(keys[3].node.node_key(), 0, keys[3].candidate(3), Some(strange.record().cluster()));
     server.shown(&keys[3].node.node_key(), strange.clone()).unwrap();
     assert!(server.complete().is_none(), "--replicas 3");
@@ -262,7 +268,7 @@ fn an_acceptance_under_way_counts_though_another_member_left_meanwhile() {
     let mut accepted = Founding::open((**shown).clone()).unwrap();
     accepted.accept_as(&a.node.node_key(), &a.vote);
     let claimed: Vec<_> = accepted.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
-    server.accepted(&a.node.node_key(), &Acceptance::check_all(accepted.committee(), &claimed).unwrap());
+    server.accepted(&a.node.node_key(), &verify_acceptances(accepted.committee(), &claimed).unwrap());
     let Progress::Waiting(why) = server.progress() else { panic!("not under way") };
     assert!(why.contains("1 did; it waits for replica-1, which is not connected"), "{why}");
 }

@@ -190,14 +190,14 @@ impl OnePut {
         };
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
         verify_certificate_of_batch(&certificate, &committee, &subject, now, verified)?;
-        let reused = certificate.receipt != *receipt;
-        if reused && !self.may_reuse(receipt, &certificate.receipt) {
-            let (expected, got) = (Box::new(*receipt), Box::new(certificate.receipt));
+        let reused = certificate.claim.receipt != *receipt;
+        if reused && !self.may_reuse(receipt, &certificate.claim.receipt) {
+            let (expected, got) = (Box::new(*receipt), Box::new(certificate.claim.receipt));
             return Err(SessionError::AnotherReceipt { expected, got });
         }
         let expected = self.about.now.saturating_sub(CLOCK_TOLERANCE);
-        if !reused && certificate.issued_at < expected {
-            return Err(SessionError::OldCertificate { expected, got: certificate.issued_at });
+        if !reused && certificate.claim.issued_at < expected {
+            return Err(SessionError::OldCertificate { expected, got: certificate.claim.issued_at });
         }
         // to an offer, before a byte was asked for
         let is_unsent = self.state == State::Offered;

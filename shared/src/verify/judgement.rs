@@ -1,6 +1,7 @@
 //! The answers to the three questions, each by itself.
 
-use super::{Invalid, Missing, Question, Stop, Subject, Verdict, check_in_force, check_subject};
+use super::stored::{check_in_force, check_subject};
+use super::{Invalid, Missing, Question, Stop, Subject, Verdict};
 use crate::certificate::Certificate;
 
 /// What a verification found.
@@ -40,7 +41,7 @@ impl Judgement {
     pub fn matches(&self) -> Option<Result<(), Stop>> {
         let certificate = self.genuine().ok()?;
         Some(match &self.question.subject {
-            Some(subject) => check_subject(certificate, subject).map_err(Stop::from),
+            Some(subject) => check_subject(&certificate.claim, subject).map_err(Stop::from),
             None => Err(Missing::Subject.into()),
         })
     }
@@ -48,7 +49,7 @@ impl Judgement {
     /// Is it in force? `None`: nothing that a certificate says counts unless it is genuine.
     pub fn in_force(&self) -> Option<Result<(), Invalid>> {
         let certificate = self.genuine().ok()?;
-        Some(check_in_force(certificate, self.question.now, self.question.waive_expiry))
+        Some(check_in_force(&certificate.claim, self.question.now, self.question.waive_expiry))
     }
 
     /// The verdict: the first question that is not answered with yes decides.

@@ -304,7 +304,7 @@ impl From<CertificateError> for Stop {
     fn from(error: CertificateError) -> Self {
         match error {
             CertificateError::UnknownVersion(version) => Missing::CertificateVersion(version).into(),
-            CertificateError::UnknownKind(kind) => Missing::StatementKind(kind).into(),
+            CertificateError::AnotherKind { got, .. } => Missing::StatementKind(got).into(),
             CertificateError::Receipt(ReceiptError::UnknownKind(kind)) => Missing::ReceiptKind(kind).into(),
             error => Invalid::Certificate(error).into(),
         }

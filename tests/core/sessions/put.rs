@@ -185,7 +185,7 @@ fn one_of_a_batch_is_taken() {
     let [neighbour, own, _] = <[_; 3]>::try_from(CLUSTER.certify(NOW, &batch)).unwrap();
     assert_eq!(certified(own.clone()).unwrap().certificate, own);
     // the certificate's is expected, the file's is got
-    let (expected, got) = (neighbour.receipt.digest, receipt().digest);
+    let (expected, got) = (neighbour.claim.receipt.digest, receipt().digest);
     assert_eq!(error(neighbour), SessionError::Invalid(Invalid::DigestDiffers { expected, got }));
 }
 
@@ -248,7 +248,8 @@ fn a_certificate_is_by_a_quorum_of_this_committee() {
     assert_eq!(error(others), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
     let larger = Certificate { signers: Signers::new(5, [0, 1, 2]).unwrap(), ..honest.clone() };
     assert_eq!(error(larger), SessionError::Invalid(Invalid::BitmapSize { expected: 4, got: 5 }));
-    let later = Certificate { issued_at: NOW + 1, ..honest.clone() };
+    let mut later = honest.clone();
+    later.claim.issued_at += 1;
     assert_eq!(error(later), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
     let epoch = Certificate { epoch: 1, ..honest.clone() };
     assert_eq!(error(epoch), SessionError::Invalid(Invalid::AnotherEpoch { expected: 0, got: 1 }));

@@ -87,7 +87,8 @@ fn as_many_as_there_is_room_for() {
 fn a_batch_costs_one_pairing() {
     let mut verified = VerifiedAggregates::default();
     for certificate in batch(64) {
-        let subject = Subject { digest: certificate.receipt.digest, length: Some(certificate.receipt.length) };
+        let subject =
+            Subject { digest: certificate.claim.receipt.digest, length: Some(certificate.claim.receipt.length) };
         verify_certificate_of_batch(&certificate, &CLUSTER.committee, &subject, NOW, &mut verified).unwrap();
     }
     assert_eq!(verified.pairings(), 1);
@@ -105,12 +106,12 @@ fn a_pairing_that_was_spared_spares_no_other_check() {
     assert!(matches!(error, SessionError::Invalid(Invalid::DigestDiffers { .. })), "{error}");
     // another path leads to another statement, which nobody signed
     let mut astray = of(3);
-    astray.path[0].0[0] ^= 1;
+    astray.claim.path[0].0[0] ^= 1;
     let error = certify(&mut link, 3, astray).unwrap_err();
     assert!(matches!(error, SessionError::Invalid(Invalid::Signature(_))), "{error}");
     // another receipt as well, whatever it differs in
     let mut longer = of(4);
-    longer.receipt.expires_at += 1;
+    longer.claim.receipt.expires_at += 1;
     let error = certify(&mut link, 4, longer).unwrap_err();
     assert!(matches!(error, SessionError::Invalid(Invalid::Signature(_))), "{error}");
     // and another signature, or other signers, were never verified

@@ -63,7 +63,7 @@ fn an_earlier_certificate_is_as_good_and_says_that_it_is_one() {
         for expires_at in [EXPIRES, EXPIRES + 1, NEVER] {
             let earlier = Receipt { expires_at, ..another() };
             let certified = answer(&mut place(trusting(known())), earlier).unwrap();
-            assert_eq!((certified.reused, certified.certificate.receipt), (true, earlier));
+            assert_eq!((certified.reused, certified.certificate.claim.receipt), (true, earlier));
         }
         let new = Box::new(CLUSTER.certify_one(NOW, receipt()));
         let events =

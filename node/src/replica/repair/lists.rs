@@ -190,7 +190,7 @@ impl News {
         let Self { lacking, held, is_garbage, .. } = self;
         if !held.is_empty() {
             let store = &shared.store;
-            let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.receipt).collect();
+            let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.claim.receipt).collect();
             let reader = store.clone();
             let longer = shared.on_disk(move || {
                 let mut longer = Vec::new();
@@ -236,7 +236,7 @@ pub(in super::super) async fn sort(
             let is_own = certificate.committee == committee.record().digest();
             let standing = standing(&shared.store, &certificate)?;
             if !is_own
-                || certificate.receipt.is_expired(now)
+                || certificate.claim.receipt.is_expired(now)
                 || standing == Standing::Known
                 || (standing == Standing::Lacking && shared.repairer.knows(&certificate))
             {
@@ -268,12 +268,12 @@ enum Standing {
 }
 
 fn standing(store: &Store, certificate: &Certificate) -> Result<Standing, StoreError> {
-    let Receipt { digest, length, .. } = certificate.receipt;
+    let Receipt { digest, length, .. } = certificate.claim.receipt;
     if store.length_of(&digest)? != Some(length) {
         return Ok(Standing::Lacking);
     }
     // one that cannot be read is replaced
     let kept = store.certificate(&digest).ok().flatten();
-    let is_newer = kept.is_none_or(|kept| kept.issued_at < certificate.issued_at);
+    let is_newer = kept.is_none_or(|kept| kept.claim.issued_at < certificate.claim.issued_at);
     Ok(if is_newer { Standing::Held } else { Standing::Known })
 }

@@ -4,6 +4,7 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, ListPage, ListSource};
 use vouch_core::receipt::NEVER;
+use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
@@ -47,13 +48,14 @@ impl Cluster {
     fn certificate(&self, bytes: &[u8]) -> Certificate {
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
-        let mut tally = Tally::new(&self.committee, Host::system().unix_seconds(), vec![receipt]).unwrap();
+        let batch = Batch::new(Host::system().unix_seconds(), vec![receipt]).unwrap();
+        let mut tally = Tally::new(self.committee.record(), batch.body());
         let statement = *tally.statement();
         for (node, vote) in &self.others {
             let member = self.committee.record().position(&node.node_key()).unwrap();
             tally.add(&self.committee, member, statement.sign(vote)).unwrap();
         }
-        tally.certificates(&self.committee).unwrap().remove(0)
+        tally.certificates(batch.claims()).unwrap().remove(0)
     }
 
     fn lacking(&self) -> Option<u64> {
@@ -78,7 +80,7 @@ impl Cluster {
 
 fn forged(certificate: &Certificate) -> Certificate {
     let mut forged = certificate.clone();
-    forged.receipt.digest = Digest::of(b"never put");
+    forged.claim.receipt.digest = Digest::of(b"never put");
     forged
 }
 
@@ -184,7 +186,7 @@ async fn positions_are_remembered_once_nothing_before_them_is_lacking() {
     let repairer = &cluster.shared.repairer;
     repairer.read_to(&owner, (position, true), vec![certificate.clone()]);
     assert_eq!(repairer.to_be_saved(), None);
-    repairer.fetched(&certificate.receipt);
+    repairer.fetched(&certificate.claim.receipt);
     let lists = repairer.to_be_saved().unwrap();
     assert_eq!(lists, [(owner.0, position)]);
     repairer.saved(&lists);
@@ -202,7 +204,7 @@ async fn a_renewal_that_was_missed_prolongs_the_duty() {
     let cluster = Cluster::new();
     let bytes = b"held, for a while";
     let certificate = cluster.certificate(bytes);
-    let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.receipt };
+    let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.claim.receipt };
     cluster.shared.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
     cluster.hear(1, vec![certificate.clone()]).await;
     assert_eq!(cluster.shared.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vouch_core::bls::VoteSignature;
 use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 use super::super::patience::Patience;
@@ -26,7 +27,8 @@ enum Part {
 #[derive(Debug)]
 pub(super) struct Signing {
     items: Vec<Item>,
-    tally: Tally,
+    receipts: Batch,
+    tally: Tally<Stored>,
     proposal: Arc<Message>,
     parts: BTreeMap<u16, Part>,
     /// How many of the items each member holds that was not asked.
@@ -37,7 +39,7 @@ pub(super) struct Signing {
 impl Signing {
     pub(super) fn new(
         items: Vec<Item>,
-        tally: Tally,
+        (receipts, tally): (Batch, Tally<Stored>),
         proposal: Arc<Message>,
         asked: &BTreeSet<u16>,
         now: Duration,
@@ -47,7 +49,7 @@ impl Signing {
             *held.entry(*member).or_insert(0) += 1;
         }
         let parts = asked.iter().map(|member| (*member, Part::Asked)).collect();
-        Self { items, tally, proposal, parts, held, patience: Patience::new(now) }
+        Self { items, receipts, tally, proposal, parts, held, patience: Patience::new(now) }
     }
 
     pub(super) fn items(&mut self) -> impl Iterator<Item = &mut Item> {
@@ -58,7 +60,7 @@ impl Signing {
         &self.proposal
     }
 
-    pub(super) fn ballot(&self) -> &Ballot {
+    pub(super) fn ballot(&self) -> &Ballot<Stored> {
         self.tally.ballot()
     }
 
@@ -124,7 +126,7 @@ impl Signing {
         votes
     }
 
-    pub(super) fn verified(&mut self, member: u16, vote: Result<VerifiedVote, VoteError>) {
+    pub(super) fn verified(&mut self, member: u16, vote: Result<VerifiedVote<Stored>, VoteError>) {
         let counted = vote.and_then(|vote| self.tally.count(vote));
         let part = match counted {
             Ok(()) => Part::Voted,
@@ -183,7 +185,7 @@ impl Signing {
     pub(super) fn certify(self, batch: Stream) -> Output {
         let asked = self.parts.keys().copied().collect();
         let puts = self.items.iter().map(|item| item.put).collect();
-        Output::Certify { batch, tally: Box::new(self.tally), puts, asked }
+        Output::Certify { batch, receipts: Box::new(self.receipts), tally: Box::new(self.tally), puts, asked }
     }
 
     /// The items, each without the members that are out because of it, or because of the whole batch.

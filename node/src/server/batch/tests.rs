@@ -6,6 +6,7 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::receipt::NEVER;
+use vouch_core::statement::{Batch, Statement};
 
 use super::*;
 use crate::server::patience::LEAST_GRACE;
@@ -107,8 +108,8 @@ impl World {
                     let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
                     self.give(Input::Verified { batch, votes });
                 }
-                Output::Certify { tally, puts, .. } => {
-                    let certificates = tally.certificates(&self.committee).unwrap();
+                Output::Certify { receipts, tally, puts, .. } => {
+                    let certificates = tally.certificates(receipts.claims()).unwrap();
                     assert_eq!(certificates.len(), puts.len());
                     self.certified.extend(puts.into_iter().zip(certificates));
                 }
@@ -133,8 +134,8 @@ impl World {
     }
 
     fn signature(&self, asked: &Asked, signer: u16) -> VoteSignature {
-        let tally = Tally::new(&self.committee, UNIX, asked.receipts.clone()).unwrap();
-        tally.statement().sign(&self.votes[usize::from(signer)])
+        let batch = Batch::new(UNIX, asked.receipts.clone()).unwrap();
+        Statement::new(self.committee.record(), batch.body()).sign(&self.votes[usize::from(signer)])
     }
 
     fn vote(&mut self, asked: &Asked, member: u16) {

@@ -100,7 +100,7 @@ async fn begin(
     let permit = shared.guard.downloads.claim(connection.party(), 1).map_err(busy)?;
     // where the server certified it, no replica's word is needed for its length
     let known = shared.archive.load(digest).await.ok().flatten();
-    let length = known.map(|certificate| certificate.receipt.length);
+    let length = known.map(|certificate| certificate.claim.receipt.length);
     let committee = shared.committee();
     let trusted = committee.as_ref().map(|committee| committee.cluster());
     // the last byte shows the length
@@ -168,7 +168,7 @@ pub(super) async fn put(
     };
     let certified = Box::pin(client::put_over(&shared.host, own_link(&shared, connection), upload, |_| {})).await?;
     let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());
-    let location = format!("/v1/blobs/{}", certified.certificate.receipt.digest.to_hex());
+    let location = format!("/v1/blobs/{}", certified.certificate.claim.receipt.digest.to_hex());
     reply::insert(response.headers_mut(), header::LOCATION, &location);
     response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);
     Ok(response)

@@ -7,6 +7,7 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::receipt::NEVER;
+use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
@@ -83,12 +84,13 @@ impl World {
 
     /// A certificate by these members, as the batcher would give it.
     fn certify(&mut self, signers: &[u16]) -> &[Output] {
-        let mut tally = Tally::new(&self.committee, UNIX, vec![receipt(4)]).unwrap();
+        let batch = Batch::new(UNIX, vec![receipt(4)]).unwrap();
+        let mut tally = Tally::new(self.committee.record(), batch.body());
         for signer in signers {
             let vote = tally.statement().sign(&self.votes[usize::from(*signer)]);
             tally.add(&self.committee, *signer, vote).unwrap();
         }
-        let certificate = tally.certificates(&self.committee).unwrap().remove(0);
+        let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
         self.give(Input::Certified(Box::new(certificate)))
     }
 }

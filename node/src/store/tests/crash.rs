@@ -91,7 +91,7 @@ async fn script(store: &Store, blobs: &Blobs) -> Promises {
     }
     let held = blobs.lasting().into_iter().filter(|bytes| promises.kept.contains_key(&Digest::of(bytes)));
     let certificates: Vec<Certificate> = held.map(|bytes| certificate(bytes, 5)).collect();
-    let digests: Vec<Digest> = certificates.iter().map(|certificate| certificate.receipt.digest).collect();
+    let digests: Vec<Digest> = certificates.iter().map(|certificate| certificate.claim.receipt.digest).collect();
     let outcome = store.archive(certificates).await;
     if promises.note(outcome).is_some() {
         promises.archived = digests;

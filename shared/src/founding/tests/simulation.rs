@@ -247,11 +247,23 @@ impl Simulation {
             let bare = FoundingMessage { acceptances: BTreeMap::new(), ..message.clone() };
             Founding::open(bare).unwrap()
         });
-        Founding { committee: known.committee.clone(), acceptances: message.acceptances.clone() }
+        let mut founding = Founding::new(known.committee.clone());
+        let acceptances = message.acceptances.iter().map(|(member, signature)| (*member, *signature));
+        for acceptance in Self::unchecked(&self.opened, digest, acceptances.collect()) {
+            founding.add(acceptance);
+        }
+        founding
     }
 
-    fn unchecked(founding: CommitteeDigest, acceptances: Vec<(u16, VoteSignature)>) -> Vec<Acceptance> {
-        acceptances.into_iter().map(|(member, signature)| Acceptance { founding, member, signature }).collect()
+    /// Of a founding that was opened: nobody accepts what it was not shown.
+    fn unchecked(
+        opened: &BTreeMap<CommitteeDigest, Founding>,
+        founding: CommitteeDigest,
+        acceptances: Vec<(u16, VoteSignature)>,
+    ) -> Vec<VerifiedVote<Accept>> {
+        let statement = accept_statement(opened[&founding].record());
+        let unchecked = |(member, signature)| VerifiedVote::unchecked(statement, member, signature);
+        acceptances.into_iter().map(unchecked).collect()
     }
 
     fn at_replica(&mut self, (number, server): (usize, usize), message: Message) {
@@ -265,7 +277,7 @@ impl Simulation {
         let outcome = match message {
             Message::Founding(_) => core.offer(opened.unwrap(), &keys.node, &keys.vote),
             Message::Acceptances { founding, acceptances } => {
-                core.accept(&Self::unchecked(founding, acceptances), &keys.node, &keys.vote)
+                core.accept(&Self::unchecked(&self.opened, founding, acceptances), &keys.node, &keys.vote)
             }
             Message::Refusals(refusals) => core.refuse(&refusals, &keys.node, &keys.vote),
             other => panic!("{}", other.name()),
@@ -319,7 +331,7 @@ impl Simulation {
         let sends = match message {
             Message::Founding(_) => server.shown(&from, opened.unwrap()).unwrap(),
             Message::Acceptances { founding, acceptances } => {
-                server.accepted(&from, &Self::unchecked(founding, acceptances));
+                server.accepted(&from, &Self::unchecked(&self.opened, founding, acceptances));
                 Sends::new()
             }
             Message::Refusals(refusals) => server.refused(&refusals),

@@ -218,15 +218,13 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
 
 /// A certificate of an earlier put of the same bytes.
 fn earlier(world: &World) -> Box<Certificate> {
-    let tally = {
-        let mut tally = Tally::new(&world.committee, UNIX, vec![receipt(LENGTH)]).unwrap();
-        for signer in 0..3_u16 {
-            let vote = tally.statement().sign(&world.votes[usize::from(signer)]);
-            tally.add(&world.committee, signer, vote).unwrap();
-        }
-        tally
-    };
-    Box::new(tally.certificates(&world.committee).unwrap().remove(0))
+    let batch = Batch::new(UNIX, vec![receipt(LENGTH)]).unwrap();
+    let mut tally = Tally::new(world.committee.record(), batch.body());
+    for signer in 0..3_u16 {
+        let vote = tally.statement().sign(&world.votes[usize::from(signer)]);
+        tally.add(&world.committee, signer, vote).unwrap();
+    }
+    Box::new(tally.certificates(batch.claims()).unwrap().remove(0))
 }
 
 fn certified(out: &[Output]) -> Option<&Certificate> {
@@ -249,7 +247,7 @@ fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
     assert!(certified(all.say([0, 3], LENGTH)).is_none());
     all.say([1], 0);
     let out = all.say([2], LENGTH);
-    assert_eq!(certified(out).map(|found| found.receipt.length), Some(LENGTH));
+    assert_eq!(certified(out).map(|found| found.claim.receipt.length), Some(LENGTH));
     assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "the members are told");
     assert_eq!(ready(out), None);
     assert!(all.put.is_over());

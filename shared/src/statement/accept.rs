@@ -1,0 +1,47 @@
+//! Kind 3, *accept*: a member agrees to belong to a committee.
+
+use super::Body;
+use crate::certificate::CertificateError;
+use crate::codec::Reader;
+use crate::limits::Limits;
+
+/// The signer belongs to the committee in the header, and to no other founding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// The identity of the proposal that is accepted; zeros for a genesis, which nobody proposed.
+    pub proposal: [u8; 32],
+}
+
+impl Accept {
+    /// What the members of a genesis sign.
+    pub const GENESIS: Self = Self { proposal: [0; 32] };
+}
+
+impl Body for Accept {
+    const KIND: u16 = 3;
+    const NAME: &'static str = "accept";
+    const SIZE: u32 = 32;
+
+    type Claim = Self;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.proposal);
+    }
+
+    /// All of a genesis: there is no committee before it that could speak for a member.
+    fn threshold(&self, n: u16) -> u16 {
+        n
+    }
+
+    fn of_claim(claim: &Self) -> Option<Self> {
+        Some(*claim)
+    }
+
+    fn write_claim(claim: &Self, out: &mut Vec<u8>) {
+        claim.write(out);
+    }
+
+    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self, CertificateError> {
+        Ok(Self { proposal: reader.array("proposal")? })
+    }
+}

@@ -1,0 +1,53 @@
+//! What every certificate is checked for, whatever its kind: `epoch`, `signers` and `signature`.
+
+use super::Invalid;
+use crate::bls::BlsError;
+use crate::certificate::Certificate;
+use crate::committee::{Committee, CommitteeRecord};
+use crate::statement::{Body, Statement};
+
+/// Checks that enough members of the committee signed what the certificate claims. What the claim means is not looked at.
+///
+/// # Errors
+/// The first of the checks `epoch`, `signers` and `signature` that fails.
+pub fn verify_signed<B: Body>(certificate: &Certificate<B>, committee: &Committee) -> Result<(), Invalid> {
+    let statement = check_signers(certificate, committee.record())?;
+    check_aggregate(certificate, committee, &statement.encode())
+}
+
+/// The checks `epoch` and `signers`, and the statement that must have been signed.
+pub(super) fn check_signers<B: Body>(
+    certificate: &Certificate<B>,
+    record: &CommitteeRecord,
+) -> Result<Statement<B>, Invalid> {
+    let (expected, got) = (record.digest(), certificate.committee);
+    if got != expected {
+        return Err(Invalid::AnotherCommittee { expected, got });
+    }
+    let (expected, got) = (record.epoch(), certificate.epoch);
+    if got != expected {
+        return Err(Invalid::AnotherEpoch { expected, got });
+    }
+    let (expected, got) = (record.n(), certificate.signers.n());
+    if got != expected {
+        return Err(Invalid::BitmapSize { expected, got });
+    }
+    // no certificate that was decoded lacks one
+    let statement = certificate.statement(record).ok_or(Invalid::Signature(BlsError::Mismatch))?;
+    let (signers, quorum) = (certificate.signers.count(), statement.body().threshold(record.n()));
+    if signers < quorum {
+        return Err(Invalid::BelowQuorum { signers, quorum });
+    }
+    Ok(statement)
+}
+
+/// The check `signature`, over the statement's bytes.
+pub(super) fn check_aggregate<B: Body>(
+    certificate: &Certificate<B>,
+    committee: &Committee,
+    statement: &[u8],
+) -> Result<(), Invalid> {
+    committee
+        .verify_aggregate(certificate.signers.absent().map(usize::from), statement, &certificate.signature)
+        .map_err(Invalid::Signature)
+}
