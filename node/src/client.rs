@@ -16,8 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use vouch_core::committee::Committee;
+use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::link::NodeKey;
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
     self, Certified, GetEvent, GetRequest, GetSession, Phase, ProgressWatch, PutEvent, PutRequest, PutSession,
@@ -105,14 +106,14 @@ pub enum PutProgress {
     Hashed(u64),
     /// Hashing is done.
     Offered(Digest, u64),
-    /// The committee is known.
-    Committee(Arc<Committee>),
+    /// The cluster is known by its committee.
+    Cluster(CommitteeChain),
     /// Bytes are sent from this offset on; the replicas hold those before it.
     Ready(u64),
     /// The bytes up to here are sent.
     Sent(u64),
     /// A member got further.
-    Member(u16, Stage),
+    Member(MemberId, Stage),
     /// The link was lost; the put is tried again after this pause.
     Retrying {
         /// How it was lost, for people.
@@ -146,8 +147,8 @@ pub struct Upload {
     pub name: String,
     /// The identity to trust; `None` takes the server's.
     pub trusted: Option<ClusterId>,
-    /// A committee whose members' proofs were checked before, for the server most likely shows it.
-    pub known: Option<Arc<Committee>>,
+    /// Committees whose members' proofs were checked before, for the server most likely shows them.
+    pub known: Option<CommitteeChain>,
     /// What is known of the bytes.
     pub source: session::Source,
     /// Of a blob that is known, and of several blocks.
@@ -241,7 +242,7 @@ pub async fn put_over(
         for event in session.receive(&frame, host.unix_seconds())? {
             match event {
                 PutEvent::Send(message) => send(&outgoing, &message).await,
-                PutEvent::Committee(committee) => progress(PutProgress::Committee(committee)),
+                PutEvent::Cluster(chain) => progress(PutProgress::Cluster(chain)),
                 PutEvent::Ready { offset } => {
                     progress(PutProgress::Ready(offset));
                     flow.start(offset);
@@ -354,7 +355,7 @@ impl Download {
         host: &Host,
         link: (LinkReader, LinkWriter),
         request: GetRequest,
-        known: Option<Arc<Committee>>,
+        known: Option<CommitteeChain>,
     ) -> Self {
         let (session, hello) = GetSession::new(request);
         let (link, outgoing) = open(host, link, hello).await;
@@ -377,7 +378,7 @@ impl Download {
 
     /// Tries these members after all others.
     #[must_use]
-    pub(crate) fn trying_last(mut self, members: BTreeSet<u16>) -> Self {
+    pub(crate) fn trying_last(mut self, members: BTreeSet<NodeKey>) -> Self {
         self.session.try_last(members);
         self
     }

@@ -289,9 +289,14 @@ impl CommitteeRecord {
         u16::try_from(position).ok()
     }
 
+    /// A member.
+    pub fn member(&self, index: u16) -> Option<&Member> {
+        self.members.get(usize::from(index))
+    }
+
     /// A member's name, for messages; its number where there is no such member.
     pub fn name(&self, member: u16) -> String {
-        match self.members.get(usize::from(member)) {
+        match self.member(member) {
             Some(member) => member.name.to_string(),
             None => format!("member {member}"),
         }

@@ -3,6 +3,7 @@
 pub mod bls;
 pub mod bundle;
 pub mod certificate;
+pub mod chain;
 pub mod clocks;
 mod codec;
 pub mod committee;

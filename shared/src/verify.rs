@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::bls::Possession;
 use crate::bundle::{BundleText, GenesisText};
 use crate::certificate::Certificate;
+use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
 use crate::digest::{ClusterId, Digest};
 use crate::limits::Limits;
@@ -27,7 +28,7 @@ use crate::limits::Limits;
 pub use aggregates::VerifiedAggregates;
 pub use check::{Aspect, Check};
 pub use judgement::Judgement;
-pub use signed::verify_signed;
+pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub(crate) use verdict::expected_and_got;
 pub use verdict::{Invalid, Missing, Stop, Verdict};
@@ -57,7 +58,7 @@ pub struct Question {
     pub waive_expiry: bool,
 }
 
-/// Verifies bundles, and keeps the last committee that it opened: opening costs a pairing for each member, a certificate
+/// Verifies bundles, and keeps the committees of the last one: opening costs a pairing for each member, a certificate
 /// after that costs one, and hardly more for a large committee than for a small one.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
@@ -65,24 +66,24 @@ pub struct Verifier {
     opened: Option<Opened>,
 }
 
-/// A committee whose possessions were checked, and the text that it came in, proofs included: the same committee with other proofs
-/// is another text, and is checked anew.
+/// Committees that were verified, and the text that they came in, proofs included: the same committee with other proofs is another
+/// text, and is checked anew.
 #[derive(Debug, Clone)]
 struct Opened {
     text: GenesisText,
-    committee: Arc<Committee>,
+    chain: CommitteeChain,
 }
 
 /// The genesis of a bundle: opened before, or still to be.
 enum Genesis {
-    Known(Arc<Committee>),
+    Known(CommitteeChain),
     New(CommitteeRecord, Vec<Possession>),
 }
 
 impl Genesis {
     fn record(&self) -> &CommitteeRecord {
         match self {
-            Self::Known(committee) => committee.record(),
+            Self::Known(chain) => chain.current().record(),
             Self::New(record, _) => record,
         }
     }
@@ -115,7 +116,7 @@ impl Verifier {
         let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
         let (certificate, genesis) = match &self.opened {
             Some(opened) if opened.text == bundle.genesis => {
-                (decode_certificate()?, Genesis::Known(opened.committee.clone()))
+                (decode_certificate()?, Genesis::Known(opened.chain.clone()))
             }
             _ => {
                 // in the order of the checks: all that belongs to the bundle, then the certificate, then the committee
@@ -133,15 +134,15 @@ impl Verifier {
             return Err(Missing::LaterEpoch.into());
         }
         let statement = signed::check_signers(&certificate, record)?;
-        let committee = match genesis {
-            Genesis::Known(committee) => committee,
+        let chain = match genesis {
+            Genesis::Known(chain) => chain,
             Genesis::New(record, possessions) => {
-                let committee = Arc::new(Committee::genesis(record, possessions)?);
-                self.opened = Some(Opened { text: bundle.genesis, committee: committee.clone() });
-                committee
+                let chain = CommitteeChain::new(Arc::new(Committee::genesis(record, possessions)?));
+                self.opened = Some(Opened { text: bundle.genesis, chain: chain.clone() });
+                chain
             }
         };
-        signed::check_aggregate(&certificate, &committee, &statement.encode())?;
+        signed::check_aggregate(&certificate, chain.current(), &statement.encode())?;
         Ok(certificate)
     }
 

@@ -193,7 +193,7 @@ fn a_known_committee_is_taken_for_itself_only() {
     let known = CLUSTER.committee.clone();
     let hear = |shown: Message| {
         let (session, hello) = PutSession::new(put::request(None, Source::Streamed));
-        let mut session = session.knowing(Some(known.clone()));
+        let mut session = session.knowing(Some(known.clone().into()));
         let server = Server { announced: None, ..Server::honest() };
         for bytes in server.welcome(&hello) {
             session.receive(&bytes, put::NOW).unwrap();
@@ -201,7 +201,7 @@ fn a_known_committee_is_taken_for_itself_only() {
         session.receive(&shown.encode(), put::NOW)
     };
     let committee = |events: Vec<PutEvent>| match events.into_iter().next() {
-        Some(PutEvent::Committee(committee)) => committee,
+        Some(PutEvent::Cluster(chain)) => chain.current().clone(),
         other => panic!("{other:?}"),
     };
     assert!(std::sync::Arc::ptr_eq(&committee(hear(CLUSTER.message()).unwrap()), &known), "its proofs were checked");

@@ -195,5 +195,5 @@ pub async fn until_signed(
 
 /// Whether a member got so far, among what a put told.
 pub fn reached(progress: &[PutProgress], member: u16, stage: Stage) -> bool {
-    progress.iter().any(|step| matches!(step, PutProgress::Member(m, s) if *m == member && *s == stage))
+    progress.iter().any(|step| matches!(step, PutProgress::Member(m, s) if m.index == member && *s == stage))
 }

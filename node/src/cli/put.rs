@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 use serde_json::Value;
+use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
 use vouch_core::report::Inspection;
@@ -152,12 +153,12 @@ struct Display {
     is_sending: bool,
     is_chatty: bool,
     attempts: u32,
-    committee: Option<Arc<vouch_core::committee::Committee>>,
+    chain: Option<CommitteeChain>,
 }
 
 impl Display {
     fn new(length: Option<u64>, is_chatty: bool) -> Self {
-        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, attempts: 1, committee: None }
+        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, attempts: 1, chain: None }
     }
 
     fn show(&mut self, progress: PutProgress) {
@@ -169,7 +170,7 @@ impl Display {
                 self.attempts += 1;
                 self.tell(format_args!("{}", output::trying_again(why, pause)));
             }
-            PutProgress::Committee(committee) => self.committee = Some(committee),
+            PutProgress::Cluster(chain) => self.chain = Some(chain),
             PutProgress::Sent(done) => self.bar.set_position(done),
             PutProgress::Member(member, stage) => self.member(member, stage),
         }
@@ -204,8 +205,8 @@ impl Display {
         }
     }
 
-    fn member(&self, member: u16, stage: Stage) {
-        let name = self.committee.as_ref().map_or_else(String::new, |committee| committee.record().name(member));
+    fn member(&self, member: MemberId, stage: Stage) {
+        let name = self.chain.as_ref().map_or_else(String::new, |chain| chain.name(member));
         let text = match stage {
             Stage::Receiving => return,
             Stage::Stored => format!("{name}: stored durably"),

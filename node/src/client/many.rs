@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::message::{MAX_CHUNK, MAX_PUTS, Message, Stream};
 use vouch_core::session::{self, Certified, NewPut, Phase, PutEvent, PutLinkEvent, SessionError};
@@ -47,7 +47,7 @@ pub struct PutLink {
 /// What became of a link.
 #[derive(Debug, Default)]
 struct About {
-    committee: OnceLock<Arc<Committee>>,
+    chain: OnceLock<CommitteeChain>,
     /// Why it ended.
     ended: OnceLock<Arc<ClientError>>,
 }
@@ -177,7 +177,7 @@ impl PutLink {
 
     /// The cluster that the server showed.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.about.committee.get().map(|committee| committee.cluster())
+        self.about.chain.get().map(CommitteeChain::cluster)
     }
 
     /// Why nothing can be put over it any more.
@@ -394,11 +394,11 @@ impl Driver {
                         let _ = opened.send(Ok(()));
                     }
                 }
-                PutLinkEvent::Committee(committee) => drop(self.about.committee.set(committee)),
+                PutLinkEvent::Cluster(chain) => drop(self.about.chain.set(chain)),
                 PutLinkEvent::Put(stream, Ok(PutEvent::Ready { offset })) => self.ready(stream, offset),
                 PutLinkEvent::Put(stream, Ok(PutEvent::Certified(certified))) => self.end(stream, Ok(certified)),
                 PutLinkEvent::Put(stream, Err(error)) => self.end(stream, Err(error.into())),
-                PutLinkEvent::Put(_, Ok(PutEvent::Progress { .. } | PutEvent::Send(_) | PutEvent::Committee(_))) => {}
+                PutLinkEvent::Put(_, Ok(PutEvent::Progress { .. } | PutEvent::Send(_) | PutEvent::Cluster(_))) => {}
             }
         }
     }

@@ -4,10 +4,9 @@
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::message::{Code, Stage};
 use vouch_core::session::{Certified, SessionError};
 
@@ -60,7 +59,7 @@ pub async fn put_offer(
     let name = source.to_string();
     let (salt, began) = (host.random(), host.unix_seconds());
     let stall = StallLimit::new(retry);
-    let (mut retry, mut known) = (Retry::new(retry), None::<Arc<Committee>>);
+    let (mut retry, mut known) = (Retry::new(retry), None::<CommitteeChain>);
     let mut cut = None;
     loop {
         let Some(content) = offer.content() else {
@@ -68,7 +67,7 @@ pub async fn put_offer(
         };
         let upload = Upload {
             name: name.clone(),
-            trusted: trusted.or_else(|| known.as_ref().map(|known| known.cluster())),
+            trusted: trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster)),
             known: known.clone(),
             source: offer.source,
             outline: offer.outline.clone(),
@@ -83,8 +82,8 @@ pub async fn put_offer(
             let link = dial(host, &server, stall).await?;
             put_over(host, link, upload, |step| {
                 retry.saw(0, &step);
-                if let PutProgress::Committee(committee) = &step {
-                    known = Some(committee.clone());
+                if let PutProgress::Cluster(chain) = &step {
+                    known = Some(chain.clone());
                 }
                 progress(step);
             })
@@ -142,7 +141,7 @@ impl Retry {
     /// Takes what one of the puts is at.
     pub fn saw(&mut self, put: usize, step: &PutProgress) {
         let reach = match step {
-            PutProgress::Committee(_) => Reach::Open,
+            PutProgress::Cluster(_) => Reach::Open,
             PutProgress::Ready(0) => Reach::Ready,
             PutProgress::Ready(bytes) | PutProgress::Sent(bytes) => Reach::Sent(*bytes),
             PutProgress::Member(_, Stage::Stored) => Reach::Stored,

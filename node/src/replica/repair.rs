@@ -492,7 +492,7 @@ impl Repairing {
             nonce: self.shared.host.random(),
         };
         let link = link::dial(&self.shared.host, &self.address).await?;
-        let mut download = Download::begin(&self.shared.host, link, request, Some(committee.clone())).await;
+        let mut download = Download::begin(&self.shared.host, link, request, Some(committee.clone().into())).await;
         if receipt.length <= MAX_SMALL {
             let mut bytes = Vec::new();
             loop {

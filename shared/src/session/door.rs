@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::SessionError;
 use super::progress::{Phase, Standing};
+use crate::chain::CommitteeChain;
 use crate::committee::Committee;
 use crate::digest::ClusterId;
 use crate::link::{Hello, NodeKey, Role, Transcript};
@@ -37,22 +38,22 @@ pub(super) struct Door {
     hello: Hello,
     state: State,
     /// Checked before, by whoever made the session.
-    known: Option<Arc<Committee>>,
-    committee: Option<Arc<Committee>>,
+    known: Option<CommitteeChain>,
+    chain: Option<CommitteeChain>,
 }
 
 impl Door {
     pub(super) fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
         let hello = Hello::new(Role::Client, trusted, NodeKey::ANONYMOUS, nonce);
-        (Self { trusted, hello, state: State::Hello, known: None, committee: None }, Message::Hello(hello))
+        (Self { trusted, hello, state: State::Hello, known: None, chain: None }, Message::Hello(hello))
     }
 
-    pub(super) fn know(&mut self, committee: Option<Arc<Committee>>) {
-        self.known = committee;
+    pub(super) fn know(&mut self, chain: Option<CommitteeChain>) {
+        self.known = chain;
     }
 
-    pub(super) fn committee(&self) -> Option<&Arc<Committee>> {
-        self.committee.as_ref()
+    pub(super) fn chain(&self) -> Option<&CommitteeChain> {
+        self.chain.as_ref()
     }
 
     pub(super) fn server_key(&self) -> Option<NodeKey> {
@@ -96,7 +97,7 @@ impl Door {
                 Ok(Passed::Opened)
             }
             (State::Auth(_), other) => Err(unexpected("Auth", &other)),
-            (State::Open(_), Message::Cluster(cluster)) if self.committee.is_none() => self.learn(cluster),
+            (State::Open(_), Message::Cluster(cluster)) if self.chain.is_none() => self.learn(cluster),
             (State::Open(_), message) => Ok(Passed::Message(message)),
         }
     }
@@ -110,11 +111,13 @@ impl Door {
         if let Some(expected) = self.trusted.or(announced).filter(|expected| *expected != got) {
             return Err(SessionError::AnotherCluster { expected, got: Some(got) });
         }
-        let is_shown =
-            |known: &Arc<Committee>| *known.record() == cluster.genesis && known.possessions() == cluster.possessions;
-        self.committee = Some(match self.known.take().filter(is_shown) {
+        let is_shown = |known: &CommitteeChain| {
+            let known = known.current();
+            *known.record() == cluster.genesis && known.possessions() == cluster.possessions
+        };
+        self.chain = Some(match self.known.take().filter(is_shown) {
             Some(known) => known,
-            None => Arc::new(Committee::genesis(cluster.genesis, cluster.possessions)?),
+            None => CommitteeChain::new(Arc::new(Committee::genesis(cluster.genesis, cluster.possessions)?)),
         });
         Ok(Passed::Committee)
     }
@@ -125,9 +128,9 @@ impl Door {
             failed.code,
             Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock | Code::ClockInDoubt
         );
-        let names = match &self.committee {
-            Some(committee) if about_members => {
-                failed.subjects.iter().map(|member| committee.record().name(*member)).collect()
+        let names = match &self.chain {
+            Some(chain) if about_members => {
+                failed.subjects.iter().map(|index| chain.name(chain.member(*index))).collect()
             }
             _ => Vec::new(),
         };

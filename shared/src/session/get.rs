@@ -6,18 +6,21 @@
 //! The server names the holders that answer at once. When all of these failed, the session asks a second time, and the server waits
 //! for the members that were late: otherwise a busy machine would make a blob unreadable that an honest member holds.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod holders;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::holders::Holders;
 use super::door::{Door, Passed, unexpected};
 use super::progress::{Phase, Standing};
 use super::{ByteRange, SessionError};
-use crate::committee::Committee;
+use crate::chain::CommitteeChain;
 use crate::digest::{ClusterId, Digest};
+use crate::link::NodeKey;
 use crate::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 use crate::slice::Slice;
 use crate::tree::{self, GROUP};
@@ -155,14 +158,9 @@ pub struct GetSession {
     request: GetRequest,
     state: State,
     known: Option<Known>,
-    /// Holders not tried yet.
-    holders: VecDeque<Holder>,
-    /// Members tried so far: nobody is asked twice.
-    tried: BTreeSet<u16>,
+    holders: Holders,
     /// The second lookup was sent, which is the last.
     has_asked_again: bool,
-    /// Members that are tried after all others.
-    last: BTreeSet<u16>,
     rejections: Vec<Rejection>,
     next_stream: u32,
     /// Streams below belong to a holder that was given up.
@@ -180,10 +178,8 @@ impl GetSession {
             request,
             state: State::Opening,
             known: None,
-            holders: VecDeque::new(),
-            tried: BTreeSet::new(),
+            holders: Holders::default(),
             has_asked_again: false,
-            last: BTreeSet::new(),
             rejections: Vec::new(),
             next_stream: LOCATE.0 + 1,
             first_stream: 0,
@@ -194,20 +190,20 @@ impl GetSession {
 
     /// Spares the check of every member's proof when the server shows this very committee, whose proofs were checked before.
     #[must_use]
-    pub fn knowing(mut self, committee: Option<Arc<Committee>>) -> Self {
-        self.door.know(committee);
+    pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
+        self.door.know(chain);
         self
     }
 
     /// Tries these members after all others. None is left out: it may be the only one whose bytes are right, and a get that fails names
     /// everyone who failed it.
-    pub fn try_last(&mut self, members: BTreeSet<u16>) {
-        self.last = members;
+    pub fn try_last(&mut self, members: BTreeSet<NodeKey>) {
+        self.holders.try_last(members);
     }
 
     /// The identity of the cluster, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.door.committee().map(|committee| committee.cluster())
+        self.door.chain().map(CommitteeChain::cluster)
     }
 
     /// Where it stands, for a [`ProgressWatch`](super::ProgressWatch). A member that failed is a step, for another one follows.
@@ -239,13 +235,14 @@ impl GetSession {
             Passed::Message(message) => message,
         };
         match (&mut self.state, message) {
-            (State::Locating, Message::Located { stream: LOCATE, holders }) if self.door.committee().is_some() => {
-                if holders.is_empty() && self.tried.is_empty() {
+            (State::Locating, Message::Located { stream: LOCATE, holders }) => {
+                let Some(chain) = self.door.chain() else {
+                    return Err(SessionError::Unexpected { expected: "Cluster, then Located", got: "Located" });
+                };
+                if holders.is_empty() && self.holders.is_untouched() {
                     return Err(SessionError::NotFound(self.request.digest));
                 }
-                let untried = holders.into_iter().filter(|holder| !self.tried.contains(&holder.member)).collect();
-                self.holders = by_agreement(untried);
-                self.holders.make_contiguous().sort_by_key(|holder| self.last.contains(&holder.member));
+                self.holders.learn(holders, chain);
                 self.start_next()
             }
             // reads that a member of the first lookup did not answer
@@ -256,7 +253,7 @@ impl GetSession {
                 Ok(Vec::new())
             }
             // it is known already who failed
-            (State::Locating, Message::Failed(_)) if !self.tried.is_empty() => Err(self.exhausted()),
+            (State::Locating, Message::Failed(_)) if !self.holders.is_untouched() => Err(self.exhausted()),
             (State::Locating, Message::Failed(failed)) => Err(self.door.refused(failed)),
             (State::Locating, other) => Err(unexpected("Cluster, then Located", &other)),
             (State::Reading(_), Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
@@ -278,9 +275,9 @@ impl GetSession {
     }
 
     fn start_next(&mut self) -> Result<Vec<GetEvent>, SessionError> {
-        let Some(holder) = self.holders.pop_front() else { return self.ask_again() };
-        self.tried.insert(holder.member);
-        let name = self.door.committee().map(|committee| committee.record().name(holder.member)).unwrap_or_default();
+        let Some(chain) = self.door.chain() else { return Err(self.exhausted()) };
+        let Some(holder) = self.holders.next(chain) else { return self.ask_again() };
+        let name = chain.name(chain.member(holder.member));
         self.first_stream = self.next_stream;
         // of a range beyond what the member claims, only the length is asked for: the claim may be false
         let range = self.request.within(holder.length).unwrap_or(holder.length..holder.length);
@@ -318,8 +315,8 @@ impl GetSession {
 
     /// Everyone who answered the lookup failed: asks for those who were late, once, unless there are none.
     fn ask_again(&mut self) -> Result<Vec<GetEvent>, SessionError> {
-        let n = self.door.committee().map_or(0, |committee| committee.record().n());
-        if self.has_asked_again || (0..n).all(|member| self.tried.contains(&member)) {
+        let are_all_tried = self.door.chain().is_none_or(|chain| self.holders.are_all_tried(chain));
+        if self.has_asked_again || are_all_tried {
             return Err(self.exhausted());
         }
         self.has_asked_again = true;
@@ -421,19 +418,6 @@ impl GetRequest {
             None => Some(0..length),
         }
     }
-}
-
-/// Those whose claim of the length most others share come first, else in their order.
-fn by_agreement(mut holders: Vec<Holder>) -> VecDeque<Holder> {
-    let mut ordered = VecDeque::with_capacity(holders.len());
-    let mut claims = BTreeMap::<u64, usize>::new();
-    holders.iter().for_each(|holder| *claims.entry(holder.length).or_default() += 1);
-    // most agree on one: this goes round once for each different claim
-    while let Some(most) = holders.iter().filter_map(|holder| claims.get(&holder.length)).max().copied() {
-        let is_of_most = |holder: &mut Holder| claims.get(&holder.length) == Some(&most);
-        ordered.extend(holders.extract_if(.., is_of_most));
-    }
-    ordered
 }
 
 /// Where the last group of a blob begins that has any bytes.

@@ -11,11 +11,12 @@ use super::progress::{Phase, ProgressWatch, Standing};
 use super::put::{Certified, PutEvent, Source};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
+use crate::chain::MemberId;
 use crate::digest::{Digest, Hasher};
 use crate::message::{MAX_BLOB, Message, Stage, Stream};
 use crate::receipt::Receipt;
 use crate::tree::{BLOCK, Outline};
-use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, verify_certificate_of_batch};
+use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, signing_committee, verify_certificate_of_batch};
 
 /// What one put is about.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,7 @@ pub(super) struct OnePut {
     sent: u64,
     hasher: Hasher,
     /// What members were said to have done: once more is no progress.
-    told: BTreeSet<(u16, u8)>,
+    told: BTreeSet<(MemberId, u8)>,
     pub(super) watch: ProgressWatch,
 }
 
@@ -133,7 +134,7 @@ impl OnePut {
         let own = self.stream;
         match (&self.state, message) {
             (_, Message::Failed(failed)) => Err(door.refused(failed)),
-            (State::Offered, Message::Ready { stream, offset }) if stream == own && door.committee().is_some() => {
+            (State::Offered, Message::Ready { stream, offset }) if stream == own && door.chain().is_some() => {
                 self.go_on_at(offset)?;
                 Ok(vec![PutEvent::Ready { offset }])
             }
@@ -146,8 +147,12 @@ impl OnePut {
             }
             (State::Offered, other) => Err(unexpected("Cluster, then Ready or Certified", &other)),
             (State::Sending | State::Ended(_), Message::Progress { stream, member, stage }) if stream == own => {
+                let Some(chain) = door.chain() else {
+                    return Err(SessionError::Unexpected { expected: "Cluster", got: "Progress" });
+                };
+                let (index, member) = (member, chain.member(member));
                 // bounded by the committee
-                if door.committee().is_some_and(|committee| member < committee.record().n()) {
+                if index < chain.current().record().n() {
                     self.told.insert((member, stage as u8));
                 }
                 Ok(vec![PutEvent::Progress { member, stage }])
@@ -185,9 +190,10 @@ impl OnePut {
         verified: &mut VerifiedAggregates,
         now: u64,
     ) -> Result<Vec<PutEvent>, SessionError> {
-        let (Some(committee), Some(server)) = (door.committee().cloned(), door.server_key()) else {
+        let (Some(chain), Some(server)) = (door.chain(), door.server_key()) else {
             return Err(SessionError::Unexpected { expected: "Cluster", got: "Certified" });
         };
+        let committee = signing_committee(&certificate, chain)?.clone();
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
         verify_certificate_of_batch(&certificate, &committee, &subject, now, verified)?;
         let reused = certificate.claim.receipt != *receipt;
@@ -266,7 +272,8 @@ impl OnePut {
 
 /// What became of each member, where the server told nothing on the way: whoever signed has stored before.
 fn outcome(certificate: &Certificate) -> Vec<PutEvent> {
-    let signed = |stage| certificate.signers.iter().map(move |member| PutEvent::Progress { member, stage });
-    let dropped = certificate.signers.absent().map(|member| PutEvent::Progress { member, stage: Stage::Dropped });
+    let event = |index, stage| PutEvent::Progress { member: MemberId { epoch: certificate.epoch, index }, stage };
+    let signed = |stage| certificate.signers.iter().map(move |index| event(index, stage));
+    let dropped = certificate.signers.absent().map(|index| event(index, Stage::Dropped));
     signed(Stage::Stored).chain(signed(Stage::Voted)).chain(dropped).collect()
 }

@@ -10,6 +10,7 @@ use super::one_put::{NewPut, OnePut};
 use super::progress::Standing;
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
+use crate::chain::{CommitteeChain, MemberId};
 use crate::committee::Committee;
 use crate::digest::{ClusterId, Digest};
 use crate::link::NodeKey;
@@ -58,8 +59,8 @@ pub struct PutRequest {
 pub enum PutEvent {
     /// Send this.
     Send(Message),
-    /// The committee is known, and is the trusted one where one is trusted.
-    Committee(Arc<Committee>),
+    /// The cluster is known by its committee, and is the trusted one where one is trusted.
+    Cluster(CommitteeChain),
     /// Bytes may flow from this offset on, for the replicas hold those before it: [`PutSession::chunk`], then [`PutSession::end`].
     /// At the blob's end there is nothing but that end to send.
     Ready {
@@ -68,8 +69,8 @@ pub enum PutEvent {
     },
     /// A member got further.
     Progress {
-        /// Position in the committee.
-        member: u16,
+        /// The member.
+        member: MemberId,
         /// How far.
         stage: Stage,
     },
@@ -112,8 +113,8 @@ impl PutSession {
 
     /// Spares the check of every member's proof when the server shows this very committee, whose proofs were checked before.
     #[must_use]
-    pub fn knowing(mut self, committee: Option<Arc<Committee>>) -> Self {
-        self.door.know(committee);
+    pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
+        self.door.know(chain);
         self
     }
 
@@ -142,7 +143,7 @@ impl PutSession {
         match self.door.receive(bytes)? {
             Passed::Nothing => Ok(Vec::new()),
             Passed::Opened => Ok(vec![PutEvent::Send(self.put.begin())]),
-            Passed::Committee => Ok(self.door.committee().cloned().map(PutEvent::Committee).into_iter().collect()),
+            Passed::Committee => Ok(self.door.chain().cloned().map(PutEvent::Cluster).into_iter().collect()),
             Passed::Message(message) => self.put.receive(message, &self.door, &mut VerifiedAggregates::default(), now),
         }
     }

@@ -1,7 +1,6 @@
 //! Many puts over one link, each a state machine of its own: what fails for one harms no other.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +10,7 @@ use super::door::{Door, Passed, unexpected};
 use super::one_put::{NewPut, OnePut};
 use super::progress::ProgressWatch;
 use super::put::PutEvent;
-use crate::committee::Committee;
+use crate::chain::CommitteeChain;
 use crate::digest::ClusterId;
 use crate::message::{MAX_PUTS, Message, Stream};
 use crate::tree::Outline;
@@ -22,8 +21,8 @@ use crate::verify::VerifiedAggregates;
 pub enum PutLinkEvent {
     /// The server proved its key: puts may begin.
     Opened,
-    /// The committee is known, and is the trusted one where one is trusted.
-    Committee(Arc<Committee>),
+    /// The cluster is known by its committee, and is the trusted one where one is trusted.
+    Cluster(CommitteeChain),
     /// One put got further. With an error or [`PutEvent::Certified`] it is over.
     Put(Stream, Result<PutEvent, SessionError>),
 }
@@ -96,7 +95,7 @@ impl PutLink {
                 return Ok(vec![PutLinkEvent::Opened]);
             }
             Passed::Committee => {
-                return Ok(self.door.committee().cloned().map(PutLinkEvent::Committee).into_iter().collect());
+                return Ok(self.door.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect());
             }
             Passed::Message(message) => message,
         };

@@ -1,10 +1,32 @@
 //! What every certificate is checked for, whatever its kind: `epoch`, `signers` and `signature`.
 
+use std::sync::Arc;
+
 use super::Invalid;
 use crate::bls::BlsError;
 use crate::certificate::Certificate;
+use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeRecord};
 use crate::statement::{Body, Statement};
+
+/// The committee of the chain that the certificate says it is by: the check `epoch`.
+///
+/// # Errors
+/// The chain has no such committee, or has it in another epoch.
+pub fn signing_committee<'a, B: Body>(
+    certificate: &Certificate<B>,
+    chain: &'a CommitteeChain,
+) -> Result<&'a Arc<Committee>, Invalid> {
+    let got = certificate.committee;
+    let Some(committee) = chain.with_digest(&got) else {
+        return Err(Invalid::AnotherCommittee { expected: chain.current().record().digest(), got });
+    };
+    let (expected, got) = (committee.record().epoch(), certificate.epoch);
+    if got != expected {
+        return Err(Invalid::AnotherEpoch { expected, got });
+    }
+    Ok(committee)
+}
 
 /// Checks that enough members of the committee signed what the certificate claims. What the claim means is not looked at.
 ///

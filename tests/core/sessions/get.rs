@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 use vouch_core::session::{ByteRange, GetEvent, GetRequest, GetSession, Rejection, SessionError};
 use vouch_core::slice::Slice;
@@ -342,10 +343,14 @@ fn the_length_that_most_claim_is_tried_first() {
     assert_eq!(reasons, [claim("replica-0", length + 1), claim("replica-2", length + 2)]);
 }
 
+fn node_key(member: usize) -> NodeKey {
+    CLUSTER.record().members()[member].node_key
+}
+
 #[test]
 fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
     let mut client = Client::new(&SMALL, None);
-    client.session.try_last([0, 2].into());
+    client.session.try_last([0, 2].map(node_key).into());
     client.hear(&located(&[0, 1, 2, 3].map(|member| (member, SMALL.len())))).unwrap();
     let mut end = Ok(());
     while end.is_ok() {
@@ -358,7 +363,7 @@ fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
     assert_eq!(named, ["replica-1", "replica-3", "replica-0", "replica-2"]);
     // alone with the bytes, a suspect is asked
     let mut client = Client::new(&SMALL, None);
-    client.session.try_last([1].into());
+    client.session.try_last([1].map(node_key).into());
     client.hear(&located(&[(1, SMALL.len())])).unwrap();
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");

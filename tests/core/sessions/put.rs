@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use vouch_core::bls::BlsError;
 use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::chain::MemberId;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Code, Failed, MAX_BLOB, MAX_CHUNK, Message, Stage, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
@@ -58,7 +59,10 @@ pub(super) fn opened(request: PutRequest) -> (PutSession, Message) {
 fn ready(request: PutRequest) -> PutSession {
     let (mut session, _) = opened(request);
     let events = hear(&mut session, &CLUSTER.message()).unwrap();
-    assert!(matches!(&events[..], [PutEvent::Committee(shown)] if shown.record() == CLUSTER.record()), "{events:?}");
+    assert!(
+        matches!(&events[..], [PutEvent::Cluster(shown)] if shown.current().record() == CLUSTER.record()),
+        "{events:?}"
+    );
     let events = hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
     assert!(matches!(&events[..], [PutEvent::Ready { offset: 0 }]), "{events:?}");
     session
@@ -111,7 +115,9 @@ fn a_put_ends_with_a_bundle_that_verifies() {
             for stage in [Stage::Receiving, Stage::Stored, Stage::Voted, Stage::Dropped] {
                 let progress = Message::Progress { stream: STREAM, member: 2, stage };
                 let events = hear(&mut session, &progress).unwrap();
-                let [PutEvent::Progress { member: 2, stage: got }] = events[..] else { panic!("{events:?}") };
+                let [PutEvent::Progress { member: MemberId { epoch: 0, index: 2 }, stage: got }] = events[..] else {
+                    panic!("{events:?}")
+                };
                 assert_eq!(got, stage);
             }
             let certificate = CLUSTER.certify_one(NOW, receipt());
@@ -158,7 +164,7 @@ fn a_small_file_goes_in_one_message() {
     assert!(matches!(events.pop(), Some(PutEvent::Certified(_))));
     // nothing was told on the way: who signed has stored, the fourth takes no part
     let told = events.into_iter().map(|event| match event {
-        PutEvent::Progress { member, stage } => (member, stage),
+        PutEvent::Progress { member, stage } => (member.index, stage),
         other => panic!("{other:?}"),
     });
     let stages = |stage| [(0, stage), (1, stage), (2, stage)];

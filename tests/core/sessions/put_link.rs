@@ -20,7 +20,7 @@ fn opened() -> PutLink {
     for message in Server::honest().welcome(&hello) {
         link.receive(&message, NOW).unwrap();
     }
-    assert!(matches!(&hear(&mut link, &CLUSTER.message())[..], [PutLinkEvent::Committee(_)]));
+    assert!(matches!(&hear(&mut link, &CLUSTER.message())[..], [PutLinkEvent::Cluster(_)]));
     link
 }
 

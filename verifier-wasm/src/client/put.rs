@@ -172,9 +172,9 @@ impl Session for PutSession {
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
         let step = |event| match event {
             PutEvent::Send(message) => Step::Send(message),
-            PutEvent::Committee(committee) => tell("committee", CommitteeView::from(&*committee)),
+            PutEvent::Cluster(chain) => tell("committee", CommitteeView::from(&**chain.current())),
             PutEvent::Ready { offset } => tell("ready", Ready { offset }),
-            PutEvent::Progress { member, stage } => tell("member", Member { member, state: word(stage) }),
+            PutEvent::Progress { member, stage } => tell("member", Member { member: member.index, state: word(stage) }),
             PutEvent::Certified(certified) => tell(
                 "certified",
                 Certified {

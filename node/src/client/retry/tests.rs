@@ -1,7 +1,9 @@
 //! What is tried again, how often and how soon, under a clock of the test's.
 
 use std::io;
+use std::sync::Arc;
 
+use vouch_core::chain::MemberId;
 use vouch_core::message::{Failed, MessageError, Stream};
 
 use super::*;
@@ -10,6 +12,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
+}
+
+fn member(index: u16) -> MemberId {
+    MemberId { epoch: 0, index }
 }
 
 fn closed() -> ClientError {
@@ -71,8 +77,8 @@ fn whoever_gets_further_begins_anew() {
         PutProgress::Sent(1),
         PutProgress::Ready(262_144),
         PutProgress::Sent(262_145),
-        PutProgress::Member(0, Stage::Stored),
-        PutProgress::Member(1, Stage::Voted),
+        PutProgress::Member(member(0), Stage::Stored),
+        PutProgress::Member(member(1), Stage::Voted),
     ];
     let mut retry = begun();
     let mut now = ms(0);
@@ -82,7 +88,7 @@ fn whoever_gets_further_begins_anew() {
         now += MINUTE * 2;
     }
     assert_eq!(pause(&mut retry, now), Some(ms(200)));
-    for step in [PutProgress::Sent(9_000_000), PutProgress::Ready(0), PutProgress::Member(2, Stage::Dropped)] {
+    for step in [PutProgress::Sent(9_000_000), PutProgress::Ready(0), PutProgress::Member(member(2), Stage::Dropped)] {
         retry.saw(0, &step);
         assert!(pause(&mut retry, now).is_some_and(|pause| pause > ms(200)), "{step:?}");
     }

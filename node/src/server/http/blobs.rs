@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use vouch_core::bundle::MEDIA_TYPE;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, GetRequest, Source};
@@ -106,8 +107,13 @@ async fn begin(
     // the last byte shows the length
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let suspects = committee.as_ref().map(|c| shared.health.lock().read_last(c.record(), clock::monotonic()));
-    let download = Download::begin(&shared.host, own_link(&shared, connection), wanted, committee)
+    let suspects = committee.as_ref().map(|committee| {
+        let record = committee.record();
+        let suspects = shared.health.lock().read_last(record, clock::monotonic());
+        suspects.into_iter().filter_map(|member| Some(record.member(member)?.node_key)).collect()
+    });
+    let known = committee.map(CommitteeChain::new);
+    let download = Download::begin(&shared.host, own_link(&shared, connection), wanted, known)
         .await
         .trying_last(suspects.unwrap_or_default());
     Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
@@ -155,7 +161,7 @@ pub(super) async fn put(
     let upload = Upload {
         name: "the request's body".into(),
         trusted: committee.as_ref().map(|committee| committee.cluster()),
-        known: committee,
+        known: committee.map(CommitteeChain::new),
         source: Source::Streamed,
         outline: None,
         expires_at,

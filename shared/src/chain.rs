@@ -1,0 +1,99 @@
+//! The committees of a cluster, epoch after epoch, and how a member is named over all of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::committee::Committee;
+use crate::digest::{ClusterId, CommitteeDigest};
+
+/// A member of one epoch's committee. The index alone names somebody else in another epoch: where it is kept for longer than a
+/// message, the epoch stands beside it. Who must be known over epochs is named by its node key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// The committee's epoch.
+    pub epoch: u64,
+    /// Position in that committee, from 0.
+    pub index: u16,
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member {} of epoch {}", self.index, self.epoch)
+    }
+}
+
+/// The verified committees of one cluster, from its genesis to the present one. There are no handoffs yet, so it has one.
+#[derive(Debug, Clone)]
+pub struct CommitteeChain {
+    /// Its keys were proven.
+    genesis: Arc<Committee>,
+}
+
+impl CommitteeChain {
+    /// The chain of a cluster that never changed its committee.
+    pub fn new(genesis: Arc<Committee>) -> Self {
+        Self { genesis }
+    }
+
+    /// The cluster's identity.
+    pub fn cluster(&self) -> ClusterId {
+        self.genesis.cluster()
+    }
+
+    /// The committee that new statements are signed by.
+    pub fn current(&self) -> &Arc<Committee> {
+        &self.genesis
+    }
+
+    /// The committee of an epoch.
+    pub fn of_epoch(&self, epoch: u64) -> Option<&Arc<Committee>> {
+        (self.genesis.record().epoch() == epoch).then_some(&self.genesis)
+    }
+
+    /// The committee that a certificate names.
+    pub fn with_digest(&self, digest: &CommitteeDigest) -> Option<&Arc<Committee>> {
+        (self.genesis.record().digest() == *digest).then_some(&self.genesis)
+    }
+
+    /// How a member of the present committee is named for longer than a message.
+    pub fn member(&self, index: u16) -> MemberId {
+        MemberId { epoch: self.current().record().epoch(), index }
+    }
+
+    /// A member's name, for messages.
+    pub fn name(&self, member: MemberId) -> String {
+        match self.of_epoch(member.epoch) {
+            Some(committee) => committee.record().name(member.index),
+            None => member.to_string(),
+        }
+    }
+}
+
+impl From<Arc<Committee>> for CommitteeChain {
+    fn from(genesis: Arc<Committee>) -> Self {
+        Self::new(genesis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bls::VoteSecretKey;
+    use crate::committee::{CommitteeRecord, Member, MemberName};
+    use crate::link::NodeSecretKey;
+
+    #[test]
+    fn a_member_is_found_in_its_own_epoch_only() {
+        let vote = VoteSecretKey::generate(&[1; 32]).unwrap();
+        let node_key = NodeSecretKey::from_bytes(&[1; 32]).node_key();
+        let member = Member { node_key, vote_key: vote.vote_key(), name: MemberName::new("own").unwrap() };
+        let record = CommitteeRecord::genesis([0; 16], vec![member]).unwrap();
+        let chain = CommitteeChain::new(Arc::new(Committee::genesis(record, vec![vote.prove_possession()]).unwrap()));
+        assert_eq!(chain.member(0), MemberId { epoch: 0, index: 0 });
+        assert_eq!(chain.name(chain.member(0)), "own");
+        assert_eq!(chain.name(MemberId { epoch: 1, index: 0 }), "member 0 of epoch 1");
+        assert!(chain.of_epoch(1).is_none());
+        let digest = chain.current().record().digest();
+        assert!(chain.with_digest(&digest).is_some() && chain.with_digest(&CommitteeDigest([7; 32])).is_none());
+    }
+}
