@@ -15,6 +15,7 @@ use vouch_core::Limits;
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Statement, StatementId, Stored};
 
 use crate::durable::Replaced;
 use crate::host::Host;
@@ -31,6 +32,7 @@ mod confirming;
 mod error;
 mod incoming;
 mod index;
+mod journal;
 mod lists;
 mod offered;
 mod part;
@@ -48,6 +50,7 @@ pub use confirming::Confirmed;
 pub use error::StoreError;
 pub use incoming::{Complete, Incoming};
 pub use index::Entry;
+pub use journal::{Journalled, Promise};
 pub use offered::{Finished, Offered};
 pub use partials::{Cut, PartialConfig};
 pub use reading::Slice;
@@ -58,6 +61,7 @@ use blobs::{BlobStore, FileBlobs, RemoteBlobs};
 use claims::Claims;
 use incoming::{Guard, compare};
 use index::{Index, New};
+use journal::JournalEntry;
 use partials::{Key, Partials};
 use space::Room;
 use verified::Verified;
@@ -357,7 +361,27 @@ impl Store {
     /// See [`StoreError`].
     pub async fn keep(&self, receipts: &[Receipt]) -> Result<Vec<u16>, StoreError> {
         self.inner.check()?;
-        Ok(self.inner.index.keep(receipts).await?)
+        Ok(self.inner.index.keep(receipts, None).await?)
+    }
+
+    /// Takes on the duties that a statement promises, as [`keep`](Self::keep) does, and enters it in the journal of what this replica
+    /// signs, in the same commit. Only then is it signed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
+        self.inner.check()?;
+        let lacking = self.inner.index.keep(receipts, Some(JournalEntry::of(&statement))).await?;
+        Ok(if lacking.is_empty() { Promise::Journalled(Journalled::new(statement)) } else { Promise::Lacking(lacking) })
+    }
+
+    /// The statements of a kind that this replica signed, or may have signed, for a height or a time. Those of kind 1 go ten minutes
+    /// after the newest. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn signed(&self, kind: u16, ordinal: u64) -> Result<Vec<StatementId>, StoreError> {
+        Ok(self.inner.index.signed(kind, ordinal)?)
     }
 
     /// Keeps certificates of blobs that are stored, or damaged, all in one commit; none in place of one of the same

@@ -56,6 +56,12 @@ pub trait Body: Copy + Eq + Debug + Send + Sync + 'static {
     /// Appends the body, exactly [`SIZE`](Self::SIZE) bytes.
     fn write(&self, out: &mut Vec<u8>);
 
+    /// The time at which the statement was issued, or the height that it is about, where the kind has one: what a member looks up
+    /// to see whether it signed another.
+    fn ordinal(&self) -> Option<u64> {
+        None
+    }
+
     /// The signers that the statement needs in a committee of `n`.
     fn threshold(&self, n: u16) -> u16 {
         quorum::quorum(n)

@@ -21,7 +21,7 @@ use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
 use super::{Event, Shared, voting};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
-use crate::store::{Confirmed, Slice, StoreError};
+use crate::store::{Confirmed, Promise, Slice, StoreError};
 
 /// Replies waiting to be sent.
 const REPLY_QUEUE: usize = 1024;
@@ -477,25 +477,33 @@ async fn try_vote(shared: &Arc<Shared>, stream: Stream, proposal: Proposal) -> R
     shared.check_clock(stream)?;
     voting::check(stream, issued_at, &receipts, shared.host.unix_seconds())?;
     let failed = |error: StoreError| Failed::new(stream, error.code(), error.to_string());
-    let Confirmed { mut lacking, damaged } = shared.store.confirm(&receipts).await.map_err(failed)?;
+    let Confirmed { lacking, damaged } = shared.store.confirm(&receipts).await.map_err(failed)?;
     for (digest, error) in damaged {
         shared.lost(digest, error.to_string());
     }
-    if lacking.is_empty() {
-        lacking = shared.store.keep(&receipts).await.map_err(failed)?;
-    }
+    let not_held = |lacking: Vec<u16>, count: usize| {
+        let detail = format!("{} of {count} blobs are not held", lacking.len());
+        Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking)
+    };
+    let count = receipts.len();
     if !lacking.is_empty() {
-        let detail = format!("{} of {} blobs are not held", lacking.len(), receipts.len());
-        return Err(Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking));
+        return Err(not_held(lacking, count));
     }
+    let lost = |error: tokio::task::JoinError| Failed::new(stream, Code::Storage, error.to_string());
+    let stating = shared.host.spawn_blocking(move || {
+        let statement = voting::statement(&committee, issued_at, &receipts);
+        (statement, receipts)
+    });
+    let (Some(statement), receipts) = stating.await.map_err(lost)? else {
+        return Err(Failed::new(stream, Code::Unexpected, "a batch of a forbidden size"));
+    };
+    let statement = match shared.store.promise(&receipts, statement).await.map_err(failed)? {
+        Promise::Journalled(statement) => statement,
+        Promise::Lacking(lacking) => return Err(not_held(lacking, count)),
+    };
     // to read a large blob takes minutes
     shared.check_clock(stream)?;
     let signer = shared.clone();
-    let signed =
-        shared.host.spawn_blocking(move || voting::sign(&signer.keys.vote, &committee, issued_at, &receipts)).await;
-    match signed {
-        Ok(Some(signature)) => Ok(Message::Vote { stream, signature }),
-        Ok(None) => Err(Failed::new(stream, Code::Unexpected, "a batch of a forbidden size")),
-        Err(error) => Err(Failed::new(stream, Code::Storage, error.to_string())),
-    }
+    let signed = shared.host.spawn_blocking(move || statement.sign(&signer.keys.vote)).await;
+    signed.map(|signature| Message::Vote { stream, signature }).map_err(lost)
 }

@@ -1,11 +1,10 @@
 //! What a replica votes for: everything that can be decided without the disk.
 
-use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::clocks::{self, Seconds};
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::statement::{Batch, Statement};
+use vouch_core::statement::{Batch, Statement, Stored};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 /// Looks at a proposal's times.
@@ -30,16 +29,10 @@ pub(super) fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u
     Err(Failed::new(stream, Code::Expired, detail).with_subjects(expired))
 }
 
-/// Signs the statement over a batch. The caller holds every blob durably and has recorded until when. `None` for a batch of a
-/// forbidden size, which decoding rules out.
-pub(super) fn sign(
-    key: &VoteSecretKey,
-    committee: &Committee,
-    issued_at: u64,
-    receipts: &[Receipt],
-) -> Option<VoteSignature> {
+/// The statement over a batch. `None` for a batch of a forbidden size, which decoding rules out.
+pub(super) fn statement(committee: &Committee, issued_at: u64, receipts: &[Receipt]) -> Option<Statement<Stored>> {
     let batch = Batch::new(issued_at, receipts.to_vec())?;
-    Some(Statement::new(committee.record(), batch.body()).sign(key))
+    Some(Statement::new(committee.record(), batch.body()))
 }
 
 #[cfg(test)]

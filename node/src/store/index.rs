@@ -10,10 +10,12 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
+use super::journal::JournalEntry;
 use super::settling::Settling;
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::Host;
 
+mod journal;
 mod lists;
 mod partials;
 mod removal;
@@ -116,6 +118,7 @@ impl Index {
             transaction.open_table(CERTIFICATES)?;
             transaction.open_table(TOTALS)?;
             transaction.open_table(ABOUT)?;
+            journal::create(transaction)?;
             partials::create(transaction)?;
             lists::create(transaction, random)?;
             Ok(())
@@ -227,10 +230,17 @@ impl Index {
         self.0.commit(move |transaction| record(transaction, &new).map(|()| guard)).await.map(drop)
     }
 
-    /// See [`super::Store::keep`].
-    pub(super) async fn keep(&self, receipts: &[Receipt]) -> Result<Vec<u16>, DurableError> {
-        let all_kept = self.0.read(|transaction| are_kept(&transaction.open_table(BLOBS)?, receipts))?;
-        if all_kept {
+    /// See [`super::Store::keep`] and [`super::Store::promise`], which enters a statement as well.
+    pub(super) async fn keep(
+        &self,
+        receipts: &[Receipt],
+        entry: Option<JournalEntry>,
+    ) -> Result<Vec<u16>, DurableError> {
+        let is_done = self.0.read(|transaction| {
+            let is_entered = entry.map_or(Ok(true), |entry| journal::has(transaction, &entry))?;
+            Ok(is_entered && are_kept(&transaction.open_table(BLOBS)?, receipts)?)
+        })?;
+        if is_done {
             return Ok(Vec::new());
         }
         let receipts = receipts.to_vec();
@@ -241,6 +251,9 @@ impl Index {
                 let mut expiry = transaction.open_table(EXPIRY)?;
                 for receipt in &receipts {
                     prolong(&mut blobs, &mut expiry, &receipt.digest, receipt.expires_at)?;
+                }
+                if let Some(entry) = entry {
+                    journal::enter(transaction, &entry)?;
                 }
             }
             Ok(missing)

@@ -1,12 +1,14 @@
 use std::io;
 use std::sync::Arc;
 
-use vouch_core::bls::AggregateSignature;
+use vouch_core::bls::{AggregateSignature, VoteKey};
 use vouch_core::certificate::Signers;
+use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::CommitteeDigest;
+use vouch_core::link::NodeKey;
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
-use vouch_core::statement::StoredClaim;
+use vouch_core::statement::{Batch, Body, StoredClaim};
 
 use super::*;
 use crate::durable::DurableError;
@@ -17,6 +19,7 @@ mod adopting;
 mod confirming;
 mod crash;
 mod expiry;
+mod journal;
 mod partials;
 mod reading;
 mod space;
@@ -88,6 +91,14 @@ fn blob_files(disk: &SimulatedDisk) -> Vec<std::path::PathBuf> {
 
 fn partials(disk: &SimulatedDisk) -> usize {
     disk.files_below(&Path::new(FOLDER).join("partial")).len()
+}
+
+/// What a committee of one would sign.
+fn statement(issued_at: u64, receipts: &[Receipt]) -> Statement<Stored> {
+    let name = MemberName::new("replica").unwrap();
+    let member = Member { node_key: NodeKey([1; 32]), vote_key: VoteKey([1; 48]), name };
+    let record = CommitteeRecord::genesis([0; 16], vec![member]).unwrap();
+    Statement::new(&record, Batch::new(issued_at, receipts.to_vec()).unwrap().body())
 }
 
 fn certificate(bytes: &[u8], issued_at: u64) -> Certificate {

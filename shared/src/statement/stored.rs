@@ -51,6 +51,10 @@ impl Body for Stored {
         out.extend_from_slice(&self.root.0);
     }
 
+    fn ordinal(&self) -> Option<u64> {
+        Some(self.issued_at)
+    }
+
     /// `None` when the path does not have the length that index and count fix.
     fn of_claim(claim: &StoredClaim) -> Option<Self> {
         let StoredClaim { issued_at, count, index, receipt, path } = claim;

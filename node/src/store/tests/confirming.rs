@@ -114,7 +114,19 @@ pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool
         store.enter(offered.finish(&wanted)?).await?;
     }
     let confirmed = store.confirm(&[wanted]).await?;
-    Ok(confirmed.lacking.is_empty() && store.keep(&[wanted]).await?.is_empty())
+    if !confirmed.lacking.is_empty() {
+        return Ok(false);
+    }
+    let promise = store.promise(&[wanted], voted(kind, bytes)).await?;
+    Ok(matches!(promise, Promise::Journalled(_)))
+}
+
+/// When the statements of [`vote`] are issued.
+pub(super) const ISSUED: u64 = 40;
+
+/// What [`vote`] signs.
+pub(super) fn voted(kind: Vote, bytes: &[u8]) -> Statement<Stored> {
+    statement(ISSUED, &[Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) }])
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ impl Blobs {
 struct Promises {
     /// Until when each blob is kept.
     kept: BTreeMap<Digest, u64>,
+    /// The statements that may have been signed, by their `issued_at`.
+    signed: Vec<(u64, StatementId)>,
     /// The blobs of which a certificate was archived.
     archived: Vec<Digest>,
     /// Whether what expired was collected.
@@ -81,12 +83,12 @@ async fn script(store: &Store, blobs: &Blobs) -> Promises {
         }
     }
     let receipts: Vec<Receipt> = blobs.lasting().into_iter().map(|bytes| receipt(bytes, UNTIL)).collect();
-    for batch in [&receipts[..1], &receipts] {
-        let outcome = store.keep(batch).await;
-        if let Some(lacking) = promises.note(outcome)
-            && lacking.is_empty()
-        {
+    for (issued_at, batch) in [(3, &receipts[..1]), (4, &receipts)] {
+        let statement = statement(issued_at, batch);
+        let outcome = store.promise(batch, statement).await;
+        if let Some(Promise::Journalled(_)) = promises.note(outcome) {
             promises.kept.extend(batch.iter().map(|receipt| (receipt.digest, receipt.expires_at)));
+            promises.signed.push((issued_at, statement.id()));
         }
     }
     let held = blobs.lasting().into_iter().filter(|bytes| promises.kept.contains_key(&Digest::of(bytes)));
@@ -136,6 +138,13 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
                 return Err(format!("{digest} was promised until {until}, kept until {kept}"));
             }
             Some(_) => {}
+        }
+    }
+    // no vote left whose statement is not in the journal
+    for (issued_at, id) in &promises.signed {
+        let signed = store.signed(Stored::KIND, *issued_at).map_err(|error| error.to_string())?;
+        if !signed.contains(id) {
+            return Err(format!("the journal lacks what was signed at {issued_at}"));
         }
     }
     for digest in &promises.archived {
@@ -228,6 +237,7 @@ fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String
     let (disk, promises) = run(&blobs, None, lies);
     assert_eq!(promises.failed, None);
     assert_eq!((promises.kept.len(), promises.archived.len(), promises.collected), (3, 3, true));
+    assert_eq!(promises.signed.len(), 2);
     let operations = disk.operations();
     let (next, cases) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let wrong = std::sync::Mutex::new(Vec::new());

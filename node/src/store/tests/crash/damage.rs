@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 
-use super::super::confirming::{DAMAGES, Damage, VOTES, Vote, paths_of, vote};
+use super::super::confirming::{DAMAGES, Damage, ISSUED, VOTES, Vote, paths_of, vote, voted};
 use super::*;
 
 /// What happens to which blob.
@@ -73,7 +73,8 @@ async fn script(store: &Store, pair: &Pair) {
     for kind in VOTES {
         drop(vote(store, kind, &pair.large).await);
         drop(store.confirm(&[small]).await);
-        drop(store.keep(&[Receipt { expires_at: kind.expires_at(), ..small }]).await);
+        let longer = [Receipt { expires_at: kind.expires_at(), ..small }];
+        drop(store.promise(&longer, statement(ISSUED, &longer)).await);
     }
     drop(store.archive(vec![certificate(&pair.large, 5), certificate(&pair.small, 5)]).await);
     drop(store.mark_damaged(&Digest::of(&pair.large)).await);
@@ -98,6 +99,10 @@ async fn judge(store: &Store, disk: &SimulatedDisk, kind: Vote, bytes: &[u8]) ->
     let until = if kind == Vote::EarlierCertificate { 0 } else { kind.expires_at() };
     if kept.is_none_or(|kept| kept < until) {
         return Err(format!("it signs until {until} and keeps until {kept:?}"));
+    }
+    let signed = store.signed(Stored::KIND, ISSUED).map_err(|error| error.to_string())?;
+    if kind != Vote::EarlierCertificate && !signed.contains(&voted(kind, bytes).id()) {
+        return Err("it signs what its journal lacks".to_owned());
     }
     store.scrub_one(&digest).map_err(|error| format!("it signs, and then: {error}"))?;
     if served(&store, &digest, bytes.len() as u64)? != bytes {

@@ -1,0 +1,48 @@
+//! The journal's rows.
+
+use redb::{ReadTransaction, TableDefinition, WriteTransaction};
+use vouch_core::statement::StatementId;
+
+use super::Index;
+use crate::durable::DurableError;
+use crate::store::journal::JournalEntry;
+
+/// Kind, issued-at or height, statement identity.
+const JOURNAL: TableDefinition<'_, (u16, u64, [u8; 32]), ()> = TableDefinition::new("journal");
+
+pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(JOURNAL).map(drop).map_err(Into::into)
+}
+
+/// Enters a statement, and drops what it outdates.
+pub(super) fn enter(transaction: &WriteTransaction, entry: &JournalEntry) -> Result<(), redb::Error> {
+    let mut journal = transaction.open_table(JOURNAL)?;
+    journal.insert((entry.kind, entry.ordinal, entry.statement.0), ())?;
+    if let Some(before) = entry.outdates() {
+        journal.retain_in((entry.kind, 0, [0; 32])..(entry.kind, before, [0; 32]), |_, ()| false)?;
+    }
+    Ok(())
+}
+
+pub(super) fn has(transaction: &ReadTransaction, entry: &JournalEntry) -> Result<bool, redb::Error> {
+    let journal = transaction.open_table(JOURNAL)?;
+    Ok(journal.get((entry.kind, entry.ordinal, entry.statement.0))?.is_some())
+}
+
+impl Index {
+    /// As an earlier program leaves the folder.
+    #[cfg(test)]
+    pub(in super::super) fn forget_journal(&self) {
+        let forget = |transaction: &WriteTransaction| Ok(transaction.delete_table(JOURNAL).map(drop)?);
+        self.0.commit_and_wait(forget).unwrap();
+    }
+
+    /// See [`super::super::Store::signed`].
+    pub(in super::super) fn signed(&self, kind: u16, ordinal: u64) -> Result<Vec<StatementId>, DurableError> {
+        self.0.read(|transaction| {
+            let journal = transaction.open_table(JOURNAL)?;
+            let rows = journal.range((kind, ordinal, [0; 32])..=(kind, ordinal, [0xFF; 32]))?;
+            rows.map(|row| Ok(StatementId(row?.0.value().2))).collect()
+        })
+    }
+}
