@@ -2,6 +2,7 @@
 
 FILE ?= README.md
 ARGS ?=
+SEEDS ?= 500
 
 # The demo's file reaches the shell through the environment: any name is good, with blanks, quotes or dollar signs.
 export VOUCH_DEMO_FILE := $(value FILE)
@@ -58,8 +59,9 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 	@node --test --test-concurrency=1 tests/browser/*.test.mjs
 	@node --test tests/hosts/fast.test.mjs
 
-soak: setup build $(HOSTS) ## Run the long tests: large files, what they do to memory, every host of the npm package
+soak: setup build $(HOSTS) ## Run the long tests: large files, what they do to memory, every host of the npm package: make soak SEEDS=1000
 	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
+	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 	@node --test tests/hosts/soak.test.mjs
 

@@ -209,6 +209,7 @@ pub async fn put_over(
         tokio::pin!(next);
         let frame = loop {
             tokio::select! {
+                biased;
                 _ = looks.tick() => {
                     let now = host.monotonic();
                     watch.look(session.standing(), now)?;

@@ -11,6 +11,7 @@ pub mod durable;
 pub mod expires;
 pub mod host;
 pub mod known_clusters;
+mod latest;
 pub mod link;
 mod listed;
 mod notices;

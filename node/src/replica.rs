@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
 use vouch_core::DecodeError;
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::digest::Digest;
@@ -34,6 +33,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::host::Host;
 use crate::host::objects::{Credentials, StoreUrl};
 use crate::host::tasks::JoinSet;
+use crate::latest::Latest;
 use crate::link::LinkError;
 use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
@@ -208,7 +208,7 @@ pub(crate) struct Shared {
     repair_every: Duration,
     repair_rate: u64,
     /// Watched by every link: a server without a committee hears of it.
-    committee: watch::Sender<Option<Arc<Committee>>>,
+    committee: Latest<Option<Arc<Committee>>>,
     /// Lines about puts that went on without this replica: one for each put would be a flood.
     left_out: Notice,
     foundings: Foundings,
@@ -224,7 +224,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn committee(&self) -> Option<Arc<Committee>> {
-        self.committee.borrow().clone()
+        self.committee.get()
     }
 
     fn report(&self, event: Event) {
@@ -345,7 +345,7 @@ impl Replica {
             host,
             repair_every: config.repair_every,
             repair_rate: config.repair_rate,
-            committee: watch::Sender::new(committee),
+            committee: Latest::new(committee),
             left_out: Notice::default(),
             foundings: Foundings::new(ReplicaFounding::new(record, is_founded)),
             signing: Signing::default(),
@@ -389,6 +389,7 @@ impl Replica {
         let upkeep = self.upkeep.run(&self.shared);
         tokio::pin!(upkeep);
         tokio::select! {
+            biased;
             () = &mut shutdown => {}
             () = &mut upkeep => {}
         }

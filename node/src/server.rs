@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use vouch_core::committee::Committee;
 use vouch_core::founding::ServerFounding;
 pub use vouch_core::founding::Told;
@@ -45,6 +45,7 @@ use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::Host;
 use crate::host::net::Listener;
+use crate::latest::Latest;
 use crate::notices::Notice;
 use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
@@ -231,7 +232,7 @@ pub(crate) struct Shared {
     config: Config,
     key: NodeSecretKey,
     roster: Mutex<Roster<ReplicaHandle>>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    snapshot: Latest<Arc<Snapshot>>,
     founding: Mutex<ServerFounding>,
     /// Held while a founding that a replica shows is checked.
     checking: tokio::sync::Mutex<()>,
@@ -290,7 +291,7 @@ impl Server {
             config,
             key,
             roster: Mutex::new(Roster::new(committee)),
-            snapshot: watch::channel(Arc::new(snapshot)).0,
+            snapshot: Latest::new(Arc::new(snapshot)),
             checking: tokio::sync::Mutex::new(()),
             forming: tokio::sync::Mutex::new(()),
             routes: Routes::default(),
@@ -344,7 +345,7 @@ impl Shared {
     }
 
     fn committee(&self) -> Option<Arc<Committee>> {
-        self.snapshot.borrow().committee.clone()
+        self.snapshot.get().committee.clone()
     }
 
     fn report(&self, event: Event) {
@@ -365,7 +366,7 @@ impl Shared {
     fn left_out(&self, stream: Stream, member: u16, code: Code, why: &str) {
         self.tell_of(member, why);
         let failed = Message::Failed(Failed::new(stream, code, why).with_subjects(vec![member]));
-        if let Some(handle) = self.snapshot.borrow().members.get(&member) {
+        if let Some(handle) = self.snapshot.get().members.get(&member) {
             // one that does not read is told when it joins again, or never
             handle.control.try_send_spare(&failed.encode());
         }
@@ -403,7 +404,7 @@ impl Shared {
     fn publish(&self) {
         let roster = self.roster();
         let snapshot = Snapshot { committee: roster.committee().cloned(), members: roster.members() };
-        self.snapshot.send_replace(Arc::new(snapshot));
+        self.snapshot.replace(Arc::new(snapshot));
     }
 
     fn standing_text(standing: Standing) -> &'static str {

@@ -226,9 +226,10 @@ impl PutLink {
                 if let Some(pieces) = pieces {
                     let error = |error| ClientError::Source { source_name: name.into(), error };
                     tokio::select! {
-                        sent = self.send(stream, pieces(offset), offset, &progress) => sent?.map_err(error)?,
+                        biased;
                         // it failed before all bytes were sent
                         ended = told.recv() => return give_up.over(ended),
+                        sent = self.send(stream, pieces(offset), offset, &progress) => sent?.map_err(error)?,
                     }
                 }
                 let ended = within(&self.host, self.stall, Phase::Certifying, told.recv()).await?;
@@ -336,6 +337,7 @@ impl Driver {
             tokio::pin!(next);
             let frame = loop {
                 let step = tokio::select! {
+                    biased;
                     _ = looks.tick() => self.look(&mut opened),
                     frame = &mut next => break frame,
                     // reading goes on while the link takes nothing: whoever only sends, deadlocks

@@ -192,11 +192,12 @@ impl State {
 
 /// Compares the clocks and asks the other members for their times, for as long as the replica runs.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut committee = shared.committee.subscribe();
+    let mut committee = shared.committee.follow();
     loop {
-        committee.borrow_and_update();
+        committee.see();
         let next = shared.watch_clock();
         tokio::select! {
+            biased;
             () = shared.host.sleep(next) => {}
             () = shared.clock.called.notified() => {}
             changed = committee.changed() => if changed.is_err() { return },

@@ -144,7 +144,7 @@ async fn perform(
         tell(shared, note);
     }
     if let Some(committee) = founded {
-        shared.committee.send_replace(Some(committee));
+        shared.committee.replace(Some(committee));
         report_standing(shared);
     }
     Ok(outcome)

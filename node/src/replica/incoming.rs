@@ -164,11 +164,15 @@ impl Receiver {
             let mut parts = Vec::new();
             if queue.recv_many(&mut parts, AT_ONCE).await == 0 {
                 // what came of it is made durable, or removed
-                return self.shared.on_disk(move || Ok(drop(blob))).await.map(|()| None);
+                let put_away = move || {
+                    drop(blob);
+                    Ok(None)
+                };
+                return self.shared.on_disk(put_away).await;
             }
             match self.shared.on_disk(move || blob.take(parts)).await? {
                 Taken::More(more) => blob = more,
-                Taken::All(finished, receipt) => return Ok(Some((finished, receipt))),
+                Taken::All(whole) => return Ok(Some(*whole)),
             }
         }
     }
@@ -201,7 +205,7 @@ enum Blob {
 /// What came of some parts.
 enum Taken {
     More(Blob),
-    All(Finished, Receipt),
+    All(Box<(Finished, Receipt)>),
 }
 
 impl Blob {
@@ -211,7 +215,7 @@ impl Blob {
                 (Part::Bytes(offset, proof, bytes), Self::Offered(offered)) => offered.take(offset, &bytes, &proof)?,
                 (Part::Bytes(_, _, bytes), Self::Unknown(incoming)) => incoming.write(&bytes)?,
                 // nothing comes behind it
-                (Part::End(receipt), _) => return Ok(Taken::All(self.finish(&receipt)?, receipt)),
+                (Part::End(receipt), _) => return Ok(Taken::All(Box::new((self.finish(&receipt)?, receipt)))),
             }
         }
         Ok(Taken::More(self))

@@ -167,6 +167,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
         }
     };
     let ended = tokio::select! {
+        biased;
         error = serving => error,
         () = answer_reads(shared, read_queue, &chunks) => LinkError::Closed(String::new()),
         () = announcing => LinkError::Closed(String::new()),

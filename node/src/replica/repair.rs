@@ -346,11 +346,11 @@ impl Repairing {
     /// Looks for what is lacking and fetches it, again and again; ends with the link.
     pub(super) async fn run(mut self) {
         let shared = self.shared.clone();
-        let mut members = shared.committee.subscribe();
+        let mut members = shared.committee.follow();
         let mut pause = FIRST_PAUSE;
         let mut next_lists = Duration::ZERO;
         loop {
-            let committee = members.borrow_and_update().clone().filter(|known| shared.position(known).is_some());
+            let committee = members.see().filter(|known| shared.position(known).is_some());
             let Some(committee) = committee else {
                 if members.changed().await.is_err() {
                     return;
@@ -380,6 +380,7 @@ impl Repairing {
             };
             pause = if has_failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
             tokio::select! {
+                biased;
                 () = shared.host.sleep(wait) => {}
                 () = self.membership.wake.notified() => shared.host.sleep(SETTLE).await,
             }

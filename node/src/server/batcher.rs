@@ -88,7 +88,7 @@ impl Batcher {
 
 /// Works until the server is gone.
 pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
-    let Some((host, mut snapshot)) = shared.upgrade().map(|shared| (shared.host.clone(), shared.snapshot.subscribe()))
+    let Some((host, mut snapshot)) = shared.upgrade().map(|shared| (shared.host.clone(), shared.snapshot.follow()))
     else {
         return;
     };
@@ -100,13 +100,15 @@ pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
         // the timer has no finer unit; rounded down it would wake in vain
         let patience = patience.max(Duration::from_millis(1));
         let has_changed = tokio::select! {
-            received = inbox.recv_many(&mut words, AT_ONCE) => match received {
-                0 => return,
-                _ => false,
-            },
+            biased;
             changed = snapshot.changed() => match changed {
                 Ok(()) => true,
                 Err(_) => return,
+            },
+            // behind what is rare: there is always something in it under load
+            received = inbox.recv_many(&mut words, AT_ONCE) => match received {
+                0 => return,
+                _ => false,
             },
             () = host.sleep(patience) => false,
         };
@@ -118,7 +120,7 @@ pub(super) async fn run(shared: Weak<Shared>, Inbox(mut inbox): Inbox) {
         };
         let desk = desk.get_or_insert_with(|| Desk::new(&shared, committee));
         if has_changed {
-            let now = snapshot.borrow_and_update().clone();
+            let now = snapshot.see();
             desk.members_changed(&shared, &now);
         }
         for word in words.drain(..) {
@@ -146,7 +148,7 @@ impl Desk {
         let next = move || streams.upgrade().map_or(Stream(1), |shared| shared.stream());
         let batches = Batches::new(committee.clone(), shared.config.gathering, shared.config.deadlines.voting, next);
         let storing = shared.batcher.storing.clone();
-        let snapshot = shared.snapshot.borrow().clone();
+        let snapshot = shared.snapshot.get();
         let health = shared.health.clone();
         let host = shared.host.clone();
         Self { host, committee, batches, storing, health, outcomes: HashMap::new(), links: links(&snapshot) }
@@ -240,7 +242,7 @@ impl Desk {
     /// The same bytes for every member.
     fn propose(&mut self, shared: &Arc<Shared>, members: &[u16], proposal: &Message) {
         let bytes = proposal.encode();
-        let snapshot = shared.snapshot.borrow().clone();
+        let snapshot = shared.snapshot.get();
         for member in members {
             if snapshot.members.get(member).is_none_or(|handle| !handle.control.try_send(&bytes)) {
                 self.handle(shared, Input::Lost(*member));
@@ -315,7 +317,7 @@ impl Certifying {
         let Some(first) = certificates.first() else { return };
         let (signers, signature) = (first.signers.clone(), first.signature);
         let archive = Message::Archive { stream: batch, signers, signature }.encode();
-        let snapshot = shared.snapshot.borrow().clone();
+        let snapshot = shared.snapshot.get();
         for handle in asked.iter().filter_map(|member| snapshot.members.get(member)) {
             // who does not read gets it from another, later
             handle.control.try_send(&archive);

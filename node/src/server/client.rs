@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
 use super::guard::Connection;
 use super::routes::Reply;
 use super::{Shared, Snapshot};
 use crate::committee_file;
+use crate::latest::Follower;
 use crate::link::{LinkError, Outgoing};
 
 /// Places in the queue that progress does not take: one for each put and each read, and some for the link itself.
@@ -17,7 +18,7 @@ pub(super) const ROOM_FOR_ANSWERS: usize = 2 * MAX_PUTS;
 /// One connected client.
 pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
-    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) snapshot: Follower<Arc<Snapshot>>,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Box<Reply>>,
     pub(super) knows_committee: bool,

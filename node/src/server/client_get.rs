@@ -15,7 +15,6 @@ use super::client::{Client, NotReading};
 use super::health::{Fault, LinkId};
 use super::routes::{Reply, Route};
 use crate::budgets::{Party, Permit, Pool};
-use crate::host::clock;
 use crate::link::{Held, Outgoing};
 
 /// How long a lookup waits for every member, and for more once one holds the blob. As long as a read may take: a member on a busy
@@ -91,7 +90,7 @@ impl Gets {
 
     pub(super) fn locate(&mut self, link: &mut Client, client: Stream, digest: Digest) -> Result<(), NotReading> {
         let fail = |code, detail: &str| link.tell(&Message::failed(client, code, detail));
-        let snapshot = link.snapshot.borrow().clone();
+        let snapshot = link.snapshot.get();
         if snapshot.committee.is_none() {
             let detail = "nothing was ever put here, and no member of a committee is connected";
             return fail(Code::NoCommittee, detail);
@@ -105,7 +104,7 @@ impl Gets {
         let question = Message::Locate { stream, digest };
         let asked = snapshot.members.iter().filter(|(_, handle)| handle.tell(&question));
         let waiting = asked.map(|(member, _)| *member).collect();
-        let deadline = clock::monotonic() + LOCATE_DEADLINE;
+        let deadline = link.shared.host.monotonic() + LOCATE_DEADLINE;
         let waits_for_all = self.looked_up.replace(digest) == Some(digest);
         let holders = BTreeMap::new();
         self.lookup = Some(Lookup { client, stream, waiting, holders, deadline, waits_for_all, _route: route });
@@ -145,7 +144,7 @@ impl Gets {
     /// Asks a replica for the oldest read that waits.
     pub(super) fn start(&mut self, link: &Client, room: Room) -> Result<(), NotReading> {
         let Some(read) = self.waiting.pop_front() else { return Ok(()) };
-        let handle = link.snapshot.borrow().members.get(&read.member).cloned();
+        let handle = link.snapshot.get().members.get(&read.member).cloned();
         let Some(handle) = handle else {
             return link.tell(&Message::failed(read.stream, Code::NotFound, "the replica is not connected"));
         };
@@ -154,7 +153,7 @@ impl Gets {
         if !handle.tell(&Message::Read(Read { stream, ..read })) {
             return link.tell(&Message::failed(read.stream, Code::TimedOut, "the replica does not read"));
         }
-        let deadline = clock::monotonic() + READ_DEADLINE;
+        let deadline = link.shared.host.monotonic() + READ_DEADLINE;
         let pending =
             PendingRead { client: read.stream, member: read.member, link: handle.link, deadline, room, _route: route };
         self.reads.insert(stream, pending);
@@ -169,7 +168,7 @@ impl Gets {
                     if let Some(holder) = holders.first() {
                         lookup.holders.insert(reply.member, holder.length);
                         if !lookup.waits_for_all {
-                            lookup.deadline = lookup.deadline.min(clock::monotonic() + LOCATE_GRACE);
+                            lookup.deadline = lookup.deadline.min(link.shared.host.monotonic() + LOCATE_GRACE);
                         }
                     }
                 }
@@ -207,7 +206,7 @@ impl Gets {
     }
 
     pub(super) fn tick(&mut self, link: &Client) -> Result<(), NotReading> {
-        let now = clock::monotonic();
+        let now = link.shared.host.monotonic();
         self.fail_reads(link, |read| now > read.deadline, Code::TimedOut, "the replica did not answer in time")?;
         self.finish_lookup(link)
     }
@@ -227,7 +226,8 @@ impl Gets {
     }
 
     fn finish_lookup(&mut self, link: &Client) -> Result<(), NotReading> {
-        let is_over = |lookup: &mut Lookup| lookup.waiting.is_empty() || clock::monotonic() >= lookup.deadline;
+        let is_over =
+            |lookup: &mut Lookup| lookup.waiting.is_empty() || link.shared.host.monotonic() >= lookup.deadline;
         let Some(lookup) = self.lookup.take_if(is_over) else { return Ok(()) };
         let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
         link.tell(&Message::Located { stream: lookup.client, holders })

@@ -14,7 +14,7 @@ use super::client_put::ClientPuts;
 use super::guard::Connection;
 use super::routes::Reply;
 use super::welcome::{Welcomed, why};
-use crate::host::tasks::{self, MissedTickBehavior};
+use crate::host::tasks::MissedTickBehavior;
 use crate::link::{self, LinkError, LinkReader};
 
 /// Messages waiting for one client, beside three for each member of the committee and those kept free for answers.
@@ -33,9 +33,9 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
     let (data, no_data) = mpsc::channel::<Bytes>(1);
     drop(data);
     let (mailbox, replies) = mpsc::channel(CLIENT_QUEUE + ANSWERS * members);
-    let snapshot = shared.snapshot.subscribe();
+    let snapshot = shared.snapshot.follow();
     let link = Client { shared, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
-    let writing = tasks::spawn(async move {
+    let writing = link.shared.host.spawn(async move {
         // why it ended, the reader knows as well
         let _ = link::write_queues(&mut writer, queue, no_data).await;
         writer
@@ -58,21 +58,23 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
     let (connection, reads) = (link.connection.clone(), link.shared.guard.reads.clone());
     let mut puts = ClientPuts::new(outcomes, reader.is_local());
     let mut gets = Gets::new(reader.is_local());
-    let mut ticks = tasks::interval(TICK);
+    let mut ticks = link.shared.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
         let busy = puts.is_active() || gets.is_active();
+        // what is rare comes first: a client that always has a message waiting holds up none of it
         let step = tokio::select! {
+            biased;
+            () = connection.until_cut_off() => Err(Ended::CutOff),
+            _ = ticks.tick(), if busy => tick(&mut link, &mut puts, &mut gets).await,
+            Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
+            Some(outcome) = certified.recv() => puts.outcome(&link, outcome).await,
+            Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, *reply).await,
+            room = gets.room(&reads, connection.party()) => gets.start(&link, room).map_err(Ended::from),
             frame = reader.next(), if puts.takes_frames() => match frame {
                 Ok(bytes) => client_message(&mut link, &mut puts, &mut gets, &bytes).await,
                 Err(error) => Err(Ended::Link(error)),
             },
-            Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, *reply).await,
-            Some(outcome) = certified.recv() => puts.outcome(&link, outcome).await,
-            Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
-            room = gets.room(&reads, connection.party()) => gets.start(&link, room).map_err(Ended::from),
-            () = connection.until_cut_off() => Err(Ended::CutOff),
-            _ = ticks.tick(), if busy => tick(&mut link, &mut puts, &mut gets).await,
         };
         if let Err(ended) = step {
             break ended;
@@ -114,7 +116,7 @@ async fn reply_of_member(link: &mut Client, puts: &mut ClientPuts, gets: &mut Ge
 
 async fn changed(link: &mut Client, puts: &mut ClientPuts, gets: &mut Gets) -> Result<(), Ended> {
     link.show_committee()?;
-    let snapshot = link.snapshot.borrow_and_update().clone();
+    let snapshot = link.snapshot.see();
     gets.members_changed(link, &snapshot)?;
     puts.members_changed(link, &snapshot).await
 }

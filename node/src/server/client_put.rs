@@ -20,7 +20,6 @@ use super::fanout::Fanout;
 use super::health::{Fault, Observed};
 use super::put::{Input, Output, Put};
 use super::routes::{Reply, Route};
-use crate::host::clock;
 
 /// Puts of the link that ended, whose frames may still be under way.
 const REMEMBERED: usize = 4 * MAX_PUTS;
@@ -132,8 +131,8 @@ impl ClientPuts {
     /// Starts the put that waits, if its quorum is there.
     async fn go_on(&mut self, link: &mut Client) -> Result<(), Ended> {
         let Some(asked) = self.asked.take() else { return Ok(()) };
-        let members = link.snapshot.borrow().members.clone();
-        let verdict = asked.decide(&members, &mut link.shared.health.lock(), clock::monotonic());
+        let members = link.snapshot.get().members.clone();
+        let verdict = asked.decide(&members, &mut link.shared.health.lock(), link.shared.host.monotonic());
         match verdict {
             Verdict::Wait(asked) => {
                 self.asked = Some(asked);
@@ -159,12 +158,12 @@ impl ClientPuts {
             Some(offer) => link.shared.earlier(&committee, &offer).await,
             None => None,
         };
-        let doubted = link.shared.health.lock().doubted(committee.record(), clock::monotonic());
+        let doubted = link.shared.health.lock().doubted(committee.record(), link.shared.host.monotonic());
         let put = Put::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
             .doubting(doubted)
             .or_earlier(earlier);
         let fanout = Fanout::new(link.shared.host.clone(), stream, members, quorum, link.shared.health.clone());
-        let heard = clock::monotonic();
+        let heard = link.shared.host.monotonic();
         // once bytes of an offer were asked for, the client takes none but a new one
         let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);
         let window = Window::begin(heard, self.blocked);
@@ -197,7 +196,7 @@ impl ClientPuts {
         bytes: Bytes,
     ) -> Result<(), Ended> {
         let Some(stream) = self.of_client(client)? else { return Ok(()) };
-        let began = clock::monotonic();
+        let began = link.shared.host.monotonic();
         if let Some(active) = self.active.get_mut(&stream) {
             active.heard = began;
             active.window.bytes += bytes.len() as u64;
@@ -210,7 +209,7 @@ impl ClientPuts {
         let relayed = Message::Chunk { stream, offset, parents, bytes };
         let done = self.run(link, stream, Input::Chunk { offset, length }, Some(&relayed)).await;
         // as long as replicas have no room, the client may send nothing: that is not held against it
-        self.blocked += clock::monotonic().saturating_sub(began);
+        self.blocked += link.shared.host.monotonic().saturating_sub(began);
         if let Some(active) = self.active.get(&stream) {
             link.shared.guard.puts.progress(&active.place.party);
         }
@@ -220,7 +219,7 @@ impl ClientPuts {
     pub(super) async fn end(&mut self, link: &Client, client: Stream, receipt: Receipt) -> Result<(), Ended> {
         let Some(stream) = self.of_client(client)? else { return Ok(()) };
         // every replica would refuse it, and with it the batch that it is in
-        if receipt.is_expired(clock::unix_seconds()) {
+        if receipt.is_expired(link.shared.host.unix_seconds()) {
             self.abandon(link, stream, true).await;
             return Ok(link.tell(&Message::Failed(super::admission::expired(client, &receipt)))?);
         }
@@ -279,7 +278,7 @@ impl ClientPuts {
 
     pub(super) async fn tick(&mut self, link: &mut Client) -> Result<(), Ended> {
         self.go_on(link).await?;
-        let now = clock::monotonic();
+        let now = link.shared.host.monotonic();
         let streams: Vec<Stream> = self.active.keys().copied().collect();
         let receiving = self.active.values().filter(|active| active.put.is_receiving()).count();
         let receiving = if self.is_own { 0 } else { receiving as u64 };
@@ -342,7 +341,7 @@ impl ClientPuts {
         while let Some(input) = inputs.pop_front() {
             let Some(active) = self.active.get_mut(&stream) else { return Ok(()) };
             let overtaken = active.put.overtaken_until();
-            let now = clock::monotonic();
+            let now = link.shared.host.monotonic();
             // as it is now: another put may have found out meanwhile
             let not_awaited = link.shared.health.lock().not_awaited_to_store(active.put.committee(), now);
             let outputs = active.put.handle(input, now, &not_awaited);
@@ -407,7 +406,7 @@ impl Active {
     ) -> Result<Vec<Input>, Ended> {
         match output {
             Output::Ready(offset) => {
-                self.heard = clock::monotonic();
+                self.heard = link.shared.host.monotonic();
                 self.window = Window { began: self.heard, ..self.window };
                 link.tell(&Message::Ready { stream: self.client, offset })?;
             }

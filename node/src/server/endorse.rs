@@ -78,7 +78,7 @@ impl Errands {
 }
 
 fn tell(shared: &Shared, member: u16, message: &Message) {
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     if let Some(replica) = snapshot.members.get(&member) {
         // one that does not read hears nothing
         replica.tell(message);
@@ -106,7 +106,7 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         let holders = match certificate.claim.receipt.length > MAX_BLOB as u64 {
             true => confirmed(&shared, member, &certificate.claim.receipt).await,
             // little is to be read of it, and who lacks it says so
-            false => shared.snapshot.borrow().members.keys().copied().collect(),
+            false => shared.snapshot.get().members.keys().copied().collect(),
         };
         let quorum = shared.committee().map_or(usize::MAX, |committee| committee.record().quorum().into());
         if holders.len() < quorum || !holders.contains(&member) {
@@ -128,7 +128,7 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
     let mut holders = BTreeSet::new();
     let Some(committee) = shared.committee() else { return holders };
     let quorum = committee.record().quorum().into();
-    let (stream, snapshot) = (shared.stream(), shared.snapshot.borrow().clone());
+    let (stream, snapshot) = (shared.stream(), shared.snapshot.get());
     let (mailbox, mut replies) = mpsc::channel(2 * snapshot.members.len().max(1));
     let _route = shared.routes.open(stream, mailbox);
     let offer = Message::Put { stream, offer: Some(*receipt), renew: true };

@@ -64,6 +64,7 @@ pub(super) async fn serve(
         // what was told to go still has its descriptor
         let may_accept = shared.guard.connections.leaving() <= guard::CLOSING;
         tokio::select! {
+            biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             _ = reports.tick() => {
@@ -111,9 +112,10 @@ async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connect
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::select! {
+        biased;
+        () = place.until_cut_off() => return,
         // an error here is the peer's: a broken request or connection, answered where it could be
         _ = served => {}
-        () = place.until_cut_off() => return,
     }
     if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
@@ -128,8 +130,9 @@ async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connect
 /// Serves a link to its end.
 async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
     let welcomed = tokio::select! {
-        welcomed = welcome::welcome(&shared, link, has_origin) => welcomed,
+        biased;
         () = place.until_cut_off() => None,
+        welcomed = welcome::welcome(&shared, link, has_origin) => welcomed,
     };
     let Some(welcomed) = welcomed else { return };
     match welcomed.hello.role {

@@ -51,8 +51,9 @@ impl Lane {
     pub(crate) async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
         let cost = self.cost(&bytes);
         let permit = tokio::select! {
-            permit = self.room.clone().acquire_many_owned(cost) => permit.map_err(|_| Gone)?,
+            biased;
             () = self.queue.closed() => return Err(Gone),
+            permit = self.room.clone().acquire_many_owned(cost) => permit.map_err(|_| Gone)?,
         };
         self.queue.send(outgoing(bytes, permit)).await.map_err(|_| Gone)
     }

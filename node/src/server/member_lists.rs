@@ -46,7 +46,7 @@ pub(super) struct Listing {
 impl Shared {
     /// Whether the lists of a quorum were read to their ends, so that the archive has everything but the last seconds'.
     pub(super) fn knows_certificates(&self, committee: &Committee) -> bool {
-        let snapshot = self.snapshot.borrow();
+        let snapshot = self.snapshot.get();
         let read = snapshot.members.values().filter(|handle| handle.listing.is_read.load(Ordering::Relaxed));
         read.count() >= committee.record().quorum().into()
     }
@@ -78,11 +78,11 @@ impl Shared {
 
 /// Reads a member's list for as long as it is polled, which is as long as the member's link lasts.
 pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Listing) {
-    let mut changes = shared.snapshot.subscribe();
+    let mut changes = shared.snapshot.follow();
     let mut pause = FIRST_PAUSE;
     let mut learned = 0;
     loop {
-        let committee = changes.borrow_and_update().committee.clone();
+        let committee = changes.see().committee.clone();
         let member = committee.as_ref().and_then(|committee| committee.record().position(&node_key));
         let (Some(committee), Some(member)) = (committee, member) else {
             // a standby has no certificates
@@ -92,7 +92,7 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
             continue;
         };
         if listing.owes_notice.swap(false, Ordering::Relaxed) {
-            let snapshot = shared.snapshot.borrow().clone();
+            let snapshot = shared.snapshot.get();
             let nothing_shown = Message::Missed { certificates: Vec::new() };
             if !snapshot.members.get(&member).is_some_and(|handle| handle.tell(&nothing_shown)) {
                 listing.owes_notice.store(true, Ordering::Relaxed);
@@ -209,8 +209,8 @@ pub(super) async fn list(
     let _route = shared.routes.open(stream, mailbox);
     let failed = |code, detail: &str| Failed::new(stream, code, detail).with_subjects(vec![member]);
     let gone = || failed(Code::NotFound, "the member is not connected");
-    let mut changes = shared.snapshot.subscribe();
-    let snapshot = changes.borrow_and_update().clone();
+    let mut changes = shared.snapshot.follow();
+    let snapshot = changes.see();
     let link = snapshot.members.get(&member).map(|handle| handle.link).ok_or_else(gone)?;
     let question = Message::List { stream, source: ListSource::Own, from, filter };
     if !snapshot.members.get(&member).is_some_and(|handle| handle.tell(&question)) {
@@ -220,6 +220,7 @@ pub(super) async fn list(
     let answered = async {
         loop {
             tokio::select! {
+                biased;
                 reply = replies.recv() => match reply.map(|reply| *reply) {
                     Some(Reply { member: from, message: Message::Listed { page, .. }, .. }) if from == member => {
                         return Ok(page);
@@ -232,7 +233,7 @@ pub(super) async fn list(
                     None => return Err(gone()),
                 },
                 changed = changes.changed() => {
-                    if changed.is_err() || is_gone(&changes.borrow_and_update()) {
+                    if changed.is_err() || is_gone(&changes.see()) {
                         return Err(gone());
                     }
                 }
@@ -249,7 +250,7 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     // strangers may ask for what nobody has: a few of them at a time
     let _turn = shared.lookups.acquire().await.ok()?;
     let stream = shared.stream();
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     let (mailbox, mut replies) = mpsc::channel(snapshot.members.len().max(1));
     let _route = shared.routes.open(stream, mailbox);
     let question = Message::FindCertificate { stream, digest };
@@ -287,7 +288,7 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
 /// Tells the connected members of certificates that they did not sign, all but some who know: they lack these blobs, most
 /// likely, and fetch them at once.
 pub(super) fn notify(shared: &Shared, certificates: &[Certificate], knowing: &[u16]) {
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     for of_same_signers in certificates.chunk_by(|one, other| one.signers == other.signers) {
         let Some(first) = of_same_signers.first() else { continue };
         let missed =

@@ -29,8 +29,9 @@ const CONTROL_QUEUE: usize = 4 << 20;
 
 pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc<Connection>) {
     let admitted = tokio::select! {
-        admitted = admit(&shared, &mut link, &connection) => admitted,
+        biased;
         () = connection.until_cut_off() => return,
+        admitted = admit(&shared, &mut link, &connection) => admitted,
     };
     // a stranger's place among the replicas that are no members
     let (candidate, _place) = match admitted {
@@ -48,8 +49,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let sends = shared.founding().join(node_key, arrival, candidate, link.hello.cluster);
     shared.send(sends);
     let shown = tokio::select! {
-        shown = show_first(&shared, &mut link) => shown,
+        biased;
         () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
+        shown = show_first(&shared, &mut link) => shown,
     };
     if let Err(error) = shown {
         shared.leave(id, arrival);
@@ -77,6 +79,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
+        biased;
         error = read(&shared, &hello, id, &mut reader, &connection) => error,
         () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
         () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),

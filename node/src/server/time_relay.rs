@@ -46,7 +46,7 @@ impl TimeRelay {
 }
 
 async fn relay(shared: Arc<Shared>, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     let own = shared.stream();
     let (mailbox, mut answers) = mpsc::channel(snapshot.members.len().max(1));
     let _route = shared.routes.open(own, mailbox);
@@ -62,7 +62,7 @@ async fn relay(shared: Arc<Shared>, member: u16, stream: Stream, asker: NodeKey,
                 && asked.remove(&from)
             {
                 let answer = Message::SignedTime { stream, member: from, time, signature };
-                let snapshot = shared.snapshot.borrow().clone();
+                let snapshot = shared.snapshot.get();
                 // one that left meanwhile hears nothing
                 snapshot.members.get(&member).map(|handle| handle.tell(&answer));
             }

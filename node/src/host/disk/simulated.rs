@@ -15,6 +15,8 @@ use redb::StorageBackend;
 use super::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use crate::host::files::{Action, FileError};
 
+// said in full, for the simulation of whole clusters takes this file in as well
+#[path = "simulated/content.rs"]
 mod content;
 
 pub use content::Writes;
@@ -61,7 +63,7 @@ enum Node {
     File(usize),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct State {
     contents: Vec<Content>,
     shown: BTreeMap<PathBuf, Node>,
@@ -160,6 +162,11 @@ impl SimulatedDisk {
     /// The same disk as it is now, on its own: what happens to one happens to one.
     pub fn copy(&self) -> Self {
         self.after_power_cut(Writes::Kept, Names::Kept)
+    }
+
+    /// The disk that the next process finds after this one was killed: what was not synced is still there, and may still be lost.
+    pub fn after_kill(&self) -> Self {
+        Self(Arc::new(Mutex::new(State { locks: BTreeSet::new(), ..self.state().clone() })))
     }
 
     /// Every file below a folder.

@@ -42,7 +42,7 @@ impl Watched {
         let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
         let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        shared.committee.send_replace(Some(committee.clone()));
+        shared.committee.replace(Some(committee.clone()));
         let position = |key: &NodeSecretKey| committee.record().position(&key.node_key()).unwrap();
         let others = others.into_iter().map(|key| (position(&key), key)).collect();
         let (sender, requests) = mpsc::channel(16);

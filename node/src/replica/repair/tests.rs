@@ -40,7 +40,7 @@ impl Cluster {
         let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
         let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        shared.committee.send_replace(Some(committee.clone()));
+        shared.committee.replace(Some(committee.clone()));
         Self { shared, committee, others, _folder: folder }
     }
 

@@ -15,7 +15,7 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
 pub(super) fn describe(shared: &Shared) -> Response<Body> {
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     let committee = snapshot.committee.as_deref();
     let record = committee.map(|committee| committee.record());
     let members: Vec<_> = (0..)
@@ -55,7 +55,7 @@ const NAMED: usize = 20;
 /// Whether a put would find its quorum, and what is wrong with which member: as text, or as JSON where that is asked for. A failure
 /// is a problem (RFC 9457) unless text is asked for.
 pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
-    let snapshot = shared.snapshot.borrow().clone();
+    let snapshot = shared.snapshot.get();
     let Some(committee) = &snapshot.committee else {
         return match shared.founding().lacks() {
             Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),

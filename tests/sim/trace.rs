@@ -1,0 +1,46 @@
+//! Everything that happens in a run, in its order: two runs of a seed have the same hash, or something in it is not under the seed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+/// The record of one run. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Trace(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    began: Instant,
+    hasher: blake3::Hasher,
+    /// Kept for people, if they are to be shown.
+    lines: Option<Vec<String>>,
+}
+
+impl Trace {
+    pub fn new(keeps_lines: bool) -> Self {
+        let lines = keeps_lines.then(Vec::new);
+        Self(Arc::new(Mutex::new(State { began: Instant::now(), hasher: blake3::Hasher::new(), lines })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn note(&self, what: std::fmt::Arguments<'_>) {
+        let mut state = self.state();
+        let line = format!("{:>9.3} {what}", state.began.elapsed().as_secs_f64());
+        state.hasher.update(line.as_bytes());
+        state.hasher.update(b"\n");
+        if let Some(lines) = &mut state.lines {
+            lines.push(line);
+        }
+    }
+
+    pub fn hash(&self) -> blake3::Hash {
+        self.state().hasher.finalize()
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.state().lines.clone().unwrap_or_default()
+    }
+}
