@@ -7,7 +7,7 @@ mod offer;
 mod retry;
 mod stall;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::link::NodeKey;
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::{
     self, Certified, GetEvent, GetRequest, GetSession, Phase, ProgressWatch, PutEvent, PutRequest, PutSession,
@@ -201,7 +200,6 @@ pub async fn put_over(
         Content::Pieces(pieces) => Flow::Waiting(pieces),
     };
     let (mut link, outgoing) = open(host, link, hello).await;
-    let is_local = link.is_local();
     let (mut watch, mut looks) = (ProgressWatch::default(), host.interval(LOOK_EVERY));
     loop {
         // begun once: the link counts its own silence from there
@@ -230,13 +228,11 @@ pub async fn put_over(
                             session.end()?
                         }
                     };
-                    let mut sent = Outgoing::from(message.encode());
+                    let encoded = message.encode();
                     if let Message::Chunk { offset, bytes, .. } = message {
                         progress(PutProgress::Sent(offset + bytes.len() as u64));
-                        // within this process a server counts the bytes of its clients until they are dealt with
-                        sent.permit = is_local.then_some(link::Held::Bytes(bytes));
                     }
-                    room.send(sent);
+                    room.send(encoded.into());
                 }
             }
         };
@@ -375,13 +371,6 @@ impl Download {
     async fn dial(host: &Host, server: &str, request: GetRequest, stall: StallLimit) -> Result<Self, ClientError> {
         let download = Self::begin(host, dial(host, server, stall).await?, request, None).await;
         Ok(Self { stall, ..download })
-    }
-
-    /// Tries these members after all others.
-    #[must_use]
-    pub(crate) fn trying_last(mut self, members: BTreeSet<NodeKey>) -> Self {
-        self.session.try_last(members);
-        self
     }
 
     /// The next message, waited for no longer than the session may stand still.

@@ -76,11 +76,6 @@ impl<T> Drop for Latest<T> {
 }
 
 impl<T: Clone> Follower<T> {
-    /// The value of now, which is waited for all the same if it was not seen.
-    pub(crate) fn get(&self) -> T {
-        self.shared.state().value.clone()
-    }
-
     /// The value of now, which counts as seen.
     pub(crate) fn see(&mut self) -> T {
         let state = self.shared.state();

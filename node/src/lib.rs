@@ -10,6 +10,7 @@ pub mod data_dir;
 pub mod durable;
 pub mod expires;
 pub mod host;
+pub mod keys;
 pub mod known_clusters;
 mod latest;
 pub mod link;

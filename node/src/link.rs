@@ -1,4 +1,4 @@
-//! Links, over a WebSocket or within this process: the one file that names the socket library, with every limit and deadline.
+//! Links over a WebSocket: the one file that names the socket library, with every limit and deadline.
 
 mod meter;
 
@@ -51,9 +51,6 @@ const ACCEPTED_READ: usize = 8 << 10;
 /// How much and how long is read after a close, so that the reason arrives.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// Messages under way in one direction of a link within this process. Each may be a chunk: more would cost memory and speed
-/// nothing up.
-const LOCAL_QUEUE: usize = 1;
 
 type Socket = WebSocketStream<Box<dyn Io>>;
 
@@ -205,7 +202,7 @@ pub async fn accepted(io: Box<dyn Io>, allowance: Allowance) -> (LinkReader, Lin
 fn split(host: Host, socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, LinkWriter) {
     let (sink, stream) = socket.split();
     let heard = host.monotonic();
-    let reader = FrameReader {
+    let reader = LinkReader {
         host: host.clone(),
         socket: stream,
         meter: meter.clone(),
@@ -213,32 +210,11 @@ fn split(host: Host, socket: Socket, meter: Option<Arc<Meter>>) -> (LinkReader, 
         idle: IDLE_DEADLINE,
         is_delivered: false,
     };
-    (LinkReader(Reader::Socket(reader)), LinkWriter { host, to: Writer::Socket(sink, meter) })
+    (reader, LinkWriter { host, socket: sink, meter })
 }
 
-/// Both ends of a link within this process: no socket, no frames, no pings, and silence is not held against anybody, for who
-/// is silent here waits for somebody else who has deadlines. An end that does not read is cut off as on a socket.
-pub fn local(host: &Host) -> ((LinkReader, LinkWriter), (LinkReader, LinkWriter)) {
-    let ((to_one, one), (to_other, other)) = (mpsc::channel(LOCAL_QUEUE), mpsc::channel(LOCAL_QUEUE));
-    let end = |reader, writer| {
-        (
-            LinkReader(Reader::Local(host.clone(), reader)),
-            LinkWriter { host: host.clone(), to: Writer::Local(Some(writer)) },
-        )
-    };
-    (end(one, to_other), end(other, to_one))
-}
-
-/// The receiving half.
-pub struct LinkReader(Reader);
-
-enum Reader {
-    Socket(FrameReader),
-    Local(Host, mpsc::Receiver<Bytes>),
-}
-
-/// Takes messages out of frames. A wait that is dropped and begun again goes on with the same deadlines.
-struct FrameReader {
+/// The receiving half: takes messages out of frames. A wait that is dropped and begun again goes on with the same deadlines.
+pub struct LinkReader {
     host: Host,
     socket: SplitStream<Socket>,
     /// Of an accepted link.
@@ -252,20 +228,12 @@ struct FrameReader {
 }
 
 impl LinkReader {
-    /// Whether both ends are in this process.
-    pub fn is_local(&self) -> bool {
-        matches!(self.0, Reader::Local(..))
-    }
-
     /// The next message's bytes.
     ///
     /// # Errors
     /// See [`LinkError`]; the link is then over.
     pub async fn next(&mut self) -> Result<Bytes, LinkError> {
-        match &mut self.0 {
-            Reader::Socket(frames) => frames.next(None, "send anything").await,
-            Reader::Local(_, messages) => next_local(messages).await,
-        }
+        self.next_message(None, "send anything").await
     }
 
     /// The next message of a handshake, which ends by a deadline, whatever else comes meanwhile.
@@ -273,13 +241,7 @@ impl LinkReader {
     /// # Errors
     /// See [`LinkError`]. A [`Failed`] for the whole link is an error here.
     pub async fn expect(&mut self, what: &'static str, handshake: Handshake) -> Result<Message, LinkError> {
-        let bytes = match &mut self.0 {
-            Reader::Socket(frames) => frames.next(Some(handshake), what).await?,
-            Reader::Local(host, messages) => host
-                .timeout(handshake.left(host), next_local(messages))
-                .await
-                .map_err(|_| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE })??,
-        };
+        let bytes = self.next_message(Some(handshake), what).await?;
         match Message::decode(&bytes)? {
             Message::Failed(failed) if failed.stream == Stream::LINK => Err(failed.into()),
             message => Ok(message),
@@ -288,40 +250,21 @@ impl LinkReader {
 
     /// The hello was good: from now on messages may be as long as any.
     pub fn said_hello(&self) {
-        if let Reader::Socket(FrameReader { meter: Some(meter), .. }) = &self.0 {
+        if let Some(meter) = &self.meter {
             meter.said_hello();
         }
     }
 
     /// The other end proved that it is a member: it is held to no budget.
     pub fn is_member(&mut self) {
-        if let Reader::Socket(FrameReader { meter: Some(meter), idle, .. }) = &mut self.0 {
+        if let Some(meter) = &self.meter {
             meter.is_member();
-            *idle = MEMBER_IDLE_DEADLINE;
+            self.idle = MEMBER_IDLE_DEADLINE;
         }
     }
-}
 
-/// The time that a handshake has, all its messages together.
-#[derive(Debug, Clone, Copy)]
-pub struct Handshake {
-    until: Duration,
-}
-
-impl Handshake {
-    /// It begins now.
-    pub fn begin(host: &Host) -> Self {
-        Self { until: host.monotonic() + HANDSHAKE_DEADLINE }
-    }
-
-    fn left(self, host: &Host) -> Duration {
-        self.until.saturating_sub(host.monotonic())
-    }
-}
-
-impl FrameReader {
     /// The next message. Frames of any kind show that the other end is there; a handshake does not get longer by them.
-    async fn next(&mut self, handshake: Option<Handshake>, what: &'static str) -> Result<Bytes, LinkError> {
+    async fn next_message(&mut self, handshake: Option<Handshake>, what: &'static str) -> Result<Bytes, LinkError> {
         if std::mem::take(&mut self.is_delivered)
             && let Some(meter) = &self.meter
         {
@@ -379,30 +322,30 @@ impl FrameReader {
     }
 }
 
-async fn next_local(messages: &mut mpsc::Receiver<Bytes>) -> Result<Bytes, LinkError> {
-    messages.recv().await.ok_or_else(|| LinkError::Closed(String::new()))
+/// The time that a handshake has, all its messages together.
+#[derive(Debug, Clone, Copy)]
+pub struct Handshake {
+    until: Duration,
+}
+
+impl Handshake {
+    /// It begins now.
+    pub fn begin(host: &Host) -> Self {
+        Self { until: host.monotonic() + HANDSHAKE_DEADLINE }
+    }
 }
 
 /// The sending half.
 pub struct LinkWriter {
     host: Host,
-    to: Writer,
-}
-
-enum Writer {
-    /// With the meter of an accepted link.
-    Socket(SplitSink<Socket, Frame>, Option<Arc<Meter>>),
-    /// `None` once closed.
-    Local(Option<mpsc::Sender<Bytes>>),
+    socket: SplitSink<Socket, Frame>,
+    /// Of an accepted link.
+    meter: Option<Arc<Meter>>,
 }
 
 impl LinkWriter {
-    fn is_local(&self) -> bool {
-        matches!(self.to, Writer::Local(_))
-    }
-
     fn set_sending(&self, is_sending: bool) {
-        if let Writer::Socket(_, Some(meter)) = &self.to {
+        if let Some(meter) = &self.meter {
             meter.set_sending(is_sending);
         }
     }
@@ -412,14 +355,7 @@ impl LinkWriter {
     /// # Errors
     /// The link broke or the other end does not read.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), LinkError> {
-        match &mut self.to {
-            Writer::Socket(socket, _) => write_frame(&self.host, socket, Frame::Binary(bytes)).await,
-            Writer::Local(Some(messages)) => {
-                let sent = self.host.timeout(WRITE_DEADLINE, messages.send(bytes)).await;
-                sent.map_err(|_| not_reading())?.map_err(|_| LinkError::Closed(String::new()))
-            }
-            Writer::Local(None) => Err(LinkError::Closed(String::new())),
-        }
+        in_time(&self.host, self.socket.send(Frame::Binary(bytes))).await
     }
 
     /// Sends one message's bytes together with those of the next ones, at the latest with [`flush`](Self::flush).
@@ -427,57 +363,32 @@ impl LinkWriter {
     /// # Errors
     /// The link broke or the other end does not read.
     async fn feed(&mut self, bytes: Bytes) -> Result<(), LinkError> {
-        match &mut self.to {
-            Writer::Socket(socket, _) => in_time(&self.host, socket.feed(Frame::Binary(bytes))).await,
-            Writer::Local(_) => self.send(bytes).await,
-        }
+        in_time(&self.host, self.socket.feed(Frame::Binary(bytes))).await
     }
 
     async fn flush(&mut self) -> Result<(), LinkError> {
-        match &mut self.to {
-            Writer::Socket(socket, _) => in_time(&self.host, socket.flush()).await,
-            Writer::Local(_) => Ok(()),
-        }
+        in_time(&self.host, self.socket.flush()).await
     }
 
     async fn ping(&mut self) -> Result<(), LinkError> {
-        match &mut self.to {
-            Writer::Socket(socket, _) => write_frame(&self.host, socket, Frame::Ping(Bytes::new())).await,
-            Writer::Local(_) => Ok(()),
-        }
+        in_time(&self.host, self.socket.send(Frame::Ping(Bytes::new()))).await
     }
 
     async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), LinkError> {
-        match &mut self.to {
-            Writer::Socket(socket, _) => {
-                write_frame(&self.host, socket, Frame::Close(Some(CloseFrame { code, reason: reason.into() }))).await
-            }
-            Writer::Local(messages) => {
-                *messages = None;
-                Ok(())
-            }
-        }
+        let frame = Frame::Close(Some(CloseFrame { code, reason: reason.into() }));
+        in_time(&self.host, self.socket.send(frame)).await
     }
 }
 
-fn not_reading() -> LinkError {
-    LinkError::Deadline { what: "read", after: WRITE_DEADLINE }
-}
-
-async fn write_frame(host: &Host, socket: &mut SplitSink<Socket, Frame>, frame: Frame) -> Result<(), LinkError> {
-    in_time(host, socket.send(frame)).await
-}
-
 async fn in_time(host: &Host, write: impl Future<Output = Result<(), WsError>>) -> Result<(), LinkError> {
-    host.timeout(WRITE_DEADLINE, write).await.map_err(|_| not_reading())?.map_err(Into::into)
+    let not_reading = |_| LinkError::Deadline { what: "read", after: WRITE_DEADLINE };
+    host.timeout(WRITE_DEADLINE, write).await.map_err(not_reading)?.map_err(Into::into)
 }
 
 /// Closes both halves, and reads on for a moment: what was sent last, a reason, would be lost with bytes left unread.
 ///
 /// Below the WebSocket, for what is still under way may be what broke it.
-pub async fn drain(LinkReader(reader): LinkReader, LinkWriter { host, to: writer }: LinkWriter) {
-    // within this process nothing is lost
-    let (Reader::Socket(reader), Writer::Socket(writer, _)) = (reader, writer) else { return };
+pub async fn drain(reader: LinkReader, LinkWriter { host, socket: writer, .. }: LinkWriter) {
     // halves of one socket: every caller has them from one place
     let Ok(socket) = reader.socket.reunite(writer) else { return };
     let mut io = socket.into_inner();
@@ -532,8 +443,6 @@ pub enum Held {
     Read(OwnedSemaphorePermit, Permit),
     /// Memory for a message, in the budget.
     Message(Permit),
-    /// The bytes that a message was made of, with what they hold.
-    Bytes(Bytes),
 }
 
 impl From<Bytes> for Outgoing {
@@ -574,16 +483,8 @@ async fn write_together(
     writer.set_sending(true);
     while let Some(Outgoing { bytes, permit }) = next {
         written += bytes.len();
-        match permit {
-            // within this process nothing is written: the bytes take their permit along, to where they are
-            Some(permit) if writer.is_local() => {
-                writer.feed(permit.by(bytes)).await?;
-            }
-            permit => {
-                permits.extend(permit);
-                writer.feed(bytes).await?;
-            }
-        }
+        permits.extend(permit);
+        writer.feed(bytes).await?;
         next = match written < TOGETHER {
             true => control.try_recv().ok().or_else(|| data.try_recv().ok().map(Into::into)),
             false => None,

@@ -5,12 +5,12 @@ mod archive;
 mod batch;
 mod batcher;
 mod client;
-mod client_get;
 mod client_link;
 mod client_put;
 mod endorse;
 mod fanout;
 mod founding;
+mod get_engine;
 mod guard;
 mod health;
 mod http;
@@ -18,6 +18,7 @@ mod lane;
 mod member_lists;
 mod patience;
 mod put;
+mod put_engine;
 mod replica_link;
 mod roster;
 mod routes;
@@ -45,9 +46,9 @@ use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::Host;
 use crate::host::net::Listener;
+use crate::keys::{KeyError, open_or_create_node_key};
 use crate::latest::Latest;
 use crate::notices::Notice;
-use crate::replica::keys::{KeyError, open_or_create_node_key};
 use archive::Archive;
 pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
@@ -60,6 +61,8 @@ pub use put::Deadlines;
 use roster::{Roster, Standing};
 use routes::Routes;
 
+/// How often the deadlines of what is in progress are looked at.
+const TICK: Duration = Duration::from_millis(20);
 /// Certificates asked for at members at once; further ones wait.
 const LOOKUPS: usize = 16;
 
@@ -346,6 +349,11 @@ impl Shared {
 
     fn committee(&self) -> Option<Arc<Committee>> {
         self.snapshot.get().committee.clone()
+    }
+
+    /// How many replicas may have something to say: before a committee is formed, those that are there.
+    fn replicas(&self) -> usize {
+        self.committee().map_or_else(|| self.roster().len(), |committee| committee.record().n().into()).max(16)
     }
 
     fn report(&self, event: Event) {

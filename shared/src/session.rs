@@ -6,6 +6,7 @@
 mod door;
 mod failure;
 mod get;
+mod one_get;
 mod one_put;
 pub mod progress;
 mod put;
@@ -13,7 +14,8 @@ mod put_link;
 mod range;
 
 pub use failure::{Failure, Kind};
-pub use get::{GetEvent, GetRequest, GetSession, Rejection};
+pub use get::{GetRequest, GetSession};
+pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::NewPut;
 pub use progress::{Phase, ProgressWatch, Standing};
 pub use put::{Certified, PutEvent, PutRequest, PutSession, Source};
@@ -22,6 +24,7 @@ pub use range::{ByteRange, ParseRangeError};
 
 use thiserror::Error;
 
+use crate::chain::CommitteeChain;
 use crate::clocks;
 use crate::committee::GenesisError;
 use crate::digest::{ClusterId, Digest};
@@ -137,6 +140,23 @@ pub enum SessionError {
     /// Every replica that claimed to hold the blob failed.
     #[error("no replica delivered the blob: {}", list(.0))]
     Exhausted(Vec<Rejection>),
+}
+
+impl SessionError {
+    /// A failure as an error, with the members concerned by name where their committee is known.
+    pub fn refused(failed: Failed, chain: Option<&CommitteeChain>) -> Self {
+        let about_members = matches!(
+            failed.code,
+            Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock | Code::ClockInDoubt
+        );
+        let names = match chain {
+            Some(chain) if about_members => {
+                failed.subjects.iter().map(|index| chain.name(chain.member(*index))).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self::Refused { failed, names }
+    }
 }
 
 /// A certificate of the future is more often one of a computer whose clock is behind.

@@ -8,11 +8,11 @@ use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::founding::{Founding, RecordError, ReplicaRecord};
 use vouch_core::message::MAX_MESSAGE;
 
-use super::keys::{self, KeyError, ReplicaKeys};
 use crate::committee_file::{self, CommitteeFileError};
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
+use crate::keys::{self, KeyError, ReplicaKeys};
 
 /// What the replica accepted and refused, durable before it is spoken.
 const FOUNDING: &str = "founding";

@@ -16,12 +16,20 @@ use crate::budgets::{Party, PeerAddress, Permit};
 
 pub(super) type Members = BTreeMap<u16, ReplicaHandle>;
 
+/// What a client asks for.
+pub(super) struct PutRequest {
+    pub(super) offer: Option<Receipt>,
+    /// No certificate of an earlier put will do.
+    pub(super) renew: bool,
+    /// All its bytes, where they came with it.
+    pub(super) whole: Option<Bytes>,
+}
+
 /// A put that there is room for, and that waits for a quorum.
 pub(super) struct Asked {
-    client: Stream,
-    offer: Option<Receipt>,
-    renew: bool,
-    whole: Option<Bytes>,
+    /// The server's number for it.
+    stream: Stream,
+    request: PutRequest,
     pub(super) committee: Arc<Committee>,
     until: Duration,
     place: Place,
@@ -29,12 +37,7 @@ pub(super) struct Asked {
 
 /// A put that may begin.
 pub(super) struct Admitted {
-    pub(super) client: Stream,
-    pub(super) offer: Option<Receipt>,
-    /// No certificate of an earlier put will do.
-    pub(super) renew: bool,
-    /// All its bytes, where they came with it.
-    pub(super) whole: Option<Bytes>,
+    pub(super) request: PutRequest,
     pub(super) committee: Arc<Committee>,
     pub(super) members: Members,
     /// Connected, and too slow to take part.
@@ -56,8 +59,8 @@ impl Place {
 }
 
 /// What the client of a put is told whose place is taken.
-pub(super) fn overtaken(client: Stream) -> Failed {
-    Failed::new(client, Code::Busy, "the server is full, and your address holds most of it")
+pub(super) fn overtaken(stream: Stream) -> Failed {
+    Failed::new(stream, Code::Busy, "the server is full, and your address holds most of it")
 }
 
 /// What becomes of a put that waits.
@@ -72,27 +75,25 @@ impl Asked {
     pub(super) async fn admit(
         shared: &Arc<Shared>,
         source: PeerAddress,
-        client: Stream,
-        offer: Option<Receipt>,
-        renew: bool,
-        whole: Option<Bytes>,
+        stream: Stream,
+        request: PutRequest,
     ) -> Result<Self, Failed> {
         let party = Party::new(source);
         let permit = shared.guard.puts.claim(&party, 1);
-        let permit = permit.map_err(|_| Failed::new(client, Code::Busy, "the server takes no more puts for now"))?;
+        let permit = permit.map_err(|_| Failed::new(stream, Code::Busy, "the server takes no more puts for now"))?;
         let place = Place { party, _permit: permit };
-        if let Some(offer) = offer.filter(|offer| offer.is_expired(shared.host.unix_seconds())) {
-            return Err(expired(client, &offer));
+        if let Some(offer) = request.offer.filter(|offer| offer.is_expired(shared.host.unix_seconds())) {
+            return Err(expired(stream, &offer));
         }
-        let committee = shared.ensure_committee(client).await?;
+        let committee = shared.ensure_committee(stream).await?;
         let until = shared.host.monotonic() + shared.config.quorum_wait;
-        Ok(Self { client, offer, renew, whole, committee, until, place })
+        Ok(Self { stream, request, committee, until, place })
     }
 
     /// Looks at the members that are connected.
     pub(super) fn decide(self, connected: &Members, health: &mut Health, now: Duration) -> Verdict {
         if self.place.is_taken() {
-            return Verdict::Refuse(overtaken(self.client));
+            return Verdict::Refuse(overtaken(self.stream));
         }
         let quorum = usize::from(self.committee.record().quorum());
         let (keeping_up, lagging): (Members, Members) = connected
@@ -109,12 +110,12 @@ impl Asked {
         if connected.len() >= quorum {
             return Verdict::Admit(self.with(connected.clone(), Vec::new()));
         }
-        Verdict::Refuse(too_few(&self.committee, self.client, |member| connected.contains_key(&member)))
+        Verdict::Refuse(too_few(&self.committee, self.stream, |member| connected.contains_key(&member)))
     }
 
     fn with(self, members: Members, left_out: Vec<u16>) -> Admitted {
-        let Self { client, offer, renew, whole, committee, place, .. } = self;
-        Admitted { client, offer, renew, whole, committee, members, left_out, place }
+        let Self { request, committee, place, .. } = self;
+        Admitted { request, committee, members, left_out, place }
     }
 }
 
@@ -126,7 +127,7 @@ fn keeps_up(handle: &ReplicaHandle, health: &mut Health, now: Duration) -> bool 
     !health.is_left_out_of_puts(&handle.link.node_key, now)
 }
 
-pub(super) fn expired(client: Stream, receipt: &Receipt) -> Failed {
+pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {
     let detail = format!("expected an expiry in the future, got {}", receipt.expires_at);
-    Failed::new(client, Code::Expired, detail)
+    Failed::new(stream, Code::Expired, detail)
 }

@@ -22,7 +22,7 @@ pub(super) struct Client {
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Box<Reply>>,
     pub(super) knows_committee: bool,
-    /// What it is counted as; over HTTP, the connection of the request.
+    /// What it is counted as.
     pub(super) connection: Arc<Connection>,
 }
 
@@ -50,12 +50,15 @@ impl Client {
 
     /// Sends the committee once, as soon as there is one.
     pub(super) fn show_committee(&mut self) -> Result<(), NotReading> {
+        if self.knows_committee {
+            return Ok(());
+        }
         match self.shared.committee() {
-            Some(committee) if !self.knows_committee => {
+            Some(committee) => {
                 self.knows_committee = true;
                 self.tell(&committee_file::message(&committee))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

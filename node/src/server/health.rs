@@ -335,10 +335,11 @@ impl Health {
         self.members(committee, &[Fact::VotedFalsely], now)
     }
 
-    /// Members that are read from after all others. What the server has sent of a get cannot be taken back: one member that lies,
+    /// Replicas that are read from after all others. What the server has sent of a get cannot be taken back: one member that lies,
     /// first in every list, would else cut every download short.
-    pub(super) fn read_last(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
-        self.members(committee, &[Fact::FailedGet], now)
+    pub(super) fn read_last(&self, now: Duration) -> BTreeSet<NodeKey> {
+        let counts = |record: &Record| record.get(&Fact::FailedGet).is_some_and(|known| known.counts(now));
+        self.records.iter().filter(|(_, record)| counts(record)).map(|(node_key, _)| *node_key).collect()
     }
 
     /// Members whose word on what they hold leaves nobody out of a put. One that lies could else, time and again, have one left out

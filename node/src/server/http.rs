@@ -4,9 +4,11 @@ mod blobs;
 mod certificates;
 mod cluster;
 mod download;
+mod get;
 mod origin;
 mod page;
 mod problem;
+mod put;
 mod ranges;
 mod reply;
 mod router;
@@ -139,13 +141,4 @@ async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_ori
         Role::Replica => replica_link::run(shared, welcomed, place).await,
         Role::Client | Role::Server => client_link::run(shared, welcomed, place).await,
     }
-}
-
-/// A link of this process to its own server, which treats it as it treats every client: the same limits, waits and
-/// refusals. It ends when this end is dropped.
-fn own_link(shared: &Arc<Shared>, place: &Arc<Connection>) -> (LinkReader, LinkWriter) {
-    let (client, server) = link::local(&shared.host);
-    // beside the request, whose end must not cut short what the server does then: to call a put off at the replicas
-    shared.host.spawn(Box::pin(serve_link(shared.clone(), server, true, place.clone())));
-    client
 }

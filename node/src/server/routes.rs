@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
-use vouch_core::message::{Message, Stream};
+use vouch_core::message::{MAX_PUTS, Message, Stream};
 
 /// What a member answered.
 #[derive(Debug)]
@@ -12,6 +12,16 @@ pub(crate) struct Reply {
     pub(crate) member: u16,
     pub(crate) stream: Stream,
     pub(crate) message: Message,
+}
+
+/// Replies waiting for one client, beside those of each replica.
+const MAILBOX: usize = 64;
+/// What a replica may answer at once: that it stored each put, or not.
+const ANSWERS: usize = 2 * MAX_PUTS;
+
+/// A mailbox with room for all that so many honest replicas may answer to one client at once.
+pub(crate) fn mailbox(replicas: usize) -> (mpsc::Sender<Box<Reply>>, mpsc::Receiver<Box<Reply>>) {
+    mpsc::channel(MAILBOX + ANSWERS * replicas)
 }
 
 /// Open requests by the server's number. Replies are boxed: a channel always keeps room for 32 of what it carries, and most links

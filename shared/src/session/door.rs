@@ -10,7 +10,7 @@ use crate::chain::CommitteeChain;
 use crate::committee::Committee;
 use crate::digest::ClusterId;
 use crate::link::{Hello, NodeKey, Role, Transcript};
-use crate::message::{ClusterMessage, Code, Failed, Message};
+use crate::message::{ClusterMessage, Failed, Message};
 
 #[derive(Debug)]
 enum State {
@@ -124,17 +124,7 @@ impl Door {
 
     /// A failure as an error, members by name.
     pub(super) fn refused(&self, failed: Failed) -> SessionError {
-        let about_members = matches!(
-            failed.code,
-            Code::NotEnoughReplicas | Code::TimedOut | Code::NoSpace | Code::Storage | Code::Clock | Code::ClockInDoubt
-        );
-        let names = match &self.chain {
-            Some(chain) if about_members => {
-                failed.subjects.iter().map(|index| chain.name(chain.member(*index))).collect()
-            }
-            _ => Vec::new(),
-        };
-        SessionError::Refused { failed, names }
+        SessionError::refused(failed, self.chain.as_ref())
     }
 }
 

@@ -176,15 +176,15 @@ fn one_that_failed_a_get_is_read_last_for_a_while() {
     let mut blame = |replica, at: u32| world.health.blame(&node_key(replica), Fault::FailedGet, at * second);
     assert_eq!(blame(1, 100), None, "each get tells of it");
     blame(3, 200);
-    let read_last = |at: u32| world.health.read_last(&world.committee, at * second);
-    let [first, third] = [1, 3].map(|replica| world.member(replica));
+    let read_last = |at: u32| world.health.read_last(at * second);
+    let [first, third] = [1, 3].map(node_key);
     assert_eq!(read_last(100), [first, third].into());
     assert_eq!(read_last(699), [first, third].into());
     assert_eq!(read_last(700), [third].into());
     assert!(read_last(800).is_empty());
     assert!(world.health.doubted(&world.committee, 200 * second).is_empty());
     world.health.blame(&node_key(3), Fault::FailedGet, 700 * second);
-    assert_eq!(world.health.read_last(&world.committee, 1299 * second), [third].into(), "counted anew");
+    assert_eq!(world.health.read_last(1299 * second), [third].into(), "counted anew");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
     let doubted = |at| world.health.doubted(&world.committee, at);
     assert_eq!(doubted(NOW + FAULT_COUNTS - MS), [world.member(2)].into());
     assert!(doubted(NOW + FAULT_COUNTS).is_empty());
-    assert!(world.health.read_last(&world.committee, NOW).is_empty());
+    assert!(world.health.read_last(NOW).is_empty());
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
         let (health, committee) = (&world.health, &world.committee);
         let ended = [health.not_awaited_to_store(committee, NOW), health.not_awaited_to_vote(committee, NOW)];
         assert!(ended.iter().all(BTreeSet::is_empty) && !health.is_left_out_of_puts(&node_key(2), NOW));
-        let kept =
-            [health.read_last(committee, NOW), health.doubted(committee, NOW), health.verified_apart(committee, NOW)];
+        assert_eq!(health.read_last(NOW), [node_key(2)].into());
+        let kept = [health.doubted(committee, NOW), health.verified_apart(committee, NOW)];
         assert!(kept.iter().all(|members| *members == [world.member(2)].into()), "{kept:?}");
     };
     let mut world = World::new();
@@ -257,10 +257,10 @@ fn another_committee_has_the_same_replicas_at_other_places() {
     let mut world = World::new();
     world.observe(4, Observed::StoredTooLate);
     for replica in [2, 4] {
-        world.health.blame(&node_key(replica), Fault::FailedGet, NOW);
+        world.health.blame(&node_key(replica), Fault::LackedWhatItOffered, NOW);
     }
     let next = committee(&[4, 5, 6, 7]);
     let place = next.position(&node_key(4)).unwrap();
     assert_eq!(world.health.not_awaited_to_store(&next, NOW), [place].into());
-    assert_eq!(world.health.read_last(&next, NOW), [place].into(), "who is no member any more has no place");
+    assert_eq!(world.health.doubted(&next, NOW), [place].into(), "who is no member any more has no place");
 }

@@ -1,30 +1,26 @@
-//! Blobs over HTTP: put and got by the very sessions that every client uses, over a link within this process. The server checks
-//! here what a client of its own would check, and treats it as no better than one.
+//! Blobs over HTTP: requests in, answers out. What is put and got goes through the engines that every client's link uses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use vouch_core::bundle::MEDIA_TYPE;
-use vouch_core::chain::CommitteeChain;
+use vouch_core::bundle::{Bundle, MEDIA_TYPE};
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
-use vouch_core::session::{ByteRange, GetRequest, Source};
+use vouch_core::session::{ByteRange, WantedBytes};
 use vouch_core::slice::MEDIA_TYPE as MEDIA_TYPE_SLICE;
 
 use super::download::{self, Begun, Form};
+use super::get::Get;
 use super::origin::Caller;
-use super::own_link;
 use super::problem::Problem;
+use super::put;
 use super::ranges;
 use super::reply::{self, Body};
 use super::upload;
-use crate::client::{self, Content, Download, StallLimit, Upload};
 use crate::expires::Expires;
-use crate::host::{clock, entropy};
 use crate::server::Shared;
 use crate::server::guard::Connection;
 
@@ -103,20 +99,10 @@ async fn begin(
     let known = shared.archive.load(digest).await.ok().flatten();
     let length = known.map(|certificate| certificate.claim.receipt.length);
     let committee = shared.committee();
-    let trusted = committee.as_ref().map(|committee| committee.cluster());
     // the last byte shows the length
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
-    let wanted = GetRequest { trusted, digest, length, range, nonce: entropy::array() };
-    let suspects = committee.as_ref().map(|committee| {
-        let record = committee.record();
-        let suspects = shared.health.lock().read_last(record, clock::monotonic());
-        suspects.into_iter().filter_map(|member| Some(record.member(member)?.node_key)).collect()
-    });
-    let known = committee.map(CommitteeChain::new);
-    let download = Download::begin(&shared.host, own_link(&shared, connection), wanted, known)
-        .await
-        .trying_last(suspects.unwrap_or_default());
-    Ok(Box::pin(download::begin(shared, digest, download, form, permit)).await?)
+    let get = Get::begin(shared.clone(), connection.clone(), WantedBytes { digest, length, range }, committee);
+    Ok(Box::pin(download::begin(shared, digest, get, form, permit)).await?)
 }
 
 fn body(begun: Begun, form: Form) -> Response<Body> {
@@ -152,36 +138,23 @@ pub(super) async fn put(
     body: upload::Start,
     connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
-    let expires_at = expires_at(request.uri().query().unwrap_or_default())?;
+    let expires_at = expires_at(request.uri().query().unwrap_or_default(), shared.host.unix_seconds())?;
     // RFC 9110 section 14.5: who takes this for the whole stores what nobody meant
     if request.headers().contains_key(header::CONTENT_RANGE) {
         return Err(Problem::bad_request("a blob is put whole; expected no Content-Range"));
     }
-    let committee = shared.committee();
-    let upload = Upload {
-        name: "the request's body".into(),
-        trusted: committee.as_ref().map(|committee| committee.cluster()),
-        known: committee.map(CommitteeChain::new),
-        source: Source::Streamed,
-        outline: None,
-        expires_at,
-        renew: false,
-        salt: entropy::array(),
-        began: clock::unix_seconds(),
-        // of a stream, which begins at its beginning
-        content: Content::Pieces(Box::new(move |_| body())),
-        stall: StallLimit::new(Duration::ZERO),
-    };
-    let certified = Box::pin(client::put_over(&shared.host, own_link(&shared, connection), upload, |_| {})).await?;
-    let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, certified.bundle.to_json());
-    let location = format!("/v1/blobs/{}", certified.certificate.claim.receipt.digest.to_hex());
+    let certificate = put::put(shared.clone(), connection.clone(), body, expires_at).await?;
+    let committee = shared.committee().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
+    let bundle = Bundle::new(&certificate, &committee);
+    let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, bundle.to_json());
+    let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
     reply::insert(response.headers_mut(), header::LOCATION, &location);
     response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);
     Ok(response)
 }
 
-/// `expires_at` by a query, `expires=30d` or nothing.
-fn expires_at(query: &str) -> Result<u64, Problem> {
+/// `expires_at` by a query at this time, `expires=30d` or nothing.
+fn expires_at(query: &str, now: u64) -> Result<u64, Problem> {
     let mut expires = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -200,7 +173,7 @@ fn expires_at(query: &str) -> Result<u64, Problem> {
             }
         }
     }
-    let at = expires.unwrap_or(Expires::Never).at(clock::unix_seconds());
+    let at = expires.unwrap_or(Expires::Never).at(now);
     at.map_err(|error| Problem::bad_request(format!("expires: {error}")))
 }
 
@@ -209,14 +182,15 @@ mod tests {
     use super::*;
     use vouch_core::receipt::NEVER;
 
+    const NOW: u64 = 1_700_000_000;
+
     #[test]
     fn queries_say_how_long() {
         for query in ["", "&", "expires=never"] {
-            assert_eq!(expires_at(query), Ok(NEVER), "{query}");
+            assert_eq!(expires_at(query, NOW), Ok(NEVER), "{query}");
         }
         for (query, seconds) in [("expires=30d", 30 * 86_400), ("expires=1h+30m", 5400), ("expires=1h%2030m", 5400)] {
-            let at = expires_at(query).unwrap();
-            assert!(at.abs_diff(clock::unix_seconds() + seconds) <= 2, "{query}");
+            assert_eq!(expires_at(query, NOW), Ok(NOW + seconds), "{query}");
         }
         for query in [
             "expires",
@@ -231,7 +205,7 @@ mod tests {
             "expires=%ff",
             "expires[]=1d",
         ] {
-            assert!(expires_at(query).is_err(), "{query}");
+            assert!(expires_at(query, NOW).is_err(), "{query}");
         }
     }
 }

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use hyper::body::Frame;
 use vouch_core::digest::Digest;
+use vouch_core::session::{GetEvent, SessionError};
 use vouch_core::slice::{Head, Slice};
 
+use super::get::Get;
 use crate::budgets::Permit;
-use crate::client::{ClientError, Download, Step};
 use crate::server::{Event, Shared};
 
 /// What the body is made of.
@@ -37,7 +38,7 @@ pub(super) struct Begun {
 pub(super) struct Sending {
     shared: Arc<Shared>,
     digest: Digest,
-    download: Download,
+    get: Get,
     form: Form,
     /// Pieces to send before anything else is asked for.
     ready: VecDeque<Bytes>,
@@ -49,12 +50,12 @@ pub(super) struct Sending {
 pub(super) async fn begin(
     shared: Arc<Shared>,
     digest: Digest,
-    download: Download,
+    get: Get,
     form: Form,
     permit: Permit,
-) -> Result<Begun, ClientError> {
+) -> Result<Begun, SessionError> {
     let ready = VecDeque::new();
-    let mut sending = Box::new(Sending { shared, digest, download, form, ready, is_over: false, _permit: permit });
+    let mut sending = Box::new(Sending { shared, digest, get, form, ready, is_over: false, _permit: permit });
     let mut about = None;
     loop {
         let told = sending.step().await?;
@@ -69,23 +70,23 @@ pub(super) async fn begin(
 
 impl Sending {
     /// Goes one step on; gives length and range when they become known.
-    async fn step(&mut self) -> Result<Option<(u64, Range<u64>)>, ClientError> {
-        match self.download.next().await? {
-            Step::Length { length, range } => {
+    async fn step(&mut self) -> Result<Option<(u64, Range<u64>)>, SessionError> {
+        match self.get.next().await? {
+            GetEvent::Length { length, range } => {
                 if self.form == Form::Slices {
                     self.ready.push_back(Head { length, range: range.clone() }.encode());
                 }
                 return Ok(Some((length, range)));
             }
-            Step::Bytes(bytes) if self.form == Form::Bytes => self.ready.push_back(bytes),
-            Step::Slice(slice) if self.form == Form::Slices => {
+            GetEvent::Bytes(bytes) if self.form == Form::Bytes => self.ready.push_back(bytes),
+            GetEvent::Slice(slice) if self.form == Form::Slices => {
                 self.ready.push_back(slice.encode_head());
                 let Slice { bytes, .. } = slice;
                 self.ready.push_back(bytes);
             }
-            Step::Start { .. } | Step::Bytes(_) | Step::Slice(_) => {}
-            Step::Rejected(rejection) => self.tell(&rejection),
-            Step::Verified(_) => self.is_over = true,
+            GetEvent::Send(_) | GetEvent::Start { .. } | GetEvent::Bytes(_) | GetEvent::Slice(_) => {}
+            GetEvent::Rejected(rejection) => self.tell(&rejection),
+            GetEvent::Verified => self.is_over = true,
         }
         Ok(None)
     }
@@ -109,7 +110,7 @@ impl Sending {
     }
 
     /// The next piece; none behind the last.
-    async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+    async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Ok(Some(bytes));

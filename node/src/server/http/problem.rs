@@ -1,6 +1,6 @@
 //! Why a request fails, for programs and people (RFC 9457).
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -9,8 +9,6 @@ use vouch_core::message::{Code, Failed};
 use vouch_core::session::{Failure, SessionError};
 
 use super::reply::{self, Body};
-use crate::client::ClientError;
-use crate::link::LinkError;
 
 /// One failure.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +41,19 @@ impl Problem {
     pub(super) fn method(allow: &'static str) -> Self {
         let detail = format!("expected one of {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail) }
+    }
+
+    /// A request's body that broke off, or came too slowly.
+    pub(super) fn of_body(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, Code::TimedOut.slug(), error.to_string()),
+            _ => Self::bad_request(format!("the body broke off: {error}")),
+        }
+    }
+
+    /// What no request causes.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
     /// A refusal of the server's or of replicas.
@@ -139,29 +150,6 @@ impl From<SessionError> for Problem {
     }
 }
 
-impl From<ClientError> for Problem {
-    fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::Session(error) => error.into(),
-            ClientError::Link(LinkError::Refused(failed)) => Self::refused(&failed, Vec::new()),
-            ClientError::Source { error, .. } if error.kind() == ErrorKind::TimedOut => {
-                Self::new(StatusCode::REQUEST_TIMEOUT, Code::TimedOut.slug(), error.to_string())
-            }
-            ClientError::Source { error, .. } => Self::bad_request(format!("the body broke off: {error}")),
-            // nothing is tried again here: the body is gone
-            error @ (ClientError::Link(_)
-            | ClientError::Stalled { .. }
-            | ClientError::Sink(_)
-            | ClientError::AnotherBeginning { .. }
-            | ClientError::Ended(_)
-            | ClientError::Once(_)
-            | ClientError::GaveUp { .. }) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +165,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_names() {
         let failed = Failed::new(Stream(1), Code::NotEnoughReplicas, "3 of 4").with_subjects(vec![1]);
-        let error = ClientError::Session(SessionError::Refused { failed, names: vec!["replica-1".into()] });
+        let error = SessionError::Refused { failed, names: vec!["replica-1".into()] };
         let problem = Problem::from(error);
         assert_eq!((problem.status.as_u16(), problem.code.as_str()), (503, "not-enough-replicas"));
         assert_eq!(problem.members, ["replica-1"]);

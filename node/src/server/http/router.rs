@@ -80,7 +80,7 @@ pub(super) async fn answer(
     let pace = Pace { rate: shared.config.upload_rate, window: shared.config.upload_window };
     let (head, body) = request.into_parts();
     // also of a request that is refused: it is read for a moment, or its sender would not come to read why
-    let body = upload::pieces(body, waits_for_continue, pace, connection.clone());
+    let body = upload::pieces(shared.host.clone(), body, waits_for_continue, pace, connection.clone());
     let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
     let mut response = answered.unwrap_or_else(Problem::response);
     if is_for_programs {

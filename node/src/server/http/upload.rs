@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use vouch_core::message::MAX_CHUNK;
 
 use crate::budgets::Permit;
-use crate::host::{clock, tasks};
+use crate::host::Host;
 use crate::link::Held;
 use crate::server::guard::Connection;
 
@@ -38,18 +38,24 @@ pub(super) struct Pace {
 pub(super) type Start = Box<dyn FnOnce() -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
 /// Prepares to read a body.
-pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace, connection: Arc<Connection>) -> Start {
+pub(super) fn pieces(
+    host: Host,
+    body: Incoming,
+    waits_for_continue: bool,
+    pace: Pace,
+    connection: Arc<Connection>,
+) -> Start {
     if body.is_end_stream() {
         // nobody sends: it ends at once
         return Box::new(|| mpsc::channel(QUEUE).1);
     }
     let (start, started) = oneshot::channel();
-    tasks::spawn(async move {
+    host.clone().spawn(async move {
         match started.await {
-            Ok(pieces) => flow(body, &pieces, pace, &connection).await,
+            Ok(pieces) => flow(&host, body, &pieces, pace, &connection).await,
             // it was not told to go on, so nothing comes; reading would tell it
             Err(_) if waits_for_continue => {}
-            Err(_) => drain(body).await,
+            Err(_) => drain(&host, body).await,
         }
     });
     Box::new(move || {
@@ -61,19 +67,25 @@ pub(super) fn pieces(body: Incoming, waits_for_continue: bool, pace: Pace, conne
 }
 
 /// Sends pieces until the body's end, an error, or until nobody takes them.
-async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace: Pace, connection: &Connection) {
+async fn flow(
+    host: &Host,
+    mut body: Incoming,
+    pieces: &mpsc::Sender<io::Result<Bytes>>,
+    pace: Pace,
+    connection: &Connection,
+) {
     let mut piece = Piece::default();
     let mut began = Duration::ZERO;
     let mut window = Window::new(pace);
     loop {
-        let asked = clock::monotonic();
+        let asked = host.monotonic();
         let patience = if piece.bytes.is_empty() { None } else { Some((began + LINGER).saturating_sub(asked)) };
         let frame = tokio::select! {
             frame = body.frame() => Some(frame),
-            () = waits(patience) => None,
-            () = pieces.closed() => return drain(body).await,
+            () = waits(host, patience) => None,
+            () = pieces.closed() => return drain(host, body).await,
         };
-        let now = clock::monotonic();
+        let now = host.monotonic();
         let mut data = match frame {
             Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             // its time has come
@@ -100,13 +112,13 @@ async fn flow(mut body: Incoming, pieces: &mpsc::Sender<io::Result<Bytes>>, pace
             if piece.wants_memory(data.len()) {
                 tokio::select! {
                     permit = connection.memory_for_piece() => piece.grow(permit),
-                    () = pieces.closed() => return drain(body).await,
+                    () = pieces.closed() => return drain(host, body).await,
                 }
             }
             let taken = data.split_to(data.len().min(MAX_CHUNK - piece.bytes.len()));
             piece.bytes.extend_from_slice(&taken);
             if (piece.bytes.len() == MAX_CHUNK || is_due) && pieces.send(Ok(piece.take())).await.is_err() {
-                return drain(body).await;
+                return drain(host, body).await;
             }
         }
     }
@@ -139,9 +151,9 @@ impl Piece {
     }
 }
 
-async fn waits(patience: Option<Duration>) {
+async fn waits(host: &Host, patience: Option<Duration>) {
     match patience {
-        Some(patience) => tasks::sleep(patience).await,
+        Some(patience) => host.sleep(patience).await,
         None => std::future::pending().await,
     }
 }
@@ -178,7 +190,7 @@ impl Window {
     }
 }
 
-async fn drain(mut body: Incoming) {
+async fn drain(host: &Host, mut body: Incoming) {
     let drained = async {
         let mut left = DRAIN_BYTES;
         while left > 0
@@ -188,7 +200,7 @@ async fn drain(mut body: Incoming) {
         }
     };
     // out of time is as good as done
-    let _ = tasks::timeout(DRAIN_TIME, drained).await;
+    let _ = host.timeout(DRAIN_TIME, drained).await;
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
-pub(super) const NODE_KEY: &str = "node.key";
-pub(super) const VOTE_KEY: &str = "vote.key";
+pub(crate) const NODE_KEY: &str = "node.key";
+pub(crate) const VOTE_KEY: &str = "vote.key";
 /// For the owner alone.
 const MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;

@@ -1,0 +1,206 @@
+//! A put over HTTP: the body of a request, given to the server's own put engine piece by piece.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
+use vouch_core::digest::Hasher;
+use vouch_core::receipt::Receipt;
+use vouch_core::session::{Phase, ProgressWatch, SessionError, Standing};
+
+use super::problem::Problem;
+use super::upload;
+use crate::host::Host;
+use crate::host::tasks::MissedTickBehavior;
+use crate::server::admission::PutRequest;
+use crate::server::batcher::Outcome;
+use crate::server::guard::Connection;
+use crate::server::put_engine::{PutAnswer, PutEngine, PutMailboxes};
+use crate::server::routes::{self, Reply};
+use crate::server::{Shared, Snapshot, TICK};
+
+/// From so many bytes on, hashing is worth another thread, and too long for one that serves others.
+const HASHED_ELSEWHERE: usize = 16 << 10;
+
+/// Puts a body. Dropped before it is done, it gives the put up.
+pub(super) async fn put(
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    body: upload::Start,
+    expires_at: u64,
+) -> Result<Box<Certificate>, Problem> {
+    let (done, result) = oneshot::channel();
+    // beside the request, whose end must not cut short what the server does then: to call the put off at the replicas
+    let host = shared.host.clone();
+    host.spawn(Box::pin(run(shared, connection, body, expires_at, done)));
+    result.await.unwrap_or_else(|_| Err(Problem::internal("the put was given up")))
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    body: upload::Start,
+    expires_at: u64,
+    mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
+) {
+    let (replies_to, mut replies) = routes::mailbox(shared.replicas());
+    let (outcomes_to, mut outcomes) = mpsc::channel(1);
+    let mut snapshot = shared.snapshot.follow();
+    let mailboxes = PutMailboxes { replies: replies_to, outcomes: outcomes_to };
+    let request = PutRequest { offer: None, renew: false, whole: None };
+    let mut put = BodyPut {
+        engine: PutEngine::begin(&shared, mailboxes, connection.source(), request).await,
+        body: Flow::Waiting(body),
+        hasher: Hasher::new(),
+        expires_at,
+        host: shared.host.clone(),
+        told: BTreeSet::new(),
+        watch: ProgressWatch::default(),
+    };
+    let mut ticks = shared.host.interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let outcome = loop {
+        if let Some(outcome) = put.take_answers(&shared) {
+            break Some(outcome);
+        }
+        let step = tokio::select! {
+            // the body comes last: it is nearly always there, and what others say is little
+            biased;
+            () = done.closed() => break None,
+            () = connection.until_cut_off() => break None,
+            Some(reply) = replies.recv() => Step::Reply(reply),
+            Some(outcome) = outcomes.recv() => Step::Outcome(outcome),
+            Ok(()) = snapshot.changed() => Step::Members(snapshot.see()),
+            _ = ticks.tick() => Step::Tick,
+            piece = put.body.next() => Step::Piece(piece),
+        };
+        if let Err(problem) = put.take(step).await {
+            break Some(Err(problem));
+        }
+    };
+    if let Some(outcome) = outcome {
+        // whoever is gone hears nothing
+        let _ = done.send(outcome);
+    }
+    put.engine.give_up(true).await;
+}
+
+/// The bytes of a body: not asked for yet, flowing, or all there.
+enum Flow {
+    Waiting(upload::Start),
+    Flowing(mpsc::Receiver<io::Result<Bytes>>),
+    Ended,
+}
+
+impl Flow {
+    fn start(&mut self) {
+        if let Self::Waiting(start) = std::mem::replace(self, Self::Ended) {
+            *self = Self::Flowing(start());
+        }
+    }
+
+    /// The next piece, none at the end; never, unless the body flows.
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        match self {
+            Self::Flowing(pieces) => pieces.recv().await,
+            Self::Waiting(_) | Self::Ended => std::future::pending().await,
+        }
+    }
+}
+
+/// What happened.
+enum Step {
+    Reply(Box<Reply>),
+    Outcome(Outcome),
+    Members(Arc<Snapshot>),
+    Tick,
+    Piece(Option<io::Result<Bytes>>),
+}
+
+struct BodyPut {
+    engine: PutEngine,
+    body: Flow,
+    /// Of the pieces that came.
+    hasher: Hasher,
+    expires_at: u64,
+    host: Host,
+    /// What members were said to have done.
+    told: BTreeSet<(u16, u8)>,
+    watch: ProgressWatch,
+}
+
+impl BodyPut {
+    /// Hears the engine's answers; the last one is the outcome.
+    fn take_answers(&mut self, shared: &Shared) -> Option<Result<Box<Certificate>, Problem>> {
+        for answer in self.engine.take_answers() {
+            match answer {
+                PutAnswer::Ready(_) => self.body.start(),
+                PutAnswer::Progress(member, stage) => drop(self.told.insert((member, stage as u8))),
+                PutAnswer::Certified(certificate) => return Some(Ok(certificate)),
+                PutAnswer::Failed(failed) => {
+                    return Some(Err(SessionError::refused(
+                        failed,
+                        shared.committee().map(CommitteeChain::new).as_ref(),
+                    )
+                    .into()));
+                }
+            }
+        }
+        None
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), Problem> {
+        match step {
+            Step::Reply(reply) => self.engine.reply(*reply).await,
+            Step::Outcome(outcome) => self.engine.outcome(outcome).await,
+            Step::Members(snapshot) => self.engine.members_changed(&snapshot).await,
+            Step::Tick => {
+                self.watch.look(self.standing(), self.host.monotonic())?;
+                // the body is held to its pace where it is read
+                self.engine.tick(None).await;
+            }
+            Step::Piece(piece) => self.piece(piece).await?,
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let phase = match self.body {
+            Flow::Waiting(_) => Some(Phase::Offered),
+            Flow::Flowing(_) => None,
+            Flow::Ended => Some(Phase::Certifying),
+        };
+        Standing { phase, steps: self.told.len() as u64 }
+    }
+
+    async fn piece(&mut self, piece: Option<io::Result<Bytes>>) -> Result<(), Problem> {
+        match piece {
+            Some(Ok(bytes)) if bytes.len() < HASHED_ELSEWHERE => {
+                let offset = self.hasher.length();
+                self.hasher.update(&bytes);
+                self.engine.chunk(offset, Vec::new(), bytes).await;
+            }
+            Some(Ok(bytes)) => {
+                let offset = self.hasher.length();
+                let (mut hasher, hashed) = (std::mem::take(&mut self.hasher), bytes.clone());
+                let hashing = self.host.spawn_blocking(move || {
+                    hasher.update(&hashed);
+                    hasher
+                });
+                self.engine.chunk(offset, Vec::new(), bytes).await;
+                self.hasher = hashing.await.map_err(|error| Problem::internal(error.to_string()))?;
+            }
+            Some(Err(error)) => return Err(Problem::of_body(&error)),
+            None => {
+                self.body = Flow::Ended;
+                let (salt, digest, length) = (self.host.random(), self.hasher.digest(), self.hasher.length());
+                self.engine.end(Receipt { salt, digest, length, expires_at: self.expires_at }).await;
+            }
+        }
+        Ok(())
+    }
+}
