@@ -13,6 +13,7 @@ mod put;
 mod put_many;
 mod serve;
 mod store;
+mod streams;
 mod usage;
 mod verify;
 
@@ -465,7 +466,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => report(&failure, errors),
     };
-    log::flush();
+    streams::flush();
     match output::finish() {
         Err(why) if !is_service => {
             let failed = report(&Failure::new(why), Errors::Text);

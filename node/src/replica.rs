@@ -231,6 +231,18 @@ impl Shared {
         (self.reporter)(event);
     }
 
+    /// Says what this replica is: a member, or one that waits for its committee.
+    fn report_standing(&self) {
+        match self.committee() {
+            None => self.report(Event::Waiting),
+            Some(committee) => {
+                if let Some(position) = self.position(&committee) {
+                    self.report(Event::Member(committee, position));
+                }
+            }
+        }
+    }
+
     /// Takes note of a put or a batch that went on without this replica, by a server's word.
     fn left_out(&self, server: &str, why: &str) {
         let text = format!("{server} says of this replica: it {why}");

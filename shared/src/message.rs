@@ -4,6 +4,7 @@
 mod encoding;
 #[cfg(feature = "nodes")]
 mod founding;
+mod genesis;
 
 #[cfg(feature = "nodes")]
 pub(crate) use founding::{read_founding, read_refusal, write_founding, write_refusal};

@@ -16,9 +16,9 @@ mod range;
 pub use failure::{Failure, Kind};
 pub use get::{GetRequest, GetSession};
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
-pub use one_put::NewPut;
+pub use one_put::{Certified, NewPut, PutEvent, Source};
 pub use progress::{Phase, ProgressWatch, Standing};
-pub use put::{Certified, PutEvent, PutRequest, PutSession, Source};
+pub use put::{PutRequest, PutSession};
 pub use put_link::{PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
 

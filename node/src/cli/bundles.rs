@@ -8,18 +8,42 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
-use super::{Failure, output, target_to_write};
+use super::{Failure, PutArgs, output, target_to_write};
 use crate::host::files::{self, FileError, FileId, Target};
 use crate::host::source::Source;
 
 const MODE: u32 = 0o644;
 /// The last number that a default name gets.
 const MAX_NUMBER: u32 = 999;
+
+/// Everything that a put reads, so that no bundle is written over it.
+pub(super) fn inputs(args: &PutArgs) -> Vec<FileId> {
+    let known_clusters = args.trust.known_clusters.as_deref().and_then(FileId::at);
+    args.files.iter().filter_map(|file| Source::parse(file).id()).chain(known_clusters).collect()
+}
+
+/// What a put came to, and where its bundle is, for programs.
+pub(super) fn as_json(
+    certified: &Certified,
+    attempts: u32,
+    shown: &Inspection,
+    bundle: &Path,
+) -> Result<Value, Failure> {
+    let mut json = serde_json::to_value(shown).map_err(Failure::new)?;
+    output::put_name(&mut json, "bundle", bundle);
+    json["server"] = certified.server.to_string().into();
+    json["reused"] = certified.reused.into();
+    json["attempts"] = attempts.into();
+    // the first byte that the last attempt sent: those before it were there. What is reused was not put
+    json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
+    Ok(json)
+}
 
 /// The bundle of one put.
 #[derive(Debug, Clone)]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -10,13 +9,9 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::{Failure, output};
-use crate::host::background::BackgroundWriter;
+use super::{Failure, output, streams};
 use crate::{durable, replica, server};
 use vouch_core::message::Standing;
-
-/// At its end, the process waits so long for whoever reads its output.
-const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,15 +22,7 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Where a process that logs writes: never by itself, for a pipe that nobody reads would stop it.
-#[derive(Debug)]
-struct Outputs {
-    stdout: BackgroundWriter,
-    stderr: BackgroundWriter,
-    format: LogFormat,
-}
-
-static OUTPUTS: OnceLock<Outputs> = OnceLock::new();
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// From now on this process logs to standard error, and writes nothing by itself. `RUST_LOG` says what is logged.
 ///
@@ -51,11 +38,9 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
             ))
         })?;
     let dropped = |lines: u64| warn!("{lines} lines were dropped, because nobody read them");
-    let stderr = BackgroundWriter::stderr(dropped).map_err(Failure::new)?;
-    // of the few lines there, the log tells what was lost
-    let stdout = BackgroundWriter::stdout(dropped).map_err(Failure::new)?;
-    let outputs = OUTPUTS.get_or_init(|| Outputs { stdout, stderr, format });
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| &outputs.stderr).with_ansi(false);
+    let streams = streams::start(dropped).map_err(Failure::new)?;
+    FORMAT.get_or_init(|| format);
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || &streams.stderr).with_ansi(false);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
@@ -71,31 +56,13 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Queues lines for standard output; `false` when this process does not log, and writes by itself.
-pub(super) fn stdout(lines: &[u8]) -> bool {
-    OUTPUTS.get().map(|outputs| outputs.stdout.write(lines.to_vec())).is_some()
-}
-
-/// As [`stdout`], for standard error.
-pub(super) fn stderr(lines: &[u8]) -> bool {
-    OUTPUTS.get().map(|outputs| outputs.stderr.write(lines.to_vec())).is_some()
-}
-
 /// Logs why the command ends, where lines are read by programs; `false` otherwise.
 pub(super) fn failure(message: &str) -> bool {
-    let is_json = OUTPUTS.get().is_some_and(|outputs| outputs.format == LogFormat::Json);
+    let is_json = FORMAT.get() == Some(&LogFormat::Json);
     if is_json {
         error!("{}", text(format_args!("{message}")));
     }
     is_json
-}
-
-/// Waits until everything is written, if it is read at all.
-pub(super) fn flush() {
-    if let Some(outputs) = OUTPUTS.get() {
-        outputs.stdout.flush(LAST_LINES);
-        outputs.stderr.flush(LAST_LINES);
-    }
 }
 
 /// A message on one line: otherwise a name or a reason with a line feed in it could look like a line of the log.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 use vouch_core::receipt::NEVER;
 
-use super::log;
+use super::streams;
 
 /// Why standard output takes nothing more.
 static BROKEN: OnceLock<String> = OnceLock::new();
@@ -66,7 +66,7 @@ pub(super) fn put_name(json: &mut Value, key: &str, name: impl AsRef<OsStr>) {
 }
 
 fn write_out(bytes: &[u8]) {
-    if log::stdout(bytes) {
+    if streams::stdout(bytes) {
         return;
     }
     let mut stdout = io::stdout().lock();
@@ -78,7 +78,7 @@ fn write_out(bytes: &[u8]) {
 }
 
 fn write_error(bytes: &[u8]) {
-    if !log::stderr(bytes) {
+    if !streams::stderr(bytes) {
         let _ = io::stderr().write_all(bytes);
     }
 }

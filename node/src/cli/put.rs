@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
-use serde_json::Value;
 use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
@@ -14,10 +13,10 @@ use vouch_core::session::Certified;
 
 use super::bundles::BundlePlace;
 use super::known::Trust;
-use super::{ClientArgs, Failure, PutArgs, output};
+use super::{ClientArgs, Failure, PutArgs, bundles, output};
 use crate::client::{self, PutProgress};
 use crate::host::Host;
-use crate::host::files::{self, FileId};
+use crate::host::files;
 use crate::host::source::Source;
 
 pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
@@ -29,7 +28,7 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     };
     let source = Source::parse(file);
     let place = BundlePlace::new(source.clone(), args.bundle.clone(), args.force);
-    place.check(&inputs(&args))?;
+    place.check(&bundles::inputs(&args))?;
     let put = client::Put {
         server: trust.server.clone(),
         trusted: trust.pinned,
@@ -47,34 +46,11 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if args.json {
-        output::json(&as_json(&certified, attempts, &shown, &bundle)?);
+        output::json(&bundles::as_json(&certified, attempts, &shown, &bundle)?);
     } else {
         describe(file, &shown, certified.reused, &bundle);
     }
     Ok(0)
-}
-
-/// Everything that a put reads, so that no bundle is written over it.
-pub(super) fn inputs(args: &PutArgs) -> Vec<FileId> {
-    let known_clusters = args.trust.known_clusters.as_deref().and_then(FileId::at);
-    args.files.iter().filter_map(|file| Source::parse(file).id()).chain(known_clusters).collect()
-}
-
-/// What a put came to, for programs.
-pub(super) fn as_json(
-    certified: &Certified,
-    attempts: u32,
-    shown: &Inspection,
-    bundle: &Path,
-) -> Result<Value, Failure> {
-    let mut json = serde_json::to_value(shown).map_err(Failure::new)?;
-    output::put_name(&mut json, "bundle", bundle);
-    json["server"] = certified.server.to_string().into();
-    json["reused"] = certified.reused.into();
-    json["attempts"] = attempts.into();
-    // the first byte that the last attempt sent: those before it were there. What is reused was not put
-    json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
-    Ok(json)
 }
 
 fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {

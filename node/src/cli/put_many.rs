@@ -12,8 +12,7 @@ use vouch_core::session::Certified;
 
 use super::bundles::BundlePlace;
 use super::known::Trust;
-use super::put::as_json;
-use super::{Failure, PutArgs, output};
+use super::{Failure, PutArgs, bundles, output};
 use crate::client::{ClientError, Item, Prepared, PutLink, Retry, StallLimit};
 use crate::host::Host;
 use crate::host::source::Source;
@@ -63,7 +62,7 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if args.bundle.is_some() {
         return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
     }
-    let inputs = super::put::inputs(&args);
+    let inputs = bundles::inputs(&args);
     let (mut todo, mut code) = (VecDeque::new(), 0);
     for (number, file) in args.files.iter().enumerate() {
         let place = BundlePlace::new(Source::parse(file), None, args.force);
@@ -258,7 +257,7 @@ async fn save(host: &Host, place: BundlePlace, certified: Box<Certified>) -> Res
 fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if is_json {
-        let mut json = as_json(certified, todo.attempts, &shown, bundle)?;
+        let mut json = bundles::as_json(certified, todo.attempts, &shown, bundle)?;
         output::put_name(&mut json, "file", &todo.file);
         output::json(&json);
         return Ok(());

@@ -7,7 +7,7 @@ use serde_json::json;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
-use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output};
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
@@ -59,7 +59,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
         output::line(format_args!("page {page}"));
     }
     // read before anything that the log tells
-    log::flush();
+    streams::flush();
     server.run(listener, interrupted()).await.map_err(Failure::new)?;
     Ok(0)
 }
@@ -123,7 +123,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
         replica.node_key(),
         output::name(replica.folder())
     ));
-    log::flush();
+    streams::flush();
     replica.run(interrupted()).await;
     Ok(0)
 }

@@ -197,10 +197,21 @@ async fn perform(shared: &Arc<Shared>, request: Request, replies: &mpsc::Sender<
         }
         Request::Scrub => {
             tell(replies, Reply::Scrubbing(Scrubbed::default())).await;
-            scrub::now(shared, replies.clone()).await.map(Reply::Scrubbed)
+            scrub(shared, replies).await.map(Reply::Scrubbed)
         }
     };
     tell(replies, reply.unwrap_or_else(Reply::Failed)).await;
+}
+
+/// Reads every blob, and passes on how far that is.
+async fn scrub(shared: &Arc<Shared>, replies: &mpsc::Sender<Reply>) -> Result<Scrubbed, String> {
+    let (told, mut progress) = mpsc::channel(1);
+    let passing_on = async {
+        while let Some(so_far) = progress.recv().await {
+            tell(replies, Reply::Scrubbing(so_far)).await;
+        }
+    };
+    tokio::join!(scrub::now(shared, told), passing_on).0
 }
 
 /// Reads the index on a thread that may wait for the disk.

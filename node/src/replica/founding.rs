@@ -11,7 +11,6 @@ use vouch_core::founding::{Founding, FoundingMessage, Note, Outcome, ReplicaFoun
 use vouch_core::message::{Code, Message};
 
 use super::identity;
-use super::link::report_standing;
 use super::{Event, Shared};
 use crate::link::{LinkError, Outgoing};
 
@@ -145,7 +144,7 @@ async fn perform(
     }
     if let Some(committee) = founded {
         shared.committee.replace(Some(committee));
-        report_standing(shared);
+        shared.report_standing();
     }
     Ok(outcome)
 }

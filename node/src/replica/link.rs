@@ -42,21 +42,10 @@ pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
     match open(shared, address).await {
         Ok(opened) => {
             shared.report(Event::Connected(address.into()));
-            report_standing(shared);
+            shared.report_standing();
             serve(shared, address, opened).await
         }
         Err(error) => error,
-    }
-}
-
-pub(super) fn report_standing(shared: &Shared) {
-    match shared.committee() {
-        None => shared.report(Event::Waiting),
-        Some(committee) => {
-            if let Some(position) = shared.position(&committee) {
-                shared.report(Event::Member(committee, position));
-            }
-        }
     }
 }
 

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
 
-use super::control::Reply;
 use super::pace::Pace;
 use super::{Event, Shared};
 use crate::host::Host;
@@ -85,7 +84,7 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
 ///
 /// # Errors
 /// Another one is running, or the index cannot be read.
-pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Reply>) -> Result<Scrubbed, String> {
+pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Scrubbed>) -> Result<Scrubbed, String> {
     let _one_at_a_time = shared.scrubber.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
     let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), None);
     let mut told_at = shared.host.monotonic();
@@ -95,7 +94,7 @@ pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Reply>) -> Result<Sc
         if now >= told_at + TELL_EVERY {
             told_at = now;
             // whoever asked may be gone; the pass goes on, for what it finds
-            let _ = told.send(Reply::Scrubbing(pass.so_far)).await;
+            let _ = told.send(pass.so_far).await;
         }
     }
     Ok(pass.so_far)

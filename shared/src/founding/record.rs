@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::replica::{MAX_REFUSED, MAX_RELEASED};
 use super::{Founding, FoundingError, Refusal};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::CommitteeDigest;
@@ -12,6 +11,12 @@ use crate::message::{MessageError, read_founding, read_refusal, write_founding, 
 
 const MAGIC: &[u8; 7] = b"vouchfd";
 const VERSION: u8 = 1;
+/// Foundings that a replica refused while it had accepted another, and must never accept: kept for ever. Only a hostile
+/// server comes near this number; beyond it the replica refuses no more, and only foundings wait in vain for it.
+pub(super) const MAX_REFUSED: usize = 1024;
+/// Foundings that a replica accepted and was released from. It answers with the other member's refusal when they are shown again;
+/// a refusal of its own would be evidence against it. With so many it is released no more.
+pub(super) const MAX_RELEASED: usize = 1024;
 
 /// A replica's promises about foundings, durable before they are spoken.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::ReplicaRecord;
+use super::record::{MAX_REFUSED, MAX_RELEASED, ReplicaRecord};
 use super::{Evidence, Founding, Refusal};
 use crate::bls::VoteSecretKey;
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -11,12 +11,6 @@ use crate::message::Message;
 use crate::statement::Accept;
 use crate::tally::VerifiedVote;
 
-/// Foundings that a replica refused while it had accepted another, and must never accept: kept for ever. Only a hostile
-/// server comes near this number; beyond it the replica refuses no more, and only foundings wait in vain for it.
-pub(super) const MAX_REFUSED: usize = 1024;
-/// Foundings that a replica accepted and was released from. It answers with the other member's refusal when they are shown again;
-/// a refusal of its own would be evidence against it. With so many it is released no more.
-pub(super) const MAX_RELEASED: usize = 1024;
 /// Refusals by others of foundings that it never accepted, so that it does not accept what is dead.
 const MAX_DEAD: usize = 64;
 /// Foundings that wait for this replica's answer. Servers show them again on every new link.

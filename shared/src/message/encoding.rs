@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "nodes")]
 use super::founding::{read_acceptances, read_founding, read_refusal, write_founding, write_refusal};
+use super::genesis::read_genesis;
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
     MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, Message, MessageError, Read, Stage, Standing, Stream,
@@ -12,7 +13,7 @@ use super::{
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
-use crate::committee::{CommitteeRecord, MemberName};
+use crate::committee::MemberName;
 use crate::digest::{CommitteeDigest, Digest};
 #[cfg(feature = "nodes")]
 use crate::founding::Refusal;
@@ -546,18 +547,6 @@ fn read_certificates(reader: &mut Reader<'_>) -> Result<Vec<Certificate>, Messag
 fn read_cluster(reader: &mut Reader<'_>) -> Result<ClusterMessage, MessageError> {
     let (genesis, possessions) = read_genesis(reader)?;
     Ok(ClusterMessage { genesis, possessions })
-}
-
-/// A committee, its length first, and a proof for each member.
-pub(super) fn read_genesis(reader: &mut Reader<'_>) -> Result<(CommitteeRecord, Vec<Possession>), MessageError> {
-    let size = reader.u32("length of the committee")?;
-    in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
-    // bounded by the line above
-    let size = usize::try_from(size).unwrap_or(MAX_MESSAGE);
-    let genesis = CommitteeRecord::decode(reader.take("committee", size)?, &Limits::default())?;
-    let possessions =
-        (0..genesis.n()).map(|_| reader.array("proof of possession").map(Possession)).collect::<Result<_, _>>()?;
-    Ok((genesis, possessions))
 }
 
 fn read_holders(reader: &mut Reader<'_>) -> Result<Vec<Holder>, DecodeError> {

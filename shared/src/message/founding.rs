@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::MessageError;
-use super::encoding::read_genesis;
+use super::genesis::read_genesis;
 use crate::bls::VoteSignature;
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::CommitteeDigest;

@@ -2,21 +2,37 @@
 //! own receipt.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::SessionError;
 use super::door::{Door, unexpected};
 use super::progress::{Phase, ProgressWatch, Standing};
-use super::put::{Certified, PutEvent, Source};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
-use crate::chain::MemberId;
+use crate::chain::{CommitteeChain, MemberId};
+use crate::committee::Committee;
 use crate::digest::{Digest, Hasher};
+use crate::link::NodeKey;
 use crate::message::{MAX_BLOB, Message, Stage, Stream};
 use crate::receipt::Receipt;
 use crate::tree::{BLOCK, Outline};
 use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, signing_committee, verify_certificate_of_batch};
+
+/// What is known of the bytes before they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Hashed before: offered at once, so that nothing is sent in vain.
+    Known {
+        /// The blob's digest.
+        digest: Digest,
+        /// Its length.
+        length: u64,
+    },
+    /// A stream: digest and length are declared at its end.
+    Streamed,
+}
 
 /// What one put is about.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +47,48 @@ pub struct NewPut {
     pub now: u64,
     /// Takes no certificate of an earlier put, though one may promise as much.
     pub renew: bool,
+}
+
+/// What a caller does or shows.
+#[derive(Debug)]
+pub enum PutEvent {
+    /// Send this.
+    Send(Message),
+    /// The cluster is known by its committee, and is the trusted one where one is trusted.
+    Cluster(CommitteeChain),
+    /// Bytes may flow from this offset on, for the replicas hold those before it: [`PutSession::chunk`](super::PutSession::chunk), then [`PutSession::end`](super::PutSession::end).
+    /// At the blob's end there is nothing but that end to send.
+    Ready {
+        /// 0, the end of a block, or the blob's end.
+        offset: u64,
+    },
+    /// A member got further.
+    Progress {
+        /// The member.
+        member: MemberId,
+        /// How far.
+        stage: Stage,
+    },
+    /// Done: the certificate passed every check.
+    Certified(Box<Certified>),
+}
+
+/// The result of a put.
+#[derive(Debug)]
+pub struct Certified {
+    /// The certificate, verified.
+    pub certificate: Certificate,
+    /// The bundle to keep beside the file.
+    pub bundle: Bundle,
+    /// The committee that signed.
+    pub committee: Arc<Committee>,
+    /// The server's link key.
+    pub server: NodeKey,
+    /// The first byte that was sent for it, and was not held before; of one that is reused, or came before a byte
+    /// was sent, the length.
+    pub sent_from: u64,
+    /// It was made for an earlier put of the same bytes, maybe somebody else's, and promises at least as much as was asked for.
+    pub reused: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]

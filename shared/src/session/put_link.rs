@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use super::SessionError;
 use super::door::{Door, Passed, unexpected};
-use super::one_put::{NewPut, OnePut};
+use super::one_put::{NewPut, OnePut, PutEvent};
 use super::progress::ProgressWatch;
-use super::put::PutEvent;
 use crate::chain::CommitteeChain;
 use crate::digest::ClusterId;
 use crate::message::{MAX_PUTS, Message, Stream};

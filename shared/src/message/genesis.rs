@@ -1,0 +1,19 @@
+//! The bytes of a genesis committee with its members' proofs: the same in every message that shows one.
+
+use super::{MAX_MESSAGE, MessageError};
+use crate::bls::Possession;
+use crate::codec::{Reader, in_range};
+use crate::committee::CommitteeRecord;
+use crate::limits::Limits;
+
+/// A committee, its length first, and a proof for each member.
+pub(super) fn read_genesis(reader: &mut Reader<'_>) -> Result<(CommitteeRecord, Vec<Possession>), MessageError> {
+    let size = reader.u32("length of the committee")?;
+    in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
+    // bounded by the line above
+    let size = usize::try_from(size).unwrap_or(MAX_MESSAGE);
+    let genesis = CommitteeRecord::decode(reader.take("committee", size)?, &Limits::default())?;
+    let possessions =
+        (0..genesis.n()).map(|_| reader.array("proof of possession").map(Possession)).collect::<Result<_, _>>()?;
+    Ok((genesis, possessions))
+}
