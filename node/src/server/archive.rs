@@ -149,10 +149,8 @@ impl Archive {
 
     /// A certificate that is as good for a receipt as a new one: of the same bytes, by this committee, and for as long. One that
     /// cannot be read is none.
-    ///
-    /// Reads at once: one row by its key, before each put.
-    pub(crate) fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
-        let certificate = find(&self.database, wanted.digest).ok().flatten()?.ok()?;
+    pub(crate) async fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
+        let certificate = self.load(wanted.digest).await.ok().flatten()?;
         let Receipt { length, expires_at, .. } = certificate.claim.receipt;
         let fits = certificate.committee == committee.record().digest()
             && length == wanted.length

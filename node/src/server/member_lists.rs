@@ -67,12 +67,12 @@ impl Shared {
 
     /// A certificate that is as good for a receipt as a new one. While the archive may lack some, members are asked as well.
     pub(super) async fn earlier(self: &Arc<Self>, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
-        let kept = self.archive.earlier(committee, wanted);
+        let kept = self.archive.earlier(committee, wanted).await;
         if kept.is_some() || self.knows_certificates(committee) {
             return kept;
         }
         find(self, wanted.digest).await?;
-        self.archive.earlier(committee, wanted)
+        self.archive.earlier(committee, wanted).await
     }
 }
 

@@ -129,7 +129,9 @@ async fn admit(
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
     shared.may_join(connection.source(), &link.hello.node_key)?;
-    if let Err(error) = verify_possession(&vote_key, &possession) {
+    // a pairing
+    let proved = shared.host.spawn_blocking(move || verify_possession(&vote_key, &possession)).await;
+    if let Err(error) = proved.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {
         return refuse(Code::NotAuthenticated, format!("vote key: {error}"));
     }
     Ok((Candidate { vote_key, possession, name }, place))
