@@ -14,16 +14,16 @@ use crate::message::Holder;
 pub(super) struct Holders {
     /// Not tried yet.
     waiting: VecDeque<Holder>,
-    /// Tried so far: nobody is asked twice.
-    tried: BTreeSet<MemberId>,
+    /// Tried so far: nobody is asked twice. Lists and no sets: they are short, and each type of set adds to what a browser downloads.
+    tried: Vec<MemberId>,
     /// Tried after all others.
-    last: BTreeSet<NodeKey>,
+    last: Vec<NodeKey>,
 }
 
 impl Holders {
     /// Tries these after all others.
     pub(super) fn try_last(&mut self, members: BTreeSet<NodeKey>) {
-        self.last = members;
+        self.last = members.into_iter().collect();
     }
 
     /// Whether nobody was tried yet.
@@ -39,24 +39,25 @@ impl Holders {
     /// Takes the answer to a lookup: those whose claim of the length most others share come first, suspects last.
     pub(super) fn learn(&mut self, found: Vec<Holder>, chain: &CommitteeChain) {
         let untried = found.into_iter().filter(|holder| !self.tried.contains(&chain.member(holder.member))).collect();
-        self.waiting = by_agreement(untried);
         let record = chain.current().record();
         let is_last =
             |holder: &Holder| record.member(holder.member).is_some_and(|member| self.last.contains(&member.node_key));
-        self.waiting.make_contiguous().sort_by_key(is_last);
+        let (last, first): (Vec<_>, Vec<_>) = by_agreement(untried).into_iter().partition(is_last);
+        self.waiting = first.into();
+        self.waiting.extend(last);
     }
 
     /// The next one, who counts as tried from now on.
     pub(super) fn next(&mut self, chain: &CommitteeChain) -> Option<Holder> {
         let holder = self.waiting.pop_front()?;
-        self.tried.insert(chain.member(holder.member));
+        self.tried.push(chain.member(holder.member));
         Some(holder)
     }
 }
 
 /// Those whose claim of the length most others share come first, else in their order.
-fn by_agreement(mut holders: Vec<Holder>) -> VecDeque<Holder> {
-    let mut ordered = VecDeque::with_capacity(holders.len());
+fn by_agreement(mut holders: Vec<Holder>) -> Vec<Holder> {
+    let mut ordered = Vec::with_capacity(holders.len());
     let mut claims = BTreeMap::<u64, usize>::new();
     holders.iter().for_each(|holder| *claims.entry(holder.length).or_default() += 1);
     // most agree on one: this goes round once for each different claim
