@@ -1,11 +1,11 @@
-//! A get over HTTP: the core's get, over the server's own get engine. Whoever sends its bytes on pulls it along: nothing is asked for
-//! or taken ahead of what was sent.
+//! A get over HTTP: the core's get, over the server's own get engine. Whoever sends its bytes on pulls it along: while one piece is sent
+//! the next one is verified, and nothing more is taken ahead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Interval;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
@@ -31,6 +31,8 @@ pub(super) struct Get {
     connection: Arc<Connection>,
     wanted: WantedBytes,
     get: Box<OneGet>,
+    /// The get itself, where it verifies a long piece on another thread.
+    away: Option<JoinHandle<Away>>,
     engine: GetEngine,
     replies: mpsc::Receiver<Box<Reply>>,
     snapshot: Follower<Arc<Snapshot>>,
@@ -53,23 +55,26 @@ impl Get {
         let (mailbox, replies) = routes::mailbox(shared.replicas());
         let mut get = Box::new(OneGet::new(wanted, committee.map(CommitteeChain::new)));
         get.try_last(shared.health.lock().read_last(shared.host.monotonic()));
-        let events = [GetEvent::Send(get.begin())].into();
+        let first = get.begin();
         let mut ticks = shared.host.interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
+        let mut begun = Self {
             engine: GetEngine::new(shared.clone(), mailbox),
             snapshot: shared.snapshot.follow(),
             shared,
             connection,
             wanted,
             get,
+            away: None,
             replies,
             ticks,
             watch: ProgressWatch::default(),
-            events,
+            events: VecDeque::new(),
             answers: VecDeque::new(),
             reading: None,
-        }
+        };
+        begun.ask(first);
+        begun
     }
 
     /// What comes next, other than [`GetEvent::Send`].
@@ -80,15 +85,42 @@ impl Get {
         // until now the caller was busy with what came before
         self.watch.restart();
         loop {
-            match self.events.pop_front() {
-                Some(GetEvent::Send(message)) => self.ask(message),
-                Some(event) => return Ok(event),
+            if let Some(event) = self.events.pop_front() {
+                self.look_ahead();
+                return Ok(event);
+            }
+            match self.away.take() {
+                Some(away) => self.come_back(away).await?,
                 None => match self.answers.pop_front() {
-                    Some(answer) => self.events = self.take(answer).await?.into(),
+                    Some(answer) => self.take(answer)?,
                     None => self.wait().await?,
                 },
             }
             self.answers.extend(self.engine.take_answers());
+        }
+    }
+
+    /// Begins to verify what came meanwhile.
+    fn look_ahead(&mut self) {
+        while let Ok(reply) = self.replies.try_recv() {
+            self.engine.reply(*reply);
+        }
+        self.answers.extend(self.engine.take_answers());
+        if self.away.is_none()
+            && self.answers.front().is_some_and(is_long)
+            && let Some(chunk) = self.answers.pop_front()
+        {
+            self.send_away(message_of(chunk));
+        }
+    }
+
+    /// Takes what follows from a message: what is to be asked is asked at once.
+    fn follow(&mut self, events: Vec<GetEvent>) {
+        for event in events {
+            match event {
+                GetEvent::Send(message) => self.ask(message),
+                event => self.events.push_back(event),
+            }
         }
     }
 
@@ -108,35 +140,32 @@ impl Get {
         }
     }
 
-    async fn take(&mut self, answer: GetAnswer) -> Result<Vec<GetEvent>, SessionError> {
-        let message = match answer {
-            GetAnswer::Located(stream, holders) => Message::Located { stream, holders },
-            GetAnswer::Failed(failed) => Message::Failed(failed),
-            GetAnswer::Chunk { stream, offset, parents, bytes, room } => {
-                // the room goes where the bytes go
-                let bytes = Held::from(room).by(bytes);
-                Message::Chunk { stream, offset, parents, bytes }
-            }
-        };
-        let is_long = matches!(&message, Message::Chunk { bytes, .. } if bytes.len() >= VERIFIED_ELSEWHERE);
-        if !is_long {
-            return self.get.receive(message);
+    fn take(&mut self, answer: GetAnswer) -> Result<(), SessionError> {
+        if is_long(&answer) {
+            self.send_away(message_of(answer));
+        } else {
+            let events = self.get.receive(message_of(answer))?;
+            self.follow(events);
         }
-        self.receive_elsewhere(message).await
+        Ok(())
     }
 
-    /// Takes a message on a thread that may be busy for a while.
-    async fn receive_elsewhere(&mut self, message: Message) -> Result<Vec<GetEvent>, SessionError> {
-        let away = Box::new(OneGet::new(self.wanted, None));
-        let mut get = std::mem::replace(&mut self.get, away);
-        let receiving = self.shared.host.spawn_blocking(move || {
+    /// Has a message taken on a thread that may be busy for a while.
+    fn send_away(&mut self, message: Message) {
+        let placeholder = Box::new(OneGet::new(self.wanted, None));
+        let mut get = std::mem::replace(&mut self.get, placeholder);
+        self.away = Some(self.shared.host.spawn_blocking(move || {
             let events = get.receive(message);
             (get, events)
-        });
-        match receiving.await.map_err(JoinError::try_into_panic) {
+        }));
+    }
+
+    async fn come_back(&mut self, away: JoinHandle<Away>) -> Result<(), SessionError> {
+        match away.await.map_err(JoinError::try_into_panic) {
             Ok((get, events)) => {
                 self.get = get;
-                events
+                self.follow(events?);
+                Ok(())
             }
             // as if it had happened here
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -161,5 +190,24 @@ impl Get {
             }
         }
         Ok(())
+    }
+}
+
+/// A get that comes back from another thread, with what follows from the message that it took.
+type Away = (Box<OneGet>, Result<Vec<GetEvent>, SessionError>);
+
+fn is_long(answer: &GetAnswer) -> bool {
+    matches!(answer, GetAnswer::Chunk { bytes, .. } if bytes.len() >= VERIFIED_ELSEWHERE)
+}
+
+fn message_of(answer: GetAnswer) -> Message {
+    match answer {
+        GetAnswer::Located(stream, holders) => Message::Located { stream, holders },
+        GetAnswer::Failed(failed) => Message::Failed(failed),
+        GetAnswer::Chunk { stream, offset, parents, bytes, room } => {
+            // the room goes where the bytes go
+            let bytes = Held::from(room).by(bytes);
+            Message::Chunk { stream, offset, parents, bytes }
+        }
     }
 }
