@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium page build build-release demo test soak bench vectors screenshots fmt lint clean
+.PHONY: help setup toolchain chromium page build build-release demo test soak soak-bugs bench vectors screenshots fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ soak: setup build $(HOSTS) ## Run the long tests: large files, what they do to m
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 	@node --test tests/hosts/soak.test.mjs
+
+soak-bugs: ## Put bugs back that were found before, one at a time, and have the simulation find each
+	@cargo test --package vouch-tests --features bugs --test sim --locked -- bugs_are_found --ignored --nocapture
 
 bench: setup build-release ## Measure speed, each figure beside its reference
 	@node tests/bench/run.mjs

@@ -11,6 +11,7 @@ use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bugs::{self, Bug};
 use crate::host::Host;
 use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::{self, Action, FileError, is_full};
@@ -416,7 +417,8 @@ fn transact<T>(
     apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
 ) -> Result<T, redb::Error> {
     let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+    let is_synced = !bugs::has(Bug::CommitWithoutSync);
+    transaction.set_durability(if is_synced { Durability::Immediate } else { Durability::None })?;
     match apply(&transaction) {
         Ok(result) => {
             transaction.commit()?;

@@ -83,7 +83,7 @@ fn lone(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u6
     for number in numbers.take(usize::try_from(count).unwrap()) {
         let bytes = Bytes::from(noise(SIZE, number));
         let start = Instant::now();
-        runtime.block_on(link.put_bytes(bytes, NEVER)).unwrap();
+        runtime.block_on(link.put_bytes(bytes, NEVER, false)).unwrap();
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times
@@ -101,7 +101,7 @@ fn many(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u6
                 puts.join_next().await.unwrap().unwrap();
             }
             let link = link.clone();
-            puts.spawn(async move { drop(link.put_bytes(bytes, NEVER).await.unwrap()) });
+            puts.spawn(async move { drop(link.put_bytes(bytes, NEVER, false).await.unwrap()) });
         }
         while let Some(put) = puts.join_next().await {
             put.unwrap();

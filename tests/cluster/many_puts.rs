@@ -22,7 +22,7 @@ async fn put_all(link: &PutLink, files: &[Bytes]) -> Vec<Result<Certified, Clien
     let mut puts = JoinSet::new();
     for (number, bytes) in files.iter().cloned().enumerate() {
         let link = link.clone();
-        puts.spawn(async move { (number, link.put_bytes(bytes, NEVER).await) });
+        puts.spawn(async move { (number, link.put_bytes(bytes, NEVER, false).await) });
     }
     let mut done = puts.join_all().await;
     done.sort_by_key(|(number, _)| *number);

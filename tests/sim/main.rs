@@ -22,6 +22,9 @@ use vouch::host;
 use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use world::{Outcome, World};
 
+/// What every test run tries.
+const SEEDS: u64 = 60;
+
 /// Runs one seed on a thread of its own.
 fn run(seed: u64, keeps_lines: bool) -> (Result<Outcome, String>, Vec<String>) {
     let thread = std::thread::spawn(move || {
@@ -68,14 +71,38 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn promises_are_kept_whatever_goes_wrong() {
-    assert_all_hold(0..60);
+    assert_all_hold(0..SEEDS);
 }
 
 #[test]
 #[ignore = "as many seeds as there is time for: run by make soak SEEDS=10000"]
 fn more_seeds() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
-    assert_all_hold(60..60 + seeds);
+    assert_all_hold(SEEDS..SEEDS + seeds);
+}
+
+/// Puts bugs back that were found before, one at a time: each of them is found within as many seeds as every test run has.
+#[cfg(feature = "bugs")]
+#[test]
+#[ignore = "takes minutes: run by make soak-bugs"]
+fn bugs_are_found() {
+    use vouch::bugs::{Bug, put_back};
+    let mut missed = Vec::new();
+    std::panic::set_hook(Box::new(|_| {}));
+    for bug in Bug::ALL {
+        put_back(Some(bug));
+        let found = (0..SEEDS).find_map(|seed| run(seed, false).0.err().map(|why| (seed, why)));
+        put_back(None);
+        match found {
+            Some((seed, why)) => println!("{:<20} seed {seed:<3} {why}", format!("{bug:?}")),
+            None => {
+                println!("{bug:?}: not found");
+                missed.push(bug);
+            }
+        }
+    }
+    drop(std::panic::take_hook());
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use vouch_core::verify::{Subject, verify_certificate};
 use crate::network::{Node, Wires};
 use crate::node::{self, Machine};
 use crate::random::Random;
-use crate::simulated::{Names, Writes};
+use crate::simulated::{Names, SimulatedDisk, Writes};
 use crate::trace::Trace;
 
 const ADDRESS: &str = "127.0.0.1:9090";
@@ -40,6 +40,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(3);
 struct Promise {
     bytes: Bytes,
     certificate: Certificate,
+    /// When the client had it.
+    at: Duration,
 }
 
 /// What the clients know, together.
@@ -60,6 +62,9 @@ pub struct World {
     machines: Vec<Machine>,
     running: BTreeSet<Node>,
     replicas: usize,
+    /// A replica whose disk spoils what it holds, and when it did last.
+    spoiling: Node,
+    spoiled: Duration,
     known: Arc<Mutex<Known>>,
 }
 
@@ -86,7 +91,19 @@ impl World {
         };
         let wires = Wires::new(Random::new(seed, 1), trace.clone());
         let machines = (0..=replicas + CLIENTS).map(Machine::new).collect();
-        Self { seed, random, trace, wires, machines, running: BTreeSet::new(), replicas, known: Arc::default() }
+        let spoiling = 1 + usize::try_from(random.within(0..replicas as u64)).unwrap_or(0);
+        Self {
+            seed,
+            random,
+            trace,
+            wires,
+            machines,
+            running: BTreeSet::new(),
+            replicas,
+            spoiling,
+            spoiled: Duration::ZERO,
+            known: Arc::default(),
+        }
     }
 
     /// Lets everything happen, and holds it against what was promised.
@@ -125,6 +142,7 @@ impl World {
         }
         self.heal();
         self.check_recovery().await;
+        self.check_repair().await;
         self.check_without_some().await;
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Outcome { trace: self.trace.hash(), certified: known.promises.len(), failed: known.failures }
@@ -182,7 +200,7 @@ impl World {
     fn trouble(&mut self) {
         let down = (1..=self.replicas).filter(|node| !self.is_up(*node)).count();
         let node = 1 + usize::try_from(self.random.within(0..self.replicas as u64)).unwrap_or(0);
-        match self.random.within(0..12) {
+        match self.random.within(0..13) {
             0..=2 if !self.is_up(node) => self.start(node),
             0..=2 if down < self.tolerated() || self.random.one_in(8) => {
                 let loses_power = self.random.one_in(2);
@@ -225,11 +243,29 @@ impl World {
                 self.trace.note(format_args!("space of {node}: {free}"));
                 self.machines[node].disk.set_space(free, 1 << 40);
             }
+            11 if self.tolerated() > 0 => self.spoil(),
             _ => {
                 self.trace.note(format_args!("mend"));
                 self.wires.mend();
             }
         }
+    }
+
+    /// A byte of a large blob is another one now.
+    fn spoil(&mut self) {
+        let disk = &self.machines[self.spoiling].disk;
+        let mut files = disk.files_below(&Path::new(FOLDER).join("blobs"));
+        files.retain(|path| path.extension().is_none() && path.file_name().is_some_and(|name| name != "store-id"));
+        if files.is_empty() {
+            return;
+        }
+        let path = &files[usize::try_from(self.random.within(0..files.len() as u64)).unwrap_or(0)];
+        let mut bytes = disk.bytes(path);
+        let Some(last) = bytes.last_mut() else { return };
+        *last ^= 1;
+        disk.overwrite(path, &bytes);
+        self.trace.note(format_args!("spoil {}", path.display()));
+        self.spoiled = node::elapsed();
     }
 
     /// Everything is right again.
@@ -259,6 +295,9 @@ impl World {
         let signers: Vec<u16> = promise.certificate.signers.iter().collect();
         let signer = signers[usize::try_from(self.random.within(0..signers.len() as u64)).unwrap_or(0)];
         let node = self.node_of(&committee, signer);
+        if node == self.spoiling && promise.at <= self.spoiled {
+            return;
+        }
         let held = self.held_after_power_cut(node, promise.certificate.claim.receipt.digest);
         assert!(
             held.as_deref() == Some(&promise.bytes[..]),
@@ -279,17 +318,30 @@ impl World {
 
     fn held_after_power_cut(&self, node: Node, digest: Digest) -> Option<Vec<u8>> {
         let disk = self.machines[node].disk.after_power_cut(Writes::Lost, Names::Lost);
-        let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::Config::default());
-        let store = store.expect("a store opens after a loss of power");
-        let length = store.length_of(&digest).ok()??;
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < length {
-            let (from, most) = (bytes.len() as u64, 256 << 10);
-            let wanted = u32::try_from((length - from).min(most)).ok()?;
-            let slice = store.read(&digest, from, wanted).ok()?;
-            bytes.extend_from_slice(&slice.bytes);
+        read(&open(disk), digest)
+    }
+
+    /// Everybody fetches what it missed.
+    ///
+    /// # Panics
+    /// When a member still lacks something in the end.
+    async fn check_repair(&mut self) {
+        let promises = self.promises();
+        let mut lacking = Vec::new();
+        for _ in 0..10 {
+            sleep(RECOVERY / 10).await;
+            lacking.clear();
+            for node in (1..=self.replicas).filter(|node| *node != self.spoiling) {
+                let store = open(self.machines[node].disk.after_kill());
+                let lacks = promises.iter().map(|promise| promise.certificate.claim.receipt.digest);
+                lacking.extend(lacks.filter(|digest| read(&store, *digest).is_none()).map(|digest| (node, digest)));
+            }
+            if lacking.is_empty() {
+                return;
+            }
+            self.trace.note(format_args!("{} are lacking", lacking.len()));
         }
-        Some(bytes)
+        panic!("never fetched, by node: {lacking:?}");
     }
 
     /// A put is certified again, in time.
@@ -303,7 +355,7 @@ impl World {
         let trusted = self.committee().map(|committee| committee.cluster());
         let certified = timeout(RECOVERY, async {
             loop {
-                match put(&host, trusted, bytes.clone(), &mut None).await {
+                match put(&host, trusted, bytes.clone(), false, &mut None).await {
                     Ok(promise) => return promise,
                     Err(error) => {
                         self.trace.note(format_args!("not yet: {error}"));
@@ -354,9 +406,32 @@ impl World {
     }
 }
 
+/// The store on a disk.
+///
+/// # Panics
+/// When it does not open, which it does whatever was lost.
+fn open(disk: SimulatedDisk) -> Store {
+    let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::Config::default());
+    store.expect("a store opens after a loss of power")
+}
+
+/// All of a blob, if it is held and right.
+fn read(store: &Store, digest: Digest) -> Option<Vec<u8>> {
+    let length = store.length_of(&digest).ok()??;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < length {
+        let (from, most) = (bytes.len() as u64, 256 << 10);
+        let wanted = u32::try_from((length - from).min(most)).ok()?;
+        bytes.extend_from_slice(&store.read(&digest, from, wanted).ok()?.bytes);
+    }
+    Some(bytes)
+}
+
 async fn serve(host: &Host, replicas: u16, trace: Trace) -> String {
     let mut config = server::Config::new(PathBuf::from(FOLDER));
     config.told.replicas = Some(replicas);
+    // so that what is never given back is missed soon
+    config.replica_queue = 4;
     let reporter = move |event: server::Event| trace.note(format_args!("server: {event:?}"));
     let server = match Server::open(host.clone(), config, Arc::new(reporter)) {
         Ok(server) => server,
@@ -375,6 +450,7 @@ async fn serve(host: &Host, replicas: u16, trace: Trace) -> String {
 async fn replicate(host: &Host, node: Node, trace: Trace) -> String {
     let mut config = replica::Config::new(Data::Folder(FOLDER.into()), vec![ADDRESS.into()]);
     config.name = Some(format!("node-{node}"));
+    config.max_incoming = 16;
     let reporter = move |event: replica::Event| trace.note(format_args!("{node}: {event:?}"));
     match Replica::open(host.clone(), config, Arc::new(reporter)) {
         Ok(replica) => {
@@ -388,7 +464,7 @@ async fn replicate(host: &Host, node: Node, trace: Trace) -> String {
 /// Puts and gets, for as long as nobody ends it.
 async fn use_cluster(host: Host, mut random: Random, trace: Trace, known: Arc<Mutex<Known>>) {
     let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut link = None;
+    let (mut link, mut again) = (None, None);
     for number in 0_u64.. {
         host.sleep(Duration::from_millis(random.within(10..2_000))).await;
         let (trusted, promises) = {
@@ -403,9 +479,15 @@ async fn use_cluster(host: Host, mut random: Random, trace: Trace, known: Arc<Mu
             }
             continue;
         }
-        let mut bytes = vec![0; usize::try_from(size(&mut random)).unwrap_or(0)];
-        random.fill(&mut bytes);
-        match timeout(Duration::from_secs(120), put(&host, trusted, bytes.into(), &mut link)).await {
+        let renewed = promises.last().filter(|_| random.one_in(5)).map(|promise| promise.bytes.clone());
+        let renew = renewed.is_some();
+        // what failed is put again, most of the time, and goes on where it stopped
+        let bytes: Bytes = renewed.or_else(|| again.take().filter(|_| !random.one_in(4))).unwrap_or_else(|| {
+            let mut bytes = vec![0; usize::try_from(size(&mut random)).unwrap_or(0)];
+            random.fill(&mut bytes);
+            bytes.into()
+        });
+        match timeout(Duration::from_secs(120), put(&host, trusted, bytes.clone(), renew, &mut link)).await {
             Ok(Ok((promise, committee))) => {
                 trace.note(format_args!("put {number}: {}", promise.certificate.claim.receipt.digest));
                 let mut known = lock();
@@ -416,6 +498,7 @@ async fn use_cluster(host: Host, mut random: Random, trace: Trace, known: Arc<Mu
             Ok(Err(error)) => {
                 trace.note(format_args!("put {number}: {error}"));
                 lock().failures += 1;
+                again = Some(bytes);
             }
             Err(_) => panic!("put {number} has no end"),
         }
@@ -437,6 +520,7 @@ async fn put(
     host: &Host,
     trusted: Option<ClusterId>,
     bytes: Bytes,
+    renew: bool,
     kept: &mut Option<PutLink>,
 ) -> Result<(Promise, Arc<Committee>), ClientError> {
     let link = match kept.take().filter(|link| !link.is_closed()) {
@@ -444,12 +528,12 @@ async fn put(
         None => PutLink::open_with(host, ADDRESS, trusted, StallLimit::new(Duration::from_secs(30))).await?,
     };
     let link = kept.insert(link);
-    let certified = link.put_bytes(bytes.clone(), NEVER).await?;
+    let certified = link.put_bytes(bytes.clone(), NEVER, renew).await?;
     let certificate = certified.certificate;
     let subject = Subject { digest: Digest::of(&bytes), length: Some(bytes.len() as u64) };
     verify_certificate(&certificate, &certified.committee, &subject, host.unix_seconds(), false)
         .expect("a client takes no certificate that does not verify");
-    Ok((Promise { bytes, certificate }, certified.committee))
+    Ok((Promise { bytes, certificate, at: node::elapsed() }, certified.committee))
 }
 
 async fn get(host: &Host, trusted: Option<ClusterId>, digest: Digest) -> Result<Vec<u8>, ClientError> {

@@ -188,11 +188,11 @@ impl PutLink {
         }
     }
 
-    /// Puts bytes that are in memory.
+    /// Puts bytes that are in memory; `renew` as in [`Item`].
     ///
     /// # Errors
     /// As [`put`](Self::put).
-    pub async fn put_bytes(&self, bytes: Bytes, expires_at: u64) -> Result<Certified, ClientError> {
+    pub async fn put_bytes(&self, bytes: Bytes, expires_at: u64, renew: bool) -> Result<Certified, ClientError> {
         let place = self.place().await?;
         let mut hasher = OutlineHasher::new();
         hasher.update(&bytes);
@@ -205,7 +205,7 @@ impl PutLink {
             crate::host::source::pieces(&host, move || Ok(io::Cursor::new(rest)), MAX_CHUNK)
         });
         let now = self.host.unix_seconds();
-        let new = NewPut { source, expires_at, salt: self.host.random(), now, renew: false };
+        let new = NewPut { source, expires_at, salt: self.host.random(), now, renew };
         let (outline, whole, pieces) = (Some(outline), Some(bytes), Some(pieces));
         self.drive(Attempt { put: new, outline, whole, pieces, place, name: "the bytes" }, |_| {}).await
     }

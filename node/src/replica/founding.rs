@@ -12,6 +12,7 @@ use vouch_core::message::{Code, Message};
 
 use super::identity;
 use super::{Event, Shared};
+use crate::bugs::{self, Bug};
 use crate::link::{LinkError, Outgoing};
 
 /// Messages that a link may be behind; one further behind is closed, and shows everything on its next link.
@@ -130,7 +131,7 @@ async fn perform(
     let mut next = core.clone();
     let outcome = decide(&mut next);
     let mut founded = None;
-    if outcome.save {
+    if outcome.save && !(bugs::has(Bug::FoundingUnsaved) && !next.is_founded()) {
         founded = save(shared, &next).await?;
     }
     *core = next;

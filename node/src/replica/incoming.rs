@@ -10,6 +10,7 @@ use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 
 use super::{Event, Shared};
+use crate::bugs::{self, Bug};
 use crate::link::Outgoing;
 use crate::store::{Cut, Finished, Incoming, Offered, StoreError};
 
@@ -69,8 +70,11 @@ impl IncomingPuts {
         self.puts.insert(stream, Receiving { parts, next, cut: cut.clone(), has_ended: false });
         let (shared, replies) = (self.shared.clone(), self.replies.clone());
         self.shared.host.spawn(async move {
+            let was_cut = cut.clone();
             Receiver { shared, stream, offer, cut, replies, _awaited: awaited }.run(queue).await;
-            drop(place);
+            if bugs::has(Bug::LostPlace) && was_cut.is_set() {
+                std::mem::forget(place);
+            }
         });
         Ok(())
     }

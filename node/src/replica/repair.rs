@@ -21,6 +21,7 @@ use vouch_core::session::GetRequest;
 
 use super::pace::Pace;
 use super::{Event, Shared};
+use crate::bugs::{self, Bug};
 use crate::client::{ClientError, Download, Step};
 use crate::link::{self, LinkError, Outgoing};
 use crate::store::{Damaged, MAX_SMALL, Store, StoreError};
@@ -407,7 +408,7 @@ impl Repairing {
         let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
         let (pace, mut bytes) = (Pace::new(&shared.host, shared.repair_rate), 0);
         let mut adopted = (0, 0);
-        while let Some(certificate) = shared.repairer.next(&tried) {
+        while let Some(certificate) = shared.repairer.next(&tried).filter(|_| !bugs::has(Bug::NoRepair)) {
             let receipt = certificate.claim.receipt;
             tried.insert(receipt.digest);
             if receipt.is_expired(self.shared.host.unix_seconds()) {

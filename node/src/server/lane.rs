@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::bugs::{self, Bug};
 use crate::link::{Held, Outgoing};
 
 /// Messages at most, however small.
@@ -65,6 +66,10 @@ impl Lane {
 }
 
 fn outgoing(bytes: Bytes, permit: OwnedSemaphorePermit) -> Outgoing {
+    if bugs::has(Bug::LostCredit) {
+        permit.forget();
+        return bytes.into();
+    }
     Outgoing { bytes, permit: Some(Held::Queue(permit)) }
 }
 

@@ -7,6 +7,7 @@ use vouch_core::receipt::Receipt;
 
 use super::index::Entry;
 use super::{Inner, StoreError, collecting};
+use crate::bugs::{self, Bug};
 use crate::host::files::{Action, FileError};
 
 /// What became of the blobs of a batch.
@@ -22,7 +23,7 @@ pub struct Confirmed {
 pub(super) async fn confirm(inner: &Arc<Inner>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
     inner.check()?;
     let doubtful = inner.verified.not_fresh(receipts);
-    if doubtful.is_empty() {
+    if doubtful.is_empty() || bugs::has(Bug::VoteWithoutBytes) {
         return Ok(Confirmed::default());
     }
     let (reader, receipts) = (inner.clone(), receipts.to_vec());
