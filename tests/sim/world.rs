@@ -451,6 +451,7 @@ async fn replicate(host: &Host, node: Node, trace: Trace) -> String {
     let mut config = replica::Config::new(Data::Folder(FOLDER.into()), vec![ADDRESS.into()]);
     config.name = Some(format!("node-{node}"));
     config.max_incoming = 16;
+    config.store.partials.checkpoint = 1;
     let reporter = move |event: replica::Event| trace.note(format_args!("{node}: {event:?}"));
     match Replica::open(host.clone(), config, Arc::new(reporter)) {
         Ok(replica) => {
@@ -510,7 +511,7 @@ fn size(random: &mut Random) -> u64 {
     match random.within(0..6) {
         0 => random.within(0..3),
         1 => random.within(60 << 10..70 << 10),
-        2 => random.within(100 << 10..700 << 10),
+        2..=3 => random.within(100 << 10..1_500 << 10),
         _ => random.within(1..5_000),
     }
 }

@@ -61,13 +61,3 @@ impl Host {
         self.0.clock.monotonic()
     }
 }
-
-/// See [`Host::unix_seconds`].
-pub fn unix_seconds() -> u64 {
-    SystemClock.since_1970().as_secs()
-}
-
-/// See [`Host::monotonic`].
-pub fn monotonic() -> Duration {
-    SystemClock.monotonic()
-}

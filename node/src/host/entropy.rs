@@ -34,10 +34,3 @@ impl Host {
         bytes
     }
 }
-
-/// See [`Host::random`].
-pub fn array<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemEntropy.fill(&mut bytes);
-    bytes
-}

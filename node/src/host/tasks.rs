@@ -157,39 +157,3 @@ pub(super) fn spawn_thread(
 ) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(name.into()).spawn(work)
 }
-
-/// See [`Host::spawn`].
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    tokio::spawn(future)
-}
-
-/// See [`Host::spawn_blocking`].
-pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    tokio::task::spawn_blocking(work)
-}
-
-/// See [`Host::sleep`].
-pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
-
-/// See [`Host::timeout`].
-///
-/// # Errors
-/// When the time is up first; the future is dropped.
-pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-    tokio::time::timeout(duration, future).await
-}
-
-/// See [`Host::interval`].
-pub fn interval(period: Duration) -> Interval {
-    tokio::time::interval(period)
-}

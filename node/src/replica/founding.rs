@@ -131,7 +131,7 @@ async fn perform(
     let mut next = core.clone();
     let outcome = decide(&mut next);
     let mut founded = None;
-    if outcome.save && !(bugs::has(Bug::FoundingUnsaved) && !next.is_founded()) {
+    if outcome.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
         founded = save(shared, &next).await?;
     }
     *core = next;

@@ -81,9 +81,10 @@ async fn flow(
         let asked = host.monotonic();
         let patience = if piece.bytes.is_empty() { None } else { Some((began + LINGER).saturating_sub(asked)) };
         let frame = tokio::select! {
+            biased;
+            () = pieces.closed() => return drain(host, body).await,
             frame = body.frame() => Some(frame),
             () = waits(host, patience) => None,
-            () = pieces.closed() => return drain(host, body).await,
         };
         let now = host.monotonic();
         let mut data = match frame {
@@ -111,8 +112,9 @@ async fn flow(
         while data.has_remaining() || (is_due && !piece.bytes.is_empty()) {
             if piece.wants_memory(data.len()) {
                 tokio::select! {
-                    permit = connection.memory_for_piece() => piece.grow(permit),
+                    biased;
                     () = pieces.closed() => return drain(host, body).await,
+                    permit = connection.memory_for_piece() => piece.grow(permit),
                 }
             }
             let taken = data.split_to(data.len().min(MAX_CHUNK - piece.bytes.len()));
