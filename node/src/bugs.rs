@@ -14,7 +14,7 @@ pub enum Bug {
     BlobWithoutSync,
     /// The folder of a large blob is not synced.
     FolderWithoutSync,
-    /// What came of a put that was cut off is noted before it is synced.
+    /// The index records a partial blob before its bytes are synced.
     PartWithoutSync,
     /// A vote is given from the index alone.
     VoteWithoutBytes,

@@ -1,7 +1,7 @@
 //! What a program cannot decide by itself, in one value: clock, randomness, tasks, sockets, disk.
 //!
-//! Whoever performs is given a [`Host`], and reaches the outside through it and nothing else: so a test gives a node clocks,
-//! sockets and a disk of its own, and a whole cluster runs in one thread under a seed. A second way out would make such runs differ.
+//! Code that performs IO gets a [`Host`] and uses nothing else. So a test can give a node its own clocks, sockets and disk, and a whole
+//! cluster runs in one thread under a seed. A second way out would make two runs of one seed differ.
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place for them")]
 
@@ -72,7 +72,7 @@ impl Host {
         &*self.0.disk
     }
 
-    /// The same, for whoever keeps it.
+    /// An owned handle to the same disk.
     pub fn shared_disk(&self) -> Arc<dyn Disk> {
         self.0.disk.clone()
     }

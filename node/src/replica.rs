@@ -251,13 +251,12 @@ impl Shared {
         }
     }
 
-    /// Does work on the store that blocks, where that holds up nobody.
+    /// See [`store::blocking`].
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let done = self.host.spawn_blocking(work).await;
-        done.unwrap_or_else(|panicked| Err(StoreError::Task(panicked.to_string())))
+        store::blocking(&self.host, work).await
     }
 
     /// Why it can neither store nor vote, if that is so.

@@ -44,8 +44,8 @@ mod space;
 mod tests;
 mod verified;
 
-pub(crate) use collecting::check_grace;
 pub use collecting::{Collected, GRACE};
+pub(crate) use collecting::{blocking, check_grace};
 pub use confirming::Confirmed;
 pub use error::StoreError;
 pub use incoming::{Complete, Incoming};

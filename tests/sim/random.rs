@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-/// SplitMix64: the same on every machine.
+use support::blobs::next_random;
+
+/// The same on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -15,16 +17,17 @@ impl Random {
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        next_random(&mut self.0)
     }
 
     /// Below the range's end.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start).max(1)
+    }
+
+    /// An index below `length`, which is not 0.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.within(0..length as u64)).unwrap_or(0)
     }
 
     /// Once in so many times.

@@ -91,7 +91,7 @@ impl World {
         };
         let wires = Wires::new(Random::new(seed, 1), trace.clone());
         let machines = (0..=replicas + CLIENTS).map(Machine::new).collect();
-        let spoiling = 1 + usize::try_from(random.within(0..replicas as u64)).unwrap_or(0);
+        let spoiling = 1 + random.index(replicas);
         Self {
             seed,
             random,
@@ -199,7 +199,7 @@ impl World {
     /// Something goes wrong, or right again.
     fn trouble(&mut self) {
         let down = (1..=self.replicas).filter(|node| !self.is_up(*node)).count();
-        let node = 1 + usize::try_from(self.random.within(0..self.replicas as u64)).unwrap_or(0);
+        let node = 1 + self.random.index(self.replicas);
         match self.random.within(0..13) {
             0..=2 if !self.is_up(node) => self.start(node),
             0..=2 if down < self.tolerated() || self.random.one_in(8) => {
@@ -233,8 +233,7 @@ impl World {
                 self.wires.slow(node, milliseconds);
             }
             9 => {
-                let seconds =
-                    [-4_000, -90, -5, 0, 5, 90, 4_000][usize::try_from(self.random.within(0..7)).unwrap_or(0)];
+                let seconds = [-4_000, -90, -5, 0, 5, 90, 4_000][self.random.index(7)];
                 self.trace.note(format_args!("clock of {node}: {seconds}"));
                 self.machines[node].set_clock_off(seconds);
             }
@@ -259,7 +258,7 @@ impl World {
         if files.is_empty() {
             return;
         }
-        let path = &files[usize::try_from(self.random.within(0..files.len() as u64)).unwrap_or(0)];
+        let path = &files[self.random.index(files.len())];
         let mut bytes = disk.bytes(path);
         let Some(last) = bytes.last_mut() else { return };
         *last ^= 1;
@@ -290,10 +289,10 @@ impl World {
         if promises.is_empty() {
             return;
         }
-        let number = usize::try_from(self.random.within(0..promises.len() as u64)).unwrap_or(0);
+        let number = self.random.index(promises.len());
         let (Some(promise), Some(committee)) = (promises.get(number), self.committee()) else { return };
         let signers: Vec<u16> = promise.certificate.signers.iter().collect();
-        let signer = signers[usize::try_from(self.random.within(0..signers.len() as u64)).unwrap_or(0)];
+        let signer = signers[self.random.index(signers.len())];
         let node = self.node_of(&committee, signer);
         if node == self.spoiling && promise.at <= self.spoiled {
             return;
@@ -353,17 +352,8 @@ impl World {
         let host = self.machines[node].start(self.seed, &self.wires);
         let bytes = Bytes::from(format!("after all of {}", self.seed));
         let trusted = self.committee().map(|committee| committee.cluster());
-        let certified = timeout(RECOVERY, async {
-            loop {
-                match put(&host, trusted, bytes.clone(), false, &mut None).await {
-                    Ok(promise) => return promise,
-                    Err(error) => {
-                        self.trace.note(format_args!("not yet: {error}"));
-                        sleep(TRY_AGAIN).await;
-                    }
-                }
-            }
-        });
+        let certified =
+            until_recovered(&self.trace, async || put(&host, trusted, bytes.clone(), false, &mut None).await);
         let (promise, committee) = certified.await.expect("a cluster that is whole again certifies");
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.committee.get_or_insert(committee);
@@ -378,18 +368,8 @@ impl World {
         let host = self.machines[1 + self.replicas].start(self.seed, &self.wires);
         let trusted = self.committee().map(|committee| committee.cluster());
         let digest = promise.certificate.claim.receipt.digest;
-        let got = timeout(RECOVERY, async {
-            loop {
-                match get(&host, trusted, digest).await {
-                    Ok(bytes) => return bytes,
-                    Err(error) => {
-                        self.trace.note(format_args!("not yet: {error}"));
-                        sleep(TRY_AGAIN).await;
-                    }
-                }
-            }
-        });
-        let got = got.await.unwrap_or_else(|_| panic!("{digest} was certified and cannot be had"));
+        let got = until_recovered(&self.trace, async || get(&host, trusted, digest).await);
+        let got = got.await.unwrap_or_else(|| panic!("{digest} was certified and cannot be had"));
         assert!(got == promise.bytes, "{digest}: other bytes");
     }
 
@@ -397,13 +377,29 @@ impl World {
     async fn check_without_some(&mut self) {
         for _ in 0..self.tolerated() {
             let up: Vec<Node> = (1..=self.replicas).filter(|node| self.is_up(*node)).collect();
-            let node = up[usize::try_from(self.random.within(0..up.len() as u64)).unwrap_or(0)];
+            let node = up[self.random.index(up.len())];
             self.stop(node, true);
         }
         for promise in self.promises() {
             self.check_readable(&promise).await;
         }
     }
+}
+
+/// Tries again and again for as long as a recovery may take.
+async fn until_recovered<T>(trace: &Trace, attempt: impl AsyncFn() -> Result<T, ClientError>) -> Option<T> {
+    let attempts = async {
+        loop {
+            match attempt().await {
+                Ok(done) => return done,
+                Err(error) => {
+                    trace.note(format_args!("not yet: {error}"));
+                    sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    };
+    timeout(RECOVERY, attempts).await.ok()
 }
 
 /// The store on a disk.
@@ -473,7 +469,7 @@ async fn use_cluster(host: Host, mut random: Random, trace: Trace, known: Arc<Mu
             (known.committee.as_ref().map(|committee| committee.cluster()), known.promises.clone())
         };
         if !promises.is_empty() && random.one_in(3) {
-            let promise = &promises[usize::try_from(random.within(0..promises.len() as u64)).unwrap_or(0)];
+            let promise = &promises[random.index(promises.len())];
             match get(&host, trusted, promise.certificate.claim.receipt.digest).await {
                 Ok(bytes) => assert!(bytes == promise.bytes, "other bytes"),
                 Err(error) => trace.note(format_args!("get: {error}")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::host::background::BackgroundWriter;
 
-/// At its end, the process waits so long for whoever reads its output.
+/// How long the process waits at its end for the reader of its output.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The writers of a process that logs.

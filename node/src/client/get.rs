@@ -78,7 +78,6 @@ pub async fn get(
     progress: impl Fn(GetProgress),
 ) -> Result<Got, ClientError> {
     let mut retry = Retry::new(get.retry);
-    let host = host.clone();
     let mut transfer = Transfer {
         host: host.clone(),
         cluster: get.trusted,

@@ -158,7 +158,7 @@ impl PutLink {
         progress: impl Fn(PutProgress),
     ) -> Result<Certified, ClientError> {
         let place = self.place().await?;
-        let Some(content) = prepared.offer.content() else {
+        let Some(content) = prepared.offer.content(&self.host) else {
             return Err(ClientError::Once(Box::new(self.gone())));
         };
         let (whole, pieces) = match content {

@@ -55,7 +55,6 @@ pub struct Offer {
     pub(super) source: session::Source,
     pub(super) outline: Option<Outline>,
     bytes: Kept,
-    host: Host,
 }
 
 /// Where the bytes are for the next attempt.
@@ -72,44 +71,35 @@ impl Offer {
     /// # Errors
     /// It cannot be read.
     pub async fn of(host: &Host, source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Self> {
-        let kept = host.clone();
-        let hashed = host
-            .spawn_blocking(move || {
-                let host = kept;
-                let (mut reader, length) = source.open()?;
-                if length.is_none() {
-                    return Ok(Self {
-                        source: session::Source::Streamed,
-                        outline: None,
-                        bytes: Kept::Once(Some(reader)),
-                        host,
-                    });
+        let hashed = host.spawn_blocking(move || {
+            let (mut reader, length) = source.open()?;
+            if length.is_none() {
+                return Ok(Self { source: session::Source::Streamed, outline: None, bytes: Kept::Once(Some(reader)) });
+            }
+            if length.is_some_and(|length| length <= MAX_BLOB as u64) {
+                let mut bytes = Vec::new();
+                // one byte more tells that it grew meanwhile
+                reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
+                if bytes.len() <= MAX_BLOB {
+                    let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+                    progress(PutProgress::Offered(digest, length));
+                    let source = session::Source::Known { digest, length };
+                    return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()) });
                 }
-                if length.is_some_and(|length| length <= MAX_BLOB as u64) {
-                    let mut bytes = Vec::new();
-                    // one byte more tells that it grew meanwhile
-                    reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
-                    if bytes.len() <= MAX_BLOB {
-                        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
-                        progress(PutProgress::Offered(digest, length));
-                        let source = session::Source::Known { digest, length };
-                        return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()), host });
-                    }
-                    reader = source.open()?.0;
-                }
-                let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
-                let length = outline.length();
-                progress(PutProgress::Offered(digest, length));
-                let known = session::Source::Known { digest, length };
-                Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source), host })
-            })
-            .await;
-        hashed.map_err(io::Error::other)?
+                reader = source.open()?.0;
+            }
+            let (digest, outline) = hash(&mut reader, |done| progress(PutProgress::Hashed(done)))?;
+            let length = outline.length();
+            progress(PutProgress::Offered(digest, length));
+            let known = session::Source::Known { digest, length };
+            Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source) })
+        });
+        hashed.await.map_err(io::Error::other)?
     }
 
     /// The bytes for one attempt; `None` when they can be had only once, and were.
-    pub(super) fn content(&mut self) -> Option<Content> {
-        let host = self.host.clone();
+    pub(super) fn content(&mut self, host: &Host) -> Option<Content> {
+        let host = host.clone();
         Some(match &mut self.bytes {
             Kept::Whole(bytes) => Content::Whole(bytes.clone()),
             Kept::File(source) => {

@@ -62,7 +62,7 @@ pub async fn put_offer(
     let (mut retry, mut known) = (Retry::new(retry), None::<CommitteeChain>);
     let mut cut = None;
     loop {
-        let Some(content) = offer.content() else {
+        let Some(content) = offer.content(host) else {
             return Err(ClientError::Once(cut.unwrap_or_else(|| Box::new(LinkError::Closed(String::new()).into()))));
         };
         let upload = Upload {

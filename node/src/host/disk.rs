@@ -92,6 +92,8 @@ pub trait Disk: Debug + Send + Sync {
     fn remove(&self, path: &Path) -> Result<(), FileError>;
     /// Whether there is a file or folder of this name.
     fn exists(&self, path: &Path) -> Result<bool, FileError>;
+    /// Whether there is a folder of this name.
+    fn is_folder(&self, path: &Path) -> bool;
     /// The names in a folder, sorted.
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError>;
     /// A file's bytes, and its permission bits: of the same file, even when its name is given away in between.
@@ -164,20 +166,15 @@ impl dyn Disk + '_ {
     /// Creates a folder and those above it, as far as they are missing, each made durable in the one above it.
     /// [`FileError::Exists`] when one of the names is a file.
     pub fn create_folder_durably(&self, folder: &Path, mode: u32) -> Result<(), FileError> {
-        let mut missing = Vec::new();
-        for above in folder.ancestors().skip(1).take_while(|above| !above.as_os_str().is_empty()) {
-            if self.exists(above)? {
-                break;
-            }
-            missing.push(above.to_owned());
-        }
-        missing.reverse();
         // the folder of a bare file name is the empty path
-        if !folder.as_os_str().is_empty() {
-            // another process may be faster, and not have synced yet
-            missing.push(folder.to_owned());
+        if folder.as_os_str().is_empty() || self.is_folder(folder) {
+            return Ok(());
         }
-        self.create_folders(&missing, mode)
+        let above = parent(folder);
+        if above != folder {
+            self.create_folder_durably(above, mode)?;
+        }
+        self.create_folders(&[folder.to_owned()], mode)
     }
 
     /// Gives a file another name, in place of any that has it, durably in both folders.
@@ -267,6 +264,10 @@ impl Disk for SystemDisk {
 
     fn exists(&self, path: &Path) -> Result<bool, FileError> {
         files::exists(path)
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError> {

@@ -167,7 +167,7 @@ impl Receiver {
         loop {
             let mut parts = Vec::new();
             if queue.recv_many(&mut parts, AT_ONCE).await == 0 {
-                // what came of it is made durable, or removed
+                // dropping it makes the received part durable, or removes it
                 let put_away = move || {
                     drop(blob);
                     Ok(None)
@@ -206,7 +206,7 @@ enum Blob {
     Offered(Box<Offered>),
 }
 
-/// What came of some parts.
+/// The state of a put after some parts were written.
 enum Taken {
     More(Blob),
     All(Box<(Finished, Receipt)>),

@@ -12,7 +12,7 @@ use vouch_core::digest::Digest;
 use super::pace::Pace;
 use super::{Event, Shared};
 use crate::host::Host;
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{self, Entry, Store, StoreError};
 
 /// Blobs listed at once.
 const PAGE: usize = 256;
@@ -139,14 +139,12 @@ impl Pass {
         loop {
             if self.page.is_empty() {
                 let (store, after) = (self.store.clone(), self.after);
-                let page = self.host.spawn_blocking(move || store.blobs_from(after, PAGE)).await;
-                self.page = page.map_err(|panicked| StoreError::Task(panicked.to_string()))??.into();
+                self.page = store::blocking(&self.host, move || store.blobs_from(after, PAGE)).await?.into();
             }
             let Some((digest, entry)) = self.page.pop_front() else { return Ok(None) };
             self.after = Some(digest);
             let store = self.store.clone();
-            let read = self.host.spawn_blocking(move || store.scrub_one(&digest)).await;
-            let damage = match read.map_err(|panicked| StoreError::Task(panicked.to_string()))? {
+            let damage = match store::blocking(&self.host, move || store.scrub_one(&digest)).await {
                 Ok(()) => None,
                 // it was collected meanwhile
                 Err(StoreError::NotFound { .. }) => continue,

@@ -63,7 +63,7 @@ pub(super) enum Observed {
 }
 
 impl Observed {
-    /// What is not so any more.
+    /// The facts that this observation ends.
     fn ends(self) -> &'static [Fact] {
         match self {
             Self::TookAllBytes => &[Fact::TakesBytesSlowly],

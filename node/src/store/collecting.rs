@@ -73,7 +73,8 @@ async fn remove_files(inner: &Arc<Inner>, removed: Vec<Removed>) -> Result<(), S
     .await
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
+/// Does work on a store that blocks, where that holds up nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
     host: &Host,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

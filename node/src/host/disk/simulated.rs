@@ -384,6 +384,10 @@ impl Disk for SimulatedDisk {
         Ok(state.shown.contains_key(path))
     }
 
+    fn is_folder(&self, path: &Path) -> bool {
+        self.state().shown.get(path) == Some(&Node::Folder)
+    }
+
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError> {
         let mut state = self.state();
         state.enter(Action::Read, folder)?;

@@ -77,3 +77,13 @@ fn a_lock_has_one_holder() {
     drop(held);
     assert!(disk().lock(&path).unwrap().is_some());
 }
+
+#[test]
+fn a_folder_that_is_there_costs_nothing() {
+    let disk = simulated::SimulatedDisk::default();
+    let shown: &dyn Disk = &disk;
+    shown.create_folder_durably(Path::new("/a/b"), 0o700).unwrap();
+    let done = disk.operations().len();
+    shown.create_folder_durably(Path::new("/a/b"), 0o700).unwrap();
+    assert_eq!(disk.operations().len(), done, "a parent that may not be read is not opened");
+}
