@@ -1,5 +1,7 @@
 // For browsers: each module is fetched from beside this file, at the first use or when its init function is called.
 import { createApi, whenLoaded } from "./api.js";
+// Not imported with its module at the first use: Parcel then leaves what both share out of a Worker.
+import { createClient } from "./client.js";
 import { PROTOCOL } from "./link.js";
 import { once } from "./once.js";
 import * as wasm from "./wasm/vouch_verifier.js";
@@ -7,7 +9,7 @@ import * as wasm from "./wasm/vouch_verifier.js";
 const loadVerifier = once((source = new URL("./wasm/vouch_verifier_bg.wasm", import.meta.url)) => wasm.default({ module_or_path: source }));
 
 const loadClient = once(async (source = new URL("./wasm/vouch_client_bg.wasm", import.meta.url)) => {
-  const [module, { createClient }] = await Promise.all([import("./wasm/vouch_client.js"), import("./client.js")]);
+  const module = await import("./wasm/vouch_client.js");
   await module.default({ module_or_path: source });
   return createClient(module, async (address) => new WebSocket(address, PROTOCOL));
 });
