@@ -9,7 +9,7 @@ export VOUCH_DEMO_FILE := $(value FILE)
 
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain chromium page build build-release demo test soak soak-bugs bench vectors screenshots fmt lint clean
+.PHONY: help setup toolchain chromium page build build-release build-demo demo test soak soak-bugs bench vectors screenshots fmt lint clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,14 +41,18 @@ page: toolchain
 	@verifier-wasm/build.sh
 	@. "$$(verifier-wasm/toolchain.sh --env)"; VOUCH_ESBUILD=$$VOUCH_ESBUILD web/build.sh
 
-build: page ## Build the modules for browsers and Node.js, the page, and the program with the page in it
-	@cargo build --locked
+build: page ## Build the modules for browsers and Node.js, the page, and the program with the page and the client for S3 in it
+	@cargo build --locked --features s3
 
 build-release: page
-	@cargo build --locked --release
+	@cargo build --locked --release --features s3
+
+# Without the client for S3 and the crates that it brings: a first build takes half of the time.
+build-demo: page
+	@cargo build --locked
 
 # The trap lets an interrupt end the demo and not the shell before it: make then has nothing to complain about.
-demo: build ## Start a committee, store FILE with it and verify the receipt: make demo FILE=path ARGS="..."
+demo: build-demo ## Start a committee, store FILE with it and verify the receipt: make demo FILE=path ARGS="..."
 	@trap : INT; \
 	target/debug/vouch demo "$$VOUCH_DEMO_FILE" --verify-with "node verifier-wasm/npm/bin/vouch-verify.js" $(ARGS); \
 	status=$$?; [ $$status -eq 130 ] || exit $$status
@@ -83,6 +87,7 @@ fmt: ## Format the sources
 lint: ## Check formatting, and the compiler's advice
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --package vouch --locked -- -D warnings
 
 clean: ## Remove what was built here; the tools in ~/.cache/vouch stay
 	@rm -rf target verifier-wasm/npm/wasm verifier-wasm/npm/node_modules web/dist tests/node_modules tests/hosts/node_modules

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use support::blobs::content;
 use support::s3::{BUCKET, KEY, S3Server, SECRET, Wire, lying_server, overwrite};
-use vouch::host::objects::{Credentials, ObjectError, Objects, Patience, S3Url};
+use vouch::host::objects::{Credentials, ObjectError, Objects, S3Url, Timeouts};
 
 const MIB: usize = 1 << 20;
 
 /// Short enough for a test, long enough for a busy machine.
-const PATIENCE: Patience = Patience {
+const PATIENCE: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     answer: Duration::from_secs(20),
     question: Duration::from_secs(10),
@@ -178,7 +178,7 @@ async fn a_server_that_is_gone_or_silent_is_not_waited_for_long() {
     // takes connections and says nothing
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = url(&format!("http://{}", silent.local_addr().unwrap()), "a");
-    let patience = Patience { question: Duration::from_millis(500), ..PATIENCE };
+    let patience = Timeouts { question: Duration::from_millis(500), ..PATIENCE };
     let began = Instant::now();
     let error = Objects::open(&place, &Credentials::new(KEY, SECRET), "one", false, patience).unwrap_err();
     assert!(matches!(&error, ObjectError::Unreachable { cause, .. } if cause.contains("0.5 s")), "{error:?}");

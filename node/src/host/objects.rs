@@ -1,42 +1,27 @@
-//! Objects in a store elsewhere that speaks S3 (the REST API of 2006-03-01), in one bucket under one prefix.
+//! Large blobs as objects of a store that speaks S3 (the REST API of 2006-03-01), in one bucket under one prefix.
 //!
-//! An object is *durable* when the store has answered the complete request for it with success, and it then had the
-//! right length when asked. Every call is bounded in time and in memory, and blocks: the work itself runs on the
-//! runtime that the store was opened on, so that a call may come from any thread but the only one of that runtime.
+//! The client for S3 and its dependencies are behind the feature `s3`. Without it, the addresses are still understood, and opening
+//! one says how to build a program that can.
 
-use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use bytes::Bytes;
-use object_store::ObjectStoreExt;
-use object_store::aws::AmazonS3;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
-
-mod credentials;
 mod error;
-mod requests;
-mod upload;
+#[cfg(feature = "s3")]
+mod s3;
 mod url;
+#[cfg(not(feature = "s3"))]
+mod without_s3;
 
-pub use credentials::Credentials;
 pub use error::{ObjectError, Request};
+#[cfg(feature = "s3")]
+pub use s3::{Credentials, Objects};
 pub use url::{S3Url, StoreUrl, StoreUrlError};
+#[cfg(not(feature = "s3"))]
+pub use without_s3::{Credentials, Objects};
 
-use error::innermost;
-use requests::connect;
-use upload::TURNS;
-
-/// Names in one answer; S3 gives no more.
-const PAGE: usize = 1000;
-
-/// How long to wait.
+/// Deadlines of requests to an object store.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection.
     pub connect: Duration,
     /// For the answer to one request, its bytes included.
@@ -47,7 +32,7 @@ pub struct Patience {
     pub part: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
@@ -65,165 +50,4 @@ pub struct Listed {
     pub name: String,
     /// In bytes.
     pub length: u64,
-}
-
-/// The objects under one prefix. A clone is another handle to them.
-#[derive(Clone)]
-pub struct Objects {
-    inner: Arc<Inner>,
-    runtime: Handle,
-}
-
-struct Inner {
-    s3: AmazonS3,
-    url: S3Url,
-    patience: Patience,
-    turns: Arc<Semaphore>,
-}
-
-/// Without the library's configuration, which holds the credentials.
-impl fmt::Debug for Objects {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Objects").field(&self.inner.url).finish()
-    }
-}
-
-impl Objects {
-    /// Connects, and takes the prefix for `owner`, who is remembered there; `is_taken`: by this owner, before. To be
-    /// called on a runtime of several threads.
-    ///
-    /// # Errors
-    /// [`ObjectError::NotFound`] when nobody is remembered of a prefix that is taken; [`ObjectError::Taken`] when somebody else is remembered; [`ObjectError::NoCredentials`],
-    /// [`ObjectError::Denied`], [`ObjectError::NoBucket`], [`ObjectError::Unreachable`]; see [`ObjectError`].
-    pub fn open(
-        url: &S3Url,
-        credentials: &Credentials,
-        owner: &str,
-        is_taken: bool,
-        patience: Patience,
-    ) -> Result<Self, ObjectError> {
-        let setup = |cause: String| ObjectError::Setup { place: url.place(), cause };
-        let runtime = Handle::try_current().map_err(|error| setup(error.to_string()))?;
-        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
-            return Err(setup("expected a runtime of several threads".into()));
-        }
-        if credentials.are_missing() && url.endpoint.is_some() {
-            // only Amazon's own machines can be asked for some
-            return Err(ObjectError::NoCredentials { server: url.server().into(), cause: String::new() });
-        }
-        let s3 = connect(url, credentials, patience).map_err(|error| setup(innermost(&error)))?;
-        let turns = Arc::new(Semaphore::new(TURNS));
-        let objects = Self { inner: Arc::new(Inner { s3, url: url.clone(), patience, turns }), runtime };
-        let (inner, owner) = (objects.inner.clone(), owner.to_owned());
-        objects.wait(patience.question, async move { inner.take(&owner, is_taken).await })?;
-        Ok(objects)
-    }
-
-    /// A part of an object, exactly as long as asked for.
-    ///
-    /// # Errors
-    /// [`ObjectError::NotFound`]; [`ObjectError::LengthDiffers`] when the object ends before; see [`ObjectError`].
-    pub fn get(&self, name: &str, offset: u64, length: u32) -> Result<Bytes, ObjectError> {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
-        self.wait(self.inner.patience.question, async move { inner.get(&name, offset, length.into()).await })
-    }
-
-    /// The length of an object; `None`: there is none.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn length(&self, name: &str) -> Result<Option<u64>, ObjectError> {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
-        self.wait(self.inner.patience.question, async move { inner.length(&name).await })
-    }
-
-    /// What tells this version of an object from every other; `None`: there is none.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn version(&self, name: &str) -> Result<Option<String>, ObjectError> {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
-        self.wait(self.inner.patience.question, async move { inner.version(&name).await })
-    }
-
-    /// Removes an object, if there is one.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn remove(&self, name: &str) -> Result<(), ObjectError> {
-        let (inner, name) = (self.inner.clone(), name.to_owned());
-        self.wait(self.inner.patience.question, async move {
-            match inner.s3.delete(&inner.path(&name)).await.map_err(|error| inner.error(Request::Remove, &name, &error))
-            {
-                Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        })
-    }
-
-    /// The objects whose name begins with this, in no order.
-    ///
-    /// # Errors
-    /// See [`ObjectError`].
-    pub fn list(&self, beginning: &str) -> Result<Vec<Listed>, ObjectError> {
-        let mut listed = Vec::new();
-        let mut token = None;
-        loop {
-            let (inner, beginning) = (self.inner.clone(), beginning.to_owned());
-            let page = async move { inner.page(&beginning, token, PAGE).await };
-            let (mut names, next) = self.wait(self.inner.patience.question, page)?;
-            listed.append(&mut names);
-            token = next;
-            if token.is_none() {
-                return Ok(listed);
-            }
-        }
-    }
-
-    /// Where an object is, for people.
-    pub fn location(&self, name: &str) -> String {
-        self.inner.location(name)
-    }
-
-    /// Runs something on the runtime, for so long at most.
-    fn wait<T: Send + 'static>(
-        &self,
-        patience: Duration,
-        work: impl Future<Output = Result<T, ObjectError>> + Send + 'static,
-    ) -> Result<T, ObjectError> {
-        self.end_of(&self.start(patience, work))
-    }
-
-    fn end_of<T>(&self, work: &Underway<T>) -> Result<T, ObjectError> {
-        // nobody answers when the runtime ends
-        work.outcome.recv().unwrap_or_else(|_| Err(self.inner.unreachable("this process is ending".into())))
-    }
-
-    fn start<T: Send + 'static>(
-        &self,
-        patience: Duration,
-        work: impl Future<Output = Result<T, ObjectError>> + Send + 'static,
-    ) -> Underway<T> {
-        let (sender, outcome) = mpsc::sync_channel(1);
-        let inner = self.inner.clone();
-        let task = self.runtime.spawn(async move {
-            let in_time = tokio::time::timeout(patience, work).await;
-            let late = || Err(inner.unreachable(format!("no answer within {} s", patience.as_secs_f32())));
-            // whoever asked may have given up
-            let _ = sender.send(in_time.unwrap_or_else(|_| late()));
-        });
-        Underway { outcome, task: task.abort_handle() }
-    }
-}
-
-/// Work on the runtime; it ends when this is dropped.
-struct Underway<T> {
-    outcome: Receiver<Result<T, ObjectError>>,
-    task: AbortHandle,
-}
-
-impl<T> Drop for Underway<T> {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }

@@ -11,7 +11,7 @@ use vouch_core::link::NodeKey;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
-use crate::host::objects::{Credentials, ObjectError, Objects, Patience, StoreUrl, StoreUrlError};
+use crate::host::objects::{Credentials, ObjectError, Objects, StoreUrl, StoreUrlError, Timeouts};
 use crate::store::{INDEX, Place};
 
 /// In the data folder: the address.
@@ -113,7 +113,7 @@ pub(super) fn take(
             (StoreUrl::Files(Some(path.clone())), Place::Folder(path), Some(folder))
         }
         StoreUrl::S3(ref s3) => {
-            let opened = Objects::open(s3, credentials, &owner.to_string(), is_taken, Patience::default());
+            let opened = Objects::open(s3, credentials, &owner.to_string(), is_taken, Timeouts::default());
             let objects = opened.map_err(|error| match error {
                 ObjectError::NotFound { .. } => emptied(url.to_string()),
                 error => error.into(),

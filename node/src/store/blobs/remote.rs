@@ -56,6 +56,7 @@ impl RemoteBlobs {
         Ok(data.zip(outboard).map(|(data, outboard)| Version::Objects { data, outboard }))
     }
 
+    #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "no store can be opened without the client"))]
     pub(super) fn open(&self, digest: &Digest, length: u64) -> RemoteBlob {
         RemoteBlob {
             objects: self.objects.clone(),

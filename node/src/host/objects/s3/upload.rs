@@ -6,7 +6,7 @@ use std::time::Duration;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Inner, ObjectError, Objects, Patience, Request, Underway};
+use super::{Inner, ObjectError, Objects, Request, Timeouts, Underway};
 
 /// Bytes sent in one request; of a larger object, a ten-thousandth when that is more.
 const PART: u64 = 8 << 20;
@@ -38,7 +38,7 @@ impl Objects {
             let turn = self.turn(name)?;
             let payload = next_part(0, length, &mut read)?;
             let (inner, name) = (self.inner.clone(), name.to_owned());
-            self.wait(self.inner.patience.part, async move {
+            self.wait(self.inner.timeouts.part, async move {
                 let _turn = turn;
                 inner.put_whole(&name, payload).await
             })?;
@@ -54,12 +54,12 @@ impl Objects {
     fn turn(&self, name: &str) -> Result<OwnedSemaphorePermit, ObjectError> {
         let (inner, name) = (self.inner.clone(), name.to_owned());
         self.wait(Duration::MAX, async move {
-            let patience = inner.patience.part;
-            let turn = tokio::time::timeout(patience, inner.turns.clone().acquire_owned()).await;
+            let timeout = inner.timeouts.part;
+            let turn = tokio::time::timeout(timeout, inner.turns.clone().acquire_owned()).await;
             turn.ok().and_then(Result::ok).ok_or_else(|| ObjectError::Busy {
                 server: inner.url.server().into(),
                 object: inner.location(&name),
-                patience,
+                timeout,
             })
         })
     }
@@ -71,10 +71,10 @@ impl Objects {
         size: u64,
         read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let patience = self.inner.patience;
+        let timeouts = self.inner.timeouts;
         let failed = |inner: &Inner, name: &str, error| inner.error(Request::Write, name, &error);
         let (inner, owned) = (self.inner.clone(), name.to_owned());
-        let mut upload = self.wait(patience.question, async move {
+        let mut upload = self.wait(timeouts.question, async move {
             inner.s3.put_multipart(&inner.path(&owned)).await.map_err(|error| failed(&inner, &owned, error))
         })?;
         let mut underway = VecDeque::new();
@@ -85,18 +85,18 @@ impl Objects {
         let (inner, owned) = (self.inner.clone(), name.to_owned());
         match sent {
             // the store puts a large object together in this time
-            Ok(()) => Ok(self.wait(patience.part, async move {
+            Ok(()) => Ok(self.wait(timeouts.part, async move {
                 match upload.complete().await {
                     Ok(_) => Ok(()),
                     Err(error) => {
-                        abort(&mut upload, patience).await;
+                        abort(&mut upload, timeouts).await;
                         Err(failed(&inner, &owned, error))
                     }
                 }
             })?),
             Err(error) => {
                 self.wait(Duration::MAX, async move {
-                    abort(&mut upload, patience).await;
+                    abort(&mut upload, timeouts).await;
                     Ok(())
                 })?;
                 Err(error)
@@ -124,7 +124,7 @@ impl Objects {
             let payload = next_part(offset, size.min(length - offset), read)?;
             offset += payload.content_length() as u64;
             let (part, inner, name) = (upload.put_part(payload), self.inner.clone(), name.to_owned());
-            underway.push_back(self.start(self.inner.patience.part, async move {
+            underway.push_back(self.start(self.inner.timeouts.part, async move {
                 let _turn = turn;
                 part.await.map_err(|error| inner.error(Request::Write, &name, &error))
             }));
@@ -147,10 +147,10 @@ impl Inner {
     }
 }
 
-async fn abort(upload: &mut Box<dyn MultipartUpload>, patience: Patience) {
+async fn abort(upload: &mut Box<dyn MultipartUpload>, timeouts: Timeouts) {
     // The parts of one that cannot be aborted cost space until the bucket's own rule removes them; they are readable
     // under no name.
-    let _ = tokio::time::timeout(patience.question, upload.abort()).await;
+    let _ = tokio::time::timeout(timeouts.question, upload.abort()).await;
 }
 
 fn next_part<E>(

@@ -12,8 +12,8 @@ use object_store::{
     RetryConfig,
 };
 
-use super::error::{self, innermost, shown};
-use super::{Credentials, Inner, Listed, ObjectError, Patience, Request, S3Url};
+use super::answer::{self, innermost, shown};
+use super::{Credentials, Inner, Listed, ObjectError, Request, S3Url, Timeouts};
 
 /// Says whose blobs these are.
 const OWNER: &str = "owner";
@@ -30,7 +30,7 @@ impl Inner {
     }
 
     pub(super) fn error(&self, request: Request, name: &str, error: &Error) -> ObjectError {
-        ObjectError::new(&self.url, request, name, error)
+        answer::error_of(&self.url, request, name, error)
     }
 
     pub(super) fn unreachable(&self, cause: String) -> ObjectError {
@@ -50,7 +50,7 @@ impl Inner {
         let result = match self.s3.get_opts(&self.path(name), options).await {
             Ok(result) => result,
             // it ends before the range begins
-            Err(error) if error::is_beyond_the_end(&error) => {
+            Err(error) if answer::is_beyond_the_end(&error) => {
                 let got = self.length(name).await?.unwrap_or(0).saturating_sub(offset);
                 return Err(self.differs(name, length, got));
             }
@@ -154,7 +154,7 @@ impl Inner {
     }
 }
 
-pub(super) fn connect(url: &S3Url, credentials: &Credentials, patience: Patience) -> Result<AmazonS3, Error> {
+pub(super) fn connect(url: &S3Url, credentials: &Credentials, timeouts: Timeouts) -> Result<AmazonS3, Error> {
     // fails when it was done before
     let _ = rustls::crypto::ring::default_provider().install_default();
     let is_plain = url.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http:"));
@@ -162,15 +162,15 @@ pub(super) fn connect(url: &S3Url, credentials: &Credentials, patience: Patience
         .with_allow_http(is_plain)
         // a machine may have none, and need none
         .with_no_system_certificates(is_plain && credentials.are_keys())
-        .with_connect_timeout(patience.connect)
-        .with_timeout(patience.answer);
+        .with_connect_timeout(timeouts.connect)
+        .with_timeout(timeouts.answer);
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
     let mut builder = credentials
         .give(AmazonS3Builder::new())
         .with_bucket_name(&url.bucket)
         .with_client_options(options)
-        .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: patience.question })
+        .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: timeouts.question })
         // not of every store's repertoire, and one name at a time is asked for anyway
         .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true");
     if let Some(region) = &url.region {
