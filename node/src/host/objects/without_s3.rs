@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn an_address_is_understood_and_the_way_out_is_said() {
         let url: S3Url = "bucket/prefix".parse().unwrap();
-        let error = Objects::open(&url, &Credentials::default(), "owner", false, Timeouts::default()).unwrap_err().to_string();
+        let error =
+            Objects::open(&url, &Credentials::default(), "owner", false, Timeouts::default()).unwrap_err().to_string();
         assert!(error.contains("s3://bucket/prefix") && error.contains("--features s3"), "{error}");
     }
 }
