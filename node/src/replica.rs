@@ -6,14 +6,11 @@ mod founding;
 mod identity;
 mod incoming;
 mod link;
-mod pace;
 mod place;
-mod proposals;
 pub mod repair;
 pub mod scrub;
 mod signing;
 pub mod status;
-mod voting;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

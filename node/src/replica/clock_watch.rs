@@ -1,5 +1,5 @@
 //! Watches a replica's wall clock: asks the other members for their times over every link, answers when they ask, and stops votes
-//! and deletion while the clock is in doubt. [`doubt`] decides; this performs.
+//! and deletion while the clock is in doubt. [`clock_doubt`](vouch_node_core::replica::clock_doubt) decides; this performs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,10 @@ use crate::budgets::Bucket;
 use crate::host::Host;
 use crate::link::Outgoing;
 
-mod doubt;
 #[cfg(test)]
 mod tests;
 
-use doubt::{Change, ClockDoubt, Reading};
+use vouch_node_core::replica::clock_doubt::{ClockDoubt, ClockReading, DoubtChange};
 
 /// How often both clocks are looked at, beside every vote.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -67,8 +66,8 @@ struct State {
     askers: BTreeMap<[u8; 32], Bucket>,
 }
 
-fn reading(host: &Host) -> Reading {
-    Reading { wall: host.since_1970(), running: host.since_boot() }
+fn reading(host: &Host) -> ClockReading {
+    ClockReading { wall: host.since_1970(), running: host.since_boot() }
 }
 
 impl ClockWatch {
@@ -110,7 +109,7 @@ impl ClockWatch {
     pub(super) fn set_off(&self, seconds: u64) {
         let mut state = self.state();
         let now = reading(&state.host);
-        let before = Reading { wall: now.wall - Duration::from_secs(seconds), ..now };
+        let before = ClockReading { wall: now.wall - Duration::from_secs(seconds), ..now };
         state.doubt = ClockDoubt::new(before);
         if let Some(committee) = &state.committee {
             let n = committee.record().n();
@@ -126,7 +125,7 @@ impl ClockWatch {
 
     pub(super) fn status(&self) -> ClockStatus {
         let state = self.state();
-        let reason = state.doubt.doubt().map(|doubt| doubt.words(|member| state.name(member)));
+        let reason = state.doubt.doubt().map(|doubt| doubt.describe(|member| state.name(member)));
         ClockStatus { in_doubt: reason.is_some(), reason, agreeing: state.doubt.agreed().0 }
     }
 }
@@ -157,7 +156,7 @@ impl State {
     }
 
     /// Asks on every link; gives what changed.
-    fn ask(&mut self, own: NodeKey) -> Option<Change> {
+    fn ask(&mut self, own: NodeKey) -> Option<DoubtChange> {
         let (number, nonce) = (self.next_number, self.host.random());
         // the last number of all is no question's
         self.next_number = if number + 1 < Stream::REPLICA.0 { number + 1 } else { FIRST_NUMBER };
@@ -172,11 +171,11 @@ impl State {
         change
     }
 
-    fn event(&self, change: &Change) -> Event {
+    fn event(&self, change: &DoubtChange) -> Event {
         let name = |member| self.name(member);
         match change {
-            Change::Began(doubt) => Event::ClockInDoubt(doubt.words(name)),
-            Change::Ended(doubt, agreeing) => {
+            DoubtChange::Began(doubt) => Event::ClockInDoubt(doubt.describe(name)),
+            DoubtChange::Ended(doubt, agreeing) => {
                 let agreeing = match agreeing.is_empty() {
                     true => "keeps step with the monotonic clock".to_owned(),
                     false => {
@@ -184,7 +183,7 @@ impl State {
                         format!("agrees with {}", names.join(", "))
                     }
                 };
-                Event::ClockTrusted(format!("it {agreeing}; before, {}", doubt.words(name)))
+                Event::ClockTrusted(format!("it {agreeing}; before, {}", doubt.describe(name)))
             }
         }
     }
@@ -241,7 +240,7 @@ impl Shared {
             let mut state = self.clock.state();
             let change = state.doubt.observe(reading(&self.host));
             let change = change.map(|change| state.event(&change));
-            (change, state.doubt.doubt().map(|doubt| doubt.words(|member| state.name(member))))
+            (change, state.doubt.doubt().map(|doubt| doubt.describe(|member| state.name(member))))
         };
         if let Some(event) = change {
             self.clock.called.notify_one();

@@ -14,12 +14,13 @@ use vouch_core::digest::Digest;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Holder, ListFilter, ListPosition, ListSource, Message, Read, Stream};
 use vouch_core::verify::Invalid;
+use vouch_node_core::replica::proposals::{Proposal, Proposals};
+use vouch_node_core::replica::voting;
 
 use super::founding::{self, Listener};
 use super::incoming::IncomingPuts;
-use super::proposals::{Proposal, Proposals};
 use super::repair::{self, Page, Repairing};
-use super::{Event, Shared, voting};
+use super::{Event, Shared};
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter, Outgoing};
 use crate::store::{Confirmed, Promise, Slice, StoreError};
 

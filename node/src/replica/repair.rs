@@ -8,18 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{ListPosition, MAX_ENDORSE, Message};
+use vouch_core::message::{MAX_ENDORSE, Message};
 use vouch_core::receipt::Receipt;
 use vouch_core::session::GetRequest;
+pub use vouch_node_core::replica::lacking::Repair;
+use vouch_node_core::replica::lacking::{Knowledge, LackingBlobs, ListPositions, MAX_LACKING};
+use vouch_node_core::replica::pace::Pace;
 
-use super::pace::Pace;
 use super::{Event, Shared};
 use crate::bugs::{self, Bug};
 use crate::client::{ClientError, Download, Step};
@@ -33,8 +34,6 @@ mod tests;
 use lists::{Lists, Round};
 pub(super) use lists::{Page, sort};
 
-/// Blobs known to be lacking from which on no list is read any further until some are fetched. A page may go beyond.
-const MAX_LACKING: usize = 4096;
 /// After a round in which something failed: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
@@ -45,23 +44,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Damaged blobs looked at a time.
 const PAGE: usize = 256;
 
-/// How far the fetching is. Counted since the replica started, but for what is lacking now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repair {
-    /// Certified blobs that this replica does not hold. `None` while it does not know: from the start of its first link until
-    /// it read the lists of certificates, and while it hears of certificates that it was not shown.
-    pub lacking: Option<u64>,
-    /// Their bytes.
-    pub lacking_bytes: Option<u64>,
-    /// Blobs fetched, verified and stored.
-    pub fetched: u64,
-    /// Their bytes.
-    pub fetched_bytes: u64,
-    /// Tries that failed; each blob is tried again.
-    pub failed: u64,
-}
-
-/// What is known to be lacking, and how far the lists were read.
+/// What is known to be lacking, and who waits for news of it.
 #[derive(Debug, Default)]
 pub(super) struct Repairer {
     state: Mutex<State>,
@@ -71,58 +54,20 @@ pub(super) struct Repairer {
 
 #[derive(Debug, Default)]
 struct State {
-    fetched: u64,
-    fetched_bytes: u64,
-    failed: u64,
-    lacking: BTreeMap<Digest, Certificate>,
-    /// By the node key of the list's owner.
-    lists: BTreeMap<[u8; 32], ListPosition>,
-    /// The owners of the lists that were read to their ends since the replica started.
-    read: BTreeSet<[u8; 32]>,
-    /// Whether what is on the disk of them is this.
-    is_saved: bool,
-    /// Damaged blobs whose certificates are not here, for which the lists were read anew.
-    orphans: BTreeSet<Digest>,
-    links: BTreeMap<u64, LinkState>,
-    next_link: u64,
-}
-
-#[derive(Debug)]
-struct LinkState {
-    knowledge: Knowledge,
-    wake: Arc<Notify>,
-}
-
-/// What one link tells about all that is lacking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Knowledge {
-    /// Nothing yet.
-    New,
-    /// Everything.
-    Complete,
-    /// The server has more to tell than it could.
-    Doubtful,
+    blobs: LackingBlobs,
+    /// By the number of the link.
+    wakes: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Repairer {
-    /// Goes on with the lists where they were left.
-    pub(super) fn new(read: Vec<([u8; 32], ListPosition)>) -> Self {
-        let state = State { lists: read.into_iter().collect(), is_saved: true, ..State::default() };
+    /// Continues the lists at their saved positions.
+    pub(super) fn new(read: ListPositions) -> Self {
+        let state = State { blobs: LackingBlobs::new(read), wakes: BTreeMap::new() };
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
     pub(super) fn so_far(&self) -> Repair {
-        let state = self.state();
-        let is_known = state.links.values().any(|link| link.knowledge == Knowledge::Complete)
-            && state.links.values().all(|link| link.knowledge != Knowledge::Doubtful);
-        let bytes = state.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
-        Repair {
-            lacking: is_known.then_some(state.lacking.len() as u64),
-            lacking_bytes: is_known.then_some(bytes),
-            fetched: state.fetched,
-            fetched_bytes: state.fetched_bytes,
-            failed: state.failed,
-        }
+        self.with(|blobs| blobs.progress())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,9 +75,13 @@ impl Repairer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn with<T>(&self, change: impl FnOnce(&mut LackingBlobs) -> T) -> T {
+        change(&mut self.state().blobs)
+    }
+
     /// Something is lacking that was there before.
     pub(super) fn call(&self) {
-        self.state().links.values().for_each(|link| link.wake.notify_one());
+        self.state().wakes.values().for_each(|wake| wake.notify_one());
     }
 
     /// Something is lacking, by certificates that were verified. Too many are not kept: the lists have them as well.
@@ -140,110 +89,22 @@ impl Repairer {
         if certificates.is_empty() {
             return;
         }
-        if self.is_full() {
-            return self.doubt(link);
-        }
-        let mut state = self.state();
-        state.add(certificates);
-        drop(state);
-        self.call();
+        let is_full = self.with(|blobs| {
+            let is_full = blobs.is_full();
+            if !is_full {
+                blobs.add(certificates);
+            }
+            is_full
+        });
+        if is_full { self.doubt(link) } else { self.call() }
     }
 
     /// The server knows of certificates that it did not show: the lists are read at once.
     pub(super) fn doubt(&self, link: u64) {
-        if let Some(link) = self.state().links.get_mut(&link) {
-            link.knowledge = Knowledge::Doubtful;
-            link.wake.notify_one();
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.state().lacking.len() >= MAX_LACKING
-    }
-
-    /// Whether this certificate's blob is known to be lacking, by one that is no older.
-    fn knows(&self, certificate: &Certificate) -> bool {
-        let state = self.state();
-        let known = state.lacking.get(&certificate.claim.receipt.digest);
-        known.is_some_and(|known| known.claim.issued_at >= certificate.claim.issued_at)
-    }
-
-    /// How far a list was read, and whether to its end.
-    fn progress(&self, owner: &NodeKey) -> (ListPosition, bool) {
-        let state = self.state();
-        (state.lists.get(&owner.0).copied().unwrap_or_default(), state.read.contains(&owner.0))
-    }
-
-    /// A list was read up to a position; of the blobs up to there, these are lacking.
-    fn read_to(&self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<Certificate>) {
         let mut state = self.state();
-        state.add(lacking);
-        if is_end {
-            state.read.insert(owner.0);
-        }
-        if state.lists.insert(owner.0, position) != Some(position) {
-            state.is_saved = false;
-        }
-    }
-
-    /// The positions to be made durable: once nothing is lacking of what stands before them.
-    fn to_be_saved(&self) -> Option<Vec<([u8; 32], ListPosition)>> {
-        let state = self.state();
-        let is_due = !state.is_saved && state.lacking.is_empty();
-        is_due.then(|| state.lists.iter().map(|(owner, position)| (*owner, *position)).collect())
-    }
-
-    fn saved(&self, lists: &[([u8; 32], ListPosition)]) {
-        let mut state = self.state();
-        state.is_saved = state.lists.iter().map(|(owner, position)| (*owner, *position)).eq(lists.iter().copied());
-    }
-
-    /// Damaged blobs: with their certificates where these are here. For the others the lists are read anew, once.
-    fn damaged(&self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
-        let mut state = self.state();
-        state.add(certificates);
-        if !orphans.is_subset(&state.orphans) {
-            state.lists.clear();
-            state.read.clear();
-            for link in state.links.values_mut() {
-                link.knowledge = Knowledge::New;
-            }
-        }
-        state.orphans = orphans;
-    }
-
-    /// The next blob to fetch, of those with the fewest holders.
-    fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
-        let state = self.state();
-        let untried = state.lacking.values().filter(|certificate| !tried.contains(&certificate.claim.receipt.digest));
-        untried.min_by_key(|certificate| certificate.signers.count()).cloned()
-    }
-
-    fn fetched(&self, receipt: &Receipt) {
-        let mut state = self.state();
-        state.lacking.remove(&receipt.digest);
-        state.fetched += 1;
-        state.fetched_bytes += receipt.length;
-    }
-
-    /// It came otherwise, or its time is over.
-    fn forget(&self, digest: &Digest) {
-        self.state().lacking.remove(digest);
-    }
-
-    fn failed(&self) {
-        self.state().failed += 1;
-    }
-}
-
-impl State {
-    fn add(&mut self, certificates: Vec<Certificate>) {
-        for certificate in certificates {
-            let digest = certificate.claim.receipt.digest;
-            let known = self.lacking.get(&digest).map(|known| known.claim.issued_at);
-            if known.is_none_or(|known| known < certificate.claim.issued_at) {
-                self.lacking.insert(digest, certificate);
-            }
+        state.blobs.doubt(link);
+        if let Some(wake) = state.wakes.get(&link) {
+            wake.notify_one();
         }
     }
 }
@@ -281,39 +142,22 @@ impl Membership {
     fn new(shared: Arc<Shared>) -> Self {
         let wake = Arc::new(Notify::new());
         let mut state = shared.repairer.state();
-        state.next_link += 1;
-        let number = state.next_link;
-        state.links.insert(number, LinkState { knowledge: Knowledge::New, wake: wake.clone() });
+        let number = state.blobs.begin_link();
+        state.wakes.insert(number, wake.clone());
         drop(state);
         Self { shared, number, wake }
     }
 
     fn knowledge(&self) -> Knowledge {
-        let state = self.shared.repairer.state();
-        state.links.get(&self.number).map_or(Knowledge::New, |link| link.knowledge)
-    }
-
-    /// From now on, what is told while the lists are read makes it doubtful again.
-    fn begin(&self) {
-        self.set(Knowledge::Doubtful, Knowledge::New);
-    }
-
-    fn complete(&self) {
-        self.set(Knowledge::New, Knowledge::Complete);
-    }
-
-    fn set(&self, from: Knowledge, to: Knowledge) {
-        if let Some(link) = self.shared.repairer.state().links.get_mut(&self.number)
-            && link.knowledge == from
-        {
-            link.knowledge = to;
-        }
+        self.shared.repairer.with(|blobs| blobs.knowledge(self.number))
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.shared.repairer.state().links.remove(&self.number);
+        let mut state = self.shared.repairer.state();
+        state.blobs.end_link(self.number);
+        state.wakes.remove(&self.number);
     }
 }
 
@@ -390,13 +234,14 @@ impl Repairing {
 
     /// Reads the lists; says whether all that is lacking is known by now.
     async fn read_lists(&mut self, committee: &Arc<Committee>) -> Result<bool, String> {
-        self.membership.begin();
+        let number = self.membership.number;
+        self.shared.repairer.with(|blobs| blobs.begin_round(number));
         let Round { members, server } = self.lists.read(committee).await?;
         // this one is of the quorum itself: what a quorum signed without it, somebody who does not lie has listed then. A list
         // that never ends is not waited for
         let is_complete = server && members + 1 >= committee.record().quorum().into();
         if is_complete {
-            self.membership.complete();
+            self.shared.repairer.with(|blobs| blobs.complete_round(number));
         }
         Ok(is_complete)
     }
@@ -406,46 +251,48 @@ impl Repairing {
         let shared = self.shared.clone();
         let _turn = shared.repairer.turn.lock().await;
         let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
-        let (pace, mut bytes) = (Pace::new(&shared.host, shared.repair_rate), 0);
+        let (pace, mut bytes) = (Pace::new(shared.repair_rate, shared.host.monotonic()), 0);
         let mut adopted = (0, 0);
-        while let Some(certificate) = shared.repairer.next(&tried).filter(|_| !bugs::has(Bug::NoRepair)) {
+        while let Some(certificate) =
+            shared.repairer.with(|blobs| blobs.next(&tried)).filter(|_| !bugs::has(Bug::NoRepair))
+        {
             let receipt = certificate.claim.receipt;
             tried.insert(receipt.digest);
             if receipt.is_expired(self.shared.host.unix_seconds()) {
-                shared.repairer.forget(&receipt.digest);
+                shared.repairer.with(|blobs| blobs.forget(&receipt.digest));
                 continue;
             }
             match self.fetch_checked(committee, certificate).await {
                 Ok(Restored::FromOthers) => {
-                    shared.repairer.fetched(&receipt);
+                    shared.repairer.with(|blobs| blobs.fetched(&receipt));
                     stored.push(receipt.digest);
                     bytes += receipt.length;
                 }
                 Ok(Restored::FromDisk) => {
                     adopted = (adopted.0 + 1, adopted.1 + receipt.length);
-                    shared.repairer.forget(&receipt.digest);
+                    shared.repairer.with(|blobs| blobs.forget(&receipt.digest));
                     stored.push(receipt.digest);
                     bytes += receipt.length;
                 }
-                Ok(Restored::Meanwhile) => shared.repairer.forget(&receipt.digest),
+                Ok(Restored::Meanwhile) => shared.repairer.with(|blobs| blobs.forget(&receipt.digest)),
                 Err(error) => {
                     failed += 1;
-                    shared.repairer.failed();
+                    shared.repairer.with(|blobs| blobs.failed());
                     shared.report(Event::Trouble(format!("fetching {}: {error}", receipt.digest)));
                 }
             }
             if stored.len() >= MAX_ENDORSE {
                 self.endorse(std::mem::take(&mut stored)).await;
             }
-            pace.wait(bytes).await;
+            shared.host.sleep(pace.delay(bytes, shared.host.monotonic())).await;
         }
         self.endorse(stored).await;
         if adopted.0 > 0 {
             shared.report(Event::Adopted(adopted.0, adopted.1));
         }
-        if let Some(lists) = shared.repairer.to_be_saved() {
+        if let Some(lists) = shared.repairer.with(|blobs| blobs.positions_to_save()) {
             match shared.store.remember_lists(lists.clone()).await {
-                Ok(()) => shared.repairer.saved(&lists),
+                Ok(()) => shared.repairer.with(|blobs| blobs.saved(&lists)),
                 // they are read again after the next start
                 Err(error) => shared.report(Event::Trouble(error.to_string())),
             }
@@ -457,7 +304,7 @@ impl Repairing {
     async fn look_for_damaged(&self) -> Result<(), StoreError> {
         let store = self.shared.store.clone();
         let (certificates, orphans) = self.shared.on_disk(move || damaged(&store)).await?;
-        self.shared.repairer.damaged(certificates, orphans);
+        self.shared.repairer.with(|blobs| blobs.set_damaged(certificates, orphans));
         Ok(())
     }
     async fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {

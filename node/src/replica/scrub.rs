@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
+use vouch_node_core::replica::pace::Pace;
 
-use super::pace::Pace;
 use super::{Event, Shared};
 use crate::host::Host;
 use crate::store::{self, Entry, Store, StoreError};
@@ -61,7 +61,7 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
     // Anywhere, so that a replica that is restarted often does not read its first blobs only.
     let mut from = Some(Digest(shared.host.random()));
     loop {
-        let pace = Pace::new(&shared.host, rate);
+        let pace = Pace::new(rate, shared.host.monotonic());
         // what votes read is read at the expense of this: together they keep to the rate
         let confirmed = shared.store.bytes_confirmed();
         let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), from.take());
@@ -74,7 +74,8 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
                     break;
                 }
             }
-            pace.wait(pass.so_far.bytes + shared.store.bytes_confirmed() - confirmed).await;
+            let bytes = pass.so_far.bytes + shared.store.bytes_confirmed() - confirmed;
+            shared.host.sleep(pace.delay(bytes, shared.host.monotonic())).await;
         }
         shared.host.sleep(pause).await;
     }

@@ -112,10 +112,10 @@ impl Lists {
             ListSource::Member(member) => committee.record().members()[usize::from(member)].name.to_string(),
         };
         for _ in 0..MAX_PAGES {
-            if self.shared.repairer.is_full() {
+            if self.shared.repairer.with(|blobs| blobs.is_full()) {
                 return Ok(End::More);
             }
-            let (from, is_read) = self.shared.repairer.progress(&owner);
+            let (from, is_read) = self.shared.repairer.with(|blobs| blobs.position(&owner));
             // what this replica signed since then is nothing new: it holds that, or knows that it is damaged. At first everything is
             // wanted: its disk may be new, or a backup brought back
             let own = self.shared.position(committee).filter(|_| is_read);
@@ -135,7 +135,7 @@ impl Lists {
             let Some(lacking) = news.keep(&self.shared).await? else {
                 return Err(ListError::This(format!("{} lists too many certificates that are INVALID", whose())));
             };
-            self.shared.repairer.read_to(&owner, (end, !more), lacking);
+            self.shared.repairer.with(|blobs| blobs.advance(&owner, (end, !more), lacking));
             if !more {
                 return Ok(End::Read);
             }
@@ -238,7 +238,7 @@ pub(in super::super) async fn sort(
             if !is_own
                 || certificate.claim.receipt.is_expired(now)
                 || standing == Standing::Known
-                || (standing == Standing::Lacking && shared.repairer.knows(&certificate))
+                || (standing == Standing::Lacking && shared.repairer.with(|blobs| blobs.knows(&certificate)))
             {
                 continue;
             }

@@ -12,7 +12,7 @@ use vouch_core::quorum;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 /// An answer that took longer says nothing: the bounds that it gives are this much wider than the tolerance.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// From one question to the next while all is well.
 const ASK_EVERY: Duration = Duration::from_secs(600);
 /// The same while the clock is in doubt, or too few answered the last question.
@@ -28,14 +28,14 @@ const NAMED: usize = 4;
 
 /// What two clocks show at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
+pub struct ClockReading {
     /// The wall clock, since 1970. Anybody may set it.
-    pub(super) wall: Duration,
+    pub wall: Duration,
     /// A clock that nobody sets, and that runs on while the machine sleeps.
-    pub(super) running: Duration,
+    pub running: Duration,
 }
 
-impl Reading {
+impl ClockReading {
     /// What the wall clock would show if it had kept step since then.
     fn expected(&self, now: Duration) -> Duration {
         self.wall.saturating_add(now.saturating_sub(self.running))
@@ -44,7 +44,7 @@ impl Reading {
 
 /// How far the own clock is from another one, at least: the two were not read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Difference {
+pub enum Difference {
     /// By so many seconds.
     Ahead(u64),
     /// By so many seconds.
@@ -52,7 +52,7 @@ pub(super) enum Difference {
 }
 
 impl Difference {
-    fn words(self) -> String {
+    fn describe(self) -> String {
         match self {
             Self::Ahead(seconds) => format!("{} ahead of", Seconds(seconds)),
             Self::Behind(seconds) => format!("{} behind", Seconds(seconds)),
@@ -62,23 +62,23 @@ impl Difference {
 
 /// What speaks against the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub enum DoubtReason {
     /// It moved against the monotonic clock.
     Jumped(Difference),
     /// These members show another time.
     Contradicted(BTreeMap<u16, Difference>),
 }
 
-impl Doubt {
-    /// What is wrong, in words.
-    pub(super) fn words(&self, name: impl Fn(u16) -> String) -> String {
+impl DoubtReason {
+    /// What is wrong, for people.
+    pub fn describe(&self, name: impl Fn(u16) -> String) -> String {
         match self {
             Self::Jumped(Difference::Ahead(seconds)) => format!("it was set forward by {}", Seconds(*seconds)),
             Self::Jumped(Difference::Behind(seconds)) => format!("it was set back by {}", Seconds(*seconds)),
             Self::Contradicted(members) => {
                 let named = members.iter().take(NAMED);
                 let mut parts: Vec<_> =
-                    named.map(|(member, difference)| format!("{} {}", difference.words(), name(*member))).collect();
+                    named.map(|(member, difference)| format!("{} {}", difference.describe(), name(*member))).collect();
                 if members.len() > NAMED {
                     parts.push(format!("differs from {} more", members.len() - NAMED));
                 }
@@ -90,11 +90,11 @@ impl Doubt {
 
 /// The clock came into doubt, or is out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum DoubtChange {
     /// For this reason.
-    Began(Doubt),
+    Began(DoubtReason),
     /// With what spoke against it before, and the members that agree now; none where there is nobody to ask.
-    Ended(Doubt, Vec<u16>),
+    Ended(DoubtReason, Vec<u16>),
 }
 
 /// What one member's answer says.
@@ -107,13 +107,13 @@ enum Judgement {
 #[derive(Debug)]
 struct Question {
     number: u32,
-    asked: Reading,
+    asked: ClockReading,
     answers: BTreeMap<u16, Judgement>,
 }
 
 impl Question {
     /// The own clock went from what it showed at the question to what it shows at the answer; in between, the member signed.
-    fn judge(&self, now: Reading, time: u64) -> Judgement {
+    fn judge(&self, now: ClockReading, time: u64) -> Judgement {
         let (asked, now) = (self.asked.wall.as_secs(), now.wall.as_secs());
         let (first, last) = (asked.min(now), asked.max(now));
         if time < first.saturating_sub(CLOCK_TOLERANCE) {
@@ -141,13 +141,13 @@ impl Question {
 
 /// What is known of one replica's wall clock.
 #[derive(Debug)]
-pub(super) struct ClockDoubt {
+pub struct ClockDoubt {
     /// Other members of the committee, and how many of them it takes.
     others: u16,
     needed: usize,
     /// When the clock was known to be right, or began to keep step after a jump.
-    anchor: Reading,
-    doubt: Option<Doubt>,
+    anchor: ClockReading,
+    doubt: Option<DoubtReason>,
     questions: VecDeque<Question>,
     last_asked: Option<Duration>,
     /// Something happened since the last question that calls for one.
@@ -160,7 +160,7 @@ pub(super) struct ClockDoubt {
 
 impl ClockDoubt {
     /// A replica that has nobody to ask yet.
-    pub(super) fn new(now: Reading) -> Self {
+    pub fn new(now: ClockReading) -> Self {
         Self {
             others: 0,
             needed: 1,
@@ -175,34 +175,34 @@ impl ClockDoubt {
     }
 
     /// The replica is one of the `n` members of a committee.
-    pub(super) fn join(&mut self, n: u16) {
+    pub fn join(&mut self, n: u16) {
         self.others = n.saturating_sub(1);
         self.needed = usize::from(quorum::tolerated_faults(n)) + 1;
         self.is_called = true;
     }
 
     /// Whether there are members to ask.
-    pub(super) fn has_others(&self) -> bool {
+    pub fn has_others(&self) -> bool {
         usize::from(self.others) >= self.needed
     }
 
     /// What speaks against the clock, if it is in doubt.
-    pub(super) fn doubt(&self) -> Option<&Doubt> {
+    pub fn doubt(&self) -> Option<&DoubtReason> {
         self.doubt.as_ref()
     }
 
     /// How many other members agreed when they were asked last, and how many are needed.
-    pub(super) fn agreed(&self) -> (usize, usize) {
+    pub fn agreed(&self) -> (usize, usize) {
         (self.agreed, self.needed)
     }
 
     /// A new link began: the members behind it have to be asked.
-    pub(super) fn call(&mut self) {
+    pub fn call(&mut self) {
         self.is_called = true;
     }
 
     /// When the next question is due, by the monotonic clock; `None` when there is nobody to ask.
-    pub(super) fn next_question(&self) -> Option<Duration> {
+    pub fn next_question(&self) -> Option<Duration> {
         if !self.has_others() {
             return None;
         }
@@ -216,7 +216,7 @@ impl ClockDoubt {
     }
 
     /// A question of this number leaves now.
-    pub(super) fn ask(&mut self, now: Reading, number: u32) -> Option<Change> {
+    pub fn ask(&mut self, now: ClockReading, number: u32) -> Option<DoubtChange> {
         let change = self.observe(now);
         self.questions.retain(|question| now.running <= question.asked.running.saturating_add(ANSWER_WITHIN));
         self.questions.push_front(Question { number, asked: now, answers: BTreeMap::new() });
@@ -226,13 +226,13 @@ impl ClockDoubt {
     }
 
     /// Whether the answer of a member to a question would count; else nobody needs to verify it.
-    pub(super) fn is_awaited(&self, number: u32, member: u16) -> bool {
+    pub fn is_awaited(&self, number: u32, member: u16) -> bool {
         let question = self.questions.iter().find(|question| question.number == number);
         question.is_some_and(|question| !question.answers.contains_key(&member))
     }
 
     /// Looks at both clocks.
-    pub(super) fn observe(&mut self, now: Reading) -> Option<Change> {
+    pub fn observe(&mut self, now: ClockReading) -> Option<DoubtChange> {
         let expected = self.anchor.expected(now.running);
         let moved = now.wall.abs_diff(expected);
         if moved > Duration::from_secs(CLOCK_TOLERANCE) {
@@ -247,7 +247,7 @@ impl ClockDoubt {
             self.questions.clear();
             self.is_called = true;
             self.agreed = 0;
-            return self.begin(Doubt::Jumped(difference));
+            return self.begin(DoubtReason::Jumped(difference));
         }
         let keeps_step = now.running >= self.anchor.running.saturating_add(KEEPS_STEP);
         if !self.has_others() && keeps_step {
@@ -258,7 +258,7 @@ impl ClockDoubt {
     }
 
     /// A member answered a question; its signature was verified.
-    pub(super) fn answer(&mut self, now: Reading, number: u32, member: u16, time: u64) -> Option<Change> {
+    pub fn answer(&mut self, now: ClockReading, number: u32, member: u16, time: u64) -> Option<DoubtChange> {
         let change = self.observe(now);
         let question = self.questions.iter_mut().find(|question| question.number == number);
         let Some(question) =
@@ -278,7 +278,7 @@ impl ClockDoubt {
         }
         let against = [ahead, behind].into_iter().find(|members| members.len() >= self.needed);
         match against {
-            Some(members) => self.begin(Doubt::Contradicted(members)),
+            Some(members) => self.begin(DoubtReason::Contradicted(members)),
             None if agreeing.len() >= self.needed => {
                 self.is_settled |= is_last;
                 // a jump since the question would have closed it
@@ -289,14 +289,14 @@ impl ClockDoubt {
         }
     }
 
-    fn begin(&mut self, doubt: Doubt) -> Option<Change> {
+    fn begin(&mut self, doubt: DoubtReason) -> Option<DoubtChange> {
         let is_new = self.doubt.is_none();
         self.doubt = Some(doubt.clone());
-        is_new.then_some(Change::Began(doubt))
+        is_new.then_some(DoubtChange::Began(doubt))
     }
 
-    fn end(&mut self, agreeing: Vec<u16>) -> Option<Change> {
-        self.doubt.take().map(|doubt| Change::Ended(doubt, agreeing))
+    fn end(&mut self, agreeing: Vec<u16>) -> Option<DoubtChange> {
+        self.doubt.take().map(|doubt| DoubtChange::Ended(doubt, agreeing))
     }
 }
 

@@ -11,7 +11,7 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 ///
 /// # Errors
 /// A clock too far off, or receipts that have expired.
-pub(super) fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
+pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
     if issued_at.abs_diff(now) > CLOCK_TOLERANCE {
         let difference = clocks::against(now, issued_at);
         let detail = format!(
@@ -30,7 +30,7 @@ pub(super) fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u
 }
 
 /// The statement over a batch. `None` for a batch of a forbidden size, which decoding rules out.
-pub(super) fn statement(committee: &Committee, issued_at: u64, receipts: &[Receipt]) -> Option<Statement<Stored>> {
+pub fn statement(committee: &Committee, issued_at: u64, receipts: &[Receipt]) -> Option<Statement<Stored>> {
     let batch = Batch::new(issued_at, receipts.to_vec())?;
     Some(Statement::new(committee.record(), batch.body()))
 }

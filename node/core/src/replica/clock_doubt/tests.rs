@@ -11,9 +11,9 @@ struct Clocks {
 }
 
 impl Clocks {
-    fn read(self) -> Reading {
+    fn read(self) -> ClockReading {
         let wall = (START + self.running).saturating_add_signed(self.off);
-        Reading { wall: Duration::from_secs(wall), running: Duration::from_secs(self.running) }
+        ClockReading { wall: Duration::from_secs(wall), running: Duration::from_secs(self.running) }
     }
 
     /// What it shows, in seconds.
@@ -43,7 +43,7 @@ fn start(n: u16) -> (Clocks, ClockDoubt) {
 }
 
 /// Asks, and has members answer with their times at once; gives what changed.
-fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u64)]) -> Vec<Change> {
+fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u64)]) -> Vec<DoubtChange> {
     let mut changes: Vec<_> = doubt.ask(clocks.read(), number).into_iter().collect();
     for (member, time) in answers {
         changes.extend(doubt.answer(clocks.read(), number, *member, *time));
@@ -61,9 +61,12 @@ fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
     let truth = clocks.truth();
     assert_eq!(round(&mut doubt_off, clocks, 1, &[(1, truth)]), [], "one may lie");
     let changes = round(&mut doubt_off, clocks, 2, &[(1, truth), (2, truth + 5), (3, truth)]);
-    let [Change::Began(why)] = &changes[..] else { panic!("{changes:?}") };
-    assert_eq!(why.words(name), "it is 1 h ahead of replica-1, 59 min 55 s ahead of replica-2");
-    assert!(matches!(doubt_off.doubt(), Some(Doubt::Contradicted(members)) if members.len() == 3), "all are named");
+    let [DoubtChange::Began(why)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(why.describe(name), "it is 1 h ahead of replica-1, 59 min 55 s ahead of replica-2");
+    assert!(
+        matches!(doubt_off.doubt(), Some(DoubtReason::Contradicted(members)) if members.len() == 3),
+        "all are named"
+    );
 
     // silence changes nothing, nor does one who agrees
     for number in 3..100 {
@@ -74,11 +77,11 @@ fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
     // it is set right: a jump, which ends nothing by itself
     clocks.off = 0;
     assert_eq!(doubt_off.observe(clocks.read()), None);
-    assert!(matches!(doubt_off.doubt(), Some(Doubt::Jumped(Difference::Behind(3600)))));
+    assert!(matches!(doubt_off.doubt(), Some(DoubtReason::Jumped(Difference::Behind(3600)))));
     let truth = clocks.truth();
     let changes = round(&mut doubt_off, clocks, 100, &[(1, truth), (2, truth + 50), (3, truth - 50)]);
-    let [Change::Ended(was, agreeing)] = &changes[..] else { panic!("{changes:?}") };
-    assert_eq!((was.words(name).as_str(), &agreeing[..]), ("it was set back by 1 h", &[1, 2][..]));
+    let [DoubtChange::Ended(was, agreeing)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((was.describe(name).as_str(), &agreeing[..]), ("it was set back by 1 h", &[1, 2][..]));
     assert_eq!(doubt_off.agreed(), (3, 2));
 
     // one on each side is no f + 1
@@ -111,7 +114,7 @@ fn the_tolerance_is_sixty_seconds_beyond_the_time_that_the_answer_took() {
 
 #[test]
 fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
-    for (off, words) in [(61, "it was set forward by 1 min 1 s"), (-7200, "it was set back by 2 h")] {
+    for (off, expected) in [(61, "it was set forward by 1 min 1 s"), (-7200, "it was set back by 2 h")] {
         let (mut clocks, mut doubt) = start(4);
         let truth = clocks.truth();
         round(&mut doubt, clocks, 1, &[(1, truth), (2, truth)]);
@@ -121,20 +124,20 @@ fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
         // a question that is on its way
         doubt.ask(clocks.read(), 2);
         clocks.off = off;
-        let Some(Change::Began(why)) = doubt.observe(clocks.read()) else { panic!() };
-        assert_eq!(why.words(name), words);
+        let Some(DoubtChange::Began(why)) = doubt.observe(clocks.read()) else { panic!() };
+        assert_eq!(why.describe(name), expected);
         assert!(doubt.next_question().unwrap() <= clocks.read().running + ASK_APART);
         assert!(!doubt.is_awaited(2, 1), "it was asked by another clock");
         clocks.pass(3);
         // the others say who is right: here the clock as it was
         let changes = round(&mut doubt, clocks, 3, &[(1, clocks.truth()), (2, clocks.truth())]);
         assert_eq!(changes, [], "it is in doubt already");
-        assert!(matches!(doubt.doubt(), Some(Doubt::Contradicted(_))));
+        assert!(matches!(doubt.doubt(), Some(DoubtReason::Contradicted(_))));
         clocks.pass(15);
         // or that it was corrected
         let wall = clocks.shown();
         let changes = round(&mut doubt, clocks, 4, &[(1, wall), (3, wall)]);
-        assert!(matches!(changes[..], [Change::Ended(..)]), "{changes:?}");
+        assert!(matches!(changes[..], [DoubtChange::Ended(..)]), "{changes:?}");
     }
 }
 
@@ -157,7 +160,7 @@ fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
         let (mut clocks, mut doubt) = start(n);
         assert_eq!(doubt.next_question(), None);
         clocks.off = 3600;
-        assert!(matches!(doubt.observe(clocks.read()), Some(Change::Began(_))));
+        assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Began(_))));
         clocks.pass(599);
         assert_eq!(doubt.observe(clocks.read()), None);
         // it moves again: the time begins anew
@@ -167,7 +170,7 @@ fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
         assert_eq!(doubt.observe(clocks.read()), None);
         assert!(doubt.doubt().is_some());
         clocks.pass(1);
-        assert!(matches!(doubt.observe(clocks.read()), Some(Change::Ended(_, agreeing)) if agreeing.is_empty()));
+        assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Ended(_, agreeing)) if agreeing.is_empty()));
     }
     // with others it waits for them, however long
     let (mut clocks, mut doubt) = start(2);
@@ -199,7 +202,7 @@ fn questions_keep_apart_and_go_on_until_enough_agree() {
     assert_eq!(doubt.answer(clocks.read(), 3, 1, truth + 999), None);
     assert!(!doubt.is_awaited(3, 1) && doubt.is_awaited(4, 1));
     assert_eq!(doubt.answer(clocks.read(), 3, 1, truth + 999), None, "once");
-    assert!(matches!(doubt.answer(clocks.read(), 3, 2, truth + 999), Some(Change::Began(_))));
+    assert!(matches!(doubt.answer(clocks.read(), 3, 2, truth + 999), Some(DoubtChange::Began(_))));
     // no number of questions is kept
     (5..1000).for_each(|number| drop(doubt.ask(clocks.read(), number)));
     assert!(doubt.questions.len() <= OPEN_QUESTIONS);
@@ -209,16 +212,16 @@ fn questions_keep_apart_and_go_on_until_enough_agree() {
 fn any_numbers_are_taken() {
     for wall in [0, START, u64::MAX].map(Duration::from_secs) {
         for time in [0, u64::MAX] {
-            let now = Reading { wall, running: Duration::MAX };
-            let mut doubt = ClockDoubt::new(Reading { wall, running: Duration::ZERO });
+            let now = ClockReading { wall, running: Duration::MAX };
+            let mut doubt = ClockDoubt::new(ClockReading { wall, running: Duration::ZERO });
             doubt.join(1000);
-            doubt.ask(Reading { wall, running: Duration::ZERO }, 1);
+            doubt.ask(ClockReading { wall, running: Duration::ZERO }, 1);
             doubt.answer(now, 1, 1, time);
-            doubt.observe(Reading { wall: Duration::MAX - wall, running: Duration::ZERO });
+            doubt.observe(ClockReading { wall: Duration::MAX - wall, running: Duration::ZERO });
         }
     }
     let many = (0..300).map(|member| (member, Difference::Ahead(u64::MAX))).collect();
-    assert!(Doubt::Contradicted(many).words(|_| "replica-123456789012345".into()).len() < 400);
+    assert!(DoubtReason::Contradicted(many).describe(|_| "replica-123456789012345".into()).len() < 400);
 }
 
 /// A seeded world: members with clocks, f of which lie as they like, and a server that loses and delays.

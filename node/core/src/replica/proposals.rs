@@ -16,9 +16,11 @@ const RECEIPTS: usize = 1 << 16;
 
 /// A batch that the server asked a vote for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Proposal {
-    pub(super) issued_at: u64,
-    pub(super) receipts: Vec<Receipt>,
+pub struct Proposal {
+    /// Seconds since 1970.
+    pub issued_at: u64,
+    /// The batch's leaves, in order.
+    pub receipts: Vec<Receipt>,
 }
 
 impl Proposal {
@@ -26,7 +28,7 @@ impl Proposal {
     ///
     /// # Errors
     /// What does not hold; the time of day and expiry are no matter here.
-    pub(super) fn certificates(
+    pub fn certificates(
         &self,
         committee: &Committee,
         signers: &Signers,
@@ -48,13 +50,14 @@ impl Proposal {
 
 /// The last proposals, the newest first.
 #[derive(Debug, Default)]
-pub(super) struct Proposals {
+pub struct Proposals {
     last: VecDeque<(Stream, Proposal)>,
     receipts: usize,
 }
 
 impl Proposals {
-    pub(super) fn add(&mut self, stream: Stream, proposal: Proposal) {
+    /// Remembers a proposal; the oldest ones are forgotten.
+    pub fn add(&mut self, stream: Stream, proposal: Proposal) {
         self.receipts += proposal.receipts.len();
         self.last.push_front((stream, proposal));
         while self.last.len() > PROPOSALS || (self.receipts > RECEIPTS && self.last.len() > 1) {
@@ -64,7 +67,8 @@ impl Proposals {
         }
     }
 
-    pub(super) fn take(&mut self, stream: Stream) -> Option<Proposal> {
+    /// Takes out the newest proposal of this number.
+    pub fn take(&mut self, stream: Stream) -> Option<Proposal> {
         let position = self.last.iter().position(|(of, _)| *of == stream)?;
         let (_, proposal) = self.last.remove(position)?;
         self.receipts -= proposal.receipts.len();

@@ -1,0 +1,298 @@
+//! Which certified blobs this replica lacks, and how far it has read the lists of certificates that say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use vouch_core::certificate::Certificate;
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_core::message::ListPosition;
+use vouch_core::receipt::Receipt;
+
+/// From this many blobs on, no list is read any further until some are fetched. One page may exceed it.
+pub const MAX_LACKING: usize = 4096;
+
+/// How far a list was read, by the node key of its owner.
+pub type ListPositions = Vec<([u8; 32], ListPosition)>;
+
+/// The progress of repair. Counted since the replica started, except for what is lacking now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// Certified blobs that this replica does not hold. `None` while it does not know: until it has read the lists of certificates
+    /// over a link, and while a server knows of certificates that it did not show.
+    pub lacking: Option<u64>,
+    /// Their bytes.
+    pub lacking_bytes: Option<u64>,
+    /// Blobs fetched, verified and stored.
+    pub fetched: u64,
+    /// Their bytes.
+    pub fetched_bytes: u64,
+    /// Tries that failed; each blob is tried again.
+    pub failed: u64,
+}
+
+/// What one link has told about all that is lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Nothing yet.
+    New,
+    /// Everything.
+    Complete,
+    /// The server has more to tell than it could.
+    Doubtful,
+}
+
+/// The blobs that are lacking, the positions in the lists, and what each link knows.
+#[derive(Debug, Default)]
+pub struct LackingBlobs {
+    fetched: u64,
+    fetched_bytes: u64,
+    failed: u64,
+    lacking: BTreeMap<Digest, Certificate>,
+    /// By the node key of the list's owner.
+    lists: BTreeMap<[u8; 32], ListPosition>,
+    /// Owners whose lists were read to their ends since the replica started.
+    read: BTreeSet<[u8; 32]>,
+    /// Whether the positions on the disk are these.
+    is_saved: bool,
+    /// Damaged blobs without a certificate here, for which the lists were read anew.
+    orphans: BTreeSet<Digest>,
+    links: BTreeMap<u64, Knowledge>,
+    next_link: u64,
+}
+
+impl LackingBlobs {
+    /// Continues the lists at their saved positions.
+    pub fn new(read: ListPositions) -> Self {
+        Self { lists: read.into_iter().collect(), is_saved: true, ..Self::default() }
+    }
+
+    /// The progress so far.
+    pub fn progress(&self) -> Repair {
+        let is_known = self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
+            && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful);
+        let bytes = self.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
+        Repair {
+            lacking: is_known.then_some(self.lacking.len() as u64),
+            lacking_bytes: is_known.then_some(bytes),
+            fetched: self.fetched,
+            fetched_bytes: self.fetched_bytes,
+            failed: self.failed,
+        }
+    }
+
+    /// A link begins; gives its number.
+    pub fn begin_link(&mut self) -> u64 {
+        self.next_link += 1;
+        self.links.insert(self.next_link, Knowledge::New);
+        self.next_link
+    }
+
+    /// A link ended: what it knew counts no more.
+    pub fn end_link(&mut self, link: u64) {
+        self.links.remove(&link);
+    }
+
+    /// What a link has told.
+    pub fn knowledge(&self, link: u64) -> Knowledge {
+        self.links.get(&link).copied().unwrap_or(Knowledge::New)
+    }
+
+    /// The lists are about to be read over a link: what the server tells meanwhile makes the result doubtful again.
+    pub fn begin_round(&mut self, link: u64) {
+        self.change(link, Knowledge::Doubtful, Knowledge::New);
+    }
+
+    /// Enough lists were read to their ends over a link.
+    pub fn complete_round(&mut self, link: u64) {
+        self.change(link, Knowledge::New, Knowledge::Complete);
+    }
+
+    fn change(&mut self, link: u64, from: Knowledge, to: Knowledge) {
+        if let Some(knowledge) = self.links.get_mut(&link).filter(|knowledge| **knowledge == from) {
+            *knowledge = to;
+        }
+    }
+
+    /// The server knows of certificates that it did not show.
+    pub fn doubt(&mut self, link: u64) {
+        if let Some(knowledge) = self.links.get_mut(&link) {
+            *knowledge = Knowledge::Doubtful;
+        }
+    }
+
+    /// Whether no more is to be learned before something is fetched.
+    pub fn is_full(&self) -> bool {
+        self.lacking.len() >= MAX_LACKING
+    }
+
+    /// Adds verified certificates of blobs that are not held. The newest of a blob is kept.
+    pub fn add(&mut self, certificates: Vec<Certificate>) {
+        for certificate in certificates {
+            if !self.knows(&certificate) {
+                self.lacking.insert(certificate.claim.receipt.digest, certificate);
+            }
+        }
+    }
+
+    /// Whether this certificate's blob is known to be lacking, by a certificate that is no older.
+    pub fn knows(&self, certificate: &Certificate) -> bool {
+        let known = self.lacking.get(&certificate.claim.receipt.digest);
+        known.is_some_and(|known| known.claim.issued_at >= certificate.claim.issued_at)
+    }
+
+    /// How far a list was read, and whether to its end since the start.
+    pub fn position(&self, owner: &NodeKey) -> (ListPosition, bool) {
+        (self.lists.get(&owner.0).copied().unwrap_or_default(), self.read.contains(&owner.0))
+    }
+
+    /// A list was read up to a position; of the blobs before it, these are lacking.
+    pub fn advance(&mut self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<Certificate>) {
+        self.add(lacking);
+        if is_end {
+            self.read.insert(owner.0);
+        }
+        if self.lists.insert(owner.0, position) != Some(position) {
+            self.is_saved = false;
+        }
+    }
+
+    /// The positions to be made durable. None while a blob before them is lacking: a restart would not look for it again.
+    pub fn positions_to_save(&self) -> Option<ListPositions> {
+        let is_due = !self.is_saved && self.lacking.is_empty();
+        is_due.then(|| self.lists.iter().map(|(owner, position)| (*owner, *position)).collect())
+    }
+
+    /// These positions are durable.
+    pub fn saved(&mut self, lists: &[([u8; 32], ListPosition)]) {
+        self.is_saved = self.lists.iter().map(|(owner, position)| (*owner, *position)).eq(lists.iter().copied());
+    }
+
+    /// The damaged blobs: the certificates of those that have one here, and the others. For these the lists are read anew, once.
+    pub fn set_damaged(&mut self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
+        self.add(certificates);
+        if !orphans.is_subset(&self.orphans) {
+            self.lists.clear();
+            self.read.clear();
+            for knowledge in self.links.values_mut() {
+                *knowledge = Knowledge::New;
+            }
+        }
+        self.orphans = orphans;
+    }
+
+    /// The next blob to fetch: of those not tried yet, one with the fewest holders.
+    pub fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
+        let untried = self.lacking.values().filter(|certificate| !tried.contains(&certificate.claim.receipt.digest));
+        untried.min_by_key(|certificate| certificate.signers.count()).cloned()
+    }
+
+    /// A blob was fetched and stored.
+    pub fn fetched(&mut self, receipt: &Receipt) {
+        self.lacking.remove(&receipt.digest);
+        self.fetched += 1;
+        self.fetched_bytes += receipt.length;
+    }
+
+    /// A blob is lacking no more: it arrived in another way, or has expired.
+    pub fn forget(&mut self, digest: &Digest) {
+        self.lacking.remove(digest);
+    }
+
+    /// A blob could not be fetched.
+    pub fn failed(&mut self) {
+        self.failed += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vouch_core::bls::VoteSecretKey;
+    use vouch_core::certificate::Signers;
+    use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+    use vouch_core::receipt::NEVER;
+    use vouch_core::statement::Batch;
+    use vouch_core::tally::Tally;
+
+    use super::*;
+
+    const OWNER: NodeKey = NodeKey([9; 32]);
+
+    /// Nothing here verifies, so any certificate will do: the signature is one vote.
+    fn certificate(bytes: &[u8], issued_at: u64, signers: &[u16]) -> Certificate {
+        let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
+        let name = MemberName::new("member").unwrap();
+        let member = Member { node_key: NodeKey([1; 32]), vote_key: secret.vote_key(), name };
+        let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
+        let committee = vouch_core::committee::Committee::genesis(record, vec![secret.prove_possession()]).unwrap();
+        let receipt =
+            Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
+        let batch = Batch::new(issued_at, vec![receipt]).unwrap();
+        let mut tally = Tally::new(committee.record(), batch.body());
+        let vote = tally.statement().sign(&secret);
+        tally.add(&committee, 0, vote).unwrap();
+        let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
+        Certificate { signers: Signers::new(4, signers.iter().copied()).unwrap(), ..certificate }
+    }
+
+    #[test]
+    fn positions_are_saved_once_nothing_before_them_is_lacking() {
+        let certificate = certificate(b"one", 1, &[0, 1, 2]);
+        let position = ListPosition { list: 1, after: 1 };
+        let mut blobs = LackingBlobs::new(Vec::new());
+        blobs.advance(&OWNER, (position, true), vec![certificate.clone()]);
+        assert_eq!(blobs.positions_to_save(), None);
+        blobs.fetched(&certificate.claim.receipt);
+        let lists = blobs.positions_to_save().unwrap();
+        assert_eq!(lists, [(OWNER.0, position)]);
+        blobs.saved(&lists);
+        assert_eq!(blobs.positions_to_save(), None);
+    }
+
+    #[test]
+    fn a_damaged_blob_without_a_certificate_has_the_lists_read_anew_once() {
+        let position = ListPosition { list: 1, after: 1 };
+        let mut blobs = LackingBlobs::new(vec![(OWNER.0, position)]);
+        let link = blobs.begin_link();
+        blobs.complete_round(link);
+        blobs.set_damaged(Vec::new(), BTreeSet::from([Digest::of(b"two")]));
+        assert_eq!(blobs.position(&OWNER), (ListPosition::default(), false));
+        assert_eq!(blobs.knowledge(link), Knowledge::New);
+        blobs.advance(&OWNER, (position, true), Vec::new());
+        blobs.set_damaged(Vec::new(), BTreeSet::from([Digest::of(b"two")]));
+        assert_eq!(blobs.position(&OWNER), (position, true));
+    }
+
+    #[test]
+    fn a_doubt_during_a_round_outlives_it_and_ends_with_the_next_round() {
+        let mut blobs = LackingBlobs::default();
+        let link = blobs.begin_link();
+        blobs.begin_round(link);
+        blobs.doubt(link);
+        blobs.complete_round(link);
+        assert_eq!(blobs.progress().lacking, None);
+        blobs.begin_round(link);
+        blobs.complete_round(link);
+        assert_eq!(blobs.progress().lacking, Some(0));
+        // one link in doubt is enough, and a link that ended doubts nothing
+        let other = blobs.begin_link();
+        blobs.doubt(other);
+        assert_eq!(blobs.progress().lacking, None);
+        blobs.end_link(other);
+        assert_eq!(blobs.progress().lacking, Some(0));
+    }
+
+    #[test]
+    fn the_blob_with_the_fewest_holders_comes_first_and_the_newest_certificate_counts() {
+        let mut blobs = LackingBlobs::default();
+        let (many, few) = (certificate(b"many", 5, &[0, 1, 2, 3]), certificate(b"few", 5, &[0, 1]));
+        blobs.add(vec![many.clone(), few.clone()]);
+        blobs.add(vec![certificate(b"few", 4, &[0])]);
+        assert_eq!(blobs.next(&BTreeSet::new()), Some(few.clone()));
+        assert_eq!(blobs.next(&BTreeSet::from([few.claim.receipt.digest])), Some(many));
+        let newer = certificate(b"few", 6, &[0, 1, 2]);
+        assert!(!blobs.knows(&newer));
+        blobs.add(vec![newer.clone()]);
+        assert_eq!(blobs.next(&BTreeSet::new()), Some(newer));
+    }
+}
