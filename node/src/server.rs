@@ -2,7 +2,6 @@
 
 mod admission;
 mod archive;
-mod batch;
 mod batcher;
 mod client;
 mod client_link;
@@ -12,15 +11,11 @@ mod fanout;
 mod founding;
 mod get_engine;
 mod guard;
-mod health;
 mod http;
 mod lane;
 mod member_lists;
-mod patience;
-mod put;
 mod put_engine;
 mod replica_link;
-mod roster;
 mod routes;
 mod time_relay;
 mod welcome;
@@ -41,6 +36,10 @@ pub use vouch_core::founding::Told;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
+pub use vouch_node_core::server::batch::BatchPolicy;
+use vouch_node_core::server::health::{Fault, Health, HealthNotice, LinkId, Observed};
+pub use vouch_node_core::server::put::Deadlines;
+use vouch_node_core::server::{Membership, Roster};
 
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
@@ -50,15 +49,11 @@ use crate::keys::{KeyError, open_or_create_node_key};
 use crate::latest::Latest;
 use crate::notices::Notice;
 use archive::Archive;
-pub use batch::Gathering;
 use batcher::{Batcher, Inbox};
 use guard::Guard;
-use health::{Fault, Health, LinkId, News, Observed};
 pub use http::{Origin, OriginError};
 use lane::Lane;
 use member_lists::Listing;
-pub use put::Deadlines;
-use roster::{Roster, Standing};
 use routes::Routes;
 
 /// How often the deadlines of what is in progress are looked at.
@@ -105,7 +100,7 @@ pub struct Config {
     /// For the phases of a put.
     pub deadlines: Deadlines,
     /// How blobs gather into batches.
-    pub gathering: Gathering,
+    pub batching: BatchPolicy,
 }
 
 impl Config {
@@ -129,7 +124,7 @@ impl Config {
             max_downloads: 256,
             allowed_origins: Vec::new(),
             deadlines: Deadlines::default(),
-            gathering: Gathering::default(),
+            batching: BatchPolicy::default(),
         }
     }
 }
@@ -353,7 +348,7 @@ impl Shared {
 
     /// How many replicas may have something to say: before a committee is formed, those that are there.
     fn replicas(&self) -> usize {
-        self.committee().map_or_else(|| self.roster().len(), |committee| committee.record().n().into()).max(16)
+        self.committee().map_or_else(|| self.roster().count(), |committee| committee.record().n().into()).max(16)
     }
 
     fn report(&self, event: Event) {
@@ -383,7 +378,7 @@ impl Shared {
     /// Takes note of how a member keeps up by a put or a batch, and tells what is news.
     fn observe(&self, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
         let news = self.health.lock().observe(link, observed, self.host.monotonic());
-        if let Some(News { code, why }) = news {
+        if let Some(HealthNotice { code, why }) = news {
             self.left_out(stream, member, code, why);
         }
     }
@@ -393,7 +388,7 @@ impl Shared {
         let Some(committee) = self.committee() else { return };
         let Some(of) = committee.record().members().get(usize::from(member)) else { return };
         let news = self.health.lock().blame(&of.node_key, fault, self.host.monotonic());
-        if let Some(News { code, why }) = news {
+        if let Some(HealthNotice { code, why }) = news {
             self.left_out(stream, member, code, why);
         }
     }
@@ -415,11 +410,11 @@ impl Shared {
         self.snapshot.replace(Arc::new(snapshot));
     }
 
-    fn standing_text(standing: Standing) -> &'static str {
-        match standing {
-            Standing::Member(_) => "member",
-            Standing::Candidate => "waiting for the committee to form",
-            Standing::Standby => "standby: the committee is complete",
+    fn standing_text(membership: Membership) -> &'static str {
+        match membership {
+            Membership::Member(_) => "member",
+            Membership::Candidate => "waiting for the committee to form",
+            Membership::Standby => "standby: the committee is complete",
         }
     }
 }

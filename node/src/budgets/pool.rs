@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+use vouch_node_core::budgets::{FairShare, Holder, LimitReport, PeerAddress};
 
-use super::{FairShare, Holder, PeerAddress, Tally};
 use crate::host::Host;
 
 /// A task that waits for longer than this may have other holders cut off.
@@ -78,7 +78,7 @@ pub struct Pool {
     host: Host,
     rules: Rules,
     state: Mutex<State>,
-    tally: Arc<Mutex<Tally>>,
+    limits: Arc<Mutex<LimitReport>>,
 }
 
 #[derive(Debug)]
@@ -105,10 +105,10 @@ struct Waiting {
 
 impl Pool {
     /// A pool of which nothing is held.
-    pub fn new(host: Host, rules: Rules, tally: Arc<Mutex<Tally>>) -> Arc<Self> {
+    pub fn new(host: Host, rules: Rules, limits: Arc<Mutex<LimitReport>>) -> Arc<Self> {
         let share = FairShare::new(rules.limit, rules.limit_of_one, rules.stale_after);
         let state = State { share, parties: HashMap::new(), waiting: HashMap::new() };
-        Arc::new(Self { host, rules, state: Mutex::new(state), tally })
+        Arc::new(Self { host, rules, state: Mutex::new(state), limits })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,7 +117,7 @@ impl Pool {
     }
 
     fn note(&self, source: PeerAddress, what: &'static str) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
     /// Takes a part at once, if need be from a holder that has to give way.
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(pool.leaving(), 1);
         drop(held);
         assert_eq!(pool.leaving(), 0);
-        let report = pool.tally.lock().unwrap().report(Duration::ZERO);
+        let report = pool.limits.lock().unwrap().report(Duration::ZERO);
         assert_eq!(report.as_deref(), Some("limited: 127.0.0.2: 1 cut off, 1 refused"));
     }
 

@@ -11,9 +11,9 @@ use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::signed_time::{TimeQuestion, TimeSignature};
+use vouch_node_core::budgets::TokenBucket;
 
 use super::{Event, Shared};
-use crate::budgets::Bucket;
 use crate::host::Host;
 use crate::link::Outgoing;
 
@@ -63,7 +63,7 @@ struct State {
     links: BTreeMap<u64, mpsc::Sender<Outgoing>>,
     next_link: u64,
     /// Members that asked.
-    askers: BTreeMap<[u8; 32], Bucket>,
+    askers: BTreeMap<[u8; 32], TokenBucket>,
 }
 
 fn reading(host: &Host) -> ClockReading {
@@ -271,7 +271,7 @@ impl Shared {
         let may_ask = {
             let mut state = self.clock.state();
             // no more buckets than members
-            let bucket = state.askers.entry(asker.0).or_insert(Bucket::new(ANSWERS, ANSWER_EVERY));
+            let bucket = state.askers.entry(asker.0).or_insert(TokenBucket::new(ANSWERS, ANSWER_EVERY));
             bucket.take(self.host.since_boot())
         };
         if !may_ask {

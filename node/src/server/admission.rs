@@ -8,11 +8,12 @@ use bytes::Bytes;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_node_core::budgets::PeerAddress;
+use vouch_node_core::server::health::{Health, Observed};
+use vouch_node_core::server::put::too_few;
 
-use super::health::{Health, Observed};
-use super::put::too_few;
 use super::{ReplicaHandle, Shared};
-use crate::budgets::{Party, PeerAddress, Permit};
+use crate::budgets::{Party, Permit};
 
 pub(super) type Members = BTreeMap<u16, ReplicaHandle>;
 

@@ -13,9 +13,9 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
+use vouch_node_core::server::batch::{BatchContext, BatchInput, BatchOutput, Batches};
+use vouch_node_core::server::health::{Fault, LinkId};
 
-use super::batch::{Batches, Input, Moment, Output};
-use super::health::{Fault, LinkId};
 use super::{Event, Shared, SharedHealth, Snapshot, member_lists};
 use crate::host::Host;
 
@@ -44,7 +44,7 @@ pub(super) enum Word {
         candidates: BTreeSet<u16>,
         outcomes: mpsc::Sender<Outcome>,
     },
-    Batch(Input),
+    Batch(BatchInput),
 }
 
 /// How to reach the batcher.
@@ -146,7 +146,7 @@ impl Desk {
     fn new(shared: &Arc<Shared>, committee: Arc<Committee>) -> Self {
         let streams = Arc::downgrade(shared);
         let next = move || streams.upgrade().map_or(Stream(1), |shared| shared.stream());
-        let batches = Batches::new(committee.clone(), shared.config.gathering, shared.config.deadlines.voting, next);
+        let batches = Batches::new(committee.clone(), shared.config.batching, shared.config.deadlines.voting, next);
         let storing = shared.batcher.storing.clone();
         let snapshot = shared.snapshot.get();
         let health = shared.health.clone();
@@ -154,43 +154,43 @@ impl Desk {
         Self { host, committee, batches, storing, health, outcomes: HashMap::new(), links: links(&snapshot) }
     }
 
-    fn moment(&self) -> Moment {
+    fn context(&self) -> BatchContext {
         let (now, storing, record) =
             (self.host.monotonic(), self.storing.load(Ordering::Relaxed), self.committee.record());
         let health = self.health.lock();
         let not_awaited = health.not_awaited_to_vote(record, now);
         let verified_apart = health.verified_apart(record, now);
-        Moment { now, unix_now: self.host.unix_seconds(), storing, not_awaited, verified_apart }
+        BatchContext { now, unix_now: self.host.unix_seconds(), storing, not_awaited, verified_apart }
     }
 
     fn next_tick(&self) -> Option<Duration> {
-        self.batches.next_tick(&self.moment())
+        self.batches.next_tick(&self.context())
     }
 
     fn hear(&mut self, shared: &Arc<Shared>, word: Word) {
         let input = match word {
             Word::Submit { put, receipt, holders, candidates, outcomes } => {
                 self.outcomes.insert(put, outcomes);
-                Input::Submit { put, receipt, holders, candidates }
+                BatchInput::Submit { put, receipt, holders, candidates }
             }
             Word::Batch(input) => input,
         };
-        if let Input::Withdraw(put) = &input {
+        if let BatchInput::Withdraw(put) = &input {
             self.outcomes.remove(put);
         }
         self.handle(shared, input);
     }
 
-    fn handle(&mut self, shared: &Arc<Shared>, input: Input) {
-        let outputs = self.batches.handle(input, &self.moment());
+    fn handle(&mut self, shared: &Arc<Shared>, input: BatchInput) {
+        let outputs = self.batches.handle(input, &self.context());
         self.perform(shared, outputs);
     }
 
     fn go_on(&mut self, shared: &Arc<Shared>) {
-        self.handle(shared, Input::Tick);
-        let outputs = self.batches.verify(&self.moment());
+        self.handle(shared, BatchInput::Tick);
+        let outputs = self.batches.verify(&self.context());
         self.perform(shared, outputs);
-        let outputs = self.batches.propose(&self.moment());
+        let outputs = self.batches.propose(&self.context());
         self.perform(shared, outputs);
     }
 
@@ -198,16 +198,16 @@ impl Desk {
         let before = std::mem::replace(&mut self.links, links(now));
         for (member, link) in before {
             if self.links.get(&member) != Some(&link) {
-                self.handle(shared, Input::Lost(member));
+                self.handle(shared, BatchInput::Lost(member));
             }
         }
     }
 
-    fn perform(&mut self, shared: &Arc<Shared>, outputs: Vec<Output>) {
+    fn perform(&mut self, shared: &Arc<Shared>, outputs: Vec<BatchOutput>) {
         for output in outputs {
             match output {
-                Output::Propose { members, proposal } => self.propose(shared, &members, &proposal),
-                Output::Verify { batch, ballot, votes } => {
+                BatchOutput::Propose { members, proposal } => self.propose(shared, &members, &proposal),
+                BatchOutput::Verify { batch, ballot, votes } => {
                     let (shared, committee) = (shared.clone(), self.committee.clone());
                     self.host.spawn(async move {
                         let verifying = shared.host.spawn_blocking(move || {
@@ -215,22 +215,22 @@ impl Desk {
                             votes.into_iter().map(|(member, _)| member).zip(verified).collect()
                         });
                         if let Ok(votes) = verifying.await {
-                            shared.batcher.say(Word::Batch(Input::Verified { batch, votes })).await;
+                            shared.batcher.say(Word::Batch(BatchInput::Verified { batch, votes })).await;
                         }
                     });
                 }
-                Output::Certify { batch, receipts, tally, puts, asked } => {
+                BatchOutput::Certify { batch, receipts, tally, puts, asked } => {
                     let outcomes = puts.into_iter().map(|put| (put, self.outcomes.remove(&put))).collect();
                     let certifying = Certifying { batch, receipts, tally, outcomes, asked };
                     shared.host.spawn(certifying.run(shared.clone()));
                 }
-                Output::Observed { batch, member, observed } => {
+                BatchOutput::Observed { batch, member, observed } => {
                     if let Some(link) = self.links.get(&member) {
                         shared.observe(batch, member, link, observed);
                     }
                 }
-                Output::VotedFalsely { batch, member } => shared.blame(batch, member, Fault::VotedFalsely),
-                Output::Fail(put, failed) => {
+                BatchOutput::VotedFalsely { batch, member } => shared.blame(batch, member, Fault::VotedFalsely),
+                BatchOutput::Fail(put, failed) => {
                     if let Some(outcomes) = self.outcomes.remove(&put) {
                         tell(&self.host, outcomes, Outcome { put, result: Err(failed) });
                     }
@@ -245,7 +245,7 @@ impl Desk {
         let snapshot = shared.snapshot.get();
         for member in members {
             if snapshot.members.get(member).is_none_or(|handle| !handle.control.try_send(&bytes)) {
-                self.handle(shared, Input::Lost(*member));
+                self.handle(shared, BatchInput::Lost(*member));
             }
         }
     }

@@ -10,10 +10,10 @@ use vouch_core::digest::Digest;
 use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, MAX_BLOB, MAX_ENDORSE, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::session::progress::SERVER_STORES;
+use vouch_node_core::server::GracePeriod;
+use vouch_node_core::server::put::READING_RATE;
 
 use super::batcher::Word;
-use super::patience::Patience;
-use super::put::READING_RATE;
 use super::routes::Reply;
 use super::{Event, Shared, member_lists};
 use crate::host::tasks::JoinSet;
@@ -136,15 +136,15 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
         snapshot.members.iter().filter(|(_, handle)| handle.tell(&offer)).map(|(member, _)| *member).collect();
     let began = shared.host.monotonic();
     let deadline = began + CONFIRMING + Duration::from_secs(receipt.length / READING_RATE);
-    let mut patience = Patience::new(began);
+    let mut grace = GracePeriod::new(began);
     let cancel = Message::Cancel { stream, keep: true };
     while !asked.is_empty() {
-        let is_over = patience.is_over(holders.len(), quorum, asked.len(), shared.host.monotonic());
+        let is_over = grace.is_over(holders.len(), quorum, asked.len(), shared.host.monotonic());
         // without the one that asks, there is nothing to be certified anew
         if is_over && !asked.contains(&member) {
             break;
         }
-        let until = patience.until().filter(|_| !asked.contains(&member)).unwrap_or(deadline).min(deadline);
+        let until = grace.until().filter(|_| !asked.contains(&member)).unwrap_or(deadline).min(deadline);
         let left = until.saturating_sub(shared.host.monotonic());
         let Ok(Some(reply)) = shared.host.timeout(left, replies.recv()).await else { break };
         let Reply { member, message, .. } = *reply;

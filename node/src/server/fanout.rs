@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use vouch_core::message::{Message, Stream};
+use vouch_node_core::server::health::LinkId;
 
-use super::health::LinkId;
 use super::{ReplicaHandle, SharedHealth};
 use crate::host::Host;
 

@@ -12,10 +12,11 @@ use vouch_core::founding::{
 };
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Standing, Stream};
+use vouch_node_core::budgets::PeerAddress;
+use vouch_node_core::server::Membership;
+use vouch_node_core::server::health::LinkId;
 
-use super::health::LinkId;
 use super::{Event, ReplicaHandle, Shared};
-use crate::budgets::PeerAddress;
 use crate::committee_file::{self, CommitteeFileError};
 use crate::host::tasks::MissedTickBehavior;
 use crate::link::LinkError;
@@ -233,19 +234,18 @@ impl Shared {
     /// Tells every replica what it is to this server.
     fn tell_standings(&self, waiting: Option<&str>) {
         let roster = self.roster();
-        for (standing, handle) in roster.connected() {
-            handle.tell(&standing_message(standing, waiting));
+        for (membership, handle) in roster.connected() {
+            handle.tell(&standing_message(membership, waiting));
         }
     }
 }
 
 /// What a replica is told that it is.
-pub(super) fn standing_message(standing: super::roster::Standing, waiting: Option<&str>) -> Message {
-    use super::roster::Standing as Is;
-    match standing {
-        Is::Member(_) => Message::standing(Standing::Member, ""),
-        Is::Candidate => Message::standing(Standing::Waiting, waiting.unwrap_or("")),
-        Is::Standby => Message::standing(Standing::Standby, "the committee is complete without this replica"),
+pub(super) fn standing_message(membership: Membership, waiting: Option<&str>) -> Message {
+    match membership {
+        Membership::Member(_) => Message::standing(Standing::Member, ""),
+        Membership::Candidate => Message::standing(Standing::Waiting, waiting.unwrap_or("")),
+        Membership::Standby => Message::standing(Standing::Standby, "the committee is complete without this replica"),
     }
 }
 

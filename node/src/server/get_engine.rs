@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 use vouch_core::tree::Parent;
+use vouch_node_core::server::health::LinkId;
 
-use super::health::LinkId;
 use super::routes::{Reply, Route};
 use super::{Shared, Snapshot};
 use crate::budgets::{Party, Permit};

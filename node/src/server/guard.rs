@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use vouch_core::message::MAX_CHUNK;
+use vouch_node_core::budgets::{AddressBuckets, LimitReport, PeerAddress};
 
 use super::Config;
-use crate::budgets::{Buckets, Full, Party, PeerAddress, Permit, Pool, Rules, Tally};
+use crate::budgets::{Full, Party, Permit, Pool, Rules};
 use crate::host::{Host, resources};
 use crate::link::Allowance;
 
@@ -37,9 +38,9 @@ pub(crate) struct Guard {
     pub(super) reads: Arc<Pool>,
     messages: Arc<Pool>,
     replicas: Arc<Pool>,
-    joins: Mutex<Buckets>,
-    told: Mutex<Buckets>,
-    tally: Arc<Mutex<Tally>>,
+    joins: Mutex<AddressBuckets>,
+    told: Mutex<AddressBuckets>,
+    limits: Arc<Mutex<LimitReport>>,
     rate: u64,
     window: Duration,
 }
@@ -57,10 +58,10 @@ pub(crate) struct Connection {
 impl Guard {
     /// The budgets that a configuration sets, for a committee of so many members.
     pub(super) fn new(host: &Host, config: &Config, members: u64) -> Self {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let limits = Arc::new(Mutex::new(LimitReport::default()));
         let pool = |limit: u64, limit_of_one, stale_after, cut_off, refused| {
             let rules = Rules { limit: limit.max(1), limit_of_one, stale_after, cut_off, refused };
-            Pool::new(host.clone(), rules, tally.clone())
+            Pool::new(host.clone(), rules, limits.clone())
         };
         let all = |limit: u64, stale_after, cut_off, refused| pool(limit, limit.max(1), stale_after, cut_off, refused);
         // where one address could hold everything for as long as a deadline, it may hold three quarters
@@ -83,10 +84,10 @@ impl Guard {
                 "messages refused",
             ),
             replicas: all(replicas, Duration::MAX, "standbys cut off", "standbys refused"),
-            joins: Mutex::new(Buckets::new(JOINS, JOIN_EVERY)),
-            told: Mutex::new(Buckets::new(TOLD, TELL_EVERY)),
+            joins: Mutex::new(AddressBuckets::new(JOINS, JOIN_EVERY)),
+            told: Mutex::new(AddressBuckets::new(TOLD, TELL_EVERY)),
             host: host.clone(),
-            tally,
+            limits,
             rate: config.upload_rate,
             window: config.upload_window,
         }
@@ -131,12 +132,12 @@ impl Guard {
 
     /// Something happened that the operator is told about in a summary.
     pub(super) fn note(&self, source: PeerAddress, what: &'static str) {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
     /// A summary of what was limited, when one is due.
     pub(super) fn report(&self) -> Option<String> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).report(self.host.monotonic())
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).report(self.host.monotonic())
     }
 }
 

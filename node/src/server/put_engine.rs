@@ -1,4 +1,4 @@
-//! Performs what one [`Put`] decides: waits for its quorum, passes bytes on to the members, and has what they stored certified. It
+//! Performs what one [`ServerPut`] decides: waits for its quorum, passes bytes on to the members, and has what they stored certified. It
 //! knows no link: whoever owns it, a client's link or a request over HTTP, says what comes, and tells its client the answers.
 
 use std::collections::VecDeque;
@@ -12,16 +12,16 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stage, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
+use vouch_node_core::budgets::PeerAddress;
+use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::health::{Fault, Observed};
+use vouch_node_core::server::put::{PutInput, PutOutput, ServerPut};
 
 use super::admission::{self, Admitted, Asked, Place, PutRequest, Verdict};
-use super::batch;
 use super::batcher::{Outcome, Storing, Word};
 use super::fanout::Fanout;
-use super::health::{Fault, Observed};
-use super::put::{Input, Output, Put};
 use super::routes::{Reply, Route};
 use super::{ReplicaHandle, Shared, Snapshot};
-use crate::budgets::PeerAddress;
 
 /// Where what others say of a put goes: its owner takes it there, and gives it to [`PutEngine::reply`] and
 /// [`PutEngine::outcome`].
@@ -64,7 +64,7 @@ enum State {
 }
 
 struct Running {
-    put: Put,
+    put: ServerPut,
     fanout: Fanout,
     /// Once a quorum stored them, an earlier certificate by this committee will do.
     reuse: Option<Arc<Committee>>,
@@ -157,7 +157,7 @@ impl PutEngine {
             None => None,
         };
         let doubted = shared.health.lock().doubted(committee.record(), self.shared.host.monotonic());
-        let put = Put::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
+        let put = ServerPut::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
             .doubting(doubted)
             .or_earlier(earlier);
         let fanout = Fanout::new(shared.host.clone(), stream, members, quorum, shared.health.clone());
@@ -169,12 +169,12 @@ impl PutEngine {
             self.state = State::Running(running);
             let length = bytes.len() as u64;
             let relayed = Message::Blob { stream, receipt, renew, bytes };
-            return self.handle([Input::Whole(receipt, length)], Some(&relayed)).await;
+            return self.handle([PutInput::Whole(receipt, length)], Some(&relayed)).await;
         }
         let opening = Message::Put { stream, offer, renew }.encode();
         let lost = running.send(&self.shared, &opening).await;
         self.state = State::Running(running);
-        self.handle([Input::Begun].into_iter().chain(lost), None).await;
+        self.handle([PutInput::Begun].into_iter().chain(lost), None).await;
     }
 
     /// The client sent bytes.
@@ -183,7 +183,7 @@ impl PutEngine {
         running.heard = self.shared.host.monotonic();
         let length = bytes.len() as u64;
         let relayed = Message::Chunk { stream: self.stream, offset, parents, bytes };
-        self.handle([Input::Chunk { offset, length }], Some(&relayed)).await;
+        self.handle([PutInput::Chunk { offset, length }], Some(&relayed)).await;
         if let State::Running(running) = &self.state {
             self.shared.guard.puts.progress(&running.place.party);
         }
@@ -196,20 +196,20 @@ impl PutEngine {
             self.give_up(true).await;
             return self.answers.push(PutAnswer::Failed(admission::expired(self.stream, &receipt)));
         }
-        self.handle([Input::End(receipt)], None).await;
+        self.handle([PutInput::End(receipt)], None).await;
     }
 
     /// A member said something of it.
     pub(super) async fn reply(&mut self, Reply { member, message, .. }: Reply) {
         let input = match message {
-            Message::Ready { offset, .. } => Input::Ready(member, offset),
-            Message::Stored { .. } => Input::Stored(member),
+            Message::Ready { offset, .. } => PutInput::Ready(member, offset),
+            Message::Stored { .. } => PutInput::Stored(member),
             Message::Failed(failed) => {
                 if let State::Running(running) = &mut self.state {
                     // it takes no more bytes of this put
                     running.fanout.remove(member);
                 }
-                Input::Failed(member, failed)
+                PutInput::Failed(member, failed)
             }
             _ => return,
         };
@@ -219,8 +219,8 @@ impl PutEngine {
     /// The batcher said what became of it.
     pub(super) async fn outcome(&mut self, outcome: Outcome) {
         let input = match outcome.result {
-            Ok(certificate) => Input::Certified(certificate),
-            Err(failed) => Input::Uncertified(failed),
+            Ok(certificate) => PutInput::Certified(certificate),
+            Err(failed) => PutInput::Uncertified(failed),
         };
         self.handle([input], None).await;
     }
@@ -233,7 +233,7 @@ impl PutEngine {
         };
         let gone: Vec<u16> = running.fanout.members().iter().filter(is_gone).map(|(member, _)| *member).collect();
         gone.iter().for_each(|member| running.fanout.remove(*member));
-        self.handle(gone.into_iter().map(Input::Lost), None).await;
+        self.handle(gone.into_iter().map(PutInput::Lost), None).await;
     }
 
     /// Time passed. `too_slow`: what the client sent too little of.
@@ -244,7 +244,7 @@ impl PutEngine {
                 self.give_up(true).await;
                 self.answers.push(PutAnswer::Failed(failed));
             }
-            None => self.handle([Input::Tick], None).await,
+            None => self.handle([PutInput::Tick], None).await,
         }
     }
 
@@ -255,13 +255,13 @@ impl PutEngine {
         if running.put.is_before_certifying() {
             running.fanout.cancel_all(keep);
         } else {
-            self.shared.batcher.say(Word::Batch(batch::Input::Withdraw(self.stream))).await;
+            self.shared.batcher.say(Word::Batch(BatchInput::Withdraw(self.stream))).await;
         }
     }
 
     /// Feeds inputs and performs all that follows from them.
-    async fn handle(&mut self, inputs: impl IntoIterator<Item = Input>, relayed: Option<&Message>) {
-        let mut inputs: VecDeque<Input> = inputs.into_iter().collect();
+    async fn handle(&mut self, inputs: impl IntoIterator<Item = PutInput>, relayed: Option<&Message>) {
+        let mut inputs: VecDeque<PutInput> = inputs.into_iter().collect();
         while let Some(input) = inputs.pop_front() {
             let State::Running(running) = &mut self.state else { return };
             let now = self.shared.host.monotonic();
@@ -292,48 +292,48 @@ impl PutEngine {
     }
 
     /// Performs one output; returns what happened meanwhile.
-    async fn perform(&mut self, output: Output, relayed: Option<&Message>) -> Vec<Input> {
+    async fn perform(&mut self, output: PutOutput, relayed: Option<&Message>) -> Vec<PutInput> {
         let State::Running(running) = &mut self.state else { return Vec::new() };
         let (shared, stream) = (&self.shared, self.stream);
         match output {
-            Output::Ready(offset) => {
+            PutOutput::Ready(offset) => {
                 running.heard = self.shared.host.monotonic();
                 self.answers.push(PutAnswer::Ready(offset));
             }
-            Output::Forward => {
+            PutOutput::Forward => {
                 let Some(relayed) = relayed else { return Vec::new() };
                 return running.send(shared, &relayed.encode()).await;
             }
-            Output::ForwardEnd(receipt) => {
+            PutOutput::ForwardEnd(receipt) => {
                 let end = Message::PutEnd { stream, receipt };
                 return running.send(shared, &end.encode()).await;
             }
-            Output::Progress(member, stage) => self.answers.push(PutAnswer::Progress(member, stage)),
-            Output::Submit { receipt, holders, candidates } => {
+            PutOutput::Progress(member, stage) => self.answers.push(PutAnswer::Progress(member, stage)),
+            PutOutput::Submit { receipt, holders, candidates } => {
                 if let Some(committee) = &running.reuse
                     && let Some(certificate) = shared.earlier(committee, &receipt).await
                 {
-                    return vec![Input::Certified(certificate)];
+                    return vec![PutInput::Certified(certificate)];
                 }
                 let outcomes = self.mailboxes.outcomes.clone();
                 shared.batcher.say(Word::Submit { put: stream, receipt, holders, candidates, outcomes }).await;
             }
-            Output::NeverHeld(member) => {
-                shared.batcher.say(Word::Batch(batch::Input::NeverHeld { put: stream, member })).await;
+            PutOutput::NeverHeld(member) => {
+                shared.batcher.say(Word::Batch(BatchInput::NeverHeld { put: stream, member })).await;
             }
-            Output::AlsoHeld(member) => {
-                shared.batcher.say(Word::Batch(batch::Input::AlsoHeld { put: stream, member })).await;
+            PutOutput::AlsoHeld(member) => {
+                shared.batcher.say(Word::Batch(BatchInput::AlsoHeld { put: stream, member })).await;
             }
-            Output::Late(member) => running.observe(shared, member, Observed::StoredTooLate),
-            Output::InTime(member) => running.observe(shared, member, Observed::StoredInTime),
-            Output::Doubt(member) => shared.blame(stream, member, Fault::LackedWhatItOffered),
-            Output::LeaveOut(member, code, why) => {
+            PutOutput::Late(member) => running.observe(shared, member, Observed::StoredTooLate),
+            PutOutput::InTime(member) => running.observe(shared, member, Observed::StoredInTime),
+            PutOutput::Doubt(member) => shared.blame(stream, member, Fault::LackedWhatItOffered),
+            PutOutput::LeaveOut(member, code, why) => {
                 shared.left_out(stream, member, code, &why);
                 running.fanout.leave_out(member);
             }
-            Output::Cancel => running.fanout.cancel_all(true),
-            Output::Certified(certificate) => self.answers.push(PutAnswer::Certified(certificate)),
-            Output::Fail(failed) => self.answers.push(PutAnswer::Failed(failed)),
+            PutOutput::Cancel => running.fanout.cancel_all(true),
+            PutOutput::Certified(certificate) => self.answers.push(PutAnswer::Certified(certificate)),
+            PutOutput::Fail(failed) => self.answers.push(PutAnswer::Failed(failed)),
         }
         Vec::new()
     }
@@ -353,12 +353,12 @@ impl Running {
     }
 
     /// Sends the same bytes to every member; gives those that are out of the put now.
-    async fn send(&mut self, shared: &Shared, bytes: &Bytes) -> Vec<Input> {
+    async fn send(&mut self, shared: &Shared, bytes: &Bytes) -> Vec<PutInput> {
         let lost = self.fanout.send(bytes).await;
         for (member, of) in self.fanout.take_slow() {
             shared.observe(self.fanout.stream(), member, &of, Observed::TookBytesTooSlowly);
         }
-        lost.into_iter().map(Input::Lost).collect()
+        lost.into_iter().map(PutInput::Lost).collect()
     }
 
     fn observe(&self, shared: &Shared, member: u16, observed: Observed) {

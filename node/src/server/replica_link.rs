@@ -7,16 +7,16 @@ use vouch_core::bls::verify_possession;
 use vouch_core::founding::{Candidate, Founding};
 use vouch_core::link::{Hello, Role};
 use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
+use vouch_node_core::server::Membership;
+use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::health::LinkId;
 
-use super::batch::Input;
 use super::batcher::Word;
 use super::endorse::Errands;
 use super::founding::standing_message;
 use super::guard::Connection;
-use super::health::LinkId;
 use super::lane::Lane;
 use super::member_lists::{self, Listing};
-use super::roster::Standing;
 use super::routes::Reply;
 use super::time_relay::TimeRelay;
 use super::welcome::{Welcomed, why};
@@ -57,20 +57,20 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         shared.leave(id, arrival);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
-    let standing = shared.roster().standing(&node_key);
+    let membership = shared.roster().membership(&node_key);
     // looked at after joining: a committee that forms from now on is told to everybody who joined
     let settled = shared.founding().settled().filter(|_| !link.knows_committee).map(Founding::message);
     if let Some(founding) = settled {
         handle.tell(&Message::Founding(Box::new(founding)));
     }
-    handle.tell(&standing_message(standing, None));
+    handle.tell(&standing_message(membership, None));
     drop(handle);
     shared.publish();
-    let connected = shared.roster().len();
+    let connected = shared.roster().count();
     // strangers that come and go fill no log
-    let is_told = matches!(standing, Standing::Member(_)) || shared.guard.may_tell(&connection);
+    let is_told = matches!(membership, Membership::Member(_)) || shared.guard.may_tell(&connection);
     if is_told {
-        shared.report(Event::Joined(name.clone(), Shared::standing_text(standing), connected));
+        shared.report(Event::Joined(name.clone(), Shared::standing_text(membership), connected));
     } else {
         shared.guard.note(connection.source(), "standbys not logged");
     }
@@ -220,11 +220,11 @@ async fn deliver(shared: &Arc<Shared>, link: LinkId, reply: Reply) {
         return;
     }
     if let Message::Vote { signature, .. } = reply.message {
-        return shared.batcher.say(Word::Batch(Input::Vote { batch, member: reply.member, signature })).await;
+        return shared.batcher.say(Word::Batch(BatchInput::Vote { batch, member: reply.member, signature })).await;
     }
     match shared.routes.deliver(reply) {
         Some(Reply { member, message: Message::Failed(failed), .. }) => {
-            shared.batcher.say(Word::Batch(Input::Refused { batch, member, failed })).await;
+            shared.batcher.say(Word::Batch(BatchInput::Refused { batch, member, failed })).await;
         }
         // the put went on without it
         Some(Reply { message: Message::Stored { stream }, .. }) => {

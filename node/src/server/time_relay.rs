@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Message, Stream};
+use vouch_node_core::budgets::TokenBucket;
 
 use super::Shared;
 use super::routes::Reply;
-use crate::budgets::Bucket;
 use crate::host::tasks::JoinSet;
 
 /// Questions of one member: so many at once, and then one every so often.
@@ -25,12 +25,12 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct TimeRelay {
     waiting: JoinSet<()>,
-    allowance: Bucket,
+    allowance: TokenBucket,
 }
 
 impl Default for TimeRelay {
     fn default() -> Self {
-        Self { waiting: JoinSet::new(), allowance: Bucket::new(QUESTIONS, QUESTION_EVERY) }
+        Self { waiting: JoinSet::new(), allowance: TokenBucket::new(QUESTIONS, QUESTION_EVERY) }
     }
 }
 

@@ -5,11 +5,11 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::quorum;
+use vouch_node_core::server::health::Trouble;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NO_STORE};
 use crate::server::Shared;
-use crate::server::health::Trouble;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -32,7 +32,7 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
         .collect();
     let connected = match committee {
         Some(_) => snapshot.members.len(),
-        None => shared.roster().len(),
+        None => shared.roster().count(),
     };
     let described = json!({
         "cluster": committee.map(|committee| committee.cluster()),

@@ -11,13 +11,13 @@ use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::message::Message;
 use vouch_core::session::{GetEvent, OneGet, ProgressWatch, SessionError, WantedBytes};
+use vouch_node_core::server::health::Fault;
 
 use crate::host::tasks::MissedTickBehavior;
 use crate::latest::Follower;
 use crate::link::Held;
 use crate::server::get_engine::{GetAnswer, GetEngine};
 use crate::server::guard::Connection;
-use crate::server::health::Fault;
 use crate::server::routes::{self, Reply};
 use crate::server::{Shared, Snapshot, TICK};
 

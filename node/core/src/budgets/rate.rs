@@ -11,13 +11,13 @@ const REMEMBERED: usize = 4096;
 
 /// A bucket of tokens: so many at once, and then one every so often.
 #[derive(Debug, Clone, Copy)]
-pub struct Bucket {
+pub struct TokenBucket {
     burst: u32,
     every: Duration,
     full_at: Duration,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one: `burst` at once, and then one `every` so often.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, full_at: Duration::ZERO }
@@ -34,17 +34,17 @@ impl Bucket {
     }
 }
 
-/// A [`Bucket`] for each address.
+/// A [`TokenBucket`] for each address.
 #[derive(Debug)]
-pub struct Buckets {
-    full: Bucket,
-    of: HashMap<PeerAddress, Bucket>,
+pub struct AddressBuckets {
+    full: TokenBucket,
+    of: HashMap<PeerAddress, TokenBucket>,
 }
 
-impl Buckets {
+impl AddressBuckets {
     /// `burst` at once, and then one `every` so often.
     pub fn new(burst: u32, every: Duration) -> Self {
-        Self { full: Bucket::new(burst, every), of: HashMap::new() }
+        Self { full: TokenBucket::new(burst, every), of: HashMap::new() }
     }
 
     /// Takes a token; `false` when the address has none.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_one_at_a_time() {
-        let mut buckets = Buckets::new(3, Duration::from_secs(2));
+        let mut buckets = AddressBuckets::new(3, Duration::from_secs(2));
         let source = |last| PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]));
         let mut take = |last, second| buckets.take(source(last), Duration::from_secs(second));
         assert!((0..3).all(|_| take(1, 10)));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut buckets = Buckets::new(1, Duration::from_secs(60));
+        let mut buckets = AddressBuckets::new(1, Duration::from_secs(60));
         for number in 0..100_000u32 {
             buckets.take(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), Duration::ZERO);
         }

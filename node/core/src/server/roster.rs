@@ -8,7 +8,7 @@ use vouch_core::link::NodeKey;
 
 /// One connected replica.
 #[derive(Debug, Clone)]
-struct Connected<H> {
+struct ConnectedReplica<H> {
     /// Counts joins, so that an old link's end does not remove a new link.
     arrival: u64,
     handle: H,
@@ -16,7 +16,7 @@ struct Connected<H> {
 
 /// What a replica is on arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Membership {
     /// It is in the committee, at this position.
     Member(u16),
     /// There is no committee yet.
@@ -29,7 +29,7 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Roster<H> {
     committee: Option<Arc<Committee>>,
-    connected: BTreeMap<NodeKey, Connected<H>>,
+    connected: BTreeMap<NodeKey, ConnectedReplica<H>>,
     arrivals: u64,
 }
 
@@ -45,7 +45,7 @@ impl<H: Clone> Roster<H> {
     }
 
     /// The number of replicas connected, members or not.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.connected.len()
     }
 
@@ -54,15 +54,15 @@ impl<H: Clone> Roster<H> {
     pub fn join(&mut self, node_key: NodeKey, handle: H) -> u64 {
         self.arrivals += 1;
         let arrival = self.arrivals;
-        self.connected.insert(node_key, Connected { arrival, handle });
+        self.connected.insert(node_key, ConnectedReplica { arrival, handle });
         arrival
     }
 
     /// What a replica is to this server.
-    pub fn standing(&self, node_key: &NodeKey) -> Standing {
+    pub fn membership(&self, node_key: &NodeKey) -> Membership {
         match &self.committee {
-            None => Standing::Candidate,
-            Some(committee) => committee.record().position(node_key).map_or(Standing::Standby, Standing::Member),
+            None => Membership::Candidate,
+            Some(committee) => committee.record().position(node_key).map_or(Membership::Standby, Membership::Member),
         }
     }
 
@@ -83,17 +83,17 @@ impl<H: Clone> Roster<H> {
         self.committee = Some(committee);
     }
 
-    /// Every connected replica with its standing.
-    pub fn connected(&self) -> impl Iterator<Item = (Standing, &H)> {
-        self.connected.iter().map(|(node_key, connected)| (self.standing(node_key), &connected.handle))
+    /// Every connected replica with its membership.
+    pub fn connected(&self) -> impl Iterator<Item = (Membership, &H)> {
+        self.connected.iter().map(|(node_key, connected)| (self.membership(node_key), &connected.handle))
     }
 
     /// How to reach each connected member, by position.
     pub fn members(&self) -> BTreeMap<u16, H> {
         self.connected()
-            .filter_map(|(standing, handle)| match standing {
-                Standing::Member(position) => Some((position, handle.clone())),
-                Standing::Candidate | Standing::Standby => None,
+            .filter_map(|(membership, handle)| match membership {
+                Membership::Member(position) => Some((position, handle.clone())),
+                Membership::Candidate | Membership::Standby => None,
             })
             .collect()
     }
@@ -101,43 +101,21 @@ impl<H: Clone> Roster<H> {
 
 #[cfg(test)]
 mod tests {
-    use vouch_core::bls::VoteSecretKey;
-    use vouch_core::committee::{CommitteeRecord, Member, MemberName};
-    use vouch_core::link::NodeSecretKey;
-
     use super::*;
-
-    fn node_key(i: u8) -> NodeKey {
-        NodeSecretKey::from_bytes(&[i; 32]).node_key()
-    }
-
-    fn committee_of(numbers: [u8; 2]) -> Arc<Committee> {
-        let mut members: Vec<_> = numbers
-            .iter()
-            .map(|i| {
-                let vote = VoteSecretKey::generate(&[*i; 32]).unwrap();
-                let name = MemberName::new(&format!("replica-{i}")).unwrap();
-                (Member { node_key: node_key(*i), vote_key: vote.vote_key(), name }, vote.prove_possession())
-            })
-            .collect();
-        members.sort_by_key(|(member, _)| member.node_key);
-        let (members, possessions) = members.into_iter().unzip();
-        let record = CommitteeRecord::genesis([0; 16], members).unwrap();
-        Arc::new(Committee::genesis(record, possessions).unwrap())
-    }
+    use crate::fixture::{TestCommittee, node_key};
 
     #[test]
     fn whoever_the_committee_names_is_a_member_and_the_rest_stand_by() {
         let mut roster = Roster::new(None);
         for i in 1..=3 {
             roster.join(node_key(i), i);
-            assert_eq!(roster.standing(&node_key(i)), Standing::Candidate);
+            assert_eq!(roster.membership(&node_key(i)), Membership::Candidate);
         }
-        roster.adopt(committee_of([1, 2]));
+        roster.adopt(TestCommittee::of([1, 2]).committee);
         let members: Vec<u8> = roster.members().into_values().collect();
         assert!(members.contains(&1) && members.contains(&2) && members.len() == 2);
-        assert_eq!(roster.standing(&node_key(3)), Standing::Standby);
-        assert!(matches!(roster.standing(&node_key(1)), Standing::Member(_)));
+        assert_eq!(roster.membership(&node_key(3)), Membership::Standby);
+        assert!(matches!(roster.membership(&node_key(1)), Membership::Member(_)));
         assert_eq!(roster.handle(&node_key(3)), Some(&3));
     }
 
@@ -146,10 +124,10 @@ mod tests {
         let mut roster = Roster::new(None);
         let first = roster.join(node_key(1), 1);
         let second = roster.join(node_key(1), 2);
-        assert_eq!(roster.len(), 1);
+        assert_eq!(roster.count(), 1);
         roster.leave(&node_key(1), first);
         assert_eq!(roster.handle(&node_key(1)), Some(&2));
         roster.leave(&node_key(1), second);
-        assert_eq!(roster.len(), 0);
+        assert_eq!(roster.count(), 0);
     }
 }

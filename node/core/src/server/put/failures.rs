@@ -4,7 +4,7 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 
 /// Why fewer than a quorum are left: more than f members refused for one reason, or some are not there.
-pub(in crate::server) fn why_too_few<'a>(
+pub fn why_too_few<'a>(
     committee: &Committee,
     stream: Stream,
     refusals: impl Iterator<Item = (u16, &'a Failed)>,
@@ -49,13 +49,13 @@ fn every_reason(committee: &Committee, refusals: &[(u16, &Failed)]) -> String {
 }
 
 /// The failure that names who did not store or vote in time.
-pub(in crate::server) fn too_late(committee: &Committee, stream: Stream, what: &str, late: Vec<u16>) -> Failed {
+pub fn too_late(committee: &Committee, stream: Stream, what: &str, late: Vec<u16>) -> Failed {
     let detail = format!("{} of {} replicas did not {what} in time", late.len(), committee.record().n());
     Failed::new(stream, Code::TimedOut, detail).with_subjects(late)
 }
 
 /// The failure that names every member that is not there.
-pub(in crate::server) fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> bool) -> Failed {
+pub fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> bool) -> Failed {
     let record = committee.record();
     let missing: Vec<u16> = (0..record.n()).filter(|member| !is_there(*member)).collect();
     let names: Vec<String> = missing.iter().map(|member| record.name(*member)).collect();

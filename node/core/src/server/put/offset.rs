@@ -8,13 +8,13 @@ use vouch_core::tree::BLOCK;
 const MOST_SENT_AGAIN: u64 = 32 << 20;
 
 /// Whether a member that kept whole blocks can need a blob's bytes from here on.
-pub(super) fn is_possible(offset: u64, length: u64) -> bool {
+pub fn is_possible(offset: u64, length: u64) -> bool {
     offset == length || (offset < length && offset.is_multiple_of(BLOCK as u64))
 }
 
 /// As [`choose_among_all`], by those who are not doubted, as long as they are a quorum: what the others say they have leaves nobody
 /// out.
-pub(super) fn choose(answers: &BTreeMap<u16, u64>, doubted: &BTreeSet<u16>, quorum: usize) -> Option<u64> {
+pub fn choose(answers: &BTreeMap<u16, u64>, doubted: &BTreeSet<u16>, quorum: usize) -> Option<u64> {
     let trusted = answers.iter().filter(|(member, _)| !doubted.contains(member)).map(|(_, offset)| *offset);
     choose_among_all(trusted, quorum).or_else(|| choose_among_all(answers.values().copied(), quorum))
 }

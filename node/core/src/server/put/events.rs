@@ -8,7 +8,7 @@ use vouch_core::receipt::Receipt;
 
 /// What happened.
 #[derive(Debug)]
-pub enum Input {
+pub enum PutInput {
     /// The put was passed on to the members.
     Begun,
     /// A member needs the bytes of what was offered from this offset on.
@@ -40,7 +40,7 @@ pub enum Input {
 
 /// What to do.
 #[derive(Debug)]
-pub enum Output {
+pub enum PutOutput {
     /// Tell the client to send the bytes from this offset on.
     Ready(u64),
     /// Pass the bytes on to the members that take part.

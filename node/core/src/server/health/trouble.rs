@@ -4,24 +4,27 @@ use std::fmt;
 
 /// What keeps a member from taking part in puts as the others do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::server) enum Trouble {
+pub enum Trouble {
+    /// It is not connected.
     Missing,
-    /// What it said.
+    /// Its storage failed; what it said.
     StorageFailed(String),
-    /// What it said.
+    /// It signs nothing, for its clock is in doubt; what it said.
     ClockInDoubt(String),
+    /// It takes bytes more slowly than a quorum.
     Lagging,
+    /// It stored or voted later than a quorum.
     Late,
 }
 
 impl Trouble {
     /// Whether a put cannot count on the member.
-    pub(in crate::server) fn is_fatal(&self) -> bool {
+    pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Missing | Self::StorageFailed(_) | Self::ClockInDoubt(_))
     }
 
     /// One word for programs.
-    pub(in crate::server) fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::StorageFailed(_) => "storage-failed",

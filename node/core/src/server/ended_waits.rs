@@ -7,24 +7,25 @@ use vouch_core::message::Stream;
 
 /// The last waits, with the time until which an answer to each would have been in time.
 #[derive(Debug)]
-pub(in crate::server) struct Ended {
+pub struct EndedWaits {
     most: usize,
     waits: VecDeque<(Stream, Duration)>,
 }
 
-impl Ended {
+impl EndedWaits {
     /// Remembers so many.
-    pub(in crate::server) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { most, waits: VecDeque::new() }
     }
 
-    pub(in crate::server) fn add(&mut self, of: Stream, until: Duration) {
+    /// Remembers one more; an answer is in time before `until`.
+    pub fn add(&mut self, of: Stream, until: Duration) {
         self.waits.push_front((of, until));
         self.waits.truncate(self.most);
     }
 
     /// Whether an answer is in time now; not where the wait is not remembered, for it is long over.
-    pub(in crate::server) fn is_in_time(&self, of: Stream, now: Duration) -> bool {
+    pub fn is_in_time(&self, of: Stream, now: Duration) -> bool {
         self.waits.iter().find(|(ended, _)| *ended == of).is_some_and(|(_, until)| now < *until)
     }
 }
@@ -35,7 +36,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_what_is_over_is_judged_by_its_time() {
-        let mut ended = Ended::new(4);
+        let mut ended = EndedWaits::new(4);
         let ms = Duration::from_millis;
         ended.add(Stream(1), ms(50));
         assert!(ended.is_in_time(Stream(1), ms(49)));

@@ -1,4 +1,4 @@
-//! One batch that was proposed.
+//! One batch that was proposed, and who voted on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
-use super::super::patience::Patience;
-use super::{Item, Output, refused_receipts};
+use super::{BatchOutput, PendingReceipt, refused_receipts};
+use crate::server::grace_period::GracePeriod;
 
 /// How far a member is that was asked.
 #[derive(Debug)]
-enum Part {
+enum VoteState {
     Asked,
     /// Its vote waits for others, to be verified with them.
-    Came(VoteSignature),
+    Received(VoteSignature),
     Verifying,
     Voted,
     /// Refused, gone, or voted wrongly; with the reason where there is one.
@@ -25,20 +25,20 @@ enum Part {
 }
 
 #[derive(Debug)]
-pub(super) struct Signing {
-    items: Vec<Item>,
+pub(super) struct ProposedBatch {
+    items: Vec<PendingReceipt>,
     receipts: Batch,
     tally: Tally<Stored>,
     proposal: Arc<Message>,
-    parts: BTreeMap<u16, Part>,
+    parts: BTreeMap<u16, VoteState>,
     /// How many of the items each member holds that was not asked.
     held: BTreeMap<u16, usize>,
-    patience: Patience,
+    grace: GracePeriod,
 }
 
-impl Signing {
+impl ProposedBatch {
     pub(super) fn new(
-        items: Vec<Item>,
+        items: Vec<PendingReceipt>,
         (receipts, tally): (Batch, Tally<Stored>),
         proposal: Arc<Message>,
         asked: &BTreeSet<u16>,
@@ -48,11 +48,11 @@ impl Signing {
         for member in items.iter().flat_map(|item| item.holders.difference(asked)) {
             *held.entry(*member).or_insert(0) += 1;
         }
-        let parts = asked.iter().map(|member| (*member, Part::Asked)).collect();
-        Self { items, receipts, tally, proposal, parts, held, patience: Patience::new(now) }
+        let parts = asked.iter().map(|member| (*member, VoteState::Asked)).collect();
+        Self { items, receipts, tally, proposal, parts, held, grace: GracePeriod::new(now) }
     }
 
-    pub(super) fn items(&mut self) -> impl Iterator<Item = &mut Item> {
+    pub(super) fn items(&mut self) -> impl Iterator<Item = &mut PendingReceipt> {
         self.items.iter_mut()
     }
 
@@ -65,16 +65,16 @@ impl Signing {
     }
 
     pub(super) fn since(&self) -> Duration {
-        self.patience.since()
+        self.grace.since()
     }
 
     /// Until when a vote is in time.
     pub(super) fn until(&self) -> Option<Duration> {
-        self.patience.until()
+        self.grace.until()
     }
 
     pub(super) fn is_in_time(&self, now: Duration) -> bool {
-        self.patience.is_in_time(now)
+        self.grace.is_in_time(now)
     }
 
     pub(super) fn next_tick(&self, voting: Duration) -> Duration {
@@ -91,36 +91,39 @@ impl Signing {
         *held += 1;
         let holds_all = *held == self.items.len();
         if holds_all {
-            self.parts.insert(member, Part::Asked);
+            self.parts.insert(member, VoteState::Asked);
         }
         holds_all
     }
 
     fn is_asked(&self, member: u16) -> bool {
-        matches!(self.parts.get(&member), Some(Part::Asked))
+        matches!(self.parts.get(&member), Some(VoteState::Asked))
     }
 
     /// Takes a vote; `false` unless it is the first answer of a member that was asked.
-    pub(super) fn came(&mut self, member: u16, vote: VoteSignature) -> bool {
+    pub(super) fn receive_vote(&mut self, member: u16, vote: VoteSignature) -> bool {
         let is_first = self.is_asked(member);
         if is_first {
-            self.parts.insert(member, Part::Came(vote));
+            self.parts.insert(member, VoteState::Received(vote));
         }
         is_first
     }
 
     /// The votes that came, once there may be a quorum with those before; fewer are good for nothing.
     pub(super) fn begin_verifying(&mut self, quorum: usize) -> Vec<(u16, VoteSignature)> {
-        let counted =
-            self.parts.values().filter(|part| matches!(part, Part::Came(_) | Part::Verifying | Part::Voted)).count();
+        let counted = self
+            .parts
+            .values()
+            .filter(|part| matches!(part, VoteState::Received(_) | VoteState::Verifying | VoteState::Voted))
+            .count();
         if counted < quorum {
             return Vec::new();
         }
         let mut votes = Vec::new();
         for (member, part) in &mut self.parts {
-            if let Part::Came(vote) = part {
+            if let VoteState::Received(vote) = part {
                 votes.push((*member, *vote));
-                *part = Part::Verifying;
+                *part = VoteState::Verifying;
             }
         }
         votes
@@ -129,8 +132,10 @@ impl Signing {
     pub(super) fn verified(&mut self, member: u16, vote: Result<VerifiedVote<Stored>, VoteError>) {
         let counted = vote.and_then(|vote| self.tally.count(vote));
         let part = match counted {
-            Ok(()) => Part::Voted,
-            Err(error) => Part::Out(Some(Failed::new(self.stream(), Code::NotAuthenticated, why_uncounted(&error)))),
+            Ok(()) => VoteState::Voted,
+            Err(error) => {
+                VoteState::Out(Some(Failed::new(self.stream(), Code::NotAuthenticated, why_uncounted(&error))))
+            }
         };
         self.parts.insert(member, part);
     }
@@ -153,47 +158,47 @@ impl Signing {
     /// A vote that is there counts, whatever became of its member.
     fn drop_member(&mut self, member: u16, why: Option<Failed>) {
         if self.is_asked(member) {
-            self.parts.insert(member, Part::Out(why));
+            self.parts.insert(member, VoteState::Out(why));
         }
     }
 
     pub(super) fn voted(&self) -> usize {
-        self.parts.values().filter(|part| matches!(part, Part::Voted)).count()
+        self.parts.values().filter(|part| matches!(part, VoteState::Voted)).count()
     }
 
     /// Members that were asked and have not answered.
     pub(super) fn silent(&self) -> impl Iterator<Item = u16> {
-        self.parts.iter().filter(|(_, part)| matches!(part, Part::Asked)).map(|(member, _)| *member)
+        self.parts.iter().filter(|(_, part)| matches!(part, VoteState::Asked)).map(|(member, _)| *member)
     }
 
     /// A quorum voted, and nobody else is waited for.
     pub(super) fn is_certified(&mut self, quorum: usize, not_awaited: &BTreeSet<u16>, now: Duration) -> bool {
         let awaited = self.parts.iter().filter(|(member, part)| match part {
-            Part::Asked => !not_awaited.contains(member),
-            Part::Came(_) | Part::Verifying => true,
-            Part::Voted | Part::Out(_) => false,
+            VoteState::Asked => !not_awaited.contains(member),
+            VoteState::Received(_) | VoteState::Verifying => true,
+            VoteState::Voted | VoteState::Out(_) => false,
         });
         let awaited = awaited.count();
-        self.patience.is_over(self.voted(), quorum, awaited, now)
+        self.grace.is_over(self.voted(), quorum, awaited, now)
     }
 
     /// Fewer than a quorum are left of those asked.
     pub(super) fn is_hopeless(&self, quorum: usize) -> bool {
-        self.parts.values().filter(|part| !matches!(part, Part::Out(_))).count() < quorum
+        self.parts.values().filter(|part| !matches!(part, VoteState::Out(_))).count() < quorum
     }
 
-    pub(super) fn certify(self, batch: Stream) -> Output {
+    pub(super) fn certify(self, batch: Stream) -> BatchOutput {
         let asked = self.parts.keys().copied().collect();
         let puts = self.items.iter().map(|item| item.put).collect();
-        Output::Certify { batch, receipts: Box::new(self.receipts), tally: Box::new(self.tally), puts, asked }
+        BatchOutput::Certify { batch, receipts: Box::new(self.receipts), tally: Box::new(self.tally), puts, asked }
     }
 
     /// The items, each without the members that are out because of it, or because of the whole batch.
-    pub(super) fn into_items(self) -> Vec<Item> {
+    pub(super) fn into_items(self) -> Vec<PendingReceipt> {
         let Self { mut items, parts, .. } = self;
         let count = items.len();
         for (member, part) in parts {
-            let Part::Out(why) = part else { continue };
+            let VoteState::Out(why) = part else { continue };
             let about = why.as_ref().and_then(|failed| refused_receipts(failed, count));
             for (index, item) in items.iter_mut().enumerate() {
                 if about.as_ref().is_none_or(|about| about.contains(&index)) {

@@ -15,12 +15,12 @@ const COUNTED: usize = 1024;
 
 /// Counts what was refused or cut off, for one line now and then.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct LimitReport {
     counts: HashMap<Option<PeerAddress>, BTreeMap<&'static str, u64>>,
     reported: Option<Duration>,
 }
 
-impl Tally {
+impl LimitReport {
     /// Something happened to an address, in the plural: "connections closed".
     pub fn note(&mut self, source: PeerAddress, what: &'static str) {
         let is_counted = self.counts.len() < COUNTED || self.counts.contains_key(&Some(source));
@@ -58,30 +58,30 @@ mod tests {
     #[test]
     fn a_report_is_seldom_and_short() {
         let source = |last| PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]));
-        let mut tally = Tally::default();
+        let mut limits = LimitReport::default();
         let at = Duration::from_secs;
-        assert_eq!(tally.report(at(0)), None);
-        (0..300).for_each(|_| tally.note(source(2), "connections closed"));
-        (0..7).for_each(|_| tally.note(source(2), "puts refused"));
+        assert_eq!(limits.report(at(0)), None);
+        (0..300).for_each(|_| limits.note(source(2), "connections closed"));
+        (0..7).for_each(|_| limits.note(source(2), "puts refused"));
         let report = "limited: 127.0.0.2: 300 connections closed, 7 puts refused";
-        assert_eq!(tally.report(at(1)).as_deref(), Some(report));
+        assert_eq!(limits.report(at(1)).as_deref(), Some(report));
         for last in 1..=9 {
-            (0..last).for_each(|_| tally.note(source(last), "puts refused"));
+            (0..last).for_each(|_| limits.note(source(last), "puts refused"));
         }
-        assert_eq!(tally.report(at(10)), None, "too soon");
+        assert_eq!(limits.report(at(10)), None, "too soon");
         let report = "limited: 127.0.0.9: 9 puts refused; 127.0.0.8: 8 puts refused; 127.0.0.7: 7 puts refused; \
                       and 6 more addresses";
-        assert_eq!(tally.report(at(11)).as_deref(), Some(report));
-        assert_eq!(tally.report(at(99)), None, "nothing is told twice");
+        assert_eq!(limits.report(at(11)).as_deref(), Some(report));
+        assert_eq!(limits.report(at(99)), None, "nothing is told twice");
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut tally = Tally::default();
+        let mut report = LimitReport::default();
         for number in 0..5000u32 {
-            tally.note(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), "puts refused");
+            report.note(PeerAddress::from(std::net::IpAddr::from(number.to_be_bytes())), "puts refused");
         }
-        assert_eq!(tally.counts.len(), COUNTED + 1);
-        assert!(tally.report(Duration::ZERO).unwrap().starts_with("limited: other addresses: 3976 puts refused; "));
+        assert_eq!(report.counts.len(), COUNTED + 1);
+        assert!(report.report(Duration::ZERO).unwrap().starts_with("limited: other addresses: 3976 puts refused; "));
     }
 }

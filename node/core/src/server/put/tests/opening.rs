@@ -8,39 +8,39 @@ const LENGTH: u64 = 64 * MIB + 5;
 
 fn offered() -> World {
     let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
-    assert!(world.give(Input::Begun).is_empty(), "the client waits");
+    assert!(world.give(PutInput::Begun).is_empty(), "the client waits");
     world
 }
 
 /// Where the client is told to begin.
-fn ready(out: &[Output]) -> Option<u64> {
+fn ready(out: &[PutOutput]) -> Option<u64> {
     out.iter().find_map(|output| match output {
-        Output::Ready(offset) => Some(*offset),
+        PutOutput::Ready(offset) => Some(*offset),
         _ => None,
     })
 }
 
-fn left_out(out: &[Output]) -> Vec<u16> {
-    let member = |output: &Output| match output {
-        Output::LeaveOut(member, ..) => Some(*member),
+fn left_out(out: &[PutOutput]) -> Vec<u16> {
+    let member = |output: &PutOutput| match output {
+        PutOutput::LeaveOut(member, ..) => Some(*member),
         _ => None,
     };
     out.iter().filter_map(member).collect()
 }
 
-fn rest_from(offset: u64) -> [Input; 2] {
-    [Input::Chunk { offset, length: LENGTH - offset }, Input::End(receipt(LENGTH))]
+fn rest_from(offset: u64) -> [PutInput; 2] {
+    [PutInput::Chunk { offset, length: LENGTH - offset }, PutInput::End(receipt(LENGTH))]
 }
 
 #[test]
 fn all_are_asked_and_the_least_is_begun_at() {
     let mut world = offered();
     for (member, offset) in [(0, 64 * MIB), (1, 40 * MIB), (2, LENGTH)] {
-        assert!(world.give(Input::Ready(member, offset)).is_empty(), "{member}");
+        assert!(world.give(PutInput::Ready(member, offset)).is_empty(), "{member}");
     }
     // the first word counts
-    world.give(Input::Ready(0, 0));
-    let out = world.give(Input::Ready(3, 64 * MIB));
+    world.give(PutInput::Ready(0, 0));
+    let out = world.give(PutInput::Ready(3, 64 * MIB));
     assert_eq!(ready(out), Some(40 * MIB));
     let receiving = [0, 1, 2, 3].map(|member| (member, Stage::Receiving));
     assert_eq!(told(out), receiving, "after it may send, and nothing before");
@@ -48,18 +48,18 @@ fn all_are_asked_and_the_least_is_begun_at() {
         assert!(failure(world.give(input)).is_none());
     }
     for member in 0..3 {
-        world.give(Input::Stored(member));
+        world.give(PutInput::Stored(member));
     }
-    assert_eq!(submitted(world.give(Input::Stored(3))), Some(vec![0, 1, 2, 3]));
+    assert_eq!(submitted(world.give(PutInput::Stored(3))), Some(vec![0, 1, 2, 3]));
 }
 
 #[test]
 fn who_lacks_too_much_is_left_out() {
     let mut world = offered();
     for member in 0..3 {
-        world.give(Input::Ready(member, 64 * MIB));
+        world.give(PutInput::Ready(member, 64 * MIB));
     }
-    let out = world.give(Input::Ready(3, 0));
+    let out = world.give(PutInput::Ready(3, 0));
     assert_eq!((ready(out), left_out(out)), (Some(64 * MIB), vec![3]));
     assert_eq!(told(out)[3], (3, Stage::Dropped));
     assert_eq!(world.put.members().collect::<Vec<_>>(), [0, 1, 2]);
@@ -69,10 +69,10 @@ fn who_lacks_too_much_is_left_out() {
 fn what_all_hold_is_not_sent() {
     let mut world = offered();
     for member in 0..4 {
-        world.give(Input::Ready(member, LENGTH));
+        world.give(PutInput::Ready(member, LENGTH));
     }
-    let out = world.give(Input::End(receipt(LENGTH)));
-    assert!(matches!(out, [Output::ForwardEnd(_)]), "{out:?}");
+    let out = world.give(PutInput::End(receipt(LENGTH)));
+    assert!(matches!(out, [PutOutput::ForwardEnd(_)]), "{out:?}");
     assert!(world.put.is_storing());
 }
 
@@ -86,27 +86,27 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
         world
     };
     let mut world = late();
-    assert!(world.give(Input::Ready(3, 32 * MIB)).is_empty());
+    assert!(world.give(PutInput::Ready(3, 32 * MIB)).is_empty());
     assert!(world.put.members().any(|member| member == 3));
     let mut world = late();
-    let out = world.give(Input::Ready(3, 31 * MIB));
+    let out = world.give(PutInput::Ready(3, 31 * MIB));
     assert_eq!((left_out(out), told(out)), (vec![3], vec![(3, Stage::Dropped)]), "its bytes do not come any more");
 
     // who was late before is not waited for
     let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
     world.late.insert(3);
-    world.give(Input::Begun);
-    world.give(Input::Ready(0, 0));
-    world.give(Input::Ready(1, 0));
-    assert_eq!(ready(world.give(Input::Ready(2, 0))), Some(0));
+    world.give(PutInput::Begun);
+    world.give(PutInput::Ready(0, 0));
+    world.give(PutInput::Ready(1, 0));
+    assert_eq!(ready(world.give(PutInput::Ready(2, 0))), Some(0));
 }
 
 #[test]
 fn without_a_quorum_the_silent_are_named_once_they_had_time_to_read_what_they_hold() {
     let mut world = offered();
-    world.give(Input::Ready(0, 0));
-    world.give(Input::Ready(0, MIB));
-    world.give(Input::Ready(1, 0));
+    world.give(PutInput::Ready(0, 0));
+    world.give(PutInput::Ready(0, MIB));
+    world.give(PutInput::Ready(1, 0));
     assert!(world.wait(Deadlines::default().storing).is_empty());
     let failed = failure(world.wait(Duration::from_millis(2001))).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::TimedOut, &[2, 3][..]));
@@ -116,10 +116,10 @@ fn without_a_quorum_the_silent_are_named_once_they_had_time_to_read_what_they_ho
 fn impossible_offsets_are_refused() {
     for offset in [1, MIB - 1, LENGTH - 1, LENGTH + 1, 65 * MIB, u64::MAX] {
         let mut world = offered();
-        let out = world.give(Input::Ready(0, offset));
+        let out = world.give(PutInput::Ready(0, offset));
         assert_eq!((left_out(out), ready(out)), (vec![0], None), "{offset}");
         // more than f of them are the reason that the client hears
-        let failed = failure(world.give(Input::Ready(1, offset))).unwrap();
+        let failed = failure(world.give(PutInput::Ready(1, offset))).unwrap();
         assert_eq!((failed.code, failed.subjects.as_slice()), (Code::Unexpected, &[0, 1][..]), "{offset}");
         assert!(failed.detail.contains(&offset.to_string()), "{}", failed.detail);
     }
@@ -128,18 +128,18 @@ fn impossible_offsets_are_refused() {
 #[test]
 fn members_refuse_and_go_before_anything_is_sent() {
     let mut world = offered();
-    assert!(world.give(Input::Failed(0, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
+    assert!(world.give(PutInput::Failed(0, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
     // what a member said that is gone is not counted
     assert_eq!(ready(world.say(1..4, 0)), Some(0));
     let mut gone = offered();
-    gone.give(Input::Ready(0, 0));
-    gone.give(Input::Lost(0));
+    gone.give(PutInput::Ready(0, 0));
+    gone.give(PutInput::Lost(0));
     assert_eq!(ready(gone.say(1..4, 32 * MIB)), Some(32 * MIB));
 
     let mut full = offered();
-    full.give(Input::Failed(0, Failed::new(STREAM, Code::NoSpace, "full")));
-    let out = full.give(Input::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
-    assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "{out:?}");
+    full.give(PutInput::Failed(0, Failed::new(STREAM, Code::NoSpace, "full")));
+    let out = full.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
+    assert!(out.iter().any(|output| matches!(output, PutOutput::Cancel)), "{out:?}");
     assert_eq!(failure(out).unwrap().code, Code::NoSpace);
     assert!(told(out).is_empty(), "the client may not have been told to send: {out:?}");
 }
@@ -156,27 +156,27 @@ fn the_client_waits_until_it_may_send_and_begins_there() {
         world
     };
     for offset in [0, 31 * MIB, 33 * MIB] {
-        let chunk = Input::Chunk { offset, length: MIB };
+        let chunk = PutInput::Chunk { offset, length: MIB };
         assert_eq!(code(&mut begun(32 * MIB), chunk), Some(Code::Unexpected), "{offset}");
     }
-    assert_eq!(code(&mut begun(32 * MIB), Input::End(receipt(LENGTH))), Some(Code::LengthDiffers));
-    let longer = Input::Chunk { offset: 32 * MIB, length: LENGTH - 32 * MIB + 1 };
+    assert_eq!(code(&mut begun(32 * MIB), PutInput::End(receipt(LENGTH))), Some(Code::LengthDiffers));
+    let longer = PutInput::Chunk { offset: 32 * MIB, length: LENGTH - 32 * MIB + 1 };
     assert_eq!(code(&mut begun(32 * MIB), longer), Some(Code::LengthDiffers));
 }
 
 #[test]
 fn a_stream_begins_at_once_and_nobody_is_asked() {
     let mut world = World::new(4, 0..3, None);
-    let out = world.give(Input::Begun);
+    let out = world.give(PutInput::Begun);
     assert_eq!(ready(out), Some(0));
     assert_eq!(told(out).len(), 3);
-    assert!(world.give(Input::Ready(0, 7)).is_empty(), "an answer to nothing");
+    assert!(world.give(PutInput::Ready(0, 7)).is_empty(), "an answer to nothing");
 }
 
 #[test]
 fn who_was_spared_bytes_and_did_not_store_is_doubted() {
-    let doubted = |out: &[Output]| -> Vec<u16> {
-        let member = |output: &Output| if let Output::Doubt(member) = output { Some(*member) } else { None };
+    let doubted = |out: &[PutOutput]| -> Vec<u16> {
+        let member = |output: &PutOutput| if let PutOutput::Doubt(member) = output { Some(*member) } else { None };
         out.iter().filter_map(member).collect()
     };
     let begun = |there: u64| {
@@ -185,32 +185,32 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
         world.say([3], 0);
         world
     };
-    let lied = || Input::Failed(0, Failed::new(STREAM, Code::NotHeld, "I never had it"));
+    let lied = || PutInput::Failed(0, Failed::new(STREAM, Code::NotHeld, "I never had it"));
     let mut world = begun(64 * MIB);
     assert_eq!(doubted(world.give(lied())), [0], "and not the one that was left out");
     let mut from_the_beginning = begun(0);
     from_the_beginning.give(lied());
-    assert!(doubted(from_the_beginning.give(Input::Lost(1))).is_empty(), "it was spared nothing");
+    assert!(doubted(from_the_beginning.give(PutInput::Lost(1))).is_empty(), "it was skipped_prefix nothing");
 
     let mut silent = begun(64 * MIB);
     for input in rest_from(64 * MIB) {
         silent.give(input);
     }
-    silent.give(Input::Stored(1));
-    silent.give(Input::Stored(2));
+    silent.give(PutInput::Stored(1));
+    silent.give(PutInput::Stored(2));
     assert_eq!(doubted(silent.wait(Deadlines::default().storing + Duration::from_millis(1))), [0]);
 
     let mut at_the_vote = begun(64 * MIB);
-    for input in rest_from(64 * MIB).into_iter().chain((0..3).map(Input::Stored)) {
+    for input in rest_from(64 * MIB).into_iter().chain((0..3).map(PutInput::Stored)) {
         at_the_vote.give(input);
     }
     let few = Failed::new(STREAM, Code::NotEnoughReplicas, "few").with_subjects(vec![0, 3]);
-    assert_eq!(doubted(at_the_vote.give(Input::Uncertified(few))), [0]);
+    assert_eq!(doubted(at_the_vote.give(PutInput::Uncertified(few))), [0]);
 
     // and then it leaves nobody out
     let mut again = offered();
     again.put = again.put.doubting([0].into());
-    again.give(Input::Begun);
+    again.give(PutInput::Begun);
     again.say(0..3, 64 * MIB);
     let out = again.say([3], 0);
     assert_eq!((ready(out), left_out(out)), (Some(0), vec![]));
@@ -227,9 +227,9 @@ fn earlier(world: &World) -> Box<Certificate> {
     Box::new(tally.certificates(batch.claims()).unwrap().remove(0))
 }
 
-fn certified(out: &[Output]) -> Option<&Certificate> {
+fn certified(out: &[PutOutput]) -> Option<&Certificate> {
     out.iter().find_map(|output| match output {
-        Output::Certified(certificate) => Some(&**certificate),
+        PutOutput::Certified(certificate) => Some(&**certificate),
         _ => None,
     })
 }
@@ -248,7 +248,7 @@ fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
     all.say([1], 0);
     let out = all.say([2], LENGTH);
     assert_eq!(certified(out).map(|found| found.claim.receipt.length), Some(LENGTH));
-    assert!(out.iter().any(|output| matches!(output, Output::Cancel)), "the members are told");
+    assert!(out.iter().any(|output| matches!(output, PutOutput::Cancel)), "the members are told");
     assert_eq!(ready(out), None);
     assert!(all.put.is_over());
     // two of four are no quorum: the bytes are asked for, and no earlier certificate is handed out any more
@@ -264,9 +264,9 @@ fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
         assert!(certified(none.give(input)).is_none());
     }
     for member in 0..3 {
-        assert!(certified(none.give(Input::Stored(member))).is_none());
+        assert!(certified(none.give(PutInput::Stored(member))).is_none());
     }
-    assert!(submitted(none.give(Input::Stored(3))).is_some(), "a new one is made");
+    assert!(submitted(none.give(PutInput::Stored(3))).is_some(), "a new one is made");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn of_a_blob_without_bytes_nobody_says_that_it_is_held() {
     let mut world = World::new(4, 0..4, Some(receipt(0)));
     let earlier = earlier(&world);
     world.put = world.put.or_earlier(Some(earlier));
-    world.give(Input::Begun);
+    world.give(PutInput::Begun);
     let out = world.say(0..4, 0);
     assert!(certified(out).is_none() && ready(out) == Some(0));
 }

@@ -3,15 +3,14 @@
 mod opening;
 
 use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
-use vouch_core::link::NodeSecretKey;
 use vouch_core::receipt::NEVER;
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
-use crate::server::patience::LEAST_GRACE;
+use crate::fixture::TestCommittee;
+use crate::server::grace_period::LEAST_GRACE;
 
 const UNIX: u64 = 1_700_000_000;
 const STREAM: Stream = Stream(7);
@@ -19,11 +18,11 @@ const STREAM: Stream = Stream(7);
 struct World {
     committee: Arc<Committee>,
     votes: Vec<VoteSecretKey>,
-    put: Put,
+    put: ServerPut,
     now: Duration,
     /// Members that were late before.
     late: BTreeSet<u16>,
-    out: Vec<Output>,
+    out: Vec<PutOutput>,
 }
 
 fn receipt(length: u64) -> Receipt {
@@ -32,58 +31,45 @@ fn receipt(length: u64) -> Receipt {
 
 impl World {
     fn new(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
-        let mut nodes: Vec<_> = (1..=n)
-            .map(|i| (NodeSecretKey::from_bytes(&[i; 32]).node_key(), VoteSecretKey::generate(&[i; 32]).unwrap()))
-            .collect();
-        nodes.sort_by_key(|(node_key, _)| *node_key);
-        let name = |i: usize| MemberName::new(&format!("replica-{i}")).unwrap();
-        let members = nodes
-            .iter()
-            .enumerate()
-            .map(|(i, (node_key, vote))| Member { node_key: *node_key, vote_key: vote.vote_key(), name: name(i) })
-            .collect();
-        let record = CommitteeRecord::genesis([0; 16], members).unwrap();
-        let votes: Vec<_> = nodes.into_iter().map(|(_, vote)| vote).collect();
-        let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
-        let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        let put = Put::new(committee.clone(), STREAM, there, [], offer, Deadlines::default());
+        let TestCommittee { committee, votes } = TestCommittee::new(n);
+        let put = ServerPut::new(committee.clone(), STREAM, there, [], offer, Deadlines::default());
         Self { committee, votes, put, now: Duration::from_secs(100), late: BTreeSet::new(), out: Vec::new() }
     }
 
     /// One whose members all begin at the beginning.
     fn begun(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
         let mut world = Self::new(n, there, offer);
-        world.give(Input::Begun);
+        world.give(PutInput::Begun);
         let members: Vec<u16> = world.put.members().collect();
         world.say(members, 0);
         world
     }
 
     /// These members need the bytes from this offset on.
-    fn say(&mut self, members: impl IntoIterator<Item = u16>, offset: u64) -> &[Output] {
+    fn say(&mut self, members: impl IntoIterator<Item = u16>, offset: u64) -> &[PutOutput] {
         for member in members {
-            self.give(Input::Ready(member, offset));
+            self.give(PutInput::Ready(member, offset));
         }
         &self.out
     }
 
-    fn give(&mut self, input: Input) -> &[Output] {
+    fn give(&mut self, input: PutInput) -> &[PutOutput] {
         self.out = self.put.handle(input, self.now, &self.late);
         &self.out
     }
 
-    fn wait(&mut self, duration: Duration) -> &[Output] {
+    fn wait(&mut self, duration: Duration) -> &[PutOutput] {
         self.now += duration;
-        self.give(Input::Tick)
+        self.give(PutInput::Tick)
     }
 
     fn end(&mut self) {
-        self.give(Input::Chunk { offset: 0, length: 4 });
-        self.give(Input::End(receipt(4)));
+        self.give(PutInput::Chunk { offset: 0, length: 4 });
+        self.give(PutInput::End(receipt(4)));
     }
 
     /// A certificate by these members, as the batcher would give it.
-    fn certify(&mut self, signers: &[u16]) -> &[Output] {
+    fn certify(&mut self, signers: &[u16]) -> &[PutOutput] {
         let batch = Batch::new(UNIX, vec![receipt(4)]).unwrap();
         let mut tally = Tally::new(self.committee.record(), batch.body());
         for signer in signers {
@@ -91,37 +77,37 @@ impl World {
             tally.add(&self.committee, *signer, vote).unwrap();
         }
         let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
-        self.give(Input::Certified(Box::new(certificate)))
+        self.give(PutInput::Certified(Box::new(certificate)))
     }
 }
 
-fn submitted(out: &[Output]) -> Option<Vec<u16>> {
+fn submitted(out: &[PutOutput]) -> Option<Vec<u16>> {
     out.iter().find_map(|output| match output {
-        Output::Submit { holders, .. } => Some(holders.iter().copied().collect()),
+        PutOutput::Submit { holders, .. } => Some(holders.iter().copied().collect()),
         _ => None,
     })
 }
 
 /// How far the members are by what the client is told.
-fn told(out: &[Output]) -> Vec<(u16, Stage)> {
-    let progress = |output: &Output| match output {
-        Output::Progress(member, stage) => Some((*member, *stage)),
+fn told(out: &[PutOutput]) -> Vec<(u16, Stage)> {
+    let progress = |output: &PutOutput| match output {
+        PutOutput::Progress(member, stage) => Some((*member, *stage)),
         _ => None,
     };
     out.iter().filter_map(progress).collect()
 }
 
-fn is_late(out: &[Output], member: u16) -> bool {
-    out.iter().any(|output| matches!(output, Output::Late(late) if *late == member))
+fn is_late(out: &[PutOutput], member: u16) -> bool {
+    out.iter().any(|output| matches!(output, PutOutput::Late(late) if *late == member))
 }
 
-fn is_in_time(out: &[Output], member: u16) -> bool {
-    out.iter().any(|output| matches!(output, Output::InTime(late) if *late == member))
+fn is_in_time(out: &[PutOutput], member: u16) -> bool {
+    out.iter().any(|output| matches!(output, PutOutput::InTime(late) if *late == member))
 }
 
-fn failure(out: &[Output]) -> Option<&Failed> {
+fn failure(out: &[PutOutput]) -> Option<&Failed> {
     out.iter().find_map(|output| match output {
-        Output::Fail(failed) => Some(failed),
+        PutOutput::Fail(failed) => Some(failed),
         _ => None,
     })
 }
@@ -131,12 +117,12 @@ fn everybody_stores_and_nobody_is_waited_for() {
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
-        assert_eq!(submitted(world.give(Input::Stored(member))), None);
+        assert_eq!(submitted(world.give(PutInput::Stored(member))), None);
     }
-    assert_eq!(submitted(world.give(Input::Stored(3))), Some(vec![0, 1, 2, 3]));
+    assert_eq!(submitted(world.give(PutInput::Stored(3))), Some(vec![0, 1, 2, 3]));
     let out = world.certify(&[0, 1, 2]);
     assert_eq!(told(out), [(0, Stage::Voted), (1, Stage::Voted), (2, Stage::Voted), (3, Stage::Dropped)]);
-    assert!(matches!(out.last(), Some(Output::Certified(certificate)) if certificate.signers.count() == 3));
+    assert!(matches!(out.last(), Some(PutOutput::Certified(certificate)) if certificate.signers.count() == 3));
     assert!(world.put.is_over());
 }
 
@@ -145,16 +131,16 @@ fn a_straggler_gets_its_grace_and_no_more() {
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
-        world.give(Input::Stored(member));
+        world.give(PutInput::Stored(member));
     }
     assert_eq!(submitted(world.wait(LEAST_GRACE - Duration::from_millis(1))), None);
     let out = world.wait(Duration::from_millis(1));
     assert_eq!(submitted(out), Some(vec![0, 1, 2]));
     assert!(is_late(out, 3));
-    assert!(matches!(out.last(), Some(Output::Submit { candidates, .. }) if candidates.contains(&3)), "{out:?}");
+    assert!(matches!(out.last(), Some(PutOutput::Submit { candidates, .. }) if candidates.contains(&3)), "{out:?}");
     // it may still sign, for the batcher hears of it; but it was late
-    let out = world.give(Input::Stored(3));
-    assert!(out.iter().any(|output| matches!(output, Output::AlsoHeld(3))) && !is_in_time(out, 3), "{out:?}");
+    let out = world.give(PutInput::Stored(3));
+    assert!(out.iter().any(|output| matches!(output, PutOutput::AlsoHeld(3))) && !is_in_time(out, 3), "{out:?}");
 }
 
 #[test]
@@ -166,52 +152,52 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
         world
     };
     let mut world = late(3);
-    world.give(Input::Stored(0));
-    world.give(Input::Stored(1));
-    let out = world.give(Input::Stored(2));
+    world.give(PutInput::Stored(0));
+    world.give(PutInput::Stored(1));
+    let out = world.give(PutInput::Stored(2));
     assert_eq!(submitted(out), Some(vec![0, 1, 2]), "at once");
     assert!(!is_late(out, 3), "that is known");
     assert_eq!(world.put.overtaken_until(), Some(world.now + LEAST_GRACE));
     world.now += LEAST_GRACE - Duration::from_millis(1);
-    assert!(is_in_time(world.give(Input::Stored(3)), 3));
+    assert!(is_in_time(world.give(PutInput::Stored(3)), 3));
     assert_eq!(world.put.overtaken_until(), None);
 
     // before a quorum is as good
     let mut world = late(3);
-    assert!(is_in_time(world.give(Input::Stored(3)), 3));
+    assert!(is_in_time(world.give(PutInput::Stored(3)), 3));
     // before the bytes' end it cannot have stored
     let mut world = World::begun(4, 0..4, None);
     world.late.insert(3);
-    assert!(!is_in_time(world.give(Input::Stored(3)), 3));
+    assert!(!is_in_time(world.give(PutInput::Stored(3)), 3));
     // where it is needed for a quorum it is waited for, late or not
     let mut world = late(3);
-    world.give(Input::Lost(0));
-    world.give(Input::Stored(1));
-    assert_eq!(submitted(world.give(Input::Stored(2))), None);
-    assert_eq!(submitted(world.give(Input::Stored(3))), Some(vec![1, 2, 3]));
+    world.give(PutInput::Lost(0));
+    world.give(PutInput::Stored(1));
+    assert_eq!(submitted(world.give(PutInput::Stored(2))), None);
+    assert_eq!(submitted(world.give(PutInput::Stored(3))), Some(vec![1, 2, 3]));
 }
 
 #[test]
 fn a_whole_blob_is_answered_once() {
     let mut world = World::new(4, 0..4, Some(receipt(4)));
-    assert!(matches!(world.give(Input::Whole(receipt(4), 4)), [Output::Forward]));
-    world.give(Input::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
+    assert!(matches!(world.give(PutInput::Whole(receipt(4), 4)), [PutOutput::Forward]));
+    world.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
     for member in [0, 2] {
-        assert!(world.give(Input::Stored(member)).is_empty());
+        assert!(world.give(PutInput::Stored(member)).is_empty());
     }
-    assert!(matches!(world.give(Input::Stored(3)), [Output::Submit { .. }]));
-    assert!(matches!(world.certify(&[0, 2, 3]), [Output::Certified(_)]));
+    assert!(matches!(world.give(PutInput::Stored(3)), [PutOutput::Submit { .. }]));
+    assert!(matches!(world.certify(&[0, 2, 3]), [PutOutput::Certified(_)]));
     // its length is looked at, the digest is the replicas' matter
     let mut world = World::new(4, 0..4, Some(receipt(4)));
-    assert_eq!(failure(world.give(Input::Whole(receipt(4), 5))).unwrap().code, Code::LengthDiffers);
+    assert_eq!(failure(world.give(PutInput::Whole(receipt(4), 5))).unwrap().code, Code::LengthDiffers);
 }
 
 #[test]
 fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
-    world.give(Input::Stored(0));
-    world.give(Input::Stored(1));
+    world.give(PutInput::Stored(0));
+    world.give(PutInput::Stored(1));
     assert_eq!(submitted(world.wait(Deadlines::default().storing)), None);
     let failed = failure(world.wait(Duration::from_millis(1))).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::TimedOut, &[2, 3][..]));
@@ -220,10 +206,10 @@ fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
 #[test]
 fn f_may_go_and_one_more_is_named() {
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
-    assert!(failure(world.give(Input::Lost(2))).is_none());
+    assert!(failure(world.give(PutInput::Lost(2))).is_none());
     world.end();
-    world.give(Input::Stored(0));
-    let failed = failure(world.give(Input::Lost(1))).unwrap();
+    world.give(PutInput::Stored(0));
+    let failed = failure(world.give(PutInput::Lost(1))).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::NotEnoughReplicas, &[1, 2][..]));
     assert!(failed.detail.contains("missing: replica-1, replica-2"), "{}", failed.detail);
 }
@@ -233,35 +219,35 @@ fn more_than_f_equal_refusals_are_the_reason() {
     let refusal = || Failed::new(STREAM, Code::DigestDiffers, "expected a, got b");
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
     world.end();
-    assert!(failure(world.give(Input::Failed(0, refusal()))).is_none(), "one may lie");
-    let failed = failure(world.give(Input::Failed(1, refusal()))).unwrap();
+    assert!(failure(world.give(PutInput::Failed(0, refusal()))).is_none(), "one may lie");
+    let failed = failure(world.give(PutInput::Failed(1, refusal()))).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::DigestDiffers, &[0, 1][..]));
 }
 
 #[test]
 fn the_client_is_held_to_what_it_said() {
-    let code = |offer, inputs: Vec<Input>| {
+    let code = |offer, inputs: Vec<PutInput>| {
         let mut world = World::begun(1, 0..1, offer);
         let mut codes = inputs.into_iter().filter_map(|input| failure(world.give(input)).map(|failed| failed.code));
         codes.next()
     };
-    let chunk = |offset, length| Input::Chunk { offset, length };
+    let chunk = |offset, length| PutInput::Chunk { offset, length };
     assert_eq!(code(Some(receipt(4)), vec![chunk(0, 5)]), Some(Code::LengthDiffers));
-    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), Input::End(receipt(4))]), Some(Code::LengthDiffers));
-    assert_eq!(code(None, vec![chunk(0, 3), Input::End(receipt(4))]), Some(Code::LengthDiffers));
+    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(4))]), Some(Code::LengthDiffers));
+    assert_eq!(code(None, vec![chunk(0, 3), PutInput::End(receipt(4))]), Some(Code::LengthDiffers));
     assert_eq!(code(None, vec![chunk(1, 3)]), Some(Code::Unexpected));
-    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), Input::End(receipt(3))]), Some(Code::Unexpected));
-    assert_eq!(code(None, vec![Input::End(receipt(0)), Input::End(receipt(0))]), Some(Code::Unexpected));
-    assert_eq!(code(None, vec![chunk(0, 4), Input::End(receipt(4))]), None);
+    assert_eq!(code(Some(receipt(4)), vec![chunk(0, 3), PutInput::End(receipt(3))]), Some(Code::Unexpected));
+    assert_eq!(code(None, vec![PutInput::End(receipt(0)), PutInput::End(receipt(0))]), Some(Code::Unexpected));
+    assert_eq!(code(None, vec![chunk(0, 4), PutInput::End(receipt(4))]), None);
 }
 
 #[test]
 fn what_cannot_be_certified_fails() {
     let mut world = World::begun(1, 0..1, Some(receipt(4)));
     world.end();
-    assert!(submitted(world.give(Input::Stored(0))).is_some());
+    assert!(submitted(world.give(PutInput::Stored(0))).is_some());
     let failed = Failed::new(Stream(99), Code::Storage, "disk");
-    let failed = failure(world.give(Input::Uncertified(failed))).unwrap().clone();
+    let failed = failure(world.give(PutInput::Uncertified(failed))).unwrap().clone();
     assert_eq!((failed.code, failed.stream), (Code::Storage, STREAM));
     assert!(world.certify(&[0]).is_empty());
 }

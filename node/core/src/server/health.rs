@@ -17,7 +17,6 @@
 //! How a replica keeps up ends with its link: it may have been restarted or repaired since. What it did wrong does not: else it would
 //! connect again to be trusted again.
 
-mod ended;
 mod trouble;
 
 use std::borrow::Cow;
@@ -28,8 +27,9 @@ use vouch_core::committee::CommitteeRecord;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Message, Stream};
 
-pub(super) use ended::Ended;
-pub(super) use trouble::Trouble;
+use super::ended_waits::EndedWaits;
+
+pub use trouble::Trouble;
 
 /// How long a fault counts: a disk may have been repaired since.
 const FAULT_COUNTS: Duration = Duration::from_secs(600);
@@ -38,16 +38,16 @@ const ENDED_PUTS: usize = 4096;
 
 /// One link of a replica, told apart from its earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LinkId {
+pub struct LinkId {
     /// Of the replica.
-    pub(crate) node_key: NodeKey,
+    pub node_key: NodeKey,
     /// No other link has it.
-    pub(crate) number: u64,
+    pub number: u64,
 }
 
 /// How a replica keeps up on its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Observed {
+pub enum Observed {
     /// A put went on without it, for it took no more bytes.
     TookBytesTooSlowly,
     /// Nothing is queued for it any more.
@@ -76,7 +76,7 @@ impl Observed {
 
 /// What a replica did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// It did not deliver a blob that it said it holds, or not its bytes.
     FailedGet,
     /// It said that it had the first bytes of a put, was not sent them, and did not store.
@@ -87,12 +87,14 @@ pub(super) enum Fault {
 
 /// What the operator and the replica are told: it may be the last to know, for its own log says nothing wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct News {
-    pub(super) code: Code,
-    pub(super) why: &'static str,
+pub struct HealthNotice {
+    /// What kind of trouble it is.
+    pub code: Code,
+    /// What happened, for people.
+    pub why: &'static str,
 }
 
-impl News {
+impl HealthNotice {
     fn late(why: &'static str) -> Self {
         Self { code: Code::TimedOut, why }
     }
@@ -124,47 +126,47 @@ impl Fact {
 
 /// Since when it is known, until when it counts if nothing ends it before, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+struct KnownFact {
     since: Duration,
     until: Option<Duration>,
     why: Cow<'static, str>,
 }
 
-impl Known {
+impl KnownFact {
     fn counts(&self, now: Duration) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
 
 /// What is known of one replica; never empty.
-type Record = BTreeMap<Fact, Known>;
+type HealthRecord = BTreeMap<Fact, KnownFact>;
 
 /// The health of all replicas.
 #[derive(Debug)]
-pub(super) struct Health {
+pub struct Health {
     /// The link of each replica that is connected.
     links: BTreeMap<NodeKey, u64>,
     /// Only of replicas of which something is known, and only members are observed: there are no more than ever were members.
-    records: BTreeMap<NodeKey, Record>,
+    records: BTreeMap<NodeKey, HealthRecord>,
     /// Puts that ended without somebody.
-    puts: Ended,
+    puts: EndedWaits,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { links: BTreeMap::new(), records: BTreeMap::new(), puts: Ended::new(ENDED_PUTS) }
+        Self { links: BTreeMap::new(), records: BTreeMap::new(), puts: EndedWaits::new(ENDED_PUTS) }
     }
 }
 
 impl Health {
     /// A replica has a new link, which replaces the one before.
-    pub(super) fn connected(&mut self, link: LinkId) {
+    pub fn connected(&mut self, link: LinkId) {
         self.links.insert(link.node_key, link.number);
         self.end_link_facts(&link.node_key);
     }
 
     /// A link ended. Nothing happens when the replica has a newer one.
-    pub(super) fn disconnected(&mut self, link: LinkId) {
+    pub fn disconnected(&mut self, link: LinkId) {
         if self.is_present(&link) {
             self.links.remove(&link.node_key);
             self.end_link_facts(&link.node_key);
@@ -183,17 +185,17 @@ impl Health {
     }
 
     fn tidy(&mut self, node_key: &NodeKey) {
-        if self.records.get(node_key).is_some_and(Record::is_empty) {
+        if self.records.get(node_key).is_some_and(HealthRecord::is_empty) {
             self.records.remove(node_key);
         }
     }
 
-    fn learn(&mut self, node_key: &NodeKey, fact: Fact, known: Known) -> bool {
+    fn learn(&mut self, node_key: &NodeKey, fact: Fact, known: KnownFact) -> bool {
         let record = self.records.entry(*node_key).or_default();
         let before = record.get(&fact).filter(|before| before.counts(known.since));
         let is_new = before.is_none_or(|before| before.why != known.why);
         let since = before.map_or(known.since, |before| before.since);
-        record.insert(fact, Known { since, ..known });
+        record.insert(fact, KnownFact { since, ..known });
         is_new
     }
 
@@ -206,7 +208,7 @@ impl Health {
 
     /// Takes note of how a replica keeps up, by the link that shows it; what an earlier link shows says nothing of this one. Gives what is to be
     /// told: of slow bytes each time, for another put went on without it; of the rest once.
-    pub(super) fn observe(&mut self, link: &LinkId, observed: Observed, now: Duration) -> Option<News> {
+    pub fn observe(&mut self, link: &LinkId, observed: Observed, now: Duration) -> Option<HealthNotice> {
         if !self.is_present(link) {
             return None;
         }
@@ -228,12 +230,12 @@ impl Health {
                 return None;
             }
         };
-        let is_new = self.learn(&link.node_key, fact, Known { since: now, until: None, why: why.into() });
-        (is_new || fact == Fact::TakesBytesSlowly).then(|| News::late(why))
+        let is_new = self.learn(&link.node_key, fact, KnownFact { since: now, until: None, why: why.into() });
+        (is_new || fact == Fact::TakesBytesSlowly).then(|| HealthNotice::late(why))
     }
 
     /// Takes note of what a replica did wrong, and gives what is to be told.
-    pub(super) fn blame(&mut self, node_key: &NodeKey, fault: Fault, now: Duration) -> Option<News> {
+    pub fn blame(&mut self, node_key: &NodeKey, fault: Fault, now: Duration) -> Option<HealthNotice> {
         let (fact, until, why) = match fault {
             Fault::FailedGet => (Fact::FailedGet, Some(now + FAULT_COUNTS), "failed a get"),
             Fault::LackedWhatItOffered => (
@@ -245,13 +247,13 @@ impl Health {
                 (Fact::VotedFalsely, None, "voted with a signature that is not its own, or not of what was proposed")
             }
         };
-        let is_new = self.learn(node_key, fact, Known { since: now, until, why: why.into() });
-        (is_new && fault == Fault::VotedFalsely).then_some(News { code: Code::NotAuthenticated, why })
+        let is_new = self.learn(node_key, fact, KnownFact { since: now, until, why: why.into() });
+        (is_new && fault == Fault::VotedFalsely).then_some(HealthNotice { code: Code::NotAuthenticated, why })
     }
 
     /// Takes note of what a reply says about the replica's storage and clock, and gives what the operator is told of it. A full disk
     /// says nothing: whoever offers more than fits would make a replica look dead.
-    pub(super) fn hear(&mut self, link: &LinkId, reply: &Message, now: Duration) -> Option<String> {
+    pub fn hear(&mut self, link: &LinkId, reply: &Message, now: Duration) -> Option<String> {
         if !self.is_present(link) {
             return None;
         }
@@ -259,7 +261,7 @@ impl Health {
         match reply {
             Message::Failed(failed) if failed.code == Code::Storage => {
                 self.forget(node_key, &[Fact::ClockInDoubt]);
-                let known = Known { since: now, until: None, why: failed.detail.clone().into() };
+                let known = KnownFact { since: now, until: None, why: failed.detail.clone().into() };
                 let is_new = self.learn(node_key, Fact::StorageFailed, known);
                 // the client of a put hears of it by the put
                 (is_new && failed.stream == Stream::REPLICA)
@@ -269,7 +271,7 @@ impl Health {
                 self.forget(node_key, &[Fact::StorageFailed]);
                 // by how much it is off is told anew with each answer that it gets
                 let is_known = self.known(node_key, Fact::ClockInDoubt, now).is_some();
-                let known = Known { since: now, until: None, why: failed.detail.clone().into() };
+                let known = KnownFact { since: now, until: None, why: failed.detail.clone().into() };
                 self.learn(node_key, Fact::ClockInDoubt, known);
                 (!is_known).then(|| format!("says that it signs nothing: {}", failed.detail))
             }
@@ -287,74 +289,75 @@ impl Health {
     }
 
     /// A put ended without somebody, whose answer would have been in time until then.
-    pub(super) fn put_ended(&mut self, put: Stream, until: Duration) {
+    pub fn put_ended(&mut self, put: Stream, until: Duration) {
         self.puts.add(put, until);
     }
 
     /// A replica stored a put's blob after the put had ended. One that is not remembered is long over.
-    pub(super) fn stored_after_end(&mut self, link: &LinkId, put: Stream, now: Duration) {
+    pub fn stored_after_end(&mut self, link: &LinkId, put: Stream, now: Duration) {
         if self.puts.is_in_time(put, now) {
             self.observe(link, Observed::StoredInTime, now);
         }
     }
 
-    fn known(&self, node_key: &NodeKey, fact: Fact, now: Duration) -> Option<&Known> {
+    fn known(&self, node_key: &NodeKey, fact: Fact, now: Duration) -> Option<&KnownFact> {
         self.records.get(node_key)?.get(&fact).filter(|known| known.counts(now))
     }
 
     /// The members of a committee of which one of these facts is known.
     fn members(&self, committee: &CommitteeRecord, facts: &[Fact], now: Duration) -> BTreeSet<u16> {
-        let has = |record: &Record| facts.iter().filter_map(|fact| record.get(fact)).any(|known| known.counts(now));
+        let has =
+            |record: &HealthRecord| facts.iter().filter_map(|fact| record.get(fact)).any(|known| known.counts(now));
         let found = self.records.iter().filter(|(_, record)| has(record));
         found.filter_map(|(node_key, _)| committee.position(node_key)).collect()
     }
 
     /// Whether a new put leaves a replica out, as long as the others are a quorum.
-    pub(super) fn is_left_out_of_puts(&self, node_key: &NodeKey, now: Duration) -> bool {
+    pub fn is_left_out_of_puts(&self, node_key: &NodeKey, now: Duration) -> bool {
         self.known(node_key, Fact::TakesBytesSlowly, now).is_some()
     }
 
     /// Whether a put waits for a replica to take a chunk, once a quorum has taken it.
-    pub(super) fn is_waited_for_with_bytes(&self, node_key: &NodeKey, now: Duration) -> bool {
+    pub fn is_waited_for_with_bytes(&self, node_key: &NodeKey, now: Duration) -> bool {
         let facts = [Fact::TakesBytesSlowly, Fact::StoresLate];
         facts.into_iter().all(|fact| self.known(node_key, fact, now).is_none())
     }
 
     /// Members for which a put does not wait once a quorum stored.
-    pub(super) fn not_awaited_to_store(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
+    pub fn not_awaited_to_store(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::StoresLate], now)
     }
 
     /// Members for which a batch does not wait once a quorum voted.
-    pub(super) fn not_awaited_to_vote(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
+    pub fn not_awaited_to_vote(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::VotesLate], now)
     }
 
     /// Members whose votes are verified apart from the others': every lie would else cost as much as all of them one by one.
-    pub(super) fn verified_apart(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
+    pub fn verified_apart(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::VotedFalsely], now)
     }
 
     /// Replicas that are read from after all others. What the server has sent of a get cannot be taken back: one member that lies,
     /// first in every list, would else cut every download short.
-    pub(super) fn read_last(&self, now: Duration) -> BTreeSet<NodeKey> {
-        let counts = |record: &Record| record.get(&Fact::FailedGet).is_some_and(|known| known.counts(now));
+    pub fn read_last(&self, now: Duration) -> BTreeSet<NodeKey> {
+        let counts = |record: &HealthRecord| record.get(&Fact::FailedGet).is_some_and(|known| known.counts(now));
         self.records.iter().filter(|(_, record)| counts(record)).map(|(node_key, _)| *node_key).collect()
     }
 
     /// Members whose word on what they hold leaves nobody out of a put. One that lies could else, time and again, have one left out
     /// that is behind, and then fail.
-    pub(super) fn doubted(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
+    pub fn doubted(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::LackedWhatItOffered], now)
     }
 
     /// What keeps a replica from taking part in puts as the others do; the gravest alone.
-    pub(super) fn trouble(&self, node_key: &NodeKey, now: Duration) -> Option<Trouble> {
+    pub fn trouble(&self, node_key: &NodeKey, now: Duration) -> Option<Trouble> {
         if !self.links.contains_key(node_key) {
             return Some(Trouble::Missing);
         }
         let known = |fact| self.known(node_key, fact, now);
-        let why = |known: &Known| known.why.to_string();
+        let why = |known: &KnownFact| known.why.to_string();
         let said = known(Fact::StorageFailed).map(|known| Trouble::StorageFailed(why(known)));
         said.or_else(|| known(Fact::ClockInDoubt).map(|known| Trouble::ClockInDoubt(why(known))))
             .or_else(|| known(Fact::TakesBytesSlowly).map(|_| Trouble::Lagging))

@@ -1,33 +1,13 @@
 //! One test for each rule of the table.
 
-use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{Member, MemberName};
-use vouch_core::link::NodeSecretKey;
-
 use super::*;
+use crate::fixture::{TestCommittee, node_key};
 
 const NOW: Duration = Duration::from_secs(100);
 const MS: Duration = Duration::from_millis(1);
 
-fn node_key(replica: u8) -> NodeKey {
-    NodeSecretKey::from_bytes(&[replica; 32]).node_key()
-}
-
 fn link(replica: u8, number: u64) -> LinkId {
     LinkId { node_key: node_key(replica), number }
-}
-
-/// A committee of these replicas; members are in the order of their keys.
-fn committee(replicas: &[u8]) -> CommitteeRecord {
-    let mut members: Vec<_> = replicas
-        .iter()
-        .map(|replica| {
-            let vote_key = VoteSecretKey::generate(&[*replica; 32]).unwrap().vote_key();
-            Member { node_key: node_key(*replica), vote_key, name: MemberName::new("replica").unwrap() }
-        })
-        .collect();
-    members.sort_by_key(|member| member.node_key);
-    CommitteeRecord::genesis([0; 16], members).unwrap()
 }
 
 fn failed(code: Code, why: &str) -> Message {
@@ -44,14 +24,14 @@ impl World {
     fn new() -> Self {
         let mut health = Health::default();
         (1..=4).for_each(|replica| health.connected(link(replica, replica.into())));
-        Self { health, committee: committee(&[1, 2, 3, 4]) }
+        Self { health, committee: TestCommittee::of([1, 2, 3, 4]).committee.record().clone() }
     }
 
     fn member(&self, replica: u8) -> u16 {
         self.committee.position(&node_key(replica)).unwrap()
     }
 
-    fn observe(&mut self, replica: u8, observed: Observed) -> Option<News> {
+    fn observe(&mut self, replica: u8, observed: Observed) -> Option<HealthNotice> {
         self.health.observe(&link(replica, replica.into()), observed, NOW)
     }
 
@@ -259,7 +239,7 @@ fn another_committee_has_the_same_replicas_at_other_places() {
     for replica in [2, 4] {
         world.health.blame(&node_key(replica), Fault::LackedWhatItOffered, NOW);
     }
-    let next = committee(&[4, 5, 6, 7]);
+    let next = TestCommittee::of([4, 5, 6, 7]).committee.record().clone();
     let place = next.position(&node_key(4)).unwrap();
     assert_eq!(world.health.not_awaited_to_store(&next, NOW), [place].into());
     assert_eq!(world.health.doubted(&next, NOW), [place].into(), "who is no member any more has no place");

@@ -1,0 +1,43 @@
+//! A committee for tests, with the secret keys of its members.
+
+use std::sync::Arc;
+
+use vouch_core::bls::VoteSecretKey;
+use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::link::{NodeKey, NodeSecretKey};
+
+/// A committee whose replica number `i` has keys made from `i`; its member index follows from the order of the node keys.
+pub(crate) struct TestCommittee {
+    pub(crate) committee: Arc<Committee>,
+    /// By member.
+    pub(crate) votes: Vec<VoteSecretKey>,
+}
+
+/// The node key of replica number `i`, a member or not.
+pub(crate) fn node_key(i: u8) -> NodeKey {
+    NodeSecretKey::from_bytes(&[i; 32]).node_key()
+}
+
+impl TestCommittee {
+    /// Of the replicas 1 to `n`.
+    pub(crate) fn new(n: u8) -> Self {
+        Self::of(1..=n)
+    }
+
+    /// Of these replicas; the member at index `i` is named `replica-i`.
+    pub(crate) fn of(numbers: impl IntoIterator<Item = u8>) -> Self {
+        let mut replicas: Vec<_> =
+            numbers.into_iter().map(|i| (node_key(i), VoteSecretKey::generate(&[i; 32]).unwrap())).collect();
+        replicas.sort_by_key(|(node_key, _)| *node_key);
+        let name = |i: usize| MemberName::new(&format!("replica-{i}")).unwrap();
+        let member = |(i, (node_key, vote)): (usize, &(NodeKey, VoteSecretKey))| Member {
+            node_key: *node_key,
+            vote_key: vote.vote_key(),
+            name: name(i),
+        };
+        let record = CommitteeRecord::genesis([0; 16], replicas.iter().enumerate().map(member).collect()).unwrap();
+        let votes: Vec<_> = replicas.into_iter().map(|(_, vote)| vote).collect();
+        let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
+        Self { committee: Arc::new(Committee::genesis(record, possessions).unwrap()), votes }
+    }
+}
