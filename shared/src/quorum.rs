@@ -1,16 +1,17 @@
-//! How many members a committee can lose, and how many must sign. The reasoning stands in the specification's table.
+//! The number of faulty members that a committee tolerates, and the number that must sign. The specification gives the reasons
+//! below its table under "Committees".
 
-/// f, the faulty members that a committee of `n` tolerates: ⌊(n−1)/3⌋.
+/// f, the number of faulty members that a committee of `n` tolerates: ⌊(n−1)/3⌋.
 pub fn tolerated_faults(n: u16) -> u16 {
     n.saturating_sub(1) / 3
 }
 
-/// n − f, the members that must sign a statement.
+/// n − f, the number of members that must sign a statement.
 pub fn quorum(n: u16) -> u16 {
     n - tolerated_faults(n)
 }
 
-/// What a committee of `n` tolerates, as a sentence for people.
+/// The faults that a committee of `n` tolerates, as a sentence for people.
 pub fn tolerance(n: u16) -> String {
     let members = if n == 1 { "member" } else { "members" };
     match tolerated_faults(n) {
@@ -36,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn table_of_the_specification() {
+    fn values_match_the_specifications_table() {
         let table = [(1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 3), (5, 1, 4), (6, 1, 5), (7, 2, 5), (10, 3, 7)];
         for (n, f, q) in table.into_iter().chain([(13, 4, 9), (31, 10, 21), (100, 33, 67), (1000, 333, 667)]) {
             assert_eq!((tolerated_faults(n), quorum(n)), (f, q), "n = {n}");

@@ -1,10 +1,10 @@
-//! What one client asked to have stored: a leaf of a batch.
+//! A receipt: what one client asked to have stored. It is a leaf of a batch's tree.
 
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
 
-/// `expires_at` of a blob that is kept for ever.
+/// The value of `expires_at` for a blob that never expires.
 pub const NEVER: u64 = u64::MAX;
 
 const KIND_WHOLE_BLOB: u8 = 1;
@@ -12,7 +12,7 @@ const KIND_WHOLE_BLOB: u8 = 1;
 /// A receipt, 65 bytes encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receipt {
-    /// Drawn by the client, so that a neighbour's path reveals nothing about this file.
+    /// Random bytes chosen by the client, so that another receipt's path reveals nothing about this file.
     pub salt: [u8; 16],
     /// The blob's plain BLAKE3 hash.
     pub digest: Digest,
@@ -25,10 +25,10 @@ pub struct Receipt {
 /// Why bytes are not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("receipt: {0}")]
     Decode(#[from] DecodeError),
-    /// A kind that this version does not know: nothing can be said about the rest.
+    /// An unknown kind: the rest cannot be decoded.
     #[error("receipt kind: expected {KIND_WHOLE_BLOB}, got {0}")]
     UnknownKind(u8),
 }
@@ -74,7 +74,7 @@ impl Receipt {
         Ok(Self { salt, digest, length, expires_at })
     }
 
-    /// Whether the duty to keep the blob has ended at `now`.
+    /// Whether the receipt has expired at `now`: replicas then need no longer keep the blob.
     pub fn is_expired(&self, now: u64) -> bool {
         self.expires_at != NEVER && self.expires_at <= now
     }

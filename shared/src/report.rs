@@ -1,4 +1,4 @@
-//! What the command line, Node.js and the page show: a verdict with its checks, and all that a bundle says. One shape for all.
+//! The form in which the command line, Node.js and the page show a verdict with its checks, and the content of a bundle.
 
 use serde::{Serialize, Serializer};
 
@@ -12,19 +12,19 @@ use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
 use crate::verify::{Aspect, Check, Judgement, Stop, Verdict};
 
-/// What became of one check.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It holds.
+    /// The check passed.
     Passed,
-    /// It does not hold.
+    /// The check failed.
     Failed,
-    /// Something is missing to make it.
+    /// The check could not be made, because something is missing.
     CannotCheck,
-    /// An earlier one decided the same question, or the certificate is not known to be genuine.
+    /// The check was not made: an earlier check decided the same question, or the certificate is not known to be genuine.
     NotReached,
-    /// The user waived it, or gave nothing to compare with.
+    /// The user waived the check, or gave nothing to compare with.
     Waived,
 }
 
@@ -33,11 +33,11 @@ pub enum Outcome {
 pub struct CheckLine {
     /// The check.
     pub name: Check,
-    /// The question that it helps to answer.
+    /// The question that the check belongs to.
     pub question: Aspect,
-    /// What became of it.
+    /// The check's result.
     pub outcome: Outcome,
-    /// What it means when it passes.
+    /// What it means that the check passes.
     pub meaning: &'static str,
 }
 
@@ -45,20 +45,20 @@ pub struct CheckLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Every check of it passed.
+    /// Every check of the question passed.
     Yes,
-    /// One of its checks failed.
+    /// A check of the question failed.
     No,
-    /// Something is missing for an answer, or it was not asked.
+    /// Something is missing for an answer, or the question was not asked.
     NotAnswered,
 }
 
-/// An answer and why it is that.
+/// An answer with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// The answer.
     pub answer: Answer,
-    /// Why, for people. Times are seconds since 1970.
+    /// The reason, for people. Times are seconds since 1970.
     pub reason: String,
 }
 
@@ -86,11 +86,11 @@ impl From<&Stop> for Answered {
 pub struct Report {
     /// `valid`, `invalid` or `cannot-check`.
     pub verdict: &'static str,
-    /// The check that decided, unless valid.
+    /// The check that decided; `None` if valid.
     pub check: Option<Check>,
-    /// What the failed check wanted; of a file, what the certificate says.
+    /// The value that the failed check expected. For a check of the file, the certificate's value.
     pub expected: Option<String>,
-    /// What it found.
+    /// The value that the failed check found.
     pub got: Option<String>,
     /// One sentence.
     pub message: String,
@@ -98,14 +98,14 @@ pub struct Report {
     pub genuine: Answered,
     /// Is this the file?
     pub matches: Answered,
-    /// Is it in force?
+    /// Is the certificate in force?
     pub in_force: Answered,
-    /// Every check in order.
+    /// Every check, in order.
     pub checks: Vec<CheckLine>,
 }
 
 impl Report {
-    /// Of a judgement.
+    /// The report of a judgement.
     pub fn new(judgement: &Judgement) -> Self {
         let verdict = judgement.verdict();
         let (word, expected, got) = match &verdict {
@@ -130,7 +130,7 @@ impl Report {
         }
     }
 
-    /// When there is nothing to judge, as of a file that cannot be read.
+    /// The report if there is nothing to judge, for example because a file cannot be read.
     pub fn cannot_check(reason: &str) -> Self {
         let not = || Answered::not(reason);
         let message = format!("CANNOT CHECK: {reason}");
@@ -149,7 +149,7 @@ impl Report {
     }
 }
 
-/// In the order of [`Aspect::ALL`].
+/// The answers, in the order of [`Aspect::ALL`].
 fn answers(judgement: &Judgement) -> [Answered; 3] {
     let certificate = match judgement.genuine() {
         Ok(certificate) => certificate,
@@ -182,7 +182,7 @@ fn quorum_of(certificate: &Certificate, n: u16) -> u16 {
 
 fn lines(judgement: &Judgement) -> Vec<CheckLine> {
     let question = judgement.question();
-    // of each question: whether it was asked, and what stopped it
+    // For each question: the check that stopped it, if any.
     let genuine = judgement.genuine().err().cloned();
     let is_genuine = genuine.is_none();
     let matches = judgement.matches().and_then(Result::err);
@@ -208,31 +208,31 @@ fn lines(judgement: &Judgement) -> Vec<CheckLine> {
     Check::ALL.into_iter().map(line).collect()
 }
 
-/// A member as a bundle shows it.
+/// A member, as a bundle states it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MemberView {
-    /// Position in the committee, from 0.
+    /// The member's index in the committee, from 0.
     pub member: u16,
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Its node key, base58.
+    /// The member's node key, base58.
     pub node_key: String,
-    /// Its vote key, base58.
+    /// The member's vote key, base58.
     pub vote_key: String,
-    /// Whether it signed.
+    /// Whether the member signed.
     pub signed: bool,
 }
 
-/// Everything that a bundle says. Nothing of it is verified.
+/// Everything that a bundle states. None of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Inspection {
-    /// The identity of the cluster that it claims to be from.
+    /// The cluster identity that the bundle claims.
     pub cluster: ClusterId,
     /// The digest in hex, as `b3sum` prints it.
     pub digest: String,
     /// The digest in base58.
     pub digest_base58: String,
-    /// Bytes.
+    /// The file's length in bytes.
     pub length: u64,
     /// The committee's epoch.
     pub epoch: u64,
@@ -245,17 +245,17 @@ pub struct Inspection {
     /// Seconds since 1970, or `never`.
     #[serde(serialize_with = "time_or_never")]
     pub expires_at: u64,
-    /// Positions of the members that signed.
+    /// Indices of the members that signed.
     pub signers: Vec<u16>,
-    /// Signers needed.
+    /// Number of signers needed.
     pub quorum: u16,
-    /// Faulty members tolerated.
+    /// Number of faulty members tolerated.
     pub tolerated_faults: u16,
     /// Every member.
     pub members: Vec<MemberView>,
-    /// The receipts certified together.
+    /// Number of receipts in the batch.
     pub batch_count: u32,
-    /// This receipt's place among them.
+    /// This receipt's index in the batch, from 0.
     pub batch_index: u32,
     /// The inclusion proof, hex, nearest sibling first.
     pub path: Vec<String>,
@@ -277,7 +277,7 @@ impl Inspection {
     /// Reads a bundle without judging it.
     ///
     /// # Errors
-    /// The verdict that its form alone deserves: INVALID or CANNOT CHECK.
+    /// The verdict, INVALID or CANNOT CHECK, if the bundle is not well formed or has an unknown format.
     pub fn of_bundle(text: &[u8]) -> Result<Self, Verdict> {
         Self::read(text).map_err(Verdict::from)
     }
@@ -290,7 +290,7 @@ impl Inspection {
         Ok(Self::of(&certificate, &record))
     }
 
-    /// A certificate and the committee it came with.
+    /// What a certificate and the committee beside it state.
     pub fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
         let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
         let receipt = &certificate.claim.receipt;

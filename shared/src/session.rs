@@ -1,11 +1,11 @@
-//! The client's side of a link as state machines without IO: bytes of a message go in, events come out.
+//! The client's side of a link as state machines without IO: a message's bytes go in, events come out.
 //!
-//! The command line drives them over tokio, the page over the browser's WebSocket. Whatever a server sends, a session ends
-//! with a checked result or with a [`SessionError`].
+//! The command line drives them over tokio, the page over the browser's WebSocket. A session ends with a verified result
+//! or with a [`SessionError`], for any bytes that a server sends.
 
-mod door;
 mod failure;
 mod get;
+mod handshake;
 mod one_get;
 mod one_put;
 pub mod progress;
@@ -36,48 +36,48 @@ use crate::verify::{CLOCK_TOLERANCE, Invalid};
 /// Why a put or a get ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SessionError {
-    /// The server sent bytes that are no message.
+    /// The server sent bytes that do not decode as a message.
     #[error("the server sent a malformed message: {0}")]
     Malformed(#[from] MessageError),
-    /// The server sent a message that does not belong there.
+    /// The server sent a message that the protocol does not allow at this point.
     #[error("the server broke the protocol: expected {expected}, got {got}")]
     Unexpected {
-        /// What belongs there.
+        /// The messages allowed at this point.
         expected: &'static str,
-        /// What came.
+        /// The message received.
         got: &'static str,
     },
-    /// The server does not hold the key that it named.
+    /// The server did not prove that it holds the node key that it named.
     #[error("the server failed to authenticate: {0}")]
     Auth(#[from] AuthError),
-    /// The server serves another cluster than the trusted one.
+    /// The server's cluster is not the trusted one.
     #[error("the server belongs to another cluster: expected {expected}, got {}", none_or(got))]
     AnotherCluster {
-        /// The trusted identity.
+        /// The trusted cluster identity.
         expected: ClusterId,
-        /// The server's; `None` when it has no committee yet.
+        /// The server's cluster identity; `None` if it has no committee yet.
         got: Option<ClusterId>,
     },
-    /// The committee that the server showed is bad.
+    /// The committee that the server showed is not valid.
     #[error("the server showed a bad committee: {0}")]
     Committee(#[from] GenesisError),
-    /// The server, or a replica through it, gave up.
+    /// The server, or a replica through it, refused the request.
     #[error("{}", refusal(failed, names))]
     Refused {
-        /// What it said.
+        /// The server's `Failed` message.
         failed: Failed,
         /// Names of the members concerned.
         names: Vec<String>,
     },
-    /// The certificate does not hold.
-    #[error("the server sent a certificate that is INVALID: {} ({}){}", .0.meaning(), .0, clock_of_the_future(.0))]
+    /// The certificate is invalid.
+    #[error("the server sent a certificate that is INVALID: {} ({}){}", .0.meaning(), .0, clock_hint(.0))]
     Invalid(#[from] Invalid),
-    /// The certificate is for another receipt than this put's.
+    /// The certificate's receipt is not this put's.
     #[error("the server sent a certificate for another put: expected {}, got {}", shown(expected), shown(got))]
     AnotherReceipt {
-        /// What was asked for.
+        /// The receipt that the client asked for.
         expected: Box<Receipt>,
-        /// What was certified.
+        /// The receipt in the certificate.
         got: Box<Receipt>,
     },
     /// The certificate was made before the put began.
@@ -86,52 +86,52 @@ pub enum SessionError {
         check_clock(*got, expected.saturating_add(CLOCK_TOLERANCE))
     )]
     OldCertificate {
-        /// When the put began, less the clock tolerance; seconds since 1970.
+        /// The time when the put began, minus the clock tolerance; seconds since 1970.
         expected: u64,
         /// Seconds since 1970.
         got: u64,
     },
-    /// The source gave more or fewer bytes than it was offered with.
+    /// The source yielded more or fewer bytes than the offer says.
     #[error("the file changed while it was read: expected {expected} bytes, got {got}; put it again")]
     SourceChanged {
-        /// The length that was offered.
+        /// The offered length.
         expected: u64,
         /// The length read.
         got: u64,
     },
-    /// Bytes of an offered file of several blocks whose outline is lacking.
+    /// Bytes of an offered file of several blocks were passed without the file's outline.
     #[error("expected the file's outline, to prove its bytes with, got {size} bytes at {offset} without one")]
     Unproved {
-        /// Where they begin.
+        /// The offset of the first of these bytes.
         offset: u64,
-        /// How many.
+        /// The number of these bytes.
         size: u64,
     },
-    /// The server would go on at a place where none of its replicas can have stopped.
+    /// The server named a resume offset at which no replica can have stopped.
     #[error(
         "the server broke the protocol: expected bytes to go on at the end of a block of this file's {length} bytes, got {got}"
     )]
     BadOffset {
-        /// The file's length; 0 of a stream, which begins at its beginning.
+        /// The file's length; 0 for a stream, which cannot resume.
         length: u64,
-        /// Where it would go on.
+        /// The resume offset that the server named.
         got: u64,
     },
-    /// The blob has none of the bytes wanted.
+    /// The requested range lies outside the blob.
     #[error("expected a range within the blob's {length} bytes, got {range}")]
     Unsatisfiable {
-        /// The range.
+        /// The requested range.
         range: ByteRange,
-        /// The blob's length, verified.
+        /// The blob's verified length.
         length: u64,
     },
-    /// Nothing came that would have been a step forward.
+    /// No message that counts as progress came before the phase's deadline.
     #[error(
         "the server made no progress for {} s while {}: expected {}, got nothing; try again, or ask another server of the cluster",
         .0.deadline().as_secs(), .0.what(), .0.expected()
     )]
     NoProgress(Phase),
-    /// A put that would be one too many on its link, or comes before the link is open.
+    /// The link has [`MAX_PUTS`] puts in progress already, or is not open yet.
     #[error("puts on a link: expected at most {MAX_PUTS} at once on an open link, got one more")]
     NoRoom,
     /// No replica holds the blob.
@@ -143,7 +143,7 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// A failure as an error, with the members concerned by name where their committee is known.
+    /// A `Failed` as an error. If the committee is known, the error names the members concerned.
     pub fn refused(failed: Failed, chain: Option<&CommitteeChain>) -> Self {
         let about_members = matches!(
             failed.code,
@@ -159,15 +159,15 @@ impl SessionError {
     }
 }
 
-/// A certificate of the future is more often one of a computer whose clock is behind.
-fn clock_of_the_future(invalid: &Invalid) -> String {
+/// A hint to check this computer's clock: if a certificate seems to be from the future, that clock is usually behind.
+fn clock_hint(invalid: &Invalid) -> String {
     match invalid {
         Invalid::FromTheFuture { issued_at, now } => format!("; {}", check_clock(*issued_at, *now)),
         _ => String::new(),
     }
 }
 
-/// The replicas' clocks by the time in a certificate, against this computer's.
+/// Compares the time in a certificate, which the replicas' clocks showed, with this computer's.
 fn check_clock(certified: u64, own: u64) -> String {
     let difference = clocks::against(certified, own);
     format!("by it the replicas' clocks are {difference} this computer's: check this computer's clock first")
@@ -184,7 +184,7 @@ fn shown(receipt: &Receipt) -> String {
 }
 
 fn refusal(failed: &Failed, names: &[String]) -> String {
-    let who = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    let members = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
     let next = match failed.code {
         Code::Busy | Code::TimedOut => "; try again",
         Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
@@ -196,7 +196,7 @@ fn refusal(failed: &Failed, names: &[String]) -> String {
         Code::NoSpace => "; free space on the replicas and try again",
         _ => "",
     };
-    format!("{}: {}{who}{next}", failed.code, failed.detail)
+    format!("{}: {}{members}{next}", failed.code, failed.detail)
 }
 
 fn list(rejections: &[Rejection]) -> String {

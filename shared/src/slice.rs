@@ -1,7 +1,7 @@
-//! Slices of a blob with their proofs, as they travel over plain HTTP to whoever verifies them: `application/vnd.vouch.slice`.
+//! Slices of a blob with their proofs, for clients that verify what they get over plain HTTP: `application/vnd.vouch.slice`.
 //!
-//! The layout stands under "HTTP" in the specification. Reading trusts nothing: each slice is verified by itself, the first one shows
-//! the blob's length, and the others must be those of the range, in order.
+//! The specification describes the layout under "HTTP". The reader trusts nothing: it verifies each slice on its own, the
+//! first one proves the blob's length, and the others must cover the range in order.
 
 use std::ops::Range;
 
@@ -13,30 +13,31 @@ use crate::digest::Digest;
 use crate::message::MAX_CHUNK;
 use crate::tree::{self, MAX_PROOF, Parent, TreeError};
 
-/// What a body of slices is called.
+/// The media type of a body of slices.
 pub const MEDIA_TYPE: &str = "application/vnd.vouch.slice";
 
-/// Bytes of the head, and of a slice before its parents.
+/// Bytes of the head.
 const HEAD: usize = 8 + 8 + 8;
+/// Bytes of a slice before its parents.
 const SLICE: usize = 8 + 4 + 1;
 
-/// Some whole groups of a blob, and the parents that verify them.
+/// A run of whole groups of a blob with its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
-    /// Where it stands in the blob.
+    /// The slice's offset in the blob.
     pub offset: u64,
-    /// For [`tree::verify`].
+    /// The proof, for [`tree::verify`].
     pub proof: Vec<Parent>,
-    /// At most [`MAX_CHUNK`].
+    /// The slice's bytes, at most [`MAX_CHUNK`].
     pub bytes: Bytes,
 }
 
 impl Slice {
-    /// All that stands before its bytes.
+    /// The encoding of everything before the slice's bytes.
     pub fn encode_head(&self) -> Bytes {
         let mut head = BytesMut::with_capacity(SLICE + Parent::SIZE * self.proof.len());
         head.extend_from_slice(&self.offset.to_le_bytes());
-        // both bounded where a chunk is decoded
+        // Both numbers are bounded when a chunk is decoded.
         head.extend_from_slice(&u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
         head.extend_from_slice(&[u8::try_from(self.proof.len()).unwrap_or(u8::MAX)]);
         self.proof.iter().for_each(|parent| head.extend_from_slice(&parent.0));
@@ -44,17 +45,17 @@ impl Slice {
     }
 }
 
-/// What a body of slices is about.
+/// The head of a body of slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The blob's length.
     pub length: u64,
-    /// The bytes of it that are there.
+    /// The range of the blob that the body's slices cover.
     pub range: Range<u64>,
 }
 
 impl Head {
-    /// The first bytes of the body.
+    /// The encoded head, with which the body begins.
     pub fn encode(&self) -> Bytes {
         let Self { length, range } = self;
         Bytes::from([length.to_le_bytes(), range.start.to_le_bytes(), range.end.to_le_bytes()].concat())
@@ -72,100 +73,100 @@ impl Head {
     }
 }
 
-/// Why a body is not what was asked for.
+/// Why a body of slices is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SliceError {
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("slice: {0}")]
     Decode(#[from] DecodeError),
-    /// The bytes, or the proof, are not those of the blob.
+    /// The bytes or the proof are not the blob's.
     #[error("slice: {0}")]
     Tree(#[from] TreeError),
-    /// The head names another length than the blob has.
+    /// The head names a length that is not the known one.
     #[error("length of the blob: expected {expected}, got {got}")]
     AnotherLength {
         /// The length known beforehand.
         expected: u64,
-        /// The one in the head.
+        /// The length in the head.
         got: u64,
     },
-    /// The head names another range than was asked for.
+    /// The head names a range that is not the requested one.
     #[error("range of the body: expected the bytes {expected:?}, got {got:?}")]
     AnotherRange {
-        /// The range asked for.
+        /// The requested range.
         expected: Range<u64>,
-        /// The one in the head.
+        /// The range in the head.
         got: Range<u64>,
     },
-    /// The first slice does not reach the end that the head names, so nothing shows the length.
+    /// The first slice does not reach the blob's end that the head names, so nothing proves the length.
     #[error("the first slice: expected the blob's end at {length}, got {end}")]
     NoEnd {
         /// The length in the head.
         length: u64,
-        /// Where the slice ends.
+        /// The end of the slice.
         end: u64,
     },
-    /// A slice that is not the next one of the range.
+    /// A slice is not the next one of the range.
     #[error("slice: expected the bytes at {expected}, got those at {got}")]
     OutOfOrder {
-        /// Where the next one begins.
+        /// The offset of the next slice.
         expected: u64,
-        /// Where this one does.
+        /// The offset of this slice.
         got: u64,
     },
-    /// Bytes after the last slice.
+    /// Bytes follow the last slice.
     #[error("slices: expected the end of the body, got {0} bytes more")]
     Trailing(usize),
     /// The body ends before the range does.
     #[error("slices: expected the bytes up to {expected}, got those up to {got}")]
     Truncated {
-        /// Where the range ends; 0 while the head is not there.
+        /// The end of the range; 0 if the head is missing.
         expected: u64,
-        /// What is verified.
+        /// The end of the verified bytes.
         got: u64,
     },
 }
 
-/// Takes a body in any pieces, and gives out the verified bytes of the range.
+/// Reads a body in pieces of any size, and returns the verified bytes of the range.
 #[derive(Debug)]
 pub struct SliceReader {
     digest: Digest,
-    /// What the head must be, where that is known beforehand.
+    /// The required head, if it is known beforehand.
     expected: Option<Head>,
     head: Option<Head>,
-    /// Whether a slice showed the length.
-    is_shown: bool,
-    /// Verified up to here, in whole groups.
+    /// Whether a slice has proved the length.
+    is_length_proved: bool,
+    /// The range is verified up to this offset, which is the end of a whole group.
     position: u64,
-    /// At most a head or a slice, and what came with its last byte.
+    /// Bytes not decoded yet: at most a head or a slice, and the bytes passed together with its last byte.
     pending: BytesMut,
 }
 
 impl SliceReader {
-    /// Nothing read yet.
+    /// A reader that accepts any length and range.
     pub fn new(digest: Digest) -> Self {
-        Self { digest, expected: None, head: None, is_shown: false, position: 0, pending: BytesMut::new() }
+        Self { digest, expected: None, head: None, is_length_proved: false, position: 0, pending: BytesMut::new() }
     }
 
-    /// The same, of a blob whose length is known, and of the range that was asked for: nothing else is taken.
+    /// A reader that accepts only this length and this range.
     pub fn expecting(digest: Digest, expected: Head) -> Self {
         Self { expected: Some(expected), ..Self::new(digest) }
     }
 
-    /// What the body is about, once that is known and the length is verified.
+    /// The head, once the length is verified.
     pub fn about(&self) -> Option<&Head> {
-        self.head.as_ref().filter(|_| self.is_shown)
+        self.head.as_ref().filter(|_| self.is_length_proved)
     }
 
-    /// Whether every byte of the range was given out.
+    /// Whether every byte of the range was returned.
     pub fn is_done(&self) -> bool {
         self.about().is_some_and(|head| self.position >= head.range.end)
     }
 
-    /// Takes the next bytes of the body; gives the next bytes of the range.
+    /// Takes the next bytes of the body. Returns the bytes of the range that are verified with them.
     ///
     /// # Errors
-    /// See [`SliceError`]; nothing that comes after one counts.
+    /// See [`SliceError`]. The caller must not use the reader after an error.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Bytes>, SliceError> {
         self.pending.extend_from_slice(bytes);
         let mut ready = Vec::new();
@@ -189,10 +190,10 @@ impl SliceReader {
         }
     }
 
-    /// Says that the body ended.
+    /// Checks, at the end of the body, that it is complete.
     ///
     /// # Errors
-    /// [`SliceError::Truncated`] when that was too early.
+    /// [`SliceError::Truncated`] if bytes of the range are missing.
     pub fn finish(&self) -> Result<(), SliceError> {
         if self.is_done() {
             return Ok(());
@@ -211,16 +212,16 @@ impl SliceReader {
             }
         }
         if head.length == 0 {
-            // it has no slice: its digest alone says so
+            // An empty blob has no slice: its digest proves the length.
             tree::verify(&self.digest, 0, 0, &[], &[])?;
-            self.is_shown = true;
+            self.is_length_proved = true;
         }
         self.position = tree::around(&head.range, head.length).start;
         self.head = Some(head);
         Ok(())
     }
 
-    /// The slice at the front, once all of it is there.
+    /// Decodes the next slice; `None` until all its bytes have arrived.
     fn next_slice(&mut self) -> Result<Option<Slice>, SliceError> {
         if self.pending.len() < SLICE {
             return Ok(None);
@@ -229,7 +230,7 @@ impl SliceReader {
         let offset = reader.safe_u64("offset")?;
         let size = reader.u32("size")?;
         let parents = reader.u8("number of parents")?;
-        // before anything is waited for: what is pending stays small
+        // Check the sizes before waiting for more bytes: this bounds `pending`.
         in_range("size", size.into(), 1, MAX_CHUNK as u64)?;
         in_range("number of parents", parents.into(), 0, MAX_PROOF as u64)?;
         let (proof, size) = (Parent::SIZE * usize::from(parents), size as usize);
@@ -242,20 +243,20 @@ impl SliceReader {
         Ok(Some(Slice { offset, proof, bytes }))
     }
 
-    /// Verifies a slice; gives those of its bytes that are of the range.
+    /// Verifies a slice. Returns its bytes that belong to the range.
     fn take(&mut self, head: &Head, slice: &Slice) -> Result<Option<Bytes>, SliceError> {
         let Head { length, range } = head;
         let Slice { offset, proof, bytes } = slice;
         let end = offset.saturating_add(bytes.len() as u64);
-        if !self.is_shown && end != *length {
+        if !self.is_length_proved && end != *length {
             return Err(SliceError::NoEnd { length: *length, end });
         }
-        // the first may be there for the length alone
-        if self.is_shown && *offset != self.position {
+        // The first slice may be there only to prove the length.
+        if self.is_length_proved && *offset != self.position {
             return Err(SliceError::OutOfOrder { expected: self.position, got: *offset });
         }
         tree::verify(&self.digest, *length, *offset, bytes, proof)?;
-        self.is_shown = true;
+        self.is_length_proved = true;
         if *offset != self.position {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
-//! Votes on one statement of any kind, each verified, until as many members signed as the kind needs.
+//! Counts verified votes on one statement of any kind, until as many members have signed as the kind needs.
 //!
-//! A plain sum of votes shows nothing of each: two bad signatures s₁ + d and s₂ − d fail alone and pass together. So votes are
-//! verified one by one, or together with weights that they cannot be chosen for.
+//! A valid plain sum of votes does not prove that each vote is valid: two bad signatures s₁ + d and s₂ − d fail alone and pass
+//! together. So votes are verified one by one, or together with weights that the voters cannot predict.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::statement::{Body, Statement};
 /// Why a vote does not count.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VoteError {
-    /// The voter is beyond the committee.
+    /// The voter's index is not below the committee's size.
     #[error("voter: expected a member below {n}, got {got}")]
     NotAMember {
         /// The committee's size.
         n: u16,
-        /// The voter.
+        /// The voter's index.
         got: u16,
     },
     /// The member voted already.
@@ -30,9 +30,9 @@ pub enum VoteError {
     /// The signature is not the member's over this statement.
     #[error("vote of member {member}: {error}")]
     Invalid {
-        /// The voter.
+        /// The voter's index.
         member: u16,
-        /// What is wrong.
+        /// What is wrong with the signature.
         error: BlsError,
     },
     /// The vote was verified against another statement.
@@ -40,24 +40,24 @@ pub enum VoteError {
     AnotherStatement(u16),
 }
 
-/// Too few have voted.
+/// Too few members have voted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("votes: expected {quorum}, got {votes}")]
 pub struct BelowQuorum {
-    /// Verified votes so far.
+    /// Number of verified votes so far.
     pub votes: u16,
-    /// Votes needed.
+    /// Number of votes needed.
     pub quorum: u16,
 }
 
-/// A statement that votes are verified against. A clone may go to another thread: verifying takes a millisecond.
+/// A statement that votes are verified against. Clone it to verify on another thread: one verification takes a millisecond.
 #[derive(Debug, Clone)]
 pub struct Ballot<B> {
     statement: Statement<B>,
     encoding: Arc<[u8]>,
 }
 
-/// A vote that a [`Ballot`] found valid; there is no other way to one.
+/// A valid vote. Only a [`Ballot`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifiedVote<B> {
     statement: Statement<B>,
@@ -66,7 +66,7 @@ pub struct VerifiedVote<B> {
 }
 
 impl<B: Body> Ballot<B> {
-    /// What votes on this statement are verified against.
+    /// A ballot for this statement.
     pub fn new(statement: Statement<B>) -> Self {
         Self { statement, encoding: statement.encode().into() }
     }
@@ -90,8 +90,8 @@ impl<B: Body> Ballot<B> {
         Ok(self.verified(member, vote))
     }
 
-    /// Verifies the votes of several members together, at the price of little more than one; `None` where not all are valid, or
-    /// there are too few for it to be worth while.
+    /// Verifies the votes of several members together, at little more than the cost of one. `None` if a vote is not valid, or if
+    /// there are fewer than two votes.
     pub fn verify_together(
         &self,
         committee: &Committee,
@@ -103,10 +103,10 @@ impl<B: Body> Ballot<B> {
         Some(votes.iter().map(|(member, vote)| self.verified(*member, *vote)).collect())
     }
 
-    /// Verifies the votes of several members, in their order: together, and one by one only where that fails.
+    /// Verifies the votes of several members: together, or one by one if that fails. The results are in the votes' order.
     ///
     /// # Errors
-    /// For each as [`verify`](Self::verify).
+    /// Each vote's as in [`verify`](Self::verify).
     pub fn verify_all(
         &self,
         committee: &Committee,
@@ -118,8 +118,8 @@ impl<B: Body> Ballot<B> {
         }
     }
 
-    /// A member's own vote, signed here and so not verified; `None` where the key is not that member's. The caller makes durable
-    /// what the statement promises before anybody hears of the vote.
+    /// Signs a member's own vote, which therefore needs no verification. `None` if the key is not that member's. The caller must
+    /// make durable what the statement promises before it reveals the vote.
     pub fn sign(&self, committee: &CommitteeRecord, member: u16, key: &VoteSecretKey) -> Option<VerifiedVote<B>> {
         let entry = committee.members().get(usize::from(member))?;
         (entry.vote_key == key.vote_key()).then(|| self.verified(member, key.sign(&self.encoding)))
@@ -131,17 +131,17 @@ impl<B: Body> Ballot<B> {
 }
 
 impl<B> VerifiedVote<B> {
-    /// What was voted for.
+    /// The statement that was voted on.
     pub fn statement(&self) -> &Statement<B> {
         &self.statement
     }
 
-    /// The voter's place in the committee that the statement names.
+    /// The voter's index in the committee that the statement names.
     pub fn member(&self) -> u16 {
         self.member
     }
 
-    /// For simulations of many thousand votes, which do not verify them.
+    /// For simulations of many thousand votes, which skip verification.
     #[cfg(test)]
     pub(crate) fn unchecked(statement: Statement<B>, member: u16, signature: VoteSignature) -> Self {
         Self { statement, member, signature }
@@ -157,35 +157,35 @@ pub struct Tally<B> {
 }
 
 impl<B: Body> Tally<B> {
-    /// No votes yet.
+    /// An empty tally of votes on this body.
     pub fn new(committee: &CommitteeRecord, body: B) -> Self {
         let ballot = Ballot::new(Statement::new(committee, body));
         Self { n: committee.n(), ballot, votes: BTreeMap::new() }
     }
 
-    /// What is voted on.
+    /// The statement that is voted on.
     pub fn statement(&self) -> &Statement<B> {
         &self.ballot.statement
     }
 
-    /// What votes are verified against, here or on another thread.
+    /// The ballot that votes are verified against, here or on another thread.
     pub fn ballot(&self) -> &Ballot<B> {
         &self.ballot
     }
 
-    /// Takes a member's vote if it is valid.
+    /// Verifies and counts a member's vote.
     ///
     /// # Errors
-    /// See [`VoteError`]; the tally is as before.
+    /// See [`VoteError`]; the tally is then unchanged.
     pub fn add(&mut self, committee: &Committee, member: u16, vote: VoteSignature) -> Result<(), VoteError> {
         self.is_first(member)?;
         self.count(self.ballot.verify(committee, member, vote)?)
     }
 
-    /// Counts a vote that was verified.
+    /// Counts a verified vote.
     ///
     /// # Errors
-    /// [`VoteError::Repeated`], [`VoteError::AnotherStatement`]; the tally is as before.
+    /// [`VoteError::Repeated`], [`VoteError::AnotherStatement`]; the tally is then unchanged.
     pub fn count(&mut self, vote: VerifiedVote<B>) -> Result<(), VoteError> {
         let VerifiedVote { statement, member, signature } = vote;
         if statement != self.ballot.statement {
@@ -196,7 +196,7 @@ impl<B: Body> Tally<B> {
         Ok(())
     }
 
-    /// Counts the votes that another tally of the same statement has; those of another statement count for nothing.
+    /// Counts the votes of another tally of the same statement. Votes on another statement are ignored.
     pub fn merge(&mut self, other: &Self) {
         if other.ballot.statement == self.ballot.statement {
             self.votes.extend(&other.votes);
@@ -207,7 +207,7 @@ impl<B: Body> Tally<B> {
         if self.votes.contains_key(&member) { Err(VoteError::Repeated(member)) } else { Ok(()) }
     }
 
-    /// The members whose votes count so far.
+    /// The members whose votes are counted so far.
     pub fn voters(&self) -> impl Iterator<Item = u16> {
         self.votes.keys().copied()
     }
@@ -217,30 +217,29 @@ impl<B: Body> Tally<B> {
         &self.votes
     }
 
-    /// The vote of one member.
+    /// The counted vote of one member.
     pub fn vote_of(&self, member: u16) -> Option<VerifiedVote<B>> {
         self.votes.get(&member).map(|signature| self.ballot.verified(member, *signature))
     }
 
-    /// Whether as many voted as the statement needs.
+    /// Whether as many members have voted as the statement needs.
     pub fn is_complete(&self) -> bool {
-        self.enough().is_ok()
+        self.check_quorum().is_ok()
     }
 
-    fn enough(&self) -> Result<(), BelowQuorum> {
+    fn check_quorum(&self) -> Result<(), BelowQuorum> {
         let votes = u16::try_from(self.votes.len()).unwrap_or(u16::MAX);
         let quorum = self.statement().body().threshold(self.n);
         if votes < quorum { Err(BelowQuorum { votes, quorum }) } else { Ok(()) }
     }
 
-    /// One certificate for each claim. The caller gives claims that the statement's body follows from: with any other, the
-    /// certificate does not hold.
+    /// One certificate for each claim. The statement's body must follow from each claim: otherwise the certificate is invalid.
     ///
     /// # Errors
     /// [`BelowQuorum`].
     pub fn certificates(&self, claims: impl IntoIterator<Item = B::Claim>) -> Result<Vec<Certificate<B>>, BelowQuorum> {
-        self.enough()?;
-        // neither fails: there is a vote, and each was verified against a member's key
+        self.check_quorum()?;
+        // Neither call fails: there is at least one vote, and each was verified against a member's key.
         let none = BelowQuorum { votes: 0, quorum: 1 };
         let signature = bls::aggregate(self.votes.values()).map_err(|_| none)?;
         let signers = Signers::new(self.n, self.voters()).ok_or(none)?;

@@ -1,11 +1,11 @@
-//! A blob's hash tree: BLAKE3's own, cut at groups of 16 KiB, so that any part of a blob can be checked alone.
+//! A blob's hash tree: BLAKE3's own tree, cut at groups of 16 KiB, so that any part of a blob can be verified on its own.
 //!
 //! A **parent** is the two chaining values below one node. The **outboard** is all parents above the groups in post-order,
-//! 64 bytes each, without a header. A **slice** is some whole groups of a blob with its **proof**: the parents whose subtrees
-//! lie only partly within it, in pre-order. Whatever lies wholly within is computed from the bytes.
+//! 64 bytes each, without a header. A **slice** is a run of whole groups of a blob with its **proof**: the parents whose
+//! subtrees lie only partly within the slice, in pre-order. Nodes that lie wholly within it are computed from the bytes.
 //!
-//! What a verified slice shows: these bytes stand at this offset of the blob that has this digest. That the blob also has
-//! this length is shown by a slice that reaches its end, and by no other.
+//! A verified slice proves that these bytes are at this offset of the blob with this digest. Only a slice that reaches the
+//! blob's end also proves the blob's length.
 
 mod held;
 mod outline;
@@ -26,11 +26,11 @@ use thiserror::Error;
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
 
-/// The bytes of one group, 16 KiB. A power of two, and many of BLAKE3's own chunks, or hashing would be slow.
+/// Bytes of one group, 16 KiB. It must be a power of two, and hold many of BLAKE3's chunks: otherwise hashing is slow.
 pub const GROUP: usize = 16 << 10;
 const GROUP_U64: u64 = GROUP as u64;
 
-/// The most parents of a proof: the longest blob has 2^39 groups, so each end of a slice crosses at most 39 nodes.
+/// Maximum number of parents in a proof: the longest blob has 2^39 groups, so each end of a slice crosses at most 39 nodes.
 pub const MAX_PROOF: usize = 80;
 
 /// A node above the groups: the chaining values of its left and its right half.
@@ -38,7 +38,7 @@ pub const MAX_PROOF: usize = 80;
 pub struct Parent(pub [u8; Parent::SIZE]);
 
 impl Parent {
-    /// Its bytes.
+    /// Bytes of a parent.
     pub const SIZE: usize = 64;
 
     fn new(left: &ChainingValue, right: &ChainingValue) -> Self {
@@ -70,17 +70,17 @@ impl fmt::Debug for Parent {
     }
 }
 
-/// Makes a blob's digest and its outboard while the bytes pass, in constant memory: one chaining value per level.
+/// Computes a blob's digest and outboard from a stream of bytes, in constant memory: one chaining value per level.
 #[derive(Debug, Clone)]
 pub struct TreeHasher {
-    /// The bytes of a group.
+    /// Bytes of a group.
     unit: usize,
-    /// The group that bytes go into; closed when the first byte of the next one comes, for only then it is not the last.
+    /// The current group. It is closed at the first byte of the next group: the last group of a blob is hashed differently.
     group: blake3::Hasher,
-    /// Its bytes so far.
+    /// Bytes in the current group.
     filled: usize,
     length: u64,
-    /// Of whole subtrees, from the left, each smaller than the one before it.
+    /// Chaining values of complete subtrees, from the left, each smaller than the one before it.
     stack: Vec<ChainingValue>,
 }
 
@@ -101,7 +101,7 @@ impl TreeHasher {
         Self { unit, group: blake3::Hasher::new(), filled: 0, length: 0, stack: Vec::new() }
     }
 
-    /// Takes the next bytes; gives the parents that are complete, in post-order. Whole groups at a time are the fastest.
+    /// Takes the next bytes. Passes each completed parent to `parents`, in post-order. Whole groups at a time are fastest.
     pub fn update(&mut self, mut bytes: &[u8], parents: &mut impl FnMut(&Parent)) {
         while !bytes.is_empty() {
             if self.filled == self.unit {
@@ -115,8 +115,8 @@ impl TreeHasher {
         }
     }
 
-    /// Takes the next bytes of the blob with this digest and length once they are [verified](verify), hashing them for both only once.
-    /// Nothing is taken of others.
+    /// [Verifies](verify) the next bytes of the blob with this digest and length, then takes them. They are hashed only once for
+    /// both. If verification fails, nothing is taken.
     ///
     /// # Errors
     /// See [`TreeError`].
@@ -130,7 +130,7 @@ impl TreeHasher {
         let offset = self.length;
         let is_whole_groups =
             self.unit == GROUP && offset.is_multiple_of(GROUP_U64) && bytes.len().is_multiple_of(GROUP);
-        // the last group stays open, in case that it is not the last
+        // Bytes that reach the blob's end go through `update`, which leaves the last group open for `finish`.
         if !is_whole_groups || offset.saturating_add(bytes.len() as u64) >= length {
             verify(digest, length, offset, bytes, proof)?;
             self.update(bytes, parents);
@@ -140,7 +140,7 @@ impl TreeHasher {
         let hashes: Vec<ChainingValue> =
             places.zip(bytes.chunks(GROUP)).map(|(place, group)| block_hash(place, group)).collect();
         let within = |group: u64| usize::try_from(group - offset / GROUP_U64).unwrap_or(usize::MAX);
-        // no node within is the root: the blob goes on
+        // The blob continues after these bytes, so no node within them is the root.
         verify_with(digest, length, offset, bytes.len() as u64, proof, |node| {
             merged(&hashes[within(node.first)..within(node.first + node.groups)])
         })?;
@@ -159,7 +159,7 @@ impl TreeHasher {
         self.length
     }
 
-    /// Gives the remaining parents, the root's last, and the digest.
+    /// Passes the remaining parents to `parents`, the root's last, and returns the digest.
     pub fn finish(mut self, parents: &mut impl FnMut(&Parent)) -> Digest {
         if self.stack.is_empty() {
             return Digest(*self.group.finalize().as_bytes());
@@ -178,9 +178,9 @@ impl TreeHasher {
         self.push_group(hash, parents);
     }
 
-    /// The bytes so far end with a whole group of this hash.
+    /// Adds a whole group with this hash; `length` includes its bytes already.
     fn push_group(&mut self, mut right: ChainingValue, parents: &mut impl FnMut(&Parent)) {
-        // a subtree is whole wherever the number of groups is a multiple of its size
+        // A subtree is complete if the number of groups is a multiple of its size.
         for _ in 0..(self.length / self.unit as u64).trailing_zeros() {
             let Some(left) = self.stack.pop() else { break };
             let parent = Parent::new(&left, &right);
@@ -194,20 +194,20 @@ impl TreeHasher {
     }
 }
 
-/// The bytes of the outboard of a blob of so many bytes.
+/// The outboard's size in bytes, for a blob of this length.
 pub fn outboard_size(length: u64) -> u64 {
-    // not beyond u64: a group of 16 KiB has one parent of 64 bytes
+    // Cannot overflow: there is less than one parent of 64 bytes per group of 16 KiB.
     Parent::SIZE as u64 * (groups(length, GROUP_U64) - 1)
 }
 
-/// The bytes of the whole groups that hold a range, which ends with the blob.
+/// Widens a range to whole groups. The result ends with the blob at the latest.
 pub fn around(range: &Range<u64>, length: u64) -> Range<u64> {
     let start = range.start.min(length) / GROUP_U64 * GROUP_U64;
     let end = range.end.min(length);
     start..end.checked_next_multiple_of(GROUP_U64).unwrap_or(length).min(length)
 }
 
-/// The proof of a range, [widened](around) to whole groups. `read` gives the parent at an offset of the outboard.
+/// The proof of a range, [widened](around) to whole groups. `read` returns the parent at an offset of the outboard.
 ///
 /// # Errors
 /// Those of `read`.
@@ -233,79 +233,79 @@ fn proof_from<E>(
     Ok(parents)
 }
 
-/// The number of parents that [`verify`] wants for a slice.
+/// The number of parents that [`verify`] requires for a slice.
 pub fn proof_size(range: Range<u64>, length: u64) -> usize {
     let proof = proof(range, length, |_| Ok::<_, std::convert::Infallible>(Parent([0; Parent::SIZE])));
     proof.map_or(0, |parents| parents.len())
 }
 
-/// Why a slice is not a part of the blob.
+/// Why a slice does not verify.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TreeError {
-    /// Not whole groups of such a blob.
+    /// The slice is not a run of whole groups of a blob of this length.
     #[error("expected whole groups of a blob of {length} bytes, got {size} bytes at {offset}")]
     NotGroups {
         /// The blob's length.
         length: u64,
-        /// Where the slice begins.
+        /// The slice's offset.
         offset: u64,
-        /// Its bytes.
+        /// The slice's size in bytes.
         size: u64,
     },
-    /// Another number of parents than this slice has.
+    /// The proof does not have as many parents as this slice needs.
     #[error("expected a proof of {expected} parents for {size} bytes at {offset} of {length}, got {got}")]
     ProofSize {
-        /// The number it has.
+        /// The number of parents that the slice needs.
         expected: usize,
-        /// The number that came.
+        /// The number of parents in the proof.
         got: usize,
-        /// Where the slice begins.
+        /// The slice's offset.
         offset: u64,
-        /// Its bytes.
+        /// The slice's size in bytes.
         size: u64,
         /// The blob's length.
         length: u64,
     },
-    /// No hasher was ever suspended so.
+    /// No hasher can have been suspended in this state.
     #[error(
         "expected whole groups and a chaining value for each of their {expected} subtrees, got {length} bytes and {got}"
     )]
     Suspended {
-        /// The bytes so far.
+        /// The number of bytes hashed.
         length: u64,
-        /// The chaining values that belong to them.
+        /// The number of chaining values for this many bytes.
         expected: u32,
-        /// Those that there are.
+        /// The number of chaining values in the state.
         got: usize,
     },
-    /// A parent is not the one above these bytes of the blob.
+    /// A parent in the proof is not the blob's parent above these bytes.
     #[error("the proof differs above bytes {start} to {end}: expected the hash {expected}, got {got}")]
     Parent {
-        /// The first byte below it.
+        /// The first byte below the parent.
         start: u64,
-        /// The byte after the last below it.
+        /// The byte after the last one below the parent.
         end: u64,
-        /// What it should hash to, in hex.
+        /// The blob's hash of this node, in hex.
         expected: String,
-        /// What it hashes to, in hex.
+        /// The hash of the parent in the proof, in hex.
         got: String,
     },
-    /// Bytes are not those of the blob.
+    /// The bytes are not the blob's.
     #[error("the bytes {start} to {end} differ: expected the hash {expected}, got {got}")]
     Bytes {
-        /// The first of them.
+        /// The first of these bytes.
         start: u64,
-        /// The byte after the last.
+        /// The byte after the last one.
         end: u64,
-        /// What they should hash to, in hex.
+        /// The blob's hash of this node, in hex.
         expected: String,
-        /// What they hash to, in hex.
+        /// The hash of these bytes, in hex.
         got: String,
     },
 }
 
-/// Checks that `bytes` stand at `offset` of the blob with this digest, given that it has this length. A slice that reaches the
-/// blob's end shows the length as well. A blob of no bytes has one slice, empty.
+/// Checks that `bytes` are at `offset` of the blob with this digest, given that the blob has this length. A slice that reaches
+/// the blob's end proves the length as well. An empty blob has one slice, which is empty.
 ///
 /// # Errors
 /// See [`TreeError`].
@@ -317,7 +317,7 @@ pub fn verify(digest: &Digest, length: u64, offset: u64, bytes: &[u8], proof: &[
     })
 }
 
-/// As [`verify`], given the hashes of the nodes that lie wholly within.
+/// As [`verify`]. `hash` returns the hash of a node that lies wholly within the slice.
 fn verify_with(
     digest: &Digest,
     length: u64,
@@ -327,7 +327,7 @@ fn verify_with(
     hash: impl Fn(Node) -> [u8; 32],
 ) -> Result<(), TreeError> {
     let range = offset..offset.saturating_add(size);
-    // the second: an empty slice of a blob that is not, or one beyond its end
+    // The last condition refuses an empty slice of a blob that is not empty, and a slice beyond the blob's end.
     if length > MAX_SAFE_INTEGER || around(&range, length) != range || range.is_empty() != (length == 0) {
         return Err(TreeError::NotGroups { length, offset, size });
     }
@@ -341,7 +341,7 @@ fn verify_with(
         let Range { start, end } = node.bytes(length);
         let hex = base16ct::lower::encode_string;
         if node.straddles(&range, length) {
-            // as many as were counted
+            // Never `None`: the number of parents was checked above.
             let Some(parent) = parents.next() else { break };
             let got = parent.hash(node.is_root);
             if got != expected {
@@ -360,7 +360,7 @@ fn verify_with(
     Ok(())
 }
 
-/// The hash of a node that is not the root, from those of its groups.
+/// The hash of a node that is not the root, from the hashes of its groups.
 fn merged(groups: &[ChainingValue]) -> ChainingValue {
     match groups {
         [] => [0; 32],
@@ -372,18 +372,20 @@ fn merged(groups: &[ChainingValue]) -> ChainingValue {
     }
 }
 
-/// At least one: a blob of no bytes has an empty group.
+/// The number of groups, at least one: an empty blob has one empty group.
 fn groups(length: u64, unit: u64) -> u64 {
     length.div_ceil(unit).max(1)
 }
 
-/// A subtree: some groups, and where its parents begin in the outboard, counted in parents.
+/// A subtree over a run of groups.
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    /// The bytes of a group.
+    /// Bytes of a group.
     unit: u64,
+    /// Index of the first group.
     first: u64,
     groups: u64,
+    /// Index in the outboard of the subtree's first parent, counted in parents.
     parents: u64,
     is_root: bool,
 }
@@ -393,11 +395,12 @@ impl Node {
         Self { unit, first: 0, groups: groups(length, unit), parents: 0, is_root: true }
     }
 
-    /// The left one has the greatest power of two of groups that leaves one for the right. Only for more than one group.
+    /// The left child has the largest power of two of groups that leaves at least one for the right child. The node must have
+    /// more than one group.
     fn children(self) -> (Self, Self) {
         let half = self.groups.div_ceil(2).next_power_of_two();
         let left = Self { groups: half, is_root: false, ..self };
-        // the left one's half − 1 parents come before the right one's
+        // The left child's half − 1 parents come before the right child's.
         let (first, parents) = (self.first + half, self.parents + half - 1);
         let right = Self { first, groups: self.groups - half, parents, is_root: false, ..self };
         (left, right)
@@ -407,7 +410,7 @@ impl Node {
         self.first * self.unit..(self.first + self.groups).saturating_mul(self.unit).min(length)
     }
 
-    /// Whether it has bytes within the range and bytes without.
+    /// Whether the node has bytes inside the range and bytes outside it.
     fn straddles(self, range: &Range<u64>, length: u64) -> bool {
         let Range { start, end } = self.bytes(length);
         let is_within = range.start <= start && end <= range.end;
@@ -415,7 +418,7 @@ impl Node {
         !is_within && !is_outside
     }
 
-    /// Its own parent comes after all of those below it.
+    /// The outboard offset of the node's own parent, which comes after all parents below it.
     fn outboard_offset(self) -> u64 {
         (self.parents + self.groups - 2) * Parent::SIZE as u64
     }

@@ -1,12 +1,12 @@
 //! The verdict on a bundle, natively and in wasm.
 //!
-//! Whether a signature is a committee's is checked alike for every kind of statement, in `signed`; what a certificate of
-//! availability says of a file and of time is checked in `stored`.
+//! Module `signed` checks that a committee signed, in the same way for every kind of statement. Module `stored` checks what a
+//! certificate of availability states about a file and about time.
 //!
-//! It answers three questions in this order: is the certificate genuine, is this the file, is it in force. Whatever a certificate
-//! says counts only after the first one: so a forged certificate blames no genuine file.
-//! No clock, no file, no network: the trusted identity, the file's digest and `now` are arguments. The checks and their order
-//! are the table under "Verification" of the specification.
+//! A verdict answers three questions in this order: is the certificate genuine, is this the file, is it in force. The
+//! certificate's content counts only if it is genuine: otherwise a forged certificate could make a genuine file look wrong.
+//! Nothing here reads a clock, a file or the network: the trusted identity, the file's digest and `now` are arguments. The
+//! specification lists the checks and their order under "Verification".
 
 mod aggregates;
 mod check;
@@ -33,74 +33,74 @@ pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub(crate) use verdict::expected_and_got;
 pub use verdict::{Invalid, Missing, Stop, Verdict};
 
-/// How far a clock may be ahead of or behind another, in seconds.
+/// The accepted difference between two clocks, in seconds.
 pub const CLOCK_TOLERANCE: u64 = 60;
 
-/// The file that a certificate is held against.
+/// The file that a certificate is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subject {
-    /// Its digest.
+    /// The file's digest.
     pub digest: Digest,
-    /// Its length in bytes, where it is known.
+    /// The file's length in bytes, if known.
     pub length: Option<u64>,
 }
 
-/// What a verdict depends on, beside the bundle.
+/// What a verdict depends on, besides the bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
-    /// The identity that the user trusts.
+    /// The cluster identity that the user trusts.
     pub cluster: Option<ClusterId>,
-    /// The file.
+    /// The file to compare with.
     pub subject: Option<Subject>,
-    /// Seconds since 1970, at most 2^53 − 1: whoever takes it from a user refuses a larger one.
+    /// Seconds since 1970, at most 2^53 − 1. Code that takes it from a user must refuse a larger one.
     pub now: u64,
     /// Accept an expired certificate.
     pub waive_expiry: bool,
 }
 
-/// Verifies bundles, and keeps the committees of the last one: opening costs a pairing for each member, a certificate
-/// after that costs one, and hardly more for a large committee than for a small one.
+/// Verifies bundles, and caches the committee of the last one. Verifying a committee costs a pairing for each member; each
+/// certificate after that costs one pairing, and hardly more for a large committee than for a small one.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
     limits: Limits,
-    opened: Option<Opened>,
+    cache: Option<VerifiedGenesis>,
 }
 
-/// Committees that were verified, and the text that they came in, proofs included: the same committee with other proofs is another
-/// text, and is checked anew.
+/// A verified committee and its text in the bundle, proofs included. The same committee with other proofs has another text, and
+/// must be verified again.
 #[derive(Debug, Clone)]
-struct Opened {
+struct VerifiedGenesis {
     text: GenesisText,
     chain: CommitteeChain,
 }
 
-/// The genesis of a bundle: opened before, or still to be.
-enum Genesis {
-    Known(CommitteeChain),
-    New(CommitteeRecord, Vec<Possession>),
+/// The genesis of a bundle.
+enum BundleGenesis {
+    Verified(CommitteeChain),
+    Unverified(CommitteeRecord, Vec<Possession>),
 }
 
-impl Genesis {
+impl BundleGenesis {
     fn record(&self) -> &CommitteeRecord {
         match self {
-            Self::Known(chain) => chain.current().record(),
-            Self::New(record, _) => record,
+            Self::Verified(chain) => chain.current().record(),
+            Self::Unverified(record, _) => record,
         }
     }
 }
 
 impl Verifier {
-    /// Knows no committee yet.
+    /// A verifier with an empty cache and the specification's limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Refuses what is larger; never looser than the specification allows.
+    /// A verifier with narrower limits than the specification's.
     pub fn with_limits(limits: Limits) -> Self {
-        Self { limits, opened: None }
+        Self { limits, cache: None }
     }
 
-    /// Judges a bundle.
+    /// The verdict on a bundle.
     pub fn verify(&mut self, bundle: &[u8], question: &Question) -> Verdict {
         self.judge(bundle, question).verdict()
     }
@@ -110,16 +110,16 @@ impl Verifier {
         Judgement::new(question, self.genuine(bundle, question.cluster))
     }
 
-    /// The checks `bundle` to `signature`: everything that needs no file.
+    /// The checks `bundle` to `signature`: all that need no file.
     fn genuine(&mut self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<Certificate, Stop> {
         let bundle = BundleText::parse(bundle, &self.limits)?;
         let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
-        let (certificate, genesis) = match &self.opened {
-            Some(opened) if opened.text == bundle.genesis => {
-                (decode_certificate()?, Genesis::Known(opened.chain.clone()))
+        let (certificate, genesis) = match &self.cache {
+            Some(cached) if cached.text == bundle.genesis => {
+                (decode_certificate()?, BundleGenesis::Verified(cached.chain.clone()))
             }
             _ => {
-                // in the order of the checks: all that belongs to the bundle, then the certificate, then the committee
+                // Decode in the order of the checks: the rest of the bundle, then the certificate, then the committee.
                 let decoded = bundle.genesis.decode()?;
                 (decode_certificate()?, self.read_genesis(decoded)?)
             }
@@ -135,10 +135,10 @@ impl Verifier {
         }
         let statement = signed::check_signers(&certificate, record)?;
         let chain = match genesis {
-            Genesis::Known(chain) => chain,
-            Genesis::New(record, possessions) => {
+            BundleGenesis::Verified(chain) => chain,
+            BundleGenesis::Unverified(record, possessions) => {
                 let chain = CommitteeChain::new(Arc::new(Committee::genesis(record, possessions)?));
-                self.opened = Some(Opened { text: bundle.genesis, chain: chain.clone() });
+                self.cache = Some(VerifiedGenesis { text: bundle.genesis, chain: chain.clone() });
                 chain
             }
         };
@@ -146,12 +146,15 @@ impl Verifier {
         Ok(certificate)
     }
 
-    fn read_genesis(&self, (encoded, possessions): (Vec<u8>, Vec<Possession>)) -> Result<Genesis, CommitteeError> {
+    fn read_genesis(
+        &self,
+        (encoded, possessions): (Vec<u8>, Vec<Possession>),
+    ) -> Result<BundleGenesis, CommitteeError> {
         let record = CommitteeRecord::decode(&encoded, &self.limits)?;
         let (expected, got) = (record.members().len(), possessions.len());
         if expected != got {
             return Err(CommitteeError::PossessionCount { expected, got });
         }
-        Ok(Genesis::New(record, possessions))
+        Ok(BundleGenesis::Unverified(record, possessions))
     }
 }

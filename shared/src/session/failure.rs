@@ -1,4 +1,4 @@
-//! A session's error in the shape that Node.js and the page show.
+//! A session's error in the form that Node.js and the page show.
 
 use serde::Serialize;
 
@@ -13,17 +13,17 @@ use crate::verify::{Stop, Verdict, expected_and_got};
 pub enum Kind {
     /// The server made no progress in time.
     Connection,
-    /// The server, or a replica through it, gave up.
+    /// The server, or a replica through it, refused the request.
     Refused,
-    /// What the server sent does not hold: nothing may be claimed.
+    /// A check of what the server sent failed: the caller must not rely on any of it.
     Invalid,
-    /// The server sent what no server of this version sends.
+    /// The server broke the protocol of this version.
     Protocol,
     /// The file changed while it was read.
     Source,
-    /// The blob has none of the bytes wanted.
+    /// The requested range lies outside the blob.
     Range,
-    /// Nobody holds the blob.
+    /// No replica holds the blob.
     NotFound,
     /// Every holder of the blob failed.
     Exhausted,
@@ -32,21 +32,21 @@ pub enum Kind {
 /// Why a put or a get ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: Kind,
-    /// Of a refusal: the protocol's code as one word.
+    /// For [`Kind::Refused`]: the protocol's code as one word.
     pub reason: Option<String>,
-    /// Of something invalid: the check that failed, named as in reports, or `link` for the proof of the server's key.
+    /// For [`Kind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
     pub check: Option<&'static str>,
-    /// What was wanted, where something was compared.
+    /// The expected value, if the failure is a comparison.
     pub expected: Option<String>,
-    /// What came.
+    /// The value received, if the failure is a comparison.
     pub got: Option<String>,
-    /// Names of the members concerned. Foreign texts.
+    /// Names of the members concerned. Untrusted text.
     pub members: Vec<String>,
-    /// Whether the same request may well succeed.
+    /// Whether the same request may succeed later.
     pub can_retry: bool,
-    /// One sentence for people, with what to do next. May quote the server: text, never markup.
+    /// One sentence for people, with what to do next. It may quote the server, so show it as text, never as markup.
     pub message: String,
 }
 
@@ -89,7 +89,7 @@ impl From<&SessionError> for Failure {
             },
             SessionError::Invalid(reason) => invalid_with(reason.check().name(), reason.expected_and_got()),
             SessionError::AnotherReceipt { .. } => invalid("receipt"),
-            // the message goes on after the values
+            // The message continues after the two values, so they cannot be parsed out of it.
             SessionError::OldCertificate { expected, got } => {
                 invalid_with("time", (format!("issued_at of at least {expected}"), got.to_string()))
             }
@@ -114,7 +114,7 @@ impl From<&SessionError> for Failure {
 impl From<&SliceError> for Failure {
     fn from(error: &SliceError) -> Self {
         let message = error.to_string();
-        // of a group's place and hash, the message says both; what is malformed was compared with nothing
+        // Malformed bytes failed no check: `None` makes them a protocol error.
         let check = match error {
             SliceError::Decode(_)
             | SliceError::OutOfOrder { .. }
@@ -127,7 +127,7 @@ impl From<&SliceError> for Failure {
         };
         let is_compared = !matches!(error, SliceError::Decode(_));
         let (expected, got) = match error {
-            // nothing but the hashes
+            // The message also names the offsets; `expected` and `got` are the hashes alone.
             SliceError::Tree(TreeError::Bytes { expected, got, .. } | TreeError::Parent { expected, got, .. }) => {
                 (expected.clone(), got.clone())
             }

@@ -1,10 +1,10 @@
-//! Gets one blob over a link of its own.
+//! A get of one blob over a link of its own.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::door::{Door, Passed};
+use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_get::{GetEvent, OneGet, WantedBytes};
 use super::progress::Standing;
 use super::{ByteRange, SessionError};
@@ -13,16 +13,16 @@ use crate::digest::{ClusterId, Digest};
 use crate::link::NodeKey;
 use crate::message::Message;
 
-/// What to get.
+/// The blob to get, and the cluster to trust.
 #[derive(Debug, Clone, Copy)]
 pub struct GetRequest {
-    /// The identity to trust, where one is.
+    /// The cluster identity to trust, if any.
     pub trusted: Option<ClusterId>,
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its length, where a bundle tells it.
+    /// The blob's length, if a bundle states it.
     pub length: Option<u64>,
-    /// The bytes wanted; `None` for all.
+    /// The requested range; `None` for the whole blob.
     pub range: Option<ByteRange>,
     /// 32 random bytes.
     pub nonce: [u8; 32],
@@ -31,7 +31,7 @@ pub struct GetRequest {
 /// A get in progress.
 #[derive(Debug)]
 pub struct GetSession {
-    door: Door,
+    handshake: ClientHandshake,
     get: OneGet,
 }
 
@@ -39,14 +39,15 @@ impl GetSession {
     /// The session and the first message to send.
     pub fn new(request: GetRequest) -> (Self, Message) {
         let GetRequest { trusted, digest, length, range, nonce } = request;
-        let (door, hello) = Door::new(trusted, nonce);
-        (Self { door, get: OneGet::new(WantedBytes { digest, length, range }, None) }, hello)
+        let (handshake, hello) = ClientHandshake::new(trusted, nonce);
+        (Self { handshake, get: OneGet::new(WantedBytes { digest, length, range }, None) }, hello)
     }
 
-    /// Spares the check of every member's proof when the server shows this very committee, whose proofs were checked before.
+    /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
+    /// caller has verified before.
     #[must_use]
     pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
-        self.door.know(chain);
+        self.handshake.reuse_verified(chain);
         self
     }
 
@@ -55,29 +56,30 @@ impl GetSession {
         self.get.try_last(members);
     }
 
-    /// The identity of the cluster, once its committee is known and checked.
+    /// The cluster identity, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.door.chain().map(CommitteeChain::cluster)
+        self.handshake.chain().map(CommitteeChain::cluster)
     }
 
-    /// Where it stands, for a [`ProgressWatch`](super::ProgressWatch). A member that failed is a step, for another one follows.
+    /// The session's progress, for a [`ProgressWatch`](super::ProgressWatch). A member's failure counts as a step, because the next
+    /// member is read from.
     pub fn standing(&self) -> Standing {
-        self.door.standing().unwrap_or_else(|| self.get.standing())
+        self.handshake.standing().unwrap_or_else(|| self.get.standing())
     }
 
     /// Takes one message of the server.
     ///
     /// # Errors
-    /// See [`SessionError`]; the session is then over.
+    /// See [`SessionError`]; the session has then ended.
     pub fn receive(&mut self, bytes: &Bytes) -> Result<Vec<GetEvent>, SessionError> {
-        match self.door.receive(bytes)? {
-            Passed::Nothing => Ok(Vec::new()),
-            Passed::Committee => {
-                self.get.learn_chain(self.door.chain());
+        match self.handshake.receive(bytes)? {
+            HandshakeEvent::Nothing => Ok(Vec::new()),
+            HandshakeEvent::Committee => {
+                self.get.set_chain(self.handshake.chain());
                 Ok(Vec::new())
             }
-            Passed::Opened => Ok(vec![GetEvent::Send(self.get.begin())]),
-            Passed::Message(message) => self.get.receive(message),
+            HandshakeEvent::Opened => Ok(vec![GetEvent::Send(self.get.begin())]),
+            HandshakeEvent::Message(message) => self.get.receive(message),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Gets one blob, or a range of it, from whichever replica holds it, and names each that fails.
+//! A get of one blob, or a range of it, from the replicas that hold it, one after the other. It names each replica that fails.
 //!
-//! Every chunk is verified by itself before a byte of it comes out, so no wrong byte ever does, and when a member fails the next one
-//! goes on where it stopped. The blob's last group is verified first: it shows the length that members only claim.
+//! Each chunk is verified on its own before any of its bytes are passed on, so no wrong byte is ever passed on. If a member
+//! fails, the next one continues where it stopped. The blob's last group is verified first: it proves the length, which
+//! members only claim.
 //!
-//! The server names the holders that answer at once. When all of these failed, the session asks a second time, and the server waits
-//! for the members that were late: otherwise a busy machine would make a blob unreadable that an honest member holds.
+//! The server names the holders that answer promptly. If all of them fail, the session sends a second lookup, for which the
+//! server waits for late members: otherwise a blob that an honest member on a busy machine holds would be unreadable.
 
 mod holders;
 
@@ -15,7 +16,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use self::holders::Holders;
-use super::door::unexpected;
+use super::handshake::unexpected;
 use super::progress::{Phase, Standing};
 use super::{ByteRange, SessionError};
 use crate::chain::CommitteeChain;
@@ -27,53 +28,53 @@ use crate::tree::{self, GROUP};
 
 const LOCATE: Stream = Stream(1);
 
-/// What to get.
+/// The blob and the range to get.
 #[derive(Debug, Clone, Copy)]
 pub struct WantedBytes {
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its length, where it is known for certain.
+    /// The blob's length, if it is known from a verified source.
     pub length: Option<u64>,
-    /// The bytes wanted; `None` for all.
+    /// The requested range; `None` for the whole blob.
     pub range: Option<ByteRange>,
 }
 
-/// What a caller does or shows.
+/// What the caller must do or show.
 #[derive(Debug)]
 pub enum GetEvent {
     /// Send this.
     Send(Message),
-    /// A member is read from; what came out before stays.
+    /// The get starts to read from a member. Bytes passed on before stay valid.
     Start {
         /// The member's name.
         name: String,
-        /// The blob's length, by the member's word.
+        /// The blob's length as the member claims it.
         length: u64,
     },
-    /// Once, before the first bytes.
+    /// The length is verified. Occurs once, before the first bytes.
     Length {
-        /// The blob's length, verified.
+        /// The blob's verified length.
         length: u64,
-        /// The bytes of it that come out.
+        /// The bytes of the blob that follow as [`GetEvent::Bytes`].
         range: Range<u64>,
     },
-    /// A verified slice, whole, for who passes it on with its proof: first the one that shows the length, which reaches the blob's
-    /// end, then those that cover the range.
+    /// A whole verified slice with its proof, for a caller that forwards slices. The first one reaches the blob's end and so
+    /// proves the length; the following ones cover the range.
     Slice(Slice),
-    /// The next bytes of the range, verified.
+    /// The next verified bytes of the range.
     Bytes(Bytes),
-    /// The member failed; another goes on, or none is left.
+    /// A member failed. The next holder continues, if there is one.
     Rejected(Rejection),
-    /// All bytes of the range came out.
+    /// All bytes of the range were passed on.
     Verified,
 }
 
-/// A member that did not deliver.
+/// A member that failed during a get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// Why, with expected and got.
+    /// Why it failed, with the expected value and the value received.
     pub reason: String,
 }
 
@@ -85,97 +86,98 @@ impl fmt::Display for Rejection {
 
 /// A read that is not answered yet.
 #[derive(Debug)]
-struct Waiting {
+struct PendingRead {
     stream: Stream,
     range: Range<u64>,
-    /// Its bytes come again, or are not wanted: it is there to show the length.
-    shows_length: bool,
+    /// The read is only for the proof of the length: its bytes are not passed on.
+    for_length_only: bool,
 }
 
 #[derive(Debug)]
 struct Transfer {
     holder: Holder,
     name: String,
-    /// What is read for its bytes, in whole groups: those from here on are not asked for yet.
-    todo: Range<u64>,
-    /// Another read comes before these, of the last group.
-    asks_length: bool,
+    /// The bytes not requested yet, in whole groups.
+    unrequested: Range<u64>,
+    /// The last group is to be read before them, as proof of the length.
+    needs_length_read: bool,
     /// Oldest first.
-    waiting: VecDeque<Waiting>,
+    pending: VecDeque<PendingRead>,
 }
 
 impl Transfer {
-    /// The next bytes to ask for.
+    /// The next range to request, and whether it is only for the proof of the length.
     fn next(&mut self) -> Option<(Range<u64>, bool)> {
         let length = self.holder.length;
-        if std::mem::take(&mut self.asks_length) {
+        if std::mem::take(&mut self.needs_length_read) {
             return Some((last_group(length)..length, true));
         }
-        let Range { start, end } = self.todo;
+        let Range { start, end } = self.unrequested;
         if start >= end {
             return None;
         }
-        // cut where a proof is shortest: chunks that are whole subtrees
+        // Cut at multiples of the chunk size: such chunks are whole subtrees, which have the shortest proofs.
         let cut = if end - start <= CHUNK { end } else { (start / CHUNK + 1) * CHUNK };
-        self.todo.start = cut;
+        self.unrequested.start = cut;
         Some((start..cut, false))
     }
 
-    /// Takes an answered read off the list, when it was the oldest.
-    fn answered(&mut self, stream: Stream) -> Option<Waiting> {
-        let position = self.waiting.iter().position(|waiting| waiting.stream == stream)?;
-        let waiting = self.waiting.remove(position)?;
-        (position == 0).then_some(waiting)
+    /// Removes an answered read; `None` unless it was the oldest.
+    fn answered(&mut self, stream: Stream) -> Option<PendingRead> {
+        let position = self.pending.iter().position(|read| read.stream == stream)?;
+        let read = self.pending.remove(position)?;
+        (position == 0).then_some(read)
     }
 }
 
 #[derive(Debug)]
-enum State {
+enum GetState {
     New,
     Locating,
     Reading(Box<Transfer>),
     Done,
 }
 
-/// What is certain about the blob, whoever is read from.
+/// What is verified about the blob. It holds for every member.
 #[derive(Debug)]
-struct Known {
+struct VerifiedProgress {
     length: u64,
-    /// The bytes wanted.
+    /// The requested bytes.
     range: Range<u64>,
-    /// Verified up to here, in whole groups.
+    /// All requested bytes before this offset are verified. The offset is the end of a whole group.
     position: u64,
 }
 
-/// A get in progress, of whoever knows the committee or comes to know it: a client over its link, or a server for a request over
-/// HTTP, which checks no other server's key.
+/// A get in progress. It is used by a client over its link, which learns the committee from the server, and by a server for
+/// an HTTP request, which knows the committee and needs no handshake.
 #[derive(Debug)]
 pub struct OneGet {
     chain: Option<CommitteeChain>,
     wanted: WantedBytes,
-    state: State,
-    known: Option<Known>,
+    state: GetState,
+    /// `None` until the length is verified.
+    verified: Option<VerifiedProgress>,
     holders: Holders,
-    /// The second lookup was sent, which is the last.
-    has_asked_again: bool,
+    /// The second lookup was sent. There is no third.
+    sent_second_lookup: bool,
     rejections: Vec<Rejection>,
     next_stream: u32,
-    /// Streams below belong to a holder that was given up.
+    /// Lower stream numbers belong to holders that failed.
     first_stream: u32,
-    /// Those among them that are not answered yet: they count against [`MAX_READS`] until they are.
+    /// The unanswered reads of holders that failed. They count against [`MAX_READS`] until they are answered.
     abandoned: BTreeSet<Stream>,
 }
 
 impl OneGet {
-    /// One that nothing was asked for yet. `chain`: the committees that are trusted, where they are known.
+    /// A get that has sent nothing yet. `chain`: the trusted committees, if they are known already.
     pub fn new(wanted: WantedBytes, chain: Option<CommitteeChain>) -> Self {
         Self {
             chain,
             wanted,
-            state: State::New,
-            known: None,
+            state: GetState::New,
+            verified: None,
             holders: Holders::default(),
-            has_asked_again: false,
+            sent_second_lookup: false,
             rejections: Vec::new(),
             next_stream: LOCATE.0 + 1,
             first_stream: 0,
@@ -183,143 +185,148 @@ impl OneGet {
         }
     }
 
-    /// The committees are known, and checked.
-    pub(super) fn learn_chain(&mut self, chain: Option<&CommitteeChain>) {
+    /// Sets the committees, once they are known and checked.
+    pub(super) fn set_chain(&mut self, chain: Option<&CommitteeChain>) {
         self.chain = chain.cloned();
     }
 
     /// The first message to send.
     pub fn begin(&mut self) -> Message {
-        self.state = State::Locating;
+        self.state = GetState::Locating;
         Message::Locate { stream: LOCATE, digest: self.wanted.digest }
     }
 
-    /// Tries these members after all others. None is left out: it may be the only one whose bytes are right, and a get that fails names
-    /// everyone who failed it.
+    /// Tries these members after all others. They are still tried: one of them may be the only member with the right bytes, and
+    /// a failed get must name every member that failed.
     pub fn try_last(&mut self, members: BTreeSet<NodeKey>) {
         self.holders.try_last(members);
     }
 
-    /// Where it stands, for a [`ProgressWatch`](super::ProgressWatch). A member that failed is a step, for another one follows.
+    /// The get's progress, for a [`ProgressWatch`](super::ProgressWatch). A member's failure counts as a step, because the next
+    /// member is read from.
     pub fn standing(&self) -> Standing {
         let in_phase = |phase| Standing { phase: Some(phase), steps: self.rejections.len() as u64 };
-        match (&self.state, &self.known) {
-            (State::New | State::Locating, _) => in_phase(Phase::Locating),
-            (State::Reading(_), None) => in_phase(Phase::Reading),
-            (State::Reading(_), Some(known)) => {
-                let steps = known.position.saturating_add(1).saturating_add(self.rejections.len() as u64);
+        match (&self.state, &self.verified) {
+            (GetState::New | GetState::Locating, _) => in_phase(Phase::Locating),
+            (GetState::Reading(_), None) => in_phase(Phase::Reading),
+            (GetState::Reading(_), Some(verified)) => {
+                let steps = verified.position.saturating_add(1).saturating_add(self.rejections.len() as u64);
                 Standing { phase: Some(Phase::Reading), steps }
             }
-            (State::Done, _) => Standing { phase: None, steps: 0 },
+            (GetState::Done, _) => Standing { phase: None, steps: 0 },
         }
     }
 
     /// Takes one message of the server.
     ///
     /// # Errors
-    /// See [`SessionError`]; the get is then over.
+    /// See [`SessionError`]; the get has then ended.
     pub fn receive(&mut self, message: Message) -> Result<Vec<GetEvent>, SessionError> {
         match (&mut self.state, message) {
-            (State::Locating, Message::Located { stream: LOCATE, holders }) => {
+            (GetState::Locating, Message::Located { stream: LOCATE, holders }) => {
                 let Some(chain) = self.chain.as_ref() else {
                     return Err(SessionError::Unexpected { expected: "Cluster, then Located", got: "Located" });
                 };
-                if holders.is_empty() && self.holders.is_untouched() {
+                if holders.is_empty() && self.holders.none_tried() {
                     return Err(SessionError::NotFound(self.wanted.digest));
                 }
-                self.holders.learn(holders, chain);
+                self.holders.add_located(holders, chain);
                 self.start_next()
             }
-            // reads that a member of the first lookup did not answer
-            (State::Locating, Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
+            // Late answers of holders that failed after the first lookup.
+            (GetState::Locating, Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
                 if self.abandoned.contains(&stream) =>
             {
                 self.abandoned.remove(&stream);
                 Ok(Vec::new())
             }
-            // it is known already who failed
-            (State::Locating, Message::Failed(_)) if !self.holders.is_untouched() => Err(self.exhausted()),
-            (State::Locating, Message::Failed(failed)) => Err(SessionError::refused(failed, self.chain.as_ref())),
-            (State::Locating, other) => Err(unexpected("Cluster, then Located", &other)),
-            (State::Reading(_), Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
+            // The second lookup failed: report the members that failed after the first one.
+            (GetState::Locating, Message::Failed(_)) if !self.holders.none_tried() => Err(self.exhausted()),
+            (GetState::Locating, Message::Failed(failed)) => Err(SessionError::refused(failed, self.chain.as_ref())),
+            (GetState::Locating, other) => Err(unexpected("Cluster, then Located", &other)),
+            (GetState::Reading(_), Message::Chunk { stream, .. } | Message::Failed(Failed { stream, .. }))
                 if stream.0 < self.first_stream =>
             {
                 self.abandoned.remove(&stream);
                 self.advance()
             }
-            (State::Reading(_), Message::Chunk { stream, offset, parents, bytes }) => {
+            (GetState::Reading(_), Message::Chunk { stream, offset, parents, bytes }) => {
                 self.chunk(stream, Slice { offset, proof: parents, bytes })
             }
-            (State::Reading(transfer), Message::Failed(failed)) => {
+            (GetState::Reading(transfer), Message::Failed(failed)) => {
                 transfer.answered(failed.stream);
                 self.reject(failed.to_string())
             }
-            (State::Reading(_), other) => Err(unexpected("Chunk", &other)),
-            (State::New | State::Done, other) => Err(unexpected("nothing more", &other)),
+            (GetState::Reading(_), other) => Err(unexpected("Chunk", &other)),
+            (GetState::New | GetState::Done, other) => Err(unexpected("nothing more", &other)),
         }
     }
 
     fn start_next(&mut self) -> Result<Vec<GetEvent>, SessionError> {
         let Some(chain) = self.chain.as_ref() else { return Err(self.exhausted()) };
-        let Some(holder) = self.holders.next(chain) else { return self.ask_again() };
+        let Some(holder) = self.holders.next(chain) else { return self.look_up_again() };
         let name = chain.name(chain.member(holder.member));
         self.first_stream = self.next_stream;
-        // of a range beyond what the member claims, only the length is asked for: the claim may be false
+        // If the range lies outside the claimed length, read only the proof of the length: the claim may be false.
         let range = self.wanted.within(holder.length).unwrap_or(holder.length..holder.length);
-        let mut todo = tree::around(&range, holder.length);
+        let mut unrequested = tree::around(&range, holder.length);
         if range.is_empty() {
-            todo.end = todo.start;
+            unrequested.end = unrequested.start;
         }
-        let asks_length = match &self.known {
-            Some(known) => {
-                todo.start = known.position;
+        let needs_length_read = match &self.verified {
+            Some(verified) => {
+                unrequested.start = verified.position;
                 false
             }
-            // the first read may show it as well
-            None => todo.is_empty() || todo.end < holder.length || todo.end - todo.start > CHUNK,
+            // A first read that reaches the blob's end proves the length itself.
+            None => {
+                let Range { start, end } = unrequested;
+                unrequested.is_empty() || end < holder.length || end - start > CHUNK
+            }
         };
-        let (waiting, length) = (VecDeque::new(), holder.length);
-        let transfer = Transfer { holder, name: name.clone(), todo, asks_length, waiting };
-        self.state = State::Reading(Box::new(transfer));
-        let expected = self.known.as_ref().map(|known| known.length).or(self.wanted.length);
+        let (pending, length) = (VecDeque::new(), holder.length);
+        let transfer = Transfer { holder, name: name.clone(), unrequested, needs_length_read, pending };
+        self.state = GetState::Reading(Box::new(transfer));
+        let expected = self.verified.as_ref().map(|verified| verified.length).or(self.wanted.length);
         if let Some(expected) = expected.filter(|expected| *expected != length) {
             return self.reject(format!("expected {expected} bytes, got a claim of {length}"));
         }
         let mut events = vec![GetEvent::Start { name, length }];
         if length == 0 {
-            // there is nothing to read: the digest alone decides
+            // An empty blob has nothing to read: compare its digest.
             if let Err(error) = tree::verify(&self.wanted.digest, 0, 0, &[], &[]) {
                 events.extend(self.reject(error.to_string())?);
                 return Ok(events);
             }
-            events.push(self.learn(length)?);
+            events.push(self.length_verified(length)?);
         }
         events.extend(self.advance()?);
         Ok(events)
     }
 
-    /// Everyone who answered the lookup failed: asks for those who were late, once, unless there are none.
-    fn ask_again(&mut self) -> Result<Vec<GetEvent>, SessionError> {
-        let are_all_tried = self.chain.as_ref().is_none_or(|chain| self.holders.are_all_tried(chain));
-        if self.has_asked_again || are_all_tried {
+    /// Sends the second lookup, for late members, once all holders of the first one have failed. Fails if it was sent before or
+    /// if every member was tried.
+    fn look_up_again(&mut self) -> Result<Vec<GetEvent>, SessionError> {
+        let all_tried = self.chain.as_ref().is_none_or(|chain| self.holders.all_tried(chain));
+        if self.sent_second_lookup || all_tried {
             return Err(self.exhausted());
         }
-        self.has_asked_again = true;
-        self.state = State::Locating;
-        // every read so far belongs to a holder that was given up
+        self.sent_second_lookup = true;
+        self.state = GetState::Locating;
+        // Every read so far belongs to a holder that failed.
         self.first_stream = self.next_stream;
         Ok(vec![GetEvent::Send(Message::Locate { stream: LOCATE, digest: self.wanted.digest })])
     }
 
     fn exhausted(&mut self) -> SessionError {
-        self.state = State::Done;
+        self.state = GetState::Done;
         SessionError::Exhausted(std::mem::take(&mut self.rejections))
     }
 
     fn chunk(&mut self, stream: Stream, slice: Slice) -> Result<Vec<GetEvent>, SessionError> {
-        let State::Reading(transfer) = &mut self.state else { return Ok(Vec::new()) };
+        let GetState::Reading(transfer) = &mut self.state else { return Ok(Vec::new()) };
         let size = slice.bytes.len();
-        let Some(Waiting { range, shows_length, .. }) = transfer.answered(stream) else {
+        let Some(PendingRead { range, for_length_only, .. }) = transfer.answered(stream) else {
             return self.reject("expected an answer to the oldest read, got another".into());
         };
         let length = transfer.holder.length;
@@ -331,15 +338,15 @@ impl OneGet {
             return self.reject(error.to_string());
         }
         let mut events = Vec::new();
-        if self.known.is_none() {
-            // the first read of all reaches the end
-            events.push(self.learn(length)?);
+        if self.verified.is_none() {
+            // The first read reaches the blob's end, so it proves the length.
+            events.push(self.length_verified(length)?);
         }
         let mut wanted = None;
-        if let Some(known) = self.known.as_mut().filter(|_| !shows_length) {
-            known.position = range.end;
+        if let Some(verified) = self.verified.as_mut().filter(|_| !for_length_only) {
+            verified.position = range.end;
             let within = |at: u64| usize::try_from(at.clamp(range.start, range.end) - range.start).unwrap_or(size);
-            wanted = Some(slice.bytes.slice(within(known.range.start)..within(known.range.end)));
+            wanted = Some(slice.bytes.slice(within(verified.range.start)..within(verified.range.end)));
         }
         events.push(GetEvent::Slice(slice));
         events.extend(wanted.map(GetEvent::Bytes));
@@ -347,28 +354,28 @@ impl OneGet {
         Ok(events)
     }
 
-    /// The blob's length is certain from now on.
-    fn learn(&mut self, length: u64) -> Result<GetEvent, SessionError> {
+    /// Records the verified length.
+    fn length_verified(&mut self, length: u64) -> Result<GetEvent, SessionError> {
         let Some(range) = self.wanted.within(length) else {
-            self.state = State::Done;
+            self.state = GetState::Done;
             let range = self.wanted.range.unwrap_or(ByteRange::From(0));
             return Err(SessionError::Unsatisfiable { range, length });
         };
         let position = tree::around(&range, length).start;
-        self.known = Some(Known { length, range: range.clone(), position });
+        self.verified = Some(VerifiedProgress { length, range: range.clone(), position });
         Ok(GetEvent::Length { length, range })
     }
 
-    /// Keeps reads in flight; ends once every byte is there.
+    /// Keeps up to [`MAX_READS`] reads in flight. Ends the get once every byte is verified.
     fn advance(&mut self) -> Result<Vec<GetEvent>, SessionError> {
-        let State::Reading(transfer) = &mut self.state else { return Ok(Vec::new()) };
-        if self.known.as_ref().is_some_and(|known| known.position >= known.range.end) {
-            self.state = State::Done;
+        let GetState::Reading(transfer) = &mut self.state else { return Ok(Vec::new()) };
+        if self.verified.as_ref().is_some_and(|verified| verified.position >= verified.range.end) {
+            self.state = GetState::Done;
             return Ok(vec![GetEvent::Verified]);
         }
         let mut events = Vec::new();
-        while transfer.waiting.len() + self.abandoned.len() < MAX_READS {
-            let Some((range, shows_length)) = transfer.next() else { break };
+        while transfer.pending.len() + self.abandoned.len() < MAX_READS {
+            let Some((range, for_length_only)) = transfer.next() else { break };
             let read = Read {
                 stream: Stream(self.next_stream),
                 member: transfer.holder.member,
@@ -376,18 +383,18 @@ impl OneGet {
                 offset: range.start,
                 length: u32::try_from(range.end - range.start).unwrap_or(u32::MAX),
             };
-            // 2^32 reads of 256 KiB are 2^50 bytes; a longer blob ends here with an error of the server
+            // 2^32 reads of 256 KiB are 2^50 bytes. A get of a longer blob ends here with an error from the server.
             self.next_stream = self.next_stream.saturating_add(1);
-            transfer.waiting.push_back(Waiting { stream: read.stream, range, shows_length });
+            transfer.pending.push_back(PendingRead { stream: read.stream, range, for_length_only });
             events.push(GetEvent::Send(Message::Read(read)));
         }
         Ok(events)
     }
 
     fn reject(&mut self, reason: String) -> Result<Vec<GetEvent>, SessionError> {
-        let State::Reading(transfer) = &self.state else { return Ok(Vec::new()) };
+        let GetState::Reading(transfer) = &self.state else { return Ok(Vec::new()) };
         let rejection = Rejection { name: transfer.name.clone(), reason };
-        self.abandoned.extend(transfer.waiting.iter().map(|waiting| waiting.stream));
+        self.abandoned.extend(transfer.pending.iter().map(|read| read.stream));
         self.rejections.push(rejection.clone());
         let mut events = vec![GetEvent::Rejected(rejection)];
         events.extend(self.start_next()?);
@@ -396,7 +403,7 @@ impl OneGet {
 }
 
 impl WantedBytes {
-    /// The bytes wanted of a blob of this length.
+    /// The requested bytes of a blob of this length; `None` if the range lies outside it.
     fn within(&self, length: u64) -> Option<Range<u64>> {
         match self.range {
             Some(range) => range.within(length),
@@ -405,7 +412,7 @@ impl WantedBytes {
     }
 }
 
-/// Where the last group of a blob begins that has any bytes.
+/// The offset of a blob's last group that has any bytes.
 fn last_group(length: u64) -> u64 {
     length.saturating_sub(1) / GROUP as u64 * GROUP as u64
 }

@@ -1,5 +1,5 @@
-//! One put on a link that may carry many: offers the blob, sends its bytes, and accepts nothing but a valid certificate of its
-//! own receipt.
+//! One put on a link that may carry several: offers the blob, sends its bytes, and accepts only a valid certificate for its
+//! own receipt, or an earlier one that promises at least as much.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SessionError;
-use super::door::{Door, unexpected};
+use super::handshake::{ClientHandshake, unexpected};
 use super::progress::{Phase, ProgressWatch, Standing};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
@@ -23,79 +23,82 @@ use crate::verify::{CLOCK_TOLERANCE, Subject, VerifiedAggregates, signing_commit
 /// What is known of the bytes before they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Hashed before: offered at once, so that nothing is sent in vain.
+    /// The blob is hashed already. It is offered first, so that no byte is sent needlessly.
     Known {
         /// The blob's digest.
         digest: Digest,
-        /// Its length.
+        /// The blob's length.
         length: u64,
     },
-    /// A stream: digest and length are declared at its end.
+    /// A stream: its digest and length are declared at its end.
     Streamed,
 }
 
-/// What one put is about.
+/// The parameters of one put.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPut {
-    /// The bytes.
+    /// What is known of the bytes.
     pub source: Source,
-    /// Seconds since 1970, or never.
+    /// Seconds since 1970, or [`NEVER`](crate::receipt::NEVER).
     pub expires_at: u64,
     /// 16 random bytes.
     pub salt: [u8; 16],
-    /// When the put begins, seconds since 1970.
+    /// The time when the put begins, seconds since 1970.
     pub now: u64,
-    /// Takes no certificate of an earlier put, though one may promise as much.
+    /// Ask for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
 }
 
-/// What a caller does or shows.
+/// What the caller must do or show.
 #[derive(Debug)]
 pub enum PutEvent {
     /// Send this.
     Send(Message),
-    /// The cluster is known by its committee, and is the trusted one where one is trusted.
+    /// The committee is known and checked. If a cluster identity is trusted, it is that cluster's.
     Cluster(CommitteeChain),
-    /// Bytes may flow from this offset on, for the replicas hold those before it: [`PutSession::chunk`](super::PutSession::chunk), then [`PutSession::end`](super::PutSession::end).
-    /// At the blob's end there is nothing but that end to send.
+    /// The resume offset: send the bytes from here on, because the replicas hold those before it. Call
+    /// [`PutSession::chunk`](super::PutSession::chunk), then [`PutSession::end`](super::PutSession::end); if the offset is the
+    /// blob's length, only the latter.
     Ready {
-        /// 0, the end of a block, or the blob's end.
+        /// 0, the end of a block, or the blob's length.
         offset: u64,
     },
-    /// A member got further.
+    /// A member reached a stage.
     Progress {
         /// The member.
         member: MemberId,
-        /// How far.
+        /// The stage that it reached.
         stage: Stage,
     },
-    /// Done: the certificate passed every check.
+    /// The put succeeded: the certificate passed every check.
     Certified(Box<Certified>),
 }
 
 /// The result of a put.
 #[derive(Debug)]
 pub struct Certified {
-    /// The certificate, verified.
+    /// The verified certificate.
     pub certificate: Certificate,
     /// The bundle to keep beside the file.
     pub bundle: Bundle,
     /// The committee that signed.
     pub committee: Arc<Committee>,
-    /// The server's link key.
+    /// The server's node key.
     pub server: NodeKey,
-    /// The first byte that was sent for it, and was not held before; of one that is reused, or came before a byte
-    /// was sent, the length.
+    /// The offset of the first byte sent: the replicas held the bytes before it. The blob's length if the certificate is
+    /// reused or came before any byte was sent.
     pub sent_from: u64,
-    /// It was made for an earlier put of the same bytes, maybe somebody else's, and promises at least as much as was asked for.
+    /// The certificate was made for an earlier put of the same bytes, perhaps by someone else, and promises at least as much
+    /// as this put asked for.
     pub reused: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum PutState {
     Opening,
     Offered,
     Sending,
+    /// All bytes are sent; the receipt is what the certificate must be for.
     Ended(Receipt),
     Done,
 }
@@ -103,131 +106,132 @@ enum State {
 #[derive(Debug)]
 pub(super) struct OnePut {
     stream: Stream,
-    about: NewPut,
-    /// All bytes of a small blob, which goes in one message.
-    whole: Option<Bytes>,
+    request: NewPut,
+    /// All bytes of a blob that is small enough for one message.
+    whole_blob: Option<Bytes>,
     outline: Option<Outline>,
-    state: State,
-    /// Where the bytes that are sent begin, and how far they got.
-    from: u64,
-    sent: u64,
+    state: PutState,
+    /// The resume offset.
+    sent_from: u64,
+    /// The offset after the last byte sent.
+    sent_until: u64,
     hasher: Hasher,
-    /// What members were said to have done: once more is no progress.
-    told: BTreeSet<(MemberId, u8)>,
+    /// The stages reported so far, by member: a repeated report is not progress.
+    reported: BTreeSet<(MemberId, u8)>,
     pub(super) watch: ProgressWatch,
 }
 
 impl OnePut {
-    pub(super) fn new(stream: Stream, about: NewPut) -> Self {
+    pub(super) fn new(stream: Stream, request: NewPut) -> Self {
         Self {
             stream,
-            about,
-            whole: None,
+            request,
+            whole_blob: None,
             outline: None,
-            state: State::Opening,
-            from: 0,
-            sent: 0,
+            state: PutState::Opening,
+            sent_from: 0,
+            sent_until: 0,
             hasher: Hasher::new(),
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
             watch: ProgressWatch::default(),
         }
     }
 
-    /// Takes the bytes in advance; of a blob that is not small they are asked for later all the same.
-    pub(super) fn carry(&mut self, bytes: Bytes) -> Result<(), SessionError> {
-        let Source::Known { length, .. } = self.about.source else { return Ok(()) };
+    /// Keeps the bytes of a small blob for the first message. Those of a larger blob are only counted, and requested later.
+    pub(super) fn set_bytes(&mut self, bytes: Bytes) -> Result<(), SessionError> {
+        let Source::Known { length, .. } = self.request.source else { return Ok(()) };
         let got = bytes.len() as u64;
         if got != length {
             return Err(SessionError::SourceChanged { expected: length, got });
         }
-        self.whole = (bytes.len() <= MAX_BLOB).then_some(bytes);
+        self.whole_blob = (bytes.len() <= MAX_BLOB).then_some(bytes);
         Ok(())
     }
 
-    pub(super) fn prove(&mut self, outline: Option<Outline>) {
+    pub(super) fn set_outline(&mut self, outline: Option<Outline>) {
         self.outline = outline;
     }
 
     fn receipt(&self, digest: Digest, length: u64) -> Receipt {
-        Receipt { salt: self.about.salt, digest, length, expires_at: self.about.expires_at }
+        Receipt { salt: self.request.salt, digest, length, expires_at: self.request.expires_at }
     }
 
-    /// Where it stands, once the door is open.
+    /// The put's progress, once the handshake has ended.
     pub(super) fn standing(&self) -> Standing {
         let phase = match self.state {
-            State::Opening | State::Offered => Some(Phase::Offered),
-            State::Ended(_) => Some(Phase::Certifying),
-            State::Sending | State::Done => None,
+            PutState::Opening | PutState::Offered => Some(Phase::Offered),
+            PutState::Ended(_) => Some(Phase::Certifying),
+            PutState::Sending | PutState::Done => None,
         };
-        Standing { phase, steps: self.told.len() as u64 }
+        Standing { phase, steps: self.reported.len() as u64 }
     }
 
-    /// The first message, once the door is open.
+    /// The first message, once the handshake has ended.
     pub(super) fn begin(&mut self) -> Message {
-        let (stream, renew) = (self.stream, self.about.renew);
-        let offer = match self.about.source {
+        let (stream, renew) = (self.stream, self.request.renew);
+        let offer = match self.request.source {
             Source::Known { digest, length } => Some(self.receipt(digest, length)),
             Source::Streamed => None,
         };
-        match (offer, &self.whole) {
+        match (offer, &self.whole_blob) {
             (Some(receipt), Some(bytes)) => {
-                self.state = State::Ended(receipt);
+                self.state = PutState::Ended(receipt);
                 Message::Blob { stream, receipt, renew, bytes: bytes.clone() }
             }
             (offer, _) => {
-                self.state = State::Offered;
+                self.state = PutState::Offered;
                 Message::Put { stream, offer, renew }
             }
         }
     }
 
-    /// Takes a message of the server that passed the door.
+    /// Takes a message of the server that is not part of the handshake.
     pub(super) fn receive(
         &mut self,
         message: Message,
-        door: &Door,
+        handshake: &ClientHandshake,
         verified: &mut VerifiedAggregates,
         now: u64,
     ) -> Result<Vec<PutEvent>, SessionError> {
         let own = self.stream;
         match (&self.state, message) {
-            (_, Message::Failed(failed)) => Err(door.refused(failed)),
-            (State::Offered, Message::Ready { stream, offset }) if stream == own && door.chain().is_some() => {
-                self.go_on_at(offset)?;
+            (_, Message::Failed(failed)) => Err(handshake.refused(failed)),
+            (PutState::Offered, Message::Ready { stream, offset }) if stream == own && handshake.chain().is_some() => {
+                self.resume_at(offset)?;
                 Ok(vec![PutEvent::Ready { offset }])
             }
-            (State::Offered, Message::Certified { stream, certificate }) if stream == own => {
-                let Source::Known { digest, length } = self.about.source else {
+            (PutState::Offered, Message::Certified { stream, certificate }) if stream == own => {
+                let Source::Known { digest, length } = self.request.source else {
                     return Err(SessionError::Unexpected { expected: "Ready", got: "Certified" });
                 };
                 let receipt = self.receipt(digest, length);
-                self.certified(&receipt, *certificate, door, verified, now)
+                self.certified(&receipt, *certificate, handshake, verified, now)
             }
-            (State::Offered, other) => Err(unexpected("Cluster, then Ready or Certified", &other)),
-            (State::Sending | State::Ended(_), Message::Progress { stream, member, stage }) if stream == own => {
-                let Some(chain) = door.chain() else {
+            (PutState::Offered, other) => Err(unexpected("Cluster, then Ready or Certified", &other)),
+            (PutState::Sending | PutState::Ended(_), Message::Progress { stream, member, stage }) if stream == own => {
+                let Some(chain) = handshake.chain() else {
                     return Err(SessionError::Unexpected { expected: "Cluster", got: "Progress" });
                 };
                 let (index, member) = (member, chain.member(member));
-                // bounded by the committee
+                // Ignore unknown members: otherwise a server could add steps, and entries here, without end.
                 if index < chain.current().record().n() {
-                    self.told.insert((member, stage as u8));
+                    self.reported.insert((member, stage as u8));
                 }
                 Ok(vec![PutEvent::Progress { member, stage }])
             }
-            (State::Ended(receipt), Message::Certified { stream, certificate }) if stream == own => {
+            (PutState::Ended(receipt), Message::Certified { stream, certificate }) if stream == own => {
                 let receipt = *receipt;
-                self.certified(&receipt, *certificate, door, verified, now)
+                self.certified(&receipt, *certificate, handshake, verified, now)
             }
-            (State::Sending, other) => Err(unexpected("Progress", &other)),
-            (State::Ended(_), other) => Err(unexpected("Progress or Certified", &other)),
-            (State::Opening | State::Done, other) => Err(unexpected("nothing more", &other)),
+            (PutState::Sending, other) => Err(unexpected("Progress", &other)),
+            (PutState::Ended(_), other) => Err(unexpected("Progress or Certified", &other)),
+            (PutState::Opening | PutState::Done, other) => Err(unexpected("nothing more", &other)),
         }
     }
 
-    /// Sends the bytes from this offset on.
-    fn go_on_at(&mut self, offset: u64) -> Result<(), SessionError> {
-        let length = match self.about.source {
+    /// Begins to send the bytes at this resume offset.
+    fn resume_at(&mut self, offset: u64) -> Result<(), SessionError> {
+        let length = match self.request.source {
             Source::Known { length, .. } => length,
             Source::Streamed => 0,
         };
@@ -235,8 +239,8 @@ impl OnePut {
         if !is_block && offset != length && offset != 0 {
             return Err(SessionError::BadOffset { length, got: offset });
         }
-        (self.from, self.sent) = (offset, offset);
-        self.state = State::Sending;
+        (self.sent_from, self.sent_until) = (offset, offset);
+        self.state = PutState::Sending;
         Ok(())
     }
 
@@ -244,11 +248,11 @@ impl OnePut {
         &mut self,
         receipt: &Receipt,
         certificate: Certificate,
-        door: &Door,
+        handshake: &ClientHandshake,
         verified: &mut VerifiedAggregates,
         now: u64,
     ) -> Result<Vec<PutEvent>, SessionError> {
-        let (Some(chain), Some(server)) = (door.chain(), door.server_key()) else {
+        let (Some(chain), Some(server)) = (handshake.chain(), handshake.server_key()) else {
             return Err(SessionError::Unexpected { expected: "Cluster", got: "Certified" });
         };
         let committee = signing_committee(&certificate, chain)?.clone();
@@ -259,45 +263,45 @@ impl OnePut {
             let (expected, got) = (Box::new(*receipt), Box::new(certificate.claim.receipt));
             return Err(SessionError::AnotherReceipt { expected, got });
         }
-        let expected = self.about.now.saturating_sub(CLOCK_TOLERANCE);
+        let expected = self.request.now.saturating_sub(CLOCK_TOLERANCE);
         if !reused && certificate.claim.issued_at < expected {
             return Err(SessionError::OldCertificate { expected, got: certificate.claim.issued_at });
         }
-        // to an offer, before a byte was asked for
-        let is_unsent = self.state == State::Offered;
-        self.state = State::Done;
-        let mut events = if self.whole.take().is_some() { outcome(&certificate) } else { Vec::new() };
+        // The server answered the offer without asking for a byte.
+        let is_unsent = self.state == PutState::Offered;
+        self.state = PutState::Done;
+        let mut events = if self.whole_blob.take().is_some() { final_progress(&certificate) } else { Vec::new() };
         let bundle = Bundle::new(&certificate, &committee);
-        let sent_from = if reused || is_unsent { receipt.length } else { self.from };
+        let sent_from = if reused || is_unsent { receipt.length } else { self.sent_from };
         let certified = Certified { certificate, bundle, committee, server, sent_from, reused };
         events.push(PutEvent::Certified(Box::new(certified)));
         Ok(events)
     }
 
-    /// Whether the certificate of an earlier put will do. Once the bytes of an offer were sent, it comes too late for that. Digest
-    /// and length were compared before.
+    /// Whether the client accepts the certificate of an earlier put. For an offered blob, it must come before the server asks
+    /// for bytes. The caller has compared digest and length.
     fn may_reuse(&self, asked: &Receipt, got: &Receipt) -> bool {
-        let is_in_time = match self.about.source {
-            Source::Known { .. } => self.state == State::Offered || self.whole.is_some(),
-            // nobody knew before what it would be
+        let is_in_time = match self.request.source {
+            Source::Known { .. } => self.state == PutState::Offered || self.whole_blob.is_some(),
+            // The digest of a stream is known only after all its bytes are sent.
             Source::Streamed => true,
         };
-        is_in_time && !self.about.renew && got.salt != asked.salt && got.expires_at >= asked.expires_at
+        is_in_time && !self.request.renew && got.salt != asked.salt && got.expires_at >= asked.expires_at
     }
 
     pub(super) fn chunk(&mut self, bytes: Bytes) -> Result<Message, SessionError> {
-        let (offset, size) = (self.sent, bytes.len() as u64);
-        self.sent += size;
-        let parents = match self.about.source {
-            Source::Known { length, .. } if self.sent > length => {
-                return Err(SessionError::SourceChanged { expected: length, got: self.sent });
+        let (offset, size) = (self.sent_until, bytes.len() as u64);
+        self.sent_until += size;
+        let parents = match self.request.source {
+            Source::Known { length, .. } if self.sent_until > length => {
+                return Err(SessionError::SourceChanged { expected: length, got: self.sent_until });
             }
             Source::Known { length, .. } => {
-                let changed = SessionError::SourceChanged { expected: length, got: self.sent };
+                let changed = SessionError::SourceChanged { expected: length, got: self.sent_until };
                 match &self.outline {
-                    Some(outline) => outline.proof(offset..self.sent).ok_or(changed)?,
+                    Some(outline) => outline.proof(offset..self.sent_until).ok_or(changed)?,
                     None if length > BLOCK as u64 => return Err(SessionError::Unproved { offset, size }),
-                    // alone, it is its own proof
+                    // A whole blob has an empty proof.
                     None if size != length => return Err(changed),
                     None => Vec::new(),
                 }
@@ -311,25 +315,25 @@ impl OnePut {
     }
 
     pub(super) fn end(&mut self) -> Result<Message, SessionError> {
-        let receipt = match self.about.source {
-            Source::Known { length, .. } if self.sent != length => {
-                return Err(SessionError::SourceChanged { expected: length, got: self.sent });
+        let receipt = match self.request.source {
+            Source::Known { length, .. } if self.sent_until != length => {
+                return Err(SessionError::SourceChanged { expected: length, got: self.sent_until });
             }
             Source::Known { digest, length } => self.receipt(digest, length),
             Source::Streamed => self.receipt(self.hasher.digest(), self.hasher.length()),
         };
-        self.state = State::Ended(receipt);
+        self.state = PutState::Ended(receipt);
         Ok(Message::PutEnd { stream: self.stream, receipt })
     }
 
-    /// The put's own wish: nothing of it is to be kept.
+    /// Cancels the put; replicas do not keep a partial upload.
     pub(super) fn cancel(&self) -> Message {
         Message::Cancel { stream: self.stream, keep: false }
     }
 }
 
-/// What became of each member, where the server told nothing on the way: whoever signed has stored before.
-fn outcome(certificate: &Certificate) -> Vec<PutEvent> {
+/// Each member's progress, read from the certificate: a small blob has no `Progress` messages. A signer has stored the blob.
+fn final_progress(certificate: &Certificate) -> Vec<PutEvent> {
     let event = |index, stage| PutEvent::Progress { member: MemberId { epoch: certificate.epoch, index }, stage };
     let signed = |stage| certificate.signers.iter().map(move |index| event(index, stage));
     let dropped = certificate.signers.absent().map(|index| event(index, Stage::Dropped));

@@ -1,46 +1,47 @@
-//! How long a client waits for progress, whatever the other side pings.
+//! How long a client waits for progress.
 //!
-//! One rule for every client: the phase that a session is in has a deadline, and only a step forward moves it. A ping, or a
-//! message that says again what was said before, is no step: otherwise a server that withholds a result holds its client
-//! for ever.
+//! One rule for every client: each phase of a session has a deadline, and only progress (a *step*) extends it. A ping, or a
+//! message that repeats an earlier one, is not a step: otherwise a server that withholds a result could keep its client
+//! waiting for ever.
 
 use std::time::Duration;
 
 use super::SessionError;
 
-/// A server gives a put so long until a quorum said from where it needs bytes, and from the last byte until a quorum stored.
+/// How long a server waits for a quorum to name its resume offsets, and, after the last byte, for a quorum to store.
 pub const SERVER_STORES: Duration = Duration::from_secs(60);
-/// From the proposal of a batch, a server gives a quorum so long to vote.
+/// How long a server waits for the votes of a quorum after it proposes a batch.
 pub const SERVER_VOTES: Duration = Duration::from_secs(20);
 
-/// What a session waits for.
+/// What a session is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The server proves its key.
+    /// The server's proof of its node key.
     Opening,
-    /// The server takes the put, or has certified its file before. Replicas may read what they hold first.
+    /// `Ready`, or an earlier certificate of the same file. Replicas may first read back the bytes that they hold.
     Offered,
-    /// All bytes are sent: replicas make them durable and vote.
+    /// The certificate. All bytes are sent; replicas make them durable and vote.
     Certifying,
-    /// The server names the replicas that hold the blob.
+    /// The list of replicas that hold the blob.
     Locating,
-    /// The bytes of the blob.
+    /// Bytes of the blob.
     Reading,
 }
 
 impl Phase {
-    /// How long it may stay without a step. Beyond every deadline of an honest server, which says what failed.
+    /// How long the phase may last without a step. It is longer than an honest server's own deadlines, so that the client
+    /// receives the server's `Failed`, which says what failed.
     pub const fn deadline(self) -> Duration {
         match self {
             Self::Opening => Duration::from_secs(20),
-            // and the time for a quorum to connect
+            // Includes the time for a quorum to connect.
             Self::Offered | Self::Certifying => SERVER_STORES.saturating_add(SERVER_VOTES.saturating_mul(2)),
             Self::Locating => Duration::from_secs(30),
             Self::Reading => Duration::from_secs(60),
         }
     }
 
-    /// What the client does, for people.
+    /// What the client is doing, for people.
     pub const fn what(self) -> &'static str {
         match self {
             Self::Opening => "opening the link",
@@ -51,7 +52,7 @@ impl Phase {
         }
     }
 
-    /// The messages that would be a step.
+    /// The messages that count as a step.
     pub const fn expected(self) -> &'static str {
         match self {
             Self::Opening => "Hello and Auth",
@@ -63,26 +64,27 @@ impl Phase {
     }
 }
 
-/// Where a session stands: it made progress when this differs from before.
+/// A session's progress. The session made progress if this value differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// `None` while nothing is owed to it: the client itself is to send, and the socket has a deadline of its own.
+    /// `None` while the server owes no answer: it is the client's turn to send, and the socket has a deadline of its own.
     pub phase: Option<Phase>,
-    /// Grows with every step within a phase.
+    /// Increases with every step within a phase.
     pub steps: u64,
 }
 
-/// Watches one session.
+/// Detects that a session makes no progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProgressWatch {
     last: Option<(Standing, Duration)>,
 }
 
 impl ProgressWatch {
-    /// Looks at where a session stands; to be called about once a second. `now` is monotonic.
+    /// Compares the session's progress with the last call's. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// [`SessionError::NoProgress`] when it has stood there for too long. It may be tried again as after a lost link.
+    /// [`SessionError::NoProgress`] if the phase's deadline has passed without a step. The caller may retry as after a lost
+    /// connection.
     pub fn look(&mut self, standing: Standing, now: Duration) -> Result<(), SessionError> {
         let since = match self.last {
             Some((last, since)) if last == standing => since,
@@ -95,14 +97,14 @@ impl ProgressWatch {
         }
     }
 
-    /// The phase that the session is in, and for how long it had stood there without a step when it was looked at last. `None` where
-    /// nothing is owed to it.
+    /// The phase at the last call of [`look`](Self::look), and the time since the last step, up to `now`. `None` while the server
+    /// owes no answer.
     pub fn stood(&self, now: Duration) -> Option<(Phase, Duration)> {
         let (standing, since) = self.last?;
         Some((standing.phase?, now.saturating_sub(since)))
     }
 
-    /// The time until now was the client's own: it was busy with what came.
+    /// Restarts the deadline: until now, the client itself was busy with what it had received.
     pub fn restart(&mut self) {
         self.last = None;
     }

@@ -1,4 +1,4 @@
-//! Many puts over one link, each a state machine of its own: what fails for one harms no other.
+//! Many puts over one link. Each is a state machine of its own: a failure of one does not affect the others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::SessionError;
-use super::door::{Door, Passed, unexpected};
+use super::handshake::{ClientHandshake, HandshakeEvent, unexpected};
 use super::one_put::{NewPut, OnePut, PutEvent};
 use super::progress::ProgressWatch;
 use crate::chain::CommitteeChain;
@@ -15,38 +15,38 @@ use crate::message::{MAX_PUTS, Message, Stream};
 use crate::tree::Outline;
 use crate::verify::VerifiedAggregates;
 
-/// What a caller does or shows.
+/// What the caller must do or show.
 #[derive(Debug)]
 pub enum PutLinkEvent {
-    /// The server proved its key: puts may begin.
+    /// The server proved its node key: puts may begin.
     Opened,
-    /// The cluster is known by its committee, and is the trusted one where one is trusted.
+    /// The committee is known and checked. If a cluster identity is trusted, it is that cluster's.
     Cluster(CommitteeChain),
-    /// One put got further. With an error or [`PutEvent::Certified`] it is over.
+    /// An event of one put. An error or [`PutEvent::Certified`] ends the put.
     Put(Stream, Result<PutEvent, SessionError>),
 }
 
 /// A link with up to [`MAX_PUTS`] puts in progress.
 #[derive(Debug)]
 pub struct PutLink {
-    door: Door,
+    handshake: ClientHandshake,
     is_open: bool,
     puts: BTreeMap<Stream, OnePut>,
-    /// The number of the put that began last.
+    /// The stream number of the put that began last.
     last: u32,
     /// The certificates of one batch cost one pairing.
     verified: VerifiedAggregates,
-    /// Until it is open.
+    /// Watches the handshake; each put has a watch of its own.
     watch: ProgressWatch,
 }
 
 impl PutLink {
-    /// The link and the first message to send. `trusted`: the identity to trust; `None` takes the server's, which the caller
-    /// then decides about. `nonce`: 32 random bytes.
+    /// The link and the first message to send. `trusted`: the cluster identity to trust; `None` accepts the server's, and the
+    /// caller decides whether to trust it. `nonce`: 32 random bytes.
     pub fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
-        let (door, hello) = Door::new(trusted, nonce);
+        let (handshake, hello) = ClientHandshake::new(trusted, nonce);
         let (puts, verified) = (BTreeMap::new(), VerifiedAggregates::default());
-        (Self { door, is_open: false, puts, last: 0, verified, watch: ProgressWatch::default() }, hello)
+        (Self { handshake, is_open: false, puts, last: 0, verified, watch: ProgressWatch::default() }, hello)
     }
 
     /// Whether another put may begin now.
@@ -54,12 +54,12 @@ impl PutLink {
         self.is_open && self.puts.len() < MAX_PUTS && self.last < u32::MAX
     }
 
-    /// Begins a put: its number on this link, and the message to send. `bytes` are all of a blob that is known: at most
-    /// [`MAX_BLOB`](crate::message::MAX_BLOB) of them go in that message, more are asked for with [`PutEvent::Ready`]. `outline`:
-    /// as for [`PutSession::proving`](super::PutSession::proving).
+    /// Begins a put. Returns its stream number on this link and the message to send. `bytes`: all bytes of an offered blob. At
+    /// most [`MAX_BLOB`](crate::message::MAX_BLOB) bytes are sent in that message; a larger blob is requested with
+    /// [`PutEvent::Ready`]. `outline`: as for [`PutSession::proving`](super::PutSession::proving).
     ///
     /// # Errors
-    /// [`SessionError::SourceChanged`] when the bytes are not as many as offered; [`SessionError::NoRoom`] unless
+    /// [`SessionError::SourceChanged`] if the number of bytes is not the offered length; [`SessionError::NoRoom`] unless
     /// [`has_room`](Self::has_room).
     pub fn begin(
         &mut self,
@@ -72,9 +72,9 @@ impl PutLink {
         }
         let stream = Stream(self.last + 1);
         let mut put = OnePut::new(stream, put);
-        put.prove(outline);
+        put.set_outline(outline);
         if let Some(bytes) = bytes {
-            put.carry(bytes)?;
+            put.set_bytes(bytes)?;
         }
         let message = put.begin();
         self.last = stream.0;
@@ -85,18 +85,18 @@ impl PutLink {
     /// Takes one message of the server. `now` in seconds since 1970.
     ///
     /// # Errors
-    /// See [`SessionError`]; the link is then over, and every put with it.
+    /// See [`SessionError`]; the link and every put on it have then ended.
     pub fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<PutLinkEvent>, SessionError> {
-        let message = match self.door.receive(bytes)? {
-            Passed::Nothing => return Ok(Vec::new()),
-            Passed::Opened => {
+        let message = match self.handshake.receive(bytes)? {
+            HandshakeEvent::Nothing => return Ok(Vec::new()),
+            HandshakeEvent::Opened => {
                 self.is_open = true;
                 return Ok(vec![PutLinkEvent::Opened]);
             }
-            Passed::Committee => {
-                return Ok(self.door.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect());
+            HandshakeEvent::Committee => {
+                return Ok(self.handshake.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect());
             }
-            Passed::Message(message) => message,
+            HandshakeEvent::Message(message) => message,
         };
         let stream = match &message {
             Message::Failed(failed) => failed.stream,
@@ -106,19 +106,19 @@ impl PutLink {
             other => return Err(unexpected("an answer to a put", other)),
         };
         let Some(put) = self.puts.get_mut(&stream) else {
-            // of a put that was given up, some answers are still under way
+            // Answers to a put that has ended may still arrive.
             return if stream.0 <= self.last {
                 Ok(Vec::new())
             } else {
                 Err(unexpected("an answer to a put", &message))
             };
         };
-        let events = put.receive(message, &self.door, &mut self.verified, now);
-        let is_over = match &events {
+        let events = put.receive(message, &self.handshake, &mut self.verified, now);
+        let has_ended = match &events {
             Ok(events) => matches!(events.last(), Some(PutEvent::Certified(_))),
             Err(_) => true,
         };
-        if is_over {
+        if has_ended {
             self.puts.remove(&stream);
         }
         Ok(match events {
@@ -127,12 +127,12 @@ impl PutLink {
         })
     }
 
-    /// Looks for puts that made no progress for too long; to be called about once a second. `now` is monotonic. They are over.
+    /// Ends the puts that made no progress for too long. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// The server did not even prove its key; the link is then over.
+    /// [`SessionError::NoProgress`] if the server did not prove its node key in time; the link has then ended.
     pub fn look(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
-        if let Some(standing) = self.door.standing() {
+        if let Some(standing) = self.handshake.standing() {
             self.watch.look(standing, now)?;
         }
         let late = |(stream, put): (&Stream, &mut OnePut)| {
@@ -144,24 +144,24 @@ impl PutLink {
         Ok(late.into_iter().map(|(stream, error)| PutLinkEvent::Put(stream, Err(error))).collect())
     }
 
-    /// The message that carries the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes of a put, as those of
-    /// [`PutSession::chunk`](super::PutSession::chunk); `None` for one that is over.
+    /// The message with the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes of a put, as in
+    /// [`PutSession::chunk`](super::PutSession::chunk); `None` if the put has ended.
     ///
     /// # Errors
-    /// [`SessionError::SourceChanged`] beyond the offered length, [`SessionError::Unproved`]; the caller then gives the put up.
+    /// As [`PutSession::chunk`](super::PutSession::chunk); the caller then cancels the put.
     pub fn chunk(&mut self, stream: Stream, bytes: Bytes) -> Result<Option<Message>, SessionError> {
         self.puts.get_mut(&stream).map(|put| put.chunk(bytes)).transpose()
     }
 
-    /// The message that ends the bytes of a put; `None` for one that is over.
+    /// The message that ends the bytes of a put; `None` if the put has ended.
     ///
     /// # Errors
-    /// [`SessionError::SourceChanged`] before the offered length; the caller then gives the put up.
+    /// [`SessionError::SourceChanged`] if fewer bytes than offered were passed; the caller then cancels the put.
     pub fn end(&mut self, stream: Stream) -> Result<Option<Message>, SessionError> {
         self.puts.get_mut(&stream).map(OnePut::end).transpose()
     }
 
-    /// The message that gives a put up, which is over then; `None` for one that is over already.
+    /// Ends a put, and returns the message that cancels it; `None` if the put has ended already.
     pub fn cancel(&mut self, stream: Stream) -> Option<Message> {
         self.puts.remove(&stream).map(|put| put.cancel())
     }

@@ -1,4 +1,4 @@
-//! Which bytes of a blob are wanted, as HTTP says it (RFC 9110, section 14.1.2).
+//! A requested range of a blob, in the forms of HTTP (RFC 9110, section 14.1.2).
 
 use std::fmt;
 use std::ops::Range;
@@ -6,37 +6,37 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A range whose place may depend on a length that is not known yet.
+/// A range whose bounds may depend on a length that is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteRange {
-    /// `0-1023`: from the first to the last, both included. A last beyond the blob's stands for the blob's.
+    /// `0-1023`: from the first byte to the last, both included. A last byte beyond the blob's end means the blob's last byte.
     Between {
         /// The first byte, from 0.
         first: u64,
-        /// The last one, not before the first.
+        /// The last byte, not before the first.
         last: u64,
     },
     /// `500-`: from this byte to the end.
     From(u64),
-    /// `-500`: so many at the end, or the whole blob when it is shorter.
+    /// `-500`: the last 500 bytes, or the whole blob if it is shorter.
     Last(u64),
 }
 
-/// Why a text is no range.
+/// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseRangeError {
-    /// Another form.
+    /// The text has none of the three forms.
     #[error("expected START-END, START- or -COUNT in bytes, got {text:?}")]
     Form {
         /// The text, cut after 80 characters.
         text: String,
     },
-    /// It ends before it begins.
+    /// The range ends before it begins.
     #[error("expected an end of at least {first}, got {last}; the first byte is 0, and the end is included")]
     Reversed {
-        /// Where it begins.
+        /// The first byte.
         first: u64,
-        /// Where it ends.
+        /// The last byte.
         last: u64,
     },
 }
@@ -57,7 +57,7 @@ impl FromStr for ByteRange {
     }
 }
 
-/// Digits only. A number beyond 64 bits lies beyond every blob, as the largest within does.
+/// Accepts digits only. A number above 2^64 − 1 is read as 2^64 − 1: both lie beyond the end of every blob.
 fn number(text: &str) -> Result<Option<u64>, ()> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(());
@@ -66,8 +66,8 @@ fn number(text: &str) -> Result<Option<u64>, ()> {
 }
 
 impl ByteRange {
-    /// The bytes of a blob of this length, the end not included; `None` when it has none of them. Of a blob of no bytes, the
-    /// last ones are all of it.
+    /// The range's bytes in a blob of this length, the end not included; `None` if the blob has none of them. In an empty blob,
+    /// `-500` is the whole, empty blob.
     pub fn within(self, length: u64) -> Option<Range<u64>> {
         match self {
             Self::Between { first, last } => (first < length).then(|| first..last.saturating_add(1).min(length)),
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_go_both_ways() {
+    fn parse_and_display_round_trip() {
         for (text, range) in [
             ("0-1023", ByteRange::Between { first: 0, last: 1023 }),
             ("7-7", ByteRange::Between { first: 7, last: 7 }),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_named() {
+    fn malformed_ranges_are_rejected() {
         for text in ["", "-", "5", "--5", "1-2-3", "+1-2", " 1-2", "1-2 ", "0x1-2", "a-b", "1,2", "-1-2", "1.5-"] {
             assert_eq!(text.parse::<ByteRange>(), Err(ParseRangeError::Form { text: text.into() }));
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn places_within_a_blob() {
+    fn ranges_are_clipped_to_the_blob() {
         let within = |text: &str, length| text.parse::<ByteRange>().unwrap().within(length);
         assert_eq!(within("0-0", 10), Some(0..1));
         assert_eq!(within("3-9", 10), Some(3..10));

@@ -1,7 +1,8 @@
-//! Whether bytes that somebody kept are those of a blob, without getting them again.
+//! Verifies bytes that were kept from an earlier get, without getting them again.
 //!
-//! The proofs of two slices tell the hashes of all subtrees that lie between the slices: those at the right of the first one's
-//! path, and those at the left of the second one's. So two groups of 16 KiB are enough to check any number of bytes between them.
+//! The proofs of two slices contain the hashes of all subtrees between the slices: those to the right of the first slice's
+//! path, and those to the left of the second one's. So two groups of 16 KiB are enough to verify any number of bytes between
+//! them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,14 +11,14 @@ use blake3::hazmat::{ChainingValue, HasherExt};
 
 use super::{GROUP_U64, Node, Parent};
 
-/// A slice that [`verify`](super::verify) took.
+/// A slice that [`verify`](super::verify) accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifiedSlice<'a> {
-    /// Where it begins.
+    /// The slice's offset in the blob.
     pub offset: u64,
-    /// Its bytes.
+    /// The slice's bytes.
     pub bytes: &'a [u8],
-    /// Its proof.
+    /// The slice's proof.
     pub proof: &'a [Parent],
 }
 
@@ -26,7 +27,7 @@ impl VerifiedSlice<'_> {
         self.offset..self.offset.saturating_add(self.bytes.len() as u64)
     }
 
-    /// The subtrees beside it with their hashes, from left to right.
+    /// The subtrees outside the slice with their hashes, from left to right.
     fn beside(&self, length: u64) -> Option<Vec<(Range<u64>, ChainingValue)>> {
         let (range, mut parents, mut beside) = (self.range(), self.proof.iter(), Vec::new());
         let mut todo = vec![(Node::root(length, GROUP_U64), None)];
@@ -44,22 +45,23 @@ impl VerifiedSlice<'_> {
     }
 }
 
-/// Checks bytes that were kept of a blob, as they pass.
+/// Verifies a held range of a blob's bytes as they are read.
 #[derive(Debug)]
 pub struct HeldRange {
     held: Range<u64>,
-    /// The bytes of the first slice that are held.
+    /// The bytes of the first slice that belong to the held range.
     first: Vec<u8>,
-    /// What follows them, with the hashes that they must have.
+    /// The subtrees that follow them, with their expected hashes.
     expected: VecDeque<(Range<u64>, ChainingValue)>,
     hasher: blake3::Hasher,
     position: u64,
+    /// Whether all bytes so far are the blob's.
     is_right: bool,
 }
 
 impl HeldRange {
-    /// For the bytes of a range of a blob of this length: `first` contains the first of them, `next` begins behind the last. `None` when
-    /// these slices tell nothing of them.
+    /// For the held range of a blob of this length. `first` must contain the range's first byte, and `next` must begin at its
+    /// end; otherwise `None`.
     pub fn new(length: u64, held: Range<u64>, first: VerifiedSlice<'_>, next: VerifiedSlice<'_>) -> Option<Self> {
         let Range { start, end } = first.range();
         if !(start..end).contains(&held.start) || end > held.end || next.offset != held.end {
@@ -89,7 +91,7 @@ impl HeldRange {
         }
         while !bytes.is_empty() {
             let Some((subtree, hash)) = self.expected.front().cloned() else {
-                // more than is held
+                // More bytes than the held range has.
                 self.is_right = false;
                 return;
             };
@@ -109,7 +111,7 @@ impl HeldRange {
         }
     }
 
-    /// Whether all of them came and are the blob's.
+    /// Whether all bytes of the held range were passed, and all of them are the blob's.
     pub fn is_right(&self) -> bool {
         self.is_right && self.position == self.held.end
     }
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_range_between_two_groups_is_told_from_others() {
+    fn every_range_is_accepted_and_every_change_is_detected() {
         for length in [2 * GROUP, 7 * GROUP + 5, 13 * GROUP, 16 * GROUP + 1] {
             let sliced = sliced(length);
             let ends = (GROUP..length).step_by(GROUP);
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_that_are_not_around_the_bytes_tell_nothing() {
+    fn slices_that_do_not_enclose_the_range_are_refused() {
         let sliced = sliced(8 * GROUP);
         let length = sliced.bytes.len() as u64;
         let group = |number: usize| slice(&sliced, &(number * GROUP..(number + 1) * GROUP));

@@ -1,4 +1,4 @@
-//! What a client keeps of a blob's tree once it has hashed the blob: enough to prove any block that it sends.
+//! The part of a blob's tree that a client keeps after hashing the blob: enough to make the proof of any block that it sends.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -9,16 +9,17 @@ use blake3::hazmat::HasherExt;
 use super::{Node, Parent, TreeHasher, proof_from};
 use crate::digest::Digest;
 
-/// The bytes of a block, 256 KiB: what a put sends in one message.
+/// Bytes of a block, 256 KiB: a put sends one block per message.
 pub const BLOCK: usize = 256 << 10;
 const BLOCK_U64: u64 = BLOCK as u64;
 
-/// The hash of a whole block that is not all of the blob, for [`OutlineHasher::append`]. `offset` is a multiple of [`BLOCK`].
+/// The hash of a whole block, for [`OutlineHasher::append`]. The block must not be the whole blob. `offset` is a multiple of
+/// [`BLOCK`].
 pub fn block_hash(offset: u64, block: &[u8]) -> [u8; 32] {
     blake3::Hasher::new().set_input_offset(offset).update(block).finalize_non_root()
 }
 
-/// Makes a blob's digest and outline while the bytes pass.
+/// Computes a blob's digest and outline from a stream of bytes.
 #[derive(Debug, Clone)]
 pub struct OutlineHasher {
     tree: TreeHasher,
@@ -37,13 +38,13 @@ impl OutlineHasher {
         Self { tree: TreeHasher::cut_at(BLOCK), parents: Vec::new() }
     }
 
-    /// Takes the next bytes. Whole blocks at a time are the fastest.
+    /// Takes the next bytes. Whole blocks at a time are fastest.
     pub fn update(&mut self, bytes: &[u8]) {
         self.tree.update(bytes, &mut |parent| self.parents.push(*parent));
     }
 
-    /// Takes a block by its [hash](block_hash), so that many can be hashed at once. `false`, and nothing taken, when the
-    /// bytes so far are not whole blocks. More bytes must follow: the last ones come by [`OutlineHasher::update`].
+    /// Takes a block by its [hash](block_hash), so that blocks can be hashed in parallel. Returns `false` and takes nothing if
+    /// the bytes so far are not whole blocks. More bytes must follow: pass the blob's last bytes to [`OutlineHasher::update`].
     pub fn append(&mut self, block: [u8; 32]) -> bool {
         let mut keep = |parent: &Parent| self.parents.push(*parent);
         if self.tree.filled == BLOCK {
@@ -71,7 +72,7 @@ impl OutlineHasher {
     }
 }
 
-/// The parents above a blob's blocks: 64 bytes for each 256 KiB of it. Clones share them.
+/// The parents above a blob's blocks: 64 bytes for each 256 KiB of the blob. Clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     length: u64,
@@ -85,15 +86,16 @@ impl Outline {
         self.length
     }
 
-    /// The proof of a range, for [`verify`](super::verify); `None` unless it is whole blocks, up to the blob's end.
+    /// The proof of a range, for [`verify`](super::verify). `None` unless the range is a run of whole blocks; the blob's last
+    /// block may be shorter.
     pub fn proof(&self, range: Range<u64>) -> Option<Vec<Parent>> {
-        let ends_well = range.end == self.length || range.end.is_multiple_of(BLOCK_U64) && range.end < self.length;
-        if !range.start.is_multiple_of(BLOCK_U64) || !ends_well || range.start > range.end {
+        let ends_at_block = range.end == self.length || range.end.is_multiple_of(BLOCK_U64) && range.end < self.length;
+        if !range.start.is_multiple_of(BLOCK_U64) || !ends_at_block || range.start > range.end {
             return None;
         }
         let read = |offset: u64| {
             let position = usize::try_from(offset / Parent::SIZE as u64).unwrap_or(usize::MAX);
-            // as many as the blob has blocks, less one
+            // Always found: there are as many parents as blocks, minus one.
             Ok::<_, Infallible>(self.parents.get(position).copied().unwrap_or(Parent([0; Parent::SIZE])))
         };
         let Ok(parents) = proof_from(Node::root(self.length, BLOCK_U64), range, self.length, read);
@@ -131,7 +133,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_run_of_blocks_is_proved() {
+    fn the_proof_of_every_run_of_blocks_verifies() {
         for length in LENGTHS {
             let bytes = blob(length);
             let mut hasher = OutlineHasher::new();
@@ -150,22 +152,22 @@ mod tests {
     }
 
     #[test]
-    fn blocks_hashed_apart_come_to_the_same() {
+    fn blocks_hashed_separately_give_the_same_digest_and_outline() {
         for length in LENGTHS {
             let bytes = blob(length);
             let mut whole = OutlineHasher::new();
             whole.update(&bytes);
-            let mut apart = OutlineHasher::new();
+            let mut separate = OutlineHasher::new();
             let known = length.saturating_sub(1) / BLOCK * BLOCK;
-            // one of them in the other way: both may be mixed
+            // The first block by its bytes: `update` and `append` may be mixed.
             let (first, rest) = bytes.split_at(known.min(BLOCK));
-            apart.update(first);
+            separate.update(first);
             let (blocks, last) = rest.split_at(known - first.len());
             for (index, block) in (0u64..).zip(blocks.chunks(BLOCK)) {
-                assert!(apart.append(block_hash(first.len() as u64 + index * BLOCK as u64, block)));
+                assert!(separate.append(block_hash(first.len() as u64 + index * BLOCK as u64, block)));
             }
-            apart.update(last);
-            assert_eq!(apart.finish(), whole.finish(), "{length}");
+            separate.update(last);
+            assert_eq!(separate.finish(), whole.finish(), "{length}");
         }
         let mut hasher = OutlineHasher::new();
         hasher.update(b"a");
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ranges_have_no_proof() {
+    fn ranges_that_are_not_whole_blocks_have_no_proof() {
         let mut hasher = OutlineHasher::new();
         hasher.update(&blob(2 * BLOCK + 5));
         let (_, outline) = hasher.finish();

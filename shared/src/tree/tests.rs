@@ -1,4 +1,4 @@
-//! `bao-tree` is the oracle for digests, outboards and where parents lie; `blake3::hash` for digests once more.
+//! The oracle for digests, outboards and the positions of parents is `bao-tree`. `blake3::hash` is a second one for digests.
 
 use bao_tree::BlockSize;
 use bao_tree::io::outboard::PostOrderMemOutboard;
@@ -8,7 +8,7 @@ use super::*;
 
 const KIB: usize = 1 << 10;
 
-/// Bytes without a period that any size of ours is a multiple of.
+/// Bytes whose period divides none of the sizes used here.
 fn blob(length: usize) -> Vec<u8> {
     (0u8..=250).cycle().take(length).zip((0..=255u8).cycle().flat_map(|byte| [byte; 997])).map(|(a, b)| a ^ b).collect()
 }
@@ -67,7 +67,7 @@ fn against_the_oracle(bytes: &[u8], pieces: impl Iterator<Item = Vec<u8>>) {
 }
 
 #[test]
-fn lengths_around_every_border_are_as_the_oracle_has_them() {
+fn lengths_around_every_boundary_match_the_oracle() {
     let borders = [0, 1, KIB, GROUP, 2 * GROUP, 3 * GROUP, 5 * GROUP, 256 * KIB, 1024 * KIB];
     for length in borders.into_iter().flat_map(|border| border.saturating_sub(1)..=border + 1) {
         let bytes = blob(length);
@@ -79,7 +79,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_length_in_any_pieces_is_as_the_oracle_has_it(
+    fn any_length_in_any_pieces_matches_the_oracle(
         length in 0..3_000_000_usize,
         sizes in prop::collection::vec(1..200_000_usize, 1..9),
     ) {
@@ -142,7 +142,7 @@ fn every_slice_verifies_alone() {
 }
 
 #[test]
-fn every_flipped_bit_of_a_proof_and_any_of_the_bytes_is_found() {
+fn every_flipped_bit_in_a_proof_or_in_the_bytes_is_detected() {
     for length in [GROUP, 3 * GROUP, 5 * GROUP + 77] {
         let Sliced { bytes, digest, slices } = sliced(length);
         for (range, proof) in slices {
@@ -152,7 +152,7 @@ fn every_flipped_bit_of_a_proof_and_any_of_the_bytes_is_found() {
                 proof[bit / 8 / Parent::SIZE].0[bit / 8 % Parent::SIZE] ^= 1 << (bit % 8);
                 let result = verify(&digest, length as u64, offset, &bytes[range.clone()], &proof);
                 let is_found = matches!(result, Err(TreeError::Parent { .. } | TreeError::Bytes { .. }));
-                // the half of a parent that lies outside of the slice counts as well: its parent's hash covers it
+                // This includes the half of a parent that lies outside the slice: its parent's hash covers it.
                 assert!(is_found, "bit {bit} of the proof of {range:?} of {length}: {result:?}");
             }
             for position in [0, 1, range.len() / 2, range.len() - 1] {
@@ -170,7 +170,7 @@ fn every_flipped_bit_of_a_proof_and_any_of_the_bytes_is_found() {
 }
 
 #[test]
-fn every_bit_of_a_small_blob_counts() {
+fn every_flipped_bit_of_a_small_blob_is_detected() {
     let mut bytes = blob(GROUP + 40);
     let (digest, outboard) = hash(&bytes);
     let length = bytes.len() as u64;
@@ -184,7 +184,7 @@ fn every_bit_of_a_small_blob_counts() {
 }
 
 #[test]
-fn a_parent_more_or_less_is_refused() {
+fn a_proof_with_a_missing_or_extra_parent_is_refused() {
     let length = 5 * GROUP + 77;
     let Sliced { bytes, digest, slices } = sliced(length);
     for (range, proof) in slices {
@@ -204,7 +204,7 @@ fn a_parent_more_or_less_is_refused() {
 }
 
 #[test]
-fn another_offset_is_refused() {
+fn a_wrong_offset_is_refused() {
     let length = 6 * GROUP + 9;
     let Sliced { bytes, digest, slices } = sliced(length);
     for (range, proof) in slices {
@@ -215,14 +215,14 @@ fn another_offset_is_refused() {
     }
 }
 
-/// A slice that does not reach the end may stand with another length; the bytes are then still those at this offset.
+/// A slice that does not reach the end may verify with a wrong length; its bytes are still the blob's at this offset.
 #[test]
-fn a_slice_that_reaches_the_end_shows_the_length() {
+fn a_slice_that_reaches_the_end_proves_the_length() {
     let length = 6 * GROUP + 9;
     let Sliced { bytes, digest, slices } = sliced(length);
     for (range, proof) in slices.into_iter().filter(|(range, _)| range.end == length) {
         for other in (1..3 * length).step_by(257).filter(|other| *other != length) {
-            // with the proof as it is, and with as many bytes as such a blob would have there
+            // With the proof unchanged, and with as many bytes as a blob of this length has there.
             let result = verify(&digest, other as u64, range.start as u64, &bytes[range.clone()], &proof);
             assert!(result.is_err(), "{range:?} of {other}");
             if let Some(shorter) = bytes.get(range.start..other) {
@@ -270,19 +270,19 @@ fn proofs_are_short() {
 }
 
 #[test]
-fn an_error_of_the_outboard_is_the_proofs() {
+fn a_read_error_of_the_outboard_is_returned() {
     let mut asked = Vec::new();
     let result = proof(0..GROUP_U64, 4 * GROUP_U64, |offset| {
         asked.push(offset);
         if asked.len() == 2 { Err("unreadable") } else { Ok(Parent([0; Parent::SIZE])) }
     });
     assert_eq!(result, Err("unreadable"));
-    // the root is the last of three, its left child the first
+    // The root is the last of three parents, its left child the first.
     assert_eq!(asked, [128, 0]);
 }
 
 #[test]
-fn verified_bytes_are_hashed_once_for_both() {
+fn update_verified_gives_the_same_digest_and_outboard_as_update() {
     const BLOCK: usize = super::BLOCK;
     for length in [0, 1, GROUP, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + GROUP, 5 * BLOCK + 7] {
         let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -298,7 +298,7 @@ fn verified_bytes_are_hashed_once_for_both() {
         for (start, block) in (0..).step_by(BLOCK).zip(bytes.chunks(BLOCK)) {
             let range = start as u64..(start + block.len()) as u64;
             let proof = outline.proof(range).unwrap();
-            // wrong bytes, a wrong parent, one too few: nothing is taken of them
+            // Wrong bytes, a wrong parent, or a missing parent: nothing is taken.
             let mut wrong = block.to_vec();
             wrong[block.len() / 2] ^= 1;
             let keep = &mut |parent: &Parent| got.push(*parent);
@@ -309,7 +309,7 @@ fn verified_bytes_are_hashed_once_for_both() {
                 assert!(tree.update_verified(about, block, &[others, &[last]].concat(), keep).is_err());
                 assert!(tree.update_verified(about, block, others, keep).is_err());
             }
-            // a length is shown by the last block
+            // Only the last block proves the length.
             if start + BLOCK >= length {
                 assert!(tree.update_verified((&digest, (length + GROUP) as u64), block, &proof, keep).is_err());
             }
@@ -322,7 +322,7 @@ fn verified_bytes_are_hashed_once_for_both() {
 }
 
 #[test]
-fn a_suspended_hasher_goes_on_at_any_group() {
+fn a_suspended_hasher_resumes_after_any_group() {
     for groups in [1, 2, 3, 7, 8, 13, 33] {
         for length in [groups * GROUP + 1, (groups + 1) * GROUP, (groups + 5) * GROUP + 77] {
             let bytes = blob(length);
@@ -331,7 +331,7 @@ fn a_suspended_hasher_goes_on_at_any_group() {
                 let mut outboard = Vec::new();
                 let mut keep = |parent: &Parent| outboard.extend_from_slice(&parent.0);
                 let mut hasher = TreeHasher::new();
-                // the last of these groups stays open until it is known not to be the last of all
+                // The last of these groups stays open until another byte follows.
                 hasher.update(&bytes[..at], &mut keep);
                 let suspended = hasher.suspend(&mut keep).unwrap();
                 assert_eq!((suspended.length, suspended.outboard_size()), (at as u64, outboard.len() as u64));
@@ -342,7 +342,7 @@ fn a_suspended_hasher_goes_on_at_any_group() {
                 resumed.update(&bytes[at..], &mut keep);
                 assert_eq!(resumed.finish(&mut keep), digest, "{at} of {length}");
                 assert!(outboard == whole, "the outboard of {at} of {length}");
-                // whoever was suspended may go on as well
+                // The suspended hasher itself may continue as well.
                 hasher.update(&bytes[at..], &mut |_| {});
                 assert_eq!(hasher.finish(&mut |_| {}), digest);
             }
@@ -350,9 +350,9 @@ fn a_suspended_hasher_goes_on_at_any_group() {
     }
 }
 
-/// Bytes from elsewhere are held against the proof of the slice after them, subtree by subtree.
+/// Held bytes are compared with the proof of the slice after them, subtree by subtree.
 #[test]
-fn what_is_there_is_known_by_the_proof_of_what_follows() {
+fn suspended_bytes_are_matched_against_the_next_slices_proof() {
     for groups in [1, 2, 3, 5, 6, 8, 11] {
         for length in [groups * GROUP, groups * GROUP - 1, (groups - 1) * GROUP + 1] {
             let Sliced { bytes, digest, slices } = sliced(length);
@@ -370,7 +370,7 @@ fn what_is_there_is_known_by_the_proof_of_what_follows() {
                 for damaged in 0..held {
                     let mut other = bytes[..range.start].to_vec();
                     other[damaged * GROUP + 5] ^= 1;
-                    // the subtrees are the powers of two that add up to the number of groups, the greatest first
+                    // The subtrees' sizes are the powers of two that add up to the number of groups, largest first.
                     let (mut before, mut rest) = (0, held);
                     while before + (1 << rest.ilog2()) <= damaged {
                         before += 1 << rest.ilog2();
@@ -381,7 +381,7 @@ fn what_is_there_is_known_by_the_proof_of_what_follows() {
             }
         }
     }
-    // neither a slice of none, nor one beyond the end, nor one without its proof
+    // An empty slice, a slice beyond the end and a slice without its proof match nothing.
     let held = Suspended { length: GROUP_U64, stack: vec![[7; 32]] };
     for (length, size) in [(GROUP_U64, 0), (GROUP_U64, GROUP_U64), (3 * GROUP_U64, GROUP_U64), (3 * GROUP_U64, 5)] {
         assert_eq!(held.matching(length, size, &[]), 0);
@@ -389,7 +389,7 @@ fn what_is_there_is_known_by_the_proof_of_what_follows() {
 }
 
 #[test]
-fn within_a_group_nothing_is_suspended_and_nothing_impossible_resumed() {
+fn suspending_inside_a_group_and_resuming_an_impossible_state_are_refused() {
     let mut hasher = TreeHasher::new();
     hasher.update(&blob(GROUP + 1), &mut |_| {});
     assert_eq!(hasher.suspend(&mut |_| {}), None);
@@ -411,7 +411,7 @@ fn within_a_group_nothing_is_suspended_and_nothing_impossible_resumed() {
         let got = bad.stack.len();
         assert_eq!(TreeHasher::resume(&bad).map(drop), Err(TreeError::Suspended { length: bad.length, expected, got }),);
     }
-    // values that are those of other bytes give another digest
+    // Chaining values of other bytes lead to another digest.
     let mut resumed = TreeHasher::resume(&suspended(GROUP_U64, 1)).unwrap();
     resumed.update(b"x", &mut |_| {});
     assert_ne!(resumed.finish(&mut |_| {}), hash(&blob(GROUP + 1)).0);

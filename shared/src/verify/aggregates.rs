@@ -1,16 +1,16 @@
-//! Signatures that were verified before: the certificates of one batch share theirs.
+//! A cache of verified aggregate signatures: the certificates of one batch share one signature.
 
 use std::collections::VecDeque;
 
 use crate::bls::AggregateSignature;
 use crate::certificate::Signers;
 
-/// Batches remembered. A link has at most 64 puts in progress, so its certificates are of few.
-const REMEMBERED: usize = 64;
+/// Number of cached batches. A link has at most 64 puts in progress, so its certificates are of at most 64 batches.
+const CAPACITY: usize = 64;
 
 /// The last statements whose aggregate signature was verified, with the signers and the signature.
 ///
-/// A statement's bytes name its committee by digest, so an entry says the same whoever asks.
+/// A statement's bytes name its committee by digest, so an entry holds for any committee that is asked about.
 #[derive(Debug, Clone, Default)]
 pub struct VerifiedAggregates {
     last: VecDeque<Entry>,
@@ -25,21 +25,21 @@ struct Entry {
 }
 
 impl VerifiedAggregates {
-    /// Signatures verified so far.
+    /// Number of signatures verified so far.
     pub fn pairings(&self) -> u64 {
         self.pairings
     }
 
     pub(super) fn contains(&self, statement: &[u8], signers: &Signers, signature: &AggregateSignature) -> bool {
-        let is_it =
+        let is_same =
             |entry: &Entry| entry.signature == *signature && entry.signers == *signers && entry.statement == *statement;
-        self.last.iter().any(is_it)
+        self.last.iter().any(is_same)
     }
 
     pub(super) fn add(&mut self, statement: Vec<u8>, signers: Signers, signature: AggregateSignature) {
         self.pairings += 1;
         self.last.push_front(Entry { statement, signers, signature });
-        self.last.truncate(REMEMBERED);
+        self.last.truncate(CAPACITY);
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_ones_are_remembered_and_only_whole() {
+    fn only_the_last_entries_are_cached_and_every_field_must_match() {
         let signers = |member| Signers::new(4, [member]).unwrap();
         let mut verified = VerifiedAggregates::default();
         verified.add(vec![1], signers(1), AggregateSignature([1; 96]));
@@ -56,10 +56,10 @@ mod tests {
         assert!(!verified.contains(&[2], &signers(1), &AggregateSignature([1; 96])));
         assert!(!verified.contains(&[1], &signers(2), &AggregateSignature([1; 96])));
         assert!(!verified.contains(&[1], &signers(1), &AggregateSignature([2; 96])));
-        for _ in 0..REMEMBERED {
+        for _ in 0..CAPACITY {
             verified.add(vec![3], signers(1), AggregateSignature([3; 96]));
         }
         assert!(!verified.contains(&[1], &signers(1), &AggregateSignature([1; 96])));
-        assert_eq!(verified.last.len(), REMEMBERED);
+        assert_eq!(verified.last.len(), CAPACITY);
     }
 }

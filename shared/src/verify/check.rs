@@ -1,8 +1,8 @@
-//! The checks of a verdict in their order, and the three questions that they answer.
+//! The checks of a verdict in order, and the three questions that they answer.
 
 use serde::Serialize;
 
-/// The questions that a verdict answers, each by itself, in this order: a forged certificate must not blame a genuine file.
+/// The questions that a verdict answers separately, in this order: a forged certificate must not make a genuine file look wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
@@ -10,7 +10,7 @@ pub enum Aspect {
     Genuine,
     /// Is this the file?
     Matches,
-    /// Is it in force?
+    /// Is the certificate in force?
     InForce,
 }
 
@@ -40,21 +40,21 @@ pub enum Check {
     Committee,
     /// The genesis committee is the trusted cluster's.
     Identity,
-    /// The certificate is by that committee.
+    /// The certificate was made by that committee.
     Epoch,
     /// Enough members signed.
     Signers,
     /// Every member proved that it holds its vote key.
     Possession,
-    /// The signature is theirs.
+    /// The aggregate signature is by the signers, over the statement.
     Signature,
-    /// The file is the certified one.
+    /// The file's digest is the certified one.
     Digest,
-    /// Its length is the certified one.
+    /// The file's length is the certified one.
     Length,
-    /// It was not issued in the future.
+    /// The certificate was not issued in the future.
     Time,
-    /// The duty to keep it has not ended.
+    /// The certificate has not expired: replicas must still keep the file.
     Expiry,
 }
 
@@ -75,7 +75,7 @@ impl Check {
         Self::Expiry,
     ];
 
-    /// The question that the check helps to answer.
+    /// The question that the check belongs to.
     pub fn aspect(self) -> Aspect {
         match self {
             Self::Bundle

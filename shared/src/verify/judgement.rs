@@ -1,13 +1,13 @@
-//! The answers to the three questions, each by itself.
+//! The separate answers to the three questions.
 
 use super::stored::{check_in_force, check_subject};
 use super::{Invalid, Missing, Question, Stop, Subject, Verdict};
 use crate::certificate::Certificate;
 
-/// What a verification found.
+/// The result of a verification.
 ///
-/// The expensive question is answered once; the two others are comparisons, made when they are asked for. So one judgement can
-/// be held against several files.
+/// The expensive question is answered once. The other two are comparisons, made when they are asked for, so one judgement can
+/// be compared with several files.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     question: Question,
@@ -19,12 +19,12 @@ impl Judgement {
         Self { question: *question, genuine: genuine.map(Box::new) }
     }
 
-    /// Holds the certificate against this file from now on.
+    /// Compares the certificate with this file from now on.
     pub fn hold_against(&mut self, subject: Subject) {
         self.question.subject = Some(subject);
     }
 
-    /// What was asked.
+    /// The question that this judgement answers.
     pub fn question(&self) -> &Question {
         &self.question
     }
@@ -32,12 +32,12 @@ impl Judgement {
     /// Is the certificate genuine?
     ///
     /// # Errors
-    /// The first check that fails or cannot be made, of those that need no file.
+    /// The first check that fails or cannot be made, among those that need no file.
     pub fn genuine(&self) -> Result<&Certificate, &Stop> {
         self.genuine.as_deref()
     }
 
-    /// Is this the file? `None`: nothing that a certificate says counts unless it is genuine.
+    /// Is this the file? `None` if the certificate is not genuine: its content then counts for nothing.
     pub fn matches(&self) -> Option<Result<(), Stop>> {
         let certificate = self.genuine().ok()?;
         Some(match &self.question.subject {
@@ -46,13 +46,13 @@ impl Judgement {
         })
     }
 
-    /// Is it in force? `None`: nothing that a certificate says counts unless it is genuine.
+    /// Is the certificate in force? `None` if it is not genuine: its content then counts for nothing.
     pub fn in_force(&self) -> Option<Result<(), Invalid>> {
         let certificate = self.genuine().ok()?;
         Some(check_in_force(&certificate.claim, self.question.now, self.question.waive_expiry))
     }
 
-    /// The verdict: the first question that is not answered with yes decides.
+    /// The verdict. The first question whose answer is not yes decides.
     pub fn verdict(&self) -> Verdict {
         let certificate = match self.genuine() {
             Ok(certificate) => certificate,

@@ -1,4 +1,4 @@
-//! What every certificate is checked for, whatever its kind: `epoch`, `signers` and `signature`.
+//! The checks for certificates of every kind: `epoch`, `signers` and `signature`.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeRecord};
 use crate::statement::{Body, Statement};
 
-/// The committee of the chain that the certificate says it is by: the check `epoch`.
+/// The check `epoch`: the chain's committee that the certificate names.
 ///
 /// # Errors
-/// The chain has no such committee, or has it in another epoch.
+/// [`Invalid::AnotherCommittee`] if the chain has no such committee; [`Invalid::AnotherEpoch`] if the chain has it in another
+/// epoch.
 pub fn signing_committee<'a, B: Body>(
     certificate: &Certificate<B>,
     chain: &'a CommitteeChain,
@@ -28,7 +29,7 @@ pub fn signing_committee<'a, B: Body>(
     Ok(committee)
 }
 
-/// Checks that enough members of the committee signed what the certificate claims. What the claim means is not looked at.
+/// Checks that enough members of the committee signed the certificate's claim. It does not check what the claim states.
 ///
 /// # Errors
 /// The first of the checks `epoch`, `signers` and `signature` that fails.
@@ -37,7 +38,7 @@ pub fn verify_signed<B: Body>(certificate: &Certificate<B>, committee: &Committe
     check_aggregate(certificate, committee, &statement.encode())
 }
 
-/// The checks `epoch` and `signers`, and the statement that must have been signed.
+/// The checks `epoch` and `signers`. Returns the statement that the members must have signed.
 pub(super) fn check_signers<B: Body>(
     certificate: &Certificate<B>,
     record: &CommitteeRecord,
@@ -54,7 +55,7 @@ pub(super) fn check_signers<B: Body>(
     if got != expected {
         return Err(Invalid::BitmapSize { expected, got });
     }
-    // no certificate that was decoded lacks one
+    // Every decoded certificate has a statement.
     let statement = certificate.statement(record).ok_or(Invalid::Signature(BlsError::Mismatch))?;
     let (signers, quorum) = (certificate.signers.count(), statement.body().threshold(record.n()));
     if signers < quorum {

@@ -1,4 +1,4 @@
-//! What a certificate of availability is checked for beside its signature: the file, and the time.
+//! The checks of a certificate of availability besides its signature: the file and the time.
 
 use super::signed::{check_aggregate, check_signers, verify_signed};
 use super::{CLOCK_TOLERANCE, Invalid, Subject, VerifiedAggregates};
@@ -6,10 +6,10 @@ use crate::certificate::Certificate;
 use crate::committee::Committee;
 use crate::statement::StoredClaim;
 
-/// Judges a certificate by a committee that is already open and trusted.
+/// Checks a certificate against a verified, trusted committee.
 ///
 /// # Errors
-/// The first check from `epoch` on that fails.
+/// The first check that fails, from `epoch` on.
 pub fn verify_certificate(
     certificate: &Certificate,
     committee: &Committee,
@@ -22,8 +22,8 @@ pub fn verify_certificate(
     check_in_force(&certificate.claim, now, waive_expiry)
 }
 
-/// The same, for a client of many puts: the pairing is spared where `verified` has this statement, with these signers and this
-/// signature. Every other check is made each time; the path among them, for it is what leads from the receipt to the statement.
+/// As [`verify_certificate`], for a client with many puts. It skips the pairing if `verified` has the same statement, signers and
+/// signature. Every other check is made each time, including that of the path, which connects the receipt to the statement.
 ///
 /// # Errors
 /// As [`verify_certificate`].
@@ -43,7 +43,7 @@ pub fn verify_certificate_of_batch(
     check_in_force(&certificate.claim, now, false)
 }
 
-/// The checks `digest` and `length`: the certificate's value is what is expected, the file's is what was got.
+/// The checks `digest` and `length`. `expected` is the certificate's value, `got` the file's.
 pub(super) fn check_subject(claim: &StoredClaim, subject: &Subject) -> Result<(), Invalid> {
     let receipt = &claim.receipt;
     if subject.digest != receipt.digest {

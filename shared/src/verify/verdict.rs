@@ -1,4 +1,4 @@
-//! What a verification ends with: a verdict of three values, the check that decided, and why.
+//! The result of a verification: a verdict of three values, the check that decided, and the reason.
 
 use std::fmt;
 
@@ -24,28 +24,28 @@ pub enum Invalid {
     /// See [`CommitteeError`].
     #[error(transparent)]
     Committee(CommitteeError),
-    /// The bundle proves something about another cluster.
+    /// The bundle's cluster is not the trusted one.
     #[error("cluster: expected {expected}, got {got}")]
     AnotherCluster {
-        /// The trusted identity.
+        /// The trusted cluster identity.
         expected: ClusterId,
-        /// The bundle's.
+        /// The bundle's cluster identity.
         got: ClusterId,
     },
-    /// The certificate names another committee than the bundle carries.
+    /// The committee that the certificate names is not the one in the bundle.
     #[error("committee of the certificate: expected {expected}, got {got}")]
     AnotherCommittee {
-        /// The bundle's.
+        /// The digest of the bundle's committee.
         expected: CommitteeDigest,
-        /// The certificate's.
+        /// The digest in the certificate.
         got: CommitteeDigest,
     },
-    /// The certificate names another epoch than its committee's.
+    /// The epoch that the certificate names is not its committee's.
     #[error("epoch of the certificate: expected {expected}, got {got}")]
     AnotherEpoch {
-        /// The committee's.
+        /// The committee's epoch.
         expected: u64,
-        /// The certificate's.
+        /// The certificate's epoch.
         got: u64,
     },
     /// The bitmap is for a committee of another size.
@@ -53,24 +53,24 @@ pub enum Invalid {
     BitmapSize {
         /// The committee's size.
         expected: u16,
-        /// The bitmap's.
+        /// The bitmap's size.
         got: u16,
     },
     /// Too few signers.
     #[error("signers: expected at least {quorum}, got {signers}")]
     BelowQuorum {
-        /// Members that signed.
+        /// Number of members that signed.
         signers: u16,
-        /// Members that must.
+        /// Number of members that must sign.
         quorum: u16,
     },
-    /// A member's key or its proof is bad.
+    /// A member's vote key or its proof of possession is not valid.
     #[error(transparent)]
     Possession(PossessionError),
-    /// The aggregate signature is bad.
+    /// The aggregate signature is not valid.
     #[error("signature: {0}")]
     Signature(BlsError),
-    /// Another file.
+    /// The file's digest is not the certified one.
     #[error("digest: expected {expected}, got {got}")]
     DigestDiffers {
         /// The certified digest.
@@ -78,7 +78,7 @@ pub enum Invalid {
         /// The file's digest.
         got: Digest,
     },
-    /// Another length.
+    /// The file's length is not the certified one.
     #[error("length: expected {expected} bytes, got {got}")]
     LengthDiffers {
         /// The certified length.
@@ -86,7 +86,7 @@ pub enum Invalid {
         /// The file's length.
         got: u64,
     },
-    /// Issued in the future.
+    /// The certificate was issued in the future.
     #[error("issued_at: expected at most {now} + {CLOCK_TOLERANCE}, got {issued_at}")]
     FromTheFuture {
         /// Seconds since 1970.
@@ -94,7 +94,7 @@ pub enum Invalid {
         /// Seconds since 1970.
         now: u64,
     },
-    /// The duty to keep the file has ended.
+    /// The certificate has expired: replicas need no longer keep the file.
     #[error("expires_at: expected later than {now}, got {expires_at} (expired)")]
     Expired {
         /// Seconds since 1970.
@@ -123,7 +123,7 @@ impl Invalid {
         }
     }
 
-    /// What the failure means, as a clause for people. Only of a genuine certificate is anything said about the file.
+    /// What the failure means, as a clause for people. It says something about the file only if the certificate is genuine.
     pub fn meaning(&self) -> &'static str {
         match self {
             Self::Bundle(_) => "the bundle is damaged, or is no bundle",
@@ -147,13 +147,13 @@ impl Invalid {
         }
     }
 
-    /// What was expected and what was got, for people. Every message says "…: expected …, got …".
+    /// The expected and the received value, for people. Every message has the form "…: expected …, got …".
     pub fn expected_and_got(&self) -> (String, String) {
         expected_and_got(&self.to_string())
     }
 }
 
-/// The two halves of a message that says "…: expected …, got …".
+/// The two values in a message of the form "…: expected …, got …".
 pub(crate) fn expected_and_got(message: &str) -> (String, String) {
     let rest = message.split_once("expected ").map_or(message, |(_, rest)| rest);
     let (expected, got) = rest.split_once(", got ").unwrap_or((rest, ""));
@@ -181,13 +181,13 @@ pub enum Missing {
     /// The committee has a newer policy.
     #[error("membership policy {0} is unknown to this verifier")]
     Policy(u8),
-    /// Nothing to judge by.
+    /// The caller gave no trusted cluster identity.
     #[error("no trusted cluster identity was given")]
     Identity,
-    /// The bundle is by a later committee.
+    /// The certificate was made by the committee of a later epoch.
     #[error("the certificate is by the committee of a later epoch, which this verifier cannot follow")]
     LaterEpoch,
-    /// No file and no digest.
+    /// The caller gave neither a file nor a digest.
     #[error("no file and no digest was given to compare with the certificate")]
     Subject,
 }
@@ -206,7 +206,7 @@ impl Missing {
     }
 }
 
-/// Three values, and no fourth.
+/// The verdict on a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Every check passed.
@@ -242,7 +242,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Valid(_) => f.write_str("VALID"),
             Self::Invalid(invalid) => write!(f, "INVALID: {} ({invalid})", invalid.meaning()),
-            // the only thing that is missed after the certificate was found to be genuine
+            // The only missing input that is reported after the certificate was found to be genuine.
             Self::CannotCheck(Missing::Subject) => {
                 write!(f, "CANNOT CHECK: the certificate is genuine, but {}", Missing::Subject)
             }
@@ -251,7 +251,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why a question is not answered with yes.
+/// Why the answer to a question is not yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// A check failed: the answer is no.
