@@ -1,5 +1,5 @@
-//! A verified get of 256 MiB, `vouch get … -o - > /dev/null`, against `cat FILE | b3sum`: both hash every byte. What hashes there is
-//! this program.
+//! A verified get of 256 MiB, `vouch get … -o - > /dev/null`, against `cat FILE | b3sum`: both hash every byte. The part of `b3sum` is
+//! played by this program.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use vouch_core::digest::Digest;
 
 use super::{median, noise, put, row};
 
-/// As this program's first argument, it hashes its standard input.
+/// First argument that makes this program hash its standard input.
 pub(crate) const HASH: &str = "--hash-standard-input";
 
 pub(crate) fn run(runs: usize, size: usize) {
@@ -47,7 +47,7 @@ fn get(server: &str, digest: &str) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// The bytes that it gives.
+/// Number of bytes that a get outputs.
 fn get_counting(server: &str, digest: &str) -> u64 {
     let mut child = getting(server, digest).stdout(Stdio::piped()).spawn().unwrap();
     let got = io::copy(child.stdout.as_mut().unwrap(), &mut io::sink()).unwrap();
@@ -67,7 +67,7 @@ fn cat(file: &Path, digest: &str) -> f64 {
     elapsed
 }
 
-/// What `b3sum` does with a pipe.
+/// Hashes standard input as `b3sum` does with a pipe.
 pub(crate) fn hash_standard_input() {
     let mut hasher = blake3::Hasher::new();
     let mut input = io::stdin().lock();
@@ -78,13 +78,13 @@ pub(crate) fn hash_standard_input() {
     println!("{}", Digest(*hasher.finalize().as_bytes()));
 }
 
-/// Seconds for one `vouch get` into a file, synced by nobody.
+/// Seconds for one `vouch get` into a file, without fsync.
 pub(crate) fn to_file(server: &str, digest: &str, file: &Path) -> f64 {
     let start = Instant::now();
     let mut get = Command::new(program());
     get.args(["get", digest, "--server", server, "-o"]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(get.status().unwrap().success());
-    // as long as what was put
+    // a failed get would leave an empty file
     assert!(File::open(file).unwrap().metadata().unwrap().len() > 0);
     start.elapsed().as_secs_f64()
 }

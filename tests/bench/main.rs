@@ -1,6 +1,6 @@
 //! Measures the native side, each figure beside its reference in the same run: `make bench`.
 //!
-//! Pairs are interleaved and medians are taken, for these machines are shared and noisy; read the ratios.
+//! Figures are medians of interleaved pairs, as machines are shared and noisy: read the ratios.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for developers")]
 
@@ -43,13 +43,13 @@ fn main() {
     }
 }
 
-/// One row: what, our figure, the reference, their ratio.
+/// Prints one row: name, our figure, the reference, their ratio.
 fn row(what: &str, ours: f64, reference: f64, unit: &str, against: &str) {
     let ratio = ours / reference;
     println!("{what:<44} {ours:>9.3} {unit:<5} against {reference:>9.3} {unit:<5} {against:<34} ratio {ratio:.2}");
 }
 
-/// Bytes that neither compress nor repeat.
+/// Pseudorandom bytes, which neither compress nor repeat.
 fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; size];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! The most memory of server and replicas while 4 GiB are put and got, with 1,000 idle links beside.
+//! Peak memory of server and replicas during a put and get of 4 GiB, with 1,000 idle links open.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use vouch_core::digest::Digest;
 use super::{get, noise, put};
 
 const IDLE: usize = 1000;
-/// The design's bound, in MiB.
+/// The bound on a process's memory, in MiB.
 const BOUND: u64 = 64;
 const PIECE: usize = 64 << 20;
 

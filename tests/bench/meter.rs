@@ -1,18 +1,18 @@
-//! How busy the processors and the disk are while something is measured.
+//! Utilization of processors and disk during a measurement.
 
 use std::fs;
 use std::time::Instant;
 
-/// What was busy while a point was measured, as shares of the time: 1 is all of it.
+/// Utilization during a measurement, as a fraction of the time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Busy {
-    /// Of all processors, by the nodes and this process.
+    /// Of all processors, used by the nodes and this process.
     pub(crate) processors: f64,
-    /// Of the disk, by anybody; `None` where the system does not say.
+    /// Of the disk, by all processes; `None` if the system does not report it.
     pub(crate) disk: Option<f64>,
 }
 
-/// Processor time and disk time so far.
+/// Processor time and disk time at the start.
 pub(crate) struct Meter {
     began: Instant,
     processor_seconds: f64,
@@ -33,18 +33,18 @@ impl Meter {
     }
 }
 
-/// What processes and this one used (proc(5): `utime` and `stime`, in hundredths of a second on Linux).
+/// Processor seconds used by these processes and this one (proc(5): `utime` and `stime`, in 1/100 s on Linux).
 fn processor_seconds(processes: &[u32]) -> f64 {
     let used = |id: String| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // the name may hold anything but ends with the last bracket; utime is the twelfth field behind it
+        // the name may contain any character and ends at the last bracket; utime is the twelfth field after it
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         rest.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
     };
     processes.iter().map(|id| used(id.to_string())).sum::<f64>() + used("self".into())
 }
 
-/// How long the disk of this folder was busy since the system started, in seconds.
+/// Seconds that the disk of this folder was busy since boot.
 fn disk_seconds() -> Option<f64> {
     use std::os::linux::fs::MetadataExt;
     let device = fs::metadata(".").ok()?.st_dev();

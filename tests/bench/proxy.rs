@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that delivers everything so much later, in both directions.
+//! A TCP proxy on loopback that delays both directions.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// In front of this address, without delay for now.
+    /// Starts a proxy to this address, without delay at first.
     pub(crate) fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -23,7 +23,7 @@ impl Proxy {
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = TcpStream::connect(&target) else { continue };
-                // small messages are not held back for larger ones
+                // do not delay small messages (Nagle's algorithm)
                 near.set_nodelay(true).unwrap();
                 far.set_nodelay(true).unwrap();
                 forward(near.try_clone().unwrap(), far.try_clone().unwrap(), shared.clone());

@@ -1,4 +1,4 @@
-//! A put to one server and four replicas, all processes of this machine, against the floor: hash once, copy four times, fsync
+//! A put to one server and four replicas on this machine, against the lower bound: hash once, copy four times, fsync
 //! four times, in one process, on the same filesystem, from a cached source.
 
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ pub(crate) fn run(runs: usize, size: usize) {
     let cluster = Runtime::new().unwrap().block_on(Processes::start_in(folder.path(), REPLICAS));
     let small = folder.path().join("small");
     fs::write(&small, noise(1024, 1)).unwrap();
-    // founds the committee, and warms up
+    // founds the committee and warms up
     put(cluster.address(), &small);
     let mut ours = Vec::new();
     let mut floor = Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn run(runs: usize, size: usize) {
     println!("{:<44} {:>9.3} s     (a process start, hello, 4 fsyncs, 4 votes)", "put 1 KiB, alone", median(lone));
 }
 
-/// Seconds for one `vouch put`, process start included; of a file that may be certified already, anew.
+/// Seconds for one `vouch put --renew`, process start included.
 pub(crate) fn put(server: &str, file: &Path) -> f64 {
     let start = Instant::now();
     let mut put = Command::new(program());

@@ -1,5 +1,5 @@
-//! Throughput of puts against the number of replicas and the size of the blobs, as a table and a plot, with what holds each
-//! point back.
+//! Put throughput by number of replicas and blob size, as a table and a plot, with the resource that limits each
+//! point.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +17,7 @@ use vouch_core::receipt::NEVER;
 use super::meter::{Busy, Meter};
 
 const REPLICAS: [usize; 4] = [1, 4, 7, 10];
-/// Blob size, how many blobs, how many at once: about as many bytes as a second or a few move.
+/// Blob size, number of blobs, concurrency: about as many bytes as are moved in a few seconds.
 const SIZES: [(usize, usize, usize); 6] = [
     (1 << 10, 2000, 64),
     (16 << 10, 1000, 64),
@@ -46,7 +46,7 @@ impl Point {
         self.rate() * self.size as f64 / f64::from(1 << 20)
     }
 
-    /// The resource that is nearest to its end.
+    /// The resource with the highest utilization.
     fn limit(&self) -> String {
         let Busy { processors, disk } = self.busy;
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
@@ -89,7 +89,7 @@ pub(crate) async fn run() {
     println!("written: {} and {}", table.display(), picture.display());
 }
 
-/// Puts blobs of one size, so many at once over one link.
+/// Puts `blobs` blobs of one size over one link, `at_once` concurrently.
 async fn measure(cluster: &Processes, n: usize, size: usize, blobs: usize, at_once: usize) -> Point {
     let folder = tempfile::tempdir_in(".").unwrap();
     let files: Vec<_> = (0..blobs).map(|number| folder.path().join(number.to_string())).collect();
@@ -143,13 +143,13 @@ fn as_table(points: &[Point]) -> String {
     table
 }
 
-/// MiB a second over the blob's size, both logarithmic, a line for each n.
+/// MiB/s by blob size, both axes logarithmic, one line per n.
 fn plot(points: &[Point], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     const COLOURS: [RGBColor; 4] =
         [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
     let area = SVGBackend::new(path, (900, 560)).into_drawing_area();
     area.fill(&WHITE)?;
-    // their logarithms: whole steps of a factor of two
+    // base-2 logarithms, so that grid steps are factors of two
     let sizes = SIZES[0].0.ilog2()..SIZES[SIZES.len() - 1].0.ilog2();
     let least = points.iter().map(Point::mib_per_second).fold(f64::INFINITY, f64::min);
     let most = points.iter().map(Point::mib_per_second).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! Files of 1 KiB: how many a second over one link with 64 at once, how long one alone takes, and what a slow replica costs the
+//! Files of 1 KiB: puts per second over one link with 64 at once, latency of a single put, and the cost of a slow replica to the
 //! others. Everything is synced by every replica and by the server before a certificate counts.
 
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use super::{median, noise, row};
 
 const SIZE: usize = 1024;
 const AT_ONCE: usize = 64;
-/// Puts of one run with many at once, and of one after the other.
+/// Puts per run: concurrent, and sequential.
 const MANY: u64 = 4096;
 const LONE: u64 = 200;
-/// Puts after a change, before it counts: whoever is slow is found out by the first of them.
+/// Uncounted puts after a change: the first of them identify a slow replica.
 const WARM: u64 = 5;
 
 pub(crate) fn run(runs: usize) {
@@ -77,7 +77,7 @@ pub(crate) fn run(runs: usize) {
     }
 }
 
-/// Milliseconds of each put, one after the other.
+/// Milliseconds of each sequential put.
 fn lone(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u64>, count: u64) -> Vec<f64> {
     let mut times = Vec::new();
     for number in numbers.take(usize::try_from(count).unwrap()) {
@@ -89,7 +89,7 @@ fn lone(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u6
     times
 }
 
-/// Certificates a second, and what was busy.
+/// Certificates per second, and the utilization.
 fn many(runtime: &Runtime, link: &PutLink, numbers: &mut impl Iterator<Item = u64>, ids: &[u32]) -> (f64, Busy) {
     let files: Vec<Bytes> =
         numbers.take(usize::try_from(MANY).unwrap()).map(|number| noise(SIZE, number).into()).collect();

@@ -1,4 +1,4 @@
-//! One certificate, the committee loaded, against one bare blst verification.
+//! Verification of one certificate, with the committee loaded, against one bare blst verification.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use super::{median, row};
 
 const NOW: u64 = 1_700_000_000;
 const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
-/// Verifications timed together.
+/// Verifications per timed batch.
 const BATCH: u32 = 50;
 
 pub(crate) fn run(runs: usize) {
@@ -49,7 +49,7 @@ pub(crate) fn run(runs: usize) {
     }
 }
 
-/// Milliseconds for one call.
+/// Milliseconds per call.
 fn time(mut work: impl FnMut()) -> f64 {
     let start = Instant::now();
     for _ in 0..BATCH {

@@ -1,4 +1,4 @@
-//! One address attacks, and another one is served: a short form of each attack. What it costs, `make soak` measures.
+//! Short form of each attack: one address attacks while another is served. `make soak` measures the cost (`figures.rs`).
 
 mod figures;
 
@@ -31,37 +31,37 @@ fn blob() -> Vec<u8> {
     content(1, MIB)
 }
 
-/// A cluster under an attack. The attack ends first.
+/// A cluster under attack. Field order matters: the attack is dropped before the cluster.
 struct Attacked {
     attack: Attack,
     cluster: InProcess,
 }
 
 impl Attacked {
-    /// A cluster of tasks, a committee, and an attack that has begun.
+    /// Starts a cluster, forms its committee with one put, and starts the attack.
     async fn start(kind: Kind, from: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Self {
         let cluster = InProcess::start_with(1, change).await;
         cluster.put(&blob()).await.unwrap();
-        Self::begin(kind, from, cluster).await
+        Self::start_on(kind, from, cluster).await
     }
 
-    /// An attack on a cluster that is there.
-    async fn begin(kind: Kind, from: Ipv4Addr, cluster: InProcess) -> Self {
+    /// Starts an attack on a running cluster.
+    async fn start_on(kind: Kind, from: Ipv4Addr, cluster: InProcess) -> Self {
         let attack = Attack::start(kind, cluster.address(), from);
         until("the attack has begun", || attack.connections() > 0).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         Self { attack, cluster }
     }
 
-    /// The same, and what an honest client does then succeeds.
-    async fn beside(kind: Kind, change: impl FnOnce(&mut Config)) -> Self {
+    /// Like `start`, and checks that an honest client is served during the attack.
+    async fn start_and_serve(kind: Kind, change: impl FnOnce(&mut Config)) -> Self {
         let attacked = Self::start(kind, ATTACKER, change).await;
-        attacked.serves().await;
+        attacked.assert_serves().await;
         attacked
     }
 
-    /// Puts and gets of another address succeed, and the member stays.
-    async fn serves(&self) {
+    /// Asserts that puts and gets from another address succeed and that the member stays connected.
+    async fn assert_serves(&self) {
         let cluster = &self.cluster;
         let identity = cluster.put(b"who serves").await.unwrap().committee.cluster();
         for seed in 10..13 {
@@ -71,16 +71,16 @@ impl Attacked {
         assert!(cluster.connected().contains(&"replica-0".into()));
     }
 
-    /// The operator hears who was limited, and how.
-    async fn until_told(&self, how: &str) {
+    /// Waits until the server reports which address was limited, and how.
+    async fn until_reported(&self, how: &str) {
         let is_it =
             |event: &Event| matches!(event, Event::Limited(text) if text.contains("127.0.0.2: ") && text.contains(how));
         until(&format!("the operator hears: {how}"), || self.cluster.server_events().iter().any(is_it)).await;
     }
 }
 
-/// Waits until an address has every place of a put, and no put of its own gives way to another one of it.
-async fn until_no_put_is_left(address: &str, from: Ipv4Addr) {
+/// Waits until an address occupies every put slot: a further put from it is refused, and evicts none of its own puts.
+async fn until_no_put_slot_is_free(address: &str, from: Ipv4Addr) {
     for _ in 0..1000 {
         let mut link = attacks::link(address, from).await.unwrap();
         link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
@@ -93,7 +93,7 @@ async fn until_no_put_is_left(address: &str, from: Ipv4Addr) {
         };
         match said {
             Some(Message::Failed(failed)) if failed.detail.contains("takes no more puts") => return,
-            // this took the last place: it is given back
+            // this put took the last slot: give it back
             _ => drop(link),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -102,27 +102,27 @@ async fn until_no_put_is_left(address: &str, from: Ipv4Addr) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_puts_of_one_address_give_way() {
-    // none of them is idle
+async fn slow_puts_from_one_address_are_evicted() {
+    // each put sends often enough not to count as idle
     let kind = Kind::SlowPuts { links: 1, puts: 32, every: Duration::from_millis(500) };
     let attacked = Attacked::start(kind, ATTACKER, |config| config.max_puts = 32).await;
-    until_no_put_is_left(attacked.cluster.address(), ATTACKER).await;
-    attacked.serves().await;
-    attacked.until_told("puts ended").await;
+    until_no_put_slot_is_free(attacked.cluster.address(), ATTACKER).await;
+    attacked.assert_serves().await;
+    attacked.until_reported("puts ended").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_bodies_of_one_address_give_way() {
+async fn slow_http_bodies_from_one_address_are_evicted() {
     let kind = Kind::SlowBodies { count: 40, rate: 1126 };
     let attacked = Attacked::start(kind, ATTACKER, |config| config.max_puts = 32).await;
-    until_no_put_is_left(attacked.cluster.address(), ATTACKER).await;
-    attacked.serves().await;
-    attacked.until_told("puts ended").await;
+    until_no_put_slot_is_free(attacked.cluster.address(), ATTACKER).await;
+    attacked.assert_serves().await;
+    attacked.until_reported("puts ended").await;
 }
 
-/// Puts of a link that bring a byte now and then end one by one, though nobody needs their places.
+/// Puts that send a byte now and then end one by one, even when nobody needs their slots.
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_puts_end_though_nobody_waits() {
+async fn slow_puts_end_even_when_slots_are_free() {
     let cluster = InProcess::start_with(1, |config| {
         config.upload_window = Duration::from_secs(1);
         config.upload_rate = 4000;
@@ -158,64 +158,70 @@ async fn slow_puts_end_though_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_that_answer_pings_give_way() {
+async fn idle_links_that_answer_pings_are_evicted() {
     let kind = Kind::IdleLinks { count: 60 };
-    Attacked::beside(kind, |config| config.max_links = 40).await.until_told("connections closed").await;
+    Attacked::start_and_serve(kind, |config| config.max_links = 40).await.until_reported("connections closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_open_connections_give_way() {
+async fn half_open_connections_are_evicted() {
     let kind = Kind::HalfOpen { count: 60 };
-    Attacked::beside(kind, |config| config.max_links = 40).await.until_told("connections closed").await;
+    Attacked::start_and_serve(kind, |config| config.max_links = 40).await.until_reported("connections closed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_whose_answers_nobody_takes_give_way() {
+async fn reads_with_unread_answers_are_evicted() {
     let kind = Kind::UnreadReads { links: 4, blob: Arc::new(blob()), members: 1 };
-    Attacked::beside(kind, |config| config.read_budget = MAX_CHUNK).await.until_told("readers cut off").await;
+    Attacked::start_and_serve(kind, |config| config.read_budget = MAX_CHUNK)
+        .await
+        .until_reported("readers cut off")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn downloads_that_take_nothing_give_way() {
+async fn stalled_downloads_are_evicted() {
     let cluster = InProcess::start_with(1, |config| config.max_downloads = 4).await;
     cluster.put(&blob()).await.unwrap();
     cluster.put(&content(2, 8 * MIB)).await.unwrap();
     let kind = Kind::UnreadGets { count: 20, blob: Arc::new(content(2, 8 * MIB)) };
-    let attacked = Attacked::begin(kind, ATTACKER, cluster).await;
-    // they hold all places
-    attacked.until_told("downloads refused").await;
+    let attacked = Attacked::start_on(kind, ATTACKER, cluster).await;
+    // the attack holds all download slots
+    attacked.until_reported("downloads refused").await;
     for _ in 0..3 {
         let answer = http::get(attacked.cluster.address(), &http::blob(&blob())).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(answer.body == blob());
     }
-    attacked.serves().await;
-    attacked.until_told("downloads cut off").await;
+    attacked.assert_serves().await;
+    attacked.until_reported("downloads cut off").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn downloads_that_take_nothing_end_though_nobody_waits() {
+async fn stalled_downloads_end_even_when_slots_are_free() {
     let cluster = InProcess::start_with(1, |config| config.reader_silence = Duration::from_secs(1)).await;
     cluster.put(&content(2, 32 * MIB)).await.unwrap();
     let kind = Kind::UnreadGets { count: 4, blob: Arc::new(content(2, 32 * MIB)) };
-    let attacked = Attacked::begin(kind, ATTACKER, cluster).await;
-    // each comes again when the server ended its connection
+    let attacked = Attacked::start_on(kind, ATTACKER, cluster).await;
+    // each attacker reconnects after the server ends its connection
     until("the server ends them", || attacked.attack.connections() >= 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unfinished_messages_give_way() {
+async fn unfinished_messages_are_evicted() {
     let kind = Kind::Fragments { count: 30, bytes: 100 << 10, ping: Duration::from_secs(1) };
     // room for two messages
-    Attacked::beside(kind, |config| config.receive_budget = 0).await.until_told("unfinished messages cut off").await;
+    Attacked::start_and_serve(kind, |config| config.receive_budget = 0)
+        .await
+        .until_reported("unfinished messages cut off")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pings_do_not_stand_for_a_hello() {
+async fn pings_do_not_extend_the_hello_deadline() {
     let cluster = InProcess::start(1).await;
     let mut link = RawLink::open(cluster.address()).await;
     let mut pings = tokio::time::interval(Duration::from_secs(2));
-    // a link that pings keep open never ends here
+    // a link that pings kept open would run into this timeout
     let frame = tokio::time::timeout(Duration::from_secs(60), async {
         loop {
             tokio::select! {
@@ -238,7 +244,7 @@ async fn pings_do_not_stand_for_a_hello() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_its_hello_a_link_holds_little() {
+async fn message_before_hello_is_limited_to_4096_bytes() {
     let cluster = InProcess::start(1).await;
     let mut link = RawLink::open(cluster.address()).await;
     let header = FrameHeader { is_final: false, opcode: OpCode::Data(Data::Binary), ..FrameHeader::default() };
@@ -249,27 +255,27 @@ async fn before_its_hello_a_link_holds_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn standbys_of_one_address_leave_room() {
-    let attacked = Attacked::beside(Kind::Standbys { count: 40 }, |config| config.max_standbys = 16).await;
-    attacked.until_told("standbys refused").await;
+async fn standbys_from_one_address_are_limited() {
+    let attacked = Attacked::start_and_serve(Kind::Standbys { count: 40 }, |config| config.max_standbys = 16).await;
+    attacked.until_reported("standbys refused").await;
     let connected = attacked.cluster.connected().len();
     assert!(connected <= 1 + 16, "{connected}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn standbys_that_come_and_go_fill_no_log() {
-    let attacked = Attacked::beside(Kind::Flapping { count: 8 }, |_| {}).await;
+async fn flapping_standbys_do_not_flood_the_log() {
+    let attacked = Attacked::start_and_serve(Kind::Flapping { count: 8 }, |_| {}).await;
     until("many links", || attacked.attack.connections() > 300).await;
-    attacked.until_told("joins refused").await;
+    attacked.until_reported("joins refused").await;
     let events = attacked.cluster.server_events();
     let lines = events.iter().filter(|event| matches!(event, Event::Joined(..) | Event::Left(..))).count();
-    // of 128 that may join at once 64 are told, and one more every five seconds; each of them leaves
+    // of a burst of 128 joins 64 are logged, then one every five seconds; each logged join has a leave
     assert!(lines < 200, "{lines} of {} links", attacked.attack.connections());
-    attacked.serves().await;
+    attacked.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_bounded_by_the_descriptors_that_there_are() {
+async fn connections_are_limited_by_available_file_descriptors() {
     let cluster = Processes::start_with_open_files(1, 256).await;
     let identity = cluster.put(&blob()).await.unwrap().committee.cluster();
     let attack = Attack::start(Kind::IdleLinks { count: 300 }, cluster.address(), ATTACKER);
@@ -287,9 +293,9 @@ async fn connections_are_bounded_by_the_descriptors_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_comes_back_from_the_address_that_attacks() {
+async fn member_rejoins_from_the_attacking_address() {
     let mut attacked = Attacked::start(Kind::IdleLinks { count: 60 }, HONEST, |config| config.max_links = 40).await;
     attacked.cluster.stop_replica(0).await;
     attacked.cluster.start_replica(0).await;
-    attacked.serves().await;
+    attacked.assert_serves().await;
 }

@@ -1,4 +1,4 @@
-//! Clients that break the protocol hear why, and harm nobody else.
+//! Clients that break the protocol are told why, and do not affect other clients.
 
 use std::time::{Duration, Instant};
 
@@ -36,10 +36,10 @@ fn put_end(receipt: Receipt) -> Message {
     Message::PutEnd { stream: STREAM, receipt }
 }
 
-/// Another client's put, beside what the test does.
-struct Good(JoinHandle<()>);
+/// Another client's put, concurrent with the test's own.
+struct ConcurrentPut(JoinHandle<()>);
 
-impl Good {
+impl ConcurrentPut {
     fn start(cluster: &InProcess) -> Self {
         let address = cluster.address().to_owned();
         Self(tokio::spawn(async move {
@@ -52,14 +52,14 @@ impl Good {
     }
 }
 
-/// A put of `messages` fails with `code`; the link goes on and takes a good one.
+/// Asserts that a put of `messages` fails with `code`, and that the link then accepts a valid put.
 async fn assert_put_fails(messages: &[Message], code: Code) -> String {
     let cluster = InProcess::start(4).await;
-    let good = Good::start(&cluster);
+    let good = ConcurrentPut::start(&cluster);
     let mut link = RawLink::client(cluster.address()).await;
     for (number, message) in messages.iter().enumerate() {
         link.send(message).await;
-        // what is offered is not sent before the server says from where
+        // a client sends offered bytes only after `Ready`
         if matches!(message, Message::Put { offer: Some(_), .. }) && number + 1 < messages.len() {
             while !matches!(link.receive().await.unwrap(), Message::Ready { offset: 0, .. }) {}
         }
@@ -82,10 +82,10 @@ async fn assert_put_fails(messages: &[Message], code: Code) -> String {
     failed.detail
 }
 
-/// A link on which `messages` are sent ends with `code` and a close frame.
+/// Asserts that a link on which `messages` are sent ends with `code` and a close frame.
 async fn assert_link_ends(messages: Vec<Bytes>, code: Code) -> String {
     let cluster = InProcess::start(2).await;
-    let good = Good::start(&cluster);
+    let good = ConcurrentPut::start(&cluster);
     let mut link = RawLink::client(cluster.address()).await;
     for message in messages {
         link.send_bytes(message).await;
@@ -97,19 +97,19 @@ async fn assert_link_ends(messages: Vec<Bytes>, code: Code) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fewer_bytes_than_offered() {
-    // any bytes would be refused as others than the offered
+async fn put_with_fewer_bytes_than_offered_fails() {
+    // no bytes are sent: any would fail the digest check first
     let offer = Receipt { length: 11, ..receipt(b"ten bytes.") };
     let detail = assert_put_fails(&[put(Some(offer)), put_end(offer)], Code::LengthDiffers).await;
     assert!(detail.contains("expected 11 bytes as declared, got 0"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_before_the_server_is_ready() {
+async fn offered_bytes_before_ready_fail() {
     let cluster = InProcess::start(2).await;
     cluster.put(b"first").await.unwrap();
     let mut link = RawLink::client(cluster.address()).await;
-    // both are read before a replica can have answered
+    // the server reads both messages before any replica can answer
     let offer = receipt(b"ten bytes.");
     link.send(&put(Some(offer))).await;
     link.send(&chunk(1, b"en bytes.")).await;
@@ -118,15 +118,15 @@ async fn bytes_before_the_server_is_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_bytes_than_offered() {
+async fn put_with_more_bytes_than_offered_fails() {
     let offer = Receipt { length: 9, ..receipt(b"ten bytes.") };
     let detail = assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes.")], Code::LengthDiffers).await;
     assert!(detail.contains("expected 9 bytes as offered, got 10"), "{detail}");
 }
 
-/// Proofs are for reads: who sends one with a put has something else in mind.
+/// Proofs belong to reads: a put's chunk with a proof is a protocol error.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_puts_bytes_with_a_proof() {
+async fn put_chunk_with_a_proof_ends_the_link() {
     let parents = vec![vouch_core::tree::Parent([7; 64])];
     let chunk = Message::Chunk { stream: STREAM, offset: 0, parents, bytes: Bytes::from_static(b"bytes") };
     let detail = assert_link_ends(vec![put(None).encode(), chunk.encode()], Code::Unexpected).await;
@@ -134,7 +134,7 @@ async fn a_puts_bytes_with_a_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_length_at_the_end_of_a_stream() {
+async fn stream_with_wrong_declared_length_fails() {
     for length in [9, 11] {
         let declared = Receipt { length, ..receipt(b"ten bytes.") };
         assert_put_fails(&[put(None), chunk(0, b"ten bytes."), put_end(declared)], Code::LengthDiffers).await;
@@ -142,19 +142,19 @@ async fn another_length_at_the_end_of_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_receipt_than_offered() {
+async fn put_end_with_another_receipt_than_offered_fails() {
     let offer = receipt(b"ten bytes.");
     let other = Receipt { salt: [2; 16], ..offer };
     assert_put_fails(&[put(Some(offer)), chunk(0, b"ten bytes."), put_end(other)], Code::Unexpected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_of_another_digest() {
+async fn bytes_of_another_digest_fail() {
     let other = receipt(b"TEN BYTES.");
     for offer in [Some(other), None] {
         let messages = [put(offer), chunk(0, b"ten bytes."), put_end(other)];
         let detail = assert_put_fails(&messages, Code::DigestDiffers).await;
-        // the hash of the one piece is the digest, in hex
+        // an offered put fails on the proof of its only piece, whose hash is the digest, in hex
         let [expected, got] = [other.digest, Digest::of(b"ten bytes.")].map(|digest| match offer {
             Some(_) => digest.to_hex(),
             None => digest.to_string(),
@@ -164,7 +164,7 @@ async fn bytes_of_another_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_at_another_offset() {
+async fn bytes_at_another_offset_fail() {
     for offset in [1, 9, 11, 1 << 40] {
         let messages = [put(None), chunk(0, b"ten bytes."), chunk(offset, b"more")];
         let detail = assert_put_fails(&messages, Code::Unexpected).await;
@@ -173,33 +173,33 @@ async fn bytes_at_another_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_ends() {
+async fn second_put_end_fails() {
     let end = put_end(receipt(b"ten bytes."));
     assert_put_fails(&[put(None), chunk(0, b"ten bytes."), end.clone(), end], Code::Unexpected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_after_the_end() {
+async fn bytes_after_put_end_fail() {
     let messages = [put(None), chunk(0, b"ten bytes."), put_end(receipt(b"ten bytes.")), chunk(10, b"more")];
     assert_put_fails(&messages, Code::Unexpected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expiry_in_the_past() {
+async fn expiry_in_the_past_is_refused() {
     let offer = Receipt { expires_at: support::unix_seconds() - 1, ..receipt(b"x") };
     assert_put_fails(&[put(Some(offer))], Code::Expired).await;
-    // a stream's expiry is known at its end: the replicas refuse it
+    // a stream declares its expiry at its end, so the replicas refuse it
     assert_put_fails(&[put(None), chunk(0, b"x"), put_end(offer)], Code::Expired).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_that_is_cancelled() {
+async fn cancelled_put_fails_as_cancelled() {
     assert_put_fails(&[put(None), chunk(0, b"ten"), Message::Cancel { stream: STREAM, keep: false }], Code::Cancelled)
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_too_many_on_a_link() {
+async fn put_beyond_the_link_limit_is_refused_as_busy() {
     let cluster = InProcess::start(2).await;
     let mut link = RawLink::client(cluster.address()).await;
     link.send(&put(None)).await;
@@ -208,7 +208,7 @@ async fn a_put_too_many_on_a_link() {
     }
     let failed = link.failed().await;
     assert_eq!((failed.stream, failed.code), (Stream(163), Code::Busy), "{failed}");
-    // the first is as before, and so is the number of the one that was refused
+    // the first put is unaffected, and messages of the refused stream are ignored
     link.send(&chunk_of(Stream(163), b"under way")).await;
     link.send(&put_end(receipt(b""))).await;
     loop {
@@ -221,7 +221,7 @@ async fn a_put_too_many_on_a_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_puts_of_one_number() {
+async fn second_put_on_one_stream_ends_the_link() {
     for second in [
         put(None),
         Message::Blob { stream: STREAM, receipt: receipt(b"x"), renew: false, bytes: Bytes::from_static(b"x") },
@@ -232,7 +232,7 @@ async fn two_puts_of_one_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_blob_that_is_not_what_it_says() {
+async fn blob_message_that_differs_from_its_receipt_fails() {
     let blob =
         |receipt| Message::Blob { stream: STREAM, receipt, renew: false, bytes: Bytes::from_static(b"ten bytes.") };
     let detail = assert_put_fails(&[blob(receipt(b"TEN BYTES."))], Code::DigestDiffers).await;
@@ -246,7 +246,7 @@ async fn a_whole_blob_that_is_not_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_of_no_put() {
+async fn messages_of_an_unknown_put_end_the_link() {
     let bytes = b"bytes";
     for message in [chunk(0, bytes), put_end(receipt(bytes)), Message::Cancel { stream: STREAM, keep: false }] {
         let detail = assert_link_ends(vec![message.encode()], Code::Unexpected).await;
@@ -255,13 +255,13 @@ async fn frames_of_no_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_clients_do_not_send() {
+async fn replica_message_from_a_client_ends_the_link() {
     let detail = assert_link_ends(vec![Message::Stored { stream: STREAM }.encode()], Code::Unexpected).await;
     assert_eq!(detail, "expected a request, got Stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_message() {
+async fn malformed_message_ends_the_link() {
     assert_link_ends(vec![Bytes::from_static(&[0x7F, 1, 2, 3])], Code::Malformed).await;
     assert_link_ends(vec![Bytes::new()], Code::Malformed).await;
     let mut long = put(None).encode().to_vec();
@@ -272,19 +272,19 @@ async fn bytes_that_are_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_are_too_large() {
+async fn oversized_message_ends_the_link() {
     for size in [(512 << 10) + 1, 2 << 20, 16 << 20] {
         println!("{size} bytes");
         assert_link_ends(vec![vec![0x11; size].into()], Code::TooLarge).await;
     }
-    // the largest that may come is a malformed chunk
+    // a message of the largest allowed size is decoded, and is malformed here
     assert_link_ends(vec![vec![0x11; 512 << 10].into()], Code::Malformed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text() {
+async fn text_frame_ends_the_link() {
     let cluster = InProcess::start(1).await;
-    let good = Good::start(&cluster);
+    let good = ConcurrentPut::start(&cluster);
     let mut link = RawLink::client(cluster.address()).await;
     link.send_text("hello").await;
     let failed = link.refused().await;
@@ -294,8 +294,8 @@ async fn text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nine_unanswered_reads() {
-    // a committee of one that never answers reads
+async fn ninth_unanswered_read_ends_the_link() {
+    // a committee of one replica that never answers reads
     let cluster = InProcess::start(0).await;
     let _silent = FakeReplica::join(cluster.address(), Identity::new(1, "silent"), |_, question, answers| {
         if matches!(question, Message::Read(_)) { Vec::new() } else { answers }
@@ -313,7 +313,7 @@ async fn nine_unanswered_reads() {
     let failed = link.refused().await;
     assert_eq!(failed.code, Code::Unexpected);
     assert!(failed.detail.contains("at most 8 unanswered reads"), "{failed}");
-    // nothing of it is left behind: eight are fine again, and end by themselves
+    // the closed link leaves nothing behind: eight reads are accepted again, and time out
     let mut link = RawLink::client(cluster.address()).await;
     for number in 1..=8 {
         link.send(&read(number)).await;
@@ -322,14 +322,14 @@ async fn nine_unanswered_reads() {
     assert_eq!(failed.code, Code::TimedOut);
 }
 
-/// Begins a put and goes without a close frame; `false` when there was no room for it.
-async fn vanish_in_a_put(address: String, seed: u64) -> bool {
+/// Begins a put and disconnects without a close frame; `false` if the server refused it as busy.
+async fn vanish_during_a_put(address: String, seed: u64) -> bool {
     let mut link = RawLink::client(&address).await;
     link.send(&put(None)).await;
     loop {
         match link.receive().await.unwrap() {
             Message::Ready { .. } => break,
-            // those of the last round may not have been noticed yet
+            // the server may not have noticed yet that the last round's clients are gone
             Message::Failed(failed) => {
                 assert_eq!(failed.code, Code::Busy, "{failed}");
                 return false;
@@ -342,12 +342,12 @@ async fn vanish_in_a_put(address: String, seed: u64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_clients_that_vanish() {
+async fn vanished_clients_free_their_slots_and_files() {
     let cluster = InProcess::start_with(2, |config| config.max_puts = 16).await;
     cluster.put(b"first").await.unwrap();
     for round in 0..20 {
         let vanishing: Vec<_> =
-            (0..15).map(|number| tokio::spawn(vanish_in_a_put(cluster.address().to_owned(), number))).collect();
+            (0..15).map(|number| tokio::spawn(vanish_during_a_put(cluster.address().to_owned(), number))).collect();
         let mut admitted = 0;
         for client in vanishing {
             admitted += usize::from(client.await.unwrap());
@@ -359,7 +359,7 @@ async fn hundreds_of_clients_that_vanish() {
         (0..2).all(|number| std::fs::read_dir(cluster.folder(number).join("partial")).unwrap().count() == 0)
     })
     .await;
-    // all 16 places are free
+    // all 16 put slots are free
     let puts = (0..16).map(|seed| {
         let address = cluster.address().to_owned();
         tokio::spawn(async move { put_bytes(&address, None, &content(seed, 1000)).await.unwrap() })
@@ -370,7 +370,7 @@ async fn hundreds_of_clients_that_vanish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_puts_than_there_is_room_for() {
+async fn put_beyond_the_server_limit_is_refused_as_busy() {
     let cluster = InProcess::start_with(1, |config| config.max_puts = 1).await;
     let mut first = RawLink::client(cluster.address()).await;
     first.send(&put(None)).await;
@@ -383,9 +383,9 @@ async fn more_puts_than_there_is_room_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_falls_silent() {
+async fn silent_client_times_out() {
     let cluster = InProcess::start_with(1, |config| config.client_silence = Duration::from_millis(300)).await;
-    let good = Good::start(&cluster);
+    let good = ConcurrentPut::start(&cluster);
     let default = vouch::server::Config::new("data".into()).client_silence;
     let mut link = RawLink::client(cluster.address()).await;
     let began = Instant::now();
@@ -398,7 +398,7 @@ async fn a_client_that_falls_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hello_of_another_version() {
+async fn hello_of_another_version_is_refused_and_reported() {
     let cluster = InProcess::start(1).await;
     for role in [Role::Client, Role::Replica] {
         let mut link = RawLink::open(cluster.address()).await;
@@ -408,11 +408,11 @@ async fn a_hello_of_another_version() {
         assert_eq!(failed.code, Code::Version, "{failed}");
         assert!(failed.detail.contains("expected 2, got 1; run the same release"), "{failed}");
     }
-    // whatever else a later version's hello holds
+    // the version decides before the rest of a later version's hello is decoded
     let mut link = RawLink::open(cluster.address()).await;
     link.send_bytes(Bytes::from_static(&[0x01, 0x03, 0x00, 9, 9, 9])).await;
     assert_eq!(link.refused().await.code, Code::Version);
-    // the server's operator hears of it too, and a flood of it is one line
+    // the server reports it to its operator too, once for a flood
     let told: Vec<_> = cluster
         .server_events()
         .into_iter()
@@ -426,7 +426,7 @@ async fn a_hello_of_another_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn something_else_than_a_hello() {
+async fn first_message_other_than_a_valid_hello_is_refused() {
     let cluster = InProcess::start(1).await;
     for message in [put(None), Message::Cancel { stream: STREAM, keep: false }] {
         let mut link = RawLink::open(cluster.address()).await;

@@ -1,4 +1,4 @@
-//! Files that change between hashing and sending.
+//! A file that changes between hashing and sending is not certified.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use vouch_core::session::SessionError;
 
 const LENGTH: usize = 700 << 10;
 
-/// Puts a file that `change` gets its hands on right after it was hashed.
+/// Puts a file that `change` modifies right after it was hashed.
 async fn put_changing(change: impl Fn(&Path) + Clone + Send + 'static) -> ClientError {
     let cluster = InProcess::start(4).await;
     let path = cluster.root().join("file");
@@ -22,13 +22,13 @@ async fn put_changing(change: impl Fn(&Path) + Clone + Send + 'static) -> Client
         }
     })
     .await;
-    // the cluster is as it was
+    // the cluster still works
     cluster.put(b"another").await.unwrap();
     result.unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_grows() {
+async fn put_of_a_file_that_grows_fails() {
     let error = put_changing(|path| std::fs::write(path, content(1, LENGTH + 1)).unwrap()).await;
     let ClientError::Session(SessionError::SourceChanged { expected, got }) = &error else { panic!("{error}") };
     assert!(*expected == LENGTH as u64 && got > expected, "{error}");
@@ -36,7 +36,7 @@ async fn a_file_that_grows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_shrinks() {
+async fn put_of_a_file_that_shrinks_fails() {
     for length in [LENGTH - 1, 100, 0] {
         let error = put_changing(move |path| std::fs::write(path, content(1, length)).unwrap()).await;
         let ClientError::Session(SessionError::SourceChanged { expected, got }) = &error else { panic!("{error}") };
@@ -46,7 +46,7 @@ async fn a_file_that_shrinks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_rewritten() {
+async fn put_of_a_rewritten_file_fails() {
     let error = put_changing(|path| std::fs::write(path, content(2, LENGTH)).unwrap()).await;
     let ClientError::Session(SessionError::Refused { failed, .. }) = &error else { panic!("{error}") };
     assert_eq!(failed.code, Code::DigestDiffers, "{error}");
@@ -54,7 +54,7 @@ async fn a_file_that_is_rewritten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_goes_away() {
+async fn put_of_a_deleted_file_fails() {
     let error = put_changing(|path| std::fs::remove_file(path).unwrap()).await;
     assert!(matches!(error, ClientError::Source { .. }), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A replica whose clock is wrong signs nothing, says so, and signs again when it is set right. The other ones go on.
+//! A replica whose clock is wrong signs nothing, reports it, and signs again after the clock is corrected. The others go on.
 
 use std::os::unix::fs::symlink;
 
@@ -15,7 +15,7 @@ use vouch_core::session::SessionError;
 const BEGAN: &str = "the clock of this replica is in doubt: ";
 const ENDED: &str = "the clock of this replica is right again: ";
 
-/// Four replicas, each with a clock of its own.
+/// Four replicas, each with its own clock; the clock of replica `wrong` is off by `off` seconds.
 async fn start(wrong: usize, off: i64) -> (Processes, Vec<WrongClock>) {
     let mut cluster = Processes::start(0).await;
     // the commands look for replicas in ./.vouch
@@ -43,9 +43,9 @@ async fn status(cluster: &Processes) -> (String, Vec<Value>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_clock_is_wrong_signs_nothing_and_says_so() {
+async fn replica_with_a_wrong_clock_signs_nothing_and_reports_it() {
     let (cluster, clocks) = start(2, 3600).await;
-    // the committee forms at the first put, and has not compared its clocks yet
+    // the committee forms at the first put, before clocks were compared
     let _ = cluster.put(&content(1, 1000)).await.unwrap();
     until("it doubts its clock", || count(&cluster, 2, BEGAN) == 1).await;
     let bytes = content(2, 200_000);
@@ -61,7 +61,7 @@ async fn a_replica_whose_clock_is_wrong_signs_nothing_and_says_so() {
 
     let log = cluster.replicas[2].log();
     let line = log.lines().find(|line| line.contains(BEGAN)).unwrap();
-    // the answers take their time
+    // clock answers arrive with a delay
     let is_told = |line: &str| {
         let named = ["replica-0", "replica-1", "replica-3"].into_iter().filter(|name| line.contains(name)).count();
         let difference = line.contains("1 h ahead of")
@@ -79,7 +79,7 @@ async fn a_replica_whose_clock_is_wrong_signs_nothing_and_says_so() {
         assert_eq!(replica["clock"]["reason"].as_str().is_some_and(is_told), is_wrong, "{replica}");
     }
 
-    // it is set right while it runs
+    // the clock is corrected while the replica runs
     clocks[2].set(0);
     until("it trusts its clock", || count(&cluster, 2, ENDED) == 1).await;
     let certified = cluster.put(&content(3, 1000)).await.unwrap();
@@ -97,11 +97,11 @@ async fn a_replica_whose_clock_is_wrong_signs_nothing_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_are_set_wrong_stop_a_put_and_clocks_that_are_set_right_let_it_go_on() {
+async fn put_waits_while_too_many_clocks_are_wrong_and_completes_after_correction() {
     let (cluster, clocks) = start(0, 0).await;
     let before = cluster.put(&content(1, 1000)).await.unwrap();
     assert_eq!(signers(&before).len(), 4);
-    // more than one may be wrong of four
+    // of four members only one may be faulty
     for number in [1, 3] {
         clocks[number].set(-7200);
         until("it doubts its clock", || count(&cluster, number, BEGAN) == 1).await;
@@ -110,7 +110,7 @@ async fn clocks_that_are_set_wrong_stop_a_put_and_clocks_that_are_set_right_let_
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!(failed.code, Code::ClockInDoubt, "{error}");
     assert!(names.contains(&"replica-1".to_owned()) && names.contains(&"replica-3".to_owned()), "{error}");
-    // the server knows without a put
+    // the server notices without a put
     let ready = http::get(cluster.address(), "/readyz").await;
     assert_eq!(ready.status, 503);
     let detail = ready.json()["detail"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! How a committee forms, whom it admits, and that it stays.
+//! How a committee forms, which replicas it admits, and that it never changes.
 
 use support::blobs::{get_bytes, put_bytes, signers, verdict};
 use support::fake_replica::Identity;
@@ -31,7 +31,7 @@ fn refused_for_good(event: Event) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_size_has_its_quorum() {
+async fn quorum_follows_from_committee_size() {
     for (n, needed, text) in [
         (1_u16, 1_u16, "1 member: tolerates no fault, every member must be up (4 members tolerate 1)"),
         (2, 2, "2 members: tolerates no fault, every member must be up (4 members tolerate 1)"),
@@ -50,7 +50,7 @@ async fn each_size_has_its_quorum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_replica_there_is_no_committee() {
+async fn put_and_get_without_replicas_fail_with_no_committee() {
     let cluster = InProcess::start(0).await;
     let error = cluster.put(b"x").await.unwrap_err();
     assert_eq!(refusal(&error).code, Code::NoCommittee, "{error}");
@@ -60,7 +60,7 @@ async fn without_a_replica_there_is_no_committee() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_put_founds_it_and_whoever_comes_later_stands_by() {
+async fn first_put_founds_the_committee_and_later_replicas_stand_by() {
     let mut cluster = InProcess::start(2).await;
     let first = cluster.put(b"x").await.unwrap();
     assert_eq!(first.committee.record().n(), 2);
@@ -83,14 +83,14 @@ async fn the_first_put_founds_it_and_whoever_comes_later_stands_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_of_replicas_founds_it_as_soon_as_they_joined() {
+async fn committee_is_founded_when_the_configured_number_has_joined() {
     let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(2)).await;
     let error = cluster.put(b"x").await.unwrap_err();
     let failed = refusal(&error);
     assert_eq!(failed.code, Code::NoCommittee, "{error}");
     assert!(failed.detail.contains("2 replicas must join first, 1 are connected"), "{error}");
     cluster.start_replica(1).await;
-    // nobody puts anything
+    // without any put
     cluster.until_replica(1, "is a member", |event| matches!(event, Event::Member(..))).await;
     cluster.start_replica(2).await;
     cluster.until_replica(2, "stands by", |event| matches!(event, Event::Standby(_))).await;
@@ -98,12 +98,12 @@ async fn a_number_of_replicas_founds_it_as_soon_as_they_joined() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_of_another_cluster_is_refused_with_both_identities() {
+async fn replica_of_another_cluster_is_refused_with_both_identities() {
     let mut one = InProcess::start(1).await;
     let mut other = InProcess::start(1).await;
     let (first, second) = (one.put(b"x").await.unwrap(), other.put(b"x").await.unwrap());
     let identities = [first.committee.cluster().to_string(), second.committee.cluster().to_string()];
-    // the other's member dials this server
+    // a member of the other cluster dials this server
     other.stop_replica(0).await;
     let replica = other.spawn_replica_at(0, vec![one.address().into()]).await;
     let mut text = String::new();
@@ -113,7 +113,7 @@ async fn a_replica_of_another_cluster_is_refused_with_both_identities() {
     })
     .await;
     assert!(identities.iter().all(|identity| text.contains(identity)), "{text}");
-    // and the server itself would not have it either
+    // the server refuses it too
     let mut link = RawLink::open(one.address()).await;
     let stranger = Identity::new(1, "stranger");
     let hello = vouch_core::link::Hello::new(
@@ -130,7 +130,7 @@ async fn a_replica_of_another_cluster_is_refused_with_both_identities() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_must_hold_both_its_keys() {
+async fn replica_must_prove_both_its_keys() {
     let cluster = InProcess::start(1).await;
     let (own, other) = (Identity::new(1, "own"), Identity::new(2, "other"));
 
@@ -140,13 +140,13 @@ async fn a_replica_must_hold_both_its_keys() {
     let failed = link.refused().await;
     assert_eq!(failed.code, Code::NotAuthenticated, "{failed}");
 
-    // a good signature under another key than the one named
+    // a valid signature by another key than the named one
     let mut link = RawLink::open(cluster.address()).await;
     let welcome = link.hello(Role::Replica, None, own.node.node_key()).await;
     link.send(&Message::Auth(other.node.sign(&welcome.transcript, Role::Replica))).await;
     assert_eq!(link.refused().await.code, Code::NotAuthenticated);
 
-    // another's vote key, with a proof that does not fit
+    // another replica's vote key, with a proof for a different key
     let mut link = RawLink::open(cluster.address()).await;
     let welcome = link.hello(Role::Replica, None, own.node.node_key()).await;
     link.send(&Message::Auth(own.node.sign(&welcome.transcript, Role::Replica))).await;
@@ -160,7 +160,7 @@ async fn a_replica_must_hold_both_its_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_trusts_another_cluster_is_refused_on_both_sides() {
+async fn client_that_trusts_another_cluster_fails_on_both_sides() {
     let cluster = InProcess::start(1).await;
     let identity = cluster.put(b"x").await.unwrap().committee.cluster();
     let pinned = ClusterId([9; 32]);
@@ -172,7 +172,7 @@ async fn a_client_that_trusts_another_cluster_is_refused_on_both_sides() {
         let text = error.to_string();
         assert!(text.contains(&identity.to_string()) && text.contains(&pinned.to_string()), "{text}");
     }
-    // a server that says nothing is found out by the client: it has no committee yet
+    // a server without a committee cannot refuse it: the client does
     let empty = InProcess::start(1).await;
     let error = put_bytes(empty.address(), Some(pinned), b"x").await.unwrap_err();
     assert!(

@@ -1,4 +1,4 @@
-//! An index or an archive whose bytes are wrong: put aside with a word, and had again from the others.
+//! A damaged index or certificate archive is moved aside, logged, and rebuilt from the other nodes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use support::processes::{Node, Processes, run};
 use support::until;
 use vouch_core::digest::Digest;
 
-/// Wrong bytes in the middle of a file, or only its first half.
+/// Overwrites bytes in the middle of a file, or truncates it to its first half.
 fn damage(path: &Path, is_cut: bool) {
     let mut bytes = fs::read(path).unwrap();
     let half = bytes.len() / 2;
@@ -20,19 +20,19 @@ fn damage(path: &Path, is_cut: bool) {
     fs::write(path, bytes).unwrap();
 }
 
-fn is_aside(folder: &Path, name: &str) -> bool {
+fn is_moved_aside(folder: &Path, name: &str) -> bool {
     let entries = fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name()).any(|entry| entry.to_str().unwrap().starts_with(name))
 }
 
-/// `None` while it starts.
+/// Number of blobs that `vouch du` reports; `None` while the replica starts.
 async fn blobs_of(folder: &Path) -> Option<u64> {
     let status = run(folder, &["du", "--json", "--data", folder.to_str().unwrap()]).await;
     let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
     json["blobs"].as_u64()
 }
 
-/// Waits until a replica holds so many blobs.
+/// Waits until a replica holds `blobs` blobs.
 async fn until_it_holds(replica: &Node, blobs: u64) {
     for _ in 0..1200 {
         if blobs_of(replica.folder()).await == Some(blobs) {
@@ -49,7 +49,7 @@ fn file_of(replica: &Node, bytes: &[u8]) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_index_is_damaged_has_its_blobs_again() {
+async fn replica_with_a_damaged_index_recovers_its_blobs() {
     for is_cut in [false, true] {
         let mut cluster = Processes::start(4).await;
         for (seed, length) in [(1, 100), (2, 200_000)] {
@@ -63,14 +63,14 @@ async fn a_replica_whose_index_is_damaged_has_its_blobs_again() {
         until("it says so", || log().contains("index.redb is damaged (")).await;
         assert!(log().contains("this replica holds nothing until it has found its blobs on its disk"), "{}", log());
         assert!(!log().contains("panicked"), "{}", log());
-        assert!(is_aside(&folder, "index.redb.damaged-"));
+        assert!(is_moved_aside(&folder, "index.redb.damaged-"));
         until_it_holds(&cluster.replicas[1], 2).await;
     }
 }
 
-/// What lies on the disk and is right is not fetched, what is not right is.
+/// Correct files on disk are adopted; wrong ones are fetched.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_a_lost_index_named_are_adopted_if_they_are_right() {
+async fn correct_files_of_a_lost_index_are_adopted() {
     let mut cluster = Processes::start(4).await;
     let (right, wrong, small) = (content(1, 700_000), content(2, 300_000), content(3, 100));
     let mut identity = None;
@@ -85,7 +85,7 @@ async fn files_that_a_lost_index_named_are_adopted_if_they_are_right() {
     let mut flipped = wrong.clone();
     flipped[150_000] ^= 1;
     fs::write(file_of(replica, &wrong), flipped).unwrap();
-    // a blob that nobody has a certificate of
+    // a blob without any certificate
     let stray = content(4, 400_000);
     fs::write(file_of(replica, &stray), &stray).unwrap();
     fs::remove_file(replica.folder().join("index.redb")).unwrap();
@@ -97,7 +97,7 @@ async fn files_that_a_lost_index_named_are_adopted_if_they_are_right() {
     let inode = |bytes: &[u8]| fs::metadata(file_of(replica, bytes)).unwrap().ino();
     assert_eq!(inode(&right), before[0], "it is the same file");
     assert_ne!(inode(&wrong), before[1], "it was fetched");
-    // it serves and signs for all three of them, and not for the one whose expiry nobody knows
+    // it serves and signs for all three certified blobs, but not for the stray one, whose expiry is unknown
     for number in [0, 2, 3] {
         cluster.replicas[number].kill();
         cluster.until_left(number).await;
@@ -109,7 +109,7 @@ async fn files_that_a_lost_index_named_are_adopted_if_they_are_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_certificates_are_damaged_goes_on() {
+async fn server_with_a_damaged_certificate_archive_recovers() {
     let mut cluster = Processes::start(4).await;
     let bytes = content(1, 100);
     let identity = cluster.put(&bytes).await.unwrap().committee.cluster();
@@ -117,7 +117,7 @@ async fn a_server_whose_certificates_are_damaged_goes_on() {
     damage(&cluster.server.folder().join("certificates.redb"), true);
     cluster.restart_server().await;
     until("it says so", || cluster.server.log().contains("certificates.redb is damaged (")).await;
-    assert!(is_aside(cluster.server.folder(), "certificates.redb.damaged-"));
+    assert!(is_moved_aside(cluster.server.folder(), "certificates.redb.damaged-"));
     cluster.until_connected().await;
     let certified = cluster.put(&bytes).await.unwrap();
     assert_eq!(certified.committee.cluster(), identity);

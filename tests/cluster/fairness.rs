@@ -1,4 +1,4 @@
-//! Many clients at once, and none of them starves.
+//! Many concurrent clients, none of which starves.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use vouch_core::digest::Digest;
 const CLIENTS: u64 = 64;
 const LENGTH: usize = 1 << 20;
 
-/// How long each took from the common start.
+/// Runs all clients at once; returns the time each took, sorted.
 async fn all<F: Future<Output = ()> + Send + 'static>(clients: impl Iterator<Item = F>) -> Vec<Duration> {
     let began = Instant::now();
     let tasks: Vec<_> = clients
@@ -35,7 +35,7 @@ fn report(what: &str, times: &[Duration]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sixty_four_clients_share_a_cluster() {
+async fn concurrent_clients_share_a_cluster_fairly() {
     let cluster = InProcess::start(4).await;
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
     let address = cluster.address().to_owned();
@@ -59,7 +59,7 @@ async fn sixty_four_clients_share_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_put_the_same_file() {
+async fn concurrent_puts_of_one_file_all_succeed() {
     let cluster = InProcess::start(4).await;
     let bytes = content(1, LENGTH);
     let puts = (0..16).map(|_| {

@@ -32,7 +32,7 @@ fn succeeded(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_folders_of_the_first_edition_open() {
+async fn data_folders_of_version_0_1_0_open() {
     let root = tempfile::tempdir().unwrap();
     unpack(root.path());
     let keys = |folder: &str| ["node.key", "vote.key"].map(|key| fs::read(root.path().join(folder).join(key)).ok());

@@ -1,4 +1,4 @@
-//! How clusters are founded: one acceptance for each replica, by whatever servers, strangers and crashes there are.
+//! How clusters are founded: each replica accepts one founding, despite several servers, strangers and crashes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,8 +34,8 @@ fn formed(server: &InProcess) -> Option<ClusterId> {
     })
 }
 
-/// What a server said about foundings.
-fn told(server: &InProcess) -> String {
+/// Everything that a server reported about foundings.
+fn foundings_reported(server: &InProcess) -> String {
     let lines = server.server_events().into_iter().filter_map(|event| match event {
         vouch::server::Event::Founding(line) => Some(line),
         _ => None,
@@ -69,7 +69,7 @@ async fn two_fresh_servers_with_the_same_four_replicas_found_one_cluster() {
     }
 }
 
-/// Replicas 0 … of two servers, of which the one with this number dials both.
+/// Starts `n` replicas of two servers: replica `both` dials both, those before it one server, those after it the other.
 async fn overlapping(one: &InProcess, other: &InProcess, n: usize, both: usize, reverse: bool) -> Vec<Running<Event>> {
     let mut replicas = Vec::new();
     for number in 0..n {
@@ -85,7 +85,7 @@ async fn overlapping(one: &InProcess, other: &InProcess, n: usize, both: usize, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_foundings_that_share_a_replica_one_counts_and_both_servers_serve_it() {
+async fn one_of_two_foundings_that_share_a_replica_wins_and_both_servers_serve_it() {
     for round in 0..4 {
         let (one, other) = (server_of(3).await, server_of(3).await);
         let replicas = overlapping(&one, &other, 5, 2, round % 2 == 0).await;
@@ -100,7 +100,7 @@ async fn of_foundings_that_share_a_replica_one_counts_and_both_servers_serve_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_whose_founding_lost_says_what_it_waits_for_and_founds_from_whoever_is_free() {
+async fn server_whose_founding_lost_reports_why_and_founds_with_free_replicas() {
     for round in 0..4 {
         let (one, other) = (server_of(2).await, server_of(3).await);
         let replicas = overlapping(&one, &other, 4, 1, round % 2 == 0).await;
@@ -112,9 +112,9 @@ async fn a_server_whose_founding_lost_says_what_it_waits_for_and_founds_from_who
         let why = format!(
             "{n} replicas must join first, {n} are connected, 1 of them belong to another founding (--replicas: expected"
         );
-        until("the other says why it has none", || told(loser).contains(&why)).await;
+        until("the other says why it has none", || foundings_reported(loser).contains(&why)).await;
         assert_eq!(formed(loser), None, "round {round}");
-        // those that are left are bound to nothing: with one more they found a cluster of their own
+        // the remaining replicas have accepted nothing: with one more they found another cluster
         let last = loser.spawn_replica_at(4, vec![loser.address().to_owned()]).await;
         until("the other has a committee too", || formed(loser).is_some()).await;
         assert_ne!(formed(loser), cluster);
@@ -122,7 +122,7 @@ async fn a_server_whose_founding_lost_says_what_it_waits_for_and_founds_from_who
     }
 }
 
-/// A complete founding of one.
+/// A complete founding with a single member.
 fn founding_of_one(identity: &Identity) -> Founding {
     let member = Member { node_key: identity.node.node_key(), vote_key: identity.vote.vote_key(), name: identity.name };
     let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
@@ -132,7 +132,7 @@ fn founding_of_one(identity: &Identity) -> Founding {
     founding
 }
 
-/// A link of a stranger that says it is a member of a cluster of its own.
+/// A stranger's link that claims membership of its own cluster.
 async fn stranger(address: &str, seed: u32) -> RawLink {
     let identity = Identity::new(seed, "stranger");
     let founding = founding_of_one(&identity);
@@ -145,7 +145,7 @@ async fn stranger(address: &str, seed: u32) -> RawLink {
     link
 }
 
-/// A link of a replica that joined and showed nothing yet.
+/// A link of a replica that has joined and shown no membership yet.
 async fn joined(address: &str, identity: &Identity) -> RawLink {
     let mut link = RawLink::open(address).await;
     let welcome = link.hello(Role::Replica, None, identity.node.node_key()).await;
@@ -155,7 +155,7 @@ async fn joined(address: &str, identity: &Identity) -> RawLink {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_shows_what_does_not_hold_is_told_why_its_link_ends() {
+async fn replica_with_an_invalid_membership_is_told_why_its_link_ends() {
     let server = server_of(4).await;
     let (own, other) = (Identity::new(1, "own"), Identity::new(2, "other"));
     let mut link = joined(server.address(), &own).await;
@@ -175,7 +175,7 @@ async fn a_replica_that_shows_what_does_not_hold_is_told_why_its_link_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_with_a_committee_of_its_own_does_not_capture_a_server_that_was_told_how_many() {
+async fn stranger_with_its_own_committee_does_not_capture_a_server_with_a_configured_size() {
     let server = server_of(4).await;
     let mut strangers = Vec::new();
     for seed in 0..3 {
@@ -197,9 +197,9 @@ async fn a_stranger_with_a_committee_of_its_own_does_not_capture_a_server_that_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_who_come_first_are_not_among_the_listed_members() {
+async fn strangers_that_join_first_do_not_become_members_of_a_listed_committee() {
     let mut cluster = Processes::start_server_with(&[]).await;
-    // the operator's list: what `vouch keygen` prints
+    // the operator's list: the lines that `vouch keygen` prints
     let mut list = String::new();
     for number in 0..2 {
         let folder = cluster.root().join(format!("replica-{number}"));
@@ -221,7 +221,7 @@ async fn strangers_who_come_first_are_not_among_the_listed_members() {
     until("the listed members found it", || server.log().contains("was founded by 2 replicas")).await;
 }
 
-/// The clusters that replicas say in their logs that they are members of.
+/// The clusters that replicas log membership of.
 fn clusters<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> BTreeSet<String> {
     let lines = nodes.into_iter().map(Node::log).collect::<String>();
     let clusters = lines.lines().filter(|line| line.starts_with("member "));
@@ -229,13 +229,13 @@ fn clusters<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_killed_while_a_cluster_is_founded_it_is_one_cluster() {
+async fn kills_during_a_founding_lead_to_one_cluster() {
     for round in 0..8_u64 {
         let mut cluster = Processes::start_server_with(&["--replicas", "4"]).await;
         for number in 0..4 {
             cluster.add_replica(number);
         }
-        // at another moment in each round: before, amid and after the acceptances
+        // each round kills at a different moment: before, during and after the acceptances
         tokio::time::sleep(Duration::from_millis(40 + 45 * round)).await;
         let victim = usize::try_from(round % 5).unwrap();
         match victim {
@@ -261,11 +261,11 @@ async fn status(cluster: &Processes, number: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_founding_whose_member_is_gone_says_so_everywhere_and_is_abandoned() {
+async fn founding_with_a_lost_member_is_reported_and_can_be_abandoned() {
     let mut cluster = Processes::start_server_with(&["--replicas", "2"]).await;
     cluster.add_replica(0);
     cluster.until_connected().await;
-    // the second of the two is shown the founding, and never comes back
+    // the second of the two receives the founding and never returns
     let link = joined(cluster.address(), &Identity::new(1, "gone")).await;
     until("it is accepted by the first", || cluster.replicas[0].log().contains("accepted the founding")).await;
     drop(link);
@@ -280,7 +280,7 @@ async fn a_founding_whose_member_is_gone_says_so_everywhere_and_is_abandoned() {
     assert!(told.contains("signs     no: it is in no committee yet"), "{told}");
     assert!(told.contains(words), "{told}");
 
-    // another one in its place founds nothing: the first is bound
+    // a replacement founds nothing: the first replica is bound by its acceptance
     cluster.add_replica(1);
     cluster.until_connected().await;
     cluster.put(b"x").await.unwrap_err();
@@ -294,7 +294,7 @@ async fn a_founding_whose_member_is_gone_says_so_everywhere_and_is_abandoned() {
     let told = status(&cluster, 0).await;
     assert!(told.contains("connected, as a member") && told.contains("signs     yes; last at"), "{told}");
 
-    // what was founded is not left
+    // a complete founding cannot be abandoned
     cluster.replicas[0].terminate();
     cluster.replicas[0].start();
     assert_eq!(cluster.replicas[0].wait(), Some(1));
@@ -307,7 +307,7 @@ fn write_key(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_does_not_start_without_its_keys_and_nothing_makes_new_ones() {
+async fn member_refuses_to_start_without_its_keys_and_creates_no_new_ones() {
     let mut cluster = Processes::start(1).await;
     cluster.put(b"x").await.unwrap();
     cluster.replicas[0].terminate();
@@ -341,7 +341,7 @@ async fn a_member_does_not_start_without_its_keys_and_nothing_makes_new_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_refused_for_good_says_so_and_keeps_its_other_servers() {
+async fn replica_refused_permanently_reports_it_and_keeps_its_other_servers() {
     let mut cluster = Processes::start(1).await;
     let first = cluster.put(b"x").await.unwrap();
     let foreign = InProcess::start(1).await;
@@ -360,7 +360,7 @@ async fn a_replica_refused_for_good_says_so_and_keeps_its_other_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_serves_the_cluster_that_it_was_told_and_no_other() {
+async fn server_serves_only_its_configured_cluster() {
     let mut founder = InProcess::start(1).await;
     let certified = founder.put(b"x").await.unwrap();
     let cluster = certified.committee.cluster();

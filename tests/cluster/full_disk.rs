@@ -1,4 +1,4 @@
-//! Disks without space: small file systems in memory, where they may be mounted.
+//! Full disks: small file systems in memory. Skipped where mounting is not permitted.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use vouch::replica;
 use vouch_core::message::Code;
 use vouch_core::session::SessionError;
 
-/// A file system of 48 MiB, of which a replica keeps 3 MiB free.
+/// A file system of 48 MiB, of which a replica reserves 3 MiB.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -24,20 +24,20 @@ impl SmallDisk {
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(folder.into()))
     }
 
-    /// The bytes free.
+    /// Free bytes.
     fn left(&self) -> u64 {
         let output = Command::new("df").args(["--block-size=1", "--output=avail"]).arg(&self.0).output().unwrap();
         String::from_utf8(output.stdout).unwrap().lines().last().unwrap().trim().parse().unwrap()
     }
 
-    /// Takes all the space but `rest` bytes.
+    /// Fills the disk up to `rest` free bytes.
     fn leave(&self, rest: u64) {
         let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
         let size = usize::try_from(self.left() - rest).unwrap();
         file.write_all(&vec![0; size]).unwrap();
     }
 
-    /// Takes all the space.
+    /// Fills the disk.
     fn fill(&self) {
         let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
         for size in [1 << 20, 4096, 1] {
@@ -57,7 +57,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Four replicas, the first `small` of them on small disks; `None` where that is not possible.
+/// Four replicas, the first `small` of them on small disks; `None` where mounting is not permitted.
 async fn start(small: usize) -> Option<(InProcess, Vec<SmallDisk>)> {
     let mut cluster = InProcess::start(0).await;
     let mut disks = Vec::new();
@@ -75,7 +75,7 @@ async fn start(small: usize) -> Option<(InProcess, Vec<SmallDisk>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_full_disk_of_four_is_no_hindrance() {
+async fn put_succeeds_with_one_full_disk_of_four() {
     let Some((cluster, disks)) = start(1).await else { return };
     let first = until_signed_by(4, async || cluster.put(&content(1, 1 << 20)).await.unwrap()).await;
     let identity = first.committee.cluster();
@@ -84,7 +84,7 @@ async fn one_full_disk_of_four_is_no_hindrance() {
         let certified = cluster.put(&content(2, length)).await.unwrap();
         assert!(!signers(&certified).contains(&"replica-0".into()), "{length} bytes: {:?}", signers(&certified));
     }
-    // what it certified before is there
+    // the earlier blob is still served
     let got = cluster.get(identity, first.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == content(1, 1 << 20) && got.rejections.is_empty(), "{:?}", got.rejections);
     disks[0].free();
@@ -94,7 +94,7 @@ async fn one_full_disk_of_four_is_no_hindrance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_full_disks_of_four_are_named() {
+async fn put_with_two_full_disks_of_four_fails_and_names_them() {
     let Some((cluster, disks)) = start(2).await else { return };
     let first = cluster.put(&content(1, 1 << 20)).await.unwrap();
     let identity = first.committee.cluster();
@@ -113,14 +113,14 @@ async fn two_full_disks_of_four_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_refused_before_its_bytes_come() {
+async fn file_that_does_not_fit_is_refused_before_its_bytes_are_sent() {
     let Some((cluster, disks)) = start(2).await else { return };
     let first = cluster.put(&content(1, 1 << 20)).await.unwrap();
     let identity = first.committee.cluster();
     disks.iter().for_each(|disk| disk.leave(8 << 20));
     let before: Vec<u64> = disks.iter().map(SmallDisk::left).collect();
 
-    // 8 MiB are free and 3 of them set aside
+    // 8 MiB are free, 3 of them reserved
     let error = cluster.put(&content(2, 6 << 20)).await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!((failed.code, names.len()), (Code::NoSpace, 2), "{error}");
@@ -133,7 +133,7 @@ async fn what_does_not_fit_is_refused_before_its_bytes_come() {
     let after: Vec<u64> = disks.iter().map(SmallDisk::left).collect();
     assert_eq!(after, before, "nothing was written");
 
-    // what fits is certified by all, and everything is served
+    // a file that fits is certified by all, and everything is served
     let second = until_signed_by(4, async || cluster.put(&content(3, 2 << 20)).await.unwrap()).await;
     for (seed, certified) in [(1, &first), (3, &second)] {
         let got = cluster.get(identity, certified.certificate.claim.receipt.digest).await.unwrap();
@@ -145,12 +145,12 @@ async fn what_does_not_fit_is_refused_before_its_bytes_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reserve_stays_free_for_what_was_promised() {
+async fn reserve_stays_free_so_that_a_full_replica_restarts() {
     let Some((mut cluster, disks)) = start(1).await else { return };
-    // small ones, until there is no more room for them
+    // small blobs, until there is no more room for them
     disks[0].leave((3 << 20) + (512 << 10));
     let mut certified = Vec::new();
-    // on a busy machine it may be too late for one that it has room for: it is full when it says so
+    // on a busy machine it may miss a batch despite having room: it is full once it reports that it is
     let is_full = || {
         let told = cluster.replica_events(0);
         told.iter().any(|event| matches!(event, replica::Event::Trouble(what) if what.starts_with("no space left")))
@@ -162,7 +162,7 @@ async fn the_reserve_stays_free_for_what_was_promised() {
     }
     assert!(!certified.is_empty());
     assert!(disks[0].left() > 2 << 20, "{} bytes are left", disks[0].left());
-    // and it starts on what is left, which its index needs for that
+    // it restarts within the reserve, which its index needs
     cluster.stop_replica(0).await;
     cluster.start_replica(0).await;
     let identity = certified[0].committee.cluster();
@@ -173,7 +173,7 @@ async fn the_reserve_stays_free_for_what_was_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_of_file_sizes_is_a_full_disk() {
+async fn file_size_limit_counts_as_a_full_disk() {
     let cluster = Processes::start(4).await;
     let process = format!("--pid={}", cluster.replicas[0].id());
     let limited = Command::new("prlimit").args(["--fsize=1048576:1048576", &process]).status().unwrap();
@@ -181,7 +181,7 @@ async fn a_limit_of_file_sizes_is_a_full_disk() {
     let large = cluster.put(&content(1, 4 << 20)).await.unwrap();
     assert!(!signers(&large).contains(&"replica-0".to_owned()), "it cannot hold 4 MiB");
     support::until("the refusal is told", || cluster.replicas[0].log().contains("no space left")).await;
-    // it goes on with what fits
+    // it continues with files that fit
     let is_counted_in = |signers: &[String]| signers.contains(&"replica-0".into());
     until_signed("replica-0", is_counted_in, async || cluster.put(&content(2, 100 << 10)).await.unwrap()).await;
 }

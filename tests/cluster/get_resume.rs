@@ -1,4 +1,4 @@
-//! Gets that are cut off go on where they stopped, and leave nothing but the part that the next one continues.
+//! An interrupted get resumes at its offset. It leaves only the partial download that the next get continues.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,13 +15,13 @@ use vouch_core::digest::{ClusterId, Digest};
 
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 32 * MIB;
-/// Bytes a second that a client may receive: it is always in the middle of it.
+/// Rate at which a client receives, in bytes per second: slow enough to interrupt it midway.
 const RATE: u64 = 16 * MIB;
-/// What comes beside a file's bytes: hellos, the committee, proofs, the blob's end; and what was under way when a link was cut.
-const BESIDE: u64 = 3 * MIB;
+/// Overhead beyond a file's bytes: hellos, the committee, proofs, the last group, and bytes in flight when a link was cut.
+const OVERHEAD: u64 = 3 * MIB;
 
 /// A cluster of processes behind a proxy, with a file on it.
-struct World {
+struct GetWorld {
     cluster: Processes,
     proxy: Proxy,
     identity: ClusterId,
@@ -29,7 +29,7 @@ struct World {
     folder: TempDir,
 }
 
-impl World {
+impl GetWorld {
     async fn start() -> Self {
         let cluster = Processes::start(4).await;
         let bytes = content(20_261_201, usize::try_from(LENGTH).unwrap());
@@ -59,8 +59,8 @@ impl World {
         command
     }
 
-    /// Begins a get, and waits until somewhat of it came.
-    async fn begin(&self, output: &str, some: u64) -> Child {
+    /// Starts a get, and waits until `some` bytes of it arrived.
+    async fn start_get(&self, output: &str, some: u64) -> Child {
         let before = self.proxy.received();
         let child = self.command(output).spawn().unwrap();
         self.proxy.until_received(before + some).await;
@@ -87,14 +87,14 @@ fn json(text: &[u8]) -> Value {
     serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(text)))
 }
 
-/// Whatever ends it, a part is left and nothing else, and no byte of it comes again.
+/// However a get ends, it leaves only a partial download, and no byte of that is sent again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_get_that_was_killed_goes_on_where_it_stopped() {
-    let world = World::start().await;
+async fn killed_get_resumes_at_its_offset() {
+    let world = GetWorld::start().await;
     let before = world.proxy.received();
     let mut held = 0;
     for signal in ["INT", "TERM", "KILL"] {
-        let mut child = world.begin("copy", 6 * MIB).await;
+        let mut child = world.start_get("copy", 6 * MIB).await;
         let id = child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
         assert!(!child.wait().await.unwrap().success());
@@ -110,24 +110,24 @@ async fn a_get_that_was_killed_goes_on_where_it_stopped() {
     assert_eq!(world.names(), ["copy"]);
     let from = json(&output.stdout)["resumed_from"].as_u64().unwrap();
     assert!(from < held && from + (16 << 10) >= held, "from {from}, {held} were there");
-    assert!(world.proxy.received() - last < LENGTH - from + BESIDE, "got again what was there");
-    // each of the four may lose what was under way
-    assert!(world.proxy.received() - before < LENGTH + 4 * BESIDE);
+    assert!(world.proxy.received() - last < LENGTH - from + OVERHEAD, "got again what was there");
+    // each of the four interruptions may lose the bytes in flight
+    assert!(world.proxy.received() - before < LENGTH + 4 * OVERHEAD);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_lost_is_dialled_again() {
-    let mut world = World::start().await;
+async fn get_redials_a_lost_link() {
+    let mut world = GetWorld::start().await;
     for output in ["copy", "-"] {
         let before = world.proxy.received();
-        // standard output is a pipe: nothing comes through the proxy when nobody reads it
+        // standard output is a pipe: it must be read, or the download stalls
         let done = tokio::spawn(world.command(output).spawn().unwrap().wait_with_output());
         world.proxy.until_received(before + 4 * MIB).await;
         world.proxy.set_up(false);
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.proxy.set_up(true);
         world.proxy.until_received(before + 12 * MIB).await;
-        // a server that comes back has no replicas at first
+        // a restarted server has no replicas at first
         world.cluster.restart_server().await;
         let done = done.await.unwrap().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -137,14 +137,14 @@ async fn a_link_that_is_lost_is_dialled_again() {
             "-" => assert!(done.stdout == world.bytes, "other bytes"),
             file => world.assert_whole(&world.path(file)),
         }
-        assert!(world.proxy.received() - before < LENGTH + 3 * BESIDE, "got twice what came once");
+        assert!(world.proxy.received() - before < LENGTH + 3 * OVERHEAD, "got twice what came once");
     }
     assert_eq!(world.names(), ["copy"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_patience_a_lost_link_ends_the_get_and_says_what_stays() {
-    let world = World::start().await;
+async fn lost_link_without_retry_ends_the_get_and_reports_the_partial_download() {
+    let world = GetWorld::start().await;
     let before = world.proxy.received();
     let child = world.command("copy").args(["--retry", "0"]).spawn().unwrap();
     world.proxy.until_received(before + 6 * MIB).await;
@@ -161,7 +161,7 @@ async fn without_patience_a_lost_link_ends_the_get_and_says_what_stays() {
     world.assert_whole(&world.path("copy"));
 }
 
-/// The first and the last byte of a range that begins and ends within groups.
+/// First and last byte of a range; both lie within a group.
 const FIRST: u64 = 3 * MIB + 77;
 const LAST: u64 = 27 * MIB + 5;
 
@@ -169,14 +169,14 @@ fn place(at: u64) -> usize {
     usize::try_from(at).unwrap()
 }
 
-impl World {
+impl GetWorld {
     fn ranged(&self, range: &str) -> Command {
         let mut command = self.command("part");
         command.args(["--range", range]);
         command
     }
 
-    /// A get of a range that is killed in the middle; gives the bytes that it left.
+    /// Kills a get of a range midway; returns the bytes of its partial download.
     async fn killed_in_range(&self, range: &str) -> Vec<u8> {
         let before = self.proxy.received();
         let mut child = self.ranged(range).spawn().unwrap();
@@ -188,8 +188,8 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_goes_on_where_it_stopped() {
-    let world = World::start().await;
+async fn killed_range_get_resumes_at_its_offset() {
+    let world = GetWorld::start().await;
     let expected = &world.bytes[place(FIRST)..=place(LAST)];
     for (range, count) in [(format!("{FIRST}-{LAST}"), expected.len()), ("-20000000".into(), 20_000_000)] {
         let expected = match range.strip_prefix('-') {
@@ -211,15 +211,15 @@ async fn a_range_goes_on_where_it_stopped() {
             report["range"]["last"].as_u64().unwrap() + 1 - report["range"]["first"].as_u64().unwrap(),
             count as u64
         );
-        assert!(world.proxy.received() - before < count as u64 - from + BESIDE, "{range}: got again what was there");
+        assert!(world.proxy.received() - before < count as u64 - from + OVERHEAD, "{range}: got again what was there");
         std::fs::remove_file(world.path("part")).unwrap();
     }
 }
 
-/// Whatever a part holds, nothing but the wanted bytes comes out.
+/// Whatever a partial download holds, the output has only the wanted bytes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_another_range_is_not_continued() {
-    let world = World::start().await;
+async fn partial_download_of_another_range_is_not_continued() {
+    let world = GetWorld::start().await;
     let expected = &world.bytes[place(FIRST)..=place(LAST)];
     let left = world.killed_in_range(&format!("{FIRST}-{LAST}")).await;
     world.proxy.set_receive_rate(0);
@@ -229,14 +229,14 @@ async fn a_part_of_another_range_is_not_continued() {
     let error = json(&output.stdout)["error"].as_str().unwrap().to_owned();
     assert!(error.contains("part.part exists and holds something else"), "{error}");
     assert!(std::fs::read(world.path("part.part")).unwrap() == left, "it is untouched");
-    // one that ends elsewhere has the same bytes so far
+    // a range with another end has the same bytes so far
     let short = FIRST + left.len() as u64 / 2;
     let output = world.ranged(&format!("{FIRST}-{short}")).output().await.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(std::fs::read(world.path("part")).unwrap() == expected[..=left.len() / 2]);
     assert!(json(&output.stdout)["resumed_from"].as_u64().unwrap() > 0);
     std::fs::remove_file(world.path("part")).unwrap();
-    // the beginning is right, and a later byte is not: nothing of it is used
+    // the beginning is correct and a later byte is not: nothing of it is used
     let mut damaged = left.clone();
     damaged[left.len() / 2] ^= 1;
     std::fs::write(world.path("part.part"), &damaged).unwrap();

@@ -1,4 +1,4 @@
-//! What reaches the server's port and is no link of ours.
+//! Connections to the server's port that are not valid links.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use vouch::link::SUBPROTOCOL;
 use vouch_core::link::{Hello, NodeKey, Role};
 use vouch_core::message::{Code, Message};
 
-/// Sends `request`, and everything that comes back until the connection ends.
+/// Sends `request` and returns everything received until the connection ends.
 async fn exchange(address: &str, request: &str) -> String {
     String::from_utf8_lossy(&http::exchange(address, request.as_bytes()).await).into_owned()
 }
@@ -25,13 +25,13 @@ fn upgrade(headers: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_answered_and_cut_off() {
+async fn garbage_is_answered_and_disconnected() {
     let cluster = InProcess::start(1).await;
     for garbage in ["\0\0\0\0 garbage\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
         let answer = exchange(cluster.address(), garbage).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
-    // so many bytes that none is left unread, whose connection would be reset
+    // few enough bytes that the server reads them all: unread bytes would reset the connection
     let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat((16 << 10) - 19));
     let answer = exchange(cluster.address(), &long).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
@@ -39,7 +39,7 @@ async fn garbage_is_answered_and_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_drips_is_cut_off() {
+async fn slow_header_is_disconnected() {
     let cluster = InProcess::start(1).await;
     let began = Instant::now();
     let mut stream = TcpStream::connect(cluster.address()).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_header_that_drips_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_say_nothing_are_cut_off() {
+async fn silent_connections_are_disconnected() {
     let cluster = InProcess::start(1).await;
     let (began, mut silent) = (Instant::now(), TcpStream::connect(cluster.address()).await.unwrap());
     let mut upgraded = RawLink::open(cluster.address()).await;
@@ -72,7 +72,7 @@ async fn connections_that_say_nothing_are_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_another_origin_open_no_links() {
+async fn pages_of_another_origin_cannot_open_links() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     for origin in ["http://evil.example", "null", "http://127.0.0.1:1", "https://here.evil.example", ""] {
@@ -81,7 +81,7 @@ async fn pages_of_another_origin_open_no_links() {
             other => panic!("{origin}: {other:?}"),
         }
     }
-    // the server's own pages do, as clients only
+    // the server's own pages may open links, as clients only
     let own = format!("http://{address}");
     let (mut link, _) = RawLink::open_with(address, &[("origin", &own)]).await.unwrap();
     link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
@@ -91,7 +91,7 @@ async fn pages_of_another_origin_open_no_links() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_subprotocol_is_echoed_when_it_is_named() {
+async fn subprotocol_is_echoed_when_requested() {
     let cluster = InProcess::start(1).await;
     let (mut link, response) = RawLink::open_with(cluster.address(), &[]).await.unwrap();
     assert!(response.headers().get("sec-websocket-protocol").is_none());
@@ -102,7 +102,7 @@ async fn the_subprotocol_is_echoed_when_it_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_no_upgrade() {
+async fn non_upgrade_requests_to_the_link_path_are_refused() {
     let cluster = InProcess::start(1).await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
     for (request, status) in [

@@ -16,7 +16,7 @@ use vouch_core::verify::Verdict;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Checks that a put was answered with a bundle that convinces a stranger.
+/// Asserts that a put was answered with a bundle that verifies independently.
 fn assert_certified(answer: &Answer, identity: ClusterId, bytes: &[u8]) -> Inspection {
     assert_eq!(answer.status, 201, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/vnd.vouch.bundle+json"));
@@ -26,7 +26,7 @@ fn assert_certified(answer: &Answer, identity: ClusterId, bytes: &[u8]) -> Inspe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_size_is_certified_and_comes_back_either_way() {
+async fn every_size_put_over_http_or_link_is_readable_over_both() {
     let cluster = InProcess::start(4).await;
     let address = cluster.address();
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
@@ -48,7 +48,7 @@ async fn every_size_is_certified_and_comes_back_either_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_put_founds_the_cluster() {
+async fn first_http_put_founds_the_cluster() {
     let cluster = InProcess::start(3).await;
     let answer = put(cluster.address(), b"first").await;
     let identity = Inspection::of_bundle(&answer.body).unwrap().cluster;
@@ -58,7 +58,7 @@ async fn the_first_put_founds_the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_of_unknown_length_and_under_any_name() {
+async fn chunked_bodies_and_any_path_name_are_accepted() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
@@ -98,14 +98,14 @@ async fn curl_puts_and_gets() {
     let bundle = std::fs::read(folder.path().join("letter.vouch")).unwrap();
     let identity = Inspection::of_bundle(&bundle).unwrap().cluster;
     assert!(matches!(judge(&bundle, identity, &bytes), Verdict::Valid(_)));
-    // -J takes the name that the server gives
+    // -J uses the name that the server gives
     let output = curl(&["-O", "-J", &format!("{server}{}", blob(&bytes))]).await.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(std::fs::read(folder.path().join(Digest::of(&bytes).to_hex())).unwrap() == bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_is_data_and_nothing_else() {
+async fn blob_response_cannot_be_interpreted_as_a_page() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     let (small, large) = (b"<script>alert(1)</script>".to_vec(), content(1, 600 * KIB));
@@ -132,7 +132,7 @@ async fn a_blob_is_data_and_nothing_else() {
             }
             assert!(answer.body == if method == "GET" { &bytes[..] } else { b"" });
         }
-        // by its name in base58, and for those that have it
+        // by the digest in base58, and with a matching `If-None-Match`
         let base58 = format!("/v1/blobs/{}", Digest::of(&bytes));
         assert!(get(address, &base58).await.body == bytes);
         for known in [format!("\"{hex}\""), format!("\"other\", W/\"{hex}\"")] {
@@ -148,7 +148,7 @@ async fn a_blob_is_data_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_there_for_whoever_asks() {
+async fn certificates_are_served_by_digest() {
     let mut cluster = InProcess::start(2).await;
     let address = cluster.address().to_owned();
     let first = put(&address, b"letter").await;
@@ -173,7 +173,7 @@ async fn certificates_are_there_for_whoever_asks() {
     assert_eq!((only_head.status, only_head.body.len()), (200, 0));
     assert_eq!(only_head.header("content-length"), answer.header("content-length"));
 
-    // it is the server's own, whoever of the replicas is there
+    // the server has it itself, whichever replicas are up
     for number in 0..2 {
         cluster.stop_replica(number).await;
     }
@@ -184,7 +184,7 @@ async fn certificates_are_there_for_whoever_asks() {
     assert_eq!((absent.status, absent.problem().as_str()), (404, "not-found"));
 }
 
-/// As simple programs do: they read nothing until they have sent everything, here more than the sockets buffer between them.
+/// Acts like a simple program: reads nothing until everything is sent, here more than the sockets buffer.
 async fn put_all_then_read(address: &str, path: &str) -> Answer {
     let bytes = content(1, 20 * MIB);
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -196,7 +196,7 @@ async fn put_all_then_read(address: &str, path: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_long_it_is_kept() {
+async fn expiry_is_set_by_the_request() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     let answer = request(address, "PUT", "/v1/blobs?expires=30d", &[], b"for a month").await;
@@ -213,7 +213,7 @@ async fn how_long_it_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_cannot_be_served() {
+async fn invalid_requests_are_refused_with_their_status() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     put(address, b"something").await;
@@ -245,7 +245,7 @@ async fn requests_that_cannot_be_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_cannot_take_it_says_why() {
+async fn put_that_cannot_be_accepted_says_why() {
     let mut cluster = InProcess::start_with(0, |config| config.max_puts = 1).await;
     let address = cluster.address().to_owned();
     let nobody = put(&address, b"early").await;
@@ -253,10 +253,10 @@ async fn a_cluster_that_cannot_take_it_says_why() {
     assert_eq!(nobody.header("retry-after"), Some("1"));
     assert_eq!(get(&address, &blob(b"early")).await.problem(), "no-committee-yet");
 
-    // and nothing is sent in vain by a client that asks first
+    // a client that sends `Expect: 100-continue` sends no body in vain
     let asking = head(&address, "PUT", "/v1/blobs", &[("Expect", "100-continue"), ("Content-Length", "1000000")]);
     let mut quickest = Duration::MAX;
-    // on a busy machine, one of them is quick all the same
+    // 20 tries: on a busy machine a single one may be too quick
     for _ in 0..20 {
         let began = Instant::now();
         let refused = exchange(&address, asking.as_bytes()).await;

@@ -20,7 +20,7 @@ fn partial_files(cluster: &InProcess, replicas: usize) -> usize {
     (0..replicas).map(count).sum()
 }
 
-/// A put whose body began to flow to the replicas: each has it in two files, its bytes and its outboard.
+/// Starts a put whose body reached the replicas: each has a partial upload of two files, bytes and outboard.
 async fn begin(cluster: &InProcess, replicas: usize, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(cluster.address()).await.unwrap();
     let head = head(cluster.address(), "PUT", "/v1/blobs", headers);
@@ -29,7 +29,7 @@ async fn begin(cluster: &InProcess, replicas: usize, headers: &[(&str, &str)], b
     stream
 }
 
-/// More than replicas keep in memory.
+/// More bytes than replicas keep in memory before they write a file.
 fn beginning() -> Vec<u8> {
     vec![b'x'; 70_000]
 }
@@ -42,7 +42,7 @@ async fn answer_of(mut stream: TcpStream) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_stalls() {
+async fn stalled_body_times_out() {
     let cluster = InProcess::start_with(2, |config| config.client_silence = Duration::from_millis(500)).await;
     let default = vouch::server::Config::new("data".into()).client_silence;
     let began = Instant::now();
@@ -55,7 +55,7 @@ async fn a_body_that_stalls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_drips() {
+async fn body_below_the_minimum_rate_times_out() {
     let cluster = InProcess::start_with(1, |config| {
         config.upload_window = Duration::from_millis(600);
         config.upload_rate = 1000;
@@ -64,7 +64,7 @@ async fn a_body_that_drips() {
     let mut stream = begin(&cluster, 1, &[("Content-Length", "1000000")], &beginning()).await;
     let default = vouch::server::Config::new("data".into()).upload_window;
     let began = Instant::now();
-    // never silent for long
+    // never silent beyond the limit, but below the minimum rate
     while began.elapsed() < default && stream.write_all(b"x").await.is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if stream.try_read(&mut [0; 1]).is_ok() {
@@ -73,13 +73,13 @@ async fn a_body_that_drips() {
     }
     assert!(began.elapsed() < default, "a byte now and then holds a put: {:?}", began.elapsed());
     let answer = answer_of(stream).await;
-    // its first byte was read above
+    // its first byte may have been read above
     assert!(answer.text().contains("expected at least 1000 bytes a second") || answer.status == 408, "{answer:?}");
     until("nothing is left", || partial_files(&cluster, 1) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_body_that_keeps_its_pace_is_stored() {
+async fn slow_body_above_the_minimum_rate_is_stored() {
     let cluster = InProcess::start_with(1, |config| {
         config.client_silence = Duration::from_secs(3);
         config.upload_window = Duration::from_secs(2);
@@ -90,7 +90,7 @@ async fn a_slow_body_that_keeps_its_pace_is_stored() {
     let mut stream = TcpStream::connect(cluster.address()).await.unwrap();
     let head = head(cluster.address(), "PUT", "/v1/blobs", &[("Content-Length", "10000")]);
     stream.write_all(head.as_bytes()).await.unwrap();
-    // for longer than it may be silent, and never so much as a whole piece
+    // the upload lasts longer than the silence limit, in chunks below the server's piece size
     for piece in bytes.chunks(500) {
         stream.write_all(piece).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -99,7 +99,7 @@ async fn a_slow_body_that_keeps_its_pace_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_break_off() {
+async fn truncated_bodies_are_not_stored() {
     let cluster = InProcess::start(2).await;
     let endings: [&[(&str, &str)]; 2] = [&[("Content-Length", "1000000")], &[("Transfer-Encoding", "chunked")]];
     for headers in endings {
@@ -129,9 +129,9 @@ async fn bodies_that_break_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_before_it_is_certified() {
+async fn client_that_disconnects_before_certification_frees_its_slot() {
     let cluster = InProcess::start_with(1, |config| config.max_puts = 1).await;
-    // one that never says that it stored: the put waits for it, being one of two that must
+    // a replica that never answers `Stored`: the put waits for it, as both members must store
     let deaf = |_: &Honest, question: &Message, answers| match question {
         Message::PutEnd { .. } => Vec::new(),
         _ => answers,
@@ -146,7 +146,7 @@ async fn a_client_that_goes_away_before_it_is_certified() {
     drop(stream);
     let began = Instant::now();
     loop {
-        // the place is free again long before the deadline for storing
+        // the slot is free again long before the storing deadline
         let mut second = TcpStream::connect(cluster.address()).await.unwrap();
         let head = support::http::head(cluster.address(), "PUT", "/v1/blobs", &[("Content-Length", "5")]);
         second.write_all(head.as_bytes()).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_client_that_goes_away_before_it_is_certified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_cut_off_and_others_go_on() {
+async fn stalled_readers_are_disconnected_and_others_continue() {
     let cluster = InProcess::start_with(1, |config| config.reader_silence = Duration::from_secs(1)).await;
     let bytes = content(1, 32 * MIB);
     assert_eq!(put(cluster.address(), &bytes).await.status, 201);
@@ -175,16 +175,16 @@ async fn who_does_not_read_is_cut_off_and_others_go_on() {
     let good = get(cluster.address(), &blob(&bytes)).await;
     assert!(good.body == bytes);
     println!("beside 8 that do not read: {:?}", began.elapsed());
-    // those that do not read are cut off after a second
+    // stalled readers are disconnected after a second
     tokio::time::sleep(Duration::from_secs(5)).await;
     for stream in stalled {
-        // what was on its way when it was cut
+        // bytes in flight at the disconnect
         assert!(answer_of(stream).await.body.len() < bytes.len(), "it was not cut off");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_so_many_downloads_at_once() {
+async fn concurrent_downloads_are_limited() {
     let cluster = InProcess::start_with(1, |config| config.max_downloads = 1).await;
     let bytes = content(1, 32 * MIB);
     assert_eq!(put(cluster.address(), &bytes).await.status, 201);
@@ -200,7 +200,7 @@ async fn only_so_many_downloads_at_once() {
     }
 }
 
-/// A committee of three honest members and a liar that is asked first; all of them hold the bytes.
+/// A committee of three honest members and a liar that is asked first; all four hold the bytes.
 async fn with_liar(
     bytes: &[u8],
     lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
@@ -216,7 +216,7 @@ async fn with_liar(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lie_about_a_small_blob_is_never_seen() {
+async fn lie_about_a_small_blob_never_reaches_the_client() {
     for size in [1, MAX_CHUNK] {
         let bytes = content(1, size);
         let (cluster, _liar) = with_liar(&bytes, flip(0)).await;
@@ -229,9 +229,9 @@ async fn a_lie_about_a_small_blob_is_never_seen() {
     }
 }
 
-/// Wherever it is: another goes on at that place, and the reader notices nothing.
+/// Wherever the wrong byte is, another replica continues at that offset, and the reader notices nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lie_in_a_large_blob_is_never_seen() {
+async fn lie_in_a_large_blob_never_reaches_the_client() {
     let bytes = content(1, 3 * MIB);
     for at in [1000, 200 << 10, 2 * MIB, 3 * MIB - 1] {
         let (cluster, _liar) = with_liar(&bytes, flip(at as u64)).await;
@@ -240,14 +240,14 @@ async fn a_lie_in_a_large_blob_is_never_seen() {
         assert!(answer.is_complete() && answer.body == bytes, "{at}: {} bytes", answer.body.len());
         let told = |event| matches!(event, vouch::server::Event::Trouble(what) if what.contains("liar: the bytes "));
         assert!(cluster.server_events().into_iter().any(told), "{at}: the operator hears who lied");
-        // who was caught is asked last for a while
+        // a replica caught lying is asked last for a while
         let again = get(cluster.address(), &blob(&bytes)).await;
         assert!(again.is_complete() && again.body == bytes, "{at}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_everybody_lies_nothing_is_complete() {
+async fn response_is_incomplete_when_every_replica_lies() {
     let cluster = InProcess::start(0).await;
     let _liars = [
         FakeReplica::join(cluster.address(), Identity::first(LIAR), flip(0)).await,
@@ -258,17 +258,17 @@ async fn where_everybody_lies_nothing_is_complete() {
     for bytes in [&small, &large] {
         assert_eq!(put(cluster.address(), bytes).await.status, 201);
     }
-    // what comes in one piece is verified before anything is said
+    // a blob of one chunk is verified before the response starts
     let answer = get(cluster.address(), &blob(&small)).await;
     assert_eq!((answer.status, answer.problem().as_str()), (502, "exhausted"));
     assert_eq!(answer.json()["members"], serde_json::json!([LIAR, "other"]));
-    // and of what comes in several, so is the first
+    // of several chunks, the first is verified before the response starts
     let answer = get(cluster.address(), &blob(&large)).await;
     assert_eq!((answer.status, answer.problem().as_str()), (502, "exhausted"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_everybody_lies_midway_nothing_wrong_comes_and_nothing_is_complete() {
+async fn response_is_cut_before_the_lie_when_every_replica_lies_midway() {
     let cluster = InProcess::start(0).await;
     let at = 2 * MIB as u64;
     let _liars = [
@@ -279,13 +279,13 @@ async fn where_everybody_lies_midway_nothing_wrong_comes_and_nothing_is_complete
     let bytes = content(1, 3 * MIB);
     assert_eq!(put(cluster.address(), &bytes).await.status, 201);
     let answer = get(cluster.address(), &blob(&bytes)).await;
-    // what was on its way when it was cut may be lost
+    // bytes in flight at the disconnect may be lost
     assert!([0, 200].contains(&answer.status) && !answer.is_complete(), "{}", answer.status);
     assert!(answer.body.len() <= 2 * MIB && bytes.starts_with(&answer.body), "{} bytes", answer.body.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_gives_up_midway_is_replaced() {
+async fn replica_that_fails_midway_is_replaced() {
     let bytes = content(1, 3 * MIB);
     let (cluster, _liar) = with_liar(&bytes, |_, question, answers| match question {
         Message::Read(read) if read.offset >= 2 * MIB as u64 => {
@@ -299,7 +299,7 @@ async fn a_replica_that_gives_up_midway_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lie_about_the_length_is_no_matter_where_a_certificate_tells_it() {
+async fn lie_about_the_length_is_ignored_when_a_certificate_has_it() {
     let bytes = content(1, 3 * MIB);
     let (cluster, _liar) = with_liar(&bytes, |_, _, mut answers| {
         if let Some(Message::Located { holders, .. }) = answers.first_mut() {
@@ -315,7 +315,7 @@ async fn a_lie_about_the_length_is_no_matter_where_a_certificate_tells_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_that_wait_for_room_hold_up_no_answers() {
+async fn reads_waiting_for_budget_do_not_block_answers() {
     let cluster = InProcess::start_with(1, |config| config.read_budget = MAX_CHUNK).await;
     let bytes = content(1, 2 * MIB);
     let identity = cluster.put(&bytes).await.unwrap().committee.cluster();

@@ -1,4 +1,4 @@
-//! Which web pages may put here, and which may read.
+//! Which origins may put, and which may read.
 
 use support::http::{Answer, blob, get, put, request};
 use support::in_process::InProcess;
@@ -19,7 +19,7 @@ fn port(address: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_own_pages_and_those_of_friends_put() {
+async fn only_own_and_allowed_origins_may_put() {
     let cluster = with_friend().await;
     let address = cluster.address();
     let port = port(address);
@@ -30,7 +30,7 @@ async fn only_own_pages_and_those_of_friends_put() {
         (&by_name.0, &by_name.1, true),
         (address, FRIEND, true),
         ("vouch.example", FRIEND, true),
-        // a name of its own that points here: the browser holds it for the same origin
+        // DNS rebinding: a foreign name that resolves here; the browser treats it as the same origin
         (&by_rebound.0, &by_rebound.1, false),
         (address, &by_name.1, false),
         (address, "http://127.0.0.1:1", false),
@@ -53,7 +53,7 @@ async fn only_own_pages_and_those_of_friends_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_are_for_the_same_pages() {
+async fn only_own_and_allowed_origins_may_open_links() {
     let cluster = with_friend().await;
     let address = cluster.address();
     let rebound = format!("evil.example:{}", port(address));
@@ -68,14 +68,14 @@ async fn links_are_for_the_same_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sandboxed_page_only_by_name() {
+async fn sandboxed_page_needs_the_null_origin_allowed() {
     let cluster = InProcess::start_with(1, |config| config.allowed_origins = vec!["null".parse().unwrap()]).await;
     let answer = request(cluster.address(), "PUT", "/v1/blobs", &[("Origin", "null")], b"by a file").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (201, Some("null")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_friends_may_read_from_elsewhere() {
+async fn only_allowed_origins_may_read() {
     let cluster = with_friend().await;
     let address = cluster.address();
     let ask = async |origin: &'static str, path: &str| request(address, "GET", path, &[("Origin", origin)], b"").await;
@@ -99,14 +99,14 @@ async fn only_friends_may_read_from_elsewhere() {
     let policy = "cross-origin-resource-policy";
     assert_eq!(ask(FRIEND, &blob).await.header(policy), Some("cross-origin"));
     assert_eq!(ask("http://evil.example", &blob).await.header(policy), Some("same-origin"));
-    // the page and what watches the server are for nobody's scripts
+    // scripts of other origins may not read the page or the monitoring endpoints
     for path in ["/", "/healthz", "/readyz"] {
         assert_eq!(cors(&ask(FRIEND, path).await), 0, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn browsers_ask_first() {
+async fn preflight_requests_are_answered() {
     let cluster = with_friend().await;
     let address = cluster.address();
     let ask = async |origin: &str, path: &str| {

@@ -1,4 +1,4 @@
-//! Parts of blobs over HTTP: plain ranges, and slices with their proofs.
+//! Ranges of blobs over HTTP: plain, and as slices with proofs.
 
 use support::blobs::content;
 use support::fake_replica::{FakeReplica, Honest, Identity};
@@ -16,7 +16,7 @@ async fn range(address: &str, bytes: &[u8], headers: &[(&str, &str)]) -> Answer 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_range_is_answered_with_exactly_its_bytes() {
+async fn range_response_has_exactly_the_requested_bytes() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     for size in [1, 20_000, 3 * MIB + 5] {
@@ -52,7 +52,7 @@ async fn a_range_is_answered_with_exactly_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_single_range_of_bytes_is_ignored() {
+async fn unsupported_range_headers_are_ignored() {
     let cluster = InProcess::start(1).await;
     let (address, bytes) = (cluster.address(), content(2, 300_000));
     assert_eq!(put(address, &bytes).await.status, 201);
@@ -67,7 +67,7 @@ async fn what_is_no_single_range_of_bytes_is_ignored() {
     }
     let head = request(address, "HEAD", &blob(&bytes), &[("Range", "bytes=0-1")], b"").await;
     assert_eq!((head.status, head.header("content-length")), (200, Some("300000")));
-    // of no bytes, the last ones are all
+    // a suffix range of an empty blob is the whole blob
     assert_eq!(put(address, b"").await.status, 201);
     let none = range(address, b"", &[("Range", "bytes=-5")]).await;
     assert_eq!((none.status, none.header("content-length"), none.header("content-range")), (200, Some("0"), None));
@@ -76,7 +76,7 @@ async fn what_is_no_single_range_of_bytes_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_come_first() {
+async fn conditions_are_evaluated_before_ranges() {
     let cluster = InProcess::start(1).await;
     let (address, bytes) = (cluster.address(), content(3, 300_000));
     assert_eq!(put(address, &bytes).await.status, 201);
@@ -89,12 +89,12 @@ async fn conditions_come_first() {
     assert_eq!(status(&[part, ("If-Range", &tag)]).await, 206);
     for other in [weak.as_str(), "\"other\"", "Sat, 29 Oct 1994 19:43:31 GMT"] {
         assert_eq!(status(&[part, ("If-Range", other)]).await, 200, "{other}");
-        // and then there is nothing that could not be satisfied
+        // a failed condition ignores the range, even one that cannot be satisfied
         assert_eq!(status(&[("Range", "bytes=300000-"), ("If-Range", other)]).await, 200, "{other}");
     }
 }
 
-/// Reads a body of slices as a stranger would.
+/// Verifies a body of slices by the digest alone.
 fn read_slices(digest: Digest, body: &[u8]) -> (Head, Vec<u8>) {
     let mut reader = SliceReader::new(digest);
     let mut bytes = Vec::new();
@@ -106,7 +106,7 @@ fn read_slices(digest: Digest, body: &[u8]) -> (Head, Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slices_are_verified_by_who_gets_them() {
+async fn slices_verify_against_the_digest() {
     let cluster = InProcess::start(1).await;
     let address = cluster.address();
     for size in [0, 1, MAX_CHUNK, 3 * MIB + 5] {
@@ -144,9 +144,9 @@ async fn slices_are_verified_by_who_gets_them() {
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
 
-/// Whichever byte one replica lies about: ranges and slices come from another.
+/// Whichever byte one replica lies about, ranges and slices come from another.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lie_within_a_range_is_made_good_by_another() {
+async fn lie_within_a_range_is_replaced_by_another_replica() {
     let bytes = content(5, MIB);
     let cluster = InProcess::start(3).await;
     let lie = |_: &Honest, _: &Message, mut answers: Vec<Message>| {

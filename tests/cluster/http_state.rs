@@ -1,4 +1,4 @@
-//! What the server says of itself and its cluster.
+//! Status endpoints: what the server reports about itself and its cluster.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use support::in_process::InProcess;
 use vouch_core::report::Inspection;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_there() {
+async fn cluster_endpoint_lists_members_and_connections() {
     let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(4)).await;
     let address = cluster.address().to_owned();
     let early = get(&address, "/v1/cluster").await;
@@ -47,7 +47,7 @@ async fn who_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_when_a_put_would_find_its_quorum() {
+async fn server_is_ready_when_a_quorum_is_connected() {
     let mut cluster = InProcess::start(0).await;
     let address = cluster.address().to_owned();
     let nobody = get(&address, "/readyz").await;
@@ -76,7 +76,7 @@ async fn ready_when_a_put_would_find_its_quorum() {
                 format!("not ready: {}\n", detail.strip_prefix("not enough replicas: ").unwrap())
             );
         } else {
-            // others may have been late for the put, on a busy machine
+            // on a busy machine other members may have been late for the put
             assert!(answer.text().starts_with("ready: 3 of 4 replicas can store, 3 are needed; "), "{}", answer.text());
             assert!(answer.text().contains("; replica-0 is not connected"), "{}", answer.text());
             let as_json = request(&address, "GET", "/readyz", &[("accept", "application/json")], b"").await;
@@ -91,7 +91,7 @@ async fn ready_when_a_put_would_find_its_quorum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn not_ready_while_the_members_storages_are_dead() {
+async fn server_is_not_ready_while_members_storage_fails() {
     let cluster = InProcess::start(4).await;
     let address = cluster.address().to_owned();
     put(&address, b"letter").await;
@@ -99,7 +99,7 @@ async fn not_ready_while_the_members_storages_are_dead() {
     folders.iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
     let large = vec![1; 100_000];
     assert!(cluster.put(&large).await.is_err());
-    // the put is over once a quorum is out of reach; the others say a moment later that they failed
+    // the put fails once a quorum is out of reach; the other members report their failure a moment later
     let mut detail = String::new();
     for _ in 0..600 {
         let answer = get(&address, "/readyz").await;
@@ -119,9 +119,9 @@ async fn not_ready_while_the_members_storages_are_dead() {
     assert_eq!(get(&address, "/readyz").await.status, 200, "they store again");
 }
 
-/// Nobody puts anything meanwhile: the replicas say by themselves what became of their storage.
+/// Without any put, the replicas report storage failures by themselves.
 #[tokio::test(flavor = "multi_thread")]
-async fn not_ready_as_soon_as_replicas_say_that_their_storage_failed() {
+async fn server_is_not_ready_once_replicas_report_failed_storage() {
     let cluster = InProcess::start(4).await;
     let address = cluster.address().to_owned();
     put(&address, b"letter").await;
@@ -143,11 +143,11 @@ async fn not_ready_as_soon_as_replicas_say_that_their_storage_failed() {
     until_answer(&address, 200).await;
 }
 
-/// Waits until the server is ready, or is not.
+/// Waits until `/readyz` answers with this status.
 async fn until_answer(address: &str, status: u16) {
     for _ in 0..600 {
         let answer = get(address, "/readyz").await;
-        // all of those that failed work again, not only one
+        // wait for all failed replicas to recover, not only one
         if answer.status == status && (status == 503 || answer.text().starts_with("ready: 4 of 4 replicas can store")) {
             return;
         }
@@ -157,7 +157,7 @@ async fn until_answer(address: &str, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_only_with_all_founders_where_a_number_is_wanted() {
+async fn server_with_a_configured_size_is_ready_only_with_all_founders() {
     let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(2)).await;
     let address = cluster.address().to_owned();
     assert_eq!(get(&address, "/readyz").await.status, 503);
@@ -166,7 +166,7 @@ async fn ready_only_with_all_founders_where_a_number_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_a_page_for_people() {
+async fn root_serves_the_page() {
     let cluster = InProcess::start(0).await;
     let answer = get(cluster.address(), "/").await;
     assert_eq!(answer.status, 200);

@@ -1,4 +1,4 @@
-//! Processes that are killed at any moment: no certified blob is ever lost, by none of those who signed for it.
+//! Processes killed at random moments: no certified blob is lost by any replica that signed for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use vouch::store::{self, Store};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
 
-/// Around every limit between the ways in which blobs are kept.
+/// Sizes around every limit between the store's ways to keep a blob.
 const SIZES: [usize; 8] = [1, 1 << 10, 10_000, 64 << 10, (64 << 10) + 1, 300_000, 1 << 20, 2 << 20];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_rounds() {
+async fn certified_blobs_survive_twenty_rounds_of_kills() {
     rounds(20, 20_261_121).await;
 }
 
 /// `make soak`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
-async fn two_hundred_rounds() {
+async fn certified_blobs_survive_two_hundred_rounds_of_kills() {
     rounds(200, u64::from(std::process::id())).await;
 }
 
@@ -53,7 +53,7 @@ async fn rounds(rounds: u64, seed: u64) {
     cluster.until_connected().await;
     cluster.put(b"it goes on").await.unwrap();
 
-    // what the newest statement says need not be looked at: each that a client was given is a promise
+    // check every certificate that a client received, not only the newest per blob
     for replica in &mut cluster.replicas {
         replica.kill();
     }
@@ -69,7 +69,7 @@ async fn rounds(rounds: u64, seed: u64) {
 }
 
 async fn put(address: String, identity: ClusterId, bytes: Vec<u8>) -> Option<(Certified, Vec<u8>)> {
-    // who is killed may well fail it
+    // a kill may fail the put
     let certified = put_bytes(&address, Some(identity), &bytes).await.ok()?;
     Some((certified, bytes))
 }
@@ -78,7 +78,7 @@ async fn pause(random: &mut u64, most: u64) {
     tokio::time::sleep(Duration::from_millis(next_random(random) % most)).await;
 }
 
-/// Kills a replica, the server, or everybody, and starts what was killed.
+/// Kills a replica, the server, or all nodes, and restarts them.
 async fn kill(cluster: &mut Processes, whom: u64, random: &mut u64) {
     match whom {
         4 => cluster.restart_server().await,

@@ -1,4 +1,4 @@
-//! The server's certificates are not the only list: members keep them as well, and everybody learns from everybody.
+//! Certificate lists: members keep certificates as well as the server, and all nodes learn from each other.
 
 use std::fs;
 use std::path::Path;
@@ -23,30 +23,30 @@ use vouch_core::receipt::NEVER;
 use vouch_core::session::Certified;
 use vouch_core::verify::Verdict;
 
-/// Bytes, their certificate and their digest.
-struct Stored {
+/// Bytes and their certificate.
+struct CertifiedBytes {
     bytes: Vec<u8>,
     certified: Certified,
 }
 
-impl Stored {
+impl CertifiedBytes {
     fn digest(&self) -> Digest {
         self.certified.certificate.claim.receipt.digest
     }
 }
 
-/// Small blobs and large ones.
-async fn put_all(address: &str, seeds: std::ops::Range<u64>) -> Vec<Stored> {
+/// Puts small and large blobs.
+async fn put_all(address: &str, seeds: std::ops::Range<u64>) -> Vec<CertifiedBytes> {
     let mut all = Vec::new();
     for seed in seeds {
         let bytes = content(seed, if seed % 4 == 0 { 200_000 } else { 1000 });
         let certified = support::blobs::put_bytes(address, None, &bytes).await.unwrap();
-        all.push(Stored { bytes, certified });
+        all.push(CertifiedBytes { bytes, certified });
     }
     all
 }
 
-async fn assert_has_certificates(address: &str, trusted: ClusterId, stored: &[Stored]) {
+async fn assert_has_certificates(address: &str, trusted: ClusterId, stored: &[CertifiedBytes]) {
     for one in stored {
         let answer = get(address, &format!("/v1/certificates/{}", one.digest())).await;
         assert_eq!(answer.status, 200, "{}", answer.problem());
@@ -54,8 +54,8 @@ async fn assert_has_certificates(address: &str, trusted: ClusterId, stored: &[St
     }
 }
 
-/// Puts the bytes again; `true` when their earlier certificate comes back.
-async fn is_reused(cluster: &Path, address: &str, stored: &Stored) -> bool {
+/// Puts the bytes again; `true` if the earlier certificate is returned.
+async fn is_reused(cluster: &Path, address: &str, stored: &CertifiedBytes) -> bool {
     let path = cluster.join("again");
     fs::write(&path, &stored.bytes).unwrap();
     let put = Put {
@@ -76,13 +76,13 @@ async fn status(cluster: &Processes, replica: &Node) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
-/// Waits until a replica holds so many blobs and says that it lacks nothing. Meanwhile it never says so wrongly.
-async fn until_it_holds(cluster: &Processes, number: usize, blobs: u64) {
+/// Waits until a replica holds `blobs` blobs and reports that it lacks none; asserts that it never reports so too early.
+async fn until_complete(cluster: &Processes, number: usize, blobs: u64) {
     for _ in 0..1200 {
         let status = status(cluster, &cluster.replicas[number]).await;
         let (held, lacking) = (&status["usage"]["blobs"], &status["repair"]["lacking"]);
         if let (Some(held), Some(lacking)) = (held.as_u64(), lacking.as_u64()) {
-            // asked one after the other: what is stored between the two counts twice
+            // two requests: a blob stored in between is counted twice
             assert!(held + lacking >= blobs, "{status}");
             if held == blobs && lacking == 0 {
                 return;
@@ -94,7 +94,7 @@ async fn until_it_holds(cluster: &Processes, number: usize, blobs: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_lost_its_disk_has_every_certificate_again() {
+async fn server_that_lost_its_disk_recovers_every_certificate() {
     let mut cluster = Processes::start(4).await;
     let stored = put_all(cluster.address(), 0..24).await;
     let trusted = stored[0].certified.committee.cluster();
@@ -106,7 +106,7 @@ async fn a_server_that_lost_its_disk_has_every_certificate_again() {
     for one in &stored[3..] {
         assert!(is_reused(cluster.root(), cluster.address(), one).await);
     }
-    // it learns of them unasked as well, and then needs nobody
+    // it learns the certificates in the background too, and then needs no replica
     cluster.server.kill();
     fs::remove_dir_all(cluster.server.folder()).unwrap();
     cluster.restart_server().await;
@@ -123,7 +123,7 @@ async fn a_server_that_lost_its_disk_has_every_certificate_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_server_has_the_certificates_of_the_first() {
+async fn second_server_learns_the_certificates_of_the_first() {
     let mut cluster = Processes::start(0).await;
     let (second, address) = cluster.another_server("second").await;
     for number in 0..4 {
@@ -138,7 +138,7 @@ async fn a_second_server_has_the_certificates_of_the_first() {
     .await;
     assert_has_certificates(&address, trusted, &stored[..3]).await;
     for one in &stored[3..] {
-        // the second may believe by now that it has all of them: it is asked until it has
+        // the second server may believe that its list is complete: retry until it is
         let mut reused = false;
         for _ in 0..600 {
             reused = get(&address, &format!("/v1/certificates/{}", one.digest())).await.status == 200;
@@ -152,11 +152,11 @@ async fn a_second_server_has_the_certificates_of_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_of_which_the_keys_are_left_fetches_everything() {
+async fn member_with_only_its_keys_left_fetches_everything() {
     let mut cluster = Processes::start(4).await;
     let stored = put_all(cluster.address(), 0..25).await;
     let trusted = stored[0].certified.committee.cluster();
-    // nor does the server know any certificate
+    // the server has lost its certificates too
     cluster.replicas[0].kill();
     cluster.server.kill();
     fs::remove_dir_all(cluster.server.folder()).unwrap();
@@ -165,7 +165,7 @@ async fn a_member_of_which_the_keys_are_left_fetches_everything() {
     fs::remove_file(folder.join("index.redb")).unwrap();
     cluster.restart_server().await;
     cluster.replicas[0].start();
-    until_it_holds(&cluster, 0, 25).await;
+    until_complete(&cluster, 0, 25).await;
     for number in 1..4 {
         cluster.replicas[number].kill();
         cluster.until_left(number).await;
@@ -176,7 +176,7 @@ async fn a_member_of_which_the_keys_are_left_fetches_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_while_a_replica_was_down_is_never_said_not_to_be_lacking() {
+async fn replica_that_was_down_never_reports_complete_too_early() {
     let mut cluster = Processes::start(4).await;
     let mut stored = put_all(cluster.address(), 0..2).await;
     cluster.replicas[3].kill();
@@ -185,7 +185,7 @@ async fn what_was_put_while_a_replica_was_down_is_never_said_not_to_be_lacking()
     cluster.server.kill();
     fs::remove_dir_all(cluster.server.folder()).unwrap();
     cluster.replicas[3].start();
-    // without a server it knows nothing
+    // without a server the replica cannot know that it is complete
     let mut alone = Value::Null;
     while alone["usage"].is_null() {
         alone = status(&cluster, &cluster.replicas[3]).await;
@@ -195,11 +195,11 @@ async fn what_was_put_while_a_replica_was_down_is_never_said_not_to_be_lacking()
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("  repair    unknown what is lacking: "), "{text}");
     cluster.restart_server().await;
-    until_it_holds(&cluster, 3, 6).await;
+    until_complete(&cluster, 3, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_through_another_server_is_repaired_at_once() {
+async fn put_through_another_server_triggers_repair_at_once() {
     let mut cluster = Processes::start(0).await;
     let (second, address) = cluster.another_server("second").await;
     for number in 0..3 {
@@ -212,12 +212,12 @@ async fn a_put_through_another_server_is_repaired_at_once() {
     })
     .await;
     let first = put_all(cluster.address(), 0..1).await;
-    until_it_holds(&cluster, 3, 1).await;
+    until_complete(&cluster, 3, 1).await;
     until("the second serves the cluster", || {
         second.log().contains(&first[0].certified.committee.cluster().to_string())
     })
     .await;
-    // the next look at the lists is minutes away
+    // the next periodic list exchange is minutes away
     let bytes = content(7, 1000);
     assert_eq!(http::put(&address, &bytes).await.status, 201);
     let mut held = 0;
@@ -232,12 +232,12 @@ async fn a_put_through_another_server_is_repaired_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_without_room_says_what_it_lacks() {
+async fn full_member_reports_what_it_lacks() {
     let mut cluster = Processes::start(3).await;
     cluster.add_replica_with(3, &["--quota", "1MiB"]);
     cluster.until_connected().await;
     put_all(cluster.address(), 0..1).await;
-    until_it_holds(&cluster, 3, 1).await;
+    until_complete(&cluster, 3, 1).await;
     cluster.put(&content(8, 2 << 20)).await.unwrap();
     for _ in 0..1200 {
         let status = status(&cluster, &cluster.replicas[3]).await;
@@ -250,7 +250,7 @@ async fn a_member_without_room_says_what_it_lacks() {
     panic!("{}", status(&cluster, &cluster.replicas[3]).await);
 }
 
-/// Lists wrong certificates without end.
+/// Answers every list request with wrong certificates, without end.
 fn lists_garbage(pattern: Certificate) -> impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static {
     move |_, message, answers| match message {
         Message::List { stream, from, .. } => {
@@ -280,7 +280,7 @@ async fn status_in_process(cluster: &InProcess, number: usize) -> Status {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_lists_garbage_keeps_nobody_from_the_others() {
+async fn member_that_lists_garbage_does_not_block_the_others() {
     let mut cluster = InProcess::start(3).await;
     let honest = |_: &Honest, _: &Message, answers| answers;
     let liar = FakeReplica::join(cluster.address(), Identity::first("liar"), honest).await;
@@ -312,9 +312,9 @@ async fn a_member_that_lists_garbage_keeps_nobody_from_the_others() {
     assert_eq!(get(cluster.address(), &format!("/v1/certificates/{wrong}")).await.status, 404);
 }
 
-/// One that is forged and comes at once does not end the wait for the others.
+/// A forged certificate that arrives first does not end the wait for the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_certificate_hides_none_that_comes_later() {
+async fn forged_certificate_does_not_hide_a_later_valid_one() {
     let mut cluster = InProcess::start(0).await;
     let shows = |certificate: Certificate| {
         move |_: &Honest, message: &Message, answers| match message {
@@ -337,7 +337,7 @@ async fn a_forged_certificate_hides_none_that_comes_later() {
     cluster.stop_server().await;
     fs::remove_file(cluster.root().join("server").join("certificates.redb")).unwrap();
     cluster.start_server().await;
-    // newer than the true one, by its own word
+    // claims to be newer than the valid one
     let mut forged = certified.certificate.clone();
     forged.claim.issued_at += 1;
     for number in 0..3 {
@@ -347,5 +347,5 @@ async fn a_forged_certificate_hides_none_that_comes_later() {
     fakes.push(FakeReplica::join_late(cluster.address(), identity(3), late, honest).await);
     until("all four join again", || cluster.connected().len() == 4).await;
     let trusted = certified.committee.cluster();
-    assert_has_certificates(cluster.address(), trusted, &[Stored { bytes, certified }]).await;
+    assert_has_certificates(cluster.address(), trusted, &[CertifiedBytes { bytes, certified }]).await;
 }

@@ -1,4 +1,4 @@
-//! Replicas that are killed or hang before and during puts.
+//! Replicas that are killed or hang before or during puts.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use vouch_core::verify::Verdict;
 
 const MIB: usize = 1 << 20;
 
-/// Puts `bytes` and does something to the cluster once so many were sent.
+/// Puts `bytes` and applies a fault to the cluster once a number of bytes were sent.
 async fn put_with_fault(
     cluster: &mut Processes,
     bytes: &[u8],
@@ -45,11 +45,11 @@ fn assert_holds(certified: &Certified, bytes: &[u8], without: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_four_killed_before_a_put() {
+async fn put_succeeds_with_one_of_four_killed_before() {
     let mut cluster = Processes::start(4).await;
     cluster.put(b"first").await.unwrap();
     cluster.replicas[2].kill();
-    // at once, before the server can know
+    // at once, before the server can notice
     let certified = cluster.put(b"second").await.unwrap();
     assert_holds(&certified, b"second", Some("replica-2"));
     cluster.until_left(2).await;
@@ -58,7 +58,7 @@ async fn one_of_four_killed_before_a_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_four_killed_during_a_put() {
+async fn put_succeeds_with_one_of_four_killed_during() {
     let mut cluster = Processes::start(4).await;
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
     for (seed, after) in (0_u8..).zip([1, 5 * MIB, 15 * MIB, 20 * MIB]) {
@@ -77,7 +77,7 @@ async fn one_of_four_killed_during_a_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_four_hangs_during_a_put() {
+async fn put_succeeds_with_one_of_four_hanging() {
     let mut cluster = Processes::start(4).await;
     cluster.put(b"first").await.unwrap();
     let bytes = content(1, 64 * MIB);
@@ -88,15 +88,15 @@ async fn one_of_four_hangs_during_a_put() {
     assert_holds(&certified, &bytes, Some("replica-1"));
     let said = "replica-1 took a put's bytes more slowly than a quorum; the put went on without it";
     until("the server says why", || cluster.server.log().contains(said)).await;
-    // it is left out from the start now
+    // the server now skips it from the start
     let began = Instant::now();
     let certified = cluster.put(&content(2, 4 * MIB)).await.unwrap();
     let second = began.elapsed();
     assert_holds(&certified, &content(2, 4 * MIB), Some("replica-1"));
     println!("with a replica that hangs: 64 MiB in {first:?}, then 4 MiB in {second:?}");
-    // a put that waited for it would wait 30 s for room in its queue, or 60 s for it to store
+    // a put that waited for it would wait 30 s for space in its queue, or 60 s for `Stored`
     assert!(first < Duration::from_secs(29) && second < Duration::from_secs(29), "{first:?} {second:?}");
-    // and takes part again once it goes on
+    // it takes part again once it resumes
     cluster.replicas[1].resume();
     let mut takes_part = false;
     for seed in 0..300 {
@@ -111,7 +111,7 @@ async fn one_of_four_hangs_during_a_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_of_four_killed() {
+async fn put_fails_and_gets_succeed_with_two_of_four_killed() {
     let mut cluster = Processes::start(4).await;
     let first = cluster.put(b"first").await.unwrap();
     for victim in [1, 3] {
@@ -128,7 +128,7 @@ async fn two_of_four_killed() {
     assert!(text.contains("3 of 4 replicas are needed, 2 are there"), "{text}");
     assert!(!text.contains("replica-0") && !text.contains("replica-2"), "{text}");
 
-    // what was certified before is still served
+    // earlier blobs are still served
     let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
@@ -139,7 +139,7 @@ async fn two_of_four_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_of_four_killed_during_a_put() {
+async fn put_fails_with_two_of_four_killed_during() {
     let mut cluster = Processes::start(4).await;
     cluster.put(b"first").await.unwrap();
     let bytes = content(1, 64 * MIB);
@@ -156,13 +156,13 @@ async fn two_of_four_killed_during_a_put() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_of_four_stopped_hold_up_a_put_for_as_long_as_its_user_allows() {
+async fn put_with_two_of_four_stopped_ends_at_the_users_timeout() {
     let cluster = Processes::start(4).await;
     let first = cluster.put(b"first").await.unwrap();
     for victim in [1, 3] {
         cluster.replicas[victim].stop();
     }
-    // their connections stay open: no end of a link tells that they are gone, and the server waits for 15 s
+    // their connections stay open, so the server notices only after 15 s
     for (name, length) in [("one", 100), ("another", 100), ("larger", MIB)] {
         std::fs::write(cluster.root().join(name), content(name.len() as u64, length)).unwrap();
     }
@@ -172,7 +172,7 @@ async fn two_of_four_stopped_hold_up_a_put_for_as_long_as_its_user_allows() {
     let larger = [&["put", "larger"], &server[..]].concat();
     let run = |arguments| run(cluster.root(), arguments);
     let (one, two, larger) = tokio::join!(run(&one), run(&two), run(&larger));
-    // that it was the client who gave up shows that it did not wait for the server
+    // the message is the client's: it did not wait for the server's deadline
     let text = String::from_utf8(one.stderr).unwrap();
     assert_eq!(text.matches("while having the file certified, and `--retry` allows no more").count(), 1, "{text}");
     let text = String::from_utf8(two.stderr).unwrap();
@@ -181,11 +181,11 @@ async fn two_of_four_stopped_hold_up_a_put_for_as_long_as_its_user_allows() {
     assert!(text.contains("while offering the file, and `--retry` allows no more"), "{text}");
     assert!([one.status, two.status, larger.status].iter().all(|status| status.code() == Some(1)));
 
-    // what was certified before is served by the others
+    // the other members still serve earlier blobs
     let got = cluster.get(first.committee.cluster(), first.certificate.claim.receipt.digest).await.unwrap();
     assert_eq!(got.bytes, b"first");
 
-    // without such a limit, the server says who is missing
+    // without `--retry`, the server names the missing members
     let error = cluster.put(b"second").await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!(failed.code, Code::NotEnoughReplicas, "{error}");

@@ -1,4 +1,4 @@
-//! One of four lies, in every way that the protocol lets it.
+//! One replica of four lies, in every way that the protocol permits.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use vouch_core::tree::Suspended;
 use vouch_core::verify::Verdict;
 
 const LIAR: &str = "liar";
-/// Longer than a put takes on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
-/// Of the files that are got.
+/// Deadline longer than a put takes on a busy machine.
+const LONG_DEADLINE: Duration = Duration::from_secs(120);
+/// Length of the files that are downloaded.
 const LENGTH: u64 = 3 << 20;
 
-/// A committee of three honest members and a liar that comes first in it.
+/// A committee of three honest members and a liar that is the first member.
 async fn with_liar(
     lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
 ) -> (InProcess, FakeReplica) {
-    // nobody is certified because a deadline of the liar's passed
+    // long deadlines: no put is certified merely because the liar's deadline passed
     let cluster = InProcess::start_with(3, |config| {
-        (config.deadlines.storing, config.deadlines.voting) = (LONG, LONG);
+        (config.deadlines.storing, config.deadlines.voting) = (LONG_DEADLINE, LONG_DEADLINE);
     })
     .await;
     let liar = FakeReplica::join(cluster.address(), Identity::first(LIAR), lie).await;
@@ -33,7 +33,7 @@ async fn with_liar(
     (cluster, liar)
 }
 
-/// Puts twice; both are certified soon and without the liar.
+/// Asserts that two puts are certified without the liar.
 async fn assert_certified_without_liar(
     lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
 ) {
@@ -43,7 +43,7 @@ async fn assert_certified_without_liar(
         let began = Instant::now();
         let certified = cluster.put(&bytes).await.unwrap();
         assert_honest(&certified, &bytes);
-        assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() < LONG_DEADLINE / 2, "{:?}", began.elapsed());
     }
 }
 
@@ -56,17 +56,17 @@ fn assert_honest(certified: &Certified, bytes: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_honest_fake_signs_with_the_others() {
+async fn honest_fake_replica_signs_with_the_others() {
     let (cluster, _fake) = with_liar(|_, _, answers| answers).await;
     let bytes = content(1, 300 << 10);
-    // the lies below are what keeps it out
+    // the control: without a lie the fake replica signs, so the lies below are what excludes it
     let certified = until_signed_by(4, async || cluster.put(&bytes).await.unwrap()).await;
     let got = cluster.get(certified.committee.cluster(), Digest::of(&bytes)).await.unwrap();
     assert!(got.bytes == bytes && got.rejections.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn votes_that_are_no_signatures() {
+async fn invalid_vote_signatures_do_not_count() {
     assert_certified_without_liar(|_, question, answers| match question {
         Message::Propose { stream, .. } => {
             vec![Message::Vote { stream: *stream, signature: VoteSignature([0x5A; 96]) }]
@@ -77,7 +77,7 @@ async fn votes_that_are_no_signatures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn votes_for_another_statement() {
+async fn votes_for_another_statement_do_not_count() {
     assert_certified_without_liar(|honest, question, answers| match question {
         Message::Propose { stream, issued_at, receipts } => vec![honest.vote(*stream, issued_at + 1, receipts)],
         _ => answers,
@@ -86,7 +86,7 @@ async fn votes_for_another_statement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn votes_for_another_file() {
+async fn votes_for_another_file_do_not_count() {
     assert_certified_without_liar(|honest, question, answers| match question {
         Message::Propose { stream, issued_at, receipts } => {
             let mut receipt = receipts[0];
@@ -99,8 +99,8 @@ async fn votes_for_another_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vote_before_it_was_asked_for() {
-    // it says that it stored and voted before a byte arrived, then nothing
+async fn vote_before_the_proposal_does_not_count() {
+    // it sends `Stored` and a vote before any byte arrived, then nothing
     assert_certified_without_liar(|_, question, answers| match question {
         Message::Put { stream, .. } => vec![
             Message::Stored { stream: *stream },
@@ -113,7 +113,7 @@ async fn a_vote_before_it_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn says_that_it_stored_and_never_votes() {
+async fn put_succeeds_when_a_replica_stores_and_never_votes() {
     assert_certified_without_liar(|_, question, answers| match question {
         Message::Propose { .. } => Vec::new(),
         _ => answers,
@@ -122,7 +122,7 @@ async fn says_that_it_stored_and_never_votes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn never_says_that_it_stored() {
+async fn put_succeeds_when_a_replica_never_answers_stored() {
     assert_certified_without_liar(|_, question, answers| match question {
         Message::PutEnd { .. } => Vec::new(),
         _ => answers,
@@ -131,7 +131,7 @@ async fn never_says_that_it_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refuses_everything() {
+async fn put_succeeds_when_a_replica_refuses_everything() {
     assert_certified_without_liar(|_, question, answers| match question {
         Message::Put { stream, .. } => vec![Message::failed(*stream, Code::DigestDiffers, "your file is broken")],
         _ => answers,
@@ -140,7 +140,7 @@ async fn refuses_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn withdraws_after_it_stored() {
+async fn put_succeeds_when_a_replica_fails_after_storing() {
     assert_certified_without_liar(|_, question, answers| match question {
         Message::Propose { stream, .. } => vec![Message::failed(*stream, Code::NotHeld, "lost it").clone()],
         _ => answers,
@@ -149,8 +149,8 @@ async fn withdraws_after_it_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn says_what_no_replica_says() {
-    // the link ends, the put goes on
+async fn unexpected_replica_message_ends_only_its_link() {
+    // the link ends, the put continues
     let (cluster, _liar) = with_liar(|_, question, answers| match question {
         Message::Blob { stream, .. } => vec![Message::Cancel { stream: *stream, keep: true }],
         _ => answers,
@@ -162,8 +162,8 @@ async fn says_what_no_replica_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_for_every_stream_that_there_may_be() {
-    // votes and failures under numbers of other clients' requests
+async fn answers_on_foreign_streams_are_ignored() {
+    // votes and failures on the stream numbers of other clients' requests
     let (cluster, _liar) = with_liar(|_, question, mut answers| {
         if let Message::Propose { .. } | Message::Locate { .. } = question {
             for number in 1..200 {
@@ -191,12 +191,12 @@ async fn answers_for_every_stream_that_there_may_be() {
     }
 }
 
-/// Gets a file of several chunks that everybody stored, from the liar first.
-async fn get_past(lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static) -> Got {
+/// Gets a file of several chunks that every member stored; the liar is asked first.
+async fn get_past_liar(lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static) -> Got {
     let (cluster, _liar) = with_liar(lie).await;
     let bytes = content(7, 3 << 20);
     let certified = cluster.put(&bytes).await.unwrap();
-    // every honest member is done storing, whoever signed
+    // wait until every honest member has stored it, also those that did not sign
     for number in 0..3 {
         cluster.until_replica(number, "stores", |event| matches!(event, vouch::replica::Event::Stored(..))).await;
     }
@@ -208,20 +208,20 @@ async fn get_past(lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Messag
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serves_other_bytes() {
+async fn get_survives_wrong_bytes() {
     for (at, place) in
         [(200 << 10, "0 to 262144"), (1_048_577, "1048576 to 1310720"), (LENGTH - 1, "3129344 to 3145728")]
     {
-        let got = get_past(flip(at)).await;
+        let got = get_past_liar(flip(at)).await;
         let reason = &got.rejections[0].reason;
         assert!(reason.starts_with(&format!("the bytes {place} differ: expected the hash ")), "{reason}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serves_another_file_with_the_right_proof_of_it() {
+async fn get_survives_another_file_with_its_own_proof() {
     let other = content(8, 3 << 20);
-    let got = get_past(move |_, question, answers| match question {
+    let got = get_past_liar(move |_, question, answers| match question {
         Message::Read(read) => {
             let (offset, end) = (read.offset, read.offset + u64::from(read.length));
             let bytes = other[usize::try_from(offset).unwrap()..usize::try_from(end).unwrap()].to_vec().into();
@@ -235,8 +235,8 @@ async fn serves_another_file_with_the_right_proof_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serves_the_right_bytes_without_a_proof() {
-    let got = get_past(|_, _, mut answers| {
+async fn get_survives_a_missing_proof() {
+    let got = get_past_liar(|_, _, mut answers| {
         if let Some(Message::Chunk { parents, .. }) = answers.first_mut() {
             parents.clear();
         }
@@ -247,9 +247,9 @@ async fn serves_the_right_bytes_without_a_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stops_midway() {
+async fn get_survives_a_replica_that_stops_midway() {
     let mut answered = 0;
-    let got = get_past(move |_, question, answers| match question {
+    let got = get_past_liar(move |_, question, answers| match question {
         Message::Read(_) if answered == 4 => Vec::new(),
         Message::Read(_) => {
             answered += 1;
@@ -261,9 +261,9 @@ async fn stops_midway() {
     assert!(got.rejections[0].reason.starts_with("timed out: "), "{:?}", got.rejections);
 }
 
-/// What was verified stays: nobody is asked for it again.
+/// Verified bytes are kept and not requested again.
 #[tokio::test(flavor = "multi_thread")]
-async fn leaves_midway_and_nothing_is_sent_twice() {
+async fn get_survives_a_replica_that_disconnects_midway_without_sending_bytes_twice() {
     let (sender, mut reads) = tokio::sync::mpsc::unbounded_channel();
     let (cluster, _liar) = with_liar(move |_, question, answers| match question {
         Message::Read(read) if read.offset == 2 << 20 => {
@@ -285,15 +285,15 @@ async fn leaves_midway_and_nothing_is_sent_twice() {
     let (held, retry) = (Suspended::default(), Duration::ZERO);
     let request = vouch::client::Get { server, trusted, digest, length: None, range: None, held, retry };
     vouch::client::get(&Host::system(), request, &mut received, |_| {}).await.unwrap();
-    // as many bytes as the file has, though two delivered it
+    // two replicas delivered it, and together sent no byte twice
     assert!(received == bytes, "{} bytes", received.len());
     reads.close();
     assert!(reads.recv().await.is_some(), "the liar delivered the beginning");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serves_too_few_bytes() {
-    get_past(|_, _, mut answers| {
+async fn get_survives_short_chunks() {
+    get_past_liar(|_, _, mut answers| {
         if let Some(Message::Chunk { bytes, .. }) = answers.first_mut() {
             *bytes = bytes.slice(1..);
         }
@@ -303,8 +303,8 @@ async fn serves_too_few_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn serves_bytes_of_another_place() {
-    get_past(|_, _, mut answers| {
+async fn get_survives_bytes_of_another_offset() {
+    get_past_liar(|_, _, mut answers| {
         if let Some(Message::Chunk { offset, .. }) = answers.first_mut() {
             *offset += 1;
         }
@@ -313,8 +313,8 @@ async fn serves_bytes_of_another_place() {
     .await;
 }
 
-/// Who claims another length than the others is not even asked, or nobody waits for it.
-async fn get_around(claimed: u64) {
+/// Asserts that a get reads nothing from a member that alone claims another length.
+async fn get_around_false_length(claimed: u64) {
     let (cluster, _liar) = with_liar(move |_, question, mut answers| {
         assert!(!matches!(question, Message::Read(_)), "it is asked for bytes");
         if let Some(Message::Located { holders, .. }) = answers.first_mut() {
@@ -334,18 +334,18 @@ async fn get_around(claimed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_another_length() {
-    get_around(1 << 20).await;
+async fn get_survives_a_claim_of_a_smaller_length() {
+    get_around_false_length(1 << 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_an_endless_file() {
-    get_around((1 << 53) - 1).await;
+async fn get_survives_a_claim_of_the_largest_length() {
+    get_around_false_length((1 << 53) - 1).await;
 }
 
-/// Where nobody agrees, it is asked first, and found out before a byte comes out.
+/// With one claim against one, the liar is asked first, and exposed before a byte is output.
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_another_length_against_one_other() {
+async fn false_length_claim_against_one_honest_holder_is_detected() {
     for claimed in [LENGTH - 1, LENGTH + 1, 5, (1 << 53) - 1] {
         let cluster = InProcess::start(1).await;
         let lie = move |_: &Honest, _: &Message, mut answers: Vec<Message>| {
@@ -365,9 +365,9 @@ async fn claims_another_length_against_one_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn never_answers_reads() {
+async fn get_survives_a_replica_that_never_answers_reads() {
     let began = Instant::now();
-    get_past(|_, question, answers| match question {
+    get_past_liar(|_, question, answers| match question {
         Message::Read(_) => Vec::new(),
         _ => answers,
     })
@@ -376,7 +376,7 @@ async fn never_answers_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn never_answers_lookups() {
+async fn get_survives_a_replica_that_never_answers_lookups() {
     let (cluster, _liar) = with_liar(|_, question, answers| match question {
         Message::Locate { .. } => Vec::new(),
         _ => answers,
@@ -387,8 +387,8 @@ async fn never_answers_lookups() {
     assert!(got.bytes == b"bytes" && got.rejections.is_empty());
 }
 
-/// Three members that serve other bytes at once, and one that answers lookups late: 1 s is beyond the grace that a lookup gives
-/// to members once somebody holds the blob.
+/// Three members that serve wrong bytes at once, and one that answers lookups late: 1 s is beyond the grace period that a lookup
+/// gives the others once a member holds the blob.
 async fn with_late(
     cluster: &InProcess,
     lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
@@ -403,9 +403,9 @@ async fn with_late(
     fakes
 }
 
-/// A busy machine: the only honest holder answers after those that lie were named to the client.
+/// As on a busy machine: the only honest holder answers the lookup after the liars.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_get_goes_on_to_the_holder_that_answered_late() {
+async fn get_continues_with_a_holder_that_answered_late() {
     let cluster = InProcess::start(0).await;
     let _fakes = with_late(&cluster, |_, _, answers| answers).await;
     let bytes = content(7, 300 << 10);
@@ -418,7 +418,7 @@ async fn a_get_goes_on_to_the_holder_that_answered_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_all_have_lied_the_late_one_is_named_as_well() {
+async fn get_names_the_late_holder_too_when_all_lie() {
     let cluster = InProcess::start(0).await;
     let _fakes = with_late(&cluster, flip(200 << 10)).await;
     let bytes = content(7, 300 << 10);
@@ -429,9 +429,9 @@ async fn when_all_have_lied_the_late_one_is_named_as_well() {
     }
 }
 
-/// Nobody says that there is no such blob before everyone had the time to answer that a read has.
+/// "Not found" is reported only after every member had the full read deadline to answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blob_is_found_at_a_holder_that_is_later_than_all_who_lack_it() {
+async fn blob_is_found_at_a_holder_that_answers_last() {
     let cluster = InProcess::start(0).await;
     let mut fakes = Vec::new();
     for number in 1..=4 {

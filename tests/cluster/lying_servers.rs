@@ -1,4 +1,4 @@
-//! A server that lies: `vouch put` refuses what it says, and every verifier what it would have kept.
+//! A server that lies: `vouch put` rejects its answer, and every verifier rejects the bundle that would have resulted.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,14 +19,14 @@ use vouch_core::verify::{Check, Verdict};
 
 const FILE: &[u8] = b"what the client has\n";
 
-/// The folder with the file.
+/// A folder with the file.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), FILE).unwrap();
     folder
 }
 
-/// `vouch put` ends with exit code 1, says all of `texts` and leaves no bundle.
+/// Asserts that `vouch put` exits with code 1, prints all of `texts` and leaves no bundle.
 async fn assert_put_refuses(server: &FakeServer, trusted: ClusterId, texts: &[&str]) {
     let folder = folder();
     let trusted = trusted.to_string();
@@ -40,7 +40,7 @@ async fn assert_put_refuses(server: &FakeServer, trusted: ClusterId, texts: &[&s
     assert_eq!(left, ["file"]);
 }
 
-/// The library, `vouch verify` and the verifier for Node.js refuse a bundle for the same reason.
+/// Asserts that the library, `vouch verify` and the verifier for Node.js reject a bundle with the same check.
 async fn assert_verifiers_refuse(bundle: &str, trusted: ClusterId, check: Check) {
     let verdict = judge(bundle.as_bytes(), trusted, FILE);
     assert!(matches!(&verdict, Verdict::Invalid(invalid) if invalid.check() == check), "{verdict}");
@@ -66,7 +66,7 @@ async fn assert_verifiers_refuse(bundle: &str, trusted: ClusterId, check: Check)
     assert!(said.contains(&failed) && said.contains("\nINVALID: "), "expected {failed:?} in {said}");
 }
 
-/// A lie of a server whose committee is the trusted one: what it makes of a valid certificate.
+/// Asserts that a lie is caught. The server's committee is the trusted one; `lie` makes the certificate for a receipt.
 async fn assert_caught(lie: fn(&FakeCommittee, Receipt) -> Certificate, check: Check, texts: &[&str]) {
     let honest = FakeCommittee::new(4, 1);
     let trusted = honest.cluster();
@@ -79,7 +79,7 @@ async fn assert_caught(lie: fn(&FakeCommittee, Receipt) -> Certificate, check: C
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fake_server_that_tells_the_truth_is_believed() {
+async fn honest_fake_server_is_accepted() {
     let honest = FakeCommittee::new(4, 1);
     let trusted = honest.cluster();
     let shown = FakeCommittee::new(4, 1).committee;
@@ -92,11 +92,11 @@ async fn a_fake_server_that_tells_the_truth_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_committee() {
+async fn another_committee_is_rejected() {
     let (trusted, other) = (FakeCommittee::new(4, 1).cluster(), FakeCommittee::new(4, 2));
     let identities = [trusted.to_string(), other.cluster().to_string()];
     let texts = [&identities[0], &identities[1], "another cluster: expected "];
-    // openly, and under the trusted name
+    // announced honestly, and under the trusted identity
     for announced in [other.cluster(), trusted] {
         let certifying = FakeCommittee::new(4, 2);
         let certify = move |receipt| certifying.certify(receipt, unix_seconds());
@@ -109,13 +109,13 @@ async fn another_committee() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_by_another_committee() {
+async fn certificate_by_another_committee_is_rejected() {
     let foreign = |_: &FakeCommittee, receipt| FakeCommittee::new(4, 2).certify(receipt, unix_seconds());
     assert_caught(foreign, Check::Epoch, &["INVALID", "committee of the certificate: expected "]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_for_another_file() {
+async fn certificate_for_another_file_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt: Receipt| {
         honest.certify(Receipt { digest: Digest::of(b"another"), ..receipt }, unix_seconds())
     };
@@ -123,7 +123,7 @@ async fn a_certificate_for_another_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_for_another_length() {
+async fn certificate_for_another_length_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt: Receipt| {
         honest.certify(Receipt { length: receipt.length + 1, ..receipt }, unix_seconds())
     };
@@ -131,7 +131,7 @@ async fn a_certificate_for_another_length() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_few_signers() {
+async fn certificate_below_quorum_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt| {
         let signers = Signers::new(4, [0, 1]).unwrap();
         Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
@@ -140,7 +140,7 @@ async fn too_few_signers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signers_that_did_not_sign() {
+async fn certificate_naming_members_that_did_not_sign_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt| {
         let signers = Signers::new(4, [0, 1, 2]).unwrap();
         Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
@@ -149,7 +149,7 @@ async fn signers_that_did_not_sign() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edited_certificate() {
+async fn edited_certificate_is_rejected() {
     let later = |honest: &FakeCommittee, receipt| {
         let mut certificate = honest.certify(receipt, unix_seconds());
         certificate.claim.issued_at += 1;
@@ -165,7 +165,7 @@ async fn an_edited_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_from_the_future() {
+async fn certificate_from_the_future_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() + 3600);
     assert_caught(
         lie,
@@ -176,14 +176,14 @@ async fn a_certificate_from_the_future() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_certificate() {
+async fn expired_certificate_is_rejected() {
     let lie = |honest: &FakeCommittee, receipt| {
         honest.certify(Receipt { expires_at: unix_seconds() - 1, ..receipt }, unix_seconds())
     };
     assert_caught(lie, Check::Expiry, &["INVALID", "(expired)"]).await;
 }
 
-/// Valid certificates that are not this put's: no verifier can know, the client does.
+/// Valid certificates of another put: a verifier accepts them, the client must not.
 async fn assert_client_refuses(lie: fn(&FakeCommittee, Receipt) -> Certificate, text: &str) {
     let honest = FakeCommittee::new(4, 1);
     let trusted = honest.cluster();
@@ -193,10 +193,10 @@ async fn assert_client_refuses(lie: fn(&FakeCommittee, Receipt) -> Certificate, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_an_earlier_put() {
+async fn certificate_of_an_earlier_put_is_rejected() {
     let old = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() - 120);
     assert_client_refuses(old, "this computer's: check this computer's clock first").await;
-    // kept as long, it would do
+    // another put's receipt would do if it expired no earlier
     let of_another = |honest: &FakeCommittee, receipt| {
         let expires_at = unix_seconds() + 1000;
         honest.certify(Receipt { salt: [9; 16], expires_at, ..receipt }, unix_seconds())
@@ -208,8 +208,8 @@ async fn a_certificate_of_an_earlier_put() {
     assert_client_refuses(shorter_duty, "certificate for another put: expected ").await;
 }
 
-/// Runs a command against a server that answers pings but never says this. It ends with exit code 1 and this text.
-async fn assert_given_up(withheld: Withheld, command: &[&str], text: &str) {
+/// Runs a command against a server that answers pings but withholds one message. Asserts exit code 1 and `text`.
+async fn assert_times_out(withheld: Withheld, command: &[&str], text: &str) {
     let committee = FakeCommittee::new(4, 1);
     let trusted = committee.cluster();
     let shown = FakeCommittee::new(4, 1).committee;
@@ -220,7 +220,7 @@ async fn assert_given_up(withheld: Withheld, command: &[&str], text: &str) {
 
 async fn assert_ends_saying(address: &str, trusted: ClusterId, command: &[&str], text: &str) {
     let folder = folder();
-    // no small blob: it is offered first
+    // too large for a `Blob` message, so it is offered first
     std::fs::write(folder.path().join("large"), vec![1; 100_000]).unwrap();
     let trusted = trusted.to_string();
     let command = [command, &["--server", address, "--cluster", &trusted]].concat();
@@ -233,7 +233,7 @@ async fn assert_ends_saying(address: &str, trusted: ClusterId, command: &[&str],
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes two minutes: the deadlines are real ones"]
-async fn a_server_that_pings_and_withholds_is_given_up() {
+async fn server_that_only_answers_pings_times_out() {
     let digest = Digest::of(FILE).to_string();
     let get = ["get", &digest, "-o", "copy"];
     let (once, large) = (["put", "file", "--retry", "0"], ["put", "large", "--retry", "0"]);
@@ -241,7 +241,7 @@ async fn a_server_that_pings_and_withholds_is_given_up() {
         let (seconds, what, expected) = (phase.deadline().as_secs(), phase.what(), phase.expected());
         let text =
             format!("the server made no progress for {seconds} s while {what}: expected {expected}, got nothing");
-        assert_given_up(withheld, command, &text).await;
+        assert_times_out(withheld, command, &text).await;
     };
     tokio::join!(
         given_up(Withheld::Auth, &once, Phase::Opening),
@@ -255,15 +255,15 @@ async fn a_server_that_pings_and_withholds_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_is_withheld_is_waited_for_no_longer_than_the_user_allows() {
+async fn withheld_answer_times_out_at_the_users_limit() {
     let digest = Digest::of(FILE).to_string();
     let get = ["get", &digest, "-o", "copy", "--retry", "1s"];
     let once = ["put", "file", "--retry", "1s"];
     let large = ["put", "large", "--retry", "1s"];
     let many = ["put", "file", "large", "--retry", "1s"];
     let said = |phase: Phase| format!(" s while {}, and `--retry` allows no more", phase.what());
-    let given_up = async |withheld, command: &[&str], phase| assert_given_up(withheld, command, &said(phase)).await;
-    // takes connections into its backlog and says nothing, not even the upgrade
+    let given_up = async |withheld, command: &[&str], phase| assert_times_out(withheld, command, &said(phase)).await;
+    // accepts connections into its backlog and never answers, not even the upgrade
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = mute.local_addr().unwrap().to_string();
     let not_opened = async |command: &[&str]| {

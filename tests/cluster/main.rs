@@ -1,13 +1,14 @@
-//! Whole clusters: what a put and a get promise, under every fault that the protocol claims to survive.
+//! Whole clusters: the guarantees of put and get, under every fault that the protocol claims to survive.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod attacks;
 mod bad_clients;
 mod changing_files;
+mod chunk_proofs;
 mod clocks;
 mod committees;
 mod damaged_index;
-mod elsewhere;
+mod failure_reasons;
 mod fairness;
 mod first_edition;
 mod founding;
@@ -26,11 +27,10 @@ mod lying_replicas;
 mod lying_servers;
 mod many_puts;
 mod memory;
+mod object_store;
 mod objects;
 mod operators;
-mod proved;
 mod put_get;
-mod reasons;
 mod repair;
 mod restarts;
 mod resume;

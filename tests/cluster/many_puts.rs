@@ -1,4 +1,4 @@
-//! Many puts on one link: they share batches, and what is wrong with one of them, or with one replica, fails nobody else.
+//! Many puts on one link share batches. A fault in one of them, or in one replica, does not fail the others.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::session::Certified;
 use vouch_core::verify::Verdict;
 
-/// Puts all of these at once over one link; the certificates, in order.
+/// Puts all files at once over one link; returns the results in order.
 async fn put_all(link: &PutLink, files: &[Bytes]) -> Vec<Result<Certified, ClientError>> {
     let mut puts = JoinSet::new();
     for (number, bytes) in files.iter().cloned().enumerate() {
@@ -34,10 +34,10 @@ fn small(count: u64) -> Vec<Bytes> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
+async fn concurrent_puts_share_batches_and_each_certificate_verifies_alone() {
     let mut cluster = InProcess::start(4).await;
     let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
-    // more than there is room for at once; an empty one, one in pieces, and the same one twice
+    // more files than the link's limit; among them an empty one, one of several chunks, and one file twice
     let mut files = small(100);
     files.extend([Bytes::new(), content(1000, 300 << 10).into(), content(0, 1000).into()]);
     let mut largest = 0;
@@ -50,29 +50,29 @@ async fn puts_at_once_share_batches_and_every_certificate_stands_alone() {
         all.push(certified.certificate);
     }
     assert!(largest > 1, "none shared a batch");
-    // a replica made the same certificates by itself, out of what it voted on
+    // a replica derived the same certificates itself, from the batch that it voted on
     let archived = |certificate: &vouch_core::certificate::Certificate, store: &Store| {
         let digest = certificate.claim.receipt.digest;
         matches!(store.certificate(&digest), Ok(Some(kept)) if kept.signature == certificate.signature)
     };
-    // the last batch's reaches it after the client heard of it
+    // the last batch's certificate reaches the replica after the client
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     cluster.stop_replica(0).await;
     let store = loop {
         match Store::open(&Host::system(), &cluster.folder(0), &store::Config::default()) {
             Ok(store) => break store,
-            // what a stopped replica leaves running for a moment holds its files
+            // a stopped replica may hold its files for another moment
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
         }
     };
-    // all but the one that was put twice, whose later certificate may be either
+    // all but the file put twice, whose later certificate may be either
     for certificate in &all[1..102] {
         assert!(archived(certificate, &store), "{}", certificate.claim.receipt.digest);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_lies_about_one_receipt_fails_nobody() {
+async fn replica_that_lies_about_one_receipt_fails_no_put() {
     for lies in ["refuses one", "refuses all", "votes wrongly", "says nothing"] {
         let cluster = InProcess::start(3).await;
         let _liar = FakeReplica::join(cluster.address(), Identity::first("liar"), move |honest, question, answers| {
@@ -99,12 +99,12 @@ async fn a_replica_that_lies_about_one_receipt_fails_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_blob_among_good_ones_fails_alone() {
+async fn invalid_blob_among_valid_ones_fails_alone() {
     let cluster = InProcess::start(4).await;
     let mut link = RawLink::client(cluster.address()).await;
     let files = small(32);
     for (number, bytes) in (1..).zip(&files) {
-        // number 7 is not what its receipt says, and number 9 is given up
+        // file 7 differs from its receipt, and put 9 is cancelled
         let digest = if number == 7 { Digest([7; 32]) } else { Digest::of(bytes) };
         let receipt = Receipt { salt: [1; 16], digest, length: bytes.len() as u64, expires_at: NEVER };
         let stream = Stream(number);
@@ -128,7 +128,7 @@ async fn a_bad_blob_among_good_ones_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_vanish_while_their_receipts_are_signed_harm_nobody() {
+async fn clients_that_vanish_during_signing_do_not_affect_others() {
     let cluster = InProcess::start(4).await;
     let address = cluster.address().to_owned();
     cluster.put(b"first").await.unwrap();
@@ -137,7 +137,7 @@ async fn clients_that_vanish_while_their_receipts_are_signed_harm_nobody() {
             let link = PutLink::open(&Host::system(), &address, None).await.unwrap();
             let files: Vec<Bytes> = (0..16).map(|seed| content(10_000 + round * 16 + seed, 500).into()).collect();
             let puts = put_all(&link, &files);
-            // somewhere between the first byte and the last certificate
+            // some moment between the first byte and the last certificate
             let _ = tokio::time::timeout(std::time::Duration::from_millis(round), puts).await;
         }
     });
@@ -152,7 +152,7 @@ async fn clients_that_vanish_while_their_receipts_are_signed_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_link_ends_its_puts() {
+async fn closing_a_link_ends_its_puts() {
     let mut cluster = InProcess::start(4).await;
     let link = PutLink::open(&Host::system(), cluster.address(), None).await.unwrap();
     assert!(put_all(&link, &small(2)).await.iter().all(Result::is_ok));

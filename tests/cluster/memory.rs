@@ -8,19 +8,19 @@ const MIB: u64 = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by make soak"]
-async fn a_gibibyte_passes_through_little_memory() {
+async fn put_and_get_of_1_gib_use_bounded_memory() {
     let cluster = Processes::start(4).await;
     write_content(&cluster.root().join("large"), 1, GIB).unwrap();
     let put = run(cluster.root(), &["put", "large", "--server", cluster.address()]).await;
     assert!(put.status.success(), "{put:?}");
     let get = run(cluster.root(), &["get", "large.vouch", "-o", "copy", "--server", cluster.address()]).await;
     assert!(get.status.success(), "{get:?}");
-    assert_little_memory(&cluster, 64 * MIB);
+    assert_peak_memory(&cluster, 64 * MIB);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by make soak"]
-async fn many_clients_and_a_replica_that_hangs_take_little_memory() {
+async fn many_clients_and_a_hanging_replica_use_bounded_memory() {
     let cluster = Processes::start(4).await;
     cluster.put(b"first").await.unwrap();
     cluster.replicas[0].stop();
@@ -31,11 +31,11 @@ async fn many_clients_and_a_replica_that_hangs_take_little_memory() {
     for put in puts.collect::<Vec<_>>() {
         put.await.unwrap().unwrap();
     }
-    // for each client a message being read and one being passed on, and 8 MiB queued for the replica that hangs
-    assert_little_memory(&cluster, 128 * MIB);
+    // per client one message being read and one being forwarded, plus 8 MiB queued for the hanging replica
+    assert_peak_memory(&cluster, 128 * MIB);
 }
 
-fn assert_little_memory(cluster: &Processes, limit: u64) {
+fn assert_peak_memory(cluster: &Processes, limit: u64) {
     for node in cluster.replicas.iter().chain([&cluster.server]) {
         let peak = node.peak_memory();
         println!("{}: {:.1} MiB at most", node.name(), peak as f64 / f64::from(1 << 20));

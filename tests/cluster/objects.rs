@@ -1,4 +1,4 @@
-//! Objects in a store that speaks S3: round trips, limits, refusals, and a wire that is cut.
+//! Objects in an S3 store: round trips, limits, refusals, and connections that are cut.
 
 use std::net::TcpListener;
 use std::sync::Mutex;
@@ -10,8 +10,8 @@ use vouch::host::objects::{Credentials, ObjectError, Objects, S3Url, Timeouts};
 
 const MIB: usize = 1 << 20;
 
-/// Short enough for a test, long enough for a busy machine.
-const PATIENCE: Timeouts = Timeouts {
+/// Timeouts short enough for a test, long enough for a busy machine.
+const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     answer: Duration::from_secs(20),
     question: Duration::from_secs(10),
@@ -23,7 +23,7 @@ fn url(endpoint: &str, prefix: &str) -> S3Url {
 }
 
 fn open(endpoint: &str, prefix: &str, owner: &str) -> Result<Objects, ObjectError> {
-    Objects::open(&url(endpoint, prefix), &Credentials::new(KEY, SECRET), owner, false, PATIENCE)
+    Objects::open(&url(endpoint, prefix), &Credentials::new(KEY, SECRET), owner, false, TIMEOUTS)
 }
 
 fn put(objects: &Objects, name: &str, bytes: &[u8]) -> Result<(), ObjectError> {
@@ -35,10 +35,10 @@ fn put(objects: &Objects, name: &str, bytes: &[u8]) -> Result<(), ObjectError> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_come_back_in_whole_and_in_parts() {
+async fn objects_are_readable_in_whole_and_in_ranges() {
     let server = S3Server::start().await;
     let objects = open(&server.endpoint(), "a/b", "one").unwrap();
-    // the smallest; one request; exactly one part; two parts; three parts, the last of one byte
+    // one byte; one request; exactly one part; two parts, the last of one byte; three parts
     for (seed, length) in [(1, 1), (2, 100 << 10), (3, 8 * MIB), (4, 8 * MIB + 1), (5, 20 * MIB)] {
         let bytes = content(seed, length);
         let name = format!("blobs/{length}");
@@ -50,7 +50,7 @@ async fn objects_come_back_in_whole_and_in_parts() {
             assert!(got == bytes[offset..offset + wanted], "{length}: {wanted} bytes from {offset}");
         }
     }
-    // others in its place
+    // overwrite it with other bytes
     let other = content(6, 9 * MIB);
     put(&objects, "blobs/1", &other).unwrap();
     assert!(objects.get("blobs/1", MIB as u64, 8 << 20).unwrap() == other[MIB..]);
@@ -62,7 +62,7 @@ async fn no_more_than_two_parts_are_read_ahead() {
     let server = S3Server::start().await;
     let wire = Wire::to(server.address()).await;
     let objects = open(&wire.endpoint(), "a", "one").unwrap();
-    // nothing of a part arrives whole, so none is ever done
+    // the wire is cut within the first part, so no part completes
     wire.cut_after(4 * MIB as u64);
     let read = Mutex::new(0);
     let error = objects.put("blobs/a", 80 * MIB as u64, |_, buffer| {
@@ -74,7 +74,7 @@ async fn no_more_than_two_parts_are_read_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_said() {
+async fn missing_object_is_reported_as_missing() {
     let server = S3Server::start().await;
     let objects = open(&server.endpoint(), "a", "one").unwrap();
     assert_eq!(objects.length("blobs/a"), Ok(None));
@@ -95,7 +95,7 @@ async fn what_is_not_there_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_names_than_fit_into_one_answer_are_listed() {
+async fn list_continues_over_several_pages() {
     let server = S3Server::start().await;
     let objects = open(&server.endpoint(), "a", "one").unwrap();
     put(&objects, "blobs/ab00", b"abc").unwrap();
@@ -117,34 +117,34 @@ async fn more_names_than_fit_into_one_answer_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_and_buckets_are_told_apart() {
+async fn wrong_credentials_and_wrong_bucket_have_different_errors() {
     let server = S3Server::start().await;
     let place = url(&server.endpoint(), "a");
     for (key, secret) in [(KEY, "another secret"), ("another", SECRET)] {
-        let error = Objects::open(&place, &Credentials::new(key, secret), "one", false, PATIENCE).unwrap_err();
+        let error = Objects::open(&place, &Credentials::new(key, secret), "one", false, TIMEOUTS).unwrap_err();
         assert!(matches!(&error, ObjectError::Denied { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("AWS_SECRET_ACCESS_KEY") && text.contains(&server.endpoint()), "{text}");
         assert!(!text.contains(secret), "{text}");
     }
-    let error = Objects::open(&place, &Credentials::default(), "one", false, PATIENCE).unwrap_err();
+    let error = Objects::open(&place, &Credentials::default(), "one", false, TIMEOUTS).unwrap_err();
     assert!(matches!(&error, ObjectError::NoCredentials { .. }), "{error:?}");
     let elsewhere = format!("other-bucket/a?endpoint={}", server.endpoint()).parse().unwrap();
-    let error = Objects::open(&elsewhere, &Credentials::new(KEY, SECRET), "one", false, PATIENCE).unwrap_err();
+    let error = Objects::open(&elsewhere, &Credentials::new(KEY, SECRET), "one", false, TIMEOUTS).unwrap_err();
     assert!(matches!(&error, ObjectError::NoBucket { bucket, .. } if bucket == "other-bucket"), "{error:?}");
     assert!(!format!("{:?}", Credentials::new(KEY, SECRET)).contains(SECRET));
     assert!(!format!("{:?}", open(&server.endpoint(), "a", "one").unwrap()).contains(SECRET));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prefix_is_one_owners() {
+async fn prefix_has_one_owner() {
     let server = S3Server::start().await;
     open(&server.endpoint(), "a", "one").unwrap();
     open(&server.endpoint(), "a", "one").unwrap();
     let error = open(&server.endpoint(), "a", "two").unwrap_err();
     assert_eq!(error, ObjectError::Taken { place: format!("s3://{BUCKET}/a"), owner: "one".into() });
     open(&server.endpoint(), "b", "two").unwrap();
-    // many at once: one gets it
+    // many claims at once: one wins
     let endpoint = server.endpoint();
     let tries = (0..8).map(|number| {
         let endpoint = endpoint.clone();
@@ -155,7 +155,7 @@ async fn a_prefix_is_one_owners() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_gone_or_silent_is_not_waited_for_long() {
+async fn unreachable_or_silent_server_times_out() {
     let mut server = S3Server::start().await;
     let objects = open(&server.endpoint(), "a", "one").unwrap();
     put(&objects, "blobs/a", b"abc").unwrap();
@@ -171,22 +171,22 @@ async fn a_server_that_is_gone_or_silent_is_not_waited_for_long() {
     unreachable(objects.list("blobs/").unwrap_err());
     unreachable(objects.remove("blobs/a").unwrap_err());
     unreachable(open(&server.endpoint(), "a", "one").unwrap_err());
-    assert!(began.elapsed() < 6 * PATIENCE.question, "{:?}", began.elapsed());
+    assert!(began.elapsed() < 6 * TIMEOUTS.question, "{:?}", began.elapsed());
     server.resume().await;
     assert_eq!(objects.get("blobs/a", 0, 3).unwrap(), b"abc"[..]);
 
-    // takes connections and says nothing
+    // accepts connections and never answers
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = url(&format!("http://{}", silent.local_addr().unwrap()), "a");
-    let patience = Timeouts { question: Duration::from_millis(500), ..PATIENCE };
+    let timeouts = Timeouts { question: Duration::from_millis(500), ..TIMEOUTS };
     let began = Instant::now();
-    let error = Objects::open(&place, &Credentials::new(KEY, SECRET), "one", false, patience).unwrap_err();
+    let error = Objects::open(&place, &Credentials::new(KEY, SECRET), "one", false, timeouts).unwrap_err();
     assert!(matches!(&error, ObjectError::Unreachable { cause, .. } if cause.contains("0.5 s")), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_wire_leaves_nothing_that_can_be_read() {
+async fn interrupted_upload_leaves_no_readable_object() {
     let server = S3Server::start().await;
     let wire = Wire::to(server.address()).await;
     let objects = open(&wire.endpoint(), "a", "one").unwrap();
@@ -201,7 +201,7 @@ async fn a_cut_wire_leaves_nothing_that_can_be_read() {
         wire.mend();
         assert_eq!(objects.length("blobs/a"), Ok(None));
     }
-    // one request, which the server takes as a whole or not at all
+    // a single request, which the server stores as a whole or not at all
     wire.cut_after(2 * MIB as u64);
     put(&objects, "blobs/b", &bytes[..4 * MIB]).unwrap_err();
     wire.mend();
@@ -211,7 +211,7 @@ async fn a_cut_wire_leaves_nothing_that_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_fails_here_is_given_up_there() {
+async fn upload_that_fails_locally_is_aborted_on_the_server() {
     #[derive(Debug, PartialEq)]
     struct Unreadable;
     impl From<ObjectError> for Unreadable {
@@ -230,7 +230,7 @@ async fn an_upload_that_fails_here_is_given_up_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_success_is_not_taken_at_its_word() {
+async fn reported_success_is_verified() {
     let objects = open(&lying_server(b"one").await, "a", "one").unwrap();
     put(&objects, "blobs/a", b"abc").unwrap();
     for length in [1, 4, 100] {
@@ -238,12 +238,12 @@ async fn a_success_is_not_taken_at_its_word() {
         let expected = length as u64;
         assert!(matches!(error, ObjectError::LengthDiffers { expected: e, got: 3, .. } if e == expected), "{error:?}");
     }
-    // more bytes than were asked for
+    // more bytes than requested
     let error = objects.get("blobs/a", 0, 2).unwrap_err();
     assert!(matches!(error, ObjectError::LengthDiffers { expected: 2, .. }), "{error:?}");
 }
 
-/// Every file that the server has, objects or not.
+/// Every file that the server has, objects or leftovers.
 fn everything(server: &S3Server) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![server.file("..").canonicalize().unwrap()];

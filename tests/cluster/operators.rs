@@ -1,20 +1,24 @@
-//! What an operator's commands say of replicas that do not answer.
+//! What the operator commands report about replicas that do not answer.
 
 use std::os::unix::fs::symlink;
 
 use support::processes::{Processes, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_replica_is_told_and_the_others_are_shown() {
+async fn stopped_replica_is_reported_and_the_others_are_shown() {
     let cluster = Processes::start(4).await;
     // the commands look for replicas in ./.vouch
     symlink(cluster.root(), cluster.root().join(".vouch")).unwrap();
     cluster.replicas[1].stop();
-    // at once: each waits for the deadline
-    tokio::join!(assert_told(&cluster, "status"), assert_told(&cluster, "du"), assert_told(&cluster, "scrub"));
+    // concurrently, as each waits for the deadline
+    tokio::join!(
+        assert_reported(&cluster, "status"),
+        assert_reported(&cluster, "du"),
+        assert_reported(&cluster, "scrub")
+    );
 }
 
-async fn assert_told(cluster: &Processes, command: &str) {
+async fn assert_reported(cluster: &Processes, command: &str) {
     let arguments = [&[command][..], &[command, "--json"]];
     let [text, json] = arguments.map(|arguments| run(cluster.root(), arguments));
     let (text, json) = tokio::join!(text, json);

@@ -1,4 +1,4 @@
-//! What was put comes back, and its bundle convinces a stranger.
+//! A put file can be read back, and its bundle verifies independently.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_size_is_certified_and_comes_back() {
+async fn every_size_is_certified_and_readable() {
     let cluster = InProcess::start(4).await;
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
     let around = [16 * KIB, 256 * KIB, MIB];
@@ -33,7 +33,7 @@ async fn every_size_is_certified_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_mebibytes() {
+async fn file_of_100_mib_is_certified_and_readable() {
     let cluster = InProcess::start(4).await;
     let path = cluster.root().join("large");
     write_content(&path, 1, 100 * MIB as u64).unwrap();
@@ -45,7 +45,7 @@ async fn a_hundred_mebibytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bundle_is_for_its_file_and_its_cluster_only() {
+async fn bundle_is_valid_for_its_file_and_cluster_only() {
     let cluster = InProcess::start(1).await;
     let certified = cluster.put(b"this").await.unwrap();
     let identity = certified.committee.cluster();
@@ -55,7 +55,7 @@ async fn a_bundle_is_for_its_file_and_its_cluster_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_file_may_be_put_again() {
+async fn same_file_may_be_put_again() {
     let cluster = InProcess::start(2).await;
     let (first, second) = (cluster.put(b"twice").await.unwrap(), cluster.put(b"twice").await.unwrap());
     let identity = first.committee.cluster();
@@ -66,7 +66,7 @@ async fn the_same_file_may_be_put_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_never_put_is_not_found() {
+async fn unknown_digest_is_not_found() {
     let cluster = InProcess::start(2).await;
     let identity = cluster.put(b"something").await.unwrap().committee.cluster();
     let error = cluster.get(identity, Digest::of(b"nothing")).await.unwrap_err();
@@ -77,18 +77,18 @@ async fn what_was_never_put_is_not_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_unknown_length() {
+async fn standard_input_of_unknown_length_is_certified() {
     let cluster = Processes::start(3).await;
     for (seed, size) in (0..).zip([0, 1, 256 * KIB, MIB + 1]) {
         let bytes = content(seed, size);
         let mut command = tokio::process::Command::new(program());
-        // one for each: a bundle of other bytes is not replaced
+        // a bundle for each size: a bundle of other bytes is not replaced
         let kept = format!("stream-{size}.vouch");
         command.args(["put", "-", "--server", cluster.address(), "--bundle", &kept]);
         command.current_dir(cluster.root()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
-        // in two parts with a pause, as a pipe delivers
+        // in two parts with a pause, as through a pipe
         let (one, other) = bytes.split_at(size / 2);
         input.write_all(one).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -103,7 +103,7 @@ async fn a_stream_of_unknown_length() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_named_pipe_is_read_once() {
+async fn named_pipe_is_read_once() {
     let cluster = InProcess::start(1).await;
     let path = cluster.root().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());

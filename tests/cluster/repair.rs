@@ -1,4 +1,4 @@
-//! A replica that lacks certified blobs fetches them from the others and is counted in.
+//! A replica that lacks certified blobs fetches them from the others and counts as a holder again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use vouch_core::message::Message;
 use vouch_core::session::Certified;
 use vouch_core::verify::{Question, Subject, Verdict, Verifier};
 
-/// Around every limit between the ways in which blobs are kept.
+/// Sizes around every limit between the store's ways to keep a blob.
 const SIZES: [usize; 8] = [0, 1, 1 << 10, 64 << 10, (64 << 10) + 1, 256 << 10, 300_000, 3 << 20];
 
-/// What a command of the operator's says about a replica, as JSON; null while it starts.
+/// JSON output of an operator command about a replica; null while the replica starts.
 async fn ask(cluster: &Processes, replica: &Node, command: &str) -> Value {
     let folder = replica.folder().display().to_string();
     let output = run(cluster.root(), &[command, "--data", &folder, "--json"]).await;
     serde_json::from_slice(&output.stdout).unwrap_or_default()
 }
 
-async fn until_it_holds(cluster: &Processes, number: usize, blobs: usize) -> Value {
+async fn until_complete(cluster: &Processes, number: usize, blobs: usize) -> Value {
     for _ in 0..600 {
         let status = ask(cluster, &cluster.replicas[number], "status").await;
         let usage = &status["usage"];
@@ -50,7 +50,7 @@ async fn put_all(cluster: &Processes, seed: u64) -> Vec<(Certified, Vec<u8>)> {
     all
 }
 
-/// The newest certificate that the server has of a blob, verified.
+/// The newest certificate of a blob that the server has, verified.
 async fn newest(cluster: &Processes, trusted: ClusterId, digest: Digest) -> Certificate {
     let answer = get(cluster.address(), &format!("/v1/certificates/{digest}")).await;
     let question = Question {
@@ -76,7 +76,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
+async fn replica_that_was_down_catches_up_and_counts_as_holder() {
     let mut cluster = Processes::start(4).await;
     let first = cluster.put(b"first").await.unwrap();
     let identity = first.committee.cluster();
@@ -88,7 +88,7 @@ async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
 
     cluster.replicas[3].start();
     // the empty blob was put twice
-    let status = until_it_holds(&cluster, 3, 2 * SIZES.len()).await;
+    let status = until_complete(&cluster, 3, 2 * SIZES.len()).await;
     assert_eq!(status["repair"]["fetched"], 2 * SIZES.len() - 1, "{status}");
     for (certified, _) in &certified {
         let digest = certified.certificate.claim.receipt.digest;
@@ -103,7 +103,7 @@ async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
         }
         assert_eq!(signers, 4, "{digest}");
     }
-    // what is there no more is the others' turn
+    // bytes that a replica no longer has are served by the others
     cluster.replicas[0].kill();
     cluster.replicas[1].kill();
     cluster.replicas[2].kill();
@@ -117,7 +117,7 @@ async fn a_replica_that_was_down_catches_up_and_is_counted_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_disk_is_filled_again() {
+async fn lost_disk_is_refilled() {
     let mut cluster = Processes::start(4).await;
     let certified = put_all(&cluster, 3).await;
     let identity = certified[0].0.committee.cluster();
@@ -126,7 +126,7 @@ async fn a_lost_disk_is_filled_again() {
     fs::remove_dir_all(folder.join("blobs")).unwrap();
     fs::remove_file(folder.join("index.redb")).unwrap();
     cluster.replicas[0].start();
-    until_it_holds(&cluster, 0, SIZES.len()).await;
+    until_complete(&cluster, 0, SIZES.len()).await;
     for number in 1..4 {
         cluster.replicas[number].kill();
         cluster.until_left(number).await;
@@ -138,7 +138,7 @@ async fn a_lost_disk_is_filled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_decays_is_found_and_fetched_anew() {
+async fn damaged_blob_is_detected_and_fetched_again() {
     let cluster = Processes::start(4).await;
     let certified = put_all(&cluster, 4).await;
     let identity = certified[0].0.committee.cluster();
@@ -146,21 +146,21 @@ async fn what_decays_is_found_and_fetched_anew() {
     let digest = large.certificate.claim.receipt.digest;
     let replica = &cluster.replicas[0];
     let blob = blob_of(replica, &digest);
-    // found by looking for it
+    // found by a scrub
     flip(&blob, 2_000_000);
     let folder = replica.folder().display().to_string();
     let scrub = run(cluster.root(), &["scrub", "--data", &folder]).await;
     assert_eq!(scrub.status.code(), Some(1), "{scrub:?}");
     let text = String::from_utf8(scrub.stdout).unwrap();
     assert!(text.contains("; 1 damaged\n"), "{text}");
-    let status = until_it_holds(&cluster, 0, SIZES.len()).await;
+    let status = until_complete(&cluster, 0, SIZES.len()).await;
     assert_eq!(status["repair"]["fetched"], 1, "{status}");
     assert_eq!(status["scrubbed"]["damaged"], 1, "{status}");
     assert!(fs::read(&blob).unwrap() == *bytes);
     assert!(replica.log().contains(&format!("{digest} is damaged")), "{}", replica.log());
     let again = run(cluster.root(), &["scrub", "--data", &folder]).await;
     assert_eq!(again.status.code(), Some(0), "{again:?}");
-    // found by a read, which somebody else then answers
+    // found by a read, which another replica then answers
     flip(&blob, 100);
     let got = cluster.get(identity, digest).await.unwrap();
     assert!(got.bytes == *bytes);
@@ -173,7 +173,7 @@ async fn what_decays_is_found_and_fetched_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_does_not_run_is_looked_at_all_the_same() {
+async fn operator_commands_work_on_a_stopped_replica() {
     let mut cluster = Processes::start(1).await;
     let certified = put_all(&cluster, 5).await;
     let before = ask(&cluster, &cluster.replicas[0], "du").await;
@@ -187,7 +187,7 @@ async fn a_replica_that_does_not_run_is_looked_at_all_the_same() {
     flip(&blob_of(&cluster.replicas[0], &certified.last().unwrap().0.certificate.claim.receipt.digest), 5);
     let scrub = ask(&cluster, &cluster.replicas[0], "scrub").await;
     assert_eq!((&scrub["blobs"], &scrub["damaged"]), (&SIZES.len().into(), &1.into()));
-    // nobody else has it: it stays known as damaged, and the socket that the killed process left is no hindrance
+    // no other replica has it: it stays marked as damaged; the killed process's stale socket does not prevent a start
     cluster.replicas[0].start();
     cluster.until_connected().await;
     let status = ask(&cluster, &cluster.replicas[0], "status").await;
@@ -195,7 +195,7 @@ async fn a_replica_that_does_not_run_is_looked_at_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blobs_in_another_folder_are_looked_for_there() {
+async fn scrub_checks_blobs_in_a_separate_folder() {
     let mut cluster = Processes::start(0).await;
     let elsewhere = format!("file:{}", cluster.root().join("elsewhere").display());
     cluster.add_replica_with(0, &["--store", &elsewhere]);
@@ -206,21 +206,21 @@ async fn blobs_in_another_folder_are_looked_for_there() {
     assert_eq!((&scrub["blobs"], &scrub["damaged"]), (&SIZES.len().into(), &0.into()), "{scrub}");
 }
 
-/// What a member has of a blob.
+/// When a member last read its copy of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     None,
-    /// It just came.
+    /// It was just stored.
     New,
-    /// It was not read for a day.
+    /// It has not been read for a day.
     Old,
-    /// It was read lately.
+    /// It was read recently.
     Read,
 }
 
-/// Votes have a second here; members that have not read a large blob for a day read it for three.
+/// The vote deadline is one second; a member that has not read a large blob for a day needs three to read it.
 #[tokio::test(flavor = "multi_thread")]
-async fn members_read_a_large_blob_before_they_are_asked_to_vote_for_it_again() {
+async fn members_read_a_large_blob_before_they_vote_for_it_again() {
     let mut cluster = InProcess::start_with(1, |config| config.deadlines.voting = Duration::from_secs(1)).await;
     let bytes = content(1, 300 << 10);
     let digest = Digest::of(&bytes);

@@ -1,4 +1,4 @@
-//! Everything that was certified outlives every process.
+//! Certified blobs survive the restart of every process.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use vouch_core::message::Code;
 use vouch_core::session::{Certified, SessionError};
 use vouch_core::verify::Verdict;
 
-/// The line of a replica's log that says which member it is.
+/// The log line that says which member a replica is.
 fn membership(log: &str) -> String {
     log.lines().rev().find(|line| line.starts_with("member ")).unwrap().to_owned()
 }
@@ -31,7 +31,7 @@ async fn assert_served(cluster: &Processes, certified: &Certified, bytes: &[u8])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_killed_at_once() {
+async fn certified_blobs_survive_a_kill_of_all_processes() {
     let mut cluster = Processes::start(4).await;
     let bytes = content(1, 2 << 20);
     let certified = cluster.put(&bytes).await.unwrap();
@@ -66,7 +66,7 @@ async fn everything_is_killed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_everything_in_order() {
+async fn sigterm_shuts_down_gracefully() {
     let mut cluster = Processes::start(2).await;
     let certified = cluster.put(b"bytes").await.unwrap();
     assert_eq!(cluster.server.terminate(), Some(0));
@@ -78,7 +78,7 @@ async fn sigterm_ends_everything_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_killed_at_any_moment() {
+async fn certified_blobs_survive_kills_of_replicas_at_random_moments() {
     let mut cluster = Processes::start(4).await;
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
     let mut random = 20_240_229;
@@ -95,7 +95,7 @@ async fn replicas_killed_at_any_moment() {
             }
             done
         });
-        // two victims: puts may fail, promises may not
+        // two victims of four, one tolerated: puts may fail, certified blobs must survive
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(next_random(&mut random) % 150)).await;
             let victim = usize::try_from(next_random(&mut random) % 4).unwrap();
@@ -116,7 +116,7 @@ async fn replicas_killed_at_any_moment() {
     for (certified, bytes) in &certified {
         assert_served(&cluster, certified, bytes).await;
     }
-    // and each signer holds it, byte for byte
+    // each signer holds it, byte for byte
     for (certified, bytes) in &certified {
         let record = certified.committee.record();
         let hex = certified.certificate.claim.receipt.digest.to_hex();
@@ -130,7 +130,7 @@ async fn replicas_killed_at_any_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_lost_its_folder_takes_up_the_cluster() {
+async fn server_that_lost_its_folder_rejoins_the_cluster() {
     let mut cluster = InProcess::start(3).await;
     let certified = cluster.put(b"bytes").await.unwrap();
     let identity = certified.committee.cluster();
@@ -148,7 +148,7 @@ async fn a_server_that_lost_its_folder_takes_up_the_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_returning_member_is_enough_to_take_up_the_cluster() {
+async fn one_returning_member_is_enough_to_learn_the_cluster() {
     let mut cluster = InProcess::start(3).await;
     let identity = cluster.put(b"bytes").await.unwrap().committee.cluster();
     for number in [0, 1, 2] {
@@ -160,14 +160,14 @@ async fn one_returning_member_is_enough_to_take_up_the_cluster() {
     std::fs::remove_dir_all(cluster.root().join("server")).unwrap();
     cluster.start_server().await;
     until("a member comes back", || cluster.connected().len() == 1).await;
-    // one is no quorum, and no reason to found another cluster
+    // one member is no quorum, and the server must not found another cluster
     let error = put_bytes(cluster.address(), Some(identity), b"more").await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!((failed.code, names.len()), (Code::NotEnoughReplicas, 2), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_servers_share_the_replicas() {
+async fn two_servers_share_replicas() {
     let mut cluster = Processes::start(0).await;
     let (second, second_address) = cluster.another_server("server-2").await;
     for number in 0..3 {
@@ -179,7 +179,7 @@ async fn two_servers_share_the_replicas() {
     }
     let certified = cluster.put(b"through the first").await.unwrap();
     let identity = certified.committee.cluster();
-    // the second never saw the committee form; its first request may come before the members told it
+    // the second server may receive its first request before the members told it the committee
     let mut got = get_bytes(&second_address, Some(identity), certified.certificate.claim.receipt.digest).await;
     for _ in 0..600 {
         if got.is_ok() {
@@ -195,7 +195,7 @@ async fn two_servers_share_the_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_during_a_put() {
+async fn put_after_a_server_kill_resumes() {
     let mut cluster = Processes::start(3).await;
     cluster.put(b"first").await.unwrap();
     let path = cluster.root().join("large");
@@ -216,11 +216,11 @@ async fn a_server_killed_during_a_put() {
     cluster.server.kill();
     let error = putting.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::Link(_)), "{error}");
-    // before anybody misses the pings of the other end
+    // sooner than a missing ping would be noticed
     assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
     cluster.restart_server().await;
     cluster.until_connected().await;
-    // it goes on where it stopped, and leaves nothing beside the blob
+    // the put resumes and leaves nothing but the blob
     let certified = put_file(cluster.address(), None, &path, |_| {}).await.unwrap();
     assert!(certified.sent_from > 0, "all of it was sent again");
     for replica in &cluster.replicas {

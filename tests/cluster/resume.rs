@@ -1,4 +1,4 @@
-//! Puts that are cut off go on where they stopped, whoever was cut off and whoever comes back.
+//! An interrupted put resumes at the offset the replicas hold, whichever process was interrupted.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -21,16 +21,16 @@ use vouch_core::verify::Verdict;
 
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 64 * MIB;
-/// Bytes a second that a client may send: some 64 KiB at a time are counted before they arrive.
+/// Rate at which a client sends, in bytes per second. About 64 KiB are counted before they arrive.
 const RATE: u64 = 24 * MIB;
-/// What goes beside a put's bytes: hellos, the committee, proofs, pongs.
-const BESIDE: u64 = 64 << 10;
+/// Overhead beyond a put's bytes: hellos, the committee, proofs, pongs.
+const OVERHEAD: u64 = 64 << 10;
 
-/// So long, and a little longer, a put that brings nothing keeps others from going on.
+/// Slightly longer than the 5 s after which a silent put gives way to another put of the same blob.
 const SILENCE: Duration = Duration::from_millis(5500);
 
-/// A cluster of processes behind a proxy, and a file.
-struct World {
+/// A cluster of child processes behind a proxy, and a file.
+struct PutWorld {
     cluster: Processes,
     proxy: Proxy,
     identity: ClusterId,
@@ -38,7 +38,7 @@ struct World {
     random: u64,
 }
 
-impl World {
+impl PutWorld {
     async fn start(seed: u64) -> Self {
         println!("seed {seed}");
         let cluster = Processes::start(4).await;
@@ -48,7 +48,7 @@ impl World {
         Self { cluster, proxy, identity, bytes: content(seed, usize::try_from(LENGTH).unwrap()), random: seed }
     }
 
-    /// Another file.
+    /// Switches to another file.
     fn next(&mut self) {
         self.bytes = content(next_random(&mut self.random), self.bytes.len());
     }
@@ -57,7 +57,7 @@ impl World {
         Digest::of(&self.bytes)
     }
 
-    /// The file in a folder of its own, which is a home without any state.
+    /// Writes the file into a new folder that serves as a home without state.
     fn elsewhere(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), &self.bytes).unwrap();
@@ -73,7 +73,7 @@ impl World {
         command
     }
 
-    /// Begins a put, and waits until somewhat of it is sent.
+    /// Starts a put, and waits until part of it is sent.
     async fn begin(&mut self, folder: &Path) -> Child {
         let before = self.proxy.sent();
         let child = self.command(folder, &[]).spawn().unwrap();
@@ -83,17 +83,17 @@ impl World {
         child
     }
 
-    /// A put that its client's death cuts off.
+    /// Starts a put and kills its client midway.
     async fn killed(&mut self) {
         let folder = self.elsewhere();
         let mut child = self.begin(folder.path()).await;
         child.kill().await.unwrap();
-        // until the server has noticed, that put goes on
+        // the server holds that put until it notices the disconnect
         self.proxy.until_idle().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
-    /// Puts to the end; gives the JSON, and the bytes that were sent.
+    /// Completes a put; returns its JSON and the bytes sent.
     async fn put(&self, more: &[&str]) -> (Value, u64) {
         let folder = self.elsewhere();
         let before = self.proxy.sent();
@@ -102,7 +102,7 @@ impl World {
         (json, self.proxy.sent() - before)
     }
 
-    /// Its certificate is valid for the file.
+    /// Asserts that the certificate is valid for the file; returns the JSON.
     fn certified(&self, output: &Output, bundle: &Path) -> Value {
         assert!(output.status.success(), "{output:?}");
         let verdict = judge(&std::fs::read(bundle).unwrap(), self.identity, &self.bytes);
@@ -112,7 +112,7 @@ impl World {
         json
     }
 
-    /// Gets the file by a command.
+    /// Asserts that `vouch get` returns the file.
     async fn assert_held(&self) {
         let folder = tempfile::tempdir().unwrap();
         let (digest, identity) = (self.digest().to_string(), self.identity.to_string());
@@ -122,7 +122,7 @@ impl World {
         assert!(std::fs::read(folder.path().join("copy")).unwrap() == self.bytes, "other bytes");
     }
 
-    /// A put that is disturbed on its way, and ends well by itself.
+    /// Asserts that a put disturbed midway completes by itself; returns its JSON.
     async fn put_disturbed(&mut self, disturb: impl AsyncFnOnce(&mut Self)) -> Value {
         let folder = self.elsewhere();
         let child = self.begin(folder.path()).await;
@@ -171,55 +171,55 @@ impl World {
 const STREAM: Stream = Stream(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_was_killed_sends_the_rest_from_anywhere() {
-    let mut world = World::start(20_261_122).await;
+async fn killed_put_resumes_from_another_folder() {
+    let mut world = PutWorld::start(20_261_122).await;
     world.killed().await;
     let (json, sent) = world.put(&[]).await;
     let from = json["resumed_from"].as_u64().unwrap();
     assert!(from > 0 && json["attempts"] == 1 && json["reused"] == false, "{json}");
-    assert!(sent < LENGTH - from + 2 * BESIDE, "{sent} bytes were sent, from {from} on");
+    assert!(sent < LENGTH - from + 2 * OVERHEAD, "{sent} bytes were sent, from {from} on");
     world.assert_held().await;
 }
 
-/// One command ends well all the same, and sends hardly anything twice.
-async fn assert_goes_on(seed: u64, disturb: impl AsyncFnOnce(&mut World)) {
-    let mut world = World::start(seed).await;
+/// Asserts that a disturbed command completes and sends hardly any byte twice.
+async fn assert_resumes(seed: u64, disturb: impl AsyncFnOnce(&mut PutWorld)) {
+    let mut world = PutWorld::start(seed).await;
     let before = world.proxy.sent();
     let json = world.put_disturbed(disturb).await;
     assert!(json["attempts"].as_u64().unwrap() > 1, "{json}");
     assert!(json["resumed_from"].as_u64().unwrap() > 0, "{json}");
-    // a little is sent into the void
+    // a few bytes are lost in flight
     assert!(world.proxy.sent() - before < LENGTH + 8 * MIB);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_is_waited_for() {
-    assert_goes_on(20_261_123, World::restart_server).await;
+async fn put_resumes_after_a_server_kill() {
+    assert_resumes(20_261_123, PutWorld::restart_server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_was_killed_delays_nobody() {
-    let mut world = World::start(20_261_124).await;
-    let json = world.put_disturbed(World::restart_a_replica).await;
+async fn put_continues_after_a_replica_kill() {
+    let mut world = PutWorld::start(20_261_124).await;
+    let json = world.put_disturbed(PutWorld::restart_a_replica).await;
     assert_eq!((&json["attempts"], &json["resumed_from"]), (&1.into(), &0.into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_were_all_killed_are_waited_for() {
-    let mut world = World::start(20_261_125).await;
-    let json = world.put_disturbed(World::restart_replicas).await;
+async fn put_resumes_after_all_replicas_were_killed() {
+    let mut world = PutWorld::start(20_261_125).await;
+    let json = world.put_disturbed(PutWorld::restart_replicas).await;
     assert!(json["attempts"].as_u64().unwrap() > 1, "{json}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_was_cut_is_waited_for() {
-    assert_goes_on(20_261_126, World::cut).await;
+async fn put_resumes_after_a_network_outage() {
+    assert_resumes(20_261_126, PutWorld::cut).await;
 }
 
-/// Whoever knows what is put harms it in no way: by wrong bytes, by giving up, or by doing nothing.
+/// A client that knows the digest cannot harm another's put: by wrong bytes, by cancelling, or by doing nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_poisons_what_another_put_left() {
-    let mut world = World::start(20_261_127).await;
+async fn other_clients_cannot_poison_a_partial_upload() {
+    let mut world = PutWorld::start(20_261_127).await;
     world.killed().await;
     let begin = async || {
         let mut link = RawLink::client(world.cluster.address()).await;
@@ -244,7 +244,7 @@ async fn nobody_poisons_what_another_put_left() {
     assert_eq!(fickle.failed().await.code, Code::Cancelled);
     let (silent, offset) = begin().await;
     assert_eq!(offset, from);
-    // then another put takes its place
+    // after that the silent put gives way to another
     tokio::time::sleep(SILENCE).await;
 
     let (json, _) = world.put(&[]).await;
@@ -254,23 +254,23 @@ async fn nobody_poisons_what_another_put_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_certified_anew_without_its_bytes() {
-    let world = World::start(20_261_128).await;
+async fn held_blob_is_certified_again_without_sending_bytes() {
+    let world = PutWorld::start(20_261_128).await;
     world.proxy.set_rate(0);
     let (first, sent) = world.put(&["--expires", "30d"]).await;
     assert!(first["resumed_from"] == 0 && sent > LENGTH, "{first}");
     for (more, expires_at) in [(&["--expires", "30d", "--renew"][..], None), (&[][..], Some(NEVER))] {
         let (json, sent) = world.put(more).await;
         assert!(json["resumed_from"] == LENGTH && json["reused"] == false, "{more:?}: {json}");
-        assert!(sent < BESIDE, "{more:?}: {sent} bytes were sent");
+        assert!(sent < OVERHEAD, "{more:?}: {sent} bytes were sent");
         assert!(json["issued_at"].as_u64() >= first["issued_at"].as_u64(), "{json}");
         assert!(expires_at.is_none() || json["expires_at"] != first["expires_at"], "{json}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_files_go_on_over_another_link() {
-    let mut world = World::start(20_261_129).await;
+async fn put_of_several_files_resumes_on_a_new_link() {
+    let mut world = PutWorld::start(20_261_129).await;
     let folder = world.elsewhere();
     let mut files = Vec::new();
     for number in 0..24_u64 {
@@ -297,9 +297,9 @@ async fn several_files_go_on_over_another_link() {
     }
 }
 
-/// A server's client that goes away costs the replicas nothing that they have.
+/// When a client disconnects, replicas keep its partial upload.
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_are_told_at_once_to_keep_what_a_lost_client_sent() {
+async fn replicas_keep_the_partial_upload_of_a_lost_client() {
     let cluster = InProcess::start(0).await;
     let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let _replica = FakeReplica::join(cluster.address(), Identity::new(1, "one"), move |_, message, answers| {
@@ -325,20 +325,20 @@ async fn replicas_are_told_at_once_to_keep_what_a_lost_client_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_rounds() {
+async fn put_survives_four_random_disturbances() {
     rounds(4, 20_261_130).await;
 }
 
 /// `make soak`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
-async fn sixty_rounds() {
+async fn put_survives_sixty_random_disturbances() {
     rounds(60, u64::from(std::process::id())).await;
 }
 
-/// Any disturbance at any moment, one after the other.
+/// Applies random disturbances at random moments, one after the other.
 async fn rounds(rounds: u64, seed: u64) {
-    let mut world = World::start(seed).await;
+    let mut world = PutWorld::start(seed).await;
     for round in 0..rounds {
         world.next();
         let kind = next_random(&mut world.random) % 5;
@@ -351,10 +351,10 @@ async fn rounds(rounds: u64, seed: u64) {
                 assert!(json["resumed_from"].as_u64().unwrap() > 0, "{json}");
                 world.assert_held().await;
             }
-            1 => drop(world.put_disturbed(World::restart_server).await),
-            2 => drop(world.put_disturbed(World::restart_a_replica).await),
-            3 => drop(world.put_disturbed(World::restart_replicas).await),
-            _ => drop(world.put_disturbed(World::cut).await),
+            1 => drop(world.put_disturbed(PutWorld::restart_server).await),
+            2 => drop(world.put_disturbed(PutWorld::restart_a_replica).await),
+            3 => drop(world.put_disturbed(PutWorld::restart_replicas).await),
+            _ => drop(world.put_disturbed(PutWorld::cut).await),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is certified already: its certificate comes back, and nothing is sent or stored again.
+//! Putting an already certified file returns its certificate; nothing is sent or stored again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ struct Request<'a> {
     retry: Duration,
 }
 
-/// The certificate, and how many bytes were sent for it.
+/// Puts a file; returns the certificate and the number of bytes sent.
 async fn put(request: Request<'_>) -> Result<(Certified, u64), ClientError> {
     let Request { server, path, expires_at, renew, retry } = request;
     let (sent, source) = (Arc::new(Mutex::new(0)), Source::File(path.into()));
@@ -47,7 +47,7 @@ fn write(cluster: &InProcess, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_certificate_comes_at_once() {
+async fn earlier_certificate_is_reused_without_sending_bytes() {
     const MONTH: u64 = 30 * 86_400;
     let mut cluster = InProcess::start(4).await;
     let server = cluster.address().to_owned();
@@ -60,27 +60,27 @@ async fn an_earlier_certificate_comes_at_once() {
         let (first, _) = once(now + MONTH, false).await.unwrap();
         assert!(!first.reused);
         let identity = first.committee.cluster();
-        // as long, and less long
+        // the same expiry, and an earlier one
         for expires_at in [now + MONTH, now + MONTH - 1] {
             let (again, sent) = once(expires_at, false).await.unwrap();
             assert_eq!((again.reused, sent), (true, 0), "{size}");
             assert_eq!(again.certificate, first.certificate);
             assert!(matches!(verdict(&again, identity, &bytes), Verdict::Valid(_)));
         }
-        // longer, and anew
+        // a later expiry, and `renew`
         let (longer, _) = once(NEVER, false).await.unwrap();
         assert!(!longer.reused && longer.certificate.claim.receipt.expires_at == NEVER);
         let (anew, _) = once(NEVER, true).await.unwrap();
         assert!(!anew.reused && anew.certificate != longer.certificate);
     }
-    // what promises less long than what is asked for is not taken, though it is newer
+    // a newer certificate with an earlier expiry than requested is not reused
     let path = write(&cluster, "file", &content(2, 700_000));
     let once =
         |server, expires_at, renew| put(Request { server, path: &path, expires_at, renew, retry: Duration::ZERO });
     assert!(!once(&server, now + 100, true).await.unwrap().0.reused);
     let (new, _) = once(&server, NEVER, false).await.unwrap();
     assert!(!new.reused);
-    // it is given while a quorum says that it holds the blob, and no longer
+    // it is reused only while a quorum confirms that it holds the blob
     cluster.stop_replica(0).await;
     let (again, sent) = once(&server, NEVER, false).await.unwrap();
     assert_eq!((again.reused, &again.certificate, sent), (true, &new.certificate, 0));
@@ -105,7 +105,7 @@ async fn an_earlier_certificate_comes_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_known_at_its_end() {
+async fn stream_reuses_a_certificate_at_its_end() {
     let cluster = InProcess::start(4).await;
     let bytes = content(3, 700_000);
     let path = write(&cluster, "file", &bytes);
@@ -121,7 +121,7 @@ async fn a_stream_is_known_at_its_end() {
     assert!(matches!(judge(response.text().as_bytes(), identity, &content(4, 1000)), Verdict::Valid(_)));
 }
 
-/// Files and their bytes, of which each is some part of the file that is put, at the least.
+/// Files above 100 kB and their sizes. Every copy of the put file, also a partial one, is that large.
 fn large_files(folder: &Path) -> Vec<(PathBuf, u64)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -136,7 +136,7 @@ fn large_files(folder: &Path) -> Vec<(PathBuf, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_at_once_are_stored_once() {
+async fn hundred_concurrent_puts_of_one_file_store_it_once() {
     const SIZE: u64 = 3 << 20;
     let cluster = InProcess::start(4).await;
     let bytes = content(5, 3 << 20);
@@ -144,7 +144,7 @@ async fn a_hundred_at_once_are_stored_once() {
     let (server, mut puts) = (cluster.address().to_owned(), JoinSet::new());
     for _ in 0..100 {
         let (server, path) = (server.clone(), path.clone());
-        // on a busy machine a member may be too slow for some of them, which are then tried again, as by the command
+        // on a busy machine a member may be too slow for some puts, which are then retried, as the command does
         let retry = Duration::from_secs(60);
         puts.spawn(async move {
             put(Request { server: &server, path: &path, expires_at: NEVER, renew: false, retry }).await
@@ -156,7 +156,7 @@ async fn a_hundred_at_once_are_stored_once() {
         assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
     }
     for number in 0..4 {
-        // a member that was given up in some puts still clears away what came of them
+        // a member skipped in some puts may still be deleting their partial uploads
         support::until("one copy is left", || {
             let files = ["blobs", "partial"].map(|name| large_files(&cluster.folder(number).join(name))).concat();
             matches!(&files[..], [(_, SIZE)])

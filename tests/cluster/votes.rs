@@ -1,4 +1,4 @@
-//! A signature means that the bytes are there now: whatever happened to a replica's disk since they were put.
+//! A vote means that the bytes are on disk now, whatever happened to the disk since they were put.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use vouch_core::verify::Verdict;
 
 const SIZE: usize = 700_000;
 
-/// The certificate, and how many bytes were sent for it.
+/// Puts bytes; returns the certificate and the number of bytes sent.
 async fn put(cluster: &Processes, bytes: &[u8], expires_at: u64, renew: bool) -> Result<(Certified, u64), ClientError> {
     let path = cluster.root().join("file");
     fs::write(&path, bytes).unwrap();
@@ -57,13 +57,13 @@ async fn assert_there(cluster: &Processes, certified: &Certified, bytes: &[u8]) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_gone_are_asked_for_before_anything_is_signed() {
+async fn missing_bytes_are_requested_before_a_replica_signs() {
     let cluster = Processes::start(4).await;
     let month = support::unix_seconds() + 30 * 86_400;
     let bytes = content(1, SIZE);
     let digest = Digest::of(&bytes);
     put(&cluster, &bytes, month, false).await.unwrap();
-    // all there: nothing is sent, whatever is asked for
+    // all replicas hold the bytes: nothing is sent, whatever is requested
     for (expires_at, renew) in [(month, true), (month + 1, false), (month, false)] {
         let (certified, sent) = put(&cluster, &bytes, expires_at, renew).await.unwrap();
         assert_eq!((sent, certified.reused), (0, expires_at == month && !renew));
@@ -74,7 +74,7 @@ async fn bytes_that_are_gone_are_asked_for_before_anything_is_signed() {
     let shorten: Damage = |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(1000).unwrap();
     let mut until = month + 1;
     for (name, damage) in [("unlinked", unlink), ("flipped", flip), ("outboard", no_outboard), ("shortened", shorten)] {
-        // a renewal, a later expiry, and what is certified already
+        // a renewal, a later expiry, and a repeated put
         for kind in ["renewal", "later", "again"] {
             let paths: Vec<PathBuf> = cluster.replicas.iter().map(|replica| blob_of(replica, &digest)).collect();
             paths.iter().for_each(|path| damage(path));
@@ -87,7 +87,7 @@ async fn bytes_that_are_gone_are_asked_for_before_anything_is_signed() {
             }
         }
     }
-    // the web's way agrees
+    // HTTP behaves the same
     cluster.replicas.iter().for_each(|replica| unlink(&blob_of(replica, &digest)));
     assert_eq!(http::put(cluster.address(), &bytes).await.status, 201);
     let (certified, _) = put(&cluster, &bytes, until, false).await.unwrap();
@@ -95,7 +95,7 @@ async fn bytes_that_are_gone_are_asked_for_before_anything_is_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_whose_folder_is_gone_does_not_sign() {
+async fn replica_with_a_missing_folder_does_not_sign() {
     let cluster = Processes::start(4).await;
     let (large, small) = (content(1, SIZE), content(2, 1000));
     for bytes in [&large, &small] {
@@ -111,7 +111,7 @@ async fn a_replica_whose_folder_is_gone_does_not_sign() {
         assert!(signers.len() == 3 && !signers.contains(&"replica-2".to_owned()), "{signers:?}");
     }
     until("it says so", || cluster.replicas[2].log().contains("was removed, replaced or unmounted")).await;
-    // back in its place, nothing was lost
+    // moved back, nothing is lost
     fs::remove_dir_all(&folder).unwrap();
     fs::rename(&elsewhere, &folder).unwrap();
     let renewed = async || {
@@ -120,14 +120,14 @@ async fn a_replica_whose_folder_is_gone_does_not_sign() {
         certified
     };
     until_signed_by(4, renewed).await;
-    // for good
+    // permanently gone
     fs::remove_dir_all(&folder).unwrap();
     let (certified, _) = put(&cluster, &large, NEVER, true).await.unwrap();
     assert!(!signers(&certified).contains(&"replica-2".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_does_not_start_without_the_disk_that_its_blobs_are_on() {
+async fn replica_refuses_to_start_without_its_blob_disk() {
     let mut cluster = Processes::start(0).await;
     let mount = cluster.root().join("mnt");
     for number in 0..4 {
@@ -175,7 +175,7 @@ async fn a_replica_does_not_start_without_the_disk_that_its_blobs_are_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_are_looked_at_as_files_are() {
+async fn objects_are_checked_before_signing_like_files() {
     let environment = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
     let server = S3Server::start().await;
     let mut cluster = Processes::start(0).await;
@@ -195,7 +195,7 @@ async fn objects_are_looked_at_as_files_are() {
         for renew in [true, false] {
             (0..4).for_each(|number| damage(&objects(number)));
             if keeps_its_tag {
-                // this server gives the tag of what was put, whatever it has by now; a restart forgets the tag
+                // this S3 server returns the ETag of the original object until it restarts
                 for number in 0..4 {
                     cluster.replicas[number].terminate();
                     cluster.until_left(number).await;
@@ -212,7 +212,7 @@ async fn objects_are_looked_at_as_files_are() {
             }
         }
     }
-    // a prefix that was emptied is another place
+    // an emptied prefix is no longer the replica's store
     cluster.replicas[1].terminate();
     let prefix = server.file("1");
     fs::rename(&prefix, prefix.with_extension("aside")).unwrap();
@@ -220,7 +220,7 @@ async fn objects_are_looked_at_as_files_are() {
     assert_eq!(cluster.replicas[1].wait(), Some(1));
     let log = cluster.replicas[1].log();
     assert!(log.contains("is not where this replica keeps its blobs"), "{log}");
-    // and so is one with another's objects under the same owner
+    // nor is a prefix with another store's objects under the same owner
     fs::create_dir_all(prefix.join("blobs")).unwrap();
     fs::copy(prefix.with_extension("aside").join("owner"), prefix.join("owner")).unwrap();
     cluster.replicas[1].start();

@@ -15,7 +15,7 @@ fn identity(demo: &Run) -> String {
 }
 
 #[test]
-fn a_demo_certifies_and_verifies() {
+fn demo_certifies_and_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("letter"), "a letter\n").unwrap();
@@ -34,25 +34,25 @@ fn a_demo_certifies_and_verifies() {
     let cluster = identity(&demo);
     vouch(folder, &["verify", "letter", "letter.vouch", "--cluster", &cluster]).ok();
 
-    // the same cluster again
+    // a second run reuses the cluster
     fs::write(folder.join("second"), "another\n").unwrap();
     let again = vouch(folder, &["demo", "second", "--once", "--data", "four"]);
     again.ok();
     assert_eq!(identity(&again), cluster);
     vouch(folder, &["verify", "second", "second.vouch", "--cluster", &cluster]).ok();
-    // another folder is another cluster
+    // another data folder is another cluster
     let other = vouch(folder, &["demo", "letter", "--once", "--data", "one", "--replicas", "1"]);
     other.ok();
     assert_ne!(identity(&other), cluster);
 }
 
-/// `script` (util-linux) is the terminal.
+/// `script` (util-linux) provides the terminal.
 #[test]
 #[cfg(target_os = "linux")]
-fn on_a_terminal_a_demo_goes_on_and_names_its_page() {
+fn demo_on_a_terminal_keeps_running_and_prints_its_page() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("letter"), "a letter\n").unwrap();
-    // without `exec`, a shell that stays (dash does) dies of the Ctrl-C itself, and its status is what is seen
+    // `exec`: else Ctrl-C ends a shell that stays (as dash does), and the test would see that shell's status
     let demo = format!("exec '{}' demo letter --replicas 1", program::path().display());
     let mut terminal = Command::new("script");
     terminal.args(["-qec", &demo, "/dev/null"]).current_dir(folder.path());
@@ -73,11 +73,11 @@ fn on_a_terminal_a_demo_goes_on_and_names_its_page() {
 }
 
 #[test]
-fn one_demo_at_a_time_in_a_folder() {
+fn second_demo_in_one_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("letter"), "a letter\n").unwrap();
-    // the first one is held up at its last step
+    // the first demo is paused at its last step
     let script = folder.join("wait");
     fs::write(&script, "#!/bin/sh\necho \"waiting $*\"\nwhile [ ! -e go ]; do sleep 0.05; done\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -98,7 +98,7 @@ fn one_demo_at_a_time_in_a_folder() {
 }
 
 #[test]
-fn a_demo_fails_where_its_parts_do() {
+fn demo_fails_when_a_step_fails() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let missing = vouch(folder, &["demo"]);

@@ -1,4 +1,4 @@
-//! Nothing that is there is destroyed: not by a bundle, not by a file that is got.
+//! Existing files are never destroyed, neither by a bundle nor by a downloaded file.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::nodes::Cluster;
 use crate::program::{self, Run, binary, vouch, vouch_with_input};
 
-/// An address where nobody listens: what is refused before connecting is refused here too.
+/// An address without a listener, for commands that must be refused before they connect.
 const NOBODY: &str = "127.0.0.1:1";
 
-/// A cluster, a folder with a letter in it, and what gets and puts there.
+/// A cluster of one, and a working folder with a certified file `letter`.
 struct World {
     cluster: Cluster,
     desk: tempfile::TempDir,
@@ -43,7 +43,7 @@ impl World {
         vouch(self.desk.path(), &[args, &["--server", &self.cluster.address]].concat())
     }
 
-    /// Refused with exit code 1 before any connection; gives the message.
+    /// Asserts that a command exits with code 1 before any connection; returns the message.
     fn refuses(&self, args: &[&str]) -> String {
         vouch(self.desk.path(), &[args, &["--server", NOBODY]].concat()).fails_with(1).to_owned()
     }
@@ -64,7 +64,7 @@ fn fifo(path: &Path) {
     assert!(make("mkfifo", &[], path));
 }
 
-/// A character device with these numbers; only a superuser makes one.
+/// Makes a character device with this minor number; `false` without the privilege to do so.
 fn device(path: &Path, minor: &str) -> bool {
     let made = Command::new("mknod").arg(path).args(["c", "1", minor]).output().unwrap().status.success();
     if !made || File::options().write(true).open(path).is_err() {
@@ -75,7 +75,7 @@ fn device(path: &Path, minor: &str) -> bool {
 }
 
 #[test]
-fn what_a_command_reads_it_does_not_overwrite() {
+fn command_does_not_overwrite_its_own_input() {
     let world = World::start();
     fs::hard_link(world.path("letter"), world.path("twin")).unwrap();
     symlink("letter", world.path("link")).unwrap();
@@ -89,11 +89,11 @@ fn what_a_command_reads_it_does_not_overwrite() {
     stdin.args(["put", "-", "--bundle", "letter", "--force", "--server", NOBODY]);
     let output = stdin.stdin(File::open(world.path("letter")).unwrap()).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("that is a file to put"));
-    // its default place as well, here by a link
+    // the same for the default bundle path, here a link
     fs::write(world.path("other"), "other").unwrap();
     symlink("other", world.path("other.vouch")).unwrap();
     assert!(world.refuses(&["put", "other"]).contains("that is a file to put"));
-    // of a list, one alone
+    // in a list of files only the affected one fails
     let list = world.run(&["put", "other", "letter"]);
     assert!(list.fails_with(1).contains("vouch: other: cannot write the bundle to other.vouch"), "{list:?}");
     assert!(list.text().contains("certified  letter"), "{list:?}");
@@ -109,7 +109,7 @@ fn what_a_command_reads_it_does_not_overwrite() {
 }
 
 #[test]
-fn an_earlier_proof_is_kept() {
+fn existing_bundle_is_not_overwritten() {
     let world = World::start();
     let first = world.read("letter.vouch");
     fs::write(world.path("letter"), "version 2").unwrap();
@@ -118,7 +118,7 @@ fn an_earlier_proof_is_kept() {
     assert_eq!(second.row("bundle"), "letter.2.vouch");
     assert!(second.stderr.ends_with("letter.vouch is kept: it holds something else\n"), "{second:?}");
     assert!(world.read("letter.vouch") == first);
-    // the same bytes again go to the same place, and the next ones to the next
+    // a renewal of the same bytes replaces their bundle; other bytes get the next free name
     assert_eq!(world.run(&["put", "letter", "--renew"]).row("bundle"), "letter.2.vouch");
     fs::write(world.path("letter"), "version 3").unwrap();
     fs::write(world.path("letter.3.vouch"), "no bundle").unwrap();
@@ -134,7 +134,7 @@ fn an_earlier_proof_is_kept() {
     assert_eq!(world.run(&["put", "letter", "--force"]).row("bundle"), "letter.vouch");
     assert!(world.read("letter.vouch") != first);
 
-    // the same bytes by another cluster are another proof
+    // the same bytes certified by another cluster get a bundle of their own
     let other = Cluster::start(1);
     fs::write(world.path("c"), "c").unwrap();
     world.run(&["put", "c"]).ok();
@@ -143,7 +143,7 @@ fn an_earlier_proof_is_kept() {
     assert_eq!(put.row("bundle"), "c.2.vouch");
     let cluster = put.row("cluster");
     vouch(world.desk.path(), &["verify", "c", "c.2.vouch", "--cluster", &cluster]).ok();
-    // standard input has names by its digest
+    // bundles for standard input are named by digest
     let stdin = |server: &str| vouch_with_input(world.desk.path(), &["put", "-", "--server", server], b"from a pipe");
     let (one, two) = (stdin(&world.cluster.address), stdin(&other.address));
     one.ok();
@@ -152,7 +152,7 @@ fn an_earlier_proof_is_kept() {
 }
 
 #[test]
-fn a_bundle_that_is_named_replaces_nothing_else() {
+fn named_bundle_path_replaces_only_a_bundle_of_the_same_file() {
     let world = World::start();
     fs::write(world.path("precious"), "precious").unwrap();
     let message = world.refuses(&["put", "letter", "--bundle", "precious"]);
@@ -176,7 +176,7 @@ fn a_bundle_that_is_named_replaces_nothing_else() {
         stdin.fails_with(1).contains("letter.vouch exists and holds maybe a certificate of other bytes"),
         "{stdin:?}"
     );
-    // a renewal is no other
+    // a renewal may replace the bundle of the same file
     world.run(&["put", "letter", "--bundle", "letter.vouch", "--renew"]).ok();
     assert_eq!(world.read("precious"), b"precious");
     world.run(&["put", "letter", "--bundle", "precious", "--force"]).ok();
@@ -184,7 +184,7 @@ fn a_bundle_that_is_named_replaces_nothing_else() {
 }
 
 #[test]
-fn a_file_that_is_there_is_replaced_only_when_that_is_said() {
+fn existing_file_is_replaced_only_on_request() {
     let world = World::start();
     fs::write(world.path("copy"), "precious").unwrap();
     fs::set_permissions(world.path("copy"), fs::Permissions::from_mode(0o604)).unwrap();
@@ -197,7 +197,7 @@ fn a_file_that_is_there_is_replaced_only_when_that_is_said() {
     assert!(world.read("copy") == world.bytes);
     assert_eq!(fs::metadata(world.path("copy")).unwrap().mode() & 0o7777, 0o604, "its mode stays");
 
-    // links are followed, and stay
+    // symbolic links are followed and remain
     symlink("copy", world.path("link")).unwrap();
     fs::write(world.path("copy"), "precious").unwrap();
     assert!(world.refuses(&["get", "letter.vouch", "-o", "link"]).contains("link exists"));
@@ -221,7 +221,7 @@ fn a_file_that_is_there_is_replaced_only_when_that_is_said() {
 }
 
 #[test]
-fn pipes_and_devices_stay_what_they_are() {
+fn pipes_and_devices_are_written_and_not_replaced() {
     let world = World::start();
     let pipe = world.path("pipe");
     fifo(&pipe);
@@ -240,7 +240,7 @@ fn pipes_and_devices_stay_what_they_are() {
     assert!(through_pipe(&["get", &world.digest, "-o", "pipe", "--range", "5-9"]) == world.bytes[5..10]);
     assert!(through_pipe(&["put", "letter", "--bundle", "pipe"]) == world.read("letter.vouch"));
     assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
-    // a default name that is a pipe
+    // the default output name is a pipe
     fs::write(world.path("b"), "b").unwrap();
     symlink("pipe", world.path("b.vouch")).unwrap();
     assert!(through_pipe(&["put", "b"]).starts_with(b"{"));
@@ -264,7 +264,7 @@ fn pipes_and_devices_stay_what_they_are() {
 }
 
 #[test]
-fn a_part_that_is_somebody_elses_is_kept() {
+fn foreign_part_file_is_kept() {
     let world = World::start();
     let get = |more: &[&str]| world.run(&[&["get", "letter.vouch", "-o", "copy"], more].concat());
     let foreign = [binary(50_000).iter().map(|byte| byte ^ 1).collect(), b"short".to_vec(), binary(300_001)];
@@ -280,7 +280,7 @@ fn a_part_that_is_somebody_elses_is_kept() {
         assert!(world.read("copy") == world.bytes && !world.path("copy.part").exists());
         fs::remove_file(world.path("copy")).unwrap();
     }
-    // neither is one that is no file
+    // nor is a partial download that is no regular file
     symlink("letter", world.path("copy.part")).unwrap();
     assert!(get(&[]).fails_with(1).contains("copy.part exists already"));
     fs::remove_file(world.path("copy.part")).unwrap();
@@ -288,7 +288,7 @@ fn a_part_that_is_somebody_elses_is_kept() {
     assert!(get(&[]).fails_with(1).contains("copy.part exists already"));
     fs::remove_file(world.path("copy.part")).unwrap();
     assert!(world.read("letter") == world.bytes);
-    // nor one that another get writes to
+    // nor one that another get is writing to
     let part = File::create(world.path("copy.part")).unwrap();
     part.lock().unwrap();
     assert!(get(&[]).fails_with(1).contains("copy.part is in use by another process"));
@@ -297,9 +297,9 @@ fn a_part_that_is_somebody_elses_is_kept() {
     assert_eq!(world.names(), ["copy", "letter", "letter.vouch"]);
 }
 
-/// Whatever a part holds: the result is right, and what is right in it is not asked for again.
+/// Whatever a partial download holds, the result is correct, and its correct prefix is not requested again.
 #[test]
-fn a_part_is_gone_on_with_as_far_as_it_is_right() {
+fn partial_download_is_resumed_after_its_correct_prefix() {
     let world = World::start();
     const GROUP: usize = 16 << 10;
     let flipped = |at: usize, length: usize| {
@@ -315,11 +315,11 @@ fn a_part_is_gone_on_with_as_far_as_it_is_right() {
         (world.bytes[..12 * GROUP + 9].to_vec(), 12 * GROUP),
         (world.bytes[..world.bytes.len() - 1].to_vec(), 18 * GROUP),
         (world.bytes.clone(), 18 * GROUP),
-        // the tail is not known to be right, and is got again
+        // the incomplete last group cannot be verified and is requested again
         (flipped(12 * GROUP + 1, 12 * GROUP + 9), 12 * GROUP),
-        // a wrong group takes its subtree with it: 8 + 4 groups
+        // a wrong group invalidates its whole subtree: the groups form subtrees of 8 + 4
         (flipped(9 * GROUP, 12 * GROUP + 9), 7 * GROUP),
-        // the first of them all others, and the beginning tells that it is this file
+        // a wrong group in the first subtree invalidates everything; the beginning still identifies the file
         (flipped(3 * GROUP, 12 * GROUP + 9), 0),
     ] {
         for what in ["letter.vouch", &world.digest] {

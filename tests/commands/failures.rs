@@ -1,4 +1,4 @@
-//! What goes wrong, and what the user is told. What needs no cluster and no other process is under `errors`.
+//! Failures and their messages. Those that need no cluster and no other process are transcripts under `errors`.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::nodes::{Cluster, Node};
 use crate::program::vouch;
 
-/// An address where nobody listens.
+/// An address without a listener.
 const NOBODY: &str = "127.0.0.1:1";
 
 fn desk_with_letter() -> tempfile::TempDir {
@@ -18,7 +18,7 @@ fn desk_with_letter() -> tempfile::TempDir {
 }
 
 #[test]
-fn nobody_listens() {
+fn put_and_get_without_a_listener_fail() {
     let desk = desk_with_letter();
     for args in [
         &["put", "letter", "--server", NOBODY][..],
@@ -33,7 +33,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_server_that_was_stopped() {
+fn stopped_server_is_reported() {
     let mut cluster = Cluster::start(1);
     let desk = desk_with_letter();
     let put = ["put", "letter", "--server", &cluster.address];
@@ -47,7 +47,7 @@ fn a_server_that_was_stopped() {
 }
 
 #[test]
-fn another_service_listens() {
+fn other_service_on_the_port_is_reported() {
     let desk = desk_with_letter();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap().to_string();
@@ -64,7 +64,7 @@ fn another_service_listens() {
 }
 
 #[test]
-fn no_replica_is_there() {
+fn put_without_replicas_says_what_to_start() {
     let cluster = Cluster::start(0);
     let desk = desk_with_letter();
     let message = vouch(desk.path(), &["put", "letter", "--server", &cluster.address]).fails_with(1).to_owned();
@@ -72,7 +72,7 @@ fn no_replica_is_there() {
 }
 
 #[test]
-fn what_is_put_must_be_readable() {
+fn put_of_an_unreadable_file_fails() {
     let cluster = Cluster::start(1);
     let desk = desk_with_letter();
     let server = ["--server", &cluster.address];
@@ -91,7 +91,7 @@ fn what_is_put_must_be_readable() {
 }
 
 #[test]
-fn where_it_goes_must_be_there_before_anything_is_sent() {
+fn unwritable_destination_fails_before_anything_is_sent() {
     let mut cluster = Cluster::start(1);
     let desk = desk_with_letter();
     fs::create_dir(desk.path().join("folder")).unwrap();
@@ -112,7 +112,7 @@ fn where_it_goes_must_be_there_before_anything_is_sent() {
 }
 
 #[test]
-fn an_unknown_digest() {
+fn get_of_an_unknown_digest_fails() {
     let cluster = Cluster::start(1);
     let desk = desk_with_letter();
     let server = ["--server", &cluster.address];
@@ -126,7 +126,7 @@ fn an_unknown_digest() {
 }
 
 #[test]
-fn a_port_is_taken() {
+fn server_on_a_taken_port_fails() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -142,7 +142,7 @@ fn a_port_is_taken() {
 }
 
 #[test]
-fn a_data_folder_is_in_use() {
+fn data_folder_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Node::start(folder.path(), &["server", "0"]);
     server.line_with("listening on ");
@@ -163,7 +163,7 @@ fn key_file(folder: &Path, name: &str, text: &str, mode: u32) {
 }
 
 #[test]
-fn bad_key_files() {
+fn invalid_key_files_are_refused() {
     let good = format!("{}\n", "1".repeat(64));
     let cases = [
         (good.clone(), 0o644, "expected a key for its owner alone, got mode 0644; run: chmod 600 'KEY'"),
@@ -179,11 +179,11 @@ fn bad_key_files() {
             let path = folder.join("keys/node.key").display().to_string();
             assert_eq!(run.fails_with(1), format!("vouch: {path}: {}\n", message.replace("KEY", &path)));
             assert!(run.stdout.is_empty(), "{run:?}");
-            // no part of a secret is shown
+            // no part of a secret is printed
             assert!(!run.stderr.contains("1111"), "{run:?}");
         }
     }
-    // what the message says helps
+    // the command that the message suggests works
     let folder = tempfile::tempdir().unwrap();
     key_file(folder.path(), "node.key", &good, 0o644);
     fs::set_permissions(folder.path().join("keys/node.key"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -191,7 +191,7 @@ fn bad_key_files() {
 }
 
 #[test]
-fn keygen_shows_what_is_there() {
+fn keygen_prints_existing_keys() {
     let folder = tempfile::tempdir().unwrap();
     let text = vouch(folder.path(), &["keygen"]);
     assert_eq!(text.ok().lines().count(), 4);
@@ -214,7 +214,7 @@ fn keygen_shows_what_is_there() {
 }
 
 #[test]
-fn a_bundle_that_is_too_long_is_judged() {
+fn oversized_bundle_is_invalid() {
     let desk = desk_with_letter();
     fs::write(desk.path().join("long.vouch"), vec![b' '; (8 << 20) + 100]).unwrap();
     let verify = vouch(desk.path(), &["verify", "letter", "long.vouch", "--cluster", &"0".repeat(64)]);

@@ -1,4 +1,4 @@
-//! Files on their way: put, get, verify, inspect.
+//! The main commands together: put, get, verify, inspect.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn several_files_go_over_one_link_and_each_gets_its_bundle() {
+fn several_files_share_one_link_and_each_gets_a_bundle() {
     let cluster = Cluster::start(4);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -95,7 +95,7 @@ fn several_files_go_over_one_link_and_each_gets_its_bundle() {
 }
 
 #[test]
-fn put_verify_inspect_and_get() {
+fn put_verify_inspect_and_get_work_together() {
     let cluster = Cluster::start(4);
     let server = ["--server", &cluster.address];
     let desk = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ fn put_verify_inspect_and_get() {
     }
     assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch", "copy"]);
 
-    // what was taken away shows
+    // a truncated file is detected
     fs::write(desk.join("copy"), &bytes[1..]).unwrap();
     let other = vouch(desk, &[&["verify", "copy", "a picture.bin.vouch"], &trusted[..]].concat());
     assert_eq!(other.fails_with(1), "");
@@ -155,7 +155,7 @@ fn put_verify_inspect_and_get() {
 }
 
 #[test]
-fn pipes_carry_binary() {
+fn standard_input_and_output_carry_binary() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
     let desk = tempfile::tempdir().unwrap();
@@ -188,7 +188,7 @@ fn pipes_carry_binary() {
 }
 
 #[test]
-fn what_is_certified_already_says_so() {
+fn put_of_a_certified_file_reports_the_earlier_certificate() {
     let cluster = Cluster::start(4);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -206,7 +206,7 @@ fn what_is_certified_already_says_so() {
     assert!(again == first);
     let (text, renewed) = put(&["--renew"]);
     assert!(!text.contains("already") && renewed != first, "{text}");
-    // of several, each on its line
+    // with several files, each is reported on its own line
     fs::write(desk.join("another"), b"another letter\n").unwrap();
     let told = vouch(desk, &["put", "letter", "another", "--jobs", "1", "--server", &cluster.address]);
     told.ok();
@@ -297,7 +297,7 @@ fn json_has_the_documented_keys() {
 }
 
 #[test]
-fn a_part_comes_alone() {
+fn get_with_a_range_writes_only_the_range() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
     let desk = tempfile::tempdir().unwrap();
@@ -341,7 +341,7 @@ fn a_part_comes_alone() {
 }
 
 #[test]
-fn a_duty_ends_when_it_was_said() {
+fn expiry_is_the_requested_time() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
     let desk = tempfile::tempdir().unwrap();
@@ -369,14 +369,14 @@ fn a_duty_ends_when_it_was_said() {
         "{late:?}"
     );
     assert!(at(expires_at, &["--waive-expiry"]).ok().contains("n/a  expiry"));
-    // an hour from now, by the row for people
+    // `--expires` relative to now, as printed in the text output
     let put = vouch(desk, &[&["put", "letter", "--expires", "30d"], &server[..]].concat());
     put.ok();
     assert!(put.row("keep until").ends_with('Z') && put.row("keep until").len() == 20, "{put:?}");
 }
 
 #[test]
-fn a_bundle_goes_where_it_is_told() {
+fn bundle_flag_sets_the_path() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
     let desk = tempfile::tempdir().unwrap();
@@ -387,10 +387,10 @@ fn a_bundle_goes_where_it_is_told() {
     put.ok();
     assert_eq!(put.row("bundle"), "papers/proofs/1");
     assert_eq!(names(&desk.join("papers")), ["letter", "proofs"]);
-    // without the flag it is beside the file, wherever that is
+    // without the flag the bundle is beside the file
     vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
     assert_eq!(names(&desk.join("papers")), ["letter", "letter.vouch", "proofs"]);
-    // a second put replaces it
+    // a second put replaces the bundle
     vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
     let cluster_id = put.row("cluster");
     for bundle in ["papers/proofs/1", "papers/letter.vouch"] {

@@ -1,4 +1,4 @@
-//! The log of a server and of a replica: time and level on each line, and nobody has to read it.
+//! The log of server and replica: each line has time and level, and an unread log never blocks.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use crate::nodes::{Cluster, Node};
 use crate::program::{self, vouch};
 
 #[test]
-fn lines_have_time_and_level() {
+fn log_lines_have_time_and_level() {
     let mut cluster = Cluster::start(1);
     cluster.server.line_with("replica-1 joined");
     cluster.replicas[0].line_with("connected to");
@@ -26,7 +26,7 @@ fn lines_have_time_and_level() {
 }
 
 #[test]
-fn the_log_is_json_where_asked_for() {
+fn log_is_json_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Node::start(folder.path(), &["server", "0", "--log-format", "json"]);
     let address = server.line_with("listening on ").replace("listening on ", "");
@@ -43,7 +43,7 @@ fn the_log_is_json_where_asked_for() {
     replica.line_where("JSON", |line| {
         serde_json::from_str::<Value>(line).is_ok_and(|line| line["message"] == format!("connected to {address}"))
     });
-    // and why it ends
+    // the final error is JSON too
     let failure = vouch(folder.path(), &["server", "0", "--log-format", "json"]);
     let line: Value = serde_json::from_str(failure.fails_with(1)).unwrap();
     assert_eq!(line["level"], "ERROR");
@@ -51,7 +51,7 @@ fn the_log_is_json_where_asked_for() {
 }
 
 #[test]
-fn rust_log_chooses_the_lines() {
+fn rust_log_filters_the_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Node::run(program::command(folder.path()).args(["server", "0"]).env("RUST_LOG", "warn"));
     let address = server.line_with("listening on ").replace("listening on ", "");
@@ -64,7 +64,7 @@ fn rust_log_chooses_the_lines() {
     assert!(wrong.fails_with(1).starts_with("vouch: RUST_LOG: "), "{wrong:?}");
 }
 
-/// Ends with the test.
+/// Kills the process when dropped.
 struct Unread(Child);
 
 impl Drop for Unread {
@@ -75,7 +75,7 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nobody() {
+fn unread_log_does_not_block_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program::command(folder.path());
     let mut server =
@@ -96,7 +96,7 @@ fn a_log_that_nobody_reads_stops_nobody() {
     for from in (0..1000).step_by(250) {
         put(from);
     }
-    // what it would have said is still there to be read
+    // the lines before the pipe was full can still be read
     let mut unread = server.0.stderr.take().unwrap();
     server.0.kill().unwrap();
     let mut text = String::new();

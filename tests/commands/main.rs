@@ -1,4 +1,4 @@
-//! The command as people meet it: what it prints, what it exits with, and what it leaves on disk. Every test runs the built
+//! The command line: its output, exit codes, and files on disk. Every test runs the built
 //! program; clusters are child processes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! Servers and replicas as people start them: from one folder, without flags.
+//! Servers and replicas as users start them: from one folder, without flags.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,16 +9,16 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::program;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One process that goes on until it is killed.
+/// A long-running process, killed when dropped.
 pub struct Node {
     child: Child,
     log: NamedTempFile,
 }
 
 impl Node {
-    /// The program with these arguments.
+    /// Starts the program with these arguments.
     pub fn start(folder: &Path, args: &[&str]) -> Self {
         let mut command = program::command(folder);
         command.args(args);
@@ -32,17 +32,17 @@ impl Node {
         Self { child, log }
     }
 
-    /// All that it printed, without times and levels.
+    /// Its output so far, without times and levels.
     pub fn log(&self) -> String {
         support::unstamped(&self.printed())
     }
 
-    /// All that it printed.
+    /// Its output so far.
     pub fn printed(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// The first complete line with this text in it, waited for.
+    /// Waits for the first complete line that contains this text.
     pub fn line_with(&mut self, text: &str) -> String {
         self.line_where(text, |line| line.contains(text))
     }
@@ -55,19 +55,19 @@ impl Node {
             if let Some(line) = log.split_inclusive('\n').find(|line| line.ends_with('\n') && is_meant(line)) {
                 return line.trim_end().to_owned();
             }
-            assert!(!has_ended && began.elapsed() < PATIENCE, "no line with {what:?}:\n{log}");
+            assert!(!has_ended && began.elapsed() < TIMEOUT, "no line with {what:?}:\n{log}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Ends it without warning.
+    /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
-        // one that ended before is as good
+        // it may have ended already
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -79,18 +79,18 @@ impl Drop for Node {
     }
 }
 
-/// A server on a free port, and replicas.
+/// A server on a free port, and its replicas.
 pub struct Cluster {
     pub server: Node,
     pub replicas: Vec<Node>,
-    /// The server's, host:port.
+    /// The server's `host:port`.
     pub address: String,
-    // everybody was started from it; removed after they ended
+    // working folder of all nodes; dropped after they ended
     _root: TempDir,
 }
 
 impl Cluster {
-    /// Started, and all replicas joined.
+    /// Starts a server and replicas, and waits until all joined.
     pub fn start(replicas: usize) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut server = Node::start(root.path(), &["server", "0"]);

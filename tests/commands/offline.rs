@@ -11,7 +11,7 @@ const CLUSTER: &str = "3UDUyZQXNCDVRBTtTsqbfr6sdPxUAeJyH2HR7VQMjaVj";
 const NOW: &str = "1790003600";
 
 #[test]
-fn without_any_network() {
+fn verify_and_inspect_work_without_a_network() {
     let alone = |program: &str| {
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--net", program]).stdin(Stdio::null());
@@ -31,10 +31,10 @@ fn without_any_network() {
     assert!(run(&["inspect", "letter.txt.vouch"]).contains(CLUSTER));
 }
 
-/// While it waits for its standard input, none of its open files is a network socket.
+/// While the command waits for standard input, none of its open files is a network socket.
 #[cfg(target_os = "linux")]
 #[test]
-fn no_network_socket_is_open() {
+fn verify_opens_no_network_socket() {
     let fixtures = program::root().join("tests/commands/fixtures");
     let mut command = program::command(&fixtures);
     command.args(["verify", "-", "letter.txt.vouch", "--cluster", CLUSTER, "--now", NOW]);
@@ -61,7 +61,7 @@ fn no_network_socket_of(process: &str) {
         network.extend(text.lines().filter_map(|line| line.split_whitespace().nth(9)).map(str::to_owned));
     }
     let open = fs::read_dir(format!("{process}/fd")).unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
-    // one that was closed in between has no target
+    // a file closed meanwhile has no target
     for target in open.filter_map(Result::ok).map(|target| target.to_string_lossy().into_owned()) {
         let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
         assert!(inode.is_none_or(|inode| !network.iter().any(|other| other == inode)), "{target} is a network socket");

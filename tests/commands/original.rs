@@ -1,4 +1,4 @@
-//! The three commands that the first version had, as they were written then.
+//! The three commands of the first version still work as they were written then.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use std::{env, fs};
 use crate::nodes::Node;
 use crate::program::{self, Run};
 
-/// The port that the commands name is there once.
+/// The commands name a fixed port, so only one test may run them at a time.
 static PORT: Mutex<()> = Mutex::new(());
 
-/// 9090, or the next free one: a developer may run a server.
+/// 9090, or the next free port, as a developer may run a server.
 fn port() -> u16 {
     (9090..9190).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("no free port from 9090 on")
 }
 
-/// Runs the three commands, the second one `replicas` times. `start` begins a command line.
+/// Runs the three commands, the second `replicas` times. `start` gives the program that takes the arguments.
 fn three_commands(start: impl Fn() -> Command, replicas: usize) -> Run {
     let _alone = PORT.lock().unwrap_or_else(PoisonError::into_inner);
     let port = port();
@@ -71,30 +71,30 @@ fn in_a_folder(replicas: usize) {
 }
 
 #[test]
-fn the_three_commands_with_three_replicas() {
+fn original_commands_work_with_three_replicas() {
     in_a_folder(3);
 }
 
 #[test]
-fn the_three_commands_with_one_replica() {
+fn original_commands_work_with_one_replica() {
     in_a_folder(1);
 }
 
-/// Removes what a test made.
+/// Removes folders when dropped.
 struct Removed(Vec<PathBuf>);
 
 impl Drop for Removed {
     fn drop(&mut self) {
         for folder in &self.0 {
-            // one that was never made is as good
+            // it may never have been created
             let _ = fs::remove_dir_all(folder);
         }
     }
 }
 
-/// `cargo run server 9090` and the others from the repository's folder, by cargo itself.
+/// Runs `cargo run server 9090` and the others through cargo, from the repository's folder.
 #[test]
-fn the_three_commands_by_cargo() {
+fn original_commands_work_through_cargo() {
     let root = program::root();
     let data = root.join(".vouch");
     let mut made: Vec<PathBuf> = ["server", "replica-1", "replica-2", "replica-3"].map(|name| data.join(name)).into();
@@ -120,7 +120,7 @@ fn the_three_commands_by_cargo() {
         };
         command.envs([keep("CARGO_HOME", ".cargo"), keep("RUSTUP_HOME", ".rustup")]);
         command.env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
-        // what this test runs under is not what a user's cargo runs under
+        // remove cargo's variables of this test run: a user's cargo does not have them
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -129,7 +129,7 @@ fn the_three_commands_by_cargo() {
         }
         command
     };
-    // compiling has all the time that it needs
+    // build first, without a deadline
     let built = cargo().arg("build").output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let _removed = Removed(made);
@@ -145,7 +145,7 @@ fn the_three_commands_by_cargo() {
 }
 
 #[test]
-fn a_restarted_replica_takes_up_a_free_folder() {
+fn restarted_replica_reuses_a_free_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let start = || Node::start(folder.path(), &["replica", "127.0.0.1:1"]);
     let mut nodes: Vec<(String, Node)> = (0..3)

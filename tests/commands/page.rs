@@ -1,4 +1,4 @@
-//! Where the page is, as a server tells it, and for whom.
+//! The page address that a server prints, and `--allow-origin`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ fn lines(log: &str, beginning: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_server_names_its_page_and_whom_to_trust() {
+fn server_prints_its_page_with_the_identity() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::write(folder.join("letter"), "a letter\n").unwrap();
@@ -28,7 +28,7 @@ fn a_server_names_its_page_and_whom_to_trust() {
     let page = server.line_with("#cluster=");
     assert_eq!(page, format!("page http://{address}/#cluster={identity}"));
 
-    // from the start, once there is a committee
+    // a restarted server with a committee prints the identity at once
     server.kill();
     let mut again = Node::start(folder, &["server", "0.0.0.0:0"]);
     let page = again.line_with("page http://");
@@ -37,7 +37,7 @@ fn a_server_names_its_page_and_whom_to_trust() {
 }
 
 #[test]
-fn pages_of_origins_that_are_named_may_put() {
+fn allowed_origins_may_put() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["server", "0", "--allow-origin", "https://a.example", "--allow-origin", "http://B.example:8080"];
     let mut server = Node::start(folder.path(), &args);

@@ -1,4 +1,4 @@
-//! What is printed reaches its reader or is an error, and no name that somebody else chose can forge a line of it.
+//! Output that cannot be written is an error, and a foreign name cannot forge a line of output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -13,11 +13,11 @@ use crate::program::{self, Run, vouch};
 
 const CLUSTER: &str = "3UDUyZQXNCDVRBTtTsqbfr6sdPxUAeJyH2HR7VQMjaVj";
 const NOW: &str = "1790003600";
-/// A name that forges a verdict, steers the terminal, and turns the text around.
+/// A name that imitates a verdict, has terminal escapes, and reverses the text direction.
 const FORGED: &str = "b\nVALID: contract.pdf\u{1b}[2J\u{202e}\u{61c}";
 const FORGED_SHOWN: &str = "b\\u{a}VALID: contract.pdf\\u{1b}[2J\\u{202e}\\u{61c}";
 
-/// Runs the program with this standard output; gives the exit code and what it said on standard error.
+/// Runs the program with this standard output; returns the exit code and standard error.
 fn run_into<S: AsRef<OsStr>>(folder: &Path, args: &[S], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
     let mut command = program::command(folder);
     let child = command.args(args).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
@@ -25,7 +25,7 @@ fn run_into<S: AsRef<OsStr>>(folder: &Path, args: &[S], stdout: impl Into<Stdio>
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A pipe whose reader is gone.
+/// A pipe whose reader is closed.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -43,7 +43,7 @@ fn assert_fails_without_output(folder: &Path, args: &[&str]) {
 }
 
 #[test]
-fn output_that_reaches_nobody_is_an_error() {
+fn unwritable_output_is_an_error() {
     let cluster = Cluster::start(1);
     let fixtures = program::root().join("tests/commands/fixtures");
     for args in [
@@ -68,17 +68,17 @@ fn output_that_reaches_nobody_is_an_error() {
         assert_fails_without_output(desk, &[&["put", "a"], &server[..], json].concat());
         assert_fails_without_output(desk, &[&["put", "a", "b"], &server[..], json].concat());
         assert_fails_without_output(desk, &[&["keygen", "--data", "keys"], json].concat());
-        // its files are wanted all the same
+        // the files are written nevertheless
         assert!(desk.join("a.vouch").exists() && desk.join("b.vouch").exists() && desk.join("keys/node.key").exists());
     }
     assert_fails_without_output(desk, &["client", &cluster.address, "a"]);
     assert_fails_without_output(desk, &["get", "a.vouch", "-o", "-", "--server", &cluster.address]);
-    // a failure of the work says more
+    // a failure of the command itself takes precedence
     let (code, stderr) = run_into(&fixtures, &["verify", "absent", "letter.txt.vouch", "--json"], closed());
     assert!(code == Some(2) && stderr.contains("CANNOT CHECK: cannot read absent"), "{code:?}: {stderr}");
 }
 
-/// No line but those of this program, and nothing that a terminal would obey.
+/// Asserts that the output has no forged line and no terminal escape.
 fn assert_harmless(run: &Run) {
     let text = [run.text(), &run.stderr].concat();
     let steers = |c: char| c != '\n' && c.is_control() || "\u{61c}\u{202e}".contains(c);
@@ -87,7 +87,7 @@ fn assert_harmless(run: &Run) {
 }
 
 #[test]
-fn a_name_forges_no_line() {
+fn file_name_cannot_forge_an_output_line() {
     let cluster = Cluster::start(1);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -136,7 +136,7 @@ fn a_name_forges_no_line() {
         assert_harmless(run);
     }
 
-    // JSON has its own escapes: the name itself comes out, and nothing on the way steers a terminal
+    // JSON has escapes of its own: the name round-trips, and the output has no terminal escape
     let json = |args: &[&str], more: &[&str]| {
         let run = vouch(desk, &[args, more, &["--json"]].concat());
         assert_harmless(&run);
@@ -152,7 +152,7 @@ fn a_name_forges_no_line() {
 }
 
 #[test]
-fn names_need_not_be_utf_8() {
+fn file_names_need_not_be_utf_8() {
     let cluster = Cluster::start(1);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -168,7 +168,7 @@ fn names_need_not_be_utf_8() {
     };
     let word = OsStr::new;
 
-    // one that is not there and one of another encoding stop nobody
+    // a missing file and one with another encoding do not stop the others
     let list = run(&[word("put"), bad, OsStr::from_bytes(b"absent\xfe"), word("ok.txt")], &server);
     assert!(list.fails_with(1).contains("vouch: absent\\xfe: cannot read "), "{list:?}");
     assert!(list.text().contains("certified  bad\\xff.bin, 1 bytes, by 1 of 1: bad\\xff.bin.vouch\n"), "{list:?}");
@@ -189,7 +189,7 @@ fn names_need_not_be_utf_8() {
     assert!(desk.join(proof).exists());
     run(&[word("client"), word(&cluster.address), bad], &[]).ok();
 
-    // JSON names them as well as it can, and exactly in hex
+    // JSON has a lossy name, and the exact bytes in hex
     let lines = run(&[word("put"), bad, word("ok.txt"), word("--json")], &server);
     let lines: Vec<Value> = lines.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let hex = "626164ff2e62696e";

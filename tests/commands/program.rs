@@ -1,4 +1,4 @@
-//! Runs the program to its end.
+//! Runs the built program to its end.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -10,23 +10,23 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-/// The repository.
+/// The repository's root folder.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 thread_local! {
-    /// Every test is a thread.
+    /// Warn once per test, as every test has its own thread.
     static WAS_TOLD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The program, built beside this test.
+/// The program built beside this test.
 pub fn path() -> PathBuf {
     let path = support::processes::program();
     let built = fs::metadata(&path).unwrap().modified().unwrap();
     let is_old = newest(&root().join("node/src")).max(newest(&root().join("shared/src"))) > built;
     if is_old && !WAS_TOLD.replace(true) {
-        // shown when a test fails, which is when it matters
+        // cargo shows this only when a test fails, which is when it matters
         eprintln!("{} is older than its sources; run `cargo build -p vouch`", path.display());
     }
     path
@@ -41,7 +41,7 @@ fn newest(folder: &Path) -> SystemTime {
     times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The program in a folder, which is its home as well: nothing of the user's is read or written.
+/// A command of the program in a folder that is also its home: it reads and writes no file of the user.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(path());
     command.current_dir(folder).env("HOME", folder).env_remove("XDG_CONFIG_HOME").env("COLUMNS", "100");
@@ -49,7 +49,7 @@ pub fn command(folder: &Path) -> Command {
     command
 }
 
-/// What a run left.
+/// Output and exit code of a run.
 #[derive(Debug)]
 pub struct Run {
     #[expect(dead_code, reason = "shown by failed expectations")]
@@ -92,7 +92,7 @@ impl Run {
         json
     }
 
-    /// What follows a word at the beginning of a line of its standard output.
+    /// The rest of the standard output line that begins with this word.
     pub fn row(&self, name: &str) -> String {
         let after = |line: &str| line.strip_prefix(name)?.strip_prefix(' ').map(|rest| rest.trim().to_owned());
         self.text().lines().find_map(after).unwrap_or_else(|| panic!("no row {name}: {self:#?}"))
@@ -107,7 +107,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Run {
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
         scope.spawn(move || match stdin.write_all(input) {
-            // it need not read everything
+            // the program may end without reading all input
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             written => written.unwrap(),
         });
@@ -117,7 +117,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Run {
     Run { command_line, code: output.status.code(), stdout: output.stdout, stderr }
 }
 
-/// Runs the program in a folder, with nothing on its standard input.
+/// Runs the program in a folder with empty standard input.
 pub fn vouch<S: AsRef<OsStr>>(folder: &Path, args: &[S]) -> Run {
     vouch_with_input(folder, args, b"")
 }
@@ -127,7 +127,7 @@ pub fn vouch_with_input<S: AsRef<OsStr>>(folder: &Path, args: &[S], input: &[u8]
     run(command(folder).args(args), input)
 }
 
-/// Bytes of every value, which no text has.
+/// Bytes of every value, so that they are not valid UTF-8.
 pub fn binary(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(b"binary").finalize_xof().fill(&mut bytes);

@@ -1,17 +1,17 @@
 //! Runs the commands of README.md's `console` blocks, in order and in one folder, against a running cluster of four.
 //!
-//! A block is a terminal: `$ ` begins a command, what follows is what it prints, up to the next command or the end of the
+//! A block is a terminal session: `$ ` begins a command, followed by its output up to the next command or the end of the
 //! block. A command must end with exit code 0 and print these lines, where
 //!
-//! - `…` or `[..]` stands for anything within a line, and a line of nothing else for any lines; trailing blanks are ignored;
-//! - lines `replica-N: …`, the progress of a put, come in any order and number;
-//! - how many members signed beyond the quorum is a matter of speed: `3 of 4` is as good as `4 of 4`;
-//! - a command without any output in the README may print anything.
+//! - `…` or `[..]` matches anything within a line, and alone on a line any number of lines; trailing blanks are ignored;
+//! - progress lines `replica-N: …` may come in any order and number;
+//! - `3 of 4` matches `4 of 4`, as timing decides how many members beyond the quorum sign;
+//! - a command without output in the README may print anything.
 //!
-//! Run are commands that begin with `vouch`, `cargo run` or (where there is one) `curl`, by a shell in which `vouch` is the built program and `$IDENTITY` the
-//! cluster's identity. Not run are those that would go on for ever (`server`, `replica`) and everything else, `make` too. The
-//! default server, 127.0.0.1:9090, is the running one. A file that a command puts and that nobody made is made: of as many bytes
-//! as the README says about it.
+//! The test runs commands that begin with `vouch`, `cargo run` or (if installed) `curl`, in a shell where `vouch` is the built program and `$IDENTITY` the
+//! cluster's identity. It does not run long-running commands (`server`, `replica`) or anything else, such as `make`. The
+//! default server, 127.0.0.1:9090, is replaced by the running one. A missing file that a command puts is created, with as many bytes
+//! as the README states for it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -56,7 +56,7 @@ fn steps(markdown: &str) -> Vec<Step> {
     steps
 }
 
-/// The words of the command, where it is one to be run: the program's arguments.
+/// The program's arguments, if the command is one that the test runs.
 fn arguments(command: &str) -> Option<Vec<&str>> {
     let mut words = command.split_whitespace();
     match words.next()? {
@@ -73,7 +73,7 @@ fn has_curl() -> bool {
     Command::new("curl").arg("--version").output().is_ok()
 }
 
-/// Whether a line is as the pattern says.
+/// Whether a line matches the pattern.
 fn line_matches(pattern: &str, line: &str) -> bool {
     let pattern = pattern.replace("[..]", "…");
     let mut parts = pattern.split('…');
@@ -104,7 +104,7 @@ fn is_progress(line: &str) -> bool {
     name.is_some_and(|(number, _)| number.chars().all(|c| c.is_ascii_digit()))
 }
 
-/// Without what a run may differ in.
+/// The lines without details in which runs may differ.
 fn settled(lines: &[String]) -> Vec<String> {
     let all_signed = |line: &String| line.trim_end().replace("3 of 4", "4 of 4");
     lines.iter().filter(|line| !is_progress(line)).map(all_signed).collect()
@@ -117,14 +117,14 @@ fn is_as_expected(expected: &[String], got: &[String]) -> bool {
     expected.is_empty() || progress(expected) && progress(got) && lines_match(&settled(expected), &settled(got))
 }
 
-/// The bytes that the README says of a file: the number before ` bytes` in a line with its name.
+/// The length that the README states for a file: the number before ` bytes` in a line with its name.
 fn length_of(file: &str, steps: &[Step]) -> usize {
     let lines = steps.iter().flat_map(|step| &step.expected).filter(|line| line.contains(file));
     let number = |line: &String| line.split(" bytes").next()?.rsplit(' ').next()?.parse().ok();
     lines.filter_map(number).next().unwrap_or(1000)
 }
 
-/// Runs the steps; each that is not as expected is told of.
+/// Runs the steps; returns a message for each one that differs from what is expected.
 fn run(steps: &[Step]) -> Vec<String> {
     let cluster = Cluster::start(4);
     let desk = tempfile::tempdir().unwrap();
@@ -132,9 +132,9 @@ fn run(steps: &[Step]) -> Vec<String> {
     let bin = desk.path().join("bin");
     fs::create_dir(&folder).unwrap();
     fs::create_dir(&bin).unwrap();
-    write_stand_in(&bin.join("vouch"), &cluster.address);
+    write_wrapper(&bin.join("vouch"), &cluster.address);
 
-    // the identity is known from the first put on; this one makes it known before
+    // a first put founds the cluster, so that its identity is known
     fs::write(desk.path().join("first"), "first").unwrap();
     let put = vouch(desk.path(), &["put", "first", "--server", &cluster.address]);
     put.ok();
@@ -149,7 +149,7 @@ fn run(steps: &[Step]) -> Vec<String> {
         let line = step.command.replacen("cargo run", "vouch", 1).replace("vouch -- ", "vouch ");
         let line = line.replace(DEFAULT_SERVER, &cluster.address);
         let mut shell = Command::new("sh");
-        // both streams, in order, as a terminal shows them
+        // both streams interleaved, as a terminal shows them
         shell.arg("-c").arg(format!("exec 2>&1\n{line}")).current_dir(&folder);
         shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("HOME", desk.path());
         shell.env_remove("XDG_CONFIG_HOME").env("IDENTITY", &identity).env("COLUMNS", "100");
@@ -172,8 +172,8 @@ fn files_to_put<'a>(arguments: &[&'a str]) -> impl Iterator<Item = &'a str> {
     file.map(|file| file.trim_matches(['\'', '"'])).filter(|file| !file.starts_with('-')).into_iter()
 }
 
-/// `vouch`, with the running server where the default one is meant.
-fn write_stand_in(path: &Path, address: &str) {
+/// Writes a `vouch` wrapper that replaces the default server by the running one.
+fn write_wrapper(path: &Path, address: &str) {
     let program = program::path().display().to_string();
     let text = format!(
         "#!/bin/sh\ncase \" $* \" in\n*' --server'*) ;;\n' put '*|' get '*) set -- \"$@\" --server {address} ;;\n\
@@ -184,7 +184,7 @@ fn write_stand_in(path: &Path, address: &str) {
 }
 
 #[test]
-fn the_readme_tells_what_happens() {
+fn readme_commands_print_what_the_readme_shows() {
     let markdown = fs::read_to_string(program::root().join("README.md")).unwrap();
     let steps = steps(&markdown);
     assert!(steps.iter().any(|step| arguments(&step.command).is_some()), "nothing to run: {steps:?}");
@@ -222,7 +222,7 @@ $ vouch get report.pdf.vouch -o copy.pdf && cmp report.pdf copy.pdf
 ";
 
 #[test]
-fn blocks_are_read_as_terminals() {
+fn console_blocks_are_parsed_as_terminal_sessions() {
     let steps = steps(SAMPLE);
     let commands: Vec<&str> = steps.iter().map(|step| step.command.as_str()).collect();
     assert_eq!(commands.len(), 5);
@@ -236,7 +236,7 @@ fn blocks_are_read_as_terminals() {
 }
 
 #[test]
-fn lines_are_compared_as_documented() {
+fn lines_match_as_documented() {
     for (pattern, line) in [("a … c", "a b c"), ("…", ""), ("a[..]", "a"), ("…b…", "abc"), ("a", "a")] {
         assert!(line_matches(pattern, line), "{pattern} {line}");
     }
@@ -254,7 +254,7 @@ fn lines_are_compared_as_documented() {
 }
 
 #[test]
-fn a_sample_is_run_and_a_wrong_one_is_noticed() {
+fn correct_sample_passes_and_wrong_sample_is_detected() {
     let mut steps = steps(SAMPLE);
     steps.push(Step { command: "vouch inspect no-such-bundle".into(), expected: Vec::new() });
     steps.push(Step { command: "vouch --version".into(), expected: vec!["grouch …".into()] });

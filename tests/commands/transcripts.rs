@@ -1,7 +1,7 @@
-//! What the program prints, word for word: help and errors under `help` and `errors`, judgements under `bundles`, new keys under `keys`.
+//! The program's exact output: transcripts under `help`, `errors`, `bundles` (verdicts) and `keys`.
 //!
-//! `[..]` stands for anything in a line. After a change of wording, `TRYCMD=overwrite cargo test -p vouch-tests --test commands
-//! transcripts` writes what is printed now; review it as a user would read it.
+//! `[..]` matches anything within a line. After a change of wording, `TRYCMD=overwrite cargo test -p vouch-tests --test commands
+//! transcripts` rewrites them; review the result as a user would read it.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn transcripts() {
 }
 
 #[test]
-fn the_bundles_of_the_transcripts_are_test_vectors() {
+fn bundles_of_the_transcripts_are_test_vectors() {
     let folder = program::root().join("tests/commands/fixtures");
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let vectors = fs::read_to_string(program::root().join("tests/vectors/valid.json")).unwrap();
@@ -37,7 +37,7 @@ fn the_bundles_of_the_transcripts_are_test_vectors() {
     assert_eq!(read("other.vouch"), n7);
     assert_eq!(read("newer.vouch"), n4.replace("\"version\":1", "\"version\":2"));
     assert_eq!(read("cut.vouch"), n4[..400]);
-    // one bit of the salt, which the signature covers
+    // the tampered bundle differs in one bit of the salt, which the signature covers
     let differences = read("tampered.vouch").bytes().zip(n4.bytes()).filter(|(one, other)| one != other).count();
     assert_eq!((read("tampered.vouch").len(), differences), (n4.len(), 1));
 }

@@ -1,4 +1,4 @@
-//! Whom a client trusts: what it met first, what it was told.
+//! Which cluster a client trusts: the first it met, or the one it was given.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::nodes::{Cluster, Node};
 use crate::program::{self, Run, vouch};
 
-/// Runs what a message told the user to run, in a shell.
+/// Runs a command that a message suggests, in a shell.
 fn follow(folder: &Path, command_line: &str) -> Run {
     let mut path = program::path().parent().unwrap().as_os_str().to_owned();
     path.push(":/usr/bin:/bin");
@@ -24,7 +24,7 @@ fn identity_in(folder: &Path, name: &str) -> String {
 }
 
 #[test]
-fn a_server_set_up_anew_is_refused_until_it_is_forgotten() {
+fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
     let mut cluster = Cluster::start(1);
     let address = cluster.address.clone();
     let desk = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ fn a_server_set_up_anew_is_refused_until_it_is_forgotten() {
     assert!(!desk.join("copy").exists());
     assert_eq!(identity_in(desk, "servers I met"), old, "nothing is replaced silently");
 
-    // the identity in one's hands counts more than the record, and changes nothing
+    // `--cluster` overrides the record and does not change it
     vouch(desk, &[&["put", "letter", "--cluster", &new], &known[..]].concat()).ok();
     assert_eq!(identity_in(desk, "servers I met"), old);
 
@@ -86,7 +86,7 @@ fn a_server_set_up_anew_is_refused_until_it_is_forgotten() {
 }
 
 #[test]
-fn loopback_is_not_recorded_unless_a_file_is_named() {
+fn loopback_servers_are_recorded_only_with_an_explicit_file() {
     let cluster = Cluster::start(1);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -104,7 +104,7 @@ fn loopback_is_not_recorded_unless_a_file_is_named() {
 }
 
 #[test]
-fn a_wrong_identity_is_refused() {
+fn wrong_identity_is_refused() {
     let cluster = Cluster::start(1);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();
@@ -121,13 +121,13 @@ fn a_wrong_identity_is_refused() {
         assert!(message.ends_with(&format!("The identity given with --cluster is {wrong}.\n")), "{message}");
     }
     assert!(!desk.join("copy").exists());
-    // hex is another spelling of the same
+    // hex is another encoding of the same identity
     let hex: String = bs58::decode(&right).into_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
     vouch(desk, &[&["get", "letter.vouch", "-o", "copy", "--cluster", &hex], &server[..]].concat()).ok();
 }
 
 #[test]
-fn a_malformed_record_is_named_with_its_line() {
+fn malformed_trust_file_is_reported_with_its_line() {
     let cluster = Cluster::start(1);
     let desk = tempfile::tempdir().unwrap();
     let desk = desk.path();

@@ -1,4 +1,4 @@
-//! The intermediate values of `tests/vectors/building_blocks.json`, as far as the core shows them.
+//! The intermediate values of `tests/vectors/building_blocks.json`, as far as the core exposes them.
 
 use std::collections::BTreeMap;
 
@@ -140,7 +140,7 @@ fn batch(receipts: &[Receipt]) -> Batch {
     Batch::new(0, receipts.to_vec()).unwrap()
 }
 
-/// Of a single receipt.
+/// The leaf hash of a receipt: the root of a batch of one.
 fn leaf(receipt: &Receipt) -> TreeHash {
     batch(&[*receipt]).body().root
 }
@@ -157,24 +157,24 @@ impl CommitteeBlock {
 }
 
 #[test]
-fn hashes() {
+fn derived_hashes_match_the_vectors() {
     let blocks = blocks();
     assert_eq!(Digest::of(b"abc").to_hex(), blocks.digest_of_abc);
-    // what the core derives is private; its users are compared below, the library that it calls here
+    // the core's own derivation is private: compare the library that it calls here, and the results below
     for (context, expected) in &blocks.derive_of_abc {
         assert_eq!(&hex(blake3::derive_key(context, b"abc")), expected, "{context}");
     }
 }
 
 #[test]
-fn thresholds() {
+fn thresholds_match_the_vectors() {
     for Threshold { n, f, quorum: q, honest } in blocks().thresholds {
         assert_eq!((tolerated_faults(n), quorum(n), n - 2 * tolerated_faults(n)), (f, q, honest), "n = {n}");
     }
 }
 
 #[test]
-fn committees() {
+fn committees_match_the_vectors() {
     for block in blocks().committees {
         let record = block.record();
         assert_eq!(hex(record.encode()), block.encoding, "{}", block.name);
@@ -199,7 +199,7 @@ fn committees() {
 }
 
 #[test]
-fn statements_votes_and_certificates() {
+fn statements_votes_and_certificates_match_the_vectors() {
     let blocks = blocks();
     for block in &blocks.statements {
         let committee_block = blocks.committees.iter().find(|committee| committee.name == block.committee).unwrap();
@@ -235,7 +235,7 @@ fn statements_votes_and_certificates() {
 }
 
 #[test]
-fn trees() {
+fn batch_trees_match_the_vectors() {
     let MerkleBlock { receipts, leaves, node_of_first_two_leaves, trees } = blocks().merkle;
     let receipts: Vec<_> = receipts.iter().map(|receipt| Receipt::decode(&unhex(receipt)).unwrap()).collect();
     let got: Vec<_> = receipts.iter().map(|receipt| hex(leaf(receipt).0)).collect();
@@ -268,7 +268,7 @@ fn role(name: &str) -> Role {
 }
 
 #[test]
-fn links() {
+fn link_transcripts_match_the_vectors() {
     for block in blocks().links {
         let (dialer, listener) = (hello(&block.dialer_hello), hello(&block.listener_hello));
         assert_eq!((dialer.role, listener.role), (role(&block.dialer), Role::Server));
@@ -282,7 +282,7 @@ fn links() {
             assert_eq!(hex(Message::Auth(signature).encode()), auth.auth, "{} signs as {role}", block.dialer);
             transcript.verify(&secret.node_key(), role, &signature).unwrap();
 
-            // and those bytes are made of the hashes shown
+            // the signed bytes consist of the hashes in the vector
             let mut signed = b"\x0Dvouch/link/v1".to_vec();
             signed.extend(unhex(&block.dialer_hello_hash));
             signed.extend(unhex(&block.listener_hello_hash));
@@ -295,7 +295,7 @@ fn links() {
 }
 
 #[test]
-fn signed_times() {
+fn signed_times_match_the_vectors() {
     for block in blocks().signed_times {
         let secret = NodeSecretKey::from_bytes(&array(&block.node_secret));
         let (asker, nonce) = (NodeKey(array(&block.asker)), array(&block.nonce));

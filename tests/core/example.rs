@@ -1,4 +1,4 @@
-//! The complete example of the specification is true: its certificate verifies, and it is the one of the vectors.
+//! The specification's worked example is correct: its certificate verifies and equals the one in the vectors.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -21,12 +21,12 @@ fn example() -> &'static str {
     &PAGE[begin..end]
 }
 
-/// The blocks of the example, in order.
+/// The code blocks of the example, in order.
 fn blocks() -> Vec<&'static str> {
     example().split("```").skip(1).step_by(2).map(|block| block.strip_prefix("text\n").unwrap()).collect()
 }
 
-/// The bytes of a table of fields, whose offsets must be right.
+/// The bytes of a table of fields; asserts the offsets.
 fn bytes(table: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for line in table.lines() {
@@ -41,7 +41,7 @@ fn bytes(table: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_example_verifies() {
+fn example_certificate_verifies() {
     let [certificate_table, statement_table, committee_table, proofs] = blocks()[..] else { panic!("{}", example()) };
     let (encoded, genesis) = (bytes(certificate_table), bytes(committee_table));
     assert_eq!((encoded.len(), genesis.len()), (228, 564));
@@ -68,7 +68,7 @@ fn the_example_verifies() {
 }
 
 #[test]
-fn it_is_the_certificate_of_the_vectors() {
+fn example_certificate_equals_the_vector() {
     let text = std::fs::read_to_string(crate::vectors::directory().join("valid.json")).unwrap();
     let file: Value = serde_json::from_str(&text).unwrap();
     let bundle = Bundle::parse(file["bases"]["n4"].as_str().unwrap().as_bytes(), &Limits::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Foundings and refusals as an independent implementation made them, valid and invalid: `tests/vectors/founding.json`.
+//! Valid and invalid foundings and refusals from the independent implementation: `tests/vectors/founding.json`.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -85,7 +85,7 @@ fn message(text: &str) -> Option<Message> {
     Message::decode(&Bytes::from(unhex(text))).ok()
 }
 
-/// A refusal as the only one of a message.
+/// Decodes a refusal by wrapping it in a message that contains nothing else.
 fn refusal(text: &str) -> Option<Refusal> {
     match message(&format!("420100{text}")) {
         Some(Message::Refusals(refusals)) => refusals.first().copied(),
@@ -94,7 +94,7 @@ fn refusal(text: &str) -> Option<Refusal> {
 }
 
 #[test]
-fn members_accept_with_these_bytes() {
+fn acceptance_statements_match_the_vectors() {
     for block in file().statements {
         let n = block.acceptances.len().try_into().unwrap();
         let cluster = Cluster::new(&block.committee, n);
@@ -109,7 +109,7 @@ fn members_accept_with_these_bytes() {
 }
 
 #[test]
-fn foundings_are_judged_as_the_independent_implementation_judges_them() {
+fn founding_verdicts_match_the_vectors() {
     for FoundingCase { name, founding, expected } in file().foundings {
         let opened = match message(&founding) {
             Some(Message::Founding(shown)) => Founding::open(*shown).ok(),
@@ -129,7 +129,7 @@ fn foundings_are_judged_as_the_independent_implementation_judges_them() {
 }
 
 #[test]
-fn refusals_are_judged_as_the_independent_implementation_judges_them() {
+fn refusal_verdicts_match_the_vectors() {
     for RefusalCase { name, genesis, refusal: bytes, expected, member } in file().refusals {
         let genesis = CommitteeRecord::decode(&unhex(&genesis), &Limits::default()).unwrap();
         let got = refusal(&bytes).and_then(|refusal| refusal.check(&genesis).ok());
@@ -139,7 +139,7 @@ fn refusals_are_judged_as_the_independent_implementation_judges_them() {
 }
 
 #[test]
-fn the_other_messages_of_foundings_have_these_bytes() {
+fn other_founding_messages_match_the_vectors() {
     let Messages { acceptances, refusals, standing } = file().messages;
     let cluster = Cluster::new("n4", 4);
     let statement = accept_statement(cluster.record());

@@ -1,6 +1,6 @@
-//! The bytes of every encoding, frozen. A change of the wire is a change of `golden.json`, made on purpose.
+//! The frozen bytes of every encoding. A wire change must change `golden.json` deliberately.
 //!
-//! `VOUCH_BLESS=1 cargo test -p vouch-tests --test core golden` writes the file anew.
+//! `VOUCH_BLESS=1 cargo test -p vouch-tests --test core golden` rewrites the file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("core").join("golden.json")
 }
 
-/// One message of every kind, and of every shape where a kind has several.
+/// At least one message of every kind; one of each shape where a kind has several.
 pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
     let stream = Stream(0x0102_0304);
     let identity = Some(cluster.committee.cluster());
@@ -139,7 +139,7 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
     messages.into_iter().map(|(name, message)| (name.to_owned(), message)).collect()
 }
 
-/// Every encoding under its name.
+/// Every encoding by name.
 fn encodings() -> BTreeMap<String, Vec<u8>> {
     let cluster = Cluster::new("golden", 4);
     let one = receipt("golden");
@@ -164,7 +164,7 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     add("founding record", ReplicaRecord::default().with(founding).encode());
     add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
     for (name, exporter) in [("", None), (", with TLS", Some([9; 32]))] {
-        // the transcript's bytes are private; a deterministic signature over them stands for them
+        // the transcript's bytes are private: a deterministic signature over them represents them
         let client = Hello::new(Role::Client, None, NodeKey::ANONYMOUS, [1; 32]);
         let server = Hello::new(Role::Server, None, node_secret("server").node_key(), [2; 32]);
         let transcript = Transcript::new(&client, &server, exporter);
@@ -173,7 +173,7 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// One line each, in the order of names.
+/// JSON with one encoding per line, sorted by name.
 fn spelled(encodings: &BTreeMap<String, Vec<u8>>) -> String {
     let lines: Vec<_> =
         encodings.iter().map(|(name, bytes)| format!("  \"{name}\": \"{}\"", HEXLOWER.encode(bytes))).collect();
@@ -181,7 +181,7 @@ fn spelled(encodings: &BTreeMap<String, Vec<u8>>) -> String {
 }
 
 #[test]
-fn every_encoding_is_as_it_was() {
+fn encodings_are_unchanged() {
     let got = encodings();
     if std::env::var_os(BLESS).is_some_and(|value| value == "1") {
         std::fs::write(path(), spelled(&got)).unwrap();
@@ -212,7 +212,7 @@ fn every_encoding_is_as_it_was() {
 }
 
 #[test]
-fn every_message_comes_back() {
+fn messages_round_trip_and_tags_match_the_specification() {
     let cluster = Cluster::new("golden", 4);
     let mut kinds: Vec<_> = Vec::new();
     for (name, message) in messages(&cluster) {
@@ -223,7 +223,7 @@ fn every_message_comes_back() {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    // the tags of the specification's table; every other is refused
+    // the tags in the specification's table are accepted, all others refused
     let page = include_str!("../../shared/PROTOCOL.md");
     for tag in 0..=u8::MAX {
         let listed = page.contains(&format!("| 0x{tag:02x} |"));
@@ -234,7 +234,7 @@ fn every_message_comes_back() {
 }
 
 #[test]
-fn every_code_is_the_one_of_the_specification() {
+fn failure_codes_match_the_specification() {
     let page = include_str!("../../shared/PROTOCOL.md");
     let codes = page.split("\n### ").find(|section| section.starts_with("Codes of `Failed`")).unwrap();
     for number in 0..=u16::from(u8::MAX) {
@@ -243,7 +243,7 @@ fn every_code_is_the_one_of_the_specification() {
         bytes.extend_from_slice(&[0; 4]);
         match Message::decode(&bytes.into()) {
             Ok(Message::Failed(failed)) => {
-                // the specification says a little more about some
+                // some rows of the specification continue after the name
                 let row = format!("| {number} | {}", failed.code.name());
                 assert!(codes.contains(&row), "PROTOCOL.md lacks {row:?}");
             }
@@ -256,7 +256,7 @@ fn every_code_is_the_one_of_the_specification() {
 }
 
 #[test]
-fn everything_else_comes_back() {
+fn other_encodings_round_trip() {
     let all = encodings();
     let record = CommitteeRecord::decode(&all["committee"], &Limits::default()).unwrap();
     assert_eq!(record.encode(), all["committee"]);

@@ -1,4 +1,4 @@
-//! Signatures of links that a lenient library takes, and this one must not.
+//! Link signatures that a lenient Ed25519 verifier accepts and this one must refuse.
 
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role, Transcript};
 
@@ -17,26 +17,26 @@ const ORDER: [u8; 32] = [
 ];
 
 #[test]
-fn a_key_of_small_order_signs_nothing() {
-    // the neutral element as key and as R, S = 0: the equation S·B = R + k·A holds for every message
+fn small_order_keys_are_refused() {
+    // the neutral element as key and as R, with S = 0: then S·B = R + k·A holds for every message
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let mut signature = [0; 64];
     signature[0] = 1;
     let key = NodeKey(neutral);
     assert!(transcript(key).verify(&key, Role::Server, &LinkSignature(signature)).is_err());
-    // nor is a client's key one
+    // the anonymous client key signs nothing either
     let key = NodeKey::ANONYMOUS;
     assert!(transcript(key).verify(&key, Role::Server, &LinkSignature([0; 64])).is_err());
 }
 
 #[test]
-fn a_signature_has_one_form() {
+fn non_canonical_signature_is_refused() {
     let secret = node_secret("links");
     let transcript = transcript(secret.node_key());
     let signature = secret.sign(&transcript, Role::Server);
     assert_eq!(transcript.verify(&secret.node_key(), Role::Server, &signature), Ok(()));
-    // S + order: the same modulo the order
+    // S + order is congruent to S modulo the order
     let mut second = signature;
     let mut carry = 0;
     for (byte, order) in second.0[32..].iter_mut().zip(ORDER) {

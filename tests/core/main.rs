@@ -1,4 +1,4 @@
-//! Tests of the core.
+//! Tests of `vouch-core` through its public interface. No IO, no clock.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod building_blocks;

@@ -1,4 +1,4 @@
-//! The bounds of every field of every message: one beyond is refused, and what is claimed is not allocated.
+//! Bounds of every message field: a value beyond the bound is refused, and a claimed length allocates nothing.
 
 use bytes::Bytes;
 use vouch_core::Limits;
@@ -32,17 +32,17 @@ fn refused(tag: u8, parts: &[&[u8]]) {
 }
 
 #[test]
-fn every_message_has_one_length() {
+fn truncated_and_extended_messages_are_refused() {
     for (name, message) in messages(&Cluster::new("golden", 4)) {
         let encoded = message.encode();
-        // where their bytes begin, and how many there must be
+        // messages that end in bytes of any length: the minimum total length
         let to_the_end = match &message {
             Message::Chunk { parents, .. } => Some(14 + Parent::SIZE * parents.len() + 1),
             Message::Blob { .. } => Some(71),
             _ => None,
         };
         for end in 0..encoded.len() {
-            // a shorter chunk is a chunk, but not one without bytes
+            // a shorter chunk is valid, but not an empty one
             if to_the_end.is_none_or(|least| end < least) {
                 assert!(Message::decode(&encoded.slice(..end)).is_err(), "{name}: {end} of {} bytes", encoded.len());
             }
@@ -53,7 +53,7 @@ fn every_message_has_one_length() {
 }
 
 #[test]
-fn stream_zero_is_the_link_and_only_failures_are_about_it() {
+fn stream_zero_is_accepted_in_failures_only() {
     for (name, message) in messages(&Cluster::new("golden", 4)) {
         let mut encoded = message.encode().to_vec();
         if encoded.get(1..5) == Some(&[4, 3, 2, 1]) {
@@ -65,7 +65,7 @@ fn stream_zero_is_the_link_and_only_failures_are_about_it() {
 }
 
 #[test]
-fn bytes_of_a_file() {
+fn chunk_and_read_bounds() {
     let chunk = |offset: &[u8; 8], size: usize| bytes(0x11, &[offset, &[0], &vec![7; size]]);
     for (offset, size, is_ok) in [
         (SAFE, 1, true),
@@ -98,7 +98,7 @@ fn bytes_of_a_file() {
     refused(0x22, &[&read(last_group, 0)]);
     refused(0x22, &[&read(last_group, 262_145)]);
     refused(0x22, &[&read(BEYOND_SAFE, 1)]);
-    // proofs are of whole groups
+    // reads start at a group boundary, as proofs cover whole groups
     refused(0x22, &[&read(SAFE, 1)]);
     refused(0x22, &[&read(1024u64.to_le_bytes(), 1)]);
     let too_large = Bytes::from(vec![0x11; MAX_MESSAGE + 1]);
@@ -106,7 +106,7 @@ fn bytes_of_a_file() {
 }
 
 #[test]
-fn members_are_below_a_thousand() {
+fn member_indices_are_below_1000() {
     let last = 999u16.to_le_bytes();
     let beyond = 1000u16.to_le_bytes();
     accepted(0x15, &[&last, &[1]]);
@@ -119,7 +119,7 @@ fn members_are_below_a_thousand() {
 }
 
 #[test]
-fn holders_ascend() {
+fn holders_are_strictly_ascending() {
     let holders = |members: &[u16]| -> Vec<u8> {
         members.iter().flat_map(|member| [&member.to_le_bytes()[..], &SAFE].concat()).collect()
     };
@@ -135,7 +135,7 @@ fn holders_ascend() {
 }
 
 #[test]
-fn numbers_with_a_meaning() {
+fn enumerated_values_are_bounded() {
     for (stage, is_ok) in [(0, false), (1, true), (4, true), (5, false)] {
         assert_eq!(Message::decode(&bytes(0x15, &[&[0, 0], &[stage]])).is_ok(), is_ok, "stage {stage}");
     }
@@ -159,7 +159,7 @@ fn numbers_with_a_meaning() {
 }
 
 #[test]
-fn batches() {
+fn batch_size_is_bounded() {
     let one = receipt("messages").encode();
     let propose = |issued_at: &[u8; 8], count: u16, there: usize| {
         bytes(0x31, &[issued_at, &count.to_le_bytes(), &one.repeat(there)])
@@ -172,7 +172,7 @@ fn batches() {
 }
 
 #[test]
-fn failures() {
+fn failure_fields_are_bounded() {
     let failed = |code: u16, subjects: u16, detail: &[u8]| {
         let size = u16::try_from(detail.len()).unwrap();
         let listed = vec![0; 2 * usize::from(subjects)];
@@ -184,13 +184,13 @@ fn failures() {
     assert!(!is_ok(failed(1, 4097, b"")));
     assert!(!is_ok(failed(1, 0, &[b'x'; MAX_DETAIL + 1])));
     assert!(!is_ok(failed(1, 0, b"\xFF")));
-    // what is made here is cut between characters
+    // a detail that is too long is truncated at a character boundary
     let made = Message::failed(vouch_core::message::Stream(1), vouch_core::message::Code::Busy, "ü".repeat(300));
     assert_eq!(Message::decode(&made.encode()), Ok(made));
 }
 
 #[test]
-fn a_committee_travels_with_all_its_proofs() {
+fn committee_message_requires_every_possession_proof() {
     let Message::Cluster(cluster) = Cluster::new("golden", 4).message() else { unreachable!() };
     let committee = cluster.genesis.encode();
     let message = |size: usize, proofs: usize| -> Bytes {
@@ -204,9 +204,9 @@ fn a_committee_travels_with_all_its_proofs() {
     }
 }
 
-/// The largest number in each place that counts something, and nothing behind it.
+/// Sets each count field to its maximum, with no items behind it.
 #[test]
-fn what_is_claimed_is_not_allocated() {
+fn claimed_counts_allocate_nothing() {
     let max = |count: u16| count.to_le_bytes();
     let header = &Cluster::new("golden", 4).record().encode()[..148];
     let mut committee = header.to_vec();
@@ -231,7 +231,7 @@ fn what_is_claimed_is_not_allocated() {
 }
 
 #[test]
-fn blobs_that_are_endorsed() {
+fn endorsed_blob_count_is_bounded() {
     let endorse = |count: u16| {
         let digests = vec![7; 32 * usize::from(count)];
         Message::decode(&[&[0x36][..], &count.to_le_bytes(), &digests].concat().into()).is_ok()
@@ -241,7 +241,7 @@ fn blobs_that_are_endorsed() {
 }
 
 #[test]
-fn times_that_are_signed() {
+fn signed_time_fields_are_bounded() {
     let signed = |member: u16, time: &[u8; 8]| [&member.to_le_bytes()[..], time, &[7; 64]].concat();
     accepted(0x38, &[&signed(999, &SAFE)]);
     refused(0x38, &[&signed(1000, &SAFE)]);
@@ -252,15 +252,15 @@ fn times_that_are_signed() {
 }
 
 #[test]
-fn certificates_that_are_listed() {
+fn listed_certificates_are_bounded() {
     let certificate = Cluster::new("golden", 4).certify_one(1_790_000_000, receipt("golden")).encode();
     let size = u16::try_from(certificate.len()).unwrap();
     let listed = |count: u16, size: u16| [&count.to_le_bytes()[..], &size.to_le_bytes(), &certificate].concat();
-    // what stands before them in a list, and in a notice
+    // the fields before the certificates, in a list and in a notice
     for (tag, head) in [(0x35, [&SAFE[..], &SAFE, &[1]].concat()), (0x3c, Vec::new())] {
         let is_ok = |rest: &[u8]| {
             let message = bytes(tag, &[&head, rest]);
-            // a notice has no stream
+            // a notice has no stream field
             let message = if tag == 0x3c { [&[tag], &message[5..]].concat().into() } else { message };
             Message::decode(&message).is_ok()
         };
@@ -276,7 +276,7 @@ fn certificates_that_are_listed() {
 }
 
 #[test]
-fn lists_and_whose() {
+fn list_filters_are_bounded() {
     for (whose, is_ok) in [(0_u16, true), (999, true), (1000, false), (u16::MAX - 1, false), (u16::MAX, true)] {
         let list = [&whose.to_le_bytes()[..], &SAFE, &SAFE, &[0, 0]];
         if is_ok { accepted(0x34, &list) } else { refused(0x34, &list) }
@@ -294,7 +294,7 @@ fn lists_and_whose() {
 }
 
 #[test]
-fn a_page_that_announces_more_moves_on() {
+fn page_that_announces_more_must_advance() {
     let at = |list, after| ListPosition { list, after };
     let page = |end, more| ListPage { end, more, certificates: Vec::new() };
     assert!(page(at(7, 5), true).moves_on_from(at(7, 4)));

@@ -1,4 +1,4 @@
-//! What holds for every value and for all bytes: encodings go both ways, and no input makes a decoder panic or allocate.
+//! Properties over arbitrary values and bytes: encodings round-trip, and no input makes a decoder panic or allocate beyond its bound.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -14,14 +14,14 @@ use vouch_core::statement::{Accept, Stored};
 
 use crate::strategies::{bundle, certificate, committee, message, receipt};
 
-/// Memory that a decoder may hold at once, in multiples of its input: what it returns, and a list that grows by doubling.
+/// Peak memory of a decoder, in multiples of its input: its result, and a list that grows by doubling.
 const TIMES_INPUT: u64 = 8;
-/// The same for JSON: `"",` is three bytes, and an empty string in a growing list takes many times that.
+/// The same for JSON: `"",` is three bytes, while an empty string in a growing list takes many times that.
 const TIMES_JSON: u64 = 40;
-/// And what does not depend on the input: errors, hashers.
+/// Peak memory that does not depend on the input, in bytes: errors, hashers.
 const BASE: u64 = 8 * 1024;
 
-/// Runs a decoder on bytes, and fails when it takes too much memory.
+/// Runs a decoder, and fails if its peak memory exceeds `times` the input plus `BASE`.
 fn bounded(times: u64, input: &[u8], decode: impl FnOnce()) -> Result<(), TestCaseError> {
     let peak = allocation_counter::measure(decode).bytes_max;
     let limit = times * input.len() as u64 + BASE;
@@ -29,7 +29,7 @@ fn bounded(times: u64, input: &[u8], decode: impl FnOnce()) -> Result<(), TestCa
     Ok(())
 }
 
-/// Every decoder takes these bytes without panic; what one accepts, it encodes as it was.
+/// Runs every decoder on the input. None may panic; what one accepts must re-encode to the same bytes.
 fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     let shared = Bytes::copy_from_slice(input);
     bounded(TIMES_INPUT, input, || drop(Receipt::decode(input)))?;
@@ -56,7 +56,7 @@ fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// An encoding of something.
+/// An encoding of an arbitrary value.
 fn encoded() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         1 => receipt().prop_map(|receipt| receipt.encode().to_vec()),
@@ -69,27 +69,27 @@ fn encoded() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn receipts_come_back(receipt in receipt()) {
+    fn receipts_round_trip(receipt in receipt()) {
         prop_assert_eq!(Receipt::decode(&receipt.encode()), Ok(receipt));
     }
 
     #[test]
-    fn committees_come_back(committee in committee()) {
+    fn committees_round_trip(committee in committee()) {
         prop_assert_eq!(CommitteeRecord::decode(&committee.encode(), &Limits::default()), Ok(committee));
     }
 
     #[test]
-    fn certificates_come_back(certificate in certificate()) {
+    fn certificates_round_trip(certificate in certificate()) {
         prop_assert_eq!(Certificate::decode(&certificate.encode(), &Limits::default()), Ok(certificate));
     }
 
     #[test]
-    fn messages_come_back(message in message()) {
+    fn messages_round_trip(message in message()) {
         prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
 
     #[test]
-    fn bundles_come_back(bundle in bundle()) {
+    fn bundles_round_trip(bundle in bundle()) {
         prop_assert_eq!(Bundle::parse(bundle.to_json().as_bytes(), &Limits::default()), Ok(bundle));
     }
 
@@ -116,7 +116,7 @@ proptest! {
         decode_all(&input)?;
     }
 
-    /// A number that claims more than there is: every place of a length is hit.
+    /// Overwrites one to four bytes anywhere with 0xFF: this inflates every length field at some time.
     #[test]
     fn inflated_counts_allocate_nothing(mut input in encoded(), at in any::<Index>(), size in 1..=4usize) {
         let at = at.index(input.len());
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn a_byte_too_few_or_too_many_is_refused(
+    fn truncated_or_extended_encodings_are_refused(
         receipt in receipt(),
         committee in committee(),
         certificate in certificate(),
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn a_decoder_for_small_committees_and_batches_refuses_larger_ones(certificate in certificate()) {
+    fn decoder_limits_refuse_larger_committees_and_batches(certificate in certificate()) {
         let (n, count) = (certificate.signers.n(), certificate.claim.count);
         let decode = |members, batch| Certificate::<Stored>::decode(&certificate.encode(), &Limits { members, batch, ..Limits::default() });
         prop_assert!(decode(n, count).is_ok());
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn signers_are_those_that_were_given(n in 1..=1000u16, members in vec(0..1000u16, 0..40)) {
+    fn signers_round_trip(n in 1..=1000u16, members in vec(0..1000u16, 0..40)) {
         let signers = Signers::new(n, members.iter().copied());
         if members.is_empty() || members.iter().any(|member| *member >= n) {
             prop_assert_eq!(signers, None);
@@ -169,9 +169,9 @@ proptest! {
     }
 }
 
-/// JSON that costs a parser much for its length.
+/// JSON that is expensive to parse for its length.
 #[test]
-fn hostile_texts_take_memory_in_proportion_to_their_length() {
+fn hostile_json_uses_memory_proportional_to_its_length() {
     let many = |one: &str| vec![one; 20_000].join(",");
     let bundle = |pops: &str, epochs: &str, extra: &str| {
         format!(
@@ -200,7 +200,7 @@ fn hostile_texts_take_memory_in_proportion_to_their_length() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_before_it_is_looked_at() {
+fn oversized_bundle_is_refused_before_parsing() {
     let text = vec![b'{'; vouch_core::limits::MAX_BUNDLE + 1];
     let message = Bytes::from(vec![0x11; vouch_core::message::MAX_MESSAGE + 1]);
     let peak = allocation_counter::measure(|| {

@@ -1,6 +1,6 @@
-//! The client's puts and gets against a server in memory that lies in every way there is.
+//! Client sessions against a server in memory that may lie.
 //!
-//! Here: the server, and how a client comes in. What it puts and gets: the modules below.
+//! This file has the server and the handshake; the submodules have puts and gets.
 
 mod failure;
 mod get;
@@ -27,7 +27,7 @@ fn identity(cluster: &Cluster) -> ClusterId {
     cluster.committee.cluster()
 }
 
-/// How a server introduces itself, honestly unless told otherwise.
+/// The handshake of a server, honest by default.
 struct Server {
     role: Role,
     announced: Option<ClusterId>,
@@ -58,7 +58,7 @@ impl Server {
 
 type Hear = Box<dyn FnMut(&Bytes) -> Result<(), SessionError>>;
 
-/// A put and a get, which come in by the same door, with their first messages.
+/// A put and a get session, which share the handshake, with their first messages.
 fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
     let (mut put, put_hello) = PutSession::new(put::request(trusted, Source::Streamed));
     let get = GetRequest { trusted, digest: Digest::of(b""), length: None, range: None, nonce: hello_nonce("get") };
@@ -69,7 +69,7 @@ fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
     ]
 }
 
-/// What either ends with when a server says all this.
+/// The error that both sessions end with when the server sends these messages.
 fn outcome(trusted: Option<ClusterId>, server: &Server, then: &[Message]) -> SessionError {
     let [put, get] = both(trusted).map(|(mut hear, hello)| {
         let welcome = server.welcome(&hello).into_iter();
@@ -85,7 +85,7 @@ fn unexpected(expected: &'static str, got: &'static str) -> SessionError {
 }
 
 #[test]
-fn the_first_message_names_what_the_client_trusts_and_nothing_else() {
+fn hello_names_only_the_trusted_cluster() {
     for trusted in [None, Some(identity(&CLUSTER))] {
         for (_, hello) in both(trusted) {
             let Message::Hello(hello) = hello else { panic!("{hello:?}") };
@@ -96,7 +96,7 @@ fn the_first_message_names_what_the_client_trusts_and_nothing_else() {
 }
 
 #[test]
-fn only_a_server_may_answer() {
+fn only_a_server_may_answer_the_hello() {
     for role in [Role::Client, Role::Replica] {
         let server = Server { role, ..Server::honest() };
         assert_eq!(outcome(None, &server, &[]), unexpected("Hello of a server", "Hello"));
@@ -104,7 +104,7 @@ fn only_a_server_may_answer() {
 }
 
 #[test]
-fn another_version_is_refused() {
+fn other_link_version_is_refused() {
     for (mut hear, hello) in both(None) {
         let [mut listener, _] = Server::honest().welcome(&hello).map(Vec::from);
         listener[1] = 1;
@@ -114,7 +114,7 @@ fn another_version_is_refused() {
 }
 
 #[test]
-fn messages_come_in_their_order() {
+fn messages_out_of_order_are_refused() {
     let ready = Message::Ready { stream: Stream(1), offset: 0 };
     for (mut hear, hello) in both(None) {
         let [_, auth] = Server::honest().welcome(&hello);
@@ -136,7 +136,7 @@ fn messages_come_in_their_order() {
 }
 
 #[test]
-fn the_server_proves_its_key() {
+fn server_must_prove_its_key() {
     let honest = Server::honest;
     let lies = [
         Server { signer: "another", ..honest() },
@@ -150,7 +150,7 @@ fn the_server_proves_its_key() {
 }
 
 #[test]
-fn the_server_belongs_to_the_trusted_cluster() {
+fn server_must_belong_to_the_trusted_cluster() {
     let (trusted, abroad) = (identity(&CLUSTER), identity(&FOREIGN));
     for announced in [None, Some(abroad)] {
         let server = Server { announced, ..Server::honest() };
@@ -160,7 +160,7 @@ fn the_server_belongs_to_the_trusted_cluster() {
 }
 
 #[test]
-fn the_committee_is_the_trusted_or_the_announced_one() {
+fn committee_must_match_the_trusted_or_announced_identity() {
     let home = identity(&CLUSTER);
     let expected = SessionError::AnotherCluster { expected: home, got: Some(identity(&FOREIGN)) };
     for trusted in [None, Some(home)] {
@@ -169,7 +169,7 @@ fn the_committee_is_the_trusted_or_the_announced_one() {
 }
 
 #[test]
-fn who_neither_trusts_nor_is_told_takes_the_committee_that_comes() {
+fn client_without_trust_accepts_the_committee_shown() {
     let server = Server { announced: None, ..Server::honest() };
     for (mut hear, hello) in both(None) {
         for bytes in server.welcome(&hello) {
@@ -180,7 +180,7 @@ fn who_neither_trusts_nor_is_told_takes_the_committee_that_comes() {
 }
 
 #[test]
-fn the_committee_proves_its_keys() {
+fn committee_must_prove_its_keys() {
     let mut possessions = CLUSTER.committee.possessions().to_vec();
     possessions[2] = possessions[1];
     let error = outcome(None, &Server::honest(), &[CLUSTER.message_with(possessions)]);
@@ -189,7 +189,7 @@ fn the_committee_proves_its_keys() {
 }
 
 #[test]
-fn a_known_committee_is_taken_for_itself_only() {
+fn known_committee_is_reused_for_itself_only() {
     let known = CLUSTER.committee.clone();
     let hear = |shown: Message| {
         let (session, hello) = PutSession::new(put::request(None, Source::Streamed));
@@ -206,14 +206,14 @@ fn a_known_committee_is_taken_for_itself_only() {
     };
     assert!(std::sync::Arc::ptr_eq(&committee(hear(CLUSTER.message()).unwrap()), &known), "its proofs were checked");
     assert_eq!(committee(hear(FOREIGN.message()).unwrap()).cluster(), identity(&FOREIGN));
-    // the same members with other proofs are checked like anybody's
+    // the same members with other proofs are verified like an unknown committee
     let mut possessions = CLUSTER.committee.possessions().to_vec();
     possessions.swap(0, 1);
     assert!(matches!(hear(CLUSTER.message_with(possessions)), Err(SessionError::Committee(_))));
 }
 
 #[test]
-fn a_committee_comes_once() {
+fn second_committee_is_refused() {
     for (mut hear, hello) in both(None) {
         for bytes in Server::honest().welcome(&hello) {
             hear(&bytes).unwrap();
@@ -224,7 +224,7 @@ fn a_committee_comes_once() {
 }
 
 #[test]
-fn bytes_that_are_no_message_end_it() {
+fn malformed_message_ends_the_session() {
     let broken = [vec![], vec![0xFF], vec![0x14, 1, 0, 0], vec![0x14, 0, 0, 0, 0], vec![0x14, 1, 0, 0, 0, 0]];
     let steps = |hello: &Message| {
         let [listener, auth] = Server::honest().welcome(hello);
@@ -244,7 +244,7 @@ fn bytes_that_are_no_message_end_it() {
 }
 
 #[test]
-fn a_failure_names_the_members_it_is_about_once_they_are_known() {
+fn failure_names_its_members_once_the_committee_is_known() {
     let about = |code| Message::Failed(Failed::new(Stream::LINK, code, "detail").with_subjects(vec![1, 3, 7]));
     let names = |then: &[Message]| match outcome(None, &Server::honest(), then) {
         SessionError::Refused { names, .. } => names,
@@ -255,9 +255,9 @@ fn a_failure_names_the_members_it_is_about_once_they_are_known() {
         assert_eq!(names(&[CLUSTER.message(), about(code)]), ["replica-1", "replica-3", "member 7"]);
         assert_eq!(names(&[about(code)]), none);
     }
-    // there the subjects are receipts
+    // for this code the subjects are receipts, not members
     assert_eq!(names(&[CLUSTER.message(), about(Code::NotHeld)]), none);
-    // at any time, even before the hello
+    // a failure may come at any time, even before the hello
     for (mut hear, _) in both(None) {
         let failed = Failed::new(Stream::LINK, Code::Busy, "full");
         let refused = SessionError::Refused { failed: failed.clone(), names: Vec::new() };
@@ -265,9 +265,9 @@ fn a_failure_names_the_members_it_is_about_once_they_are_known() {
     }
 }
 
-/// Every message at every step, from a server that has lost its mind: an end or nothing, never a panic.
+/// Every message at every step: the session ends or ignores it, and never panics.
 #[test]
-fn any_message_at_any_time_is_survived() {
+fn any_message_at_any_step_causes_no_panic() {
     let strange = crate::golden::messages(&FOREIGN);
     for taken in 0..=3 {
         for (name, message) in &strange {

@@ -1,4 +1,4 @@
-//! Slices as a stranger reads them from a server that nobody trusts.
+//! Slices read from an untrusted server, verified by the digest alone.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -37,7 +37,7 @@ fn body(length: u64, range: Range<u64>, slices: &[Slice]) -> Vec<u8> {
     body
 }
 
-/// What an honest server sends for 100 000 to 600 000.
+/// The honest response for the range 100 000 to 600 000.
 fn honest() -> Vec<u8> {
     let slices = [slice(last_group()), slice(98_304..262_144), slice(262_144..524_288), slice(524_288..606_208)];
     body(LENGTH, 100_000..600_000, &slices)
@@ -54,11 +54,11 @@ fn read(body: &[u8], size: usize) -> Result<Vec<u8>, SliceError> {
 }
 
 #[test]
-fn a_body_in_any_pieces_gives_exactly_the_range() {
+fn body_split_anywhere_yields_exactly_the_range() {
     for size in [1, 7, 24, 1000, 262_144, usize::MAX] {
         assert!(read(&honest(), size) == Ok(BLOB[100_000..600_000].to_vec()), "{size}");
     }
-    // one that shows the length and has the bytes
+    // the last group proves the length and has the requested bytes
     let end = body(LENGTH, 699_000..LENGTH, &[slice(last_group())]);
     assert!(read(&end, 100) == Ok(BLOB[699_000..].to_vec()));
     let longer = body(LENGTH, 500_000..LENGTH, &[slice(491_520..LENGTH)]);
@@ -66,7 +66,7 @@ fn a_body_in_any_pieces_gives_exactly_the_range() {
 }
 
 #[test]
-fn nothing_comes_out_before_the_length_is_shown() {
+fn no_bytes_are_output_before_the_length_is_proved() {
     let mut reader = SliceReader::new(Digest::of(&BLOB));
     assert_eq!(reader.push(&honest()[..24]).unwrap(), Vec::<Bytes>::new());
     assert_eq!(reader.about(), None);
@@ -75,16 +75,16 @@ fn nothing_comes_out_before_the_length_is_shown() {
 }
 
 #[test]
-fn every_byte_of_a_body_counts() {
+fn changed_byte_is_detected() {
     let honest = honest();
     let (head, proofs) = (24, 24 + 13 + 6 * 64);
-    // of the head, of what is before the bytes of a slice, and some of the bytes
+    // every byte of the head and of the first slice before its blob bytes, and a sample of the rest
     for at in (0..head + proofs).chain((0..honest.len()).step_by(4999)) {
         let mut other = honest.clone();
         other[at] ^= 1;
         match read(&other, 50_000) {
             Err(_) => {}
-            // another range than was asked for is still right: the reader looks at the head
+            // a changed head may describe another valid range
             Ok(got) => {
                 let mut reader = SliceReader::new(Digest::of(&BLOB));
                 reader.push(&other).unwrap();
@@ -96,7 +96,7 @@ fn every_byte_of_a_body_counts() {
 }
 
 #[test]
-fn a_body_that_ends_early_or_late_is_no_body() {
+fn truncated_or_extended_body_is_refused() {
     let honest = honest();
     for end in [0, 1, 23, 24, 30, 500, 11_000, 300_000, honest.len() - 1] {
         assert!(matches!(read(&honest[..end], 10_000), Err(SliceError::Truncated { .. })), "{end}");
@@ -107,7 +107,7 @@ fn a_body_that_ends_early_or_late_is_no_body() {
 }
 
 #[test]
-fn slices_come_in_order_without_a_gap() {
+fn slices_out_of_order_or_with_gaps_are_refused() {
     let first = slice(last_group());
     let range = 100_000..600_000;
     let out_of_order = |slices: &[Slice]| read(&body(LENGTH, range.clone(), slices), 100_000);
@@ -119,7 +119,7 @@ fn slices_come_in_order_without_a_gap() {
 }
 
 #[test]
-fn a_head_that_lies_is_found_out() {
+fn false_head_is_detected() {
     let slices = [slice(last_group()), slice(0..262_144)];
     let reversed = Range { start: 5, end: 4 };
     for (length, range) in [(LENGTH, reversed), (LENGTH, 0..LENGTH + 1), (1 << 53, 0..1), (LENGTH, 1 << 53..1 << 53)] {
@@ -127,12 +127,12 @@ fn a_head_that_lies_is_found_out() {
     }
     let shorter = body(LENGTH - 1, 0..5, &slices);
     assert_eq!(read(&shorter, 1000), Err(SliceError::NoEnd { length: LENGTH - 1, end: LENGTH }));
-    // cut so that it ends where the head says
+    // truncated to end where the head says
     let mut cut = slice(last_group());
     cut.bytes.truncate(cut.bytes.len() - 1);
     let result = read(&body(LENGTH - 1, 0..5, &[cut]), 1000);
     assert!(matches!(result, Err(SliceError::Tree(TreeError::Bytes { .. }))), "{result:?}");
-    // nothing claimed is nothing shown
+    // an empty claim without a slice proves nothing
     assert!(matches!(read(&body(0, 0..0, &[]), 1000), Err(SliceError::Tree(_))));
     let mut empty = SliceReader::new(Digest::of(b""));
     assert_eq!(empty.push(&body(0, 0..0, &[])), Ok(Vec::new()));
@@ -140,9 +140,9 @@ fn a_head_that_lies_is_found_out() {
     assert_eq!(tree::verify(&Digest::of(b""), 0, 0, &[], &[]), Ok(()));
 }
 
-/// Who knows the length and asked for a range takes no other, however right it is in itself.
+/// A reader that expects a range and length refuses any other, even a valid one.
 #[test]
-fn another_answer_than_the_one_asked_for_is_refused() {
+fn response_to_another_request_is_refused() {
     let expecting = |length, range| {
         let mut reader = SliceReader::expecting(Digest::of(&BLOB), Head { length, range });
         reader.push(&honest()).map(|pieces| pieces.concat())
@@ -159,7 +159,7 @@ fn another_answer_than_the_one_asked_for_is_refused() {
 }
 
 #[test]
-fn a_failure_names_the_check_and_what_was_expected() {
+fn failure_names_the_check_and_the_expected_value() {
     let failure = |at: usize| {
         let mut body = honest();
         body[at] ^= 1;
@@ -176,9 +176,9 @@ fn a_failure_names_the_check_and_what_was_expected() {
     assert_eq!((failure(24 + 8 + 3).code, failure(24 + 8 + 3).check), (Kind::Protocol, None));
 }
 
-/// A size or a number of parents beyond the limits is refused before anything is waited for.
+/// A size or parent count beyond the limits is refused before the reader waits for its bytes.
 #[test]
-fn what_is_claimed_is_not_kept() {
+fn claimed_sizes_beyond_the_limits_are_refused() {
     let head = Head { length: LENGTH, range: 0..LENGTH }.encode();
     for (size, parents) in [(0, 0), (262_145, 0), (u32::MAX, 0), (5, 81), (5, 255)] {
         let body = [&head[..], &[0; 8], &u32::to_le_bytes(size), &[parents]].concat();

@@ -1,4 +1,4 @@
-//! Arbitrary values of everything that is encoded.
+//! Proptest strategies for every encoded type.
 
 use bytes::Bytes;
 use proptest::array::{uniform16, uniform32};
@@ -48,7 +48,7 @@ pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
 }
 
 fn name() -> impl Strategy<Value = MemberName> {
-    // no character of the categories C: stricter than the rule
+    // no character of the Unicode categories C: stricter than the rule
     "\\PC{1,12}".prop_filter_map("too long", |text| MemberName::new(&text).ok())
 }
 
@@ -104,7 +104,7 @@ fn hello() -> impl Strategy<Value = Hello> {
     (role, proptest::option::of(bytes()), safe_integer(), bytes(), bytes()).prop_map(
         |(role, cluster, epoch, node_key, nonce)| Hello {
             epoch,
-            // zero stands for none
+            // zero encodes "no cluster"
             ..Hello::new(role, cluster.filter(|c| *c != [0; 32]).map(ClusterId), NodeKey(node_key), nonce)
         },
     )
@@ -148,7 +148,7 @@ fn parents() -> impl Strategy<Value = Vec<Parent>> {
     vec(parent, 0..=MAX_PROOF)
 }
 
-/// Where a read may begin.
+/// A group boundary, where a read may start.
 fn group() -> impl Strategy<Value = u64> {
     safe_integer().prop_map(|offset| offset / GROUP as u64 * GROUP as u64)
 }

@@ -1,4 +1,4 @@
-//! No change of a valid certificate is valid, and no bad vote becomes part of one.
+//! A changed certificate is never valid, and an invalid vote never enters one.
 
 use vouch_core::Limits;
 use vouch_core::bls::{AggregateSignature, BlsError, VoteSignature};
@@ -10,8 +10,8 @@ use vouch_core::verify::{Subject, Verdict, Verifier, verify_certificate};
 
 use crate::world::{Cluster, ISSUED, NOW, receipt};
 
-/// The bits of `certificate`, one in `step`, whose flipping goes unnoticed.
-fn unnoticed(cluster: &Cluster, certificate: &Certificate, step: usize) -> Vec<usize> {
+/// Flips every `step`-th bit of `certificate`; returns the bits whose flip went undetected.
+fn undetected(cluster: &Cluster, certificate: &Certificate, step: usize) -> Vec<usize> {
     let question = cluster.question(&certificate.claim.receipt);
     let mut verifier = Verifier::new();
     let bytes = certificate.encode();
@@ -26,25 +26,25 @@ fn unnoticed(cluster: &Cluster, certificate: &Certificate, step: usize) -> Vec<u
 }
 
 #[test]
-fn every_flipped_bit_is_noticed() {
+fn every_flipped_bit_is_detected() {
     let cluster = Cluster::new("tampering", 4);
     let certificate = cluster.certify_one(ISSUED, receipt("tampering"));
     assert_eq!(certificate.encode().len(), 228);
-    assert_eq!(unnoticed(&cluster, &certificate, 1), [0; 0]);
+    assert_eq!(undetected(&cluster, &certificate, 1), [0; 0]);
 }
 
 #[test]
-fn flipped_bits_are_noticed_in_a_large_committee_and_batch() {
+fn flipped_bits_are_detected_in_a_large_committee_and_batch() {
     let cluster = Cluster::new("tampering in a hundred", 100);
     let receipts: Vec<_> = (0..100).map(|i| receipt(&format!("tampering {i}"))).collect();
     let certificate = cluster.certify(ISSUED, &receipts).swap_remove(37);
     assert_eq!(certificate.claim.path.len(), 7);
-    // five is prime to eight: every bit of a byte is met
-    assert_eq!(unnoticed(&cluster, &certificate, 5), [0; 0]);
+    // five is coprime to eight, so every bit position of a byte is covered
+    assert_eq!(undetected(&cluster, &certificate, 5), [0; 0]);
 }
 
 #[test]
-fn a_decoder_for_four_members_refuses_five() {
+fn decoder_for_four_members_refuses_five() {
     let cluster = Cluster::new("five", 5);
     let bytes = cluster.certify_one(ISSUED, receipt("five")).encode();
     let limits = Limits { members: 4, ..Limits::default() };
@@ -64,20 +64,20 @@ fn add(a: &[u8; 96], b: &[u8; 96]) -> [u8; 96] {
     sum.to_signature().to_bytes()
 }
 
-/// The sign is one flag of the compressed form.
+/// Negates a point: the sign is one flag of the compressed form.
 fn negated(mut point: [u8; 96]) -> [u8; 96] {
     point[0] ^= 0x20;
     point
 }
 
 #[test]
-fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
+fn invalid_votes_that_cancel_out_never_enter_a_tally() {
     let cluster = Cluster::new("cancelling", 4);
     let one = receipt("cancelling");
     let mut tally = cluster.tally(ISSUED, &[one], [2]);
     let statement = *tally.statement();
     let honest = |member: usize| statement.sign(&cluster.votes[member]).0;
-    // any point of the group: here a signature over something else
+    // any group element: here a signature over another statement
     let d = cluster.tally(ISSUED + 1, &[one], []).statement().sign(&cluster.votes[3]).0;
     let bad = [add(&honest(0), &d), add(&honest(1), &negated(d))];
     for (member, vote) in (0..).zip(bad) {
@@ -87,7 +87,7 @@ fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
     assert_eq!(tally.voters().collect::<Vec<_>>(), [2]);
     assert_eq!(tally.certificates([]), Err(BelowQuorum { votes: 1, quorum: 3 }));
 
-    // together with others they are found as well, by their weights, and harm those no more
+    // batch verification with random weights finds them too, and keeps the honest votes
     let votes: Vec<_> = (0..).zip(bad).chain([(2, honest(2)), (3, honest(3)), (4, honest(3))]).collect();
     let votes: Vec<_> = votes.into_iter().map(|(member, vote)| (member, VoteSignature(vote))).collect();
     let refused = |member| Some(VoteError::Invalid { member, error: BlsError::Mismatch });
@@ -103,7 +103,7 @@ fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
     }
     assert_eq!(tally.voters().collect::<Vec<_>>(), [2, 3]);
 
-    // added up unseen, they pass for the honest sum: this is why votes are verified one by one, or with weights
+    // summed unverified they equal the honest aggregate: hence votes are verified one by one or with weights
     let mut forged = cluster.certify_one(ISSUED, one);
     let honest_sum = forged.signature;
     forged.signature = AggregateSignature(add(&add(&bad[0], &bad[1]), &honest(2)));
@@ -112,7 +112,7 @@ fn two_bad_votes_that_cancel_out_never_enter_a_tally() {
 }
 
 #[test]
-fn a_tally_counts_each_member_once_and_certifies_at_a_quorum() {
+fn tally_counts_each_member_once_and_certifies_at_quorum() {
     for n in [1, 2, 3, 4, 7] {
         let cluster = Cluster::new("tally", n);
         let (committee, one) = (&cluster.committee, receipt("tally"));
@@ -147,7 +147,7 @@ fn a_tally_counts_each_member_once_and_certifies_at_a_quorum() {
 }
 
 #[test]
-fn a_vote_for_another_statement_does_not_count() {
+fn vote_for_another_statement_does_not_count() {
     let (cluster, foreign) = (Cluster::new("tally", 4), Cluster::new("another", 4));
     let (one, other) = (receipt("tally"), receipt("other"));
     let mut tally = cluster.tally(ISSUED, &[one], []);
@@ -163,7 +163,7 @@ fn a_vote_for_another_statement_does_not_count() {
         let refused = VoteError::Invalid { member: 0, error: BlsError::Mismatch };
         assert_eq!(tally.add(&cluster.committee, 0, vote), Err(refused), "{statement:?}");
     }
-    // a proof of possession is a signature by the same key, under another tag
+    // a proof of possession is a signature by the same key under another domain tag
     let proof = VoteSignature(cluster.votes[0].prove_possession().0);
     assert!(tally.add(&cluster.committee, 0, proof).is_err());
 }

@@ -1,4 +1,4 @@
-//! Hash trees as an independent implementation made them: `tests/vectors/tree.json`.
+//! Blob hash trees from the independent implementation: `tests/vectors/tree.json`.
 
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ fn at(position: u64) -> usize {
 }
 
 #[test]
-fn digests_outboards_and_proofs_are_those_of_another_implementation() {
+fn digests_outboards_and_proofs_match_the_vectors() {
     let text = std::fs::read_to_string(directory().join("tree.json")).unwrap();
     let File { blobs } = serde_json::from_str(&text).unwrap();
     assert!(blobs.len() >= 12);

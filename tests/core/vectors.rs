@@ -1,4 +1,4 @@
-//! Every case of `tests/vectors`, which an independent implementation wrote: verdict, deciding check and the answers
+//! Every case of `tests/vectors`, written by the independent implementation: verdict, deciding check and the answers
 //! to the three questions must agree.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use vouch_core::report::{Answer, Report};
 use vouch_core::verify::{Aspect, Check, Judgement, Question, Subject, Verdict, Verifier};
 
-/// As many as there were when this was written; more is fine.
+/// Minimum number of cases, so that none vanish unnoticed.
 const LEAST_CASES: usize = 950;
-/// Have intermediate values and no cases.
+/// Files with intermediate values instead of cases.
 const WITHOUT_CASES: [&str; 3] = ["building_blocks.json", "founding.json", "tree.json"];
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ struct Case {
     in_force: String,
 }
 
-/// A text so many times.
+/// A text repeated `count` times.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fill {
@@ -134,8 +134,8 @@ fn spelled(judgement: &Judgement) -> String {
 }
 
 #[test]
-fn every_case_has_its_verdict_and_its_deciding_check() {
-    // one for all, so that what it keeps of one case is there to mislead it in the next
+fn every_case_has_the_expected_verdict_and_check() {
+    // one verifier for all cases: its cache must not affect later verdicts
     let mut kept = Verifier::new();
     let (mut seen, mut wrong) = (0, Vec::new());
     for (name, file) in files() {
@@ -153,13 +153,13 @@ fn every_case_has_its_verdict_and_its_deciding_check() {
 }
 
 #[test]
-fn a_fresh_verifier_decides_as_one_that_has_seen_other_bundles() {
-    // those where something is kept: all others are decided before
+fn fresh_verifier_agrees_with_a_cached_one() {
+    // only cases decided after the committee is cached: earlier checks use no cache
     let late =
         [Some("possession"), Some("signature"), Some("digest"), Some("length"), Some("time"), Some("expiry"), None];
     let mut wrong = Vec::new();
     for (name, file) in files() {
-        // a committee is opened for each case here, which takes seconds for the large ones
+        // each case opens its committee here, which takes seconds for large ones
         let small = |case: &&Case| case.base.as_deref() != Some("n100") && case.committee.is_none();
         for case in file.cases.iter().filter(|case| late.contains(&case.check.as_deref())).filter(small) {
             let got = spelled(&Verifier::new().judge(&case.bundle(&file), &case.question()));
@@ -172,7 +172,7 @@ fn a_fresh_verifier_decides_as_one_that_has_seen_other_bundles() {
 }
 
 #[test]
-fn every_check_decides_some_case() {
+fn every_check_decides_at_least_one_case() {
     let files = files();
     let decides = |check: Check| {
         let named = |case: &Case| case.check.as_deref() == Some(check.name());
@@ -183,14 +183,14 @@ fn every_check_decides_some_case() {
 }
 
 #[test]
-fn what_is_kept_of_a_committee_is_kept_with_its_proofs() {
+fn committee_cache_is_keyed_by_committee_and_proofs() {
     let files = files();
     let case = |name: &str| {
         let of_file = |(_, file): &(String, File)| file.cases.iter().position(|case| case.name == name);
         let (file, position) = files.iter().find_map(|named| Some((&named.1, of_file(named)?))).unwrap();
         (file.cases[position].bundle(file), file.cases[position].question(), file.cases[position].expected())
     };
-    // the same committee, so the same digest: with its own proofs, and with two of them exchanged
+    // the same committee and digest: with its own proofs, and with two proofs swapped
     let (good, bad) = (case("n4"), case("pops_swapped"));
     assert_eq!(bad.2, "invalid possession no not-answered not-answered");
     for order in [[&good, &bad, &good], [&bad, &good, &bad]] {

@@ -1,4 +1,4 @@
-//! Clusters, receipts and certificates from labels. Keys, nonces and salts by the recipe of `tests/vectors`, so that both agree.
+//! Fixtures: clusters, receipts and certificates derived from labels, with the derivation of `tests/vectors/generator/world.mjs`.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) fn node_secret(label: &str) -> NodeSecretKey {
     NodeSecretKey::from_bytes(&derive("node key", label))
 }
 
-/// 32 bytes for a hello.
+/// A hello's nonce.
 pub(crate) fn hello_nonce(label: &str) -> [u8; 32] {
     derive("nonce", label)
 }
@@ -107,7 +107,7 @@ impl Cluster {
         tally
     }
 
-    /// By the first quorum of members.
+    /// Certificates of a batch, signed by the first quorum of members.
     pub(crate) fn certify(&self, issued_at: u64, receipts: &[Receipt]) -> Vec<Certificate> {
         let tally = self.tally(issued_at, receipts, 0..self.record().quorum());
         tally.certificates(batch(issued_at, receipts).claims()).unwrap()
@@ -125,20 +125,20 @@ impl Cluster {
         Message::Cluster(ClusterMessage { genesis: self.record().clone(), possessions })
     }
 
-    /// A bundle around any bytes, as a text.
+    /// The JSON text of a bundle around any certificate bytes.
     pub(crate) fn bundle_of(&self, certificate: Vec<u8>) -> Vec<u8> {
         let (genesis, possessions) = (self.record().encode(), self.committee.possessions().to_vec());
         Bundle { certificate, genesis, possessions, epochs: 0 }.to_json().into_bytes()
     }
 
-    /// Whether this file is held, asked an hour after.
+    /// The question whether this receipt's file is certified, asked an hour after issue.
     pub(crate) fn question(&self, receipt: &Receipt) -> Question {
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
         Question { cluster: Some(self.committee.cluster()), subject: Some(subject), now: NOW, waive_expiry: false }
     }
 }
 
-/// Not a multiple of anything.
+/// Bytes with period 251, a prime: no two aligned blocks are equal.
 pub(crate) fn blob(length: usize) -> Bytes {
     (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }

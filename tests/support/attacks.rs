@@ -1,4 +1,4 @@
-//! What one address may try against a server, for as long as it is not dropped.
+//! Attacks from one address against a server. An attack runs until it is dropped.
 
 use std::future::Future;
 use std::io;
@@ -24,39 +24,39 @@ use crate::fake_replica::Identity;
 use crate::http::{blob, head};
 use crate::raw_link::RawLink;
 
-/// Pause before an attacker whose connection ended tries again.
+/// Pause before an attacker reconnects after its connection ended.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What is tried. The fields are what the name of each says.
+/// The kind of an attack.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "fields are named for what they are")]
 pub enum Kind {
-    /// Links that each have so many puts, of which each brings a byte now and then.
+    /// Links with `puts` puts each; every put sends one byte per period.
     SlowPuts { links: usize, puts: u32, every: Duration },
-    /// Bodies of HTTP puts, at so many bytes a second.
+    /// Bodies of HTTP puts, at `rate` bytes per second.
     SlowBodies { count: usize, rate: usize },
-    /// Links that each ask for as much of a blob as they may, and take no answer.
+    /// Links that request as many reads as permitted and read no answer.
     UnreadReads { links: usize, blob: Arc<Vec<u8>>, members: u16 },
-    /// Downloads that take nothing.
+    /// HTTP downloads that read nothing.
     UnreadGets { count: usize, blob: Arc<Vec<u8>> },
-    /// Links that say hello and answer pings.
+    /// Links that only say hello and answer pings.
     IdleLinks { count: usize },
-    /// Connections that send half a request, and come again at once when they are closed.
+    /// Connections that send half a request and reconnect when closed.
     HalfOpen { count: usize },
-    /// Links with so many bytes of an unfinished message each, and a ping now and then.
+    /// Links with `bytes` bytes of an unfinished message each, and a ping per period.
     Fragments { count: usize, bytes: usize, ping: Duration },
-    /// Links that send pings in place of a hello.
+    /// Links that send pings instead of a hello.
     PingsBeforeHello { count: usize, ping: Duration },
-    /// Replicas that are no members.
+    /// Replicas that are not members.
     Standbys { count: u32 },
-    /// So many that join and leave as fast as they can.
+    /// Replicas that join and leave as fast as they can.
     Flapping { count: u32 },
-    /// Connections that are opened, and closed at once.
+    /// Connections that are opened and closed at once.
     Opening { count: usize },
 }
 
 impl Kind {
-    /// As tables name it.
+    /// The name in tables of results.
     pub fn name(&self) -> String {
         match self {
             Self::SlowPuts { links, puts, .. } => format!("{links} links x {puts} slow puts"),
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// An attack under way, on a thread of its own. It ends when this is dropped.
+/// A running attack on its own thread. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Attack {
     stop: Option<oneshot::Sender<()>>,
@@ -83,7 +83,7 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Begins.
+    /// Starts the attack.
     pub fn start(kind: Kind, address: &str, from: Ipv4Addr) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let connected = Arc::new(AtomicU32::new(0));
@@ -99,7 +99,7 @@ impl Attack {
         Self { stop: Some(stop), thread: Some(thread), connected }
     }
 
-    /// How often a connection was made, or a link opened, so far.
+    /// Number of connections and links opened so far.
     pub fn connections(&self) -> u32 {
         self.connected.load(Ordering::Relaxed)
     }
@@ -114,10 +114,10 @@ impl Drop for Attack {
     }
 }
 
-/// Connects from an address of this machine.
+/// Connects from a given loopback address.
 ///
 /// # Errors
-/// When nobody listens, or takes connections.
+/// The connection was refused.
 pub async fn connect(address: &str, from: Ipv4Addr) -> io::Result<TcpStream> {
     connect_with(address, from, None).await
 }
@@ -131,7 +131,7 @@ async fn connect_with(address: &str, from: Ipv4Addr, receive: Option<u32>) -> io
     socket.connect(address.parse().unwrap()).await
 }
 
-/// Opens a link from an address of this machine, before any hello.
+/// Opens a link from a given loopback address, without a hello.
 pub async fn link(address: &str, from: Ipv4Addr) -> Option<RawLink> {
     let stream = connect(address, from).await.ok()?;
     let opened = RawLink::open_over(stream, address, &[("sec-websocket-protocol", SUBPROTOCOL)]).await;
@@ -214,7 +214,7 @@ impl Attacker {
         }
     }
 
-    /// So many attackers, each of which tries again when its connection ended.
+    /// Spawns `count` attackers, each of which retries when its connection ended.
     fn again<F: Future<Output = ()> + Send + 'static>(
         self,
         tasks: &mut JoinSet<()>,
@@ -244,7 +244,7 @@ impl Attacker {
         Some(link)
     }
 
-    /// A link whose hello was answered; what else comes is not read.
+    /// A link whose hello was answered. Later messages are not read here.
     async fn client(&self) -> Option<RawLink> {
         let mut link = self.link().await?;
         link.send(&Message::Hello(Hello::new(Role::Client, None, NodeKey::ANONYMOUS, [7; 32]))).await;
@@ -270,7 +270,7 @@ impl Attacker {
                 tokio::select! {
                     () = &mut pause => break,
                     message = link.next() => match message {
-                        // a put was refused or ended: all are begun again
+                        // a put was refused or ended: start all of them again
                         None | Some(Message::Failed(_)) => return,
                         Some(_) => {}
                     }
@@ -312,7 +312,7 @@ impl Attacker {
             if link.send_frame(Frame::Binary(Message::Read(read).encode())).await.is_err() {
                 return;
             }
-            // more than a few that are not answered would end the link; a few answers fit into the sockets' buffers
+            // more unanswered reads would end the link, but a few answers fit into the socket buffers
             let pause = if number < u32::try_from(MAX_READS).unwrap() { 10 } else { 1000 };
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
@@ -324,7 +324,7 @@ impl Attacker {
         if stream.write_all(head(&self.address, "GET", path, &[]).as_bytes()).await.is_err() {
             return;
         }
-        // nothing is read: a write tells that the connection is gone
+        // nothing is read: a failed write shows that the connection is gone
         loop {
             tokio::time::sleep(Duration::from_secs(2)).await;
             if stream.write_all(b"\r\n").await.is_err() {
@@ -374,7 +374,7 @@ impl Attacker {
         }
     }
 
-    /// A replica that joined, or was refused.
+    /// A link of a replica that joined or was refused.
     async fn standby(&self, number: u32, vote: &Identity) -> Option<RawLink> {
         let mut link = self.link().await?;
         let node = NodeSecretKey::from_bytes(blake3_of(number).as_bytes().first_chunk()?);
@@ -390,7 +390,7 @@ impl Attacker {
     }
 }
 
-/// A node key for each number.
+/// Seed of a node key for each number.
 fn blake3_of(number: u32) -> String {
     Digest::of(&number.to_le_bytes()).to_hex()
 }

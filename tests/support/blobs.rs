@@ -1,4 +1,4 @@
-//! File contents that repeat, and putting and getting them.
+//! Reproducible file contents, and helpers to put, get and verify them.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,7 +19,7 @@ use vouch_core::verify::{Question, Subject, Verdict, Verifier};
 
 use crate::unix_seconds;
 
-/// The next number of a sequence that looks random (SplitMix64).
+/// The next pseudorandom number (SplitMix64).
 pub fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut mixed = *state;
@@ -28,7 +28,7 @@ pub fn next_random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Bytes that look random, the same for the same seed.
+/// Pseudorandom bytes from a seed.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -39,7 +39,7 @@ pub fn content(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A file of such bytes that never is in memory as a whole.
+/// Writes a file of such bytes without holding it in memory.
 ///
 /// # Errors
 /// The disk.
@@ -59,7 +59,7 @@ pub fn write_content(path: &Path, seed: u64, length: u64) -> io::Result<()> {
 /// Puts bytes as `vouch put FILE` does.
 ///
 /// # Errors
-/// What the put failed with.
+/// The put's error.
 pub async fn put_bytes(server: &str, trusted: Option<ClusterId>, bytes: &[u8]) -> Result<Certified, ClientError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -67,10 +67,10 @@ pub async fn put_bytes(server: &str, trusted: Option<ClusterId>, bytes: &[u8]) -
     put_file(server, trusted, &path, |_| {}).await
 }
 
-/// Puts a file, certified anew though it may be already, and tells how far it is.
+/// Puts a file with `--renew` semantics and reports progress.
 ///
 /// # Errors
-/// What the put failed with.
+/// The put's error.
 pub async fn put_file(
     server: &str,
     trusted: Option<ClusterId>,
@@ -87,25 +87,25 @@ pub async fn put_file(
     .await
 }
 
-/// A blob that was got, and the members that failed before one delivered it.
+/// A downloaded blob, and the members that failed before one delivered it.
 #[derive(Debug)]
 pub struct Got {
     /// The verified bytes.
     pub bytes: Vec<u8>,
     /// The length of the whole blob.
     pub length: u64,
-    /// Which of its bytes these are.
+    /// The range of these bytes within the blob.
     pub range: Range<u64>,
-    /// Who did not deliver.
+    /// The members that did not deliver.
     pub rejections: Vec<Rejection>,
-    /// The cluster that it came from.
+    /// The cluster it came from.
     pub cluster: ClusterId,
 }
 
 /// Gets a blob.
 ///
 /// # Errors
-/// What the get failed with.
+/// The get's error.
 pub async fn get_bytes(server: &str, trusted: Option<ClusterId>, digest: Digest) -> Result<Got, ClientError> {
     get_range(server, trusted, digest, None).await
 }
@@ -113,7 +113,7 @@ pub async fn get_bytes(server: &str, trusted: Option<ClusterId>, digest: Digest)
 /// Gets a range of a blob, or all of it.
 ///
 /// # Errors
-/// What the get failed with.
+/// The get's error.
 pub async fn get_range(
     server: &str,
     trusted: Option<ClusterId>,
@@ -144,7 +144,7 @@ pub fn proof(blob: &[u8], range: Range<u64>) -> Vec<Parent> {
     tree::proof(range, blob.len() as u64, read).unwrap()
 }
 
-/// What anyone would say who has the bytes, the bundle and the identity.
+/// The verdict of a verifier that has the bytes, the bundle and the identity.
 pub fn verdict(certified: &Certified, trusted: ClusterId, bytes: &[u8]) -> Verdict {
     judge(certified.bundle.to_json().as_bytes(), trusted, bytes)
 }
@@ -157,25 +157,25 @@ pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
     Verifier::new().verify(bundle, &question)
 }
 
-/// Names of the members that signed.
+/// Names of the signers.
 pub fn signers(certified: &Certified) -> Vec<String> {
     let record = certified.committee.record();
     certified.certificate.signers.iter().map(|member| record.name(member)).collect()
 }
 
-/// Puts until so many members sign. On a busy machine, one may be too late for a certificate; the next put counts it in again. What
-/// is put must be certified anew each time.
+/// Puts until `count` members sign. On a busy machine a member may miss a certificate and sign the next one. What
+/// `put` puts must not reuse a certificate.
 ///
 /// # Panics
-/// When that takes minutes: then they do not sign because they cannot.
+/// If that takes minutes: then they cannot sign.
 pub async fn until_signed_by(count: usize, put: impl AsyncFnMut() -> Certified) -> Certified {
     until_signed(&format!("{count} members"), |signers| signers.len() == count, put).await
 }
 
-/// The same, until those who sign are as they should be.
+/// The same, until the signers satisfy a condition.
 ///
 /// # Panics
-/// When that takes minutes.
+/// If that takes minutes.
 pub async fn until_signed(
     whom: &str,
     is_enough: impl Fn(&[String]) -> bool,
@@ -193,7 +193,7 @@ pub async fn until_signed(
     }
 }
 
-/// Whether a member got so far, among what a put told.
+/// Whether a put's progress has this stage of this member.
 pub fn reached(progress: &[PutProgress], member: u16, stage: Stage) -> bool {
     progress.iter().any(|step| matches!(step, PutProgress::Member(m, s) if m.index == member && *s == stage))
 }

@@ -17,19 +17,19 @@ use vouch_core::statement::{Batch, Statement};
 use crate::blobs::proof;
 use crate::raw_link::RawLink;
 
-/// Keys and a name.
+/// A replica's keys and name.
 #[derive(Debug)]
 pub struct Identity {
-    /// For links.
+    /// Key for links.
     pub node: NodeSecretKey,
-    /// For statements.
+    /// Key for statements.
     pub vote: VoteSecretKey,
-    /// In the committee.
+    /// Name in the committee.
     pub name: MemberName,
 }
 
 impl Identity {
-    /// The same for the same seed.
+    /// Derives the identity from a seed.
     pub fn new(seed: u32, name: &str) -> Self {
         let mut bytes = [0x5A; 32];
         bytes[..4].copy_from_slice(&seed.to_le_bytes());
@@ -40,7 +40,7 @@ impl Identity {
         }
     }
 
-    /// One whose node key is so small that it comes first in nearly any committee.
+    /// An identity whose node key is so small that it is the first member of nearly any committee.
     pub fn first(name: &str) -> Self {
         let is_small = |seed: &u32| {
             let key = Self::new(*seed, name).node.node_key();
@@ -49,14 +49,14 @@ impl Identity {
         Self::new((0..).find(is_small).unwrap(), name)
     }
 
-    /// What it sends to join.
+    /// The `Join` message.
     pub fn join(&self) -> Message {
         let possession = self.vote.prove_possession();
         Message::Join { vote_key: self.vote.vote_key(), possession, name: self.name }
     }
 }
 
-/// What an honest member knows.
+/// State of an honest member, from which it answers.
 #[derive(Debug)]
 pub struct Honest {
     identity: Identity,
@@ -66,7 +66,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    /// A vote for a batch, issued at a time.
+    /// A vote for a batch.
     pub fn vote(&self, stream: Stream, issued_at: u64, receipts: &[Receipt]) -> Message {
         let batch = Batch::new(issued_at, receipts.to_vec()).unwrap();
         let statement = Statement::new(self.committee.as_ref().unwrap().record(), batch.body());
@@ -79,7 +79,7 @@ impl Honest {
 
     fn answer(&mut self, message: Message) -> Vec<Message> {
         match message {
-            // accepts whatever it is shown
+            // accepts every founding
             Message::Founding(founding) => {
                 let FoundingMessage { genesis, possessions, acceptances } = *founding;
                 let own = genesis.position(&self.identity.node.node_key());
@@ -95,7 +95,7 @@ impl Honest {
             }
             Message::Put { stream, offer, .. } => {
                 self.incoming.insert(stream, Vec::new());
-                // it keeps nothing of a put that was cut off
+                // it keeps no partial uploads
                 return offer.map(|_| Message::Ready { stream, offset: 0 }).into_iter().collect();
             }
             Message::Chunk { stream, bytes, .. } => {
@@ -143,12 +143,12 @@ impl Honest {
     }
 }
 
-/// A fake replica at work; it leaves when this is dropped.
+/// A running fake replica; it disconnects when dropped.
 #[derive(Debug)]
 pub struct FakeReplica(JoinHandle<()>);
 
 impl FakeReplica {
-    /// Joins. `lie` sees each message of the server and the honest answers, and gives those that are sent.
+    /// Joins. `lie` gets each message of the server with the honest answers, and returns the answers to send.
     pub async fn join(
         address: &str,
         identity: Identity,
@@ -157,7 +157,7 @@ impl FakeReplica {
         Self::join_delaying(address, identity, |_| Duration::ZERO, lie).await
     }
 
-    /// The same; lookups (of blobs and of certificates) are answered so much later, as on a busy machine.
+    /// The same, but lookups of blobs and certificates are answered `late` later, as on a busy machine.
     pub async fn join_late(
         address: &str,
         identity: Identity,
@@ -171,7 +171,7 @@ impl FakeReplica {
         Self::join_delaying(address, identity, delay, lie).await
     }
 
-    /// The same; each message is answered so much later as `delay` says.
+    /// The same, but each message is answered after the delay that `delay` returns for it.
     pub async fn join_delaying(
         address: &str,
         identity: Identity,
@@ -187,7 +187,7 @@ impl FakeReplica {
             honest.learn(cluster);
         }
         Self(tokio::spawn(async move {
-            // by their times; those of one time in their order
+            // ordered by time, then by sequence number
             let mut answers_later: BTreeMap<(Instant, u64), Message> = BTreeMap::new();
             let mut number = 0;
             loop {
@@ -223,7 +223,7 @@ impl Drop for FakeReplica {
     }
 }
 
-/// A lie: one bit of the byte at this offset of a blob is another.
+/// A lie that flips one bit of the byte at this offset of a blob.
 pub fn flip(at: u64) -> impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static {
     move |_, _, mut answers| {
         if let Some(Message::Chunk { offset, bytes, .. }) = answers.first_mut()

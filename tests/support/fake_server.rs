@@ -1,4 +1,4 @@
-//! A server with a committee of its own making, which certifies whatever a test likes.
+//! A fake server whose committee keys the test has, so that it can certify anything.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use vouch_core::tally::Tally;
 
 use crate::fake_replica::Identity;
 
-/// A committee whose secret keys the test has.
+/// A committee with its secret keys.
 #[derive(Debug)]
 pub struct FakeCommittee {
     /// In member order.
     identities: Vec<Identity>,
-    /// Real, as far as anyone can check.
+    /// A valid committee.
     pub committee: Committee,
 }
 
 impl FakeCommittee {
-    /// Of `n` members; another seed gives other keys.
+    /// A committee of `n` members; the keys depend on the seed.
     pub fn new(n: u32, seed: u32) -> Self {
         let mut identities: Vec<_> =
             (0..n).map(|number| Identity::new(seed * 1000 + number, &format!("fake-{number}"))).collect();
@@ -51,7 +51,7 @@ impl FakeCommittee {
         self.committee.cluster()
     }
 
-    /// A valid certificate by all members.
+    /// A valid certificate signed by all members.
     pub fn certify(&self, receipt: Receipt, issued_at: u64) -> Certificate {
         let batch = Batch::new(issued_at, vec![receipt]).unwrap();
         let mut tally = Tally::new(self.committee.record(), batch.body());
@@ -65,33 +65,33 @@ impl FakeCommittee {
 
 type Certify = dyn Fn(Receipt) -> Certificate + Send + Sync;
 
-/// What a server never says, though it answers pings.
+/// The message that a server withholds, though it answers pings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Withheld {
-    /// Nothing.
+    /// Withholds no message.
     Nothing,
-    /// That it holds its key.
+    /// Withholds `Auth`.
     Auth,
-    /// That bytes may flow.
+    /// Withholds `Ready`.
     Ready,
-    /// The certificate.
+    /// Withholds `Certified`.
     Certified,
-    /// Who holds a blob.
+    /// Withholds `Located`.
     Located,
-    /// The bytes of a blob.
+    /// Withholds `Chunk`.
     Chunk,
 }
 
-/// A server that follows the protocol and says what it was told to.
+/// A server that follows the protocol with configured contents.
 #[derive(Debug)]
 pub struct FakeServer {
-    /// Where it listens.
+    /// `host:port` where it listens.
     pub address: String,
     task: JoinHandle<()>,
 }
 
 impl FakeServer {
-    /// Names `announced` in its hello, shows `shown` and answers every put with what `certify` makes of its receipt.
+    /// Announces `announced` in its hello, shows committee `shown`, and answers every put with `certify` of its receipt.
     pub async fn start(
         announced: ClusterId,
         shown: Committee,
@@ -100,7 +100,7 @@ impl FakeServer {
         Self::withholding(Withheld::Nothing, announced, shown, certify).await
     }
 
-    /// The same but for one message.
+    /// The same, but withholds one message.
     pub async fn withholding(
         withheld: Withheld,
         announced: ClusterId,
@@ -113,7 +113,7 @@ impl FakeServer {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (shown, certify) = (shown.clone(), certify.clone());
-                // an end of a link that it did not expect is the test's to notice
+                // the test notices an unexpected end of the link
                 tokio::spawn(async move { serve(stream, withheld, announced, &shown, &*certify).await });
             }
         });
@@ -121,10 +121,10 @@ impl FakeServer {
     }
 }
 
-/// Greets the first replica that dials the listener, says this, and gives the failure that the replica answers with before it closes.
+/// Accepts the first replica that dials the listener, sends `said`, and returns the failure that the replica sends before it closes.
 ///
 /// # Panics
-/// When the replica closes without a reason.
+/// If the replica closes without a reason.
 pub async fn reason_of_a_replica(listener: TcpListener, said: Message) -> Failed {
     let (stream, _) = listener.accept().await.unwrap();
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.unwrap();
@@ -172,7 +172,7 @@ async fn serve(
     let welcome = [Message::Hello(own), Message::Auth(key.sign(&transcript, Role::Server)), cluster_message(shown)];
     for message in welcome {
         if withheld == Withheld::Auth && matches!(message, Message::Auth(_)) {
-            // it hears, and answers pings
+            // keep reading, which answers pings
             while receive(&mut socket).await.is_some() {}
             return None;
         }

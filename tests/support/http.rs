@@ -1,4 +1,4 @@
-//! Requests written by hand, and what comes back, complete or not.
+//! HTTP/1.1 requests written by hand, and their responses, complete or truncated.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vouch_core::digest::Digest;
 
-/// Nothing takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one exchange.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer, after the connection ended.
+/// A response, parsed after the connection ended.
 #[derive(Debug)]
 pub struct Answer {
-    /// 0 when there was none.
+    /// 0 without a response.
     pub status: u16,
-    /// Names in lower case.
+    /// Header names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// As far as it came.
+    /// As much as arrived.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// From what a connection brought.
+    /// Parses all bytes received on a connection.
     pub fn parse(bytes: &[u8]) -> Self {
         let bytes = bytes.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(bytes);
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
@@ -38,7 +38,7 @@ impl Answer {
         Self { status, headers: lines.map(header).collect(), body: bytes[end + 4..].to_vec() }
     }
 
-    /// A header, that must not be there twice.
+    /// A header's value; it must not occur twice.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let value = values.next();
@@ -46,12 +46,12 @@ impl Answer {
         value
     }
 
-    /// Whether as many bytes came as were announced.
+    /// Whether the body has the announced length.
     pub fn is_complete(&self) -> bool {
         self.header("content-length").is_some_and(|length| length == self.body.len().to_string())
     }
 
-    /// The body of an answer whose length was not announced (RFC 9112 section 7.1); it must be complete.
+    /// Decodes a chunked body (RFC 9112 section 7.1); it must be complete.
     pub fn unchunked(&self) -> Vec<u8> {
         assert_eq!(self.header("transfer-encoding"), Some("chunked"));
         let (mut rest, mut body) = (&self.body[..], Vec::new());
@@ -78,7 +78,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Whether this is a failure as it should look (RFC 9457); gives its code.
+    /// Asserts that this is a well-formed problem (RFC 9457); returns its code.
     pub fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"));
@@ -92,7 +92,7 @@ impl Answer {
     }
 }
 
-/// The head of a request, on a connection of its own. `Host` is the address unless it is among the headers.
+/// The head of a request with `Connection: close`. `Host` is the address unless among the headers.
 pub fn head(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -104,17 +104,17 @@ pub fn head(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -
     head + "\r\n"
 }
 
-/// Sends bytes, and gives everything that comes back until the connection ends.
+/// Sends bytes; returns everything received until the connection ends.
 pub async fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
     let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
     let mut answer = Vec::new();
-    // an answer may come, and the connection end, before all was sent or in place of an end: it is the answer that counts
+    // the server may answer and close before everything was sent: write errors do not matter, the answer does
     let both = async { tokio::join!(writer.write_all(request), reader.read_to_end(&mut answer)) };
-    let _ = tokio::time::timeout(PATIENCE, both).await.expect("the server closes");
+    let _ = tokio::time::timeout(TIMEOUT, both).await.expect("the server closes");
     answer
 }
 
-/// One request and its answer.
+/// Sends one request; returns the response.
 pub async fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let length = body.len().to_string();
     let mut headers = headers.to_vec();

@@ -1,4 +1,4 @@
-//! A cluster of tasks: quick to start, with limits and deadlines of the test's choice.
+//! A cluster of tasks in this process: quick to start, with limits and deadlines that the test sets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use vouch_core::session::Certified;
 use crate::blobs::{Got, get_bytes, put_bytes};
 use crate::until;
 
-/// Everything that a node reported.
+/// All events that a node reported.
 #[derive(Debug, Clone)]
 pub struct Events<E>(Arc<Mutex<Vec<E>>>);
 
@@ -32,13 +32,13 @@ impl<E: Clone + Send + 'static> Events<E> {
         Arc::new(move |event| events.lock().unwrap().push(event))
     }
 
-    /// So far.
+    /// The events so far.
     pub fn all(&self) -> Vec<E> {
         self.0.lock().unwrap().clone()
     }
 }
 
-/// A node that runs as a task.
+/// A node running as a task.
 #[derive(Debug)]
 pub struct Running<E> {
     stop: oneshot::Sender<()>,
@@ -64,12 +64,12 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// A server with short deadlines, and `n` replicas that joined.
+    /// Starts a server with short deadlines and `n` replicas, and waits until all joined.
     pub async fn start(n: usize) -> Self {
         Self::start_with(n, |_| {}).await
     }
 
-    /// The same, after the server's configuration was changed.
+    /// The same, with changes to the server's configuration.
     pub async fn start_with(n: usize, change: impl FnOnce(&mut server::Config)) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut config = server::Config::new(root.path().join("server"));
@@ -88,7 +88,7 @@ impl InProcess {
         &self.address
     }
 
-    /// The folder that everything is in.
+    /// The folder that holds all data folders.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -98,11 +98,11 @@ impl InProcess {
         self.root.path().join(format!("replica-{number}"))
     }
 
-    /// Starts the server, on the same port when it ran before.
+    /// Starts the server; a restart uses the same port.
     pub async fn start_server(&mut self) {
         let events = Events::new();
         let (config, reporter) = (self.config.clone(), events.reporter());
-        // what a stopped server leaves running for a moment holds its folder
+        // tasks of a stopped server may hold its folder for another moment
         let server = retry(|| Server::open(Host::system(), config.clone(), reporter.clone())).await;
         let listener = Host::system().listen(&self.address).await.unwrap();
         self.address = listener.local_addr().unwrap().to_string();
@@ -127,12 +127,12 @@ impl InProcess {
         until(&format!("{name} joins"), || self.connected().contains(&name)).await;
     }
 
-    /// Starts a replica and waits for nothing.
+    /// Starts a replica without waiting.
     pub async fn spawn_replica(&self, number: usize) -> Running<replica::Event> {
         self.spawn_replica_at(number, vec![self.address.clone()]).await
     }
 
-    /// Starts a replica of any servers and waits for nothing.
+    /// Starts a replica of these servers without waiting.
     pub async fn spawn_replica_at(&self, number: usize, servers: Vec<String>) -> Running<replica::Event> {
         let events = Events::new();
         let config = replica::Config::new(Data::Folder(self.folder(number)), servers);
@@ -147,7 +147,7 @@ impl InProcess {
         Running { stop, task, events }
     }
 
-    /// Stops a replica and waits until the server noticed.
+    /// Stops a replica and waits until the server noticed it.
     pub async fn stop_replica(&mut self, number: usize) {
         self.replicas.remove(&number).expect("the replica runs").stop().await;
         let name = format!("replica-{number}");
@@ -156,17 +156,17 @@ impl InProcess {
         }
     }
 
-    /// What the server reported since it started.
+    /// Events of the server since it started.
     pub fn server_events(&self) -> Vec<server::Event> {
         self.server.as_ref().expect("the server runs").events.all()
     }
 
-    /// What a replica reported since it started.
+    /// Events of a replica since it started.
     pub fn replica_events(&self, number: usize) -> Vec<replica::Event> {
         self.replicas[&number].events.all()
     }
 
-    /// Names of the replicas that are connected, in order.
+    /// Names of the connected replicas, sorted.
     pub fn connected(&self) -> Vec<String> {
         let mut links: BTreeMap<String, i32> = BTreeMap::new();
         for event in self.server_events() {
@@ -179,15 +179,15 @@ impl InProcess {
         links.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name).collect()
     }
 
-    /// Waits until a replica reported something.
+    /// Waits until a replica reported an event that `is_it` matches.
     pub async fn until_replica(&self, number: usize, what: &str, is_it: impl Fn(&replica::Event) -> bool) {
         until(&format!("replica-{number}: {what}"), || self.replica_events(number).iter().any(&is_it)).await;
     }
 
-    /// Puts bytes, whatever the identity.
+    /// Puts bytes without pinning an identity.
     ///
     /// # Errors
-    /// What the put failed with.
+    /// The put's error.
     pub async fn put(&self, bytes: &[u8]) -> Result<Certified, ClientError> {
         put_bytes(&self.address, None, bytes).await
     }
@@ -195,14 +195,14 @@ impl InProcess {
     /// Gets a blob.
     ///
     /// # Errors
-    /// What the get failed with.
+    /// The get's error.
     pub async fn get(&self, trusted: ClusterId, digest: Digest) -> Result<Got, ClientError> {
         get_bytes(&self.address, Some(trusted), digest).await
     }
 }
 
 impl Running<replica::Event> {
-    /// What it reported.
+    /// Its events so far.
     pub fn events(&self) -> Vec<replica::Event> {
         self.events.all()
     }

@@ -1,4 +1,4 @@
-//! What the tests share: clusters, in this process or of child processes, and ends of links that misbehave.
+//! Shared test helpers: clusters of tasks or child processes, and peers that misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation ends the test")]
 
 pub mod attacks;
@@ -16,10 +16,10 @@ pub mod wrong_clock;
 use std::time::{Duration, Instant};
 use vouch::host::Host;
 
-/// Asks again and again until `is_so`.
+/// Polls `is_so` until it returns true.
 ///
 /// # Panics
-/// When it is not so within two minutes.
+/// If that takes more than two minutes.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let patience = Duration::from_secs(120);
     let began = Instant::now();
@@ -34,12 +34,12 @@ pub fn unix_seconds() -> u64 {
     Host::system().unix_seconds()
 }
 
-/// What a process printed, without the time and the level that lines of its log begin with.
+/// A process's output without the time and level at the start of log lines.
 pub fn unstamped(log: &str) -> String {
     log.split_inclusive('\n').map(|line| message_of(line).unwrap_or(line)).collect()
 }
 
-/// The message of a line of a log; `None` for another line.
+/// The message of a log line; `None` for any other line.
 pub fn message_of(line: &str) -> Option<&str> {
     let (time, rest) = line.split_once(' ')?;
     let is_time = time.starts_with("20") && time.contains('T') && time.ends_with('Z');

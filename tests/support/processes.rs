@@ -1,4 +1,4 @@
-//! A cluster of child processes, which can be killed, stopped and started again. All of them end with it.
+//! A cluster of child processes, which can be killed, stopped and restarted. Dropping it ends them all.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,10 +14,10 @@ use vouch_core::session::Certified;
 use crate::blobs::{Got, get_bytes, put_bytes};
 use crate::{unstamped, until};
 
-/// The program under test: two folders above the test's own executable, or what `VOUCH_PROGRAM` names, to compare with.
+/// The program under test: `vouch` two folders above the test's executable, or `VOUCH_PROGRAM` (to test another build).
 ///
 /// # Panics
-/// When it was not built.
+/// If it was not built.
 pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("VOUCH_PROGRAM") {
         return path.into();
@@ -47,7 +47,7 @@ pub struct Node {
     folder: PathBuf,
     log: PathBuf,
     environment: Vec<(String, String)>,
-    /// The most files that it may open, where that is bounded.
+    /// Limit of open files, if any (`ulimit -n`).
     open_files: Option<u32>,
     child: Option<Child>,
 }
@@ -61,7 +61,7 @@ impl Node {
         Self { name: name.into(), arguments: all, log, folder, environment: Vec::new(), open_files: None, child: None }
     }
 
-    /// Its name, which is its folder's.
+    /// Its name, also the name of its folder.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -71,17 +71,17 @@ impl Node {
         &self.folder
     }
 
-    /// From its next start on it has one more argument.
+    /// Adds an argument, effective from the next start.
     pub fn add_argument(&mut self, argument: &str) {
         self.arguments.push(argument.into());
     }
 
-    /// Everything that it printed, over all its lives, without times and levels.
+    /// Its output over all restarts, without times and levels.
     pub fn log(&self) -> String {
         unstamped(&fs::read_to_string(&self.log).unwrap_or_default())
     }
 
-    /// Starts it, again after its end.
+    /// Starts it; it must not be running.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
@@ -99,7 +99,7 @@ impl Node {
         self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }
 
-    /// Ends it without warning (SIGKILL).
+    /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -107,23 +107,23 @@ impl Node {
         }
     }
 
-    /// Ends it as a supervisor does (SIGTERM) and gives its exit code.
+    /// Terminates it as a supervisor does (SIGTERM); returns its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.take().unwrap().wait().unwrap().code()
     }
 
-    /// Waits until it ends by itself and gives its exit code.
+    /// Waits until it exits by itself; returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.take().unwrap().wait().unwrap().code()
     }
 
-    /// Stops it where it is (SIGSTOP); its connections stay open.
+    /// Suspends it (SIGSTOP); its connections stay open.
     pub fn stop(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes it (SIGCONT).
     pub fn resume(&self) {
         self.signal("CONT");
     }
@@ -133,17 +133,17 @@ impl Node {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
-    /// Its process, while it runs.
+    /// Its process id; it must be running.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// The most memory that it ever had, in bytes.
+    /// Its peak resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// The memory that it has now, in bytes.
+    /// Its resident memory now, in bytes.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
@@ -175,19 +175,19 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// A server and `n` replicas that joined.
+    /// Starts a server and `n` replicas, and waits until all joined.
     pub async fn start(n: usize) -> Self {
         Self::start_in(&std::env::temp_dir(), n).await
     }
 
-    /// A server with these arguments, and no replica yet.
+    /// Starts a server with these arguments, without replicas.
     pub async fn start_server_with(arguments: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let (server, address) = start_server(root.path(), "server", arguments).await;
         Self { root, server, replicas: Vec::new(), address }
     }
 
-    /// A server that may open so many files, and `n` replicas that joined.
+    /// Starts a server limited to `files` open files, and `n` replicas that joined.
     pub async fn start_with_open_files(n: usize, files: u32) -> Self {
         let root = tempfile::tempdir().unwrap();
         let (server, address) = start_server_limited(root.path(), "server", &[], Some(files)).await;
@@ -199,7 +199,7 @@ impl Processes {
         cluster
     }
 
-    /// A server and replicas over data folders that exist: `server`, and `replica-N` for each number.
+    /// Starts a server and replicas on existing data folders: `server`, and `replica-N` for each number.
     pub async fn reopen(root: TempDir, numbers: std::ops::RangeInclusive<usize>) -> Self {
         let (server, address) = start_server(root.path(), "server", &[]).await;
         let mut cluster = Self { root, server, replicas: Vec::new(), address };
@@ -210,7 +210,7 @@ impl Processes {
         cluster
     }
 
-    /// The same with everything in a new folder of this one.
+    /// Like `start`, with everything in a new folder inside `folder`.
     pub async fn start_in(folder: &Path, n: usize) -> Self {
         let root = tempfile::tempdir_in(folder).unwrap();
         let (server, address) = start_server(root.path(), "server", &[]).await;
@@ -227,17 +227,17 @@ impl Processes {
         self.add_replica_with(number, &[]);
     }
 
-    /// Starts one more replica with further servers.
+    /// Starts one more replica that also dials these servers.
     pub fn add_replica_with(&mut self, number: usize, servers: &[&str]) {
         self.add_replica_in(number, servers, &[]);
     }
 
-    /// Starts one more replica with further arguments and variables of its environment.
+    /// Starts one more replica with additional arguments and environment variables.
     pub fn add_replica_in(&mut self, number: usize, more: &[&str], environment: &[(&str, &str)]) {
         self.add_replica_through(&self.address.clone(), number, more, environment);
     }
 
-    /// The same, dialling another address than the server's.
+    /// The same, but the replica dials `dialled` instead of the server.
     pub fn add_replica_through(&mut self, dialled: &str, number: usize, more: &[&str], environment: &[(&str, &str)]) {
         let name = format!("replica-{number}");
         let arguments = [&["replica", dialled], more, &["--name", &name]].concat();
@@ -248,7 +248,7 @@ impl Processes {
         self.replicas.push(node);
     }
 
-    /// Every process that runs.
+    /// Process ids of all nodes.
     pub fn ids(&self) -> Vec<u32> {
         [&self.server].into_iter().chain(&self.replicas).map(Node::id).collect()
     }
@@ -258,12 +258,12 @@ impl Processes {
         &self.address
     }
 
-    /// The folder that everything is in.
+    /// The folder that holds all data folders and logs.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// Starts the server again, on its port.
+    /// Restarts the server on its port.
     pub async fn restart_server(&mut self) {
         self.server.kill();
         fs::write(&self.server.log, "").unwrap();
@@ -273,29 +273,29 @@ impl Processes {
         until("the server listens", || self.server.log().contains("listening on ")).await;
     }
 
-    /// A second server with a folder of its own.
+    /// Starts a second server with its own folder; returns it with its address.
     pub async fn another_server(&self, name: &str) -> (Node, String) {
         self.another_server_with(name, &[]).await
     }
 
-    /// The same with these arguments.
+    /// The same, with these arguments.
     pub async fn another_server_with(&self, name: &str, arguments: &[&str]) -> (Node, String) {
         start_server(self.root.path(), name, arguments).await
     }
 
-    /// Whether the server sees a replica.
+    /// Whether a replica is connected to the server.
     pub fn is_connected(&self, name: &str) -> bool {
         is_connected(&self.server, name)
     }
 
-    /// Waits until every replica that runs has joined.
+    /// Waits until every running replica has joined.
     pub async fn until_connected(&self) {
         for replica in self.replicas.iter().filter(|replica| replica.child.is_some()) {
             until(&format!("{} joins", replica.name), || self.is_connected(&replica.name)).await;
         }
     }
 
-    /// Waits until the server noticed that a replica is gone.
+    /// Waits until the server has noticed that a replica left.
     pub async fn until_left(&self, number: usize) {
         let name = &self.replicas[number].name;
         until(&format!("{name} leaves"), || !self.is_connected(name)).await;
@@ -304,7 +304,7 @@ impl Processes {
     /// Puts bytes.
     ///
     /// # Errors
-    /// What the put failed with.
+    /// The put's error.
     pub async fn put(&self, bytes: &[u8]) -> Result<Certified, ClientError> {
         put_bytes(&self.address, None, bytes).await
     }
@@ -312,7 +312,7 @@ impl Processes {
     /// Gets a blob.
     ///
     /// # Errors
-    /// What the get failed with.
+    /// The get's error.
     pub async fn get(&self, trusted: ClusterId, digest: Digest) -> Result<Got, ClientError> {
         get_bytes(&self.address, Some(trusted), digest).await
     }
@@ -330,7 +330,7 @@ async fn start_server_limited(root: &Path, name: &str, more: &[&str], open_files
     until("the server listens", || {
         let log = server.log();
         let line = log.lines().find_map(|line| line.strip_prefix("listening on "));
-        // the line is there before its end is
+        // the next line shows that the address line is complete
         address = line.filter(|_| log.contains("server identity")).map(str::to_owned);
         address.is_some()
     })
@@ -338,7 +338,7 @@ async fn start_server_limited(root: &Path, name: &str, more: &[&str], open_files
     (server, address.unwrap())
 }
 
-/// Whether a server sees a replica, by its own account.
+/// Whether a replica is connected, according to the server's log.
 pub fn is_connected(server: &Node, name: &str) -> bool {
     let mut links: BTreeMap<String, i32> = BTreeMap::new();
     for line in server.log().lines() {

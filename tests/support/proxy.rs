@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that counts what clients send and receive, slows it down, and may be cut like a cable.
+//! A TCP proxy on loopback that counts client traffic, limits its rate, and can be cut like a cable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 
 use crate::until;
 
-/// Bytes read at a time: how finely it counts.
+/// Read size in bytes: the granularity of counts and rates.
 const PIECE: usize = 16 << 10;
 
-/// In front of one server. It ends when this is dropped.
+/// A proxy to one server. It ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: String,
@@ -27,15 +27,15 @@ struct Wire {
     sent: AtomicU64,
     open: AtomicU64,
     received: AtomicU64,
-    /// Bytes a second that a client may send; 0 for all.
+    /// Rate limit for data that clients send, in bytes per second; 0 for none.
     rate: AtomicU64,
-    /// Bytes a second that a client may receive; 0 for all.
+    /// Rate limit for data that clients receive, in bytes per second; 0 for none.
     receive_rate: AtomicU64,
     is_up: watch::Sender<bool>,
 }
 
 impl Proxy {
-    /// In front of this address.
+    /// Starts a proxy to this address.
     pub async fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -71,32 +71,32 @@ impl Proxy {
         self.wire.received.load(Ordering::Relaxed)
     }
 
-    /// Lets a client receive so many bytes a second; 0 for all.
+    /// Limits what clients receive, in bytes per second; 0 for no limit.
     pub fn set_receive_rate(&self, rate: u64) {
         self.wire.receive_rate.store(rate, Ordering::Relaxed);
     }
 
-    /// Waits until clients received so many bytes.
+    /// Waits until clients received `bytes` bytes in total.
     pub async fn until_received(&self, bytes: u64) {
         until(&format!("{bytes} bytes are received"), || self.received() >= bytes).await;
     }
 
-    /// Lets a client send so many bytes a second; 0 for all.
+    /// Limits what clients send, in bytes per second; 0 for no limit.
     pub fn set_rate(&self, rate: u64) {
         self.wire.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// Cuts every connection, and any new one, or lets them through again.
+    /// Cuts all connections and refuses new ones, or lets them through again.
     pub fn set_up(&self, is_up: bool) {
         self.wire.is_up.send_replace(is_up);
     }
 
-    /// Waits until everything that clients left behind is delivered.
+    /// Waits until all connections have ended, with everything delivered.
     pub async fn until_idle(&self) {
         until("all connections end", || self.wire.open.load(Ordering::Relaxed) == 0).await;
     }
 
-    /// Waits until clients sent so many bytes.
+    /// Waits until clients sent `bytes` bytes in total.
     pub async fn until_sent(&self, bytes: u64) {
         until(&format!("{bytes} bytes are sent"), || self.sent() >= bytes).await;
     }
@@ -113,7 +113,7 @@ async fn connect(near: TcpStream, target: String, wire: Arc<Wire>) {
     let mut is_up = wire.is_up.subscribe();
     let connected = TcpStream::connect(&target).await;
     let (true, Ok(far)) = (*is_up.borrow(), connected) else { return };
-    // small messages are not held back for larger ones
+    // do not delay small messages (Nagle's algorithm)
     near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());

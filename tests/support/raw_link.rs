@@ -1,4 +1,4 @@
-//! The dialling end of a link that sends whatever a test likes.
+//! The dialling end of a link that can send arbitrary messages and frames.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use vouch_core::founding::FoundingMessage;
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
 
-/// Nothing takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one receive.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One end of a WebSocket.
 #[derive(Debug)]
@@ -26,12 +26,12 @@ pub struct RawLink {
     socket: WebSocketStream<TcpStream>,
 }
 
-/// What the server said before any request.
+/// The server's part of the handshake.
 #[derive(Debug)]
 pub struct Welcome {
     /// Its hello.
     pub server: Hello,
-    /// What an `Auth` would sign.
+    /// The transcript that `Auth` signs.
     pub transcript: Transcript,
     /// Its committee, if it has one.
     pub cluster: Option<ClusterMessage>,
@@ -54,7 +54,7 @@ impl RawLink {
         Self::open_over(TcpStream::connect(address).await?, address, headers).await
     }
 
-    /// The same over a connection that is there already.
+    /// The same over an existing connection.
     ///
     /// # Errors
     /// The server did not switch protocols.
@@ -78,7 +78,7 @@ impl RawLink {
         link
     }
 
-    /// Says hello and takes the server's answer, whose proof is checked.
+    /// Sends `Hello` and verifies the server's `Auth`.
     pub async fn hello(&mut self, role: Role, cluster: Option<ClusterId>, key: NodeKey) -> Welcome {
         let own = Hello::new(role, cluster, key, [7; 32]);
         self.send(&Message::Hello(own)).await;
@@ -105,7 +105,7 @@ impl RawLink {
         Welcome { server, transcript, cluster: shown }
     }
 
-    /// Sends a message; what the server makes of it shows later.
+    /// Sends a message; errors show on the next receive.
     pub async fn send(&mut self, message: &Message) {
         self.send_bytes(message.encode()).await;
     }
@@ -139,7 +139,7 @@ impl RawLink {
     /// The close frame if there was one.
     pub async fn receive(&mut self) -> Result<Message, Option<CloseFrame>> {
         loop {
-            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the server says something") {
+            match tokio::time::timeout(TIMEOUT, self.socket.next()).await.expect("the server says something") {
                 Some(Ok(Frame::Binary(bytes))) => return Ok(Message::decode(&bytes).unwrap()),
                 Some(Ok(Frame::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
@@ -148,7 +148,7 @@ impl RawLink {
         }
     }
 
-    /// The next message, however long it takes; `None` at the link's end.
+    /// The next message, without a timeout; `None` at the link's end.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
             match self.socket.next().await? {
@@ -159,10 +159,10 @@ impl RawLink {
         }
     }
 
-    /// The next `Failed`; everything before it is skipped.
+    /// Waits for the next `Failed`, skipping other messages.
     ///
     /// # Panics
-    /// When the link ends without one.
+    /// If the link ends without one.
     pub async fn failed(&mut self) -> Failed {
         loop {
             match self.receive().await {
@@ -173,7 +173,7 @@ impl RawLink {
         }
     }
 
-    /// The failure of the whole link, after which the server closes it in order.
+    /// Asserts that the whole link fails and that the server then sends a close frame; returns the failure.
     pub async fn refused(&mut self) -> Failed {
         let failed = self.failed().await;
         assert_eq!(failed.stream, Stream::LINK, "{failed:?}");

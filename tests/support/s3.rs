@@ -1,4 +1,4 @@
-//! A server that speaks S3, with its objects in a folder, and a wire to it that can be cut.
+//! An S3 server with its objects in a folder, and a proxy to it that can be cut.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// The one key that the server knows.
+/// The access key.
 pub const KEY: &str = "vouch-tests";
-/// Its secret.
+/// The secret key.
 pub const SECRET: &str = "a secret of the tests";
-/// The one bucket.
+/// The bucket.
 pub const BUCKET: &str = "blobs";
 
-/// The server, in this process, on a port of its own.
+/// An S3 server in this process.
 pub struct S3Server {
     folder: TempDir,
     address: SocketAddr,
@@ -36,7 +36,7 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// One with an empty bucket.
+    /// Starts a server with an empty bucket.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
@@ -48,7 +48,7 @@ impl S3Server {
         server
     }
 
-    /// Where it listens, `http://HOST:PORT`.
+    /// Its URL, `http://HOST:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -58,24 +58,24 @@ impl S3Server {
         self.address
     }
 
-    /// What a replica is given as `--store`.
+    /// The value of a replica's `--store`.
     pub fn store(&self, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}?endpoint={}", self.endpoint())
     }
 
-    /// The file of an object.
+    /// Path of an object's file.
     pub fn file(&self, key: &str) -> PathBuf {
         self.folder.path().join(BUCKET).join(key)
     }
 
-    /// The names of everything that is no object: what uploads left behind.
+    /// Names of files that unfinished uploads left behind.
     pub fn leftovers(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.folder.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(".upload")).collect()
     }
 
-    /// Its connections end, and it listens no more.
+    /// Ends its connections and stops listening.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.abort();
@@ -83,7 +83,7 @@ impl S3Server {
         }
     }
 
-    /// Listens again, on the same port.
+    /// Listens again on the same port.
     pub async fn resume(&mut self) {
         let (listener, _) = listen(&self.address.to_string()).await;
         self.serve(listener);
@@ -92,13 +92,13 @@ impl S3Server {
     fn serve(&mut self, listener: TcpListener) {
         let service = self.service.clone();
         self.running = Some(tokio::spawn(async move {
-            // all of them end with this task
+            // dropped, and so ended, with this task
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let service = service.clone();
                 connections.spawn(async move {
-                    // clients come and go
+                    // a client may disconnect at any time
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -106,7 +106,7 @@ impl S3Server {
     }
 }
 
-/// A wire to a server: it carries so many bytes there, and is dead from then on until it is mended.
+/// A proxy to a server that stops forwarding after a number of bytes, until it is mended.
 pub struct Wire {
     address: SocketAddr,
     left: Arc<AtomicU64>,
@@ -115,7 +115,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// One that carries everything.
+    /// Starts a proxy that forwards everything.
     pub async fn to(server: SocketAddr) -> Self {
         let (listener, address) = listen("127.0.0.1:0").await;
         let left = Arc::new(AtomicU64::new(u64::MAX));
@@ -125,7 +125,7 @@ impl Wire {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // a cut wire drops whoever calls
+                // a cut wire drops new connections
                 if !wire_is_cut.load(Ordering::SeqCst) {
                     connections.spawn(carry(stream, server, wire_left.clone(), wire_is_cut.clone()));
                 }
@@ -134,22 +134,22 @@ impl Wire {
         Self { address, left, is_cut, running }
     }
 
-    /// The end to connect to, `http://HOST:PORT`.
+    /// The URL to connect to, `http://HOST:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// It carries so many bytes more.
+    /// Cuts the wire after `bytes` more bytes to the server.
     pub fn cut_after(&self, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Whether it was cut.
+    /// Whether it is cut.
     pub fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
     }
 
-    /// It carries everything again.
+    /// Forwards everything again.
     pub fn mend(&self) {
         self.left.store(u64::MAX, Ordering::SeqCst);
         self.is_cut.store(false, Ordering::SeqCst);
@@ -182,11 +182,11 @@ async fn carry(client: TcpStream, server: SocketAddr, left: Arc<AtomicU64>, is_c
     let down = async {
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
     };
-    // both ends close when one direction has ended
+    // when one direction ends, both connections close
     tokio::select! { () = up => {}, () = down => {} }
 }
 
-/// A server that takes everything, keeps nothing, and says that every object is these bytes. It ends with the runtime.
+/// A server that accepts every upload, stores nothing, and returns these bytes for every object. It ends with the runtime.
 pub async fn lying_server(object: &'static [u8]) -> String {
     let (listener, address) = listen("127.0.0.1:0").await;
     tokio::spawn(async move {

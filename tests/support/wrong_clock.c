@@ -1,4 +1,4 @@
-/* Loaded into a process of a test: its wall clock is off by as many seconds as a file says, and may change while it runs. */
+/* Preloaded into a child process: shifts its wall clock by the number of seconds in a file, which may change while it runs. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-//! A wall clock that is off, and may be set while a process runs. Linux, with the C compiler that the program's build needs anyway.
+//! A wall clock offset for a child process, adjustable while it runs (`LD_PRELOAD`). Needs Linux and a C compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ pub struct WrongClock {
 }
 
 impl WrongClock {
-    /// A clock that is right until it is set. It lives in this folder.
+    /// A clock without offset. Its files are in `folder`.
     ///
     /// # Panics
-    /// When there is no C compiler.
+    /// If there is no C compiler.
     pub fn new(folder: &Path, name: &str) -> Self {
         let library = folder.join(format!("{name}.so"));
         let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(SOURCE).status();
@@ -27,15 +27,15 @@ impl WrongClock {
         clock
     }
 
-    /// Sets it off by so many seconds.
+    /// Sets the offset in seconds.
     pub fn set(&self, seconds: i64) {
-        // whole at every moment
+        // rename: the process never reads a partial file
         let new = self.file.with_extension("new");
         fs::write(&new, seconds.to_string()).unwrap();
         fs::rename(new, &self.file).unwrap();
     }
 
-    /// What its process is started with.
+    /// Environment variables for the process.
     pub fn environment(&self) -> [(&str, &str); 2] {
         [("LD_PRELOAD", self.library.to_str().unwrap()), ("WRONG_CLOCK", self.file.to_str().unwrap())]
     }

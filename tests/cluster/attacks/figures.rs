@@ -1,4 +1,4 @@
-//! What each attack costs an honest client, in figures: the long form of all attacks, for `make soak`.
+//! Measures what each attack costs an honest client: the long form of all attacks, for `make soak`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use vouch_core::digest::{ClusterId, Digest};
 use super::{ATTACKER, MIB};
 
 const MEMBERS: u16 = 4;
-/// The bound on the server's memory.
+/// Limit on the server's memory during an attack, in bytes.
 const MEMORY: u64 = 128 << 20;
-/// A minute after an attack the server's memory is what it was before, and at most so much more.
-const LEFT_BEHIND: u64 = 8 << 20;
-const GIVEN_BACK_AFTER: Duration = Duration::from_secs(60);
+/// Limit on the server's memory growth that remains a minute after an attack, in bytes.
+const RETAINED_LIMIT: u64 = 8 << 20;
+const RELEASED_WITHIN: Duration = Duration::from_secs(60);
 
 fn attacks(blob: &Arc<Vec<u8>>) -> Vec<Kind> {
     let blob = || blob.clone();
@@ -36,7 +36,7 @@ fn attacks(blob: &Arc<Vec<u8>>) -> Vec<Kind> {
     ]
 }
 
-/// What an honest client saw.
+/// Latencies and failures that an honest client saw.
 #[derive(Debug, Default)]
 struct Honest {
     puts: Vec<Duration>,
@@ -45,7 +45,7 @@ struct Honest {
 }
 
 impl Honest {
-    /// Puts and gets, one after the other, for so long.
+    /// Alternates puts and gets for `time`.
     async fn run(cluster: &Processes, identity: ClusterId, blob: &[u8], time: Duration) -> Self {
         let mut seen = Self::default();
         let began = Instant::now();
@@ -98,12 +98,12 @@ async fn start(blob: &[u8]) -> (Processes, ClusterId) {
     (cluster, identity)
 }
 
-/// Prints a table: for each attack what an honest client waits for at the 99th percentile while the attack goes to another, idle
-/// server on this machine (quiet), and while it goes to the same one. `VOUCH_ATTACK=text` takes those whose name has it,
-/// `VOUCH_ATTACK_SECONDS` and `VOUCH_ATTACK_REST` set how long each is measured, and how long memory may take.
+/// Prints a table: for each attack the honest client's 99th percentile latency, while the attack targets another, idle
+/// server on this machine (quiet), and while it targets the same server. `VOUCH_ATTACK=text` runs only attacks whose name contains it;
+/// `VOUCH_ATTACK_SECONDS` sets how long each is measured, `VOUCH_ATTACK_REST` how long memory may take to shrink.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: run by make soak"]
-async fn one_address_attacks_and_another_one_is_served() {
+async fn honest_client_is_served_during_every_attack() {
     let (time, rest) = (seconds("VOUCH_ATTACK_SECONDS", 20), seconds("VOUCH_ATTACK_REST", 60));
     let wanted = std::env::var("VOUCH_ATTACK").unwrap_or_default();
     let honest_blob = content(1, MIB);
@@ -168,7 +168,7 @@ async fn one_address_attacks_and_another_one_is_served() {
             (connected != u64::from(MEMBERS) || left > 0, format!("{connected} members, {left} left meanwhile")),
             (peak > MEMORY, format!("{} MiB", peak >> 20)),
             (
-                rest >= GIVEN_BACK_AFTER && after > before + LEFT_BEHIND,
+                rest >= RELEASED_WITHIN && after > before + RETAINED_LIMIT,
                 format!("{} MiB before, {} MiB afterwards", before >> 20, after >> 20),
             ),
         ];

@@ -1,4 +1,4 @@
-//! What programs are told of an error: every kind, with the check and both values where something was compared.
+//! Errors as programs see them: every kind, with the check and both values where something was compared.
 
 use vouch_core::bls::BlsError;
 use vouch_core::committee::{GenesisError, PossessionError};
@@ -49,7 +49,7 @@ fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
 }
 
 #[test]
-fn every_error_has_its_kind_its_check_and_its_values() {
+fn every_error_has_its_kind_check_and_values() {
     for (error, kind, check, can_retry) in failures() {
         let failure = Failure::from(&error);
         assert_eq!((failure.code, failure.check, failure.can_retry), (kind, check, can_retry), "{error}");
@@ -65,7 +65,7 @@ fn every_error_has_its_kind_its_check_and_its_values() {
 }
 
 #[test]
-fn a_refusal_keeps_its_code_its_members_and_whether_to_try_again() {
+fn refusal_keeps_its_code_members_and_retryability() {
     let refused = |code| SessionError::Refused {
         failed: Failed::new(Stream(1), code, "detail"),
         names: vec!["replica-1".into(), "replica-3".into()],
@@ -87,7 +87,7 @@ fn a_refusal_keeps_its_code_its_members_and_whether_to_try_again() {
 }
 
 #[test]
-fn the_texts_of_programs_stay() {
+fn machine_readable_texts_are_stable() {
     let failure = Failure::from(&SessionError::OldCertificate { expected: 9, got: 5 });
     let json = serde_json::to_string(&failure).unwrap();
     assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"message":"#), "{json}");

@@ -1,4 +1,4 @@
-//! Gets: from one holder or the next, whole or in part.
+//! Get sessions: whole blobs and ranges, from one holder or the next.
 
 mod lies;
 
@@ -21,29 +21,29 @@ use crate::world::{blob, hello_nonce};
 
 const LOCATE: Stream = Stream(1);
 
-/// Two full reads and a small one.
+/// A blob of two full reads and a small one.
 static SMALL: LazyLock<Bytes> = LazyLock::new(|| blob(2 * MAX_CHUNK + 5));
-/// More reads than may be unanswered.
+/// A blob of more reads than may be unanswered at once.
 static LARGE: LazyLock<Bytes> = LazyLock::new(|| blob((MAX_READS + 3) * MAX_CHUNK + 1));
 
-/// A client, and what it has shown and asked so far.
+/// A client session with its events so far.
 struct Client {
     session: GetSession,
-    /// Reads not answered yet, oldest first.
+    /// Unanswered reads, oldest first.
     reads: VecDeque<Read>,
     bytes: Vec<u8>,
-    /// The length and the range, once they are certain.
+    /// The length and the range, once verified.
     about: Option<(u64, Range<u64>)>,
     slices: Vec<Slice>,
     started: Vec<String>,
     rejected: Vec<String>,
     verified: bool,
-    /// It asked a second time who holds the blob.
+    /// It sent a second lookup.
     asked_again: bool,
 }
 
 impl Client {
-    /// Behind `Cluster`: it has asked where the blob is.
+    /// A client after `Cluster`, which has sent its lookup.
     fn new(blob: &[u8], length: Option<u64>) -> Self {
         Self::wanting(blob, length, None)
     }
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// These members say that they hold the blob, with these lengths.
+    /// A client whose lookup was answered with these holders and lengths.
     fn located(blob: &[u8], holders: &[(u16, usize)]) -> Self {
         let mut client = Self::new(blob, None);
         client.hear(&located(holders)).unwrap();
@@ -109,14 +109,14 @@ impl Client {
         Ok(())
     }
 
-    /// Answers the oldest read from these bytes.
+    /// Answers the oldest read honestly from these bytes.
     fn answer(&mut self, held: &[u8]) -> Result<(), SessionError> {
         let read = self.reads.pop_front().expect("a read");
         self.hear(&chunk(&read, held))
     }
 
-    /// Everyone who was named has failed, and nobody else answers the second lookup.
-    fn hear_of_nobody_else(&mut self) -> Vec<Rejection> {
+    /// All named holders have failed: answers the second lookup with none; returns the rejections.
+    fn assert_exhausted(&mut self) -> Vec<Rejection> {
         assert!(self.asked_again, "rejected: {:?}", self.rejected);
         match self.hear(&located(&[])) {
             Err(SessionError::Exhausted(rejections)) => rejections,
@@ -124,7 +124,7 @@ impl Client {
         }
     }
 
-    /// Answers until nothing is asked any more.
+    /// Answers until no read is left.
     fn answer_all(&mut self, held: &[u8]) -> Result<(), SessionError> {
         while !self.reads.is_empty() {
             self.answer(held)?;
@@ -132,7 +132,7 @@ impl Client {
         Ok(())
     }
 
-    /// The blob has arrived from `name`.
+    /// Asserts that the blob arrived from `name`.
     fn assert_got(&self, blob: &[u8], name: &str) {
         assert!(self.verified, "rejected: {:?}", self.rejected);
         assert!(self.bytes == blob, "{} bytes, {} expected", self.bytes.len(), blob.len());
@@ -146,11 +146,11 @@ fn located(holders: &[(u16, usize)]) -> Message {
     Message::Located { stream: LOCATE, holders: holders.iter().map(holder).collect() }
 }
 
-/// The honest answer of who holds these bytes.
+/// The honest answer of a holder of these bytes.
 fn chunk(read: &Read, held: &[u8]) -> Message {
     let end = read.offset + u64::from(read.length);
     let bytes = held.get(place(read.offset)..place(end)).map(Bytes::copy_from_slice);
-    // of what is not there, the proof is empty as well
+    // beyond the end: zeros, with an empty proof
     let bytes = bytes.unwrap_or_else(|| vec![0; read.length as usize].into());
     Message::Chunk { stream: read.stream, offset: read.offset, parents: proof(held, read.offset..end), bytes }
 }
@@ -164,11 +164,11 @@ fn failed(read: &Read) -> Message {
 }
 
 #[test]
-fn a_blob_comes_from_the_first_holder() {
+fn blob_is_read_from_the_first_holder() {
     for blob in [&SMALL, &LARGE] {
         let mut client = Client::located(blob, &[(1, blob.len()), (2, blob.len())]);
         let last_group = (blob.len() - 1) / tree::GROUP * tree::GROUP;
-        // what shows the length comes first
+        // the last group, which proves the length, is read first
         let places = std::iter::once(last_group).chain((0..).map(|i| i * MAX_CHUNK));
         for (place, read) in places.zip(&client.reads) {
             assert_eq!((read.member, read.digest, read.offset), (1, Digest::of(blob), place as u64));
@@ -187,7 +187,7 @@ fn a_blob_comes_from_the_first_holder() {
 }
 
 #[test]
-fn a_blob_of_one_chunk_is_one_read() {
+fn blob_of_one_chunk_needs_one_read() {
     for length in [1, 5, tree::GROUP, MAX_CHUNK - 1, MAX_CHUNK] {
         let blob = blob(length);
         let mut client = Client::located(&blob, &[(0, length)]);
@@ -198,11 +198,11 @@ fn a_blob_of_one_chunk_is_one_read() {
 }
 
 #[test]
-fn an_empty_blob_is_verified_without_a_read() {
+fn empty_blob_is_verified_without_a_read() {
     let client = Client::located(b"", &[(3, 0)]);
     client.assert_got(b"", "replica-3");
     assert!(client.reads.is_empty());
-    // and another blob is not taken for empty
+    // a nonempty blob is not accepted as empty
     let mut client = Client::located(&SMALL, &[(0, 0), (3, SMALL.len())]);
     assert_eq!(client.rejected.len(), 1);
     client.answer_all(&SMALL).unwrap();
@@ -210,7 +210,7 @@ fn an_empty_blob_is_verified_without_a_read() {
 }
 
 #[test]
-fn every_range_gives_exactly_its_bytes() {
+fn every_range_yields_exactly_its_bytes() {
     let length = LARGE.len() as u64;
     let chunk = MAX_CHUNK as u64;
     let cases = [
@@ -220,7 +220,7 @@ fn every_range_gives_exactly_its_bytes() {
         ("100000-900000", 100_000..900_001, 5),
         ("262144-524287", chunk..2 * chunk, 2),
         ("262143-524288", chunk - 1..2 * chunk + 1, 4),
-        // the last group shows the length and has the bytes
+        // the last group proves the length and has the bytes
         ("-1", length - 1..length, 1),
         ("-300000", length - 300_000..length, 4),
         ("0-", 0..length, 13),
@@ -244,10 +244,10 @@ fn every_range_gives_exactly_its_bytes() {
 }
 
 #[test]
-fn a_range_beyond_the_end_is_one_only_of_a_verified_length() {
+fn range_is_beyond_the_end_only_of_a_verified_length() {
     let length = SMALL.len();
     let beyond: ByteRange = format!("{length}-").parse().unwrap();
-    // who claims less does not decide; nor does who claims more
+    // an unverified claim decides nothing, smaller or larger
     let mut client = Client::wanting(&SMALL, None, Some(beyond));
     client.hear(&located(&[(0, 5), (1, length + 1), (2, length)])).unwrap();
     client.answer(&SMALL[..5]).unwrap();
@@ -257,7 +257,7 @@ fn a_range_beyond_the_end_is_one_only_of_a_verified_length() {
     let unsatisfiable = SessionError::Unsatisfiable { range: beyond, length: length as u64 };
     assert_eq!(unsatisfiable.to_string(), format!("expected a range within the blob's {length} bytes, got {length}-"));
     assert_eq!(client.answer_all(&SMALL), Err(unsatisfiable));
-    // of an empty blob there is no first byte, and the last ones are all of it
+    // an empty blob has no first byte; a suffix range of it is the whole blob
     let mut client = Client::wanting(b"", None, Some(ByteRange::From(0)));
     let unsatisfiable = SessionError::Unsatisfiable { range: ByteRange::From(0), length: 0 };
     assert_eq!(client.hear(&located(&[(0, 0)])), Err(unsatisfiable));
@@ -267,13 +267,13 @@ fn a_range_beyond_the_end_is_one_only_of_a_verified_length() {
 }
 
 #[test]
-fn nobody_holds_it() {
+fn get_without_holders_fails() {
     let mut client = Client::new(&SMALL, None);
     assert_eq!(client.hear(&located(&[])), Err(SessionError::NotFound(Digest::of(&SMALL))));
 }
 
 #[test]
-fn the_answer_is_to_the_question() {
+fn only_the_awaited_message_is_accepted() {
     let expected = |got| Err(unexpected("Cluster, then Located", got));
     let mut client = Client::new(&SMALL, None);
     assert_eq!(client.hear(&Message::Located { stream: Stream(2), holders: Vec::new() }), expected("Located"));
@@ -282,7 +282,7 @@ fn the_answer_is_to_the_question() {
     assert_eq!(client.hear(&early), expected("Chunk"));
     let mut client = Client::located(&SMALL, &[(0, SMALL.len())]);
     assert_eq!(client.hear(&located(&[(1, SMALL.len())])), Err(unexpected("Chunk", "Located")));
-    // before the committee that gives the holders their names
+    // before `Cluster`, which names the members
     let (mut session, hello) = GetSession::new(GetRequest {
         trusted: None,
         digest: Digest::of(&SMALL),
@@ -297,7 +297,7 @@ fn the_answer_is_to_the_question() {
 }
 
 #[test]
-fn a_lookup_that_fails_is_told() {
+fn failed_lookup_is_reported() {
     let failed = Failed::new(LOCATE, Code::NotEnoughReplicas, "nobody").with_subjects(vec![2]);
     let mut client = Client::new(&SMALL, None);
     let refused = SessionError::Refused { failed: failed.clone(), names: vec!["replica-2".into()] };
@@ -305,11 +305,11 @@ fn a_lookup_that_fails_is_told() {
 }
 
 #[test]
-fn a_claim_of_another_length_than_the_bundle_tells_is_not_tried() {
+fn holder_claiming_another_length_than_the_bundle_is_not_tried() {
     let length = SMALL.len();
     let mut client = Client::new(&SMALL, Some(length as u64));
     client.hear(&located(&[(0, length - 1), (1, length + 1), (2, length)])).unwrap();
-    // who agrees with nobody comes after: all three stand alone here, so in their order
+    // all three claims differ, so they are considered in member order
     assert_eq!(
         client.rejected,
         [
@@ -323,20 +323,20 @@ fn a_claim_of_another_length_than_the_bundle_tells_is_not_tried() {
 }
 
 #[test]
-fn the_length_that_most_claim_is_tried_first() {
+fn most_claimed_length_is_tried_first() {
     let length = SMALL.len();
     let mut client = Client::located(&SMALL, &[(0, length + 1), (1, length), (2, length + 2), (3, length)]);
     assert_eq!(client.started, ["replica-1"]);
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");
-    // once it is certain, nobody with another claim is asked for anything
+    // once the length is verified, holders with another claim are not asked
     let mut client = Client::located(&SMALL, &[(0, length + 1), (1, length), (2, length + 2), (3, length)]);
     client.answer(&SMALL).unwrap();
     let oldest = client.reads.drain(..).next().unwrap();
     client.hear(&failed(&oldest)).unwrap();
     assert_eq!(client.started, ["replica-1", "replica-3"]);
     let oldest = client.reads.drain(..).next().unwrap();
-    // all four were tried: there is nobody else to ask for
+    // all four were tried: a second lookup is pointless
     let Err(SessionError::Exhausted(rejections)) = client.hear(&failed(&oldest)) else { panic!() };
     let reasons: Vec<_> = rejections[2..].iter().map(ToString::to_string).collect();
     let claim = |name: &str, claimed: usize| format!("{name}: expected {length} bytes, got a claim of {claimed}");
@@ -348,7 +348,7 @@ fn node_key(member: usize) -> NodeKey {
 }
 
 #[test]
-fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
+fn suspects_are_tried_last_and_named_on_failure() {
     let mut client = Client::new(&SMALL, None);
     client.session.try_last([0, 2].map(node_key).into());
     client.hear(&located(&[0, 1, 2, 3].map(|member| (member, SMALL.len())))).unwrap();
@@ -361,7 +361,7 @@ fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
     let Err(SessionError::Exhausted(rejections)) = end else { panic!("{end:?}") };
     let named: Vec<_> = rejections.into_iter().map(|rejection| rejection.name).collect();
     assert_eq!(named, ["replica-1", "replica-3", "replica-0", "replica-2"]);
-    // alone with the bytes, a suspect is asked
+    // a suspect is asked if it is the only holder
     let mut client = Client::new(&SMALL, None);
     client.session.try_last([1].map(node_key).into());
     client.hear(&located(&[(1, SMALL.len())])).unwrap();
@@ -369,9 +369,9 @@ fn suspects_are_tried_last_and_named_like_everyone_who_failed() {
     client.assert_got(&SMALL, "replica-1");
 }
 
-/// A holder that answered the lookup late is named by the second one, and the get goes on where it stopped.
+/// The second lookup names a holder that answered the first too late, and the get resumes at its offset.
 #[test]
-fn holders_that_were_late_are_asked_when_all_others_failed() {
+fn late_holders_are_asked_after_all_others_failed() {
     let length = SMALL.len();
     let mut client = Client::located(&SMALL, &[(0, length), (2, length)]);
     (0..2).for_each(|_| client.answer(&SMALL).unwrap());
@@ -381,10 +381,10 @@ fn holders_that_were_late_are_asked_when_all_others_failed() {
     assert!(!client.asked_again);
     client.hear(&failed(&of_second[0])).unwrap();
     assert!(client.asked_again && client.reads.is_empty());
-    // answers to reads that were given up may still come
+    // answers to abandoned reads may still arrive
     client.hear(&chunk(&of_first[1], &SMALL)).unwrap();
     client.hear(&failed(&of_second[1])).unwrap();
-    // nobody is asked twice, whatever it claims now
+    // no holder is asked twice, whatever it claims now
     client.hear(&located(&[(0, length + 1), (2, length), (3, length)])).unwrap();
     let next = client.reads.front().map(|read| (read.member, read.offset));
     assert_eq!((next, client.started.len()), (Some((3, MAX_CHUNK as u64)), 3));
@@ -394,7 +394,7 @@ fn holders_that_were_late_are_asked_when_all_others_failed() {
 }
 
 #[test]
-fn a_second_lookup_that_brings_nobody_names_those_who_failed() {
+fn second_lookup_without_new_holders_names_the_failed_ones() {
     let failing = || {
         let mut client = Client::located(&SMALL, &[(1, SMALL.len())]);
         let read = client.reads.pop_front().unwrap();
@@ -404,13 +404,13 @@ fn a_second_lookup_that_brings_nobody_names_those_who_failed() {
         client
     };
     let expected = [Rejection { name: "replica-1".into(), reason: "storage fault: the disk".into() }];
-    assert_eq!(failing().hear_of_nobody_else(), expected);
-    // the same again, which failed already
+    assert_eq!(failing().assert_exhausted(), expected);
+    // the second lookup names only holders that failed already
     let exhausted = Err(SessionError::Exhausted(expected.to_vec()));
     assert_eq!(failing().hear(&located(&[(1, SMALL.len())])), exhausted);
-    // a server that does not answer the second one
+    // the server refuses the second lookup
     assert_eq!(failing().hear(&Message::failed(LOCATE, Code::Busy, "one lookup at a time")), exhausted);
-    // a late holder that fails as well is named with the others, and nobody is asked a third time
+    // a late holder that fails is named with the others, and there is no third lookup
     let mut client = failing();
     client.hear(&located(&[(1, SMALL.len()), (2, SMALL.len())])).unwrap();
     let read = client.reads.pop_front().unwrap();
@@ -420,13 +420,13 @@ fn a_second_lookup_that_brings_nobody_names_those_who_failed() {
 }
 
 #[test]
-fn late_answers_of_a_holder_given_up_are_ignored() {
+fn late_answers_of_an_abandoned_holder_are_ignored() {
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let late: Vec<_> = client.reads.drain(..).collect();
     client.hear(&failed(&late[0])).unwrap();
     let own: Vec<_> = client.reads.drain(..).collect();
     let garbage = vec![0; SMALL.len()];
-    // in between the answers of the next one, bytes and failures alike
+    // late chunks and failures arrive between the next holder's answers
     client.hear(&chunk(&late[1], &garbage)).unwrap();
     client.hear(&chunk(&own[0], &SMALL)).unwrap();
     client.hear(&failed(&late[2])).unwrap();
@@ -438,9 +438,9 @@ fn late_answers_of_a_holder_given_up_are_ignored() {
     assert_eq!(client.rejected.len(), 1);
 }
 
-/// The server closes a link with more: the reads of a holder given up count until they are answered.
+/// The server closes a link with more unanswered reads; those of an abandoned holder count until they are answered.
 #[test]
-fn never_more_than_eight_reads_are_unanswered() {
+fn at_most_eight_reads_are_unanswered() {
     let length = LARGE.len();
     let mut client = Client::located(&LARGE, &[(0, length), (1, length), (2, length)]);
     assert_eq!(client.reads.len(), MAX_READS);
@@ -451,10 +451,10 @@ fn never_more_than_eight_reads_are_unanswered() {
         let first = client.reads.remove(oldest).unwrap();
         client.hear(&failed(&first)).unwrap();
         assert_eq!(client.reads.len(), MAX_READS, "{member}");
-        // for the one that was answered
+        // one read may be sent for the one that was answered
         assert_eq!(client.reads.iter().filter(|read| read.member == member + 1).count(), 1);
     }
-    // an answer that comes twice makes room once
+    // a duplicate answer frees one slot only
     let late = client.reads.pop_front().unwrap();
     client.hear(&failed(&late)).unwrap();
     client.hear(&failed(&late)).unwrap();
@@ -465,11 +465,11 @@ fn never_more_than_eight_reads_are_unanswered() {
 }
 
 #[test]
-fn a_member_beyond_the_committee_is_named_by_its_number() {
+fn holder_beyond_the_committee_is_named_by_its_number() {
     let mut client = Client::located(&SMALL, &[(999, SMALL.len())]);
     assert_eq!(client.started, ["member 999"]);
     let read = client.reads.pop_front().unwrap();
     let reason = "storage fault: the disk".into();
     client.hear(&failed(&read)).unwrap();
-    assert_eq!(client.hear_of_nobody_else(), [Rejection { name: "member 999".into(), reason }]);
+    assert_eq!(client.assert_exhausted(), [Rejection { name: "member 999".into(), reason }]);
 }

@@ -1,4 +1,4 @@
-//! What counts as progress, and how long a client goes on without any.
+//! What counts as progress, and each phase's deadline without any.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::world::{EXPIRES, blob, hello_nonce, salt};
 const SECOND: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(1000);
 
-/// It stands in this phase until the deadline is over, and no longer.
+/// Asserts that the session waits in this phase until exactly the deadline.
 fn assert_deadline(phase: Phase, standing: Standing) {
     assert_eq!(standing.phase, Some(phase));
     let mut watch = ProgressWatch::default();
@@ -40,7 +40,7 @@ fn every_phase_has_a_deadline_in_words() {
 }
 
 #[test]
-fn a_step_moves_the_deadline_and_the_callers_own_time_does_not_count() {
+fn progress_extends_the_deadline_and_caller_time_does_not_count() {
     let mut watch = ProgressWatch::default();
     let (phase, long) = (Some(Phase::Reading), Phase::Reading.deadline());
     for steps in 0..10 {
@@ -55,7 +55,7 @@ fn a_step_moves_the_deadline_and_the_callers_own_time_does_not_count() {
 }
 
 #[test]
-fn a_put_waits_in_each_phase() {
+fn put_times_out_in_each_phase() {
     let (mut session, hello) = PutSession::new(request(Some(identity(&CLUSTER)), known()));
     assert_deadline(Phase::Opening, session.standing());
     let before = session.standing();
@@ -75,7 +75,7 @@ fn a_put_waits_in_each_phase() {
 }
 
 #[test]
-fn what_is_said_of_a_member_again_is_no_progress() {
+fn repeated_member_stage_is_no_progress() {
     let (mut session, _) = opened(request(None, known()));
     for message in [CLUSTER.message(), Message::Ready { stream: STREAM, offset: 0 }] {
         hear(&mut session, &message).unwrap();
@@ -93,7 +93,7 @@ fn what_is_said_of_a_member_again_is_no_progress() {
 }
 
 #[test]
-fn a_get_waits_in_each_phase() {
+fn get_times_out_in_each_phase() {
     let blob = blob(3 * MAX_CHUNK);
     let (digest, length) = (Digest::of(&blob), blob.len() as u64);
     let (mut session, hello) =
@@ -107,7 +107,7 @@ fn a_get_waits_in_each_phase() {
     let holders = vec![Holder { member: 0, length }, Holder { member: 1, length }];
     session.receive(&Message::Located { stream: Stream(1), holders }.encode()).unwrap();
     assert_deadline(Phase::Reading, session.standing());
-    // the first read shows the length, the second brings bytes, the third fails
+    // the first read proves the length, the second brings bytes, the third fails
     let (tail, chunk) = (length - 16384, MAX_CHUNK as u64);
     for (stream, range) in [(2, tail..length), (3, 0..chunk)] {
         let before = session.standing();
@@ -124,7 +124,7 @@ fn a_get_waits_in_each_phase() {
 }
 
 #[test]
-fn of_many_puts_the_one_without_progress_ends() {
+fn only_the_put_without_progress_times_out() {
     let (mut link, hello) = PutLink::new(None, hello_nonce("puts"));
     link.look(START).unwrap();
     let late = link.look(START + Phase::Opening.deadline()).map(|_| ());
@@ -145,6 +145,6 @@ fn of_many_puts_the_one_without_progress_ends() {
     };
     assert_eq!(*stream, first);
     assert!(link.look(START * 10).unwrap().is_empty(), "it is over, and the other one sends");
-    // what the server says of it after all harms nobody
+    // a late message for the ended put is harmless
     link.receive(&Message::Ready { stream: first, offset: 0 }.encode(), NOW).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Puts: the way to a certificate, and every certificate that is not taken for one.
+//! Put sessions: from hello to certificate, and every certificate that must be rejected.
 
 use bytes::Bytes;
 use vouch_core::bls::BlsError;
@@ -15,7 +15,7 @@ use super::{CLUSTER, FOREIGN, KEY, Server, identity, unexpected};
 use crate::world::{EXPIRES, hello_nonce, node_secret, receipt_of, salt};
 
 pub(super) const STREAM: Stream = Stream(1);
-/// When the put begins.
+/// Time at which the put starts, in Unix seconds.
 pub(super) const NOW: u64 = 1_790_003_600;
 pub(super) const FILE: &[u8] = b"a file in three pieces";
 
@@ -43,7 +43,7 @@ pub(super) fn hear(session: &mut PutSession, message: &Message) -> Result<Vec<Pu
     session.receive(&message.encode(), NOW)
 }
 
-/// Behind `Auth`: with the `Put` that it sent, and before `Cluster`.
+/// A session after `Auth` and before `Cluster`, with the `Put` that it sent.
 pub(super) fn opened(request: PutRequest) -> (PutSession, Message) {
     let (mut session, hello) = PutSession::new(request);
     let [listener, auth] = Server::honest().welcome(&hello);
@@ -55,7 +55,7 @@ pub(super) fn opened(request: PutRequest) -> (PutSession, Message) {
     }
 }
 
-/// Bytes may flow.
+/// A session after `Ready`.
 fn ready(request: PutRequest) -> PutSession {
     let (mut session, _) = opened(request);
     let events = hear(&mut session, &CLUSTER.message()).unwrap();
@@ -68,11 +68,11 @@ fn ready(request: PutRequest) -> PutSession {
     session
 }
 
-/// Every byte is sent; `PutEnd` is what came last.
+/// A session that sent every byte, with its last message, `PutEnd`.
 pub(super) fn sent(request: PutRequest) -> (PutSession, Message) {
     let mut session = ready(request);
     let mut offset = 0;
-    // what is offered goes in whole blocks
+    // offered bytes are sent in whole blocks
     let size = if request.source == Source::Streamed { 8 } else { FILE.len() };
     for piece in FILE.chunks(size) {
         let bytes = Bytes::from_static(piece);
@@ -84,14 +84,14 @@ pub(super) fn sent(request: PutRequest) -> (PutSession, Message) {
     (session, end)
 }
 
-/// What comes of this certificate.
+/// The result of a session that receives this certificate.
 fn certified(certificate: Certificate) -> Result<Box<Certified>, SessionError> {
     let (mut session, _) = sent(request(Some(identity(&CLUSTER)), known()));
     let message = Message::Certified { stream: STREAM, certificate: Box::new(certificate) };
     let mut events = hear(&mut session, &message)?;
     match (events.pop(), events.len()) {
         (Some(PutEvent::Certified(certified)), 0) => {
-            // one is enough
+            // a second certificate is refused
             assert_eq!(hear(&mut session, &message).map(|_| ()), Err(unexpected("nothing more", "Certified")));
             Ok(certified)
         }
@@ -104,7 +104,7 @@ fn error(certificate: Certificate) -> SessionError {
 }
 
 #[test]
-fn a_put_ends_with_a_bundle_that_verifies() {
+fn put_ends_with_a_bundle_that_verifies() {
     for source in [known(), Source::Streamed] {
         for trusted in [None, Some(identity(&CLUSTER))] {
             let request = request(trusted, source);
@@ -134,7 +134,7 @@ fn a_put_ends_with_a_bundle_that_verifies() {
 }
 
 #[test]
-fn an_empty_file_has_no_chunk() {
+fn empty_file_sends_no_chunk() {
     for source in [Source::Streamed, Source::Known { digest: Digest::of(b""), length: 0 }] {
         let mut session = ready(request(None, source));
         let receipt = receipt_of(salt("put"), b"");
@@ -145,7 +145,7 @@ fn an_empty_file_has_no_chunk() {
 }
 
 #[test]
-fn a_small_file_goes_in_one_message() {
+fn small_file_is_sent_in_one_message() {
     let whole = |bytes: &'static [u8]| PutSession::new(request(None, known())).0.carrying(Bytes::from_static(bytes));
     let changed = |got| SessionError::SourceChanged { expected: FILE.len() as u64, got };
     assert_eq!(whole(b"shorter").map(|_| ()), Err(changed(7)));
@@ -162,7 +162,7 @@ fn a_small_file_goes_in_one_message() {
     let certificate = Box::new(CLUSTER.certify_one(NOW, receipt()));
     let mut events = hear(&mut session, &Message::Certified { stream: STREAM, certificate }).unwrap();
     assert!(matches!(events.pop(), Some(PutEvent::Certified(_))));
-    // nothing was told on the way: who signed has stored, the fourth takes no part
+    // no progress came before: signers count as stored, the fourth member as not taking part
     let told = events.into_iter().map(|event| match event {
         PutEvent::Progress { member, stage } => (member.index, stage),
         other => panic!("{other:?}"),
@@ -173,7 +173,7 @@ fn a_small_file_goes_in_one_message() {
 }
 
 #[test]
-fn a_large_file_is_asked_for_though_it_is_there() {
+fn large_file_is_offered_before_it_is_sent() {
     let bytes = vec![7; MAX_BLOB + 1];
     let source = Source::Known { digest: Digest::of(&bytes), length: bytes.len() as u64 };
     let (session, hello) = PutSession::new(request(None, source));
@@ -186,17 +186,17 @@ fn a_large_file_is_asked_for_though_it_is_there() {
 }
 
 #[test]
-fn one_of_a_batch_is_taken() {
+fn only_the_own_certificate_of_a_batch_is_accepted() {
     let batch = [receipt_of(salt("neighbour"), b"neighbour"), receipt(), receipt_of(salt("third"), b"third")];
     let [neighbour, own, _] = <[_; 3]>::try_from(CLUSTER.certify(NOW, &batch)).unwrap();
     assert_eq!(certified(own.clone()).unwrap().certificate, own);
-    // the certificate's is expected, the file's is got
+    // expected: the certificate's digest; got: the file's
     let (expected, got) = (neighbour.claim.receipt.digest, receipt().digest);
     assert_eq!(error(neighbour), SessionError::Invalid(Invalid::DigestDiffers { expected, got }));
 }
 
 #[test]
-fn a_certificate_of_another_receipt_is_refused() {
+fn certificate_of_another_receipt_is_rejected() {
     let other = |change: fn(&mut Receipt)| {
         let mut receipt = receipt();
         change(&mut receipt);
@@ -208,7 +208,7 @@ fn a_certificate_of_another_receipt_is_refused() {
     let (_, got) = other(|receipt| receipt.length += 1);
     let expected = Invalid::LengthDiffers { expected: receipt().length + 1, got: receipt().length };
     assert_eq!(got, SessionError::Invalid(expected));
-    // the same file put before, by anyone; and kept less long, or longer, than was asked for
+    // an earlier put of the same file by any client; an earlier or later expiry than requested
     let changes: [fn(&mut Receipt); 4] = [
         |receipt| receipt.salt[15] ^= 1,
         |receipt| receipt.expires_at -= 1,
@@ -224,7 +224,7 @@ fn a_certificate_of_another_receipt_is_refused() {
 }
 
 #[test]
-fn a_certificate_is_of_the_time_of_the_put() {
+fn certificate_time_must_match_the_put() {
     let begun = NOW - CLOCK_TOLERANCE;
     for issued_at in [begun, NOW, NOW + CLOCK_TOLERANCE] {
         assert!(certified(CLUSTER.certify_one(issued_at, receipt())).is_ok());
@@ -237,7 +237,7 @@ fn a_certificate_is_of_the_time_of_the_put() {
 }
 
 #[test]
-fn a_put_that_takes_long_is_certified_at_its_end() {
+fn long_put_is_certified_at_its_end() {
     let (mut session, _) = sent(request(None, known()));
     let later = NOW + 86_400;
     let certificate = Box::new(CLUSTER.certify_one(later, receipt()));
@@ -246,7 +246,7 @@ fn a_put_that_takes_long_is_certified_at_its_end() {
 }
 
 #[test]
-fn a_certificate_is_by_a_quorum_of_this_committee() {
+fn certificate_must_be_by_a_quorum_of_this_committee() {
     let honest = CLUSTER.certify_one(NOW, receipt());
     let below = Certificate { signers: Signers::new(4, [0, 1]).unwrap(), ..honest.clone() };
     assert_eq!(error(below), SessionError::Invalid(Invalid::BelowQuorum { signers: 2, quorum: 3 }));
@@ -264,13 +264,13 @@ fn a_certificate_is_by_a_quorum_of_this_committee() {
     let (expected, got) = (CLUSTER.record().digest(), FOREIGN.record().digest());
     let another = SessionError::Invalid(Invalid::AnotherCommittee { expected, got });
     assert_eq!(error(foreign.clone()), another);
-    // and under a false name
+    // the same with the expected committee's digest
     let disguised = Certificate { committee: expected, ..foreign };
     assert_eq!(error(disguised), SessionError::Invalid(Invalid::Signature(BlsError::Mismatch)));
 }
 
 #[test]
-fn nothing_comes_before_its_time() {
+fn messages_out_of_order_end_the_put() {
     let at = |mut session: PutSession, message: &Message| hear(&mut session, message).map(|_| ()).unwrap_err();
     let own = || request(Some(identity(&CLUSTER)), known());
     let certificate = Message::Certified { stream: STREAM, certificate: Box::new(CLUSTER.certify_one(NOW, receipt())) };
@@ -280,7 +280,7 @@ fn nothing_comes_before_its_time() {
     assert_eq!(at(ready(own()), &certificate), unexpected("Progress", "Certified"));
     assert_eq!(at(ready(own()), &ready_message(STREAM)), unexpected("Progress", "Ready"));
     assert_eq!(at(sent(own()).0, &ready_message(STREAM)), unexpected("Progress or Certified", "Ready"));
-    // on a stream that nobody asked on
+    // on an unused stream
     let Message::Certified { certificate, .. } = certificate else { unreachable!() };
     let elsewhere = Message::Certified { stream: Stream(2), certificate };
     assert_eq!(at(sent(own()).0, &elsewhere), unexpected("Progress or Certified", "Certified"));
@@ -289,7 +289,7 @@ fn nothing_comes_before_its_time() {
 }
 
 #[test]
-fn a_failure_ends_a_put_at_any_time() {
+fn failure_ends_a_put_in_any_phase() {
     let failed = Failed::new(STREAM, Code::TimedOut, "30 s without a vote").with_subjects(vec![0, 2]);
     let own = || request(None, known());
     for (mut session, names) in [
@@ -303,7 +303,7 @@ fn a_failure_ends_a_put_at_any_time() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_noticed() {
+fn file_that_changes_during_the_put_is_detected() {
     let length = FILE.len() as u64;
     let mut longer = ready(request(None, known()));
     longer.chunk(Bytes::from_static(FILE)).unwrap();
@@ -316,7 +316,7 @@ fn a_file_that_changes_while_it_is_read_is_noticed() {
     assert_eq!(shorter.cancel(), Message::Cancel { stream: STREAM, keep: false });
 }
 
-/// So many bytes, with their digest and outline.
+/// `length` bytes, with their digest and outline.
 fn outlined(length: usize) -> (Vec<u8>, Digest, Outline) {
     let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 249).unwrap()).collect();
     let mut hasher = OutlineHasher::new();
@@ -325,7 +325,7 @@ fn outlined(length: usize) -> (Vec<u8>, Digest, Outline) {
     (bytes, digest, outline)
 }
 
-/// An offered put that the server has begin at an offset.
+/// An offered put for which the server requests bytes from an offset on.
 fn begun(digest: Digest, length: u64, outline: Option<Outline>, offset: u64) -> Result<PutSession, SessionError> {
     let (session, hello) = PutSession::new(request(None, Source::Known { digest, length }));
     let mut session = session.proving(outline);
@@ -339,7 +339,7 @@ fn begun(digest: Digest, length: u64, outline: Option<Outline>, offset: u64) -> 
 }
 
 #[test]
-fn every_block_that_was_offered_is_proved() {
+fn every_offered_block_is_sent_with_a_proof() {
     let (bytes, digest, outline) = outlined(3 * MAX_CHUNK + 5);
     let length = bytes.len() as u64;
     let begun = |outline| begun(digest, length, outline, 0).unwrap();
@@ -350,7 +350,7 @@ fn every_block_that_was_offered_is_proved() {
         assert_eq!(verify(&digest, length, offset, &bytes, &parents), Ok(()), "{offset}");
     }
     assert!(matches!(session.end(), Ok(Message::PutEnd { .. })));
-    // a file that ends within a block is another one
+    // a file that ends within a block has changed
     let got = MAX_CHUNK as u64 + 7;
     let mut shorter = begun(Some(outline));
     shorter.chunk(Bytes::copy_from_slice(&bytes[..MAX_CHUNK])).unwrap();
@@ -361,7 +361,7 @@ fn every_block_that_was_offered_is_proved() {
 }
 
 #[test]
-fn a_put_goes_on_where_the_replicas_stopped() {
+fn put_resumes_at_the_requested_offset() {
     let block = MAX_CHUNK as u64;
     let (bytes, digest, outline) = outlined(2 * MAX_CHUNK + 5);
     let length = bytes.len() as u64;
@@ -380,7 +380,7 @@ fn a_put_goes_on_where_the_replicas_stopped() {
     for got in [1, block - 1, length - 1, length + 1, 3 * block, u64::MAX >> 11] {
         assert_eq!(asked(got).map(|_| ()).unwrap_err(), SessionError::BadOffset { length, got });
     }
-    // nobody knows where a stream would go on
+    // a stream cannot resume
     let (mut streamed, _) = opened(request(None, Source::Streamed));
     hear(&mut streamed, &CLUSTER.message()).unwrap();
     let went_on = hear(&mut streamed, &Message::Ready { stream: STREAM, offset: block }).map(|_| ());

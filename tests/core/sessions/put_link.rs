@@ -1,4 +1,4 @@
-//! Many puts on one link: what fails for one is no matter for the others, and a batch costs one pairing.
+//! Many puts on one link: one failure does not affect the others, and a batch costs one pairing.
 
 use bytes::Bytes;
 use vouch_core::bls::AggregateSignature;
@@ -55,7 +55,7 @@ fn batch(count: u32) -> Vec<Certificate> {
     CLUSTER.certify(NOW, &(1..=count).map(receipt).collect::<Vec<_>>())
 }
 
-/// What comes of a certificate for the put of this number.
+/// The result of put `number` when it receives this certificate.
 fn certify(link: &mut PutLink, number: u32, certificate: Certificate) -> Result<Box<Certified>, SessionError> {
     let message = Message::Certified { stream: Stream(number), certificate: Box::new(certificate) };
     match hear(link, &message).pop() {
@@ -68,14 +68,14 @@ fn certify(link: &mut PutLink, number: u32, certificate: Certificate) -> Result<
 }
 
 #[test]
-fn as_many_as_there_is_room_for() {
+fn puts_are_limited_to_the_link_limit() {
     let most = u32::try_from(MAX_PUTS).unwrap();
     let mut link = opened();
     puts(&mut link, most);
     assert!(!link.has_room());
     assert_eq!(link.begin(small(0), None, None).map(|_| ()), Err(SessionError::NoRoom));
     let certificates = batch(most);
-    // in any order
+    // certificates may arrive in any order
     for (number, certificate) in (1..).zip(certificates).collect::<Vec<_>>().into_iter().rev() {
         let certified = certify(&mut link, number, certificate.clone()).unwrap();
         assert_eq!(certified.certificate, certificate);
@@ -84,7 +84,7 @@ fn as_many_as_there_is_room_for() {
 }
 
 #[test]
-fn a_batch_costs_one_pairing() {
+fn batch_costs_one_pairing() {
     let mut verified = VerifiedAggregates::default();
     for certificate in batch(64) {
         let subject =
@@ -95,26 +95,26 @@ fn a_batch_costs_one_pairing() {
 }
 
 #[test]
-fn a_pairing_that_was_spared_spares_no_other_check() {
+fn cached_pairing_skips_no_other_check() {
     let mut link = opened();
     puts(&mut link, 6);
     let certificates = batch(6);
     let of = |number: usize| certificates[number - 1].clone();
     certify(&mut link, 1, of(1)).unwrap();
-    // of a neighbour
+    // the certificate of another put in the batch
     let error = certify(&mut link, 2, of(3)).unwrap_err();
     assert!(matches!(error, SessionError::Invalid(Invalid::DigestDiffers { .. })), "{error}");
-    // another path leads to another statement, which nobody signed
+    // another path yields another statement, which no member signed
     let mut astray = of(3);
     astray.claim.path[0].0[0] ^= 1;
     let error = certify(&mut link, 3, astray).unwrap_err();
     assert!(matches!(error, SessionError::Invalid(Invalid::Signature(_))), "{error}");
-    // another receipt as well, whatever it differs in
+    // so does another receipt, whichever field differs
     let mut longer = of(4);
     longer.claim.receipt.expires_at += 1;
     let error = certify(&mut link, 4, longer).unwrap_err();
     assert!(matches!(error, SessionError::Invalid(Invalid::Signature(_))), "{error}");
-    // and another signature, or other signers, were never verified
+    // another signature, or other signers, was never verified
     let other = Certificate { signature: AggregateSignature([0xC0; 96]), ..of(5) };
     assert!(matches!(certify(&mut link, 5, other), Err(SessionError::Invalid(Invalid::Signature(_)))));
     let all = vouch_core::certificate::Signers::new(4, 0..4).unwrap();
@@ -123,7 +123,7 @@ fn a_pairing_that_was_spared_spares_no_other_check() {
 }
 
 #[test]
-fn what_fails_for_one_is_no_matter_for_the_others() {
+fn failure_of_one_put_does_not_affect_the_others() {
     let mut link = opened();
     puts(&mut link, 3);
     let failed = Failed::new(Stream(2), Code::DigestDiffers, "no");
@@ -133,7 +133,7 @@ fn what_fails_for_one_is_no_matter_for_the_others() {
     };
     assert_eq!(*got, failed);
     assert_eq!(link.cancel(Stream(3)), Some(Message::Cancel { stream: Stream(3), keep: false }));
-    // what is under way of those two is for nobody
+    // messages in flight for the two ended puts are ignored
     for stream in [2, 3] {
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt(stream)));
         assert!(hear(&mut link, &Message::Certified { stream: Stream(stream), certificate }).is_empty());
@@ -141,13 +141,13 @@ fn what_fails_for_one_is_no_matter_for_the_others() {
         assert_eq!(link.chunk(Stream(stream), file(1)), Ok(None));
     }
     certify(&mut link, 1, CLUSTER.certify_one(NOW, receipt(1))).unwrap();
-    // the whole link is another matter
+    // a failure of the link ends all puts
     let failed = Message::Failed(Failed::new(Stream::LINK, Code::ShuttingDown, ""));
     assert!(matches!(link.receive(&failed.encode(), NOW), Err(SessionError::Refused { .. })));
 }
 
 #[test]
-fn a_put_in_pieces_goes_beside_the_others() {
+fn chunked_put_runs_beside_the_others() {
     let mut link = opened();
     puts(&mut link, 1);
     let new = NewPut { source: Source::Streamed, ..small(2) };
@@ -170,7 +170,7 @@ fn a_put_in_pieces_goes_beside_the_others() {
 }
 
 #[test]
-fn answers_to_what_nobody_asked_end_the_link() {
+fn answers_without_a_request_end_the_link() {
     for message in [Message::Ready { stream: Stream(2), offset: 0 }, Message::Stored { stream: Stream(1) }] {
         let mut link = opened();
         puts(&mut link, 1);

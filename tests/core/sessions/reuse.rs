@@ -1,4 +1,4 @@
-//! A certificate of an earlier put, given instead of a new one: where it is taken, and what it must be.
+//! Reuse of an earlier put's certificate: at which steps it is accepted, and which certificates qualify.
 
 use bytes::Bytes;
 use vouch_core::digest::{ClusterId, Digest};
@@ -18,7 +18,7 @@ fn trusting(source: Source) -> PutRequest {
     request(Some(identity(&CLUSTER)), source)
 }
 
-/// Somebody else's put of the same bytes.
+/// The receipt of another client's put of the same bytes.
 fn another() -> Receipt {
     receipt_of(salt("another put"), FILE)
 }
@@ -32,14 +32,14 @@ fn answer(session: &mut PutSession, receipt: Receipt) -> Result<Box<Certified>, 
     }
 }
 
-/// Offered, and nothing sent.
+/// A session that offered the file and sent no bytes.
 fn offered(request: PutRequest) -> PutSession {
     let (mut session, _) = opened(request);
     hear(&mut session, &CLUSTER.message()).unwrap();
     session
 }
 
-/// Sent in one message with its offer.
+/// A session that sent the whole file in one message.
 fn whole(request: PutRequest) -> PutSession {
     let trusted: Option<ClusterId> = request.trusted;
     assert!(trusted.is_some());
@@ -52,13 +52,13 @@ fn whole(request: PutRequest) -> PutSession {
     session
 }
 
-/// Every place where an earlier certificate will do.
+/// Sessions at every step where an earlier certificate is accepted.
 fn places() -> [fn(PutRequest) -> PutSession; 3] {
     [offered, whole, |request| sent(PutRequest { source: Source::Streamed, ..request }).0]
 }
 
 #[test]
-fn an_earlier_certificate_is_as_good_and_says_that_it_is_one() {
+fn earlier_certificate_is_accepted_and_marked_as_reused() {
     for place in places() {
         for expires_at in [EXPIRES, EXPIRES + 1, NEVER] {
             let earlier = Receipt { expires_at, ..another() };
@@ -73,7 +73,7 @@ fn an_earlier_certificate_is_as_good_and_says_that_it_is_one() {
 }
 
 #[test]
-fn it_promises_no_less_than_was_asked_for() {
+fn earlier_certificate_must_expire_no_earlier_than_requested() {
     for place in places() {
         let shorter = Receipt { expires_at: EXPIRES - 1, ..another() };
         let error = answer(&mut place(trusting(known())), shorter).map(|_| ()).unwrap_err();
@@ -82,14 +82,14 @@ fn it_promises_no_less_than_was_asked_for() {
         let error = answer(&mut place(trusting(known())), Receipt { digest, ..another() }).map(|_| ()).unwrap_err();
         let expected = Invalid::DigestDiffers { expected: digest, got: receipt().digest };
         assert_eq!(error, SessionError::Invalid(expected));
-        // this put's own cannot be older than the put
+        // a certificate of this put's own receipt cannot be older than the put
         let error = answer(&mut place(trusting(known())), receipt()).map(|_| ()).unwrap_err();
         assert!(matches!(error, SessionError::OldCertificate { got: EARLIER, .. }), "{error}");
     }
 }
 
 #[test]
-fn who_wants_a_new_one_takes_no_other() {
+fn earlier_certificate_is_rejected_when_renewal_is_requested() {
     for place in places() {
         let request = PutRequest { renew: true, ..trusting(known()) };
         let error = answer(&mut place(request), another()).map(|_| ()).unwrap_err();
@@ -101,12 +101,12 @@ fn who_wants_a_new_one_takes_no_other() {
 }
 
 #[test]
-fn it_comes_at_once_or_not_at_all() {
-    // the bytes of an offer were sent for nothing
+fn earlier_certificate_is_rejected_at_other_steps() {
+    // after the bytes of an offer were sent it is too late
     let (mut session, _) = sent(trusting(known()));
     let error = answer(&mut session, another()).map(|_| ()).unwrap_err();
     assert!(matches!(error, SessionError::AnotherReceipt { .. }), "{error}");
-    // nobody knows yet what a stream will be
+    // the digest of a stream is not known yet
     let mut session = offered(trusting(Source::Streamed));
     assert_eq!(answer(&mut session, another()).map(|_| ()), Err(unexpected("Ready", "Certified")));
 }

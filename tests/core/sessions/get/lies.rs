@@ -1,4 +1,4 @@
-//! Every answer that is not the blob.
+//! Wrong answers to reads.
 
 use std::ops::Range;
 
@@ -46,7 +46,7 @@ fn lies(honest: &Message) -> Vec<(&'static str, Message)> {
     if bytes.len() < MAX_CHUNK {
         lies.push(("more bytes", with(*offset, parents, &other)));
     }
-    // true slices of the blob, each with its proof, that nobody asked for
+    // valid slices of the blob that were not requested, with their proofs
     let elsewhere = if *offset == 0 { MAX_CHUNK as u64 } else { 0 };
     for (what, start, size) in [
         ("as much from elsewhere", elsewhere, bytes.len().next_multiple_of(tree::GROUP)),
@@ -61,11 +61,11 @@ fn lies(honest: &Message) -> Vec<(&'static str, Message)> {
     lies
 }
 
-/// Whichever chunk a member lies about, in whichever way: what came before stays, nothing of the lie comes out, and the next one is
-/// asked for nothing again.
+/// Whichever chunk a member lies about and how: verified bytes are kept, no wrong byte is output, and the next member
+/// is asked for none of the verified bytes.
 #[test]
-fn a_lie_about_any_chunk_is_laid_to_the_member_and_the_next_one_goes_on() {
-    // the one that shows the length, and three for their bytes
+fn lie_about_any_chunk_rejects_the_member_and_the_next_one_continues() {
+    // one read for the length, and three for the bytes
     for number in 0..4 {
         let honest = |client: &Client| chunk(&client.reads[0], &SMALL);
         let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (2, SMALL.len())]);
@@ -80,7 +80,7 @@ fn a_lie_about_any_chunk_is_laid_to_the_member_and_the_next_one_goes_on() {
             client.hear(&lie).unwrap();
             assert_eq!(client.bytes.len(), came, "{what} of {number}");
             assert!(matches!(&client.rejected[..], [one] if one.starts_with("replica-0: ")), "{:?}", client.rejected);
-            // what the first still sends counts for nothing; the next one is read from there
+            // later answers of the first holder are ignored; the next holder is read from the failed offset
             let first = client.reads.iter().find(|read| read.member == 2).map(|read| read.offset);
             let place = if number == 0 { 2 * MAX_CHUNK } else { came };
             assert_eq!(first, Some(place as u64), "{what} of {number}");
@@ -92,26 +92,26 @@ fn a_lie_about_any_chunk_is_laid_to_the_member_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn when_all_have_lied_each_is_named() {
+fn all_lying_members_are_named() {
     let mut other = SMALL.to_vec();
     other[300_000] ^= 1;
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (2, SMALL.len())]);
     client.answer(&SMALL).unwrap();
     client.answer(&SMALL).unwrap();
     client.answer_all(&other).unwrap();
-    let rejections = client.hear_of_nobody_else();
+    let rejections = client.assert_exhausted();
     assert_eq!(rejections.iter().map(|rejection| &rejection.name[..]).collect::<Vec<_>>(), ["replica-0", "replica-2"]);
     let told = SessionError::Exhausted(rejections).to_string();
     assert!(told.contains("replica-0: the proof differs above bytes 0 to 524293: expected the hash "), "{told}");
-    // and what came out before is right
+    // the bytes output before are correct
     assert!(client.bytes == SMALL[..MAX_CHUNK] && !client.verified);
 }
 
 #[test]
-fn a_false_claim_of_the_length_is_noticed_before_a_byte_comes_out() {
+fn false_length_claim_is_detected_before_any_output() {
     for claimed in [SMALL.len() - 1, SMALL.len() + 1, SMALL.len() + tree::GROUP, 5, 4 * SMALL.len(), 1 << 40] {
         let mut client = Client::located(&SMALL, &[(0, claimed), (2, SMALL.len())]);
-        // its best answer: bytes of such a length that begin as those wanted
+        // the liar's best answer: bytes of the claimed length that begin like the blob
         let held = if claimed < 1 << 30 { [&SMALL[..], &vec![0; 4 * SMALL.len()]].concat() } else { SMALL.to_vec() };
         client.answer(&held[..claimed.min(held.len())]).unwrap();
         assert_eq!((client.rejected.len(), client.bytes.len()), (1, 0), "{claimed}");
@@ -122,14 +122,14 @@ fn a_false_claim_of_the_length_is_noticed_before_a_byte_comes_out() {
 }
 
 #[test]
-fn answers_out_of_order_are_laid_to_the_member() {
+fn answers_out_of_order_reject_the_member() {
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let second = client.reads.remove(1).unwrap();
     client.hear(&chunk(&second, &SMALL)).unwrap();
     assert_eq!(client.rejected, ["replica-0: expected an answer to the oldest read, got another"]);
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");
-    // on a stream that was never used
+    // an answer on an unused stream
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let never = Read { stream: Stream(1000), ..client.reads[0] };
     client.hear(&chunk(&never, &SMALL)).unwrap();

@@ -1,4 +1,4 @@
-//! Whoever ends a link says why before the socket closes, and whoever is left out of a put is named.
+//! A node that ends a link sends the reason before it closes the socket, and a skipped member is named.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn locate() -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_tells_a_replica_what_it_did_wrong() {
+async fn server_tells_a_replica_why_it_ends_the_link() {
     let cluster = InProcess::start(1).await;
     let identity = Identity::new(7, "wrong");
     let mut link = RawLink::open(cluster.address()).await;
@@ -34,7 +34,7 @@ async fn a_server_tells_a_replica_what_it_did_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_tells_a_server_what_it_did_wrong() {
+async fn replica_tells_a_server_why_it_ends_the_link() {
     let said = Message::Located { stream: Stream(1), holders: Vec::new() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -49,9 +49,9 @@ async fn a_replica_tells_a_server_what_it_did_wrong() {
     running.await.unwrap();
 }
 
-/// A replica on a slow line: its own log says nothing wrong, so it has to be told that puts do not wait for it.
+/// A slow replica logs no error of its own, so the server must tell it that puts do not wait for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_not_waited_for_is_told_why_and_logs_it() {
+async fn skipped_replica_is_told_why_and_logs_it() {
     let cluster = InProcess::start(3).await;
     let proxy = Proxy::start(cluster.address()).await;
     let slow = cluster.spawn_replica_at(3, vec![proxy.address().to_owned()]).await;
@@ -71,9 +71,9 @@ async fn a_replica_that_is_not_waited_for_is_told_why_and_logs_it() {
     assert!(cluster.server_events().iter().any(logged), "{:?}", cluster.server_events());
 }
 
-/// Everybody else's votes make the certificate; the liar hears why its own does not count.
+/// The other votes make the certificate; the liar is told why its vote does not count.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_whose_vote_does_not_count_is_told_why() {
+async fn member_with_an_invalid_vote_is_told_why() {
     let cluster = InProcess::start(3).await;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let lie = move |honest: &_, question: &Message, answers| {
@@ -89,7 +89,7 @@ async fn a_member_whose_vote_does_not_count_is_told_why() {
     let _liar = FakeReplica::join(cluster.address(), Identity::new(7, "liar"), lie).await;
     until("the liar joins", || cluster.connected().contains(&"liar".to_owned())).await;
     let certified = cluster.put(b"bytes").await.unwrap();
-    // a vote that comes after its batch ended is not looked at: then a later one shows it
+    // a vote that arrives after its batch ended is not checked: retry until one is
     let mut failed = None;
     for seed in 0..100 {
         cluster.put(&content(seed, 1000)).await.unwrap();

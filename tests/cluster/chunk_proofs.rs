@@ -1,4 +1,4 @@
-//! Bytes that were offered are verified as they come: what is not the blob is refused at once, and none of it is kept.
+//! Offered bytes are verified chunk by chunk: wrong bytes are refused at once, and none of them is kept.
 
 use bytes::Bytes;
 use support::blobs::content;
@@ -34,7 +34,7 @@ impl Blob {
     }
 }
 
-/// Its first blocks are sent as they are, those of them that are not there yet; then this.
+/// Sends the first `blocks` blocks from the resume offset on, then `last`; returns the server's answer.
 async fn sent(cluster: &InProcess, blob: &Blob, blocks: usize, last: Option<Message>) -> Message {
     let mut link = RawLink::client(cluster.address()).await;
     link.send(&Message::Put { stream: STREAM, offer: Some(blob.receipt), renew: false }).await;
@@ -58,14 +58,14 @@ async fn sent(cluster: &InProcess, blob: &Blob, blocks: usize, last: Option<Mess
     }
 }
 
-/// What is kept of puts that failed.
+/// The contents of the partial uploads.
 fn parts(folder: &std::path::Path) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(folder.join("partial")).unwrap().map(|entry| entry.unwrap().path());
     let parts = entries.filter(|path| path.extension().is_some_and(|extension| extension == "part"));
     parts.map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// Files in a folder and those within, but for the id that ties a store to its index.
+/// Number of files in a folder and its subfolders, except the id that ties a store to its index.
 fn files(folder: &std::path::Path) -> usize {
     let entries =
         std::fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "store-id");
@@ -73,7 +73,7 @@ fn files(folder: &std::path::Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_the_blob_is_refused_before_its_end() {
+async fn wrong_bytes_are_refused_before_the_end_of_the_blob() {
     let cluster = InProcess::start(4).await;
     let blob = blob(1);
     let Message::Chunk { offset, parents, bytes, .. } = blob.chunk(2) else { unreachable!() };

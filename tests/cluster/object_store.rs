@@ -1,4 +1,4 @@
-//! Replicas that keep their large blobs in a store elsewhere, each under a prefix of its own.
+//! Replicas that keep their large blobs in an S3 object store, each under its own prefix.
 
 use support::blobs::{content, until_signed_by};
 use support::processes::{Node, Processes};
@@ -24,7 +24,7 @@ async fn start(server: &S3Server) -> Processes {
     cluster
 }
 
-/// Of this seed and length; certified by all four.
+/// Puts content of this seed and length, certified by all four replicas.
 async fn put(cluster: &Processes, seed: u64, length: usize) -> (ClusterId, Digest) {
     let certified = until_signed_by(4, async || cluster.put(&content(seed, length)).await.unwrap()).await;
     (certified.committee.cluster(), certified.certificate.claim.receipt.digest)
@@ -41,7 +41,7 @@ fn object(server: &S3Server, number: usize, digest: Digest) -> std::path::PathBu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_blobs_are_elsewhere_and_come_back_after_a_kill() {
+async fn large_blobs_are_stored_as_objects_and_survive_a_kill() {
     let server = S3Server::start().await;
     let mut cluster = start(&server).await;
     let small = put(&cluster, 1, SMALL).await;
@@ -59,13 +59,13 @@ async fn large_blobs_are_elsewhere_and_come_back_after_a_kill() {
     for number in 0..4 {
         cluster.until_left(number).await;
     }
-    // only one of them answers
+    // only one replica is left to answer
     cluster.replicas[2].start();
     cluster.until_connected().await;
     for (blob, seed, length) in [(small, 1, SMALL), (middle, 2, MIDDLE), (large, 3, LARGE)] {
         assert_there(&cluster, blob, seed, length).await;
     }
-    // another's bytes in its place are noticed, whoever put them there
+    // foreign bytes in an object's place are detected
     overwrite(&object(&server, 2, middle.1), &content(9, MIDDLE));
     cluster.get(middle.0, middle.1).await.unwrap_err();
     cluster.replicas[0].start();
@@ -75,7 +75,7 @@ async fn large_blobs_are_elsewhere_and_come_back_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_gone_for_a_while_needs_no_restart() {
+async fn replica_recovers_from_a_store_outage_without_restart() {
     let mut server = S3Server::start().await;
     let cluster = start(&server).await;
     let small = put(&cluster, 1, SMALL).await;
@@ -98,12 +98,12 @@ async fn a_store_that_is_gone_for_a_while_needs_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_does_not_start_where_it_must_not() {
+async fn replica_refuses_to_start_on_an_unusable_store() {
     let mut server = S3Server::start().await;
     let mut cluster = Processes::start(0).await;
     cluster.add_replica_in(0, &["--store", &server.store("one")], &ENVIRONMENT);
     cluster.until_connected().await;
-    // another's prefix; wrong credentials; none
+    // another replica's prefix; wrong credentials; no credentials
     let wrong = [ENVIRONMENT[0], ("AWS_SECRET_ACCESS_KEY", "wrong")];
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     for (number, environment, prefix, says) in [
@@ -116,7 +116,7 @@ async fn a_replica_does_not_start_where_it_must_not() {
         let log = cluster.replicas[number].log();
         assert!(log.contains(says) && !log.contains(SECRET), "{log}");
     }
-    // a store that does not answer is said at once, not at the first put
+    // an unreachable store is reported at start, not at the first put
     cluster.replicas[0].kill();
     cluster.until_left(0).await;
     server.stop().await;
