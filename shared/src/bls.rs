@@ -1,8 +1,8 @@
 //! BLS12-381 signatures, minimal public keys, proof-of-possession suite of `draft-irtf-cfrg-bls-signature`.
 //!
-//! The only file that names `blst`. Its decoding skips subgroup checks and its verification accepts a key at infinity, so
-//! every point passes through a constructor here that checks it. Three kinds of signature are three types: a
-//! [`VoteSignature`] of one member, an [`AggregateSignature`] of several, a [`Possession`] proof. None turns into another by chance.
+//! This is the only file that uses `blst`. `blst` decodes without subgroup checks, and its verification accepts a key at
+//! infinity, so every point is checked by a constructor here. Three kinds of signature have three types, so that none is
+//! taken for another: a [`VoteSignature`] of one member, an [`AggregateSignature`] of several, and a [`Possession`] proof.
 
 use std::fmt;
 
@@ -15,31 +15,31 @@ use crate::digest::derive;
 const STATEMENT_DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 const POSSESSION_DST: &[u8] = b"BLS_POP_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 
-/// Bits of the random weights in a batch check: a forgery passes with probability 2^-128.
+/// Size of the random weights in a batch check, in bits: a forgery passes with probability 2^-128.
 const WEIGHT_BITS: usize = 128;
 
-/// The first byte of infinity's compressed form: flags 110, all else zero.
+/// The first byte of the compressed point at infinity: flags 110, all other bits zero.
 const INFINITY: u8 = 0xC0;
 
 /// Why a key or a signature is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BlsError {
-    /// Not the canonical compressed encoding of a point.
+    /// The bytes are not the canonical compressed encoding of a point.
     #[error("expected the compressed encoding of a point, got other bytes")]
     Encoding,
-    /// Not a point of the curve.
+    /// The point is not on the curve.
     #[error("expected a point on the curve, got one beside it")]
     NotOnCurve,
-    /// On the curve, outside the subgroup of prime order.
+    /// The point is on the curve, but outside the subgroup of prime order.
     #[error("expected a point of the prime-order subgroup, got one outside it")]
     NotInSubgroup,
-    /// The point at infinity.
+    /// The point is the point at infinity.
     #[error("expected a point other than infinity, got infinity")]
     Infinity,
     /// The pairing equation does not hold.
     #[error("expected a signature by these keys over these bytes, got another")]
     Mismatch,
-    /// A secret key is not a scalar between 1 and the group order − 1.
+    /// The secret key is not a scalar from 1 to the group order − 1.
     #[error("expected a secret key below the group order, got another value")]
     SecretKey,
 }
@@ -59,18 +59,18 @@ impl From<BLST_ERROR> for BlsError {
     }
 }
 
-fn done(error: BLST_ERROR) -> Result<(), BlsError> {
+fn check(error: BLST_ERROR) -> Result<(), BlsError> {
     if error == BLST_ERROR::BLST_SUCCESS { Ok(()) } else { Err(error.into()) }
 }
 
-/// A vote key's secret half. Signs statements and its own possession, nothing else. Wiped from memory when dropped.
+/// A vote key's secret half. It signs only statements and its own proof of possession. It is wiped from memory when dropped.
 pub struct VoteSecretKey(SecretKey);
 
 impl VoteSecretKey {
     /// A key from 32 uniformly random bytes (the draft's KeyGen).
     ///
     /// # Errors
-    /// [`BlsError::SecretKey`] never occurs for 32 bytes; the library's result is passed on.
+    /// None for 32 bytes; the library's result is passed on.
     pub fn generate(random: &[u8; 32]) -> Result<Self, BlsError> {
         Ok(Self(SecretKey::key_gen(random, &[])?))
     }
@@ -93,12 +93,12 @@ impl VoteSecretKey {
         VoteKey(self.0.sk_to_pk().to_bytes())
     }
 
-    /// Proves to a committee that the holder of the public key knows the secret one.
+    /// The proof that the holder of the public key knows the secret one.
     pub fn prove_possession(&self) -> Possession {
         Possession(self.0.sign(&self.vote_key().0, POSSESSION_DST, &[]).to_bytes())
     }
 
-    /// Signs a statement's bytes; only `Statement` calls this.
+    /// Signs a statement's bytes.
     pub(crate) fn sign(&self, statement: &[u8]) -> VoteSignature {
         VoteSignature(self.0.sign(statement, STATEMENT_DST, &[]).to_bytes())
     }
@@ -131,11 +131,11 @@ macro_rules! point_type {
 }
 
 point_type! {
-    /// A vote key as bytes, 48, compressed. Unchecked: it says nothing until [`CheckedKey`] accepts it with its proof.
+    /// A vote key, 48 bytes, compressed. It is unchecked: it cannot be used until it becomes a `CheckedKey` with its proof.
     VoteKey, 48
 }
 point_type! {
-    /// One member's signature on one statement, 96 bytes, compressed. Unchecked until a tally takes it.
+    /// One member's signature on one statement, 96 bytes, compressed. It is unchecked until a tally accepts it.
     VoteSignature, 96
 }
 point_type! {
@@ -147,16 +147,16 @@ point_type! {
     Possession, 96
 }
 
-/// A vote key that is a valid point and whose possession was proven.
+/// A vote key that is a valid point and whose proof of possession was verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckedKey(PublicKey);
 
-/// Checks every key and its proof; one final exponentiation for all.
+/// Checks every key and its proof, with one final exponentiation for all.
 ///
 /// # Errors
-/// The position of the first key or proof that is no valid point, with what is wrong with it; no position and
-/// [`BlsError::Mismatch`] when the proofs fail together. Which of them is bad is not looked for: among a thousand that takes as
-/// long as 20 s in wasm, and whoever sends the committee could have every verifier spend them.
+/// The position and the error of the first key or proof that is not a valid point; no position and [`BlsError::Mismatch`] if
+/// the proofs fail together. The bad proof is not searched for: among a thousand this takes up to 20 s in wasm, and anyone who
+/// sends a committee could make every verifier spend that time.
 pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<CheckedKey>, (Option<usize>, BlsError)> {
     let seed = possession_seed(pairs);
 
@@ -169,7 +169,7 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
         let weight = weight(&seed, position as u64);
         let affine: &blst_p1_affine = (&point).into();
         let affine_signature: &blst_p2_affine = (&signature).into();
-        done(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
+        check(pairing.mul_n_aggregate(affine, false, affine_signature, false, &weight, WEIGHT_BITS, &key.0, &[]))
             .map_err(at)?;
         keys.push(CheckedKey(point));
     }
@@ -177,23 +177,24 @@ pub(crate) fn check_possessions(pairs: &[(VoteKey, Possession)]) -> Result<Vec<C
     if pairs.is_empty() || pairing.finalverify(None) { Ok(keys) } else { Err((None, BlsError::Mismatch)) }
 }
 
-/// The weights must be unknown to whoever chose keys and proofs: they are hashed from all of both.
+/// The seed of the weights. It is hashed from all keys and all proofs: otherwise their author could know the weights in advance,
+/// and choose bad proofs that cancel out.
 fn possession_seed(pairs: &[(VoteKey, Possession)]) -> [u8; 32] {
     let all: Vec<&[u8]> = pairs.iter().flat_map(|(key, proof)| [&key.0[..], &proof.0[..]]).collect();
     derive("vouch possession weights v1", &all)
 }
 
-/// The weight at a position, out of a seed that is hashed from all that is weighted.
+/// The weight at a position, from a seed that is hashed from everything that is weighted.
 fn weight(seed: &[u8; 32], position: u64) -> [u8; WEIGHT_BITS / 8] {
     let mut weight = [0; WEIGHT_BITS / 8];
     weight.copy_from_slice(&blake3::keyed_hash(seed, &position.to_le_bytes()).as_bytes()[..WEIGHT_BITS / 8]);
     weight
 }
 
-/// Checks one key and its proof, before the key is let into a committee.
+/// Checks one key and its proof, before the key may join a committee.
 ///
 /// # Errors
-/// What is wrong with either.
+/// What is wrong with the key or the proof.
 pub fn verify_possession(key: &VoteKey, proof: &Possession) -> Result<(), BlsError> {
     check_possessions(&[(*key, *proof)]).map(|_| ()).map_err(|(_, error)| error)
 }
@@ -201,7 +202,7 @@ pub fn verify_possession(key: &VoteKey, proof: &Possession) -> Result<(), BlsErr
 fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {
     match Signature::sig_validate(bytes, true) {
         Ok(signature) => Ok(signature),
-        // the library has one error for both kinds of point; a signature at infinity is named as such
+        // The library's error for infinity names a public key; it becomes `BlsError::Infinity` here as well.
         Err(error) => Err(error.into()),
     }
 }
@@ -213,15 +214,15 @@ impl CheckedKey {
     /// What is wrong with the point, or [`BlsError::Mismatch`].
     pub(crate) fn verify(&self, statement: &[u8], signature: &VoteSignature) -> Result<(), BlsError> {
         let signature = checked_signature(&signature.0)?;
-        done(signature.verify(false, statement, STATEMENT_DST, &[], &self.0, false))
+        check(signature.verify(false, statement, STATEMENT_DST, &[], &self.0, false))
     }
 }
 
-/// Checks the signatures of several members over one statement at the price of little more than one: all of them are added up,
-/// each with a weight of its own, without which two bad ones could cancel out.
+/// Checks the signatures of several members over one statement at little more than the cost of one. It adds them up, each with
+/// its own weight: without weights, two bad signatures could cancel out.
 ///
 /// # Errors
-/// What is wrong with one of the points, or [`BlsError::Mismatch`]; not with which.
+/// What is wrong with one of the points, or [`BlsError::Mismatch`]. The error does not say which signature is bad.
 pub(crate) fn verify_together(
     statement: &[u8],
     votes: &[(&VoteKey, &CheckedKey, &VoteSignature)],
@@ -232,21 +233,21 @@ pub(crate) fn verify_together(
     let signatures: Vec<Signature> =
         votes.iter().map(|(_, _, vote)| checked_signature(&vote.0)).collect::<Result<_, _>>()?;
     let keys: Vec<PublicKey> = votes.iter().map(|(_, key, _)| key.0).collect();
-    // as with possessions, the weights must be unknown to whoever chose the signatures
+    // As with proofs of possession, the authors of the signatures must not know the weights in advance.
     let mut all: Vec<&[u8]> = vec![statement];
     all.extend(votes.iter().flat_map(|(key, _, vote)| [&key.0[..], &vote.0[..]]));
     let seed = derive("vouch vote weights v1", &all);
     let weights: Vec<u8> = (0..votes.len() as u64).flat_map(|position| weight(&seed, position)).collect();
     let key = keys.mult(&weights, WEIGHT_BITS).to_public_key();
     let signature = signatures.mult(&weights, WEIGHT_BITS).to_signature();
-    // sums at infinity would pass, and come about once in 2^128: they are looked at one by one
+    // Sums at infinity would pass. They occur with probability 2^-128; the caller then checks the signatures one by one.
     if key.to_bytes()[0] == INFINITY || signature.to_bytes()[0] == INFINITY {
         return Err(BlsError::Infinity);
     }
-    done(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+    check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
 }
 
-/// The keys of a committee with their sum, so that a certificate costs one pairing check and few additions.
+/// The keys of a committee with their sum, so that verifying a certificate costs one pairing check and few additions.
 #[derive(Debug, Clone)]
 pub(crate) struct KeySum {
     keys: Vec<CheckedKey>,
@@ -259,7 +260,7 @@ impl KeySum {
         let (first, rest) = keys.split_first()?;
         let mut sum = AggregatePublicKey::from_public_key(&first.0);
         for key in rest {
-            // fails only when asked to validate
+            // Fails only if validation is requested.
             sum.add_public_key(&key.0, false).ok()?;
         }
         Some(Self { keys, sum })
@@ -269,10 +270,10 @@ impl KeySum {
         self.keys.get(member)
     }
 
-    /// Checks the sum of the signatures of all members but `absent`.
+    /// Checks the sum of the signatures of all members except `absent`.
     ///
     /// # Errors
-    /// What is wrong with the signature's point; [`BlsError::Infinity`] when the keys cancel out; [`BlsError::Mismatch`].
+    /// What is wrong with the signature's point; [`BlsError::Infinity`] if the keys cancel out; [`BlsError::Mismatch`].
     pub(crate) fn verify(
         &self,
         absent: impl Iterator<Item = usize>,
@@ -283,21 +284,21 @@ impl KeySum {
         let mut sum = self.sum;
         let missing: Vec<PublicKey> = absent.filter_map(|member| self.key(member)).map(|key| key.0).collect();
         if !missing.is_empty() {
-            // many at once share their inversions
+            // Adding many at once shares the field inversions.
             sum.sub_aggregate(&missing.add());
         }
         let key = sum.to_public_key();
         if key.to_bytes()[0] == INFINITY {
             return Err(BlsError::Infinity);
         }
-        done(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+        check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
     }
 }
 
-/// Adds up signatures that were each verified; the tally is the only caller.
+/// Adds up signatures. Each must have been verified; the tally is the only caller.
 ///
 /// # Errors
-/// [`BlsError::Encoding`] for none; the error of a signature that is not a valid point.
+/// [`BlsError::Encoding`] if there are none; the error of a signature that is not a valid point.
 pub(crate) fn aggregate<'a>(verified: impl Iterator<Item = &'a VoteSignature>) -> Result<AggregateSignature, BlsError> {
     let mut sum: Option<BlstAggregate> = None;
     for vote in verified {

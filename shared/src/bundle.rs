@@ -1,4 +1,4 @@
-//! A certificate with what is needed to check it, as one strict JSON text: a file that proves itself.
+//! A bundle: a certificate with what is needed to check it, as one strict JSON text.
 
 mod json;
 
@@ -11,14 +11,14 @@ use crate::certificate::Certificate;
 use crate::committee::Committee;
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
 
-/// The media type, and the value of `type`.
+/// The media type of a bundle, and the value of its key `type`.
 pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
 const VERSION: u64 = 1;
 
 /// Why a text is not a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BundleError {
-    /// Longer than the limit.
+    /// The text is longer than the limit.
     #[error("bundle: expected at most {expected} bytes, got {got}")]
     TooLarge {
         /// The limit.
@@ -26,34 +26,34 @@ pub enum BundleError {
         /// The text's length in bytes.
         got: usize,
     },
-    /// Not JSON, or not the members that a bundle has.
+    /// The text is not strict JSON, or does not have the keys of a bundle.
     #[error("bundle: expected the JSON of a bundle, got {reason}")]
     Json {
-        /// What the parser met, and where.
+        /// What the parser found, and where.
         reason: String,
     },
-    /// `type` is another.
+    /// `type` has a wrong value.
     #[error("bundle type: expected {MEDIA_TYPE:?}, got {got:?}")]
     Type {
         /// The value found.
         got: String,
     },
-    /// A format version that is not known.
+    /// An unknown format version.
     #[error("bundle version: expected {VERSION}, got {0}")]
     UnknownVersion(u64),
-    /// A value is not in its encoding.
+    /// A value is not encoded as required.
     #[error("bundle field {field}: expected {expected}, got {got}")]
     Field {
         /// The key.
         field: &'static str,
-        /// The encoding it must have.
+        /// The required encoding.
         expected: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         got: String,
     },
 }
 
-/// A parsed bundle: its parts are bytes still to be decoded.
+/// A parsed bundle. Its parts are bytes that are not decoded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// The encoded certificate.
@@ -62,12 +62,12 @@ pub struct Bundle {
     pub genesis: Vec<u8>,
     /// Proofs of possession, one for each genesis member.
     pub possessions: Vec<Possession>,
-    /// The number of later epochs. Their handoffs are not specified yet.
+    /// The number of later epochs in the bundle. Handoffs are not specified yet.
     pub epochs: usize,
 }
 
 impl Bundle {
-    /// The bundle of a certificate by a genesis committee.
+    /// The bundle of a certificate that a genesis committee signed.
     pub fn new(certificate: &Certificate, committee: &Committee) -> Self {
         Self {
             certificate: certificate.encode(),
@@ -77,7 +77,7 @@ impl Bundle {
         }
     }
 
-    /// Parses strictly; what the parts hold is not looked at.
+    /// Parses a bundle strictly. It does not decode the certificate and the committee.
     ///
     /// # Errors
     /// See [`BundleError`].
@@ -87,7 +87,7 @@ impl Bundle {
         Ok(Self { certificate, genesis, possessions, epochs })
     }
 
-    /// The JSON text, ending with a line feed. Only for bundles without later epochs, which are all there are.
+    /// The JSON text, ending with a line feed. `epochs` must be 0; today every bundle's is.
     pub fn to_json(&self) -> String {
         let json = serde_json::json!({
             "type": MEDIA_TYPE,
@@ -103,7 +103,7 @@ impl Bundle {
     }
 }
 
-/// A bundle whose JSON was read, while its committee is still text: a verifier that knows the text need not decode it.
+/// A bundle whose JSON is parsed, but whose committee is still text: a verifier that has cached this text need not decode it.
 #[derive(Debug)]
 pub(crate) struct BundleText {
     pub(crate) certificate: Vec<u8>,
@@ -111,7 +111,7 @@ pub(crate) struct BundleText {
     pub(crate) epochs: usize,
 }
 
-/// The genesis committee and its proofs as a bundle spells them; each value has one spelling.
+/// The text of the genesis committee and its proofs in a bundle. Each value has only one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GenesisText {
     committee: String,
@@ -155,7 +155,7 @@ impl BundleText {
 }
 
 impl GenesisText {
-    /// The encoded committee, and its proofs.
+    /// The encoded committee and its proofs.
     pub(crate) fn decode(&self) -> Result<(Vec<u8>, Vec<Possession>), BundleError> {
         let committee = base64url("committee", &self.committee)?;
         let possessions = self.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?;
@@ -173,7 +173,7 @@ fn base64url(field: &'static str, text: &str) -> Result<Vec<u8>, BundleError> {
 
 fn possession(text: &str) -> Result<Possession, BundleError> {
     let wrong = |got: String| BundleError::Field { field: "pops", expected: "base58 of 96 bytes", got };
-    // 96 bytes are at most 132 characters; decoding is quadratic, so longer texts are not tried
+    // Decoding is quadratic, so refuse long texts first: 96 bytes are at most 132 characters.
     if text.len() > 132 {
         return Err(wrong(format!("{} characters", text.len())));
     }

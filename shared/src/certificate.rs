@@ -1,4 +1,5 @@
-//! A claim, the members that signed the statement it follows from, and their aggregate signature: about 230 bytes.
+//! A certificate: a claim, the members that signed the statement that follows from it, and their aggregate signature. About
+//! 230 bytes.
 
 use thiserror::Error;
 
@@ -12,10 +13,10 @@ use crate::statement::{Body, Statement, Stored};
 
 const MAGIC: &[u8; 5] = b"vouch";
 const VERSION: u8 = 1;
-/// Bytes to begin with when encoding: those of a large batch in a committee of a hundred.
+/// Initial capacity in bytes for encoding: enough for a large batch in a committee of a hundred.
 const TYPICAL_SIZE: usize = 640;
 
-/// Which members signed: one bit each, at least one set, none beyond the last member.
+/// The members that signed, as a bitmap of one bit per member. At least one bit is set, and none beyond the last member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Signers {
     n: u16,
@@ -23,7 +24,7 @@ pub struct Signers {
 }
 
 impl Signers {
-    /// The signers among `n`, in any order; `None` when there is none or one is beyond the last member.
+    /// The signers among `n` members, in any order. `None` if there are none, or if an index is not below `n`.
     pub fn new(n: u16, signers: impl IntoIterator<Item = u16>) -> Option<Self> {
         let mut bitmap = vec![0u8; usize::from(n).div_ceil(8)];
         for member in signers {
@@ -50,7 +51,7 @@ impl Signers {
         Ok(Self { n, bitmap })
     }
 
-    /// As in a certificate: n, then the bitmap.
+    /// Appends n, then the bitmap, as in a certificate.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.n.to_le_bytes());
         out.extend_from_slice(&self.bitmap);
@@ -63,7 +64,7 @@ impl Signers {
 
     /// The number of signers.
     pub fn count(&self) -> u16 {
-        // at most n bits are set
+        // Cannot overflow: at most n bits are set.
         self.bitmap.iter().map(|byte| u16::try_from(byte.count_ones()).unwrap_or(8)).sum()
     }
 
@@ -72,12 +73,12 @@ impl Signers {
         self.bitmap.get(usize::from(member / 8)).is_some_and(|byte| byte >> (member % 8) & 1 == 1)
     }
 
-    /// The positions of the signers, ascending.
+    /// The indices of the signers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
         (0..self.n).filter(|member| self.contains(*member))
     }
 
-    /// The positions of those who did not sign, ascending.
+    /// The indices of the members that did not sign, ascending.
     pub fn absent(&self) -> impl Iterator<Item = u16> {
         (0..self.n).filter(|member| !self.contains(*member))
     }
@@ -86,26 +87,26 @@ impl Signers {
 /// Why bytes are not a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CertificateError {
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("certificate: {0}")]
     Decode(#[from] DecodeError),
-    /// A format version that is not known.
+    /// An unknown format version.
     #[error("certificate version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
-    /// A statement kind that is not known, or not the one wanted.
+    /// A statement kind that is unknown, or not the expected one.
     #[error("statement kind: expected {expected} ({name}), got {got}")]
     AnotherKind {
-        /// The kind wanted.
+        /// The number of the expected kind.
         expected: u16,
-        /// Its name.
+        /// The name of the expected kind.
         name: &'static str,
-        /// The certificate's.
+        /// The number of the certificate's kind.
         got: u16,
     },
-    /// Not a receipt, or one of an unknown kind.
+    /// The receipt is not well formed, or of an unknown kind.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
-    /// A bit is set that belongs to no member.
+    /// A bit beyond the last member is set.
     #[error("bitmap: expected zero bits beyond member {n}, got last byte {got:#010b}")]
     SpareBits {
         /// The committee's size.
@@ -113,28 +114,28 @@ pub enum CertificateError {
         /// The last byte of the bitmap.
         got: u8,
     },
-    /// No bit is set.
+    /// No bit of the bitmap is set.
     #[error("bitmap: expected at least one signer, got none")]
     NoSigners,
 }
 
-/// A certificate of one kind of statement, a certificate of availability where nothing else is said. Well-formed, not verified.
+/// A certificate of one kind of statement; by default, a certificate of availability. It is well formed, but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate<B: Body = Stored> {
     /// The epoch of the committee that signed.
     pub epoch: u64,
-    /// The committee that signed.
+    /// The digest of the committee that signed.
     pub committee: CommitteeDigest,
-    /// What is certified.
+    /// The certified claim.
     pub claim: B::Claim,
-    /// Who signed.
+    /// The members that signed.
     pub signers: Signers,
-    /// The sum of their signatures.
+    /// The sum of the signers' signatures.
     pub signature: AggregateSignature,
 }
 
 impl<B: Body> Certificate<B> {
-    /// A claim that members of `committee` signed, which is not checked here.
+    /// The certificate of a claim that members of `committee` signed. The signature is not checked.
     pub fn new(committee: &CommitteeRecord, claim: B::Claim, signers: Signers, signature: AggregateSignature) -> Self {
         Self { epoch: committee.epoch(), committee: committee.digest(), claim, signers, signature }
     }
@@ -177,12 +178,12 @@ impl<B: Body> Certificate<B> {
         out
     }
 
-    /// The body that was signed. `None` for a claim that decoding rules out.
+    /// The body that the signers must have signed. `None` for a claim that decoding never yields.
     pub fn body(&self) -> Option<B> {
         B::of_claim(&self.claim)
     }
 
-    /// The statement that `committee` must have signed for this certificate to hold. `None` as for [`body`](Self::body).
+    /// The statement that `committee` must have signed if this certificate is valid. `None` as for [`body`](Self::body).
     pub fn statement(&self, committee: &CommitteeRecord) -> Option<Statement<B>> {
         Some(Statement::new(committee, self.body()?))
     }

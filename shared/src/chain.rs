@@ -1,4 +1,4 @@
-//! The committees of a cluster, epoch after epoch, and how a member is named over all of them.
+//! The committees of a cluster, one per epoch, and the name of a member across epochs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::committee::Committee;
 use crate::digest::{ClusterId, CommitteeDigest};
 
-/// A member of one epoch's committee. The index alone names somebody else in another epoch: where it is kept for longer than a
-/// message, the epoch stands beside it. Who must be known over epochs is named by its node key.
+/// A member of one epoch's committee. The same index means another member in another epoch, so an index that is kept for longer
+/// than one message must be kept with its epoch. To name a member across epochs, use its node key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId {
     /// The committee's epoch.
     pub epoch: u64,
-    /// Position in that committee, from 0.
+    /// The member's index in that committee, from 0.
     pub index: u16,
 }
 
@@ -22,25 +22,25 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// The verified committees of one cluster, from its genesis to the present one. There are no handoffs yet, so it has one.
+/// The verified committees of one cluster, from genesis to the current one. There are no handoffs yet, so there is only one.
 #[derive(Debug, Clone)]
 pub struct CommitteeChain {
-    /// Its keys were proven.
+    /// The proofs of possession of its keys were verified.
     genesis: Arc<Committee>,
 }
 
 impl CommitteeChain {
-    /// The chain of a cluster that never changed its committee.
+    /// The chain of a cluster whose committee never changed.
     pub fn new(genesis: Arc<Committee>) -> Self {
         Self { genesis }
     }
 
-    /// The cluster's identity.
+    /// The cluster identity.
     pub fn cluster(&self) -> ClusterId {
         self.genesis.cluster()
     }
 
-    /// The committee that new statements are signed by.
+    /// The committee that signs new statements.
     pub fn current(&self) -> &Arc<Committee> {
         &self.genesis
     }
@@ -55,12 +55,12 @@ impl CommitteeChain {
         (self.genesis.record().digest() == *digest).then_some(&self.genesis)
     }
 
-    /// How a member of the present committee is named for longer than a message.
+    /// The identifier of a member of the current committee, for use beyond one message.
     pub fn member(&self, index: u16) -> MemberId {
         MemberId { epoch: self.current().record().epoch(), index }
     }
 
-    /// A member's name, for messages.
+    /// A member's name, for people.
     pub fn name(&self, member: MemberId) -> String {
         match self.of_epoch(member.epoch) {
             Some(committee) => committee.record().name(member.index),
@@ -83,7 +83,7 @@ mod tests {
     use crate::link::NodeSecretKey;
 
     #[test]
-    fn a_member_is_found_in_its_own_epoch_only() {
+    fn a_member_is_found_only_in_its_own_epoch() {
         let vote = VoteSecretKey::generate(&[1; 32]).unwrap();
         let node_key = NodeSecretKey::from_bytes(&[1; 32]).node_key();
         let member = Member { node_key, vote_key: vote.vote_key(), name: MemberName::new("own").unwrap() };

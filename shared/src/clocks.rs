@@ -1,8 +1,8 @@
-//! Differences between clocks, in words.
+//! Differences between clocks, as text.
 
 use std::fmt;
 
-/// A number of seconds as people say it: `3 min 10 s`, `2 days 4 h`. The two greatest units are enough.
+/// A number of seconds, displayed in its two largest units: `3 min 10 s`, `2 days 4 h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub u64);
 
@@ -21,7 +21,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// How one clock stands to another: `3 min 10 s ahead of`, `2 h behind`. Both in seconds since 1970.
+/// The difference between two clocks: `3 min 10 s ahead of`, `2 h behind`. Both times are in seconds since 1970.
 pub fn against(one: u64, other: u64) -> String {
     let direction = if one >= other { "ahead of" } else { "behind" };
     format!("{} {direction}", Seconds(one.abs_diff(other)))
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_words() {
+    fn differences_are_displayed_in_two_units() {
         for (seconds, words) in [
             (0, "0 s"),
             (59, "59 s"),

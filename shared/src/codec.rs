@@ -1,5 +1,5 @@
-//! Strict decoding of fixed layouts: every read names its field, nothing is left over, nothing is allocated that the
-//! input's own length does not cover.
+//! Strict decoding of fixed layouts. Every read names its field, no bytes may be left over, and no allocation exceeds the
+//! input's length.
 
 use thiserror::Error;
 
@@ -13,11 +13,11 @@ pub enum DecodeError {
     Truncated {
         /// The field that could not be read.
         field: &'static str,
-        /// Where it starts.
+        /// The field's offset.
         offset: usize,
-        /// Its size in bytes.
+        /// The field's size in bytes.
         expected: usize,
-        /// The bytes that were left.
+        /// The number of bytes left in the input.
         got: usize,
     },
     /// Bytes follow the last field.
@@ -28,14 +28,14 @@ pub enum DecodeError {
         /// The length of the input.
         got: usize,
     },
-    /// A constant has another value.
+    /// A constant has a wrong value.
     #[error("{field}: expected {expected}, got {got}")]
     WrongTag {
         /// The constant's name.
         field: &'static str,
-        /// The constant in hex.
+        /// The constant, in hex.
         expected: String,
-        /// The input in hex.
+        /// The input, in hex.
         got: String,
     },
     /// A number is outside its range.
@@ -55,15 +55,15 @@ pub enum DecodeError {
     BadText {
         /// The field.
         field: &'static str,
-        /// What the text must be.
+        /// The rule that the text must follow.
         expected: &'static str,
-        /// What it is.
+        /// The text, or what is wrong with it.
         got: String,
     },
 }
 
 impl DecodeError {
-    /// What the format wants, for people.
+    /// What the format requires, for people.
     pub fn expected(&self) -> String {
         match self {
             Self::Truncated { field, expected, offset, .. } => {
@@ -76,7 +76,7 @@ impl DecodeError {
         }
     }
 
-    /// What stands there instead, for people.
+    /// What the input has instead, for people.
     pub fn got(&self) -> String {
         match self {
             Self::Truncated { got, .. } | Self::Trailing { got, .. } => format!("{got} bytes"),
@@ -90,7 +90,7 @@ fn range(min: u64, max: u64) -> String {
     if min == max { min.to_string() } else { format!("{min} to {max}") }
 }
 
-/// Public for the sake of [`Body`](crate::statement::Body), and without a name outside of this crate.
+/// Reads fields from bytes. It is public because [`Body`](crate::statement::Body) names it, but not exported from this crate.
 pub struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,

@@ -1,8 +1,8 @@
 //! The members of one epoch: their record, and the committee whose keys may be used.
 //!
-//! A [`CommitteeRecord`] is only well-formed bytes: its digest can be compared, its keys cannot be used. It becomes a
-//! [`Committee`] through [`Committee::genesis`], which checks every proof of possession. The one other door, being signed
-//! in by the committee before, comes with handoffs.
+//! A [`CommitteeRecord`] is only well formed: its digest can be compared, but its keys cannot be used. It becomes a
+//! [`Committee`] through [`Committee::genesis`], which checks every proof of possession. Handoffs will add the only other way:
+//! the signatures of the previous committee.
 
 use std::fmt;
 
@@ -29,13 +29,13 @@ const MEMBER_SIZE: usize = 104;
 pub struct MemberName([u8; 24]);
 
 impl MemberName {
-    /// The most bytes of a name.
+    /// Maximum size of a name in bytes.
     pub const MAX_SIZE: usize = 24;
 
     /// Checks a name.
     ///
     /// # Errors
-    /// [`DecodeError::BadText`] when it is empty, too long or holds a control character.
+    /// [`DecodeError::BadText`] if the name is empty, too long or has a control character.
     pub fn new(name: &str) -> Result<Self, DecodeError> {
         let mut padded = [0; Self::MAX_SIZE];
         let Some(start) = padded.get_mut(..name.len()) else {
@@ -65,7 +65,7 @@ impl MemberName {
     /// The name without its padding.
     pub fn as_str(&self) -> &str {
         let size = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        // checked in `decode`, the only constructor
+        // Valid UTF-8: `decode`, the only constructor, has checked it.
         std::str::from_utf8(&self.0[..size]).unwrap_or_default()
     }
 }
@@ -89,35 +89,35 @@ impl fmt::Debug for MemberName {
 /// A replica's entry in a committee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Authenticates the replica's links.
+    /// The key that authenticates the replica's links.
     pub node_key: NodeKey,
-    /// Signs its votes.
+    /// The key that signs the replica's votes.
     pub vote_key: VoteKey,
-    /// What people call it; need not be unique.
+    /// The replica's name for people. It need not be unique.
     pub name: MemberName,
 }
 
 /// Why bytes are not a committee.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommitteeError {
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("committee: {0}")]
     Decode(#[from] DecodeError),
-    /// A format version that is not known.
+    /// An unknown format version.
     #[error("committee version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
-    /// A membership policy that is not known.
+    /// An unknown membership policy.
     #[error("membership policy: expected {POLICY_OPEN}, got {0}")]
     UnknownPolicy(u8),
-    /// Members do not ascend strictly by node key.
+    /// The members do not ascend strictly by node key.
     #[error("member {member}: expected a node key above the one before, got {got}")]
     Unsorted {
-        /// Position of the member, from 0.
+        /// The member's index, from 0.
         member: usize,
-        /// Its node key.
+        /// The member's node key.
         got: NodeKey,
     },
-    /// Two members have one vote key.
+    /// Two members have the same vote key.
     #[error("vote key {got}: expected once, got at members {first} and {second}")]
     RepeatedVoteKey {
         /// The key.
@@ -127,7 +127,7 @@ pub enum CommitteeError {
         /// The second.
         second: usize,
     },
-    /// The proofs beside a committee are not one per member.
+    /// The number of proofs of possession is not the number of members.
     #[error("proofs of possession: expected {expected}, got {got}")]
     PossessionCount {
         /// The number of members.
@@ -137,20 +137,20 @@ pub enum CommitteeError {
     },
 }
 
-/// A vote key or its proof of possession is bad.
+/// A vote key or its proof of possession is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PossessionError {
-    /// A member's key or proof is no valid point.
+    /// A member's vote key or proof is not a valid point.
     #[error("member {member} ({name}): vote key and proof of possession: {error}")]
     Point {
-        /// Position of the member, from 0.
+        /// The member's index, from 0.
         member: usize,
         /// The member's name.
         name: String,
         /// What is wrong.
         error: BlsError,
     },
-    /// All are valid points, and at least one proof is not by its key. To find out which would take a pairing for each.
+    /// All are valid points, but at least one proof is not by its key. Finding out which one would cost a pairing for each.
     #[error("proofs of possession: expected all {members} to be by their vote keys, got at least one that is not")]
     Together {
         /// The number of members.
@@ -158,7 +158,7 @@ pub enum PossessionError {
     },
 }
 
-/// A well-formed committee whose keys were not checked.
+/// A well-formed committee whose keys are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitteeRecord {
     nonce: [u8; 16],
@@ -170,7 +170,7 @@ impl CommitteeRecord {
     /// The genesis committee of the given members, in any order.
     ///
     /// # Errors
-    /// A repeated key, no member or more than [`MAX_MEMBERS`].
+    /// A repeated key, no members, or more than [`MAX_MEMBERS`].
     pub fn genesis(nonce: [u8; 16], mut members: Vec<Member>) -> Result<Self, CommitteeError> {
         members.sort_by_key(|member| member.node_key);
         Self::new(nonce, members)
@@ -257,7 +257,7 @@ impl CommitteeRecord {
         self.digest
     }
 
-    /// The identity of the cluster that this genesis founds.
+    /// The cluster identity: this genesis committee's digest.
     pub fn cluster(&self) -> ClusterId {
         ClusterId(self.digest.0)
     }
@@ -274,27 +274,27 @@ impl CommitteeRecord {
 
     /// The number of members.
     pub fn n(&self) -> u16 {
-        // bounded by MAX_MEMBERS in `new`
+        // `new` bounds the number by MAX_MEMBERS.
         u16::try_from(self.members.len()).unwrap_or(MAX_MEMBERS)
     }
 
-    /// The members that must sign a statement.
+    /// The number of members that must sign a statement.
     pub fn quorum(&self) -> u16 {
         quorum::quorum(self.n())
     }
 
-    /// The position of a node key.
+    /// The index of the member with this node key.
     pub fn position(&self, node_key: &NodeKey) -> Option<u16> {
         let position = self.members.binary_search_by_key(node_key, |member| member.node_key).ok()?;
         u16::try_from(position).ok()
     }
 
-    /// A member.
+    /// The member at an index.
     pub fn member(&self, index: u16) -> Option<&Member> {
         self.members.get(usize::from(index))
     }
 
-    /// A member's name, for messages; its number where there is no such member.
+    /// A member's name, for people; `member` and the index if there is no such member.
     pub fn name(&self, member: u16) -> String {
         match self.member(member) {
             Some(member) => member.name.to_string(),
@@ -303,7 +303,7 @@ impl CommitteeRecord {
     }
 }
 
-/// A committee whose every key was proven: the only thing that verifies votes and certificates.
+/// A committee whose proofs of possession were all verified. Votes and certificates are verified only with a `Committee`.
 #[derive(Debug, Clone)]
 pub struct Committee {
     record: CommitteeRecord,
@@ -312,7 +312,7 @@ pub struct Committee {
 }
 
 impl Committee {
-    /// Opens a genesis committee: checks every vote key and its proof of possession. Costs about 0.7 ms for each member.
+    /// Verifies a genesis committee: checks every vote key and its proof of possession. Costs about 0.7 ms for each member.
     ///
     /// # Errors
     /// See [`GenesisError`].
@@ -336,12 +336,12 @@ impl Committee {
         Ok(Self { record, possessions, keys })
     }
 
-    /// The committee as hashed.
+    /// The committee's record.
     pub fn record(&self) -> &CommitteeRecord {
         &self.record
     }
 
-    /// The cluster's identity.
+    /// The cluster identity.
     pub fn cluster(&self) -> ClusterId {
         self.record.cluster()
     }
@@ -356,7 +356,7 @@ impl Committee {
         key.verify(statement, vote)
     }
 
-    /// Checks the votes of several members together; who is no member has no valid vote.
+    /// Checks the votes of several members together. The vote of a non-member is not valid.
     pub(crate) fn verify_votes(&self, statement: &[u8], votes: &[(u16, VoteSignature)]) -> Result<(), BlsError> {
         let of_members: Option<Vec<_>> = votes
             .iter()
@@ -378,13 +378,13 @@ impl Committee {
     }
 }
 
-/// Why a genesis committee cannot be opened.
+/// Why a genesis committee is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GenesisError {
-    /// Not well formed.
+    /// The committee is not well formed.
     #[error(transparent)]
     Committee(#[from] CommitteeError),
-    /// A bad key or proof.
+    /// A vote key or a proof of possession is not valid.
     #[error(transparent)]
     Possession(#[from] PossessionError),
 }

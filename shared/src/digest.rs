@@ -1,4 +1,4 @@
-//! 32-byte hashes, one type per meaning, and their texts.
+//! 32-byte hashes, one type per meaning, and their text forms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,19 @@ use thiserror::Error;
 /// Why a text is not a 32-byte value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseHashError {
-    /// 64 characters, not all of them hexadecimal digits.
+    /// The text has 64 characters, but not all are hexadecimal digits.
     #[error("expected 64 hexadecimal digits, got another character at position {position}")]
     NotHex {
-        /// Position of the first character that is no digit, from 0.
+        /// Position of the first character that is not a digit, from 0.
         position: usize,
     },
-    /// Not base58.
+    /// The text is not base58.
     #[error("expected base58 or 64 hexadecimal digits, got {text:?}")]
     NotBase58 {
         /// The text, cut after 80 characters.
         text: String,
     },
-    /// Base58 of another number of bytes.
+    /// The text is base58, but not of 32 bytes.
     #[error("expected 32 bytes, got {got}")]
     Size {
         /// The number of bytes decoded.
@@ -29,19 +29,19 @@ pub enum ParseHashError {
     },
 }
 
-/// Parses 32 bytes. A text of exactly 64 bytes of ASCII is hex, any other is base58.
+/// Parses 32 bytes. A text of exactly 64 ASCII bytes is hex, any other text is base58.
 pub(crate) fn parse_32(text: &str) -> Result<[u8; 32], ParseHashError> {
     let mut value = [0; 32];
     if text.len() == 64 && text.is_ascii() {
         if let Some(position) = text.bytes().position(|byte| !byte.is_ascii_hexdigit()) {
             return Err(ParseHashError::NotHex { position });
         }
-        // only digits, and of the right number: cannot fail
+        // Cannot fail: there are 64 characters, all digits.
         base16ct::mixed::decode(text, &mut value).map_err(|_| ParseHashError::NotHex { position: 0 })?;
         return Ok(value);
     }
     let not_base58 = || ParseHashError::NotBase58 { text: text.chars().take(80).collect() };
-    // 32 bytes are at most 44 characters; decoding is quadratic, so longer texts are not tried
+    // Decoding is quadratic, so refuse long texts first: 32 bytes are at most 44 characters.
     if text.len() > 64 {
         return Err(not_base58());
     }
@@ -100,7 +100,8 @@ hash_type! {
 }
 
 hash_type! {
-    /// A cluster's identity: the digest of its genesis committee. Known from anywhere but the server it checks.
+    /// The cluster identity: the digest of the cluster's genesis committee. Users must not obtain it from the server that they
+    /// check with it.
     ClusterId
 }
 
@@ -116,7 +117,7 @@ impl Digest {
     }
 }
 
-/// A digest made piece by piece, in constant memory.
+/// Computes a digest piece by piece, in constant memory.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher {
     inner: blake3::Hasher,
@@ -124,7 +125,7 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// A hasher that has taken no bytes yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -146,7 +147,7 @@ impl Hasher {
     }
 }
 
-/// BLAKE3 in key-derivation mode: one context string per use keeps the uses apart.
+/// BLAKE3 in key-derivation mode. Each use has its own context string, which separates its hashes from other uses'.
 pub(crate) fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_go_both_ways() {
+    fn parse_and_display_round_trip() {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_hex(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
         assert_eq!(digest.to_string().parse(), Ok(digest));
@@ -169,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn bad_texts_are_named() {
+    fn malformed_texts_are_rejected() {
         let parse = |text: &str| text.parse::<Digest>();
         assert_eq!(parse(&"g".repeat(64)), Err(ParseHashError::NotHex { position: 0 }));
         assert_eq!(parse(""), Err(ParseHashError::Size { got: 0 }));
         assert_eq!(parse("11"), Err(ParseHashError::Size { got: 2 }));
-        // each leading 1 is a zero byte
+        // In base58, each leading 1 is a zero byte.
         assert_eq!(parse(&"1".repeat(32)), Ok(Digest([0; 32])));
         assert_eq!(parse(&"1".repeat(33)), Err(ParseHashError::Size { got: 33 }));
-        // hex is 64 bytes of ASCII: neither 64 bytes of anything nor 64 characters of it
+        // Hex is 64 ASCII bytes: neither 64 bytes of other characters nor 64 other characters.
         for text in ["é".repeat(32), "é".repeat(64), "\u{ff10}".repeat(64)] {
             assert!(matches!(parse(&text), Err(ParseHashError::NotBase58 { .. })), "{text}");
         }
@@ -185,9 +186,9 @@ mod tests {
         assert!(matches!(parse(&"1".repeat(1 << 20)), Err(ParseHashError::NotBase58 { .. })));
     }
 
-    /// The published vectors of BLAKE3, which are not part of the repository: skipped where there is no copy beside it.
+    /// BLAKE3's published vectors. They are not part of the repository: the test is skipped if there is no copy beside it.
     #[test]
-    fn blake3_official() {
+    fn published_blake3_vectors() {
         let path =
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/blake3/test_vectors.json");
         let Ok(text) = std::fs::read_to_string(path) else {
@@ -199,7 +200,7 @@ mod tests {
         for case in vectors["cases"].as_array().unwrap() {
             let length = case["input_len"].as_u64().unwrap();
             let input: Vec<u8> = (0..=250).cycle().take(length.try_into().unwrap()).collect();
-            // of an extended output, the first 32 bytes
+            // The first 32 bytes of an extended output.
             let expected = |mode: &str| &case[mode].as_str().unwrap()[..64];
             assert_eq!(Digest::of(&input).to_hex(), expected("hash"), "{length}");
             assert_eq!(base16ct::lower::encode_string(&derive(context, &[&input])), expected("derive_key"), "{length}");

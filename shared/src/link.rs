@@ -1,4 +1,4 @@
-//! Who is at the other end of a link: hellos, node keys, and the signatures that bind them.
+//! Authentication of the two ends of a link: hellos, node keys, and the signatures over both hellos.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
 
 /// The version of the link protocol.
 ///
-/// - 1: the first.
-/// - 2: founding: acceptances and refusals travel on links, and a committee counts only with all of its members' acceptances.
+/// - 1: the first version.
+/// - 2: founding. Acceptances and refusals are sent on links, and a committee counts only with all its members' acceptances.
 pub const LINK_VERSION: u16 = 2;
-/// The tag byte of a hello: it is hashed with the rest.
+/// The tag byte of a hello, which is hashed with the body.
 pub(crate) const HELLO: u8 = 0x01;
 const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
 
@@ -23,10 +23,10 @@ const NAMESPACE: &[u8; 14] = b"\x0Dvouch/link/v1";
 pub struct NodeKey(pub [u8; 32]);
 
 impl NodeKey {
-    /// What clients send: they have no key.
+    /// The node key of clients, which are anonymous.
     pub const ANONYMOUS: Self = Self([0; 32]);
 
-    /// Whether the key's owner signed these bytes, by the strict rules: no small-order key, one form of each signature.
+    /// Whether the key's owner signed these bytes. Strict: no small-order key, and only the canonical form of a signature.
     pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
         let Ok(verifying) = VerifyingKey::from_bytes(&self.0) else { return false };
         verifying.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok()
@@ -58,7 +58,7 @@ impl fmt::Debug for NodeKey {
 pub struct NodeSecretKey(SigningKey);
 
 impl NodeSecretKey {
-    /// From 32 uniformly random bytes, which are also its stored form.
+    /// A key from 32 uniformly random bytes, which are also its stored form.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(bytes))
     }
@@ -68,12 +68,12 @@ impl NodeSecretKey {
         NodeKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Authenticates this end of a link.
+    /// The signature that authenticates this end of a link.
     pub fn sign(&self, transcript: &Transcript, role: Role) -> LinkSignature {
         LinkSignature(self.sign_bytes(&transcript.signed_bytes(role)))
     }
 
-    /// Signs bytes that begin with a namespace of their own.
+    /// Signs bytes. They must begin with a namespace of their own, so that no signature is valid for another purpose.
     pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
         self.0.sign(bytes).to_bytes()
     }
@@ -89,15 +89,15 @@ impl fmt::Debug for NodeSecretKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkSignature(pub [u8; 64]);
 
-/// What a node does.
+/// The role of one end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Role {
-    /// Puts and gets.
+    /// Puts and gets blobs.
     Client = 1,
-    /// Stores and votes.
+    /// Stores blobs and votes.
     Replica = 2,
-    /// Fans out and aggregates.
+    /// Distributes blobs to replicas and aggregates their votes.
     Server = 3,
 }
 
@@ -111,10 +111,10 @@ impl fmt::Display for Role {
     }
 }
 
-/// The first message of either end.
+/// The first message of each end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hello {
-    /// Protocol version.
+    /// The sender's version of the link protocol.
     pub version: u16,
     /// The sender's role.
     pub role: Role,
@@ -122,9 +122,9 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// The latest epoch that the sender knows.
     pub epoch: u64,
-    /// The sender's key; [`NodeKey::ANONYMOUS`] for clients.
+    /// The sender's node key; [`NodeKey::ANONYMOUS`] for clients.
     pub node_key: NodeKey,
-    /// Fresh randomness, so that no recorded signature fits.
+    /// Fresh random bytes, so that no recorded signature verifies.
     pub nonce: [u8; 32],
 }
 
@@ -145,7 +145,7 @@ impl Hello {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, HelloError> {
         let version = reader.u16("version")?;
-        // another version may differ in everything behind this field
+        // Another version may have any layout after this field.
         if version != LINK_VERSION {
             return Err(HelloError::Version { theirs: version });
         }
@@ -176,18 +176,18 @@ impl Hello {
 /// Why bytes are not a hello of this version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HelloError {
-    /// The other end speaks another version of the protocol.
+    /// The other end has another version of the link protocol.
     #[error("link protocol version: expected {LINK_VERSION}, got {theirs}; run the same release of Vouch at both ends")]
     Version {
-        /// The version that the other end named.
+        /// The other end's version.
         theirs: u16,
     },
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("message: {0}")]
     Decode(#[from] DecodeError),
 }
 
-/// Everything that an `Auth` signs, but the signer's role.
+/// Everything that an `Auth` signs, except the signer's role.
 #[derive(Debug, Clone, Copy)]
 pub struct Transcript {
     dialer: [u8; 32],
@@ -196,7 +196,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Of one link; `exporter` is the TLS exporter where there is TLS.
+    /// The transcript of one link. `exporter`: the TLS exporter, if the link uses TLS.
     pub fn new(dialer: &Hello, listener: &Hello, exporter: Option<[u8; 32]>) -> Self {
         Self { dialer: dialer.digest(), listener: listener.digest(), exporter }
     }
@@ -216,7 +216,7 @@ impl Transcript {
         out
     }
 
-    /// Checks that the end with this key and role is who it says.
+    /// Checks that the end with this role holds this node key.
     ///
     /// # Errors
     /// [`AuthError`].
@@ -228,13 +228,13 @@ impl Transcript {
     }
 }
 
-/// The other end does not hold the key that it named.
+/// The other end did not prove that it holds the node key that it named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("link: expected a signature by the {role} {key}, got another")]
 pub struct AuthError {
-    /// The role that it claimed.
+    /// The role that it named.
     pub role: Role,
-    /// The key that it named.
+    /// The node key that it named.
     pub key: NodeKey,
 }
 
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_fits_one_link_one_key_and_one_role() {
+    fn a_signature_verifies_only_for_its_link_key_and_role() {
         let (server, replica) = (NodeSecretKey::from_bytes(&[1; 32]), NodeSecretKey::from_bytes(&[2; 32]));
         let dialer = Hello::new(Role::Replica, None, replica.node_key(), [3; 32]);
         let listener = Hello::new(Role::Server, None, server.node_key(), [4; 32]);

@@ -1,20 +1,20 @@
-//! Trees over the leaves of a statement: the shape of RFC 9162 section 2.1, hashed with BLAKE3.
+//! Merkle trees over the leaves of a statement: the shape of RFC 9162 section 2.1, hashed with BLAKE3.
 //!
-//! `index` and `count` are fixed by the statement and the certificate, and with them the path's length. There is no
-//! root to compare with: the root computed here is what the signature is checked over.
+//! The statement and the certificate fix `index` and `count`, and these fix the path's length. There is no root to compare
+//! with: the signature is checked over the root computed here.
 
 use crate::digest::derive;
 
-/// The key-derivation contexts of one kind of tree: they keep its hashes apart from those of every other.
+/// The key-derivation contexts of one kind of tree. They separate its hashes from those of every other kind.
 #[derive(Debug, Clone, Copy)]
 pub struct TreeContexts {
-    /// For a leaf's bytes.
+    /// The context for a leaf's bytes.
     pub leaf: &'static str,
-    /// For two children.
+    /// The context for two children.
     pub node: &'static str,
 }
 
-/// A node of the tree, 32 bytes.
+/// The hash of a node, 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TreeHash(pub [u8; 32]);
 
@@ -28,7 +28,7 @@ impl TreeContexts {
     }
 }
 
-/// The levels of a tree, leaves first; an odd node moves up unchanged, which is RFC 9162's shape.
+/// The levels of a tree, leaves first. An odd node moves up unchanged, as in RFC 9162.
 #[derive(Debug)]
 pub struct MerkleTree {
     count: u32,
@@ -36,7 +36,7 @@ pub struct MerkleTree {
 }
 
 impl MerkleTree {
-    /// The tree over these leaves; `None` for none, or for more than a `u32` counts.
+    /// The tree over these leaves. `None` if there are none, or more than `u32::MAX`.
     pub fn new(contexts: &TreeContexts, leaves: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
         let mut levels = vec![leaves.into_iter().map(|leaf| contexts.leaf(leaf.as_ref())).collect::<Vec<_>>()];
         let count = u32::try_from(levels[0].len()).ok().filter(|count| *count > 0)?;
@@ -63,13 +63,13 @@ impl MerkleTree {
         self.levels[self.levels.len() - 1][0]
     }
 
-    /// The inclusion proof of one leaf, nearest sibling first; `None` beyond the last.
+    /// The inclusion proof of one leaf, nearest sibling first. `None` if there is no such leaf.
     pub fn path(&self, index: u32) -> Option<Vec<TreeHash>> {
         let mut position = usize::try_from(index).ok()?;
         self.levels[0].get(position)?;
         let mut path = Vec::new();
         for level in &self.levels {
-            // the odd node of a level has no sibling there
+            // The odd node of a level has no sibling.
             path.extend(level.get(position ^ 1));
             position /= 2;
         }
@@ -77,7 +77,7 @@ impl MerkleTree {
     }
 }
 
-/// The length of the path of leaf `index` among `count`; meaningful for index < count.
+/// The length of the path of leaf `index` among `count`. Requires index < count.
 pub fn path_length(index: u32, count: u32) -> usize {
     let (mut position, mut last) = (index, count.saturating_sub(1));
     let mut length = 0;
@@ -91,8 +91,8 @@ pub fn path_length(index: u32, count: u32) -> usize {
     length
 }
 
-/// The root from one leaf and its path (RFC 9162 section 2.1.3.2). `None` when the path's length is not the one
-/// that `index` and `count` fix.
+/// The root, computed from one leaf and its path (RFC 9162 section 2.1.3.2). `None` if the path does not have the length that
+/// `index` and `count` fix.
 pub fn root_from_path(
     contexts: &TreeContexts,
     leaf: &[u8],
@@ -128,7 +128,7 @@ mod tests {
         (0..count).map(u32::to_le_bytes).collect()
     }
 
-    /// The recursive definition of RFC 9162, as an oracle for the iterative code.
+    /// RFC 9162's recursive definition, as an oracle for the iterative code.
     fn root_by_definition(leaves: &[[u8; 4]]) -> TreeHash {
         if let [one] = leaves {
             return CONTEXTS.leaf(one);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_leads_to_the_root_of_the_definition() {
+    fn every_path_leads_to_the_root_as_defined() {
         for count in (1..=70).chain([255, 256, 257]) {
             let leaves = leaves(count);
             let tree = MerkleTree::new(&CONTEXTS, &leaves).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_must_have_the_length_that_index_and_count_fix() {
+    fn a_path_of_another_length_is_refused() {
         let leaves = leaves(5);
         let root = |index, path: &[TreeHash]| root_from_path(&CONTEXTS, &leaves[0], index, 5, path);
         let path = MerkleTree::new(&CONTEXTS, &leaves).unwrap().path(0).unwrap();

@@ -1,4 +1,4 @@
-//! What travels on links: one tag byte, one body. The table stands under "Links" in the specification.
+//! The messages on links: one tag byte, then a body. The specification lists them under "Links".
 #![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for what only nodes say"))]
 
 mod encoding;
@@ -27,35 +27,35 @@ use crate::receipt::{Receipt, ReceiptError};
 use crate::signed_time::TimeSignature;
 use crate::tree::Parent;
 
-/// The most bytes of one message.
+/// Maximum size of a message in bytes.
 pub const MAX_MESSAGE: usize = 512 * 1024;
-/// The most bytes of a file in one message.
+/// Maximum number of a file's bytes in one message.
 pub const MAX_CHUNK: usize = 256 * 1024;
-/// The most bytes of a file that is put in a single message.
+/// Maximum size in bytes of a file that is put in a single message.
 pub const MAX_BLOB: usize = 64 * 1024;
-/// The most puts in progress on one link of a client.
+/// Maximum number of puts in progress on one client link.
 pub const MAX_PUTS: usize = 64;
-/// The most reads that a client leaves unanswered.
+/// Maximum number of a client's unanswered reads.
 pub const MAX_READS: usize = 8;
-/// The most blobs that a replica names in one [`Message::Endorse`].
+/// Maximum number of blobs in one [`Message::Endorse`].
 pub const MAX_ENDORSE: usize = 256;
-/// The most refusals in one [`Message::Refusals`].
+/// Maximum number of refusals in one [`Message::Refusals`].
 pub const MAX_REFUSALS: usize = 1024;
-/// The most bytes of the text in a [`Failed`].
+/// Maximum size in bytes of the text in a [`Failed`].
 pub const MAX_DETAIL: usize = 512;
 
-/// A request's number on its link, chosen by the asking side. 0 is the link itself.
+/// A request's number on its link, chosen by the end that asks. 0 is the link itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stream(pub u32);
 
 impl Stream {
-    /// The link itself, in [`Failed`].
+    /// The link itself, in a [`Failed`].
     pub const LINK: Self = Self(0);
-    /// A replica as a whole, where it says what is wrong with it: no request has this number.
+    /// The replica as a whole, when it reports its own state. No request has this number.
     pub const REPLICA: Self = Self(u32::MAX);
 }
 
-/// Why a request or a link failed; numbers on the wire.
+/// Why a request or a link failed. The values are the numbers on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[expect(missing_docs, reason = "the names say it; the specification lists them")]
@@ -143,7 +143,7 @@ impl Code {
         self.name().replace(' ', "-")
     }
 
-    /// Whether the same request may well succeed a little later.
+    /// Whether the same request may succeed a little later.
     pub fn is_temporary(self) -> bool {
         matches!(
             self,
@@ -152,10 +152,10 @@ impl Code {
                 | Self::NotEnoughReplicas
                 | Self::NoSpace
                 | Self::TimedOut
-                // it was lost meanwhile; the next try brings the bytes
+                // The bytes were lost meanwhile; the next attempt sends them again.
                 | Self::NotHeld
                 | Self::ShuttingDown
-                // it asks the others again within seconds
+                // The replica asks the other members again within seconds.
                 | Self::ClockInDoubt
         )
     }
@@ -171,23 +171,23 @@ impl fmt::Display for Code {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{code}: {detail}")]
 pub struct Failed {
-    /// What failed.
+    /// The request or link that failed.
     pub stream: Stream,
-    /// Why.
+    /// The reason.
     pub code: Code,
-    /// Members or receipts concerned; the code says which.
+    /// The members or receipts concerned, depending on the code.
     pub subjects: Vec<u16>,
-    /// For people, at most [`MAX_DETAIL`] bytes without control characters; text, never markup.
+    /// A text for people: at most [`MAX_DETAIL`] bytes without control characters. Show it as text, never as markup.
     pub detail: String,
 }
 
 impl Failed {
-    /// Without subjects. A longer detail is cut, control characters become blanks.
+    /// A failure without subjects. A longer detail is cut, and control characters become blanks.
     pub fn new(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
         Self { stream, code, subjects: Vec::new(), detail: cut(detail.into()) }
     }
 
-    /// With the members or receipts concerned.
+    /// Sets the members or receipts concerned.
     pub fn with_subjects(mut self, subjects: Vec<u16>) -> Self {
         self.subjects = subjects;
         self
@@ -202,26 +202,26 @@ fn cut(text: String) -> String {
     text
 }
 
-/// What a member has done for a put.
+/// A member's progress in a put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
-    /// Bytes flow to it.
+    /// The member receives bytes.
     Receiving = 1,
-    /// It holds the blob durably.
+    /// The member holds the blob durably.
     Stored = 2,
-    /// Its vote was verified.
+    /// The member's vote was verified.
     Voted = 3,
-    /// It takes no further part in this put.
+    /// The member takes no further part in this put.
     Dropped = 4,
 }
 
-/// A committee as it travels: the record and its proofs of possession, not yet checked.
+/// A committee in a message: the record and its proofs of possession, not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterMessage {
     /// The genesis committee.
     pub genesis: CommitteeRecord,
-    /// One for each member, in member order.
+    /// The proofs of possession, one for each member, in member order.
     pub possessions: Vec<Possession>,
 }
 
@@ -365,62 +365,62 @@ pub enum Message {
     },
 }
 
-/// What a replica is to a server.
+/// A replica's status at a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Standing {
     /// The server has no committee yet.
     Waiting = 1,
-    /// A member of its committee: puts go to it, and its votes count.
+    /// The replica is a member of the server's committee: it receives puts, and its votes count.
     Member = 2,
-    /// Not a member of its committee.
+    /// The replica is not a member of the server's committee.
     Standby = 3,
 }
 
 /// Whose certificates are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListSource {
-    /// Those that the asked end keeps itself.
+    /// The list of the end that is asked.
     Own,
-    /// Those that a member keeps; the server relays its list.
+    /// The list of a member, which the server relays.
     Member(u16),
 }
 
-/// What a page leaves out, because the reader has it.
+/// Which certificates a page leaves out, because the reader has them already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListFilter {
-    /// Nothing.
+    /// None.
     All,
-    /// Certificates that the asking server made itself.
+    /// Those that the asking server made itself.
     NotFromAsker,
-    /// Certificates that this member signed.
+    /// Those that this member signed.
     NotSignedBy(u16),
 }
 
-/// How far a list was read.
+/// A position in a list, up to which it was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ListPosition {
-    /// The list's number, drawn at random when its owner created it; 0 when none was read yet. A list with another number is
-    /// read from its beginning, because positions mean something in one list only.
+    /// The list's number, chosen at random when its owner created the list; 0 if none was read yet. A list with another number
+    /// is read from its beginning, because positions are valid in one list only.
     pub list: u64,
-    /// The position of the last entry that was read, counted from 1; 0 is the beginning.
+    /// The position of the last entry read, counted from 1; 0 is the beginning.
     pub after: u64,
 }
 
-/// Some entries of a list of certificates, in the order in which its owner came to keep them.
+/// Some entries of a list of certificates, in the order in which the list's owner obtained them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListPage {
-    /// Where the next page begins.
+    /// The position after which the next page begins.
     pub end: ListPosition,
-    /// Whether entries follow at once.
+    /// Whether more entries can be read at once.
     pub more: bool,
     /// The entries.
     pub certificates: Vec<Certificate>,
 }
 
 impl ListPage {
-    /// Whether a reader that asked for what follows `from` gets further with it. A page that announces more and ends where it
-    /// began would have its reader ask for ever.
+    /// Whether this page advances a reader that asked for the entries after `from`. A page that announces more entries but ends
+    /// where it began would make its reader ask for ever.
     pub fn moves_on_from(&self, from: ListPosition) -> bool {
         !self.more || self.end.list != from.list || self.end.after > from.after
     }
@@ -429,40 +429,40 @@ impl ListPage {
 /// A member that holds a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
-    /// Its position in the committee.
+    /// The member's index in the committee.
     pub member: u16,
-    /// The blob's length, by its word.
+    /// The blob's length as the member claims it.
     pub length: u64,
 }
 
-/// Asks one member for some bytes of a blob.
+/// A request to one member for a range of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
     /// The request's number.
     pub stream: Stream,
-    /// Who is asked.
+    /// The index of the member that is asked.
     pub member: u16,
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// The first byte wanted, a multiple of [`GROUP`](crate::tree::GROUP).
+    /// The first requested byte, a multiple of [`GROUP`](crate::tree::GROUP).
     pub offset: u64,
-    /// How many, 1 to [`MAX_CHUNK`]: a multiple of [`GROUP`](crate::tree::GROUP), or up to the blob's end.
+    /// The number of bytes, 1 to [`MAX_CHUNK`]: a multiple of [`GROUP`](crate::tree::GROUP), or up to the blob's end.
     pub length: u32,
 }
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MessageError {
-    /// Longer than [`MAX_MESSAGE`].
+    /// The message is longer than [`MAX_MESSAGE`].
     #[error("message: expected at most {MAX_MESSAGE} bytes, got {0}")]
     TooLarge(usize),
-    /// The tag is of no message.
+    /// The tag is unknown.
     #[error("message tag: expected one of this version, got {0:#04x}")]
     UnknownTag(u8),
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("message: {0}")]
     Decode(#[from] DecodeError),
-    /// A hello of another version of the protocol.
+    /// The hello is not well formed, or of another version of the protocol.
     #[error(transparent)]
     Hello(#[from] HelloError),
     /// The certificate inside is not well formed.
@@ -477,12 +477,12 @@ pub enum MessageError {
 }
 
 impl Message {
-    /// A failure of one request, or of the link.
+    /// A `Failed` for one request, or for the link.
     pub fn failed(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
         Self::Failed(Failed::new(stream, code, detail))
     }
 
-    /// What a replica is to the server, and what it waits for. A longer detail is cut as that of [`Failed`].
+    /// A replica's status at the server, with the reason. A longer detail is cut as in [`Failed::new`].
     #[cfg(feature = "nodes")]
     pub fn standing(standing: Standing, detail: impl Into<String>) -> Self {
         Self::Standing { standing, detail: cut(detail.into()) }

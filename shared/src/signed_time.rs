@@ -1,5 +1,5 @@
-//! What a member says that its clock shows, signed for one question. A server relays both, and can neither forge an answer nor show
-//! an old one: each question has a nonce of its own.
+//! A member's clock reading, signed for one question. A server relays question and answer. It can neither forge an answer nor
+//! replay an old one, because each question has its own nonce.
 
 use thiserror::Error;
 
@@ -7,31 +7,31 @@ use crate::digest::ClusterId;
 use crate::link::{NodeKey, NodeSecretKey};
 
 const NAMESPACE: &[u8; 14] = b"\x0Dvouch/time/v1";
-/// Bytes that a member signs.
+/// Number of bytes that a member signs.
 const SIGNED: usize = NAMESPACE.len() + 32 + 32 + 32 + 8;
 
-/// Who asks the members of a cluster for their times.
+/// A question to the members of a cluster for their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeQuestion {
-    /// The cluster of the asker and of those asked.
+    /// The cluster of the member that asks and of the members asked.
     pub cluster: ClusterId,
     /// The node key of the member that asks.
     pub asker: NodeKey,
-    /// Fresh randomness of the asker: an answer to another question does not fit.
+    /// Fresh random bytes, so that an answer to another question does not verify.
     pub nonce: [u8; 32],
 }
 
-/// A member's signature of its time, for one question.
+/// A member's signature over its time, for one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeSignature(pub [u8; 64]);
 
 impl TimeQuestion {
-    /// Signs what the clock of the key's owner shows, in seconds since 1970.
+    /// Signs the time that the key owner's clock shows, in seconds since 1970.
     pub fn answer(&self, key: &NodeSecretKey, time: u64) -> TimeSignature {
         TimeSignature(key.sign_bytes(&self.signed_bytes(time)))
     }
 
-    /// Checks that the owner of a node key gave this time as its answer to this question.
+    /// Checks that the owner of a node key signed this time for this question.
     ///
     /// # Errors
     /// [`TimeError`].
@@ -53,7 +53,7 @@ impl TimeQuestion {
     }
 }
 
-/// A time that the member did not sign for this question.
+/// The member did not sign this time for this question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("signed time: expected a signature by {key} over this question and time, got another")]
 pub struct TimeError {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_fits_one_question_one_member_and_one_time() {
+    fn an_answer_verifies_only_for_its_question_member_and_time() {
         let secret = NodeSecretKey::from_bytes(&[1; 32]);
         let key = secret.node_key();
         let asker = NodeSecretKey::from_bytes(&[2; 32]).node_key();

@@ -1,7 +1,7 @@
-//! The exact bytes that replicas sign: a header that all kinds share, then a body whose layout and length the kind fixes.
+//! The exact bytes that replicas sign: a header that all kinds share, then a body whose layout and length depend on the kind.
 //!
-//! Each kind is one file in this folder: a type that implements [`Body`]. Statements, votes, certificates and the checks of a
-//! signature are generic over it, so a kind brings its layout and nothing else.
+//! Each kind is one file in this folder: a type that implements [`Body`]. Statements, votes, certificates and the signature
+//! checks are generic over it, so a kind defines only its layout.
 
 mod accept;
 mod stored;
@@ -21,12 +21,12 @@ use crate::quorum;
 pub use accept::Accept;
 pub use stored::{Batch, Stored, StoredClaim};
 
-/// Keeps statements apart from everything else ever signed under the same DST: the length of the name, then the name.
+/// Separates statements from everything else that is signed under the same DST: the length of the name, then the name.
 const NAMESPACE: &[u8; 16] = b"\x0Fvouch/statement";
 const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
-/// Every kind's number. With one number for two kinds, a signature on one body could be shown as a signature on another.
+/// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
 const NUMBERS: [u16; 2] = [Stored::KIND, Accept::KIND];
 
 const _: () = {
@@ -41,46 +41,46 @@ const _: () = {
     }
 };
 
-/// A kind of statement: what its members sign, and how a certificate carries it.
+/// A kind of statement: what members sign, and how a certificate carries it.
 pub trait Body: Copy + Eq + Debug + Send + Sync + 'static {
     /// The kind's number.
     const KIND: u16;
     /// The kind's name, for people.
     const NAME: &'static str;
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     const SIZE: u32;
 
-    /// What a certificate carries before n and bitmap: the body itself, or a leaf and the path from which the body follows.
+    /// What a certificate carries before n and the bitmap: the body itself, or a leaf and a path from which the body follows.
     type Claim: Clone + Eq + Debug + Send + Sync + 'static;
 
     /// Appends the body, exactly [`SIZE`](Self::SIZE) bytes.
     fn write(&self, out: &mut Vec<u8>);
 
-    /// The time at which the statement was issued, or the height that it is about, where the kind has one: what a member looks up
-    /// to see whether it signed another.
+    /// The time at which the statement was issued, or its height, if the kind has one. A member looks up this value to find out
+    /// whether it has signed another statement.
     fn ordinal(&self) -> Option<u64> {
         None
     }
 
-    /// The signers that the statement needs in a committee of `n`.
+    /// The number of signers that the statement needs in a committee of `n`.
     fn threshold(&self, n: u16) -> u16 {
         quorum::quorum(n)
     }
 
-    /// The body that the members must have signed for the claim to hold. `None` for a claim that decoding rules out.
+    /// The body that follows from a claim: what the members must have signed. `None` for a claim that decoding never yields.
     fn of_claim(claim: &Self::Claim) -> Option<Self>;
 
     /// Appends a claim.
     fn write_claim(claim: &Self::Claim, out: &mut Vec<u8>);
 
-    /// Reads a claim, strictly: one encoding for each value, nothing allocated beyond `limits`.
+    /// Decodes a claim strictly: each value has one encoding, and nothing is allocated beyond `limits`.
     ///
     /// # Errors
     /// See [`CertificateError`].
     fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self::Claim, CertificateError>;
 }
 
-/// One statement of one committee. Never decoded: every verifier builds it from the certificate and its own committee.
+/// One statement of one committee. It is never decoded: every verifier builds it from the certificate and its own committee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<B> {
     epoch: u64,
@@ -89,12 +89,12 @@ pub struct Statement<B> {
     body: B,
 }
 
-/// A statement's identity: the same whoever signed it.
+/// A statement's identity. It does not depend on the signers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatementId(pub [u8; 32]);
 
 impl<B: Body> Statement<B> {
-    /// What `committee` would sign.
+    /// The statement of this committee with this body.
     pub fn new(committee: &CommitteeRecord, body: B) -> Self {
         Self { epoch: committee.epoch(), cluster: committee.cluster(), committee: committee.digest(), body }
     }
@@ -104,7 +104,7 @@ impl<B: Body> Statement<B> {
         self.epoch
     }
 
-    /// The committee that signs.
+    /// The digest of the committee that signs.
     pub fn committee(&self) -> CommitteeDigest {
         self.committee
     }
@@ -114,7 +114,7 @@ impl<B: Body> Statement<B> {
         &self.body
     }
 
-    /// The signed bytes: 96 of header, then the body.
+    /// The signed bytes: a header of 96 bytes, then the body.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_SIZE + B::SIZE as usize);
         out.extend_from_slice(NAMESPACE);
@@ -133,7 +133,7 @@ impl<B: Body> Statement<B> {
         StatementId(derive("vouch statement v1", &[&self.encode()]))
     }
 
-    /// Signs. The caller has made everything durable that the statement promises.
+    /// Signs the statement. The caller must have made durable everything that the statement promises.
     pub fn sign(&self, key: &VoteSecretKey) -> VoteSignature {
         key.sign(&self.encode())
     }

@@ -1,6 +1,6 @@
-//! The published vectors of the signature suite (`ethereum/bls12-381-tests`), through the guards of this module.
+//! The signature suite's published vectors (`ethereum/bls12-381-tests`), run through this module's checks.
 //!
-//! They are not part of the repository: where there is no copy beside it, the tests say so and pass.
+//! They are not part of the repository: if there is no copy beside it, the tests say so and pass.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Name and content of each vector of one operation.
+/// The name and content of each vector of one operation.
 fn vectors(operation: &str) -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/bls").join(operation);
     let Ok(entries) = std::fs::read_dir(&directory) else {
@@ -30,7 +30,7 @@ fn list(value: &Value) -> Vec<Vec<u8>> {
     value.as_array().unwrap().iter().map(unhex).collect()
 }
 
-/// A key as a committee takes it in. Its proof is of another key: what is wrong with the key is found before that.
+/// A key, checked as for a committee. The proof is by another key: an error of the key itself is found first.
 fn checked_key(bytes: &[u8]) -> Result<CheckedKey, BlsError> {
     let key = VoteKey(bytes.try_into().map_err(|_| BlsError::Encoding)?);
     let proof = VoteSecretKey::generate(&[5; 32]).unwrap().prove_possession();
@@ -50,7 +50,7 @@ fn verify(key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), BlsError> 
 fn keys() {
     for (name, vector) in vectors("deserialization_G1") {
         let got = checked_key(&unhex(&vector["input"]["pubkey"])).map(|_| ());
-        // the one point that the encoding allows and a key must not be
+        // Infinity is the one valid encoding that a key must not be.
         if name == "deserialization_succeeds_infinity_with_true_b_flag" {
             assert_eq!(got, Err(BlsError::Infinity));
         } else {
@@ -118,7 +118,7 @@ fn verify_a_sum() {
     for (name, vector) in vectors("fast_aggregate_verify") {
         let [message, signature] = ["message", "signature"].map(|field| unhex(&vector["input"][field]));
         let keys: Result<Vec<_>, _> = list(&vector["input"]["pubkeys"]).iter().map(|key| checked_key(key)).collect();
-        // a stranger to the sum, so that leaving members out is tried as well
+        // One more key that did not sign, so that the subtraction of absent members is tested as well.
         let absent = checked_key(&VoteSecretKey::generate(&[6; 32]).unwrap().vote_key().0).unwrap();
         let got = keys.and_then(|mut keys| {
             if keys.is_empty() {
@@ -142,7 +142,7 @@ fn add_up() {
         let votes: Vec<_> =
             list(&vector["input"]).into_iter().map(|bytes| VoteSignature(bytes.try_into().unwrap())).collect();
         let got = aggregate(votes.iter()).map(|sum| sum.0.to_vec());
-        // what is added up was verified before, so infinity is not among it
+        // Signatures are verified before they are added up, so infinity is never among them.
         if name == "aggregate_infinity_signature" {
             assert_eq!(got, Err(BlsError::Infinity));
             continue;
@@ -154,7 +154,7 @@ fn add_up() {
     }
 }
 
-/// Compressed, with an x of this pattern: on the curve and outside the subgroup, both as key and as signature.
+/// A compressed point with an x of this pattern. It is on the curve and outside the subgroup, both as a key and as a signature.
 fn outside<const N: usize>() -> [u8; N] {
     let pattern = [0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF];
     let mut point = std::array::from_fn(|i| pattern[i % pattern.len()]);
@@ -169,7 +169,7 @@ fn infinity<const N: usize>() -> [u8; N] {
 }
 
 #[test]
-fn no_point_outside_the_subgroup_and_no_infinity_passes() {
+fn points_outside_the_subgroup_and_infinity_are_refused() {
     let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
     let (key, proof) = (secret.vote_key(), secret.prove_possession());
     let refused = |pair| check_possessions(&[pair]).map(|_| ()).map_err(|(_, error)| error);
@@ -191,7 +191,7 @@ fn keys_that_cancel_out_verify_nothing() {
     let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
     let key = secret.vote_key();
     let mut negated = key;
-    // the flag of the sign
+    // The sign flag.
     negated.0[0] ^= 0x20;
     let keys = [key, negated].map(|key| checked_key(&key.0).unwrap());
     let sum = KeySum::new(keys.to_vec()).unwrap();
@@ -200,19 +200,19 @@ fn keys_that_cancel_out_verify_nothing() {
     assert_eq!(sum.verify([1].into_iter(), b"statement", &signature), Ok(()));
     let nothing = AggregateSignature(infinity());
     assert_eq!(sum.verify([].into_iter(), b"statement", &nothing), Err(BlsError::Infinity));
-    // nobody is left
+    // No signer is left.
     assert_eq!(sum.verify([0, 1].into_iter(), b"statement", &signature), Err(BlsError::Infinity));
 }
 
 #[test]
-fn a_bad_proof_among_good_ones_is_found_but_not_looked_for() {
+fn a_bad_proof_among_good_ones_is_detected_but_not_named() {
     let secrets: Vec<_> = (1..6).map(|i| VoteSecretKey::generate(&[i; 32]).unwrap()).collect();
     let honest: Vec<_> = secrets.iter().map(|secret| (secret.vote_key(), secret.prove_possession())).collect();
     assert_eq!(check_possessions(&honest).map(|keys| keys.len()), Ok(5));
     assert_eq!(check_possessions(&[]).map(|keys| keys.len()), Ok(0));
     let refused = |pairs: &[_]| check_possessions(pairs).map(|_| ());
     for bad in 0..5 {
-        // of another member, as a statement's signature, and beside the curve
+        // Another member's proof, a signature on a statement, and a point that is not on the curve.
         let other = secrets[(bad + 1) % 5].prove_possession();
         let statement = Possession(secrets[bad].sign(&secrets[bad].vote_key().0).0);
         for proof in [other, statement] {
@@ -220,12 +220,12 @@ fn a_bad_proof_among_good_ones_is_found_but_not_looked_for() {
             pairs[bad].1 = proof;
             assert_eq!(refused(&pairs), Err((None, BlsError::Mismatch)));
         }
-        // this one costs nothing to name
+        // An invalid point is named without extra cost.
         let mut pairs = honest.clone();
         pairs[bad].1.0[1] ^= 1;
         assert!(matches!(refused(&pairs), Err((Some(position), _)) if position == bad));
     }
-    // two bad proofs whose sum is that of the honest ones
+    // Two bad proofs whose sum equals that of the honest ones.
     let mut pairs = honest;
     let exchanged = (pairs[1].1, pairs[3].1);
     (pairs[3].1, pairs[1].1) = exchanged;
@@ -249,7 +249,7 @@ fn the_weights_depend_on_every_key_and_every_proof() {
 }
 
 #[test]
-fn two_bad_proofs_that_cancel_out_are_found() {
+fn two_bad_proofs_that_cancel_out_are_detected() {
     let secrets = [1, 2].map(|i| VoteSecretKey::generate(&[i; 32]).unwrap());
     let d = secrets[0].sign(b"any point");
     let mut minus_d = d;

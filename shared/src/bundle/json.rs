@@ -5,7 +5,7 @@ mod parser;
 use self::parser::Parser;
 use super::BundleError;
 
-/// A JSON value, as far as bundles need it.
+/// A JSON value, reduced to what bundles use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Json {
     Text(String),
@@ -13,11 +13,11 @@ pub(super) enum Json {
     Integer(u64),
     Array(Vec<Json>),
     Object(Object),
-    /// Any other number, a truth value or null.
+    /// Any other number, a boolean or null.
     Other,
 }
 
-/// The members of an object, each key once.
+/// The members of an object. No key is repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Object(Vec<(String, Json)>);
 
@@ -30,32 +30,32 @@ impl Json {
     pub(super) fn object(self) -> Result<Object, BundleError> {
         match self {
             Self::Object(object) => Ok(object),
-            other => Err(other.is_no("an object")),
+            other => Err(other.mismatch("an object")),
         }
     }
 
     pub(super) fn text(self) -> Result<String, BundleError> {
         match self {
             Self::Text(text) => Ok(text),
-            other => Err(other.is_no("a string")),
+            other => Err(other.mismatch("a string")),
         }
     }
 
     pub(super) fn array(self) -> Result<Vec<Self>, BundleError> {
         match self {
             Self::Array(values) => Ok(values),
-            other => Err(other.is_no("an array")),
+            other => Err(other.mismatch("an array")),
         }
     }
 
     pub(super) fn integer(self) -> Result<u64, BundleError> {
         match self {
             Self::Integer(integer) => Ok(integer),
-            other => Err(other.is_no("a plain integer")),
+            other => Err(other.mismatch("a plain integer")),
         }
     }
 
-    fn is_no(&self, wanted: &str) -> BundleError {
+    fn mismatch(&self, wanted: &str) -> BundleError {
         let got = match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "a number",
@@ -68,7 +68,7 @@ impl Json {
 }
 
 impl Object {
-    /// Takes a key that must be there.
+    /// Removes a required key and returns its value.
     pub(super) fn take(&mut self, key: &str) -> Result<Json, BundleError> {
         match self.0.iter().position(|(name, _)| name == key) {
             Some(position) => Ok(self.0.swap_remove(position).1),
@@ -76,7 +76,7 @@ impl Object {
         }
     }
 
-    /// Every key has been taken.
+    /// Checks that every key was taken.
     pub(super) fn finish(self) -> Result<(), BundleError> {
         match self.0.first() {
             None => Ok(()),
@@ -85,7 +85,7 @@ impl Object {
     }
 }
 
-/// Foreign text in a message is short.
+/// Shortens untrusted text for an error message.
 pub(super) fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_occur_once_at_every_level() {
+    fn repeated_keys_are_refused_at_every_level() {
         assert!(reason(r#"{"a":1,"b":2,"a":1}"#).contains("the repeated key \"a\""));
         assert!(reason(r#"[{"x":{"a":1,"\u0061":2}}]"#).contains("the repeated key \"a\""));
         assert!(Json::parse(r#"{"a":{"a":1}}"#).is_ok());
     }
 
     #[test]
-    fn only_plain_integers_are_integers() {
+    fn only_non_negative_integers_without_sign_or_exponent_are_integers() {
         for other in ["1.0", "1e0", "-0", "-1", "true", "null", "0.5"] {
             assert_eq!(Json::parse(other), Ok(Json::Other), "{other}");
         }
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_fit_a_double() {
+    fn numbers_that_overflow_a_double_are_refused() {
         for fits in ["1e308", "1.7976931348623157e308", "-1.7976931348623158e308", "1e-400", "0e400", "17e307"] {
             assert_eq!(Json::parse(fits), Ok(Json::Other), "{fits}");
         }
-        // half way between the largest double and the one that would follow it, which rounds up
+        // Halfway between the largest double and the next value, which would round to infinity.
         let half = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
         let below = half.replace("497792", "497791");
         assert_eq!(Json::parse(&below), Ok(Json::Other));
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn the_number_of_values_is_bounded() {
-        // the array is a value itself
+        // The outer array counts as a value.
         let many = |zeros: usize| format!("[{}0]", "0,".repeat(zeros - 1));
         assert!(Json::parse(&many(65_535)).is_ok());
         assert!(reason(&many(65_536)).contains("more than 65536 values"));
         let arrays = |inner: usize| format!("[{}[]]", "[],".repeat(inner - 1));
         assert!(Json::parse(&arrays(65_535)).is_ok());
         assert!(reason(&arrays(65_536)).contains("more than 65536 values"));
-        // keys are not counted
+        // Keys do not count.
         let keys = |members: usize| {
             let members: Vec<_> = (0..members).map(|i| format!(r#""{i}":0"#)).collect();
             format!("{{{}}}", members.join(","))
@@ -198,7 +198,7 @@ mod tests {
 
         use super::*;
 
-        /// The same value, where the general parser has one and no key is repeated.
+        /// The general parser's value, converted.
         fn general(value: serde_json::Value) -> Json {
             match value {
                 serde_json::Value::String(text) => Json::Text(text),
@@ -215,7 +215,7 @@ mod tests {
 
         proptest! {
             #[test]
-            fn texts_that_look_like_json_are_the_same_or_refused_by_both(
+            fn both_parsers_agree_on_texts_that_look_like_json(
                 text in r#"([\[\]{}:, "\\/0-9.eE+\-]|true|null|\\u[0-9a-f]{4}|\\n|"a"|"b":|é){0,12}"#,
             ) {
                 match (Json::parse(&text), serde_json::from_str::<serde_json::Value>(&text)) {
@@ -227,7 +227,7 @@ mod tests {
             }
 
             #[test]
-            fn cut_or_changed_texts_cause_no_panic(at in 0..100usize, byte in any::<u8>()) {
+            fn truncated_or_changed_texts_do_not_panic(at in 0..100usize, byte in any::<u8>()) {
                 let text = r#"{"a":[1,-2.5e3,"\ud83e\udd16é",{"b":null,"c":[true,false,""]}],"d":18446744073709551616}"#;
                 let mut bytes = text.as_bytes().to_vec();
                 let _ = text.get(..at).map(Json::parse);

@@ -1,4 +1,4 @@
-//! The bytes of each message. A chunk's payload is shared with the input, never copied while decoding.
+//! The encoding of each message. Decoding does not copy a chunk's payload: it shares the input's memory.
 #![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for what only nodes say"))]
 
 use bytes::Bytes;
@@ -52,9 +52,9 @@ const FIND_CERTIFICATE: u8 = 0x3A;
 const FOUND_CERTIFICATE: u8 = 0x3B;
 const MISSED: u8 = 0x3C;
 
-/// Stands for the asked end itself where a member is named.
+/// In place of a member's index: the end that is asked itself.
 const OWN: u16 = u16::MAX;
-/// Filters of a list, where they name no member.
+/// In place of a member's index: the filters of a list that name no member.
 const ALL: u16 = u16::MAX;
 const NOT_FROM_ASKER: u16 = u16::MAX - 1;
 const FOUNDING: u8 = 0x40;
@@ -62,10 +62,10 @@ const ACCEPTANCES: u8 = 0x41;
 const REFUSALS: u8 = 0x42;
 const STANDING: u8 = 0x43;
 
-/// Bytes before a chunk's parents: tag, stream, offset, number of parents.
+/// Number of bytes before a chunk's parents: tag, stream, offset, number of parents.
 const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
 
-/// Bytes before a whole blob: tag, stream, renew, receipt.
+/// Number of bytes before a whole blob: tag, stream, renew, receipt.
 const BLOB_HEADER: usize = 1 + 4 + 1 + Receipt::SIZE;
 
 /// Flags of a put.
@@ -106,7 +106,7 @@ impl Writer {
         self.u32(stream.0)
     }
 
-    /// A length in 16 bits. What is written here is bounded far below (members, receipts, detail).
+    /// Writes a count in 16 bits. All counts are bounded far below the maximum (members, receipts, detail).
     fn count(self, count: usize) -> Self {
         self.u16(u16::try_from(count).unwrap_or(u16::MAX))
     }
@@ -158,7 +158,7 @@ impl Message {
             }
             Self::Chunk { stream, offset, parents, bytes } => {
                 let capacity = CHUNK_HEADER + Parent::SIZE * parents.len() + bytes.len();
-                // bounded by MAX_PROOF where parents are made or decoded
+                // MAX_PROOF bounds the number where parents are made or decoded.
                 let count = u8::try_from(parents.len()).unwrap_or(u8::MAX);
                 let writer = Writer::new(CHUNK, capacity).stream(*stream).u64(*offset).u8(count);
                 parents.iter().fold(writer, |writer, parent| writer.bytes(&parent.0)).bytes(bytes).finish()
@@ -516,7 +516,7 @@ fn read_parents(reader: &mut Reader<'_>) -> Result<Vec<Parent>, DecodeError> {
     Ok(parents.as_chunks().0.iter().copied().map(Parent).collect())
 }
 
-/// Where a read may begin: proofs are of whole groups.
+/// Checks the offset of a read: proofs are for whole groups.
 fn multiple_of_group(offset: u64) -> Result<(), DecodeError> {
     if offset.is_multiple_of(GROUP as u64) {
         return Ok(());
@@ -565,7 +565,7 @@ fn read_holders(reader: &mut Reader<'_>) -> Result<Vec<Holder>, DecodeError> {
 }
 
 fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
-    // 0 stands for the link here
+    // Not `read_stream`: in a Failed, 0 means the link.
     let stream = Stream(reader.u32("stream")?);
     let number = reader.u16("code")?;
     let code = Code::ALL.into_iter().find(|code| *code as u16 == number).ok_or(DecodeError::OutOfRange {
@@ -580,7 +580,7 @@ fn read_failed(reader: &mut Reader<'_>) -> Result<Failed, DecodeError> {
     Ok(Failed { stream, code, subjects, detail: read_detail(reader)? })
 }
 
-/// Text for people.
+/// Decodes a text for people.
 fn read_detail(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     let size = reader.u16("length of the detail")?;
     in_range("length of the detail", size.into(), 0, MAX_DETAIL as u64)?;
@@ -589,7 +589,7 @@ fn read_detail(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
         expected: "in UTF-8",
         got: format!("another byte at {}", error.valid_up_to()),
     })?;
-    // a line feed could pass for a line of the reader's own
+    // Refuse control characters: with a line feed, the sender could forge a line of the reader's own output.
     if let Some(control) = detail.chars().find(|c| c.is_control()) {
         let got = format!("{control:?}");
         return Err(DecodeError::BadText { field: "detail", expected: "without control characters", got });

@@ -1,4 +1,4 @@
-//! The bytes of foundings, acceptances and refusals: the same on links and in files.
+//! The encoding of foundings, acceptances and refusals. It is the same on links and in files.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::founding::{FoundingMessage, Refusal};
 use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
 
-/// Committee, length first; proofs; bitmap of those who accepted; their acceptances.
+/// Writes the committee, length first; the proofs of possession; the bitmap of the members that accepted; their acceptances.
 pub(crate) fn write_founding(founding: &FoundingMessage, out: &mut Vec<u8>) {
     let committee = founding.genesis.encode();
     out.extend_from_slice(&u32::try_from(committee.len()).unwrap_or(u32::MAX).to_le_bytes());

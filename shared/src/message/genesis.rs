@@ -1,4 +1,4 @@
-//! The bytes of a genesis committee with its members' proofs: the same in every message that shows one.
+//! The encoding of a genesis committee with its proofs of possession. It is the same in every message that has one.
 
 use super::{MAX_MESSAGE, MessageError};
 use crate::bls::Possession;
@@ -6,11 +6,11 @@ use crate::codec::{Reader, in_range};
 use crate::committee::CommitteeRecord;
 use crate::limits::Limits;
 
-/// A committee, its length first, and a proof for each member.
+/// Reads a committee, its length first, and a proof of possession for each member.
 pub(super) fn read_genesis(reader: &mut Reader<'_>) -> Result<(CommitteeRecord, Vec<Possession>), MessageError> {
     let size = reader.u32("length of the committee")?;
     in_range("length of the committee", size.into(), 1, MAX_MESSAGE as u64)?;
-    // bounded by the line above
+    // Cannot fail: the line above bounds the size.
     let size = usize::try_from(size).unwrap_or(MAX_MESSAGE);
     let genesis = CommitteeRecord::decode(reader.take("committee", size)?, &Limits::default())?;
     let possessions =

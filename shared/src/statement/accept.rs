@@ -5,15 +5,15 @@ use crate::certificate::CertificateError;
 use crate::codec::Reader;
 use crate::limits::Limits;
 
-/// The signer belongs to the committee in the header, and to no other founding.
+/// The signer is a member of the committee in the header, and of no other founding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
-    /// The identity of the proposal that is accepted; zeros for a genesis, which nobody proposed.
+    /// The identity of the accepted proposal; zeros for a genesis, which has no proposal.
     pub proposal: [u8; 32],
 }
 
 impl Accept {
-    /// What the members of a genesis sign.
+    /// The body that the members of a genesis sign.
     pub const GENESIS: Self = Self { proposal: [0; 32] };
 }
 
@@ -28,7 +28,7 @@ impl Body for Accept {
         out.extend_from_slice(&self.proposal);
     }
 
-    /// All of a genesis: there is no committee before it that could speak for a member.
+    /// All members of a genesis: there is no earlier committee that could decide for a member.
     fn threshold(&self, n: u16) -> u16 {
         n
     }

@@ -1,7 +1,7 @@
 //! Kind 1, *stored*: a quorum holds every blob of a batch durably.
 //!
-//! The signed body is the root over the batch's receipts. A certificate carries one receipt and its path, and the root follows
-//! from them: one signature certifies many files, and each file's certificate stands alone.
+//! The signed body has the root over the batch's receipts. A certificate carries one receipt and its path, from which the root
+//! follows: one signature certifies many files, and each file's certificate can be checked without the others.
 
 use super::Body;
 use crate::certificate::CertificateError;
@@ -12,10 +12,10 @@ use crate::receipt::Receipt;
 
 const TREE: TreeContexts = TreeContexts { leaf: "vouch receipt leaf v1", node: "vouch receipt node v1" };
 
-/// Every signer holds the blobs of all receipts under the root durably, and keeps each until its receipt's expiry.
+/// Every signer holds the blobs of all receipts under the root durably, and keeps each blob until its receipt expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Seconds since 1970, by the server's clock; voters accept it within 60 s of theirs.
+    /// Seconds since 1970, by the server's clock. Voters accept it if it is within 60 s of theirs.
     pub issued_at: u64,
     /// The number of receipts.
     pub count: u32,
@@ -23,16 +23,16 @@ pub struct Stored {
     pub root: TreeHash,
 }
 
-/// One receipt of a batch, and how the batch's root follows from it.
+/// One receipt of a batch, with its path to the batch's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredClaim {
     /// Seconds since 1970.
     pub issued_at: u64,
-    /// The receipts in the batch.
+    /// The number of receipts in the batch.
     pub count: u32,
-    /// This receipt's place among them.
+    /// This receipt's index in the batch.
     pub index: u32,
-    /// What was stored.
+    /// The receipt.
     pub receipt: Receipt,
     /// The inclusion proof, nearest sibling first.
     pub path: Vec<TreeHash>,
@@ -55,7 +55,7 @@ impl Body for Stored {
         Some(self.issued_at)
     }
 
-    /// `None` when the path does not have the length that index and count fix.
+    /// `None` if the path does not have the length that index and count fix.
     fn of_claim(claim: &StoredClaim) -> Option<Self> {
         let StoredClaim { issued_at, count, index, receipt, path } = claim;
         let root = root_from_path(&TREE, &receipt.encode(), *index, *count, path)?;
@@ -85,7 +85,7 @@ impl Body for Stored {
     }
 }
 
-/// The receipts that one statement covers.
+/// The receipts that one statement covers, with their tree.
 #[derive(Debug)]
 pub struct Batch {
     issued_at: u64,
@@ -94,7 +94,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `None` for no receipts or more than [`MAX_BATCH`].
+    /// The batch of these receipts. `None` if there are none, or more than [`MAX_BATCH`].
     pub fn new(issued_at: u64, receipts: Vec<Receipt>) -> Option<Self> {
         if receipts.len() > MAX_BATCH as usize {
             return None;
@@ -103,12 +103,12 @@ impl Batch {
         Some(Self { issued_at, receipts, tree })
     }
 
-    /// What the members sign.
+    /// The body that the members sign.
     pub fn body(&self) -> Stored {
         Stored { issued_at: self.issued_at, count: self.tree.count(), root: self.tree.root() }
     }
 
-    /// What the certificates of the batch say, one for each receipt, in the batch's order.
+    /// The claims of the batch's certificates, one for each receipt, in the batch's order.
     pub fn claims(&self) -> impl Iterator<Item = StoredClaim> {
         let (issued_at, count) = (self.issued_at, self.tree.count());
         (0..).zip(&self.receipts).map(move |(index, receipt)| {
@@ -124,7 +124,7 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn batches_are_bounded() {
+    fn the_number_of_receipts_is_bounded() {
         let receipt = Receipt { salt: [7; 16], digest: Digest::of(b"x"), length: 1, expires_at: 9 };
         assert!(Batch::new(5, Vec::new()).is_none());
         assert!(Batch::new(5, vec![receipt; 4096]).is_some());

@@ -1,4 +1,4 @@
-//! That a kind is one file: here stands one that only this test knows, and everything takes it.
+//! Tests that a statement kind needs only one file: everything accepts the kind defined here, which only this test knows.
 
 use super::*;
 use crate::bls::{AggregateSignature, BlsError};
@@ -8,7 +8,7 @@ use crate::link::NodeSecretKey;
 use crate::tally::{BelowQuorum, Tally, VoteError};
 use crate::verify::{Invalid, Missing, Stop, verify_signed};
 
-/// Ends at a height; the certificate carries how it came to be.
+/// A sum at a height. The certificate carries the terms, from which the sum follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sum {
     height: u64,
@@ -74,7 +74,7 @@ fn certify(committee: &Committee, votes: &[VoteSecretKey], signers: &[u16]) -> R
 }
 
 #[test]
-fn a_kind_that_is_one_file_is_certified_encoded_decoded_and_verified() {
+fn a_kind_in_one_file_is_certified_encoded_decoded_and_verified() {
     let (committee, votes) = committee(4);
     assert_eq!(certify(&committee, &votes, &[0, 3]), Err(BelowQuorum { votes: 2, quorum: 3 }));
     let certificate = certify(&committee, &votes, &[0, 1, 3]).unwrap();
@@ -90,7 +90,7 @@ fn a_kind_that_is_one_file_is_certified_encoded_decoded_and_verified() {
     assert_eq!((statement.len(), &statement[18..24]), (112, &[0xFF, 0x7F, 16, 0, 0, 0][..]));
     assert_eq!(statement[96..], [9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
 
-    // another claim with the same body holds as well: the body is what was signed
+    // Another claim with the same body is valid as well, because the members sign the body.
     let same = Certificate { claim: (9, vec![7]), ..certificate.clone() };
     assert_eq!(verify_signed(&same, &committee), Ok(()));
     let other = Certificate { claim: (9, vec![8]), ..certificate.clone() };
@@ -102,7 +102,7 @@ fn a_kind_that_is_one_file_is_certified_encoded_decoded_and_verified() {
 }
 
 #[test]
-fn a_kind_is_taken_for_no_other() {
+fn a_kind_is_never_taken_for_another() {
     let (committee, votes) = committee(1);
     let bytes = certify(&committee, &votes, &[0]).unwrap().encode();
     for kind in [Stored::KIND, Accept::KIND, 2, 0x8001] {
@@ -111,7 +111,7 @@ fn a_kind_is_taken_for_no_other() {
         let refused = CertificateError::AnotherKind { expected: Sum::KIND, name: "sum", got: kind };
         assert_eq!(Certificate::<Sum>::decode(&bytes, &Limits::default()), Err(refused));
     }
-    // a verifier of files says that it does not know the kind, and blames nobody
+    // A verifier of files reports an unknown kind as CANNOT CHECK, not as INVALID.
     let error = Certificate::<Stored>::decode(&bytes, &Limits::default()).unwrap_err();
     assert_eq!(error.to_string(), "statement kind: expected 1 (stored), got 32767");
     assert_eq!(Stop::from(error), Stop::Missing(Missing::StatementKind(Sum::KIND)));

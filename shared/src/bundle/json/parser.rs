@@ -1,17 +1,18 @@
-//! Reads JSON (RFC 8259) by exactly the rules of the specification. A general parser would bend some: it rounds numbers its own way,
-//! has its own limit of depth, or keeps the last of repeated keys. And it would be a tenth of the module that browsers download.
+//! Parses JSON (RFC 8259) by exactly the specification's rules. A general parser deviates from some: it rounds numbers in its
+//! own way, has its own depth limit, or keeps the last of repeated keys. It would also make up a tenth of the wasm module.
 
 use super::{Json, Object, cut};
 use crate::bundle::BundleError;
 
-/// The most values in one text, arrays and objects included, keys not: so that a small text cannot become a large tree.
+/// Maximum number of values in a text, including arrays and objects, excluding keys. It prevents a small text from becoming a
+/// large tree.
 const MAX_VALUES: u32 = 1 << 16;
 
-/// The most arrays and objects within one another, the outermost counted as 1: so that no text exhausts the stack.
+/// Maximum nesting of arrays and objects; the outermost counts as 1. It prevents a text from exhausting the stack.
 const MAX_DEPTH: u32 = 64;
 
-/// 2^1024 − 2^970 in decimal digits: half way between the largest double and the one that would follow it. From here on a number
-/// rounds to infinity.
+/// 2^1024 − 2^970 in decimal digits: halfway between the largest double and the next value. Numbers from here on round to
+/// infinity.
 const TOO_LARGE: &str = "\
     1797693134862315807937289714053034150799341327100378269361737789804449682927647509466490179775872070\
     9633028641669288791094655554785194040263065748867150582068190890200070838367627385484581771153176447\
@@ -29,7 +30,7 @@ impl<'a> Parser<'a> {
         Self { text, at: 0, values_left: MAX_VALUES }
     }
 
-    /// The one value that the text is.
+    /// Parses the text, which must be a single value.
     pub(super) fn document(mut self) -> Result<Json, BundleError> {
         self.space();
         let value = self.value(1)?;
@@ -46,9 +47,9 @@ impl<'a> Parser<'a> {
     }
 
     fn accept(&mut self, byte: u8) -> bool {
-        let is_it = self.peek() == Some(byte);
-        self.at += usize::from(is_it);
-        is_it
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
     }
 
     fn skip(&mut self, is_skipped: fn(u8) -> bool) {
@@ -61,7 +62,7 @@ impl<'a> Parser<'a> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
 
-    /// `depth`: of the value, should it be an array or an object.
+    /// `depth`: the nesting depth of the value, if it is an array or an object.
     fn value(&mut self, depth: u32) -> Result<Json, BundleError> {
         self.values_left = self.values_left.checked_sub(1).ok_or_else(|| self.fail("more than 65536 values"))?;
         match self.peek() {
@@ -138,7 +139,7 @@ impl<'a> Parser<'a> {
         loop {
             let start = self.at;
             self.skip(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1F));
-            // both ends are beside an ASCII byte, so between characters
+            // Both ends are next to an ASCII byte, so they are character boundaries.
             string.push_str(self.text.get(start..self.at).unwrap_or_default());
             if self.accept(b'"') {
                 return Ok(string);
@@ -165,7 +166,7 @@ impl<'a> Parser<'a> {
                 let is_pair = (0xD800..0xDC00).contains(&high) && self.text.as_bytes()[self.at..].starts_with(b"\\u");
                 let code = if is_pair {
                     self.at += 2;
-                    // what is no low surrogate gives no character
+                    // A second unit that is not a low surrogate gives 0xD800, which is not a character.
                     let low = self.four_digits()?.checked_sub(0xDC00).filter(|low| *low < 0x400);
                     low.map_or(0xD800, |low| 0x10000 + ((high - 0xD800) << 10) + low)
                 } else {
@@ -186,7 +187,7 @@ impl<'a> Parser<'a> {
         Ok(digits.iter().fold(0, |code, digit| code * 16 + char::from(*digit).to_digit(16).unwrap_or(0)))
     }
 
-    /// The digits from here on, at least one.
+    /// The digits at the current position, at least one.
     fn digits(&mut self) -> Result<&'a str, BundleError> {
         let start = self.at;
         self.skip(|byte| byte.is_ascii_digit());
@@ -208,7 +209,7 @@ impl<'a> Parser<'a> {
         let exponent = if self.accept(b'e') || self.accept(b'E') {
             let is_small = self.accept(b'-');
             let _ = !is_small && self.accept(b'+');
-            // far more digits than any text has, and no overflow
+            // 2^40 exceeds the number of digits in any text, and cannot overflow below.
             let size = self.digits()?.parse().unwrap_or(i64::MAX).min(1 << 40);
             Some(if is_small { -size } else { size })
         } else {
@@ -223,7 +224,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Whether a number rounds to infinity as a double; exact, without one.
+/// Whether a number rounds to infinity as a double. The comparison is exact: it uses decimal digits only.
 fn is_too_large(whole: &str, fraction: &str, exponent: i64) -> bool {
     let signed = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
     let digits = || whole.bytes().chain(fraction.bytes());
@@ -232,7 +233,7 @@ fn is_too_large(whole: &str, fraction: &str, exponent: i64) -> bool {
     if significant == 0 {
         return false;
     }
-    // the number is 0.d₁d₂d₃… · 10^magnitude, with d₁ ≠ 0; so is the bound
+    // The number is 0.d₁d₂d₃… · 10^magnitude with d₁ ≠ 0. The bound has the same form.
     let magnitude = signed(whole.len()) - signed(zeros) + exponent;
     let bound = signed(TOO_LARGE.len());
     if magnitude != bound {
