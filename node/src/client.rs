@@ -34,7 +34,7 @@ pub use get::{Get, GetProgress, Got, get};
 pub use held_range::{Held, held_range};
 pub use many::{Item, Prepared, PutLink};
 pub use offer::{Offer, hash};
-pub use retry::{Retry, offer, put, put_offer};
+pub use retry::{fault, milestone, offer, pause, put, put_offer};
 pub use stall::StallLimit;
 use stall::Stalled;
 

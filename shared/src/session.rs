@@ -12,6 +12,7 @@ pub mod progress;
 mod put;
 mod put_link;
 mod range;
+pub mod retry;
 
 pub use failure::{Failure, Kind};
 pub use get::{GetRequest, GetSession};
@@ -21,6 +22,7 @@ pub use progress::{Phase, ProgressWatch, Standing};
 pub use put::{PutRequest, PutSession};
 pub use put_link::{PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
+pub use retry::{Fault, Milestone, Retry};
 
 use thiserror::Error;
 

@@ -1,9 +1,9 @@
 // Puts and gets: the file is read, the socket is opened, the module decides.
-import { Patience, waitFor } from "./again.js";
 import { createApi, digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
-import { linkAddress, openLink, ServerError } from "./link.js";
+import { faultOf, linkAddress, openLink, ServerError } from "./link.js";
 import { hashed, upload } from "./source.js";
+import { waitFor } from "./wait.js";
 
 // How much of a get is kept in one Blob, which is the browser's to keep off the heap.
 const BLOB_PART = 4 << 20;
@@ -81,9 +81,6 @@ function blobSink() {
   };
 }
 
-// Whether a put that ended so goes on by itself. A file that changed is another one; room does not come by waiting a minute.
-const mayGoOn = (error) => error instanceof ServerError && error.canRetry && error.code !== "source" && error.reason !== "no-space";
-
 // `wasm` is ready. The options and bytes given are this client's own: the caller cannot change them. What a put
 // brings home is verified like any other bundle.
 export function createClient(wasm, openSocket) {
@@ -91,11 +88,10 @@ export function createClient(wasm, openSocket) {
 
   // One try, on a link of its own. `about` is of the whole put, and learns from every try.
   async function attempt(about) {
-    const { file, stream, subject, total, options, tell, patience } = about;
+    const { file, stream, subject, total, options, tell, retry } = about;
     const { signal } = options;
     tell({ stage: "connecting" });
     const link = await openLink(openSocket, about.address, signal);
-    about.wasOpen = true;
     let session;
     let isOver = false;
     try {
@@ -103,9 +99,13 @@ export function createClient(wasm, openSocket) {
         committee(shown) {
           // Whoever answers later must be of the same cluster.
           about.cluster ??= shown.cluster;
+          retry.opened();
           tell({ stage: "committee", ...shown });
         },
-        member: (state) => tell({ stage: "member", ...state }),
+        member(progress) {
+          retry.member(progress.state);
+          tell({ stage: "member", ...progress });
+        },
       });
       const { cluster, expires, salt, began } = about;
       // Its share is the session's from now on, whether the session likes the rest or not.
@@ -117,12 +117,11 @@ export function createClient(wasm, openSocket) {
       const ready = await Promise.race([first("ready"), certifying]);
       if (ready.bundle === undefined) {
         const from = ready.offset;
-        about.wasReady = true;
         about.from = from;
-        patience.reached(from, "held");
+        retry.ready(from);
         if (from > 0) tell({ stage: "resuming", offset: from, total });
         const sent = (done) => {
-          patience.reached(done);
+          retry.sent(done);
           tell({ stage: "sending", done, total: total ?? null });
         };
         const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => isOver);
@@ -136,8 +135,8 @@ export function createClient(wasm, openSocket) {
       }
       return { bundle, report, cluster: shown, server, reused, resumed_from: reused ? 0 : about.from };
     } catch (error) {
-      // The replicas let go of what they have at once. Of a link that was merely lost they keep it.
-      if (!mayGoOn(error) && link.socket.readyState === 1) session?.cancel();
+      // The replicas delete what they have. After a fault that passes they keep it for the next try.
+      if (faultOf(error) === "permanent" && link.socket.readyState === 1) session?.cancel();
       throw error;
     } finally {
       isOver = true;
@@ -153,21 +152,20 @@ export function createClient(wasm, openSocket) {
     expectType("renew", options.renew, "boolean");
     expectType("onWaiting", onWaiting, "function");
     const expires = expiryOf(options.expires);
-    const patience = new Patience(retryOf(options.retry));
+    const retry = new wasm.Retry(retryOf(options.retry));
     const total = lengthOf(file);
     const stream = total === undefined ? chunksOf(file) : undefined;
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
 
     // With one salt for all tries, a certificate that came too late for its own link is still this put's.
-    const about = { file, stream, subject, total, options, tell, patience, address, cluster, expires, salt: random(16), began: now(), from: 0 };
+    const about = { file, stream, subject, total, options, tell, retry, address, cluster, expires, salt: random(16), began: now(), from: 0 };
     try {
       for (;;) {
         try {
           return await attempt(about);
         } catch (error) {
-          // A server that is not there is told at once, and so is one that does not want to begin; a stream cannot be read again.
-          const hasBegun = error.code === "connection" ? about.wasOpen : about.wasReady;
-          const wait = mayGoOn(error) && hasBegun && stream === undefined ? patience.next() : undefined;
+          // A stream cannot be read again.
+          const wait = stream === undefined ? retry.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
           if (wait === undefined) throw error;
           const { code, reason, members, message } = error;
           tell({ stage: "lost", code, reason, members, message, retry_in: wait });
@@ -176,6 +174,7 @@ export function createClient(wasm, openSocket) {
       }
     } finally {
       subject?.free();
+      retry.free();
     }
   }
 

@@ -1,10 +1,15 @@
 // A WebSocket to a server, from the first byte to the last: deadlines, and what became of it.
 
+// What an error means for another try, as the core names it.
+const faults = new WeakMap();
+export const faultOf = (error) => faults.get(error) ?? "permanent";
+
 /** Why a put or a get ended without its result. */
 export class ServerError extends Error {
-  constructor({ code, message, reason = null, check = null, expected = null, got = null, members = [], can_retry = false }) {
+  constructor({ code, message, reason = null, check = null, expected = null, got = null, members = [], can_retry = false, fault = "permanent" }) {
     super(message);
     this.name = "ServerError";
+    faults.set(this, fault);
     Object.assign(this, { code, reason, check, expected, got, members, canRetry: can_retry });
   }
 }
@@ -18,7 +23,7 @@ const OPEN_DEADLINE = 10_000;
 const STALL_DEADLINE = 30_000;
 const LOOK_EVERY = 1_000;
 
-const lost = (message) => new ServerError({ code: "connection", message, can_retry: true });
+const lost = (message) => new ServerError({ code: "connection", message, can_retry: true, fault: "link" });
 
 // The WebSocket's address: of `host:port`, or of a URL whose path may have a prefix.
 export function linkAddress(server) {

@@ -4,6 +4,7 @@
 mod get;
 mod link;
 mod put;
+mod retry;
 
 use serde::Serialize;
 use vouch_core::committee::Committee;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
-use vouch_core::session::Certified;
+use vouch_core::session::{Certified, Retry};
 
 use super::bundles::BundlePlace;
 use super::known::Trust;
 use super::{Failure, PutArgs, bundles, output};
-use crate::client::{ClientError, Item, Prepared, PutLink, Retry, StallLimit};
+use crate::client::{self, ClientError, Item, Prepared, PutLink, StallLimit};
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::host::tasks::JoinSet;
@@ -141,7 +141,7 @@ impl Puts {
         self.trusted = self.trusted.or_else(|| self.link.cluster());
         let failure = match result {
             Ok((certified, bundle)) => {
-                self.retry().done(todo.number);
+                self.retry().completed(todo.number);
                 if !self.is_known {
                     self.is_known = true;
                     self.trust.learn(certified.committee.cluster())?;
@@ -167,13 +167,13 @@ impl Puts {
     /// Plans another attempt; one for all that were cut off together.
     fn may_go_on(&mut self, todo: &Todo, error: ClientError) -> Result<(), ClientError> {
         let is_once = todo.prepared.as_ref().is_some_and(Prepared::is_once);
-        if is_once && self.retry().may_pass(&error) {
+        if is_once && self.retry().may_pass(client::fault(&error)) {
             return Err(ClientError::Once(Box::new(error)));
         }
-        if self.pause.is_some() && self.retry().may_pass(&error) {
+        if self.pause.is_some() && self.retry().may_pass(client::fault(&error)) {
             return Ok(());
         }
-        let (pause, error) = self.retry().pause(error, self.host.monotonic(), self.host.random())?;
+        let (pause, error) = client::pause(&mut self.retry(), error, &self.host)?;
         self.announce(&error, pause);
         self.pause = Some(pause);
         Ok(())
@@ -200,7 +200,7 @@ impl Puts {
                 }
                 Err(error) => error,
             };
-        let planned = self.retry().pause(error, self.host.monotonic(), self.host.random());
+        let planned = client::pause(&mut self.retry(), error, &self.host);
         match planned {
             Ok((pause, error)) => {
                 self.announce(&error, pause);
@@ -244,7 +244,11 @@ async fn attempt(
         None => todo.prepared.insert(Prepared::new(host, item).await?),
     };
     let number = todo.number;
-    let saw = |step| retry.lock().unwrap_or_else(PoisonError::into_inner).saw(number, &step);
+    let saw = |step| {
+        if let Some(milestone) = client::milestone(&step) {
+            retry.lock().unwrap_or_else(PoisonError::into_inner).reached(number, milestone);
+        }
+    };
     Ok(Box::new(link.put_again(prepared, saw).await?))
 }
 

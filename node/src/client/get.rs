@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::session::{ByteRange, GetRequest, Rejection, SessionError};
+use vouch_core::session::{ByteRange, GetRequest, Milestone, Rejection, Retry, SessionError};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
-use super::{ClientError, Download, Retry, StallLimit, Step};
+use super::{ClientError, Download, StallLimit, Step};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -96,7 +96,7 @@ pub async fn get(
             }
             Err(error) => error,
         };
-        let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
+        let (pause, error) = super::pause(&mut retry, error, host)?;
         attempts += 1;
         progress(GetProgress::Retrying { why: error.to_string(), pause });
         host.sleep(pause).await;
@@ -145,7 +145,7 @@ impl Transfer {
             match download.next().await.map_err(|error| self.beyond(error))? {
                 Step::Start { name, length } => {
                     self.cluster = self.cluster.or_else(|| download.cluster());
-                    retry.received(self.received);
+                    retry.reached(0, Milestone::Moved(self.received));
                     progress(GetProgress::Start(name, length));
                 }
                 Step::Length { length, range } => {
@@ -162,7 +162,7 @@ impl Transfer {
                     }
                     output.write_all(&bytes).map_err(|error| ClientError::Sink(error.to_string()))?;
                     self.received += bytes.len() as u64;
-                    retry.received(self.received);
+                    retry.reached(0, Milestone::Moved(self.received));
                     progress(GetProgress::Received(self.received));
                 }
                 Step::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use vouch_core::session::{ByteRange, GetRequest, SessionError};
+use vouch_core::session::{ByteRange, GetRequest, Retry, SessionError};
 use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
-use super::{ClientError, Download, Get, GetProgress, Retry, StallLimit, Step};
+use super::{ClientError, Download, Get, GetProgress, StallLimit, Step};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -36,7 +36,7 @@ pub async fn held_range<E: From<ClientError>>(
         match around(host, get, there).await {
             Ok(around) => break around,
             Err(error) => {
-                let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
+                let (pause, error) = super::pause(&mut retry, error, host)?;
                 progress(GetProgress::Retrying { why: error.to_string(), pause });
                 host.sleep(pause).await;
             }

@@ -1,22 +1,17 @@
-//! A put or a get whose link is lost is tried again, and goes on where it stopped.
+//! Retries a put whose link is lost, and maps errors to what the core's `Retry` decides by.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
-use vouch_core::message::{Code, Stage};
-use vouch_core::session::{Certified, SessionError};
+use vouch_core::message::Stage;
+use vouch_core::session::{Certified, Fault, Milestone, Retry};
 
 use super::{ClientError, Offer, Put, PutProgress, StallLimit, Upload, dial, put_over};
 use crate::host::Host;
 use crate::link::LinkError;
-
-/// The pauses between attempts double, each by chance up to a half shorter: those who were cut off together do not come together.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Puts a blob and returns its certificate, checked. While it is tried again, the cluster of the first attempt is trusted and no
 /// other, the receipt is the same, and the file is not hashed again.
@@ -81,8 +76,11 @@ pub async fn put_offer(
         let attempt = async {
             let link = dial(host, &server, stall).await?;
             put_over(host, link, upload, |step| {
-                retry.saw(0, &step);
+                if let Some(milestone) = milestone(&step) {
+                    retry.reached(0, milestone);
+                }
                 if let PutProgress::Cluster(chain) = &step {
+                    retry.opened();
                     known = Some(chain.clone());
                 }
                 progress(step);
@@ -93,7 +91,7 @@ pub async fn put_offer(
             Ok(certified) => return Ok(certified),
             Err(error) => error,
         };
-        let (pause, error) = retry.pause(error, host.monotonic(), host.random())?;
+        let (pause, error) = pause(&mut retry, error, host)?;
         if !offer.is_once() {
             progress(PutProgress::Retrying { why: error.to_string(), pause });
             host.sleep(pause).await;
@@ -102,152 +100,59 @@ pub async fn put_offer(
     }
 }
 
-/// How far a put or a get came; more is further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
-    /// The server proved its key, and showed its committee.
-    Open,
-    /// The server took the put, or located holders of what a get wants.
-    Ready,
-    /// So many bytes were sent, or received, or were there.
-    Sent(u64),
-    /// A member holds it.
-    Stored,
-    /// A member signed.
-    Voted,
+/// The point that a put reached with this step, if it is one.
+pub fn milestone(step: &PutProgress) -> Option<Milestone> {
+    match step {
+        PutProgress::Ready(bytes) => Some(Milestone::Ready(*bytes)),
+        PutProgress::Sent(bytes) => Some(Milestone::Moved(*bytes)),
+        PutProgress::Member(_, Stage::Stored) => Some(Milestone::Stored),
+        PutProgress::Member(_, Stage::Voted) => Some(Milestone::Voted),
+        PutProgress::Member(_, Stage::Receiving | Stage::Dropped)
+        | PutProgress::Cluster(_)
+        | PutProgress::Hashed(_)
+        | PutProgress::Offered(..)
+        | PutProgress::Retrying { .. } => None,
+    }
 }
 
-/// Decides whether puts that were cut off are tried again, and after which pause. The time without getting further counts from the
-/// first failure.
-#[derive(Debug)]
-pub struct Retry {
-    patience: Duration,
-    /// How far each put ever got.
-    reached: BTreeMap<usize, Reach>,
-    is_open: bool,
-    is_ready: bool,
-    failing_since: Option<Duration>,
-    pauses: u32,
-    attempts: u32,
+/// What an error means for another try.
+pub fn fault(error: &ClientError) -> Fault {
+    match error {
+        ClientError::Ended(error) => fault(error),
+        ClientError::Link(LinkError::Refused(failed)) => Fault::of_refusal(failed.code),
+        ClientError::Session(error) => Fault::from(error),
+        ClientError::Link(
+            LinkError::Closed(_)
+            | LinkError::Broken(_)
+            | LinkError::Deadline { .. }
+            | LinkError::TooSlow { .. }
+            | LinkError::Connect { .. }
+            // a proxy in front of a server that is down answers in its place
+            | LinkError::Handshake { .. },
+        ) => Fault::Link,
+        ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
+        | ClientError::Source { .. }
+        // the time that the user allows is over
+        | ClientError::Stalled { .. }
+        | ClientError::Sink(_)
+        | ClientError::AnotherBeginning { .. }
+        | ClientError::Once(_)
+        | ClientError::GaveUp { .. } => Fault::Permanent,
+    }
 }
 
-impl Retry {
-    /// Tries again for so long without getting further.
-    pub fn new(patience: Duration) -> Self {
-        let reached = BTreeMap::new();
-        Self { patience, reached, is_open: false, is_ready: false, failing_since: None, pauses: 0, attempts: 1 }
-    }
-
-    /// Takes what one of the puts is at.
-    pub fn saw(&mut self, put: usize, step: &PutProgress) {
-        let reach = match step {
-            PutProgress::Cluster(_) => Reach::Open,
-            PutProgress::Ready(0) => Reach::Ready,
-            PutProgress::Ready(bytes) | PutProgress::Sent(bytes) => Reach::Sent(*bytes),
-            PutProgress::Member(_, Stage::Stored) => Reach::Stored,
-            PutProgress::Member(_, Stage::Voted) => Reach::Voted,
-            PutProgress::Member(_, Stage::Receiving | Stage::Dropped)
-            | PutProgress::Hashed(_)
-            | PutProgress::Offered(..)
-            | PutProgress::Retrying { .. } => return,
-        };
-        self.reach(put, reach);
-    }
-
-    /// Takes that a get is served, with so many bytes received so far.
-    pub fn received(&mut self, bytes: u64) {
-        self.reach(0, if bytes == 0 { Reach::Ready } else { Reach::Sent(bytes) });
-    }
-
-    fn reach(&mut self, put: usize, reach: Reach) {
-        self.is_open = true;
-        self.is_ready |= reach >= Reach::Ready;
-        let reached = self.reached.entry(put).or_insert(Reach::Open);
-        if reach > *reached {
-            *reached = reach;
-            self.got_further();
+/// The pause before the next try, and the error itself.
+///
+/// # Errors
+/// The error, when there is no other try; [`ClientError::GaveUp`] after several.
+pub fn pause(retry: &mut Retry, error: ClientError, host: &Host) -> Result<(Duration, ClientError), ClientError> {
+    let fault = fault(&error);
+    let [random] = host.random();
+    match retry.pause(fault, host.monotonic(), random) {
+        Some(pause) => Ok((pause, error)),
+        None if retry.attempts() > 1 && retry.may_pass(fault) => {
+            Err(ClientError::GaveUp { attempts: retry.attempts(), error: Box::new(error) })
         }
-    }
-
-    /// A server proved its key.
-    pub fn opened(&mut self) {
-        self.is_open = true;
-    }
-
-    /// One of the puts is done.
-    pub fn done(&mut self, put: usize) {
-        self.reached.remove(&put);
-        self.is_open = true;
-        self.is_ready = true;
-        self.got_further();
-    }
-
-    fn got_further(&mut self) {
-        (self.failing_since, self.pauses) = (None, 0);
-    }
-
-    /// The pause after which to try again, and the error itself; `now` is monotonic.
-    ///
-    /// # Errors
-    /// The error, where trying again is in vain, or the time is over.
-    pub fn pause(
-        &mut self,
-        error: ClientError,
-        now: Duration,
-        random: [u8; 1],
-    ) -> Result<(Duration, ClientError), ClientError> {
-        if !self.may_pass(&error) {
-            return Err(error);
-        }
-        let whole = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(LONGEST_PAUSE);
-        let pause = whole - whole * u32::from(random[0]) / 512;
-        let since = *self.failing_since.get_or_insert(now);
-        if now + pause > since + self.patience {
-            return Err(match self.attempts {
-                1 => error,
-                attempts => ClientError::GaveUp { attempts, error: Box::new(error) },
-            });
-        }
-        self.pauses += 1;
-        self.attempts += 1;
-        Ok((pause, error))
-    }
-
-    /// Whether the same may go better a little later. Who never was there, refuses before it took anything, or lies, is believed.
-    pub fn may_pass(&self, error: &ClientError) -> bool {
-        if self.patience.is_zero() {
-            return false;
-        }
-        match error {
-            ClientError::Ended(error) => self.may_pass(error),
-            ClientError::Link(LinkError::Refused(failed)) | ClientError::Session(SessionError::Refused { failed, .. }) => {
-                // room does not come by waiting a minute
-                self.is_ready && failed.code.is_temporary() && failed.code != Code::NoSpace
-            }
-            // as good as lost, though it pings
-            ClientError::Session(SessionError::NoProgress(_))
-            | ClientError::Link(
-                LinkError::Closed(_)
-                | LinkError::Broken(_)
-                | LinkError::Deadline { .. }
-                | LinkError::TooSlow { .. }
-                | LinkError::Connect { .. }
-                // what stands before a server that is down answers for it
-                | LinkError::Handshake { .. },
-            ) => self.is_open,
-            // holders were there a moment ago: replicas take a while to come back to a server that was started again
-            ClientError::Session(SessionError::NotFound(_) | SessionError::Exhausted(_)) => {
-                self.is_ready && self.attempts > 1
-            }
-            ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
-            | ClientError::Session(_)
-            | ClientError::Source { .. }
-            // the time that the user allows is over
-            | ClientError::Stalled { .. }
-            | ClientError::Sink(_)
-            | ClientError::AnotherBeginning { .. }
-            | ClientError::Once(_)
-            | ClientError::GaveUp { .. } => false,
-        }
+        None => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::SessionError;
+use super::{Fault, SessionError};
 use crate::slice::SliceError;
 use crate::tree::TreeError;
 use crate::verify::{Stop, Verdict, expected_and_got};
@@ -46,6 +46,8 @@ pub struct Failure {
     pub members: Vec<String>,
     /// Whether the same request may succeed later.
     pub can_retry: bool,
+    /// What the failure means for another try.
+    pub fault: Fault,
     /// One sentence for people, with what to do next. It may quote the server, so show it as text, never as markup.
     pub message: String,
 }
@@ -60,6 +62,7 @@ impl From<&SessionError> for Failure {
             got: None,
             members: Vec::new(),
             can_retry,
+            fault: Fault::from(error),
             message: error.to_string(),
         };
         let invalid_with = |check, (expected, got)| Self {
@@ -141,6 +144,7 @@ impl From<&SliceError> for Failure {
             got: is_compared.then_some(got),
             members: Vec::new(),
             can_retry: false,
+            fault: Fault::Permanent,
             message,
         }
     }

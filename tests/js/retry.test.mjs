@@ -1,62 +1,54 @@
 // A put that is cut off and goes on: when it is tried again, what is sent then, and when it is given up.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { Patience, waitFor } from "../../verifier-wasm/npm/again.js";
 import { chunksOf } from "../../verifier-wasm/npm/bytes.js";
-import { put, ServerError } from "../../verifier-wasm/npm/node.js";
+import { initClient, put, ServerError } from "../../verifier-wasm/npm/node.js";
+import { waitFor } from "../../verifier-wasm/npm/wait.js";
+import { Retry } from "../../verifier-wasm/npm/wasm/vouch_client.js";
 import { IDENTITY, OTHER_IDENTITY, startLyingServer } from "../browser/support/lying_server.mjs";
 
 const BLOCK = 256 << 10;
 const MIB = 1 << 20;
 const [BUSY, NO_SPACE, DIGEST_DIFFERS, TIMED_OUT] = [7, 13, 10, 15];
 
-// A clock that stands still until it is set.
-function clock(t, random = 1) {
-  let now = 5_000_000;
-  t.mock.method(performance, "now", () => now);
-  t.mock.method(Math, "random", () => random);
-  return (seconds) => (now += 1000 * seconds);
-}
+// When and how often is the core's to decide, and tested there; here, that JavaScript reaches it.
+describe("retry", () => {
+  before(() => initClient()); // the module's instance is the package's
 
-describe("patience", () => {
-  const waits = (patience, count) => Array.from({ length: count }, () => patience.next());
+  const pauses = (retry, fault, count, now = 0) => Array.from({ length: count }, () => retry.pause(fault, now, 0));
+  const begun = (limit = 60) => {
+    const retry = new Retry(limit);
+    retry.ready(0);
+    return retry;
+  };
 
-  test("waits double from 0.2 to 5 seconds, and are up to half as long by chance", (t) => {
-    clock(t, 1);
-    assert.deepEqual(waits(new Patience(60), 7), [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]);
-    Math.random.mock.mockImplementation(() => 0);
-    assert.deepEqual(waits(new Patience(60), 7), [0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 2.5]);
+  test("pauses double from 0.2 to 5 seconds, and progress restarts them", () => {
+    const retry = begun();
+    assert.deepEqual(pauses(retry, "link", 7), [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]);
+    assert.equal(retry.pause("link", 60_000, 0), undefined);
+    for (const progress of [() => retry.sent(5), () => retry.ready(3), () => retry.member("stored"), () => retry.member("voted")]) {
+      progress();
+      assert.deepEqual(pauses(retry, "link", 2, 90_000), [0.2, 0.4]);
+      progress(); // a second time it is none
+      assert.equal(retry.pause("link", 90_000, 0), 0.8);
+    }
+    retry.member("receiving");
+    assert.equal(retry.pause("link", 90_000, 0), 1.6);
   });
 
-  test("ends when nothing got further for so long since the cut", (t) => {
-    const pass = clock(t);
-    const patience = new Patience(60);
-    pass(1000); // it went well for long
-    patience.reached(10);
-    pass(1000);
-    assert.deepEqual(waits(patience, 6), [0.2, 0.4, 0.8, 1.6, 3.2, 5]);
-    pass(55);
-    assert.equal(patience.next(), 5);
-    pass(0.1);
-    assert.equal(patience.next(), undefined);
+  test("faults and limits reach the core", () => {
+    const first = (make, fault) => make().pause(fault, 0, 0);
+    const opened = () => {
+      const retry = new Retry(60);
+      retry.opened();
+      return retry;
+    };
+    assert.deepEqual(["link", "refusal", "no-holder", "permanent", "?"].map((fault) => first(begun, fault)), [0.2, 0.2, undefined, undefined, undefined]);
+    assert.deepEqual(["link", "refusal"].map((fault) => first(opened, fault)), [0.2, undefined]);
+    assert.equal(first(() => new Retry(60), "link"), undefined);
+    assert.equal(first(() => begun(0), "link"), undefined);
+    assert.equal(first(() => begun(Infinity), "link"), 0.2);
   });
-
-  test("begins anew with more than ever got through, and with nothing less", (t) => {
-    const pass = clock(t);
-    const patience = new Patience(60);
-    patience.reached(100);
-    waits(patience, 6);
-    pass(59);
-    patience.reached(99);
-    patience.reached(100); // what was there before, sent again
-    assert.equal(patience.next(), undefined);
-    patience.reached(101);
-    assert.equal(patience.next(), 0.2);
-    pass(59);
-    assert.equal(patience.next(), 0.4);
-  });
-
-  test("of no seconds tries never again", () => assert.equal(new Patience(0).next(), undefined));
 });
 
 describe("a wait", () => {

@@ -1,0 +1,179 @@
+//! Whether a put or a get that failed is tried again, and after which pause.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::SessionError;
+use crate::message::Code;
+
+/// Pauses double from the first to the longest. Each is shortened by up to a half at random: clients that lost one server at the same
+/// moment must not return at the same moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a failure means for another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The link was lost or could not be opened, or the server made no progress.
+    Link,
+    /// The server refused for a reason that passes within a minute.
+    Refusal,
+    /// No replica holds the blob, or every holder failed.
+    NoHolder,
+    /// Another try fails in the same way.
+    Permanent,
+}
+
+impl Fault {
+    /// Of a refusal with this code.
+    pub fn of_refusal(code: Code) -> Self {
+        // somebody has to free space first
+        if code.is_temporary() && code != Code::NoSpace { Self::Refusal } else { Self::Permanent }
+    }
+}
+
+impl From<&SessionError> for Fault {
+    fn from(error: &SessionError) -> Self {
+        match error {
+            SessionError::Refused { failed, .. } => Self::of_refusal(failed.code),
+            SessionError::NoProgress(_) => Self::Link,
+            SessionError::NotFound(_) | SessionError::Exhausted(_) => Self::NoHolder,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+/// A point that a put or a get reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milestone {
+    /// The server took the put, or located holders of what a get wants. The replicas, or the output of a get, hold so many bytes.
+    Ready(u64),
+    /// So many bytes were sent or received.
+    Moved(u64),
+    /// A member stored the blob.
+    Stored,
+    /// A member signed.
+    Voted,
+}
+
+/// How far one put or get came in all its tries.
+#[derive(Debug, Default)]
+struct Reached {
+    stage: Stage,
+    held: u64,
+    moved: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Begun,
+    Ready,
+    Stored,
+    Voted,
+}
+
+impl Reached {
+    /// Takes a milestone, and says whether it is further than ever before.
+    fn advance(&mut self, milestone: Milestone) -> bool {
+        let (stage, held, moved) = match milestone {
+            Milestone::Ready(bytes) => (Stage::Ready, bytes, 0),
+            Milestone::Moved(bytes) => (Stage::Ready, 0, bytes),
+            Milestone::Stored => (Stage::Stored, 0, 0),
+            Milestone::Voted => (Stage::Voted, 0, 0),
+        };
+        // bytes that are sent again after a member stored the blob are no progress
+        let counts = self.stage < Stage::Stored;
+        let is_further = stage > self.stage || counts && (held > self.held || moved > self.moved);
+        self.stage = self.stage.max(stage);
+        self.held = self.held.max(held);
+        self.moved = self.moved.max(moved);
+        is_further
+    }
+}
+
+/// Decides whether puts or gets of one link are tried again. The limit is on the time without progress, counted from the first failure
+/// since the last progress. Only what goes beyond every earlier try is progress.
+#[derive(Debug)]
+pub struct Retry {
+    limit: Duration,
+    reached: BTreeMap<usize, Reached>,
+    is_open: bool,
+    is_ready: bool,
+    failing_since: Option<Duration>,
+    pauses: u32,
+    attempts: u32,
+}
+
+impl Retry {
+    /// Retries until there was no progress for `limit`; zero: never.
+    pub fn new(limit: Duration) -> Self {
+        let reached = BTreeMap::new();
+        Self { limit, reached, is_open: false, is_ready: false, failing_since: None, pauses: 0, attempts: 1 }
+    }
+
+    /// A server proved its key.
+    pub fn opened(&mut self) {
+        self.is_open = true;
+    }
+
+    /// One of the puts or gets reached a point.
+    pub fn reached(&mut self, number: usize, milestone: Milestone) {
+        self.is_open = true;
+        self.is_ready = true;
+        if self.reached.entry(number).or_default().advance(milestone) {
+            self.progressed();
+        }
+    }
+
+    /// One of the puts or gets is complete.
+    pub fn completed(&mut self, number: usize) {
+        self.reached.remove(&number);
+        self.is_open = true;
+        self.is_ready = true;
+        self.progressed();
+    }
+
+    fn progressed(&mut self) {
+        (self.failing_since, self.pauses) = (None, 0);
+    }
+
+    /// How many tries were begun.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The pause before the next try; `None`: there is none. `now` is the time since any start, on a clock that never goes back.
+    pub fn pause(&mut self, fault: Fault, now: Duration, random: u8) -> Option<Duration> {
+        if !self.may_pass(fault) {
+            return None;
+        }
+        let whole = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(8)).min(LONGEST_PAUSE);
+        let pause = whole - whole * u32::from(random) / 512;
+        let since = *self.failing_since.get_or_insert(now);
+        if now + pause > since.saturating_add(self.limit) {
+            return None;
+        }
+        self.pauses += 1;
+        self.attempts += 1;
+        Some(pause)
+    }
+
+    /// Whether another try may end differently. A server that was never reached, or that refused before it began, is believed at once.
+    pub fn may_pass(&self, fault: Fault) -> bool {
+        !self.limit.is_zero()
+            && match fault {
+                Fault::Link => self.is_open,
+                Fault::Refusal => self.is_ready,
+                // the holders were there in an earlier try: replicas need a while to reconnect to a server that restarted
+                Fault::NoHolder => self.is_ready && self.attempts > 1,
+                Fault::Permanent => false,
+            }
+    }
+}
