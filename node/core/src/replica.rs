@@ -1,7 +1,12 @@
 //! What a replica decides.
 
 pub mod clock_doubt;
+mod event;
+pub mod handshake;
 pub mod lacking;
+pub mod link;
 pub mod pace;
 pub mod proposals;
 pub mod voting;
+
+pub use event::Event;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::message::{Message, Stream};
 use vouch_core::signed_time::{TimeQuestion, TimeSignature};
 use vouch_node_core::budgets::TokenBucket;
 
@@ -247,20 +247,6 @@ impl Shared {
             self.report(event);
         }
         words
-    }
-
-    /// Refuses to sign while the clock is in doubt.
-    ///
-    /// # Errors
-    /// What speaks against it, in words.
-    pub(super) fn check_clock(&self, stream: Stream) -> Result<(), Failed> {
-        match self.clock_doubt() {
-            None => Ok(()),
-            Some(words) => {
-                let detail = format!("the clock of this replica is in doubt: {words}");
-                Err(Failed::new(stream, Code::ClockInDoubt, detail))
-            }
-        }
     }
 
     /// This replica's time, signed for a member that asks; `None` for anybody else, and for one that asks too often.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
@@ -47,12 +48,14 @@ pub(super) struct IncomingPuts {
     /// For those that are being received, and those that wait for the disk.
     places: Arc<Semaphore>,
     puts: HashMap<Stream, Receiving>,
+    /// A part of a put whose queue is full. The link takes nothing further before there is room for it.
+    waiting: Option<(Stream, mpsc::Sender<Part>, Part)>,
 }
 
 impl IncomingPuts {
     pub(super) fn new(shared: Arc<Shared>, replies: mpsc::Sender<Outgoing>) -> Self {
         let places = Arc::new(Semaphore::new(shared.max_incoming));
-        Self { shared, replies, places, puts: HashMap::new() }
+        Self { shared, replies, places, puts: HashMap::new(), waiting: None }
     }
 
     pub(super) fn begin(&mut self, stream: Stream, offer: Option<Receipt>) -> Result<(), Failed> {
@@ -100,7 +103,7 @@ impl IncomingPuts {
     }
 
     /// Bytes of a put that failed or was cancelled are still under way for a while: they are dropped.
-    pub(super) async fn chunk(
+    pub(super) fn chunk(
         &mut self,
         stream: Stream,
         offset: u64,
@@ -114,17 +117,41 @@ impl IncomingPuts {
             return Err(Failed::new(stream, Code::Unexpected, detail));
         }
         put.next = Some(offset.saturating_add(bytes.len() as u64));
-        if put.parts.send(Part::Bytes(offset, parents, bytes)).await.is_err() {
-            self.puts.remove(&stream);
-        }
+        let parts = put.parts.clone();
+        self.pass(stream, parts, Part::Bytes(offset, parents, bytes));
         Ok(())
     }
 
-    pub(super) async fn end(&mut self, stream: Stream, receipt: Receipt) {
+    pub(super) fn end(&mut self, stream: Stream, receipt: Receipt) {
         if let Some(mut put) = self.puts.remove(&stream) {
             put.has_ended = true;
-            // a receiver that is gone has told why
-            let _ = put.parts.send(Part::End(receipt)).await;
+            let parts = put.parts.clone();
+            self.pass(stream, parts, Part::End(receipt));
+        }
+    }
+
+    /// Hands a part to the put's receiver, or keeps it until there is room. A receiver that is gone has told why.
+    fn pass(&mut self, stream: Stream, parts: mpsc::Sender<Part>, part: Part) {
+        match parts.try_send(part) {
+            Ok(()) => {}
+            Err(TrySendError::Full(part)) => self.waiting = Some((stream, parts, part)),
+            Err(TrySendError::Closed(_)) => drop(self.puts.remove(&stream)),
+        }
+    }
+
+    /// Whether a part waits for its put.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Hands on the part that waits, once there is room. Nothing is lost when this is dropped before.
+    pub(super) async fn pass_on(&mut self) {
+        let Some((_, parts, _)) = &self.waiting else { return };
+        let room = parts.clone().reserve_owned().await;
+        match (room, self.waiting.take()) {
+            (Ok(room), Some((_, _, part))) => drop(room.send(part)),
+            (Err(_), Some((stream, ..))) => drop(self.puts.remove(&stream)),
+            (_, None) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a server proposed last on one link: a replica makes its own certificates out of it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use vouch_core::bls::AggregateSignature;
 use vouch_core::certificate::{Certificate, Signers};
@@ -20,7 +21,7 @@ pub struct Proposal {
     /// Seconds since 1970.
     pub issued_at: u64,
     /// The batch's leaves, in order.
-    pub receipts: Vec<Receipt>,
+    pub receipts: Arc<[Receipt]>,
 }
 
 impl Proposal {
@@ -36,7 +37,7 @@ impl Proposal {
     ) -> Result<Vec<Certificate>, Invalid> {
         let record = committee.record();
         // decoding rules out a batch of a forbidden size
-        let Some(batch) = Batch::new(self.issued_at, self.receipts.clone()) else { return Ok(Vec::new()) };
+        let Some(batch) = Batch::new(self.issued_at, self.receipts.to_vec()) else { return Ok(Vec::new()) };
         let certificate = |claim| Certificate::new(record, claim, signers.clone(), *signature);
         let certificates: Vec<Certificate> = batch.claims().map(certificate).collect();
         if let Some(first) = certificates.first() {
@@ -127,7 +128,7 @@ mod tests {
         let committee = Committee::genesis(record, possessions).unwrap();
 
         let proposal = proposal(3);
-        let batch = Batch::new(proposal.issued_at, proposal.receipts.clone()).unwrap();
+        let batch = Batch::new(proposal.issued_at, proposal.receipts.to_vec()).unwrap();
         let mut tally = Tally::new(committee.record(), batch.body());
         for member in [0, 2, 3] {
             let vote = tally.statement().sign(secrets[usize::from(member)]);

@@ -29,6 +29,24 @@ pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> 
     Err(Failed::new(stream, Code::Expired, detail).with_subjects(expired))
 }
 
+/// Looks at a proposal's times again, after work on it that may have taken minutes: a signature from then on would
+/// say that the bytes were there at a time that is long past.
+///
+/// # Errors
+/// Voting has closed, or as [`check`].
+pub fn check_again(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
+    let age = now.saturating_sub(issued_at);
+    if age > CLOCK_TOLERANCE {
+        let detail = format!(
+            "voting closes {} after a batch is issued; when its blobs were confirmed, {} had passed",
+            Seconds(CLOCK_TOLERANCE),
+            Seconds(age)
+        );
+        return Err(Failed::new(stream, Code::TimedOut, detail));
+    }
+    check(stream, issued_at, receipts, now)
+}
+
 /// The statement over a batch. `None` for a batch of a forbidden size, which decoding rules out.
 pub fn statement(committee: &Committee, issued_at: u64, receipts: &[Receipt]) -> Option<Statement<Stored>> {
     let batch = Batch::new(issued_at, receipts.to_vec())?;

@@ -30,7 +30,8 @@ impl Blob {
         for block in blocks {
             let (start, end) = (block * BLOCK, self.bytes.len().min((block + 1) * BLOCK));
             let parents = self.outline.proof(start as u64..end as u64).unwrap();
-            link.puts.chunk(Stream(stream), start as u64, parents, self.bytes.slice(start..end)).await?;
+            link.puts.chunk(Stream(stream), start as u64, parents, self.bytes.slice(start..end))?;
+            link.puts.pass_on().await;
         }
         Ok(())
     }
@@ -70,7 +71,8 @@ impl Link {
     }
 
     async fn assert_stored(&mut self, stream: u32, blob: &Blob) {
-        self.puts.end(Stream(stream), blob.receipt).await;
+        self.puts.end(Stream(stream), blob.receipt);
+        self.puts.pass_on().await;
         assert_eq!(self.reply().await, Message::Stored { stream: Stream(stream) });
         assert_eq!(self.shared.store.length_of(&blob.receipt.digest).unwrap(), Some(blob.receipt.length));
     }
@@ -129,7 +131,8 @@ async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
     for block in 0..2 {
         let start = block * BLOCK;
         let bytes = blob.bytes.slice(start..start + BLOCK);
-        link.puts.chunk(Stream(1), start as u64, Vec::new(), bytes).await.unwrap();
+        link.puts.chunk(Stream(1), start as u64, Vec::new(), bytes).unwrap();
+        link.puts.pass_on().await;
     }
     link.settle_after_cancel(1, true).await;
     assert!(link.replies.is_empty(), "it is not answered either");
@@ -140,8 +143,9 @@ async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
     let small = Receipt { digest: Digest::of(b"small"), length: 5, ..blob.receipt };
     link.puts.begin(Stream(3), Some(small)).unwrap();
     assert_eq!(link.reply().await, Message::Ready { stream: Stream(3), offset: 0 });
-    link.puts.chunk(Stream(3), 0, Vec::new(), Bytes::from_static(b"small")).await.unwrap();
-    link.puts.end(Stream(3), small).await;
+    link.puts.chunk(Stream(3), 0, Vec::new(), Bytes::from_static(b"small")).unwrap();
+    link.puts.end(Stream(3), small);
+    link.puts.pass_on().await;
     assert_eq!(link.reply().await, Message::Stored { stream: Stream(3) });
 }
 
@@ -211,7 +215,8 @@ async fn an_end_too_early_keeps_what_came() {
     let blob = Blob::new(3);
     blob.offer(&mut link, 1).await;
     blob.send(&mut link, 1, 0..2).await.unwrap();
-    link.puts.end(Stream(1), blob.receipt).await;
+    link.puts.end(Stream(1), blob.receipt);
+    link.puts.pass_on().await;
     link.assert_failed(1, Code::LengthDiffers).await;
     assert_eq!(blob.offer(&mut link, 2).await, 2);
 }

@@ -1,4 +1,5 @@
 use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
 
 use super::*;
@@ -14,13 +15,12 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
     let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
     let ((replies, mut queue), (pages, mut listed)) = (mpsc::channel(8), mpsc::channel(LIST_QUEUE));
     let puts = IncomingPuts::new(shared.clone(), replies.clone());
-    let (reads, _) = mpsc::channel(1);
-    let server = NodeKey([9; 32]);
-    let work = Arc::new(Semaphore::new(MAX_WORK));
+    let (chunks, inputs) = (mpsc::channel(1).0, mpsc::channel(1).0);
     let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
-    let proposals = Proposals::default();
-    let mut link =
-        ReplicaLink { shared, address, listener, puts, proposals, replies, reads, pages, work, number, server };
+    let requests =
+        Requests { shared: shared.clone(), server: NodeKey([9; 32]), number, chunks: chunks.clone(), inputs };
+    let core = ReplicaLink::new(shared.keys.node.node_key());
+    let mut link = LinkShell { core, shared, address, listener, puts, replies, chunks, pages, requests, number };
 
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };

@@ -1,0 +1,173 @@
+//! The handshake of a replica with a server: each end says hello and proves its node key, the server first.
+
+use vouch_core::digest::ClusterId;
+use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
+use vouch_core::message::{Code, Failed, Message, Stream};
+
+/// A handshake that has begun. The replica's hello left with it.
+#[derive(Debug)]
+pub struct Handshake {
+    own: Hello,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    AwaitHello,
+    AwaitAuth(Box<(Hello, Transcript)>),
+    Over,
+}
+
+/// A server that proved its node key. The replica's own proof comes next.
+#[derive(Debug)]
+pub struct ProvenServer {
+    /// The server's node key.
+    pub node_key: NodeKey,
+    /// The cluster that it serves, if it serves one yet.
+    pub cluster: Option<ClusterId>,
+    transcript: Transcript,
+}
+
+impl ProvenServer {
+    /// The replica's proof of its own node key.
+    pub fn auth(&self, node: &NodeSecretKey) -> Message {
+        Message::Auth(node.sign(&self.transcript, Role::Replica))
+    }
+}
+
+impl Handshake {
+    /// Begins with the hello that is to be sent. `nonce` is fresh randomness: without it a recorded proof would fit again.
+    pub fn begin(node_key: NodeKey, cluster: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
+        let own = Hello::new(Role::Replica, cluster, node_key, nonce);
+        (Self { own, stage: Stage::AwaitHello }, Message::Hello(own))
+    }
+
+    /// What the server has to do next.
+    pub fn awaits(&self) -> &'static str {
+        match self.stage {
+            Stage::AwaitHello => "say hello",
+            Stage::AwaitAuth(..) | Stage::Over => "authenticate",
+        }
+    }
+
+    /// Takes the server's next message; gives the server once it has proved its key.
+    ///
+    /// # Errors
+    /// What the server is told before the link is closed. The handshake is then over.
+    pub fn handle(&mut self, message: &Message) -> Result<Option<ProvenServer>, Failed> {
+        let refused = |code, detail: String| Err(Failed::new(Stream::LINK, code, detail));
+        match (std::mem::replace(&mut self.stage, Stage::Over), message) {
+            (Stage::AwaitHello, Message::Hello(hello)) if hello.role == Role::Server => {
+                if let (Some(ours), Some(theirs)) = (self.own.cluster, hello.cluster)
+                    && ours != theirs
+                {
+                    let detail = format!("this replica belongs to {ours}, the server serves {theirs}");
+                    return refused(Code::AnotherCluster, detail);
+                }
+                self.stage = Stage::AwaitAuth(Box::new((*hello, Transcript::new(&self.own, hello, None))));
+                Ok(None)
+            }
+            (Stage::AwaitHello, other) => {
+                refused(Code::Unexpected, format!("expected Hello of a server, got {}", other.name()))
+            }
+            (Stage::AwaitAuth(proof), Message::Auth(signature)) => {
+                let (hello, transcript) = *proof;
+                match transcript.verify(&hello.node_key, Role::Server, signature) {
+                    Ok(()) => Ok(Some(ProvenServer { node_key: hello.node_key, cluster: hello.cluster, transcript })),
+                    Err(error) => refused(Code::Unexpected, error.to_string()),
+                }
+            }
+            (Stage::AwaitAuth(..), other) => refused(Code::Unexpected, format!("expected Auth, got {}", other.name())),
+            (Stage::Over, other) => {
+                refused(Code::Unexpected, format!("expected nothing after the handshake, got {}", other.name()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: ClusterId = ClusterId([1; 32]);
+    const THEIRS: ClusterId = ClusterId([2; 32]);
+
+    fn key(byte: u8) -> NodeSecretKey {
+        NodeSecretKey::from_bytes(&[byte; 32])
+    }
+
+    fn hello(role: Role, cluster: Option<ClusterId>) -> Hello {
+        Hello::new(role, cluster, key(9).node_key(), [8; 32])
+    }
+
+    fn begin(cluster: Option<ClusterId>) -> (Handshake, Hello) {
+        match Handshake::begin(key(1).node_key(), cluster, [7; 32]) {
+            (handshake, Message::Hello(own)) => (handshake, own),
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+
+    /// The code of the refusal of the last message, after which nothing is taken any more.
+    fn refusal(handshake: &mut Handshake, message: &Message) -> Code {
+        let failed = handshake.handle(message).map(drop).unwrap_err();
+        assert_eq!(failed.stream, Stream::LINK);
+        assert_eq!(handshake.handle(message).map(drop).unwrap_err().code, Code::Unexpected);
+        failed.code
+    }
+
+    #[test]
+    fn both_ends_prove_their_keys_over_both_hellos() {
+        let (mut handshake, own) = begin(None);
+        let theirs = hello(Role::Server, Some(THEIRS));
+        assert_eq!(handshake.awaits(), "say hello");
+        assert!(handshake.handle(&Message::Hello(theirs)).unwrap().is_none());
+        assert_eq!(handshake.awaits(), "authenticate");
+        let transcript = Transcript::new(&own, &theirs, None);
+        let server = handshake.handle(&Message::Auth(key(9).sign(&transcript, Role::Server))).unwrap().unwrap();
+        assert_eq!((server.node_key, server.cluster), (key(9).node_key(), Some(THEIRS)));
+        let Message::Auth(signature) = server.auth(&key(1)) else { panic!("expected Auth") };
+        assert!(transcript.verify(&own.node_key, Role::Replica, &signature).is_ok());
+    }
+
+    #[test]
+    fn the_hello_of_a_server_comes_first() {
+        let auth = Message::Auth(
+            key(9).sign(&Transcript::new(&hello(Role::Replica, None), &hello(Role::Server, None), None), Role::Server),
+        );
+        for first in [
+            auth,
+            Message::Hello(hello(Role::Client, None)),
+            Message::Hello(hello(Role::Replica, None)),
+            Message::Stored { stream: Stream(1) },
+        ] {
+            assert_eq!(refusal(&mut begin(None).0, &first), Code::Unexpected, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn another_cluster_is_refused_and_none_yet_is_not() {
+        let (mut handshake, _) = begin(Some(OURS));
+        assert_eq!(refusal(&mut handshake, &Message::Hello(hello(Role::Server, Some(THEIRS)))), Code::AnotherCluster);
+        for (ours, theirs) in [(Some(OURS), Some(OURS)), (Some(OURS), None), (None, Some(THEIRS)), (None, None)] {
+            assert!(begin(ours).0.handle(&Message::Hello(hello(Role::Server, theirs))).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_proof_by_another_key_or_role_or_over_another_nonce_is_refused() {
+        let theirs = hello(Role::Server, None);
+        let stale = Hello { nonce: [0; 32], ..begin(None).1 };
+        let own = begin(None).1;
+        for (secret, role, dialer) in
+            [(key(8), Role::Server, own), (key(9), Role::Replica, own), (key(9), Role::Server, stale)]
+        {
+            let (mut handshake, _) = begin(None);
+            handshake.handle(&Message::Hello(theirs)).unwrap();
+            let auth = Message::Auth(secret.sign(&Transcript::new(&dialer, &theirs, None), role));
+            assert_eq!(refusal(&mut handshake, &auth), Code::Unexpected);
+        }
+        let (mut handshake, _) = begin(None);
+        handshake.handle(&Message::Hello(theirs)).unwrap();
+        assert_eq!(refusal(&mut handshake, &Message::Hello(theirs)), Code::Unexpected, "a second hello");
+    }
+}

@@ -1,0 +1,322 @@
+use vouch_core::bls::VoteSecretKey;
+use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+use vouch_core::receipt::NEVER;
+use vouch_core::statement::Batch;
+use vouch_core::tally::Tally;
+
+use super::*;
+
+const OWN: NodeKey = NodeKey([1; 32]);
+const NOW: u64 = 1_790_000_000;
+
+/// Stands for a statement that is in the journal; nothing but a completion of a test makes one.
+#[derive(Debug, PartialEq, Eq)]
+struct Entered;
+
+/// A link of the only member of a committee.
+struct World {
+    link: ReplicaLink<Entered>,
+    committee: Option<Arc<Committee>>,
+    secret: VoteSecretKey,
+    wall: u64,
+    doubt: Option<&'static str>,
+}
+
+impl World {
+    fn new() -> Self {
+        let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
+        let member = Member { node_key: OWN, vote_key: secret.vote_key(), name: MemberName::new("replica").unwrap() };
+        let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
+        let committee = Committee::genesis(record, vec![secret.prove_possession()]).unwrap();
+        Self { link: ReplicaLink::new(OWN), committee: Some(Arc::new(committee)), secret, wall: NOW, doubt: None }
+    }
+
+    fn give(&mut self, input: Input<Entered>) -> Vec<Output<Entered>> {
+        let committee = self.committee.clone();
+        let moment = Moment { wall: self.wall, clock_doubt: self.doubt, committee: committee.as_ref() };
+        self.link.handle(input, &moment)
+    }
+
+    fn hear(&mut self, message: Message) -> Vec<Output<Entered>> {
+        self.give(Input::Message(message))
+    }
+
+    fn done(&mut self, number: u64, completion: Completion<Entered>) -> Vec<Output<Entered>> {
+        self.give(Input::Done(number, completion))
+    }
+
+    /// Proposes one blob, under number 7.
+    fn propose(&mut self, receipt: Receipt) -> Vec<Output<Entered>> {
+        self.hear(Message::Propose { stream: Stream(7), issued_at: NOW, receipts: vec![receipt] })
+    }
+
+    fn vote(&self, receipt: Receipt) -> VoteSignature {
+        voting::statement(self.committee.as_ref().unwrap(), NOW, &[receipt]).unwrap().sign(&self.secret)
+    }
+}
+
+fn receipt() -> Receipt {
+    Receipt { salt: [0; 16], digest: Digest::of(b"blob"), length: 4, expires_at: NEVER }
+}
+
+fn all_right() -> Completion<Entered> {
+    Completion::Confirmed { lacking: Vec::new(), damaged: Vec::new() }
+}
+
+fn disk_failed() -> Completion<Entered> {
+    Completion::Failed(Code::Storage, "the disk".into())
+}
+
+/// The only request among what comes out.
+fn request(outputs: Vec<Output<Entered>>) -> (u64, Request<Entered>) {
+    let mut requests = outputs.into_iter().filter_map(|output| match output {
+        Output::Request(number, request) => Some((number, request)),
+        _ => None,
+    });
+    let first = requests.next().unwrap();
+    assert!(requests.next().is_none());
+    first
+}
+
+/// The refusal of a vote: it is noted, and nothing is asked of the disk or the key.
+fn refusal(outputs: Vec<Output<Entered>>) -> Failed {
+    assert!(outputs.iter().any(|output| matches!(output, Output::RefusedVote(_))), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Request(..))), "{outputs:?}");
+    let sent = outputs.into_iter().find_map(|output| match output {
+        Output::Send(Message::Failed(failed)) => Some(failed),
+        _ => None,
+    });
+    sent.unwrap()
+}
+
+#[test]
+fn a_vote_is_confirmed_then_promised_then_signed() {
+    let mut world = World::new();
+    let (number, asked) = request(world.propose(receipt()));
+    assert!(matches!(asked, Request::Confirm(receipts) if *receipts == [receipt()]));
+    let (number, asked) = request(world.done(number, all_right()));
+    assert!(matches!(asked, Request::Promise(_, proposal) if *proposal.receipts == [receipt()]));
+    let (number, asked) = request(world.done(number, Completion::Promised(Entered)));
+    assert!(matches!(asked, Request::Sign(Entered)));
+    let signature = world.vote(receipt());
+    let outputs = world.done(number, Completion::Signed(signature));
+    let Ok([voted, sent]) = <[_; 2]>::try_from(outputs) else { panic!("expected two outputs") };
+    assert!(matches!(voted, Output::Voted));
+    assert!(matches!(sent, Output::Send(message) if message == Message::Vote { stream: Stream(7), signature }));
+}
+
+#[test]
+fn without_the_completion_of_one_step_there_is_no_next_one() {
+    // the bytes
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    assert_eq!(refusal(world.done(number, disk_failed())).code, Code::Storage);
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    let lacking = Completion::Confirmed { lacking: vec![0], damaged: vec![(receipt().digest, "a byte".into())] };
+    let outputs = world.done(number, lacking);
+    assert!(matches!(&outputs[0], Output::Lost(digest, _) if *digest == receipt().digest));
+    let refused = refusal(outputs);
+    assert_eq!((refused.code, &refused.subjects[..]), (Code::NotHeld, &[0][..]));
+    // a completion of another kind is no confirmation
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    assert_eq!(refusal(world.done(number, Completion::Finished)).code, Code::Storage);
+    // the duty
+    for (completion, code) in [(Completion::Lacking(vec![0]), Code::NotHeld), (disk_failed(), Code::Storage)] {
+        let mut world = World::new();
+        let (number, _) = request(world.propose(receipt()));
+        let (number, _) = request(world.done(number, all_right()));
+        assert_eq!(refusal(world.done(number, completion)).code, code);
+    }
+    // a completion that comes twice, or of no request, does nothing
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    let _ = request(world.done(number, all_right()));
+    assert!(world.done(number, all_right()).is_empty());
+    assert!(world.done(99, Completion::Promised(Entered)).is_empty());
+}
+
+#[test]
+fn a_batch_that_is_too_old_once_its_bytes_were_read_is_not_promised_and_not_signed() {
+    // the reading took a minute and a second
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    world.wall += 61;
+    let refused = refusal(world.done(number, all_right()));
+    assert_eq!(refused.code, Code::TimedOut);
+    assert!(refused.detail.contains("voting closes 1 min after"), "{refused}");
+    // the commit did
+    let mut world = World::new();
+    let (number, _) = request(world.propose(receipt()));
+    world.wall += 60;
+    let (number, _) = request(world.done(number, all_right()));
+    world.wall += 1;
+    assert_eq!(refusal(world.done(number, Completion::Promised(Entered))).code, Code::TimedOut);
+    // it expired meanwhile
+    let mut world = World::new();
+    let (number, _) = request(world.propose(Receipt { expires_at: NOW + 30, ..receipt() }));
+    world.wall += 30;
+    let refused = refusal(world.done(number, all_right()));
+    assert_eq!((refused.code, &refused.subjects[..]), (Code::Expired, &[0][..]));
+}
+
+#[test]
+fn a_clock_that_comes_into_doubt_stops_a_vote_at_every_step() {
+    let steps: [fn(&mut World) -> u64; 2] = [
+        |world| request(world.propose(receipt())).0,
+        |world| {
+            let number = request(world.propose(receipt())).0;
+            request(world.done(number, all_right())).0
+        },
+    ];
+    for (step, completion) in steps.into_iter().zip([all_right(), Completion::Promised(Entered)]) {
+        let mut world = World::new();
+        let number = step(&mut world);
+        world.doubt = Some("it was set back by 1 h");
+        let outputs = world.done(number, completion);
+        // the operator reads once that the doubt began
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Report(_))));
+        assert_eq!(refusal(outputs).code, Code::ClockInDoubt);
+    }
+    let mut world = World::new();
+    world.doubt = Some("it was set back by 1 h");
+    assert_eq!(refusal(world.propose(receipt())).code, Code::ClockInDoubt);
+    world.doubt = None;
+    world.wall += 61;
+    assert_eq!(refusal(world.propose(receipt())).code, Code::Clock);
+    world.committee = None;
+    assert_eq!(refusal(world.propose(receipt())).code, Code::NoCommittee);
+}
+
+#[test]
+fn reads_are_answered_one_by_one_and_their_queue_is_bounded() {
+    let mut world = World::new();
+    let read = |number| Read { stream: Stream(number), member: 0, digest: receipt().digest, offset: 0, length: 4 };
+    let (first, asked) = request(world.hear(Message::Read(read(1))));
+    assert!(matches!(asked, Request::Read(asked) if asked == read(1)));
+    for number in 2..=257 {
+        assert!(world.hear(Message::Read(read(number))).is_empty());
+    }
+    let refused = world.hear(Message::Read(read(258)));
+    assert!(refused.iter().any(|output| matches!(
+        output,
+        Output::Send(Message::Failed(failed)) if (failed.stream, failed.code) == (Stream(258), Code::Busy)
+    )));
+    assert!(!world.link.is_full(), "reads keep nothing else waiting");
+    let mut outputs = world.done(first, Completion::Slice(Bytes::from_static(b"blob"), Vec::new()));
+    assert!(matches!(outputs.remove(0), Output::SendData(Message::Chunk { stream: Stream(1), offset: 0, .. })));
+    let (second, asked) = request(outputs);
+    assert!(matches!(asked, Request::Read(asked) if asked == read(2)));
+    // a failure is an answer like any other
+    let mut outputs = world.done(second, Completion::Failed(Code::NotFound, "gone".into()));
+    assert!(matches!(
+        outputs.remove(0),
+        Output::SendData(Message::Failed(failed)) if (failed.stream, failed.code) == (Stream(2), Code::NotFound)
+    ));
+    assert!(matches!(request(outputs).1, Request::Read(asked) if asked == read(3)));
+}
+
+#[test]
+fn the_link_waits_when_it_has_asked_for_enough() {
+    let mut world = World::new();
+    let mut last = 0;
+    for _ in 0..MAX_REQUESTS {
+        assert!(!world.link.is_full());
+        last = request(world.propose(receipt())).0;
+    }
+    assert!(world.link.is_full());
+    refusal(world.done(last, Completion::Lacking(vec![0])));
+    assert!(!world.link.is_full());
+}
+
+#[test]
+fn what_is_asked_for_is_answered_even_when_the_disk_fails() {
+    let (stream, digest) = (Stream(3), receipt().digest);
+    let mut world = World::new();
+    for (completion, expected) in [
+        (Completion::Length(Some(4)), vec![Holder { member: 0, length: 4 }]),
+        (Completion::Length(None), Vec::new()),
+        (disk_failed(), Vec::new()),
+    ] {
+        let (number, asked) = request(world.hear(Message::Locate { stream, digest }));
+        assert!(matches!(asked, Request::Length(of) if of == digest));
+        let last = world.done(number, completion).pop();
+        assert!(
+            matches!(last, Some(Output::Send(message)) if message == Message::Located { stream, holders: expected })
+        );
+    }
+    let list = |source| Message::List { stream, source, from: ListPosition::default(), filter: ListFilter::All };
+    let (number, _) = request(world.hear(list(ListSource::Own)));
+    let outputs = world.done(number, disk_failed());
+    assert!(matches!(&outputs[..], [Output::Send(Message::Failed(failed))] if failed.code == Code::Storage));
+    let outputs = world.hear(list(ListSource::Member(0)));
+    assert!(matches!(&outputs[1], Output::Send(Message::Failed(failed)) if failed.code == Code::Unexpected));
+    let (number, _) = request(world.hear(Message::FindCertificate { stream, digest }));
+    let outputs = world.done(number, disk_failed());
+    assert!(matches!(outputs.last(), Some(Output::Send(Message::FoundCertificate { certificate: None, .. }))));
+}
+
+#[test]
+fn only_a_proposal_that_is_remembered_is_archived_and_only_once() {
+    let mut world = World::new();
+    let committee = world.committee.clone().unwrap();
+    let batch = Batch::new(NOW, vec![receipt()]).unwrap();
+    let mut tally = Tally::new(committee.record(), batch.body());
+    tally.add(&committee, 0, world.vote(receipt())).unwrap();
+    let Certificate { signers, signature, .. } = tally.certificates(batch.claims()).unwrap().remove(0);
+    let archive = || Message::Archive { stream: Stream(7), signers: signers.clone(), signature };
+    assert!(world.hear(archive()).is_empty());
+    let _ = world.propose(receipt());
+    let (number, asked) = request(world.hear(archive()));
+    assert!(matches!(asked, Request::Archive(_, proposal, ..) if *proposal.receipts == [receipt()]));
+    assert!(world.done(number, Completion::Finished).is_empty());
+    assert!(world.hear(archive()).is_empty());
+}
+
+#[test]
+fn the_server_hears_when_storage_or_clock_fail_and_when_both_are_right_again() {
+    let mut world = World::new();
+    let mut told = |doubt, failure: Option<&str>| {
+        world.doubt = doubt;
+        let mut outputs = world.give(Input::Storage(failure.map(str::to_owned)));
+        assert!(outputs.len() <= 1);
+        outputs.pop().map(|output| match output {
+            Output::Send(Message::Failed(failed)) => (failed.stream, Some(failed.code)),
+            Output::Send(Message::Stored { stream }) => (stream, None),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(told(None, None), None, "nothing is said of what is right from the start");
+    assert_eq!(told(None, Some("full")), Some((Stream::REPLICA, Some(Code::Storage))));
+    assert_eq!(told(Some("off"), Some("full")), None, "once");
+    assert_eq!(told(Some("off"), None), Some((Stream::REPLICA, Some(Code::ClockInDoubt))));
+    assert_eq!(told(None, None), Some((Stream::REPLICA, None)));
+}
+
+#[test]
+fn a_link_ends_by_the_servers_word_or_for_what_is_no_request() {
+    let mut world = World::new();
+    let failed = Failed::new(Stream::LINK, Code::NotAdmitted, "no");
+    let outputs = world.hear(Message::Failed(failed.clone()));
+    assert!(matches!(&outputs[..], [Output::End(End::Refused(told))] if *told == failed));
+    for message in [Message::Ready { stream: Stream(1), offset: 0 }, Message::Stored { stream: Stream(1) }] {
+        let outputs = world.hear(message);
+        assert!(matches!(
+            &outputs[..],
+            [Output::End(End::Violation(failed))] if (failed.stream, failed.code) == (Stream::LINK, Code::Unexpected)
+        ));
+    }
+}
+
+#[test]
+fn a_failure_is_about_this_replica_or_about_a_list() {
+    let mut world = World::new();
+    let about = |subjects: Vec<u16>| {
+        Message::Failed(Failed::new(Stream(5), Code::TimedOut, "was slow").with_subjects(subjects))
+    };
+    assert!(matches!(&world.hear(about(vec![0]))[..], [Output::LeftOut(why)] if why == "was slow"));
+    for subjects in [vec![], vec![1], vec![0, 1]] {
+        assert!(matches!(&world.hear(about(subjects))[..], [Output::Listed(Stream(5), Err(_))]));
+    }
+}

@@ -1,0 +1,180 @@
+//! What a link asks of the disk and of the vote key: performed beside it, each request with one completion.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use vouch_core::bls::AggregateSignature;
+use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::committee::Committee;
+use vouch_core::link::NodeKey;
+use vouch_core::message::{Code, Read};
+use vouch_core::statement::Stored;
+use vouch_core::verify::Invalid;
+use vouch_node_core::replica::Event;
+use vouch_node_core::replica::link::{Completion, Input, Request};
+use vouch_node_core::replica::proposals::Proposal;
+use vouch_node_core::replica::voting;
+
+use crate::replica::{Shared, repair};
+use crate::store::{Confirmed, Journalled, Promise, Slice, StoreError};
+
+/// Bytes of certificates in a page that is shown; the last one may go beyond.
+const LIST_PAGE: usize = 128 << 10;
+
+type Done = Completion<Journalled<Stored>>;
+
+/// Performs the requests of one link.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) shared: Arc<Shared>,
+    /// The server's node key.
+    pub(super) server: NodeKey,
+    /// By which the repairer knows the link.
+    pub(super) number: u64,
+    /// Where bytes that were read go.
+    pub(super) chunks: mpsc::Sender<Bytes>,
+    /// Where completions go.
+    pub(super) inputs: mpsc::Sender<Input<Journalled<Stored>>>,
+}
+
+impl Requests {
+    /// Starts a request beside the link.
+    pub(super) fn start(&self, number: u64, request: Request<Journalled<Stored>>) {
+        let requests = self.clone();
+        self.shared.host.spawn(async move {
+            let done = requests.perform(request).await;
+            // fails only when the link is ending
+            let _ = requests.inputs.send(Input::Done(number, done)).await;
+        });
+    }
+
+    async fn perform(&self, request: Request<Journalled<Stored>>) -> Done {
+        let shared = &self.shared;
+        match request {
+            Request::Confirm(receipts) => shared.store.confirm(&receipts).await.map_or_else(failed, confirmed),
+            Request::Promise(committee, proposal) => self.promise(committee, proposal).await,
+            Request::Sign(journalled) => {
+                let signer = shared.clone();
+                let signing = move || Ok(Completion::Signed(journalled.sign(&signer.keys.vote)));
+                self.blocking(signing).await
+            }
+            Request::Read(read) => self.read(read).await,
+            Request::Length(digest) => {
+                let store = shared.store.clone();
+                self.blocking(move || store.length_of(&digest).map(Completion::Length)).await
+            }
+            Request::List(from, filter) => {
+                let (store, server) = (shared.store.clone(), self.server);
+                self.blocking(move || store.list(from, filter, &server, LIST_PAGE).map(Completion::Listed)).await
+            }
+            Request::Certificate(digest) => {
+                let store = shared.store.clone();
+                let found = move || Ok(Completion::Certificate(store.certificate(&digest)?.map(Box::new)));
+                self.blocking(found).await
+            }
+            Request::Archive(committee, proposal, signers, signature) => {
+                finished(self.archive(committee, proposal, signers, signature)).await
+            }
+            Request::Missed(committee, certificates) => {
+                let missed = finished(self.missed(committee, certificates)).await;
+                if matches!(missed, Completion::Failed(..)) {
+                    shared.repairer.doubt(self.number);
+                }
+                missed
+            }
+        }
+    }
+
+    async fn blocking(&self, work: impl FnOnce() -> Result<Done, StoreError> + Send + 'static) -> Done {
+        self.shared.on_disk(work).await.unwrap_or_else(failed)
+    }
+
+    async fn promise(&self, committee: Arc<Committee>, Proposal { issued_at, receipts }: Proposal) -> Done {
+        let batch = receipts.clone();
+        let stating = self.shared.host.spawn_blocking(move || voting::statement(&committee, issued_at, &batch));
+        let statement = match stating.await {
+            Ok(Some(statement)) => statement,
+            Ok(None) => return Completion::Failed(Code::Unexpected, "a batch of a forbidden size".into()),
+            Err(panicked) => return Completion::Failed(Code::Storage, panicked.to_string()),
+        };
+        match self.shared.store.promise(&receipts, statement).await {
+            Ok(Promise::Journalled(statement)) => Completion::Promised(statement),
+            Ok(Promise::Lacking(lacking)) => Completion::Lacking(lacking),
+            Err(error) => failed(error),
+        }
+    }
+
+    async fn read(&self, Read { digest, offset, length, .. }: Read) -> Done {
+        // one read at a time: the room is still there when the bytes are
+        drop(self.chunks.reserve().await);
+        let store = self.shared.store.clone();
+        match self.shared.on_disk(move || store.read(&digest, offset, length)).await {
+            Ok(Slice { bytes, proof }) => Completion::Slice(bytes, proof),
+            Err(error) => {
+                if matches!(error, StoreError::Damaged { .. }) {
+                    self.shared.met_damage(digest, &error).await;
+                }
+                failed(error)
+            }
+        }
+    }
+
+    /// Keeps the certificates of a batch, of those blobs that are held.
+    async fn archive(
+        &self,
+        committee: Arc<Committee>,
+        proposal: Proposal,
+        signers: Signers,
+        signature: AggregateSignature,
+    ) -> Result<(), StoreError> {
+        let store = self.shared.store.clone();
+        let checking = self.shared.on_disk(move || {
+            let checked = proposal.certificates(&committee, &signers, &signature);
+            Ok(checked.map(|mut certificates| {
+                certificates.retain(|certificate| {
+                    let receipt = certificate.claim.receipt;
+                    matches!(store.length_of(&receipt.digest), Ok(Some(held)) if held == receipt.length)
+                });
+                certificates
+            }))
+        });
+        match checking.await? {
+            Ok(certificates) if certificates.is_empty() => Ok(()),
+            Ok(certificates) => self.shared.store.archive_from(&self.server, certificates).await,
+            Err(invalid) => {
+                self.refused(&invalid);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes note of certificates that the server says this replica missed, and has the blobs fetched that it lacks.
+    async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
+        let news = repair::sort(&self.shared, &committee, certificates).await?;
+        if let Some(invalid) = news.invalid() {
+            self.refused(invalid);
+        }
+        let lacking = news.keep(&self.shared).await?;
+        self.shared.repairer.missed(self.number, lacking.unwrap_or_default());
+        Ok(())
+    }
+
+    fn refused(&self, invalid: &Invalid) {
+        self.shared.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
+    }
+}
+
+async fn finished(work: impl Future<Output = Result<(), StoreError>>) -> Done {
+    work.await.map_or_else(failed, |()| Completion::Finished)
+}
+
+fn confirmed(Confirmed { lacking, damaged }: Confirmed) -> Done {
+    let damaged = damaged.into_iter().map(|(digest, error)| (digest, error.to_string())).collect();
+    Completion::Confirmed { lacking, damaged }
+}
+
+fn failed(error: StoreError) -> Done {
+    Completion::Failed(error.code(), error.to_string())
+}
