@@ -1,4 +1,4 @@
-// Figures side by side.
+// Prints figures side by side.
 
 export const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 

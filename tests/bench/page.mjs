@@ -15,7 +15,7 @@ const RUNS = 5;
 const VERIFICATIONS = 25;
 const PUT_MEBIBYTES = 256;
 
-/** A page without any policy, which may load everything of the repository. */
+/** A page without a content security policy, which may load any file of the repository. */
 async function bareHost() {
   const serve = serveFolder(ROOT);
   return listen(createServer((request, response) => {
@@ -36,7 +36,7 @@ async function verifyInPage({ n, rounds }) {
     () => sample.bareVerify(),
   ];
   const times = works.map(() => []);
-  for (const work of works) work(); // warm, and opens the committee
+  for (const work of works) work(); // warm up and open the committee
   for (let round = 0; round < rounds; round++) {
     works.forEach((work, i) => {
       const start = performance.now();
@@ -90,7 +90,7 @@ async function benchModules(browser) {
   host.close();
 }
 
-/** A file of which no two runs have the same bytes. */
+/** A file whose bytes differ in every run. */
 async function writeNoise(path, mebibytes, seed) {
   const stream = createWriteStream(path);
   const words = new Uint32Array(1 << 18);
@@ -103,7 +103,7 @@ async function writeNoise(path, mebibytes, seed) {
   await once(stream, "finish");
 }
 
-/** From the choice of the file to the verdict on its certificate, seconds; in another context each, with an empty cache. */
+/** Seconds from the choice of the file to the verdict on its certificate; each in a new context with an empty cache. */
 async function putThroughPage(browser, cluster, identity, path) {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -144,7 +144,7 @@ async function benchPut(browser) {
   await cluster.stop();
 }
 
-/** What crosses the network until the page is ready, and from there until the first certificate; kilobytes with headers. */
+/** Network traffic until the page is ready, and from there until the first certificate, in kilobytes with headers. */
 async function benchLoad(browser, cluster, identity) {
   const context = await browser.newContext();
   const page = await context.newPage();

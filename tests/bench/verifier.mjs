@@ -1,6 +1,6 @@
 // Measures the verifier for browsers and Node.js, each figure beside its reference in the same run: `make bench`.
 //
-// Works take turns and medians are taken, for the machines are shared and noisy; read the ratios.
+// Figures are medians of interleaved runs, as machines are shared and noisy: read the ratios.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -25,7 +25,7 @@ function timed(work) {
   return performance.now() - start;
 }
 
-/** The times of each work, taken in turns: what else the machine does then hits all alike. */
+/** The times of each work, interleaved, so that other load on the machine affects all alike. */
 function interleaved(rounds, works) {
   const times = works.map(() => []);
   for (const work of works) work(); // warm
@@ -43,7 +43,7 @@ async function loadModule() {
 
 const bls = bls12_381.longSignatures;
 
-// noble-curves, with nothing remembered: hashing to the curve included, as for blst.
+// noble-curves without caches: hashing to the curve included, as for blst.
 function nobleVerify(sample, key) {
   const signature = bls.Signature.fromBytes(sample.signature());
   signature.assertValidity();

@@ -1,4 +1,4 @@
-// For everyone: what axe-core finds in every state, and a keyboard instead of a mouse.
+// Accessibility: axe-core in every state, and use by keyboard alone.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before } from "node:test";
@@ -23,7 +23,7 @@ after(() => {
   host?.close();
 });
 
-// Dark differs from light in its colours alone.
+// Dark differs from light only in colours.
 const SCHEMES = [["light"], ["dark", ["color-contrast", "link-in-text-block"]]];
 
 browserTest(
@@ -47,7 +47,7 @@ browserTest(
 
 const MOST_TABS = 60;
 
-// Presses Tab until the element has the focus; it must then be visible.
+// Presses Tab until the element has the focus, and asserts that it is visible.
 async function tabTo(page, locator) {
   for (let i = 0; i < MOST_TABS; i++) {
     if (await locator.evaluate((node) => node === document.activeElement)) return;
@@ -69,10 +69,10 @@ async function saveByKeyboard(page, link) {
   return download.path();
 }
 
-browserTest("with the keyboard alone a file is certified, saved and verified", async (open) => {
+browserTest("a file is certified, saved and verified by keyboard alone", async (open) => {
   server.lie = null;
   const page = await openPage(open, address(server.url, { cluster: IDENTITY }));
-  page.on("filechooser", () => {}); // from now on no dialog opens; waiting for the first would be too late for that
+  page.on("filechooser", () => {}); // a listener keeps dialogs from opening; waiting for the first would be too late
   const file = fileNamed("typed.txt", "typed, never clicked\n");
   await chooseByKeyboard(page, "Choose files to certify", [file]);
   const job = jobOf(page, "typed.txt");
@@ -97,7 +97,7 @@ browserTest("with the keyboard alone a file is certified, saved and verified", a
   assertInvalid(await verdictOf(page.locator("#verify")), "digest");
 });
 
-browserTest("whatever has the focus shows it, and is on the screen", async (open) => {
+browserTest("the focused element shows its focus and is on screen", async (open) => {
   server.lie = null;
   const page = await openPage(open, address(server.url, { cluster: IDENTITY }), { viewport: { width: 320, height: 600 } });
   const seen = new Set();
@@ -106,7 +106,7 @@ browserTest("whatever has the focus shows it, and is on the screen", async (open
     const focus = await page.evaluate(() => {
       const node = document.activeElement;
       if (node === null || node === document.body) return null;
-      // A hidden input may show its focus on its label.
+      // A hidden input may show its focus on the label.
       const shown = node.type === "file" ? (node.closest("label") ?? document.querySelector(`label[for="${node.id}"]`) ?? node) : node;
       const { x, y, width, height } = shown.getBoundingClientRect();
       const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(shown);
@@ -121,7 +121,7 @@ browserTest("whatever has the focus shows it, and is on the screen", async (open
   assert.ok(seen.size >= 4, [...seen].join(", "));
 });
 
-browserTest("nothing is wider than a narrow window", async (open) => {
+browserTest("no element is wider than a narrow window", async (open) => {
   const states = allStates({ open, server, elsewhere: host.url, folder }).filter(([name]) => ["first visit", "trust, long form", "certified", "several files", "valid", "forged", "fetched past a liar", "playing", "stopped", "not played, insecure"].includes(name));
   for (const [name, make] of states) {
     const page = await make();

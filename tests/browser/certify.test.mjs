@@ -1,4 +1,4 @@
-// Certifying in the page, with a cluster that is well.
+// Certifying in the page, with a healthy cluster.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { watchPage } from "./support/watch.mjs";
 
 const MIB = 1 << 20;
 const folder = temporaryFolder();
-// 24 bytes at most; one of them would run a script if a page took it for markup.
+// File names of at most 24 bytes; one would run a script if the page treated it as markup.
 const NAMES = ["<img src=x onerror=a()>", "replica & <b>bold</b>", "replica-3", "replica-4"];
 
 let cluster;
@@ -23,7 +23,7 @@ before(async () => {
 });
 after(() => cluster?.stop());
 
-// Nothing moves that the eye would follow: 0.1 is what browsers call good.
+// No visible layout shift: browsers call a score up to 0.1 good.
 function assertStill({ shifts }) {
   const moved = shifts.reduce((sum, { value }) => sum + value, 0);
   assert.ok(moved < 0.01, JSON.stringify(shifts));
@@ -31,7 +31,7 @@ function assertStill({ shifts }) {
 
 const saveLink = (job) => job.getByRole("link", { name: /^Save / });
 
-browserTest("a text file is certified: every step shows, and the bundle holds on the command line", async (open) => {
+browserTest("a text file is certified: every step is shown, and the bundle verifies on the command line", async (open) => {
   const page = await openPage(open, trusted);
   const path = join(folder, "notes.txt");
   writeFileSync(path, "Some notes.\n");
@@ -53,7 +53,7 @@ browserTest("a text file is certified: every step shows, and the bundle holds on
   assert.match(stdout, /^VALID: .*notes\.txt .*by [34] of 4 members/m);
 });
 
-browserTest("a larger file passes through every state, and nothing moves while its bars do", async (open) => {
+browserTest("a larger file passes through every state without layout shifts", async (open) => {
   const page = await openPage(open, trusted);
   await certify(page, patternFile(folder, "pattern.bin", 48 * MIB));
   const job = jobOf(page, "pattern.bin");
@@ -68,7 +68,7 @@ browserTest("a larger file passes through every state, and nothing moves while i
   let signed = 0;
   for (const member of NAMES.keys()) {
     const steps = await statesOf(page, `pattern.bin/${member}`);
-    // A replica that is slower than a quorum may be left out in the end.
+    // A replica slower than a quorum may be skipped.
     const order = ["idle", "receiving", "stored", "signed", "dropped"];
     assert.deepEqual(steps, steps.toSorted((a, b) => order.indexOf(a) - order.indexOf(b)), `member ${member}`);
     assert.ok(steps.includes("receiving"), `member ${member}: ${steps}`);
@@ -87,7 +87,7 @@ browserTest("files dropped anywhere are certified", async (open) => {
   for (const name of ["dropped-1.txt", "dropped-2.txt"]) await ends(jobOf(page, name), "certified");
 });
 
-browserTest("two files at once", async (open) => {
+browserTest("two files are certified at once", async (open) => {
   const page = await openPage(open, trusted);
   const [one, two] = [patternFile(folder, "one.bin", 5 * MIB), patternFile(folder, "two.bin", 7 * MIB + 1)];
   await certify(page, [one, two]);
@@ -107,7 +107,7 @@ browserTest("an empty file is certified", async (open) => {
   assertValid(await verdictOf(jobOf(page, "empty")));
 });
 
-browserTest("a file's name with markup is text, and names the bundle", async (open) => {
+browserTest("a file name with markup is shown as text, and names the bundle", async (open) => {
   const name = '<b title="x">&amp;\u202egnp.<img src=x onerror=alert(1)>';
   const page = await openPage(open, trusted);
   await certify(page, fileNamed(name, "named strangely"));
@@ -119,7 +119,7 @@ browserTest("a file's name with markup is text, and names the bundle", async (op
   assert.equal(await saveLink(job).getAttribute("download"), `${name}.vouch`);
 });
 
-browserTest("a cancel while hashing ends it at once, and nothing is sent; nothing moved before", async (open) => {
+browserTest("a cancel while hashing ends the job at once, nothing is sent, and the layout is stable", async (open) => {
   const page = await openPage(open, trusted);
   await certify(page, sparseFile(folder, "long.bin", 2048 * MIB));
   const job = jobOf(page, "long.bin");
@@ -133,12 +133,12 @@ browserTest("a cancel while hashing ends it at once, and nothing is sent; nothin
   assert.deepEqual(await statesOf(page, "long.bin"), ["queued", "hashing", "cancelled"]);
 });
 
-browserTest("a cancel while sending ends it, the cluster goes on, and the file can be sent again", async (open) => {
+browserTest("a cancel while sending ends the job, the cluster continues, and the file can be sent again", async (open) => {
   const front = await startFront(cluster.url);
   const page = await openPage(open, address(front.url, { cluster: await cluster.identity() }));
   const job = jobOf(page, "stuck.bin");
   try {
-    // Nobody takes any more bytes: the put stays where it is.
+    // All replicas are suspended, so the put stays in this state.
     front.most = 8 * MIB;
     await certify(page, patternFile(folder, "stuck.bin", 64 * MIB));
     await reaches(job, "sending");

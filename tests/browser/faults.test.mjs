@@ -1,4 +1,4 @@
-// Certifying while things break.
+// Certifying under faults.
 import assert from "node:assert/strict";
 import { after, before, beforeEach } from "node:test";
 import { startFront } from "./support/between.mjs";
@@ -24,7 +24,7 @@ after(async () => {
   front?.close();
   await cluster?.stop();
 });
-// How much of an upload passes before the test goes on.
+// Bytes of an upload that pass before the fault.
 const GATE = 16 * MIB;
 beforeEach(() => Object.assign(front, { most: Infinity, links: [] }));
 
@@ -35,14 +35,14 @@ async function revive(...replicas) {
   await cluster.untilConnected();
 }
 
-// Nothing may look like a success.
+// Asserts that nothing looks like a success.
 async function assertNothingClaimed(job) {
   assert.equal(await job.locator(".verdict").count(), 0);
   assert.equal(await job.getByRole("link", { name: /^Save / }).count(), 0);
   assert.doesNotMatch(await job.innerText(), /\bVALID\b/);
 }
 
-browserTest("a server that is not there is named, and the same file succeeds after a retry", async (open) => {
+browserTest("an unreachable server is named, and the same file succeeds after a retry", async (open) => {
   const page = await openPage(open, trusted, { allow: NO_SERVER });
   await cluster.server.kill();
   await certify(page, fileNamed("early.txt", "too early"));
@@ -58,7 +58,7 @@ browserTest("a server that is not there is named, and the same file succeeds aft
   assertValid(await verdictOf(job));
 });
 
-browserTest("a replica that is dead from the start is left out by name", async (open) => {
+browserTest("a replica that is dead from the start is named as skipped", async (open) => {
   const dead = cluster.replicas[2];
   await dead.kill();
   await cluster.untilConnected(3);
@@ -75,7 +75,7 @@ browserTest("a replica that is dead from the start is left out by name", async (
   }
 });
 
-browserTest("a replica that dies during an upload is left out by name", async (open) => {
+browserTest("a replica that dies during an upload is named as skipped", async (open) => {
   const dead = cluster.replicas[1];
   const page = await openPage(open, trusted);
   front.most = GATE;
@@ -93,7 +93,7 @@ browserTest("a replica that dies during an upload is left out by name", async (o
   }
 });
 
-browserTest("with two of four dead nothing is claimed, and the put goes on once they are back", async (open) => {
+browserTest("with two of four dead no success is shown, and the put resumes once they are back", async (open) => {
   const dead = cluster.replicas.slice(1, 3);
   const page = await openPage(open, trusted);
   front.most = GATE;
@@ -113,7 +113,7 @@ browserTest("with two of four dead nothing is claimed, and the put goes on once 
   }
 });
 
-browserTest("with two of four dead from the start the page says so, and claims nothing", async (open) => {
+browserTest("with two of four dead from the start the page says so and shows no success", async (open) => {
   const dead = cluster.replicas.slice(0, 2);
   for (const replica of dead) await replica.kill();
   await cluster.untilConnected(2);

@@ -1,4 +1,4 @@
-// Green is for what was verified: no signature, no tick, no ring and no list is green unless the signature was verified in this verdict.
+// Green means verified: no signature, tick, ring or list is green unless this verdict verified the signature.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { committeeNamed } from "../vectors/generator/world.mjs";
@@ -25,7 +25,7 @@ before(async () => {
 });
 after(() => server?.close());
 
-/** What is drawn in green, as far as it is visible: names of elements. */
+/** Names of the visible elements drawn in green. */
 const greens = (page) =>
   page.evaluate(() => {
     const probe = document.body.appendChild(document.createElement("i"));
@@ -61,7 +61,7 @@ async function verifying(open, identity) {
   return page;
 }
 
-browserTest("nothing is green of a certificate that is not genuine, in any flow", async (open) => {
+browserTest("no element of a certificate that is not genuine is green, in any flow", async (open) => {
   const page = await verifying(open, IDENTITY);
   await give(page, [FILE]);
   await assertGreen(page, false, "a file alone");
@@ -107,7 +107,7 @@ browserTest("a large committee is green under the same rule", async (open) => {
   await assertGreen(page, true, "valid");
 });
 
-browserTest("another file and a forged certificate are told apart in words", async (open) => {
+browserTest("another file and a forged certificate have different texts", async (open) => {
   const page = await verifying(open, IDENTITY);
   const another = await judge(page, [OTHER, vouch(good)]);
   assert.match(another.text, /The certificate is genuine, but this is another file/);
@@ -125,7 +125,7 @@ browserTest("another file and a forged certificate are told apart in words", asy
   assert.match(alone.text, /The certificate is genuine\. Add the file[^.]+\. The certificate has expired\./);
 });
 
-browserTest("the file's value is got, the certificate's is expected", async (open) => {
+browserTest("got is the file's value, expected the certificate's", async (open) => {
   const page = await verifying(open, IDENTITY);
   const { expected, got, facts } = await judge(page, [OTHER, vouch(good)]);
   assert.equal(expected, facts["digest-base58"]);
@@ -134,7 +134,7 @@ browserTest("the file's value is got, the certificate's is expected", async (ope
   assert.deepEqual(terms, ["in the certificate (expected)", "of your file (got)"]);
 });
 
-browserTest("while a put runs, what the server says of the replicas is not green; once certified, it is", async (open) => {
+browserTest("the server's claims about replicas are not green during a put, and are once certified", async (open) => {
   server.lie = "never certifies";
   const page = await openPage(open, address(server.url, { cluster: IDENTITY }), { reducedMotion: "reduce" });
   await page.locator("#server [aria-expanded]").click();

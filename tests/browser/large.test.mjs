@@ -1,4 +1,4 @@
-// What a large file costs the page: neither its memory nor its attention.
+// A large file costs the page neither memory nor responsiveness.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -12,13 +12,13 @@ const MIB = 1 << 20;
 const SIZE = 300 * MIB;
 /** Bytes that the page and its workers may hold beyond what they hold without a file. */
 const MOST_HELD = 64 * MIB;
-/** The same with garbage, of which the browser lets 64 MiB gather. */
+/** The same including garbage, of which the browser accumulates up to 64 MiB. */
 const MOST_USED = 2 * MOST_HELD;
-/** Milliseconds of a task on the UI thread. */
+/** Limit of a task on the UI thread, in milliseconds. */
 const LONGEST_TASK = 100;
-/** Milliseconds that nothing ran there, whatever the reason. */
+/** Limit of a pause of the UI thread from any cause, in milliseconds. */
 const LONGEST_SILENCE = 1000;
-// Others use the machine as well: they may spoil one try.
+// Several tries, as other load on the machine may spoil one.
 const TRIES = 2;
 
 const folder = temporaryFolder();
@@ -34,7 +34,7 @@ after(() => cluster?.stop());
 
 const mib = (bytes) => Math.round(bytes / MIB);
 
-// Runs `work` under watch, and gives the page's cost: of this work, not of the page and its modules.
+// Measures `work`; returns its cost, without that of loading the page and its modules.
 async function costOf(page, work) {
   const memory = await watchMemory(page);
   const tasks = await watchTasks(page);
@@ -50,7 +50,7 @@ async function costOf(page, work) {
 
 const LIMITS = { task: LONGEST_TASK, silence: LONGEST_SILENCE, held: MOST_HELD, used: MOST_USED };
 
-// The best of a few tries: what one try does well, the page can do.
+// The best of a few tries shows what the page can do.
 async function assertCheap(t, what, attempt) {
   const best = { task: Infinity, silence: Infinity, held: Infinity, used: Infinity };
   const isWithin = ([name, limit]) => best[name] <= limit;
@@ -72,7 +72,7 @@ browserTest(
   "300 MiB are certified in constant memory, and the page answers all the while",
   async (open, t) => {
     await assertCheap(t, "certify", async () => {
-      patternFile(folder, "large.bin", SIZE); // what was certified in another try would not be sent again
+      patternFile(folder, "large.bin", SIZE); // different bytes each try: a certified file would not be sent again
       const page = await openPage(open, trusted);
       await certify(page, fileNamed("small.txt", "so that workers and modules are there"));
       await ends(jobOf(page, "small.txt"), "certified");

@@ -1,4 +1,4 @@
-// A server that lies gets nothing past the page.
+// The page detects every lie of a server.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before } from "node:test";
@@ -19,7 +19,7 @@ before(async () => {
 });
 after(() => server?.close());
 
-// What the page must say: its code, and words that name the lie.
+// What the page must show: the code, and words that name the lie.
 const SAID = {
   "forged signature": ["invalid", /signature/],
   "signature of no point": ["invalid", /signature/],
@@ -43,10 +43,10 @@ const SAID = {
   garbage: ["protocol", /malformed/],
   "garbage certificate": ["protocol", /malformed/],
 };
-// Whoever hangs up may be back: the page waits, and claims as little meanwhile.
+// A server that hangs up may return: the page waits, and shows no success meanwhile.
 const HANGING_UP = ["hangs up", "hangs up when signed"];
 
-browserTest("the same server, honest, is believed", async (open) => {
+browserTest("the same server is accepted when honest", async (open) => {
   server.lie = null;
   const page = await openPage(open, trusted);
   await certify(page, fileNamed("honest.txt", BYTES));
@@ -77,7 +77,7 @@ async function assertSaid(page, job, [code, words]) {
   if (code === "invalid" || code === "trust") await assertNamesBoth(page, job);
 }
 
-// What was expected and what was got: in the job, or in the refusal of the whole server.
+// Expected and got: in the job, or in the refusal of the whole server.
 async function assertNamesBoth(page, job) {
   for (const field of ["expected", "got"]) {
     const texts = [...(await job.locator(`[data-field=${field}]`).allInnerTexts()), ...(await page.locator(`[role=alert] [data-field=${field}]`).allInnerTexts())];
@@ -94,7 +94,7 @@ async function fetchBlob(page) {
 
 const saved = async (page, job) => readFileSync(await (await save(page, job.getByRole("link", { name: /^Save / }))).path());
 
-browserTest("an honest server's bytes can be fetched", async (open) => {
+browserTest("bytes of the honest server can be fetched", async (open) => {
   server.lie = null;
   server.blobs.set(DIGEST, BYTES);
   const page = await openPage(open, trusted);
@@ -124,7 +124,7 @@ for (const lie of READ_LIES) {
   });
 }
 
-browserTest("a blob that nobody holds is not found", async (open) => {
+browserTest("a blob without holders is not found", async (open) => {
   server.lie = null;
   server.blobs.clear();
   const page = await openPage(open, trusted);

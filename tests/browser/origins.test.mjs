@@ -1,4 +1,4 @@
-// Which pages may do what: the server's own, those of other hosts, and files that were stored.
+// Permissions by origin: the server's own page, pages on other hosts, and stored files.
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,16 +11,16 @@ import { until } from "./support/until.mjs";
 import { certificateOf } from "./support/bundles.mjs";
 import { toBase58, toHex } from "../independent/text.mjs";
 
-// A page asks first whether its own host is a server.
+// A page first asks whether its own host is a server.
 const NO_SERVER_HERE = /status of 404 .*\/v1\/cluster/;
-// What a page of a foreign origin provokes: the browser itself reports each refusal.
+// Console errors that a page of a foreign origin provokes: the browser reports each refusal.
 const REFUSED = [/blocked by CORS policy/, /Failed to load resource/, /WebSocket connection/];
 
 let cluster;
 let identity;
-let friend; // its origin is allowed
+let friend; // a host whose origin is allowed
 let stranger;
-let plain; // a page of somebody else, with no policy of its own
+let plain; // a foreign page without a content security policy
 before(async () => {
   const folder = temporaryFolder();
   writeFileSync(join(folder, "index.html"), "<!doctype html><title>Another page</title>");
@@ -39,7 +39,7 @@ const EVIL = `<!doctype html><title>evil</title><script>
 document.title = "ran"; localStorage.setItem("evil", "ran"); alert("ran"); fetch("/v1/cluster?evil=ran");
 </script><h1 onclick="alert(1)">Evil</h1>`;
 
-browserTest("a stored HTML file is saved when it is opened, and nothing in it runs", async (open) => {
+browserTest("a stored HTML file is downloaded when opened, and its scripts do not run", async (open) => {
   const answer = await fetch(new URL("/v1/blobs", cluster.url), { method: "PUT", body: EVIL });
   assert.equal(answer.status, 201, await answer.clone().text());
   const digest = certificateOf(await answer.text()).receipt.digest;
@@ -89,7 +89,7 @@ browserTest("a page on another host is refused, and says so", async (open) => {
   assert.equal(await job.locator(".verdict").count(), 0);
 });
 
-browserTest("whatever a page on another host tries, it cannot put", async (open) => {
+browserTest("a page on another host cannot put by any method", async (open) => {
   const page = await open(plain.url, { allow: REFUSED });
   const tried = await page.evaluate(async (server) => {
     const put = (body, headers) => fetch(new URL("/v1/blobs", server), { method: "PUT", body, headers }).then(({ status }) => status, String);
@@ -106,7 +106,7 @@ browserTest("whatever a page on another host tries, it cannot put", async (open)
   assert.match(String(tried.typed), /Failed to fetch/);
 });
 
-browserTest("nobody frames the page", async (open) => {
+browserTest("the page cannot be framed", async (open) => {
   const page = await open(plain.url, { allow: [/frame-ancestors/, /favicon/] });
   const framed = await page.evaluate(async (url) => {
     const frame = document.createElement("iframe");
@@ -114,7 +114,7 @@ browserTest("nobody frames the page", async (open) => {
     const loaded = new Promise((resolve) => (frame.onload = resolve));
     document.body.append(frame);
     await loaded;
-    return frame.contentDocument === null; // an error page of the browser, of no origin
+    return frame.contentDocument === null; // the browser's error page has an opaque origin
   }, cluster.url);
   assert.ok(framed);
   const inner = page.frames().find((frame) => frame !== page.mainFrame());

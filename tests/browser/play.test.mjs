@@ -1,4 +1,4 @@
-// A certified film plays from the replicas, each byte verified before the browser's player sees it; what is changed on the way stops it.
+// A certified video plays from the replicas. Each byte is verified before the player gets it, and a changed byte stops it.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { digestOf } from "../independent/bytes.mjs";
@@ -19,7 +19,7 @@ const HONEST = { flipAt: null, change: null, holds: () => false };
 
 let cluster;
 let front;
-let friend; // a file host whose pages the server allows
+let friend; // a file host whose origin the server allows
 let trusted;
 let film;
 let digest;
@@ -46,14 +46,14 @@ async function put(bytes) {
   return { digest: toBase58(digestOf(bytes)), bundle: text };
 }
 
-/** Names a digest in an open page; gives the card, and what asks to play it. */
+/** Enters a digest in an open page; returns the card and its play button. */
 async function named(page, wanted = digest) {
   await showTab(page, "Fetch");
   await page.getByRole("textbox", { name: "Digest" }).fill(wanted);
   return { play: () => page.locator("#fetch").getByRole("button", { name: "Play", exact: true }).click(), card: page.locator("#fetch .job").first() };
 }
 
-/** Opens the page with a digest named in it. */
+/** Opens the page and enters a digest. */
 async function ask(open, wanted = digest, options = {}) {
   Object.assign(front, HONEST, { asked: [] });
   const page = await openPage(open, trusted, options);
@@ -79,7 +79,7 @@ const seek = async (video, to) => {
   await until(`it is at ${to} s`, () => video.evaluate((node) => !node.seeking && node.readyState >= 2));
 };
 
-// The colour in a corner of what is shown: hue in degrees.
+// The hue in a corner of the current frame, in degrees.
 const hue = (video) =>
   video.evaluate((node) => {
     const canvas = new OffscreenCanvas(8, 8);
@@ -91,7 +91,7 @@ const hue = (video) =>
     const turn = most === r ? (g - b) / (most - least) : most === g ? 2 + (b - r) / (most - least) : 4 + (r - g) / (most - least);
     return (turn * 60 + 360) % 360;
   });
-// What stands there by the film's making.
+// The hue that the film has at this time.
 const hueAt = (seconds) => (Math.floor(seconds * 2) * 360) / (SECONDS * 2);
 const assertShows = async (video, seconds) => {
   const seen = await hue(video);
@@ -99,7 +99,7 @@ const assertShows = async (video, seconds) => {
   assert.ok(off < 12, `at ${seconds} s: hue ${seen}, expected ${hueAt(seconds)}`);
 };
 
-browserTest("a film plays, seeks to the end and back, and only asks for what it needs", async (open) => {
+browserTest("a film plays, seeks to the end and back, and requests only what it needs", async (open) => {
   const middle = ({ start }) => start >= 8 * MIB && start < film.length - 5 * MIB;
   const { page, card, video } = await playing(open, digest, {}, middle);
   await reaches(card, "playing");
@@ -110,7 +110,7 @@ browserTest("a film plays, seeks to the end and back, and only asks for what it 
 
   await seek(video, SECONDS - 0.75);
   await assertShows(video, SECONDS - 0.75);
-  // What lies between was held back all the time.
+  // The bytes in between were withheld all the time.
   assert.ok(front.asked.some(({ start }) => start > film.length - 5 * MIB), JSON.stringify(front.asked));
   await seek(video, 7.25);
   await assertShows(video, 7.25);
@@ -119,7 +119,7 @@ browserTest("a film plays, seeks to the end and back, and only asks for what it 
   await video.evaluate((node) => node.play());
   await moves(video);
 
-  // Requests are windows of the file, within its bounds.
+  // Requests are for windows within the file's bounds.
   for (const { start, end } of front.asked) assert.ok(start < end && end <= film.length && end - start <= 4 * MIB, `${start} ${end}`);
   assert.match(await card.innerText(), /verified so far/);
   assert.equal(await state(card), "playing");
@@ -127,13 +127,13 @@ browserTest("a film plays, seeks to the end and back, and only asks for what it 
   assert.equal(await page.locator("#fetch video").count(), 0);
 });
 
-browserTest("whoever is no player gets nothing from the service worker", async (open) => {
+browserTest("the service worker serves only the player", async (open) => {
   const { page, video } = await playing(open, digest, { allow: [/404.*\/play\//, /ERR_FAILED/] });
   const url = await video.evaluate((node) => node.src);
   assert.equal(new URL(url).pathname, `/play/${digest}`);
-  // The server is asked, and it has no such path.
+  // The request reaches the server, which has no such path.
   assert.equal(await page.evaluate(async (address) => (await fetch(address)).status, url), 404);
-  // A number that the page never gave out.
+  // A number that the page never assigned.
   const failed = await page.evaluate(
     (address) =>
       new Promise((resolve) => {
@@ -147,7 +147,7 @@ browserTest("whoever is no player gets nothing from the service worker", async (
   assert.equal(failed, 4); // MEDIA_ERR_SRC_NOT_SUPPORTED
 });
 
-browserTest("with the keyboard alone, from the digest to the playing film", async (open) => {
+browserTest("a film is played from its digest by keyboard alone", async (open) => {
   const { page, card } = await ask(open);
   await page.getByRole("textbox", { name: "Digest" }).focus();
   await page.keyboard.press("Tab");
@@ -174,7 +174,7 @@ browserTest("a .vouch offers Play beside the download once its certificate is va
 });
 
 browserTest("a .vouch of another cluster is not played", async (open) => {
-  // By a committee of the tests' own, over the same bytes: all in it holds, but it is not the one that is trusted.
+  // By a test committee over the same bytes: a valid certificate of a cluster that is not trusted.
   const page = await openPage(open, trusted, { allow: [/404/] });
   const answer = (route) => route.fulfill({ contentType: "application/vnd.vouch.bundle+json", body: bundleFor(film) });
   await page.route("**/v1/certificates/*", answer);
@@ -189,7 +189,7 @@ browserTest("a .vouch of another cluster is not played", async (open) => {
   assert.deepEqual(front.asked, []);
 });
 
-browserTest("the certificate of another file does not make this one play", async (open) => {
+browserTest("a certificate of another file does not play this one", async (open) => {
   const other = await put(Buffer.from("Another file, certified by the same cluster.\n"));
   const page = await openPage(open, trusted);
   await page.route("**/v1/certificates/*", (route) => route.fulfill({ body: other.bundle }));
@@ -209,7 +209,7 @@ for (const [what, isAtOnce] of [
     const at = isAtOnce ? 5000 : film.length - MIB + 5000;
     front.flipAt = at;
     await play();
-    // A player reads ahead as far as it gets.
+    // The player reads ahead as far as it can.
     front.holds = ({ start }) => !isAtOnce && start >= 8 * MIB && start < at - 4 * MIB;
     if (!isAtOnce) {
       const video = card.locator("video");
@@ -306,7 +306,7 @@ browserTest("a page on another host plays from the server that it names", async 
   await assertShows(video, SECONDS - 1);
 });
 
-browserTest("a browser that ends the service worker meanwhile is served by the next one", async (open) => {
+browserTest("playback continues after the browser ends the service worker", async (open) => {
   const { page, card, video } = await playing(open);
   await moves(video);
   await video.evaluate((node) => node.pause());
@@ -320,7 +320,7 @@ browserTest("a browser that ends the service worker meanwhile is served by the n
   assert.equal(await state(card), "playing");
 });
 
-browserTest("what is no film is not played, and can be fetched", async (open) => {
+browserTest("a file that is no video is not played, and can be fetched", async (open) => {
   const other = await put(Buffer.from("No film at all, but a text that says so.\n"));
   const { play, card, page } = await ask(open, other.digest);
   await play();
@@ -330,7 +330,7 @@ browserTest("what is no film is not played, and can be fetched", async (open) =>
   await ends(page.locator("#fetch .job").first(), "fetched");
 });
 
-browserTest("without a certificate nothing is played", async (open) => {
+browserTest("a blob without a certificate is not played", async (open) => {
   const unknown = toBase58(digestOf(Buffer.from("never stored")));
   const { play, card } = await ask(open, unknown, { allow: [/404/] });
   await play();
@@ -338,9 +338,9 @@ browserTest("without a certificate nothing is played", async (open) => {
   assert.equal(await card.locator(".problem").getAttribute("data-code"), "no-certificate");
 });
 
-browserTest("a page that may have no service worker offers the download and says why", async (open) => {
+browserTest("a page without service worker offers the download and says why", async (open) => {
   const page = await open(undefined);
-  // As on a host without https: there the browser has none.
+  // As on a host without https, where the browser has no service worker.
   await page.addInitScript(() => {
     Object.defineProperty(globalThis, "isSecureContext", { value: false });
     Object.defineProperty(Navigator.prototype, "serviceWorker", { value: undefined });

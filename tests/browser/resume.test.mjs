@@ -1,4 +1,4 @@
-// Uploads that are cut off and go on: a gate before the server lets so many bytes pass and no more, so that each is cut in its middle.
+// Interrupted uploads resume. A proxy lets a limited number of bytes pass, so that each upload is interrupted midway.
 import assert from "node:assert/strict";
 import { createReadStream } from "node:fs";
 import { after, before, beforeEach } from "node:test";
@@ -38,10 +38,10 @@ beforeEach(async () => {
 
 const passed = () => front.links.reduce((sum, link) => sum + link.passed, 0);
 const status = (job) => job.locator(".status-text").innerText();
-/** The text with blanks that break. */
+/** The text with ordinary spaces. */
 const plain = async (job) => (await job.innerText()).replaceAll("\u00a0", " ");
 
-/** A page with an upload that is stuck in its middle. */
+/** A page with an upload that is stalled midway. */
 async function stuck(open, name) {
   front.most = GATE;
   const page = await openPage(open, trusted, { allow: GONE });
@@ -50,16 +50,16 @@ async function stuck(open, name) {
   const job = jobOf(page, name);
   await reaches(job, "sending");
   await until("the gate is reached", () => passed() > GATE - MIB);
-  // What passed has come, and is no more than on its way to the disks.
+  // The bytes that passed have arrived, but may not be on disk yet.
   await sleep(500);
   return { page, path, job };
 }
 
-/** It says where it went on, and that is what was sent. */
+/** Asserts that the page reports its resume offset and sent only the rest. */
 async function assertContinued(job) {
   assertValid(await verdictOf(job));
   const [, percent, left] = CONTINUED.exec(await plain(job)) ?? assert.fail(await plain(job));
-  // What the network still carried when it was cut may have come as well.
+  // Bytes in flight at the interruption may have arrived too.
   assert.ok(Number(percent) > 30 && Number(percent) < 100, `${percent} %`);
   assert.ok((await plain(job)).includes(`64.0 MiB · continued at ${percent} %`));
   const sent = front.links.at(-1).passed / MIB;
@@ -67,7 +67,7 @@ async function assertContinued(job) {
   assert.ok(sent < SIZE / MIB - 1, `${sent} MiB: that is all of it`);
 }
 
-browserTest("a server that is killed and started again: the upload goes on by itself, and nothing is sent twice", async (open) => {
+browserTest("an upload resumes by itself after a server restart, and sends nothing twice", async (open) => {
   const { page, job } = await stuck(open, "killed.bin");
   await cluster.server.kill();
   await reaches(job, "lost");
@@ -83,8 +83,8 @@ browserTest("a server that is killed and started again: the upload goes on by it
   assert.deepEqual(states.filter((state) => !["queued", "connecting", "waiting"].includes(state)), ["hashing", "sending", "lost", "sending", "certified"]);
 });
 
-browserTest("a page that is loaded again: the same file, hashed again, goes on where it stopped", async (open) => {
-  // Who leaves in the middle is asked whether they mean it: they do.
+browserTest("an upload resumes after a reload when the same file is dropped again", async (open) => {
+  // Leaving during an upload asks for confirmation: confirm.
   const leaving = async (...how) => {
     const page = await open(...how);
     await page.addInitScript(() => addEventListener("beforeunload", (event) => event.stopImmediatePropagation()));
@@ -101,7 +101,7 @@ browserTest("a page that is loaded again: the same file, hashed again, goes on w
   assert.ok(!(await statesOf(page, "reloaded.bin")).includes("lost"));
 });
 
-browserTest("a cancel while it waits ends it at once, and nothing is tried any more", async (open) => {
+browserTest("a cancel during a wait ends the upload at once, without further retries", async (open) => {
   const { job, path } = await stuck(open, "given-up.bin");
   await cluster.server.kill();
   await reaches(job, "lost");
@@ -112,13 +112,13 @@ browserTest("a cancel while it waits ends it at once, and nothing is tried any m
   front.most = Infinity;
   await cluster.startServer();
   await cluster.untilConnected();
-  await sleep(6000); // longer than the longest wait between two tries
+  await sleep(6000); // longer than the longest backoff
   assert.equal(front.links.length, before);
   const { digest } = await hash(createReadStream(path));
   assert.equal((await fetch(new URL(`/v1/certificates/${digest}`, cluster.url))).status, 404);
 });
 
-browserTest("Try now ends the wait, and the keyboard's place stays", async (open) => {
+browserTest("Try now ends the wait and keeps the keyboard focus", async (open) => {
   const server = await startLyingServer();
   try {
     const page = await openPage(open, address(server.url, { cluster: IDENTITY }), { allow: GONE });

@@ -1,4 +1,4 @@
-// Pictures of every state, light and dark, in three widths: VOUCH_SHOTS=FOLDER node tests/browser/shots.mjs [PART OF A NAME]
+// Screenshots of every state, light and dark, in three widths: VOUCH_SHOTS=FOLDER node tests/browser/shots.mjs [PART OF A NAME]
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { close, launch } from "./support/chromium.mjs";

@@ -1,4 +1,4 @@
-// Whom the page trusts, why, and what it says when that changes.
+// Which cluster the page trusts, why, and what it says when that changes.
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { browserTest } from "./support/browser.mjs";
@@ -55,12 +55,12 @@ browserTest("an identity in the address is trusted, in base58 and in hex", async
   }
 });
 
-browserTest("without any identity the page takes the server's word, says so, and remembers", async (open) => {
+browserTest("without an identity the page trusts the server's claim, says so, and remembers it", async (open) => {
   server.lie = null;
   const page = await openPage(open, server.url);
   await untilTrust(page, { state: "first-use", source: "first-use", identity: IDENTITY });
   assert.match(await page.locator("#trust").innerText(), /taken from the server on first use/);
-  // in plain sight, not only where somebody looks for it
+  // visible without opening anything
   assert.match(await page.locator("[data-note=first-use]").innerText(), /You have not told this page whom to trust.*warns you if that ever changes/s);
   assert.match(await page.getByRole("contentinfo").innerText(), /This page was served by the server that it checks/);
   await page.getByRole("button", { name: "What that means" }).click();
@@ -75,7 +75,7 @@ browserTest("without any identity the page takes the server's word, says so, and
   assert.equal(await page.locator("[data-note=first-use]").count(), 0);
 });
 
-browserTest("an identity that was remembered and is another now is refused loudly", async (open) => {
+browserTest("a server whose identity differs from the remembered one is refused prominently", async (open) => {
   server.lie = null;
   const page = await openPage(open, server.url);
   await untilTrust(page, { state: "first-use" });
@@ -84,13 +84,13 @@ browserTest("an identity that was remembered and is another now is refused loudl
   await ready(page);
   await untilTrust(page, { state: "refused", identity: IDENTITY });
   await assertRefuses(page, "server-changed", { expected: IDENTITY, got: OTHER_IDENTITY });
-  // Good bundles of the cluster that is trusted are good all the same.
+  // Valid bundles of the trusted cluster stay valid.
   await showTab(page, "Verify");
   assertValid(await judge(page, FILES));
   server.lie = null;
 });
 
-browserTest("a server of another cluster than the address names is refused loudly", async (open) => {
+browserTest("a server of another cluster than the address names is refused prominently", async (open) => {
   server.lie = null;
   const page = await openPage(open, address(server.url, { cluster: OTHER_IDENTITY }));
   await untilTrust(page, { state: "refused", identity: OTHER_IDENTITY });
@@ -99,7 +99,7 @@ browserTest("a server of another cluster than the address names is refused loudl
   assertInvalid(await judge(page, FILES), "identity");
 });
 
-browserTest("a typed identity is trusted and remembered; rubbish is refused and changes nothing", async (open) => {
+browserTest("a typed identity is trusted and remembered; an invalid one is refused and changes nothing", async (open) => {
   server.lie = null;
   const page = await openPage(open, server.url);
   await untilTrust(page, { state: "first-use" });
@@ -154,7 +154,7 @@ browserTest("a malformed or repeated identity in the address is reported, and no
   }
 });
 
-browserTest("a change of the fragment alone changes the trust", async (open) => {
+browserTest("a change of the fragment alone changes the trusted cluster", async (open) => {
   server.lie = null;
   const page = await openPage(open, address(server.url, { cluster: IDENTITY }));
   await showTab(page, "Verify");
@@ -164,7 +164,7 @@ browserTest("a change of the fragment alone changes the trust", async (open) => 
   await until("the verdict does not outlive the trust", async () => (await page.locator("#verify .verdict[data-state=valid]").count()) === 0);
 });
 
-browserTest("forgetting asks first, and makes the next visit a first use again", async (open) => {
+browserTest("forgetting asks for confirmation, and makes the next visit a first contact", async (open) => {
   server.lie = null;
   const page = await openPage(open, server.url);
   await untilTrust(page, { state: "first-use" });

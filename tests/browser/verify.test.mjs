@@ -1,4 +1,4 @@
-// Verifying in the page and in verify.html, without a network; and everything that must not pass.
+// Verifying in the page and in verify.html without a network, and everything that must not verify.
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ after(() => cluster?.stop());
 
 const vouch = (text, name = "report.pdf.vouch") => fileNamed(name, text);
 
-// The page was open when the network went away.
+// The page was open when the network was lost.
 async function openOffline(open, url = trusted) {
   const page = await openPage(open, url, { allow: [/ERR_INTERNET_DISCONNECTED/] });
   await showTab(page, "Verify");
@@ -48,7 +48,7 @@ async function openOffline(open, url = trusted) {
   return page;
 }
 
-browserTest("offline, the file and its bundle are judged in either order, and together", async (open) => {
+browserTest("offline, the file and its bundle are verified in either order, and together", async (open) => {
   const page = await openOffline(open);
   for (const steps of [[[FILE, vouch(bundle)]], [FILE, vouch(bundle)], [vouch(bundle), FILE], [[vouch(bundle), FILE]]]) {
     const verdict = await verify(page, ...steps);
@@ -59,7 +59,7 @@ browserTest("offline, the file and its bundle are judged in either order, and to
   }
 });
 
-browserTest("verify.html, opened as a file without any network, judges and refuses", async (open) => {
+browserTest("verify.html, opened as a file without a network, accepts and refuses", async (open) => {
   const page = await openPage(open, address(HTML, { cluster: identity }), { offline: true });
   const requests = [];
   page.context().on("request", (request) => !/^(file|blob|data):/.test(request.url()) && requests.push(request.url()));
@@ -83,7 +83,7 @@ browserTest("the saved verify.html is the same as the one on the host", async (o
 const flip = (bytes, at) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)));
 const now = () => Math.floor(Date.now() / 1000);
 
-// What is tampered with, the check that must notice, the file's bytes, the bundle's text.
+// Name of the change, the check that must fail, the file's bytes, the bundle's text.
 const TAMPERED = [
   ["a flipped bit of the file", "digest", () => [flip(BYTES, 0), bundle]],
   ["a file without its last byte", "digest", () => [BYTES.subarray(0, -1), bundle]],
@@ -126,14 +126,14 @@ browserTest("each tampered case is INVALID by its check, with expected and got",
     }
     assert.equal(await page.locator("#verify img").count(), 0, name);
   }
-  // The page is not one that only ever refuses.
+  // Control: the page does accept the unchanged file.
   assertValid(await judge(page, [FILE, vouch(bundle)]));
   t.diagnostic(`${TAMPERED.length} cases`);
 });
 
 const EXPIRED = () => bundleFor(BYTES, { issuedAt: now() - 3600, expiresAt: now() - 60 });
 
-browserTest("an expired certificate can be judged as of then", async (open) => {
+browserTest("an expired certificate can be verified as of an earlier time", async (open) => {
   const page = await openOffline(open, address(cluster.url, { cluster: IDENTITY }));
   assertInvalid(await judge(page, [FILE, vouch(EXPIRED())]), "expiry");
   await page.getByRole("button", { name: "Judge as if it had not expired" }).click();
@@ -143,7 +143,7 @@ browserTest("an expired certificate can be judged as of then", async (open) => {
   });
   assert.equal(verdict.outcomes.expiry, "waived");
   assert.equal(verdict.outcomes.signature, "passed");
-  // Another file is another question: nothing is waived for it.
+  // Another file is a new question: the waiver does not apply to it.
   assertInvalid(await judge(page, [FILE, vouch(EXPIRED())]), "expiry");
 });
 
@@ -161,13 +161,13 @@ browserTest("CANNOT CHECK: no identity, an unknown version, a later epoch", asyn
   assertCannot(await judge(page, [FILE, vouch(altered(bundle, () => ({ epoch: 1 })))]), "epoch");
 });
 
-browserTest("a bundle alone says what it is about, and claims nothing about a file", async (open) => {
+browserTest("a bundle alone shows its contents and claims nothing about a file", async (open) => {
   const page = await openOffline(open);
   const verdict = await judge(page, [vouch(bundle)]);
   assert.deepEqual({ state: verdict.state, check: verdict.check }, { state: "cannot-check", check: "digest" });
   assert.equal(verdict.facts.digest ?? verdict.facts["digest-base58"], await digestOf(bundle, verdict));
   assert.doesNotMatch(verdict.heading, /\bVALID\b/);
-  // A forged one is found out without the file.
+  // A forged bundle is detected without the file.
   assertInvalidAlone(await judge(page, [vouch(altered(bundle, () => ({ signature: certificateOf(another).signature })))]), "signature");
   assertInvalidAlone(await judge(page, [vouch(bundleFor(BYTES))]), "identity");
 });
@@ -181,7 +181,7 @@ function assertInvalidAlone({ state, check, text }, expected) {
   assert.deepEqual({ state, check }, { state: "invalid", check: expected }, text);
 }
 
-browserTest("a file alone is not judged, and two bundles or no bundle are told apart", async (open) => {
+browserTest("a file alone gets no verdict, and two bundles differ from none", async (open) => {
   const page = await openOffline(open);
   const state = () => page.locator("#verify").getAttribute("data-state");
   await page.getByLabel("Choose a file and its .vouch").setInputFiles(FILE);
@@ -200,7 +200,7 @@ browserTest("a file alone is not judged, and two bundles or no bundle are told a
   }
 });
 
-browserTest("a file that is a bundle itself can be the certified one", async (open) => {
+browserTest("a file that is itself a bundle can be the certified file", async (open) => {
   const page = await openOffline(open, address(cluster.url, { cluster: IDENTITY }));
   const inner = Buffer.from(bundle);
   assertValid(await judge(page, [fileNamed("report.pdf.vouch", inner), vouch(bundleFor(inner), "report.pdf.vouch.vouch")]));

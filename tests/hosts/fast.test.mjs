@@ -28,7 +28,7 @@ const CALLED = `import { init, verify } from "vouch-verifier";\n${READ}(async ()
 
 const runs = async (folder, program) => (await run(process.execPath, [program], { cwd: folder })).trim();
 
-test("Node.js: the modules by bytes, path, URL and promise, and the one that comes with the package", async (t) => {
+test("Node.js: the module from bytes, path, URL and promise, and the package's own", async (t) => {
   const module = "node_modules/vouch-verifier/wasm/vouch_verifier_bg.wasm";
   const sources = [
     "undefined",
@@ -44,7 +44,7 @@ test("Node.js: the modules by bytes, path, URL and promise, and the one that com
   const program = (source) => `import { init, verify } from "vouch-verifier";\n${READ}await init(${source});\nconsole.log(${JUDGE});\n`;
   const folder = await project(t, Object.fromEntries(sources.map((source, i) => [`source-${i}.js`, program(source)])));
   for (const [i, source] of sources.entries()) assert.equal(await runs(folder, `source-${i}.js`), RIGHT, source);
-  // What is no module is refused, and the next call tries again.
+  // Bytes that are no module are refused, and the next call retries.
   const retry = `import { init, initClient, verify } from "vouch-verifier";\n${READ}
 const failed = [];
 for (const call of [init, initClient]) await call(new Uint8Array(8)).catch((error) => failed.push(error.name));
@@ -60,7 +60,7 @@ test("Node.js: without ws, a put says what to install, unless Node.js has a WebS
   assert.match(await runs(folder, "put.js"), globalThis.WebSocket === undefined ? /npm install ws/ : /cannot open a link/);
 });
 
-test("TypeScript: the types need no DOM, and fit with it", async (t) => {
+test("TypeScript: the types work without and with DOM types", async (t) => {
   const folder = await project(t, {
     "plain.ts": `import { verify, put, get, hash, init, initClient, ServerError, BundleError, type Report } from "vouch-verifier";
 import module from "vouch-verifier/verifier.wasm";
@@ -104,13 +104,13 @@ for (const [format, name] of [["esm", "out.mjs"], ["cjs", "out.cjs"]]) {
     await build("app.js", name);
     assert.equal(await runs(folder, name), RIGHT);
     if (format === "cjs") return;
-    // Without them it says what to do.
+    // Without the bytes it says what to do.
     await build("bare.js", "bare.mjs");
     await assert.rejects(runs(folder, "bare.mjs"), /a bundler moved this file away from its module.+init\(bytes\)/);
   });
 }
 
-test("esbuild: the web, the module by a loader", async (t) => {
+test("esbuild: the web, the module through a loader", async (t) => {
   const main = page(`${FETCH} await init(new URL(module, location.href)); return ${JUDGE};`);
   const folder = await project(t, { "main.js": `import { init, verify } from "vouch-verifier"; import module from "vouch-verifier/verifier.wasm"; ${main}` });
   write(folder, prefixed("dist", { "index.html": HTML, ...FILES }));
@@ -169,7 +169,7 @@ import file from "./report.pdf";
 export default { async fetch() { await init(module); return new Response(${JUDGE.replaceAll("{ bundle,", "{ bundle: new Uint8Array(bundle),").replaceAll(" file,", " file: new Uint8Array(file),")}); } };
 `;
   const folder = await project(t, { "worker.js": worker });
-  // As wrangler does: its rules leave these to the host.
+  // Like wrangler, whose rules leave these to the host.
   const left = { name: "left", setup: (build) => build.onResolve({ filter: /\.(wasm|vouch|pdf)$/ }, ({ path }) => ({ path, external: true })) };
   await esbuild.build({ absWorkingDir: folder, entryPoints: ["worker.js"], bundle: true, format: "esm", conditions: ["workerd", "worker", "browser"], outfile: "out.js", plugins: [left], logLevel: "silent" });
   write(folder, {

@@ -18,13 +18,13 @@ const TOOLS = join(WORK, "soak");
 const require = createRequire(join(TOOLS, "package.json"));
 if (!existsSync(join(TOOLS, "node_modules"))) throw new Error("the hosts are not installed; run `make soak`");
 
-const inside = { within: TOOLS }; // what a project imports beside the package is found there
+const inside = { within: TOOLS }; // other imports of a project are resolved there
 const program = (name) => join(TOOLS, "node_modules", name);
 const node = (script, args, folder, env = {}) => run(process.execPath, [program(script), ...args], { cwd: folder, env: { ...process.env, CI: "1", ...env } });
 
 const PROGRAM = `import { verify } from "vouch-verifier";\n${READ}console.log(${JUDGE});\n`;
 
-// Their dev servers serve what they make of the package, and leave out its modules, unless they leave the package alone.
+// Their dev servers pre-bundle the package and lose its WebAssembly modules, unless it is excluded.
 const DEV = { optimizeDeps: { exclude: ["vouch-verifier"] } };
 for (const name of ["vite7", "vite6"]) testVite(await import(pathToFileURL(join(TOOLS, "node_modules", name, "dist/node/index.js"))), DEV);
 

@@ -14,13 +14,13 @@ export { listen, serveFolder };
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const SOURCE = join(ROOT, "verifier-wasm", "npm");
-/** Outside of every folder whose `node_modules` has `ws`. */
+/** Outside every folder whose `node_modules` has `ws`. */
 export const WORK = join(ROOT, "target", "hosts");
 const TIMEOUT = 300_000;
 
 const exec = promisify(execFile);
 
-/** Runs a command; rejects with what it printed unless it succeeds. Gives its standard output. */
+/** Runs a command; returns its standard output, or rejects with its output if it fails. */
 export async function run(command, args, options = {}) {
   try {
     const { stdout } = await exec(command, args, { timeout: TIMEOUT, maxBuffer: 1 << 26, ...options });
@@ -39,26 +39,26 @@ async function packed() {
   return join(folder, filename);
 }
 
-/** The options that every example verifies with: bytes as `bundle` and `file` are in scope where it stands. */
+/** Options for `verify` in every example; the bytes `bundle` and `file` are in scope there. */
 export const QUESTION = `{ bundle, file, cluster: ${JSON.stringify(CLUSTER)}, now: ${NOW} }`;
 export const TAMPERED = `{ bundle, file: new TextEncoder().encode("another file"), cluster: ${JSON.stringify(CLUSTER)}, now: ${NOW} }`;
-/** An expression for what a host must find: the verdict of the file, and of another one. */
+/** An expression for the expected finding: the verdicts of the file and of another file. */
 export const JUDGE = `[(await verify(${QUESTION})).verdict, (await verify(${TAMPERED})).check].join()`;
 export const RIGHT = "valid,digest";
 
-/** Reads them from the disk. */
+/** Reads the inputs from disk. */
 export const READ = `import { readFileSync } from "node:fs";
 const [bundle, file] = ["report.pdf.vouch", "report.pdf"].map((name) => new Uint8Array(readFileSync(name)));
 `;
-/** Fetches them, in a page or a Worker. */
+/** Fetches the inputs, in a page or a Worker. */
 export const FETCH = `const bytes = async (name) => new Uint8Array(await (await fetch("/" + name)).arrayBuffer());
 const [bundle, file] = await Promise.all(["report.pdf.vouch", "report.pdf"].map(bytes));
 `;
-/** A module of a page, which leaves its finding for `inChromium`. */
+/** A page's module, which leaves its finding for `inChromium`. */
 export const page = (body) => `globalThis.found = (async () => { ${body} })().catch((error) => "" + error.stack);\n`;
 export const HTML = '<!doctype html><meta charset="utf-8" /><title>test</title><script type="module" src="./main.js"></script>\n';
 
-/** Makes the project: `files` by name, in a folder of `within`. */
+/** Creates the project: `files` by name, in a new folder inside `within`. */
 export async function project(t, files, { within = WORK } = {}) {
   const tarball = await (packing ??= packed());
   mkdirSync(within, { recursive: true });
@@ -81,7 +81,7 @@ export function write(folder, files) {
 export const FILES = { "report.pdf": FILE, "report.pdf.vouch": BUNDLE };
 export const prefixed = (folder, files) => Object.fromEntries(Object.entries(files).map(([name, content]) => [`${folder}/${name}`, content]));
 
-/** The page verifies, and so does a Worker of it: the finding is both's. */
+/** The page and its Worker both verify; the finding combines both. */
 export const PAGE_AND_WORKER = {
   "worker.js": `import { verify } from "vouch-verifier";\nonmessage = async () => { try { ${FETCH} postMessage(${JUDGE}); } catch (error) { postMessage(error.stack); } };\n`,
   "main.js": `import { verify } from "vouch-verifier";\n${page(`${FETCH}
@@ -91,7 +91,7 @@ export const PAGE_AND_WORKER = {
   return ${JUDGE} + " " + (await answer);`)}`,
 };
 
-/** What the page at `url` found. */
+/** The finding of the page at `url`. */
 export async function inChromium(url) {
   const context = await (await launch()).newContext();
   try {
@@ -99,7 +99,7 @@ export async function inChromium(url) {
     page.setDefaultTimeout(120_000);
     page.setDefaultNavigationTimeout(120_000);
     await page.goto(url);
-    // A dev server may load the page again once it has seen all of its packages.
+    // A dev server may reload the page once it has discovered all its packages.
     await page.waitForFunction(() => globalThis.found !== undefined);
     return await page.evaluate(() => globalThis.found);
   } finally {
@@ -107,7 +107,7 @@ export async function inChromium(url) {
   }
 }
 
-/** Serves a built folder and asserts what its page finds. */
+/** Serves a built folder and asserts its page's finding. */
 export async function assertPage(folder, expected = RIGHT) {
   const host = await listen(createServer(serveFolder(folder)));
   try {

@@ -10,7 +10,7 @@ const bls = bls12_381.longSignatures;
 export const G1 = bls12_381.G1.Point;
 export const G2 = bls12_381.G2.Point;
 
-// Hashing to the curve and decoding points are slow and repeat a lot.
+// Caches: hashing to the curve and decoding points are slow and repeat often.
 function memoise(compute) {
   const known = new Map();
   return (bytes, extra = "") => {
@@ -22,7 +22,7 @@ function memoise(compute) {
 
 export const hashToG2 = memoise((message, dst) => bls.hash(message, dst));
 
-// A point of the prime-order subgroup other than infinity, in its one encoding; else null.
+// Decodes a point of the prime-order subgroup other than infinity from its canonical encoding; else null.
 function decodePoint(Point, size, bytes) {
   if (bytes.length !== size) return null;
   try {
@@ -39,7 +39,7 @@ export const decodeSignature = memoise((bytes) => decodePoint(G2, 96, bytes));
 
 export const sum = (Point, points) => points.reduce((total, point) => total.add(point), Point.ZERO);
 
-// Points, not bytes: whoever calls has decoded them.
+// Takes points, not bytes: the caller has decoded them.
 export const verifySignature = (signature, message, key, dst) => bls.verify(signature, hashToG2(message, dst), key);
 
 export const publicKey = (secret) => bls.getPublicKey(secret).toBytes();

@@ -36,7 +36,7 @@ function pop(value, index) {
   return bytes;
 }
 
-// Type and version come first: only of version 1 are the other rules known.
+// Type and version are checked first: the other rules hold for version 1 only.
 function typeAndVersion(top) {
   if (!(top instanceof Map)) throw invalid("the bundle is not an object");
   const type = string(top.get("type"), "type");

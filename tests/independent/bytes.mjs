@@ -6,7 +6,7 @@ export const NEVER = 2n ** 64n - 1n;
 export const MAX_INTEGER = Number.MAX_SAFE_INTEGER;
 
 const utf8Encoder = new TextEncoder();
-// ignoreBOM: a byte order mark is a character like any other and must not vanish.
+// ignoreBOM: a byte order mark is an ordinary character and must not be dropped.
 const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 export const utf8 = (text) => utf8Encoder.encode(text);
@@ -82,7 +82,7 @@ export class Reader {
     return Number(value);
   }
 
-  // The single known value of a version or kind; another one stops all decoding.
+  // The single known value of a version or kind; any other stops decoding.
   known(size, field, value) {
     const got = this.small(size, field);
     if (got !== value) throw cannotCheck(`${this.what}: ${field} ${got} is unknown`, { expected: `${value}`, got: `${got}` });

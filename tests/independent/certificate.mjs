@@ -7,7 +7,7 @@ import { KIND_STORED } from "./statement.mjs";
 const MAX_COUNT = 4096;
 const MAX_MEMBERS = 1000;
 
-// The encoders check nothing, so that wrong certificates can be made for the vectors.
+// The encoders check nothing, so that invalid certificates can be made for the vectors.
 export const encodeReceipt = ({ kind = 1, salt, digest, length, expiresAt }) => concat(u8(kind), salt, digest, u64(length), u64(expiresAt));
 
 export function encodeBitmap(signers, n) {

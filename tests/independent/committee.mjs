@@ -11,7 +11,7 @@ export const quorum = (n) => n - faulty(n);
 
 export const committeeDigest = (encoding) => derive("vouch committee v1", encoding);
 
-// The encoder checks nothing, so that wrong committees can be made for the vectors.
+// The encoder checks nothing, so that invalid committees can be made for the vectors.
 export function encodeCommittee(committee) {
   const { epoch = 0, cluster = new Uint8Array(32), previous = new Uint8Array(32), nonce, policy = 0, faultRule = 1, operator = new Uint8Array(48), members } = committee;
   const encodedMembers = members.map(({ node, vote, name }) => {

@@ -1,4 +1,4 @@
-// A check that did not pass. Thrown inside the verifier, turned into its result at the top.
+// A failed check. Thrown inside the verifier, and turned into its result at the top.
 export class Failure extends Error {
   constructor(verdict, message, { check, expected, got } = {}) {
     super(message);
@@ -12,7 +12,7 @@ export class Failure extends Error {
 export const invalid = (message, detail) => new Failure("invalid", message, detail);
 export const cannotCheck = (message, detail) => new Failure("cannot-check", message, detail);
 
-// Runs one of the twelve checks: whatever fails inside carries its name.
+// Runs one of the twelve checks: a failure inside carries its name.
 export function named(check, body) {
   try {
     return body();

@@ -1,4 +1,4 @@
-// Foundings: what members sign, how it travels, and when a genesis committee counts.
+// Foundings: what members sign, its messages, and when a genesis committee is founded.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { POP_DST, STATEMENT_DST, decodeKey, decodeSignature, verifySignature } from "./bls.mjs";
 import { Reader, concat, equal, u16, u32, u8, utf8 } from "./bytes.mjs";
@@ -13,7 +13,7 @@ export const refusalBytes = (refused, accepted) => concat(u8(0x10), utf8("vouch/
 
 export const encodeRefusal = ({ refused, accepted, node, signature }) => concat(refused, accepted, node, signature);
 
-// `acceptances` has a signature or nothing for each member.
+// `acceptances` has a signature or undefined for each member.
 export function encodeFounding({ committee, pops, acceptances }) {
   const bitmap = new Uint8Array(Math.ceil(pops.length / 8));
   for (let i = 0; i < pops.length; i++) if (acceptances[i]) bitmap[i >> 3] |= 1 << (i & 7);
@@ -32,12 +32,12 @@ function signedBy(vote, message, signature, dst, what) {
   try {
     holds = verifySignature(decodeSignature(signature), message, decodeKey(vote), dst);
   } catch {
-    // a point that is none
+    // an invalid point
   }
   if (!holds) throw invalid(`${what} is not the member's`);
 }
 
-// The genesis committee and who accepted it; throws where anything in the message does not hold.
+// The genesis committee and the members that accepted it; throws if anything in the message is invalid.
 export function checkFounding(message) {
   const reader = new Reader(message, "the founding");
   reader.known(1, "tag", 0x40);
@@ -54,7 +54,7 @@ export function checkFounding(message) {
   return { genesis, accepted, isComplete: accepted.length === genesis.n };
 }
 
-// The member that refuses the founding of `genesis`; throws where the refusal does not hold.
+// The member that refuses the founding of `genesis`; throws if the refusal is invalid.
 export function checkRefusal(bytes, genesis) {
   const reader = new Reader(bytes, "the refusal");
   const [refused, accepted, node] = ["refused", "accepted", "node key"].map((field) => reader.take(32, field));

@@ -1,8 +1,8 @@
-// A strict JSON parser (RFC 8259) that JSON.parse is not: repeated keys are an error at every level, depth and number of
+// A strict JSON parser (RFC 8259). Unlike JSON.parse: repeated keys are an error at every level, depth and number of
 // values are bounded, numbers keep their text and must fit a double, lone surrogates are refused. Objects become Maps.
 import { invalid } from "./failure.mjs";
 
-// Arrays and objects within one another, the outermost counted as 1.
+// Nesting depth of arrays and objects; the outermost counts as 1.
 const MAX_DEPTH = 64;
 // Arrays and objects included, keys not.
 const MAX_VALUES = 65_536;
@@ -58,7 +58,7 @@ class Parser {
     return value;
   }
 
-  // `depth`: of the value, should it be an array or an object.
+  // `depth`: of the value, if it is an array or object.
   value(depth) {
     this.values += 1;
     if (this.values > MAX_VALUES) this.fail("too many values");

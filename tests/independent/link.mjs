@@ -1,4 +1,4 @@
-// The two link messages that vectors are made of.
+// The link messages that the vectors contain.
 import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 
 export const ROLES = { client: 1, replica: 2, server: 3 };
@@ -12,7 +12,7 @@ export function authBytes({ dialerHello, listenerHello, signerRole, exporter = n
   return concat(u8(0x0d), utf8("vouch/link/v1"), hash(dialerHello), hash(listenerHello), u8(signerRole), u8(exporter.length), exporter);
 }
 
-// What a member signs of its clock, and how question and answer travel.
+// Signed clock readings: what a member signs, and the question and answer messages.
 export const timeBytes = ({ cluster, asker, nonce, time }) => concat(u8(0x0d), utf8("vouch/time/v1"), cluster, asker, nonce, u64(time));
 
 export const encodeAskTime = ({ stream, asker, nonce }) => concat(u8(0x37), u32(stream), asker, nonce);

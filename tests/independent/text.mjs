@@ -1,5 +1,5 @@
 // Strict text forms: hex, base58 (Bitcoin alphabet) and base64url without padding.
-// The decoders return null for a text that is not the one encoding of some bytes.
+// The decoders return null for a text that is not a canonical encoding.
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const BASE64_VALUES = new Map([...BASE64].map((character, value) => [character, value]));
@@ -59,7 +59,7 @@ export function fromBase64url(text) {
   return held === 0 ? out : null;
 }
 
-// A 32-byte value as people give it: 64 bytes of ASCII are hex, any other text is base58.
+// A 32-byte value as users write it: 64 ASCII bytes are hex, any other text is base58.
 export function parse32(text) {
   return /^[\x00-\x7f]{64}$/.test(text) ? fromHex(text) : fromBase58(text, 32);
 }

@@ -8,7 +8,7 @@ const [CHUNK_START, CHUNK_END, PARENT, ROOT] = [1, 2, 4, 8];
 
 const IV = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 const PERMUTATION = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
-// Which four words of the state each of the eight mixings of a round takes: the columns, then the diagonals.
+// The four state words of each of a round's eight mixing steps: the columns, then the diagonals.
 const MIXED = [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15], [0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]];
 
 const rotated = (word, by) => (word >>> by) | (word << (32 - by));
@@ -58,14 +58,14 @@ function chunkHash(bytes, number, isRoot) {
 /** A parent is 64 bytes; section 2.5. */
 const parentHash = (parent, isRoot) => bytesOf(compress(IV, wordsOf(parent), 0, BLOCK, PARENT | (isRoot ? ROOT : 0)));
 
-// The largest multiple of a unit by a power of two that leaves something on the right.
+// The largest power-of-two multiple of the unit that leaves a nonempty right side.
 function leftOf(length, unit) {
   let left = unit;
   while (2 * left < length) left *= 2;
   return left;
 }
 
-/** The chaining value of bytes that stand at an offset; as the root, the digest. */
+/** The chaining value of bytes at an offset; for the root, the digest. */
 function hashOf(bytes, offset, isRoot) {
   if (bytes.length <= CHUNK) return chunkHash(bytes, offset / CHUNK, isRoot);
   const left = leftOf(bytes.length, CHUNK);
@@ -91,7 +91,7 @@ export function outboardOf(blob) {
 const isOutside = (start, end, from, to) => end <= from || start >= to;
 const isWithin = (start, end, from, to) => start >= from && end <= to;
 
-/** The parents of all nodes of which only a part is in the slice from `from` to `to`, in pre-order. */
+/** The parents of all nodes that are only partly in the slice from `from` to `to`, in pre-order. */
 export function proofOf(blob, from, to) {
   const parents = [];
   const walk = (start, end) => {
@@ -107,7 +107,7 @@ export function proofOf(blob, from, to) {
 
 const equal = (one, other) => one.length === other.length && one.every((byte, i) => byte === other[i]);
 
-/** Whether these bytes stand at this offset of the blob of this digest and length. */
+/** Whether these bytes are at this offset of the blob of this digest and length. */
 export function isSlice(digest, length, offset, bytes, proof) {
   const to = offset + bytes.length;
   if (offset % GROUP !== 0 || (to % GROUP !== 0 && to !== length) || to > length || (bytes.length === 0) !== (length === 0)) return false;

@@ -1,4 +1,4 @@
-// The twelve checks, in their order, and the three questions that they answer; the first that fails decides.
+// The twelve checks in order, and the three questions that they answer; the first failure decides.
 import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
 import { decodeBundle } from "./bundle.mjs";
 import { decodeCertificate } from "./certificate.mjs";
@@ -45,7 +45,7 @@ function checkExpiry({ expiresAt }, now, waiveExpiry) {
   if (expiresAt !== NEVER && expiresAt <= BigInt(now) && !waiveExpiry) throw invalid("expired", { expected: `after ${now}`, got: `${expiresAt}` });
 }
 
-// Depends on the committee and its PoPs, so a result holds for both together, for ever.
+// The result depends only on the committee and its PoPs, so it is cached by both.
 const possessed = new Set();
 
 function checkPossession(committee, pops) {
@@ -71,7 +71,7 @@ function checkSignature(certificate, committee, cluster) {
   if (!verifySignature(signature, statement, key, STATEMENT_DST)) throw invalid("the signature is not the signers' over this statement", { got: toHex(certificate.signature) });
 }
 
-// A cluster or digest that is no 32-byte value is the caller's mistake, not a verdict.
+// A cluster or digest that is no 32-byte value is a caller's error, not a verdict.
 function input32(text, what) {
   if (text === undefined || text === null) return undefined;
   const bytes = parse32(text);
@@ -84,7 +84,7 @@ function inputNow(now) {
   return now;
 }
 
-// Checks 1 to 8: everything that needs no file. Gives the certificate.
+// Checks 1 to 8: everything that needs no file. Returns the certificate.
 function genuineCertificate(bundle, trusted) {
   const parts = named("bundle", () => decodeBundle(bundle));
   const certificate = named("certificate", () => decodeCertificate(parts.certificate));
@@ -101,7 +101,7 @@ function genuineCertificate(bundle, trusted) {
   return certificate;
 }
 
-// One question: its answer, and the failure behind any other answer than yes.
+// One question: its answer, and the failure if the answer is not yes.
 function ask(question) {
   try {
     return { answer: "yes", value: question() };
@@ -133,7 +133,7 @@ export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry
         named("time", () => checkTime(certificate.issuedAt, now));
         named("expiry", () => checkExpiry(certificate.receipt, now, waiveExpiry));
       });
-  // Whoever waives expiry has not asked whether it is in force.
+  // With expiry waived, the question whether it is in force is not asked.
   const isWaived = waiveExpiry && inForce.answer === "yes";
   const answers = { genuine: genuine.answer, matches: matches.answer, in_force: isWaived ? "not-answered" : inForce.answer };
   const failure = genuine.failure ?? matches.failure ?? inForce.failure;

@@ -1,4 +1,4 @@
-// The JavaScript interface: every way to give a file, and every value that makes no sense.
+// The JavaScript interface: every form of argument, and invalid values.
 import assert from "node:assert/strict";
 import { createReadStream, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ const question = { bundle: BUNDLE, cluster: CLUSTER, now: NOW };
 const folder = temporaryFolder();
 const text = new TextDecoder().decode(BUNDLE);
 
-// A copy whose memory was transferred to elsewhere.
+// A copy whose memory was transferred away (detached).
 function detached(bytes) {
   const copy = bytes.slice();
   structuredClone(copy, { transfer: [copy.buffer] });
@@ -29,7 +29,7 @@ const streamOf = (...chunks) => new ReadableStream({
   },
 });
 
-test("a file in every form", async () => {
+test("a file is accepted in every form", async () => {
   const path = join(folder, "file");
   writeFileSync(path, FILE);
   const forms = {
@@ -55,12 +55,12 @@ test("a file in every form", async () => {
   }
 });
 
-test("another file, in pieces", async () => {
+test("another file in pieces is invalid", async () => {
   const { verdict, check } = await verify({ ...question, file: streamOf(FILE, FILE) });
   assert.deepEqual([verdict, check], ["invalid", "digest"]);
 });
 
-test("a digest in every form, with and without its length", async () => {
+test("a digest is accepted in every form, with and without a length", async () => {
   const { bytes, hex } = await createHasher().then((hasher) => hasher.update(FILE)).then((hasher) => ({ bytes: hasher.digest(), hex: hasher.digest("hex") }));
   for (const digest of [DIGEST, hex, hex.toUpperCase(), bytes, bytes.slice().buffer]) {
     assert.equal((await verify({ ...question, digest })).verdict, "valid");
@@ -70,10 +70,10 @@ test("a digest in every form, with and without its length", async () => {
   }
 });
 
-test("the time in every form", async () => {
+test("the time is accepted in every form", async () => {
   for (const now of [NOW, new Date(NOW * 1000), new Date(NOW * 1000 + 999), undefined, null]) {
     const { verdict } = await verify({ ...question, digest: DIGEST, now, waiveExpiry: true });
-    // without a time it is the clock's, which may be behind the vectors'
+    // the default is the current time, which may be before the vectors'
     if (now) assert.equal(verdict, "valid");
     else assert.ok(["valid", "invalid"].includes(verdict));
   }
@@ -81,7 +81,7 @@ test("the time in every form", async () => {
   assert.deepEqual([verdict, check], ["invalid", "time"]);
 });
 
-test("a bundle in every form", async () => {
+test("a bundle is accepted in every form", async () => {
   for (const bundle of [BUNDLE, Buffer.from(BUNDLE), BUNDLE.slice().buffer, text]) {
     assert.equal((await verify({ ...question, bundle, digest: DIGEST })).verdict, "valid");
     assert.equal((await inspect(bundle)).digest_base58, DIGEST);
@@ -90,7 +90,7 @@ test("a bundle in every form", async () => {
   assert.equal((await verify({ ...question, bundle: repeated, digest: DIGEST })).check, "bundle");
 });
 
-test("the certificate is the verified one, whatever becomes of the bundle's memory", async () => {
+test("the returned certificate is the verified one, even if the bundle's memory changes", async () => {
   const bundle = BUNDLE.slice();
   const report = await verify({ ...question, bundle, digest: DIGEST });
   bundle.fill(0);
@@ -101,14 +101,14 @@ test("the certificate is the verified one, whatever becomes of the bundle's memo
   assert.ok(!("certificate" in (await verify({ ...question, digest: DIGEST, length: 0 }))));
 });
 
-test("a bundle of any size is judged", async () => {
+test("a bundle of any size gets a verdict", async () => {
   for (const bundle of [new Uint8Array(), "", new Uint8Array((8 << 20) + 1), new Uint8Array(1 << 28)]) {
     const { verdict, check } = await verify({ ...question, bundle, digest: DIGEST });
     assert.deepEqual([verdict, check], ["invalid", "bundle"]);
   }
 });
 
-test("what is missing is a verdict", async () => {
+test("missing input gives a verdict", async () => {
   for (const cluster of [undefined, null]) {
     const { verdict, check } = await verify({ ...question, cluster, digest: DIGEST });
     assert.deepEqual([verdict, check], ["cannot-check", "identity"]);
@@ -134,7 +134,7 @@ test("a file is not read when an earlier check decides", async () => {
   assert.equal(read, true);
 });
 
-test("an error of the file is passed on, and its stream is closed", async () => {
+test("an error of the file is rethrown, and its stream is closed", async () => {
   const broken = new Error("the disk is on fire");
   const failing = new ReadableStream({ pull: () => Promise.reject(broken) });
   await assert.rejects(verify({ ...question, file: failing }), broken);
@@ -165,7 +165,7 @@ const SENSELESS = {
 
 for (const [name, options] of Object.entries(SENSELESS)) {
   for (const [option, values] of Object.entries(options)) {
-    test(`${option} that makes no sense is a ${name}`, async () => {
+    test(`an invalid ${option} is a ${name}`, async () => {
       for (const value of values) {
         const subject = option === "file" ? {} : { digest: DIGEST };
         const got = verify({ ...question, ...subject, [option]: value });
@@ -180,7 +180,7 @@ for (const [name, options] of Object.entries(SENSELESS)) {
   }
 }
 
-test("options that contradict each other or do not exist", async () => {
+test("contradictory or unknown options are errors", async () => {
   const refused = (options, message) => assert.rejects(verify(options), (error) => error instanceof TypeError && message.test(error.message));
   await refused({ ...question, file: FILE, digest: DIGEST }, /expected file or digest, got both/);
   await refused({ ...question, file: FILE, length: LENGTH }, /^length: /);
@@ -190,14 +190,14 @@ test("options that contradict each other or do not exist", async () => {
   await refused("bundle", /expected an object/);
 });
 
-test("zero and the largest integer are numbers like any other", async () => {
+test("zero and the largest integer are valid numbers", async () => {
   for (const number of [0, -0, Number.MAX_SAFE_INTEGER]) {
     assert.equal((await verify({ ...question, digest: DIGEST, length: number })).check, "length");
     assert.equal(typeof (await verify({ ...question, digest: DIGEST, now: number })).verdict, "string");
   }
 });
 
-test("hashing refuses what is no bytes, and goes on", async () => {
+test("hashing refuses non-bytes and can continue", async () => {
   const hasher = await createHasher();
   for (const bytes of [undefined, null, "text", 1, [1], new Uint16Array(1), detached(FILE)]) assert.throws(() => hasher.update(bytes), TypeError);
   assert.throws(() => hasher.digest("base64"), TypeError);
@@ -220,7 +220,7 @@ test("inspect shows the bundle, or why it cannot be read", async () => {
   await assert.rejects(inspect(JSON.parse(text)), TypeError);
 });
 
-test("verifiers do not disturb each other", async () => {
+test("concurrent verifications do not affect each other", async () => {
   await init();
   const [one, other] = await Promise.all([createVerifier(), createVerifier()]);
   const reports = await Promise.all([one, other, one].map((verifier) => verifier.verify({ ...question, file: oneByOne(FILE) })));
@@ -229,7 +229,7 @@ test("verifiers do not disturb each other", async () => {
   assert.equal((await other.verify({ ...question, digest: DIGEST })).verdict, "valid");
 });
 
-test("memory is constant however large the file is", async () => {
+test("memory does not grow with the file size", async () => {
   const piece = new Uint8Array(1 << 20);
   async function* large() {
     for (let i = 0; i < 512; i++) yield piece;
@@ -241,10 +241,10 @@ test("memory is constant however large the file is", async () => {
   assert.ok(after.rss - before.rss < 32 << 20, `${after.rss - before.rss} bytes more`);
 });
 
-// Two calls in a row, of which the first one loads nothing any more, and one on a package that was just imported.
+// Two calls on a loaded package, and one on a freshly imported package, which loads its module first.
 const fresh = () => import(`../../verifier-wasm/npm/node.js?fresh=${Math.random()}`);
 
-test("what is changed after the call changes no verdict", async () => {
+test("changing the arguments after the call does not change the verdict", async () => {
   const evil = FILE.slice();
   evil[0] ^= 1;
   for (const api of [{ verify, createVerifier }, await fresh()]) {
@@ -269,14 +269,14 @@ test("what is changed after the call changes no verdict", async () => {
   }
 });
 
-// The slice of a Buffer does not copy; that of a class like this one does not even return bytes.
+// Buffer's slice does not copy; this class's slice does not even return bytes.
 class OddBytes extends Uint8Array {
   slice() {
     return this;
   }
 }
 
-test("bytes that are refilled after the call change no verdict, whatever their class", async () => {
+test("overwriting bytes after the call does not change the verdict, whatever their class", async () => {
   const evil = FILE.slice();
   evil[0] ^= 1;
   for (const copy of [(bytes) => bytes.slice(), (bytes) => Buffer.from(bytes), (bytes) => OddBytes.from(bytes)]) {
@@ -313,7 +313,7 @@ test("bytes that are refilled after the call change no verdict, whatever their c
   }
 });
 
-test("a stream that was read already is no empty file", async () => {
+test("a stream that was already read is an error, not an empty file", async () => {
   const read = async (stream) => {
     for await (const _ of stream) { /* to its end */ }
     return stream;
@@ -328,14 +328,14 @@ test("a stream that was read already is no empty file", async () => {
     await assert.rejects(verify({ ...question, file }), { name: "TypeError", message: /was read already/ });
     await assert.rejects(hash(file), TypeError);
   }
-  // The second of two calls must not find the empty rest of what the first one read.
+  // A second call must not take the drained stream of the first for an empty file.
   for (const file of [streamOf(FILE), createReadStream(path), oneByOne(FILE)]) {
     const [first, second] = await Promise.allSettled([hash(file), hash(file)]);
     assert.deepEqual([first.value?.digest_base58, second.reason?.name], [DIGEST, "TypeError"]);
   }
 });
 
-test("a stream that a call did not read is not spent, and one that failed says why", async () => {
+test("a stream that a call did not read stays usable, and a failed one rejects with its reason", async () => {
   for (const file of [streamOf(FILE), oneByOne(FILE)]) {
     assert.equal((await verify({ ...question, cluster: null, file })).check, "identity");
     assert.equal((await verify({ ...question, file })).verdict, "valid");
@@ -345,7 +345,7 @@ test("a stream that a call did not read is not spent, and one that failed says w
   await assert.rejects(hash(failed), { code: "ENOENT" });
 });
 
-test("text that is too long is refused before it is copied", async (t) => {
+test("oversized text is refused before it is copied", async (t) => {
   for (const length of [129, 1 << 20]) {
     const long = "1".repeat(length);
     const refusal = (name) => ({ name: "TypeError", message: `${name}: expected at most 128 characters, got ${length}` });
@@ -361,7 +361,7 @@ test("text that is too long is refused before it is copied", async (t) => {
   assert.deepEqual(encode.mock.calls.map(({ arguments: [encoded] }) => encoded.length).filter((length) => length > 1024), [(8 << 20) + 1]);
 });
 
-test("what was freed says so", async () => {
+test("using a freed object is an error", async () => {
   const [verifier, hasher] = [await createVerifier(), await createHasher()];
   for (const own of [verifier, hasher, verifier, hasher]) own.free();
   await assert.rejects(verifier.verify({ ...question, digest: DIGEST }), /this verifier was freed: make another with createVerifier\(\)/);

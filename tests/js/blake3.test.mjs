@@ -11,7 +11,7 @@ const hex = (bytes) => Buffer.from(bytes).toString("hex");
 // The official vectors' input: 0, 1, … 250, and again.
 const input = (length) => Uint8Array.from({ length }, (_, i) => i % 251);
 
-// Numbers that repeat from run to run: xorshift32.
+// Reproducible pseudorandom numbers (xorshift32).
 function generator(seed) {
   let state = seed;
   return (below) => {
@@ -22,7 +22,7 @@ function generator(seed) {
   };
 }
 
-test("official vectors", { skip: !existsSync(OFFICIAL) && "the vectors are not here" }, async () => {
+test("official vectors match", { skip: !existsSync(OFFICIAL) && "the vectors are not here" }, async () => {
   const { cases } = JSON.parse(readFileSync(OFFICIAL, "utf8"));
   assert.ok(cases.length > 30);
   for (const { input_len: length, hash: expected } of cases) {
@@ -31,7 +31,7 @@ test("official vectors", { skip: !existsSync(OFFICIAL) && "the vectors are not h
   }
 });
 
-test("sizes around the borders of blocks, chunks and SIMD groups", async () => {
+test("sizes around block, chunk and SIMD group boundaries match", async () => {
   const borders = [0, 64, 1024, 2048, 4096, 8192, 16_384, 65_536, 1 << 20];
   for (const size of borders.flatMap((border) => [border - 1, border, border + 1]).filter((size) => size >= 0)) {
     const bytes = input(size);
@@ -55,7 +55,7 @@ test("the digest does not depend on how the bytes are split", async () => {
   }
 });
 
-test("a hasher goes on after a digest", async () => {
+test("a hasher can continue after a digest", async () => {
   const hasher = await createHasher();
   assert.equal(hasher.digest("hex"), hex(blake3(input(0))));
   hasher.update(input(5));

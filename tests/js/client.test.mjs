@@ -37,13 +37,13 @@ async function* pieces(bytes, size) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-// Bytes of which no part is like another.
+// Bytes without repetition.
 function pattern(length) {
   const words = new Uint32Array(Math.ceil(length / 4)).map((_, index) => Math.imul(index + 1, 2654435761));
   return new Uint8Array(words.buffer, 0, length);
 }
 
-test("a put ends with a certificate that every check passes, and a get brings the bytes back", async () => {
+test("a put ends with a valid certificate, and a get returns the bytes", async () => {
   const result = await put(FILE, here());
   assert.equal(result.report.verdict, "valid");
   assert.equal(result.cluster, identity);
@@ -55,10 +55,10 @@ test("a put ends with a certificate that every check passes, and a get brings th
   assert.deepEqual([got.digest, got.length, got.cluster, got.blob.type], [digest, FILE.length, identity, "application/octet-stream"]);
 });
 
-// What was just imported waits for its module first, so that a later change would come in time.
+// A freshly imported package loads its module first, so a change after the call could still take effect.
 const fresh = () => import(`../../verifier-wasm/npm/node.js?fresh=${Math.random()}`);
 
-test("what is changed after the call changes no put and no get", async () => {
+test("changing the arguments after the call affects no put and no get", async () => {
   const { digest } = await hash(FILE);
   for (const bytes of [FILE.slice(), Buffer.from(FILE), FILE.slice().buffer]) {
     for (const api of [await fresh(), { put, get }]) {
@@ -87,7 +87,7 @@ test("what is changed after the call changes no put and no get", async () => {
   }
 });
 
-test("inherited options are options, and each is read once", async () => {
+test("inherited options count, and each option is read once", async () => {
   const { digest } = await hash(FILE);
   const inherited = Object.assign(Object.create({ range: "0-3", signal: null }), here());
   assert.equal((await get(digest, inherited)).length, 4);
@@ -97,7 +97,7 @@ test("inherited options are options, and each is read once", async () => {
   assert.deepEqual(reads.sort(), ["cluster", "expires", "onProgress", "onWaiting", "renew", "retry", "server", "signal"]);
 });
 
-test("what is certified already comes back at once, unless a new certificate is wanted", async () => {
+test("an earlier certificate is returned at once, unless renewal is requested", async () => {
   const bytes = pattern(700_001);
   const stages = new Set();
   const first = await put(bytes, here());
@@ -113,7 +113,7 @@ test("what is certified already comes back at once, unless a new certificate is 
   await assert.rejects(put(bytes, here({ renew: "yes" })), TypeError);
 });
 
-test("every form of file, in lengths around those of pieces and messages", async () => {
+test("every form of file is put, in lengths around chunk and message limits", async () => {
   for (const length of [0, 1, 262143, 262144, 262145, (4 << 20) + 1]) {
     const bytes = pattern(length);
     const { digest } = await hash(bytes);
@@ -126,7 +126,7 @@ test("every form of file, in lengths around those of pieces and messages", async
   }
 });
 
-test("progress is told in order", async () => {
+test("progress is reported in order", async () => {
   const bytes = pattern(6 << 20);
   const told = [];
   const { report } = await put(new Blob([bytes]), here({ onProgress: (progress) => told.push(progress) }));
@@ -155,7 +155,7 @@ test("an expiry is in the certificate", async () => {
   assert.deepEqual([past.code, past.reason, past.canRetry], ["refused", "expired", false]);
 });
 
-test("a slow sink holds the bytes back and loses none", async () => {
+test("a slow sink applies backpressure and loses no byte", async () => {
   const bytes = pattern(5_000_000);
   const { report } = await put(bytes, here());
   const chunks = [];
@@ -173,7 +173,7 @@ test("a slow sink holds the bytes back and loses none", async () => {
   assert.deepEqual(new Uint8Array(Buffer.concat(chunks)), bytes);
 });
 
-test("a range is verified by itself, and nothing but its bytes comes", async () => {
+test("a range is verified by itself and yields only its bytes", async () => {
   const bytes = pattern(3_000_001);
   const { report } = await put(bytes, here());
   const { digest } = report.certificate;
@@ -198,7 +198,7 @@ test("a sink that fails ends the get", async () => {
   }
 });
 
-test("giving up ends a put and a get at once, and the server goes on", async () => {
+test("an abort ends a put and a get at once, and the server continues", async () => {
   const reason = new Error("enough");
   await assert.rejects(put(FILE, here({ signal: AbortSignal.abort(reason) })), reason);
   for (const stage of ["hashing", "connecting", "committee", "sending"]) {
@@ -213,7 +213,7 @@ test("giving up ends a put and a get at once, and the server goes on", async () 
   assert.equal((await put(FILE, here())).report.verdict, "valid");
 });
 
-test("a file that cannot be read, or is shorter than it says, is no put", async () => {
+test("an unreadable file, or one shorter than its size, fails the put", async () => {
   const broken = async function* () {
     yield FILE;
     throw new Error("the disk is gone");
@@ -231,7 +231,7 @@ test("a file that cannot be read, or is shorter than it says, is no put", async 
   assert.deepEqual([changed.code, changed.expected, changed.canRetry], ["source", "4 bytes", true]);
 });
 
-test("a server of another cluster is refused, whoever of both notices first", async () => {
+test("a server of another cluster is refused, whichever side notices first", async () => {
   const { reason, code } = await failure(put(FILE, here({ cluster: OTHER_IDENTITY })));
   assert.deepEqual([code, reason], ["refused", "another-cluster"]);
   for (const task of [(options) => put(FILE, options), (options) => get("1".repeat(32), options)]) {
@@ -240,7 +240,7 @@ test("a server of another cluster is refused, whoever of both notices first", as
   }
 });
 
-test("an honest answer of the lying server is taken", async () => {
+test("the lying server's honest answer is accepted", async () => {
   assert.equal((await put(FILE, there(null))).report.verdict, "valid");
   const taken = await put(FILE, there(null, { cluster: null }));
   assert.deepEqual([taken.report.verdict, taken.cluster], ["valid", IDENTITY]);
@@ -291,7 +291,7 @@ for (const lie of LINK_LIES) {
   });
 }
 
-test("every lie is among those told", () => {
+test("every lie was tested", () => {
   assert.deepEqual([...CERTIFICATE_LIES].sort(), [...Object.keys(CHECKS), "truncated certificate"].sort());
   assert.deepEqual([...LINK_LIES].sort(), Object.keys(LINKS).sort());
 });
@@ -305,20 +305,20 @@ for (const lie of READ_LIES) {
       assert.deepEqual(new Uint8Array(await (await getting).blob.arrayBuffer()), FILE);
       assert.equal(rejected.length, 1);
     } else {
-      // the last one's failure is the end
+      // the get fails with the last one
       const error = await failure(getting);
       assert.deepEqual([error.code, error.members.length, rejected.length], ["exhausted", 4, 3], error.message);
     }
   });
 }
 
-test("a blob that nobody has", async () => {
+test("a get of an unknown blob fails", async () => {
   const { code, message } = await failure(get("1".repeat(32), here()));
   assert.equal(code, "not-found");
   assert.match(message, /1{32}/);
 });
 
-test("a server that is not there, and one that is no server of ours", async () => {
+test("an unreachable server and a foreign service are errors", async () => {
   const gone = await failure(put(FILE, here({ server: "127.0.0.1:1" })));
   assert.deepEqual([gone.code, gone.canRetry], ["connection", true]);
   assert.match(gone.message, /127\.0\.0\.1:1/);
@@ -328,7 +328,7 @@ test("a server that is not there, and one that is no server of ours", async () =
   other.close();
 });
 
-test("one dead replica is borne, two are named", async () => {
+test("a put succeeds with one dead replica, and names two", async () => {
   const [first, second] = cluster.replicas;
   await first.kill();
   await cluster.untilConnected(3);
@@ -343,7 +343,7 @@ test("one dead replica is borne, two are named", async () => {
   await cluster.untilConnected(4);
 });
 
-test("arguments that make no sense are named before anything is sent", async () => {
+test("invalid arguments are named before anything is sent", async () => {
   const cases = [
     [undefined, /expected an object/],
     [{}, /server: expected/],
@@ -363,7 +363,7 @@ test("arguments that make no sense are named before anything is sent", async () 
   await assert.rejects(get(IDENTITY, here({ length: -1 })), RangeError);
 });
 
-test("addresses", () => {
+test("a server address becomes a link address", () => {
   const cases = {
     "host:9090": "ws://host:9090/v1/link",
     "[::1]:9090": "ws://[::1]:9090/v1/link",
@@ -376,13 +376,13 @@ test("addresses", () => {
   assert.equal(linkAddress(new URL("http://host:1/")), "ws://host:1/v1/link");
 });
 
-test("identities and digests in one form", async () => {
+test("identities and digests are returned in one form", async () => {
   const { digest, digest_base58: base58 } = await hash(FILE);
   for (const form of [digest, digest.toUpperCase(), base58]) assert.equal(await normalizeDigest(form), base58);
   for (const bad of ["", "short", "0OIl", `${digest}0`, undefined, 7]) await assert.rejects(normalizeDigest(bad), TypeError);
 });
 
-test("a server that answers pings and withholds a result is given up, with a reason", async (t) => {
+test("a server that only answers pings times out with a reason", async (t) => {
   const real = performance.now.bind(performance);
   let ahead = 0;
   t.mock.method(performance, "now", () => real() + ahead);
@@ -398,7 +398,7 @@ test("a server that answers pings and withholds a result is given up, with a rea
   ];
   for (const [lie, attempt, seconds, what, expected] of cases) {
     const failing = failure(attempt());
-    // it is looked at once a second; then its deadline passes at once
+    // progress is checked once a second; then let the deadline pass
     await new Promise((resolve) => setTimeout(resolve, 1500));
     ahead += 1000 * seconds;
     const error = await failing;

@@ -1,4 +1,4 @@
-// The page's machinery without a browser: which server it talks to, the way to a verdict, the protocol with its workers.
+// The page's engine without a browser: choice of server, verdicts, and the protocol with its workers.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Engine } from "../../web/engine/engine.js";
@@ -16,7 +16,7 @@ const MEMBERS = ["a", "b", "c", "d"].map((name, member) => ({ member, name, node
 const STATUS = { cluster: "9xA8pvVa6HLJit6ZQ6vFGxaUDEsRWQWH6YweGGe2K2wU", server: "K", epoch: 0, quorum: 3, tolerated_faults: 1, connected: 4, wanted: null, members: MEMBERS };
 const answer = (body, status = 200) => new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
 
-test("the page's own server comes first, then the address, then what is typed", async () => {
+test("the page's own server is tried first, then the address, then the typed one", async () => {
   const serving = (base) => async (url) => (url.startsWith(base) ? answer(STATUS) : answer("no", 404));
   const own = new Server({ page: SERVER, own: SERVER, fetch: serving(SERVER) });
   await own.find("other:1");
@@ -33,7 +33,7 @@ test("the page's own server comes first, then the address, then what is typed", 
   assert.deepEqual([host.from, host.state], ["address", "not-vouch"]);
 });
 
-test("every failure has words, also one that this page does not know", () => {
+test("every failure has a text, also an unknown one", () => {
   for (const code of ["connection", "refused", "invalid", "protocol", "source", "not-found", "exhausted", "origin", "browser", "bundle", "other-cluster", "of-a-later-version", undefined]) {
     const { title, advice } = explain({ code, reason: null, check: null });
     assert.ok(title.length > 10 && typeof advice === "string", code);
@@ -42,7 +42,7 @@ test("every failure has words, also one that this page does not know", () => {
   assert.match(sentence({ verdict: "cannot-check", check: "certificate", checks: [] }), /version/);
 });
 
-// ---- the way to a verdict ----
+// ---- verdicts ----
 
 const CHECKS = ["bundle", "identity", "signature", "digest", "length"];
 function report(verdict, check = null) {
@@ -52,7 +52,7 @@ function report(verdict, check = null) {
   return { verdict, check, genuine, checks: CHECKS.map((name, index) => ({ name, outcome: outcomeOf(index), meaning: "" })) };
 }
 
-/** `judge(subject)` answers the report; what is asked is written down. */
+/** `judge(subject)` returns the report and records the subject. */
 function examining(judge, inspection = { digest_base58: "D", length: 3 }) {
   const asked = [];
   const engine = {
@@ -83,7 +83,7 @@ test("a file that was hashed before is not hashed again", async () => {
   assert.deepEqual(again.asked, ["inspect", "judge"]);
 });
 
-test("a bundle alone is judged once, and never called valid", async () => {
+test("a bundle alone is judged once and never called valid", async () => {
   const alone = examining(needsFile);
   const found = await alone.run({});
   assert.deepEqual([found.report.verdict, found.report.check, isGenuine(found.report)], ["cannot-check", "digest", true]);
@@ -96,7 +96,7 @@ test("a bundle alone is judged once, and never called valid", async () => {
   assert.ok(!forged.asked.includes("hash"));
 });
 
-test("another file and a forged certificate are different sentences", () => {
+test("another file and a forged certificate have different texts", () => {
   const said = (verdict, check) => sentence(report(verdict, check));
   for (const check of ["digest", "length"]) assert.match(said("invalid", check), /^The certificate is genuine, but this is another file/);
   assert.match(said("invalid", "signature"), /forged/);
@@ -107,7 +107,7 @@ test("another file and a forged certificate are different sentences", () => {
   assert.match(sentence(late), /another file.+ The certificate has expired\.$/);
 });
 
-test("a bundle that cannot be read has its verdict at once", async () => {
+test("an unreadable bundle gets its verdict at once", async () => {
   const broken = examining(() => assert.fail("nothing to judge"), null);
   assert.deepEqual([(await broken.run({ file: {} })).report.verdict, broken.asked], ["invalid", ["inspect"]]);
 });
@@ -141,7 +141,7 @@ test("a task has progress and a result, or an error with its fields", async () =
   engine.end();
 });
 
-test("a cancelled task rejects at once and hears of it", async () => {
+test("a cancelled task rejects at once and is notified", async () => {
   let wasAborted = false;
   const engine = new Engine(() => worker({ wait: (_, { signal }) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => ((wasAborted = true), reject(signal.reason)))) }));
   const control = new AbortController();
@@ -155,7 +155,7 @@ test("a cancelled task rejects at once and hears of it", async () => {
   engine.end();
 });
 
-test("a nudge reaches the task that it is meant for, as long as that runs", async () => {
+test("a nudge reaches its running task only", async () => {
   const nudged = [];
   const engine = new Engine(() => worker({ wait: ({ name }, { onNudge }) => new Promise((resolve) => onNudge(() => (nudged.push(name), resolve(name)))) }));
   const [one, two] = [new EventTarget(), new EventTarget()];
@@ -171,7 +171,7 @@ test("a nudge reaches the task that it is meant for, as long as that runs", asyn
   engine.end();
 });
 
-test("a worker that does not listen is ended, and the next task has another", { timeout: 10_000 }, async () => {
+test("an unresponsive worker is terminated, and the next task gets a new one", { timeout: 10_000 }, async () => {
   const terminated = [];
   let started = 0;
   const engine = new Engine(() => {
@@ -188,7 +188,7 @@ test("a worker that does not listen is ended, and the next task has another", { 
   engine.end();
 });
 
-test("where workers are refused, the page does the work itself", async () => {
+test("the page does the work itself if workers are blocked", async () => {
   const instead = () => worker({ quick: async () => "here" });
   const thrown = new Engine(() => { throw new Error("refused"); }, { instead });
   assert.equal(await thrown.run("quick", {}), "here");
@@ -204,7 +204,7 @@ test("where workers are refused, the page does the work itself", async () => {
   await assert.rejects(new Engine(silent).run("quick", {}), { code: "browser" });
 });
 
-test("without a network, those that work already do the rest", async () => {
+test("offline, the running workers do the remaining tasks", async () => {
   let started = 0;
   const engine = new Engine(() => {
     started += 1;

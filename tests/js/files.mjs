@@ -1,4 +1,4 @@
-// A file, its bundle and the question that they answer, from the vectors; and a folder to put them in.
+// A file, its bundle and matching options from the vectors, and a temporary folder.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

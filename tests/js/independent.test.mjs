@@ -1,4 +1,4 @@
-// Every vector against the independent verifier, and the committed vectors against their generator.
+// Checks every vector with the independent verifier, and the committed vectors against their generator.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
@@ -22,29 +22,29 @@ for (const name of caseFiles()) {
   });
 }
 
-test("the committed vectors are what the generator makes", () => {
+test("the committed vectors equal the generator's output", () => {
   const generator = fileURLToPath(new URL("../vectors/generate.mjs", import.meta.url));
   const { status, stderr } = spawnSync(process.execPath, [generator, "--check"], { encoding: "utf8" });
   assert.equal(status, 0, stderr);
 });
 
-test("a question that makes no sense is an error of the caller and no verdict", () => {
+test("an invalid question is a caller's error, not a verdict", () => {
   const file = readVectors("valid.json");
   const one = file.cases.find(({ name }) => name === "n4");
   const question = { bundle: bundleBytes(file, one), cluster: one.cluster, digest: one.digest, now: one.now };
   assert.equal(verify(question).verdict, "valid");
   for (const now of [0, Number.MAX_SAFE_INTEGER]) assert.equal(typeof verify({ ...question, now }).verdict, "string");
   for (const now of [-1, 0.5, 2 ** 53, NaN, Infinity, "1790003600", undefined]) assert.throws(() => verify({ ...question, now }), RangeError, `${now}`);
-  // 64 bytes of ASCII are hex; 64 characters of anything else, and 64 bytes of it, are base58, and wrong.
+  // 64 ASCII bytes are hex. Other texts of 64 characters or 64 bytes are base58, and invalid.
   for (const text of ["g".repeat(64), "é".repeat(64), "é".repeat(32), "\uff10".repeat(64), "1".repeat(31), "1".repeat(33)]) {
     assert.throws(() => verify({ ...question, digest: text }), TypeError, text);
     assert.throws(() => verify({ ...question, cluster: text }), TypeError, text);
   }
 });
 
-test("what is kept of a committee is kept with its proofs of possession", () => {
+test("the committee cache is keyed by committee and proofs of possession", () => {
   const [valid, signature] = ["valid.json", "signature.json"].map(readVectors);
-  // The same committee, so the same digest: with its own proofs, and with two of them exchanged.
+  // The same committee and digest: with its own proofs, and with two proofs swapped.
   const good = [valid, valid.cases.find(({ name }) => name === "n4")];
   const bad = [signature, signature.cases.find(({ name }) => name === "pops_swapped")];
   for (const order of [[good, bad, good], [bad, good, bad]]) {

@@ -1,4 +1,4 @@
-// A socket's deadlines, with a clock that tests can turn.
+// Deadlines of a link's socket, with a manual clock.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openLink } from "../../verifier-wasm/npm/link.js";
@@ -43,7 +43,7 @@ async function opened(socket, signal) {
   return { link, error: () => error };
 }
 
-test("a socket that does not open is given up", async (t) => {
+test("a socket that does not open times out", async (t) => {
   const pass = clock(t);
   const socket = new FakeSocket();
   const opening = assert.rejects(openLink(async () => socket, "ws://host:1/v1/link"), { code: "connection", canRetry: true, message: /host:1 did not answer within 10 s/ });
@@ -53,23 +53,23 @@ test("a socket that does not open is given up", async (t) => {
   assert.deepEqual(socket.closed, [1000]);
 });
 
-test("bytes that wait to leave and do not end the link", async (t) => {
+test("unsent bytes without progress end the link", async (t) => {
   const pass = clock(t);
   const socket = new FakeSocket();
   const { link, error } = await opened(socket);
   for (let left = 100; left > 1; left -= 1) {
-    socket.bufferedAmount = left; // slow, but it moves
+    socket.bufferedAmount = left; // slow progress is progress
     await pass(20);
   }
   assert.equal(error(), undefined);
-  await pass(10); // 29 s since they last moved
+  await pass(10); // 29 s since the last progress
   assert.equal(error(), undefined);
   await pass(2);
   assert.match(error().message, /took nothing for 30 s/);
   link.close();
 });
 
-test("a session is asked for its progress every second, until the link is closed", async (t) => {
+test("a session is polled for progress every second until the link closes", async (t) => {
   const pass = clock(t);
   const { link, error } = await opened(new FakeSocket());
   await pass(2);
@@ -83,7 +83,7 @@ test("a session is asked for its progress every second, until the link is closed
   assert.equal(error(), undefined);
 });
 
-test("a link that was closed hears of nothing more", async (t) => {
+test("a closed link gets no more events", async (t) => {
   const pass = clock(t);
   const socket = new FakeSocket();
   const controller = new AbortController();
@@ -95,7 +95,7 @@ test("a link that was closed hears of nothing more", async (t) => {
   assert.deepEqual(socket.closed, [1000]);
 });
 
-test("the reason of a close is told", async (t) => {
+test("the reason of a close is reported", async (t) => {
   clock(t);
   const socket = new FakeSocket();
   const { link, error } = await opened(socket);

@@ -1,4 +1,4 @@
-// The npm package as users get it: packed, installed offline into an empty folder, used from there.
+// The npm package as users get it: packed, installed offline into an empty folder, and used there.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
@@ -42,7 +42,7 @@ before(() => {
   succeed("npm", ["install", "--offline", "--ignore-scripts", "--no-audit", "--no-fund", join(folder, packed.filename)]);
 });
 
-test("the package holds what it needs, has the workspace's version, and depends on nothing", () => {
+test("the package is complete, has the workspace's version, and has no dependencies", () => {
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [
     "LICENSE", "README.md", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
@@ -84,7 +84,7 @@ test("a tampered file is invalid", () => {
   assert.match(lines[17], /^INVALID: the certificate is genuine, but this is another file \(digest: /);
 });
 
-test("without an identity nothing can be checked, and the command says what to do", () => {
+test("without an identity the command cannot check, and says what to do", () => {
   const { status, stdout, stderr } = verify(["report.pdf", "report.pdf.vouch"]);
   assert.equal(status, 2);
   assert.match(stdout, /^ \? {3}identity /m);
@@ -137,12 +137,12 @@ test("--now has the range of the program", () => {
   for (const now of ["9007199254740992", "9007199254740993", "18446744073709551616", "1e9", "1.0", "+1", " 1", "0x1", ""]) assert.equal(judgedAt(now), 2, now);
 });
 
-test("standard input may be the file", () => {
+test("the file may come from standard input", () => {
   assert.equal(verify(["-", "report.pdf.vouch", ...trusted], { input: FILE }).status, 0);
   assert.equal(verify(["-", "report.pdf.vouch", ...trusted], { input: "" }).status, 1);
 });
 
-test("whatever goes wrong has exit code 2, never 1, and a reason", () => {
+test("every error has exit code 2, never 1, and a reason", () => {
   mkdirSync(join(folder, "a folder"), { recursive: true });
   const cases = [
     [["none", "report.pdf.vouch", ...trusted], /cannot read none: there is no such file/],
@@ -184,7 +184,7 @@ test("a package without its module cannot check", () => {
   }
 });
 
-test("what a bundle says cannot write to the terminal", () => {
+test("a bundle's contents cannot control the terminal", () => {
   const forged = new TextDecoder().decode(BUNDLE).replace('"epochs"', '"\\u001b[2J\\nVALID: \u202e everything\\u0007":0,"epochs"');
   writeFileSync(join(folder, "forged.vouch"), forged);
   const { status, stdout } = verify(["report.pdf", "forged.vouch", ...trusted]);
@@ -202,20 +202,20 @@ test("a full standard output is an error", () => {
   closeSync(full);
 });
 
-test("a reader that goes away does not change the exit code", async () => {
+test("a closed pipe does not change the exit code", async () => {
   const child = spawn(verifyCommand, ["report.pdf", "report.pdf.vouch", ...trusted], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
   child.stdout.destroy();
   const code = await new Promise((resolve) => child.on("exit", resolve));
   assert.ok([0, 2].includes(code), `${code}`);
 });
 
-test("--help and --version", () => {
+test("--help and --version print to standard output", () => {
   assert.match(verify(["--help"]).stdout, /^Check that .+\n\nUsage: vouch-verify FILE BUNDLE --cluster IDENTITY/);
   assert.match(verify(["--version"]).stdout, /^vouch-verify \d+\.\d+\.\d+\n$/);
 });
 
 test("the command opens no socket", () => {
-  // Any use of the network ends the process at once.
+  // Any use of the network ends the process.
   const guard = 'import net from "node:net"; import dgram from "node:dgram"; const no = () => process.abort(); net.Socket.prototype.connect = no; net.Server.prototype.listen = no; dgram.createSocket = no; globalThis.fetch = no;';
   writeFileSync(join(folder, "guard.mjs"), guard);
   const { status } = run(process.execPath, ["--import", pathToFileURL(join(folder, "guard.mjs")).href, join(installed, "bin", "vouch-verify.js"), "report.pdf", "report.pdf.vouch", ...trusted]);
@@ -224,7 +224,7 @@ test("the command opens no socket", () => {
 
 const readme = readFileSync(join(SOURCE, "README.md"), "utf8");
 const blocks = [...readme.matchAll(/^```(js|js browser|sh)\n([^]*?)^```/gm)].map(([, kind, code]) => ({ kind, code: code.replaceAll(/\b[1-9A-HJ-NP-Za-km-z]{43,44}\b/g, CLUSTER) }));
-// What a page has.
+// Globals of a page.
 const page = (origin, identity) => `import { readFileSync } from "node:fs";
 const input = { files: ["report.pdf", "report.pdf.vouch"].map((name) => new File([readFileSync(name)], name)) };
 const output = {}, button = {}, bar = {}, link = {}, location = { origin: ${JSON.stringify(origin)} }, CLUSTER = ${JSON.stringify(identity)};
@@ -240,8 +240,8 @@ test("the README has examples of each kind", () => {
 // Before version 22, Node.js needs this package to put and to get.
 const linkSocket = (to) => existsSync(join(to, "ws")) || symlinkSync(join(SOURCE, "node_modules", "ws"), join(to, "ws"), "dir");
 
-test("what people read names only commands that exist", () => {
-  // Under these names nothing is published: npx and npm would fetch whatever a stranger publishes there.
+test("documentation names only existing commands", () => {
+  // These names are unpublished: npx and npm would run what a stranger publishes under them.
   const names = /\b(npx|bunx|deno run npm:|(npm|pnpm|yarn|bun) (i|install|add|exec|x|dlx))(?: -\S+)* +@?vouch[\w-]*/;
   for (const wrong of ["npx vouch-verifier a b", "npx --yes vouch-verify a", "npm i vouch-verifier", "npm install -D vouch-verifier", "bunx vouch"]) assert.match(wrong, names);
   for (const right of ["npx ./verifier-wasm/npm a b", "npm install ./vouch-verifier-0.1.0.tgz", "npm install ws"]) assert.doesNotMatch(right, names);
@@ -264,7 +264,7 @@ for (const [i, { kind, code }] of blocks.entries()) {
     if (usesServer) return putExample(`example-${i}.mjs`, kind, code);
     const name = join(folder, `example-${i}.mjs`);
     writeFileSync(name, (kind === "js browser" ? page("", CLUSTER) : "") + code);
-    // The examples use the clock, which may be behind the vectors'.
+    // The examples use the current time, which may be before the vectors'.
     const clock = join(folder, "clock.mjs");
     writeFileSync(clock, `Date.now = () => ${NOW * 1000};`);
     const { stdout, stderr } = succeed(process.execPath, ["--import", pathToFileURL(clock).href, name]);
@@ -277,7 +277,7 @@ async function putExample(name, kind, code) {
   try {
     linkSocket(join(folder, "node_modules"));
     const identity = await cluster.identity();
-    // A folder of its own: it writes a bundle.
+    // Its own folder, as it writes a bundle.
     const cwd = join(folder, name.replace(".mjs", ""));
     mkdirSync(cwd);
     writeFiles(cwd);
@@ -285,7 +285,7 @@ async function putExample(name, kind, code) {
     writeFileSync(join(cwd, name), (kind === "js browser" ? page(cluster.url, identity) : "") + placed);
     const { stdout, stderr } = succeed(process.execPath, [name], { cwd, env: { ...process.env, CLUSTER: identity } });
     assert.match(stdout, PUTS[kind], stderr);
-    // not the installed one: the test of the other variant below must be the first to load its module
+    // not the installed copy: the test of the browser variant below must be the first to load its module
     const { verdict } = await judge({
       bundle: readFileSync(join(cwd, "report.pdf.vouch")),
       file: FILE,
@@ -304,7 +304,7 @@ test("the client's module may be anywhere", async (t) => {
   const copy = join(modules, "vouch-verifier");
   mkdirSync(modules, { recursive: true });
   cpSync(installed, copy, { recursive: true });
-  // Else it would be found there, whatever initClient was given.
+  // Without this the module would be found there, whatever initClient gets.
   renameSync(join(copy, "wasm", "vouch_client_bg.wasm"), join(elsewhere, "client.wasm"));
   writeFileSync(join(elsewhere, "package.json"), '{ "type": "module", "private": true }\n');
   linkSocket(modules);
@@ -339,7 +339,7 @@ const { report } = await put(new TextEncoder().encode("from a module elsewhere")
 const { blob } = await get(report.certificate.digest, where);
 console.log(report.message, await blob.text());
 `;
-  // The server runs in this process: it must not be blocked while the program runs.
+  // The server runs in this process, which must not block while the program runs.
   const runs = async (name) => {
     const child = spawn(process.execPath, [name], { cwd: elsewhere, stdio: ["ignore", "pipe", "pipe"] });
     const [out, error] = await Promise.all([text(child.stdout), text(child.stderr)]);
@@ -366,11 +366,11 @@ test("the variant for browsers gives the same verdicts", async () => {
   assert.deepEqual(Object.keys(browser).sort(), Object.keys(node).sort());
 });
 
-test("the types describe what there is", async () => {
+test("the types match the package", async () => {
   const { inspect } = await import(pathToFileURL(join(installed, "node.js")));
   const question = { bundle: BUNDLE, cluster: CLUSTER, digest: DIGEST };
   const reports = await Promise.all([{ now: NOW }, { now: 0 }, { cluster: null }].map((part) => judge({ ...question, ...part })));
-  // Literals, so that a field too many is an error as well.
+  // Object literals, so that a superfluous field is an error too.
   writeFileSync(join(folder, "values.ts"), `import type { Inspection, Report } from "vouch-verifier";
 export const said: Inspection = ${JSON.stringify(await inspect(BUNDLE))};
 export const reports: Report[] = ${JSON.stringify(reports)};

@@ -1,4 +1,4 @@
-// What the page decides without a browser: addresses, trust, which file is the bundle, speeds, queues, names.
+// The page's logic without a browser: addresses, trust, recognizing bundles, speeds, queues, names.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../../web/logic/address.js";
@@ -25,7 +25,7 @@ describe("the page's address", () => {
     assert.deepEqual(parseFragment(formatFragment({ cluster: "x y", server: "http://h/&" })), { cluster: "x y", server: "http://h/&", problems: [] });
   });
 
-  test("what is repeated or malformed is told, and not taken", () => {
+  test("repeated or malformed values are reported and ignored", () => {
     const kinds = (fragment) => parseFragment(fragment).problems.map(({ kind, key }) => `${kind} ${key}`);
     assert.deepEqual(kinds("#cluster=a&cluster=b"), ["repeated cluster"]);
     assert.equal(parseFragment("#cluster=a&cluster=a").cluster, null);
@@ -55,7 +55,7 @@ describe("trust", () => {
     return [state, identity, source, refusal?.kind ?? null];
   };
 
-  test("who was told outdoes what was met, and that the server's word", () => {
+  test("a given identity takes precedence over a remembered one, and that over the server's claim", () => {
     assert.deepEqual(outcome({}), ["none", null, "none", null]);
     assert.deepEqual(outcome({ shown: A }), ["first-use", A, "first-use", null]);
     assert.deepEqual(outcome({ shown: A, remembered: met(A) }), ["trusted", A, "remembered", null]);
@@ -76,7 +76,7 @@ describe("trust", () => {
     assert.deepEqual(outcome({ shown: A, address, typed: A }), ["trusted", A, "typed", null]);
   });
 
-  test("a difference to what was remembered is told", () => {
+  test("a difference from the remembered identity is reported", () => {
     assert.equal(decide({ address: told(B), remembered: met(A), shown: B }).differsFrom.cluster, A);
     assert.equal(decide({ address: told(A), remembered: met(A), shown: A }).differsFrom, null);
   });
@@ -92,7 +92,7 @@ describe("trust", () => {
   };
   const state = ({ decision: { state, identity, source } }) => [state, identity, source];
 
-  test("what was met once is remembered, compared, and forgotten when asked to", () => {
+  test("an identity is remembered on first contact, compared, and forgotten on request", () => {
     const store = storage();
     const first = trusting(store);
     first.serverShows(A);
@@ -110,7 +110,7 @@ describe("trust", () => {
     assert.deepEqual(state(third), ["first-use", B, "first-use"]);
   });
 
-  test("an address is remembered once the server agrees, and never in the place of another", async () => {
+  test("an identity from the address is remembered once the server agrees, and never replaces another", async () => {
     const store = storage();
     const first = trusting(store);
     await first.useAddress({ cluster: A, problems: [] });
@@ -126,7 +126,7 @@ describe("trust", () => {
     assert.deepEqual(state(trusting(store)), ["trusted", A, "remembered"]);
   });
 
-  test("without a memory, or with a broken one, everything works", () => {
+  test("everything works without storage, or with broken storage", () => {
     const none = createMemory(() => { throw new Error("denied"); });
     assert.equal(none.recall("s"), null);
     assert.equal(none.keep("s", {}), false);
@@ -138,18 +138,18 @@ describe("trust", () => {
   });
 });
 
-describe("which file is the bundle", () => {
+describe("recognizing the bundle", () => {
   const file = (name, isBundle = false) => ({ name, isBundle });
   const names = ({ file, bundle, notice }) => [file?.name ?? null, bundle?.name ?? null, notice];
   const nothing = { file: null, bundle: null };
 
-  test("by content", () => {
+  test("goes by content", () => {
     assert.equal(looksLikeBundle(new TextDecoder().decode(BUNDLE)), true);
     assert.equal(looksLikeBundle('{"type": "application/vnd.vouch.bundle+json", broken'), true);
     for (const text of ["", "{}", '{"type":"other"}', "a text about application/vnd.vouch.bundle"]) assert.equal(looksLikeBundle(text), false, text);
   });
 
-  test("in any order, together or one after the other", () => {
+  test("works in any order, together or one after the other", () => {
     const [report, bundle] = [file("report.pdf"), file("report.pdf.vouch", true)];
     assert.deepEqual(names(place(nothing, [report, bundle], false)), ["report.pdf", "report.pdf.vouch", null]);
     assert.deepEqual(names(place(nothing, [bundle, report], false)), ["report.pdf", "report.pdf.vouch", null]);
@@ -158,19 +158,19 @@ describe("which file is the bundle", () => {
     assert.deepEqual(names(place({ file: report, bundle }, [file("other.txt")], true)), ["other.txt", null, null]);
   });
 
-  test("what cannot be is said", () => {
+  test("reports impossible combinations", () => {
     assert.equal(place(nothing, [file("a"), file("b")], false).notice, "neither");
     assert.equal(place(nothing, [file("a.vouch", true), file("b.vouch", true)], false).notice, "both");
     assert.equal(place(nothing, [file("a"), file("b"), file("c")], false).notice, "too-many");
-    // a bundle that was itself certified
+    // a bundle that was certified as a file
     assert.deepEqual(names(place(nothing, [file("a.vouch.vouch", true), file("a.vouch", true)], false)), ["a.vouch", "a.vouch.vouch", null]);
   });
 });
 
-describe("the server's account of itself", () => {
+describe("the server's description of itself", () => {
   const status = { cluster: CLUSTER, server: "key", epoch: 0, quorum: 3, tolerated_faults: 1, connected: 3, wanted: null, members: [0, 1, 2, 3].map((member) => ({ member, name: `r${member}`, connected: member !== 1 })) };
 
-  test("is taken in its shape only", () => {
+  test("is accepted only in the expected shape", () => {
     assert.equal(readiness(statusOf(status)), "ready");
     assert.equal(readiness(statusOf({ ...status, members: status.members.map((one) => ({ ...one, connected: one.member > 1 })) })), "waiting");
     assert.equal(readiness(statusOf({ ...status, cluster: null, members: [] })), "waiting");
@@ -179,7 +179,7 @@ describe("the server's account of itself", () => {
     }
   });
 
-  test("a refusal by origin and a dead server are told apart", async () => {
+  test("a refusal by origin differs from an unreachable server", async () => {
     const page = "http://elsewhere";
     const answer = (body, how = {}) => async () => new Response(body, how);
     const dead = async () => { throw new TypeError("failed"); };
@@ -205,7 +205,7 @@ describe("a put's state", () => {
     assert.equal(run({ stage: "unheard of" }).state, "queued");
   });
 
-  test("that is cut off waits, tries again and goes on where it is told to", () => {
+  test("waits after an interruption, retries, and resumes at the given offset", () => {
     const lost = { stage: "lost", code: "refused", reason: "busy", members: [], message: "busy", retry_in: 3 };
     const [connecting, sending] = [{ stage: "connecting" }, (done) => ({ stage: "sending", done, total: 10 })];
     const cut = [connecting, committee, sending(6), lost];
@@ -215,25 +215,25 @@ describe("a put's state", () => {
     };
     assert.deepEqual(what(...cut), ["lost", 6, 0, true]);
     assert.deepEqual(run(...cut).lost, { code: "refused", reason: "busy", isWaiting: true });
-    // Another try is a part of the wait until bytes flow; whoever waits can be cancelled, and must not be closed unasked.
+    // A retry counts as waiting until bytes flow: a waiting put can be cancelled, and its page must not close without asking.
     assert.deepEqual(what(...cut, connecting, committee), ["lost", 6, 0, false]);
     assert.equal(isActive(run(...cut)), true);
     assert.deepEqual(what(...cut, connecting, lost), ["lost", 6, 0, true]);
     const on = [...cut, connecting, committee, { stage: "resuming", offset: 5, total: 10 }];
     assert.deepEqual(what(...on), ["sending", 5, 5, null]);
     assert.deepEqual(what(...on, sending(10)), ["waiting", 10, 5, null]);
-    // Nothing of it was kept this time.
+    // This time nothing was kept.
     assert.deepEqual(what(...on, lost, connecting, sending(1)), ["sending", 1, 0, null]);
   });
 
-  test("has words for its waits", () => {
+  test("has a text for each wait", () => {
     assert.equal(waiting({ code: "connection", reason: null }, 3), "Connection lost. Trying again in 3\u00a0s");
     assert.equal(waiting({ code: "refused", reason: "not-enough-replicas" }, 0), "Not enough replicas took part. Trying again now");
     assert.equal(waiting({ code: "refused", reason: "of-a-later-version" }, 1), "The server gave up. Trying again in 1\u00a0s");
     assert.deepEqual([continuedAt(629, 1000), continuedAt(7, 7)], ["Continued at 62\u00a0%", "Continued at 100\u00a0%"]);
   });
 
-  test("counts members, and believes the certificate in the end", () => {
+  test("counts members, and finally follows the certificate", () => {
     const member = (number, state) => ({ stage: "member", member: number, state });
     const put = run(committee, member(0, "stored"), member(1, "voted"), member(2, "dropped"), member(9, "voted"), member(3, "odd"));
     assert.deepEqual(tally(put), { stored: 2, signed: 1, dropped: 1 });
@@ -242,7 +242,7 @@ describe("a put's state", () => {
   });
 });
 
-test("two at once, the rest in order, and a failure frees its place", async () => {
+test("two run at once, the rest in order, and a failure frees its slot", async () => {
   const queue = new Queue(2);
   const started = [];
   const ends = [];
@@ -260,7 +260,7 @@ test("two at once, the rest in order, and a failure frees its place", async () =
   assert.deepEqual(started, ["a", "b", "d"]);
 });
 
-test("a speed is of the last seconds, and no guess", () => {
+test("a speed covers the last seconds and is never guessed", () => {
   const rate = new Rate();
   rate.add(0, 0);
   rate.add(1000, 100);
@@ -268,11 +268,11 @@ test("a speed is of the last seconds, and no guess", () => {
   for (let second = 1; second <= 20; second++) rate.add(1000 + 100 * second, 1000 * second);
   assert.equal(Math.round(rate.speed), 100);
   assert.equal(Math.round(rate.secondsLeft(4000)), 10);
-  rate.add(0, 21_000); // begun again
+  rate.add(0, 21_000); // restarted
   assert.equal(rate.speed, undefined);
 });
 
-test("numbers, times and foreign texts", () => {
+test("numbers, times and foreign texts are formatted safely", () => {
   assert.deepEqual([0, 1, 999, 1000, 58211, 300 << 20, 5e15].map(size), ["0 bytes", "1 byte", "999 bytes", "0.98 KiB", "56.8 KiB", "300 MiB", "4.44 PiB"]);
   assert.equal(exactSize(58211), "58,211 bytes (56.8 KiB)");
   assert.deepEqual([0.2, 1, 59.2, 61, 3600, 5400].map(duration), ["1 s", "1 s", "59 s", "1 min", "1 h", "1 h 30 min"]);
@@ -285,7 +285,7 @@ test("numbers, times and foreign texts", () => {
 });
 
 describe("playing", () => {
-  test("a film is known by its first bytes, not by anybody's word", () => {
+  test("a video is recognized by its first bytes, not by a declared type", () => {
     const start = (...parts) => Buffer.concat([...parts.map((part) => Buffer.from(part)), Buffer.alloc(64)]);
     const ebml = [0x1a, 0x45, 0xdf, 0xa3, 0x9f, 0x42, 0x86, 0x81, 1, 0x42, 0x82, 0x84];
     for (const [bytes, type] of [
@@ -304,7 +304,7 @@ describe("playing", () => {
       assert.equal(mediaType(bytes), type, `${bytes.subarray(0, 16)}`);
   });
 
-  test("ranges are those of RFC 9110", () => {
+  test("ranges follow RFC 9110", () => {
     const range = (start, end) => ({ start, end });
     for (const [header, expected] of [
       ["bytes=0-", range(0, 100)],
@@ -325,7 +325,7 @@ describe("playing", () => {
       assert.deepEqual(rangeOf(header, 100), expected, header);
   });
 
-  // A reader that takes what it is given for verified; `answers` are what the server says, one for each request.
+  // A reader that treats its input as verified; `answers` are the server's responses, one for each request.
   async function played(answers, { start = 0, end = 10 << 20 } = {}) {
     const asked = [];
     const pauses = [];
@@ -360,13 +360,13 @@ describe("playing", () => {
   };
   const refusal = (status, code, members = []) => () => Response.json({ code, detail: "why", members }, { status });
 
-  test("a range is asked for in windows", async () => {
+  test("a range is requested in windows", async () => {
     const { asked, got } = await played([], { start: 1 << 20, end: 9 << 20 });
     assert.deepEqual(asked, [[1 << 20, 4 << 20], [4 << 20, 8 << 20], [8 << 20, 9 << 20]]);
     assert.equal(got, 8 << 20);
   });
 
-  test("what was cut goes on where it ended, and not for ever", async () => {
+  test("a truncated response is continued where it ended, a limited number of times", async () => {
     const cut = await played([cutAfter(1000), dead, cutAfter(500)], { end: 2000 });
     assert.deepEqual(cut.asked, [[0, 2000], [1000, 2000], [1000, 2000], [1500, 2000]]);
     assert.deepEqual([cut.got, cut.error], [2000, null]);
@@ -374,7 +374,7 @@ describe("playing", () => {
     assert.deepEqual([gone.asked.length, gone.error.code, gone.pauses.length], [4, "connection", 3]);
   });
 
-  test("a refusal names the members, and only a busy server is asked again", async () => {
+  test("a refusal names the members, and only a busy server is retried", async () => {
     const { error, asked } = await played([refusal(502, "exhausted", ["replica-1", 7])]);
     assert.deepEqual([error.code, error.members, asked.length], ["exhausted", ["replica-1"], 1]);
     const busy = await played([refusal(503, "busy")], { end: 10 });

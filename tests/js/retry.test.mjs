@@ -1,4 +1,4 @@
-// A put that is cut off and goes on: when it is tried again, what is sent then, and when it is given up.
+// Retries of an interrupted put: when it retries, what it sends, and when it gives up.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { chunksOf } from "../../verifier-wasm/npm/bytes.js";
@@ -60,7 +60,7 @@ describe("a wait", () => {
     return own;
   };
 
-  test("ends in time, and leaves nothing behind", async (t) => {
+  test("ends after its time and leaves no timer or listener", async (t) => {
     t.mock.timers.enable({ apis: ["setTimeout"] });
     const { signal } = new AbortController();
     const own = listeners(signal);
@@ -74,8 +74,8 @@ describe("a wait", () => {
     assert.equal(own.size, 0);
   });
 
-  test("ends at once when told to, when the network comes back, and with the reason when aborted", async (t) => {
-    t.mock.timers.enable({ apis: ["setTimeout"] }); // and never tick
+  test("ends at once on a nudge, when the network returns, and with the reason on an abort", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] }); // and never advance them
     await waitFor(3, null, (now) => setImmediate(now));
 
     const own = new EventTarget();
@@ -97,7 +97,7 @@ describe("a wait", () => {
   });
 });
 
-test("a file is read from a place on, in whole slices from there", async () => {
+test("a file is read in whole slices from an offset on", async () => {
   const bytes = new Uint8Array(9 * MIB + 5).map((_, index) => index >> 8);
   for (const file of [bytes, bytes.buffer, new Blob([bytes])]) {
     for (const from of [0, BLOCK, 5 * MIB + BLOCK, 9 * MIB, bytes.length]) {
@@ -109,7 +109,7 @@ test("a file is read from a place on, in whole slices from there", async () => {
   }
 });
 
-describe("a put that is cut", () => {
+describe("an interrupted put", () => {
   let server;
   before(async () => (server = await startLyingServer()));
   after(() => server.close());
@@ -119,14 +119,14 @@ describe("a put that is cut", () => {
   });
 
   let last = 0;
-  /** Bytes that were never put before. */
+  /** Bytes that no test put before. */
   const fresh = (length) => {
     const bytes = new Uint8Array(length).map((_, index) => index >> 10);
     new DataView(bytes.buffer).setUint32(0, ++last);
     return bytes;
   };
 
-  /** What a put told, with its result or its error. */
+  /** A put's progress, with its result or its error. */
   async function run(file, options = {}) {
     const told = [];
     const onProgress = (progress) => {
@@ -153,7 +153,7 @@ describe("a put that is cut", () => {
       assert.equal(of("hashed").length, 1, "hashed once");
       const again = ["lost", "connecting", "committee", "resuming", "sending"];
       assert.deepEqual(stages, ["hashing", "hashed", "connecting", "committee", "sending", ...again, ...again]);
-      // What came in both halves is the file.
+      // Both halves together are the file.
       const held = [...server.blobs.values()].at(-1);
       assert.ok(Buffer.from(held).equals(bytes));
       for (const { code, message, members, retry_in } of of("lost")) {
@@ -163,7 +163,7 @@ describe("a put that is cut", () => {
     });
   }
 
-  test("tells how far it is from there on", async () => {
+  test("reports progress from its resume offset on", async () => {
     const bytes = fresh(4 * MIB);
     server.cuts = [{ at: 2 * MIB }];
     let resumed = false;
@@ -177,7 +177,7 @@ describe("a put that is cut", () => {
     assert.deepEqual([done.at(-1), done], [bytes.length, done.toSorted((a, b) => a - b)]);
   });
 
-  test("sends nothing when everything is there, and everything when nothing was kept", async () => {
+  test("sends nothing when everything is stored, and everything when nothing was kept", async () => {
     const bytes = fresh(2 * MIB);
     server.cuts = [{ at: bytes.length }];
     const whole = await run(bytes);
@@ -188,7 +188,7 @@ describe("a put that is cut", () => {
     assert.deepEqual([none.result.resumed_from, none.of("resuming"), server.begun], [0, [], [0, 0]]);
   });
 
-  test("keeps its salt, so that a certificate that was lost on the way is its own", async () => {
+  test("keeps its salt, so that a certificate lost in transit is accepted as its own", async () => {
     server.cuts = [{ at: MIB }];
     await run(fresh(2 * MIB));
     const [first, second] = server.offers.map(({ salt }) => Buffer.from(salt).toString("hex"));
@@ -197,7 +197,7 @@ describe("a put that is cut", () => {
     assert.notEqual(Buffer.from(server.offers[2].salt).toString("hex"), first);
   });
 
-  test("goes on after a refusal that does not last, and not after one that does", async () => {
+  test("retries after a temporary refusal, and not after a permanent one", async () => {
     server.cuts = [{ at: MIB, code: TIMED_OUT }];
     const { result, of } = await run(fresh(2 * MIB));
     assert.deepEqual([result.report.verdict, result.resumed_from, of("lost").map(({ code, reason }) => [code, reason])], ["valid", MIB, [["refused", "timed-out"]]]);
@@ -209,7 +209,7 @@ describe("a put that is cut", () => {
     }
   });
 
-  test("what does not begin is told at once", async () => {
+  test("a put that cannot start fails at once", async () => {
     server.refusals = [BUSY];
     const busy = await run(fresh(MIB));
     assert.deepEqual([busy.error.reason, busy.of("lost"), server.offers.length], ["busy", [], 1]);
@@ -217,7 +217,7 @@ describe("a put that is cut", () => {
     assert.deepEqual([gone.error.code, gone.of("lost")], ["connection", []]);
   });
 
-  test("bears a server that does not want to begin again yet", async () => {
+  test("keeps retrying while the server refuses to resume yet", async () => {
     server.cuts = [{ at: MIB }];
     let isFirst = true;
     const hears = ({ stage }) => {
@@ -229,7 +229,7 @@ describe("a put that is cut", () => {
     assert.deepEqual([result.resumed_from, of("lost").map(({ code }) => code)], [MIB, ["connection", "refused", "refused"]]);
   });
 
-  test("with retry 0, or of a stream, is over", async () => {
+  test("is not retried with retry 0, or if it is a stream", async () => {
     for (const [file, options] of [[fresh(2 * MIB), { retry: 0 }], [new Blob([fresh(2 * MIB)]).stream(), {}]]) {
       Object.assign(server, { begun: [], cuts: [{ at: MIB }] });
       const { error, of } = await run(file, options);
@@ -238,7 +238,7 @@ describe("a put that is cut", () => {
     }
   });
 
-  test("is given up when nothing gets further for so long", { timeout: 20_000 }, async () => {
+  test("gives up after the limit without progress", { timeout: 20_000 }, async () => {
     server.lie = "hangs up when signed";
     const begun = performance.now();
     const { error, of } = await run(fresh(MIB), { retry: 1.5 });
@@ -248,20 +248,20 @@ describe("a put that is cut", () => {
     assert.deepEqual(server.cancelled, [], "what came is kept");
   });
 
-  test("has all its patience again whenever it got further", async () => {
+  test("gets its full time again after progress", async () => {
     server.cuts = [1, 2, 3, 4].map((mib) => ({ at: mib * MIB }));
-    const { result, error } = await run(fresh(5 * MIB), { retry: 0.25 }); // enough for the first wait, and for no second one
+    const { result, error } = await run(fresh(5 * MIB), { retry: 0.25 }); // enough for the first wait, but not for a second
     assert.deepEqual([result?.resumed_from, error], [4 * MIB, undefined]);
   });
 
-  test("stays with the cluster that it began with", async () => {
+  test("stays with the cluster of its first attempt", async () => {
     server.cuts = [{ at: MIB }];
     const hears = ({ stage }) => stage === "lost" && (server.lie = "another cluster");
     const { error } = await run(fresh(2 * MIB), { cluster: null, hears });
     assert.deepEqual([error.code, error.check, error.expected, error.got], ["invalid", "identity", IDENTITY, OTHER_IDENTITY]);
   });
 
-  test("a server cannot go on at a place of its own liking", async () => {
+  test("a server cannot choose an invalid resume offset", async () => {
     for (const offset of [1, BLOCK + 1, 3 * MIB, Number.MAX_SAFE_INTEGER]) {
       server.offset = offset;
       const { error } = await run(fresh(2 * MIB));
@@ -272,7 +272,7 @@ describe("a put that is cut", () => {
     assert.equal(error?.code, "protocol");
   });
 
-  test("an abort ends a wait at once, and bytes on their way for good", async () => {
+  test("an abort ends a wait at once, and a running transfer", async () => {
     const reason = new Error("enough");
     const waiting = new AbortController();
     server.cuts = [{ at: MIB }];
@@ -287,7 +287,7 @@ describe("a put that is cut", () => {
     assert.deepEqual(server.cancelled, [false]);
   });
 
-  test("is tried again as soon as the caller wants", async () => {
+  test("is retried at once when the caller asks", async () => {
     Object.assign(server, { cuts: new Array(6).fill({ at: MIB }), offset: 0 });
     const begun = performance.now();
     const { result } = await run(fresh(2 * MIB), { onWaiting: (now) => setImmediate(now) });
@@ -295,7 +295,7 @@ describe("a put that is cut", () => {
     assert.ok(performance.now() - begun < 2500, "six waits take 3 seconds at least");
   });
 
-  test("a file of one message is put again whole", async () => {
+  test("a file of one message is sent again as a whole", async () => {
     server.lie = "hangs up when signed";
     const hears = ({ stage }) => stage === "lost" && (server.lie = null);
     const { result } = await run(fresh(1000), { hears });
@@ -303,7 +303,7 @@ describe("a put that is cut", () => {
     assert.deepEqual(server.begun, [0, 0]);
   });
 
-  test("options that make no sense are named", async () => {
+  test("invalid options are named", async () => {
     for (const [options, name] of [[{ retry: "60" }, "TypeError"], [{ retry: -1 }, "RangeError"], [{ retry: NaN }, "RangeError"], [{ onWaiting: 1 }, "TypeError"]]) {
       await assert.rejects(put(fresh(4), { server: server.url, cluster: IDENTITY, ...options }), { name });
     }

@@ -25,7 +25,7 @@ for (const name of caseFiles()) {
   });
 }
 
-// What the outcomes of a question's checks may be, for its answer.
+// The permitted outcomes of a question's checks, by its answer.
 const OUTCOMES = {
   yes: /^(passed|waived)( passed| waived)*$/,
   no: /^(passed )*failed( not-reached)*$/,
@@ -55,7 +55,7 @@ test("a report lists the twelve checks by question, and each question has its an
   assert.ok(decided.size >= 5);
 });
 
-test("another file and a forged certificate are different sentences, and only the first one is about the file", async () => {
+test("another file and a forged certificate have different texts, and only the first is about the file", async () => {
   const file = readVectors("checks.json");
   const reportOf = (name) => verify(question(file, file.cases.find((one) => one.name === name)));
   const another = await reportOf("another_digest");
@@ -79,9 +79,9 @@ test("the certificate's value is expected, the file's is got", async () => {
   }
 });
 
-test("what is kept of a committee is kept with its proofs of possession", async () => {
+test("the committee cache is keyed by committee and proofs of possession", async () => {
   const [valid, signature] = ["valid.json", "signature.json"].map(readVectors);
-  // The same committee, so the same digest: with its own proofs, and with two of them exchanged.
+  // The same committee and digest: with its own proofs, and with two proofs swapped.
   const good = [valid, valid.cases.find(({ name }) => name === "n4")];
   const bad = [signature, signature.cases.find(({ name }) => name === "pops_swapped")];
   for (const order of [[good, bad, good], [bad, good, bad]]) {

@@ -1,4 +1,4 @@
-// What is delivered to browsers: small, the same on every machine, and without a way to the outside but the one it needs.
+// The WebAssembly modules for browsers: small, reproducible, and with only the imports they need.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
 const VALUES = "(new|String)";
-// A socket that JavaScript opened, and its events.
+// A socket that JavaScript opens, and its events.
 const SOCKET = "(send|bufferedAmount|data|set_(binaryType|onmessage)|byteLength|length|prototypesetcall|now|call|instanceof_ArrayBuffer|_wbg_cb_unref)";
 const MODULES = [
   { name: "verifier", kilobytes: 100, imports: VALUES },
@@ -30,7 +30,7 @@ for (const { name, kilobytes, imports } of MODULES) {
     }
   });
 
-  test(`the ${name} imports nothing but what it is for`, () => {
+  test(`the ${name} imports only what it needs`, () => {
     const found = WebAssembly.Module.imports(new WebAssembly.Module(wasm)).map((entry) => entry.name.replace(/_[0-9a-f]{16}$/, ""));
     const allowed = new RegExp(`^(__wbg_${imports}(_.+)?|(__wbg_)?__wbindgen_(throw|generic|cast|object_drop_ref|init_externref_table))$`);
     assert.deepEqual(found.filter((entry) => !allowed.test(entry)), []);

@@ -1,4 +1,4 @@
-// Reads the vector files as their descriptions say.
+// Reads the vector files and expands their abbreviations.
 import { readFileSync, readdirSync } from "node:fs";
 
 const DIRECTORY = new URL("./", import.meta.url);

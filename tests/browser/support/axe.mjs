@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import axe from "axe-core";
 
-/** Fails for every serious or critical finding of what the page shows now. `rules`: the rules to apply, if not all. */
+/** Asserts that the page's current state has no serious or critical finding. `rules`: the rules to apply, if not all. */
 export async function checkAccessibility(page, state, rules) {
   await page.evaluate(axe.source);
   const findings = await page.evaluate(async (runOnly) => {

@@ -1,4 +1,4 @@
-// Who stands between two others and changes what one of them says.
+// Proxies that alter what passes through them.
 import { createServer, request as ask } from "node:http";
 import { connect, createServer as createTcpServer } from "node:net";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ const HEAD = 24;
 const BEFORE_BYTES = 13;
 const PARENT = 64;
 
-/** Flips a bit of the byte that stands at `place` of the blob, in a body of slices. Other bodies stay as they are. */
+/** Flips a bit of the blob's byte at `place` in a body of slices. Other bodies are unchanged. */
 function flipIn(body, place) {
   for (let at = HEAD; at + BEFORE_BYTES <= body.length; ) {
     const offset = Number(body.readBigUInt64LE(at));
@@ -21,9 +21,9 @@ function flipIn(body, place) {
 }
 
 /**
- * A server that is an honest one's front and lies when told to: `change(body, url)` alters bodies of slices in place, `flipAt` is a
- * place of the blob whose byte it flips. `asked` is what slices were asked for: `{ start, end }` each. Those that `holds(range)` is
- * true of wait until it is not. Of what links bring, no more than `most` bytes pass in all; `links` has, for each, how many did.
+ * A proxy to an honest server that lies on demand: `change(body, url)` alters bodies of slices in place; `flipAt` is the
+ * offset of a blob's byte to flip. `asked` lists the requested slices as `{ start, end }`. Those for which `holds(range)` is
+ * true wait until it is false. Links pass at most `most` bytes in total; `links` has the number of bytes that each passed.
  */
 export async function startFront(target) {
   const { hostname, port } = new URL(target);
@@ -47,7 +47,7 @@ export async function startFront(target) {
       try {
         for await (const piece of answer) pieces.push(piece);
       } catch {
-        return response.destroy(); // the server cut it short, and so does this
+        return response.destroy(); // the server truncated its response: do the same
       }
       const body = Buffer.concat(pieces);
       if (front.flipAt !== null) flipIn(body, front.flipAt);
@@ -66,7 +66,7 @@ export async function startFront(target) {
         if (!to.write(data)) await once(to, "drain");
       }
     } catch {
-      // either end hung up, which ends the other
+      // one end hung up: end the other
     }
   }
   http.on("upgrade", (request, socket, start) => {
@@ -85,12 +85,12 @@ export async function startFront(target) {
   return Object.assign(front, await listen(http));
 }
 
-/** Replicas whose bytes may be flipped on their way. The first to send many of them, once `isLying`, is `liar` from then on; or `everyone` is. */
+/** Proxies to replicas that can flip bytes. Once `isLying`, the first replica to send many bytes becomes the `liar`; with `everyone`, all lie. */
 export function liars() {
   const state = { isLying: false, everyone: false, liar: null, flipped: 0, servers: [] };
-  // Only messages that carry a blob are so long.
+  // Only messages that carry blob bytes are this long.
   const LONG = 8 << 10;
-  /** The address for a replica of this name to dial. */
+  /** The address that the replica of this name dials. */
   state.via = async (address, name) => {
     const [host, port] = address.split(":");
     const server = createTcpServer((replica) => {

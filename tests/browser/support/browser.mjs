@@ -1,4 +1,4 @@
-// Every test has contexts of its own, and fails for whatever its pages complain about.
+// Every test has its own contexts, and fails on any error that its pages report.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { close, launch } from "./chromium.mjs";
@@ -12,7 +12,7 @@ function reportViolations() {
   new ReportingObserver((reports) => reports.forEach(({ type, body }) => report(`${type}: ${JSON.stringify(body)}`)), { buffered: true }).observe();
 }
 
-/** What the pages of one context complained about. */
+/** Errors reported by the pages of one context. */
 class Complaints {
   #allowed;
   #all = [];
@@ -39,7 +39,7 @@ class Complaints {
     context.on("page", (page) => page.on("crash", () => this.add("crash", page.url())));
   }
 
-  // What workers violate reaches the log and nothing else.
+  // Violations in workers appear in the log only.
   async watchWorkers(page) {
     const session = await page.context().newCDPSession(page);
     session.on("Log.entryAdded", ({ entry: { source, level, text } }) => source === "worker" && level === "error" && this.add("worker", text));
@@ -55,7 +55,7 @@ class Complaints {
 class Session {
   #contexts = [];
 
-  /** A page in a context of its own. `allow`: patterns of console errors that the test provokes; else options of the context. */
+  /** A page in its own context. `allow`: patterns of console errors that the test provokes; the rest are context options. */
   open = async (url, { allow = [], ...options } = {}) => {
     const context = await (await launch()).newContext({ viewport: { width: 1024, height: 800 }, ...options });
     const complaints = new Complaints(allow);
@@ -83,14 +83,14 @@ class Session {
   }
 }
 
-// The test runner's own limit would cut off what is known about the failure.
+// The test runner's own timeout would lose the details of the failure.
 async function within(milliseconds, work) {
   let timer;
   const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`not over after ${milliseconds} ms`)), milliseconds)));
   await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
-/** A test that opens pages: `body(open)`. VOUCH_FAILURES names a folder for pictures of what failed. */
+/** A test that opens pages: `body(open)`. VOUCH_FAILURES names a folder for screenshots of failures. */
 export function browserTest(name, body, { timeout = 60_000 } = {}) {
   test(name, async (t) => {
     const session = new Session();
@@ -98,7 +98,7 @@ export function browserTest(name, body, { timeout = 60_000 } = {}) {
       await within(timeout, body(session.open, t));
       assert.deepEqual(session.complaints, [], "the page complained");
     } catch (error) {
-      // They may be the cause of whatever else failed.
+      // They may be the cause of the failure.
       for (const complaint of session.complaints) t.diagnostic(complaint);
       await session.shoot(name);
       throw error;

@@ -1,4 +1,4 @@
-// One Chromium for a process.
+// One Chromium per process.
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -8,7 +8,7 @@ const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 
 let launching;
 
-/** The browser, started when first asked for. */
+/** The browser, started on first use. */
 export function launch() {
   launching ??= chromium.launch({ executablePath: execFileSync(FINDER, { encoding: "utf8" }).trim(), args: QUIET });
   return launching;

@@ -1,4 +1,4 @@
-// A cluster of child processes, which can be killed, stopped and started again. All of them end with this process.
+// A cluster of child processes, which can be killed, stopped and restarted. They end with this process.
 import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { once } from "node:events";
@@ -7,14 +7,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { until } from "./until.mjs";
 
-/** The program under test: VOUCH_PROGRAM, or what `make build` made. */
+/** The program under test: VOUCH_PROGRAM, or the one that `make build` built. */
 export const PROGRAM = process.env.VOUCH_PROGRAM ?? fileURLToPath(new URL("../../../target/debug/vouch", import.meta.url));
 
 const cleanups = new Set();
 process.on("exit", () => cleanups.forEach((clean) => clean()));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => process.exit(1));
 
-/** A folder that goes when this process does. */
+/** A folder that is removed when this process exits. */
 export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), "vouch-browser-"));
   cleanups.add(() => rmSync(folder, { recursive: true, force: true }));
@@ -26,7 +26,7 @@ function requireProgram() {
   return PROGRAM;
 }
 
-/** Runs a command of the program to its end, with a home of its own. */
+/** Runs a command of the program to its end, with its own home folder. */
 export function runProgram(folder, ...args) {
   const { status, stdout, stderr, error } = spawnSync(requireProgram(), args, { cwd: folder, env: { ...process.env, HOME: folder }, encoding: "utf8", timeout: 60_000 });
   if (error) throw error;
@@ -51,7 +51,7 @@ class Node {
     const kill = () => child.kill("SIGKILL");
     cleanups.add(kill);
     child.once("exit", () => cleanups.delete(kill));
-    child.unref(); // a test that forgets it ends all the same
+    child.unref(); // a test that forgets to stop it still ends
     this.#child = child;
   }
 
@@ -63,7 +63,7 @@ class Node {
     return this.#child !== undefined;
   }
 
-  /** Ends it without warning. */
+  /** Kills it (SIGKILL). */
   async kill() {
     const child = this.#child;
     this.#child = undefined;
@@ -74,7 +74,7 @@ class Node {
     await ended;
   }
 
-  /** Stops it where it is; its connections stay open. */
+  /** Suspends it (SIGSTOP); its connections stay open. */
   pause() {
     this.#child.kill("SIGSTOP");
   }
@@ -111,17 +111,17 @@ class Cluster {
     return response.json();
   }
 
-  /** Waits until exactly these members are connected, or as many as run. */
+  /** Waits until exactly these members are connected; by default, all that run. */
   async untilConnected(count = this.replicas.filter((replica) => replica.running).length) {
     await until(`${count} replicas are connected`, async () => (await this.status()).connected === count);
   }
 
-  /** The identity, once the committee was founded. */
+  /** The cluster identity; waits until the committee is founded. */
   async identity() {
     return until("the committee is founded", async () => (await this.status()).cluster);
   }
 
-  /** The same server, on the same port. */
+  /** Restarts the server on the same port. */
   async startServer() {
     this.server.args[1] = this.address;
     this.server.start();
@@ -135,7 +135,7 @@ class Cluster {
 }
 
 /**
- * A server and its replicas, by name, connected and founded as one committee. `via(address, name)` gives the address that a replica
+ * Starts a server and replicas of these names, connected and founded as one committee. `via(address, name)` gives the address that a replica
  * dials instead of the server's.
  */
 export async function startCluster({ names = ["replica-1", "replica-2", "replica-3", "replica-4"], serverArguments = [], via = (address) => address } = {}) {

@@ -1,8 +1,8 @@
-// A small film as a browser makes it, in a container of our own making: WebM (RFC 9559) with an index, and with padding, so that
+// A small film encoded by the browser, in a WebM container (RFC 9559) written here, with an index and padding, so that
 // its ends are megabytes apart.
 import { launch } from "./chromium.mjs";
 
-// Runs in a page. One frame of another colour each half second; the first of each second stands by itself.
+// Runs in a page. Two frames per second in changing colours; the first of each second is a key frame.
 async function encodeFrames(seconds) {
   const frames = [];
   const encoder = new VideoEncoder({
@@ -60,7 +60,7 @@ function clusterOf(second, frames, padding) {
   return Buffer.concat([element("1f43b675", number("e7", second * 1000), ...blocks), element("ec", padding)]);
 }
 
-// No two places are alike: bytes that come from another one are seen.
+// No two offsets have the same padding, so that misplaced bytes are detected.
 function paddingOf(bytes, seed) {
   const words = new Uint32Array(bytes / 4);
   for (let i = 0, state = seed + 1; i < words.length; i++) words[i] = state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -69,17 +69,17 @@ function paddingOf(bytes, seed) {
 
 let encoded;
 
-// A player looks at so many seconds before it begins, whatever lies between the frames.
+// Seconds that a player reads before it starts, regardless of the padding between frames.
 const KNOWN_AFTER = 50;
 const SHORT = 32 << 10;
 
-/** A film of so many seconds, each followed by bytes that mean nothing: by `padding` of them after its first seconds. */
+/** A film of `seconds` seconds, each followed by padding: `padding` bytes after the first seconds. */
 export async function makeFilm({ seconds = 75, padding = 1 << 20 } = {}) {
   encoded ??= {};
   encoded[seconds] ??= (async () => {
     const context = await (await launch()).newContext();
     const page = await context.newPage();
-    // Encoders are for secure contexts; nobody has to answer.
+    // Encoders need a secure context; no server has to answer.
     await page.route("http://localhost/**", (route) => route.fulfill({ contentType: "text/html", body: "<!doctype html>" }));
     await page.goto("http://localhost/");
     const frames = await page.evaluate(encodeFrames, seconds);
@@ -102,7 +102,7 @@ export async function makeFilm({ seconds = 75, padding = 1 << 20 } = {}) {
     });
     return element("1c53bb6b", ...points);
   };
-  const first = info.length + tracks.length + cuesOf(0).length; // every number has one size
+  const first = info.length + tracks.length + cuesOf(0).length; // every number is encoded in a fixed size
   const segment = element("18538067", info, tracks, cuesOf(first), ...clusters);
   const header = element("1a45dfa3", number("4286", 1), number("42f7", 1), number("42f2", 4), number("42f3", 8), text("4282", "webm"), number("4287", 4), number("4285", 2));
   return Buffer.concat([header, segment]);

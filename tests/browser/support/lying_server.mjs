@@ -1,5 +1,5 @@
-// A server written from the specification, with a committee of its own making, that lies on demand. The lie `null` is none:
-// what honest answers achieve shows that a refusal is the lie's doing.
+// A server written from the specification, with its own committee, that lies on demand. With lie `null` it is honest:
+// the control, which shows that a refusal is due to the lie.
 import { createServer } from "node:http";
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { WebSocketServer } from "ws";
@@ -17,7 +17,7 @@ const NOT_FOUND = 12;
 export const honest = makeCommittee("page", makeMembers("page", 4));
 const stranger = makeCommittee("stranger", makeMembers("stranger", 4));
 
-/** The identity of the committee that the server speaks for when it does not lie. */
+/** The identity of the honest server's committee. */
 export const IDENTITY = toBase58(honest.digest);
 export const OTHER_IDENTITY = toBase58(stranger.digest);
 
@@ -26,7 +26,7 @@ const now = () => Math.floor(Date.now() / 1000);
 const issue = (receipt, { committee = honest, issuedAt = now(), ...how } = {}) => makeBatch(committee, [receipt], { issuedAt }).certify(0, how);
 const elsewhere = (receipt, fields) => ({ ...receipt, ...fields });
 
-/** Every lie about a certificate: what is made of the receipt that the client asked to have certified. */
+/** Every lie about a certificate: makes a certificate from the client's receipt. */
 const CERTIFICATES = {
   "forged signature": (receipt) => makeBatch(honest, [receipt], { issuedAt: now() }).certify(0, { signature: otherSignature() }),
   "signature of no point": (receipt) => issue(receipt, { signature: new Uint8Array(96).fill(0xff) }),
@@ -39,12 +39,12 @@ const CERTIFICATES = {
   "old certificate": (receipt) => issue(receipt, { issuedAt: now() - 3600 }),
   "certificate of the future": (receipt) => issue(receipt, { issuedAt: now() + 3600 }),
   "certificate of another cluster": (receipt) => issue(receipt, { committee: stranger }),
-  // With its committee everything holds: only the identity is another.
+  // Valid with its own committee: only the identity differs.
   "another cluster on the link": (receipt) => issue(receipt, { committee: stranger }),
   "truncated certificate": (receipt) => issue(receipt).slice(0, -1),
 };
 
-// A good signature by the right members, over something else.
+// A valid signature by the right members over another statement.
 function otherSignature() {
   const receipt = { salt: new Uint8Array(16), digest: digestOf(utf8("something else")), length: 14, expiresAt: NEVER };
   return issue(receipt).slice(-96);
@@ -107,7 +107,7 @@ class Link {
     if (this.lie === "hangs up") this.socket.terminate();
   }
 
-  // "never ready", "stops reading", "never certifies": no lies, but ways to stay where it would pass too quickly to be looked at.
+  // "never ready", "stops reading", "never certifies" are no lies: they keep the client in a state that would pass too quickly to inspect.
   put(stream, offer) {
     this.server.offers.push(offer);
     if (this.lie === "never ready") return;
@@ -147,7 +147,7 @@ class Link {
 
   putEnd(stream, receipt) {
     const came = this.puts.get(`${stream}`);
-    if (came === undefined) return; // refused, while this was on its way
+    if (came === undefined) return; // sent before the refusal arrived
     const bytes = concat(...came);
     this.blobs.set(toBase58(digestOf(bytes)), bytes);
     if (this.lie === "never certifies") return [STAGE.voted, STAGE.dropped, STAGE.stored].forEach((stage, member) => this.progress(stream, member, stage));
@@ -172,22 +172,22 @@ class Link {
     const blob = this.blobs.get(toBase58(body.take(32, "digest")));
     const [offset, length] = [body.small(8, "offset"), body.small(4, "length")];
     const lies = this.lie === "flipped byte by all" || (this.lie === "flipped byte by one" && member === this.liar);
-    const bytes = Uint8Array.from(blob.subarray(offset, offset + length)); // a Buffer's slice would be no copy
+    const bytes = Uint8Array.from(blob.subarray(offset, offset + length)); // Buffer's slice would not copy
     if (this.lie === "reads nothing") return this.send(u8(TAG.failed), stream, u16(NOT_FOUND), u16(0), u16(0));
-    // Blobs here are read in one piece, and the proof of a whole blob is empty.
+    // Blobs here are read in one chunk, and the proof of a whole blob is empty.
     const chunk = (held) => this.send(u8(TAG.chunk), stream, u64(offset), u8(0), held);
     if (this.lie === "short by all") return chunk(bytes.slice(0, -1));
     chunk(lies ? flipped(bytes, 0) : bytes);
   }
 }
 
-// A whole blob as one slice, which needs no proof: enough for one that a player asks for in one piece.
+// A whole blob as one slice needs no proof: enough for a blob that a player requests at once.
 function slicesOf(blob, lie) {
   const bytes = lie === "flipped slices" ? flipped(blob, blob.length - 1) : blob;
   return Buffer.concat([u64(blob.length), u64(0), u64(blob.length), u64(0), u32(blob.length), u8(0), bytes]);
 }
 
-// What it shows over HTTP agrees with its hello, but for the lie that shows itself on the link alone.
+// HTTP and hello agree, except for the lie that is told on links only.
 function clusterStatus(lie) {
   const { members: shown, n, digest } = lie === "another cluster on the link" ? honest : announced(lie);
   const members = shown.map(({ name, node, vote }, member) => ({ member, name, node_key: toBase58(node), vote_key: toBase58(vote), connected: true }));
@@ -195,10 +195,10 @@ function clusterStatus(lie) {
 }
 
 /**
- * Starts it, with the page. `lie` may be changed between links; `liar` is the member whose reads are a lie alone; `blobs` can be got, and
- * `bundles` are their certificates. `cuts` ends a put each, `at` so many bytes: with a failure of this `code`, else by hanging up, and with this `lie` from then on; what
- * came is `kept`, and the next put of the same digest begins behind it, or at `offset`. `refusals` are codes that a put each is
- * answered with. `hangUp()` ends all links. It counts `links`, and notes `offers`, the receipts that puts began with, `begun`, the offsets they were given, and `cancelled`, whether to keep.
+ * Starts it, with the page. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
+ * `bundles` are their certificates. Each of `cuts` ends one put after `at` bytes: with a failure of `code`, else by hanging up, and sets `lie` from then on;
+ * the received bytes are `kept`, and the next put of the same digest resumes after them, or at `offset`. Each of `refusals` is a code that one put is
+ * answered with. `hangUp()` ends all links. It counts `links`, and records `offers` (the receipts of puts), `begun` (their resume offsets) and `cancelled` (whether to keep).
  */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
@@ -213,7 +213,7 @@ export async function startLyingServer(lie = null, folder = PAGE) {
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
   const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], links: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
-    socket.on("error", () => {}); // a client that hangs up is no fault of the server
+    socket.on("error", () => {}); // ignore clients that hang up
     server.links += 1;
     new Link(socket, server);
   });

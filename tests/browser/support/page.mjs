@@ -1,10 +1,10 @@
-// The page as its users see it: by roles, names, and the states that it shows.
+// The page as its users see it: by roles, names and visible states.
 import assert from "node:assert/strict";
 import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "./until.mjs";
 
-/** A file for an input, from a text or bytes. */
+/** A file for an input, from text or bytes. */
 export const fileNamed = (name, content) => ({ name, mimeType: "application/octet-stream", buffer: Buffer.from(content) });
 
 /** The address of a page that trusts `cluster` and talks to `server`. */
@@ -15,7 +15,7 @@ export function address(url, { cluster, server } = {}) {
   return `${url}#${fragment}`;
 }
 
-// Every state of everything, in order: what came and went between two looks.
+// Records every state in order, also those between two looks.
 function recordStates() {
   const seen = (globalThis.vouchTestStates = []);
   const nameOf = (node) => (node.dataset.member === undefined ? node.dataset.name : `${node.closest(".job")?.dataset.name}/${node.dataset.member}`) ?? node.id;
@@ -32,7 +32,7 @@ function recordStates() {
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"], attributeOldValue: true });
 }
 
-/** Opens the page and waits until it knows whom it trusts. `offline`: there is no network from the start. */
+/** Opens the page and waits until it has decided which cluster to trust. `offline`: without a network from the start. */
 export async function openPage(open, url, { offline = false, ...options } = {}) {
   const page = await open(undefined, options);
   await page.addInitScript(recordStates);
@@ -62,7 +62,7 @@ export async function certify(page, files) {
 
 const LAST = ["certified", "failed", "cancelled", "fetched"];
 
-/** Waits until the job ended, and asserts how. */
+/** Waits until the job ended, and asserts its outcome. */
 export async function ends(job, state, milliseconds = 30_000) {
   let last;
   await until("the job ends", async () => LAST.includes((last = await job.getAttribute("data-state"))), milliseconds);
@@ -76,7 +76,7 @@ export const save = async (page, link) => {
   return download;
 };
 
-/** Saves what a link offers into `folder`, under its suggested name; gives the path. */
+/** Saves a link's download into `folder` under its suggested name; returns the path. */
 export async function saveTo(folder, page, link) {
   const download = await save(page, link);
   const path = join(folder, download.suggestedFilename());
@@ -86,14 +86,14 @@ export async function saveTo(folder, page, link) {
 
 const verifyStates = (page) => statesOf(page, "verify");
 
-/** Takes away what Verify has. */
+/** Clears the Verify form. */
 export async function clear(page) {
   const remove = page.locator("#verify [data-slot]").getByRole("button", { name: /^Remove / });
   while ((await remove.count()) > 0) await remove.first().click();
   await until("Verify is empty", async () => (await page.locator("#verify").getAttribute("data-state")) === "empty");
 }
 
-/** Gives Verify some files, and waits until it has made of them what it can. */
+/** Gives Verify some files, and waits until it has processed them. */
 export async function give(page, files) {
   const before = await verifyStates(page);
   await page.getByLabel("Choose a file and its .vouch").setInputFiles(files);
@@ -104,19 +104,19 @@ export async function give(page, files) {
   await until("Verify takes the files", taken, 60_000);
 }
 
-/** Gives Verify its files, one step after the other, and asks for the verdict on all of them. */
+/** Gives Verify its files step by step, and returns the verdict on all of them. */
 export async function verify(page, ...steps) {
   for (const files of steps) await give(page, files);
   return verdictOf(page.locator("#verify"));
 }
 
-/** The verdict on these files and nothing before them. */
+/** The verdict on these files alone. */
 export async function judge(page, files) {
   await clear(page);
   return verify(page, files);
 }
 
-/** What the verdict inside `scope` says: state, check, expected, got, heading, outcomes by check, text. */
+/** The verdict inside `scope`: state, check, expected, got, heading, outcomes by check, text. */
 export async function verdictOf(scope) {
   const verdict = scope.locator(".verdict[data-state]");
   await verdict.waitFor();
@@ -143,7 +143,7 @@ const QUESTIONS = [
 ];
 export const CHECKS = QUESTIONS.flat();
 
-/** VALID means: it says so, and every check passed by name. */
+/** Asserts VALID, with every check passed by name. */
 export function assertValid({ state, heading, outcomes, text }) {
   assert.equal(state, "valid", text);
   assert.match(heading, /^VALID\b/);
@@ -151,8 +151,8 @@ export function assertValid({ state, heading, outcomes, text }) {
 }
 
 /**
- * INVALID means: it says so, names the check, and what was expected and got. Those before it passed, and none of its question was made after
- * it. Of a genuine certificate the questions after it are answered as well, here with yes; of another one they are not.
+ * Asserts INVALID, with the check, expected and got. Earlier checks passed, and no later check of the same question was made.
+ * If the certificate is genuine, the later questions are answered too, here with yes; otherwise they are not.
  */
 export function assertInvalid({ state, check, heading, expected, got, outcomes, text }, failed) {
   assert.deepEqual({ state, check }, { state: "invalid", check: failed }, text);
@@ -167,7 +167,7 @@ export function assertInvalid({ state, check, heading, expected, got, outcomes, 
   assert.deepEqual(outcomes, Object.fromEntries(CHECKS.map((name, i) => [name, outcome(name, i)])));
 }
 
-/** A file of zeros that takes no room on disk. */
+/** A sparse file of zeros. */
 export function sparseFile(folder, name, size) {
   const path = join(folder, name);
   writeFileSync(path, "");
@@ -177,12 +177,12 @@ export function sparseFile(folder, name, size) {
 
 let patterns = 0;
 
-/** A file of a size on disk, of bytes that no two places share. */
+/** A file on disk without repetition. */
 export function patternFile(folder, name, size) {
   const path = join(folder, name);
   const block = new Uint32Array(1 << 18);
   writeFileSync(path, "");
-  // Each is another file, or it would be certified already.
+  // Each file differs: an equal one would be certified already.
   for (let at = 0, state = ++patterns; at < size; at += block.byteLength) {
     for (let i = 0; i < block.length; i++) block[i] = state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     writeFileSync(path, new Uint8Array(block.buffer, 0, Math.min(block.byteLength, size - at)), { flag: "a" });

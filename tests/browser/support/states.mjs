@@ -1,4 +1,4 @@
-// Every state that the page can be in, for whoever looks at all of them: each a name and a way to get there.
+// Every state of the page, by name, with a way to reach it: for accessibility checks and screenshots.
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { digestOf } from "../../independent/bytes.mjs";
@@ -24,7 +24,7 @@ const forged = altered(good, () => ({ signature: new Uint8Array(96).fill(1) }));
 
 const untilServer = (page, state) => until(`the server is ${state}`, async () => (await page.locator("#server").getAttribute("data-state")) === state);
 
-/** `[name, make]` each; `make()` gives a page in that state. `server` is a lying one, `elsewhere` the URL of another host, `folder` for files. */
+/** Pairs `[name, make]`; `make()` returns a page in that state. `server` is a lying server, `elsewhere` the URL of another host, `folder` for files. */
 export function allStates({ open, server, elsewhere, folder }) {
   const long = sparseFile(folder, "a long recording.mkv", 3 * 1024 * MIB);
   const large = patternFile(folder, "archive.tar", 64 * MIB);
@@ -40,7 +40,7 @@ export function allStates({ open, server, elsewhere, folder }) {
     await reaches(jobOf(page, files.name ?? files.split("/").at(-1)), state);
     return page;
   };
-  // Hangs up in the middle of a put, and has this lie for the rest of it.
+  // Hangs up during a put, with this lie for the rest of it.
   const cutting = async (lie) => {
     const page = await visit();
     server.cuts = [{ at: 40 * MIB, lie }];
@@ -64,7 +64,7 @@ export function allStates({ open, server, elsewhere, folder }) {
     return page;
   };
 
-  // Asks for bytes to be played: of a film, if nothing else, that is one group, for the server makes no proofs.
+  // Asks to play these bytes: by default a film of one group, as the server makes no proofs.
   const asking = async (lie, { bytes, bundle, prepare = () => {} } = {}) => {
     const film = bytes ?? (await makeFilm({ seconds: 3, padding: 4 }));
     const digest = toBase58(digestOf(film));

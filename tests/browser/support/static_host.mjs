@@ -1,4 +1,4 @@
-// A plain file host: right media types, and no other header than those that any file host sends.
+// A plain file host: correct media types, and only the headers that every file host sends.
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The page: VOUCH_PAGE, or what `web/build.sh` assembled. */
+/** The page's folder: VOUCH_PAGE, or the one that `web/build.sh` assembled. */
 export const PAGE = process.env.VOUCH_PAGE ?? fileURLToPath(new URL("../../../web/dist/", import.meta.url));
 
 const TYPES = {
@@ -38,7 +38,7 @@ export function serveFolder(folder) {
   };
 }
 
-/** Listens on a free port of loopback. Gives the URL, ending with a slash, and a way to close. */
+/** Listens on a free loopback port. Returns the URL, ending with a slash, and a function to close it. */
 export async function listen(server) {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -1,7 +1,7 @@
-// Waiting for what must come.
+// Polling for a condition.
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Asks until the answer is true, and gives it; an exception in between is a "not yet". */
+/** Polls until the result is truthy, and returns it; an exception counts as "not yet". */
 export async function until(what, ask, milliseconds = 20_000) {
   const end = performance.now() + milliseconds;
   for (let last; ; await sleep(25)) {

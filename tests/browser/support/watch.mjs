@@ -1,4 +1,4 @@
-// What a page costs while it works: the longest time that its UI thread was busy, its layout shifts, its memory.
+// Measures a working page: the longest task of its UI thread, its layout shifts, its memory.
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { launch } from "./chromium.mjs";
@@ -20,15 +20,15 @@ function watchDocument(interval) {
   globalThis.vouchTestSeen = seen;
 }
 
-/** Watches a document from now on. `seen()` gives `shifts`, and `late`: the most milliseconds that a timer came late. */
+/** Watches a document from now on. `seen()` returns `shifts`, and `late`: the largest delay of a timer, in milliseconds. */
 export async function watchPage(page) {
   await page.evaluate(watchDocument, HEARTBEAT);
   return { seen: () => page.evaluate(() => globalThis.vouchTestSeen) };
 }
 
 /**
- * Watches the tasks on the UI thread: nothing else runs there until one ends. `stop()` gives the milliseconds of the longest, by
- * the thread's own clock, which stands still while another process has the processor. One watch at a time.
+ * Watches the tasks on the UI thread. `stop()` returns the milliseconds of the longest, by
+ * the thread's CPU clock, which does not advance while another process runs. One watch at a time.
  */
 export async function watchTasks(page) {
   const browser = await launch();
@@ -72,7 +72,7 @@ class Threads {
     return Promise.race([answered, sleep(2000)]); // a worker may be gone
   }
 
-  /** Ways to ask the page (first) and each of its workers. An answer that does not come is undefined. */
+  /** Functions to query the page (first) and each of its workers. A missing answer is undefined. */
   all() {
     const workers = [...this.#workers].map((id) => (method, params) => this.#toWorker(id, method, params));
     return [(method, params) => this.#session.send(method, params).catch(() => undefined), ...workers];
@@ -83,13 +83,13 @@ class Threads {
   }
 }
 
-// JavaScript's own heap and the buffers behind it, bytes.
+// JavaScript heap and its array buffers, in bytes.
 async function heapSize(ask) {
   const usage = await ask("Runtime.getHeapUsage");
   return usage ? usage.usedSize + (usage.backingStorageSize ?? 0) + (usage.embedderHeapUsedSize ?? 0) : 0;
 }
 
-// The memories of the package's modules in a worker, bytes: no part of any heap, and they never shrink.
+// WebAssembly memories of the package's modules in a worker, in bytes: outside the heap, and they never shrink.
 async function moduleMemory(ask) {
   const expression = `Promise.all(${JSON.stringify(MODULES)}.map(async (name) => (await (await import(location.origin + name)).default()).memory.buffer.byteLength)).then(([a, b]) => a + b)`;
   const size = await ask("Runtime.evaluate", { expression, awaitPromise: true });
@@ -99,7 +99,7 @@ async function moduleMemory(ask) {
 
 const sumOf = async (sizes) => (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 
-/** Resident memory of all renderers, bytes: more than one page's, and with what the system shares; for information. */
+/** Resident memory of all renderers, in bytes, including shared memory and other pages; for information. */
 async function rendererMemory() {
   const session = await (await launch()).newBrowserCDPSession();
   const { processInfo } = await session.send("SystemInfo.getProcessInfo");
@@ -118,8 +118,8 @@ function residentSize(id) {
 const COLLECTED_EVERY = 4;
 
 /**
- * Samples memory until stopped. `stop()` gives `samples`, bytes: `heap` of page and workers, with garbage but for every fourth,
- * `isCollected`; `resident` of all renderers, for information. And `modules`: what the workers' WebAssembly memories grew by.
+ * Samples memory until stopped. `stop()` returns `samples`, in bytes: `heap` of page and workers, with garbage except in every fourth,
+ * `isCollected`; `resident` of all renderers, for information. Also `modules`: the growth of the workers' WebAssembly memories.
  */
 export async function watchMemory(page, interval = 150) {
   const threads = await Threads.of(page);

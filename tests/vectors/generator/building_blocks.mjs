@@ -1,4 +1,4 @@
-// Intermediate values, for whoever writes the next implementation.
+// Intermediate values, for authors of other implementations.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { POP_DST, STATEMENT_DST } from "../../independent/bls.mjs";
 import { derive, digestOf, utf8 } from "../../independent/bytes.mjs";

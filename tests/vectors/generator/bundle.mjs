@@ -11,7 +11,7 @@ function replaced(from, to, source = text()) {
   return source.replace(from, () => to);
 }
 
-// All cases ask the question that fits their bundle; what differs is the text.
+// All cases ask the same question about the bundle; only the bundle's text differs.
 const asker = (file) => (name, about, bundle, verdict = "invalid", check = "bundle") =>
   file.add(name, about, { ...(typeof bundle === "string" ? { bundle } : { bundle_base64: Buffer.from(bundle).toString("base64") }), ...VectorFile.question(singleNamed("n1")) }, verdict, check);
 

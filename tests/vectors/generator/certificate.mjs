@@ -89,7 +89,7 @@ function shapes(file) {
   file.on("n100", "below_quorum_n100", "Correctly signed by 66 of 100.", { certificate: singleNamed("n100").certify(0, { signers }) }, "invalid", "signers");
 }
 
-// What is unknown ends decoding where it stands; what stands before it was decoded.
+// An unknown value ends decoding at its offset; everything before it was decoded.
 function order(file) {
   const on = (name, about, certificate, verdict) => file.on("n4", name, about, { certificate }, verdict, "certificate");
   const receipt = encodeReceipt(receiptOf("n4", { kind: 2 }));

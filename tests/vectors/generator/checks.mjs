@@ -59,7 +59,7 @@ function order(file) {
   file.of(short, "expires_before_it_is_issued", "Expired whenever it is looked at.", { now: ISSUED }, "invalid", "expiry");
 }
 
-// Faults of two questions: that of the earlier question decides, and a certificate that is not genuine blames no file.
+// Faults of two questions: the earlier question decides, and a certificate that is not genuine says nothing about the file.
 function questions(file) {
   const on = (name, about, fields, verdict, check) => file.on("n4", name, about, fields, verdict, check);
   const { pops } = committeeNamed("n4");

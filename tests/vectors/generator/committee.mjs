@@ -12,7 +12,7 @@ function alteredFields(file) {
   const at = (name, about, offset, replacement, verdict, check) => {
     const committee = patched(encoding(), offset, replacement);
     file.on("n4", name, about, { committee }, verdict, check);
-    // With the altered committee's own identity trusted, it is the certificate that names another committee.
+    // The altered committee's own identity is trusted, so the check fails on the certificate, which names another committee.
     if (check === "identity") file.on("n4", `${name}_and_trusted`, `${about} Its own identity is the trusted one.`, pinned(committee), "invalid", "epoch");
   };
   at("magic_altered", "The first byte differs.", 0, 0x77, "invalid", "committee");
@@ -82,7 +82,7 @@ function shapes(file) {
   file.on("n4", "pops_empty", "No PoP.", { pops: [] }, "invalid", "committee");
 }
 
-// What is unknown ends decoding where it stands; what stands before it was decoded.
+// An unknown value ends decoding at its offset; everything before it was decoded.
 function order(file) {
   const on = (name, about, committee, verdict, fields = {}) => file.on("n4", name, about, { committee, ...fields }, verdict, "committee");
   on("version_unknown_and_nothing_behind", "Eight bytes.", concat(utf8("vouchcm"), u8(2)), "cannot-check");
@@ -96,7 +96,7 @@ function order(file) {
   on("policy_unknown_and_pop_missing", "The PoPs are counted behind the policy.", patched(encoding(), 96, 1), "cannot-check", { pops: committeeNamed("n4").pops.slice(0, 3) });
 }
 
-// 1000 members are decoded and 1001 are not. The members are made up: no check here reaches their keys.
+// 1000 members are decoded and 1001 are not. The members are fictitious: no check here reaches their keys.
 function largest(file) {
   const made = (n) =>
     encodeCommittee({

@@ -1,4 +1,4 @@
-// A vector file: named bases, and cases that say what the verifier must answer.
+// A vector file: named bases, and cases with the expected answers of the verifier.
 import { toBase58, toBase64url } from "../../independent/text.mjs";
 import { NOW, baseCertificate, bundleObject, singleNamed } from "./world.mjs";
 
@@ -11,8 +11,8 @@ const FORMAT =
 const IN_FORCE = ["time", "expiry"];
 const MATCHES = ["digest", "length"];
 
-// The answers that follow from what decides; a case says itself what does not follow. Of a certificate that is not genuine
-// nothing is answered but that; and whoever waives expiry has not asked whether it is in force.
+// The answers implied by the deciding check; a case states the others itself. If the certificate is not genuine,
+// no other question is answered; with expiry waived, the question whether it is in force is not asked.
 function answers({ verdict, check, waived }) {
   const not = verdict === "invalid" ? "no" : "not-answered";
   const inForce = waived ? "not-answered" : "yes";
@@ -30,7 +30,7 @@ export class VectorFile {
     this.names = new Set();
   }
 
-  // What is asked about a base's certificate when a case does not say otherwise.
+  // The default question about a base's certificate.
   static question(batch, index = 0) {
     const { digest, length } = batch.receipts[index];
     return { cluster: toBase58(batch.committee.digest), digest: toBase58(digest), length, now: NOW, waive_expiry: false };
@@ -64,7 +64,7 @@ export class VectorFile {
     this.add(name, about, { base, ...VectorFile.question(singleNamed(base)), ...fields }, verdict, check);
   }
 
-  // A case with a committee of its own: certificate, committee and PoPs are all replaced.
+  // A case with its own committee: certificate, committee and PoPs are all replaced.
   of(batch, name, about, { index = 0, certificate, pops, ...fields }, verdict, check = null) {
     this.base("n1");
     const { committee } = batch;
@@ -72,7 +72,7 @@ export class VectorFile {
     this.add(name, about, { base: "n1", ...VectorFile.question(batch, index), ...replaced, ...fields }, verdict, check);
   }
 
-  // One case per line, so that a change shows as the lines of the cases it changes.
+  // One case per line, so that a diff shows the changed cases.
   toString() {
     const lines = (items) => items.map((item) => `\n    ${item}`).join(",") + (items.length > 0 ? "\n  " : "");
     const bases = Object.entries(this.bases).map(([name, text]) => `${JSON.stringify(name)}: ${JSON.stringify(text)}`);

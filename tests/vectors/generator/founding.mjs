@@ -1,4 +1,4 @@
-// Foundings and refusals: valid ones, and each way in which one does not hold.
+// Foundings and refusals: valid ones, and each way to be invalid.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { POP_DST, STATEMENT_DST, sign } from "../../independent/bls.mjs";
 import { concat, u16, u32, utf8 } from "../../independent/bytes.mjs";
@@ -115,7 +115,7 @@ function refusals() {
   return cases;
 }
 
-// The other messages of a founding, each with what it carries.
+// The other messages of a founding, with their contents.
 function messages() {
   const n4 = committeeNamed("n4");
   const accepts = [0, 3].map((member) => ({ member, signature: acceptOf(n4, member) }));

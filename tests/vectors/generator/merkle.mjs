@@ -26,7 +26,7 @@ function paths(file) {
   file.of(batch, "path_of_the_balanced_length", "Receipt 4 of 5 has a path of one hash, not of three.", { index: 4, certificate: last }, "invalid", "certificate");
 }
 
-// Other trees, each correctly signed: the root must be this protocol's.
+// Other tree constructions, each correctly signed: the root must follow this protocol.
 function trees(file) {
   const { receipts, leaves } = batchOf(5);
   const encoded = receipts.map(encodeReceipt);

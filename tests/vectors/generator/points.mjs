@@ -99,7 +99,7 @@ export function infinity(size, first = 0xc0, last = 0) {
   return bytes;
 }
 
-// The same point with p added to the coordinate at `offset`; undefined where that does not fit beside the flags.
+// The same point with p added to the coordinate at `offset`; undefined if the sum does not fit beside the flags.
 export function notReduced(bytes, offset) {
   const flags = offset === 0 ? bytes[0] & 0xe0 : 0;
   const part = bytes.slice(offset, offset + 48);

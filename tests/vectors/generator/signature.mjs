@@ -98,7 +98,7 @@ function signaturePoints(file) {
   on("signature_is_a_pop", "Member 0's PoP.", committeeNamed("n4").pops[0]);
 }
 
-// Signed by three of four, but over other bytes than the certificate says.
+// Signed by three of four, but over other bytes than the certificate implies.
 function statements(file) {
   const n4 = committeeNamed("n4");
   const n7 = committeeNamed("n7");
@@ -126,7 +126,7 @@ function statements(file) {
   over("signed_empty_message", "Nothing.", utf8(""));
 }
 
-// Two keys k and −k with honest PoPs: their sum is infinity, and no aggregate of theirs says anything.
+// Two keys k and −k with valid PoPs: their sum is infinity, so their aggregate proves nothing.
 function infiniteSum(file) {
   const [a, b] = committeeNamed("n2").members;
   const negative = (G1.Fn.ORDER - BigInt(`0x${Buffer.from(a.secret).toString("hex")}`)).toString(16).padStart(64, "0");

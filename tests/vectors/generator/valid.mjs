@@ -76,7 +76,7 @@ function names(file) {
   file.of(makeBatch(same, [receiptOf("same names")]), "same_names", "Names need not differ.", {}, "valid");
 }
 
-// s0 + d and s1 − d, with d some other valid signature.
+// s0 + d and s1 − d, where d is another valid signature.
 function cancelling(file) {
   const batch = singleNamed("n4");
   const votes = firstQuorum(batch.committee).map((i) => decodeSignature(batch.vote(i)));

@@ -1,4 +1,4 @@
-// Everything the vectors are made of, each thing from a fixed label. The secret keys are worth nothing:
+// Everything in the vectors, derived from fixed labels. The secret keys are public test keys:
 //   vote key:  derive("vouch test vote key v1", label), its two highest bits cleared, big-endian
 //   node key:  derive("vouch test node key v1", label) as ed25519 seed
 //   nonce:     the first 16 bytes of derive("vouch test nonce v1", label)
@@ -39,11 +39,11 @@ export function makeMembers(label, n, names = []) {
     const secret = voteSecret(`${label}/${i}`);
     return { label: `${label}/${i}`, node: ed25519.getPublicKey(nodeSecret(`${label}/${i}`)), vote: publicKey(secret), secret };
   });
-  // Named in member order, so that replica-2 is member 2.
+  // Names follow member order: replica-2 is member 2.
   return members.sort((a, b) => compare(a.node, b.node)).map((member, i) => ({ ...member, name: names[i] ?? `replica-${i}` }));
 }
 
-// `fields` goes to the encoder as it is, `pops` replaces the honest ones.
+// `fields` go to the encoder unchanged, `pops` replace the valid ones.
 export function makeCommittee(label, members, { pops, ...fields } = {}) {
   const encoding = encodeCommittee({ nonce: nonceOf(label), members, ...fields });
   return {
@@ -58,7 +58,7 @@ export function makeCommittee(label, members, { pops, ...fields } = {}) {
 
 export const firstQuorum = (committee) => Array.from({ length: quorum(committee.n) }, (_, i) => i);
 
-// A batch and its certificates. `statement` overrides fields of what is signed, `dst` its domain, `root` the tree.
+// A batch and its certificates. `statement` overrides signed fields, `dst` the domain, `root` the tree.
 export function makeBatch(committee, receipts, { issuedAt = ISSUED, statement = {}, dst = STATEMENT_DST, root } = {}) {
   const leaves = receipts.map((receipt) => leafHash(encodeReceipt(receipt)));
   const body = encodeStoredBody({ issuedAt, count: receipts.length, root: root ?? rootOf(leaves) });
@@ -104,10 +104,10 @@ export function patched(bytes, offset, replacement) {
   return out;
 }
 
-// One bit of the byte at `offset`.
+// Flips one bit of the byte at `offset`.
 export const flipped = (bytes, offset) => patched(bytes, offset, bytes[offset] ^ 1);
 
-// Committees and batches that several files use; made once, when first asked for.
+// Committees and batches that several files use; made once, on first use.
 function lazily(makers) {
   const made = new Map();
   return (name) => {
