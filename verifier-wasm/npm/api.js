@@ -1,13 +1,13 @@
-// All that browsers and Node.js share: arguments are looked at, files are hashed, the module decides.
+// The code that browsers and Node.js share. It checks arguments and hashes files; the wasm module decides.
 import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 
-// An identity or a digest has at most 64 characters. The module judges texts up to this length, so that its own message names what is wrong.
+// A valid identity or digest has at most 64 characters. Texts up to this length are passed to the module, whose error says what is wrong.
 const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
 
-/** A bundle whose form alone decides the verdict: there is nothing to inspect. */
+/** The bundle is malformed or of an unknown version: there is nothing to inspect. */
 export class BundleError extends Error {
   constructor(report) {
     super(report.message);
@@ -22,16 +22,16 @@ export function expectType(name, value, type, hint = "") {
   if (given(value) && typeof value !== type) throw new TypeError(`${name}: expected a ${type}, got ${kindOf(value)}${hint}`);
 }
 
-// Text of an identity or a digest. A long one is refused before it is copied into the module.
+// Checks the text of an identity or a digest. A long text is refused before it is copied into the module.
 export function expectText(name, value, hint = "") {
   expectType(name, value, "string", hint);
   if (given(value) && value.length > LONGEST_TEXT) throw new TypeError(`${name}: expected at most ${LONGEST_TEXT} characters, got ${value.length}`);
 }
 
-// Reads each option exactly once, also one that is inherited or computed: later changes and later answers of a getter count for nothing.
+// Reads each option exactly once, including inherited options and getters: later changes have no effect.
 function readOptions(options, names) {
   if (typeof options !== "object" || options === null) throw new TypeError(`expected an object with ${names.join(", ")}, got ${kindOf(options)}`);
-  // Refuse unknown names: a misspelt option would silently be no option.
+  // Refuse unknown names: otherwise a misspelt option is silently ignored.
   const unknown = Object.keys(options).find((name) => !names.includes(name));
   if (unknown !== undefined) throw new TypeError(`unknown option ${JSON.stringify(unknown)}; expected ${names.join(", ")}`);
   return Object.fromEntries(names.map((name) => [name, options[name]]));
@@ -50,7 +50,7 @@ function readVerifyOptions(options) {
   return { ...own, now: secondsOf(now) };
 }
 
-// Options of a put or a get. URLs and dates are objects that the caller can change, so their values are taken now.
+// Options of a put or a get. URLs and dates are mutable objects, so their values are copied now.
 function readClientOptions(options, names) {
   const own = readOptions(options, names);
   if (typeof own.server === "object" && own.server !== null) own.server = String(own.server);
@@ -65,10 +65,10 @@ function secondsOf(now) {
   throw new TypeError(`now: expected a Date or seconds since 1970, got ${kindOf(now)}`);
 }
 
-// A digest as 32 bytes: its text is the module's to read.
+// A digest as 32 bytes. The module parses its text.
 export const digestBytes = (wasm, digest) => (typeof digest === "string" ? wasm.digestBytes(digest) : digest);
 
-// A digest that the caller cannot change any more.
+// A digest that the caller can no longer change.
 export function heldDigest(digest) {
   if (typeof digest === "string") {
     expectText("digest", digest);
@@ -76,7 +76,7 @@ export function heldDigest(digest) {
   }
   const bytes = asBytes("digest", digest);
   if (bytes === undefined) throw new TypeError(`digest: expected base58, hex or 32 bytes, got ${kindOf(digest)}`);
-  // The size is checked before the bytes are copied.
+  // Check the size before copying the bytes.
   if (bytes.length !== 32) throw new TypeError(`digest: expected 32 bytes, got ${bytes.length}`);
   return new Uint8Array(bytes);
 }
@@ -88,7 +88,7 @@ export function createApi(wasm, ready) {
     isReady = true;
   };
 
-  // A bundle that the caller cannot change any more. Texts go to the module as they are: JSON.parse would hide a repeated key.
+  // A bundle that the caller can no longer change. Its text is passed to the module unparsed: JSON.parse would hide a repeated key.
   function heldBundle(bundle) {
     if (typeof bundle === "string") return bundle;
     const bytes = asBytes("bundle", bundle);
@@ -99,14 +99,14 @@ export function createApi(wasm, ready) {
     return new Uint8Array(isReady ? bytes.subarray(0, wasm.maxBundle() + 1) : bytes);
   }
 
-  // Of one that is too long, this much is enough to say so: a text has at least a byte for each of its units.
+  // A bundle's bytes, cut one byte above the limit, which is enough to see that it is too long. A text has at least one byte per UTF-16 unit.
   function bundleBytes(held) {
     const limit = wasm.maxBundle();
     const bytes = typeof held === "string" ? new TextEncoder().encode(held.slice(0, limit + 1)) : held;
     return bytes.length > limit ? bytes.subarray(0, limit + 1) : bytes;
   }
 
-  // What is read later of a file: bytes that the caller cannot change any more, hashed at once where that is possible.
+  // A file that the caller can no longer change. Bytes in memory are hashed at once if the module is loaded; otherwise they are copied.
   function heldFile(file) {
     const bytes = asBytes("file", file);
     if (bytes === undefined) return { chunks: chunksOf(file) };
@@ -123,7 +123,7 @@ export function createApi(wasm, ready) {
     }
   }
 
-  // What the certificate says is read when it is asked for: of a large committee, that takes longer than to verify it.
+  // Adds the certificate's content, decoded on first access: for a large committee, decoding takes longer than verifying.
   function withCertificate(bundle, report) {
     if (report.verdict !== "valid") return report;
     let certificate;
@@ -144,7 +144,7 @@ export function createApi(wasm, ready) {
     update(bytes) {
       const view = asBytes("bytes", bytes);
       if (view === undefined) throw new TypeError(`bytes: expected a Uint8Array or ArrayBuffer, got ${kindOf(bytes)}`);
-      const inner = this.#inner; // also for no bytes: a freed hasher takes none
+      const inner = this.#inner; // throws if the hasher was freed, even for an empty update
       for (const piece of pieces(view)) inner.update(piece);
       return this;
     }
@@ -195,7 +195,7 @@ export function createApi(wasm, ready) {
     }
   }
 
-  // `verifier`: the module's. It decides before anything is waited for, except for a file that is still to be read.
+  // `verifier` is the module's. Everything is decided before the first await, except for a file that must still be read.
   async function judge(verifier, { bundle, cluster, now, waiveExpiry, subject, file }) {
     const bytes = bundleBytes(bundle);
     const about = subject === undefined ? file?.subject : { digest: digestBytes(wasm, subject.digest), length: subject.length };
@@ -203,7 +203,7 @@ export function createApi(wasm, ready) {
     try {
       const holdAgainst = ({ digest, length }) => judgement.holdAgainst(digest, length ?? undefined);
       if (about !== undefined) holdAgainst(about);
-      // A file may take minutes to read: no file matters to a certificate that is not genuine.
+      // Read the file, which may take minutes, only if the certificate is genuine.
       else if (file !== undefined && judgement.isGenuine()) holdAgainst(await hashed(file.chunks));
       return withCertificate(bytes, JSON.parse(judgement.report()));
     } finally {
@@ -211,7 +211,7 @@ export function createApi(wasm, ready) {
     }
   }
 
-  // All that a verdict depends on, out of the caller's reach.
+  // Copies everything that a verdict depends on, so that the caller can no longer change it.
   function held(options) {
     const { bundle, cluster, file, digest, length, now, waiveExpiry } = readVerifyOptions(options);
     return {
@@ -270,7 +270,7 @@ export function createApi(wasm, ready) {
   };
 }
 
-// `put` and `get` of a client that is loaded at the first use. Options and bytes are read before that, while the caller waits.
+// `put` and `get` of a client that is loaded at its first use. Options and bytes are read before that, synchronously.
 export const whenLoaded = (load) => ({
   put: async (file, options) => {
     const own = readClientOptions(options, PUT_OPTIONS);

@@ -1,6 +1,6 @@
-// For browsers: each module is fetched from beside this file, at the first use or when its init function is called.
+// For browsers: each module is fetched from the folder of this file, at its first use or when its init function is called.
 import { createApi, whenLoaded } from "./api.js";
-// Not imported with its module at the first use: Parcel then leaves what both share out of a Worker.
+// Imported statically, unlike its wasm module: with a dynamic import, Parcel leaves the shared code out of a Worker.
 import { createClient } from "./client.js";
 import { PROTOCOL } from "./link.js";
 import { once } from "./once.js";
@@ -14,7 +14,7 @@ const loadClient = once(async (source = new URL("./wasm/vouch_client_bg.wasm", i
   return createClient(module, async (address) => new WebSocket(address, PROTOCOL));
 });
 
-// `source`: where the module is instead, or what it is: a URL, a Response, its bytes, or a WebAssembly.Module.
+// `source`: another location of the module, or the module itself: a URL, a Response, its bytes, or a WebAssembly.Module.
 export const init = async (source) => void (await loadVerifier(source));
 export const initClient = async (source) => void (await loadClient(source));
 

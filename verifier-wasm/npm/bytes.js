@@ -1,11 +1,12 @@
-// What counts as bytes, and how a file of any size is read in pieces.
+// Recognises bytes, and reads a file of any size in pieces.
 
-// The most bytes that are copied into the module at once.
+// Maximum number of bytes copied into the module at once.
 const PIECE = 1 << 20;
-// The most bytes of a Blob in memory at once.
+// Size in bytes of the slices in which a Blob is read.
 const SLICE = 4 << 20;
 
-// Internal slots tell bytes, also of another realm (an iframe, a test runner), from whatever only looks like bytes.
+// These getters read internal slots. They recognise bytes, including those of another realm (an iframe, a test runner), and reject objects that
+// only look like bytes.
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
 const getterOf = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get;
 const arrayTag = getterOf(typedArray, Symbol.toStringTag);
@@ -31,13 +32,13 @@ export const kindOf = (value) => {
   return value.constructor?.name || "an object";
 };
 
-// The bytes as a plain Uint8Array on the same memory, or undefined for what holds none. Plain, since a subclass may have methods of
-// its own: Buffer.prototype.slice does not copy.
+// The bytes as a plain Uint8Array on the same memory, or undefined if the value has none. It is plain because a subclass may override
+// methods: Buffer.prototype.slice does not copy.
 export function asBytes(name, value) {
   if (!isBytes(value) && !isBuffer(value)) return undefined;
   try {
     if (!isBytes(value)) return new Uint8Array(value);
-    // Throws if the memory is gone. Such an array has length 0 and would pass for an empty file.
+    // Throws if the memory is detached. A detached array has length 0, so it would be taken for an empty file.
     typedArray.keys.call(value);
     return new Uint8Array(arrayBuffer.call(value), arrayOffset.call(value), arrayLength.call(value));
   } catch {
@@ -45,7 +46,7 @@ export function asBytes(name, value) {
   }
 }
 
-// Copies bytes in memory, so that the caller cannot change them any more. Everything else is returned as it is.
+// Copies bytes in memory, so that the caller can no longer change them. Any other value is returned unchanged.
 export function heldBytes(name, value) {
   const bytes = asBytes(name, value);
   return bytes === undefined ? value : new Uint8Array(bytes);
@@ -55,12 +56,12 @@ export function* pieces(bytes, size = PIECE) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-// The next slice is read while the last one is worked on.
+// Reads ahead: the next slice is read while the caller processes the last one.
 async function* readSlices(blob, from) {
   const read = (at) => {
     if (at >= blob.size) return undefined;
     const slice = blob.slice(at, at + SLICE).arrayBuffer();
-    slice.catch(() => {}); // told when it is awaited, if ever
+    slice.catch(() => {}); // no unhandled rejection; the error is thrown when the slice is awaited
     return slice;
   };
   let next = read(from);
@@ -71,7 +72,7 @@ async function* readSlices(blob, from) {
   }
 }
 
-// Not every browser can iterate a stream.
+// Uses a reader, because not every browser can iterate a stream.
 async function* readStream(stream) {
   const reader = stream.getReader();
   let ended = false;
@@ -90,7 +91,7 @@ async function* readStream(stream) {
 
 const isBlob = (file) => typeof file === "object" && file !== null && typeof file.slice === "function" && typeof file.size === "number";
 
-// The length of what can be read more than once; undefined for what is read once only.
+// The length of a file that can be read more than once; undefined for one that can be read only once.
 export function lengthOf(file) {
   const bytes = asBytes("file", file);
   if (bytes !== undefined) return bytes.length;
@@ -99,16 +100,16 @@ export function lengthOf(file) {
 
 // Sources that can be read only once, and that this package has begun to read.
 const spent = new WeakSet();
-// Of Node.js, where `new Response` would take the stream over.
+// Node.js only: there, `new Response` would take over the stream.
 const { isDisturbed } = globalThis.process?.getBuiltinModule?.("node:stream") ?? {};
 
-// Whether a stream gave something away already: what is left of it is not the file, and nothing is left of one that ended.
+// Whether a stream was read already: its remaining bytes are not the whole file, and a stream that ended has none.
 function wasRead(file) {
   if (spent.has(file) || file.locked === true || file.readableDidRead === true || file.destroyed === true) return true;
   if (isDisturbed !== undefined) return isDisturbed(file);
   if (typeof file.getReader !== "function" || globalThis.Response === undefined) return false;
   try {
-    // refuses exactly these, and leaves others as they are
+    // Throws for exactly such streams, and does not change others.
     new Response(file);
     return false;
   } catch {
@@ -116,18 +117,18 @@ function wasRead(file) {
   }
 }
 
-// Of what can be read more than once, an iterator is another object.
+// Whether the source can be read only once. If it can be read more than once, its iterator is another object.
 const isReadOnce = (file) => typeof file.getReader === "function" || typeof file.read === "function" || typeof file.next === "function";
 
 function expectUnread(file) {
   if (!isReadOnce(file)) return;
-  // A stream of Node.js that failed is destroyed, too; why it failed says more.
+  // A failed Node.js stream is destroyed as well, but its own error says more.
   if (typeof file.read === "function" && file.errored instanceof Error) throw file.errored;
   if (wasRead(file)) throw new TypeError(`file: expected a source that nobody has read from, got ${kindOf(file)} that was read already`);
 }
 
-// Checked again when reading begins: another call may have read the source since. Only then is it spent: a call that fails before it
-// reads anything leaves the source as it was.
+// Checks again when reading begins, because another call may have read the source meanwhile. The source is marked as spent only then: a call
+// that fails before it reads anything leaves the source usable.
 async function* readUnread(file) {
   expectUnread(file);
   if (isReadOnce(file)) spent.add(file);
@@ -148,7 +149,8 @@ function sourceOf(file, from) {
   throw new TypeError(`file: expected a Uint8Array, ArrayBuffer, Blob, ReadableStream or async iterable, got ${kindOf(file)}${hint}`);
 }
 
-// Throws at once for what is no file, before anything is read. `from`: the first byte, of what can be read more than once.
+// Throws synchronously if the value is not a file, before anything is read. `from`: the offset to start at, for a file that can be read
+// more than once.
 export function chunksOf(file, from = 0) {
   const source = sourceOf(file, from);
   return (async function* () {

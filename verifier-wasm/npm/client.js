@@ -1,14 +1,14 @@
-// Puts and gets: the file is read, the socket is opened, the module decides.
+// Puts and gets. This code reads the file and opens the socket; the wasm module decides.
 import { createApi, digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { faultOf, linkAddress, openLink, ServerError } from "./link.js";
 import { hashed, upload } from "./source.js";
 import { waitFor } from "./wait.js";
 
-// How much of a get is kept in one Blob, which is the browser's to keep off the heap.
+// Bytes of a get collected before they are moved into a Blob, which the browser can store outside the heap.
 const BLOB_PART = 4 << 20;
 
-// Seconds that a put which was cut off goes on trying.
+// Default for `retry`, in seconds.
 const RETRY = 60;
 
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
@@ -38,7 +38,7 @@ function retryOf(retry) {
   return retry;
 }
 
-// What a listener of the module hears, as promises: the first of a stage, or the end of it all.
+// Turns the module's events into promises: one for the first event of a stage, rejected if the session fails or the link ends.
 function listen(link, hear) {
   let fail;
   const failed = new Promise((_, reject) => (fail = reject));
@@ -52,7 +52,7 @@ function listen(link, hear) {
       waiting.get(stage)?.(about);
       hear[stage]?.(about);
     } catch (error) {
-      fail(error); // of the caller's own functions
+      fail(error); // thrown by a function of the caller
     }
   };
   const first = (stage) => Promise.race([failed, link.ended, new Promise((resolve) => waiting.set(stage, resolve))]);
@@ -81,23 +81,23 @@ function blobSink() {
   };
 }
 
-// `wasm` is ready. The options and bytes given are this client's own: the caller cannot change them. What a put
-// brings home is verified like any other bundle.
+// `wasm` is loaded. The options and bytes passed to this client are copies that the caller cannot change. The bundle of a put is
+// verified like any other.
 export function createClient(wasm, openSocket) {
   const api = createApi(wasm, async () => {});
 
-  // One try, on a link of its own. `about` is of the whole put, and learns from every try.
+  // One attempt, on a link of its own. `about` is the state of the whole put; each attempt updates it.
   async function attempt(about) {
     const { file, stream, subject, total, options, tell, retry } = about;
     const { signal } = options;
     tell({ stage: "connecting" });
     const link = await openLink(openSocket, about.address, signal);
     let session;
-    let isOver = false;
+    let hasEnded = false;
     try {
       const { listener, first, fail } = listen(link, {
         committee(shown) {
-          // Whoever answers later must be of the same cluster.
+          // A server of a later attempt must be of the same cluster.
           about.cluster ??= shown.cluster;
           retry.opened();
           tell({ stage: "committee", ...shown });
@@ -108,12 +108,12 @@ export function createClient(wasm, openSocket) {
         },
       });
       const { cluster, expires, salt, began } = about;
-      // Its share is the session's from now on, whether the session likes the rest or not.
+      // The session takes ownership of the share, even if its constructor throws.
       session = new wasm.Put(link.socket, listener, cluster, subject?.share(), expires, salt, random(32), began, options.renew === true);
       link.watch(session);
       const certifying = first("certified");
       certifying.catch(() => {});
-      // What was certified before is not asked for again.
+      // If the file was certified before, `certified` comes without `ready`.
       const ready = await Promise.race([first("ready"), certifying]);
       if (ready.bundle === undefined) {
         const from = ready.offset;
@@ -124,7 +124,7 @@ export function createClient(wasm, openSocket) {
           retry.sent(done);
           tell({ stage: "sending", done, total: total ?? null });
         };
-        const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => isOver);
+        const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => hasEnded);
         uploading.catch(fail);
       }
       const { bundle, cluster: shown, server, digest, length, reused } = await certifying;
@@ -139,9 +139,9 @@ export function createClient(wasm, openSocket) {
       if (faultOf(error) === "permanent" && link.socket.readyState === 1) session?.cancel();
       throw error;
     } finally {
-      isOver = true;
+      hasEnded = true;
       link.close();
-      // Not within a call of its own listener.
+      // Deferred: the session must not be freed while its listener runs.
       if (session !== undefined) setTimeout(() => session.free());
     }
   }
@@ -157,7 +157,7 @@ export function createClient(wasm, openSocket) {
     const stream = total === undefined ? chunksOf(file) : undefined;
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
 
-    // With one salt for all tries, a certificate that came too late for its own link is still this put's.
+    // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
     const about = { file, stream, subject, total, options, tell, retry, address, cluster, expires, salt: random(16), began: now(), from: 0 };
     try {
       for (;;) {
@@ -190,9 +190,9 @@ export function createClient(wasm, openSocket) {
     const link = await openLink(openSocket, address, signal);
     let session;
     try {
-      let file; // its length, verified, and the bytes of it that come
+      let file; // the verified length, and the range that follows
       let done = 0;
-      let writing; // of the sink, when it takes its time
+      let writing; // the sink's pending promise
       const { listener, first, fail } = listen(link, {
         start: (about) => tell({ stage: "start", ...about }),
         length: (about) => (file = about),
@@ -203,7 +203,7 @@ export function createClient(wasm, openSocket) {
         },
         rejected: (about) => tell({ stage: "rejected", ...about }),
       });
-      // One call after the other; meanwhile the session keeps back what arrives.
+      // Calls the sink one write at a time. Until its promise settles, the session is paused and holds back what arrives.
       const write = (call) => {
         if (writing === undefined) {
           const result = call();

@@ -1,4 +1,4 @@
-// A WebSocket to a server, from the first byte to the last: deadlines, and what became of it.
+// A WebSocket to a server, with its deadlines and errors.
 
 // What an error means for another try, as the core names it.
 const faults = new WeakMap();
@@ -17,15 +17,15 @@ export class ServerError extends Error {
 export const PROTOCOL = "vouch.v1";
 const PATH = "v1/link";
 
-// Opening takes no longer.
+// Maximum time to open the socket, in ms.
 const OPEN_DEADLINE = 10_000;
-// Bytes that wait to leave, but do not, for so long: the server does not read, or the network is gone.
+// Maximum time in ms for which buffered bytes may not leave: the server does not read, or the network is gone.
 const STALL_DEADLINE = 30_000;
-const LOOK_EVERY = 1_000;
+const LOOK_EVERY = 1_000; // ms
 
 const lost = (message) => new ServerError({ code: "connection", message, can_retry: true, fault: "link" });
 
-// The WebSocket's address: of `host:port`, or of a URL whose path may have a prefix.
+// The WebSocket's address for `host:port`, or for a URL whose path is a prefix.
 export function linkAddress(server) {
   const text = String(server).trim();
   const refuse = () => new TypeError(`server: expected HOST:PORT or a URL with http, https, ws or wss, got ${JSON.stringify(text)}`);
@@ -42,14 +42,14 @@ export function linkAddress(server) {
   return `${scheme}//${url.host}${prefix}${PATH}`;
 }
 
-// Opens a socket. `link.ended` rejects when it is lost, aborted or takes nothing for too long; it never fulfils.
+// Opens a socket. `link.ended` rejects if the socket is lost, aborted, or sends nothing for too long; it never fulfils.
 export async function openLink(openSocket, address, signal) {
   signal?.throwIfAborted();
   const socket = await openSocket(address);
   let end;
   const ended = new Promise((_, reject) => (end = reject));
-  ended.catch(() => {}); // whoever waits for it hears of it
-  let session; // which has a deadline for each of its phases
+  ended.catch(() => {}); // no unhandled rejection; callers await `ended` themselves
+  let session; // has its own deadline for each phase
   let moved = performance.now();
   let waiting = 0;
   const look = setInterval(() => {
@@ -66,7 +66,7 @@ export async function openLink(openSocket, address, signal) {
   const link = {
     socket,
     ended,
-    // From now on the progress of this session is watched.
+    // Watches the progress of this session from now on.
     watch: (begun) => (session = begun),
     close() {
       clearInterval(look);
@@ -93,7 +93,7 @@ function opened(socket, address) {
       result();
     };
     socket.addEventListener("open", () => settle(resolve), { once: true });
-    // Why, browsers do not tell.
+    // Browsers do not reveal the reason.
     const refused = () => settle(() => reject(lost(`cannot open a link to ${host}: is a server running there, and does it allow this page?`)));
     socket.addEventListener("error", refused, { once: true });
     socket.addEventListener("close", refused, { once: true });

@@ -1,17 +1,17 @@
-// For Node.js, Deno and Bun: the modules are read from the disk and compiled at the first use, or given to the init functions.
+// For Node.js, Deno and Bun: each module is read from disk and compiled at its first use, or passed to its init function.
 import { readFile } from "node:fs/promises";
 import { createApi, whenLoaded } from "./api.js";
 import { PROTOCOL } from "./link.js";
+import { moduleOf } from "./module_source.js";
 import { once } from "./once.js";
-import { moduleOf } from "./source_of.js";
 import * as wasm from "./wasm/vouch_verifier.js";
 
-// Each place is a literal: bundlers copy the file that such an expression names, and only such a one. It stands within a function,
-// since a bundle in another format than ES modules has no import.meta.url, and needs none when it calls an init function.
+// Each URL is a literal expression: bundlers copy a file only if such an expression names it. It is inside a function, because a bundle in
+// another format than ES modules has no import.meta.url, and needs none if it calls an init function.
 const verifierPlace = () => new URL("./wasm/vouch_verifier_bg.wasm", import.meta.url);
 const clientPlace = () => new URL("./wasm/vouch_client_bg.wasm", import.meta.url);
 
-const SHORT = "a bundler moved this file away from its module: call it with the bytes of the module first";
+const BUNDLED = "a bundler moved this file away from its module: call it with the bytes of the module first";
 
 async function load(module, source, place, hint) {
   if (source !== undefined) return module.default({ module_or_path: await moduleOf(source) });
@@ -24,12 +24,12 @@ async function load(module, source, place, hint) {
   return module.default({ module_or_path: bytes });
 }
 
-const loadVerifier = once((source) => load(wasm, source, verifierPlace, `if ${SHORT}: init(bytes)`));
+const loadVerifier = once((source) => load(wasm, source, verifierPlace, `if ${BUNDLED}: init(bytes)`));
 
-// Node.js has a WebSocket of its own since version 22; for an older one there is the package ws.
+// Node.js has a built-in WebSocket since version 22; older versions need the package ws.
 async function openSocket(address) {
   if (globalThis.WebSocket !== undefined) return new WebSocket(address, PROTOCOL);
-  // Not a literal, so that no bundler looks for a package that need not be there.
+  // Not a literal, so that no bundler looks for this optional package.
   const name = ["ws"].join("");
   const { WebSocket: Socket } = await import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ name).catch((error) => {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
@@ -40,7 +40,7 @@ async function openSocket(address) {
 
 const loadClient = once(async (source) => {
   const [module, { createClient }] = await Promise.all([import("./wasm/vouch_client.js"), import("./client.js")]);
-  await load(module, source, clientPlace, `if ${SHORT}: initClient(bytes)`);
+  await load(module, source, clientPlace, `if ${BUNDLED}: initClient(bytes)`);
   return createClient(module, openSocket);
 });
 

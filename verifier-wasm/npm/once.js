@@ -1,4 +1,4 @@
-// Calls `load` once; after a failure, a later call tries again.
+// Calls `load` once. After a failure, the next call retries.
 export function once(load) {
   let loading;
   return (...args) =>

@@ -1,15 +1,15 @@
-// A file on its way: through the hasher, then through the socket.
+// Hashes a file, and sends it through the socket.
 import { chunksOf, pieces } from "./bytes.js";
 import { ServerError } from "./link.js";
 
-// Bytes on their way out of the socket: beyond the most, reading stops until fewer are left.
+// Maximum number of bytes in the socket's buffer: above it, reading the file pauses.
 const MOST_BUFFERED = 4 << 20;
 const BUFFER_POLL = 4; // ms
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const unreadable = (error) => new ServerError({ code: "source", message: `the file cannot be read: ${error.message}; choose it again` });
 
-// The file's digest and outline, in the module's memory: to be freed.
+// Computes the file's digest and outline. The result is in the module's memory; the caller must free it.
 export async function hashed(wasm, file, total, tell, signal) {
   let hasher = new wasm.Outliner();
   try {
@@ -20,7 +20,7 @@ export async function hashed(wasm, file, total, tell, signal) {
       tell({ stage: "hashing", done: hasher.length(), total });
     }
     const subject = hasher.finish();
-    hasher = undefined; // its memory is the subject's now
+    hasher = undefined; // `finish` has consumed it
     const digest = subject.digest();
     tell({ stage: "hashed", digest: wasm.digestHex(digest), digest_base58: wasm.digestBase58(digest), length: subject.length() });
     return subject;
@@ -32,9 +32,9 @@ export async function hashed(wasm, file, total, tell, signal) {
   }
 }
 
-// Sends every chunk, never with more than MOST_BUFFERED on its way; `from` is where the first one stands. `sent` hears how much of
-// the file has left. Ends early when the put is over.
-export async function upload(wasm, put, chunks, from, sent, isOver) {
+// Sends every chunk, with at most MOST_BUFFERED bytes in the socket's buffer before each piece. `from` is the first chunk's offset. `sent` is
+// called with the offset up to which the file has left the buffer. Returns early if the put has ended.
+export async function upload(wasm, put, chunks, from, sent, hasEnded) {
   let given = from;
   const progress = () => sent(Math.max(from, given - put.buffered()));
   const reader = chunks[Symbol.asyncIterator]();
@@ -45,11 +45,11 @@ export async function upload(wasm, put, chunks, from, sent, isOver) {
       });
       if (done) break;
       for (const piece of pieces(value, wasm.maxChunk())) {
-        while (!isOver() && put.buffered() > MOST_BUFFERED) {
+        while (!hasEnded() && put.buffered() > MOST_BUFFERED) {
           progress();
           await pause(BUFFER_POLL);
         }
-        if (isOver() || !put.chunk(piece)) return;
+        if (hasEnded() || !put.chunk(piece)) return;
         given += piece.length;
         progress();
       }
@@ -57,10 +57,10 @@ export async function upload(wasm, put, chunks, from, sent, isOver) {
   } finally {
     await reader.return?.();
   }
-  if (isOver() || !put.end()) return;
-  while (!isOver() && put.buffered() > 0) {
+  if (hasEnded() || !put.end()) return;
+  while (!hasEnded() && put.buffered() > 0) {
     progress();
     await pause(BUFFER_POLL);
   }
-  if (!isOver()) progress();
+  if (!hasEnded()) progress();
 }

@@ -1,4 +1,4 @@
-//! For `make bench`, never delivered: certificates of committees of any size, and blst without anything of ours around it.
+//! For `make bench`, not part of the package: certificates of committees of any size, and `blst` called directly.
 
 #![allow(clippy::unwrap_used, reason = "measurements on values made here")]
 
@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 const ISSUED_AT: u64 = 1_700_000_000;
 
-/// One certificate, signed by the last quorum of a committee: the most members are absent.
+/// One certificate, signed by the last quorum of a committee, so that as many members as possible are absent.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Sample {
@@ -32,12 +32,12 @@ pub struct Sample {
 
 #[wasm_bindgen]
 impl Sample {
-    /// For a committee of `n`.
+    /// A sample for a committee of `n`.
     #[wasm_bindgen(constructor)]
     pub fn new(n: u16) -> Self {
         let secrets: Vec<_> = (0..n).map(secret).collect();
         let member = |(i, secret): (u16, &SecretKey)| Member {
-            // big-endian, so that they ascend
+            // Big-endian, so that the node keys ascend.
             node_key: NodeKey(std::array::from_fn(|at| if at < 2 { i.to_be_bytes()[at] } else { 1 })),
             vote_key: bls::VoteKey(secret.sk_to_pk().to_bytes()),
             name: MemberName::new(&format!("replica-{i}")).unwrap(),
@@ -71,7 +71,7 @@ impl Sample {
         self.bundle.clone()
     }
 
-    /// The cluster's identity.
+    /// The cluster identity.
     pub fn cluster(&self) -> String {
         self.record.cluster().to_string()
     }
@@ -86,7 +86,7 @@ impl Sample {
         ISSUED_AT as f64
     }
 
-    /// What was signed.
+    /// The signed bytes.
     pub fn statement(&self) -> Vec<u8> {
         self.statement.clone()
     }
@@ -101,7 +101,8 @@ impl Sample {
         self.signers.iter().flat_map(PublicKey::to_bytes).collect()
     }
 
-    /// One verification by blst, the signers' keys added up before: the signature is decoded and checked, then the pairing.
+    /// One verification by `blst` alone: decodes and checks the signature, then checks the pairing. The sum of the signers' keys
+    /// is computed beforehand.
     #[wasm_bindgen(js_name = bareVerify)]
     pub fn bare_verify(&self) -> bool {
         let signature = Signature::sig_validate(&self.certificate.signature.0, true).unwrap();

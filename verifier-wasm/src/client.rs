@@ -1,5 +1,5 @@
-//! Puts and gets over a WebSocket of JavaScript's: the socket's events go into a session of `vouch-core`, and what comes out
-//! goes to the socket, or as JSON to a listener.
+//! Puts and gets over a JavaScript WebSocket. The socket's messages go into a session of `vouch-core`; the session's messages go
+//! to the socket, and its events go to a listener as JSON.
 
 mod get;
 mod link;
@@ -12,13 +12,13 @@ use vouch_core::message::MAX_CHUNK;
 use vouch_core::quorum;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// The most bytes of a file in one message.
+/// Maximum number of a file's bytes in one message.
 #[wasm_bindgen(js_name = maxChunk)]
 pub fn max_chunk() -> usize {
     MAX_CHUNK
 }
 
-/// A committee as a listener hears of it.
+/// A committee, as reported to a listener.
 #[derive(Debug, Serialize)]
 struct CommitteeView {
     cluster: String,

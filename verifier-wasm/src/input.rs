@@ -1,4 +1,4 @@
-//! Values from JavaScript, which may be anything: converted exactly or refused.
+//! Conversion of values from JavaScript, which may be anything: they are converted exactly or refused.
 
 use thiserror::Error;
 use vouch_core::MAX_SAFE_INTEGER;
@@ -7,7 +7,7 @@ use vouch_core::digest::ClusterId;
 use vouch_core::digest::{Digest, ParseHashError};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
-/// Why an argument is refused. Not a verdict: the question itself makes no sense.
+/// Why an argument is refused. This is not a verdict: without valid arguments there is nothing to judge.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InputError {
     /// The trusted identity.
@@ -25,9 +25,9 @@ pub enum InputError {
     Size {
         /// The argument.
         name: &'static str,
-        /// How many it should have.
+        /// The required number of bytes.
         expected: usize,
-        /// How many it has.
+        /// The actual number of bytes.
         got: usize,
     },
     /// A count of seconds or bytes.
@@ -50,7 +50,7 @@ extern "C" {
     #[wasm_bindgen(constructor)]
     fn new(message: &str) -> RangeError;
 
-    /// JavaScript's own text of a number: Rust's code for that would be a tenth of the module.
+    /// JavaScript's text of a number. Rust's own formatting would make up a tenth of the module.
     #[wasm_bindgen(js_name = String)]
     fn text(number: f64) -> String;
 }
@@ -85,13 +85,13 @@ pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, InputError> {
     bytes.try_into().map(Digest).map_err(wrong_size)
 }
 
-/// The bytes wanted of a file, as in HTTP.
+/// The requested range of a file, as in HTTP.
 #[cfg(feature = "client")]
 pub(crate) fn range(text: &str) -> Result<vouch_core::session::ByteRange, InputError> {
     text.parse().map_err(InputError::Range)
 }
 
-/// Exactly so many bytes.
+/// Exactly `N` bytes.
 #[cfg(feature = "client")]
 pub(crate) fn array<const N: usize>(name: &'static str, bytes: &[u8]) -> Result<[u8; N], InputError> {
     bytes.try_into().map_err(|_| InputError::Size { name, expected: N, got: bytes.len() })
@@ -99,7 +99,7 @@ pub(crate) fn array<const N: usize>(name: &'static str, bytes: &[u8]) -> Result<
 
 /// A count of seconds or bytes.
 pub(crate) fn whole(name: &'static str, value: f64) -> Result<u64, InputError> {
-    // NaN is in no range
+    // NaN is in no range, so it is refused as well.
     if !(0.0..=MAX_SAFE_INTEGER as f64).contains(&value) || value.fract() != 0.0 {
         return Err(InputError::Number { name, got: value });
     }

@@ -1,8 +1,8 @@
 //! Vouch for JavaScript: conversions around [`vouch_core`], which decides everything.
 //!
-//! Each feature is a module to download: the verifier; with `client`, puts and gets as well; `slices` alone, the few conversions
-//! that a page's service worker needs. What is compound leaves as JSON, in the shape of the core's own types. Arguments that
-//! make no sense leave as exceptions: `TypeError` for texts and sizes, `RangeError` for numbers.
+//! Each feature builds a module of its own: `verifier`; `client`, which also puts and gets; `slices`, the few conversions that a
+//! page's service worker needs. Compound values are returned as JSON, in the form of the core's own types. Invalid arguments
+//! throw exceptions: `TypeError` for texts and sizes, `RangeError` for numbers.
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -23,6 +23,6 @@ pub use crate::slices::Slices;
 pub use crate::verifier::*;
 
 fn json(value: &impl Serialize) -> String {
-    // fails only for maps whose keys are no strings, and for sequences of unknown length; there is neither
+    // Fails only for maps whose keys are not strings, and for sequences of unknown length. No type here has either.
     serde_json::to_string(value).unwrap_or_default()
 }

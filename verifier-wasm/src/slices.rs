@@ -1,4 +1,4 @@
-//! A range of a blob as it comes over HTTP, with its proofs.
+//! Verification of a range of a blob that comes over HTTP with its proofs.
 
 use vouch_core::session::Failure;
 use vouch_core::slice::{Head, SliceReader};
@@ -7,17 +7,17 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::input::{self, InputError};
 use crate::json;
 
-/// Takes a body of slices, gives out verified bytes.
+/// Reads a body of slices, and returns verified bytes.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Slices(SliceReader);
 
 #[wasm_bindgen]
 impl Slices {
-    /// `digest` as text and `length` of the blob, and the range that was asked for, its end not included.
+    /// `digest` (as text) and `length` are the blob's; `start` and `end` are the requested range, the end not included.
     ///
     /// # Errors
-    /// An argument is not what it should be; see [`InputError`].
+    /// An argument is not valid; see [`InputError`].
     #[wasm_bindgen(constructor)]
     pub fn new(digest: &str, length: f64, start: f64, end: f64) -> Result<Self, InputError> {
         let range = input::whole("start", start)?..input::whole("end", end)?;
@@ -25,10 +25,10 @@ impl Slices {
         Ok(Self(SliceReader::expecting(input::digest_text(digest)?, expected)))
     }
 
-    /// Takes the next bytes of the body; gives those of the range that are verified by then, often none.
+    /// Takes the next bytes of the body. Returns the bytes of the range that are verified with them, often none.
     ///
     /// # Errors
-    /// The [`Failure`], as JSON. Nothing that comes after one counts.
+    /// The [`Failure`], as JSON. The caller must not use the reader after an error.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         match self.0.push(bytes) {
             Ok(pieces) => Ok(pieces.concat()),
@@ -36,7 +36,7 @@ impl Slices {
         }
     }
 
-    /// Says that the body ended.
+    /// Checks, at the end of the body, that it is complete.
     ///
     /// # Errors
     /// The [`Failure`], as JSON: bytes are missing.

@@ -1,4 +1,4 @@
-//! Bundles are judged, files are hashed.
+//! Judging bundles and hashing files.
 
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Report};
@@ -8,23 +8,23 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::input::{self, InputError};
 use crate::json;
 
-/// Judges bundles. Keeps the committee of the last one, so that the next of the same cluster costs one pairing check.
+/// Judges bundles. It caches the committee of the last one, so that the next bundle of the same cluster costs one pairing check.
 #[wasm_bindgen]
 #[derive(Debug, Default)]
 pub struct Verifier(verify::Verifier);
 
 #[wasm_bindgen]
 impl Verifier {
-    /// Knows no committee yet.
+    /// A verifier with an empty cache.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Judges a bundle by the trusted identity, as text, and the time in seconds since 1970.
+    /// Judges a bundle. `cluster`: the trusted cluster identity, as text. `now`: seconds since 1970.
     ///
     /// # Errors
-    /// An argument is not what it should be; see [`InputError`].
+    /// An argument is not valid; see [`InputError`].
     pub fn judge(
         &mut self,
         bundle: &[u8],
@@ -38,23 +38,23 @@ impl Verifier {
     }
 }
 
-/// What was found of a bundle. The certificate is verified, and may be held against a file once that is hashed.
+/// The result for a bundle. The certificate has been checked, and can be compared with a file once the file is hashed.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Judgement(verify::Judgement);
 
 #[wasm_bindgen]
 impl Judgement {
-    /// Whether the certificate is genuine: no file matters before that.
+    /// Whether the certificate is genuine. If not, a file need not be hashed.
     #[wasm_bindgen(js_name = isGenuine)]
     pub fn is_genuine(&self) -> bool {
         self.0.genuine().is_ok()
     }
 
-    /// Holds the certificate against a file: its digest in 32 bytes, and its length if it is known.
+    /// Compares the certificate with a file: its digest, 32 bytes, and its length if known.
     ///
     /// # Errors
-    /// An argument is not what it should be; see [`InputError`].
+    /// An argument is not valid; see [`InputError`].
     #[wasm_bindgen(js_name = holdAgainst)]
     pub fn hold_against(&mut self, digest: &[u8], length: Option<f64>) -> Result<(), InputError> {
         let length = length.map(|length| input::whole("length", length)).transpose()?;
@@ -68,13 +68,13 @@ impl Judgement {
     }
 }
 
-/// What a bundle says, as JSON. Nothing of it is verified.
+/// Everything that a bundle states, as JSON. None of it is verified.
 ///
 /// # Errors
-/// The report, as JSON, when its form alone decides the verdict.
+/// The report, as JSON, if the bundle is not well formed or of an unknown version.
 #[wasm_bindgen]
 pub fn inspect(bundle: &[u8]) -> Result<String, String> {
-    // by form alone, and with nobody trusted, the verdict is the same
+    // The verdict on a malformed bundle does not depend on the trusted identity, so none is given.
     let report = |_| {
         let nothing = Question { cluster: None, subject: None, now: 0, waive_expiry: false };
         json(&Report::new(&verify::Verifier::new().judge(bundle, &nothing)))
@@ -82,20 +82,20 @@ pub fn inspect(bundle: &[u8]) -> Result<String, String> {
     Inspection::of_bundle(bundle).map(|inspection| json(&inspection)).map_err(report)
 }
 
-/// The most bytes that a bundle has. Of a longer one, one byte more than that is enough to judge it.
+/// Maximum size of a bundle in bytes. To judge a longer one, it is enough to pass one byte more than this.
 #[wasm_bindgen(js_name = maxBundle)]
 pub fn max_bundle() -> usize {
     MAX_BUNDLE
 }
 
-/// The digest of a file, piece by piece, in constant memory.
+/// Computes a file's digest piece by piece, in constant memory.
 #[wasm_bindgen]
 #[derive(Debug, Default)]
 pub struct Hasher(vouch_core::digest::Hasher);
 
 #[wasm_bindgen]
 impl Hasher {
-    /// Nothing hashed yet.
+    /// A hasher that has taken no bytes yet.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self::default()
@@ -113,15 +113,15 @@ impl Hasher {
 
     /// The number of bytes so far.
     pub fn length(&self) -> f64 {
-        // exact up to 2^53, more than can be hashed in a lifetime
+        // Exact up to 2^53, which is more than can be hashed in a lifetime.
         self.0.length() as f64
     }
 }
 
-/// The 32 bytes of a digest's text: base58, or 64 hexadecimal digits.
+/// Parses a digest's text, base58 or 64 hexadecimal digits, to 32 bytes.
 ///
 /// # Errors
-/// The text is neither.
+/// The text is neither form.
 #[wasm_bindgen(js_name = digestBytes)]
 pub fn digest_bytes(text: &str) -> Result<Vec<u8>, InputError> {
     Ok(input::digest_text(text)?.0.to_vec())
@@ -130,7 +130,7 @@ pub fn digest_bytes(text: &str) -> Result<Vec<u8>, InputError> {
 /// A digest in base58.
 ///
 /// # Errors
-/// Not 32 bytes.
+/// `digest` does not have 32 bytes.
 #[wasm_bindgen(js_name = digestBase58)]
 pub fn digest_base58(digest: &[u8]) -> Result<String, InputError> {
     Ok(input::digest(digest)?.to_string())
@@ -139,7 +139,7 @@ pub fn digest_base58(digest: &[u8]) -> Result<String, InputError> {
 /// A digest in hexadecimal digits.
 ///
 /// # Errors
-/// Not 32 bytes.
+/// `digest` does not have 32 bytes.
 #[wasm_bindgen(js_name = digestHex)]
 pub fn digest_hex(digest: &[u8]) -> Result<String, InputError> {
     Ok(input::digest(digest)?.to_hex())

@@ -1,4 +1,4 @@
-// How far the file is read, on standard error: only on a terminal, and only when it takes more than a second.
+// Shows on standard error how much of the file is read: only on a terminal, and only if it takes more than a second.
 const DELAY = 1000;
 const INTERVAL = 200;
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Checks one file against one bundle. Opens no socket. Exit code 1 means INVALID and nothing else: whatever goes wrong is 2.
+// Checks one file against one bundle. Opens no socket. Exit code 1 means only INVALID: every error is 2.
 import { open, readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { layout, printable } from "./layout.js";
@@ -25,13 +25,13 @@ Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
 Exit codes: 0 valid, 1 invalid, 2 could not check
 `;
 
-// One byte more than a bundle may have: enough to see that it is too long.
+// One byte above the size limit of a bundle: enough to see that it is too long.
 const ENOUGH = (8 << 20) + 1;
 
 const REASONS = { ENOENT: "there is no such file", EACCES: "permission denied", EPERM: "permission denied", EISDIR: "it is a folder" };
 const HIGH_WATER = 1 << 20;
 
-// Something that keeps a verdict from being reached.
+// An error because of which no verdict is possible.
 class CannotCheck extends Error {}
 const usage = (message) => new CannotCheck(`${message}; vouch-verify --help tells more`);
 const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REASONS[error.code] ?? error.message}`);
@@ -45,7 +45,7 @@ function parse(args) {
   } catch (error) {
     throw usage(error.message.split(". ")[0]);
   }
-  // Of two identities, the one that counts must not depend on their order.
+  // Refuse repeated options: with two identities, their order would decide which one is trusted.
   const seen = new Set();
   for (const { kind, name } of parsed.tokens) {
     if (kind !== "option") continue;
@@ -100,7 +100,7 @@ async function readFileOrInput(name) {
   return withProgress(chunksOf(name, handle.createReadStream({ highWaterMark: HIGH_WATER })), size);
 }
 
-// Loaded here and not above: a failure to load must not end with exit code 1.
+// Imported dynamically: with a static import, a failure to load would end with exit code 1.
 async function loadVerifier() {
   try {
     const verifier = await import("../node.js");
@@ -153,7 +153,7 @@ function fail(error) {
   process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
 }
 
-// A verdict that reached nobody is none: a full disk, or a reader that went away, must not end with exit code 0.
+// If the output cannot be written (a full disk, a closed pipe), the exit code must not be 0.
 process.stdout.on("error", (error) => {
   process.stderr.write(`vouch-verify: cannot write to standard output: ${error.message}\n`);
   process.exit(process.exitCode || 2);

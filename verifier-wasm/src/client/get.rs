@@ -10,17 +10,18 @@ use web_sys::WebSocket;
 use super::link::{Link, Session, Step, tell};
 use crate::input::{self, InputError};
 
-/// One get on one open socket. The listener hears of `start`, `length`, `rejected`, `verified` and `failed`, as JSON, and
-/// of bytes, which are verified.
+/// One get on one open socket. The listener receives the events `start`, `length`, `rejected`, `verified` and `failed` as JSON,
+/// and verified bytes.
 #[wasm_bindgen]
 pub struct Get(Link<GetSession>);
 
 #[wasm_bindgen]
 impl Get {
-    /// Says hello. `length`: where it is known; `range`: `0-1023`, `500-` or `-500`, else all; `nonce` of 32 random bytes.
+    /// Sends the hello. `length`: the file's length, if known. `range`: `0-1023`, `500-` or `-500`; all bytes by default. `nonce`:
+    /// 32 random bytes.
     ///
     /// # Errors
-    /// An argument is not what it should be; see [`InputError`].
+    /// An argument is not valid; see [`InputError`].
     #[wasm_bindgen(constructor)]
     pub fn new(
         socket: WebSocket,
@@ -42,18 +43,17 @@ impl Get {
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
-    /// To be called about once a second, with the milliseconds of a clock that never goes back: one that makes no progress for too long
-    /// fails.
+    /// Fails the get if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
     pub fn look(&self, now: f64) {
         self.0.look(now);
     }
 
-    /// Keeps what arrives back, while the last bytes are still being written. Bounded: unanswered reads are.
+    /// Holds back what arrives, while the last bytes are still being written. Memory is bounded, because unanswered reads are.
     pub fn pause(&self) {
         self.0.pause();
     }
 
-    /// Goes on.
+    /// Processes what was held back, and continues.
     pub fn resume(&self) {
         self.0.resume();
     }

@@ -16,15 +16,16 @@ use web_sys::{BinaryType, MessageEvent, WebSocket};
 
 use crate::json;
 
-/// Messages kept while the listener is busy: every unanswered read, and whatever else an honest server may say meanwhile.
+/// Maximum number of messages held back while the listener is busy: the answer to every unanswered read, and any other messages
+/// that an honest server may send meanwhile.
 const MAX_WAITING: usize = MAX_READS + 56;
 
-/// What follows from a message.
+/// What to do after a message.
 pub(super) enum Step {
     Send(Message),
-    /// For the listener, as JSON.
+    /// An event for the listener, as JSON.
     Tell(String),
-    /// For the listener, as they are.
+    /// Bytes for the listener, unchanged.
     Bytes(Bytes),
 }
 
@@ -33,7 +34,7 @@ pub(super) trait Session {
     /// Takes one message of the server; `now` in seconds since 1970.
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError>;
 
-    /// Where it stands.
+    /// The session's progress.
     fn standing(&self) -> Standing;
 }
 
@@ -52,21 +53,21 @@ pub(super) fn tell(stage: &'static str, about: impl Serialize) -> Step {
 struct Inner<S> {
     socket: WebSocket,
     listener: Function,
-    /// `None` once it failed.
+    /// `None` once the session has failed.
     session: RefCell<Option<S>>,
     waiting: RefCell<VecDeque<Bytes>>,
     is_paused: RefCell<bool>,
     watch: RefCell<ProgressWatch>,
 }
 
-/// A session that hears what its socket receives.
+/// A session that receives its socket's messages.
 pub(super) struct Link<S: 'static> {
     inner: Rc<Inner<S>>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
 }
 
 impl<S: Session> Link<S> {
-    /// Takes an open socket, and sends the first message.
+    /// Attaches the session to an open socket, and sends the first message.
     pub(super) fn new(socket: WebSocket, listener: Function, session: S, hello: &Message) -> Self {
         let inner = Rc::new(Inner {
             socket,
@@ -84,7 +85,7 @@ impl<S: Session> Link<S> {
         Self { inner, _on_message: on_message }
     }
 
-    /// Changes the session, and sends what follows from it; `false` when it is over.
+    /// Changes the session, and sends the resulting message. Returns `false` if the session has ended.
     pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Message, SessionError>) -> bool {
         let Some(result) = self.inner.session.borrow_mut().as_mut().map(change) else { return false };
         match result {
@@ -97,16 +98,16 @@ impl<S: Session> Link<S> {
         true
     }
 
-    /// Bytes that have not left the socket.
+    /// Number of bytes in the socket's buffer.
     pub(super) fn buffered(&self) -> f64 {
         self.inner.socket.buffered_amount().into()
     }
 
-    /// Looks for progress, about once a second; `now` in milliseconds of a clock that never goes back. Without any for too long, the
-    /// listener hears of `failed`.
+    /// Fails the session if it made no progress for too long: the listener then receives `failed`. Call it about once a second.
+    /// `now`: milliseconds of a monotonic clock.
     pub(super) fn look(&self, now: f64) {
         let inner = &self.inner;
-        // what came is kept back here: nobody else is waited for
+        // The messages are held back here, so the server is not late.
         if *inner.is_paused.borrow() {
             return inner.watch.borrow_mut().restart();
         }
@@ -118,12 +119,12 @@ impl<S: Session> Link<S> {
         }
     }
 
-    /// Keeps messages back from now on.
+    /// Holds back messages from now on.
     pub(super) fn pause(&self) {
         self.inner.is_paused.replace(true);
     }
 
-    /// Goes on with those kept back.
+    /// Processes the messages held back, and continues.
     pub(super) fn resume(&self) {
         self.inner.is_paused.replace(false);
         self.inner.go_on();
@@ -138,9 +139,9 @@ impl<S> Drop for Link<S> {
 
 impl<S: Session> Inner<S> {
     fn hear(&self, data: &JsValue) {
-        // text is no message: the session says so of nothing as well
+        // A text frame becomes an empty message, which the session refuses.
         let bytes = data.dyn_ref::<ArrayBuffer>().map_or_else(Bytes::new, |buffer| {
-            // of one that is too long, this much is enough to say so
+            // Copy at most one byte above the limit, which is enough to see that the message is too long.
             let length = buffer.byte_length().min(u32::try_from(MAX_MESSAGE).unwrap_or(u32::MAX) + 1);
             Uint8Array::new_with_byte_offset_and_length(buffer, 0, length).to_vec().into()
         });
@@ -155,12 +156,13 @@ impl<S: Session> Inner<S> {
         self.go_on();
     }
 
+    /// Passes the waiting messages to the session, unless paused.
     fn go_on(&self) {
         while !*self.is_paused.borrow() {
             let Some(bytes) = self.waiting.borrow_mut().pop_front() else { return };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
             let now = (Date::now() / 1000.0) as u64;
-            // no borrow is held while the listener runs: it may call back
+            // Hold no borrow while the listener runs: it may call methods of this link.
             let heard = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
             match heard {
                 Some(Ok(steps)) => steps.into_iter().for_each(|step| self.perform(step)),
@@ -179,12 +181,12 @@ impl<S: Session> Inner<S> {
     }
 
     fn tell(&self, event: &JsValue) {
-        // a listener that throws is JavaScript's own trouble; the session goes on
+        // Ignore an exception of the listener; the session continues.
         let _ = self.listener.call1(&JsValue::NULL, event);
     }
 
     fn send(&self, message: &Message) {
-        // refused only before the socket opens; a closed one says so by its event
+        // Throws only before the socket is open. A closed socket reports itself with its own event.
         let _ = self.socket.send_with_u8_array(&message.encode());
     }
 

@@ -15,14 +15,14 @@ use super::CommitteeView;
 use super::link::{Link, Session, Step, tell};
 use crate::input::{self, InputError};
 
-/// Hashes a file that will be put: its digest, and what its bytes are proved with.
+/// Hashes a file before a put: computes its digest and its outline, from which the proofs of its bytes are made.
 #[wasm_bindgen]
 #[derive(Debug, Default)]
 pub struct Outliner(OutlineHasher);
 
 #[wasm_bindgen]
 impl Outliner {
-    /// Nothing hashed yet.
+    /// A hasher that has taken no bytes yet.
     #[wasm_bindgen(constructor)]
     pub fn new() -> Self {
         Self::default()
@@ -35,18 +35,18 @@ impl Outliner {
 
     /// The number of bytes so far.
     pub fn length(&self) -> f64 {
-        // exact up to 2^53, more than can be hashed in a lifetime
+        // Exact up to 2^53, which is more than can be hashed in a lifetime.
         self.0.length() as f64
     }
 
-    /// Ends the file.
+    /// The digest and the outline of all bytes taken.
     pub fn finish(self) -> Outlined {
         let (digest, outline) = self.0.finish();
         Outlined { digest, outline }
     }
 }
 
-/// A file that was hashed.
+/// The digest and the outline of a hashed file.
 #[wasm_bindgen]
 #[derive(Debug, Clone)]
 pub struct Outlined {
@@ -66,25 +66,25 @@ impl Outlined {
         self.outline.length() as f64
     }
 
-    /// The same for another [`Put`], which keeps what it is given: nothing is hashed again, nor copied.
+    /// A second handle for another [`Put`], which consumes the one it is given. Nothing is hashed or copied again.
     pub fn share(&self) -> Self {
         self.clone()
     }
 }
 
-/// One put on one open socket. The listener hears of `committee`, `ready`, `member`, `certified` and `failed`, as JSON.
+/// One put on one open socket. The listener receives the events `committee`, `ready`, `member`, `certified` and `failed` as JSON.
 #[wasm_bindgen]
 pub struct Put(Link<PutSession>);
 
 #[wasm_bindgen]
 impl Put {
-    /// Says hello. Without a file that was hashed, digest and length are declared at the end of the bytes. `expires_at` and `now` in seconds
-    /// since 1970, no `expires_at` for never; `salt` of 16 and `nonce` of 32 random bytes. A put that is tried again keeps its `salt`, and
-    /// the `now` of its first try: what that one achieved is its own. Unless `renew`, there may be no `ready`: `certified` tells then
-    /// whether an earlier certificate is `reused`.
+    /// Sends the hello. Without `hashed`, digest and length are declared at the end of the bytes. `expires_at` and `now`: seconds
+    /// since 1970; no `expires_at` means never. `salt`: 16 random bytes; `nonce`: 32 random bytes. A retry must use the `salt` and
+    /// the `now` of the first attempt, so that it accepts a certificate which that attempt obtained. Unless `renew` is set,
+    /// `certified` may come without `ready`; its field `reused` then says whether the certificate is an earlier one.
     ///
     /// # Errors
-    /// An argument is not what it should be; see [`InputError`].
+    /// An argument is not valid; see [`InputError`].
     #[wasm_bindgen(constructor)]
     #[expect(clippy::too_many_arguments, reason = "JavaScript names them")]
     pub fn new(
@@ -115,29 +115,28 @@ impl Put {
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
-    /// Sends the next bytes from the `offset` of `ready` on, 1 to `maxChunk()`, of a file that was hashed as many as that, and at last
-    /// fewer; `false` when the put is over.
+    /// Sends the next 1 to `maxChunk()` bytes, from the `offset` of `ready` on. For a hashed file, each chunk must have
+    /// `maxChunk()` bytes, and only the last one may have fewer. Returns `false` if the put has ended.
     pub fn chunk(&self, bytes: Vec<u8>) -> bool {
         self.0.with(|session| session.chunk(Bytes::from(bytes)))
     }
 
-    /// Ends the bytes; `false` when the put is over.
+    /// Ends the bytes. Returns `false` if the put has ended.
     pub fn end(&self) -> bool {
         self.0.with(PutSession::end)
     }
 
-    /// Gives the put up.
+    /// Cancels the put.
     pub fn cancel(&self) {
         self.0.with(|session| Ok(session.cancel()));
     }
 
-    /// To be called about once a second, with the milliseconds of a clock that never goes back: one that makes no progress for too long
-    /// fails.
+    /// Fails the put if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
     pub fn look(&self, now: f64) {
         self.0.look(now);
     }
 
-    /// Bytes that have not left the socket.
+    /// Number of bytes in the socket's buffer.
     pub fn buffered(&self) -> f64 {
         self.0.buffered()
     }

@@ -1,4 +1,4 @@
-// What an init function was given, as what can be compiled. Node.js cannot fetch a file, and its paths are no URLs.
+// Turns the argument of an init function into what can be compiled. Node.js cannot fetch a file, and its paths are not URLs.
 import { readFile } from "node:fs/promises";
 
 const isFetched = (text) => /^(https?|data|blob):/i.test(text);
