@@ -1,18 +1,16 @@
 //! Verification of one certificate, with the committee loaded, against one bare blst verification.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use blst::min_pk::{PublicKey, SecretKey, Signature};
+use support::committee::TestCommittee;
 use vouch_core::Limits;
-use vouch_core::bls::VoteSecretKey;
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
-use vouch_core::link::NodeSecretKey;
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::Batch;
-use vouch_core::tally::Tally;
 use vouch_core::verify::{Subject, verify_certificate};
 
 use super::{median, row};
@@ -63,27 +61,9 @@ fn bare(message: &[u8]) -> (PublicKey, [u8; 96]) {
     (secret.sk_to_pk(), secret.sign(message, DST, &[]).to_bytes())
 }
 
-fn certify(n: u16, signers: u16) -> (Committee, Certificate) {
-    let seed = |kind: u8, i: u16| *blake3::hash(&[&[kind], &i.to_le_bytes()[..]].concat()).as_bytes();
-    let mut nodes: Vec<_> = (0..n)
-        .map(|i| (NodeSecretKey::from_bytes(&seed(1, i)).node_key(), VoteSecretKey::generate(&seed(2, i)).unwrap()))
-        .collect();
-    nodes.sort_by_key(|(node_key, _)| *node_key);
-    let member = |(i, (node_key, vote)): (usize, &(_, VoteSecretKey))| Member {
-        node_key: *node_key,
-        vote_key: vote.vote_key(),
-        name: MemberName::new(&format!("replica-{i}")).unwrap(),
-    };
-    let record = CommitteeRecord::genesis([7; 16], nodes.iter().enumerate().map(member).collect()).unwrap();
-    let possessions = nodes.iter().map(|(_, vote)| vote.prove_possession()).collect();
-    let committee = Committee::genesis(record, possessions).unwrap();
+fn certify(n: u16, signers: u16) -> (Arc<Committee>, Certificate) {
+    let cluster = TestCommittee::new("bench", n);
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(b"bench"), length: 5, expires_at: NEVER };
-    let batch = Batch::new(NOW, vec![receipt]).unwrap();
-    let mut tally = Tally::new(committee.record(), batch.body());
-    let statement = *tally.statement();
-    for (position, (_, vote)) in (0..signers).zip(&nodes) {
-        tally.add(&committee, position, statement.sign(vote)).unwrap();
-    }
-    let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
-    (committee, certificate)
+    let certificate = cluster.certify_by(NOW, &[receipt], 0..signers).remove(0);
+    (cluster.committee, certificate)
 }

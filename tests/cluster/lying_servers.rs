@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::blobs::judge;
-use support::fake_server::{FakeCommittee, FakeServer, Withheld};
+use support::committee::TestCommittee;
+use support::fake_server::{FakeServer, Withheld};
 use support::processes::run;
 use support::unix_seconds;
 use tempfile::TempDir;
@@ -67,23 +68,23 @@ async fn assert_verifiers_refuse(bundle: &str, trusted: ClusterId, check: Check)
 }
 
 /// Asserts that a lie is caught. The server's committee is the trusted one; `lie` makes the certificate for a receipt.
-async fn assert_caught(lie: fn(&FakeCommittee, Receipt) -> Certificate, check: Check, texts: &[&str]) {
-    let honest = FakeCommittee::new(4, 1);
+async fn assert_caught(lie: fn(&TestCommittee, Receipt) -> Certificate, check: Check, texts: &[&str]) {
+    let honest = TestCommittee::new("honest", 4);
     let trusted = honest.cluster();
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
     let bundle = Bundle::new(&lie(&honest, receipt), &honest.committee).to_json();
     assert_verifiers_refuse(&bundle, trusted, check).await;
-    let shown = FakeCommittee::new(4, 1).committee;
+    let shown = TestCommittee::new("honest", 4).committee;
     let server = FakeServer::start(trusted, shown, move |receipt| lie(&honest, receipt)).await;
     assert_put_refuses(&server, trusted, texts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_fake_server_is_accepted() {
-    let honest = FakeCommittee::new(4, 1);
+    let honest = TestCommittee::new("honest", 4);
     let trusted = honest.cluster();
-    let shown = FakeCommittee::new(4, 1).committee;
-    let server = FakeServer::start(trusted, shown, move |receipt| honest.certify(receipt, unix_seconds())).await;
+    let shown = TestCommittee::new("honest", 4).committee;
+    let server = FakeServer::start(trusted, shown, move |receipt| honest.certify_by_all(unix_seconds(), receipt)).await;
     let (folder, identity) = (folder(), trusted.to_string());
     let put = run(folder.path(), &["put", "file", "--server", &server.address, "--cluster", &identity]).await;
     assert!(put.status.success(), "the lies below are what is caught: {put:?}");
@@ -93,71 +94,71 @@ async fn honest_fake_server_is_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_committee_is_rejected() {
-    let (trusted, other) = (FakeCommittee::new(4, 1).cluster(), FakeCommittee::new(4, 2));
+    let (trusted, other) = (TestCommittee::new("honest", 4).cluster(), TestCommittee::new("foreign", 4));
     let identities = [trusted.to_string(), other.cluster().to_string()];
     let texts = [&identities[0], &identities[1], "another cluster: expected "];
     // announced honestly, and under the trusted identity
     for announced in [other.cluster(), trusted] {
-        let certifying = FakeCommittee::new(4, 2);
-        let certify = move |receipt| certifying.certify(receipt, unix_seconds());
-        let server = FakeServer::start(announced, FakeCommittee::new(4, 2).committee, certify).await;
+        let certifying = TestCommittee::new("foreign", 4);
+        let certify = move |receipt| certifying.certify_by_all(unix_seconds(), receipt);
+        let server = FakeServer::start(announced, TestCommittee::new("foreign", 4).committee, certify).await;
         assert_put_refuses(&server, trusted, &texts).await;
     }
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
-    let bundle = Bundle::new(&other.certify(receipt, unix_seconds()), &other.committee).to_json();
+    let bundle = Bundle::new(&other.certify_by_all(unix_seconds(), receipt), &other.committee).to_json();
     assert_verifiers_refuse(&bundle, trusted, Check::Identity).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_by_another_committee_is_rejected() {
-    let foreign = |_: &FakeCommittee, receipt| FakeCommittee::new(4, 2).certify(receipt, unix_seconds());
+    let foreign = |_: &TestCommittee, receipt| TestCommittee::new("foreign", 4).certify_by_all(unix_seconds(), receipt);
     assert_caught(foreign, Check::Epoch, &["INVALID", "committee of the certificate: expected "]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_for_another_file_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt: Receipt| {
-        honest.certify(Receipt { digest: Digest::of(b"another"), ..receipt }, unix_seconds())
+    let lie = |honest: &TestCommittee, receipt: Receipt| {
+        honest.certify_by_all(unix_seconds(), Receipt { digest: Digest::of(b"another"), ..receipt })
     };
     assert_caught(lie, Check::Digest, &["INVALID", "digest: expected "]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_for_another_length_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt: Receipt| {
-        honest.certify(Receipt { length: receipt.length + 1, ..receipt }, unix_seconds())
+    let lie = |honest: &TestCommittee, receipt: Receipt| {
+        honest.certify_by_all(unix_seconds(), Receipt { length: receipt.length + 1, ..receipt })
     };
     assert_caught(lie, Check::Length, &["INVALID", "length: expected 21 bytes, got 20"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_below_quorum_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt| {
+    let lie = |honest: &TestCommittee, receipt| {
         let signers = Signers::new(4, [0, 1]).unwrap();
-        Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
+        Certificate { signers, ..honest.certify_by_all(unix_seconds(), receipt) }
     };
     assert_caught(lie, Check::Signers, &["INVALID", "signers: expected at least 3, got 2"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_naming_members_that_did_not_sign_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt| {
+    let lie = |honest: &TestCommittee, receipt| {
         let signers = Signers::new(4, [0, 1, 2]).unwrap();
-        Certificate { signers, ..honest.certify(receipt, unix_seconds()) }
+        Certificate { signers, ..honest.certify_by_all(unix_seconds(), receipt) }
     };
     assert_caught(lie, Check::Signature, &["INVALID", "signature: "]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn edited_certificate_is_rejected() {
-    let later = |honest: &FakeCommittee, receipt| {
-        let mut certificate = honest.certify(receipt, unix_seconds());
+    let later = |honest: &TestCommittee, receipt| {
+        let mut certificate = honest.certify_by_all(unix_seconds(), receipt);
         certificate.claim.issued_at += 1;
         certificate
     };
     assert_caught(later, Check::Signature, &["INVALID", "signature: "]).await;
-    let salted = |honest: &FakeCommittee, receipt| {
-        let mut certificate = honest.certify(receipt, unix_seconds());
+    let salted = |honest: &TestCommittee, receipt| {
+        let mut certificate = honest.certify_by_all(unix_seconds(), receipt);
         certificate.claim.receipt.salt = [9; 16];
         certificate
     };
@@ -166,7 +167,7 @@ async fn edited_certificate_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_from_the_future_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() + 3600);
+    let lie = |honest: &TestCommittee, receipt| honest.certify_by_all(unix_seconds() + 3600, receipt);
     assert_caught(
         lie,
         Check::Time,
@@ -177,43 +178,44 @@ async fn certificate_from_the_future_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_certificate_is_rejected() {
-    let lie = |honest: &FakeCommittee, receipt| {
-        honest.certify(Receipt { expires_at: unix_seconds() - 1, ..receipt }, unix_seconds())
+    let lie = |honest: &TestCommittee, receipt| {
+        honest.certify_by_all(unix_seconds(), Receipt { expires_at: unix_seconds() - 1, ..receipt })
     };
     assert_caught(lie, Check::Expiry, &["INVALID", "(expired)"]).await;
 }
 
 /// Valid certificates of another put: a verifier accepts them, the client must not.
-async fn assert_client_refuses(lie: fn(&FakeCommittee, Receipt) -> Certificate, text: &str) {
-    let honest = FakeCommittee::new(4, 1);
+async fn assert_client_refuses(lie: fn(&TestCommittee, Receipt) -> Certificate, text: &str) {
+    let honest = TestCommittee::new("honest", 4);
     let trusted = honest.cluster();
     let server =
-        FakeServer::start(trusted, FakeCommittee::new(4, 1).committee, move |receipt| lie(&honest, receipt)).await;
+        FakeServer::start(trusted, TestCommittee::new("honest", 4).committee, move |receipt| lie(&honest, receipt))
+            .await;
     assert_put_refuses(&server, trusted, &[text]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_of_an_earlier_put_is_rejected() {
-    let old = |honest: &FakeCommittee, receipt| honest.certify(receipt, unix_seconds() - 120);
+    let old = |honest: &TestCommittee, receipt| honest.certify_by_all(unix_seconds() - 120, receipt);
     assert_client_refuses(old, "this computer's: check this computer's clock first").await;
     // another put's receipt would do if it expired no earlier
-    let of_another = |honest: &FakeCommittee, receipt| {
+    let of_another = |honest: &TestCommittee, receipt| {
         let expires_at = unix_seconds() + 1000;
-        honest.certify(Receipt { salt: [9; 16], expires_at, ..receipt }, unix_seconds())
+        honest.certify_by_all(unix_seconds(), Receipt { salt: [9; 16], expires_at, ..receipt })
     };
     assert_client_refuses(of_another, "certificate for another put: expected ").await;
-    let shorter_duty = |honest: &FakeCommittee, receipt| {
-        honest.certify(Receipt { expires_at: unix_seconds() + 1000, ..receipt }, unix_seconds())
+    let shorter_duty = |honest: &TestCommittee, receipt| {
+        honest.certify_by_all(unix_seconds(), Receipt { expires_at: unix_seconds() + 1000, ..receipt })
     };
     assert_client_refuses(shorter_duty, "certificate for another put: expected ").await;
 }
 
 /// Runs a command against a server that answers pings but withholds one message. Asserts exit code 1 and `text`.
 async fn assert_times_out(withheld: Withheld, command: &[&str], text: &str) {
-    let committee = FakeCommittee::new(4, 1);
+    let committee = TestCommittee::new("honest", 4);
     let trusted = committee.cluster();
-    let shown = FakeCommittee::new(4, 1).committee;
-    let certify = move |receipt| committee.certify(receipt, unix_seconds());
+    let shown = TestCommittee::new("honest", 4).committee;
+    let certify = move |receipt| committee.certify_by_all(unix_seconds(), receipt);
     let server = FakeServer::withholding(withheld, trusted, shown, certify).await;
     assert_ends_saying(&server.address, trusted, command, text).await;
 }
@@ -267,7 +269,7 @@ async fn withheld_answer_times_out_at_the_users_limit() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = mute.local_addr().unwrap().to_string();
     let not_opened = async |command: &[&str]| {
-        assert_ends_saying(&address, FakeCommittee::new(4, 1).cluster(), command, &said(Phase::Opening)).await;
+        assert_ends_saying(&address, TestCommittee::new("honest", 4).cluster(), command, &said(Phase::Opening)).await;
     };
     tokio::join!(
         not_opened(&once),

@@ -10,7 +10,7 @@ use vouch_core::committee::CommitteeRecord;
 use vouch_core::digest::Digest;
 use vouch_core::verify::{Question, Subject, Verdict, Verifier};
 
-use crate::world::NOW;
+use support::committee::NOW;
 
 const PAGE: &str = include_str!("../../shared/PROTOCOL.md");
 

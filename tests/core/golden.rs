@@ -22,7 +22,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
 use vouch_core::tree::Parent;
 
-use crate::world::{Cluster, EXPIRES, ISSUED, hello_nonce, node_secret, receipt, vote_secret};
+use support::committee::{EXPIRES, ISSUED, TestCommittee, hello_nonce, node_secret, receipt, vote_secret};
 
 const BLESS: &str = "VOUCH_BLESS";
 
@@ -31,7 +31,7 @@ fn path() -> PathBuf {
 }
 
 /// At least one message of every kind; one of each shape where a kind has several.
-pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
+pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
     let stream = Stream(0x0102_0304);
     let identity = Some(cluster.committee.cluster());
     let key = node_secret("golden").node_key();
@@ -141,7 +141,7 @@ pub(crate) fn messages(cluster: &Cluster) -> Vec<(String, Message)> {
 
 /// Every encoding by name.
 fn encodings() -> BTreeMap<String, Vec<u8>> {
-    let cluster = Cluster::new("golden", 4);
+    let cluster = TestCommittee::new("golden", 4);
     let one = receipt("golden");
     let certificate = cluster.certify_one(ISSUED, one);
     let statement = certificate.statement(cluster.record()).unwrap();
@@ -213,7 +213,7 @@ fn encodings_are_unchanged() {
 
 #[test]
 fn messages_round_trip_and_tags_match_the_specification() {
-    let cluster = Cluster::new("golden", 4);
+    let cluster = TestCommittee::new("golden", 4);
     let mut kinds: Vec<_> = Vec::new();
     for (name, message) in messages(&cluster) {
         let bytes = message.encode();
@@ -260,7 +260,7 @@ fn other_encodings_round_trip() {
     let all = encodings();
     let record = CommitteeRecord::decode(&all["committee"], &Limits::default()).unwrap();
     assert_eq!(record.encode(), all["committee"]);
-    assert_eq!(record, *Cluster::new("golden", 4).record());
+    assert_eq!(record, *TestCommittee::new("golden", 4).record());
     for name in ["receipt", "receipt kept for ever"] {
         assert_eq!(Receipt::decode(&all[name]).unwrap().encode(), all[name][..]);
     }

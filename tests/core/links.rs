@@ -2,7 +2,7 @@
 
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role, Transcript};
 
-use crate::world::{hello_nonce, node_secret};
+use support::committee::{hello_nonce, node_secret};
 
 fn transcript(key: NodeKey) -> Transcript {
     let dialer = Hello::new(Role::Client, None, NodeKey::ANONYMOUS, hello_nonce("dialer"));

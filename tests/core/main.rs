@@ -15,4 +15,3 @@ mod strategies;
 mod tampering;
 mod trees;
 mod vectors;
-mod world;

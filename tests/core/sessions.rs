@@ -18,12 +18,12 @@ use vouch_core::link::{AuthError, Hello, HelloError, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::session::{GetRequest, GetSession, PutEvent, PutSession, SessionError, Source};
 
-use crate::world::{Cluster, hello_nonce, node_secret};
+use support::committee::{TestCommittee, hello_nonce, node_secret};
 
-static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::new("sessions", 4));
-static FOREIGN: LazyLock<Cluster> = LazyLock::new(|| Cluster::new("sessions abroad", 4));
+static CLUSTER: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::new("sessions", 4));
+static FOREIGN: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::new("sessions abroad", 4));
 
-fn identity(cluster: &Cluster) -> ClusterId {
+fn identity(cluster: &TestCommittee) -> ClusterId {
     cluster.committee.cluster()
 }
 

@@ -10,7 +10,7 @@ use vouch_core::session::{Failure, Kind};
 use vouch_core::slice::{Head, Slice, SliceError, SliceReader};
 use vouch_core::tree::{self, GROUP, TreeError};
 
-use crate::world::blob;
+use support::committee::blob;
 
 static BLOB: LazyLock<Bytes> = LazyLock::new(|| blob(700_000));
 const LENGTH: u64 = 700_000;

@@ -1,4 +1,4 @@
-//! A fake server whose committee keys the test has, so that it can certify anything.
+//! A fake server that shows and certifies what the test decides.
 
 use std::sync::Arc;
 
@@ -11,57 +11,11 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use vouch::link::SUBPROTOCOL;
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::{Committee, CommitteeRecord, Member};
+use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{ClusterMessage, Failed, Holder, Message};
 use vouch_core::receipt::Receipt;
-use vouch_core::statement::Batch;
-use vouch_core::tally::Tally;
-
-use crate::fake_replica::Identity;
-
-/// A committee with its secret keys.
-#[derive(Debug)]
-pub struct FakeCommittee {
-    /// In member order.
-    identities: Vec<Identity>,
-    /// A valid committee.
-    pub committee: Committee,
-}
-
-impl FakeCommittee {
-    /// A committee of `n` members; the keys depend on the seed.
-    pub fn new(n: u32, seed: u32) -> Self {
-        let mut identities: Vec<_> =
-            (0..n).map(|number| Identity::new(seed * 1000 + number, &format!("fake-{number}"))).collect();
-        identities.sort_by_key(|identity| identity.node.node_key());
-        let member = |identity: &Identity| Member {
-            node_key: identity.node.node_key(),
-            vote_key: identity.vote.vote_key(),
-            name: identity.name,
-        };
-        let record = CommitteeRecord::genesis([9; 16], identities.iter().map(member).collect()).unwrap();
-        let possessions = identities.iter().map(|identity| identity.vote.prove_possession()).collect();
-        Self { committee: Committee::genesis(record, possessions).unwrap(), identities }
-    }
-
-    /// Its identity.
-    pub fn cluster(&self) -> ClusterId {
-        self.committee.cluster()
-    }
-
-    /// A valid certificate signed by all members.
-    pub fn certify(&self, receipt: Receipt, issued_at: u64) -> Certificate {
-        let batch = Batch::new(issued_at, vec![receipt]).unwrap();
-        let mut tally = Tally::new(self.committee.record(), batch.body());
-        let statement = *tally.statement();
-        for (member, identity) in (0..).zip(&self.identities) {
-            tally.add(&self.committee, member, statement.sign(&identity.vote)).unwrap();
-        }
-        tally.certificates(batch.claims()).unwrap().remove(0)
-    }
-}
 
 type Certify = dyn Fn(Receipt) -> Certificate + Send + Sync;
 
@@ -94,7 +48,7 @@ impl FakeServer {
     /// Announces `announced` in its hello, shows committee `shown`, and answers every put with `certify` of its receipt.
     pub async fn start(
         announced: ClusterId,
-        shown: Committee,
+        shown: Arc<Committee>,
         certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
     ) -> Self {
         Self::withholding(Withheld::Nothing, announced, shown, certify).await
@@ -104,12 +58,12 @@ impl FakeServer {
     pub async fn withholding(
         withheld: Withheld,
         announced: ClusterId,
-        shown: Committee,
+        shown: Arc<Committee>,
         certify: impl Fn(Receipt) -> Certificate + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (shown, certify): (_, Arc<Certify>) = (Arc::new(shown), Arc::new(certify));
+        let certify: Arc<Certify> = Arc::new(certify);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (shown, certify) = (shown.clone(), certify.clone());

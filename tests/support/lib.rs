@@ -3,6 +3,7 @@
 
 pub mod attacks;
 pub mod blobs;
+pub mod committee;
 pub mod fake_replica;
 pub mod fake_server;
 pub mod http;

@@ -8,7 +8,7 @@ use vouch_core::session::{ByteRange, Failure, Kind, Rejection, SessionError};
 use vouch_core::verify::Invalid;
 
 use super::{CLUSTER, FOREIGN, identity, unexpected};
-use crate::world::{receipt_of, salt};
+use support::committee::{receipt_of, salt};
 
 fn point() -> PossessionError {
     PossessionError::Point { member: 2, name: "replica-2".into(), error: BlsError::NotOnCurve }
@@ -23,7 +23,7 @@ fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
     let receipt = |name: &str| Box::new(receipt_of(salt(name), b"file"));
     let auth = vouch_core::link::AuthError {
         role: vouch_core::link::Role::Server,
-        key: crate::world::node_secret("failure").node_key(),
+        key: support::committee::node_secret("failure").node_key(),
     };
     let rejection = Rejection { name: "replica-1".into(), reason: "it lied".into() };
     vec![

@@ -17,7 +17,7 @@ use vouch_core::tree;
 use support::blobs::proof;
 
 use super::{CLUSTER, Server, identity, unexpected};
-use crate::world::{blob, hello_nonce};
+use support::committee::{blob, hello_nonce};
 
 const LOCATE: Stream = Stream(1);
 

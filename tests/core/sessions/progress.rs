@@ -14,7 +14,7 @@ use support::blobs::proof;
 
 use super::put::{FILE, NOW, STREAM, hear, known, opened, request};
 use super::{CLUSTER, Server, identity};
-use crate::world::{EXPIRES, blob, hello_nonce, salt};
+use support::committee::{EXPIRES, blob, hello_nonce, salt};
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(1000);

@@ -12,7 +12,7 @@ use vouch_core::tree::{Outline, OutlineHasher, verify};
 use vouch_core::verify::{CLOCK_TOLERANCE, Invalid, Verdict, Verifier};
 
 use super::{CLUSTER, FOREIGN, KEY, Server, identity, unexpected};
-use crate::world::{EXPIRES, hello_nonce, node_secret, receipt_of, salt};
+use support::committee::{EXPIRES, hello_nonce, node_secret, receipt_of, salt};
 
 pub(super) const STREAM: Stream = Stream(1);
 /// Time at which the put starts, in Unix seconds.

@@ -11,7 +11,7 @@ use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificat
 
 use super::put::NOW;
 use super::{CLUSTER, Server, identity, unexpected};
-use crate::world::{EXPIRES, hello_nonce, receipt_of, salt};
+use support::committee::{EXPIRES, hello_nonce, receipt_of, salt};
 
 fn opened() -> PutLink {
     let (mut link, hello) = PutLink::new(Some(identity(&CLUSTER)), hello_nonce("puts"));

@@ -9,7 +9,7 @@ use vouch_core::verify::Invalid;
 
 use super::put::{FILE, NOW, STREAM, hear, known, opened, receipt, request, sent};
 use super::{CLUSTER, Server, identity, unexpected};
-use crate::world::{EXPIRES, receipt_of, salt};
+use support::committee::{EXPIRES, receipt_of, salt};
 
 /// Long before the put.
 const EARLIER: u64 = NOW - 86_400;

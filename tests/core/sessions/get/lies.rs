@@ -9,7 +9,7 @@ use vouch_core::session::SessionError;
 use vouch_core::tree;
 
 use super::{Client, SMALL, chunk, place};
-use crate::world::blob;
+use support::committee::blob;
 
 fn proof_of(range: Range<u64>) -> Vec<tree::Parent> {
     proof(&SMALL, range)
