@@ -90,7 +90,7 @@ fn refusal_keeps_its_code_members_and_retryability() {
 fn machine_readable_texts_are_stable() {
     let failure = Failure::from(&SessionError::OldCertificate { expected: 9, got: 5 });
     let json = serde_json::to_string(&failure).unwrap();
-    assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"message":"#), "{json}");
+    assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"fault":"permanent","message":"#), "{json}");
     for (kind, text) in [
         (Kind::Connection, "connection"),
         (Kind::Refused, "refused"),
