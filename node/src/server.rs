@@ -14,6 +14,7 @@ mod guard;
 mod http;
 mod lane;
 mod member_lists;
+mod outputs;
 mod put_engine;
 mod replica_link;
 mod routes;
@@ -24,12 +25,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::Semaphore;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::founding::ServerFounding;
 pub use vouch_core::founding::Told;
@@ -37,9 +39,9 @@ use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
 pub use vouch_node_core::server::batch::BatchPolicy;
-use vouch_node_core::server::health::{Fault, Health, HealthNotice, LinkId, Observed};
+use vouch_node_core::server::health::{Fault, LinkId, Observed};
 pub use vouch_node_core::server::put::Deadlines;
-use vouch_node_core::server::{Membership, Roster};
+use vouch_node_core::server::{Membership, ServerCore, ServerInput, StreamNumbers};
 
 use crate::committee_file::{self, CommitteeFileError};
 use crate::data_dir::{DataDir, DataDirError};
@@ -49,7 +51,7 @@ use crate::keys::{KeyError, open_or_create_node_key};
 use crate::latest::Latest;
 use crate::notices::Notice;
 use archive::Archive;
-use batcher::{Batcher, Inbox};
+use batcher::Batcher;
 use guard::Guard;
 pub use http::{Origin, OriginError};
 use lane::Lane;
@@ -213,12 +215,12 @@ pub(crate) struct Snapshot {
     members: BTreeMap<u16, ReplicaHandle>,
 }
 
-/// The one place where a server holds what it knows of its replicas' health.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SharedHealth(Arc<Mutex<Health>>);
+/// The one place where a server decides. Held for one call, never over an await.
+#[derive(Clone)]
+pub(crate) struct SharedCore(Arc<Mutex<ServerCore<ReplicaHandle>>>);
 
-impl SharedHealth {
-    fn lock(&self) -> MutexGuard<'_, Health> {
+impl SharedCore {
+    fn lock(&self) -> MutexGuard<'_, ServerCore<ReplicaHandle>> {
         // a panic elsewhere leaves it whole: every change is one call
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,7 +231,7 @@ pub(crate) struct Shared {
     host: Host,
     config: Config,
     key: NodeSecretKey,
-    roster: Mutex<Roster<ReplicaHandle>>,
+    core: SharedCore,
     snapshot: Latest<Arc<Snapshot>>,
     founding: Mutex<ServerFounding>,
     /// Held while a founding that a replica shows is checked.
@@ -238,14 +240,13 @@ pub(crate) struct Shared {
     forming: tokio::sync::Mutex<()>,
     routes: Routes,
     batcher: Batcher,
-    health: SharedHealth,
     archive: Archive,
     /// Held while a page of a member's list is verified: all members list much the same.
     listing: tokio::sync::Mutex<()>,
     /// Certificates asked for at members at once.
     lookups: Semaphore,
     guard: Guard,
-    next_stream: AtomicU32,
+    numbers: StreamNumbers,
     next_link: AtomicU32,
     reporter: Reporter,
     /// Links of another version of the protocol.
@@ -259,7 +260,6 @@ pub(crate) struct Shared {
 /// A server that is ready to run.
 pub struct Server {
     shared: Arc<Shared>,
-    inbox: Inbox,
 }
 
 impl Server {
@@ -280,7 +280,9 @@ impl Server {
         let committee = founded.as_ref().map(|founded| founded.committee().clone());
         let (archive, replaced) = Archive::open(&host, data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
-        let (batcher, inbox) = Batcher::new();
+        let numbers = StreamNumbers::default();
+        let chain = committee.clone().map(CommitteeChain::new);
+        let core = ServerCore::new(chain, config.batching, config.deadlines.voting, numbers.clone());
         let members = committee.as_ref().map_or(config.told.size(), |committee| committee.record().n().into());
         let shared = Arc::new(Shared {
             guard: Guard::new(&host, &config, members),
@@ -288,17 +290,16 @@ impl Server {
             founding: Mutex::new(ServerFounding::new(config.told.clone(), founded)),
             config,
             key,
-            roster: Mutex::new(Roster::new(committee)),
+            core: SharedCore(Arc::new(Mutex::new(core))),
             snapshot: Latest::new(Arc::new(snapshot)),
             checking: tokio::sync::Mutex::new(()),
             forming: tokio::sync::Mutex::new(()),
             routes: Routes::default(),
-            batcher,
-            health: SharedHealth::default(),
+            batcher: Batcher::default(),
             archive,
             listing: tokio::sync::Mutex::new(()),
             lookups: Semaphore::new(LOOKUPS),
-            next_stream: AtomicU32::new(1),
+            numbers,
             next_link: AtomicU32::new(1),
             reporter,
             other_versions: Notice::default(),
@@ -308,7 +309,7 @@ impl Server {
         if let Some(replaced) = replaced {
             shared.report(Event::Trouble(format!("{replaced}; certificates are learned from the replicas again")));
         }
-        Ok(Self { shared, inbox })
+        Ok(Self { shared })
     }
 
     /// The committee, once there is one.
@@ -326,8 +327,8 @@ impl Server {
     /// # Errors
     /// When the listening socket fails for good.
     pub async fn run(self, listener: Box<dyn Listener>, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { shared, inbox } = self;
-        let batcher = shared.host.spawn(batcher::run(Arc::downgrade(&shared), inbox));
+        let Self { shared } = self;
+        let batcher = shared.host.spawn(batcher::run(Arc::downgrade(&shared)));
         let founding = shared.host.spawn(founding::run(Arc::downgrade(&shared)));
         let served = http::serve(shared, listener, shutdown).await;
         batcher.abort();
@@ -337,18 +338,13 @@ impl Server {
 }
 
 impl Shared {
-    fn roster(&self) -> MutexGuard<'_, Roster<ReplicaHandle>> {
-        // a panic elsewhere leaves the roster whole: every change is one call
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn committee(&self) -> Option<Arc<Committee>> {
         self.snapshot.get().committee.clone()
     }
 
     /// How many replicas may have something to say: before a committee is formed, those that are there.
     fn replicas(&self) -> usize {
-        self.committee().map_or_else(|| self.roster().count(), |committee| committee.record().n().into()).max(16)
+        self.committee().map_or_else(|| self.core().roster().count(), |committee| committee.record().n().into()).max(16)
     }
 
     fn report(&self, event: Event) {
@@ -375,38 +371,27 @@ impl Shared {
         }
     }
 
-    /// Takes note of how a member keeps up by a put or a batch, and tells what is news.
-    fn observe(&self, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
-        let news = self.health.lock().observe(link, observed, self.host.monotonic());
-        if let Some(HealthNotice { code, why }) = news {
-            self.left_out(stream, member, code, why);
-        }
+    /// Takes note of how a member keeps up by a put, and tells what is news.
+    fn observe(self: &Arc<Self>, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
+        self.handle(ServerInput::Observed { stream, member, link: *link, observed });
     }
 
-    /// Takes note of what a member did wrong in a put, a get or a batch, and tells what is news.
-    fn blame(&self, stream: Stream, member: u16, fault: Fault) {
-        let Some(committee) = self.committee() else { return };
-        let Some(of) = committee.record().members().get(usize::from(member)) else { return };
-        let news = self.health.lock().blame(&of.node_key, fault, self.host.monotonic());
-        if let Some(HealthNotice { code, why }) = news {
-            self.left_out(stream, member, code, why);
-        }
+    /// Takes note of what a member did wrong in a put or a get, and tells what is news.
+    fn blame(self: &Arc<Self>, stream: Stream, member: u16, fault: Fault) {
+        self.handle(ServerInput::Blamed { stream, member, fault });
     }
 
     /// A number for a put or a read, the same on every replica's link.
     fn stream(&self) -> Stream {
-        loop {
-            let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
-            if ![Stream::LINK, Stream::REPLICA].contains(&Stream(number)) {
-                return Stream(number);
-            }
-        }
+        self.numbers.next()
     }
 
     /// Lets everybody see who is connected now.
     fn publish(&self) {
-        let roster = self.roster();
-        let snapshot = Snapshot { committee: roster.committee().cloned(), members: roster.members() };
+        // held until the snapshot stands: an older one must not replace a newer one
+        let core = self.core();
+        let committee = core.roster().chain().map(|chain| chain.current().clone());
+        let snapshot = Snapshot { committee, members: core.roster().members() };
         self.snapshot.replace(Arc::new(snapshot));
     }
 

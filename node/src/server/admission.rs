@@ -9,8 +9,8 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_node_core::budgets::PeerAddress;
-use vouch_node_core::server::health::{Health, Observed};
 use vouch_node_core::server::put::too_few;
+use vouch_node_core::server::{Admission, ServerCore};
 
 use super::{ReplicaHandle, Shared};
 use crate::budgets::{Party, Permit};
@@ -92,40 +92,28 @@ impl Asked {
     }
 
     /// Looks at the members that are connected.
-    pub(super) fn decide(self, connected: &Members, health: &mut Health, now: Duration) -> Verdict {
+    pub(super) fn decide(self, core: &mut ServerCore<ReplicaHandle>, now: Duration) -> Verdict {
         if self.place.is_taken() {
             return Verdict::Refuse(overtaken(self.stream));
         }
-        let quorum = usize::from(self.committee.record().quorum());
-        let (keeping_up, lagging): (Members, Members) = connected
-            .iter()
-            .map(|(member, handle)| (*member, handle.clone()))
-            .partition(|(_, handle)| keeps_up(handle, health, now));
-        if keeping_up.len() >= quorum {
-            return Verdict::Admit(self.with(keeping_up, lagging.into_keys().collect()));
+        let mut connected = core.roster().members();
+        let idle = connected.iter().filter(|(_, handle)| handle.data.is_empty()).map(|(member, _)| *member).collect();
+        match core.admit(&idle, now >= self.until, now) {
+            Some(Admission::Begin { members, left_out }) => {
+                connected.retain(|member, _| members.contains(member));
+                Verdict::Admit(self.with(connected, left_out.into_iter().collect()))
+            }
+            Some(Admission::TooFew) => {
+                Verdict::Refuse(too_few(&self.committee, self.stream, |member| connected.contains_key(&member)))
+            }
+            Some(Admission::Wait) | None => Verdict::Wait(self),
         }
-        if now < self.until {
-            return Verdict::Wait(self);
-        }
-        // better slowly than not at all
-        if connected.len() >= quorum {
-            return Verdict::Admit(self.with(connected.clone(), Vec::new()));
-        }
-        Verdict::Refuse(too_few(&self.committee, self.stream, |member| connected.contains_key(&member)))
     }
 
     fn with(self, members: Members, left_out: Vec<u16>) -> Admitted {
         let Self { request, committee, place, .. } = self;
         Admitted { request, committee, members, left_out, place }
     }
-}
-
-/// A replica that was too slow to take a put's bytes is left out until its queue is empty again.
-fn keeps_up(handle: &ReplicaHandle, health: &mut Health, now: Duration) -> bool {
-    if handle.data.is_empty() {
-        health.observe(&handle.link, Observed::TookAllBytes, now);
-    }
-    !health.is_left_out_of_puts(&handle.link.node_key, now)
 }
 
 pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {

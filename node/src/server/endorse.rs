@@ -13,7 +13,6 @@ use vouch_core::session::progress::SERVER_STORES;
 use vouch_node_core::server::GracePeriod;
 use vouch_node_core::server::put::READING_RATE;
 
-use super::batcher::Word;
 use super::routes::Reply;
 use super::{Event, Shared, member_lists};
 use crate::host::tasks::JoinSet;
@@ -113,8 +112,7 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
             continue;
         }
         let (put, receipt, outcomes) = (shared.stream(), certificate.claim.receipt, outcomes.clone());
-        let candidates = BTreeSet::new();
-        shared.batcher.say(Word::Submit { put, receipt, holders, candidates, outcomes }).await;
+        shared.submit(put, receipt, (holders, BTreeSet::new()), outcomes);
     }
     drop(outcomes);
     // where it comes to nothing, the certificates are as good as they were

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use vouch_core::message::{Message, Stream};
 use vouch_node_core::server::health::LinkId;
 
-use super::{ReplicaHandle, SharedHealth};
+use super::{ReplicaHandle, SharedCore};
 use crate::host::Host;
 
 /// How long a put waits, over all its chunks, for members behind a quorum.
@@ -23,7 +23,7 @@ pub(crate) struct Fanout {
     stream: Stream,
     members: BTreeMap<u16, ReplicaHandle>,
     quorum: usize,
-    health: SharedHealth,
+    core: SharedCore,
     lag_left: Duration,
     /// Members that a put went on without, for they took nothing more.
     slow: Vec<(u16, LinkId)>,
@@ -35,9 +35,9 @@ impl Fanout {
         stream: Stream,
         members: BTreeMap<u16, ReplicaHandle>,
         quorum: usize,
-        health: SharedHealth,
+        core: SharedCore,
     ) -> Self {
-        Self { host, stream, members, quorum, health, lag_left: LAG_BUDGET, slow: Vec::new() }
+        Self { host, stream, members, quorum, core, lag_left: LAG_BUDGET, slow: Vec::new() }
     }
 
     pub(crate) fn stream(&self) -> Stream {
@@ -60,8 +60,8 @@ impl Fanout {
     }
 
     fn is_waited_for<'a>(&self, mut awaited: impl Iterator<Item = &'a ReplicaHandle>, now: Duration) -> bool {
-        let health = self.health.lock();
-        awaited.any(|handle| health.is_waited_for_with_bytes(&handle.link.node_key, now))
+        let core = self.core.lock();
+        awaited.any(|handle| core.health().is_waited_for_with_bytes(&handle.link.node_key, now))
     }
 
     /// The links of members that were too slow since this was asked last.

@@ -13,10 +13,10 @@ use vouch_core::founding::{
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, Standing, Stream};
 use vouch_node_core::budgets::PeerAddress;
-use vouch_node_core::server::Membership;
 use vouch_node_core::server::health::LinkId;
+use vouch_node_core::server::{Membership, ServerInput};
 
-use super::{Event, ReplicaHandle, Shared};
+use super::{Event, Shared};
 use crate::committee_file::{self, CommitteeFileError};
 use crate::host::tasks::MissedTickBehavior;
 use crate::link::LinkError;
@@ -38,28 +38,18 @@ impl Shared {
 
     /// Sends messages to replicas; one that is gone will be shown everything anew when it comes back.
     pub(super) fn send(&self, sends: Sends) {
-        let roster = self.roster();
+        let core = self.core();
         for (node_key, message) in sends {
-            if let Some(handle) = roster.handle(&node_key) {
+            if let Some(handle) = core.roster().handle(&node_key) {
                 handle.tell(&message);
             }
         }
     }
 
-    /// A replica has a link. Both are told under one lock: else they could take different links of it for the newer one.
-    pub(super) fn join(&self, handle: ReplicaHandle) -> u64 {
-        let mut roster = self.roster();
-        self.health.lock().connected(handle.link);
-        roster.join(handle.link.node_key, handle)
-    }
-
     /// A link of a replica ended.
-    pub(super) fn leave(&self, link: LinkId, arrival: u64) {
-        let mut roster = self.roster();
-        self.health.lock().disconnected(link);
-        roster.leave(&link.node_key, arrival);
-        drop(roster);
-        self.founding().leave(&link.node_key, arrival);
+    pub(super) fn leave(self: &Arc<Self>, link: LinkId) {
+        self.handle(ServerInput::Left(link));
+        self.founding().leave(&link.node_key, link.number);
     }
 
     /// Whether a replica may join at all, by where it comes from and who it is.
@@ -92,7 +82,7 @@ impl Shared {
     ///
     /// # Errors
     /// What is missing, for the client that asked.
-    pub(super) async fn ensure_committee(&self, stream: Stream) -> Result<Arc<Committee>, Failed> {
+    pub(super) async fn ensure_committee(self: &Arc<Self>, stream: Stream) -> Result<Arc<Committee>, Failed> {
         let refuse = |detail| Err(Failed::new(stream, Code::NoCommittee, detail));
         let deadline = self.host.monotonic() + FOUNDING_DEADLINE;
         loop {
@@ -131,7 +121,7 @@ impl Shared {
     }
 
     /// What a replica says about foundings.
-    pub(super) async fn hear_founding(&self, from: &NodeKey, message: Message) -> Result<(), LinkError> {
+    pub(super) async fn hear_founding(self: &Arc<Self>, from: &NodeKey, message: Message) -> Result<(), LinkError> {
         match message {
             Message::Founding(shown) => self.hear_shown(from, *shown).await?,
             Message::Acceptances { founding, acceptances } => {
@@ -147,7 +137,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn hear_shown(&self, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
+    async fn hear_shown(self: &Arc<Self>, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
         let digest = message.genesis.digest();
         if !self.founding().concerns(&digest) {
             return Ok(());
@@ -185,21 +175,21 @@ impl Shared {
     }
 
     /// Takes up a committee if there is one to take up; what fails is tried again with the next tick.
-    async fn try_settle(&self) {
+    async fn try_settle(self: &Arc<Self>) {
         if let Err(error) = self.settle().await {
             self.report(Event::Trouble(error.to_string()));
         }
     }
 
     /// Takes up a committee that is complete and wanted: durably, then for everybody to see.
-    async fn settle(&self) -> Result<(), CommitteeFileError> {
+    async fn settle(self: &Arc<Self>) -> Result<(), CommitteeFileError> {
         self.tell_notes();
         let _one_at_a_time = self.forming.lock().await;
         let complete = self.founding().complete();
         if let Some(founding) = complete {
             self.save(founding.clone()).await?;
             let committee = founding.committee().clone();
-            self.roster().adopt(committee.clone());
+            self.handle(ServerInput::Founded(committee.clone().into()));
             let sends = self.founding().settle(founding);
             self.send(sends);
             self.publish();
@@ -233,8 +223,8 @@ impl Shared {
 
     /// Tells every replica what it is to this server.
     fn tell_standings(&self, waiting: Option<&str>) {
-        let roster = self.roster();
-        for (membership, handle) in roster.connected() {
+        let core = self.core();
+        for (membership, handle) in core.roster().connected() {
             handle.tell(&standing_message(membership, waiting));
         }
     }

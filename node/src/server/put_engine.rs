@@ -13,12 +13,13 @@ use vouch_core::message::{Code, Failed, Message, Stage, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::Parent;
 use vouch_node_core::budgets::PeerAddress;
+use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::health::{Fault, Observed};
 use vouch_node_core::server::put::{PutInput, PutOutput, ServerPut};
 
 use super::admission::{self, Admitted, Asked, Place, PutRequest, Verdict};
-use super::batcher::{Outcome, Storing, Word};
+use super::batcher::{Outcome, Storing};
 use super::fanout::Fanout;
 use super::routes::{Reply, Route};
 use super::{ReplicaHandle, Shared, Snapshot};
@@ -136,8 +137,7 @@ impl PutEngine {
             State::Waiting(asked) => asked,
             state => return self.state = state,
         };
-        let members = self.shared.snapshot.get().members.clone();
-        let verdict = asked.decide(&members, &mut self.shared.health.lock(), self.shared.host.monotonic());
+        let verdict = asked.decide(&mut self.shared.core(), self.shared.host.monotonic());
         match verdict {
             Verdict::Wait(asked) => self.state = State::Waiting(asked),
             Verdict::Refuse(failed) => self.fail(failed),
@@ -156,11 +156,11 @@ impl PutEngine {
             Some(offer) => shared.earlier(&committee, &offer).await,
             None => None,
         };
-        let doubted = shared.health.lock().doubted(committee.record(), self.shared.host.monotonic());
+        let doubted = shared.core().health().doubted(committee.record(), self.shared.host.monotonic());
         let put = ServerPut::new(committee.clone(), stream, taking_part, left_out, offer, deadlines)
             .doubting(doubted)
             .or_earlier(earlier);
-        let fanout = Fanout::new(shared.host.clone(), stream, members, quorum, shared.health.clone());
+        let fanout = Fanout::new(shared.host.clone(), stream, members, quorum, shared.core.clone());
         // once bytes of an offer were asked for, the client takes none but a new one
         let reuse = (!renew && (offer.is_none() || whole.is_some())).then_some(committee);
         let heard = self.shared.host.monotonic();
@@ -255,7 +255,7 @@ impl PutEngine {
         if running.put.is_before_certifying() {
             running.fanout.cancel_all(keep);
         } else {
-            self.shared.batcher.say(Word::Batch(BatchInput::Withdraw(self.stream))).await;
+            self.shared.withdraw(self.stream);
         }
     }
 
@@ -267,13 +267,13 @@ impl PutEngine {
             let now = self.shared.host.monotonic();
             let overtaken = running.put.overtaken_until();
             // as it is now: another put may have found out meanwhile
-            let not_awaited = self.shared.health.lock().not_awaited_to_store(running.put.committee(), now);
+            let not_awaited = self.shared.core().health().not_awaited_to_store(running.put.committee(), now);
             let outputs = running.put.handle(input, now, &not_awaited);
             // before it is submitted: the batcher waits for those that are being stored
             match (running.put.is_storing(), &running.storing) {
                 (true, None) => {
                     self.shared.guard.puts.waits_for_us(&running.place.party);
-                    running.storing = Some(self.shared.batcher.storing());
+                    running.storing = Some(self.shared.storing());
                 }
                 (false, Some(_)) => running.storing = None,
                 _ => {}
@@ -284,7 +284,7 @@ impl PutEngine {
             let State::Running(running) = &self.state else { return };
             if running.put.is_over() {
                 if let Some(until) = overtaken {
-                    self.shared.health.lock().put_ended(self.stream, until);
+                    self.shared.handle(ServerInput::PutEnded { put: self.stream, until });
                 }
                 self.state = State::Over;
             }
@@ -316,17 +316,19 @@ impl PutEngine {
                     return vec![PutInput::Certified(certificate)];
                 }
                 let outcomes = self.mailboxes.outcomes.clone();
-                shared.batcher.say(Word::Submit { put: stream, receipt, holders, candidates, outcomes }).await;
+                shared.submit(stream, receipt, (holders, candidates), outcomes);
             }
             PutOutput::NeverHeld(member) => {
-                shared.batcher.say(Word::Batch(BatchInput::NeverHeld { put: stream, member })).await;
+                shared.handle(ServerInput::Batch(BatchInput::NeverHeld { put: stream, member }));
             }
             PutOutput::AlsoHeld(member) => {
-                shared.batcher.say(Word::Batch(BatchInput::AlsoHeld { put: stream, member })).await;
+                shared.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: stream, member }));
             }
             PutOutput::Late(member) => running.observe(shared, member, Observed::StoredTooLate),
             PutOutput::InTime(member) => running.observe(shared, member, Observed::StoredInTime),
-            PutOutput::Doubt(member) => shared.blame(stream, member, Fault::LackedWhatItOffered),
+            PutOutput::Doubt(member) => {
+                shared.blame(stream, member, Fault::LackedWhatItOffered);
+            }
             PutOutput::LeaveOut(member, code, why) => {
                 shared.left_out(stream, member, code, &why);
                 running.fanout.leave_out(member);
@@ -353,7 +355,7 @@ impl Running {
     }
 
     /// Sends the same bytes to every member; gives those that are out of the put now.
-    async fn send(&mut self, shared: &Shared, bytes: &Bytes) -> Vec<PutInput> {
+    async fn send(&mut self, shared: &Arc<Shared>, bytes: &Bytes) -> Vec<PutInput> {
         let lost = self.fanout.send(bytes).await;
         for (member, of) in self.fanout.take_slow() {
             shared.observe(self.fanout.stream(), member, &of, Observed::TookBytesTooSlowly);
@@ -361,7 +363,7 @@ impl Running {
         lost.into_iter().map(PutInput::Lost).collect()
     }
 
-    fn observe(&self, shared: &Shared, member: u16, observed: Observed) {
+    fn observe(&self, shared: &Arc<Shared>, member: u16, observed: Observed) {
         if let Some(handle) = self.fanout.members().get(&member) {
             shared.observe(self.fanout.stream(), member, &handle.link, observed);
         }

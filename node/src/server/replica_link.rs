@@ -7,11 +7,9 @@ use vouch_core::bls::verify_possession;
 use vouch_core::founding::{Candidate, Founding};
 use vouch_core::link::{Hello, Role};
 use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
-use vouch_node_core::server::Membership;
-use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::health::LinkId;
+use vouch_node_core::server::{Membership, ServerInput};
 
-use super::batcher::Word;
 use super::endorse::Errands;
 use super::founding::standing_message;
 use super::guard::Connection;
@@ -45,8 +43,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let listing = Arc::new(Listing::default());
     let id = LinkId { node_key, number: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)) };
     let handle = ReplicaHandle { link: id, control, data, listing: listing.clone() };
-    let arrival = shared.join(handle.clone());
-    let sends = shared.founding().join(node_key, arrival, candidate, link.hello.cluster);
+    shared.handle(ServerInput::Joined { link: id, handle: handle.clone() });
+    let sends = shared.founding().join(node_key, id.number, candidate, link.hello.cluster);
     shared.send(sends);
     let shown = tokio::select! {
         biased;
@@ -54,10 +52,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         shown = show_first(&shared, &mut link) => shown,
     };
     if let Err(error) = shown {
-        shared.leave(id, arrival);
+        shared.leave(id);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
-    let membership = shared.roster().membership(&node_key);
+    let membership = shared.core().roster().membership(&node_key);
     // looked at after joining: a committee that forms from now on is told to everybody who joined
     let settled = shared.founding().settled().filter(|_| !link.knows_committee).map(Founding::message);
     if let Some(founding) = settled {
@@ -66,7 +64,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     handle.tell(&standing_message(membership, None));
     drop(handle);
     shared.publish();
-    let connected = shared.roster().count();
+    let connected = shared.core().roster().count();
     // strangers that come and go fill no log
     let is_told = matches!(membership, Membership::Member(_)) || shared.guard.may_tell(&connection);
     if is_told {
@@ -88,7 +86,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
             Err(error) => error,
         },
     };
-    shared.leave(id, arrival);
+    shared.leave(id);
     shared.publish();
     let to_tell = ended.to_tell();
     if is_told {
@@ -204,32 +202,8 @@ async fn read(
             }
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
-            message => deliver(shared, link, Reply { member, stream, message }).await,
+            // to whoever asked; a vote, to its batch
+            message => shared.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }
-    }
-}
-
-/// To the link that asked; what concerns a batch, to the batcher. A replica that floods it waits there, and harms only itself.
-async fn deliver(shared: &Arc<Shared>, link: LinkId, reply: Reply) {
-    let batch = reply.stream;
-    let told = shared.health.lock().hear(&link, &reply.message, shared.host.monotonic());
-    if let Some(line) = told {
-        shared.tell_of(reply.member, &line);
-    }
-    if reply.stream == Stream::REPLICA {
-        return;
-    }
-    if let Message::Vote { signature, .. } = reply.message {
-        return shared.batcher.say(Word::Batch(BatchInput::Vote { batch, member: reply.member, signature })).await;
-    }
-    match shared.routes.deliver(reply) {
-        Some(Reply { member, message: Message::Failed(failed), .. }) => {
-            shared.batcher.say(Word::Batch(BatchInput::Refused { batch, member, failed })).await;
-        }
-        // the put went on without it
-        Some(Reply { message: Message::Stored { stream }, .. }) => {
-            shared.health.lock().stored_after_end(&link, stream, shared.host.monotonic());
-        }
-        _ => {}
     }
 }

@@ -4,15 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
-use vouch_core::message::{MAX_PUTS, Message, Stream};
-
-/// What a member answered.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) member: u16,
-    pub(crate) stream: Stream,
-    pub(crate) message: Message,
-}
+use vouch_core::message::{MAX_PUTS, Stream};
+pub(crate) use vouch_node_core::server::Reply;
 
 /// Replies waiting for one client, beside those of each replica.
 const MAILBOX: usize = 64;

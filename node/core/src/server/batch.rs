@@ -24,6 +24,7 @@ use vouch_core::tally::{Tally, VoteError};
 use super::ended_waits::EndedWaits;
 use super::health::Observed;
 use super::put::{too_late, why_too_few};
+use super::stream_numbers::StreamNumbers;
 pub use events::{BatchContext, BatchInput, BatchOutput};
 use proposed::ProposedBatch;
 
@@ -75,7 +76,7 @@ pub struct Batches {
     policy: BatchPolicy,
     /// From the proposal until a quorum voted.
     voting: Duration,
-    streams: Box<dyn FnMut() -> Stream + Send>,
+    numbers: StreamNumbers,
     waiting: VecDeque<PendingReceipt>,
     /// Refused, so that fewer than a quorum of holders are left; others may become holders yet.
     below_quorum: Vec<PendingReceipt>,
@@ -85,18 +86,13 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// `voting`: how long a quorum may take to vote. `streams` gives the batches their numbers, other than those of puts.
-    pub fn new(
-        committee: Arc<Committee>,
-        policy: BatchPolicy,
-        voting: Duration,
-        streams: impl FnMut() -> Stream + Send + 'static,
-    ) -> Self {
+    /// `voting`: how long a quorum may take to vote. `numbers` are the batches', other than those of puts.
+    pub fn new(committee: Arc<Committee>, policy: BatchPolicy, voting: Duration, numbers: StreamNumbers) -> Self {
         Self {
             committee,
             policy,
             voting,
-            streams: Box::new(streams),
+            numbers,
             waiting: VecDeque::new(),
             below_quorum: Vec::new(),
             signing: BTreeMap::new(),
@@ -306,7 +302,7 @@ impl Batches {
             let receipts: Vec<Receipt> = items.iter().map(|item| item.receipt).collect();
             let Some(content) = statement::Batch::new(context.unix_now, receipts.clone()) else { break };
             let tally = Tally::new(self.committee.record(), content.body());
-            let batch = (self.streams)();
+            let batch = self.numbers.next();
             let proposal = Arc::new(Message::Propose { stream: batch, issued_at: context.unix_now, receipts });
             out.push(BatchOutput::Propose { members: common.iter().copied().collect(), proposal: proposal.clone() });
             self.signing.insert(batch, ProposedBatch::new(items, (content, tally), proposal, &common, context.now));

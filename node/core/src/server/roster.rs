@@ -1,20 +1,20 @@
 //! Who is connected, and who is a member. No IO: `H` is whatever reaches a replica.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::link::NodeKey;
+
+use super::health::LinkId;
 
 /// One connected replica.
 #[derive(Debug, Clone)]
 struct ConnectedReplica<H> {
-    /// Counts joins, so that an old link's end does not remove a new link.
-    arrival: u64,
+    link: LinkId,
     handle: H,
 }
 
-/// What a replica is on arrival.
+/// What a replica is to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Membership {
     /// It is in the committee, at this position.
@@ -28,20 +28,20 @@ pub enum Membership {
 /// Everybody connected.
 #[derive(Debug)]
 pub struct Roster<H> {
-    committee: Option<Arc<Committee>>,
+    chain: Option<CommitteeChain>,
     connected: BTreeMap<NodeKey, ConnectedReplica<H>>,
-    arrivals: u64,
+}
+
+impl<H> Default for Roster<H> {
+    fn default() -> Self {
+        Self { chain: None, connected: BTreeMap::new() }
+    }
 }
 
 impl<H: Clone> Roster<H> {
-    /// Nobody is connected. `committee` is the one remembered.
-    pub fn new(committee: Option<Arc<Committee>>) -> Self {
-        Self { committee, connected: BTreeMap::new(), arrivals: 0 }
-    }
-
-    /// The committee, once there is one.
-    pub fn committee(&self) -> Option<&Arc<Committee>> {
-        self.committee.as_ref()
+    /// The committees, once there is one.
+    pub fn chain(&self) -> Option<&CommitteeChain> {
+        self.chain.as_ref()
     }
 
     /// The number of replicas connected, members or not.
@@ -49,27 +49,30 @@ impl<H: Clone> Roster<H> {
         self.connected.len()
     }
 
-    /// A replica proved its node key and joined; a link that it had before is replaced. Returns the arrival number for
-    /// [`Roster::leave`].
-    pub fn join(&mut self, node_key: NodeKey, handle: H) -> u64 {
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        self.connected.insert(node_key, ConnectedReplica { arrival, handle });
-        arrival
+    /// A replica has a new link; `true` when that replaces an earlier one.
+    pub(super) fn join(&mut self, link: LinkId, handle: H) -> bool {
+        self.connected.insert(link.node_key, ConnectedReplica { link, handle }).is_some()
+    }
+
+    /// A link ended; `false` when the replica has a newer one, which stays.
+    pub(super) fn leave(&mut self, link: &LinkId) -> bool {
+        let is_current = self.connected.get(&link.node_key).is_some_and(|connected| connected.link == *link);
+        if is_current {
+            self.connected.remove(&link.node_key);
+        }
+        is_current
+    }
+
+    /// From now on the last of these is the committee.
+    pub(super) fn adopt(&mut self, chain: CommitteeChain) {
+        self.chain = Some(chain);
     }
 
     /// What a replica is to this server.
     pub fn membership(&self, node_key: &NodeKey) -> Membership {
-        match &self.committee {
+        match &self.chain {
             None => Membership::Candidate,
-            Some(committee) => committee.record().position(node_key).map_or(Membership::Standby, Membership::Member),
-        }
-    }
-
-    /// A link ended. Nothing happens when the replica has a newer one.
-    pub fn leave(&mut self, node_key: &NodeKey, arrival: u64) {
-        if self.connected.get(node_key).is_some_and(|connected| connected.arrival == arrival) {
-            self.connected.remove(node_key);
+            Some(chain) => chain.current().record().position(node_key).map_or(Membership::Standby, Membership::Member),
         }
     }
 
@@ -78,12 +81,13 @@ impl<H: Clone> Roster<H> {
         self.connected.get(node_key).map(|connected| &connected.handle)
     }
 
-    /// From now on this is the committee.
-    pub fn adopt(&mut self, committee: Arc<Committee>) {
-        self.committee = Some(committee);
+    /// The link of a member that is connected.
+    pub fn link(&self, member: u16) -> Option<LinkId> {
+        let node_key = self.chain()?.current().record().members().get(usize::from(member))?.node_key;
+        self.connected.get(&node_key).map(|connected| connected.link)
     }
 
-    /// Every connected replica with its membership.
+    /// Every connected replica with what it is to this server.
     pub fn connected(&self) -> impl Iterator<Item = (Membership, &H)> {
         self.connected.iter().map(|(node_key, connected)| (self.membership(node_key), &connected.handle))
     }
@@ -104,30 +108,35 @@ mod tests {
     use super::*;
     use crate::fixture::{TestCommittee, node_key};
 
+    fn link(i: u8, number: u64) -> LinkId {
+        LinkId { node_key: node_key(i), number }
+    }
+
     #[test]
     fn whoever_the_committee_names_is_a_member_and_the_rest_stand_by() {
-        let mut roster = Roster::new(None);
+        let mut roster = Roster::default();
         for i in 1..=3 {
-            roster.join(node_key(i), i);
+            assert!(!roster.join(link(i, i.into()), i));
             assert_eq!(roster.membership(&node_key(i)), Membership::Candidate);
         }
-        roster.adopt(TestCommittee::of([1, 2]).committee);
+        roster.adopt(TestCommittee::of([1, 2]).committee.into());
         let members: Vec<u8> = roster.members().into_values().collect();
         assert!(members.contains(&1) && members.contains(&2) && members.len() == 2);
         assert_eq!(roster.membership(&node_key(3)), Membership::Standby);
-        assert!(matches!(roster.membership(&node_key(1)), Membership::Member(_)));
-        assert_eq!(roster.handle(&node_key(3)), Some(&3));
+        let Membership::Member(member) = roster.membership(&node_key(1)) else { panic!("it is a member") };
+        assert_eq!(roster.link(member), Some(link(1, 1)));
+        assert_eq!((roster.link(2), roster.handle(&node_key(3))), (None, Some(&3)));
     }
 
     #[test]
     fn a_newer_link_of_the_same_replica_stays_when_the_older_ends() {
-        let mut roster = Roster::new(None);
-        let first = roster.join(node_key(1), 1);
-        let second = roster.join(node_key(1), 2);
+        let mut roster = Roster::default();
+        roster.join(link(1, 1), 1);
+        assert!(roster.join(link(1, 2), 2));
         assert_eq!(roster.count(), 1);
-        roster.leave(&node_key(1), first);
+        assert!(!roster.leave(&link(1, 1)));
         assert_eq!(roster.handle(&node_key(1)), Some(&2));
-        roster.leave(&node_key(1), second);
+        assert!(roster.leave(&link(1, 2)));
         assert_eq!(roster.count(), 0);
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
         .collect();
     let connected = match committee {
         Some(_) => snapshot.members.len(),
-        None => shared.roster().count(),
+        None => shared.core().roster().count(),
     };
     let described = json!({
         "cluster": committee.map(|committee| committee.cluster()),
@@ -64,10 +64,10 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
     };
     let record = committee.record();
     let (fatal, impaired): (Vec<_>, Vec<_>) = {
-        let (health, now) = (shared.health.lock(), shared.host.monotonic());
+        let (core, now) = (shared.core(), shared.host.monotonic());
         let members = record.members().iter();
         let troubled =
-            members.filter_map(|member| Some((member.name.to_string(), health.trouble(&member.node_key, now)?)));
+            members.filter_map(|member| Some((member.name.to_string(), core.health().trouble(&member.node_key, now)?)));
         troubled.partition(|(_, trouble)| trouble.is_fatal())
     };
     let (quorum, n) = (usize::from(record.quorum()), usize::from(record.n()));

@@ -54,7 +54,8 @@ impl Get {
     ) -> Self {
         let (mailbox, replies) = routes::mailbox(shared.replicas());
         let mut get = Box::new(OneGet::new(wanted, committee.map(CommitteeChain::new)));
-        get.try_last(shared.health.lock().read_last(shared.host.monotonic()));
+        let read_last = shared.core().health().read_last(shared.host.monotonic());
+        get.try_last(read_last);
         let first = get.begin();
         let mut ticks = shared.host.interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -45,12 +45,7 @@ fn receipt(number: u32) -> Receipt {
 impl World {
     fn new(n: u8) -> Self {
         let TestCommittee { committee, votes } = TestCommittee::new(n);
-        let mut next = 1000;
-        let streams = move || {
-            next += 1;
-            Stream(next)
-        };
-        let batches = Batches::new(committee.clone(), BatchPolicy::default(), VOTING, streams);
+        let batches = Batches::new(committee.clone(), BatchPolicy::default(), VOTING, StreamNumbers::from(1001));
         let (certified, failed) = (BTreeMap::new(), BTreeMap::new());
         let now = Duration::from_secs(100);
         let (asked, verified, false_votes) = (Vec::new(), Vec::new(), Vec::new());

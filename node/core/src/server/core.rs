@@ -1,0 +1,231 @@
+//! A server as one state machine: who is connected, who is a member, how members keep up, which puts may begin, and what is certified
+//! together.
+//!
+//! The shell reads a frame, calls [`ServerCore::handle`], and performs the outputs. Verifying votes and saving certificates are requests;
+//! what became of them comes back as an input. A put's own phases are a [`ServerPut`](super::put::ServerPut), one per put.
+
+mod events;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use vouch_core::chain::CommitteeChain;
+use vouch_core::message::{Message, Stream};
+
+use super::admission::{self, Admission};
+use super::batch::{BatchContext, BatchInput, BatchOutput, BatchPolicy, Batches};
+use super::health::{Fault, Health, HealthNotice, LinkId, Observed};
+use super::roster::{Membership, Roster};
+use super::stream_numbers::StreamNumbers;
+pub use events::{Reply, ServerClock, ServerInput, ServerOutput};
+
+/// Everything that a server decides over all its clients and replicas.
+pub struct ServerCore<H> {
+    roster: Roster<H>,
+    health: Health,
+    /// Once there is a committee.
+    batches: Option<Batches>,
+    /// Puts that are being stored, and are about to be submitted.
+    storing: usize,
+    policy: BatchPolicy,
+    voting: Duration,
+    numbers: StreamNumbers,
+}
+
+impl<H: Clone> ServerCore<H> {
+    /// A server with nobody connected. `chain`: the committees that it remembers. `voting`: how long a quorum may take to vote.
+    pub fn new(chain: Option<CommitteeChain>, policy: BatchPolicy, voting: Duration, numbers: StreamNumbers) -> Self {
+        let (roster, health) = (Roster::default(), Health::default());
+        let mut core = Self { roster, health, batches: None, storing: 0, policy, voting, numbers };
+        if let Some(chain) = chain {
+            core.adopt(chain);
+        }
+        core
+    }
+
+    /// Who is connected.
+    pub fn roster(&self) -> &Roster<H> {
+        &self.roster
+    }
+
+    /// How members keep up.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// When to give [`ServerInput::Settled`] if nothing else happens; `None` when there is nothing to do.
+    pub fn next_tick(&self, clock: ServerClock) -> Option<Duration> {
+        let context = self.context(clock)?;
+        self.batches.as_ref()?.next_tick(&context)
+    }
+
+    /// Whether a put may begin, which `has_waited` long enough for members to come. `idle`: members for which nothing is queued.
+    /// `None` while there is no committee.
+    pub fn admit(&mut self, idle: &BTreeSet<u16>, has_waited: bool, now: Duration) -> Option<Admission> {
+        let quorum = self.roster.chain()?.current().record().quorum().into();
+        for member in idle {
+            if let Some(link) = self.roster.link(*member) {
+                self.health.observe(&link, Observed::TookAllBytes, now);
+            }
+        }
+        let connected: BTreeSet<u16> = self.roster.members().into_keys().collect();
+        let is_slow = |member: &u16| {
+            self.roster.link(*member).is_some_and(|link| self.health.is_left_out_of_puts(&link.node_key, now))
+        };
+        let slow = connected.iter().copied().filter(is_slow).collect();
+        Some(admission::decide(connected, slow, quorum, has_waited))
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: ServerInput<H>, clock: ServerClock) -> Vec<ServerOutput> {
+        let mut out = Vec::new();
+        match input {
+            ServerInput::Joined { link, handle } => {
+                self.health.connected(link);
+                if self.roster.join(link, handle) {
+                    // what the earlier link was asked, the new one does not know
+                    self.lose(&link, clock, &mut out);
+                }
+            }
+            ServerInput::Left(link) => {
+                self.health.disconnected(link);
+                if self.roster.leave(&link) {
+                    self.lose(&link, clock, &mut out);
+                }
+            }
+            ServerInput::Founded(chain) => self.adopt(chain),
+            ServerInput::Reply(link, reply) => self.reply(link, reply, clock, &mut out),
+            ServerInput::Unclaimed(link, reply) => self.unclaimed(link, reply, clock, &mut out),
+            ServerInput::Observed { stream, member, link, observed } => {
+                self.observe(stream, member, &link, observed, clock.now, &mut out);
+            }
+            ServerInput::Blamed { stream, member, fault } => self.blame(stream, member, fault, clock.now, &mut out),
+            ServerInput::StoringBegan => self.storing += 1,
+            ServerInput::StoringEnded => self.storing = self.storing.saturating_sub(1),
+            ServerInput::PutEnded { put, until } => self.health.put_ended(put, until),
+            ServerInput::Batch(input) => self.batch(input, clock, &mut out),
+            ServerInput::Settled => self.settle(clock, &mut out),
+        }
+        out
+    }
+
+    fn adopt(&mut self, chain: CommitteeChain) {
+        let committee = chain.current().clone();
+        self.batches = Some(Batches::new(committee, self.policy, self.voting, self.numbers.clone()));
+        self.roster.adopt(chain);
+    }
+
+    /// A member's link is over: it answers nothing of what was asked on it.
+    fn lose(&mut self, link: &LinkId, clock: ServerClock, out: &mut Vec<ServerOutput>) {
+        if let Membership::Member(member) = self.roster.membership(&link.node_key) {
+            self.batch(BatchInput::Lost(member), clock, out);
+        }
+    }
+
+    /// A reply shows how the member is; a vote goes to its batch, everything else to whoever asked.
+    fn reply(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
+        let Reply { member, stream, message } = reply;
+        if let Some(line) = self.health.hear(&link, &message, clock.now) {
+            out.push(ServerOutput::Told { member, line });
+        }
+        match message {
+            // about the replica as a whole: nobody asked
+            _ if stream == Stream::REPLICA => {}
+            Message::Vote { signature, .. } => {
+                self.batch(BatchInput::Vote { batch: stream, member, signature }, clock, out);
+            }
+            message => out.push(ServerOutput::Deliver(link, Reply { member, stream, message })),
+        }
+    }
+
+    /// No put and no get waits: it refuses a batch, or comes after its put went on without it.
+    fn unclaimed(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
+        let Reply { member, stream, message } = reply;
+        match message {
+            Message::Failed(failed) => self.batch(BatchInput::Refused { batch: stream, member, failed }, clock, out),
+            Message::Stored { .. } => self.health.stored_after_end(&link, stream, clock.now),
+            _ => {}
+        }
+    }
+
+    fn observe(
+        &mut self,
+        stream: Stream,
+        member: u16,
+        link: &LinkId,
+        observed: Observed,
+        now: Duration,
+        out: &mut Vec<ServerOutput>,
+    ) {
+        if let Some(HealthNotice { code, why }) = self.health.observe(link, observed, now) {
+            out.push(ServerOutput::LeftOut { stream, member, code, why });
+        }
+    }
+
+    fn blame(&mut self, stream: Stream, member: u16, fault: Fault, now: Duration, out: &mut Vec<ServerOutput>) {
+        let Some(chain) = self.roster.chain() else { return };
+        let Some(of) = chain.current().record().members().get(usize::from(member)) else { return };
+        if let Some(HealthNotice { code, why }) = self.health.blame(&of.node_key, fault, now) {
+            out.push(ServerOutput::LeftOut { stream, member, code, why });
+        }
+    }
+
+    fn context(&self, clock: ServerClock) -> Option<BatchContext> {
+        let record = self.roster.chain()?.current().record();
+        let ServerClock { now, unix_seconds } = clock;
+        Some(BatchContext {
+            now,
+            unix_now: unix_seconds,
+            storing: self.storing,
+            not_awaited: self.health.not_awaited_to_vote(record, now),
+            verified_apart: self.health.verified_apart(record, now),
+        })
+    }
+
+    fn batch(&mut self, input: BatchInput, clock: ServerClock, out: &mut Vec<ServerOutput>) {
+        self.with_batches(clock, out, |batches, context| batches.handle(input, context));
+        // nothing is submitted before there is a committee
+        if self.batches.is_some() {
+            out.push(ServerOutput::Settle);
+        }
+    }
+
+    /// Together, votes cost little more to verify than one, and receipts little more to certify: so both wait for this.
+    fn settle(&mut self, clock: ServerClock, out: &mut Vec<ServerOutput>) {
+        self.with_batches(clock, out, |batches, context| batches.handle(BatchInput::Tick, context));
+        self.with_batches(clock, out, Batches::verify);
+        self.with_batches(clock, out, Batches::propose);
+    }
+
+    fn with_batches(
+        &mut self,
+        clock: ServerClock,
+        out: &mut Vec<ServerOutput>,
+        act: impl FnOnce(&mut Batches, &BatchContext) -> Vec<BatchOutput>,
+    ) {
+        let Some(context) = self.context(clock) else { return };
+        let Some(batches) = &mut self.batches else { return };
+        for output in act(batches, &context) {
+            out.push(match output {
+                BatchOutput::Propose { members, proposal } => ServerOutput::Propose { members, proposal },
+                BatchOutput::Verify { batch, ballot, votes } => ServerOutput::Verify { batch, ballot, votes },
+                BatchOutput::Certify { batch, receipts, tally, puts, asked } => {
+                    ServerOutput::Certify { batch, receipts, tally, puts, asked }
+                }
+                BatchOutput::Fail(put, failed) => ServerOutput::FailPut(put, failed),
+                BatchOutput::Observed { batch, member, observed } => {
+                    if let Some(link) = self.roster.link(member) {
+                        self.observe(batch, member, &link, observed, clock.now, out);
+                    }
+                    continue;
+                }
+                BatchOutput::VotedFalsely { batch, member } => {
+                    self.blame(batch, member, Fault::VotedFalsely, clock.now, out);
+                    continue;
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! A whole server's decisions, without a socket: who may begin, who is asked, and what a lost or a slow member costs.
+
+use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed};
+use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::{Batch, Statement};
+
+use super::*;
+use crate::fixture::{TestCommittee, node_key};
+
+const UNIX: u64 = 1_700_000_000;
+const VOTING: Duration = Duration::from_secs(20);
+const QUORUM_OF_4: [u16; 3] = [0, 1, 2];
+
+fn receipt(number: u32) -> Receipt {
+    Receipt { salt: [3; 16], digest: Digest::of(&number.to_le_bytes()), length: 4, expires_at: NEVER }
+}
+
+/// A proposal, as the members that are asked see it.
+#[derive(Debug, Clone)]
+struct Proposal {
+    batch: Stream,
+    members: Vec<u16>,
+    receipts: Vec<Receipt>,
+}
+
+struct World {
+    committee: TestCommittee,
+    core: ServerCore<u16>,
+    now: Duration,
+    next_link: u64,
+    proposals: Vec<Proposal>,
+    /// Whose votes were verified together.
+    verified: Vec<Vec<u16>>,
+    certified: Vec<Stream>,
+    failed: Vec<(Stream, Failed)>,
+    left_out: Vec<(u16, Code)>,
+    told: Vec<String>,
+    delivered: Vec<Reply>,
+    /// [`ServerOutput::Settle`] was asked for.
+    is_unsettled: bool,
+}
+
+impl World {
+    /// A server that remembers its committee of 4, all of them connected.
+    fn new() -> Self {
+        let mut world = Self::without_members();
+        for member in 0..4 {
+            world.join(member);
+        }
+        world
+    }
+
+    fn without_members() -> Self {
+        let committee = TestCommittee::new(4);
+        let chain = CommitteeChain::new(committee.committee.clone());
+        let core = ServerCore::new(Some(chain), BatchPolicy::default(), VOTING, StreamNumbers::from(1000));
+        Self {
+            committee,
+            core,
+            now: Duration::from_secs(100),
+            next_link: 1,
+            proposals: Vec::new(),
+            verified: Vec::new(),
+            certified: Vec::new(),
+            failed: Vec::new(),
+            left_out: Vec::new(),
+            told: Vec::new(),
+            delivered: Vec::new(),
+            is_unsettled: false,
+        }
+    }
+
+    fn join(&mut self, member: u16) -> LinkId {
+        let node_key = self.committee.committee.record().members()[usize::from(member)].node_key;
+        let link = LinkId { node_key, number: self.next_link };
+        self.next_link += 1;
+        self.give(ServerInput::Joined { link, handle: member });
+        link
+    }
+
+    fn link(&self, member: u16) -> LinkId {
+        self.core.roster().link(member).unwrap()
+    }
+
+    fn leave(&mut self, member: u16) {
+        self.give(ServerInput::Left(self.link(member)));
+    }
+
+    fn clock(&self) -> ServerClock {
+        ServerClock { now: self.now, unix_seconds: UNIX }
+    }
+
+    fn give(&mut self, input: ServerInput<u16>) {
+        for output in self.core.handle(input, self.clock()) {
+            match output {
+                ServerOutput::Deliver(_, reply) => self.delivered.push(reply),
+                ServerOutput::Propose { members, proposal } => {
+                    let Message::Propose { stream, receipts, .. } = &*proposal else { panic!("{proposal:?}") };
+                    self.proposals.push(Proposal { batch: *stream, members, receipts: receipts.clone() });
+                }
+                ServerOutput::Verify { batch, ballot, votes } => {
+                    self.verified.push(votes.iter().map(|(member, _)| *member).collect());
+                    let verified = ballot.verify_all(&self.committee.committee, &votes);
+                    let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
+                    self.give(ServerInput::Batch(BatchInput::Verified { batch, votes }));
+                }
+                ServerOutput::Certify { puts, .. } => self.certified.extend(puts),
+                ServerOutput::FailPut(put, failed) => self.failed.push((put, failed)),
+                ServerOutput::LeftOut { member, code, .. } => self.left_out.push((member, code)),
+                ServerOutput::Told { member, line } => self.told.push(format!("{member} {line}")),
+                ServerOutput::Settle => self.is_unsettled = true,
+            }
+        }
+    }
+
+    /// What the shell does when no further input is at hand.
+    fn settle(&mut self) {
+        while std::mem::take(&mut self.is_unsettled) {
+            self.give(ServerInput::Settled);
+        }
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        self.now += duration;
+        self.give(ServerInput::Settled);
+        self.settle();
+    }
+
+    /// Put number `number` was stored by these members; the others may store it yet.
+    fn submit(&mut self, number: u32, holders: &[u16]) {
+        let holders: BTreeSet<u16> = holders.iter().copied().collect();
+        let candidates = (0..4).filter(|member| !holders.contains(member)).collect();
+        let (put, receipt) = (Stream(number), receipt(number));
+        self.give(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
+    }
+
+    fn proposal(&mut self) -> Proposal {
+        assert_eq!(self.proposals.len(), 1, "{:?}", self.proposals);
+        self.proposals.remove(0)
+    }
+
+    fn signature(&self, proposal: &Proposal, signer: &VoteSecretKey) -> VoteSignature {
+        let batch = Batch::new(UNIX, proposal.receipts.clone()).unwrap();
+        Statement::new(self.committee.committee.record(), batch.body()).sign(signer)
+    }
+
+    fn reply(&mut self, member: u16, stream: Stream, message: Message) {
+        self.give(ServerInput::Reply(self.link(member), Reply { member, stream, message }));
+    }
+
+    fn vote(&mut self, proposal: &Proposal, member: u16) {
+        let signature = self.signature(proposal, &self.committee.votes[usize::from(member)]);
+        self.reply(member, proposal.batch, Message::Vote { stream: proposal.batch, signature });
+    }
+
+    fn admit(&mut self, idle: impl IntoIterator<Item = u16>, has_waited: bool) -> Admission {
+        self.core.admit(&idle.into_iter().collect(), has_waited, self.now).unwrap()
+    }
+
+    fn observe(&mut self, member: u16, observed: Observed) {
+        let link = self.link(member);
+        self.give(ServerInput::Observed { stream: Stream(1), member, link, observed });
+    }
+}
+
+fn begin(members: impl IntoIterator<Item = u16>, left_out: impl IntoIterator<Item = u16>) -> Admission {
+    Admission::Begin { members: members.into_iter().collect(), left_out: left_out.into_iter().collect() }
+}
+
+#[test]
+fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
+    let mut world = World::new();
+    assert_eq!(world.admit(0..4, false), begin(0..4, []));
+    world.observe(3, Observed::TookBytesTooSlowly);
+    assert_eq!(world.left_out, [(3, Code::TimedOut)], "the operator and the member are told");
+    assert_eq!(world.admit(0..3, false), begin(0..3, [3]));
+    assert_eq!(world.admit(0..4, false), begin(0..4, []), "it has taken everything");
+}
+
+#[test]
+fn a_put_waits_for_a_quorum_that_keeps_up_then_takes_a_slow_one_and_fails_below_it() {
+    let mut world = World::new();
+    world.leave(0);
+    world.observe(3, Observed::TookBytesTooSlowly);
+    assert_eq!(world.admit([], false), Admission::Wait);
+    assert_eq!(world.admit([], true), begin(1..4, []), "a slow put is better than none");
+    world.leave(1);
+    assert_eq!(world.admit([], false), Admission::Wait);
+    assert_eq!(world.admit([], true), Admission::TooFew);
+    world.join(0);
+    assert_eq!(world.admit([0, 2, 3], false), begin([0, 2, 3], []));
+}
+
+#[test]
+fn without_a_committee_nothing_begins_and_nothing_is_certified() {
+    let mut core = ServerCore::new(None, BatchPolicy::default(), VOTING, StreamNumbers::default());
+    let clock = ServerClock { now: Duration::from_secs(1), unix_seconds: UNIX };
+    let link = LinkId { node_key: node_key(1), number: 1 };
+    assert!(core.handle(ServerInput::Joined { link, handle: 1 }, clock).is_empty());
+    assert_eq!(core.roster().membership(&node_key(1)), Membership::Candidate);
+    assert_eq!(core.admit(&BTreeSet::new(), true, clock.now), None);
+    let (holders, candidates) = ([0].into(), BTreeSet::new());
+    let submit = BatchInput::Submit { put: Stream(1), receipt: receipt(1), holders, candidates };
+    assert!(core.handle(ServerInput::Batch(submit), clock).is_empty());
+    assert!(core.handle(ServerInput::Settled, clock).is_empty() && core.next_tick(clock).is_none());
+    core.handle(ServerInput::Founded(TestCommittee::of([1]).committee.into()), clock);
+    assert_eq!(core.roster().membership(&node_key(1)), Membership::Member(0));
+    assert_eq!(core.admit(&BTreeSet::new(), false, clock.now), Some(begin([0], [])));
+}
+
+#[test]
+fn a_batch_is_proposed_when_nothing_more_is_at_hand_and_certified_by_a_quorum() {
+    let mut world = World::new();
+    world.submit(1, &[0, 1, 2, 3]);
+    world.submit(2, &[0, 1, 2, 3]);
+    assert!(world.proposals.is_empty(), "there may be more to come");
+    world.settle();
+    let proposal = world.proposal();
+    assert_eq!((proposal.members.as_slice(), proposal.receipts.len()), (&[0, 1, 2, 3][..], 2));
+    for member in 0..4 {
+        assert!(world.certified.is_empty());
+        world.vote(&proposal, member);
+        world.settle();
+    }
+    assert_eq!(world.certified, [Stream(1), Stream(2)]);
+    assert_eq!(world.core.next_tick(world.clock()), None, "nothing is left to do");
+}
+
+#[test]
+fn a_batch_that_loses_its_quorum_goes_on_with_another_holder_and_fails_without() {
+    let mut world = World::new();
+    world.submit(1, &QUORUM_OF_4);
+    world.settle();
+    let first = world.proposal();
+    assert_eq!(first.members, QUORUM_OF_4);
+    world.vote(&first, 0);
+    world.leave(1);
+    world.settle();
+    assert!(world.failed.is_empty() && world.proposals.is_empty(), "member 3 may store it yet");
+    world.give(ServerInput::Batch(BatchInput::AlsoHeld { put: Stream(1), member: 3 }));
+    world.settle();
+    let second = world.proposal();
+    assert_eq!(second.members, [0, 2, 3]);
+    assert!(second.batch != first.batch);
+    // and now there is nobody else
+    world.leave(2);
+    world.settle();
+    let [(put, failed)] = &world.failed[..] else { panic!("{:?}", world.failed) };
+    assert_eq!((*put, failed.code), (Stream(1), Code::NotEnoughReplicas));
+    assert!(world.certified.is_empty());
+    assert_eq!(world.core.next_tick(world.clock()), None, "nothing is held any more");
+}
+
+#[test]
+fn a_replica_that_returns_is_asked_again_and_its_old_link_ends_nothing() {
+    let mut world = World::new();
+    world.observe(3, Observed::StoredTooLate);
+    let old = world.link(3);
+    world.submit(1, &[0, 1, 2, 3]);
+    world.settle();
+    let first = world.proposal();
+    let new = world.join(3);
+    // what it was asked on the old link it does not know: it is not waited for
+    QUORUM_OF_4.into_iter().for_each(|member| world.vote(&first, member));
+    world.settle();
+    assert_eq!(world.certified, [Stream(1)]);
+    assert!(world.core.health().trouble(&new.node_key, world.now).is_none(), "it may have been repaired");
+    world.submit(2, &[0, 1, 2, 3]);
+    world.settle();
+    let second = world.proposal();
+    assert_eq!(second.members, [0, 1, 2, 3]);
+    world.give(ServerInput::Left(old));
+    assert_eq!(world.link(3), new);
+    (0..4).for_each(|member| world.vote(&second, member));
+    world.settle();
+    assert_eq!(world.certified, [Stream(1), Stream(2)]);
+    assert_eq!(world.verified.last().unwrap(), &[0, 1, 2, 3], "its vote on the new link counts");
+}
+
+#[test]
+fn a_member_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
+    let mut world = World::new();
+    let round = |world: &mut World, number, voters: &[u16]| {
+        world.submit(number, &[0, 1, 2, 3]);
+        world.settle();
+        let proposal = world.proposal();
+        voters.iter().for_each(|member| world.vote(&proposal, *member));
+        world.settle();
+        proposal
+    };
+    round(&mut world, 1, &QUORUM_OF_4);
+    assert!(world.certified.is_empty(), "the last one has its grace");
+    world.wait(Duration::from_secs(2));
+    assert_eq!((world.certified.len(), world.left_out.as_slice()), (1, &[(3, Code::TimedOut)][..]));
+    let second = round(&mut world, 2, &QUORUM_OF_4);
+    assert_eq!(world.certified.len(), 2, "at once");
+    // the vote comes after its batch, and in time
+    world.vote(&second, 3);
+    assert!(world.core.health().not_awaited_to_vote(world.committee.committee.record(), world.now).is_empty());
+    round(&mut world, 3, &QUORUM_OF_4);
+    assert_eq!(world.certified.len(), 2, "it is waited for again");
+}
+
+#[test]
+fn a_false_vote_is_told_once_and_verified_apart_from_then_on() {
+    let mut world = World::new();
+    for (number, groups) in [(1, vec![vec![0, 1, 2, 3]]), (2, vec![vec![0], vec![1, 2, 3]])] {
+        world.submit(number, &[0, 1, 2, 3]);
+        world.settle();
+        let proposal = world.proposal();
+        let other = Proposal { receipts: vec![receipt(99)], ..proposal.clone() };
+        let signature = world.signature(&other, &world.committee.votes[0]);
+        world.reply(0, proposal.batch, Message::Vote { stream: proposal.batch, signature });
+        (1..4).for_each(|member| world.vote(&proposal, member));
+        world.settle();
+        assert_eq!(std::mem::take(&mut world.verified), groups);
+        assert_eq!(world.certified.len(), number as usize);
+    }
+    assert_eq!(world.left_out, [(0, Code::NotAuthenticated)]);
+}
+
+#[test]
+fn a_reply_goes_to_whoever_asked_and_one_that_nobody_waits_for_is_judged() {
+    let mut world = World::new();
+    world.reply(1, Stream(7), Message::Stored { stream: Stream(7) });
+    let Some(Reply { member: 1, stream: Stream(7), .. }) = world.delivered.pop() else { panic!("not passed on") };
+    // what it says of itself concerns no put
+    world.reply(1, Stream::REPLICA, Message::failed(Stream::REPLICA, Code::Storage, "no such device"));
+    assert!(world.delivered.is_empty());
+    assert_eq!(world.told, ["1 says that its storage failed: no such device"]);
+    // a put went on without it, and it stored in time all the same
+    for (until, is_late) in [(world.now, true), (world.now + Duration::from_millis(1), false)] {
+        world.observe(2, Observed::StoredTooLate);
+        world.give(ServerInput::PutEnded { put: Stream(8), until });
+        let reply = Reply { member: 2, stream: Stream(8), message: Message::Stored { stream: Stream(8) } };
+        world.give(ServerInput::Unclaimed(world.link(2), reply));
+        let record = world.committee.committee.record();
+        assert_eq!(world.core.health().not_awaited_to_store(record, world.now).contains(&2), is_late);
+    }
+    // a refusal that no put waits for is about a batch
+    world.submit(1, &[0, 1, 2, 3]);
+    world.settle();
+    let batch = world.proposal().batch;
+    for member in [0, 1] {
+        let message = Message::failed(batch, Code::NotHeld, "the blob is not here");
+        world.give(ServerInput::Unclaimed(world.link(member), Reply { member, stream: batch, message }));
+    }
+    world.settle();
+    let [(put, failed)] = &world.failed[..] else { panic!("{:?}", world.failed) };
+    assert_eq!((*put, failed.code, failed.subjects.as_slice()), (Stream(1), Code::NotHeld, &[0, 1][..]));
+}
+
+#[test]
+fn puts_that_are_being_stored_are_waited_for_a_moment() {
+    let mut world = World::new();
+    world.give(ServerInput::StoringBegan);
+    world.submit(1, &[0, 1, 2, 3]);
+    world.settle();
+    assert!(world.proposals.is_empty());
+    assert_eq!(world.core.next_tick(world.clock()), Some(world.now + BatchPolicy::default().linger));
+    world.give(ServerInput::StoringEnded);
+    world.submit(2, &[0, 1, 2, 3]);
+    world.settle();
+    assert_eq!(world.proposal().receipts.len(), 2);
+}

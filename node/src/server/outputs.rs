@@ -1,0 +1,142 @@
+//! Performs what the server's core decides.
+
+use std::sync::{Arc, MutexGuard};
+
+use tokio::sync::mpsc;
+use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::statement::{Batch, Stored};
+use vouch_core::tally::Tally;
+use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::{ServerClock, ServerCore, ServerInput, ServerOutput};
+
+use super::batcher::{Outcome, tell};
+use super::{Event, ReplicaHandle, Shared, member_lists};
+
+impl Shared {
+    /// The core, for a look at what it knows. What changes it comes by [`handle`](Self::handle).
+    pub(super) fn core(&self) -> MutexGuard<'_, ServerCore<ReplicaHandle>> {
+        self.core.lock()
+    }
+
+    pub(super) fn clock(&self) -> ServerClock {
+        ServerClock { now: self.host.monotonic(), unix_seconds: self.host.unix_seconds() }
+    }
+
+    /// Gives the core an input, and performs what it decides. Waits for nothing: what takes long becomes a task, and comes back as an input.
+    pub(super) fn handle(self: &Arc<Self>, input: ServerInput<ReplicaHandle>) {
+        let clock = self.clock();
+        let outputs = self.core().handle(input, clock);
+        for output in outputs {
+            self.perform(output);
+        }
+    }
+
+    fn perform(self: &Arc<Self>, output: ServerOutput) {
+        match output {
+            ServerOutput::Deliver(link, reply) => {
+                if let Some(reply) = self.routes.deliver(reply) {
+                    self.handle(ServerInput::Unclaimed(link, reply));
+                }
+            }
+            ServerOutput::Propose { members, proposal } => self.propose_batch(&members, &proposal),
+            ServerOutput::Verify { batch, ballot, votes } => {
+                let Some(committee) = self.committee() else { return };
+                let shared = self.clone();
+                self.host.spawn(async move {
+                    let verifying = shared.host.spawn_blocking(move || {
+                        let verified = ballot.verify_all(&committee, &votes);
+                        votes.into_iter().map(|(member, _)| member).zip(verified).collect()
+                    });
+                    if let Ok(votes) = verifying.await {
+                        shared.handle(ServerInput::Batch(BatchInput::Verified { batch, votes }));
+                    }
+                });
+            }
+            ServerOutput::Certify { batch, receipts, tally, puts, asked } => {
+                let outcomes = puts.into_iter().map(|put| (put, self.batcher.take_waiter(put))).collect();
+                let certifying = Certifying { batch, receipts, tally, outcomes, asked };
+                self.host.spawn(certifying.run(self.clone()));
+            }
+            ServerOutput::FailPut(put, failed) => {
+                if let Some(outcomes) = self.batcher.take_waiter(put) {
+                    tell(&self.host, outcomes, Outcome { put, result: Err(failed) });
+                }
+            }
+            ServerOutput::LeftOut { stream, member, code, why } => self.left_out(stream, member, code, why),
+            ServerOutput::Told { member, line } => self.tell_of(member, &line),
+            ServerOutput::Settle => self.batcher.settle_soon(),
+        }
+    }
+
+    /// The same bytes for every member.
+    fn propose_batch(self: &Arc<Self>, members: &[u16], proposal: &Message) {
+        let bytes = proposal.encode();
+        let snapshot = self.snapshot.get();
+        for member in members {
+            if snapshot.members.get(member).is_none_or(|handle| !handle.control.try_send(&bytes)) {
+                self.handle(ServerInput::Batch(BatchInput::Lost(*member)));
+            }
+        }
+    }
+}
+
+/// A batch that a quorum signed.
+struct Certifying {
+    batch: Stream,
+    receipts: Box<Batch>,
+    tally: Box<Tally<Stored>>,
+    outcomes: Vec<(Stream, Option<mpsc::Sender<Outcome>>)>,
+    asked: Vec<u16>,
+}
+
+impl Certifying {
+    /// Makes the certificates, makes them durable in one commit, and only then tells anybody.
+    async fn run(self, shared: Arc<Shared>) {
+        let Self { batch, receipts, tally, outcomes, asked } = self;
+        let made = shared.host.spawn_blocking(move || tally.certificates(receipts.claims())).await;
+        let certified = match made {
+            Ok(Ok(certificates)) => {
+                let certificates = Arc::new(certificates);
+                match shared.archive.save(certificates.clone()).await {
+                    Ok(()) => Ok(certificates),
+                    Err(error) => {
+                        shared.report(Event::Trouble(format!("cannot save certificates: {error}")));
+                        Err((Code::Storage, "the server cannot save the certificate".to_owned()))
+                    }
+                }
+            }
+            Ok(Err(below)) => Err((Code::NotEnoughReplicas, below.to_string())),
+            Err(panicked) => Err((Code::Storage, panicked.to_string())),
+        };
+        let certificates = match certified {
+            Ok(certificates) => certificates,
+            Err((code, detail)) => {
+                for (put, outcomes) in outcomes {
+                    if let Some(outcomes) = outcomes {
+                        tell(
+                            &shared.host,
+                            outcomes,
+                            Outcome { put, result: Err(Failed::new(put, code, detail.clone())) },
+                        );
+                    }
+                }
+                return;
+            }
+        };
+        for ((put, outcomes), certificate) in outcomes.into_iter().zip(certificates.iter()) {
+            shared.report(Event::Certified(Box::new(certificate.clone())));
+            if let Some(outcomes) = outcomes {
+                tell(&shared.host, outcomes, Outcome { put, result: Ok(Box::new(certificate.clone())) });
+            }
+        }
+        let Some(first) = certificates.first() else { return };
+        let (signers, signature) = (first.signers.clone(), first.signature);
+        let archive = Message::Archive { stream: batch, signers, signature }.encode();
+        let snapshot = shared.snapshot.get();
+        for handle in asked.iter().filter_map(|member| snapshot.members.get(member)) {
+            // who does not read gets it from another, later
+            handle.control.try_send(&archive);
+        }
+        member_lists::notify(&shared, &certificates, &asked);
+    }
+}
