@@ -3,7 +3,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests prepare and look at what is on disk"))]
 
 pub mod budgets;
-pub mod bugs;
+pub use vouch_core::bugs;
 pub mod cli;
 pub mod client;
 pub mod committee_file;

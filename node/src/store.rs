@@ -17,6 +17,7 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Statement, StatementId, Stored};
 
+use crate::bugs::{self, Bug};
 use crate::durable::Replaced;
 use crate::host::Host;
 use crate::host::disk::Disk;
@@ -371,7 +372,8 @@ impl Store {
     /// See [`StoreError`].
     pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
         self.inner.check()?;
-        let lacking = self.inner.index.keep(receipts, Some(JournalEntry::of(&statement))).await?;
+        let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
+        let lacking = self.inner.index.keep(receipts, entry).await?;
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled::new(statement)) } else { Promise::Lacking(lacking) })
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../PROTOCOL.md")]
 
 pub mod bls;
+pub mod bugs;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;

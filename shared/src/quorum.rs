@@ -1,6 +1,8 @@
 //! The number of faulty members that a committee tolerates, and the number that must sign. The specification gives the reasons
 //! below its table under "Committees".
 
+use crate::bugs::{self, Bug};
+
 /// f, the number of faulty members that a committee of `n` tolerates: ⌊(n−1)/3⌋.
 pub fn tolerated_faults(n: u16) -> u16 {
     n.saturating_sub(1) / 3
@@ -8,7 +10,7 @@ pub fn tolerated_faults(n: u16) -> u16 {
 
 /// n − f, the number of members that must sign a statement.
 pub fn quorum(n: u16) -> u16 {
-    n - tolerated_faults(n)
+    n - tolerated_faults(n) - u16::from(bugs::has(Bug::QuorumMinusOne) && n > 1)
 }
 
 /// The faults that a committee of `n` tolerates, as a sentence for people.

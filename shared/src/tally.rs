@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::bls::{self, BlsError, VoteSecretKey, VoteSignature};
+use crate::bugs::{self, Bug};
 use crate::certificate::{Certificate, Signers};
 use crate::committee::{Committee, CommitteeRecord};
 use crate::statement::{Body, Statement};
@@ -112,6 +113,9 @@ impl<B: Body> Ballot<B> {
         committee: &Committee,
         votes: &[(u16, VoteSignature)],
     ) -> Vec<Result<VerifiedVote<B>, VoteError>> {
+        if bugs::has(Bug::UnverifiedVote) {
+            return votes.iter().map(|(member, vote)| Ok(self.verified(*member, *vote))).collect();
+        }
         match self.verify_together(committee, votes) {
             Some(verified) => verified.into_iter().map(Ok).collect(),
             None => votes.iter().map(|(member, vote)| self.verify(committee, *member, *vote)).collect(),

@@ -1,13 +1,19 @@
-//! Whole clusters in one thread under a seed: a server, replicas with the real store, and clients, on a virtual clock, a network in
-//! memory and disks that lose what was not synced.
+//! Whole clusters in one thread under a seed: servers, replicas with the real store, and clients, on a virtual clock, a network in
+//! memory and disks that lose what was not synced. What goes wrong is drawn from the seed ([`plan`]), what must hold is checked while it
+//! happens and afterwards ([`checker`]).
 //!
 //! One seed again, with everything that happened: `VOUCH_SEED=7 cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture`.
+//! `VOUCH_EVENTS=3,8` leaves only these events of its plan.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a run that fails ends with a word")]
 
+mod checker;
+mod clients;
 mod network;
 mod node;
+mod plan;
 mod random;
+mod servers;
 /// The simulated disk of the store's own tests, which is compiled into no program.
 #[path = "../../node/src/host/disk/simulated.rs"]
 #[allow(dead_code, reason = "the store's tests use all of it")]
@@ -15,8 +21,10 @@ mod simulated;
 mod trace;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use plan::Plan;
 use trace::Trace;
 use vouch::host;
 use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
@@ -24,14 +32,23 @@ use world::{Outcome, World};
 
 /// What every test run tries.
 const SEEDS: u64 = 60;
+/// Runs that are spent on a smaller list of events for a seed that fails.
+const SHRINKING: usize = 60;
 
-/// Runs one seed on a thread of its own.
-fn run(seed: u64, keeps_lines: bool) -> (Result<Outcome, String>, Vec<String>) {
+/// The numbers of events that are left of a plan.
+type Kept = BTreeSet<usize>;
+
+/// Runs one seed on a thread of its own, with all events of its plan or some.
+fn run(seed: u64, kept: Option<&Kept>, keeps_lines: bool) -> (Result<Outcome, String>, Vec<String>) {
+    let mut plan = Plan::draw(seed);
+    if let Some(kept) = kept {
+        plan.keep(kept);
+    }
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _entered = runtime.enter();
         let trace = Trace::new(keeps_lines);
-        let world = World::new(seed, trace.clone());
+        let world = World::new(seed, plan, trace.clone());
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(world.run())));
         let outcome = outcome.map_err(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -42,12 +59,55 @@ fn run(seed: u64, keeps_lines: bool) -> (Result<Outcome, String>, Vec<String>) {
     thread.join().unwrap()
 }
 
+/// The command that runs a seed again.
+fn again(seed: u64, kept: Option<&Kept>) -> String {
+    let kept = kept.map_or(String::new(), |kept| {
+        let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
+        format!("VOUCH_EVENTS={} ", numbers.join(","))
+    });
+    format!("VOUCH_SEED={seed} {kept}cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture")
+}
+
+/// Leaves out events of a plan for as long as it still fails, half of them at first and then ever smaller parts.
+fn shrink(count: usize, mut fails: impl FnMut(&Kept) -> bool) -> Kept {
+    let mut kept: Vec<usize> = (0..count).collect();
+    let (mut part, mut runs) = (count.div_ceil(2), 0);
+    while part > 0 && runs < SHRINKING {
+        let mut from = 0;
+        while from < kept.len() && runs < SHRINKING {
+            let to = (from + part).min(kept.len());
+            let fewer: Vec<usize> = kept[..from].iter().chain(&kept[to..]).copied().collect();
+            runs += 1;
+            match fails(&fewer.iter().copied().collect()) {
+                true => kept = fewer,
+                false => from = to,
+            }
+        }
+        part = if part == 1 { 0 } else { part.div_ceil(2) };
+    }
+    kept.into_iter().collect()
+}
+
+/// What to say of a seed that fails: why, how to run it again, and how to with fewer events.
+fn report(seed: u64, why: &str) -> String {
+    let events = Plan::draw(seed).events;
+    let kept = shrink(events.len(), |kept| run(seed, Some(kept), false).0.is_err());
+    let shown: Vec<String> =
+        kept.iter().map(|number| format!("    {number}: {:?} {:?}", events[*number].0, events[*number].1)).collect();
+    format!(
+        "seed {seed}: {why}\n    {}\n{} of {} events are enough to fail:\n{}\n    {}",
+        again(seed, None),
+        kept.len(),
+        events.len(),
+        shown.join("\n"),
+        again(seed, Some(&kept))
+    )
+}
+
 /// Runs seeds on all cores, each twice.
 fn assert_all_hold(seeds: std::ops::Range<u64>) {
     let next = AtomicU64::new(seeds.start);
     let (certified, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let again =
-        |seed| format!("VOUCH_SEED={seed} cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture");
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -56,10 +116,10 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
                     if seed >= seeds.end {
                         return;
                     }
-                    let first = run(seed, false).0;
-                    let outcome = first.clone().unwrap_or_else(|why| panic!("seed {seed}: {why}\n    {}", again(seed)));
-                    let second = run(seed, false).0;
-                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", again(seed));
+                    let first = run(seed, None, false).0;
+                    let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(seed, &why)));
+                    let second = run(seed, None, false).0;
+                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", again(seed, None));
                     certified.fetch_add(outcome.certified as u64, Ordering::Relaxed);
                     failed.fetch_add(outcome.failed, Ordering::Relaxed);
                 }
@@ -75,6 +135,15 @@ fn promises_are_kept_whatever_goes_wrong() {
 }
 
 #[test]
+fn shrinking_leaves_the_events_that_are_needed() {
+    let needed = [3, 17, 18];
+    let kept = shrink(40, |kept| needed.iter().all(|number| kept.contains(number)));
+    assert_eq!(kept, needed.into());
+    assert!(shrink(40, |_| true).is_empty());
+    assert_eq!(shrink(3, |kept| kept.len() == 3).len(), 3);
+}
+
+#[test]
 #[ignore = "as many seeds as there is time for: run by make soak SEEDS=10000"]
 fn more_seeds() {
     let seeds = std::env::var("VOUCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
@@ -86,17 +155,22 @@ fn more_seeds() {
 #[test]
 #[ignore = "takes minutes: run by make soak-bugs"]
 fn bugs_are_found() {
-    use vouch::bugs::{Bug, put_back};
+    use vouch_core::bugs::{Bug, put_back};
+    let only = std::env::var("VOUCH_BUG").ok();
     let mut missed = Vec::new();
     std::panic::set_hook(Box::new(|_| {}));
+    println!("{:<22} {:>4}  found by", "bug", "seed");
     for bug in Bug::ALL {
+        if only.as_ref().is_some_and(|only| *only != format!("{bug:?}")) {
+            continue;
+        }
         put_back(Some(bug));
-        let found = (0..SEEDS).find_map(|seed| run(seed, false).0.err().map(|why| (seed, why)));
+        let found = (0..SEEDS).find_map(|seed| run(seed, None, false).0.err().map(|why| (seed, why)));
         put_back(None);
         match found {
-            Some((seed, why)) => println!("{:<20} seed {seed:<3} {why}", format!("{bug:?}")),
+            Some((seed, why)) => println!("{:<22} {seed:>4}  {why}", format!("{bug:?}")),
             None => {
-                println!("{bug:?}: not found");
+                println!("{:<22}    -  not found", format!("{bug:?}"));
                 missed.push(bug);
             }
         }
@@ -106,13 +180,15 @@ fn bugs_are_found() {
 }
 
 #[test]
-#[ignore = "for one seed: VOUCH_SEED"]
+#[ignore = "for one seed: VOUCH_SEED, and VOUCH_EVENTS for some of its events"]
 fn one_seed() {
     let seed = std::env::var("VOUCH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let (outcome, lines) = run(seed, true);
+    let kept = std::env::var("VOUCH_EVENTS").ok();
+    let kept: Option<Kept> = kept.map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect());
+    let (outcome, lines) = run(seed, kept.as_ref(), true);
     lines.iter().for_each(|line| println!("{line}"));
     println!("{outcome:?}");
-    let (again, other) = run(seed, true);
+    let (again, other) = run(seed, kept.as_ref(), true);
     if let Some((number, (one, two))) = lines.iter().zip(&other).enumerate().find(|(_, (one, two))| one != two) {
         panic!("line {number} does not repeat:\n{one}\n{two}");
     }

@@ -44,6 +44,8 @@ struct State {
     cuts: BTreeSet<(Node, Node)>,
     /// Milliseconds that bytes take at most, to or from a node.
     slowness: BTreeMap<Node, u64>,
+    /// How many times slower than on one machine everything is.
+    distance: u64,
     connections: Vec<Connection>,
     next_port: u16,
 }
@@ -76,13 +78,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Wires {
-    pub fn new(random: Random, trace: Trace) -> Self {
+    pub fn new(random: Random, distance: u64, trace: Trace) -> Self {
         let state = State {
             random,
             trace,
             listeners: BTreeMap::new(),
             cuts: BTreeSet::new(),
             slowness: BTreeMap::new(),
+            distance,
             connections: Vec::new(),
             next_port: 40_000,
         };
@@ -151,7 +154,7 @@ impl Wires {
     fn delay(&self, from: Node, to: Node) -> Duration {
         let mut state = lock(&self.0);
         let most = [from, to].iter().filter_map(|node| state.slowness.get(node)).max().copied().unwrap_or(0);
-        let usual = state.random.within(200..2_000);
+        let usual = state.distance * state.random.within(200..2_000);
         // a packet that was lost is sent again a little later
         let lost = if state.random.one_in(200) { 200_000 } else { 0 };
         let slow = if most > 0 { state.random.within(0..most * 1000) } else { 0 };

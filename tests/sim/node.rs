@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::simulated::SimulatedDisk;
 
 /// When every run begins, seconds since 1970.
-const BEGINNING: u64 = 1_800_000_000;
+pub const BEGINNING: u64 = 1_800_000_000;
 
 /// A machine: what stays of a node when its process ends.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ impl Trace {
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
         let mut state = self.state();
         let line = format!("{:>9.3} {what}", state.began.elapsed().as_secs_f64());
+        let line = without_numbers_of_files(line);
         state.hasher.update(line.as_bytes());
         state.hasher.update(b"\n");
         if let Some(lines) = &mut state.lines {
@@ -42,5 +43,14 @@ impl Trace {
 
     pub fn lines(&self) -> Vec<String> {
         self.state().lines.clone().unwrap_or_default()
+    }
+}
+
+/// Files that blobs come into have a number that the whole process counts, so that other runs in it take part in counting.
+fn without_numbers_of_files(line: String) -> String {
+    const FOLDER: &str = "/partial/";
+    match line.split_once(FOLDER) {
+        Some((before, after)) => format!("{before}{FOLDER}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => line,
     }
 }

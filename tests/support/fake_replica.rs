@@ -1,8 +1,10 @@
 //! A replica with real keys that keeps everything in memory and may lie.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use vouch_core::bls::VoteSecretKey;
@@ -59,7 +61,7 @@ impl Identity {
 /// State of an honest member, from which it answers.
 #[derive(Debug)]
 pub struct Honest {
-    identity: Identity,
+    identity: Arc<Identity>,
     committee: Option<Committee>,
     incoming: HashMap<Stream, Vec<u8>>,
     blobs: HashMap<Digest, Vec<u8>>,
@@ -120,7 +122,9 @@ impl Honest {
                 }];
             }
             Message::Read(Read { stream, digest, offset, length, .. }) => {
-                let blob = &self.blobs[&digest];
+                let Some(blob) = self.blobs.get(&digest) else {
+                    return vec![Message::failed(stream, Code::NotHeld, "it was held by an earlier link")];
+                };
                 // an honest replica refuses what lies beyond the end
                 let from = usize::try_from(offset).unwrap_or(usize::MAX);
                 let Some(bytes) = blob.get(from..from.saturating_add(length as usize)) else {
@@ -175,45 +179,75 @@ impl FakeReplica {
     pub async fn join_delaying(
         address: &str,
         identity: Identity,
-        mut delay: impl FnMut(&Message) -> Duration + Send + 'static,
-        mut lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
+        delay: impl FnMut(&Message) -> Duration + Send + 'static,
+        lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message> + Send + 'static,
     ) -> Self {
         let mut link = RawLink::open(address).await;
-        let welcome = link.hello(Role::Replica, None, identity.node.node_key()).await;
+        let honest = Honest::greet(&mut link, identity.into()).await.unwrap();
+        Self(tokio::spawn(honest.take_part(link, delay, lie)))
+    }
+
+    /// The same over a link that nothing was sent on, until it ends.
+    pub async fn run_over<S: AsyncRead + AsyncWrite + Unpin>(
+        mut link: RawLink<S>,
+        identity: Arc<Identity>,
+        delay: impl FnMut(&Message) -> Duration,
+        lie: impl FnMut(&Honest, &Message, Vec<Message>) -> Vec<Message>,
+    ) {
+        if let Ok(honest) = Honest::greet(&mut link, identity).await {
+            honest.take_part(link, delay, lie).await;
+        }
+    }
+}
+
+impl Honest {
+    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+        link: &mut RawLink<S>,
+        identity: Arc<Identity>,
+    ) -> Result<Self, String> {
+        let welcome = link.try_hello(Role::Replica, None, identity.node.node_key()).await?;
         link.send(&Message::Auth(identity.node.sign(&welcome.transcript, Role::Replica))).await;
         link.send(&identity.join()).await;
-        let mut honest = Honest { identity, committee: None, incoming: HashMap::new(), blobs: HashMap::new() };
+        let mut honest = Self { identity, committee: None, incoming: HashMap::new(), blobs: HashMap::new() };
         if let Some(cluster) = welcome.cluster {
             honest.learn(cluster);
         }
-        Self(tokio::spawn(async move {
-            // ordered by time, then by sequence number
-            let mut answers_later: BTreeMap<(Instant, u64), Message> = BTreeMap::new();
-            let mut number = 0;
-            loop {
-                let due = answers_later.first_key_value().map(|((at, _), _)| *at);
-                let message = tokio::select! {
-                    message = link.next() => message,
-                    () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                        if let Some((_, answer)) = answers_later.pop_first() {
-                            link.send(&answer).await;
-                        }
-                        continue;
-                    }
-                };
-                let Some(message) = message else { break };
-                let answers = honest.answer(message.clone());
-                let late = delay(&message);
-                for answer in lie(&honest, &message, answers) {
-                    if late > Duration::ZERO {
-                        number += 1;
-                        answers_later.insert((Instant::now() + late, number), answer);
-                    } else {
+        Ok(honest)
+    }
+
+    async fn take_part<S: AsyncRead + AsyncWrite + Unpin>(
+        mut self,
+        mut link: RawLink<S>,
+        mut delay: impl FnMut(&Message) -> Duration,
+        mut lie: impl FnMut(&Self, &Message, Vec<Message>) -> Vec<Message>,
+    ) {
+        // by their times; those of one time in their order
+        let mut answers_later: BTreeMap<(Instant, u64), Message> = BTreeMap::new();
+        let mut number = 0;
+        loop {
+            let due = answers_later.first_key_value().map(|((at, _), _)| *at);
+            let message = tokio::select! {
+                biased;
+                message = link.next() => message,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if let Some((_, answer)) = answers_later.pop_first() {
                         link.send(&answer).await;
                     }
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
+            let answers = self.answer(message.clone());
+            let late = delay(&message);
+            for answer in lie(&self, &message, answers) {
+                if late > Duration::ZERO {
+                    number += 1;
+                    answers_later.insert((Instant::now() + late, number), answer);
+                } else {
+                    link.send(&answer).await;
                 }
             }
-        }))
+        }
     }
 }
 

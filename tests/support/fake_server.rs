@@ -102,8 +102,12 @@ impl Drop for FakeServer {
     }
 }
 
+/// Answers an upgrade as a server does.
+///
+/// # Errors
+/// Never.
 #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the library's signature")]
-fn choose_subprotocol(
+pub fn choose_subprotocol(
     _: &Request,
     mut response: Response,
 ) -> Result<Response, tokio_tungstenite::tungstenite::handshake::server::ErrorResponse> {
@@ -150,7 +154,8 @@ async fn serve(
     }
 }
 
-fn cluster_message(committee: &Committee) -> Message {
+/// Shows a committee.
+pub fn cluster_message(committee: &Committee) -> Message {
     let possessions = committee.possessions().to_vec();
     Message::Cluster(ClusterMessage { genesis: committee.record().clone(), possessions })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -22,8 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One end of a WebSocket.
 #[derive(Debug)]
-pub struct RawLink {
-    socket: WebSocketStream<TcpStream>,
+pub struct RawLink<S = TcpStream> {
+    socket: WebSocketStream<S>,
 }
 
 /// The server's part of the handshake.
@@ -54,12 +55,21 @@ impl RawLink {
         Self::open_over(TcpStream::connect(address).await?, address, headers).await
     }
 
-    /// The same over an existing connection.
+    /// Opens a link as an anonymous client that pins nothing.
+    pub async fn client(address: &str) -> Self {
+        let mut link = Self::open(address).await;
+        link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
+        link
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawLink<S> {
+    /// Opens a WebSocket over a connection that is there already.
     ///
     /// # Errors
     /// The server did not switch protocols.
     pub async fn open_over(
-        stream: TcpStream,
+        stream: S,
         address: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<(Self, Response<Option<Vec<u8>>>), WsError> {
@@ -71,25 +81,29 @@ impl RawLink {
         Ok((Self { socket }, response))
     }
 
-    /// Opens a link as an anonymous client that pins nothing.
-    pub async fn client(address: &str) -> Self {
-        let mut link = Self::open(address).await;
-        link.hello(Role::Client, None, NodeKey::ANONYMOUS).await;
-        link
+    /// Says hello and takes the server's answer, whose proof is checked.
+    ///
+    /// # Panics
+    /// When the server answers something else.
+    pub async fn hello(&mut self, role: Role, cluster: Option<ClusterId>, key: NodeKey) -> Welcome {
+        self.try_hello(role, cluster, key).await.unwrap_or_else(|got| panic!("{got}"))
     }
 
-    /// Sends `Hello` and verifies the server's `Auth`.
-    pub async fn hello(&mut self, role: Role, cluster: Option<ClusterId>, key: NodeKey) -> Welcome {
+    /// The same, where the link may end meanwhile.
+    ///
+    /// # Errors
+    /// What was expected of the server, and what came.
+    pub async fn try_hello(&mut self, role: Role, cluster: Option<ClusterId>, key: NodeKey) -> Result<Welcome, String> {
         let own = Hello::new(role, cluster, key, [7; 32]);
         self.send(&Message::Hello(own)).await;
         let server = match self.receive().await {
             Ok(Message::Hello(server)) => server,
-            other => panic!("expected Hello, got {other:?}"),
+            other => return Err(format!("expected Hello, got {other:?}")),
         };
         let transcript = Transcript::new(&own, &server, None);
         match self.receive().await {
             Ok(Message::Auth(signature)) => transcript.verify(&server.node_key, Role::Server, &signature).unwrap(),
-            other => panic!("expected Auth, got {other:?}"),
+            other => return Err(format!("expected Auth, got {other:?}")),
         }
         let mut shown = None;
         if server.cluster.is_some() {
@@ -99,10 +113,10 @@ impl RawLink {
                     let FoundingMessage { genesis, possessions, .. } = *founding;
                     shown = Some(ClusterMessage { genesis, possessions });
                 }
-                other => panic!("expected Cluster, got {other:?}"),
+                other => return Err(format!("expected Cluster, got {other:?}")),
             }
         }
-        Welcome { server, transcript, cluster: shown }
+        Ok(Welcome { server, transcript, cluster: shown })
     }
 
     /// Sends a message; errors show on the next receive.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
-use vouch_core::founding::{Founding, FoundingMessage, Note, Outcome, ReplicaFounding, verify_acceptances};
+use vouch_core::founding::{
+    Founding, FoundingMessage, Note, Outcome, ReplicaFounding, ReplicaRecord, verify_acceptances,
+};
 use vouch_core::message::{Code, Message};
 
 use super::identity;
@@ -129,6 +131,9 @@ async fn perform(
 ) -> Result<Outcome, LinkError> {
     let mut core = shared.foundings.core.lock().await;
     let mut next = core.clone();
+    if bugs::has(Bug::TwoFoundings) && !next.is_founded() {
+        next = ReplicaFounding::new(ReplicaRecord::default(), false);
+    }
     let outcome = decide(&mut next);
     let mut founded = None;
     if outcome.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {

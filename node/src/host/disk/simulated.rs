@@ -96,6 +96,43 @@ impl SimulatedDisk {
         self.state().mishap = Some((number, mishap));
     }
 
+    /// Lets something go wrong after so many further operations.
+    pub fn mishap_after(&self, operations: usize, mishap: Mishap) {
+        let mut state = self.state();
+        state.mishap = Some((state.done.len() + operations, mishap));
+    }
+
+    /// What was to go wrong and did not yet will not.
+    pub fn no_mishap(&self) {
+        let mut state = self.state();
+        let now = state.done.len();
+        state.mishap = state.mishap.filter(|(at, _)| *at < now);
+    }
+
+    /// Whether a mishap occurred, so that this disk is not the healthy one that it was.
+    pub fn had_mishap(&self) -> bool {
+        let state = self.state();
+        state.off || state.mishap.is_some_and(|(at, _)| at < state.done.len())
+    }
+
+    /// The disk that the next process finds after a power cut that lost all that was not synced, as far as its path is wanted.
+    pub fn durable_part(&self, is_wanted: impl Fn(&Path) -> bool) -> Self {
+        let state = self.state();
+        let found = state.durable.iter().filter(|(path, node)| **node == Node::Folder || is_wanted(path));
+        let (mut contents, mut shown) = (Vec::new(), BTreeMap::new());
+        for (path, node) in found {
+            let node = match node {
+                Node::Folder => Node::Folder,
+                Node::File(file) => {
+                    contents.push(state.contents[*file].survives(Writes::Lost));
+                    Node::File(contents.len() - 1)
+                }
+            };
+            shown.insert(path.clone(), node);
+        }
+        Self(Arc::new(Mutex::new(State { contents, durable: shown.clone(), shown, ..State::default() })))
+    }
+
     /// How often somebody asked for the identity of a file or folder, failures included.
     pub fn identities(&self) -> usize {
         self.state().identities
@@ -166,7 +203,8 @@ impl SimulatedDisk {
 
     /// The disk that the next process finds after this one was killed: what was not synced is still there, and may still be lost.
     pub fn after_kill(&self) -> Self {
-        Self(Arc::new(Mutex::new(State { locks: BTreeSet::new(), ..self.state().clone() })))
+        let state = self.state().clone();
+        Self(Arc::new(Mutex::new(State { locks: BTreeSet::new(), done: Vec::new(), mishap: None, ..state })))
     }
 
     /// Every file below a folder.

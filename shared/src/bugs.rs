@@ -1,6 +1,6 @@
 //! Bugs that were found before, to be put back one at a time: a test that finds none of them proves nothing.
 //!
-//! Only the feature `bugs` compiles them in, which no release build can have. Without it every question is answered *no* when it is compiled.
+//! Only the feature `bugs` compiles them in, which no release build can have. Without it, [`has`] is `false` at compile time.
 
 #[cfg(all(feature = "bugs", not(debug_assertions)))]
 compile_error!("the feature `bugs` is for tests: no release build has it");
@@ -16,30 +16,48 @@ pub enum Bug {
     FolderWithoutSync,
     /// The index records a partial blob before its bytes are synced.
     PartWithoutSync,
-    /// A vote is given from the index alone.
+    /// A replica votes from its index alone and does not look at the bytes.
     VoteWithoutBytes,
-    /// A put that was cut off keeps its place.
+    /// A replica signs a statement that its journal does not have.
+    VoteWithoutJournal,
+    /// A put that was cut off keeps its place at the replica.
     LostPlace,
     /// Room in a queue is not given back.
     LostCredit,
-    /// What a replica promised of a founding is said before it is on its disk.
+    /// A replica answers a founding before its answer is on its disk.
     FoundingUnsaved,
-    /// What a replica missed is never fetched.
+    /// A replica accepts a founding though it accepted another.
+    TwoFoundings,
+    /// A replica never fetches what it missed.
     NoRepair,
+    /// One member fewer than the quorum is enough.
+    QuorumMinusOne,
+    /// A vote counts without being verified.
+    UnverifiedVote,
+    /// A put gets an earlier certificate though no quorum holds the blob any more.
+    EarlierWithoutHolders,
+    /// The server hands out a certificate that it has not saved.
+    CertificateUnsaved,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::CommitWithoutSync,
         Self::BlobWithoutSync,
         Self::FolderWithoutSync,
         Self::PartWithoutSync,
         Self::VoteWithoutBytes,
+        Self::VoteWithoutJournal,
         Self::LostPlace,
         Self::LostCredit,
         Self::FoundingUnsaved,
+        Self::TwoFoundings,
         Self::NoRepair,
+        Self::QuorumMinusOne,
+        Self::UnverifiedVote,
+        Self::EarlierWithoutHolders,
+        Self::CertificateUnsaved,
     ];
 }
 
@@ -56,17 +74,17 @@ mod put_back {
         NOW.store(bug.map_or(usize::MAX, |bug| bug as usize), Ordering::Relaxed);
     }
 
-    pub(crate) fn has(bug: Bug) -> bool {
+    /// Whether this process has this bug.
+    pub fn has(bug: Bug) -> bool {
         NOW.load(Ordering::Relaxed) == bug as usize
     }
 }
 
 #[cfg(feature = "bugs")]
-pub(crate) use put_back::has;
-#[cfg(feature = "bugs")]
-pub use put_back::put_back;
+pub use put_back::{has, put_back};
 
+/// Whether this process has this bug: not without the feature `bugs`.
 #[cfg(not(feature = "bugs"))]
-pub(crate) const fn has(_: Bug) -> bool {
+pub const fn has(_: Bug) -> bool {
     false
 }

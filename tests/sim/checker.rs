@@ -1,0 +1,295 @@
+//! What must hold in a run, and what everybody in it knows. The first rule that is broken ends the run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::ReadableDatabase;
+use vouch::host::Host;
+use vouch::store::{self, Store};
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::Committee;
+use vouch_core::digest::Digest;
+use vouch_core::statement::{Body, Stored};
+use vouch_core::verify::{Subject, verify_certificate};
+
+use crate::network::Node;
+use crate::node;
+use crate::plan::Shape;
+use crate::simulated::SimulatedDisk;
+
+pub const FOLDER: &str = "/data";
+
+/// A rule. Its name is what people read in the table of bugs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Every certificate verifies, and has n − f signers.
+    Genuine,
+    /// A signer has the bytes that it signed for, durably, when the certificate is made and later.
+    SignerHolds,
+    /// A signer's journal has what it signed.
+    Journalled,
+    /// Nobody votes for what it does not have, whatever a server proposes.
+    VoteHolds,
+    /// A server has saved a certificate before anybody hears of it.
+    Saved,
+    /// An earlier certificate is given again only while the committee holds the blob.
+    Reused,
+    /// A certified blob comes back byte for byte, with f replicas down.
+    Readable,
+    /// Every replica gets what was certified without it.
+    Repaired,
+    /// There is one committee, and no honest replica is shown to have accepted two.
+    OneCommittee,
+    /// A put ends with a certificate or a named error, and nobody honest breaks the protocol.
+    NamedEnd,
+    /// A cluster that is whole again has given back what was held: it certifies as many puts at once as its limits allow.
+    NothingHeld,
+}
+
+/// What somebody was promised.
+#[derive(Debug, Clone)]
+pub struct Promise {
+    pub bytes: Bytes,
+    pub certificate: Certificate,
+    /// When its put began.
+    pub began: Duration,
+}
+
+impl Promise {
+    pub fn digest(&self) -> Digest {
+        self.certificate.claim.receipt.digest
+    }
+}
+
+/// What is known in a run.
+#[derive(Debug)]
+pub struct Known {
+    pub shape: Shape,
+    pub disks: Vec<SimulatedDisk>,
+    pub committee: Option<Arc<Committee>>,
+    pub promises: Vec<Promise>,
+    pub failures: u64,
+    /// When a blob was last spoiled at a replica.
+    pub spoiled: BTreeMap<(Node, Digest), Duration>,
+    /// When a blob was spoiled everywhere.
+    pub ruined: BTreeMap<Digest, Duration>,
+    /// What its owners put again.
+    pub put_again: VecDeque<Bytes>,
+    pub liar_key: Option<String>,
+    violation: Option<String>,
+}
+
+/// Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Checker(Arc<Mutex<Known>>);
+
+impl Checker {
+    pub fn new(shape: Shape) -> Self {
+        Self(Arc::new(Mutex::new(Known {
+            shape,
+            disks: Vec::new(),
+            committee: None,
+            promises: Vec::new(),
+            failures: 0,
+            spoiled: BTreeMap::new(),
+            ruined: BTreeMap::new(),
+            put_again: VecDeque::new(),
+            liar_key: None,
+            violation: None,
+        })))
+    }
+
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a rule is broken; the first one counts.
+    pub fn broken(&self, rule: Rule, what: std::fmt::Arguments<'_>) {
+        self.known().violation.get_or_insert_with(|| format!("{rule:?}: {what}"));
+    }
+
+    /// # Panics
+    /// When a rule was broken.
+    pub fn assert_holds(&self) {
+        let violation = self.known().violation.clone();
+        if let Some(violation) = violation {
+            panic!("{violation}");
+        }
+    }
+
+    pub fn promises(&self) -> Vec<Promise> {
+        self.known().promises.clone()
+    }
+
+    /// Somebody has taken up a committee.
+    pub fn founded(&self, committee: &Arc<Committee>) {
+        let first = self.known().committee.get_or_insert_with(|| committee.clone()).cluster();
+        if first != committee.cluster() {
+            self.broken(Rule::OneCommittee, format_args!("{first} and {}", committee.cluster()));
+        }
+    }
+
+    /// Somebody told its operator this about foundings.
+    pub fn said_of_founding(&self, text: &str) {
+        let liar = self.known().liar_key.clone();
+        if text.contains("is faulty") && liar.is_none_or(|liar| !text.contains(&liar)) {
+            self.broken(Rule::OneCommittee, format_args!("{text}"));
+        }
+    }
+
+    /// A server made a certificate, and is about to tell people.
+    pub fn certified(&self, server: Node, certificate: &Certificate) {
+        let receipt = certificate.claim.receipt;
+        let (shape, committee) = {
+            let known = self.known();
+            (known.shape, known.committee.clone())
+        };
+        let Some(committee) = committee else {
+            return self.broken(Rule::OneCommittee, format_args!("a certificate by no committee"));
+        };
+        let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
+        if let Err(error) = verify_certificate(certificate, &committee, &subject, certificate.claim.issued_at, true) {
+            return self.broken(Rule::Genuine, format_args!("{error}"));
+        }
+        let (signers, expected) = (usize::from(certificate.signers.count()), shape.replicas - shape.tolerated());
+        if signers < expected {
+            self.broken(Rule::Genuine, format_args!("expected {expected} signers, got {signers}"));
+        }
+        if !self.has_saved(server, receipt.digest) {
+            self.broken(Rule::Saved, format_args!("server {server} would lose the certificate for {}", receipt.digest));
+        }
+        // one of them, for each costs the opening of a store; another one for another certificate
+        let signers: Vec<u16> = certificate.signers.iter().collect();
+        let pick = usize::from(receipt.salt[0]) % signers.len();
+        self.check_signer(&committee, certificate, signers[pick], true);
+    }
+
+    /// A signer has what it signed for, durably.
+    pub fn check_signer(&self, committee: &Committee, certificate: &Certificate, signer: u16, is_new: bool) {
+        let node = node_of(committee, signer);
+        let receipt = certificate.claim.receipt;
+        if !self.must_hold(node, receipt.digest, certificate.claim.issued_at) {
+            return;
+        }
+        let store = self.store_of(node, receipt.digest);
+        if read(&store, receipt.digest).is_none_or(|bytes| Digest::of(&bytes) != receipt.digest) {
+            let digest = receipt.digest;
+            self.broken(
+                Rule::SignerHolds,
+                format_args!("{node} signed for {digest} and would not have it without power"),
+            );
+        }
+        if is_new && let Some(statement) = certificate.statement(committee.record()) {
+            let signed = store.signed(Stored::KIND, certificate.claim.issued_at).unwrap_or_default();
+            if !signed.contains(&statement.id()) {
+                self.broken(Rule::Journalled, format_args!("{node} signed {:?}", statement.id()));
+            }
+        }
+    }
+
+    /// A replica voted for a blob just now; a server proposed it at a time.
+    pub fn voted(&self, node: Node, digest: Digest, proposed: Duration) {
+        if !self.must_hold(node, digest, node::BEGINNING + proposed.as_secs()) {
+            return;
+        }
+        let store = self.store_of(node, digest);
+        if read(&store, digest).is_none_or(|bytes| Digest::of(&bytes) != digest) {
+            self.broken(Rule::VoteHolds, format_args!("{node} voted for {digest}, which it does not have"));
+        }
+    }
+
+    /// A put came to an end with a certificate of before it began.
+    pub fn check_reused(&self, promise: &Promise) {
+        let (shape, digest) = (self.known().shape, promise.digest());
+        let holders = shape.honest().filter(|node| read(&self.store_of(*node, digest), digest).is_some()).count();
+        // one may decay meanwhile, and a liar says anything
+        let expected = (shape.replicas - shape.tolerated()).saturating_sub(1 + usize::from(shape.lie.is_some()));
+        if holders < expected {
+            self.broken(Rule::Reused, format_args!("{digest}: expected {expected} holders, got {holders}"));
+        }
+    }
+
+    /// Whether a signature of this second obliges a replica: it is honest, and the blob was not spoiled there since.
+    fn must_hold(&self, node: Node, digest: Digest, issued_at: u64) -> bool {
+        let known = self.known();
+        let issued = issued_at.saturating_sub(node::BEGINNING);
+        let since = [known.spoiled.get(&(node, digest)), known.ruined.get(&digest)];
+        known.shape.honest().contains(&node) && since.iter().flatten().all(|spoiled| spoiled.as_secs() + 1 < issued)
+    }
+
+    /// What a replica's store would be after a loss of power, as far as it has to do with one blob.
+    fn store_of(&self, node: Node, digest: Digest) -> Store {
+        let blobs = Path::new(FOLDER).join("blobs");
+        let name = digest.to_hex();
+        let disk = self.known().disks[node].durable_part(|path| {
+            let is_its = path.file_stem().is_some_and(|stem| stem == name.as_str());
+            is_its || !path.starts_with(&blobs) || path.file_name().is_some_and(|name| name == "store-id")
+        });
+        open(disk)
+    }
+
+    fn has_saved(&self, server: Node, digest: Digest) -> bool {
+        const CERTIFICATES: redb::TableDefinition<'_, &[u8; 32], &[u8]> = redb::TableDefinition::new("certificates");
+        let path = Path::new(FOLDER).join("certificates.redb");
+        let disk = self.known().disks[server].durable_part(|of| of == path);
+        let has = || {
+            let backend = vouch::host::disk::Disk::open_database(&disk, &path).ok()?;
+            let database = redb::Builder::new().set_cache_size(1 << 20).create_with_backend(Backend(backend)).ok()?;
+            let transaction = database.begin_read().ok()?;
+            let table = transaction.open_table(CERTIFICATES).ok()?;
+            table.get(&digest.0).ok()?.map(drop)
+        };
+        has().is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Backend(Box<dyn redb::StorageBackend>);
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// The node of a member, by its name.
+pub fn node_of(committee: &Committee, member: u16) -> Node {
+    let name = committee.record().name(member);
+    name.rsplit('-').next().and_then(|number| number.parse().ok()).expect("names are node-N")
+}
+
+/// The store on a disk.
+///
+/// # Panics
+/// When it does not open, which it does whatever was lost.
+pub fn open(disk: SimulatedDisk) -> Store {
+    let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::Config::default());
+    store.expect("a store opens after a loss of power")
+}
+
+/// All of a blob, if it is held and right.
+pub fn read(store: &Store, digest: Digest) -> Option<Vec<u8>> {
+    let length = store.length_of(&digest).ok()??;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < length {
+        let (from, most) = (bytes.len() as u64, 256 << 10);
+        let wanted = u32::try_from((length - from).min(most)).ok()?;
+        bytes.extend_from_slice(&store.read(&digest, from, wanted).ok()?.bytes);
+    }
+    Some(bytes)
+}

@@ -1,0 +1,166 @@
+//! Clients, which put and get, give up half way, and put again what failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use vouch::client::{self, ClientError, PutLink, StallLimit};
+use vouch::host::Host;
+use vouch_core::committee::Committee;
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::message::Code;
+use vouch_core::receipt::NEVER;
+use vouch_core::session::SessionError;
+use vouch_core::tree::Suspended;
+use vouch_core::verify::{Subject, verify_certificate};
+
+use crate::checker::{Checker, Promise, Rule};
+use crate::node;
+use crate::plan::Shape;
+use crate::random::Random;
+use crate::servers::address;
+use crate::trace::Trace;
+
+/// Puts and gets, for as long as nobody ends it.
+pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: Checker) {
+    let (mut link, mut again): (Option<PutLink>, Option<Bytes>) = (None, None);
+    let Shape { servers, distance, .. } = checker.known().shape;
+    for number in 0_u64.. {
+        host.sleep(Duration::from_millis(random.within(10..2_000))).await;
+        let server = random.index(servers);
+        let (trusted, promises, ruined) = {
+            let mut known = checker.known();
+            let trusted = known.committee.as_ref().map(|committee| committee.cluster());
+            (trusted, known.promises.clone(), known.put_again.pop_front())
+        };
+        if ruined.is_none() && !promises.is_empty() && random.one_in(4) {
+            let promise = &promises[random.index(promises.len())];
+            match get(&host, server, trusted, promise.digest()).await {
+                Ok(bytes) if bytes == promise.bytes => {}
+                Ok(_) => checker.broken(Rule::Readable, format_args!("{}: other bytes", promise.digest())),
+                Err(error) => trace.note(format_args!("get: {error}")),
+            }
+            continue;
+        }
+        let renewed = promises.last().filter(|_| random.one_in(6)).map(|promise| promise.bytes.clone());
+        let renew = ruined.is_none() && renewed.is_some();
+        // what failed is put again, most of the time, and goes on where it stopped
+        let bytes = ruined.or(renewed).or_else(|| again.take().filter(|_| !random.one_in(6)));
+        let bytes = bytes.unwrap_or_else(|| {
+            let mut bytes = vec![0; usize::try_from(size(&mut random)).unwrap_or(0)];
+            random.fill(&mut bytes);
+            bytes.into()
+        });
+        if random.one_in(3) {
+            link = None;
+        }
+        let gives_up = random.one_in(4).then(|| Duration::from_millis(random.within(1..40 * (distance + 4))));
+        let limit = gives_up.unwrap_or(Duration::from_secs(180));
+        match timeout(limit, put(&host, server, trusted, bytes.clone(), renew, &mut link)).await {
+            Ok(Ok((promise, committee))) => {
+                trace.note(format_args!("put {number}: {}", promise.digest()));
+                checker.founded(&committee);
+                kept(&checker, promise);
+            }
+            Ok(Err(error)) => {
+                trace.note(format_args!("put {number}: {error}"));
+                if !is_fair(&error) {
+                    checker.broken(Rule::NamedEnd, format_args!("{error}"));
+                }
+                checker.known().failures += 1;
+                again = Some(bytes);
+            }
+            Err(_) if gives_up.is_some() => {
+                trace.note(format_args!("put {number}: given up"));
+                again = Some(bytes);
+            }
+            Err(_) => return checker.broken(Rule::NamedEnd, format_args!("put {number} has no end")),
+        }
+    }
+}
+
+/// Takes note of a promise, unless the blob was ruined while it was made.
+fn kept(checker: &Checker, promise: Promise) {
+    let (is_ruined, is_reused) = {
+        let known = checker.known();
+        let issued = promise.certificate.claim.issued_at - node::BEGINNING;
+        let is_ruined = known.ruined.get(&promise.digest()).is_some_and(|ruined| *ruined >= promise.began);
+        (is_ruined, issued + 1 < promise.began.as_secs())
+    };
+    if is_ruined {
+        checker.known().put_again.push_back(promise.bytes);
+        return;
+    }
+    if is_reused {
+        checker.check_reused(&promise);
+    }
+    checker.known().promises.push(promise);
+}
+
+/// Whether a put may end so, though nobody honest breaks the protocol.
+fn is_fair(error: &ClientError) -> bool {
+    match error {
+        ClientError::Session(SessionError::Refused { failed, .. }) => !matches!(
+            failed.code,
+            Code::Malformed
+                | Code::Version
+                | Code::AnotherCluster
+                | Code::Unexpected
+                | Code::TooLarge
+                | Code::DigestDiffers
+                | Code::LengthDiffers
+        ),
+        // what a server learned later than the client
+        ClientError::Session(SessionError::AnotherCluster { got, .. }) => got.is_none(),
+        ClientError::Session(error) => matches!(error, SessionError::NoProgress(_)),
+        ClientError::Link(_) | ClientError::Stalled { .. } | ClientError::Ended(_) | ClientError::GaveUp { .. } => true,
+        _ => false,
+    }
+}
+
+/// Mostly small blobs, sometimes one of several blocks.
+fn size(random: &mut Random) -> u64 {
+    match random.within(0..6) {
+        0 => random.within(0..3),
+        1 => random.within(60 << 10..70 << 10),
+        2..=3 => random.within(100 << 10..1_300 << 10),
+        _ => random.within(1..5_000),
+    }
+}
+
+/// Puts over a link that is open, or a new one.
+pub async fn put(
+    host: &Host,
+    server: usize,
+    trusted: Option<ClusterId>,
+    bytes: Bytes,
+    renew: bool,
+    kept: &mut Option<PutLink>,
+) -> Result<(Promise, Arc<Committee>), ClientError> {
+    let began = node::elapsed();
+    let link = match kept.take().filter(|link| !link.is_closed()) {
+        Some(link) => link,
+        None => PutLink::open_with(host, &address(server), trusted, StallLimit::new(Duration::from_secs(30))).await?,
+    };
+    let link = kept.insert(link);
+    let certified = link.put_bytes(bytes.clone(), NEVER, renew).await?;
+    let certificate = certified.certificate;
+    let subject = Subject { digest: Digest::of(&bytes), length: Some(bytes.len() as u64) };
+    verify_certificate(&certificate, &certified.committee, &subject, host.unix_seconds(), false)
+        .expect("a client takes no certificate that does not verify");
+    Ok((Promise { bytes, certificate, began }, certified.committee))
+}
+
+pub async fn get(
+    host: &Host,
+    server: usize,
+    trusted: Option<ClusterId>,
+    digest: Digest,
+) -> Result<Vec<u8>, ClientError> {
+    let (server, held, retry) = (address(server), Suspended::default(), Duration::from_secs(5));
+    let request = client::Get { server, trusted, digest, length: None, range: None, held, retry };
+    let mut bytes = Vec::new();
+    client::get(host, request, &mut bytes, drop).await?;
+    Ok(bytes)
+}

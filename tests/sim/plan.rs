@@ -1,0 +1,201 @@
+//! What goes wrong in a run, and when: drawn from the seed before the run begins, so that a failing run can be tried again without
+//! some of it.
+
+use std::time::Duration;
+
+use crate::network::Node;
+use crate::random::Random;
+
+/// How long things go wrong.
+pub const TROUBLE: Duration = Duration::from_secs(35);
+
+/// Who is there. Nodes are numbered in this order: servers, replicas, clients, the lying server.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub servers: usize,
+    pub replicas: usize,
+    /// How many times longer than on one machine messages take.
+    pub distance: u64,
+    /// The last replica lies, in this way.
+    pub lie: Option<Lie>,
+    /// A server asks replicas for votes that they must not give.
+    pub has_lying_server: bool,
+}
+
+/// How a replica lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Its votes are signatures of something else.
+    FalseVotes,
+    /// The bytes that it sends are others.
+    DamagedBytes,
+    /// It votes and keeps nothing.
+    KeepsNothing,
+}
+
+pub const CLIENTS: usize = 2;
+
+impl Shape {
+    fn draw(random: &mut Random) -> Self {
+        let replicas = match random.within(0..16) {
+            0 | 1 => 1,
+            2 => 7,
+            _ => 4,
+        };
+        let lie = match random.within(0..6) {
+            0 => Some(Lie::FalseVotes),
+            1 => Some(Lie::DamagedBytes),
+            2 => Some(Lie::KeepsNothing),
+            _ => None,
+        };
+        let servers = 1 + random.index(2);
+        let distance = [1, 5, 25][random.index(3)];
+        Self { servers, replicas, distance, lie: lie.filter(|_| replicas > 1), has_lying_server: random.one_in(2) }
+    }
+
+    /// The replicas that do not lie.
+    pub fn honest(&self) -> std::ops::Range<Node> {
+        self.servers..self.servers + self.replicas - usize::from(self.lie.is_some())
+    }
+
+    /// The replica that lies.
+    pub fn liar(&self) -> Option<Node> {
+        self.lie.map(|_| self.servers + self.replicas - 1)
+    }
+
+    /// The servers and the replicas that run the real program.
+    pub fn nodes(&self) -> std::ops::Range<Node> {
+        0..self.honest().end
+    }
+
+    pub fn client(&self, number: usize) -> Node {
+        self.servers + self.replicas + number
+    }
+
+    pub fn lying_server(&self) -> Node {
+        self.client(CLIENTS)
+    }
+
+    /// Replicas that may fail, by the design's rule and not by the program's.
+    pub fn tolerated(&self) -> usize {
+        (self.replicas - 1) / 3
+    }
+
+    /// The honest ones that may be down.
+    pub fn spare(&self) -> usize {
+        self.tolerated() - usize::from(self.lie.is_some()).min(self.tolerated())
+    }
+}
+
+/// Something goes wrong, or right again.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    /// A node that is down starts.
+    Start(Node),
+    /// A process ends, or its machine loses power. `anyway`: though no more replicas may be down.
+    Stop { node: Node, loses_power: bool, anyway: bool, seed: u64 },
+    /// A machine loses power at one of its next operations on its disk; `all`: every other machine with it.
+    PowerCut { node: Node, operations: usize, all: bool, seed: u64 },
+    /// One of the next operations on a disk fails.
+    DiskFault { node: Node, operations: usize },
+    /// Nothing gets from one node to another.
+    Cut { from: Node, to: Node },
+    /// Connections between two nodes break.
+    Reset { one: Node, other: Node },
+    /// What a node sends and receives takes up to so many milliseconds more.
+    Slow { node: Node, milliseconds: u64 },
+    /// A replica's wall clock is off by so many seconds.
+    Clock { node: Node, seconds: i64 },
+    /// A disk is full, or is not any more.
+    Space { node: Node, is_full: bool },
+    /// A byte of a large blob changes on the disk of the one replica to which that happens.
+    Decay { pick: u64 },
+    /// A large blob is spoiled at every replica, which is more than the committee tolerates; its owner puts it again.
+    Ruin { pick: u64 },
+    /// All networks are whole again.
+    Mend,
+}
+
+/// What happens in a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub shape: Shape,
+    pub events: Vec<(Duration, Event)>,
+}
+
+impl Plan {
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed, 0);
+        let shape = Shape::draw(&mut random);
+        let mut events = Vec::new();
+        // while the committee is founded
+        for _ in 0..random.within(0..5) {
+            let node = shape.honest().start + random.index(shape.honest().len());
+            let at = Duration::from_millis(random.within(1..60 * (shape.distance + 4)));
+            let back = at + Duration::from_millis(random.within(1..300));
+            let (loses_power, seed) = (random.one_in(2), random.next());
+            events.push((at, Event::Stop { node, loses_power, anyway: true, seed }));
+            events.push((back, Event::Start(node)));
+        }
+        let mut at = Duration::from_millis(random.within(500..4_000));
+        while at < TROUBLE {
+            Self::draw_one(&shape, at, &mut random, &mut events);
+            at += Duration::from_millis(random.within(50..3_500));
+        }
+        events.sort_by_key(|(at, _)| *at);
+        Self { shape, events }
+    }
+
+    fn draw_one(shape: &Shape, at: Duration, random: &mut Random, events: &mut Vec<(Duration, Event)>) {
+        let server = random.index(shape.servers);
+        let node = shape.honest().start + random.index(shape.honest().len());
+        let later = |random: &mut Random| at + Duration::from_millis(random.within(100..8_000));
+        let event = match random.within(0..19) {
+            0..=2 => {
+                events.push((later(random), Event::Start(node)));
+                let (loses_power, anyway) = (random.one_in(2), random.one_in(8));
+                Event::Stop { node, loses_power, anyway, seed: random.next() }
+            }
+            3 => {
+                events.push((later(random), Event::Start(server)));
+                Event::Stop { node: server, loses_power: random.one_in(2), anyway: true, seed: random.next() }
+            }
+            4..=6 => {
+                let all = random.one_in(2);
+                let again = later(random) + Duration::from_secs(1);
+                let up = if all { shape.nodes() } else { node..node + 1 };
+                events.extend(up.map(|node| (again, Event::Start(node))));
+                let operations = usize::try_from(random.within(0..60)).unwrap_or(0);
+                Event::PowerCut { node, operations, all, seed: random.next() }
+            }
+            7 => {
+                let operations = usize::try_from(random.within(0..40)).unwrap_or(0);
+                Event::DiskFault { node: if random.one_in(4) { server } else { node }, operations }
+            }
+            8 => {
+                if random.one_in(2) {
+                    events.push((at, Event::Cut { from: server, to: node }));
+                }
+                Event::Cut { from: node, to: server }
+            }
+            9 => Event::Cut { from: server, to: node },
+            10 => {
+                let other = if random.one_in(3) { shape.client(0) } else { node };
+                Event::Reset { one: server, other }
+            }
+            11 => Event::Slow { node, milliseconds: random.within(10..4_000) },
+            12 => Event::Clock { node, seconds: [-4_000, -90, -5, 0, 5, 90, 4_000][random.index(7)] },
+            13 => Event::Space { node, is_full: random.one_in(2) },
+            14 | 15 if shape.spare() > 0 => Event::Decay { pick: random.next() },
+            16 => Event::Ruin { pick: random.next() },
+            _ => Event::Mend,
+        };
+        events.push((at, event));
+    }
+
+    /// Only the events of these numbers.
+    pub fn keep(&mut self, numbers: &std::collections::BTreeSet<usize>) {
+        let mut number = 0..;
+        self.events.retain(|_| number.next().is_some_and(|number| numbers.contains(&number)));
+    }
+}
