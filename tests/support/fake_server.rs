@@ -106,7 +106,7 @@ impl Drop for FakeServer {
 ///
 /// # Errors
 /// Never.
-#[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the library's signature")]
+#[expect(clippy::result_large_err, reason = "the library's signature")]
 pub fn choose_subprotocol(
     _: &Request,
     mut response: Response,
