@@ -12,6 +12,7 @@ use vouch::store::{self, Store};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
+use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Body, Stored};
 use vouch_core::verify::{Subject, verify_certificate};
 
@@ -76,6 +77,8 @@ pub struct Known {
     pub spoiled: BTreeMap<(Node, Digest), Duration>,
     /// When a blob was spoiled everywhere.
     pub ruined: BTreeMap<Digest, Duration>,
+    /// Receipts of those blobs: the certificates are still about.
+    pub ruined_receipts: Vec<Receipt>,
     /// What its owners put again.
     pub put_again: VecDeque<Bytes>,
     pub liar_key: Option<String>,
@@ -96,6 +99,7 @@ impl Checker {
             failures: 0,
             spoiled: BTreeMap::new(),
             ruined: BTreeMap::new(),
+            ruined_receipts: Vec::new(),
             put_again: VecDeque::new(),
             liar_key: None,
             violation: None,

@@ -173,7 +173,8 @@ async fn ask_for_votes(stream: Box<dyn Io>, host: Host, mut random: Random, chec
             // what was spoiled, before all else
             let spoiled = known.spoiled.keys().filter(|(of, _)| *of == node).map(|(_, digest)| *digest);
             let lost: Vec<_> = spoiled.chain(known.ruined.keys().copied()).collect();
-            let all: Vec<_> = known.promises.iter().map(|promise| promise.certificate.claim.receipt).collect();
+            let promised = known.promises.iter().map(|promise| promise.certificate.claim.receipt);
+            let all: Vec<_> = promised.chain(known.ruined_receipts.iter().copied()).collect();
             let lost: Vec<_> = all.iter().filter(|receipt| lost.contains(&receipt.digest)).copied().collect();
             let from = if lost.is_empty() || random.one_in(3) { &all } else { &lost };
             if from.is_empty() { None } else { Some(from[random.index(from.len())]) }

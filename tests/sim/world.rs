@@ -252,6 +252,7 @@ impl World {
         }
         let mut known = self.checker.known();
         known.ruined.insert(digest, node::elapsed());
+        known.ruined_receipts.push(promise.certificate.claim.receipt);
         known.promises.retain(|promise| promise.digest() != digest);
         known.put_again.push_back(promise.bytes);
     }
