@@ -94,6 +94,7 @@ async fn killed_get_resumes_at_its_offset() {
     let before = world.proxy.received();
     let mut held = 0;
     for signal in ["INT", "TERM", "KILL"] {
+        world.proxy.set_receive_limit(world.proxy.received() + 6 * MIB);
         let mut child = world.start_get("copy", 6 * MIB).await;
         let id = child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
@@ -103,6 +104,7 @@ async fn killed_get_resumes_at_its_offset() {
         assert!(part.len() as u64 > held + MIB && world.bytes.starts_with(&part), "{signal}: {} bytes", part.len());
         held = part.len() as u64;
     }
+    world.proxy.set_receive_limit(u64::MAX);
     let last = world.proxy.received();
     let output = world.command("copy").output().await.unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -31,6 +31,8 @@ struct Wire {
     rate: AtomicU64,
     /// Rate limit for data that clients receive, in bytes per second; 0 for none.
     receive_rate: AtomicU64,
+    /// Clients receive no more once they received so many bytes.
+    receive_limit: AtomicU64,
     is_up: watch::Sender<bool>,
 }
 
@@ -45,6 +47,7 @@ impl Proxy {
             received: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             receive_rate: AtomicU64::new(0),
+            receive_limit: AtomicU64::new(u64::MAX),
             is_up: watch::channel(true).0,
         });
         let (target, shared) = (target.to_owned(), wire.clone());
@@ -74,6 +77,12 @@ impl Proxy {
     /// Limits what clients receive, in bytes per second; 0 for no limit.
     pub fn set_receive_rate(&self, rate: u64) {
         self.wire.receive_rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// Holds everything back once clients received `bytes` bytes in total, so that a slow machine interrupts them there, too;
+    /// `u64::MAX` for no limit.
+    pub fn set_receive_limit(&self, bytes: u64) {
+        self.wire.receive_limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Waits until clients received `bytes` bytes in total.
@@ -118,9 +127,10 @@ async fn connect(near: TcpStream, target: String, wire: Arc<Wire>) {
     far.set_nodelay(true).unwrap();
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     wire.open.fetch_add(1, Ordering::Relaxed);
+    let no_limit = AtomicU64::new(u64::MAX);
     tokio::select! {
-        () = forward(near_in, far_out, &wire.sent, &wire.rate) => {}
-        () = forward(far_in, near_out, &wire.received, &wire.receive_rate) => {}
+        () = forward(near_in, far_out, &wire.sent, &wire.rate, &no_limit) => {}
+        () = forward(far_in, near_out, &wire.received, &wire.receive_rate, &wire.receive_limit) => {}
         _ = is_up.wait_for(|is_up| !is_up) => {}
     }
     wire.open.fetch_sub(1, Ordering::Relaxed);
@@ -131,12 +141,16 @@ async fn forward(
     mut to: tokio::net::tcp::OwnedWriteHalf,
     counted: &AtomicU64,
     rate: &AtomicU64,
+    limit: &AtomicU64,
 ) {
     let mut piece = vec![0; PIECE];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
         counted.fetch_add(read as u64, Ordering::Relaxed);
         if let Some(micros) = (read as u64 * 1_000_000).checked_div(rate.load(Ordering::Relaxed)) {
             tokio::time::sleep(Duration::from_micros(micros)).await;
+        }
+        while counted.load(Ordering::Relaxed) > limit.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if to.write_all(&piece[..read]).await.is_err() {
             return;
