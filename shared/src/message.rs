@@ -420,7 +420,7 @@ pub struct ListPage {
 
 impl ListPage {
     /// Whether this page advances a reader that asked for the entries after `from`. A page that announces more entries but ends
-    /// where it began would make its reader ask for ever.
+    /// where it began would make its reader ask without end.
     pub fn moves_on_from(&self, from: ListPosition) -> bool {
         !self.more || self.end.list != from.list || self.end.after > from.after
     }

@@ -174,7 +174,7 @@ async fn answer(shared: Arc<Shared>, stream: Box<dyn Io>) {
                 // the last progress again; nothing before there is any
                 Err(_) => {}
             }
-            // whoever asked is gone: nothing more is done for it
+            // the caller is gone: nothing more is done for it
             if writer.write_all(&line).await.is_err() {
                 return;
             }
@@ -185,7 +185,7 @@ async fn answer(shared: Arc<Shared>, stream: Box<dyn Io>) {
 }
 
 async fn tell(replies: &mpsc::Sender<Reply>, reply: Reply) {
-    // whoever asked may be gone
+    // the caller may be gone
     let _ = replies.send(reply).await;
 }
 

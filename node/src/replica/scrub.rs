@@ -94,7 +94,7 @@ pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Scrubbed>) -> Result
         let now = shared.host.monotonic();
         if now >= told_at + TELL_EVERY {
             told_at = now;
-            // whoever asked may be gone; the pass goes on, for what it finds
+            // the caller may be gone; the pass goes on, for what it finds
             let _ = told.send(pass.so_far).await;
         }
     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
-use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::batch::{BatchInput, BatchRequest};
 use vouch_node_core::server::{ServerClock, ServerCore, ServerInput, ServerOutput};
 
 use super::batcher::{Outcome, tell};
@@ -39,8 +39,17 @@ impl Shared {
                     self.handle(ServerInput::Unclaimed(link, reply));
                 }
             }
-            ServerOutput::Propose { members, proposal } => self.propose_batch(&members, &proposal),
-            ServerOutput::Verify { batch, ballot, votes } => {
+            ServerOutput::Batch(request) => self.perform_batch(request),
+            ServerOutput::LeftOut { stream, member, code, why } => self.left_out(stream, member, code, why),
+            ServerOutput::Told { member, line } => self.tell_of(member, &line),
+            ServerOutput::Settle => self.batcher.settle_soon(),
+        }
+    }
+
+    fn perform_batch(self: &Arc<Self>, request: BatchRequest) {
+        match request {
+            BatchRequest::Propose { members, proposal } => self.propose_batch(&members, &proposal),
+            BatchRequest::Verify { batch, ballot, votes } => {
                 let Some(committee) = self.committee() else { return };
                 let shared = self.clone();
                 self.host.spawn(async move {
@@ -53,19 +62,16 @@ impl Shared {
                     }
                 });
             }
-            ServerOutput::Certify { batch, receipts, tally, puts, asked } => {
+            BatchRequest::Certify { batch, receipts, tally, puts, asked } => {
                 let outcomes = puts.into_iter().map(|put| (put, self.batcher.take_waiter(put))).collect();
                 let certifying = Certifying { batch, receipts, tally, outcomes, asked };
                 self.host.spawn(certifying.run(self.clone()));
             }
-            ServerOutput::FailPut(put, failed) => {
+            BatchRequest::Fail(put, failed) => {
                 if let Some(outcomes) = self.batcher.take_waiter(put) {
                     tell(&self.host, outcomes, Outcome { put, result: Err(failed) });
                 }
             }
-            ServerOutput::LeftOut { stream, member, code, why } => self.left_out(stream, member, code, why),
-            ServerOutput::Told { member, line } => self.tell_of(member, &line),
-            ServerOutput::Settle => self.batcher.settle_soon(),
         }
     }
 

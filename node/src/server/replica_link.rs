@@ -202,7 +202,7 @@ async fn read(
             }
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
-            // to whoever asked; a vote, to its batch
+            // a vote goes to its batch, another reply to the put or get that waits for it
             message => shared.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One rule for every client: each phase of a session has a deadline, and only progress (a *step*) extends it. A ping, or a
 //! message that repeats an earlier one, is not a step: otherwise a server that withholds a result could keep its client
-//! waiting for ever.
+//! waiting without end.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ use super::ended_waits::EndedWaits;
 use super::health::Observed;
 use super::put::{too_late, why_too_few};
 use super::stream_numbers::StreamNumbers;
-pub use events::{BatchContext, BatchInput, BatchOutput};
+pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
 use proposed::ProposedBatch;
 
 /// Closed batches remembered, for judging votes that come later.
@@ -170,7 +170,8 @@ impl Batches {
         }
         for signing in self.signing.values_mut() {
             if signing.also_held(put, member) {
-                out.push(BatchOutput::Propose { members: vec![member], proposal: signing.proposal().clone() });
+                let proposal = signing.proposal().clone();
+                out.push(BatchOutput::Request(BatchRequest::Propose { members: vec![member], proposal }));
             }
         }
     }
@@ -219,7 +220,8 @@ impl Batches {
                 let silent: Vec<u16> = signing.silent().collect();
                 note_late(batch, silent.iter().copied(), out);
                 for item in signing.into_items() {
-                    out.push(BatchOutput::Fail(item.put, too_late(&self.committee, item.put, "vote", silent.clone())));
+                    let failed = too_late(&self.committee, item.put, "vote", silent.clone());
+                    out.push(BatchOutput::Request(BatchRequest::Fail(item.put, failed)));
                 }
             }
         }
@@ -248,7 +250,7 @@ impl Batches {
             } else {
                 let refusals = item.refusals.iter().map(|(member, failed)| (*member, failed));
                 let failed = why_too_few(&self.committee, item.put, refusals, |member| item.holders.contains(&member));
-                out.push(BatchOutput::Fail(item.put, failed));
+                out.push(BatchOutput::Request(BatchRequest::Fail(item.put, failed)));
             }
         }
     }
@@ -279,10 +281,8 @@ impl Batches {
                 .partition(|(member, _)| context.verified_apart.contains(member));
             let groups = apart.into_iter().map(|vote| vec![vote]).chain([together]);
             let ballot = signing.ballot();
-            out.extend(groups.filter(|votes| !votes.is_empty()).map(|votes| BatchOutput::Verify {
-                batch: *batch,
-                ballot: ballot.clone(),
-                votes,
+            out.extend(groups.filter(|votes| !votes.is_empty()).map(|votes| {
+                BatchOutput::Request(BatchRequest::Verify { batch: *batch, ballot: ballot.clone(), votes })
             }));
         }
         out
@@ -304,7 +304,8 @@ impl Batches {
             let tally = Tally::new(self.committee.record(), content.body());
             let batch = self.numbers.next();
             let proposal = Arc::new(Message::Propose { stream: batch, issued_at: context.unix_now, receipts });
-            out.push(BatchOutput::Propose { members: common.iter().copied().collect(), proposal: proposal.clone() });
+            let members = common.iter().copied().collect();
+            out.push(BatchOutput::Request(BatchRequest::Propose { members, proposal: proposal.clone() }));
             self.signing.insert(batch, ProposedBatch::new(items, (content, tally), proposal, &common, context.now));
         }
         out

@@ -124,7 +124,7 @@ impl<H: Clone> ServerCore<H> {
         }
     }
 
-    /// A reply shows how the member is; a vote goes to its batch, everything else to whoever asked.
+    /// Notes what a reply shows of the member's health. A vote goes to its batch, every other reply to the put or get that waits for it.
     fn reply(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         let Reply { member, stream, message } = reply;
         if let Some(line) = self.health.hear(&link, &message, clock.now) {
@@ -208,24 +208,17 @@ impl<H: Clone> ServerCore<H> {
         let Some(context) = self.context(clock) else { return };
         let Some(batches) = &mut self.batches else { return };
         for output in act(batches, &context) {
-            out.push(match output {
-                BatchOutput::Propose { members, proposal } => ServerOutput::Propose { members, proposal },
-                BatchOutput::Verify { batch, ballot, votes } => ServerOutput::Verify { batch, ballot, votes },
-                BatchOutput::Certify { batch, receipts, tally, puts, asked } => {
-                    ServerOutput::Certify { batch, receipts, tally, puts, asked }
-                }
-                BatchOutput::Fail(put, failed) => ServerOutput::FailPut(put, failed),
+            match output {
+                BatchOutput::Request(request) => out.push(ServerOutput::Batch(request)),
                 BatchOutput::Observed { batch, member, observed } => {
                     if let Some(link) = self.roster.link(member) {
                         self.observe(batch, member, &link, observed, clock.now, out);
                     }
-                    continue;
                 }
                 BatchOutput::VotedFalsely { batch, member } => {
                     self.blame(batch, member, Fault::VotedFalsely, clock.now, out);
-                    continue;
                 }
-            });
+            }
         }
     }
 }

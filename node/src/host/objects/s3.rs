@@ -174,7 +174,7 @@ impl Objects {
         let task = self.runtime.spawn(async move {
             let in_time = tokio::time::timeout(timeout, work).await;
             let late = || Err(inner.unreachable(format!("no answer within {} s", timeout.as_secs_f32())));
-            // whoever asked may have given up
+            // the caller may have given up
             let _ = sender.send(in_time.unwrap_or_else(|_| late()));
         });
         Underway { outcome, task: task.abort_handle() }

@@ -51,7 +51,7 @@ pub enum BatchInput {
         /// What it sent as its vote.
         signature: VoteSignature,
     },
-    /// What became of a [`BatchOutput::Verify`].
+    /// What became of a [`BatchRequest::Verify`].
     Verified {
         /// The number of the batch.
         batch: Stream,
@@ -73,17 +73,17 @@ pub enum BatchInput {
     Tick,
 }
 
-/// What to do.
+/// What the shell is asked to do for a batch.
 #[derive(Debug)]
-pub enum BatchOutput {
-    /// Ask these members for their votes.
+pub enum BatchRequest {
+    /// Ask these members for their votes. For one that cannot be asked, come back with [`BatchInput::Lost`].
     Propose {
         /// Whom to ask.
         members: Vec<u16>,
         /// The message, the same for all of them.
         proposal: Arc<Message>,
     },
-    /// Verify a vote, then say [`BatchInput::Verified`].
+    /// Verify votes, then come back with [`BatchInput::Verified`].
     Verify {
         /// The number of the batch.
         batch: Stream,
@@ -107,6 +107,13 @@ pub enum BatchOutput {
     },
     /// A put cannot be certified.
     Fail(Stream, Failed),
+}
+
+/// What a batch leads to.
+#[derive(Debug)]
+pub enum BatchOutput {
+    /// The shell is asked for something.
+    Request(BatchRequest),
     /// A member voted on a batch in time, or had not voted when it ended.
     Observed {
         /// The number of the batch.

@@ -9,7 +9,7 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
-use super::{BatchOutput, PendingReceipt, refused_receipts};
+use super::{BatchOutput, BatchRequest, PendingReceipt, refused_receipts};
 use crate::server::grace_period::GracePeriod;
 
 /// How far a member is that was asked.
@@ -190,7 +190,8 @@ impl ProposedBatch {
     pub(super) fn certify(self, batch: Stream) -> BatchOutput {
         let asked = self.parts.keys().copied().collect();
         let puts = self.items.iter().map(|item| item.put).collect();
-        BatchOutput::Certify { batch, receipts: Box::new(self.receipts), tally: Box::new(self.tally), puts, asked }
+        let (receipts, tally) = (Box::new(self.receipts), Box::new(self.tally));
+        BatchOutput::Request(BatchRequest::Certify { batch, receipts, tally, puts, asked })
     }
 
     /// The items, each without the members that are out because of it, or because of the whole batch.

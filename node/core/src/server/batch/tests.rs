@@ -86,19 +86,19 @@ impl World {
     fn perform(&mut self, outputs: Vec<BatchOutput>) {
         for output in outputs {
             match output {
-                BatchOutput::Propose { members, proposal } => {
+                BatchOutput::Request(BatchRequest::Propose { members, proposal }) => {
                     let Message::Propose { stream, receipts, issued_at: UNIX } = &*proposal else {
                         panic!("{proposal:?}")
                     };
                     self.asked.push(Asked { batch: *stream, members, receipts: receipts.clone() });
                 }
-                BatchOutput::Verify { batch, ballot, votes } => {
+                BatchOutput::Request(BatchRequest::Verify { batch, ballot, votes }) => {
                     self.verified.push(votes.iter().map(|(member, _)| *member).collect());
                     let verified = ballot.verify_all(&self.committee, &votes);
                     let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
                     self.give(BatchInput::Verified { batch, votes });
                 }
-                BatchOutput::Certify { receipts, tally, puts, .. } => {
+                BatchOutput::Request(BatchRequest::Certify { receipts, tally, puts, .. }) => {
                     let certificates = tally.certificates(receipts.claims()).unwrap();
                     assert_eq!(certificates.len(), puts.len());
                     self.certified.extend(puts.into_iter().zip(certificates));
@@ -111,7 +111,7 @@ impl World {
                     self.late.remove(&member);
                 }
                 BatchOutput::VotedFalsely { member, .. } => self.false_votes.push(member),
-                BatchOutput::Fail(put, failed) => {
+                BatchOutput::Request(BatchRequest::Fail(put, failed)) => {
                     assert!(self.failed.insert(put, failed).is_none(), "told once");
                 }
             }
@@ -212,7 +212,7 @@ fn the_next_batch_gathers_while_one_is_signed() {
     world.go_on();
     let second = world.one_proposed();
     assert_eq!(numbers(&second), [2, 3, 4, 5]);
-    // one that takes long is not waited for for ever, and there are so many at once
+    // one that takes long does not block the others, and there are so many at once
     for round in 0..5 {
         world.submit(10 + round, 0..4);
         world.wait(BatchPolicy::default().wait - Duration::from_millis(1));

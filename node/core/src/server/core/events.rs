@@ -1,15 +1,11 @@
 //! What a server's core takes, and what it wants done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use vouch_core::bls::VoteSignature;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::message::{Code, Failed, Message, Stream};
-use vouch_core::statement::{self, Stored};
-use vouch_core::tally::{Ballot, Tally};
+use vouch_core::message::{Code, Message, Stream};
 
-use crate::server::batch::BatchInput;
+use crate::server::batch::{BatchInput, BatchRequest};
 use crate::server::health::{Fault, LinkId, Observed};
 
 /// What the clocks say.
@@ -92,37 +88,8 @@ pub enum ServerInput<H> {
 pub enum ServerOutput {
     /// Pass a reply to the put or the get that waits for it, or come back with [`ServerInput::Unclaimed`].
     Deliver(LinkId, Reply),
-    /// Ask these members for their votes. For one that cannot be asked, come back with [`BatchInput::Lost`].
-    Propose {
-        /// Whom to ask.
-        members: Vec<u16>,
-        /// The message, the same for all of them.
-        proposal: Arc<Message>,
-    },
-    /// Verify votes, then come back with [`BatchInput::Verified`].
-    Verify {
-        /// The number of the batch.
-        batch: Stream,
-        /// What the votes are on.
-        ballot: Ballot<Stored>,
-        /// By member.
-        votes: Vec<(u16, VoteSignature)>,
-    },
-    /// A quorum voted: make the certificates durable, hand them to the puts, and show these members.
-    Certify {
-        /// The number of the batch.
-        batch: Stream,
-        /// What was signed.
-        receipts: Box<statement::Batch>,
-        /// The votes.
-        tally: Box<Tally<Stored>>,
-        /// Whose receipts they are, in the receipts' order.
-        puts: Vec<Stream>,
-        /// Members that know the batch, for they were asked to vote.
-        asked: Vec<u16>,
-    },
-    /// A put cannot be certified.
-    FailPut(Stream, Failed),
+    /// Do this for a batch.
+    Batch(BatchRequest),
     /// Tell the operator, and the member itself, why a put or a batch goes on without it.
     LeftOut {
         /// The put, get or batch.

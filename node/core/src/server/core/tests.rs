@@ -8,6 +8,7 @@ use vouch_core::statement::{Batch, Statement};
 
 use super::*;
 use crate::fixture::{TestCommittee, node_key};
+use crate::server::batch::BatchRequest;
 
 const UNIX: u64 = 1_700_000_000;
 const VOTING: Duration = Duration::from_secs(20);
@@ -96,18 +97,18 @@ impl World {
         for output in self.core.handle(input, self.clock()) {
             match output {
                 ServerOutput::Deliver(_, reply) => self.delivered.push(reply),
-                ServerOutput::Propose { members, proposal } => {
+                ServerOutput::Batch(BatchRequest::Propose { members, proposal }) => {
                     let Message::Propose { stream, receipts, .. } = &*proposal else { panic!("{proposal:?}") };
                     self.proposals.push(Proposal { batch: *stream, members, receipts: receipts.clone() });
                 }
-                ServerOutput::Verify { batch, ballot, votes } => {
+                ServerOutput::Batch(BatchRequest::Verify { batch, ballot, votes }) => {
                     self.verified.push(votes.iter().map(|(member, _)| *member).collect());
                     let verified = ballot.verify_all(&self.committee.committee, &votes);
                     let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
                     self.give(ServerInput::Batch(BatchInput::Verified { batch, votes }));
                 }
-                ServerOutput::Certify { puts, .. } => self.certified.extend(puts),
-                ServerOutput::FailPut(put, failed) => self.failed.push((put, failed)),
+                ServerOutput::Batch(BatchRequest::Certify { puts, .. }) => self.certified.extend(puts),
+                ServerOutput::Batch(BatchRequest::Fail(put, failed)) => self.failed.push((put, failed)),
                 ServerOutput::LeftOut { member, code, .. } => self.left_out.push((member, code)),
                 ServerOutput::Told { member, line } => self.told.push(format!("{member} {line}")),
                 ServerOutput::Settle => self.is_unsettled = true,
