@@ -240,11 +240,9 @@ describe("an interrupted put", () => {
 
   test("gives up after the limit without progress", { timeout: 20_000 }, async () => {
     server.lie = "hangs up when signed";
-    const begun = performance.now();
     const { error, of } = await run(fresh(MIB), { retry: 1.5 });
-    const seconds = (performance.now() - begun) / 1000;
     assert.deepEqual([error.code, error.canRetry], ["connection", true]);
-    assert.ok(of("lost").length >= 2 && seconds < 5, `${of("lost").length} tries, ${seconds} s`);
+    assert.ok(of("lost").length >= 2, `${of("lost").length} tries`);
     assert.deepEqual(server.cancelled, [], "what came is kept");
   });
 
@@ -287,12 +285,20 @@ describe("an interrupted put", () => {
     assert.deepEqual(server.cancelled, [false]);
   });
 
-  test("is retried at once when the caller asks", async () => {
+  test("is retried at once when the caller asks", async (t) => {
     Object.assign(server, { cuts: new Array(6).fill({ at: MIB }), offset: 0 });
-    const begun = performance.now();
-    const { result } = await run(fresh(2 * MIB), { onWaiting: (now) => setImmediate(now) });
-    assert.equal(result.report.verdict, "valid");
-    assert.ok(performance.now() - begun < 2500, "six waits take 3 seconds at least");
+    // The timers of the announced waits never fire, so only the caller can end a wait.
+    const waits = new Set();
+    let held = 0;
+    const { setTimeout: real } = globalThis;
+    t.mock.method(globalThis, "setTimeout", (run, ms, ...args) => {
+      if (!waits.delete(ms)) return real(run, ms, ...args);
+      held += 1;
+      return undefined;
+    });
+    const hears = ({ stage, retry_in: seconds }) => stage === "lost" && waits.add(1000 * seconds);
+    const { result } = await run(fresh(2 * MIB), { hears, onWaiting: (now) => setImmediate(now) });
+    assert.deepEqual([result.report.verdict, held], ["valid", 6]);
   });
 
   test("a file of one message is sent again as a whole", async () => {

@@ -36,7 +36,9 @@ export async function hashed(wasm, file, total, tell, signal) {
 // called with the offset up to which the file has left the buffer. Returns early if the put has ended.
 export async function upload(wasm, put, chunks, from, sent, hasEnded) {
   let given = from;
-  const progress = () => sent(Math.max(from, given - put.buffered()));
+  let furthest = from;
+  // The buffer also holds headers and proofs, so a chunk adds more to it than to the file: without the maximum, progress would go back.
+  const progress = () => sent((furthest = Math.max(furthest, given - put.buffered())));
   const reader = chunks[Symbol.asyncIterator]();
   try {
     for (;;) {
