@@ -210,7 +210,7 @@ pub async fn put_over(
                 biased;
                 _ = looks.tick() => {
                     let now = host.monotonic();
-                    watch.look(session.standing(), now)?;
+                    watch.look(session.progress_mark(), now)?;
                     stall.check(&watch, now)?;
                 }
                 frame = &mut next => break frame?,
@@ -383,7 +383,7 @@ impl Download {
                 Ok(frame) => return Ok(frame?),
                 Err(_) => {
                     let now = self.host.monotonic();
-                    self.watch.look(self.session.standing(), now)?;
+                    self.watch.look(self.session.progress_mark(), now)?;
                     self.stall.check(&self.watch, now)?;
                 }
             }

@@ -10,6 +10,7 @@ use blst::min_pk::{AggregatePublicKey, AggregateSignature as BlstAggregate, Publ
 use blst::{BLST_ERROR, MultiPoint, Pairing, blst_p1_affine, blst_p2_affine};
 use thiserror::Error;
 
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::derive;
 
 const STATEMENT_DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
@@ -25,24 +26,35 @@ const INFINITY: u8 = 0xC0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BlsError {
     /// The bytes are not the canonical compressed encoding of a point.
-    #[error("expected the compressed encoding of a point, got other bytes")]
     Encoding,
     /// The point is not on the curve.
-    #[error("expected a point on the curve, got one beside it")]
     NotOnCurve,
     /// The point is on the curve, but outside the subgroup of prime order.
-    #[error("expected a point of the prime-order subgroup, got one outside it")]
     NotInSubgroup,
     /// The point is the point at infinity.
-    #[error("expected a point other than infinity, got infinity")]
     Infinity,
     /// The pairing equation does not hold.
-    #[error("expected a signature by these keys over these bytes, got another")]
     Mismatch,
     /// The secret key is not a scalar from 1 to the group order − 1.
-    #[error("expected a secret key below the group order, got another value")]
     SecretKey,
 }
+
+impl BlsError {
+    /// What a key or a signature must be, and what it is. Points and signatures are not shown: nobody can compare them by eye.
+    pub fn comparison(&self) -> Comparison {
+        let (expected, got) = match self {
+            Self::Encoding => ("the compressed encoding of a point", "other bytes"),
+            Self::NotOnCurve => ("a point on the curve", "one beside it"),
+            Self::NotInSubgroup => ("a point of the prime-order subgroup", "one outside it"),
+            Self::Infinity => ("a point other than infinity", "infinity"),
+            Self::Mismatch => ("a signature by these keys over these bytes", "another"),
+            Self::SecretKey => ("a secret key below the group order", "another value"),
+        };
+        Comparison::new(&"", &expected, &got)
+    }
+}
+
+display_comparison!(BlsError);
 
 impl From<BLST_ERROR> for BlsError {
     fn from(error: BLST_ERROR) -> Self {

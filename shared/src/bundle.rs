@@ -9,6 +9,7 @@ use self::json::Json;
 use crate::bls::Possession;
 use crate::certificate::Certificate;
 use crate::committee::Committee;
+use crate::comparison::{Comparison, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
 
 /// The media type of a bundle, and the value of its key `type`.
@@ -19,7 +20,6 @@ const VERSION: u64 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BundleError {
     /// The text is longer than the limit.
-    #[error("bundle: expected at most {expected} bytes, got {got}")]
     TooLarge {
         /// The limit.
         expected: usize,
@@ -27,22 +27,18 @@ pub enum BundleError {
         got: usize,
     },
     /// The text is not strict JSON, or does not have the keys of a bundle.
-    #[error("bundle: expected the JSON of a bundle, got {reason}")]
     Json {
         /// What the parser found, and where.
         reason: String,
     },
     /// `type` has a wrong value.
-    #[error("bundle type: expected {MEDIA_TYPE:?}, got {got:?}")]
     Type {
         /// The value found.
         got: String,
     },
     /// An unknown format version.
-    #[error("bundle version: expected {VERSION}, got {0}")]
     UnknownVersion(u64),
     /// A value is not encoded as required.
-    #[error("bundle field {field}: expected {expected}, got {got}")]
     Field {
         /// The key.
         field: &'static str,
@@ -52,6 +48,27 @@ pub enum BundleError {
         got: String,
     },
 }
+
+impl BundleError {
+    /// What the format requires, and what the text has instead.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::TooLarge { expected, got } => {
+                Comparison::new(&"bundle", &format_args!("at most {expected} bytes"), got)
+            }
+            Self::Json { reason } => Comparison::new(&"bundle", &"the JSON of a bundle", reason),
+            Self::Type { got } => {
+                Comparison::new(&"bundle type", &format_args!("{MEDIA_TYPE:?}"), &format_args!("{got:?}"))
+            }
+            Self::UnknownVersion(got) => Comparison::new(&"bundle version", &VERSION, got),
+            Self::Field { field, expected, got } => {
+                Comparison::new(&format_args!("bundle field {field}"), expected, got)
+            }
+        }
+    }
+}
+
+display_comparison!(BundleError);
 
 /// A parsed bundle. Its parts are bytes that are not decoded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

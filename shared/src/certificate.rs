@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::bls::AggregateSignature;
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::CommitteeRecord;
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::CommitteeDigest;
 use crate::limits::Limits;
 use crate::receipt::ReceiptError;
@@ -88,13 +89,10 @@ impl Signers {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CertificateError {
     /// The bytes do not follow the layout.
-    #[error("certificate: {0}")]
     Decode(#[from] DecodeError),
     /// An unknown format version.
-    #[error("certificate version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
     /// A statement kind that is unknown, or not the expected one.
-    #[error("statement kind: expected {expected} ({name}), got {got}")]
     AnotherKind {
         /// The number of the expected kind.
         expected: u16,
@@ -104,10 +102,8 @@ pub enum CertificateError {
         got: u16,
     },
     /// The receipt is not well formed, or of an unknown kind.
-    #[error(transparent)]
     Receipt(#[from] ReceiptError),
     /// A bit beyond the last member is set.
-    #[error("bitmap: expected zero bits beyond member {n}, got last byte {got:#010b}")]
     SpareBits {
         /// The committee's size.
         n: u16,
@@ -115,9 +111,29 @@ pub enum CertificateError {
         got: u8,
     },
     /// No bit of the bitmap is set.
-    #[error("bitmap: expected at least one signer, got none")]
     NoSigners,
 }
+
+impl CertificateError {
+    /// What the format requires, and what the bytes have instead.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Decode(error) => error.comparison().within("certificate"),
+            Self::UnknownVersion(got) => Comparison::new(&"certificate version", &VERSION, got),
+            Self::AnotherKind { expected, name, got } => {
+                Comparison::new(&"statement kind", &format_args!("{expected} ({name})"), got)
+            }
+            Self::Receipt(error) => error.comparison(),
+            Self::SpareBits { n, got } => {
+                let expected = format_args!("zero bits beyond member {n}");
+                Comparison::new(&"bitmap", &expected, &format_args!("last byte {got:#010b}"))
+            }
+            Self::NoSigners => Comparison::new(&"bitmap", &"at least one signer", &"none"),
+        }
+    }
+}
+
+display_comparison!(CertificateError);
 
 /// A certificate of one kind of statement; by default, a certificate of availability. It is well formed, but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 
 use thiserror::Error;
 
+use crate::comparison::{Comparison, display_comparison};
 use crate::limits::MAX_SAFE_INTEGER;
 
 /// Why bytes are not the encoding of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// The input ends inside a field.
-    #[error("{field}: expected {expected} bytes at offset {offset}, got {got}")]
     Truncated {
         /// The field that could not be read.
         field: &'static str,
@@ -21,7 +21,6 @@ pub enum DecodeError {
         got: usize,
     },
     /// Bytes follow the last field.
-    #[error("trailing bytes: expected {expected} bytes in all, got {got}")]
     Trailing {
         /// The length of the value's encoding.
         expected: usize,
@@ -29,7 +28,6 @@ pub enum DecodeError {
         got: usize,
     },
     /// A constant has a wrong value.
-    #[error("{field}: expected {expected}, got {got}")]
     WrongTag {
         /// The constant's name.
         field: &'static str,
@@ -39,7 +37,6 @@ pub enum DecodeError {
         got: String,
     },
     /// A number is outside its range.
-    #[error("{field}: expected {}, got {got}", range(*min, *max))]
     OutOfRange {
         /// The field.
         field: &'static str,
@@ -51,7 +48,6 @@ pub enum DecodeError {
         got: u64,
     },
     /// A text is not well formed.
-    #[error("{field}: expected {expected}, got {got}")]
     BadText {
         /// The field.
         field: &'static str,
@@ -62,32 +58,24 @@ pub enum DecodeError {
     },
 }
 
+display_comparison!(DecodeError);
+
 impl DecodeError {
-    /// What the format requires, for people.
-    pub fn expected(&self) -> String {
+    /// What the format requires, and what the input has instead.
+    pub fn comparison(&self) -> Comparison {
         match self {
-            Self::Truncated { field, expected, offset, .. } => {
-                format!("{expected} bytes of {field} at offset {offset}")
+            Self::Truncated { field, offset, expected, got } => {
+                Comparison::new(field, &format_args!("{expected} bytes at offset {offset}"), got)
             }
-            Self::Trailing { expected, .. } => format!("{expected} bytes in all"),
-            Self::WrongTag { field, expected, .. } => format!("{field} {expected}"),
-            Self::OutOfRange { field, min, max, .. } => format!("{field} {}", range(*min, *max)),
-            Self::BadText { field, expected, .. } => format!("{field} {expected}"),
+            Self::Trailing { expected, got } => {
+                Comparison::new(&"trailing bytes", &format_args!("{expected} bytes in all"), got)
+            }
+            Self::WrongTag { field, expected, got } => Comparison::new(field, expected, got),
+            Self::OutOfRange { field, min, max, got } if min == max => Comparison::new(field, min, got),
+            Self::OutOfRange { field, min, max, got } => Comparison::new(field, &format_args!("{min} to {max}"), got),
+            Self::BadText { field, expected, got } => Comparison::new(field, expected, got),
         }
     }
-
-    /// What the input has instead, for people.
-    pub fn got(&self) -> String {
-        match self {
-            Self::Truncated { got, .. } | Self::Trailing { got, .. } => format!("{got} bytes"),
-            Self::WrongTag { got, .. } | Self::BadText { got, .. } => got.clone(),
-            Self::OutOfRange { got, .. } => got.to_string(),
-        }
-    }
-}
-
-fn range(min: u64, max: u64) -> String {
-    if min == max { min.to_string() } else { format!("{min} to {max}") }
 }
 
 /// Reads fields from bytes. It is public because [`Body`](crate::statement::Body) names it, but not exported from this crate.

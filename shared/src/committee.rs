@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::bls::{self, AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
 use crate::limits::Limits;
 use crate::limits::MAX_MEMBERS;
@@ -101,16 +102,12 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CommitteeError {
     /// The bytes do not follow the layout.
-    #[error("committee: {0}")]
     Decode(#[from] DecodeError),
     /// An unknown format version.
-    #[error("committee version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
     /// An unknown membership policy.
-    #[error("membership policy: expected {POLICY_OPEN}, got {0}")]
     UnknownPolicy(u8),
     /// The members do not ascend strictly by node key.
-    #[error("member {member}: expected a node key above the one before, got {got}")]
     Unsorted {
         /// The member's index, from 0.
         member: usize,
@@ -118,7 +115,6 @@ pub enum CommitteeError {
         got: NodeKey,
     },
     /// Two members have the same vote key.
-    #[error("vote key {got}: expected once, got at members {first} and {second}")]
     RepeatedVoteKey {
         /// The key.
         got: VoteKey,
@@ -128,7 +124,6 @@ pub enum CommitteeError {
         second: usize,
     },
     /// The number of proofs of possession is not the number of members.
-    #[error("proofs of possession: expected {expected}, got {got}")]
     PossessionCount {
         /// The number of members.
         expected: usize,
@@ -137,11 +132,31 @@ pub enum CommitteeError {
     },
 }
 
+impl CommitteeError {
+    /// What the format requires, and what the bytes have instead.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Decode(error) => error.comparison().within("committee"),
+            Self::UnknownVersion(got) => Comparison::new(&"committee version", &VERSION, got),
+            Self::UnknownPolicy(got) => Comparison::new(&"membership policy", &POLICY_OPEN, got),
+            Self::Unsorted { member, got } => {
+                Comparison::new(&format_args!("member {member}"), &"a node key above the one before", got)
+            }
+            Self::RepeatedVoteKey { got, first, second } => {
+                let members = format_args!("at members {first} and {second}");
+                Comparison::new(&format_args!("vote key {got}"), &"once", &members)
+            }
+            Self::PossessionCount { expected, got } => Comparison::new(&"proofs of possession", expected, got),
+        }
+    }
+}
+
+display_comparison!(CommitteeError);
+
 /// A vote key or its proof of possession is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PossessionError {
     /// A member's vote key or proof is not a valid point.
-    #[error("member {member} ({name}): vote key and proof of possession: {error}")]
     Point {
         /// The member's index, from 0.
         member: usize,
@@ -151,12 +166,28 @@ pub enum PossessionError {
         error: BlsError,
     },
     /// All are valid points, but at least one proof is not by its key. Finding out which one would cost a pairing for each.
-    #[error("proofs of possession: expected all {members} to be by their vote keys, got at least one that is not")]
     Together {
         /// The number of members.
         members: usize,
     },
 }
+
+impl PossessionError {
+    /// What a proof of possession must be, and what was found.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Point { member, name, error } => {
+                error.comparison().within(&format!("member {member} ({name}): vote key and proof of possession"))
+            }
+            Self::Together { members } => {
+                let expected = format_args!("all {members} to be by their vote keys");
+                Comparison::new(&"proofs of possession", &expected, &"at least one that is not")
+            }
+        }
+    }
+}
+
+display_comparison!(PossessionError);
 
 /// A well-formed committee whose keys are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -382,9 +413,19 @@ impl Committee {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GenesisError {
     /// The committee is not well formed.
-    #[error(transparent)]
     Committee(#[from] CommitteeError),
     /// A vote key or a proof of possession is not valid.
-    #[error(transparent)]
     Possession(#[from] PossessionError),
 }
+
+impl GenesisError {
+    /// What is required, and what was found.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Committee(error) => error.comparison(),
+            Self::Possession(error) => error.comparison(),
+        }
+    }
+}
+
+display_comparison!(GenesisError);

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod clocks;
 mod codec;
 pub mod committee;
+pub mod comparison;
 pub mod digest;
 #[cfg(feature = "nodes")]
 pub mod founding;

@@ -7,6 +7,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Reader};
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
 
 /// The version of the link protocol.
@@ -230,13 +231,22 @@ impl Transcript {
 
 /// The other end did not prove that it holds the node key that it named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("link: expected a signature by the {role} {key}, got another")]
 pub struct AuthError {
     /// The role that it named.
     pub role: Role,
     /// The node key that it named.
     pub key: NodeKey,
 }
+
+impl AuthError {
+    /// The signature required; another one was found.
+    pub fn comparison(&self) -> Comparison {
+        let Self { role, key } = self;
+        Comparison::new(&"link", &format_args!("a signature by the {role} {key}"), &"another")
+    }
+}
+
+display_comparison!(AuthError);
 
 #[cfg(test)]
 mod tests {

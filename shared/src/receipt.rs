@@ -1,6 +1,7 @@
 //! A receipt: what one client asked to have stored. It is a leaf of a batch's tree.
 
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
 
@@ -26,12 +27,22 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     /// The bytes do not follow the layout.
-    #[error("receipt: {0}")]
     Decode(#[from] DecodeError),
     /// An unknown kind: the rest cannot be decoded.
-    #[error("receipt kind: expected {KIND_WHOLE_BLOB}, got {0}")]
     UnknownKind(u8),
 }
+
+impl ReceiptError {
+    /// What the format requires, and what the bytes have instead.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Decode(error) => error.comparison().within("receipt"),
+            Self::UnknownKind(got) => Comparison::new(&"receipt kind", &KIND_WHOLE_BLOB, got),
+        }
+    }
+}
+
+display_comparison!(ReceiptError);
 
 impl Receipt {
     /// Bytes of the encoding.

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::committee::CommitteeRecord;
+use crate::comparison::Comparison;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::Limits;
 use crate::quorum;
@@ -15,7 +16,7 @@ use crate::verify::{Aspect, Check, Judgement, Stop, Verdict};
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// The check passed.
     Passed,
     /// The check failed.
@@ -36,7 +37,7 @@ pub struct CheckLine {
     /// The question that the check belongs to.
     pub question: Aspect,
     /// The check's result.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// What it means that the check passes.
     pub meaning: &'static str,
 }
@@ -111,7 +112,7 @@ impl Report {
         let (word, expected, got) = match &verdict {
             Verdict::Valid(_) => ("valid", None, None),
             Verdict::Invalid(invalid) => {
-                let (expected, got) = invalid.expected_and_got();
+                let Comparison { expected, got, .. } = invalid.comparison();
                 ("invalid", Some(expected), Some(got))
             }
             Verdict::CannotCheck(_) => ("cannot-check", None, None),
@@ -195,13 +196,13 @@ fn lines(judgement: &Judgement) -> Vec<CheckLine> {
         };
         let is_length_known = question.subject.is_some_and(|subject| subject.length.is_some());
         let outcome = match stop {
-            _ if !is_asked => Outcome::NotReached,
-            Some(stop) if name > stop.check() => Outcome::NotReached,
-            Some(Stop::Invalid(invalid)) if name == invalid.check() => Outcome::Failed,
-            Some(Stop::Missing(missing)) if name == missing.check() => Outcome::CannotCheck,
-            _ if name == Check::Expiry && question.waive_expiry => Outcome::Waived,
-            _ if name == Check::Length && !is_length_known => Outcome::Waived,
-            _ => Outcome::Passed,
+            _ if !is_asked => CheckOutcome::NotReached,
+            Some(stop) if name > stop.check() => CheckOutcome::NotReached,
+            Some(Stop::Invalid(invalid)) if name == invalid.check() => CheckOutcome::Failed,
+            Some(Stop::Missing(missing)) if name == missing.check() => CheckOutcome::CannotCheck,
+            _ if name == Check::Expiry && question.waive_expiry => CheckOutcome::Waived,
+            _ if name == Check::Length && !is_length_known => CheckOutcome::Waived,
+            _ => CheckOutcome::Passed,
         };
         CheckLine { name, question: name.aspect(), outcome, meaning: name.meaning() }
     };

@@ -18,31 +18,34 @@ pub use failure::{Failure, Kind};
 pub use get::{GetRequest, GetSession};
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::{Certified, NewPut, PutEvent, Source};
-pub use progress::{Phase, ProgressWatch, Standing};
+pub use progress::{Phase, ProgressMark, ProgressWatch};
 pub use put::{PutRequest, PutSession};
 pub use put_link::{PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
 pub use retry::{Fault, Milestone, Retry};
+
+use std::fmt;
 
 use thiserror::Error;
 
 use crate::chain::CommitteeChain;
 use crate::clocks;
 use crate::committee::GenesisError;
+use crate::comparison::Comparison;
 use crate::digest::{ClusterId, Digest};
 use crate::link::AuthError;
 use crate::message::{Code, Failed, MAX_PUTS, MessageError};
 use crate::receipt::Receipt;
 use crate::verify::{CLOCK_TOLERANCE, Invalid};
 
+const ANOTHER_CLUSTER: &str = "the server belongs to another cluster";
+
 /// Why a put or a get ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SessionError {
     /// The server sent bytes that do not decode as a message.
-    #[error("the server sent a malformed message: {0}")]
     Malformed(#[from] MessageError),
     /// The server sent a message that the protocol does not allow at this point.
-    #[error("the server broke the protocol: expected {expected}, got {got}")]
     Unexpected {
         /// The messages allowed at this point.
         expected: &'static str,
@@ -50,10 +53,8 @@ pub enum SessionError {
         got: &'static str,
     },
     /// The server did not prove that it holds the node key that it named.
-    #[error("the server failed to authenticate: {0}")]
     Auth(#[from] AuthError),
     /// The server's cluster is not the trusted one.
-    #[error("the server belongs to another cluster: expected {expected}, got {}", none_or(got))]
     AnotherCluster {
         /// The trusted cluster identity.
         expected: ClusterId,
@@ -61,10 +62,8 @@ pub enum SessionError {
         got: Option<ClusterId>,
     },
     /// The committee that the server showed is not valid.
-    #[error("the server showed a bad committee: {0}")]
     Committee(#[from] GenesisError),
     /// The server, or a replica through it, refused the request.
-    #[error("{}", refusal(failed, names))]
     Refused {
         /// The server's `Failed` message.
         failed: Failed,
@@ -72,10 +71,8 @@ pub enum SessionError {
         names: Vec<String>,
     },
     /// The certificate is invalid.
-    #[error("the server sent a certificate that is INVALID: {} ({}){}", .0.meaning(), .0, clock_hint(.0))]
     Invalid(#[from] Invalid),
     /// The certificate's receipt is not this put's.
-    #[error("the server sent a certificate for another put: expected {}, got {}", shown(expected), shown(got))]
     AnotherReceipt {
         /// The receipt that the client asked for.
         expected: Box<Receipt>,
@@ -83,10 +80,6 @@ pub enum SessionError {
         got: Box<Receipt>,
     },
     /// The certificate was made before the put began.
-    #[error(
-        "the server sent an old certificate: expected issued_at of at least {expected}, got {got}; {}",
-        check_clock(*got, expected.saturating_add(CLOCK_TOLERANCE))
-    )]
     OldCertificate {
         /// The time when the put began, minus the clock tolerance; seconds since 1970.
         expected: u64,
@@ -94,7 +87,6 @@ pub enum SessionError {
         got: u64,
     },
     /// The source yielded more or fewer bytes than the offer says.
-    #[error("the file changed while it was read: expected {expected} bytes, got {got}; put it again")]
     SourceChanged {
         /// The offered length.
         expected: u64,
@@ -102,7 +94,6 @@ pub enum SessionError {
         got: u64,
     },
     /// Bytes of an offered file of several blocks were passed without the file's outline.
-    #[error("expected the file's outline, to prove its bytes with, got {size} bytes at {offset} without one")]
     Unproved {
         /// The offset of the first of these bytes.
         offset: u64,
@@ -110,9 +101,6 @@ pub enum SessionError {
         size: u64,
     },
     /// The server named a resume offset at which no replica can have stopped.
-    #[error(
-        "the server broke the protocol: expected bytes to go on at the end of a block of this file's {length} bytes, got {got}"
-    )]
     BadOffset {
         /// The file's length; 0 for a stream, which cannot resume.
         length: u64,
@@ -120,7 +108,6 @@ pub enum SessionError {
         got: u64,
     },
     /// The requested range lies outside the blob.
-    #[error("expected a range within the blob's {length} bytes, got {range}")]
     Unsatisfiable {
         /// The requested range.
         range: ByteRange,
@@ -128,19 +115,12 @@ pub enum SessionError {
         length: u64,
     },
     /// No message that counts as progress came before the phase's deadline.
-    #[error(
-        "the server made no progress for {} s while {}: expected {}, got nothing; try again, or ask another server of the cluster",
-        .0.deadline().as_secs(), .0.what(), .0.expected()
-    )]
     NoProgress(Phase),
     /// The link has [`MAX_PUTS`] puts in progress already, or is not open yet.
-    #[error("puts on a link: expected at most {MAX_PUTS} at once on an open link, got one more")]
     NoRoom,
     /// No replica holds the blob.
-    #[error("no replica of the cluster holds {0}")]
     NotFound(Digest),
     /// Every replica that claimed to hold the blob failed.
-    #[error("no replica delivered the blob: {}", list(.0))]
     Exhausted(Vec<Rejection>),
 }
 
@@ -159,13 +139,88 @@ impl SessionError {
         };
         Self::Refused { failed, names }
     }
+
+    /// The value required and the value found, if the error is a comparison.
+    pub fn comparison(&self) -> Option<Comparison> {
+        const BROKEN: &str = "the server broke the protocol";
+        Some(match self {
+            Self::Unexpected { expected, got } => Comparison::new(&BROKEN, expected, got),
+            Self::Auth(error) => error.comparison().within("the server failed to authenticate"),
+            Self::AnotherCluster { expected, got: Some(got) } => Comparison::new(&ANOTHER_CLUSTER, expected, got),
+            Self::AnotherCluster { expected, got: None } => Comparison::new(&ANOTHER_CLUSTER, expected, &"none yet"),
+            Self::Committee(error) => error.comparison().within("the server showed a bad committee"),
+            Self::Invalid(invalid) => invalid.comparison(),
+            Self::AnotherReceipt { expected, got } => {
+                Comparison::new(&"the server sent a certificate for another put", &shown(expected), &shown(got))
+            }
+            Self::OldCertificate { expected, got } => {
+                let expected = format_args!("issued_at of at least {expected}");
+                Comparison::new(&"the server sent an old certificate", &expected, got)
+            }
+            Self::SourceChanged { expected, got } => {
+                Comparison::new(&"the file changed while it was read", &format_args!("{expected} bytes"), got)
+            }
+            Self::BadOffset { length, got } => {
+                let expected = format_args!("bytes to go on at the end of a block of this file's {length} bytes");
+                Comparison::new(&BROKEN, &expected, got)
+            }
+            Self::Unsatisfiable { range, length } => {
+                Comparison::new(&"", &format_args!("a range within the blob's {length} bytes"), range)
+            }
+            Self::NoProgress(phase) => {
+                let (seconds, what) = (phase.deadline().as_secs(), phase.what());
+                let subject = format_args!("the server made no progress for {seconds} s while {what}");
+                Comparison::new(&subject, &phase.expected(), &"nothing")
+            }
+            Self::Malformed(_)
+            | Self::Refused { .. }
+            | Self::Unproved { .. }
+            | Self::NoRoom
+            | Self::NotFound(_)
+            | Self::Exhausted(_) => return None,
+        })
+    }
+
+    /// What to do next, as the end of the sentence.
+    fn advice(&self) -> String {
+        match self {
+            Self::SourceChanged { .. } => "; put it again".to_owned(),
+            Self::NoProgress(_) => "; try again, or ask another server of the cluster".to_owned(),
+            // A certificate seems to be from the future if this computer's clock is behind.
+            Self::Invalid(Invalid::FromTheFuture { issued_at, now }) => format!("; {}", check_clock(*issued_at, *now)),
+            Self::OldCertificate { expected, got } => {
+                format!("; {}", check_clock(*got, expected.saturating_add(CLOCK_TOLERANCE)))
+            }
+            Self::Refused { failed, .. } => refusal_advice(failed.code).to_owned(),
+            _ => String::new(),
+        }
+    }
 }
 
-/// A hint to check this computer's clock: if a certificate seems to be from the future, that clock is usually behind.
-fn clock_hint(invalid: &Invalid) -> String {
-    match invalid {
-        Invalid::FromTheFuture { issued_at, now } => format!("; {}", check_clock(*issued_at, *now)),
-        _ => String::new(),
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(error) => write!(f, "the server sent a malformed message: {error}")?,
+            Self::Invalid(invalid) => {
+                write!(f, "the server sent a certificate that is INVALID: {} ({invalid})", invalid.meaning())?;
+            }
+            Self::Refused { failed, names } if names.is_empty() => write!(f, "{failed}")?,
+            Self::Refused { failed, names } => write!(f, "{failed} ({})", names.join(", "))?,
+            Self::Unproved { offset, size } => write!(
+                f,
+                "expected the file's outline, to prove its bytes with, got {size} bytes at {offset} without one"
+            )?,
+            Self::NoRoom => {
+                write!(f, "puts on a link: expected at most {MAX_PUTS} at once on an open link, got one more")?;
+            }
+            Self::NotFound(digest) => write!(f, "no replica of the cluster holds {digest}")?,
+            Self::Exhausted(rejections) => {
+                let rejections: Vec<_> = rejections.iter().map(Rejection::to_string).collect();
+                write!(f, "no replica delivered the blob: {}", rejections.join("; "))?;
+            }
+            compared => compared.comparison().map_or(Ok(()), |comparison| comparison.fmt(f))?,
+        }
+        f.write_str(&self.advice())
     }
 }
 
@@ -175,19 +230,15 @@ fn check_clock(certified: u64, own: u64) -> String {
     format!("by it the replicas' clocks are {difference} this computer's: check this computer's clock first")
 }
 
-fn none_or(cluster: &Option<ClusterId>) -> String {
-    cluster.map_or_else(|| "none yet".into(), |cluster| cluster.to_string())
-}
-
 fn shown(receipt: &Receipt) -> String {
     let Receipt { salt, digest, length, expires_at } = receipt;
     let salt = base16ct::lower::encode_string(salt);
     format!("{digest} of {length} bytes with salt {salt} until {expires_at}")
 }
 
-fn refusal(failed: &Failed, names: &[String]) -> String {
-    let members = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-    let next = match failed.code {
+/// What to do after a refusal, as the end of a sentence.
+fn refusal_advice(code: Code) -> &'static str {
+    match code {
         Code::Busy | Code::TimedOut => "; try again",
         Code::NotEnoughReplicas => "; start the missing replicas again and repeat the command",
         Code::DigestDiffers | Code::LengthDiffers => "; if the file changed while it was read, put it again",
@@ -197,10 +248,5 @@ fn refusal(failed: &Failed, names: &[String]) -> String {
         }
         Code::NoSpace => "; free space on the replicas and try again",
         _ => "",
-    };
-    format!("{}: {}{members}{next}", failed.code, failed.detail)
-}
-
-fn list(rejections: &[Rejection]) -> String {
-    rejections.iter().map(Rejection::to_string).collect::<Vec<_>>().join("; ")
+    }
 }

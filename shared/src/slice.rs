@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::Digest;
 use crate::message::MAX_CHUNK;
 use crate::tree::{self, MAX_PROOF, Parent, TreeError};
@@ -77,13 +78,10 @@ impl Head {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SliceError {
     /// The bytes do not follow the layout.
-    #[error("slice: {0}")]
     Decode(#[from] DecodeError),
     /// The bytes or the proof are not the blob's.
-    #[error("slice: {0}")]
     Tree(#[from] TreeError),
     /// The head names a length that is not the known one.
-    #[error("length of the blob: expected {expected}, got {got}")]
     AnotherLength {
         /// The length known beforehand.
         expected: u64,
@@ -91,7 +89,6 @@ pub enum SliceError {
         got: u64,
     },
     /// The head names a range that is not the requested one.
-    #[error("range of the body: expected the bytes {expected:?}, got {got:?}")]
     AnotherRange {
         /// The requested range.
         expected: Range<u64>,
@@ -99,7 +96,6 @@ pub enum SliceError {
         got: Range<u64>,
     },
     /// The first slice does not reach the blob's end that the head names, so nothing proves the length.
-    #[error("the first slice: expected the blob's end at {length}, got {end}")]
     NoEnd {
         /// The length in the head.
         length: u64,
@@ -107,7 +103,6 @@ pub enum SliceError {
         end: u64,
     },
     /// A slice is not the next one of the range.
-    #[error("slice: expected the bytes at {expected}, got those at {got}")]
     OutOfOrder {
         /// The offset of the next slice.
         expected: u64,
@@ -115,10 +110,8 @@ pub enum SliceError {
         got: u64,
     },
     /// Bytes follow the last slice.
-    #[error("slices: expected the end of the body, got {0} bytes more")]
     Trailing(usize),
     /// The body ends before the range does.
-    #[error("slices: expected the bytes up to {expected}, got those up to {got}")]
     Truncated {
         /// The end of the range; 0 if the head is missing.
         expected: u64,
@@ -126,6 +119,36 @@ pub enum SliceError {
         got: u64,
     },
 }
+
+impl SliceError {
+    /// What the body must have at this point, and what it has.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Decode(error) => error.comparison().within("slice"),
+            Self::Tree(error) => error.comparison().within("slice"),
+            Self::AnotherLength { expected, got } => Comparison::new(&"length of the blob", expected, got),
+            Self::AnotherRange { expected, got } => {
+                let expected = format_args!("the bytes {expected:?}");
+                Comparison::new(&"range of the body", &expected, &format_args!("{got:?}"))
+            }
+            Self::NoEnd { length, end } => {
+                Comparison::new(&"the first slice", &format_args!("the blob's end at {length}"), end)
+            }
+            Self::OutOfOrder { expected, got } => {
+                Comparison::new(&"slice", &format_args!("the bytes at {expected}"), &format_args!("those at {got}"))
+            }
+            Self::Trailing(count) => {
+                Comparison::new(&"slices", &"the end of the body", &format_args!("{count} bytes more"))
+            }
+            Self::Truncated { expected, got } => {
+                let expected = format_args!("the bytes up to {expected}");
+                Comparison::new(&"slices", &expected, &format_args!("those up to {got}"))
+            }
+        }
+    }
+}
+
+display_comparison!(SliceError);
 
 /// Reads a body in pieces of any size, and returns the verified bytes of the range.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use std::ops::Range;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use thiserror::Error;
 
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
 
@@ -243,7 +244,6 @@ pub fn proof_size(range: Range<u64>, length: u64) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TreeError {
     /// The slice is not a run of whole groups of a blob of this length.
-    #[error("expected whole groups of a blob of {length} bytes, got {size} bytes at {offset}")]
     NotGroups {
         /// The blob's length.
         length: u64,
@@ -253,7 +253,6 @@ pub enum TreeError {
         size: u64,
     },
     /// The proof does not have as many parents as this slice needs.
-    #[error("expected a proof of {expected} parents for {size} bytes at {offset} of {length}, got {got}")]
     ProofSize {
         /// The number of parents that the slice needs.
         expected: usize,
@@ -267,9 +266,6 @@ pub enum TreeError {
         length: u64,
     },
     /// No hasher can have been suspended in this state.
-    #[error(
-        "expected whole groups and a chaining value for each of their {expected} subtrees, got {length} bytes and {got}"
-    )]
     Suspended {
         /// The number of bytes hashed.
         length: u64,
@@ -279,7 +275,6 @@ pub enum TreeError {
         got: usize,
     },
     /// A parent in the proof is not the blob's parent above these bytes.
-    #[error("the proof differs above bytes {start} to {end}: expected the hash {expected}, got {got}")]
     Parent {
         /// The first byte below the parent.
         start: u64,
@@ -291,7 +286,6 @@ pub enum TreeError {
         got: String,
     },
     /// The bytes are not the blob's.
-    #[error("the bytes {start} to {end} differ: expected the hash {expected}, got {got}")]
     Bytes {
         /// The first of these bytes.
         start: u64,
@@ -303,6 +297,35 @@ pub enum TreeError {
         got: String,
     },
 }
+
+impl TreeError {
+    /// What a slice or a state of this blob must be, and what was found.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::NotGroups { length, offset, size } => {
+                let expected = format_args!("whole groups of a blob of {length} bytes");
+                Comparison::new(&"", &expected, &format_args!("{size} bytes at {offset}"))
+            }
+            Self::ProofSize { expected, got, offset, size, length } => {
+                let expected = format_args!("a proof of {expected} parents for {size} bytes at {offset} of {length}");
+                Comparison::new(&"", &expected, got)
+            }
+            Self::Suspended { length, expected, got } => {
+                let expected = format_args!("whole groups and a chaining value for each of their {expected} subtrees");
+                Comparison::new(&"", &expected, &format_args!("{length} bytes and {got}"))
+            }
+            Self::Parent { start, end, expected, got } => {
+                let subject = format_args!("the hash in the proof above bytes {start} to {end}");
+                Comparison::new(&subject, expected, got)
+            }
+            Self::Bytes { start, end, expected, got } => {
+                Comparison::new(&format_args!("the hash of bytes {start} to {end}"), expected, got)
+            }
+        }
+    }
+}
+
+display_comparison!(TreeError);
 
 /// Checks that `bytes` are at `offset` of the blob with this digest, given that the blob has this length. A slice that reaches
 /// the blob's end proves the length as well. An empty blob has one slice, which is empty.

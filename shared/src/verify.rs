@@ -30,7 +30,6 @@ pub use check::{Aspect, Check};
 pub use judgement::Judgement;
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
-pub(crate) use verdict::expected_and_got;
 pub use verdict::{Invalid, Missing, Stop, Verdict};
 
 /// The accepted difference between two clocks, in seconds.

@@ -50,7 +50,7 @@ fn decoder_for_four_members_refuses_five() {
     let limits = Limits { members: 4, ..Limits::default() };
     let decode = |limits| Certificate::<Stored>::decode(&bytes, &limits);
     assert!(decode(Limits::default()).is_ok());
-    assert!(matches!(decode(limits), Err(CertificateError::Decode(error)) if error.got() == "5"));
+    assert!(matches!(decode(limits), Err(CertificateError::Decode(error)) if error.comparison().got == "5"));
 }
 
 fn subject(receipt: &Receipt) -> Subject {

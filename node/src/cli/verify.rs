@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
-use vouch_core::report::{Answer, Inspection, Outcome, Report};
+use vouch_core::report::{Answer, CheckOutcome, Inspection, Report};
 use vouch_core::verify::{Aspect, Missing, Question, Subject, Verdict, Verifier};
 
 use super::{Failure, InspectArgs, VerifyArgs, output};
@@ -98,11 +98,11 @@ fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
         output::line(format_args!("{} {answer}", aspect.question()));
         for check in report.checks.iter().filter(|check| check.question == aspect) {
             let mark = match check.outcome {
-                Outcome::Passed => " ok ",
-                Outcome::Failed => "BAD ",
-                Outcome::CannotCheck => " ?  ",
-                Outcome::NotReached => " -  ",
-                Outcome::Waived => "n/a ",
+                CheckOutcome::Passed => " ok ",
+                CheckOutcome::Failed => "BAD ",
+                CheckOutcome::CannotCheck => " ?  ",
+                CheckOutcome::NotReached => " -  ",
+                CheckOutcome::Waived => "n/a ",
             };
             output::line(format_args!("{mark} {:<12} {}", check.name.name(), check.meaning));
         }

@@ -58,26 +58,26 @@ impl From<Stalled> for ClientError {
 
 #[cfg(test)]
 mod tests {
-    use vouch_core::session::Standing;
+    use vouch_core::session::ProgressMark;
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn stands(phase: Phase, steps: u64) -> Standing {
-        Standing { phase: Some(phase), steps }
+    fn stands(phase: Phase, steps: u64) -> ProgressMark {
+        ProgressMark { phase: Some(phase), steps }
     }
 
     /// Looks at a session, and whether it may still stand there. The session's own deadlines are tested with them.
-    fn look(watch: &mut ProgressWatch, limit: StallLimit, standing: Standing, now: Duration) -> Option<Stalled> {
-        let _ = watch.look(standing, now);
+    fn look(watch: &mut ProgressWatch, limit: StallLimit, mark: ProgressMark, now: Duration) -> Option<Stalled> {
+        let _ = watch.look(mark, now);
         limit.check(watch, now).err()
     }
 
     #[test]
     fn a_decision_is_waited_for_as_long_as_the_user_says() {
         let (mut watch, limit) = (ProgressWatch::default(), StallLimit::new(4 * SECOND));
-        let mut look = |standing, now| look(&mut watch, limit, standing, now);
+        let mut look = |mark, now| look(&mut watch, limit, mark, now);
         assert_eq!(look(stands(Phase::Certifying, 0), 10 * SECOND), None);
         assert_eq!(look(stands(Phase::Certifying, 0), 14 * SECOND), None);
         assert_eq!(look(stands(Phase::Certifying, 1), 15 * SECOND), None, "a step");
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn bytes_that_move_and_no_wish_have_no_such_bound() {
         let (mut watch, limit) = (ProgressWatch::default(), StallLimit::new(SECOND));
-        let sending = Standing { phase: None, steps: 0 };
+        let sending = ProgressMark { phase: None, steps: 0 };
         for second in 0..100 {
             assert_eq!(look(&mut watch, limit, stands(Phase::Reading, 0), second * SECOND), None);
         }

@@ -70,7 +70,7 @@ pub struct ReplicaFounding {
 
 /// The keys that a replica signs with.
 #[derive(Debug, Clone, Copy)]
-struct Keys<'a> {
+struct SigningKeys<'a> {
     node: &'a NodeSecretKey,
     vote: &'a VoteSecretKey,
 }
@@ -138,7 +138,7 @@ impl ReplicaFounding {
                 self.offered.pop_last();
             }
         }
-        self.settle(Keys { node, vote }, Some(digest), &mut outcome);
+        self.settle(SigningKeys { node, vote }, Some(digest), &mut outcome);
         outcome
     }
 
@@ -163,7 +163,7 @@ impl ReplicaFounding {
                 offered.add(*acceptance);
             }
         }
-        self.settle(Keys { node, vote }, None, &mut outcome);
+        self.settle(SigningKeys { node, vote }, None, &mut outcome);
         outcome
     }
 
@@ -173,7 +173,7 @@ impl ReplicaFounding {
         for refusal in refusals {
             self.hear_refusal(refusal, node, &mut outcome);
         }
-        self.settle(Keys { node, vote }, None, &mut outcome);
+        self.settle(SigningKeys { node, vote }, None, &mut outcome);
         outcome
     }
 
@@ -207,7 +207,7 @@ impl ReplicaFounding {
     }
 
     /// Does everything that the state allows now. `shown`: the founding that the other end of the link has just shown.
-    fn settle(&mut self, keys: Keys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn settle(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         if self.record.accepted.is_none() {
             self.accept_one(keys, shown, outcome);
         }
@@ -225,7 +225,7 @@ impl ReplicaFounding {
     }
 
     /// Free: accepts a founding. One that is complete carries this replica's own acceptance, from before it lost its files.
-    fn accept_one(&mut self, keys: Keys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn accept_one(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         let complete = self.offered.iter().find(|(_, founding)| founding.is_complete()).map(|(digest, _)| *digest);
         let Some(digest) = complete.or_else(|| self.offered.keys().next().copied()) else { return };
         let Some(mut founding) = self.offered.remove(&digest) else { return };
@@ -244,7 +244,7 @@ impl ReplicaFounding {
     }
 
     /// Bound: refuses every founding with a greater digest, and once founded every other.
-    fn answer_rivals(&mut self, keys: Keys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn answer_rivals(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         let Some(bound) = self.record.accepted.clone() else { return };
         let accepted = bound.digest();
         let mut refusals = Vec::new();

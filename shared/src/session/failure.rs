@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::{Fault, SessionError};
+use crate::comparison::Comparison;
 use crate::slice::SliceError;
 use crate::tree::TreeError;
-use crate::verify::{Stop, Verdict, expected_and_got};
+use crate::verify::{Check, Stop};
 
 /// What kind of failure ended a put or a get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -54,69 +55,70 @@ pub struct Failure {
 
 impl From<&SessionError> for Failure {
     fn from(error: &SessionError) -> Self {
-        let plain = |code, can_retry| Self {
-            code,
+        let comparison = error.comparison();
+        let mut failure = Self {
+            code: kind(error),
             reason: None,
-            check: None,
-            expected: None,
-            got: None,
+            check: check(error),
+            expected: comparison.as_ref().map(|comparison| comparison.expected.clone()),
+            got: comparison.map(|comparison| comparison.got),
             members: Vec::new(),
-            can_retry,
+            can_retry: false,
             fault: Fault::from(error),
             message: error.to_string(),
         };
-        let invalid_with = |check, (expected, got)| Self {
-            check: Some(check),
-            expected: Some(expected),
-            got: Some(got),
-            ..plain(Kind::Invalid, false)
-        };
-        let invalid = |check| invalid_with(check, expected_and_got(&error.to_string()));
-        let compared = |code, can_retry| {
-            let (expected, got) = expected_and_got(&error.to_string());
-            Self { expected: Some(expected), got: Some(got), ..plain(code, can_retry) }
-        };
         match error {
-            SessionError::Malformed(_) => plain(Kind::Protocol, false),
-            SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => compared(Kind::Protocol, false),
-            SessionError::Auth(_) => invalid("link"),
-            SessionError::AnotherCluster { .. } => invalid("identity"),
-            SessionError::Committee(reason) => {
-                let verdict = Verdict::from(Stop::from(reason.clone()));
-                verdict.check().map_or_else(|| plain(Kind::Invalid, false), |check| invalid(check.name()))
+            SessionError::Refused { failed, names } => {
+                failure.reason = Some(failed.code.slug());
+                failure.members.clone_from(names);
+                failure.can_retry = failed.code.is_temporary();
             }
-            SessionError::Refused { failed, names } => Self {
-                reason: Some(failed.code.slug()),
-                members: names.clone(),
-                ..plain(Kind::Refused, failed.code.is_temporary())
-            },
-            SessionError::Invalid(reason) => invalid_with(reason.check().name(), reason.expected_and_got()),
-            SessionError::AnotherReceipt { .. } => invalid("receipt"),
-            // The message continues after the two values, so they cannot be parsed out of it.
-            SessionError::OldCertificate { expected, got } => {
-                invalid_with("time", (format!("issued_at of at least {expected}"), got.to_string()))
+            SessionError::Exhausted(rejections) => {
+                failure.members = rejections.iter().map(|rejection| rejection.name.clone()).collect();
+                failure.can_retry = true;
             }
-            SessionError::SourceChanged { .. } => compared(Kind::Source, true),
-            SessionError::Unproved { .. } => plain(Kind::Source, false),
-            SessionError::Unsatisfiable { .. } => compared(Kind::Range, false),
-            SessionError::NoProgress(phase) => Self {
-                expected: Some(phase.expected().to_owned()),
-                got: Some("nothing".to_owned()),
-                ..plain(Kind::Connection, true)
-            },
-            SessionError::NoRoom => plain(Kind::Refused, true),
-            SessionError::NotFound(_) => plain(Kind::NotFound, false),
-            SessionError::Exhausted(rejections) => Self {
-                members: rejections.iter().map(|rejection| rejection.name.clone()).collect(),
-                ..plain(Kind::Exhausted, true)
-            },
+            SessionError::SourceChanged { .. } | SessionError::NoProgress(_) | SessionError::NoRoom => {
+                failure.can_retry = true;
+            }
+            _ => {}
         }
+        failure
     }
+}
+
+fn kind(error: &SessionError) -> Kind {
+    match error {
+        SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => Kind::Protocol,
+        SessionError::Auth(_)
+        | SessionError::AnotherCluster { .. }
+        | SessionError::Committee(_)
+        | SessionError::Invalid(_)
+        | SessionError::AnotherReceipt { .. }
+        | SessionError::OldCertificate { .. } => Kind::Invalid,
+        SessionError::Refused { .. } | SessionError::NoRoom => Kind::Refused,
+        SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => Kind::Source,
+        SessionError::Unsatisfiable { .. } => Kind::Range,
+        SessionError::NoProgress(_) => Kind::Connection,
+        SessionError::NotFound(_) => Kind::NotFound,
+        SessionError::Exhausted(_) => Kind::Exhausted,
+    }
+}
+
+/// The name of the check that failed.
+fn check(error: &SessionError) -> Option<&'static str> {
+    Some(match error {
+        SessionError::Auth(_) => "link",
+        SessionError::AnotherCluster { .. } => Check::Identity.name(),
+        SessionError::Committee(reason) => Stop::from(reason.clone()).check().name(),
+        SessionError::Invalid(reason) => reason.check().name(),
+        SessionError::AnotherReceipt { .. } => "receipt",
+        SessionError::OldCertificate { .. } => Check::Time.name(),
+        _ => return None,
+    })
 }
 
 impl From<&SliceError> for Failure {
     fn from(error: &SliceError) -> Self {
-        let message = error.to_string();
         // Malformed bytes failed no check: `None` makes them a protocol error.
         let check = match error {
             SliceError::Decode(_)
@@ -128,24 +130,17 @@ impl From<&SliceError> for Failure {
             SliceError::Tree(TreeError::Bytes { .. }) => Some("bytes"),
             SliceError::Tree(_) => Some("proof"),
         };
-        let is_compared = !matches!(error, SliceError::Decode(_));
-        let (expected, got) = match error {
-            // The message also names the offsets; `expected` and `got` are the hashes alone.
-            SliceError::Tree(TreeError::Bytes { expected, got, .. } | TreeError::Parent { expected, got, .. }) => {
-                (expected.clone(), got.clone())
-            }
-            _ => expected_and_got(&message),
-        };
+        let Comparison { expected, got, .. } = error.comparison();
         Self {
             code: if check.is_some() { Kind::Invalid } else { Kind::Protocol },
             reason: None,
             check,
-            expected: is_compared.then_some(expected),
-            got: is_compared.then_some(got),
+            expected: Some(expected),
+            got: Some(got),
             members: Vec::new(),
             can_retry: false,
             fault: Fault::Permanent,
-            message,
+            message: error.to_string(),
         }
     }
 }

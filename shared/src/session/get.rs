@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_get::{GetEvent, OneGet, WantedBytes};
-use super::progress::Standing;
+use super::progress::ProgressMark;
 use super::{ByteRange, SessionError};
 use crate::chain::CommitteeChain;
 use crate::digest::{ClusterId, Digest};
@@ -63,8 +63,8 @@ impl GetSession {
 
     /// The session's progress, for a [`ProgressWatch`](super::ProgressWatch). A member's failure counts as a step, because the next
     /// member is read from.
-    pub fn standing(&self) -> Standing {
-        self.handshake.standing().unwrap_or_else(|| self.get.standing())
+    pub fn progress_mark(&self) -> ProgressMark {
+        self.handshake.progress_mark().unwrap_or_else(|| self.get.progress_mark())
     }
 
     /// Takes one message of the server.

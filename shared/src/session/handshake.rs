@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::SessionError;
-use super::progress::{Phase, Standing};
+use super::progress::{Phase, ProgressMark};
 use crate::chain::CommitteeChain;
 use crate::committee::Committee;
 use crate::digest::ClusterId;
@@ -67,13 +67,13 @@ impl ClientHandshake {
     }
 
     /// The session's progress until the server has proved its node key; `None` afterwards.
-    pub(super) fn standing(&self) -> Option<Standing> {
+    pub(super) fn progress_mark(&self) -> Option<ProgressMark> {
         let steps = match &self.state {
             HandshakeState::AwaitingHello => 0,
             HandshakeState::AwaitingAuth(_) => 1,
             HandshakeState::Open(_) => return None,
         };
-        Some(Standing { phase: Some(Phase::Opening), steps })
+        Some(ProgressMark { phase: Some(Phase::Opening), steps })
     }
 
     pub(super) fn receive(&mut self, bytes: &Bytes) -> Result<HandshakeEvent, SessionError> {

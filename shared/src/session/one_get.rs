@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use self::holders::Holders;
 use super::handshake::unexpected;
-use super::progress::{Phase, Standing};
+use super::progress::{Phase, ProgressMark};
 use super::{ByteRange, SessionError};
 use crate::chain::CommitteeChain;
 use crate::digest::Digest;
@@ -204,16 +204,16 @@ impl OneGet {
 
     /// The get's progress, for a [`ProgressWatch`](super::ProgressWatch). A member's failure counts as a step, because the next
     /// member is read from.
-    pub fn standing(&self) -> Standing {
-        let in_phase = |phase| Standing { phase: Some(phase), steps: self.rejections.len() as u64 };
+    pub fn progress_mark(&self) -> ProgressMark {
+        let in_phase = |phase| ProgressMark { phase: Some(phase), steps: self.rejections.len() as u64 };
         match (&self.state, &self.verified) {
             (GetState::New | GetState::Locating, _) => in_phase(Phase::Locating),
             (GetState::Reading(_), None) => in_phase(Phase::Reading),
             (GetState::Reading(_), Some(verified)) => {
                 let steps = verified.position.saturating_add(1).saturating_add(self.rejections.len() as u64);
-                Standing { phase: Some(Phase::Reading), steps }
+                ProgressMark { phase: Some(Phase::Reading), steps }
             }
-            (GetState::Done, _) => Standing { phase: None, steps: 0 },
+            (GetState::Done, _) => ProgressMark { phase: None, steps: 0 },
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::SessionError;
 use super::handshake::{ClientHandshake, unexpected};
-use super::progress::{Phase, ProgressWatch, Standing};
+use super::progress::{Phase, ProgressMark, ProgressWatch};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::chain::{CommitteeChain, MemberId};
@@ -157,13 +157,13 @@ impl OnePut {
     }
 
     /// The put's progress, once the handshake has ended.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn progress_mark(&self) -> ProgressMark {
         let phase = match self.state {
             PutState::Opening | PutState::Offered => Some(Phase::Offered),
             PutState::Ended(_) => Some(Phase::Certifying),
             PutState::Sending | PutState::Done => None,
         };
-        Standing { phase, steps: self.reported.len() as u64 }
+        ProgressMark { phase, steps: self.reported.len() as u64 }
     }
 
     /// The first message, once the handshake has ended.

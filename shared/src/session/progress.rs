@@ -66,7 +66,7 @@ impl Phase {
 
 /// A session's progress. The session made progress if this value differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct ProgressMark {
     /// `None` while the server owes no answer: it is the client's turn to send, and the socket has a deadline of its own.
     pub phase: Option<Phase>,
     /// Increases with every step within a phase.
@@ -76,7 +76,7 @@ pub struct Standing {
 /// Detects that a session makes no progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProgressWatch {
-    last: Option<(Standing, Duration)>,
+    last: Option<(ProgressMark, Duration)>,
 }
 
 impl ProgressWatch {
@@ -85,13 +85,13 @@ impl ProgressWatch {
     /// # Errors
     /// [`SessionError::NoProgress`] if the phase's deadline has passed without a step. The caller may retry as after a lost
     /// connection.
-    pub fn look(&mut self, standing: Standing, now: Duration) -> Result<(), SessionError> {
+    pub fn look(&mut self, mark: ProgressMark, now: Duration) -> Result<(), SessionError> {
         let since = match self.last {
-            Some((last, since)) if last == standing => since,
+            Some((last, since)) if last == mark => since,
             _ => now,
         };
-        self.last = Some((standing, since));
-        match standing.phase {
+        self.last = Some((mark, since));
+        match mark.phase {
             Some(phase) if now.saturating_sub(since) >= phase.deadline() => Err(SessionError::NoProgress(phase)),
             _ => Ok(()),
         }
@@ -100,8 +100,8 @@ impl ProgressWatch {
     /// The phase at the last call of [`look`](Self::look), and the time since the last step, up to `now`. `None` while the server
     /// owes no answer.
     pub fn stood(&self, now: Duration) -> Option<(Phase, Duration)> {
-        let (standing, since) = self.last?;
-        Some((standing.phase?, now.saturating_sub(since)))
+        let (mark, since) = self.last?;
+        Some((mark.phase?, now.saturating_sub(since)))
     }
 
     /// Restarts the deadline: until now, the client itself was busy with what it had received.

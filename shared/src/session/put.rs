@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::SessionError;
 use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_put::{NewPut, OnePut, PutEvent, Source};
-use super::progress::Standing;
+use super::progress::ProgressMark;
 use crate::chain::CommitteeChain;
 use crate::digest::ClusterId;
 use crate::message::{Message, Stream};
@@ -93,8 +93,8 @@ impl PutSession {
     }
 
     /// The session's progress, for a [`ProgressWatch`](super::ProgressWatch).
-    pub fn standing(&self) -> Standing {
-        self.handshake.standing().unwrap_or_else(|| self.put.standing())
+    pub fn progress_mark(&self) -> ProgressMark {
+        self.handshake.progress_mark().unwrap_or_else(|| self.put.progress_mark())
     }
 
     /// The message with the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes. For an offered blob, `bytes` must be the next

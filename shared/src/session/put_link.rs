@@ -132,12 +132,12 @@ impl PutLink {
     /// # Errors
     /// [`SessionError::NoProgress`] if the server did not prove its node key in time; the link has then ended.
     pub fn look(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
-        if let Some(standing) = self.handshake.standing() {
-            self.watch.look(standing, now)?;
+        if let Some(mark) = self.handshake.progress_mark() {
+            self.watch.look(mark, now)?;
         }
         let late = |(stream, put): (&Stream, &mut OnePut)| {
-            let standing = put.standing();
-            put.watch.look(standing, now).err().map(|error| (*stream, error))
+            let mark = put.progress_mark();
+            put.watch.look(mark, now).err().map(|error| (*stream, error))
         };
         let late: Vec<_> = self.puts.iter_mut().filter_map(late).collect();
         late.iter().for_each(|(stream, _)| drop(self.puts.remove(stream)));

@@ -65,13 +65,13 @@ pub enum Milestone {
 /// How far one put or get came in all its tries.
 #[derive(Debug, Default)]
 struct Reached {
-    stage: Stage,
+    stage: ReachedStage,
     held: u64,
     moved: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ReachedStage {
     #[default]
     Begun,
     Ready,
@@ -83,13 +83,13 @@ impl Reached {
     /// Takes a milestone, and says whether it is further than ever before.
     fn advance(&mut self, milestone: Milestone) -> bool {
         let (stage, held, moved) = match milestone {
-            Milestone::Ready(bytes) => (Stage::Ready, bytes, 0),
-            Milestone::Moved(bytes) => (Stage::Ready, 0, bytes),
-            Milestone::Stored => (Stage::Stored, 0, 0),
-            Milestone::Voted => (Stage::Voted, 0, 0),
+            Milestone::Ready(bytes) => (ReachedStage::Ready, bytes, 0),
+            Milestone::Moved(bytes) => (ReachedStage::Ready, 0, bytes),
+            Milestone::Stored => (ReachedStage::Stored, 0, 0),
+            Milestone::Voted => (ReachedStage::Voted, 0, 0),
         };
         // bytes that are sent again after a member stored the blob are no progress
-        let counts = self.stage < Stage::Stored;
+        let counts = self.stage < ReachedStage::Stored;
         let is_further = stage > self.stage || counts && (held > self.held || moved > self.moved);
         self.stage = self.stage.max(stage);
         self.held = self.held.max(held);

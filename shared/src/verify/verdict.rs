@@ -9,6 +9,7 @@ use crate::bls::BlsError;
 use crate::bundle::BundleError;
 use crate::certificate::{Certificate, CertificateError};
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
+use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, Digest};
 use crate::receipt::ReceiptError;
 
@@ -16,16 +17,12 @@ use crate::receipt::ReceiptError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Invalid {
     /// See [`BundleError`].
-    #[error(transparent)]
     Bundle(BundleError),
     /// See [`CertificateError`].
-    #[error(transparent)]
     Certificate(CertificateError),
     /// See [`CommitteeError`].
-    #[error(transparent)]
     Committee(CommitteeError),
     /// The bundle's cluster is not the trusted one.
-    #[error("cluster: expected {expected}, got {got}")]
     AnotherCluster {
         /// The trusted cluster identity.
         expected: ClusterId,
@@ -33,7 +30,6 @@ pub enum Invalid {
         got: ClusterId,
     },
     /// The committee that the certificate names is not the one in the bundle.
-    #[error("committee of the certificate: expected {expected}, got {got}")]
     AnotherCommittee {
         /// The digest of the bundle's committee.
         expected: CommitteeDigest,
@@ -41,7 +37,6 @@ pub enum Invalid {
         got: CommitteeDigest,
     },
     /// The epoch that the certificate names is not its committee's.
-    #[error("epoch of the certificate: expected {expected}, got {got}")]
     AnotherEpoch {
         /// The committee's epoch.
         expected: u64,
@@ -49,7 +44,6 @@ pub enum Invalid {
         got: u64,
     },
     /// The bitmap is for a committee of another size.
-    #[error("size of the signer bitmap: expected {expected}, got {got}")]
     BitmapSize {
         /// The committee's size.
         expected: u16,
@@ -57,7 +51,6 @@ pub enum Invalid {
         got: u16,
     },
     /// Too few signers.
-    #[error("signers: expected at least {quorum}, got {signers}")]
     BelowQuorum {
         /// Number of members that signed.
         signers: u16,
@@ -65,13 +58,10 @@ pub enum Invalid {
         quorum: u16,
     },
     /// A member's vote key or its proof of possession is not valid.
-    #[error(transparent)]
     Possession(PossessionError),
     /// The aggregate signature is not valid.
-    #[error("signature: {0}")]
     Signature(BlsError),
     /// The file's digest is not the certified one.
-    #[error("digest: expected {expected}, got {got}")]
     DigestDiffers {
         /// The certified digest.
         expected: Digest,
@@ -79,7 +69,6 @@ pub enum Invalid {
         got: Digest,
     },
     /// The file's length is not the certified one.
-    #[error("length: expected {expected} bytes, got {got}")]
     LengthDiffers {
         /// The certified length.
         expected: u64,
@@ -87,7 +76,6 @@ pub enum Invalid {
         got: u64,
     },
     /// The certificate was issued in the future.
-    #[error("issued_at: expected at most {now} + {CLOCK_TOLERANCE}, got {issued_at}")]
     FromTheFuture {
         /// Seconds since 1970.
         issued_at: u64,
@@ -95,7 +83,6 @@ pub enum Invalid {
         now: u64,
     },
     /// The certificate has expired: replicas need no longer keep the file.
-    #[error("expires_at: expected later than {now}, got {expires_at} (expired)")]
     Expired {
         /// Seconds since 1970.
         expires_at: u64,
@@ -103,6 +90,8 @@ pub enum Invalid {
         now: u64,
     },
 }
+
+display_comparison!(Invalid);
 
 impl Invalid {
     /// The check that failed.
@@ -147,17 +136,32 @@ impl Invalid {
         }
     }
 
-    /// The expected and the received value, for people. Every message has the form "…: expected …, got …".
-    pub fn expected_and_got(&self) -> (String, String) {
-        expected_and_got(&self.to_string())
+    /// The expected value and the value found. For a check of the file, the certificate's value is expected.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Bundle(error) => error.comparison(),
+            Self::Certificate(error) => error.comparison(),
+            Self::Committee(error) => error.comparison(),
+            Self::AnotherCluster { expected, got } => Comparison::new(&"cluster", expected, got),
+            Self::AnotherCommittee { expected, got } => Comparison::new(&"committee of the certificate", expected, got),
+            Self::AnotherEpoch { expected, got } => Comparison::new(&"epoch of the certificate", expected, got),
+            Self::BitmapSize { expected, got } => Comparison::new(&"size of the signer bitmap", expected, got),
+            Self::BelowQuorum { signers, quorum } => {
+                Comparison::new(&"signers", &format_args!("at least {quorum}"), signers)
+            }
+            Self::Possession(error) => error.comparison(),
+            Self::Signature(error) => error.comparison().within("signature"),
+            Self::DigestDiffers { expected, got } => Comparison::new(&"digest", expected, got),
+            Self::LengthDiffers { expected, got } => Comparison::new(&"length", &format_args!("{expected} bytes"), got),
+            Self::FromTheFuture { issued_at, now } => {
+                Comparison::new(&"issued_at", &format_args!("at most {now} + {CLOCK_TOLERANCE}"), issued_at)
+            }
+            Self::Expired { expires_at, now } => {
+                let got = format_args!("{expires_at} (expired)");
+                Comparison::new(&"expires_at", &format_args!("later than {now}"), &got)
+            }
+        }
     }
-}
-
-/// The two values in a message of the form "…: expected …, got …".
-pub(crate) fn expected_and_got(message: &str) -> (String, String) {
-    let rest = message.split_once("expected ").map_or(message, |(_, rest)| rest);
-    let (expected, got) = rest.split_once(", got ").unwrap_or((rest, ""));
-    (expected.into(), got.into())
 }
 
 /// Something is missing for a verdict.

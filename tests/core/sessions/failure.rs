@@ -60,8 +60,28 @@ fn every_error_has_its_kind_check_and_values() {
             assert!(!expected.is_empty() && !got.is_empty() && expected != got, "{error}: {expected:?} {got:?}");
         }
     }
-    let changed = Failure::from(&SessionError::OldCertificate { expected: 9, got: 5 });
-    assert_eq!(changed.got.as_deref(), Some("5"));
+}
+
+fn values(error: &SessionError) -> (String, String) {
+    let Failure { expected, got, .. } = Failure::from(error);
+    (expected.unwrap(), got.unwrap())
+}
+
+#[test]
+fn values_are_data_whatever_the_sentence_says() {
+    for (error, ..) in failures() {
+        let Failure { expected: Some(expected), got: Some(got), message, .. } = Failure::from(&error) else { continue };
+        assert!(message.contains(&format!("expected {expected}, got {got}")), "{message}");
+    }
+    // the sentence goes on after the values
+    assert_eq!(values(&SessionError::OldCertificate { expected: 9, got: 5 }).1, "5");
+    assert_eq!(values(&SessionError::SourceChanged { expected: 4, got: 2 }), ("4 bytes".into(), "2".into()));
+    // a member chooses its name
+    let name = "x: expected nothing, got everything".into();
+    let point = PossessionError::Point { member: 2, name, error: BlsError::NotOnCurve };
+    let real = ("a point on the curve".into(), "one beside it".into());
+    assert_eq!(values(&SessionError::Committee(GenesisError::Possession(point.clone()))), real);
+    assert_eq!(values(&SessionError::Invalid(Invalid::Possession(point))), real);
 }
 
 #[test]

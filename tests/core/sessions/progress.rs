@@ -6,8 +6,8 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, Message, Stage, Stream};
 use vouch_core::session::{
-    GetRequest, GetSession, NewPut, Phase, ProgressWatch, PutLink, PutLinkEvent, PutSession, SessionError, Source,
-    Standing,
+    GetRequest, GetSession, NewPut, Phase, ProgressMark, ProgressWatch, PutLink, PutLinkEvent, PutSession,
+    SessionError, Source,
 };
 
 use support::blobs::proof;
@@ -20,12 +20,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const START: Duration = Duration::from_secs(1000);
 
 /// Asserts that the session waits in this phase until exactly the deadline.
-fn assert_deadline(phase: Phase, standing: Standing) {
-    assert_eq!(standing.phase, Some(phase));
+fn assert_deadline(phase: Phase, mark: ProgressMark) {
+    assert_eq!(mark.phase, Some(phase));
     let mut watch = ProgressWatch::default();
-    assert_eq!(watch.look(standing, START), Ok(()));
-    assert_eq!(watch.look(standing, START + phase.deadline() - SECOND), Ok(()));
-    assert_eq!(watch.look(standing, START + phase.deadline()), Err(SessionError::NoProgress(phase)));
+    assert_eq!(watch.look(mark, START), Ok(()));
+    assert_eq!(watch.look(mark, START + phase.deadline() - SECOND), Ok(()));
+    assert_eq!(watch.look(mark, START + phase.deadline()), Err(SessionError::NoProgress(phase)));
 }
 
 #[test]
@@ -45,11 +45,11 @@ fn progress_extends_the_deadline_and_caller_time_does_not_count() {
     let (phase, long) = (Some(Phase::Reading), Phase::Reading.deadline());
     for steps in 0..10 {
         let now = START + (long - SECOND) * u32::try_from(steps).unwrap();
-        assert_eq!(watch.look(Standing { phase, steps }, now), Ok(()), "{steps}");
+        assert_eq!(watch.look(ProgressMark { phase, steps }, now), Ok(()), "{steps}");
     }
     watch.restart();
-    assert_eq!(watch.look(Standing { phase, steps: 9 }, START * 100), Ok(()));
-    let idle = Standing { phase: None, steps: 0 };
+    assert_eq!(watch.look(ProgressMark { phase, steps: 9 }, START * 100), Ok(()));
+    let idle = ProgressMark { phase: None, steps: 0 };
     assert_eq!(watch.look(idle, START * 100), Ok(()));
     assert_eq!(watch.look(idle, START * 1000), Ok(()), "nothing is owed to it");
 }
@@ -57,21 +57,21 @@ fn progress_extends_the_deadline_and_caller_time_does_not_count() {
 #[test]
 fn put_times_out_in_each_phase() {
     let (mut session, hello) = PutSession::new(request(Some(identity(&CLUSTER)), known()));
-    assert_deadline(Phase::Opening, session.standing());
-    let before = session.standing();
+    assert_deadline(Phase::Opening, session.progress_mark());
+    let before = session.progress_mark();
     let [listener, auth] = Server::honest().welcome(&hello);
     session.receive(&listener, NOW).unwrap();
-    assert_ne!(session.standing(), before);
+    assert_ne!(session.progress_mark(), before);
     session.receive(&auth, NOW).unwrap();
-    assert_deadline(Phase::Offered, session.standing());
-    let before = session.standing();
+    assert_deadline(Phase::Offered, session.progress_mark());
+    let before = session.progress_mark();
     hear(&mut session, &CLUSTER.message()).unwrap();
-    assert_eq!(session.standing(), before, "it was asked for something else");
+    assert_eq!(session.progress_mark(), before, "it was asked for something else");
     hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
-    assert_eq!(session.standing().phase, None, "the client is to send");
+    assert_eq!(session.progress_mark().phase, None, "the client is to send");
     session.chunk(Bytes::from_static(FILE)).unwrap();
     session.end().unwrap();
-    assert_deadline(Phase::Certifying, session.standing());
+    assert_deadline(Phase::Certifying, session.progress_mark());
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn repeated_member_stage_is_no_progress() {
     session.chunk(Bytes::from_static(FILE)).unwrap();
     session.end().unwrap();
     let mut say = |member, stage| {
-        let before = session.standing();
+        let before = session.progress_mark();
         hear(&mut session, &Message::Progress { stream: STREAM, member, stage }).unwrap();
-        session.standing() != before
+        session.progress_mark() != before
     };
     assert!(say(0, Stage::Stored) && say(1, Stage::Stored) && say(0, Stage::Voted));
     assert!(!say(0, Stage::Stored) && !say(1, Stage::Stored), "once more");
@@ -98,29 +98,29 @@ fn get_times_out_in_each_phase() {
     let (digest, length) = (Digest::of(&blob), blob.len() as u64);
     let (mut session, hello) =
         GetSession::new(GetRequest { trusted: None, digest, length: None, range: None, nonce: hello_nonce("get") });
-    assert_deadline(Phase::Opening, session.standing());
+    assert_deadline(Phase::Opening, session.progress_mark());
     for message in Server::honest().welcome(&hello) {
         session.receive(&message).unwrap();
     }
     session.receive(&CLUSTER.message().encode()).unwrap();
-    assert_deadline(Phase::Locating, session.standing());
+    assert_deadline(Phase::Locating, session.progress_mark());
     let holders = vec![Holder { member: 0, length }, Holder { member: 1, length }];
     session.receive(&Message::Located { stream: Stream(1), holders }.encode()).unwrap();
-    assert_deadline(Phase::Reading, session.standing());
+    assert_deadline(Phase::Reading, session.progress_mark());
     // the first read proves the length, the second brings bytes, the third fails
     let (tail, chunk) = (length - 16384, MAX_CHUNK as u64);
     for (stream, range) in [(2, tail..length), (3, 0..chunk)] {
-        let before = session.standing();
+        let before = session.progress_mark();
         let bytes = blob.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
         let parents = proof(&blob, range.clone());
         let chunk = Message::Chunk { stream: Stream(stream), offset: range.start, parents, bytes };
         session.receive(&chunk.encode()).unwrap();
-        assert_ne!(session.standing(), before, "{range:?}");
+        assert_ne!(session.progress_mark(), before, "{range:?}");
     }
-    let before = session.standing();
+    let before = session.progress_mark();
     session.receive(&Message::Failed(Failed::new(Stream(4), Code::TimedOut, "slow")).encode()).unwrap();
-    assert_ne!(session.standing(), before, "another member follows");
-    assert_deadline(Phase::Reading, session.standing());
+    assert_ne!(session.progress_mark(), before, "another member follows");
+    assert_deadline(Phase::Reading, session.progress_mark());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
-use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError, Standing};
+use vouch_core::session::{GetEvent, GetRequest, GetSession, ProgressMark, SessionError};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
@@ -84,8 +84,8 @@ struct Verified {
 }
 
 impl Session for GetSession {
-    fn standing(&self) -> Standing {
-        Self::standing(self)
+    fn progress_mark(&self) -> ProgressMark {
+        Self::progress_mark(self)
     }
 
     fn receive(&mut self, bytes: &Bytes, _now: u64) -> Result<Vec<Step>, SessionError> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use js_sys::{ArrayBuffer, Date, Function, Uint8Array};
 use serde::Serialize;
 use vouch_core::message::{MAX_MESSAGE, MAX_READS, Message};
-use vouch_core::session::{Failure, ProgressWatch, SessionError, Standing};
+use vouch_core::session::{Failure, ProgressMark, ProgressWatch, SessionError};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
@@ -35,7 +35,7 @@ pub(super) trait Session {
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError>;
 
     /// The session's progress.
-    fn standing(&self) -> Standing;
+    fn progress_mark(&self) -> ProgressMark;
 }
 
 #[derive(Serialize)]
@@ -112,8 +112,8 @@ impl<S: Session> Link<S> {
             return inner.watch.borrow_mut().restart();
         }
         let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
-        let standing = inner.session.borrow().as_ref().map(S::standing);
-        let looked = standing.map(|standing| inner.watch.borrow_mut().look(standing, now));
+        let mark = inner.session.borrow().as_ref().map(S::progress_mark);
+        let looked = mark.map(|mark| inner.watch.borrow_mut().look(mark, now));
         if let Some(Err(error)) = looked {
             inner.fail(&error);
         }

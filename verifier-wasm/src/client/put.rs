@@ -6,7 +6,7 @@ use serde::Serialize;
 use vouch_core::digest::Digest;
 use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
-use vouch_core::session::{PutEvent, PutRequest, PutSession, SessionError, Source, Standing};
+use vouch_core::session::{ProgressMark, PutEvent, PutRequest, PutSession, SessionError, Source};
 use vouch_core::tree::{Outline, OutlineHasher};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
@@ -164,8 +164,8 @@ struct Certified {
 }
 
 impl Session for PutSession {
-    fn standing(&self) -> Standing {
-        Self::standing(self)
+    fn progress_mark(&self) -> ProgressMark {
+        Self::progress_mark(self)
     }
 
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {

@@ -187,7 +187,7 @@ impl Get {
             room = self.engine.room(self.connection.party()) => self.engine.start(room),
             _ = self.ticks.tick() => {
                 self.engine.tick();
-                self.watch.look(self.get.standing(), self.shared.host.monotonic())?;
+                self.watch.look(self.get.progress_mark(), self.shared.host.monotonic())?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Hasher;
 use vouch_core::receipt::Receipt;
-use vouch_core::session::{Phase, ProgressWatch, SessionError, Standing};
+use vouch_core::session::{Phase, ProgressMark, ProgressWatch, SessionError};
 
 use super::problem::Problem;
 use super::upload;
@@ -159,7 +159,7 @@ impl BodyPut {
             Step::Outcome(outcome) => self.engine.outcome(outcome).await,
             Step::Members(snapshot) => self.engine.members_changed(&snapshot).await,
             Step::Tick => {
-                self.watch.look(self.standing(), self.host.monotonic())?;
+                self.watch.look(self.progress_mark(), self.host.monotonic())?;
                 // the body is held to its pace where it is read
                 self.engine.tick(None).await;
             }
@@ -168,13 +168,13 @@ impl BodyPut {
         Ok(())
     }
 
-    fn standing(&self) -> Standing {
+    fn progress_mark(&self) -> ProgressMark {
         let phase = match self.body {
             Flow::Waiting(_) => Some(Phase::Offered),
             Flow::Flowing(_) => None,
             Flow::Ended => Some(Phase::Certifying),
         };
-        Standing { phase, steps: self.told.len() as u64 }
+        ProgressMark { phase, steps: self.told.len() as u64 }
     }
 
     async fn piece(&mut self, piece: Option<io::Result<Bytes>>) -> Result<(), Problem> {

@@ -1,0 +1,48 @@
+//! An error's two values as data, and the sentence made from them.
+
+use std::fmt::{self, Display};
+
+/// What an error compared. Programs read the two values; people read the sentence, which is made from the same values. Never
+/// parse the values out of a sentence: names in it may be chosen by an attacker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// What was compared, for example `digest`. Empty if the two values need no introduction.
+    pub subject: String,
+    /// The value required.
+    pub expected: String,
+    /// The value found.
+    pub got: String,
+}
+
+impl Comparison {
+    /// Takes trait objects, because each generic instance would add to the size of the wasm modules.
+    pub(crate) fn new(subject: &dyn Display, expected: &dyn Display, got: &dyn Display) -> Self {
+        Self { subject: subject.to_string(), expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// The same values, introduced by what they are part of.
+    pub(crate) fn within(self, whole: &str) -> Self {
+        let subject = if self.subject.is_empty() { whole.to_owned() } else { format!("{whole}: {}", self.subject) };
+        Self { subject, ..self }
+    }
+}
+
+impl Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, expected, got } = self;
+        let colon = if subject.is_empty() { "" } else { ": " };
+        write!(f, "{subject}{colon}expected {expected}, got {got}")
+    }
+}
+
+/// Implements `Display` for an error whose every variant is a comparison: its sentence is its comparison's.
+macro_rules! display_comparison {
+    ($($error:ty),+) => {$(
+        impl std::fmt::Display for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.comparison().fmt(f)
+            }
+        }
+    )+};
+}
+pub(crate) use display_comparison;
