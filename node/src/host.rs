@@ -67,6 +67,18 @@ impl Host {
         })
     }
 
+    /// The operating system's but for the clock, which is the runtime's: a test may pause it.
+    #[cfg(test)]
+    pub(crate) fn on_runtime_clock() -> Self {
+        Self::new(Parts {
+            clock: Box::new(clock::RuntimeClock::start()),
+            entropy: Box::new(SystemEntropy),
+            disk: Arc::new(SystemDisk),
+            network: Box::new(SystemNetwork),
+            one_thread: None,
+        })
+    }
+
     /// Files and folders.
     pub fn disk(&self) -> &dyn Disk {
         &*self.0.disk

@@ -1,6 +1,8 @@
 //! Links over a WebSocket: the one file that names the socket library, with every limit and deadline.
 
 mod meter;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;

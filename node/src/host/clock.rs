@@ -40,6 +40,33 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock of the runtime, which a test can pause.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct RuntimeClock(tokio::time::Instant);
+
+#[cfg(test)]
+impl RuntimeClock {
+    pub(super) fn start() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+#[cfg(test)]
+impl Clock for RuntimeClock {
+    fn since_1970(&self) -> Duration {
+        self.monotonic()
+    }
+
+    fn since_boot(&self) -> Duration {
+        self.monotonic()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Host {
     /// Time since 1970; nothing for a clock set before.
     pub fn since_1970(&self) -> Duration {
