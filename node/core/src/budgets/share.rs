@@ -116,7 +116,7 @@ impl FairShare {
         // What was told to go is on its way: a burst of newcomers must not clear everything at once. An address that replaces its own
         // holders may have less on its way than one that takes from another: else it could keep every lighter one out by that.
         match self.heaviest() {
-            Some((from, held)) if mine <= self.limit_of_one && held > mine => {
+            Some((from, held)) if held > mine => {
                 if self.leaving * 2 > self.limit {
                     None
                 } else {
