@@ -1,9 +1,9 @@
-//! How a cluster begins: a genesis committee counts only with the acceptance of every one of its members.
+//! How a cluster is founded: a genesis committee is valid once every member has accepted it.
 //!
-//! A replica accepts at most one founding at a time, durably, and gives it up only when another member has refused it. So
-//! two foundings that share a member never both gather all acceptances. Where foundings overlap, whoever accepted one signs a
+//! A replica accepts at most one founding at a time, durably, and leaves it only when another member has refused it. So
+//! two foundings that share a member never both get all acceptances. If foundings overlap, a replica that accepted one signs a
 //! refusal of every founding with a greater digest, and the least digest wins. The specification's section *Founding* has the
-//! rules; [`ReplicaFounding`] and [`ServerFounding`] decide by them, without IO.
+//! rules; [`ReplicaFounding`] and [`ServerFounding`] apply them, without IO.
 
 mod record;
 mod refusal;
@@ -29,42 +29,42 @@ pub use refusal::{Evidence, Refusal, RefusalError};
 pub use replica::{Note, Outcome, ReplicaFounding};
 pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote, Told};
 
-/// A genesis committee and some of its acceptances as they travel, nothing checked beyond the layout.
+/// A genesis committee and some of its acceptances, as sent on links. Only the layout is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundingMessage {
     /// The committee.
     pub genesis: CommitteeRecord,
-    /// One proof for each member, in member order.
+    /// The proofs of possession, one for each member, in member order.
     pub possessions: Vec<Possession>,
-    /// Acceptances by member.
+    /// The acceptances, by member.
     pub acceptances: BTreeMap<u16, VoteSignature>,
 }
 
-/// Why a founding or an acceptance of it is refused.
+/// Why a founding, or an acceptance of it, is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FoundingError {
     /// The committee is not well formed, or a proof of possession is bad.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
-    /// An acceptance does not count.
+    /// An acceptance is invalid.
     #[error("acceptance by {name}: {error}")]
     Acceptance {
         /// The member's name.
         name: String,
-        /// What is wrong.
+        /// The reason.
         error: VoteError,
     },
 }
 
-/// What the members of a genesis committee sign.
+/// The statement that the members of a genesis committee sign to accept it.
 pub fn accept_statement(genesis: &CommitteeRecord) -> Statement<Accept> {
     Statement::new(genesis, Accept::GENESIS)
 }
 
-/// Verifies acceptances of one founding: together, and one by one only where that fails.
+/// Verifies acceptances of one founding: all together and, if that fails, one by one.
 ///
 /// # Errors
-/// The first that is bad. The others are not looked at: whoever sends a thousand could have each of them cost a pairing.
+/// The first invalid acceptance. The rest are not verified: otherwise a message with a thousand bad ones would cost a thousand pairings.
 pub fn verify_acceptances(
     committee: &Committee,
     claimed: &[(u16, VoteSignature)],
@@ -75,13 +75,13 @@ pub fn verify_acceptances(
         return Ok(verified);
     }
     let verify = |(member, vote): &(u16, VoteSignature)| {
-        let refused = |error| FoundingError::Acceptance { name: record.name(*member), error };
-        ballot.verify(committee, *member, *vote).map_err(refused)
+        let invalid = |error| FoundingError::Acceptance { name: record.name(*member), error };
+        ballot.verify(committee, *member, *vote).map_err(invalid)
     };
     claimed.iter().map(verify).collect()
 }
 
-/// A genesis committee whose keys are proven, with acceptances that were verified.
+/// A genesis committee with verified proofs of possession, and verified acceptances of it.
 #[derive(Debug, Clone)]
 pub struct Founding {
     committee: Arc<Committee>,
@@ -89,13 +89,13 @@ pub struct Founding {
 }
 
 impl Founding {
-    /// A founding that nobody accepted yet.
+    /// A founding without acceptances.
     pub fn new(committee: Arc<Committee>) -> Self {
         let acceptances = Tally::new(committee.record(), Accept::GENESIS);
         Self { committee, acceptances }
     }
 
-    /// Checks a founding that somebody shows. Costs about a millisecond for each member.
+    /// Verifies a founding that was received. Costs about a millisecond for each member.
     ///
     /// # Errors
     /// See [`FoundingError`].
@@ -103,7 +103,7 @@ impl Founding {
         Self::open_known(message, None)
     }
 
-    /// The same for a committee that may be known: its proofs were checked then, and only the acceptances are checked now.
+    /// Like [`open`](Self::open), but if `known` is this committee, verifies only the acceptances: its proofs were verified before.
     ///
     /// # Errors
     /// See [`FoundingError`].
@@ -121,7 +121,7 @@ impl Founding {
         Ok(founding)
     }
 
-    /// As it travels.
+    /// The founding as sent on links.
     pub fn message(&self) -> FoundingMessage {
         FoundingMessage {
             genesis: self.record().clone(),
@@ -130,17 +130,17 @@ impl Founding {
         }
     }
 
-    /// The committee; it counts only once the founding [is complete](Self::is_complete).
+    /// The committee. It is valid only once the founding [is complete](Self::is_complete).
     pub fn committee(&self) -> &Arc<Committee> {
         &self.committee
     }
 
-    /// The committee as hashed.
+    /// The committee's record, which is hashed.
     pub fn record(&self) -> &CommitteeRecord {
         self.committee.record()
     }
 
-    /// Names the founding: the digest of its genesis committee.
+    /// The digest of the genesis committee, which identifies the founding.
     pub fn digest(&self) -> CommitteeDigest {
         self.record().digest()
     }
@@ -165,7 +165,7 @@ impl Founding {
         (0..self.record().n()).filter(|member| !self.has(*member))
     }
 
-    /// What a refusal means to this founding: it is over, or the member that signed accepted it as well. `None`: the refusal does not hold.
+    /// Judges a refusal of this founding. `Ok`: it ends the founding. `Err`: its signer has also accepted the founding. `None`: the refusal is invalid.
     fn judge(&self, refusal: &Refusal) -> Option<Result<(), Evidence>> {
         let member = refusal.check(self.record()).ok()?;
         Some(match self.acceptances.vote_of(member) {
@@ -174,19 +174,19 @@ impl Founding {
         })
     }
 
-    /// Adds an acceptance; `false` when it is of another founding or was there.
+    /// Adds an acceptance. `false` if it belongs to another founding or was known.
     pub fn add(&mut self, acceptance: VerifiedVote<Accept>) -> bool {
         self.acceptances.count(acceptance).is_ok()
     }
 
-    /// Adds the acceptances of the same founding; `true` when there were new ones.
+    /// Adds the acceptances that `other` knows of the same founding. `true` if there were new ones.
     fn merge(&mut self, other: &Self) -> bool {
         let before = self.acceptances().len();
         self.acceptances.merge(&other.acceptances);
         self.acceptances().len() > before
     }
 
-    /// Signs for the member with this node key, if the vote key is its own. The caller makes that durable before anybody hears of it.
+    /// Accepts on behalf of the member with this node key, if the vote key is the member's. The caller makes the acceptance durable before it is sent.
     pub fn accept_as(&mut self, node_key: &NodeKey, key: &VoteSecretKey) {
         let record = self.record();
         let member = record.position(node_key);

@@ -271,7 +271,7 @@ async fn founding_with_a_lost_member_is_reported_and_can_be_abandoned() {
     drop(link);
 
     let error = cluster.put(b"x").await.unwrap_err().to_string();
-    let words = "2 forms when all its members accepted: 1 did; it waits for gone, which is not connected";
+    let words = "2 forms when all its members have accepted: 1 did; it waits for gone, which is not connected";
     assert!(error.contains(words) && error.contains("--abandon-founding"), "{error}");
     until("the server says it", || cluster.server.log().contains(words)).await;
     until("the replica says it", || cluster.replicas[0].log().contains(words)).await;

@@ -1,4 +1,4 @@
-//! What a replica must remember about foundings, as bytes of a file.
+//! A replica's durable record about foundings, and its file format.
 
 use std::collections::BTreeMap;
 
@@ -11,53 +11,53 @@ use crate::message::{MessageError, read_founding, read_refusal, write_founding, 
 
 const MAGIC: &[u8; 7] = b"vouchfd";
 const VERSION: u8 = 1;
-/// Foundings that a replica refused while it had accepted another, and must never accept: kept for ever. Only a hostile
-/// server comes near this number; beyond it the replica refuses no more, and only foundings wait in vain for it.
+/// Maximum number of foundings that a replica has refused. It keeps them permanently, because it must never accept them. Only a hostile
+/// server gets near this number. Beyond it the replica refuses no more, and some foundings wait for it in vain.
 pub(super) const MAX_REFUSED: usize = 1024;
-/// Foundings that a replica accepted and was released from. It answers with the other member's refusal when they are shown again;
-/// a refusal of its own would be evidence against it. With so many it is released no more.
+/// Maximum number of foundings that a replica accepted and was released from. If one is shown again, the replica answers with the other member's
+/// refusal; a refusal of its own would be evidence against it. Beyond this number it is no longer released.
 pub(super) const MAX_RELEASED: usize = 1024;
 
-/// A replica's promises about foundings, durable before they are spoken.
+/// A replica's promises about foundings. They are durable before they are sent.
 #[derive(Debug, Clone, Default)]
 pub struct ReplicaRecord {
-    /// The founding that it accepted and is bound to.
+    /// The accepted founding, which binds the replica.
     pub(super) accepted: Option<Founding>,
-    /// The foundings that it must never accept, with the one that it had accepted when it refused them.
+    /// The foundings that the replica must never accept, each with the one that it had accepted when it refused it.
     pub(super) refused: BTreeMap<CommitteeDigest, CommitteeDigest>,
-    /// The foundings that it accepted until another member refused them.
+    /// The foundings that the replica had accepted until another member refused them, with that refusal.
     pub(super) released: BTreeMap<CommitteeDigest, Refusal>,
 }
 
-/// Why bytes are not such a record.
+/// Why bytes are not a valid record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordError {
-    /// Not the layout.
+    /// The bytes do not follow the layout.
     #[error("founding record: {0}")]
     Decode(#[from] DecodeError),
-    /// A version that is not known.
+    /// The version is unknown.
     #[error("founding record version: expected {VERSION}, got {0}")]
     UnknownVersion(u8),
     /// The founding inside is malformed.
     #[error("founding record: {0}")]
     Message(#[from] MessageError),
-    /// The founding inside does not hold.
+    /// The founding inside is invalid.
     #[error("founding record: {0}")]
     Founding(#[from] FoundingError),
 }
 
 impl ReplicaRecord {
-    /// The same, of a replica that belongs to this founding.
+    /// The record with this founding as the accepted one.
     pub fn with(self, accepted: Founding) -> Self {
         Self { accepted: Some(accepted), ..self }
     }
 
-    /// The founding that the replica accepted.
+    /// The accepted founding.
     pub fn accepted(&self) -> Option<&Founding> {
         self.accepted.as_ref()
     }
 
-    /// The bytes to save.
+    /// Encodes the record, to be saved.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
@@ -80,7 +80,7 @@ impl ReplicaRecord {
         out
     }
 
-    /// Decodes and checks what was saved.
+    /// Decodes and verifies a saved record.
     ///
     /// # Errors
     /// See [`RecordError`].
@@ -91,9 +91,9 @@ impl ReplicaRecord {
         if version != VERSION {
             return Err(RecordError::UnknownVersion(version));
         }
-        let is_there = reader.u8("accepted")?;
-        in_range("accepted", is_there.into(), 0, 1)?;
-        let accepted = match is_there {
+        let has_accepted = reader.u8("accepted")?;
+        in_range("accepted", has_accepted.into(), 0, 1)?;
+        let accepted = match has_accepted {
             0 => None,
             _ => Some(Founding::open(read_founding(&mut reader)?)?),
         };
@@ -129,7 +129,7 @@ fn ascending(last: Option<&CommitteeDigest>, next: &CommitteeDigest) -> Result<(
     }
 }
 
-/// A number of entries in 16 bits; all of them are bounded far below.
+/// A number of entries as 16 bits. The limits above are far below that.
 fn count(entries: usize) -> [u8; 2] {
     u16::try_from(entries).unwrap_or(u16::MAX).to_le_bytes()
 }

@@ -1,4 +1,4 @@
-//! A member's refusal of a founding: it accepted another, and never accepts this one.
+//! A member's refusal of a founding: the member has accepted another one, and never accepts this one.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use crate::link::{NodeKey, NodeSecretKey};
 use crate::statement::Accept;
 use crate::tally::VerifiedVote;
 
-/// The length of the name, then the name: keeps refusals apart from everything else that a node key signs.
+/// The name, length first. It separates refusals from everything else that a node key signs.
 const NAMESPACE: &[u8; 17] = b"\x10vouch/refusal/v1";
 
-/// One refusal ends a founding: its other acceptors are free again.
+/// A signed refusal. One is enough to end a founding, and to release the members that accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// The founding that the signer never accepts.
     pub refused: CommitteeDigest,
-    /// The founding that it accepted instead.
+    /// The founding that the signer accepted instead.
     pub accepted: CommitteeDigest,
     /// The signer, a member of the refused founding.
     pub node_key: NodeKey,
-    /// Its signature.
+    /// The signer's signature.
     pub signature: [u8; 64],
 }
 
@@ -33,12 +33,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Two signatures of one member: it accepted a founding and refused it, so it is faulty.
+/// Two signatures that prove a member faulty: it accepted and refused the same founding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// What it refused.
+    /// The member's refusal.
     pub refusal: Refusal,
-    /// Its acceptance of the same founding.
+    /// The member's acceptance of the same founding.
     pub acceptance: VerifiedVote<Accept>,
 }
 
@@ -49,10 +49,10 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Why a refusal does not count.
+/// Why a refusal is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RefusalError {
-    /// It is about another founding.
+    /// The refusal is about another founding.
     #[error("refusal: expected one of founding {expected}, got one of {got}")]
     AnotherFounding {
         /// The founding at hand.
@@ -60,10 +60,10 @@ pub enum RefusalError {
         /// The founding refused.
         got: CommitteeDigest,
     },
-    /// Only members have a say.
+    /// The signer is not a member of the refused founding.
     #[error("refusal: expected a member of the founding, got {0}")]
     NotAMember(NodeKey),
-    /// A founding cannot be its own rival.
+    /// The refused and the accepted founding are the same.
     #[error("refusal: expected another founding as accepted, got the refused one, {0}")]
     SameFounding(CommitteeDigest),
     /// The signature is not the member's.
@@ -72,16 +72,16 @@ pub enum RefusalError {
 }
 
 impl Refusal {
-    /// Bytes on links and in files.
+    /// Size in bytes, on links and in files.
     pub const SIZE: usize = 160;
 
-    /// Signs a refusal. The caller makes durable first that it never accepts `refused`.
+    /// Signs a refusal. The caller first makes durable that it never accepts `refused`.
     pub fn sign(key: &NodeSecretKey, refused: CommitteeDigest, accepted: CommitteeDigest) -> Self {
         let signature = key.sign_bytes(&signed_bytes(&refused, &accepted));
         Self { refused, accepted, node_key: key.node_key(), signature }
     }
 
-    /// Checks a refusal of the founding of `genesis`, and gives the member that signed it.
+    /// Verifies this as a refusal of the founding of `genesis`, and returns the index of its signer.
     ///
     /// # Errors
     /// See [`RefusalError`].

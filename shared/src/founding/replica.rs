@@ -1,4 +1,4 @@
-//! What a replica does about the foundings that servers show it.
+//! A replica's side of a founding: what it answers to the foundings, acceptances and refusals that servers send.
 
 use std::collections::BTreeMap;
 
@@ -11,42 +11,42 @@ use crate::message::Message;
 use crate::statement::Accept;
 use crate::tally::VerifiedVote;
 
-/// Refusals by others of foundings that it never accepted, so that it does not accept what is dead.
+/// Maximum number of remembered foundings that another member refused before this replica accepted them. It must not accept these.
 const MAX_DEAD: usize = 64;
-/// Foundings that wait for this replica's answer. Servers show them again on every new link.
+/// Maximum number of foundings that wait for this replica's answer. A dropped one returns: servers send foundings again on every new link.
 const MAX_OFFERED: usize = 16;
 
-/// What people may want to know.
+/// An event for the replica's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// It accepted a founding of so many members.
+    /// The replica accepted a founding with this number of members.
     Accepted(CommitteeDigest, u16),
-    /// The founding is complete: the replica is a member for good.
+    /// The founding is complete: the replica is a member permanently.
     Founded(CommitteeDigest),
-    /// It refused a founding in favour of the one that it accepted.
+    /// The replica refused a founding because it has accepted another.
     Refused(CommitteeDigest),
-    /// Another member refused the founding that this replica had accepted, so it is free again.
+    /// Another member refused the founding that this replica had accepted. The replica is free again.
     Released(Refusal),
-    /// A member is faulty.
+    /// Proof that a member is faulty.
     Evidence(Box<Evidence>),
     /// A founding names this replica's node key with another vote key.
     AnotherVoteKey(CommitteeDigest),
-    /// A founding carries this replica's own acceptance, yet it has accepted another: its files were lost once.
+    /// A founding has this replica's own acceptance, but its record names another as accepted: the record was lost or restored.
     AcceptedBefore(CommitteeDigest),
 }
 
-/// What has to be done, in this order: save, then send, then tell people.
+/// What the caller must do, in this order: save, send, log.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// The record changed and must be durable before anything is sent.
+    /// The record has changed and must be durable before anything is sent.
     pub save: bool,
-    /// For the server whose message this is about.
+    /// Messages for the server that sent the input.
     pub reply: Vec<Message>,
-    /// For every other server.
+    /// Messages for every other server.
     pub elsewhere: Vec<Message>,
-    /// For people.
+    /// Events to log.
     pub notes: Vec<Note>,
-    /// What arrived was about a founding that does not name this replica.
+    /// The received founding does not name this replica.
     pub is_standby: bool,
 }
 
@@ -57,14 +57,14 @@ impl Outcome {
     }
 }
 
-/// A replica's part in foundings. The caller makes [`record`](Self::record) durable whenever an [`Outcome`] says so.
+/// A replica's state in foundings. The caller makes [`record`](Self::record) durable whenever an [`Outcome`] says so.
 #[derive(Debug, Clone)]
 pub struct ReplicaFounding {
     record: ReplicaRecord,
     founded: bool,
-    /// Named this replica, and not answered yet.
+    /// Foundings that name this replica and that it has not answered yet.
     offered: BTreeMap<CommitteeDigest, Founding>,
-    /// Never accepted, and refused by another member.
+    /// Foundings that it never accepted and that another member has refused.
     dead: BTreeMap<CommitteeDigest, Refusal>,
 }
 
@@ -76,18 +76,18 @@ struct SigningKeys<'a> {
 }
 
 impl ReplicaFounding {
-    /// Goes on with what was saved. `founded`: the committee of the accepted founding was taken up for good.
+    /// Continues from a saved record. `founded`: the replica has already adopted the committee of the accepted founding.
     pub fn new(record: ReplicaRecord, founded: bool) -> Self {
         let founded = founded || record.accepted.as_ref().is_some_and(Founding::is_complete);
         Self { record, founded, offered: BTreeMap::new(), dead: BTreeMap::new() }
     }
 
-    /// What must be durable.
+    /// The record to make durable.
     pub fn record(&self) -> &ReplicaRecord {
         &self.record
     }
 
-    /// The founding that this replica accepted and is bound to.
+    /// The accepted founding, which binds this replica.
     pub fn accepted(&self) -> Option<&Founding> {
         self.record.accepted.as_ref()
     }
@@ -97,18 +97,18 @@ impl ReplicaFounding {
         self.founded
     }
 
-    /// What a server is shown first, by the cluster that it named in its hello.
+    /// The messages to send a server after `Join`. `served`: the cluster in the server's hello.
     pub fn show(&self, served: Option<ClusterId>, node: &NodeSecretKey) -> Vec<Message> {
         let Some(accepted) = &self.record.accepted else { return Vec::new() };
         if served != Some(accepted.record().cluster()) {
             return vec![Message::Founding(Box::new(accepted.message()))];
         }
-        // the server has the committee; it may lack acceptances, where an earlier release founded it
+        // The server has the committee. It may lack acceptances, if an earlier release founded the cluster.
         let own = accepted.record().position(&node.node_key());
         own.and_then(|member| acceptance_message(accepted, member)).into_iter().collect()
     }
 
-    /// A server shows a founding.
+    /// Handles a founding that a server sent.
     pub fn offer(&mut self, founding: Founding, node: &NodeSecretKey, vote: &VoteSecretKey) -> Outcome {
         let mut outcome = Outcome::default();
         let digest = founding.digest();
@@ -122,12 +122,12 @@ impl ReplicaFounding {
         }
         if let Some(accepted) = self.record.accepted.as_mut().filter(|accepted| accepted.digest() == digest) {
             outcome.save |= accepted.merge(&founding);
-            // the server shows it because it does not know of this acceptance
+            // The server does not know this replica's acceptance.
             if !founding.has(member) {
                 outcome.reply.extend(acceptance_message(accepted, member));
             }
-        } else if let Some(killed) = self.record.released.get(&digest).or(self.dead.get(&digest)) {
-            outcome.reply.push(Message::Refusals(vec![*killed]));
+        } else if let Some(refusal) = self.record.released.get(&digest).or(self.dead.get(&digest)) {
+            outcome.reply.push(Message::Refusals(vec![*refusal]));
         } else if let Some(instead) = self.record.refused.get(&digest) {
             outcome.reply.push(Message::Refusals(vec![Refusal::sign(node, digest, *instead)]));
         } else if let Some(known) = self.offered.get_mut(&digest) {
@@ -142,12 +142,12 @@ impl ReplicaFounding {
         outcome
     }
 
-    /// The committee of a founding that acceptances may arrive for.
+    /// The founding with this digest, if acceptances of it may arrive.
     pub fn founding(&self, digest: &CommitteeDigest) -> Option<&Founding> {
         self.record.accepted.as_ref().filter(|accepted| accepted.digest() == *digest).or(self.offered.get(digest))
     }
 
-    /// Verified acceptances arrived.
+    /// Handles acceptances from a server. They are verified.
     pub fn accept(
         &mut self,
         acceptances: &[VerifiedVote<Accept>],
@@ -167,25 +167,25 @@ impl ReplicaFounding {
         outcome
     }
 
-    /// Refusals arrived; those that do not hold are passed over.
+    /// Handles refusals from a server. Invalid ones are ignored.
     pub fn refuse(&mut self, refusals: &[Refusal], node: &NodeSecretKey, vote: &VoteSecretKey) -> Outcome {
         let mut outcome = Outcome::default();
         for refusal in refusals {
-            self.hear_refusal(refusal, node, &mut outcome);
+            self.apply_refusal(refusal, node, &mut outcome);
         }
         self.settle(SigningKeys { node, vote }, None, &mut outcome);
         outcome
     }
 
-    fn hear_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, outcome: &mut Outcome) {
+    fn apply_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, outcome: &mut Outcome) {
         let Some(founding) = self.founding(&refusal.refused) else { return };
         let Some(judged) = founding.judge(refusal) else { return };
-        // its own word about what it accepted can only be old
+        // The replica's own refusal dates from before a loss of its record.
         if refusal.node_key == node.node_key() {
             return;
         }
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
-        // With that acceptance the founding may be complete elsewhere: to leave it now could found two clusters.
+        // The signer has accepted the founding, too, so it may be complete elsewhere: leaving it now could found two clusters.
         if let Err(evidence) = judged {
             outcome.notes.push(Note::Evidence(Box::new(evidence)));
             return;
@@ -201,12 +201,12 @@ impl ReplicaFounding {
             self.record.accepted = None;
             outcome.save = true;
             outcome.notes.push(Note::Released(*refusal));
-            // other servers show this replica's acceptance until they hear of it
+            // Other servers relay this replica's acceptance until they know the refusal.
             outcome.send(Message::Refusals(vec![*refusal]));
         }
     }
 
-    /// Does everything that the state allows now. `shown`: the founding that the other end of the link has just shown.
+    /// Does everything that the state now allows. `shown`: the founding that the server has just sent.
     fn settle(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         if self.record.accepted.is_none() {
             self.accept_one(keys, shown, outcome);
@@ -217,14 +217,14 @@ impl ReplicaFounding {
         {
             self.founded = true;
             outcome.save = true;
-            // other servers may not have all the members connected
+            // Another server may not have all members connected.
             outcome.elsewhere.push(Message::Founding(Box::new(accepted.message())));
             outcome.notes.push(Note::Founded(accepted.digest()));
         }
         self.answer_rivals(keys, shown, outcome);
     }
 
-    /// Free: accepts a founding. One that is complete carries this replica's own acceptance, from before it lost its files.
+    /// Accepts a founding if one is offered; the replica is free. A complete one comes first: it has this replica's own acceptance, from before its record was lost.
     fn accept_one(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         let complete = self.offered.iter().find(|(_, founding)| founding.is_complete()).map(|(digest, _)| *digest);
         let Some(digest) = complete.or_else(|| self.offered.keys().next().copied()) else { return };
@@ -233,7 +233,7 @@ impl ReplicaFounding {
         founding.accept_as(&keys.node.node_key(), keys.vote);
         outcome.save = true;
         let whole = Message::Founding(Box::new(founding.message()));
-        // whoever has just shown it needs the acceptance only; for others it may be the first that they hear of it
+        // The server that has just sent it needs only the acceptance. Other servers may not know the founding at all.
         match acceptance_message(&founding, member).filter(|_| shown == Some(digest)) {
             Some(acceptance) => outcome.reply.push(acceptance),
             None => outcome.reply.push(whole.clone()),
@@ -243,7 +243,7 @@ impl ReplicaFounding {
         self.record.accepted = Some(founding);
     }
 
-    /// Bound: refuses every founding with a greater digest, and once founded every other.
+    /// Refuses every offered founding with a greater digest than the accepted one; once founded, every other founding.
     fn answer_rivals(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
         let Some(bound) = self.record.accepted.clone() else { return };
         let accepted = bound.digest();
@@ -251,10 +251,10 @@ impl ReplicaFounding {
         for (digest, rival) in std::mem::take(&mut self.offered) {
             let own = rival.record().position(&keys.node.node_key());
             if own.is_some_and(|member| rival.has(member)) {
-                // to refuse it as well would be evidence against this replica
+                // A refusal would be evidence against this replica.
                 outcome.notes.push(Note::AcceptedBefore(digest));
             } else if self.founded {
-                // the committee file binds it for ever: there is nothing to record
+                // The committee file binds the replica permanently, so the refusal needs no record.
                 refusals.push(Refusal::sign(keys.node, digest, accepted));
             } else if digest > accepted && self.record.refused.len() < MAX_REFUSED {
                 self.record.refused.insert(digest, accepted);
@@ -262,8 +262,8 @@ impl ReplicaFounding {
                 outcome.notes.push(Note::Refused(digest));
                 refusals.push(Refusal::sign(keys.node, digest, accepted));
             } else {
-                // A lesser one waits: its acceptors refuse this replica's, or that one is completed. A server that proposes it may
-                // have forgotten this replica's founding before the acceptance came, and then nobody would hear of both.
+                // A lesser one waits until its members refuse the accepted one, or until the accepted one is complete. Show the accepted one: the
+                // server may have forgotten it before this replica's acceptance arrived, and then nobody would know both.
                 if shown == Some(digest) {
                     outcome.reply.push(Message::Founding(Box::new(bound.message())));
                 }

@@ -1,6 +1,6 @@
-//! What a server does to bring a founding about: it proposes, passes on what replicas show, and sees when one is complete.
+//! A server's side of a founding: it proposes one, relays messages between replicas, and notices when one is complete.
 //!
-//! A server is not trusted: nothing here is needed for safety. It only has to see to it that foundings end.
+//! The server is untrusted: safety does not depend on this module. It only ensures that foundings terminate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,33 +15,33 @@ use crate::message::Message;
 use crate::statement::Accept;
 use crate::tally::VerifiedVote;
 
-/// Foundings in progress that a server keeps; one of a thousand members takes 300 KiB.
+/// Maximum number of foundings in progress that a server keeps. One with a thousand members takes 300 KiB.
 const MAX_FOUNDINGS: usize = 64;
-/// Refusals that a server remembers, for replicas that show a dead founding again.
+/// Maximum number of refusals that a server remembers, to answer replicas that send a dead founding again.
 const MAX_DEAD: usize = 256;
 
-/// Which committee its operator wants.
+/// The committee that the operator wants. Nothing is required if all fields are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
-    /// One of so many members.
+    /// The number of members (`--replicas`).
     pub replicas: Option<u16>,
-    /// One of exactly these node keys.
+    /// Exactly these node keys (`--members`).
     pub members: Option<BTreeSet<NodeKey>>,
-    /// The one of this cluster, which others found.
+    /// The genesis committee of this cluster, which other servers found (`--cluster`).
     pub cluster: Option<ClusterId>,
 }
 
 impl Told {
-    /// How many members the wanted committee has; 0 where that was not said.
+    /// The number of members of the wanted committee; 0 if the operator did not say.
     pub fn size(&self) -> u64 {
         let listed = self.members.as_ref().map(|members| members.len() as u64);
         listed.or(self.replicas.map(u64::from)).unwrap_or(0)
     }
 
-    /// Whether a committee is what the operator wants; else why not.
+    /// Checks that a committee is what the operator wants.
     ///
     /// # Errors
-    /// What contradicts it, as expected and got.
+    /// The first contradiction, with expected and got.
     pub fn allows(&self, genesis: &CommitteeRecord) -> Result<(), String> {
         if let Some(expected) = self.replicas.filter(|expected| *expected != genesis.n()) {
             return Err(format!("--replicas: expected a committee of {expected}, got one of {}", genesis.n()));
@@ -61,68 +61,68 @@ impl Told {
     }
 }
 
-/// What a replica would bring into a committee. Its proof was checked when it joined.
+/// A replica that may become a member. Its proof of possession was verified when it joined.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// Its vote key.
+    /// The vote key.
     pub vote_key: VoteKey,
-    /// The proof of possession of it.
+    /// The proof of possession of the vote key.
     pub possession: Possession,
-    /// Its name.
+    /// The name.
     pub name: MemberName,
 }
 
 #[derive(Debug, Clone)]
 struct Peer {
-    /// Counts joins: the first to come are proposed.
+    /// Number of this join: replicas that joined first are proposed first.
     arrival: u64,
     candidate: Candidate,
-    /// The cluster that it said it is a member of.
+    /// The cluster that the replica claims to be a member of.
     claims: Option<ClusterId>,
-    /// The founding that it accepted, as far as it showed it.
+    /// The founding that the replica accepted, if it has sent it.
     shows: Option<CommitteeDigest>,
-    /// Acceptances that it was sent, by founding.
+    /// The acceptances that this server has sent to the replica, by founding.
     sent: BTreeMap<CommitteeDigest, BTreeSet<u16>>,
 }
 
-/// Messages for connected replicas, in order.
+/// Messages to send to connected replicas, in order.
 pub type Sends = Vec<(NodeKey, Message)>;
 
-/// What the operator may want to know.
+/// An event for the server's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerNote {
     /// A founding ended because a member refused it.
     Refused(Refusal),
-    /// A member is faulty.
+    /// Proof that a member is faulty.
     Evidence(Box<Evidence>),
 }
 
-/// How far a founding is.
+/// The state of the founding that this server wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Everybody who has to act is connected: it is a matter of a moment.
+    /// Every replica that has to act is connected: the founding completes in a moment.
     UnderWay,
-    /// It waits for somebody, or for the operator.
+    /// The founding waits for a replica or for the operator. The text says what to do.
     Waiting(String),
 }
 
-/// A server's part in foundings.
+/// A server's state in foundings.
 #[derive(Debug, Clone)]
 pub struct ServerFounding {
     told: Told,
     peers: BTreeMap<NodeKey, Peer>,
-    /// In progress, whoever proposed them.
+    /// Foundings in progress, no matter which server proposed them.
     known: BTreeMap<CommitteeDigest, Founding>,
     dead: BTreeMap<CommitteeDigest, Refusal>,
-    /// The committee that this server serves, for good.
+    /// The founding of the committee that this server serves. It never changes once set.
     settled: Option<Founding>,
-    /// Whether the settled founding has acceptances that are not saved, the last of which completed it.
+    /// The settled founding has just become complete, and its acceptances are not saved yet.
     is_newly_completed: bool,
     notes: Vec<ServerNote>,
 }
 
 impl ServerFounding {
-    /// Nobody is connected. `settled` is what the server serves already.
+    /// Begins without connected replicas. `settled`: the founding of the committee that the server already serves.
     pub fn new(told: Told, settled: Option<Founding>) -> Self {
         Self {
             told,
@@ -135,17 +135,17 @@ impl ServerFounding {
         }
     }
 
-    /// What was learned since the last call.
+    /// The events since the last call.
     pub fn take_notes(&mut self) -> Vec<ServerNote> {
         std::mem::take(&mut self.notes)
     }
 
-    /// The founding that the server serves, with the acceptances that it knows.
+    /// The founding of the committee that the server serves, with the acceptances known so far.
     pub fn settled(&self) -> Option<&Founding> {
         self.settled.as_ref()
     }
 
-    /// The settled founding, once after the last of its acceptances came. An earlier release kept none, so they are gathered anew.
+    /// The settled founding, once, after its last acceptance has arrived. Servers of an earlier release kept no acceptances and collect them again.
     pub fn newly_completed(&mut self) -> Option<Founding> {
         std::mem::take(&mut self.is_newly_completed).then(|| self.settled.clone()).flatten()
     }
@@ -155,7 +155,7 @@ impl ServerFounding {
         self.is_newly_completed |= is_complete && !was_complete;
     }
 
-    /// A replica proved its keys. It is shown every founding that names it. `arrival` grows with each call.
+    /// A replica has joined and proved its keys. It is sent every founding that names it. `arrival` grows with each call.
     pub fn join(&mut self, node_key: NodeKey, arrival: u64, candidate: Candidate, claims: Option<ClusterId>) -> Sends {
         let peer = Peer { arrival, candidate, claims, shows: None, sent: BTreeMap::new() };
         self.peers.insert(node_key, peer);
@@ -166,7 +166,7 @@ impl ServerFounding {
         sends
     }
 
-    /// A link ended. What only its replica had shown is forgotten with it: the replica will show it again.
+    /// A link has ended. Foundings that only its replica had sent are forgotten: the replica sends them again when it returns.
     pub fn leave(&mut self, node_key: &NodeKey, arrival: u64) {
         if self.peers.get(node_key).is_some_and(|peer| peer.arrival == arrival) {
             self.peers.remove(node_key);
@@ -174,9 +174,9 @@ impl ServerFounding {
         }
     }
 
-    /// A founding is kept while a replica that accepted it is connected, or, before anybody accepted it, while all whom it
-    /// names are, or one that was shown it: its acceptance may be under way, and would be passed over. Else this server could wait
-    /// for ever for a proposal that nobody is bound to.
+    /// Forgets foundings that bind no connected replica: otherwise this server could wait for ever for a proposal that nobody is bound to.
+    /// A founding is kept while a replica that accepted it is connected. One that nobody has accepted is kept while all its
+    /// members are connected, or one that it was sent to: that member's acceptance may be on its way.
     fn forget_unheld(&mut self) {
         let peers = &self.peers;
         self.known.retain(|digest, founding| {
@@ -189,13 +189,13 @@ impl ServerFounding {
                 false => members.flatten().any(|peer| peer.shows == Some(*digest)),
             }
         });
-        // An acceptance of a forgotten founding is passed over: whoever sent one must be shown it again, should it come back.
+        // Acceptances of a forgotten founding are ignored. If the founding returns, send it again to the replicas that accepted it.
         for peer in self.peers.values_mut() {
             peer.sent.retain(|digest, _| self.known.contains_key(digest));
         }
     }
 
-    /// Whether this server has a use for a founding: any while it has no committee, unless it was told which; then that one only.
+    /// Whether this server has a use for a founding. Without a committee it takes any, or only that of `--cluster`; with one, only its own.
     pub fn concerns(&self, digest: &CommitteeDigest) -> bool {
         match (&self.settled, self.told.cluster) {
             (Some(settled), _) => settled.digest() == *digest,
@@ -204,16 +204,16 @@ impl ServerFounding {
         }
     }
 
-    /// The committee of a founding that acceptances may arrive for.
+    /// The committee of a founding of which acceptances may arrive.
     pub fn committee(&self, digest: &CommitteeDigest) -> Option<Arc<Committee>> {
         let settled = self.settled.as_ref().filter(|settled| settled.digest() == *digest);
         settled.or(self.known.get(digest)).map(|founding| founding.committee().clone())
     }
 
-    /// A connected replica shows the founding that it accepted.
+    /// Handles the founding that a connected replica says it accepted.
     ///
     /// # Errors
-    /// What the replica did that no honest one does: its link is to be closed.
+    /// The replica sent what no honest one sends. The caller closes its link.
     pub fn shown(&mut self, from: &NodeKey, founding: Founding) -> Result<Sends, String> {
         let digest = founding.digest();
         let is_its_own = founding.record().position(from).is_some_and(|member| founding.has(member));
@@ -221,7 +221,7 @@ impl ServerFounding {
             return Err(format!("expected a founding that {from} accepted, got {digest} without its acceptance"));
         }
         let Some(peer) = self.peers.get_mut(from) else { return Ok(Sends::new()) };
-        // One at a time: else one link could have this server keep and pass on any number.
+        // One at a time: otherwise one link could make this server keep and relay any number.
         if let Some(shown) = peer.shows.filter(|shown| *shown != digest && self.known.contains_key(shown)) {
             return Err(format!("expected one founding accepted at a time, got {digest} beside {shown}"));
         }
@@ -247,7 +247,7 @@ impl ServerFounding {
         Ok(sends)
     }
 
-    /// Verified acceptances arrived from a replica. They go on with the next [`flush`](Self::flush).
+    /// Handles acceptances from a replica. They are verified. The next [`flush`](Self::flush) relays them.
     pub fn accepted(&mut self, from: &NodeKey, acceptances: &[VerifiedVote<Accept>]) {
         let was_complete = self.settled.as_ref().is_some_and(Founding::is_complete);
         for acceptance in acceptances {
@@ -265,7 +265,7 @@ impl ServerFounding {
         self.note_completion(was_complete);
     }
 
-    /// Refusals arrived; those that do not hold are passed over, the others go to everybody concerned.
+    /// Handles refusals. Invalid ones are ignored; valid ones are sent to all members of the founding that they end.
     pub fn refused(&mut self, refusals: &[Refusal]) -> Sends {
         let mut sends = Sends::new();
         for refusal in refusals {
@@ -294,15 +294,15 @@ impl ServerFounding {
         sends
     }
 
-    /// Shows a founding to those of `whom` that it names and that were not shown it.
-    fn show(&mut self, digest: &CommitteeDigest, whom: &[NodeKey], sends: &mut Sends) {
+    /// Sends a founding to those of `to` that are its members and have not been sent it.
+    fn show(&mut self, digest: &CommitteeDigest, to: &[NodeKey], sends: &mut Sends) {
         let Some(founding) = self.known.get(digest) else { return };
         let message = Message::Founding(Box::new(founding.message()));
-        for node_key in whom {
+        for node_key in to {
             let Some(member) = founding.record().position(node_key) else { continue };
             let named = founding.record().members().get(usize::from(member));
             let Some(peer) = self.peers.get_mut(node_key) else { continue };
-            // whoever holds this node key with another vote key is no member of it
+            // A replica with this node key and another vote key is not a member.
             if named.is_none_or(|named| named.vote_key != peer.candidate.vote_key) || peer.sent.contains_key(digest) {
                 continue;
             }
@@ -311,8 +311,8 @@ impl ServerFounding {
         }
     }
 
-    /// Sends on the acceptances that members lack, so that each of them can finish the founding anywhere. Called now and then:
-    /// a founding that makes progress needs none of it.
+    /// Relays the acceptances that members lack, so that each member can complete the founding at any server. Call it every few seconds:
+    /// a founding that makes progress does not depend on it.
     pub fn flush(&mut self) -> Sends {
         let mut sends = Sends::new();
         for (digest, founding) in &self.known {
@@ -332,8 +332,8 @@ impl ServerFounding {
         sends
     }
 
-    /// The founding to make durable and then [`settle`](Self::settle) on: complete, and what the operator wants. With
-    /// `--cluster`, the identity alone decides, on the word of a member that it was founded: an earlier release kept no acceptances.
+    /// The founding to make durable and then [`settle`](Self::settle) on: it is complete, and what the operator wants. With
+    /// `--cluster`, a member's claim that this is its cluster is enough, because an earlier release kept no acceptances.
     pub fn complete(&self) -> Option<Founding> {
         if self.settled.is_some() {
             return None;
@@ -346,7 +346,7 @@ impl ServerFounding {
         candidates.find(|founding| self.told.allows(founding.record()).is_ok()).cloned()
     }
 
-    /// From now on this is the committee. Everybody connected is shown it.
+    /// Makes this the committee of the server, and sends it to every connected replica.
     pub fn settle(&mut self, founding: Founding) -> Sends {
         let message = Message::Founding(Box::new(founding.message()));
         self.known.remove(&founding.digest());
@@ -354,11 +354,11 @@ impl ServerFounding {
         self.peers.keys().map(|node_key| (*node_key, message.clone())).collect()
     }
 
-    /// Proposes a founding if one is due: from the first so many, from those listed, or `at_a_put` from everybody connected. One
-    /// that is in progress already comes first.
+    /// Proposes a founding if one is due: of the first `--replicas`, of the listed members, or, `at_a_put`, of all connected replicas. Proposes
+    /// none while one that the operator wants is in progress.
     ///
     /// # Errors
-    /// A proof of possession that is bad after all.
+    /// A proof of possession is invalid.
     pub fn propose(&mut self, at_a_put: bool, nonce: [u8; 16]) -> Result<Sends, GenesisError> {
         self.forget_unheld();
         let is_in_progress = self.known.values().any(|founding| self.told.allows(founding.record()).is_ok());
@@ -371,7 +371,7 @@ impl ServerFounding {
             return Ok(Sends::new());
         }
         let mut chosen: Vec<_> = free.into_iter().take(wanted).collect();
-        // a committee has its members, and so its proofs, in node-key order
+        // members, and so their proofs, ascend by node key
         chosen.sort_by_key(|(member, _)| member.node_key);
         let (members, possessions): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
         let record = CommitteeRecord::genesis(nonce, members)?;
@@ -384,13 +384,13 @@ impl ServerFounding {
         Ok(sends)
     }
 
-    /// Whether a replica belongs to a cluster, or to a founding that is not dead.
+    /// Whether a replica is bound to a cluster, or to a founding in progress.
     fn is_bound(&self, peer: &Peer) -> bool {
         peer.claims.is_some() || peer.shows.is_some_and(|shown| self.known.contains_key(&shown))
     }
 
-    /// The replicas that a new founding may name, in the order of their arrival: in no cluster, in no founding in progress, and
-    /// listed where there is a list. Two with one vote key count once.
+    /// The replicas that a new founding may name, in the order of their arrival: not bound, not named by a founding in progress, and
+    /// listed if there is a list. Of two with the same vote key, only the first.
     fn free(&self) -> Vec<(Member, Possession)> {
         let named: BTreeSet<_> =
             self.known.values().flat_map(|known| known.record().members()).map(|member| member.node_key).collect();
@@ -410,7 +410,7 @@ impl ServerFounding {
         peers.into_iter().map(member).collect()
     }
 
-    /// What a put would wait for in vain, if anything.
+    /// Why a put would now wait for a committee in vain, if it would.
     pub fn lacks(&self) -> Option<String> {
         match self.progress() {
             Progress::UnderWay => None,
@@ -419,14 +419,14 @@ impl ServerFounding {
         }
     }
 
-    /// Whether a put would begin a founding.
+    /// Whether a put would start a founding.
     fn would_propose(&self) -> bool {
         let is_in_progress = self.known.values().any(|founding| self.told.allows(founding.record()).is_ok());
         let wanted = self.wanted(true).unwrap_or(0);
         !is_in_progress && self.told.cluster.is_none() && wanted > 0 && self.free().len() >= wanted
     }
 
-    /// How many members a founding would have now; `None` when there is no occasion for one.
+    /// The number of members of a founding proposed now; `None` if none is due.
     fn wanted(&self, at_a_put: bool) -> Option<usize> {
         match (&self.told.members, self.told.replicas) {
             (Some(members), _) => Some(members.len()),
@@ -462,11 +462,12 @@ impl ServerFounding {
         let cluster = record.cluster();
         if self.peers.values().any(|peer| peer.claims == Some(cluster)) {
             return Progress::Waiting(format!(
-                "members of cluster {cluster} are connected, and not all its acceptances are known: a release before this one kept none. Start                  the members that lack, such as {first}{more}; or start this server with --cluster {cluster}"
+                "members of cluster {cluster} are connected, but not all its acceptances are known, because an earlier release did not keep them. \
+                 Start the missing members, such as {first}{more}; or start this server with --cluster {cluster}"
             ));
         }
         Progress::Waiting(format!(
-            "the committee of {} forms when all its members accepted: {} did; it waits for {first}{more}. Start that replica, or connect \
+            "the committee of {} forms when all its members have accepted: {} did; it waits for {first}{more}. Start that replica, or connect \
              it to this server. If it is gone for good, start the others with `vouch replica --abandon-founding`",
             record.n(),
             founding.acceptances().len(),
@@ -497,8 +498,8 @@ impl ServerFounding {
         };
         let bound = connected - self.free().len().min(connected);
         let start = "start one with `vouch replica SERVER`";
-        let elsewhere = self.known.values().find_map(|known| self.told.allows(known.record()).err());
-        match (bound, elsewhere) {
+        let contradiction = self.known.values().find_map(|known| self.told.allows(known.record()).err());
+        match (bound, contradiction) {
             (0, _) => format!("{needed} must join first, {connected} are connected; {start}"),
             (_, Some(why)) => format!(
                 "{needed} must join first, {connected} are connected, {bound} of them belong to another founding ({why}); {start}, or \

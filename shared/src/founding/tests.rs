@@ -1,4 +1,4 @@
-//! Whole foundings under a seed: replicas and servers that crash, links that break at any message, everything in any order.
+//! Tests of single rules, and simulated foundings under a seed: replicas and servers crash, links break, messages arrive in any order.
 
 mod simulation;
 
@@ -66,12 +66,12 @@ fn refusals(outcome: &Outcome) -> Vec<Refusal> {
 }
 
 #[test]
-fn one_is_accepted_durably_and_its_greater_rival_refused() {
+fn a_founding_is_accepted_durably_and_its_greater_rival_refused() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let (lesser, greater) = rivals(&[&a, &b]);
     let mut replica = free();
     let outcome = replica.offer(lesser.clone(), &a.node, &a.vote);
-    assert!(outcome.save, "durable before anybody hears of it");
+    assert!(outcome.save, "durable before it is sent");
     assert_eq!((outcome.reply.len(), outcome.elsewhere.len()), (1, 1));
     let outcome = replica.offer(greater.clone(), &a.node, &a.vote);
     assert!(outcome.save, "it must never accept that one");
@@ -100,13 +100,13 @@ fn a_lesser_rival_waits_until_the_accepted_one_is_refused() {
     let outcome = replica.refuse(&[refusal], &a.node, &a.vote);
     assert_eq!(replica.accepted().unwrap().digest(), lesser.digest());
     assert!(outcome.save);
-    assert!(refusals(&outcome).contains(&refusal), "other servers must hear that it is free");
+    assert!(refusals(&outcome).contains(&refusal), "other servers must learn that it is free");
     // what was refused is never accepted again
     assert_eq!(refusals(&replica.offer(greater, &a.node, &a.vote)), [refusal]);
 }
 
 #[test]
-fn refusals_by_others_or_forged_ones_release_nobody() {
+fn forged_refusals_and_those_of_strangers_release_nobody() {
     let (a, b, stranger) = (Keys::new(0), Keys::new(1), Keys::new(2));
     let (lesser, greater) = rivals(&[&a, &b]);
     let mut replica = free();
@@ -126,10 +126,10 @@ fn refusals_by_others_or_forged_ones_release_nobody() {
 }
 
 #[test]
-fn accepting_and_refusing_the_same_one_is_evidence_and_releases_nobody() {
+fn accepting_and_refusing_the_same_founding_is_evidence_and_releases_nobody() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let (lesser, _) = rivals(&[&a, &b]);
-    // three members, so that the founding is not complete by that
+    // Three members, so that this acceptance does not complete the founding.
     let c = Keys::new(2);
     let mut open = founding(9, &[&a, &b, &c]);
     open.accept_as(&b.node.node_key(), &b.vote);
@@ -142,7 +142,7 @@ fn accepting_and_refusing_the_same_one_is_evidence_and_releases_nobody() {
 }
 
 #[test]
-fn once_founded_every_other_is_refused_and_nothing_releases() {
+fn a_founded_replica_refuses_every_other_founding_and_is_never_released() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let (lesser, mut greater) = rivals(&[&a, &b]);
     greater.accept_as(&b.node.node_key(), &b.vote);
@@ -156,7 +156,7 @@ fn once_founded_every_other_is_refused_and_nothing_releases() {
 }
 
 #[test]
-fn whoever_completes_one_shows_it_to_servers_that_other_members_never_met() {
+fn a_replica_that_completes_a_founding_sends_it_to_its_other_servers() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let shown = founding(1, &[&a, &b]);
     let mut replica = free();
@@ -173,7 +173,7 @@ fn whoever_completes_one_shows_it_to_servers_that_other_members_never_met() {
 }
 
 #[test]
-fn a_founding_with_another_vote_key_is_no_ones() {
+fn a_founding_that_names_another_vote_key_is_not_accepted() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let swapped = Keys { node: NodeSecretKey::from_bytes(&[1; 32]), vote: VoteSecretKey::generate(&[9; 32]).unwrap() };
     let mut replica = free();
@@ -182,7 +182,7 @@ fn a_founding_with_another_vote_key_is_no_ones() {
 }
 
 #[test]
-fn acceptances_must_be_the_members_own() {
+fn an_acceptance_counts_only_for_its_signer_and_its_founding() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let mut good = founding(1, &[&a, &b]);
     let first = if good.record().members()[0].vote_key == a.vote.vote_key() { &a } else { &b };
@@ -200,21 +200,21 @@ fn acceptances_must_be_the_members_own() {
         verify_acceptances(committee, &[(2, signature)]),
         Err(FoundingError::Acceptance { error: VoteError::NotAMember { n: 2, got: 2 }, .. })
     ));
-    // nobody signs with a key that is not its own
+    // `accept_as` does not sign with a key that is not the member's
     let mut foreign = good.clone();
     let second = foreign.record().members()[1].node_key;
     foreign.accept_as(&second, &first.vote);
     assert_eq!(foreign.acceptances(), good.acceptances());
-    // of another founding of the same members
+    // an acceptance of another founding of the same members
     let other = founding(2, &[&a, &b]);
     assert!(verify_acceptances(other.committee(), &[(0, signature)]).is_err());
-    // an acceptance is no vote for anything else: kind and committee are signed
+    // An acceptance cannot be used as another vote: kind and committee are signed.
     assert_eq!(accept_statement(good.record()).encode()[18], 3);
     assert_eq!(accept_statement(good.record()).encode().len(), 128);
 }
 
 #[test]
-fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
+fn a_server_proposes_and_serves_only_what_its_operator_wants() {
     let keys: Vec<_> = (0..4).map(Keys::new).collect();
     let told = Told { replicas: Some(3), ..Told::default() };
     let mut server = ServerFounding::new(told, None);
@@ -238,14 +238,14 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     assert_eq!(sends.len(), 3, "the stranger is not asked: {sends:?}");
     assert_eq!(server.progress(), Progress::UnderWay);
     assert!(server.propose(true, [2; 16]).unwrap().is_empty(), "one at a time");
-    // with a list, only those
+    // with --members, only those
     let members: std::collections::BTreeSet<_> = keys[..2].iter().map(|keys| keys.node.node_key()).collect();
     let told = Told { members: Some(members), ..Told::default() };
     assert!(told.allows(strange.record()).is_err());
     assert!(told.allows(founding(1, &[&keys[0], &keys[1], &keys[2]]).record()).is_err());
     assert!(told.allows(founding(1, &[&keys[0]]).record()).is_err());
     assert_eq!(told.allows(founding(1, &[&keys[1], &keys[0]]).record()), Ok(()));
-    // with an identity, only that, on a member's word
+    // with --cluster, only that one, as soon as a member claims it
     let told = Told { cluster: Some(strange.record().cluster()), ..Told::default() };
     let mut server = ServerFounding::new(told, None);
     server.join(keys[0].node.node_key(), 0, keys[0].candidate(0), None);
@@ -255,9 +255,8 @@ fn a_server_proposes_what_it_was_told_and_takes_up_nothing_else() {
     assert_eq!(server.complete().unwrap().digest(), strange.digest());
 }
 
-/// Every interleaving of a seed is another: crashes, broken links, partial connections, different `--replicas`.
 #[test]
-fn an_acceptance_under_way_counts_though_another_member_left_meanwhile() {
+fn an_acceptance_counts_although_another_member_disconnected_before_it_arrived() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let mut server = ServerFounding::new(Told { replicas: Some(2), ..Told::default() }, None);
     server.join(a.node.node_key(), 0, a.candidate(0), None);
@@ -284,12 +283,13 @@ fn many_seeds_found_no_two_clusters_that_share_a_member_and_all_converge() {
     simulate(1000..3000);
 }
 
+/// Each seed has its own order of events: crashes, broken links, partial connections, different `--replicas`.
 fn simulate(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let world = World::of(seed);
         let mut simulation = Simulation::new(seed, world);
-        // after few steps a fault is not yet covered up by a link that broke later
-        simulation.run_wildly(match seed % 4 {
+        // After few steps, a fault is not yet hidden by a link that breaks later.
+        simulation.run_with_faults(match seed % 4 {
             0 => 20,
             1 => 50,
             2 => 120,

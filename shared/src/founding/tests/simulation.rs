@@ -1,4 +1,4 @@
-//! A world of replicas and servers with links that carry one message at a time, in the order of a seed.
+//! A simulation of replicas and servers. A seed decides which link delivers its next message.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,17 +21,17 @@ impl Random {
     }
 }
 
-/// What is where.
+/// The replicas and servers of one simulation.
 pub(super) struct World {
     replicas: usize,
-    /// What each server was told.
+    /// What each server's operator wants.
     told: Vec<Told>,
     /// Which replica dials which server.
     dials: BTreeSet<(usize, usize)>,
 }
 
 impl World {
-    /// One to five servers, three to six replicas; each second world with servers of different minds, each fifth partly
+    /// One to five servers, three to six replicas. In every second world the servers' `--replicas` differ; every fifth is only partly
     /// connected.
     pub(super) fn of(seed: u64) -> Self {
         let mut random = Random(seed ^ 0x51A7);
@@ -53,12 +53,12 @@ impl World {
 
 struct Replica {
     keys: Keys,
-    /// What is on its disk.
+    /// The durable record, and whether the committee was adopted.
     disk: (Vec<u8>, bool),
     core: Option<ReplicaFounding>,
 }
 
-/// One link: what is under way in either direction.
+/// One link, with the undelivered messages of both directions.
 #[derive(Default)]
 struct Link {
     number: u64,
@@ -71,11 +71,11 @@ pub(super) struct Simulation {
     world: World,
     replicas: Vec<Replica>,
     servers: Vec<Option<ServerFounding>>,
-    /// What each server has on its disk.
+    /// The founding on each server's disk.
     settled: Vec<Option<Founding>>,
     links: BTreeMap<(usize, usize), Link>,
     arrivals: u64,
-    /// Every founding that was ever complete, wherever its acceptances were.
+    /// Every accepted founding, with all acceptances that ever left a replica.
     signed: BTreeMap<CommitteeDigest, Founding>,
     opened: BTreeMap<CommitteeDigest, Founding>,
     is_healed: bool,
@@ -102,7 +102,7 @@ impl Simulation {
         }
     }
 
-    pub(super) fn run_wildly(&mut self, steps: usize) {
+    pub(super) fn run_with_faults(&mut self, steps: usize) {
         for _ in 0..steps {
             match self.random.below(100) {
                 0..55 => drop(self.deliver_one()),
@@ -122,7 +122,7 @@ impl Simulation {
         }
     }
 
-    /// From now on everybody is up and every link stays.
+    /// From now on, every process is up and no link breaks.
     pub(super) fn heal(&mut self) {
         self.is_healed = true;
         self.start_all();
@@ -139,7 +139,7 @@ impl Simulation {
                 return;
             }
         }
-        panic!("messages without end");
+        panic!("the messages do not end");
     }
 
     fn start_all(&mut self) {
@@ -186,7 +186,7 @@ impl Simulation {
         self.dial(replica, server);
     }
 
-    /// What `Join` and the messages behind it do.
+    /// Opens a link: what `Join` and the messages after it do.
     fn dial(&mut self, replica: usize, server: usize) {
         let Replica { keys, core: Some(core), .. } = &self.replicas[replica] else { return };
         let Some(serving) = self.servers[server].as_mut().filter(|_| !self.links.contains_key(&(replica, server)))
@@ -219,7 +219,7 @@ impl Simulation {
         }
     }
 
-    /// Delivers the next message of some link; `false` when there is none.
+    /// Delivers the next message of a random link. `false` if no message waits.
     fn deliver_one(&mut self) -> bool {
         let mut waiting: Vec<_> = Vec::new();
         for (key, link) in &self.links {
@@ -240,7 +240,7 @@ impl Simulation {
         true
     }
 
-    /// Checked once; a simulation shows each founding a thousand times.
+    /// Opens a founding. Each is verified only once: a simulation sends it a thousand times.
     fn open(&mut self, message: &FoundingMessage) -> Founding {
         let digest = message.genesis.digest();
         let known = self.opened.entry(digest).or_insert_with(|| {
@@ -255,7 +255,7 @@ impl Simulation {
         founding
     }
 
-    /// Of a founding that was opened: nobody accepts what it was not shown.
+    /// Acceptances without verification. The founding was opened before, because nobody accepts a founding that it was not sent.
     fn unchecked(
         opened: &BTreeMap<CommitteeDigest, Founding>,
         founding: CommitteeDigest,
@@ -285,8 +285,8 @@ impl Simulation {
         let evidence = outcome.notes.iter().find(|note| matches!(note, Note::Evidence(..) | Note::AcceptedBefore(_)));
         assert!(evidence.is_none(), "honest replicas do not accept and refuse the same: {evidence:?}");
         let is_bound = core.accepted().map(Founding::digest);
-        assert!(was_bound == is_bound || outcome.save, "a promise that is not saved");
-        // a crash loses what was not saved, or what was saved and not sent
+        assert!(was_bound == is_bound || outcome.save, "a promise must be saved");
+        // A crash may come before the record is saved, or between saving and sending.
         match self.random.below(50) {
             0 if !self.is_healed => return self.crash_replica(number),
             crash => {
@@ -353,7 +353,7 @@ impl Simulation {
 
     fn propose_and_flush(&mut self) {
         let one = self.random.below(self.servers.len());
-        // one at a time: else the second server has seen what the first one proposed
+        // One at a time: otherwise the second server already knows what the first one proposed.
         let all = if self.is_healed { 0..self.servers.len() } else { one..one + 1 };
         for number in all {
             let mut nonce = [0; 16];
@@ -366,8 +366,8 @@ impl Simulation {
         }
     }
 
-    /// With stable links nobody waits for anybody who could act: a founding that is not complete lacks somebody whom no
-    /// server that knows it can reach.
+    /// Checks that nobody waits for a replica that could act. If a founding is not complete, no server connects the waiting replica with a
+    /// missing one.
     pub(super) fn check_convergence(&self) {
         for (number, replica) in self.replicas.iter().enumerate() {
             let core = replica.core.as_ref().unwrap();
@@ -376,7 +376,7 @@ impl Simulation {
                 let node_key = accepted.record().members()[usize::from(member)].node_key;
                 let missing = self.replicas.iter().position(|other| other.keys.node.node_key() == node_key).unwrap();
                 let meet = |server: &usize| {
-                    // a server of another cluster refuses its link
+                    // a server of another cluster refuses the link
                     self.links.contains_key(&(number, *server)) && self.links.contains_key(&(missing, *server))
                 };
                 let shared: Vec<_> = (0..self.servers.len()).filter(meet).collect();
