@@ -91,7 +91,7 @@ async fn correct_files_of_a_lost_index_are_adopted() {
     fs::remove_file(replica.folder().join("index.redb")).unwrap();
     cluster.replicas[1].start();
     let log = || cluster.replicas[1].log();
-    until("it says what it found", || log().contains("found 1 blob on the disk that the index did not name")).await;
+    until("it says what it found", || log().contains("found 1 blob on the disk that were missing in the index")).await;
     until_it_holds(&cluster.replicas[1], 3).await;
     let replica = &cluster.replicas[1];
     let inode = |bytes: &[u8]| fs::metadata(file_of(replica, bytes)).unwrap().ino();

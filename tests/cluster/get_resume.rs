@@ -154,7 +154,7 @@ async fn lost_link_without_retry_ends_the_get_and_reports_the_partial_download()
     let output = child.wait_with_output().await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = json(&output.stdout)["error"].as_str().unwrap().to_owned();
-    assert!(error.ends_with(" are in copy.part; the same command goes on there."), "{error}");
+    assert!(error.ends_with(" are in copy.part; run the same command again to resume."), "{error}");
     assert_eq!(world.names(), ["copy.part"]);
     world.proxy.set_up(true);
     until("the proxy is up", || std::net::TcpStream::connect(world.proxy.address()).is_ok()).await;

@@ -193,7 +193,7 @@ async fn replica_that_was_down_never_reports_complete_too_early() {
     assert!(alone["repair"]["lacking"].is_null() && alone["repair"]["lacking_bytes"].is_null(), "{alone}");
     let text = run(cluster.root(), &["status", "--data", &cluster.replicas[3].folder().display().to_string()]).await;
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains("  repair    unknown what is lacking: "), "{text}");
+    assert!(text.contains("  repair    lacking blobs not known yet: "), "{text}");
     cluster.restart_server().await;
     until_complete(&cluster, 3, 6).await;
 }

@@ -103,7 +103,7 @@ fn command_does_not_overwrite_its_own_input() {
     fs::hard_link(world.path("letter.vouch"), world.path("same.vouch")).unwrap();
     for output in ["letter.vouch", "same.vouch"] {
         let message = world.refuses(&["get", "letter.vouch", "-o", output, "--force"]);
-        assert!(message.contains(&format!("cannot write the file to {output}: the command reads that")), "{message}");
+        assert!(message.contains(&format!("cannot write the file to {output}: this command reads it")), "{message}");
     }
     assert!(world.read("letter.vouch") == bundle && world.read("letter") == world.bytes);
 }
@@ -253,7 +253,7 @@ fn pipes_and_devices_are_written_and_not_replaced() {
     let get = world.run(&["get", "letter.vouch", "-o", "full"]);
     assert!(get.fails_with(1).contains("No space left on device"), "{get:?}");
     let put = world.run(&["put", "letter", "--bundle", "full"]);
-    assert!(put.fails_with(1).contains("the file is stored, but its bundle is not written"), "{put:?}");
+    assert!(put.fails_with(1).contains("the file is certified, but its bundle could not be written"), "{put:?}");
     assert!(device(&world.path("null"), "3"));
     world.run(&["get", "letter.vouch", "-o", "null"]).ok();
     world.run(&["put", "letter", "--bundle", "null"]).ok();

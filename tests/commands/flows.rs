@@ -91,7 +91,7 @@ fn several_files_share_one_link_and_each_gets_a_bundle() {
         vouch(desk, &["verify", file, &format!("{file}.vouch"), "--cluster", &cluster_id]).ok();
     }
     let both = vouch(desk, &["put", "a", "b", "--bundle", "c", "--server", &cluster.address]);
-    assert!(both.fails_with(1).contains("--bundle names the bundle of a single file"), "{both:?}");
+    assert!(both.fails_with(1).contains("--bundle takes one file"), "{both:?}");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn put_of_a_certified_file_reports_the_earlier_certificate() {
     assert!(!text.contains("already"), "{text}");
     let (text, again) = put(&[]);
     assert!(text.contains("\nreused     certified already on 20"), "{text}");
-    assert!(text.contains("; --renew has it certified anew\n"), "{text}");
+    assert!(text.contains("; --renew gets a new certificate\n"), "{text}");
     assert!(again == first);
     let (text, renewed) = put(&["--renew"]);
     assert!(!text.contains("already") && renewed != first, "{text}");

@@ -40,7 +40,7 @@ fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
     assert_eq!(
         note,
         format!(
-            "first contact with {address}: its cluster {old} is recorded in servers I met and will be compared from now on"
+            "first contact with {address}: its cluster {old} is recorded in servers I met, and later contacts are compared with it"
         )
     );
     assert_eq!(fs::read_to_string(desk.join("servers I met")).unwrap(), format!("{address} {old}\n"));
@@ -76,7 +76,7 @@ fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
     vouch(desk, &[&["put", "letter", "--cluster", &new], &known[..]].concat()).ok();
     assert_eq!(identity_in(desk, "servers I met"), old);
 
-    let (_, command_line) = refused.stderr.trim_end().rsplit_once("forget the old one with: ").unwrap();
+    let (_, command_line) = refused.stderr.trim_end().rsplit_once("forget the old identity with: ").unwrap();
     assert_eq!(command_line, format!("vouch forget {address} --known-clusters 'servers I met'"));
     assert_eq!(follow(desk, command_line).ok(), format!("forgot {old} of {address}\n"));
     assert_eq!(put().row("cluster"), new);

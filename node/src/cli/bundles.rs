@@ -1,9 +1,9 @@
-//! Where the bundle of a put goes, without destroying what is there.
+//! The file for the bundle of a put. It must not destroy an earlier proof.
 //!
-//! - By default that is `<FILE>.vouch`. Where that is taken by anything but a certificate of the same bytes by the same cluster, the
-//!   bundle goes to `<FILE>.2.vouch` and so on: an earlier proof is never lost without a word, and the put is not in vain.
-//! - A name given with `--bundle` is meant: such a file is not replaced without `--force`.
-//! - Neither may be what is put itself.
+//! - The default is `<FILE>.vouch`. If that file holds anything but a certificate of the same bytes by the same cluster, the
+//!   bundle goes to `<FILE>.2.vouch` and so on: no earlier proof is lost, and the put is not in vain.
+//! - A file named with `--bundle` is not replaced without `--force`.
+//! - The bundle never replaces a file that the command reads.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use crate::host::files::{self, FileError, FileId, Target};
 use crate::host::source::Source;
 
 const MODE: u32 = 0o644;
-/// The last number that a default name gets.
+/// Largest number in a default name.
 const MAX_NUMBER: u32 = 999;
 
-/// Everything that a put reads, so that no bundle is written over it.
+/// Every file that a put reads. A bundle must not replace any of them.
 pub(super) fn inputs(args: &PutArgs) -> Vec<FileId> {
     let known_clusters = args.trust.known_clusters.as_deref().and_then(FileId::at);
     args.files.iter().filter_map(|file| Source::parse(file).id()).chain(known_clusters).collect()
 }
 
-/// What a put came to, and where its bundle is, for programs.
+/// The result of a put as JSON.
 pub(super) fn as_json(
     certified: &Certified,
     attempts: u32,
@@ -40,12 +40,12 @@ pub(super) fn as_json(
     json["server"] = certified.server.to_string().into();
     json["reused"] = certified.reused.into();
     json["attempts"] = attempts.into();
-    // the first byte that the last attempt sent: those before it were there. What is reused was not put
+    // The first byte that the last attempt sent; 0 if an earlier certificate was reused.
     json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
     Ok(json)
 }
 
-/// The bundle of one put.
+/// Where the bundle of one put goes.
 #[derive(Debug, Clone)]
 pub(super) struct BundlePlace {
     source: Source,
@@ -58,7 +58,7 @@ impl BundlePlace {
         Self { source, named, is_forced }
     }
 
-    /// Whether the bundle can go where it should, as far as that is known before anything is sent. `inputs` are all that the
+    /// Checks, before anything is sent, that the bundle can be written, as far as that is known then. `inputs`: all files that the
     /// command reads.
     pub(super) fn check(&self, inputs: &[FileId]) -> Result<(), Failure> {
         let default = match &self.source {
@@ -81,13 +81,13 @@ impl BundlePlace {
                     None => Err(taken(path, "no bundle that this program can read")),
                 }
             }
-            // what cannot be read twice is known only once it is sent
+            // The digest of a stream is not known before it is sent.
             (true, _) => Err(taken(path, "maybe a certificate of other bytes")),
             (false, _) => Ok(()),
         }
     }
 
-    /// The same once the digest is known, and still before anything is sent.
+    /// Checks the same once the digest is known, still before anything is sent.
     pub(super) fn check_digest(&self, digest: Digest, cluster: Option<ClusterId>) -> Result<(), Failure> {
         let Some(path) = self.named.as_ref().filter(|_| !self.is_forced) else { return Ok(()) };
         let Ok(Target::Regular(target)) = Target::at(path) else { return Ok(()) };
@@ -99,16 +99,16 @@ impl BundlePlace {
         }
     }
 
-    /// Writes the bundle; gives its place.
+    /// Writes the bundle. Returns its path.
     pub(super) fn write(&self, certified: &Certified) -> Result<PathBuf, Failure> {
         let bytes = certified.bundle.to_json();
         self.place(certified, bytes.as_bytes()).map_err(|why| {
-            Failure::new(format_args!("the file is stored, but its bundle is not written: {}", why.message))
-                .with_note("Put it again, with --bundle FILE or with --force.")
+            Failure::new(format_args!("the file is certified, but its bundle could not be written: {}", why.message))
+                .with_note("Put the file again, with --bundle FILE or with --force.")
         })
     }
 
-    /// What was there before, for people: a put whose bundle has a number says why.
+    /// Why the bundle's name has a number, if it has one.
     pub(super) fn kept(&self, bundle: &Path) -> Option<String> {
         let Source::File(file) = &self.source else { return None };
         let default = beside(file, 1);
@@ -136,7 +136,7 @@ impl BundlePlace {
             };
             match written {
                 Ok(()) => return Ok(path),
-                // also when another process was faster
+                // taken, perhaps by another process just now
                 Err(FileError::Exists { .. }) if self.named.is_none() => {}
                 Err(FileError::Exists { .. }) => return Err(taken(&path, "something else by now")),
                 Err(error) => return Err(Failure::new(error)),
@@ -146,7 +146,7 @@ impl BundlePlace {
     }
 }
 
-/// What a bundle certifies, and by which cluster; `None` when there is no bundle that this program can read.
+/// The digest that a bundle certifies, and its cluster. `None` if the file is not a bundle that this program can read.
 fn holder(path: &Path) -> Option<(Digest, ClusterId)> {
     let bytes = files::read_all(path, MAX_BUNDLE).ok()?;
     let shown = Inspection::of_bundle(&bytes).ok()?;
@@ -160,7 +160,7 @@ fn taken(path: &Path, what: impl std::fmt::Display) -> Failure {
     ))
 }
 
-/// The bundle's place beside a file: `<FILE>.vouch`, then `<FILE>.2.vouch` and so on.
+/// The bundle's default name: `<FILE>.vouch`, then `<FILE>.2.vouch` and so on.
 fn beside(file: &Path, number: u32) -> PathBuf {
     let mut name: OsString = file.as_os_str().to_owned();
     match number {

@@ -12,19 +12,19 @@ use vouch_core::receipt::NEVER;
 use vouch_core::session::{Certified, SessionError};
 
 use super::bundles::BundlePlace;
-use super::known::Trust;
+use super::trust::Trust;
 use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, serve, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
 use crate::host::{Host, files};
 
-/// How long the processes may take to find each other.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long the processes may take to start and connect.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
-    let goes_on = !args.once && std::io::stdout().is_terminal();
+    let keeps_serving = !args.once && std::io::stdout().is_terminal();
     let file = &args.file;
     Source::File(file.clone()).open().map_err(|error| {
         Failure::new(format_args!("cannot read {}: {error}; name another file: vouch demo FILE", output::name(file)))
@@ -32,7 +32,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let source = Source::File(file.clone());
     let place = BundlePlace::new(source.clone(), None, false);
     place.check(&source.id().into_iter().collect::<Vec<_>>())?;
-    // one demo at a time: the logs and the nodes' folders are in it
+    // One demo at a time uses the folder, which has all logs and data folders.
     let _held = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
     step(
         "1",
@@ -41,7 +41,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
             args.replicas
         ),
     );
-    // one for all steps: a Ctrl-C between two of them is not lost
+    // One future for all steps, so that no Ctrl-C is lost between two of them.
     let interrupted = serve::interrupted();
     tokio::pin!(interrupted);
     let (mut cluster, address) = tokio::select! {
@@ -52,7 +52,10 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
 
     step(
         "2",
-        format_args!("Putting {}: hashed here, sent to the server, and by it to every replica.", output::name(file)),
+        format_args!(
+            "Putting {}: hashed here, sent to the server, which sends it to every replica.",
+            output::name(file)
+        ),
     );
     let certified = tokio::select! {
         certified = put_when_ready(host, file, &address) => certified?,
@@ -64,9 +67,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let identity = certified.committee.cluster();
     step(
         "4",
-        format_args!(
-            "Verifying with this program, as anyone can who knows the cluster's identity. No socket is opened."
-        ),
+        format_args!("Verifying with this program, offline. Anyone who knows the cluster's identity can do this."),
     );
     note(format_args!(
         "vouch verify {} {} --cluster {identity}",
@@ -85,14 +86,17 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let mut code = verify::verify(host, checked)?;
 
     if let Some(command) = &args.verify_with {
-        step("5", format_args!("Verifying with the WebAssembly verifier in Node.js: the same core, another machine."));
+        step(
+            "5",
+            format_args!("Verifying with the WebAssembly verifier in Node.js: the same core on another runtime."),
+        );
         code = code.max(verify_with(command, file, &bundle, &identity.to_string()).await?);
     }
     if code != 0 {
         return Err(Failure::new("the verifiers did not agree that the certificate is valid"));
     }
-    if goes_on {
-        step("6", format_args!("The cluster goes on serving on {address} until Ctrl-C. Open its page in a browser:"));
+    if keeps_serving {
+        step("6", format_args!("The cluster keeps serving on {address} until Ctrl-C. Open its page in a browser:"));
         note(format_args!("{}", serve::page_of(&format!("http://{address}/"), identity)));
         note(format_args!("or try, from another terminal:"));
         note(format_args!("vouch put FILE --server {address} --cluster {identity}"));
@@ -124,7 +128,7 @@ fn explain(certified: &Certified, bundle: &Path) {
     step(
         "3",
         format_args!(
-            "The server added their signatures up into one certificate of {} bytes.",
+            "The server aggregated their signatures into one certificate of {} bytes.",
             certificate.encode().len()
         ),
     );
@@ -133,10 +137,10 @@ fn explain(certified: &Certified, bundle: &Path) {
     note(format_args!("committee of {}", crate::server::tolerance(&certified.committee)));
 }
 
-/// Replicas take a moment to join: until then the server says that it has no committee, or too few of it.
+/// Puts, and tries again until the replicas have joined: before that, the server has no committee or too few members.
 async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certified, Failure> {
     let trust = Trust::new(host, address, &TrustArgs { cluster: None, known_clusters: None })?;
-    let deadline = host.monotonic() + PATIENCE;
+    let deadline = host.monotonic() + START_DEADLINE;
     loop {
         let request = client::Put {
             server: address.to_owned(),
@@ -155,7 +159,7 @@ async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certi
         if !is_early || host.monotonic() > deadline {
             return Err(trust.explain(error));
         }
-        host.sleep(PAUSE).await;
+        host.sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -219,12 +223,12 @@ impl Processes {
         Ok(self.children.len() - 1)
     }
 
-    /// The address that a server prints first. What it prints later is let go.
+    /// The address on the first line that a server prints. Later lines are read and dropped.
     async fn address(&mut self, server: usize, data: &Path) -> Result<String, Failure> {
         let stdout = self.children.get_mut(server).and_then(|(_, child)| child.stdout.take());
         let stdout = stdout.ok_or_else(|| Failure::new("the server has no output"))?;
         let mut lines = BufReader::new(stdout).lines();
-        let first = self.host.timeout(PATIENCE, lines.next_line()).await;
+        let first = self.host.timeout(START_DEADLINE, lines.next_line()).await;
         let address = match &first {
             Ok(Ok(Some(line))) => line.strip_prefix("listening on ").map(str::to_owned),
             _ => None,
@@ -238,7 +242,7 @@ impl Processes {
         })
     }
 
-    /// Completes when a process ended by itself, with its name.
+    /// Completes when a process ends by itself. Returns its name.
     async fn any_exit(&mut self) -> String {
         loop {
             for (name, child) in &mut self.children {
@@ -246,13 +250,13 @@ impl Processes {
                     return name.clone();
                 }
             }
-            self.host.sleep(PAUSE).await;
+            self.host.sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn stop(&mut self) {
         for (_, child) in &mut self.children {
-            // one that ended before is as good
+            // fails if the process has ended already
             let _ = child.kill().await;
         }
     }

@@ -1,9 +1,9 @@
-//! Where a get's bytes go.
+//! The output of a get.
 //!
-//! - A file gets its name once it is whole. Until then its verified bytes are in `<FILE>.part`, which stays when the get is cut
-//!   off, and the next get goes on there.
-//! - What is in a part is never trusted: it is hashed, and held against the proof of the bytes that follow.
-//! - Standard output, pipes and devices get every byte as soon as it is verified.
+//! - A file gets its name once it is complete. Until then, its verified bytes are in `<FILE>.part`, which stays if the get is
+//!   interrupted; the next get resumes there.
+//! - The bytes of a part file are never trusted: they are hashed, and checked by the proof of the bytes that follow.
+//! - Standard output, pipes and devices receive each byte as soon as it is verified.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,24 +19,25 @@ const MODE: u32 = 0o644;
 pub(super) enum Destination {
     Stdout,
     Stream(File),
-    Part(Part),
+    Part(PartialOutput),
 }
 
-/// A part, and what of it is not known to be the blob's.
-pub(super) struct Part {
+/// An open part file.
+pub(super) struct PartialOutput {
     file: PartFile,
-    /// Written or found so far.
+    /// Number of bytes found to be right or written.
     position: u64,
-    /// The bytes from the beginning that must be the blob's, or the part is somebody else's file: as far as no proof tells.
-    own: Vec<u8>,
+    /// First bytes of the found file, if it is too short for a proof. They must equal the blob's; otherwise the file is not this get's.
+    unproven: Vec<u8>,
     is_forced: bool,
-    /// Whether all behind the position is let go.
+    /// Whether the bytes after `position` were cut off.
     is_cut: bool,
-    is_another: bool,
+    /// Whether the file turned out to hold something else.
+    is_foreign: bool,
 }
 
 impl Destination {
-    /// Opens what `-o` names. Refuses before any connection is made what would be overwritten.
+    /// Opens the path given with `-o`. Called before a connection is made, so that it refuses early to overwrite a file.
     pub(super) fn open(args: &GetArgs) -> Result<Self, Failure> {
         let path = &args.output;
         if path.as_os_str() == "-" {
@@ -48,7 +49,7 @@ impl Destination {
         let name = output::name(path);
         if FileId::at(path).is_some_and(is_input) {
             return Err(Failure::new(format_args!(
-                "cannot write the file to {name}: the command reads that; name another with -o"
+                "cannot write the file to {name}: this command reads it; name another file with -o"
             )));
         }
         match target {
@@ -56,12 +57,12 @@ impl Destination {
             Target::Regular(_) if !args.force => {
                 Err(Failure::new(format_args!("{name} exists; name another file with -o, or replace it with --force")))
             }
-            target => Part::open(&target, args.force).map(Self::Part),
+            target => PartialOutput::open(&target, args.force).map(Self::Part),
         }
     }
 
-    /// What is there already, by its hashes: whole groups, at most `limit` bytes and not all of the part, since the proof comes with
-    /// the bytes that follow. What is behind them is let go.
+    /// Hashes the part file to resume after it: whole groups, at most `limit` bytes. It never counts the last group, because the
+    /// proof comes with the bytes that follow. Bytes after the counted ones are dropped later.
     pub(super) fn held(&mut self, limit: u64) -> Result<Suspended, Failure> {
         match self {
             Self::Stdout | Self::Stream(_) => Ok(Suspended::default()),
@@ -69,15 +70,15 @@ impl Destination {
         }
     }
 
-    /// The bytes of a part, whatever they are.
-    pub(super) fn there(&self) -> Result<u64, Failure> {
+    /// The length of the part file in bytes, whatever they are.
+    pub(super) fn found_length(&self) -> Result<u64, Failure> {
         match self {
             Self::Stdout | Self::Stream(_) => Ok(0),
             Self::Part(part) => part.file.length().map_err(Failure::new),
         }
     }
 
-    /// Reads the first bytes of a part.
+    /// Reads the first `length` bytes of the part file.
     pub(super) fn read(&mut self, length: u64, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
         match self {
             Self::Stdout | Self::Stream(_) => Ok(()),
@@ -85,15 +86,15 @@ impl Destination {
         }
     }
 
-    /// The first bytes of a part are those that are wanted: the next ones go behind them, in place of what is there.
+    /// The first `length` bytes of the part file are right: the next bytes are written after them and replace the rest.
     pub(super) fn keep(&mut self, length: u64) {
         if let Self::Part(part) = self {
             part.position = length;
-            part.own.clear();
+            part.unproven.clear();
         }
     }
 
-    /// The whole file is there.
+    /// Ends a complete output.
     pub(super) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout => io::stdout().flush().map_err(|error| Failure::new(output::cannot_write(&error))),
@@ -102,50 +103,52 @@ impl Destination {
         }
     }
 
-    /// The get failed: says what stays.
-    pub(super) fn left(self, failure: Failure) -> Failure {
+    /// Ends the output of a failed get. Adds to the failure what stays on the disk.
+    pub(super) fn abandon(self, failure: Failure) -> Failure {
         let Self::Part(part) = self else { return failure };
         let path = output::name(part.file.path());
-        if part.is_another {
-            return Failure { message: another(&path), ..failure };
+        if part.is_foreign {
+            return Failure { message: foreign(&path), ..failure };
         }
         match part.file.length() {
-            // nobody misses an empty file; a failure to remove it changes nothing about the other one
+            // an empty file is of no use; the first failure matters more than a failure to remove it
             Ok(0) => {
                 let _ = part.file.remove();
                 failure
             }
-            Ok(length) if part.is_cut => failure
-                .with_note(format_args!("{} are in {path}; the same command goes on there.", output::bytes(length))),
+            Ok(length) if part.is_cut => failure.with_note(format_args!(
+                "{} are in {path}; run the same command again to resume.",
+                output::bytes(length)
+            )),
             _ => failure,
         }
     }
 }
 
-fn another(path: &str) -> String {
+fn foreign(path: &str) -> String {
     format!("{path} exists and holds something else; remove it, name another file with -o, or replace it with --force")
 }
 
-impl Part {
+impl PartialOutput {
     fn open(target: &Target, is_forced: bool) -> Result<Self, Failure> {
         let file = PartFile::open(target, MODE).map_err(Failure::new)?;
         let file = file.ok_or_else(|| {
             let path = output::name(target.path());
             Failure::new(format_args!("{path}.part is in use by another process, which gets the same file"))
         })?;
-        Ok(Self { file, position: 0, own: Vec::new(), is_forced, is_cut: false, is_another: false })
+        Ok(Self { file, position: 0, unproven: Vec::new(), is_forced, is_cut: false, is_foreign: false })
     }
 
     fn held(&mut self, limit: u64) -> Result<Suspended, FileError> {
-        let there = self.file.length()?;
-        // the last group is got again: its proof is what the others are held against
-        let length = there.min(limit).saturating_sub(1) / GROUP as u64 * GROUP as u64;
+        let found = self.file.length()?;
+        // The last group is fetched again: its proof also verifies the groups before it.
+        let length = found.min(limit).saturating_sub(1) / GROUP as u64 * GROUP as u64;
         let mut hasher = TreeHasher::new();
         self.file.read_from_start(length, |bytes| hasher.update(bytes, &mut |_| {}))?;
-        self.own.clear();
+        self.unproven.clear();
         if length == 0 && !self.is_forced {
-            let own = &mut self.own;
-            self.file.read_from_start(there.min(GROUP as u64), |bytes| own.extend_from_slice(bytes))?;
+            let unproven = &mut self.unproven;
+            self.file.read_from_start(found.min(GROUP as u64), |bytes| unproven.extend_from_slice(bytes))?;
         }
         self.position = length;
         Ok(hasher.suspend(&mut |_| {}).unwrap_or_default())
@@ -153,18 +156,18 @@ impl Part {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let start = usize::try_from(self.position).unwrap_or(usize::MAX);
-        let own = self.own.get(start..).unwrap_or_default();
-        let (known, new) = bytes.split_at(own.len().min(bytes.len()));
-        if !own.starts_with(known) {
-            self.is_another = true;
-            return Err(io::Error::other(another(&output::name(self.file.path()))));
+        let unproven = self.unproven.get(start..).unwrap_or_default();
+        let (known, new) = bytes.split_at(unproven.len().min(bytes.len()));
+        if !unproven.starts_with(known) {
+            self.is_foreign = true;
+            return Err(io::Error::other(foreign(&output::name(self.file.path()))));
         }
         self.position += known.len() as u64;
         if new.is_empty() {
             return Ok(());
         }
         if !self.is_cut {
-            // what follows is not known to be the blob's
+            // nothing proves the bytes that follow
             self.file.cut(self.position).map_err(io::Error::other)?;
             self.is_cut = true;
         }
@@ -173,17 +176,17 @@ impl Part {
         Ok(())
     }
 
-    /// The whole file is written: gives it its name.
+    /// Gives the complete file its name.
     fn finish(mut self) -> Result<(), Failure> {
         let path = output::name(self.file.path());
-        if self.position < self.own.len() as u64 {
-            return Err(Failure::new(another(&path)));
+        if self.position < self.unproven.len() as u64 {
+            return Err(Failure::new(foreign(&path)));
         }
         if !self.is_cut {
             self.file.cut(self.position).map_err(Failure::new)?;
         }
-        let whole = format!("The file is whole and verified, in {path}.");
-        self.file.persist().map_err(|error| Failure::new(error).with_note(whole))
+        let note = format!("The complete, verified file is in {path}.");
+        self.file.persist().map_err(|error| Failure::new(error).with_note(note))
     }
 }
 

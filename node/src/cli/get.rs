@@ -14,7 +14,7 @@ use vouch_core::tree::{GROUP, Suspended};
 use vouch_core::verify::Verdict;
 
 use super::destination::Destination;
-use super::known::Trust;
+use super::trust::Trust;
 use super::{Failure, GetArgs, output};
 use crate::client::{self, ClientError, GetProgress, Got};
 use crate::host::{Host, files};
@@ -30,14 +30,14 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
             bar.suspend(|| output::error_line(text));
         }
     };
-    // of a range: the bytes of it that are there
+    // of a range: its bytes that the part file already holds
     let kept = Cell::new(0);
     let show = |progress| match progress {
         GetProgress::Start(..) => {}
         GetProgress::Size(size) => bar.set_length(kept.get() + size),
         GetProgress::Received(done) => bar.set_position(kept.get() + done),
         GetProgress::Rejected(rejection) => say(format_args!("{rejection}; trying the next replica")),
-        GetProgress::Retrying { why, pause } => say(format_args!("{}", output::trying_again(why, pause))),
+        GetProgress::Retrying { why, pause } => say(format_args!("{}", output::retrying(why, pause))),
     };
     let base = client::Get {
         server: args.server.clone(),
@@ -60,20 +60,20 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
             let limit = if args.range.is_none() { size.unwrap_or(u64::MAX) } else { 0 };
             (destination.held(limit)?, args.range)
         }
-        Err(failure) => return Err(destination.left(failure)),
+        Err(failure) => return Err(destination.abandon(failure)),
     };
     let (result, from) = loop {
         let from = held.length + kept.get();
         if from > 0 {
             bar.set_position(from);
-            // what was there says nothing of the speed
+            // Bytes that are already here would distort the estimated speed.
             bar.reset_eta();
         }
-        let is_told = Cell::new(from == 0);
+        let has_said = Cell::new(from == 0);
         let show = |progress| {
-            // only now it is certain that what was there belongs to it
-            if matches!(progress, GetProgress::Received(_)) && !is_told.replace(true) {
-                say(format_args!("going on after the {} that are there", output::bytes(from)));
+            // The first received bytes prove that the part file belongs to the blob.
+            if matches!(progress, GetProgress::Received(_)) && !has_said.replace(true) {
+                say(format_args!("resuming after {}", output::bytes(from)));
             }
             show(progress);
         };
@@ -86,9 +86,9 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     bar.finish_and_clear();
     let got = match result {
         Ok(got) => Got { range: got.range.start - kept.get()..got.range.end, ..got },
-        Err(error) => return Err(destination.left(trust.explain(error))),
+        Err(error) => return Err(destination.abandon(trust.explain(error))),
     };
-    trust.learn(got.cluster)?;
+    trust.record(got.cluster)?;
     destination.finish()?;
     let json = || as_json(&args, digest, &got, from);
     match (args.output.as_os_str() == "-", args.json) {
@@ -100,7 +100,7 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What a part holds of the range that is wanted, if anything.
+/// The bytes of the requested range that the part file already holds, if any.
 async fn range_held(
     host: &Host,
     get: &client::Get,
@@ -108,30 +108,32 @@ async fn range_held(
     show: impl Fn(GetProgress),
     trust: &Trust,
 ) -> Result<Option<client::Held>, Failure> {
-    let there = destination.there()?;
-    if get.range.is_none() || there < GROUP as u64 {
+    let found = destination.found_length()?;
+    if get.range.is_none() || found < GROUP as u64 {
         return Ok(None);
     }
-    let read = |length, each: &mut dyn FnMut(&[u8])| destination.read(length, each).map_err(Unread::Here);
-    client::held_range(host, get, there, show, read).await.map_err(|error| match error {
-        Unread::Here(failure) => failure,
-        Unread::There(error) => trust.explain(error),
+    let read = |length, each: &mut dyn FnMut(&[u8])| destination.read(length, each).map_err(RangeError::File);
+    client::held_range(host, get, found, show, read).await.map_err(|error| match error {
+        RangeError::File(failure) => failure,
+        RangeError::Client(error) => trust.explain(error),
     })
 }
 
-/// Why it is not known what a part holds.
-enum Unread {
-    Here(Failure),
-    There(ClientError),
+/// Why the part file could not be compared with the requested range.
+enum RangeError {
+    /// The part file could not be read.
+    File(Failure),
+    /// The server could not be asked.
+    Client(ClientError),
 }
 
-impl From<ClientError> for Unread {
+impl From<ClientError> for RangeError {
     fn from(error: ClientError) -> Self {
-        Self::There(error)
+        Self::Client(error)
     }
 }
 
-/// The first and the last byte of a part: the last is included, as in the argument. Of no bytes there is none.
+/// The first and the last byte of the range, both included, as in `--range`. `None` without `--range`.
 fn part(args: &GetArgs, got: &Got) -> Option<(u64, u64)> {
     args.range.map(|_| (got.range.start, got.range.end.saturating_sub(1)))
 }
@@ -144,7 +146,7 @@ fn as_json(args: &GetArgs, digest: Digest, got: &Got, from: u64) -> Value {
         report["range"] = json!({ "first": first, "last": last, "of": got.length });
     }
     report["attempts"] = got.attempts.into();
-    // the first byte that this command got: those before it were there
+    // The first byte that this command fetched; those before it were already here.
     report["resumed_from"] = from.into();
     report
 }
@@ -156,10 +158,10 @@ fn describe(args: &GetArgs, digest: Digest, got: &Got) {
     output::line(format_args!("verified   {output}, {size}{part}, digest {digest}"));
 }
 
-/// A digest, or what a bundle certifies.
+/// The digest given as an argument, or the digest and length that a bundle certifies.
 fn subject(what: &OsStr) -> Result<(Digest, Option<u64>), Failure> {
     let shown = output::name(what);
-    // only for the message
+    // for the error only
     let quoted = what.to_string_lossy();
     let not_a_digest = match quoted.parse::<Digest>() {
         Ok(digest) => return Ok((digest, None)),

@@ -1,4 +1,4 @@
-//! The log of a server or a replica: events in, lines with time and level out. The one place that turns events into them.
+//! The log of a server or a replica: turns events into lines with time and level.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use super::{Failure, output, streams};
 use crate::{durable, replica, server};
 use vouch_core::message::Standing;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum LogFormat {
     /// Time, level and message.
@@ -24,12 +24,13 @@ pub(super) enum LogFormat {
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// From now on this process logs to standard error, and writes nothing by itself. `RUST_LOG` says what is logged.
+/// Starts logging to standard error. From now on, all output of this process goes through background writers. `RUST_LOG` sets the
+/// level.
 ///
 /// # Errors
-/// `RUST_LOG` is malformed, or the system has no thread to give.
+/// `RUST_LOG` is malformed, or the system cannot start a thread.
 pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
-    // what libraries log at this level concerns nobody who has not asked
+    // Libraries log at level info what no operator needs.
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,vouch=info".into());
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(wanted).map_err(|error| {
@@ -47,7 +48,7 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map_err(Failure::new)?;
-    // the default one writes to standard error by itself
+    // The default hook would write to standard error directly.
     std::panic::set_hook(Box::new(|panic| {
         if !durable::is_catching() {
             error!("{}", text(format_args!("{panic}")));
@@ -56,7 +57,7 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Logs why the command ends, where lines are read by programs; `false` otherwise.
+/// Logs why the command ends if the log's format is JSON; otherwise returns `false`.
 pub(super) fn failure(message: &str) -> bool {
     let is_json = FORMAT.get() == Some(&LogFormat::Json);
     if is_json {
@@ -65,7 +66,7 @@ pub(super) fn failure(message: &str) -> bool {
     is_json
 }
 
-/// A message on one line: otherwise a name or a reason with a line feed in it could look like a line of the log.
+/// Escapes a message to one line: otherwise a name or a reason with a line feed could forge a log line.
 fn text(message: fmt::Arguments<'_>) -> String {
     output::harmless(&message.to_string())
 }
@@ -109,12 +110,12 @@ pub(super) fn replica(event: &replica::Event) {
             warn!("{}", text(format_args!("not connected to {server}: {why}; trying again")));
         }
         replica::Event::RefusedForGood(server, why) => {
-            warn!("{}", text(format_args!("refused by {server}: {why}; trying again each minute")));
+            warn!("{}", text(format_args!("refused by {server}: {why}; trying again every minute")));
         }
         replica::Event::Standing(server, Standing::Waiting, detail) if !detail.is_empty() => {
             info!("{}", text(format_args!("{server} waits: {detail}")));
         }
-        // told as the replica's own membership
+        // reported by the events `Member`, `Waiting` and `Standby`
         replica::Event::Standing(..) => {}
         replica::Event::Founding(what) => info!("{}", text(format_args!("founding: {what}"))),
         replica::Event::Member(committee, position) => {
@@ -127,10 +128,10 @@ pub(super) fn replica(event: &replica::Event) {
         replica::Event::Stored(digest, length) => info!("stored {digest}, {}", output::bytes(*length)),
         replica::Event::Adopted(blobs, bytes) => {
             let blobs = output::count(*blobs, "blob");
-            info!("found {blobs} on the disk that the index did not name, {}", output::bytes(*bytes));
+            info!("found {blobs} on the disk that were missing in the index, {}", output::bytes(*bytes));
         }
         replica::Event::Collected(blobs, bytes) => {
-            info!("removed {} that expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
+            info!("removed {} that had expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
         }
         replica::Event::Damaged(_, what) => error!("{}", text(format_args!("{what}"))),
         replica::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),

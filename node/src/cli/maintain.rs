@@ -1,4 +1,4 @@
-//! `vouch status`, `vouch du` and `vouch scrub`: what an operator asks a replica, running or not.
+//! `vouch status`, `vouch du` and `vouch scrub`: commands about a replica, running or not.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::replica::scrub::{self, Scrubbed};
 use crate::replica::status::{ServerLink, Status, Votes};
 use crate::store::{self, Usage};
 
-/// Where replicas are that were started without `--data`.
+/// The folder with the data folders of replicas that were started without `--data`.
 const ROOT: &str = "./.vouch";
 
-/// The folders that a command is about.
+/// The replicas' data folders that the command applies to.
 fn folders(host: &Host, args: &MaintainArgs) -> Result<Vec<PathBuf>, Failure> {
     if let Some(folder) = &args.data {
         if !store::is_in(host.disk(), folder) {
@@ -76,7 +76,7 @@ pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failur
             }
             Err(error) => error.to_string(),
         };
-        // the other replicas are shown all the same
+        // Go on with the other replicas.
         code = 1;
         match args.json {
             true => print_json(&folder, &json!({ "running": true, "error": error }))?,
@@ -87,14 +87,14 @@ pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failur
 }
 
 fn unexpected(folder: &Path, reply: &Reply) -> Failure {
-    Failure::new(format_args!("the replica on {} gave another answer than asked for: {reply:?}", output::name(folder)))
+    Failure::new(format_args!("the replica on {} sent an unexpected answer: {reply:?}", output::name(folder)))
 }
 
 fn show_status(folder: &Path, status: &Status) {
     let membership = match (&status.cluster, status.member) {
         (Some(cluster), Some(member)) => format!("member {} of cluster {cluster}", member + 1),
-        (Some(cluster), None) => format!("of cluster {cluster}, no member"),
-        (None, _) => "no member of a cluster yet".to_owned(),
+        (Some(cluster), None) => format!("standby of cluster {cluster}, not a member"),
+        (None, _) => "not a member of a cluster yet".to_owned(),
     };
     output::line(format_args!("{}: {membership}, data in {}", status.name, output::name(folder)));
     if let Some(founding) = &status.founding {
@@ -112,7 +112,7 @@ fn show_status(folder: &Path, status: &Status) {
     }
     if let Some(why) = &status.storage_failed {
         output::line(format_args!(
-            "  storage failed, so it stores and votes no more: {why}; mend the disk and start it again"
+            "  storage failed, so it stores and votes no more: {why}; repair the disk and restart the replica"
         ));
     }
     if let Some(why) = &status.clock.reason {
@@ -124,7 +124,7 @@ fn show_status(folder: &Path, status: &Status) {
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {
         (Some(blobs), Some(bytes)) => format!("{} lacking, {}", output::count(blobs, "blob"), output::bytes(bytes)),
-        _ => "unknown what is lacking: the lists of certificates are not read yet".to_owned(),
+        _ => "lacking blobs not known yet: the lists of certificates are not read".to_owned(),
     };
     output::line(format_args!(
         "  repair    {lacking}; fetched {}, {}; {failed} failed",
@@ -133,19 +133,19 @@ fn show_status(folder: &Path, status: &Status) {
     ));
 }
 
-/// Whether the link is up, and what the server makes of this replica.
+/// The state of a link, and this replica's status at that server.
 fn link_state(server: &ServerLink) -> String {
     match (&server.reason, server.counted) {
         (Some(why), _) => format!("not connected: {why}"),
         (None, true) => "connected, as a member".to_owned(),
         (None, false) => {
-            let why = server.standing.as_deref().unwrap_or("it has not said what this replica is to it");
+            let why = server.standing.as_deref().unwrap_or("the server has not sent a status yet");
             format!("connected, not as a member: {why}")
         }
     }
 }
 
-/// Whether this replica signs, and what it signed last.
+/// Shows whether this replica signs, and when it last did.
 fn show_votes(status: &Status) {
     let Votes { last_vote, last_refusal, refused_because } = &status.votes;
     let last = last_vote.map_or("nothing since it started".to_owned(), |at| format!("last at {}", output::time(at)));
@@ -166,11 +166,11 @@ fn show_usage(usage: &Usage) {
         output::bytes(bytes)
     ));
     if damaged > 0 {
-        output::line(format_args!("  damaged   {}, to be fetched anew", output::count(damaged, "blob")));
+        output::line(format_args!("  damaged   {}, to be fetched again", output::count(damaged, "blob")));
     }
     if partials > 0 {
         output::line(format_args!(
-            "  in part   {}, {}; their puts were cut off",
+            "  partial   {}, {}, of interrupted puts",
             output::count(partials, "blob"),
             output::bytes(partial_bytes)
         ));
@@ -195,18 +195,18 @@ pub(super) async fn du(host: &Host, args: MaintainArgs) -> Result<u8, Failure> {
                 output::line(format_args!("{}", name(&folder)));
                 show_usage(&usage);
             }
-            Err(failure) => code = tell(&args, &folder, &failure)?,
+            Err(failure) => code = print_failure(&args, &folder, &failure)?,
         }
     }
     Ok(code)
 }
 
-/// Opens a replica that does not run. An index that is damaged is put aside, with a word.
+/// Opens the store of a replica that is not running. A damaged index is moved aside, with a message.
 fn at_rest(host: &Host, folder: &Path) -> Result<AtRest, Failure> {
     let replica = AtRest::open(host, folder).map_err(Failure::new)?;
-    if let Some(word) = replica.store.replaced() {
+    if let Some(replaced) = replica.store.replaced() {
         output::error_line(format_args!(
-            "vouch: {word}; start the replica, and it finds its blobs on its disk, or fetches them from the others"
+            "vouch: {replaced}; start the replica: it finds its blobs on its disk, or fetches them from the others"
         ));
     }
     Ok(replica)
@@ -221,8 +221,8 @@ async fn usage(host: &Host, folder: &Path) -> Result<Usage, Failure> {
     }
 }
 
-/// Tells what failed about one replica, so that the others are shown all the same. Gives the exit code.
-fn tell(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
+/// Prints a failure about one replica, so that the command can go on with the others. Returns the exit code.
+fn print_failure(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
     match args.json {
         true => print_json(folder, &json!({ "error": failure.message }))?,
         false => output::error_line(format_args!("vouch: {}: {}", name(folder), failure.message)),
@@ -239,7 +239,7 @@ pub(super) async fn scrub(host: &Host, args: MaintainArgs) -> Result<u8, Failure
         let (result, next) = match scrubbing {
             Ok(done) => done,
             Err(failure) => {
-                code = tell(&args, &folder, &failure)?;
+                code = print_failure(&args, &folder, &failure)?;
                 continue;
             }
         };
@@ -256,7 +256,7 @@ pub(super) async fn scrub(host: &Host, args: MaintainArgs) -> Result<u8, Failure
     Ok(code)
 }
 
-/// What was found, and what becomes of damaged blobs.
+/// Scrubs one replica. Returns the result, and what happens to damaged blobs.
 async fn scrub_one(host: &Host, folder: &Path, show: impl Fn(Scrubbed)) -> Result<(Scrubbed, &'static str), Failure> {
     let answer = control::ask(host, folder, Request::Scrub, |reply| {
         if let Reply::Scrubbing(so_far) = reply {
@@ -264,12 +264,12 @@ async fn scrub_one(host: &Host, folder: &Path, show: impl Fn(Scrubbed)) -> Resul
         }
     });
     match answer.await {
-        Ok(Reply::Scrubbed(result)) => Ok((result, "they are fetched anew")),
+        Ok(Reply::Scrubbed(result)) => Ok((result, "damaged blobs are fetched again")),
         Ok(other) => Err(unexpected(folder, &other)),
         Err(ControlError::NotRunning(_)) => {
             let replica = at_rest(host, folder)?;
             let result = scrub::offline(host, replica.store.clone(), show).await.map_err(Failure::new)?;
-            Ok((result, "start the replica, and they are fetched anew"))
+            Ok((result, "start the replica: it fetches damaged blobs again"))
         }
         Err(error) => Err(Failure::new(error)),
     }

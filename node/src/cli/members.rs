@@ -1,4 +1,4 @@
-//! The file of `vouch server --members`: node keys, one a line, as `vouch keygen` prints them.
+//! The file given with `vouch server --members`: node keys, one per line, as `vouch keygen` prints them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,9 @@ use vouch_core::link::NodeKey;
 use super::{Failure, output};
 use crate::host::files;
 
-/// A thousand outputs of `vouch keygen --json` take less.
+/// Maximum size in bytes. A thousand outputs of `vouch keygen --json` take less.
 const MAX_SIZE: usize = 1 << 20;
-/// What else `vouch keygen` prints: a file may hold its whole output.
+/// Other lines that `vouch keygen` prints. They are ignored, so that a file may hold its whole output.
 const OTHER_LABELS: [&str; 3] = ["folder", "vote key", "possession"];
 
 /// Reads the file.
@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path) -> Result<std::collections::BTreeSet<NodeKey>, F
     parse(&bytes).map_err(|error| Failure::new(format_args!("{name}: {error}")))
 }
 
-/// Base58 or hex, alone on a line or behind `node key`; a line of JSON; blank lines and comments behind `#` are passed over.
+/// Parses the file. A line holds a key in base58 or hex, alone or after `node key`, or JSON. Blank lines and comments after `#` are ignored.
 fn parse(bytes: &[u8]) -> Result<std::collections::BTreeSet<NodeKey>, String> {
     let mut keys: BTreeMap<NodeKey, usize> = BTreeMap::new();
     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
@@ -56,7 +56,7 @@ fn key_of(line: &str) -> Result<NodeKey, String> {
         line.strip_prefix("node key").filter(|rest| starts_blank(rest)).unwrap_or(line).trim().to_owned()
     };
     let key: NodeKey = text.parse().map_err(|error: vouch_core::digest::ParseHashError| error.to_string())?;
-    if key == NodeKey::ANONYMOUS { Err("all bytes are zero, which is nobody's".into()) } else { Ok(key) }
+    if key == NodeKey::ANONYMOUS { Err("all bytes are zero, which is no key".into()) } else { Ok(key) }
 }
 
 #[cfg(test)]

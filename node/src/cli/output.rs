@@ -1,10 +1,10 @@
 //! Everything that a command prints, with one rule for each kind of text.
 //!
-//! - A line is one line: names and reasons come from others, so every control, line feeds too, and every mark that changes the
-//!   direction of text is escaped. Without that, a file name could forge a verdict or steer the terminal.
+//! - A line stays one line. Names and reasons come from others, so every control character, line feeds included, and every mark
+//!   that changes the direction of text is escaped. Otherwise a file name could forge a verdict or control the terminal.
 //! - JSON is escaped by JSON's rules.
-//! - The first failed write to standard output is kept; [`finish`] reports it, and the command fails. A `put` whose certificate
-//!   reached nobody must not exit with 0.
+//! - The first failed write to standard output is kept; [`finish`] reports it, and the command fails. A `put` whose output
+//!   was lost must not exit with 0.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
@@ -21,16 +21,16 @@ use vouch_core::receipt::NEVER;
 
 use super::streams;
 
-/// Why standard output takes nothing more.
+/// The first failed write to standard output.
 static BROKEN: OnceLock<String> = OnceLock::new();
 
-/// Whether a character could steer a terminal, end a line, or change the direction of the text around it.
+/// Whether a character could control a terminal, end a line, or change the direction of the text around it.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Text as one harmless line.
+/// Escapes text to one line that does not control a terminal.
 pub(super) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -42,7 +42,7 @@ pub(super) fn harmless(text: &str) -> String {
     out
 }
 
-/// A name as people read it: as [`harmless`] text; bytes that are not UTF-8 are shown as `\xff`.
+/// A file name for display: [`harmless`], with bytes that are not UTF-8 shown as `\xff`.
 pub(super) fn name(name: impl AsRef<OsStr>) -> String {
     let mut out = String::new();
     for chunk in name.as_ref().as_bytes().utf8_chunks() {
@@ -55,8 +55,8 @@ pub(super) fn name(name: impl AsRef<OsStr>) -> String {
     out
 }
 
-/// Puts a name into a JSON object: as a string and, when it is not UTF-8 and the string is therefore not the name, its bytes in
-/// hex under `<key>_hex`.
+/// Puts a file name into a JSON object, as a string. If the name is not UTF-8, the string is not exact, so its bytes are added in
+/// hex, under `<key>_hex`.
 pub(super) fn put_name(json: &mut Value, key: &str, name: impl AsRef<OsStr>) {
     let name = name.as_ref();
     json[key] = name.to_string_lossy().into();
@@ -72,7 +72,7 @@ fn write_out(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     if let Err(error) = written {
-        // the first failure says why; later ones only follow from it
+        // keep the first failure; later ones follow from it
         let _ = BROKEN.set(cannot_write(&error));
     }
 }
@@ -83,15 +83,15 @@ fn write_error(bytes: &[u8]) {
     }
 }
 
-/// What is said when standard output takes nothing more.
+/// The message for a failed write to standard output.
 pub(super) fn cannot_write(error: &io::Error) -> String {
     format!("cannot write to standard output: {error}")
 }
 
-/// Whether all that was printed to standard output got there.
+/// Checks that everything printed to standard output was written.
 ///
 /// # Errors
-/// Why it did not.
+/// The first failed write.
 pub(super) fn finish() -> Result<(), &'static str> {
     match BROKEN.get() {
         Some(why) => Err(why),
@@ -99,40 +99,40 @@ pub(super) fn finish() -> Result<(), &'static str> {
     }
 }
 
-/// One line on standard output.
+/// Prints one line on standard output.
 pub(super) fn line(text: fmt::Arguments<'_>) {
     write_out(format!("{}\n", harmless(&text.to_string())).as_bytes());
 }
 
-/// One line on standard error.
+/// Prints one line on standard error.
 pub(super) fn error_line(text: fmt::Arguments<'_>) {
     write_error(format!("{}\n", harmless(&text.to_string())).as_bytes());
 }
 
-/// One JSON value on a line of standard output.
+/// Prints one JSON value on a line of standard output.
 pub(super) fn json(value: &impl Serialize) {
     write_out(format!("{}\n", json_text(value)).as_bytes());
 }
 
-/// One JSON value on a line of standard error.
+/// Prints one JSON value on a line of standard error.
 pub(super) fn error_json(value: &impl Serialize) {
     write_error(format!("{}\n", json_text(value)).as_bytes());
 }
 
 fn json_text(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
-    // it fails on maps whose keys are no strings and on failed writes, and there are neither
+    // Cannot fail: it would only for a map with keys that are not strings, or for a failed write.
     let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, HarmlessJson));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// JSON that cannot steer a terminal either: what JSON allows to stand unescaped and a terminal obeys is written as `\u202e`.
+/// Formats JSON so that it cannot control a terminal: unsafe characters that JSON allows unescaped are written as `\u202e`.
 struct HarmlessJson;
 
 impl Formatter for HarmlessJson {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        // all of them are in the basic plane: four digits
+        // All unsafe characters are in the basic plane, so four digits suffice.
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
             writer.write_all(&rest.as_bytes()[..at])?;
             write!(writer, "\\u{:04x}", u32::from(c))?;
@@ -142,8 +142,8 @@ impl Formatter for HarmlessJson {
     }
 }
 
-/// What people are told while a put waits to be tried again.
-pub(super) fn trying_again(why: impl fmt::Display, pause: Duration) -> String {
+/// The message before a retry.
+pub(super) fn retrying(why: impl fmt::Display, pause: Duration) -> String {
     format!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64())
 }
 
@@ -153,18 +153,18 @@ pub(super) fn time(seconds: u64) -> String {
         return "never".into();
     }
     match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
-        // the formatter ends with the year 9999
+        // the formatter fails after the year 9999
         Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),
         _ => format!("{seconds} s after 1970"),
     }
 }
 
-/// A number of bytes, exactly and readably.
+/// A number of bytes, exact and rounded.
 pub(super) fn bytes(count: u64) -> String {
     if count < 1024 { format!("{count} bytes") } else { format!("{count} bytes ({})", HumanBytes(count)) }
 }
 
-/// A number of bytes, readably.
+/// A number of bytes, rounded.
 pub(super) fn short_bytes(count: u64) -> HumanBytes {
     HumanBytes(count)
 }
@@ -174,20 +174,20 @@ pub(super) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// A name as one word of a shell's command line: what a message tells people to run must mean the very same file.
+/// A file name as one word of a shell's command line: a command that a message suggests must name exactly this file.
 pub(super) fn shell_word(name: impl AsRef<OsStr>) -> String {
     let bytes = name.as_ref().as_bytes();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
         Ok(text) if !text.chars().any(is_unsafe) => format!("'{}'", text.replace('\'', r"'\''")),
-        // the form of bash and POSIX.1-2024 that can name every byte
+        // `$'…'` of bash and POSIX.1-2024 can express every byte
         _ => {
             let mut word = "$'".to_owned();
             for byte in bytes {
                 match byte {
                     b' '..=b'~' if !b"'\\".contains(byte) => word.push(char::from(*byte)),
-                    // three digits: the next character is never taken for one of them
+                    // always three digits, so that the next character is not read as one of them
                     _ => drop(write!(word, "\\{byte:03o}")),
                 }
             }
@@ -196,7 +196,7 @@ pub(super) fn shell_word(name: impl AsRef<OsStr>) -> String {
     }
 }
 
-/// A progress bar on standard error; invisible when that is no terminal.
+/// A progress bar on standard error; hidden if that is not a terminal.
 pub(super) fn bar(what: &'static str, length: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -216,14 +216,14 @@ pub(super) fn bar(what: &'static str, length: Option<u64>) -> ProgressBar {
 mod tests {
     use super::*;
 
-    /// Each of them makes a terminal do something, ends a line, or changes how the text around it is read.
+    /// Each of them controls a terminal, ends a line, or changes the direction of the text around it.
     const UNSAFE: [char; 15] = [
         '\0', '\t', '\n', '\r', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}',
         '\u{202e}', '\u{2066}', '\u{feff}',
     ];
 
     #[test]
-    fn foreign_text_stays_on_its_line_and_steers_no_terminal() {
+    fn text_from_others_stays_on_its_line_and_does_not_control_the_terminal() {
         assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\nd é 日"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d é 日");
         for c in UNSAFE {
             assert_eq!(harmless(&c.to_string()), format!("\\u{{{:x}}}", u32::from(c)));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_and_steers_no_terminal() {
+    fn json_keeps_its_value_and_does_not_control_the_terminal() {
         let text: String = UNSAFE.iter().flat_map(|c| [*c, 'é', '"', '\\']).collect();
         let value = serde_json::json!({ &text: [&text, 1, null_and_true()] });
         let printed = json_text(&value);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn shell_words_mean_the_same_file() {
+    fn shell_words_name_the_same_file() {
         for (name, word) in [
             (&b"a/b-1.txt"[..], "a/b-1.txt"),
             (b"", "''"),

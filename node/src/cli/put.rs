@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use vouch_core::chain::{CommitteeChain, MemberId};
@@ -12,12 +13,15 @@ use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
 
 use super::bundles::BundlePlace;
-use super::known::Trust;
+use super::trust::Trust;
 use super::{ClientArgs, Failure, PutArgs, bundles, output};
 use crate::client::{self, PutProgress};
 use crate::host::Host;
 use crate::host::files;
 use crate::host::source::Source;
+
+/// How long `vouch client` retries without progress; it has no flag for it.
+const RETRY: Duration = Duration::from_secs(60);
 
 pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     let trust = Trust::new(host, &args.server, &args.trust)?;
@@ -42,7 +46,7 @@ pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     if let Some(kept) = place.kept(&bundle).filter(|_| !args.json) {
         output::error_line(format_args!("{kept}"));
     }
-    trust.learn(certified.committee.cluster())?;
+    trust.record(certified.committee.cluster())?;
 
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if args.json {
@@ -60,7 +64,7 @@ fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
     output::line(format_args!("certified  {}, {}", output::name(file), output::bytes(shown.length)));
     if reused {
         let at = output::time(shown.issued_at);
-        output::line(format_args!("reused     certified already on {at}; --renew has it certified anew"));
+        output::line(format_args!("reused     certified already on {at}; --renew gets a new certificate"));
     }
     output::line(format_args!("digest     {}", shown.digest_base58));
     output::line(format_args!("cluster    {}", shown.cluster));
@@ -83,33 +87,33 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         source: Source::File(args.file),
         expires_at: NEVER,
         renew: false,
-        retry: super::RETRY,
+        retry: RETRY,
     };
     let (certified, _) = run(host, put, &trust, false, None).await?;
-    trust.learn(certified.committee.cluster())?;
+    trust.record(certified.committee.cluster())?;
     let certificate = bs58::encode(certified.certificate.encode()).into_string();
     output::line(format_args!("server identity: {}", certified.server));
     output::line(format_args!("file {} stored successfully.", certified.certificate.claim.receipt.digest));
     output::line(format_args!("certificate of availability: {certificate}"));
     output::line(format_args!("availability set identity: {}", certified.committee.cluster()));
-    // the session accepts no other
+    // the session has verified it
     output::line(format_args!("certificate of availability is valid."));
     Ok(0)
 }
 
-/// Puts with progress on standard error; gives also the number of attempts. Nothing is sent when the bundle has no place.
+/// Puts, with progress on standard error. Returns also the number of attempts. Sends nothing if the bundle cannot be written.
 async fn run(
     host: &Host,
     put: client::Put,
     trust: &Trust,
-    is_chatty: bool,
+    shows_messages: bool,
     place: Option<&BundlePlace>,
 ) -> Result<(Certified, u32), Failure> {
     let length = match &put.source {
         Source::File(path) => files::length(path).ok(),
         Source::Stdin => None,
     };
-    let display = Arc::new(Mutex::new(Display::new(length, is_chatty)));
+    let display = Arc::new(Mutex::new(Display::new(length, shows_messages)));
     let shown = display.clone();
     let progress = move |progress| shown.lock().unwrap_or_else(PoisonError::into_inner).show(progress);
     let offer = client::offer(host, &put, progress.clone()).await.map_err(|error| trust.explain(error))?;
@@ -122,29 +126,36 @@ async fn run(
     result.map(|certified| (certified, display.attempts)).map_err(|error| trust.explain(error))
 }
 
-/// A bar for each phase, and a line for each member.
+/// Shows the progress of a put: a bar for each phase, and a line for each step of a member.
 struct Display {
     bar: ProgressBar,
     length: Option<u64>,
     is_sending: bool,
-    is_chatty: bool,
+    shows_messages: bool,
     attempts: u32,
     chain: Option<CommitteeChain>,
 }
 
 impl Display {
-    fn new(length: Option<u64>, is_chatty: bool) -> Self {
-        Self { bar: output::bar("hashing", length), length, is_sending: false, is_chatty, attempts: 1, chain: None }
+    fn new(length: Option<u64>, shows_messages: bool) -> Self {
+        Self {
+            bar: output::bar("hashing", length),
+            length,
+            is_sending: false,
+            shows_messages,
+            attempts: 1,
+            chain: None,
+        }
     }
 
     fn show(&mut self, progress: PutProgress) {
         match progress {
             PutProgress::Hashed(done) => self.bar.set_position(done),
             PutProgress::Offered(_, length) => self.length = Some(length),
-            PutProgress::Ready(offset) => self.go_on_at(offset),
+            PutProgress::Ready(offset) => self.resume_at(offset),
             PutProgress::Retrying { why, pause } => {
                 self.attempts += 1;
-                self.tell(format_args!("{}", output::trying_again(why, pause)));
+                self.say(format_args!("{}", output::retrying(why, pause)));
             }
             PutProgress::Cluster(chain) => self.chain = Some(chain),
             PutProgress::Sent(done) => self.bar.set_position(done),
@@ -152,31 +163,31 @@ impl Display {
         }
     }
 
-    /// Bytes are sent from here on.
-    fn go_on_at(&mut self, offset: u64) {
+    /// The server is ready for the bytes from the resume offset on.
+    fn resume_at(&mut self, offset: u64) {
         if !self.is_sending {
             self.is_sending = true;
             self.bar.finish_and_clear();
             self.bar = output::bar("sending", self.length);
         }
         self.bar.set_position(offset);
-        // what was there says nothing of the speed
+        // Bytes that the replicas already hold would distort the estimated speed.
         self.bar.reset_eta();
         match self.length {
             Some(length) if offset > 0 && offset == length => {
-                self.tell(format_args!("the replicas hold all of it: nothing is sent"));
+                self.say(format_args!("the replicas already hold the file: nothing is sent"));
             }
             Some(length) if offset > 0 => {
                 let percent = u128::from(offset) * 100 / u128::from(length.max(1));
                 let (done, all) = (output::short_bytes(offset), output::short_bytes(length));
-                self.tell(format_args!("going on at {percent} % ({done} of {all})"));
+                self.say(format_args!("resuming at {percent} % ({done} of {all})"));
             }
             _ => {}
         }
     }
 
-    fn tell(&self, text: std::fmt::Arguments<'_>) {
-        if self.is_chatty {
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if self.shows_messages {
             self.bar.suspend(|| output::error_line(text));
         }
     }
@@ -187,8 +198,8 @@ impl Display {
             Stage::Receiving => return,
             Stage::Stored => format!("{name}: stored durably"),
             Stage::Voted => format!("{name}: signed"),
-            Stage::Dropped => format!("{name}: takes no part"),
+            Stage::Dropped => format!("{name}: dropped from this put"),
         };
-        self.tell(format_args!("{text}"));
+        self.say(format_args!("{text}"));
     }
 }

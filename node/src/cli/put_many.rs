@@ -1,4 +1,4 @@
-//! `vouch put` of several files: over one link, some at once, and what fails for one is no matter for the others.
+//! `vouch put` of several files: over one link, several at once. A failure of one file does not affect the others.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -11,33 +11,35 @@ use vouch_core::report::Inspection;
 use vouch_core::session::{Certified, Retry};
 
 use super::bundles::BundlePlace;
-use super::known::Trust;
+use super::trust::Trust;
 use super::{Failure, PutArgs, bundles, output};
 use crate::client::{self, ClientError, Item, Prepared, PutLink, StallLimit};
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::host::tasks::JoinSet;
 
-/// A file that is put, or waits for it.
-struct Todo {
+/// A file that is being put or waits for its turn.
+struct FilePut {
     number: usize,
     file: OsString,
     place: BundlePlace,
     attempts: u32,
-    /// Hashed at the first attempt.
+    /// Set by the first attempt, which hashes the file.
     prepared: Option<Prepared>,
 }
 
-/// What an attempt came to.
-type Attempt = (Todo, Result<Put, Trouble>);
+/// A file, and the result of one attempt to put it.
+type Ended = (FilePut, Result<SavedBundle, PutFailure>);
 
-/// A file's certificate, and where its bundle is.
-type Put = (Box<Certified>, PathBuf);
+/// A file's certificate, and the path of its bundle.
+type SavedBundle = (Box<Certified>, PathBuf);
 
-/// Why there is no bundle.
-enum Trouble {
+/// Why an attempt failed.
+enum PutFailure {
+    /// The put failed. It may be retried.
     Client(ClientError),
-    Here(Failure),
+    /// The bundle could not be written. This is final.
+    Bundle(Failure),
 }
 
 /// The puts of one command.
@@ -46,35 +48,36 @@ struct Puts {
     args: PutArgs,
     trust: Trust,
     expires_at: u64,
-    /// What the first link showed holds for all.
+    /// The identity given by the user, or else the one that the first link showed: later links must show the same.
     trusted: Option<ClusterId>,
     link: PutLink,
-    todo: VecDeque<Todo>,
-    running: JoinSet<Attempt>,
+    queue: VecDeque<FilePut>,
+    running: JoinSet<Ended>,
     retry: Arc<Mutex<Retry>>,
-    /// Until the files that were cut off are put again.
+    /// The backoff before the interrupted files are put again.
     pause: Option<Duration>,
-    is_known: bool,
+    /// Whether the cluster's identity was recorded.
+    is_recorded: bool,
     code: u8,
 }
 
 pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u64) -> Result<u8, Failure> {
     if args.bundle.is_some() {
-        return Err(Failure::new("--bundle names the bundle of a single file; several get theirs beside them"));
+        return Err(Failure::new("--bundle takes one file; with several files, each bundle is saved beside its file"));
     }
     let inputs = bundles::inputs(&args);
-    let (mut todo, mut code) = (VecDeque::new(), 0);
+    let (mut queue, mut code) = (VecDeque::new(), 0);
     for (number, file) in args.files.iter().enumerate() {
         let place = BundlePlace::new(Source::parse(file), None, args.force);
         match place.check(&inputs) {
-            Ok(()) => todo.push_back(Todo { number, file: file.clone(), place, attempts: 0, prepared: None }),
+            Ok(()) => queue.push_back(FilePut { number, file: file.clone(), place, attempts: 0, prepared: None }),
             Err(failure) => {
                 code = 1;
-                tell_failure(file, &failure, args.json);
+                print_failure(file, &failure, args.json);
             }
         }
     }
-    if todo.is_empty() {
+    if queue.is_empty() {
         return Ok(code);
     }
     let stall = StallLimit::new(args.retry);
@@ -89,11 +92,11 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
         trust,
         expires_at,
         link,
-        todo,
+        queue,
         running: JoinSet::new(),
         retry: Arc::new(Mutex::new(retry)),
         pause: None,
-        is_known: false,
+        is_recorded: false,
         code,
     };
     puts.run().await
@@ -102,14 +105,13 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
 impl Puts {
     async fn run(mut self) -> Result<u8, Failure> {
         loop {
-            // a file is begun when there is a place for it, and told of when it is done
             while self.pause.is_none() && self.running.len() < self.args.jobs.into() {
-                let Some(todo) = self.todo.pop_front() else { break };
-                self.start(todo);
+                let Some(file) = self.queue.pop_front() else { break };
+                self.start(file);
             }
-            if let Some(done) = self.running.join_next().await {
-                let (todo, result) = done.map_err(Failure::new)?;
-                self.ended(todo, result)?;
+            if let Some(ended) = self.running.join_next().await {
+                let (file, result) = ended.map_err(Failure::new)?;
+                self.ended(file, result)?;
             } else if let Some(pause) = self.pause.take() {
                 self.host.sleep(pause).await;
                 self.dial().await;
@@ -123,50 +125,50 @@ impl Puts {
         self.retry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&mut self, mut todo: Todo) {
-        todo.attempts += 1;
-        let item = Item { source: Source::parse(&todo.file), expires_at: self.expires_at, renew: self.args.renew };
+    fn start(&mut self, mut file: FilePut) {
+        file.attempts += 1;
+        let item = Item { source: Source::parse(&file.file), expires_at: self.expires_at, renew: self.args.renew };
         let (host, link, retry) = (self.host.clone(), self.link.clone(), self.retry.clone());
         self.running.spawn(async move {
-            let put = attempt(&host, &link, &mut todo, item, &retry).await;
+            let put = attempt(&host, &link, &mut file, item, &retry).await;
             let result = match put {
-                Ok(certified) => save(&host, todo.place.clone(), certified).await.map_err(Trouble::Here),
-                Err(error) => Err(Trouble::Client(error)),
+                Ok(certified) => save(&host, file.place.clone(), certified).await.map_err(PutFailure::Bundle),
+                Err(error) => Err(PutFailure::Client(error)),
             };
-            (todo, result)
+            (file, result)
         });
     }
 
-    fn ended(&mut self, todo: Todo, result: Result<Put, Trouble>) -> Result<(), Failure> {
+    fn ended(&mut self, file: FilePut, result: Result<SavedBundle, PutFailure>) -> Result<(), Failure> {
         self.trusted = self.trusted.or_else(|| self.link.cluster());
         let failure = match result {
             Ok((certified, bundle)) => {
-                self.retry().completed(todo.number);
-                if !self.is_known {
-                    self.is_known = true;
-                    self.trust.learn(certified.committee.cluster())?;
+                self.retry().completed(file.number);
+                if !self.is_recorded {
+                    self.is_recorded = true;
+                    self.trust.record(certified.committee.cluster())?;
                 }
-                match tell(&todo, &certified, &bundle, self.args.json) {
+                match print(&file, &certified, &bundle, self.args.json) {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 }
             }
-            Err(Trouble::Here(failure)) => failure,
-            Err(Trouble::Client(error)) => match self.may_go_on(&todo, error) {
+            Err(PutFailure::Bundle(failure)) => failure,
+            Err(PutFailure::Client(error)) => match self.plan_retry(&file, error) {
                 Ok(()) => {
-                    self.todo.push_front(todo);
+                    self.queue.push_front(file);
                     return Ok(());
                 }
                 Err(error) => self.trust.explain(error),
             },
         };
-        self.tell_failure(&todo, &failure);
+        self.failed(&file, &failure);
         Ok(())
     }
 
-    /// Plans another attempt; one for all that were cut off together.
-    fn may_go_on(&mut self, todo: &Todo, error: ClientError) -> Result<(), ClientError> {
-        let is_once = todo.prepared.as_ref().is_some_and(Prepared::is_once);
+    /// Plans another attempt, one for all files that were interrupted together. Fails with the error if it is final.
+    fn plan_retry(&mut self, file: &FilePut, error: ClientError) -> Result<(), ClientError> {
+        let is_once = file.prepared.as_ref().is_some_and(Prepared::is_once);
         if is_once && self.retry().may_pass(client::fault(&error)) {
             return Err(ClientError::Once(Box::new(error)));
         }
@@ -181,11 +183,11 @@ impl Puts {
 
     fn announce(&self, error: &ClientError, pause: Duration) {
         if !self.args.json {
-            output::error_line(format_args!("{}", output::trying_again(error, pause)));
+            output::error_line(format_args!("{}", output::retrying(error, pause)));
         }
     }
 
-    /// Dials again where the link is lost. When that is given up, all that is left fails.
+    /// Dials again if the link is lost. If the retries are used up, all files that are left fail.
     async fn dial(&mut self) {
         if !self.link.is_closed() {
             return;
@@ -208,20 +210,20 @@ impl Puts {
             }
             Err(error) => {
                 let failure = self.trust.explain(error);
-                for todo in std::mem::take(&mut self.todo) {
-                    self.tell_failure(&todo, &failure);
+                for file in std::mem::take(&mut self.queue) {
+                    self.failed(&file, &failure);
                 }
             }
         }
     }
 
-    fn tell_failure(&mut self, todo: &Todo, failure: &Failure) {
+    fn failed(&mut self, file: &FilePut, failure: &Failure) {
         self.code = 1;
-        tell_failure(&todo.file, failure, self.args.json);
+        print_failure(&file.file, failure, self.args.json);
     }
 }
 
-fn tell_failure(file: &OsStr, failure: &Failure, is_json: bool) {
+fn print_failure(file: &OsStr, failure: &Failure, is_json: bool) {
     if is_json {
         let mut json = failure.as_json();
         output::put_name(&mut json, "file", file);
@@ -231,19 +233,19 @@ fn tell_failure(file: &OsStr, failure: &Failure, is_json: bool) {
     failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
 }
 
-/// Puts a file over a link, which may be lost.
+/// Puts a file over a link, which may break.
 async fn attempt(
     host: &Host,
     link: &PutLink,
-    todo: &mut Todo,
+    file: &mut FilePut,
     item: Item,
     retry: &Mutex<Retry>,
 ) -> Result<Box<Certified>, ClientError> {
-    let prepared = match &mut todo.prepared {
+    let prepared = match &mut file.prepared {
         Some(prepared) => prepared,
-        None => todo.prepared.insert(Prepared::new(host, item).await?),
+        None => file.prepared.insert(Prepared::new(host, item).await?),
     };
-    let number = todo.number;
+    let number = file.number;
     let saw = |step| {
         if let Some(milestone) = client::milestone(&step) {
             retry.lock().unwrap_or_else(PoisonError::into_inner).reached(number, milestone);
@@ -253,16 +255,16 @@ async fn attempt(
 }
 
 /// Writes the bundle.
-async fn save(host: &Host, place: BundlePlace, certified: Box<Certified>) -> Result<Put, Failure> {
+async fn save(host: &Host, place: BundlePlace, certified: Box<Certified>) -> Result<SavedBundle, Failure> {
     let writing = host.spawn_blocking(move || place.write(&certified).map(|bundle| (certified, bundle)));
     writing.await.map_err(Failure::new)?
 }
 
-fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
+fn print(file: &FilePut, certified: &Certified, bundle: &Path, is_json: bool) -> Result<(), Failure> {
     let shown = Inspection::of(&certified.certificate, certified.committee.record());
     if is_json {
-        let mut json = bundles::as_json(certified, todo.attempts, &shown, bundle)?;
-        output::put_name(&mut json, "file", &todo.file);
+        let mut json = bundles::as_json(certified, file.attempts, &shown, bundle)?;
+        output::put_name(&mut json, "file", &file.file);
         output::json(&json);
         return Ok(());
     }
@@ -273,9 +275,9 @@ fn tell(todo: &Todo, certified: &Certified, bundle: &Path, is_json: bool) -> Res
     } else {
         String::new()
     };
-    let (file, bundle_name) = (output::name(&todo.file), output::name(bundle));
-    output::line(format_args!("certified  {file}, {length}, by {signers} of {n}{already}: {bundle_name}"));
-    if let Some(kept) = todo.place.kept(bundle) {
+    let (name, bundle_name) = (output::name(&file.file), output::name(bundle));
+    output::line(format_args!("certified  {name}, {length}, by {signers} of {n}{already}: {bundle_name}"));
+    if let Some(kept) = file.place.kept(bundle) {
         output::error_line(format_args!("{kept}"));
     }
     Ok(())

@@ -26,7 +26,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
     let told = config.told.clone();
-    // known before anything happens that is told
+    // Set before the first event that needs it.
     let page = Arc::new(OnceLock::new());
     let teller = page.clone();
     let tell = move |event| tell_server(&event, teller.get().map_or("", String::as_str));
@@ -37,7 +37,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     })?;
     let address = listener.local_addr().map_err(Failure::new)?;
     let page = page.get_or_init(|| page_at(address));
-    // programs that start a server on port 0 read this line
+    // Programs that start a server on port 0 parse this line.
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
     let committee = server.committee();
@@ -58,7 +58,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     if committee.is_none() {
         output::line(format_args!("page {page}"));
     }
-    // read before anything that the log tells
+    // Write these lines before the first line of the log.
     streams::flush();
     server.run(listener, interrupted()).await.map_err(Failure::new)?;
     Ok(0)
@@ -70,7 +70,7 @@ fn tell_committee(committee: &Committee, page: &str) {
     output::line(format_args!("page {}", page_of(page, committee.cluster())));
 }
 
-/// Where a browser on this machine finds the page of a server that listens there.
+/// The page's address for a browser on this machine, if the server listens on `address`.
 fn page_at(address: SocketAddr) -> String {
     match address.ip().is_unspecified() {
         true => format!("http://127.0.0.1:{}/", address.port()),
@@ -78,12 +78,12 @@ fn page_at(address: SocketAddr) -> String {
     }
 }
 
-/// The page, told whom to trust.
+/// The page's address with the cluster identity to trust.
 pub(super) fn page_of(page: &str, cluster: ClusterId) -> String {
     format!("{page}#cluster={cluster}")
 }
 
-/// What programs read is on standard output, in lines of fixed form; the rest is the log.
+/// Prints on standard output what programs parse, in lines of a fixed format. The rest goes to the log.
 fn tell_server(event: &server::Event, page: &str) {
     if let server::Event::Formed(committee) = event {
         tell_committee(committee, page);

@@ -1,4 +1,4 @@
-//! `--store`: an address that is never repeated when it is refused, as somebody may have put a password into it.
+//! The option `--store`. An invalid value is never repeated in an error: it may contain a password.
 
 use std::ffi::OsStr;
 

@@ -1,5 +1,5 @@
-//! Where this process writes: by itself, or, once it logs, through writers in the background, for a pipe that nobody reads would
-//! stop a process that writes to it.
+//! The process's output streams. A service writes through background writers, because a write to a pipe that nobody reads would
+//! block the process.
 
 use std::io;
 use std::sync::OnceLock;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::host::background::BackgroundWriter;
 
-/// How long the process waits at its end for the reader of its output.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the process waits at its end until its output is read.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The writers of a process that logs.
+/// The background writers of a process that logs.
 #[derive(Debug)]
 pub(super) struct Streams {
     stdout: BackgroundWriter,
@@ -19,31 +19,31 @@ pub(super) struct Streams {
 
 static STREAMS: OnceLock<Streams> = OnceLock::new();
 
-/// From now on this process writes nothing by itself. `dropped` hears how many lines nobody read.
+/// Starts the background writers. `dropped` is called with the number of lines that were dropped because nobody read them.
 ///
 /// # Errors
-/// The system has no thread to give.
+/// The system cannot start a thread.
 pub(super) fn start(dropped: impl Fn(u64) + Copy + Send + 'static) -> io::Result<&'static Streams> {
     let stderr = BackgroundWriter::stderr(dropped)?;
-    // of the few lines there, the log tells what was lost
+    // the log reports lines that standard output lost
     let stdout = BackgroundWriter::stdout(dropped)?;
     Ok(STREAMS.get_or_init(|| Streams { stdout, stderr }))
 }
 
-/// Queues lines for standard output; `false` when this process does not log, and writes by itself.
+/// Queues lines for standard output. `false` if this process does not log and writes directly.
 pub(super) fn stdout(lines: &[u8]) -> bool {
     STREAMS.get().map(|streams| streams.stdout.write(lines.to_vec())).is_some()
 }
 
-/// As [`stdout`], for standard error.
+/// Like [`stdout`], for standard error.
 pub(super) fn stderr(lines: &[u8]) -> bool {
     STREAMS.get().map(|streams| streams.stderr.write(lines.to_vec())).is_some()
 }
 
-/// Waits until everything is written, if it is read at all.
+/// Waits until everything queued is written, for at most [`FLUSH_DEADLINE`] per stream.
 pub(super) fn flush() {
     if let Some(streams) = STREAMS.get() {
-        streams.stdout.flush(LAST_LINES);
-        streams.stderr.flush(LAST_LINES);
+        streams.stdout.flush(FLUSH_DEADLINE);
+        streams.stderr.flush(FLUSH_DEADLINE);
     }
 }

@@ -1,4 +1,5 @@
-//! Whom a put or a get trusts: the flag, what was recorded at first contact, or for now the server.
+//! The cluster identity that a put or a get trusts: from `--cluster`, from the record of the first contact, or, at first contact,
+//! from the server itself.
 
 use vouch_core::digest::ClusterId;
 use vouch_core::session::SessionError;
@@ -9,15 +10,15 @@ use crate::host::Host;
 use crate::known_clusters::{KnownClusters, is_loopback};
 use crate::link::LinkError;
 
-/// How the identity for one server is known.
+/// The trusted identity of one server's cluster, and where it is from.
 pub(super) struct Trust {
     pub(super) server: String,
-    /// What to hold the server against.
+    /// The identity that the server must show. `None`: first contact.
     pub(super) pinned: Option<ClusterId>,
-    /// Where to record what the server shows, at first contact.
+    /// The file in which to record the identity that the server shows at first contact.
     record_in: Option<KnownClusters>,
     was_recorded: bool,
-    /// For a command that names the same file: ` --known-clusters FILE`, or nothing.
+    /// ` --known-clusters FILE` if the user gave it, for the command that an error suggests; or nothing.
     file_flag: String,
 }
 
@@ -48,19 +49,19 @@ impl Trust {
         Ok(Self { server, pinned, record_in: Some(known).filter(|_| !was_recorded), was_recorded, file_flag })
     }
 
-    /// After a success: records a first contact and says so.
-    pub(super) fn learn(&self, cluster: ClusterId) -> Result<(), Failure> {
+    /// Records the identity after a successful first contact, and says so.
+    pub(super) fn record(&self, cluster: ClusterId) -> Result<(), Failure> {
         let Some(known) = &self.record_in else { return Ok(()) };
         known.record(&self.server, cluster).map_err(Failure::new)?;
         output::error_line(format_args!(
-            "first contact with {}: its cluster {cluster} is recorded in {} and will be compared from now on",
+            "first contact with {}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
             self.server,
             output::name(known.path())
         ));
         Ok(())
     }
 
-    /// An error of the client with what to do about it.
+    /// A client's error, with what to do about it.
     pub(super) fn explain(&self, error: ClientError) -> Failure {
         let cause = match &error {
             ClientError::Ended(cause) => cause,
@@ -75,12 +76,12 @@ impl Trust {
         match self.pinned {
             Some(recorded) if is_another && self.was_recorded => Failure::new(error)
                 .with_note(format_args!(
-                    "The identity recorded for {} at first contact is {recorded}. Either the server was set up anew, or somebody is \
-                     in between.",
+                    "The identity recorded for {} at first contact is {recorded}. Either the server now serves another cluster, or \
+                     somebody intercepts the connection.",
                     self.server
                 ))
                 .with_note(format_args!(
-                    "If you know why it changed, forget the old one with: vouch forget {}{}",
+                    "If you know why it changed, forget the old identity with: vouch forget {}{}",
                     self.server, self.file_flag
                 )),
             Some(pinned) if is_another => {

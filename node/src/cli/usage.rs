@@ -1,4 +1,4 @@
-//! What is said about arguments that make no command.
+//! Errors in the command line's arguments.
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::output;
 
-/// Prints an error of the arguments, help or the version, and gives the exit code.
+/// Prints an error in the arguments, the help, or the version. Returns the exit code.
 pub(super) fn report(mut error: clap::Error) -> ExitCode {
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     if !error.use_stderr() {
@@ -21,12 +21,12 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
     if std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == OsStr::new("--json")) {
         output::json(&json!({ "error": first_paragraph(&error.render().to_string()) }));
     }
-    // a failure to print an error can be told to nobody
+    // nobody can be told that an error could not be printed
     let _ = error.print();
     ExitCode::from(code)
 }
 
-/// Arguments may be file names, and so anybody's: they are repeated without what steers a terminal.
+/// Escapes the arguments that an error repeats: they may be file names, which come from others.
 fn quote(error: &mut clap::Error) {
     let harmless = |text: &str| output::harmless(text);
     let quoted: Vec<(ContextKind, ContextValue)> = error
@@ -36,7 +36,7 @@ fn quote(error: &mut clap::Error) {
             ContextValue::Strings(texts) => {
                 Some((kind, ContextValue::Strings(texts.iter().map(|text| harmless(text)).collect())))
             }
-            // tips repeat arguments too; usage does not
+            // tips repeat arguments, too; usage does not
             ContextValue::StyledStrs(texts) => {
                 let texts = texts.iter().map(|text| harmless(&text.to_string()).into()).collect();
                 Some((kind, ContextValue::StyledStrs(texts)))
@@ -49,7 +49,7 @@ fn quote(error: &mut clap::Error) {
     }
 }
 
-/// What is wrong, without usage and tips, on one line.
+/// The error without usage and tips, on one line.
 fn first_paragraph(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);

@@ -26,7 +26,7 @@ pub(super) fn verify(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
 fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
     let (subject, name) = match (&args.file, args.digest) {
-        // as the arguments' parser sees to it: one of both
+        // the parser of the arguments requires exactly one of both
         (Some(file), _) => (hashed(file, &args.bundle)?, output::name(file)),
         (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
         (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
@@ -50,20 +50,20 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     }
     if verdict == Verdict::CannotCheck(Missing::Identity) {
         output::error_line(format_args!(
-            "Give --cluster IDENTITY: have it from the cluster's operators or from your own records, not from a server."
+            "Give --cluster IDENTITY: get it from the cluster's operators or from your own records, not from a server."
         ));
     }
     Ok(verdict.exit_code())
 }
 
-/// What a file is.
+/// Hashes a file.
 fn hashed(file: &OsStr, bundle: &Path) -> Result<Subject, Failure> {
     let source = Source::parse(file);
     let cannot_read = |error: io::Error| {
         let failure = Failure::cannot_check(format_args!("cannot read {}: {error}", output::name(file)));
         let digest = file.to_str().filter(|text| text.parse::<Digest>().is_ok());
         match digest.filter(|_| error.kind() == io::ErrorKind::NotFound) {
-            // never by itself: a file that is missing must not be reported as valid
+            // Do not check the digest without being asked: a missing file must not be reported as valid.
             Some(digest) => failure.with_note(format_args!(
                 "To check a digest without its file: vouch verify --digest {digest} {}",
                 output::shell_word(bundle)
@@ -82,12 +82,12 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", output::name(path)));
     let (reader, _) = Source::File(path.into()).open().map_err(cannot_read)?;
     let mut bytes = Vec::new();
-    // one byte more than allowed tells a bundle of the limit from a longer one
+    // one byte more than allowed, to tell a bundle of maximum size from a longer one
     reader.take(MAX_BUNDLE as u64 + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
     Ok(bytes)
 }
 
-/// The three questions, each with its answer and one line for each of its checks; then the verdict.
+/// Prints the three questions, each with its answer and a line for each check; then the verdict.
 fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
     for aspect in Aspect::ALL {
         let answer = match report.answer(aspect).answer {
@@ -161,6 +161,6 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     }
     row("signature", &shown.signature);
     row("certificate", &shown.certificate);
-    output::line(format_args!("Nothing of this is verified; `vouch verify FILE BUNDLE --cluster IDENTITY` does that."));
+    output::line(format_args!("None of this is verified; run `vouch verify FILE BUNDLE --cluster IDENTITY`."));
     Ok(0)
 }

@@ -1,0 +1,327 @@
+//! The commands, their arguments, and the help texts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::limits::MAX_SAFE_INTEGER;
+use vouch_core::session::ByteRange;
+
+use super::log::LogFormat;
+use super::store_option::StoreParser;
+use crate::expires::Expires;
+use crate::host::objects::StoreUrl;
+use crate::server::Origin;
+
+/// Certified storage: independent replicas store a file and sign for it; anyone can check their certificate.
+#[derive(Debug, Parser)]
+#[command(name = "vouch", version, max_term_width = 100, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Accept replicas and clients, and certify what a quorum has stored
+    Server(ServerArgs),
+    /// Store blobs and vote for them, as a member of a cluster
+    Replica(ReplicaArgs),
+    /// Put a file and print its certificate, in five lines with a fixed format
+    Client(ClientArgs),
+    /// Put files, and save the certificate of each beside it, as <FILE>.vouch
+    Put(PutArgs),
+    /// Get a file back, verified byte for byte
+    Get(GetArgs),
+    /// Check a file against its bundle, offline: exit code 0 valid, 1 invalid, 2 could not check
+    Verify(VerifyArgs),
+    /// Show the content of a bundle, without verifying it
+    Inspect(InspectArgs),
+    /// Create a replica's keys, or show the public keys if they exist
+    Keygen(KeygenArgs),
+    /// Forget the identity recorded for a server
+    Forget(ForgetArgs),
+    /// Show the state of a running replica
+    Status(MaintainArgs),
+    /// Show the space that a replica uses, and what is free
+    Du(MaintainArgs),
+    /// Verify every blob of a replica now: exit code 1 if any is damaged
+    Scrub(MaintainArgs),
+    /// Run a server and replicas on this machine, put a file, verify it, and keep serving
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Port on loopback, or ADDRESS:PORT; port 0 picks a free one
+    #[arg(value_name = "PORT | ADDRESS:PORT", default_value = "9090", value_parser = address_to_listen_on)]
+    pub(super) listen: String,
+    /// Found the committee once N replicas have joined [default: the replicas connected at the first put]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) replicas: Option<u16>,
+    /// Found the committee from exactly the replicas whose node keys are in this file, one per line, as `vouch keygen` prints them
+    #[arg(long, value_name = "FILE", conflicts_with = "replicas")]
+    pub(super) members: Option<PathBuf>,
+    /// Serve only this existing cluster: its identity, base58 or hex
+    #[arg(long, value_name = "IDENTITY", conflicts_with_all = ["replicas", "members"])]
+    pub(super) cluster: Option<ClusterId>,
+    /// Found the committee from replicas on any machine, not only on this one
+    #[arg(long)]
+    pub(super) allow_open: bool,
+    /// Let pages of this origin put and get, such as https://vouch.example, besides the server's own; may be repeated
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(super) allowed_origins: Vec<Origin>,
+    /// Folder for the server's key, the committee and the certificates
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/server")]
+    pub(super) data: PathBuf,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplicaArgs {
+    /// Servers to join, HOST:PORT
+    #[arg(value_name = "SERVER", required = true, value_parser = address)]
+    pub(super) servers: Vec<String>,
+    /// Folder for keys and blobs [default: the first free ./.vouch/replica-N]
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data: Option<PathBuf>,
+    /// Name in the committee, at most 24 bytes [default: the folder's]
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Where blobs of more than 64 KiB are kept: file:FOLDER, or s3://BUCKET/PREFIX?endpoint=URL&region=REGION with
+    /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: as before; for a new replica, in --data]
+    #[arg(long, value_name = "URL", value_parser = StoreParser)]
+    pub(super) store: Option<StoreUrl>,
+    /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
+    #[arg(long)]
+    pub(super) abandon_founding: bool,
+    /// Maximum size of all blobs together, such as 100GiB [default: what the disk has]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) quota: Option<u64>,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// Log options of a server or a replica.
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// Format of the log on standard error: text or json; RUST_LOG sets the level, such as warn
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub(super) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClientArgs {
+    /// Server to put to, HOST:PORT
+    #[arg(value_name = "SERVER", value_parser = address)]
+    pub(super) server: String,
+    /// File to put
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+}
+
+/// The identity to trust, and where to remember it.
+#[derive(Debug, Args)]
+pub(super) struct TrustArgs {
+    /// Identity of the cluster to trust, base58 or hex [default: the one recorded for the server]
+    #[arg(long, value_name = "IDENTITY")]
+    pub(super) cluster: Option<ClusterId>,
+    /// File with the recorded identity of each server; if given, servers on loopback are recorded, too
+    /// [default: ~/.config/vouch/known_clusters]
+    #[arg(long, value_name = "FILE")]
+    pub(super) known_clusters: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PutArgs {
+    /// Files to put; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<OsString>,
+    /// Number of files to put at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) jobs: u8,
+    /// Server to put to, HOST:PORT
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
+    pub(super) server: String,
+    /// How long the replicas must keep the files: a duration such as 30d, or never
+    #[arg(long, value_name = "DURATION", default_value = "never")]
+    pub(super) expires: Expires,
+    /// File for the bundle, if a single file is put [default: <FILE>.vouch, or <DIGEST>.vouch for standard input; if that
+    /// exists and holds anything but a bundle of the same bytes, <FILE>.2.vouch and so on]
+    #[arg(long, value_name = "FILE")]
+    pub(super) bundle: Option<PathBuf>,
+    /// Replace the file at the place of the bundle, whatever it holds
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Get a new certificate even if an earlier one promises as much
+    #[arg(long)]
+    pub(super) renew: bool,
+    /// How long to retry without progress after the connection is lost, and how long to wait for a server that does not answer;
+    /// 0 does not retry. The replicas keep a partial upload for a day: run the same command again to resume an interrupted put
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
+    pub(super) retry: Duration,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Print one JSON object instead of text; for several files, one per line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// Digest of the file (base58 or hex), or its bundle
+    #[arg(value_name = "DIGEST | BUNDLE")]
+    pub(super) what: OsString,
+    /// Server to get from, HOST:PORT
+    #[arg(long, value_name = "SERVER", default_value = "127.0.0.1:9090", value_parser = address)]
+    pub(super) server: String,
+    /// File to write. Until it is complete, its verified bytes are in <FILE>.part; run the same command again to resume an
+    /// interrupted get. Standard output (-), pipes and devices receive each byte as soon as it is verified
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(super) output: PathBuf,
+    /// Replace an existing file
+    #[arg(long)]
+    pub(super) force: bool,
+    /// How long to retry without progress after the connection is lost, and how long to wait for a server that does not answer;
+    /// 0 does not retry
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = seconds)]
+    pub(super) retry: Duration,
+    /// Get only these bytes, counted from 0: 0-1023 includes byte 1023, 500- goes to the end, -500 is the last 500
+    #[arg(long, value_name = "START-END", allow_hyphen_values = true)]
+    pub(super) range: Option<ByteRange>,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Print one JSON object instead of text (on standard error with -o -)
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    allow_missing_positional = true,
+    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>"
+)]
+pub(super) struct VerifyArgs {
+    /// File to check; - is standard input
+    #[arg(value_name = "FILE", required_unless_present = "digest")]
+    pub(super) file: Option<OsString>,
+    /// Its bundle
+    #[arg(value_name = "BUNDLE", required = true)]
+    pub(super) bundle: PathBuf,
+    /// Check that the bundle certifies this digest (base58 or hex) instead of a file
+    #[arg(long, value_name = "DIGEST", conflicts_with = "file")]
+    pub(super) digest: Option<Digest>,
+    /// Identity of the cluster to trust, base58 or hex; get it from the cluster's operators, not from a server
+    #[arg(long, value_name = "IDENTITY")]
+    pub(super) cluster: Option<ClusterId>,
+    /// Time to verify at, in whole seconds since 1970, 0 to 9007199254740991 [default: now]
+    #[arg(long, value_name = "SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
+    pub(super) now: Option<u64>,
+    /// Accept an expired certificate, though replicas need no longer keep the file
+    #[arg(long)]
+    pub(super) waive_expiry: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// Bundle to show
+    #[arg(value_name = "BUNDLE")]
+    pub(super) bundle: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// Folder for the keys
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/replica-1")]
+    pub(super) data: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// Server as it was given to put or get, HOST:PORT
+    #[arg(value_name = "SERVER")]
+    pub(super) server: String,
+    /// File with the recorded identity of each server [default: ~/.config/vouch/known_clusters]
+    #[arg(long, value_name = "FILE")]
+    pub(super) known_clusters: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MaintainArgs {
+    /// Data folder of the replica [default: every replica-N in ./.vouch]
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data: Option<PathBuf>,
+    /// Print one JSON object for each replica instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// File to put
+    #[arg(value_name = "FILE", default_value = "README.md")]
+    pub(super) file: PathBuf,
+    /// Stop after the verification; implied if standard output is not a terminal
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Replicas to start
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub(super) replicas: u16,
+    /// Folder for the data and logs of all processes
+    #[arg(long, value_name = "FOLDER", default_value = "./.vouch/demo")]
+    pub(super) data: PathBuf,
+    /// Also verify with this command; it is called with FILE BUNDLE --cluster IDENTITY
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) verify_with: Option<String>,
+}
+
+/// Parses `HOST:PORT`. The host is not resolved here.
+fn address(text: &str) -> Result<String, String> {
+    let is_complete = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_one_host = host.starts_with('[') && host.ends_with(']') || !host.contains(':');
+        !host.is_empty() && is_one_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_complete { Ok(text.into()) } else { Err("expected HOST:PORT, such as 127.0.0.1:9090".into()) }
+}
+
+/// Parses a number of bytes, such as `500MB` or `100GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let parsed: Result<bytesize::ByteSize, _> = text.parse();
+    parsed.map(|size| size.as_u64()).map_err(|_| "expected a number of bytes, such as 500MB or 100GiB".into())
+}
+
+/// Parses a duration such as `60s` or `5m`, or a number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().map(Duration::from_secs).or_else(|_| humantime::parse_duration(text));
+    parsed.map_err(|error| format!("expected a number of seconds, or a duration such as 60s or 5m ({error})"))
+}
+
+/// Parses seconds since 1970. Range and digits are the same in every verifier.
+fn unix_time(text: &str) -> Result<u64, String> {
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().filter(|seconds| is_digits && *seconds <= MAX_SAFE_INTEGER);
+    seconds.ok_or_else(|| format!("expected whole seconds since 1970, 0 to {MAX_SAFE_INTEGER}"))
+}
+
+/// Parses a port on loopback, or an address of this machine with a port.
+fn address_to_listen_on(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    match port.parse::<u16>() {
+        Ok(port) if !host.is_empty() => Ok(format!("{host}:{port}")),
+        _ => Err("expected a port, 0 to 65535, or ADDRESS:PORT, such as 0.0.0.0:9090".into()),
+    }
+}
