@@ -1,6 +1,5 @@
 //! The server: accepts replicas and clients, fans out puts, adds up votes. It is untrusted, signs no statement and keeps no blob.
 
-mod admission;
 mod archive;
 mod batcher;
 mod client;
@@ -15,7 +14,7 @@ mod http;
 mod lane;
 mod member_lists;
 mod outputs;
-mod put_engine;
+mod put_performer;
 mod replica_link;
 mod routes;
 mod time_relay;
@@ -39,7 +38,7 @@ use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
 pub use vouch_node_core::server::batch::BatchPolicy;
-use vouch_node_core::server::health::{Fault, LinkId, Observed};
+use vouch_node_core::server::health::{Fault, LinkId};
 pub use vouch_node_core::server::put::Deadlines;
 use vouch_node_core::server::{Membership, ServerCore, ServerInput, StreamNumbers};
 
@@ -369,11 +368,6 @@ impl Shared {
             // one that does not read is told when it joins again, or never
             handle.control.try_send_spare(&failed.encode());
         }
-    }
-
-    /// Takes note of how a member keeps up by a put, and tells what is news.
-    fn observe(self: &Arc<Self>, stream: Stream, member: u16, link: &LinkId, observed: Observed) {
-        self.handle(ServerInput::Observed { stream, member, link: *link, observed });
     }
 
     /// Takes note of what a member did wrong in a put or a get, and tells what is news.

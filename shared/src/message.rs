@@ -5,9 +5,13 @@ mod encoding;
 #[cfg(feature = "nodes")]
 mod founding;
 mod genesis;
+#[cfg(feature = "nodes")]
+mod payload_frame;
 
 #[cfg(feature = "nodes")]
 pub(crate) use founding::{read_founding, read_refusal, write_founding, write_refusal};
+#[cfg(feature = "nodes")]
+pub use payload_frame::{PayloadFrame, PayloadFrameError};
 
 use std::fmt;
 

@@ -6,6 +6,7 @@ mod core;
 mod ended_waits;
 mod grace_period;
 pub mod health;
+pub mod link_puts;
 pub mod put;
 mod roster;
 mod stream_numbers;

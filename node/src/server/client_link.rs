@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use vouch_core::message::{MAX_PUTS, MAX_READS, Message};
 
-use super::admission::PutRequest;
 use super::client::{Client, Ended, ROOM_FOR_ANSWERS, unexpected};
 use super::client_put::ClientPuts;
 use super::get_engine::{GetAnswer, GetEngine};
@@ -52,7 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
 async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Box<Reply>>) {
     let (outcomes, mut certified) = mpsc::channel(OUTCOMES);
     let connection = link.connection.clone();
-    let mut puts = ClientPuts::new(outcomes);
+    let mut puts = ClientPuts::new(&link.shared, outcomes);
     let mut gets = GetEngine::new(link.shared.clone(), link.mailbox.clone());
     let mut ticks = link.shared.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -70,8 +69,8 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
                 gets.start(room);
                 Ok(())
             }
-            frame = reader.next(), if puts.takes_frames() => match frame {
-                Ok(bytes) => client_message(&mut link, &mut puts, &mut gets, &bytes).await,
+            frame = reader.next(), if puts.takes_messages() => match frame {
+                Ok(bytes) => client_message(&mut link, &mut puts, &mut gets, bytes).await,
                 Err(error) => Err(Ended::Link(error)),
             },
         };
@@ -79,7 +78,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
             break ended;
         }
     };
-    puts.abandon_all().await;
+    puts.abandon_all(&mut link).await;
     let failed = match ended {
         Ended::NotReading | Ended::CutOff | Ended::Link(LinkError::Closed(_)) => return,
         Ended::Refused(failed) => failed,
@@ -93,19 +92,11 @@ async fn client_message(
     link: &mut Client,
     puts: &mut ClientPuts,
     gets: &mut GetEngine,
-    bytes: &Bytes,
+    frame: Bytes,
 ) -> Result<(), Ended> {
-    let message = Message::decode(bytes).map_err(|error| Ended::Link(error.into()))?;
+    let message = Message::decode(&frame).map_err(|error| Ended::Link(error.into()))?;
+    let Some(message) = puts.message(link, message, frame).await? else { return Ok(()) };
     match message {
-        Message::Put { stream, offer, renew } => {
-            puts.begin(link, stream, PutRequest { offer, renew, whole: None }).await
-        }
-        Message::Blob { stream, receipt, renew, bytes } => {
-            puts.begin(link, stream, PutRequest { offer: Some(receipt), renew, whole: Some(bytes) }).await
-        }
-        Message::Chunk { stream, offset, parents, bytes } => puts.chunk(link, stream, offset, parents, bytes).await,
-        Message::PutEnd { stream, receipt } => puts.end(link, stream, receipt).await,
-        Message::Cancel { stream, keep } => puts.cancel(link, stream, keep).await,
         Message::Locate { stream, digest } => {
             gets.locate(stream, digest);
             Ok(())

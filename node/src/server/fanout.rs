@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use vouch_core::message::{Message, Stream};
-use vouch_node_core::server::health::LinkId;
+use vouch_node_core::server::put::Forwarded;
 
 use super::{ReplicaHandle, SharedCore};
 use crate::host::Host;
@@ -25,8 +25,6 @@ pub(crate) struct Fanout {
     quorum: usize,
     core: SharedCore,
     lag_left: Duration,
-    /// Members that a put went on without, for they took nothing more.
-    slow: Vec<(u16, LinkId)>,
 }
 
 impl Fanout {
@@ -37,15 +35,7 @@ impl Fanout {
         quorum: usize,
         core: SharedCore,
     ) -> Self {
-        Self { host, stream, members, quorum, core, lag_left: LAG_BUDGET, slow: Vec::new() }
-    }
-
-    pub(crate) fn stream(&self) -> Stream {
-        self.stream
-    }
-
-    pub(crate) fn members(&self) -> &BTreeMap<u16, ReplicaHandle> {
-        &self.members
+        Self { host, stream, members, quorum, core, lag_left: LAG_BUDGET }
     }
 
     pub(crate) fn remove(&mut self, member: u16) {
@@ -64,32 +54,27 @@ impl Fanout {
         awaited.any(|handle| core.health().is_waited_for_with_bytes(&handle.link.node_key, now))
     }
 
-    /// The links of members that were too slow since this was asked last.
-    pub(crate) fn take_slow(&mut self) -> Vec<(u16, LinkId)> {
-        std::mem::take(&mut self.slow)
-    }
-
     /// Tells every member that the put is off, and whether to keep what came of it for another one.
     pub(crate) fn cancel_all(&self, keep: bool) {
         let cancel = Message::Cancel { stream: self.stream, keep }.encode();
         self.members.values().for_each(|handle| queue_behind(&self.host, handle, &cancel));
     }
 
-    /// Queues the same bytes for every member; returns those that are out of the put now: gone, or too slow.
-    pub(crate) async fn send(&mut self, bytes: &Bytes) -> Vec<u16> {
+    /// Queues the same bytes for every member; returns those that take no part any more.
+    pub(crate) async fn send(&mut self, bytes: &Bytes) -> Forwarded {
         let without_room: Vec<u16> =
             self.members.iter().filter(|(_, handle)| !handle.data.try_send(bytes)).map(|(member, _)| *member).collect();
-        if without_room.is_empty() { without_room } else { self.wait_for(without_room, bytes).await }
+        if without_room.is_empty() { Forwarded::default() } else { self.wait_for(without_room, bytes).await }
     }
 
     /// Waits for those that have no room: for a quorum as long as it takes, for the rest a little, for who is slow anyway no more.
-    async fn wait_for(&mut self, waiting: Vec<u16>, bytes: &Bytes) -> Vec<u16> {
+    async fn wait_for(&mut self, waiting: Vec<u16>, bytes: &Bytes) -> Forwarded {
         let mut sent = self.members.len() - waiting.len();
         let mut awaited: BTreeMap<u16, ReplicaHandle> = waiting
             .into_iter()
             .filter_map(|member| self.members.get(&member).map(|handle| (member, handle.clone())))
             .collect();
-        let mut out = Vec::new();
+        let mut gone = Vec::new();
         let mut sending: FuturesUnordered<_> = awaited
             .iter()
             .map(|(member, handle)| {
@@ -112,7 +97,7 @@ impl Fanout {
                     awaited.remove(&member);
                     match result {
                         Ok(()) => sent += 1,
-                        Err(_) => out.push(member),
+                        Err(_) => gone.push(member),
                     }
                 }
                 Ok(None) | Err(_) => break,
@@ -123,15 +108,12 @@ impl Fanout {
             self.lag_left = self.lag_left.saturating_sub(self.host.monotonic().saturating_sub(enough_at));
         }
         let cancel = Message::Cancel { stream: self.stream, keep: true }.encode();
-        for (member, handle) in awaited {
-            self.slow.push((member, handle.link));
-            queue_behind(&self.host, &handle, &cancel);
-            out.push(member);
+        for handle in awaited.values() {
+            queue_behind(&self.host, handle, &cancel);
         }
-        for member in &out {
-            self.members.remove(member);
-        }
-        out
+        let too_slow: Vec<u16> = awaited.into_keys().collect();
+        self.members.retain(|member, _| !gone.contains(member) && !too_slow.contains(member));
+        Forwarded { gone, too_slow }
     }
 }
 

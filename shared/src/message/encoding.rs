@@ -28,14 +28,14 @@ const AUTH: u8 = 0x02;
 const CLUSTER: u8 = 0x03;
 const FAILED: u8 = 0x04;
 const PUT: u8 = 0x10;
-const CHUNK: u8 = 0x11;
+pub(super) const CHUNK: u8 = 0x11;
 const PUT_END: u8 = 0x12;
 const CANCEL: u8 = 0x13;
 const READY: u8 = 0x14;
 const PROGRESS: u8 = 0x15;
 const CERTIFIED: u8 = 0x16;
 const STORED: u8 = 0x17;
-const BLOB: u8 = 0x18;
+pub(super) const BLOB: u8 = 0x18;
 const LOCATE: u8 = 0x20;
 const LOCATED: u8 = 0x21;
 const READ: u8 = 0x22;
@@ -63,10 +63,10 @@ const REFUSALS: u8 = 0x42;
 const STANDING: u8 = 0x43;
 
 /// Number of bytes before a chunk's parents: tag, stream, offset, number of parents.
-const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
+pub(super) const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
 
 /// Number of bytes before a whole blob: tag, stream, renew, receipt.
-const BLOB_HEADER: usize = 1 + 4 + 1 + Receipt::SIZE;
+pub(super) const BLOB_HEADER: usize = 1 + 4 + 1 + Receipt::SIZE;
 
 /// Flags of a put.
 const OFFERED: u8 = 1;

@@ -1,27 +1,38 @@
-//! Which puts may begin: those for which a quorum keeps up, or is at least connected once they have waited.
+//! Whether a put may begin: a quorum of members keeps up, or is at least connected after the put has waited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What becomes of a put that waits for a quorum.
+use super::health::LinkId;
+
+/// The decision about a put that waits for a quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// Ask again when members have come or gone, or time has passed.
+    /// Ask again when members connect or disconnect, or time has passed.
     Wait,
     /// Begin.
     Begin {
-        /// Who takes part.
-        members: BTreeSet<u16>,
+        /// The members that take part, by the links on which they do.
+        members: BTreeMap<u16, LinkId>,
         /// Connected members that are too slow to take part.
         left_out: BTreeSet<u16>,
     },
     /// Fewer than a quorum are connected, and the put has waited long enough.
-    TooFew,
+    TooFew {
+        /// Those that are connected.
+        connected: BTreeSet<u16>,
+    },
 }
 
 /// Decides by the members that are connected and those of them that take bytes too slowly. A put waits for a quorum that keeps up; once
 /// it `has_waited`, slow members take part as well: a slow put is better than none.
-pub(super) fn decide(connected: BTreeSet<u16>, slow: BTreeSet<u16>, quorum: usize, has_waited: bool) -> Admission {
-    let keeping_up: BTreeSet<u16> = connected.difference(&slow).copied().collect();
+pub(super) fn decide(
+    connected: BTreeMap<u16, LinkId>,
+    slow: BTreeSet<u16>,
+    quorum: usize,
+    has_waited: bool,
+) -> Admission {
+    let keeping_up: BTreeMap<u16, LinkId> =
+        connected.iter().filter(|(member, _)| !slow.contains(member)).map(|(member, link)| (*member, *link)).collect();
     if keeping_up.len() >= quorum {
         return Admission::Begin { members: keeping_up, left_out: slow };
     }
@@ -31,5 +42,5 @@ pub(super) fn decide(connected: BTreeSet<u16>, slow: BTreeSet<u16>, quorum: usiz
     if connected.len() >= quorum {
         return Admission::Begin { members: connected, left_out: BTreeSet::new() };
     }
-    Admission::TooFew
+    Admission::TooFew { connected: connected.into_keys().collect() }
 }

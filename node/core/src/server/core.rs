@@ -8,7 +8,7 @@ mod events;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
@@ -17,6 +17,7 @@ use vouch_core::message::{Message, Stream};
 use super::admission::{self, Admission};
 use super::batch::{BatchContext, BatchInput, BatchOutput, BatchPolicy, Batches};
 use super::health::{Fault, Health, HealthNotice, LinkId, Observed};
+use super::put::PutContext;
 use super::roster::{Membership, Roster};
 use super::stream_numbers::StreamNumbers;
 pub use events::{Reply, ServerClock, ServerInput, ServerOutput};
@@ -61,21 +62,32 @@ impl<H: Clone> ServerCore<H> {
         self.batches.as_ref()?.next_tick(&context)
     }
 
-    /// Whether a put may begin, which `has_waited` long enough for members to come. `idle`: members for which nothing is queued.
-    /// `None` while there is no committee.
-    pub fn admit(&mut self, idle: &BTreeSet<u16>, has_waited: bool, now: Duration) -> Option<Admission> {
-        let quorum = self.roster.chain()?.current().record().quorum().into();
+    /// Whether a put may begin, which `has_waited` long enough for members to connect. `idle`: members for which nothing is queued.
+    pub fn admit(&mut self, idle: &BTreeSet<u16>, has_waited: bool, now: Duration) -> Admission {
+        let Some(chain) = self.roster.chain() else { return Admission::Wait };
+        let quorum = chain.current().record().quorum().into();
         for member in idle {
             if let Some(link) = self.roster.link(*member) {
                 self.health.observe(&link, Observed::TookAllBytes, now);
             }
         }
-        let connected: BTreeSet<u16> = self.roster.members().into_keys().collect();
-        let is_slow = |member: &u16| {
-            self.roster.link(*member).is_some_and(|link| self.health.is_left_out_of_puts(&link.node_key, now))
+        let members = self.roster.members().into_keys();
+        let connected: BTreeMap<u16, LinkId> =
+            members.filter_map(|member| Some((member, self.roster.link(member)?))).collect();
+        let slow = connected.iter().filter(|(_, link)| self.health.is_left_out_of_puts(&link.node_key, now));
+        let slow = slow.map(|(member, _)| *member).collect();
+        admission::decide(connected, slow, quorum, has_waited)
+    }
+
+    /// What puts depend on beside their inputs.
+    pub fn put_context(&self, clock: ServerClock) -> PutContext {
+        let ServerClock { now, unix_seconds } = clock;
+        let Some(chain) = self.roster.chain() else {
+            return PutContext { now, unix_seconds, ..PutContext::default() };
         };
-        let slow = connected.iter().copied().filter(is_slow).collect();
-        Some(admission::decide(connected, slow, quorum, has_waited))
+        let record = chain.current().record();
+        let not_awaited = self.health.not_awaited_to_store(record, now);
+        PutContext { now, unix_seconds, not_awaited, doubted: self.health.doubted(record, now) }
     }
 
     /// Takes one input.

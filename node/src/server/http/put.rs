@@ -1,6 +1,6 @@
-//! A put over HTTP: the body of a request, given to the server's own put engine piece by piece.
+//! A put over HTTP: the body of a request, given to the core's put piece by piece.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Hasher;
+use vouch_core::message::{Message, PayloadFrame, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::session::{Phase, ProgressMark, ProgressWatch, SessionError};
+use vouch_node_core::server::put::{PutAnswer, PutInput, PutOutput, PutRequest, ServerPut};
 
 use super::problem::Problem;
 use super::upload;
-use crate::host::Host;
 use crate::host::tasks::MissedTickBehavior;
-use crate::server::admission::PutRequest;
 use crate::server::batcher::Outcome;
 use crate::server::guard::Connection;
-use crate::server::put_engine::{PutAnswer, PutEngine, PutMailboxes};
+use crate::server::put_performer::{PutMailboxes, PutPerformer};
 use crate::server::routes::{self, Reply};
 use crate::server::{Shared, Snapshot, TICK};
 
@@ -51,20 +51,24 @@ async fn run(
     let (outcomes_to, mut outcomes) = mpsc::channel(1);
     let mut snapshot = shared.snapshot.follow();
     let mailboxes = PutMailboxes { replies: replies_to, outcomes: outcomes_to };
-    let request = PutRequest { offer: None, renew: false, whole: None };
+    let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, shared.stream());
     let mut put = BodyPut {
-        engine: PutEngine::begin(&shared, mailboxes, connection.source(), request).await,
+        put: ServerPut::new(stream, request, shared.put_policy()),
+        stream,
+        performer: PutPerformer::new(shared.clone(), mailboxes, stream, connection.source()),
         body: Flow::Waiting(body),
         hasher: Hasher::new(),
         expires_at,
-        host: shared.host.clone(),
+        shared: shared.clone(),
         told: BTreeSet::new(),
         watch: ProgressWatch::default(),
+        outcome: None,
     };
+    put.drive(PutInput::Begin).await;
     let mut ticks = shared.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let outcome = loop {
-        if let Some(outcome) = put.take_answers(&shared) {
+        if let Some(outcome) = put.outcome.take() {
             break Some(outcome);
         }
         let step = tokio::select! {
@@ -86,7 +90,7 @@ async fn run(
         // whoever is gone hears nothing
         let _ = done.send(outcome);
     }
-    put.engine.give_up(true).await;
+    put.drive(PutInput::GiveUp { keep: true }).await;
 }
 
 /// The bytes of a body: not asked for yet, flowing, or all there.
@@ -122,50 +126,74 @@ enum Step {
 }
 
 struct BodyPut {
-    engine: PutEngine,
+    put: ServerPut,
+    /// The server's number for it.
+    stream: Stream,
+    performer: PutPerformer,
     body: Flow,
     /// Of the pieces that came.
     hasher: Hasher,
     expires_at: u64,
-    host: Host,
+    shared: Arc<Shared>,
     /// What members were said to have done.
     told: BTreeSet<(u16, u8)>,
     watch: ProgressWatch,
+    outcome: Option<Result<Box<Certificate>, Problem>>,
 }
 
 impl BodyPut {
-    /// Hears the engine's answers; the last one is the outcome.
-    fn take_answers(&mut self, shared: &Shared) -> Option<Result<Box<Certificate>, Problem>> {
-        for answer in self.engine.take_answers() {
-            match answer {
-                PutAnswer::Ready(_) => self.body.start(),
-                PutAnswer::Progress(member, stage) => drop(self.told.insert((member, stage as u8))),
-                PutAnswer::Certified(certificate) => return Some(Ok(certificate)),
-                PutAnswer::Failed(failed) => {
-                    return Some(Err(SessionError::refused(
-                        failed,
-                        shared.committee().map(CommitteeChain::new).as_ref(),
-                    )
-                    .into()));
+    /// Gives the core an input, performs what follows, and gives it what completes that.
+    async fn drive(&mut self, input: PutInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.put.handle(input, &self.shared.put_context()) {
+                match output {
+                    PutOutput::Answer(answer) => self.answer(answer),
+                    PutOutput::Action(action) => inputs.extend(self.performer.perform(action).await),
                 }
             }
         }
-        None
+    }
+
+    fn answer(&mut self, answer: PutAnswer) {
+        match answer {
+            PutAnswer::Ready(_) => self.body.start(),
+            PutAnswer::Progress(member, stage) => drop(self.told.insert((member, stage as u8))),
+            PutAnswer::Certified(certificate) => self.outcome = Some(Ok(certificate)),
+            PutAnswer::Failed(failed) => {
+                let chain = self.shared.committee().map(CommitteeChain::new);
+                self.outcome = Some(Err(SessionError::refused(failed, chain.as_ref()).into()));
+            }
+        }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), Problem> {
         match step {
-            Step::Reply(reply) => self.engine.reply(*reply).await,
-            Step::Outcome(outcome) => self.engine.outcome(outcome).await,
-            Step::Members(snapshot) => self.engine.members_changed(&snapshot).await,
+            Step::Reply(reply) => {
+                if let Some(input) = PutInput::of_reply(reply.member, reply.message) {
+                    self.drive(input).await;
+                }
+            }
+            Step::Outcome(outcome) => self.drive(outcome.into()).await,
+            Step::Members(snapshot) => self.drive(PutInput::Connected(snapshot.links())).await,
             Step::Tick => {
-                self.watch.look(self.progress_mark(), self.host.monotonic())?;
+                self.watch.look(self.progress_mark(), self.shared.host.monotonic())?;
                 // the body is held to its pace where it is read
-                self.engine.tick(None).await;
+                let is_place_taken = self.performer.is_place_taken();
+                self.drive(if is_place_taken { PutInput::PlaceTaken } else { PutInput::Tick }).await;
             }
             Step::Piece(piece) => self.piece(piece).await?,
         }
         Ok(())
+    }
+
+    async fn chunk(&mut self, offset: u64, bytes: Bytes) {
+        let length = bytes.len() as u64;
+        let chunk = Message::Chunk { stream: self.stream, offset, parents: Vec::new(), bytes };
+        if let Ok(frame) = PayloadFrame::new(chunk.encode()) {
+            self.performer.relay(frame);
+        }
+        self.drive(PutInput::Chunk { offset, length }).await;
     }
 
     fn progress_mark(&self) -> ProgressMark {
@@ -182,23 +210,24 @@ impl BodyPut {
             Some(Ok(bytes)) if bytes.len() < HASHED_ELSEWHERE => {
                 let offset = self.hasher.length();
                 self.hasher.update(&bytes);
-                self.engine.chunk(offset, Vec::new(), bytes).await;
+                self.chunk(offset, bytes).await;
             }
             Some(Ok(bytes)) => {
                 let offset = self.hasher.length();
                 let (mut hasher, hashed) = (std::mem::take(&mut self.hasher), bytes.clone());
-                let hashing = self.host.spawn_blocking(move || {
+                let hashing = self.shared.host.spawn_blocking(move || {
                     hasher.update(&hashed);
                     hasher
                 });
-                self.engine.chunk(offset, Vec::new(), bytes).await;
+                self.chunk(offset, bytes).await;
                 self.hasher = hashing.await.map_err(|error| Problem::internal(error.to_string()))?;
             }
             Some(Err(error)) => return Err(Problem::of_body(&error)),
             None => {
                 self.body = Flow::Ended;
-                let (salt, digest, length) = (self.host.random(), self.hasher.digest(), self.hasher.length());
-                self.engine.end(Receipt { salt, digest, length, expires_at: self.expires_at }).await;
+                let (salt, digest, length) = (self.shared.host.random(), self.hasher.digest(), self.hasher.length());
+                let expires_at = self.expires_at;
+                self.drive(PutInput::End(Receipt { salt, digest, length, expires_at })).await;
             }
         }
         Ok(())

@@ -157,7 +157,12 @@ impl World {
     }
 
     fn admit(&mut self, idle: impl IntoIterator<Item = u16>, has_waited: bool) -> Admission {
-        self.core.admit(&idle.into_iter().collect(), has_waited, self.now).unwrap()
+        self.core.admit(&idle.into_iter().collect(), has_waited, self.now)
+    }
+
+    fn begin(&self, members: impl IntoIterator<Item = u16>, left_out: impl IntoIterator<Item = u16>) -> Admission {
+        let members = members.into_iter().map(|member| (member, self.link(member))).collect();
+        Admission::Begin { members, left_out: left_out.into_iter().collect() }
     }
 
     fn observe(&mut self, member: u16, observed: Observed) {
@@ -166,18 +171,14 @@ impl World {
     }
 }
 
-fn begin(members: impl IntoIterator<Item = u16>, left_out: impl IntoIterator<Item = u16>) -> Admission {
-    Admission::Begin { members: members.into_iter().collect(), left_out: left_out.into_iter().collect() }
-}
-
 #[test]
 fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
     let mut world = World::new();
-    assert_eq!(world.admit(0..4, false), begin(0..4, []));
+    assert_eq!(world.admit(0..4, false), world.begin(0..4, []));
     world.observe(3, Observed::TookBytesTooSlowly);
     assert_eq!(world.left_out, [(3, Code::TimedOut)], "the operator and the member are told");
-    assert_eq!(world.admit(0..3, false), begin(0..3, [3]));
-    assert_eq!(world.admit(0..4, false), begin(0..4, []), "it has taken everything");
+    assert_eq!(world.admit(0..3, false), world.begin(0..3, [3]));
+    assert_eq!(world.admit(0..4, false), world.begin(0..4, []), "it has taken everything");
 }
 
 #[test]
@@ -186,12 +187,12 @@ fn a_put_waits_for_a_quorum_that_keeps_up_then_takes_a_slow_one_and_fails_below_
     world.leave(0);
     world.observe(3, Observed::TookBytesTooSlowly);
     assert_eq!(world.admit([], false), Admission::Wait);
-    assert_eq!(world.admit([], true), begin(1..4, []), "a slow put is better than none");
+    assert_eq!(world.admit([], true), world.begin(1..4, []), "a slow put is better than none");
     world.leave(1);
     assert_eq!(world.admit([], false), Admission::Wait);
-    assert_eq!(world.admit([], true), Admission::TooFew);
+    assert_eq!(world.admit([], true), Admission::TooFew { connected: [2, 3].into() });
     world.join(0);
-    assert_eq!(world.admit([0, 2, 3], false), begin([0, 2, 3], []));
+    assert_eq!(world.admit([0, 2, 3], false), world.begin([0, 2, 3], []));
 }
 
 #[test]
@@ -201,14 +202,17 @@ fn without_a_committee_nothing_begins_and_nothing_is_certified() {
     let link = LinkId { node_key: node_key(1), number: 1 };
     assert!(core.handle(ServerInput::Joined { link, handle: 1 }, clock).is_empty());
     assert_eq!(core.roster().membership(&node_key(1)), Membership::Candidate);
-    assert_eq!(core.admit(&BTreeSet::new(), true, clock.now), None);
+    assert_eq!(core.admit(&BTreeSet::new(), true, clock.now), Admission::Wait);
     let (holders, candidates) = ([0].into(), BTreeSet::new());
     let submit = BatchInput::Submit { put: Stream(1), receipt: receipt(1), holders, candidates };
     assert!(core.handle(ServerInput::Batch(submit), clock).is_empty());
     assert!(core.handle(ServerInput::Settled, clock).is_empty() && core.next_tick(clock).is_none());
     core.handle(ServerInput::Founded(TestCommittee::of([1]).committee.into()), clock);
     assert_eq!(core.roster().membership(&node_key(1)), Membership::Member(0));
-    assert_eq!(core.admit(&BTreeSet::new(), false, clock.now), Some(begin([0], [])));
+    assert_eq!(
+        core.admit(&BTreeSet::new(), false, clock.now),
+        Admission::Begin { members: [(0, link)].into(), left_out: BTreeSet::new() }
+    );
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! Why a put has too few members.
+//! Why a put failed.
+
+use std::time::Duration;
 
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
+use vouch_core::receipt::Receipt;
 
 /// Why fewer than a quorum are left: more than f members refused for one reason, or some are not there.
 pub fn why_too_few<'a>(
@@ -63,4 +66,21 @@ pub fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> 
     let (quorum, n) = (record.quorum(), record.n());
     let detail = format!("{quorum} of {n} replicas are needed, {there} are there; missing: {}", names.join(", "));
     Failed::new(stream, Code::NotEnoughReplicas, detail).with_subjects(missing)
+}
+
+/// The failure of a put that expires before it can be certified.
+pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {
+    let detail = format!("expected an expiry in the future, got {}", receipt.expires_at);
+    Failed::new(stream, Code::Expired, detail)
+}
+
+/// The failure of a put whose client sends nothing.
+pub(super) fn silent(stream: Stream, silence: Duration) -> Failed {
+    let detail = format!("expected bytes of the file within {} s, got none", silence.as_secs());
+    Failed::new(stream, Code::TimedOut, detail)
+}
+
+/// The failure of a put whose place another one needs.
+pub(super) fn place_taken(stream: Stream) -> Failed {
+    Failed::new(stream, Code::Busy, "the server is full, and your address holds most of it")
 }

@@ -1,48 +1,98 @@
 //! The server's decisions about one put, under a clock of the test's.
 
+mod beginning;
+mod ending;
 mod opening;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use vouch_core::bls::VoteSecretKey;
+use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
-use vouch_core::receipt::NEVER;
+use vouch_core::message::Stage;
+use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
-use crate::fixture::TestCommittee;
+use crate::fixture::{TestCommittee, node_key};
 use crate::server::grace_period::LEAST_GRACE;
+use crate::server::health::{LinkId, Observed};
 
 const UNIX: u64 = 1_700_000_000;
 const STREAM: Stream = Stream(7);
+const POLICY: PutPolicy = PutPolicy {
+    quorum_wait: Duration::from_secs(3),
+    client_silence: Duration::from_secs(30),
+    deadlines: Deadlines { storing: SERVER_STORES, voting: SERVER_VOTES },
+};
+const MS: Duration = Duration::from_millis(1);
 
 struct World {
     committee: Arc<Committee>,
     votes: Vec<VoteSecretKey>,
     put: ServerPut,
-    now: Duration,
-    /// Members that were late before.
-    late: BTreeSet<u16>,
+    context: PutContext,
+    connected: BTreeMap<u16, LinkId>,
+    /// The answer of the roster.
+    admission: Admission,
+    /// The answer of the archive, and what it was asked for.
+    earlier: Option<Box<Certificate>>,
+    looked_up: Vec<Receipt>,
+    /// What follows from the last input, without requests that are completed at once and without notes.
     out: Vec<PutOutput>,
+    /// Those notes.
+    noted: Vec<PutAction>,
 }
 
 fn receipt(length: u64) -> Receipt {
     Receipt { salt: [3; 16], digest: Digest::of(b"blob"), length, expires_at: NEVER }
 }
 
+fn link(member: u16, number: u64) -> LinkId {
+    LinkId { node_key: node_key(u8::try_from(member).unwrap() + 1), number }
+}
+
+fn links(members: impl IntoIterator<Item = u16>) -> BTreeMap<u16, LinkId> {
+    members.into_iter().map(|member| (member, link(member, 1))).collect()
+}
+
+fn request(offer: Option<Receipt>) -> PutRequest {
+    PutRequest { offer, renew: false, whole: None }
+}
+
 impl World {
-    fn new(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
+    /// One whose put was not given [`PutInput::Begin`] yet.
+    fn asked(n: u8, there: impl IntoIterator<Item = u16>, request: PutRequest) -> Self {
         let TestCommittee { committee, votes } = TestCommittee::new(n);
-        let put = ServerPut::new(committee.clone(), STREAM, there, [], offer, Deadlines::default());
-        Self { committee, votes, put, now: Duration::from_secs(100), late: BTreeSet::new(), out: Vec::new() }
+        let context = PutContext { now: Duration::from_secs(100), unix_seconds: UNIX, ..PutContext::default() };
+        let connected = links(there);
+        let admission = Admission::Begin { members: connected.clone(), left_out: BTreeSet::new() };
+        let put = ServerPut::new(STREAM, request, POLICY);
+        let (out, noted, looked_up) = (Vec::new(), Vec::new(), Vec::new());
+        Self { committee, votes, put, context, connected, admission, earlier: None, looked_up, out, noted }
+    }
+
+    /// One whose members were told of the put.
+    fn new(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
+        let mut world = Self::asked(n, there, request(offer));
+        world.give(PutInput::Begin);
+        world
     }
 
     /// One whose members all begin at the beginning.
     fn begun(n: u8, there: impl IntoIterator<Item = u16>, offer: Option<Receipt>) -> Self {
         let mut world = Self::new(n, there, offer);
-        world.give(PutInput::Begun);
-        let members: Vec<u16> = world.put.members().collect();
+        let members: Vec<u16> = world.members();
         world.say(members, 0);
         world
+    }
+
+    fn members(&self) -> Vec<u16> {
+        match &self.put.state {
+            PutState::Running(running) => running.members().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// These members need the bytes from this offset on.
@@ -53,13 +103,61 @@ impl World {
         &self.out
     }
 
+    /// Gives an input, and completes what follows as a shell would.
     fn give(&mut self, input: PutInput) -> &[PutOutput] {
-        self.out = self.put.handle(input, self.now, &self.late);
+        self.out.clear();
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            for output in self.put.handle(inputs.remove(0), &self.context) {
+                inputs.extend(self.complete(&output));
+                match output {
+                    PutOutput::Action(
+                        action @ (PutAction::Open { .. }
+                        | PutAction::Drop(_)
+                        | PutAction::StoringBegan
+                        | PutAction::StoringEnded
+                        | PutAction::NoteProgress
+                        | PutAction::EndedBefore { .. }),
+                    ) => self.noted.push(action),
+                    PutOutput::Action(
+                        PutAction::ClaimPlace
+                        | PutAction::FindCommittee
+                        | PutAction::AskAdmission { .. }
+                        | PutAction::FindEarlier(_)
+                        | PutAction::ForwardPut { .. },
+                    ) => {}
+                    output => self.out.push(output),
+                }
+            }
+        }
         &self.out
     }
 
+    fn complete(&mut self, output: &PutOutput) -> Option<PutInput> {
+        let PutOutput::Action(action) = output else { return None };
+        match action {
+            PutAction::ClaimPlace => Some(PutInput::Claimed(true)),
+            PutAction::FindCommittee => Some(PutInput::Committee(Ok(self.committee.clone()))),
+            PutAction::AskAdmission { .. } => Some(PutInput::Admission(self.admission.clone())),
+            PutAction::FindEarlier(receipt) => {
+                self.looked_up.push(*receipt);
+                Some(PutInput::Earlier(self.earlier.clone()))
+            }
+            PutAction::ForwardPut { .. } | PutAction::ForwardBytes | PutAction::ForwardEnd(_) => {
+                Some(PutInput::Forwarded(Forwarded::default()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The link of a member ends.
+    fn lose(&mut self, member: u16) -> &[PutOutput] {
+        self.connected.remove(&member);
+        self.give(PutInput::Connected(self.connected.clone()))
+    }
+
     fn wait(&mut self, duration: Duration) -> &[PutOutput] {
-        self.now += duration;
+        self.context.now += duration;
         self.give(PutInput::Tick)
     }
 
@@ -68,46 +166,102 @@ impl World {
         self.give(PutInput::End(receipt(4)));
     }
 
-    /// A certificate by these members, as the batcher would give it.
-    fn certify(&mut self, signers: &[u16]) -> &[PutOutput] {
-        let batch = Batch::new(UNIX, vec![receipt(4)]).unwrap();
+    fn store(&mut self, members: impl IntoIterator<Item = u16>) {
+        for member in members {
+            self.give(PutInput::Stored(member));
+        }
+    }
+
+    /// A certificate by these members.
+    fn certificate(&self, signers: &[u16], receipt: Receipt) -> Box<Certificate> {
+        let batch = Batch::new(UNIX, vec![receipt]).unwrap();
         let mut tally = Tally::new(self.committee.record(), batch.body());
         for signer in signers {
             let vote = tally.statement().sign(&self.votes[usize::from(*signer)]);
             tally.add(&self.committee, *signer, vote).unwrap();
         }
-        let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
-        self.give(PutInput::Certified(Box::new(certificate)))
+        Box::new(tally.certificates(batch.claims()).unwrap().remove(0))
+    }
+
+    /// The batcher certified it.
+    fn certify(&mut self, signers: &[u16]) -> &[PutOutput] {
+        let certificate = self.certificate(signers, receipt(4));
+        self.give(PutInput::Certified(certificate))
+    }
+
+    /// Until when members may store that had not when the put ended.
+    fn ended_before(&self) -> Option<Duration> {
+        self.noted.iter().find_map(|action| match action {
+            PutAction::EndedBefore { until } => Some(*until),
+            _ => None,
+        })
     }
 }
 
+fn actions(out: &[PutOutput]) -> impl Iterator<Item = &PutAction> {
+    out.iter().filter_map(|output| match output {
+        PutOutput::Action(action) => Some(action),
+        PutOutput::Answer(_) => None,
+    })
+}
+
+fn answers(out: &[PutOutput]) -> impl Iterator<Item = &PutAnswer> {
+    out.iter().filter_map(|output| match output {
+        PutOutput::Answer(answer) => Some(answer),
+        PutOutput::Action(_) => None,
+    })
+}
+
+fn certified(out: &[PutOutput]) -> Option<&Certificate> {
+    answers(out).find_map(|answer| match answer {
+        PutAnswer::Certified(certificate) => Some(&**certificate),
+        _ => None,
+    })
+}
+
+/// Whether the members are told that the put is off, and to keep what they have.
+fn is_cancelled(out: &[PutOutput]) -> bool {
+    actions(out).any(|action| matches!(action, PutAction::Cancel { keep: true }))
+}
+
 fn submitted(out: &[PutOutput]) -> Option<Vec<u16>> {
-    out.iter().find_map(|output| match output {
-        PutOutput::Submit { holders, .. } => Some(holders.iter().copied().collect()),
+    actions(out).find_map(|action| match action {
+        PutAction::Submit { holders, .. } => Some(holders.iter().copied().collect()),
         _ => None,
     })
 }
 
 /// How far the members are by what the client is told.
 fn told(out: &[PutOutput]) -> Vec<(u16, Stage)> {
-    let progress = |output: &PutOutput| match output {
-        PutOutput::Progress(member, stage) => Some((*member, *stage)),
+    let progress = |answer: &PutAnswer| match answer {
+        PutAnswer::Progress(member, stage) => Some((*member, *stage)),
         _ => None,
     };
-    out.iter().filter_map(progress).collect()
+    answers(out).filter_map(progress).collect()
+}
+
+fn observed(out: &[PutOutput], what: Observed) -> Vec<u16> {
+    let of = |action: &PutAction| match action {
+        PutAction::Observe { member, link: of, observed } if *observed == what => {
+            assert_eq!(*of, link(*member, 1), "by the link on which it takes part");
+            Some(*member)
+        }
+        _ => None,
+    };
+    actions(out).filter_map(of).collect()
 }
 
 fn is_late(out: &[PutOutput], member: u16) -> bool {
-    out.iter().any(|output| matches!(output, PutOutput::Late(late) if *late == member))
+    observed(out, Observed::StoredTooLate).contains(&member)
 }
 
 fn is_in_time(out: &[PutOutput], member: u16) -> bool {
-    out.iter().any(|output| matches!(output, PutOutput::InTime(late) if *late == member))
+    observed(out, Observed::StoredInTime).contains(&member)
 }
 
 fn failure(out: &[PutOutput]) -> Option<&Failed> {
-    out.iter().find_map(|output| match output {
-        PutOutput::Fail(failed) => Some(failed),
+    answers(out).find_map(|answer| match answer {
+        PutAnswer::Failed(failed) => Some(failed),
         _ => None,
     })
 }
@@ -122,7 +276,7 @@ fn everybody_stores_and_nobody_is_waited_for() {
     assert_eq!(submitted(world.give(PutInput::Stored(3))), Some(vec![0, 1, 2, 3]));
     let out = world.certify(&[0, 1, 2]);
     assert_eq!(told(out), [(0, Stage::Voted), (1, Stage::Voted), (2, Stage::Voted), (3, Stage::Dropped)]);
-    assert!(matches!(out.last(), Some(PutOutput::Certified(certificate)) if certificate.signers.count() == 3));
+    assert!(certified(out).is_some_and(|certificate| certificate.signers.count() == 3));
     assert!(world.put.is_over());
 }
 
@@ -133,21 +287,24 @@ fn a_straggler_gets_its_grace_and_no_more() {
     for member in 0..3 {
         world.give(PutInput::Stored(member));
     }
-    assert_eq!(submitted(world.wait(LEAST_GRACE - Duration::from_millis(1))), None);
-    let out = world.wait(Duration::from_millis(1));
+    assert_eq!(submitted(world.wait(LEAST_GRACE - MS)), None);
+    let out = world.wait(MS);
     assert_eq!(submitted(out), Some(vec![0, 1, 2]));
     assert!(is_late(out, 3));
-    assert!(matches!(out.last(), Some(PutOutput::Submit { candidates, .. }) if candidates.contains(&3)), "{out:?}");
+    assert!(
+        actions(out).any(|action| matches!(action, PutAction::Submit { candidates, .. } if candidates.contains(&3))),
+        "{out:?}"
+    );
     // it may still sign, for the batcher hears of it; but it was late
     let out = world.give(PutInput::Stored(3));
-    assert!(out.iter().any(|output| matches!(output, PutOutput::AlsoHeld(3))) && !is_in_time(out, 3), "{out:?}");
+    assert!(actions(out).any(|action| matches!(action, PutAction::AlsoHeld(3))) && !is_in_time(out, 3), "{out:?}");
 }
 
 #[test]
 fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let late = |member| {
         let mut world = World::begun(4, 0..4, Some(receipt(4)));
-        world.late.insert(member);
+        world.context.not_awaited.insert(member);
         world.end();
         world
     };
@@ -157,21 +314,19 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let out = world.give(PutInput::Stored(2));
     assert_eq!(submitted(out), Some(vec![0, 1, 2]), "at once");
     assert!(!is_late(out, 3), "that is known");
-    assert_eq!(world.put.overtaken_until(), Some(world.now + LEAST_GRACE));
-    world.now += LEAST_GRACE - Duration::from_millis(1);
+    world.context.now += LEAST_GRACE - MS;
     assert!(is_in_time(world.give(PutInput::Stored(3)), 3));
-    assert_eq!(world.put.overtaken_until(), None);
 
     // before a quorum is as good
     let mut world = late(3);
     assert!(is_in_time(world.give(PutInput::Stored(3)), 3));
     // before the bytes' end it cannot have stored
     let mut world = World::begun(4, 0..4, None);
-    world.late.insert(3);
+    world.context.not_awaited.insert(3);
     assert!(!is_in_time(world.give(PutInput::Stored(3)), 3));
     // where it is needed for a quorum it is waited for, late or not
     let mut world = late(3);
-    world.give(PutInput::Lost(0));
+    world.lose(0);
     world.give(PutInput::Stored(1));
     assert_eq!(submitted(world.give(PutInput::Stored(2))), None);
     assert_eq!(submitted(world.give(PutInput::Stored(3))), Some(vec![1, 2, 3]));
@@ -179,17 +334,22 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
 
 #[test]
 fn a_whole_blob_is_answered_once() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
-    assert!(matches!(world.give(PutInput::Whole(receipt(4), 4)), [PutOutput::Forward]));
-    world.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
+    let whole = |length| {
+        let request = PutRequest { offer: Some(receipt(4)), renew: true, whole: Some(length) };
+        let mut world = World::asked(4, 0..4, request);
+        world.give(PutInput::Begin);
+        world
+    };
+    let mut world = whole(4);
+    assert!(matches!(world.out.as_slice(), [PutOutput::Action(PutAction::ForwardBytes)]));
+    assert!(world.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
     for member in [0, 2] {
         assert!(world.give(PutInput::Stored(member)).is_empty());
     }
-    assert!(matches!(world.give(PutInput::Stored(3)), [PutOutput::Submit { .. }]));
-    assert!(matches!(world.certify(&[0, 2, 3]), [PutOutput::Certified(_)]));
+    assert!(matches!(world.give(PutInput::Stored(3)), [PutOutput::Action(PutAction::Submit { .. })]));
+    assert!(matches!(world.certify(&[0, 2, 3]), [PutOutput::Answer(PutAnswer::Certified(_))]));
     // its length is looked at, the digest is the replicas' matter
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
-    assert_eq!(failure(world.give(PutInput::Whole(receipt(4), 5))).unwrap().code, Code::LengthDiffers);
+    assert_eq!(failure(&whole(5).out).unwrap().code, Code::LengthDiffers);
 }
 
 #[test]
@@ -199,17 +359,17 @@ fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
     world.give(PutInput::Stored(0));
     world.give(PutInput::Stored(1));
     assert_eq!(submitted(world.wait(Deadlines::default().storing)), None);
-    let failed = failure(world.wait(Duration::from_millis(1))).unwrap();
+    let failed = failure(world.wait(MS)).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::TimedOut, &[2, 3][..]));
 }
 
 #[test]
 fn f_may_go_and_one_more_is_named() {
     let mut world = World::begun(4, 0..4, Some(receipt(4)));
-    assert!(failure(world.give(PutInput::Lost(2))).is_none());
+    assert!(failure(world.lose(2)).is_none());
     world.end();
     world.give(PutInput::Stored(0));
-    let failed = failure(world.give(PutInput::Lost(1))).unwrap();
+    let failed = failure(world.lose(1)).unwrap();
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::NotEnoughReplicas, &[1, 2][..]));
     assert!(failed.detail.contains("missing: replica-1, replica-2"), "{}", failed.detail);
 }

@@ -7,25 +7,25 @@ const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 64 * MIB + 5;
 
 fn offered() -> World {
-    let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
-    assert!(world.give(PutInput::Begun).is_empty(), "the client waits");
+    let world = World::new(4, 0..4, Some(receipt(LENGTH)));
+    assert!(world.out.is_empty(), "the client waits");
     world
 }
 
 /// Where the client is told to begin.
 fn ready(out: &[PutOutput]) -> Option<u64> {
-    out.iter().find_map(|output| match output {
-        PutOutput::Ready(offset) => Some(*offset),
+    answers(out).find_map(|answer| match answer {
+        PutAnswer::Ready(offset) => Some(*offset),
         _ => None,
     })
 }
 
 fn left_out(out: &[PutOutput]) -> Vec<u16> {
-    let member = |output: &PutOutput| match output {
-        PutOutput::LeaveOut(member, ..) => Some(*member),
+    let member = |action: &PutAction| match action {
+        PutAction::LeaveOut(member, ..) => Some(*member),
         _ => None,
     };
-    out.iter().filter_map(member).collect()
+    actions(out).filter_map(member).collect()
 }
 
 fn rest_from(offset: u64) -> [PutInput; 2] {
@@ -62,7 +62,7 @@ fn who_lacks_too_much_is_left_out() {
     let out = world.give(PutInput::Ready(3, 0));
     assert_eq!((ready(out), left_out(out)), (Some(64 * MIB), vec![3]));
     assert_eq!(told(out)[3], (3, Stage::Dropped));
-    assert_eq!(world.put.members().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(world.members(), [0, 1, 2]);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn what_all_hold_is_not_sent() {
         world.give(PutInput::Ready(member, LENGTH));
     }
     let out = world.give(PutInput::End(receipt(LENGTH)));
-    assert!(matches!(out, [PutOutput::ForwardEnd(_)]), "{out:?}");
-    assert!(world.put.is_storing());
+    assert!(matches!(out, [PutOutput::Action(PutAction::ForwardEnd(_))]), "{out:?}");
+    assert!(matches!(world.noted.last(), Some(PutAction::StoringBegan)));
 }
 
 #[test]
@@ -87,15 +87,14 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
     };
     let mut world = late();
     assert!(world.give(PutInput::Ready(3, 32 * MIB)).is_empty());
-    assert!(world.put.members().any(|member| member == 3));
+    assert!(world.members().contains(&3));
     let mut world = late();
     let out = world.give(PutInput::Ready(3, 31 * MIB));
     assert_eq!((left_out(out), told(out)), (vec![3], vec![(3, Stage::Dropped)]), "its bytes do not come any more");
 
     // who was late before is not waited for
     let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
-    world.late.insert(3);
-    world.give(PutInput::Begun);
+    world.context.not_awaited.insert(3);
     world.give(PutInput::Ready(0, 0));
     world.give(PutInput::Ready(1, 0));
     assert_eq!(ready(world.give(PutInput::Ready(2, 0))), Some(0));
@@ -133,13 +132,13 @@ fn members_refuse_and_go_before_anything_is_sent() {
     assert_eq!(ready(world.say(1..4, 0)), Some(0));
     let mut gone = offered();
     gone.give(PutInput::Ready(0, 0));
-    gone.give(PutInput::Lost(0));
+    gone.lose(0);
     assert_eq!(ready(gone.say(1..4, 32 * MIB)), Some(32 * MIB));
 
     let mut full = offered();
     full.give(PutInput::Failed(0, Failed::new(STREAM, Code::NoSpace, "full")));
     let out = full.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full")));
-    assert!(out.iter().any(|output| matches!(output, PutOutput::Cancel)), "{out:?}");
+    assert!(is_cancelled(out), "{out:?}");
     assert_eq!(failure(out).unwrap().code, Code::NoSpace);
     assert!(told(out).is_empty(), "the client may not have been told to send: {out:?}");
 }
@@ -167,17 +166,16 @@ fn the_client_waits_until_it_may_send_and_begins_there() {
 #[test]
 fn a_stream_begins_at_once_and_nobody_is_asked() {
     let mut world = World::new(4, 0..3, None);
-    let out = world.give(PutInput::Begun);
-    assert_eq!(ready(out), Some(0));
-    assert_eq!(told(out).len(), 3);
+    assert_eq!(ready(&world.out), Some(0));
+    assert_eq!(told(&world.out).len(), 3);
     assert!(world.give(PutInput::Ready(0, 7)).is_empty(), "an answer to nothing");
 }
 
 #[test]
 fn who_was_spared_bytes_and_did_not_store_is_doubted() {
     let doubted = |out: &[PutOutput]| -> Vec<u16> {
-        let member = |output: &PutOutput| if let PutOutput::Doubt(member) = output { Some(*member) } else { None };
-        out.iter().filter_map(member).collect()
+        let member = |action: &PutAction| if let PutAction::Doubt(member) = action { Some(*member) } else { None };
+        actions(out).filter_map(member).collect()
     };
     let begun = |there: u64| {
         let mut world = offered();
@@ -190,7 +188,7 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
     assert_eq!(doubted(world.give(lied())), [0], "and not the one that was left out");
     let mut from_the_beginning = begun(0);
     from_the_beginning.give(lied());
-    assert!(doubted(from_the_beginning.give(PutInput::Lost(1))).is_empty(), "it was skipped_prefix nothing");
+    assert!(doubted(from_the_beginning.lose(1)).is_empty(), "it was sent all bytes");
 
     let mut silent = begun(64 * MIB);
     for input in rest_from(64 * MIB) {
@@ -208,47 +206,32 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
     assert_eq!(doubted(at_the_vote.give(PutInput::Uncertified(few))), [0]);
 
     // and then it leaves nobody out
-    let mut again = offered();
-    again.put = again.put.doubting([0].into());
-    again.give(PutInput::Begun);
+    let mut again = World::asked(4, 0..4, request(Some(receipt(LENGTH))));
+    again.context.doubted.insert(0);
+    again.give(PutInput::Begin);
     again.say(0..3, 64 * MIB);
     let out = again.say([3], 0);
     assert_eq!((ready(out), left_out(out)), (Some(0), vec![]));
 }
 
-/// A certificate of an earlier put of the same bytes.
-fn earlier(world: &World) -> Box<Certificate> {
-    let batch = Batch::new(UNIX, vec![receipt(LENGTH)]).unwrap();
-    let mut tally = Tally::new(world.committee.record(), batch.body());
-    for signer in 0..3_u16 {
-        let vote = tally.statement().sign(&world.votes[usize::from(signer)]);
-        tally.add(&world.committee, signer, vote).unwrap();
-    }
-    Box::new(tally.certificates(batch.claims()).unwrap().remove(0))
-}
-
-fn certified(out: &[PutOutput]) -> Option<&Certificate> {
-    out.iter().find_map(|output| match output {
-        PutOutput::Certified(certificate) => Some(&**certificate),
-        _ => None,
-    })
+/// An offer of a blob that was certified before.
+fn offered_again(length: u64) -> World {
+    let mut world = World::asked(4, 0..4, request(Some(receipt(length))));
+    world.earlier = Some(world.certificate(&[0, 1, 2], receipt(length)));
+    world.give(PutInput::Begin);
+    world
 }
 
 #[test]
 fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
-    let world = || {
-        let mut world = offered();
-        let earlier = earlier(&world);
-        world.put = world.put.or_earlier(Some(earlier));
-        world
-    };
+    let world = || offered_again(LENGTH);
     // whoever is silent or lacks bytes is not waited for
     let mut all = world();
     assert!(certified(all.say([0, 3], LENGTH)).is_none());
     all.say([1], 0);
     let out = all.say([2], LENGTH);
     assert_eq!(certified(out).map(|found| found.claim.receipt.length), Some(LENGTH));
-    assert!(out.iter().any(|output| matches!(output, PutOutput::Cancel)), "the members are told");
+    assert!(is_cancelled(out), "the members are told");
     assert_eq!(ready(out), None);
     assert!(all.put.is_over());
     // two of four are no quorum: the bytes are asked for, and no earlier certificate is handed out any more
@@ -271,10 +254,7 @@ fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
 
 #[test]
 fn of_a_blob_without_bytes_nobody_says_that_it_is_held() {
-    let mut world = World::new(4, 0..4, Some(receipt(0)));
-    let earlier = earlier(&world);
-    world.put = world.put.or_earlier(Some(earlier));
-    world.give(PutInput::Begun);
+    let mut world = offered_again(0);
     let out = world.say(0..4, 0);
     assert!(certified(out).is_none() && ready(out) == Some(0));
 }

@@ -1,0 +1,301 @@
+//! The puts of one link, under a clock of the test's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use vouch_core::committee::Committee;
+use vouch_core::digest::Digest;
+use vouch_core::receipt::{NEVER, Receipt};
+
+use super::*;
+use crate::fixture::{TestCommittee, node_key};
+use crate::server::admission::Admission;
+use crate::server::put::{Deadlines, Forwarded};
+
+const SECOND: Duration = Duration::from_secs(1);
+const RATE: UploadRate = UploadRate { bytes_per_second: 1000, window: Duration::from_secs(30) };
+/// So long that the rate alone ends puts here.
+const LONG: Duration = Duration::from_secs(86_400);
+const POLICY: PutPolicy = PutPolicy {
+    quorum_wait: Duration::from_secs(3),
+    client_silence: LONG,
+    deadlines: Deadlines { storing: LONG, voting: LONG },
+};
+
+fn receipt(length: u64) -> Receipt {
+    Receipt { salt: [3; 16], digest: Digest::of(b"blob"), length, expires_at: NEVER }
+}
+
+fn stream_put() -> PutRequest {
+    PutRequest { offer: None, renew: false, whole: None }
+}
+
+struct World {
+    committee: Arc<Committee>,
+    puts: LinkPuts,
+    context: PutContext,
+    is_admitted: bool,
+    /// Messages to the client since they were last looked at.
+    told: Vec<Message>,
+    performed: Vec<(Stream, PutAction)>,
+    over: Vec<Stream>,
+    violation: Option<Failed>,
+    /// How long members need to take a message with bytes.
+    forwarding: Duration,
+}
+
+impl World {
+    fn new() -> Self {
+        let committee = TestCommittee::new(1).committee;
+        let puts = LinkPuts::new(POLICY, RATE, StreamNumbers::from(100));
+        let context = PutContext { now: Duration::from_secs(100), ..PutContext::default() };
+        let (told, performed, over) = (Vec::new(), Vec::new(), Vec::new());
+        let (is_admitted, violation, forwarding) = (true, None, Duration::ZERO);
+        Self { committee, puts, context, is_admitted, told, performed, over, violation, forwarding }
+    }
+
+    /// One with this put of a stream, which may be sent.
+    fn with(clients: impl IntoIterator<Item = u32>) -> Self {
+        let mut world = Self::new();
+        for client in clients {
+            world.begin(client);
+        }
+        world
+    }
+
+    fn begin(&mut self, client: u32) {
+        self.give(LinkPutsInput::Begin(Stream(client), stream_put()));
+    }
+
+    fn chunk(&mut self, client: u32, offset: u64, length: u64) {
+        self.give(LinkPutsInput::Chunk { client: Stream(client), offset, length, parents: 0 });
+    }
+
+    /// Gives an input, and completes what follows as a shell would.
+    fn give(&mut self, input: LinkPutsInput) {
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
+            for output in self.puts.handle(inputs.remove(0), &self.context) {
+                match output {
+                    LinkPutsOutput::Tell(message) => self.told.push(message),
+                    LinkPutsOutput::Hint(_) => {}
+                    LinkPutsOutput::Perform(stream, action) => {
+                        inputs.extend(self.complete(&action).map(|input| LinkPutsInput::OfServer(stream, input)));
+                        self.performed.push((stream, action));
+                    }
+                    LinkPutsOutput::Over(stream) => self.over.push(stream),
+                    LinkPutsOutput::Violation(failed) => self.violation = Some(failed),
+                }
+            }
+        }
+    }
+
+    fn complete(&mut self, action: &PutAction) -> Option<PutInput> {
+        match action {
+            PutAction::ClaimPlace => Some(PutInput::Claimed(true)),
+            PutAction::FindCommittee => Some(PutInput::Committee(Ok(self.committee.clone()))),
+            PutAction::AskAdmission { .. } if !self.is_admitted => Some(PutInput::Admission(Admission::Wait)),
+            PutAction::AskAdmission { .. } => {
+                let members = [(0, LinkId { node_key: node_key(1), number: 1 })].into();
+                Some(PutInput::Admission(Admission::Begin { members, left_out: BTreeSet::new() }))
+            }
+            PutAction::FindEarlier(_) => Some(PutInput::Earlier(None)),
+            PutAction::ForwardBytes => {
+                self.context.now += self.forwarding;
+                Some(PutInput::Forwarded(Forwarded::default()))
+            }
+            PutAction::ForwardPut { .. } | PutAction::ForwardEnd(_) => Some(PutInput::Forwarded(Forwarded::default())),
+            _ => None,
+        }
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        self.context.now += duration;
+        self.give(LinkPutsInput::Tick);
+    }
+
+    /// What the client is told of failures, since it was looked at last.
+    fn failures(&mut self) -> Vec<(u32, Code)> {
+        let failed = |message: Message| match message {
+            Message::Failed(failed) => Some((failed.stream.0, failed.code)),
+            _ => None,
+        };
+        self.told.drain(..).filter_map(failed).collect()
+    }
+
+    fn violation(&mut self) -> Option<Code> {
+        self.violation.take().map(|failed| {
+            assert_eq!(failed.stream, Stream::LINK);
+            failed.code
+        })
+    }
+}
+
+#[test]
+fn answers_have_the_clients_numbers_and_actions_the_servers() {
+    let mut world = World::with([7, 3]);
+    assert_eq!(world.told, [7, 3].map(|client| Message::Ready { stream: Stream(client), offset: 0 }));
+    assert!(world.puts.has(Stream(100)) && world.puts.has(Stream(101)) && !world.puts.has(Stream(7)));
+    world.chunk(3, 0, 5);
+    assert!(matches!(world.performed.last(), Some((Stream(101), PutAction::NoteProgress))), "{:?}", world.performed);
+    let failed = Failed::new(Stream(100), Code::NoSpace, "full");
+    world.give(LinkPutsInput::OfServer(Stream(100), PutInput::Failed(0, failed)));
+    assert_eq!((world.failures(), world.over.as_slice()), (vec![(7, Code::NoSpace)], &[Stream(100)][..]));
+    assert!(world.puts.is_active());
+}
+
+#[test]
+fn there_are_so_many_puts_on_a_link_and_the_next_is_busy() {
+    let most = u32::try_from(MAX_PUTS).unwrap();
+    let mut world = World::with(1..=most);
+    assert!(world.failures().is_empty());
+    world.begin(1000);
+    assert_eq!(world.failures(), [(1000, Code::Busy)]);
+    // its bytes may be under way already
+    world.chunk(1000, 0, 1);
+    assert_eq!(world.violation(), None);
+    world.give(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
+    world.told.clear();
+    world.begin(1001);
+    assert_eq!(world.told, [Message::Ready { stream: Stream(1001), offset: 0 }]);
+}
+
+#[test]
+fn a_number_names_one_put_at_a_time() {
+    let mut world = World::with([7]);
+    world.begin(7);
+    assert_eq!(world.violation(), Some(Code::Unexpected));
+    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    world.begin(7);
+    assert_eq!(world.violation(), None, "the first one is over");
+}
+
+#[test]
+fn messages_of_a_put_that_just_ended_are_no_error_and_those_of_none_are() {
+    let mut world = World::with([7]);
+    world.chunk(8, 0, 1);
+    assert_eq!(world.violation(), Some(Code::Unexpected));
+    world.give(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1))));
+    assert_eq!(world.violation(), Some(Code::Unexpected));
+    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    for client in 1000..1000 + u32::try_from(REMEMBERED).unwrap() - 1 {
+        world.begin(client);
+        world.give(LinkPutsInput::OfClient(Stream(client), PutInput::GiveUp { keep: true }));
+    }
+    world.told.clear();
+    world.chunk(7, 0, 1);
+    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    assert_eq!((world.violation(), world.failures()), (None, vec![]), "it is over, and says nothing more");
+    world.begin(1);
+    world.give(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
+    world.chunk(7, 0, 1);
+    assert_eq!(world.violation(), Some(Code::Unexpected), "memory is bounded");
+}
+
+#[test]
+fn a_put_that_is_cancelled_tells_the_members_and_then_the_client() {
+    for keep in [true, false] {
+        let mut world = World::with([7]);
+        world.told.clear();
+        world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep }));
+        let last = world.performed.last();
+        assert!(matches!(last, Some((_, PutAction::Cancel { keep: kept })) if *kept == keep), "{last:?}");
+        assert_eq!((world.failures(), world.over.len()), (vec![(7, Code::Cancelled)], 1));
+    }
+}
+
+#[test]
+fn a_proof_comes_only_with_the_bytes_of_what_was_offered() {
+    let mut world = World::with([7]);
+    world.give(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
+    world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
+    world.give(LinkPutsInput::Chunk { client: Stream(8), offset: 0, length: 4, parents: 2 });
+    assert_eq!((world.violation(), world.failures()), (None, vec![]));
+    world.give(LinkPutsInput::Chunk { client: Stream(7), offset: 0, length: 4, parents: 2 });
+    assert_eq!(world.violation(), Some(Code::Unexpected));
+}
+
+#[test]
+fn while_a_put_waits_the_link_is_not_read() {
+    let mut world = World::with([7]);
+    assert!(world.puts.takes_messages());
+    world.is_admitted = false;
+    world.begin(8);
+    assert!(!world.puts.takes_messages());
+    world.is_admitted = true;
+    world.give(LinkPutsInput::Connected(BTreeMap::new()));
+    assert!(world.puts.takes_messages());
+}
+
+#[test]
+fn a_put_that_brings_too_little_over_the_window_ends() {
+    let mut world = World::with([7]);
+    world.told.clear();
+    world.chunk(7, 0, 30_000);
+    world.wait(RATE.window - SECOND);
+    world.wait(SECOND);
+    assert!(world.failures().is_empty(), "the average counts");
+    // what came before does not
+    world.chunk(7, 30_000, 29_999);
+    world.wait(RATE.window - SECOND);
+    assert!(world.failures().is_empty(), "it can still be made good");
+    world.wait(SECOND);
+    let Some(Message::Failed(failed)) = world.told.first() else { panic!("{:?}", world.told) };
+    assert_eq!(failed.detail, "expected at least 1000 bytes a second, got 29999 in 30.0 s");
+    assert_eq!(world.failures(), [(7, Code::TimedOut)]);
+}
+
+#[test]
+fn the_puts_of_a_link_share_the_rate() {
+    let mut world = World::with([7, 8, 9]);
+    world.told.clear();
+    for (client, bytes) in [(7, 10_000), (8, 9_989), (9, 10_000)] {
+        world.chunk(client, 0, bytes);
+    }
+    world.wait(RATE.window);
+    assert_eq!(world.failures(), [(8, Code::TimedOut)]);
+    // one that owes no bytes has no part
+    world.give(LinkPutsInput::OfClient(Stream(9), PutInput::End(receipt(10_000))));
+    world.chunk(7, 10_000, 10_000);
+    world.wait(RATE.window);
+    assert_eq!(world.failures(), [(7, Code::TimedOut)]);
+}
+
+#[test]
+fn while_members_have_no_room_no_put_of_the_link_is_too_slow() {
+    let mut world = World::with([7, 8]);
+    world.told.clear();
+    world.forwarding = RATE.window;
+    world.chunk(7, 0, 1);
+    world.wait(RATE.window - SECOND);
+    assert!(world.failures().is_empty());
+    world.wait(SECOND);
+    assert_eq!(world.failures(), [(7, Code::TimedOut), (8, Code::TimedOut)]);
+}
+
+#[test]
+fn the_window_begins_when_the_client_may_send() {
+    let mut world = World::with([7]);
+    let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, whole: None };
+    world.give(LinkPutsInput::Begin(Stream(8), offered));
+    // what the link was blocked before is not this put's either
+    world.forwarding = 2 * RATE.window;
+    world.chunk(7, 0, 1 << 20);
+    world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
+    world.told.clear();
+    world.wait(RATE.window - SECOND);
+    assert!(world.failures().is_empty());
+    world.wait(SECOND);
+    assert_eq!(world.failures(), [(8, Code::TimedOut)]);
+}
+
+#[test]
+fn a_link_that_ends_gives_all_its_puts_up_and_tells_nobody_else() {
+    let mut world = World::with([7, 8]);
+    world.told.clear();
+    world.give(LinkPutsInput::LinkEnded);
+    assert_eq!(world.over, [Stream(100), Stream(101)]);
+    let cancelled = world.performed.iter().filter(|(_, action)| matches!(action, PutAction::Cancel { keep: true }));
+    assert_eq!(cancelled.count(), 2);
+    assert!(world.told.is_empty() && !world.puts.is_active());
+}

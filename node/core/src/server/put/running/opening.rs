@@ -1,0 +1,104 @@
+//! The beginning of an offered put: each member says from where it needs bytes, and what a quorum has is not sent again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use vouch_core::bugs::{self, Bug};
+use vouch_core::message::{Code, Failed, Stage};
+
+use super::super::READING_RATE;
+use super::{Participation, PutAction, PutAnswer, PutContext, PutOutput, PutPhase, RunningPut, offset, too_late};
+use crate::server::grace_period::GracePeriod;
+
+impl RunningPut {
+    /// The members know of the put.
+    pub(super) fn begun(&mut self, now: Duration, out: &mut Vec<PutOutput>) {
+        match self.request.offer {
+            Some(_) => self.phase = PutPhase::Opening { answers: BTreeMap::new(), grace: GracePeriod::new(now) },
+            // nobody knows what it will be
+            None => self.receive_from(0, now, out),
+        }
+    }
+
+    /// A member needs the bytes from this offset on, by its word: whether it holds those before shows when it votes.
+    pub(super) fn ready(&mut self, member: u16, offset: u64, out: &mut Vec<PutOutput>) {
+        let Some(offer) = self.request.offer else { return };
+        if self.parts.get(&member) != Some(&Participation::Receiving) {
+            return;
+        }
+        if !offset::is_possible(offset, offer.length) {
+            let detail = format!("expected the end of a block, or of the {} bytes, got {offset}", offer.length);
+            return self.leave_out(member, Code::Unexpected, detail, out);
+        }
+        match &mut self.phase {
+            PutPhase::Opening { answers, .. } => {
+                answers.entry(member).or_insert(offset);
+            }
+            _ if offset < self.from => self.lacks_bytes(member, offset, self.from, out),
+            _ => {}
+        }
+    }
+
+    /// Once a quorum has said from where it needs bytes, and the rest has or is late, says from where they come.
+    pub(super) fn open(&mut self, quorum: usize, context: &PutContext, out: &mut Vec<PutOutput>) {
+        let PutContext { now, not_awaited, .. } = context;
+        let live: BTreeSet<u16> = self.in_stage(&Participation::Receiving).collect();
+        let length = self.request.offer.map(|offer| offer.length);
+        // a member that holds the blob reads it before it says so
+        let reading = Duration::from_secs(length.unwrap_or_default() / READING_RATE);
+        let PutPhase::Opening { answers, grace } = &mut self.phase else { return };
+        answers.retain(|member, _| live.contains(member));
+        // a member that needs no byte has just looked at those that it has; of an empty blob, nobody needs any
+        let holders = answers.values().filter(|offset| **offset > 0 && Some(**offset) == length).count();
+        if (holders >= quorum || bugs::has(Bug::EarlierWithoutHolders))
+            && let Some(certificate) = self.earlier.take()
+        {
+            out.extend([PutAction::Cancel { keep: true }.into(), PutAnswer::Certified(certificate).into()]);
+            self.phase = PutPhase::Over;
+            return;
+        }
+        let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
+        let awaited = silent.iter().filter(|member| !not_awaited.contains(*member)).count();
+        if grace.is_over(answers.len(), quorum, awaited, *now) {
+            let Some(offset) = offset::choose(answers, &self.doubted, quorum) else { return };
+            let (behind, ahead): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, from)| **from < offset);
+            let behind: Vec<(u16, u64)> = behind.into_iter().map(|(member, has)| (*member, *has)).collect();
+            if offset > 0 {
+                self.skipped_prefix = ahead.into_iter().map(|(member, _)| *member).collect();
+            }
+            for (member, has) in behind {
+                self.lacks_bytes(member, has, offset, out);
+            }
+            out.retain(|output| !matches!(output, PutOutput::Answer(PutAnswer::Progress(..))));
+            self.receive_from(offset, *now, out);
+        } else if answers.len() < quorum && *now > grace.since() + self.deadlines.storing + reading {
+            let failed = too_late(&self.committee, self.stream, "answer", silent);
+            self.fail(failed, out);
+        }
+    }
+
+    /// Has the client send the bytes from this offset on.
+    fn receive_from(&mut self, offset: u64, now: Duration, out: &mut Vec<PutOutput>) {
+        self.phase = PutPhase::Receiving;
+        (self.from, self.received) = (offset, offset);
+        (self.is_told, self.heard) = (true, now);
+        out.push(PutAnswer::Ready(offset).into());
+        let stage = |part: &Participation| {
+            if matches!(part, Participation::Out(_)) { Stage::Dropped } else { Stage::Receiving }
+        };
+        out.extend(self.parts.iter().map(|(member, part)| PutAnswer::Progress(*member, stage(part)).into()));
+    }
+
+    fn leave_out(&mut self, member: u16, code: Code, why: String, out: &mut Vec<PutOutput>) {
+        // only what a member did wrong counts as its refusal of the put
+        let failed = (code == Code::Unexpected).then(|| Failed::new(self.stream, code, why.clone()));
+        self.drop_member(member, failed, out);
+        out.push(PutAction::LeaveOut(member, code, why).into());
+    }
+
+    /// A member lacks bytes that the client does not send any more.
+    fn lacks_bytes(&mut self, member: u16, has: u64, from: u64, out: &mut Vec<PutOutput>) {
+        let why = format!("has {has} bytes of a blob of which a put sends those from {from} on; repair fetches it");
+        self.leave_out(member, Code::NotHeld, why, out);
+    }
+}

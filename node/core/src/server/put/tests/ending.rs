@@ -1,0 +1,226 @@
+//! How a put ends: by its client's silence, for want of its place, by an earlier certificate, or given up.
+
+use super::*;
+
+fn chunk(offset: u64) -> PutInput {
+    PutInput::Chunk { offset, length: 1 }
+}
+
+fn receiving() -> World {
+    let world = World::begun(4, 0..4, None);
+    assert!(world.put.is_receiving());
+    world
+}
+
+/// One that waits for its certificate; members 0 to 2 stored.
+fn certifying() -> World {
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    world.end();
+    world.store(0..3);
+    assert_eq!(submitted(world.wait(LEAST_GRACE)), Some(vec![0, 1, 2]));
+    world
+}
+
+#[test]
+fn a_client_that_owes_bytes_and_is_silent_ends_its_put() {
+    let mut world = receiving();
+    assert!(world.wait(POLICY.client_silence).is_empty());
+    let out = world.wait(MS);
+    let failed = failure(out).unwrap();
+    assert_eq!((failed.code, failed.stream), (Code::TimedOut, STREAM));
+    assert_eq!(failed.detail, "expected bytes of the file within 30 s, got none");
+    assert!(is_cancelled(out), "the members keep what came: {out:?}");
+    assert!(world.put.is_over());
+}
+
+#[test]
+fn bytes_of_the_client_end_its_silence() {
+    let mut world = receiving();
+    world.wait(POLICY.client_silence);
+    world.give(chunk(0));
+    assert!(world.wait(POLICY.client_silence).is_empty());
+    assert!(failure(world.wait(MS)).is_some());
+}
+
+#[test]
+fn the_silence_begins_when_the_client_may_send() {
+    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    world.context.now += POLICY.client_silence + MS;
+    world.say(0..4, 0);
+    assert!(world.wait(POLICY.client_silence).is_empty());
+    assert!(failure(world.wait(MS)).is_some());
+}
+
+#[test]
+fn while_members_have_no_room_the_client_is_not_silent() {
+    let mut world = receiving();
+    // the link is not read until the bytes are queued
+    world.put.handle(chunk(0), &world.context);
+    world.context.now += POLICY.client_silence;
+    world.give(PutInput::Forwarded(Forwarded::default()));
+    assert!(world.wait(POLICY.client_silence).is_empty());
+    assert!(failure(world.wait(MS)).is_some());
+}
+
+#[test]
+fn a_client_that_owes_nothing_may_be_silent() {
+    // before it may send, and after the end
+    let mut opening = World::new(4, 0..4, Some(receipt(4)));
+    assert!(opening.wait(POLICY.client_silence + MS).is_empty());
+    let mut storing = World::begun(4, 0..4, Some(receipt(4)));
+    storing.end();
+    assert!(storing.wait(POLICY.client_silence + MS).is_empty());
+}
+
+#[test]
+fn a_client_that_sends_too_slowly_is_told_why() {
+    let mut world = receiving();
+    let out = world.give(PutInput::TooSlow("expected more".into()));
+    assert!(is_cancelled(out));
+    let failed = failure(out).unwrap();
+    assert_eq!((failed.code, failed.detail.as_str()), (Code::TimedOut, "expected more"));
+}
+
+#[test]
+fn a_put_whose_place_is_needed_ends() {
+    let mut world = receiving();
+    let out = world.give(PutInput::PlaceTaken);
+    assert!(is_cancelled(out));
+    assert_eq!(failure(out).unwrap().code, Code::Busy);
+    assert!(world.put.is_over());
+}
+
+#[test]
+fn an_end_that_expired_meanwhile_is_refused() {
+    let mut world = receiving();
+    world.give(PutInput::Chunk { offset: 0, length: 4 });
+    let out = world.give(PutInput::End(Receipt { expires_at: UNIX, ..receipt(4) }));
+    assert!(is_cancelled(out) && !actions(out).any(|action| matches!(action, PutAction::ForwardEnd(_))), "{out:?}");
+    assert_eq!(failure(out).unwrap().code, Code::Expired);
+}
+
+#[test]
+fn who_gives_up_before_the_vote_tells_the_members_and_afterwards_the_batcher() {
+    for keep in [true, false] {
+        let mut world = receiving();
+        let out = world.give(PutInput::GiveUp { keep });
+        assert!(matches!(out, [PutOutput::Action(PutAction::Cancel { keep: kept })] if *kept == keep), "{out:?}");
+        let mut world = certifying();
+        let out = world.give(PutInput::GiveUp { keep });
+        assert!(matches!(out, [PutOutput::Action(PutAction::Withdraw)]), "{out:?}");
+        assert!(world.put.is_over() && world.certify(&[0, 1, 2]).is_empty());
+    }
+}
+
+#[test]
+fn batches_wait_for_a_put_only_while_it_is_stored() {
+    let storing = |world: &World| -> Vec<bool> {
+        let began = |action: &PutAction| match action {
+            PutAction::StoringBegan => Some(true),
+            PutAction::StoringEnded => Some(false),
+            _ => None,
+        };
+        world.noted.iter().filter_map(began).collect()
+    };
+    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    assert!(storing(&world).is_empty());
+    world.end();
+    assert_eq!(storing(&world), [true]);
+    world.store(0..4);
+    assert_eq!(storing(&world), [true, false], "it is submitted");
+    for input in [PutInput::GiveUp { keep: true }, PutInput::PlaceTaken, chunk(4)] {
+        let mut world = World::begun(4, 0..4, Some(receipt(4)));
+        world.end();
+        world.give(input);
+        assert_eq!(storing(&world), [true, false]);
+    }
+}
+
+#[test]
+fn bytes_that_came_before_their_name_are_certified_anew_only_if_nothing_earlier_will_do() {
+    let ended = |request: PutRequest, is_certified: bool| {
+        let mut world = World::asked(4, 0..4, request);
+        world.earlier = is_certified.then(|| world.certificate(&[1, 2, 3], receipt(4)));
+        world.give(PutInput::Begin);
+        if request.whole.is_none() {
+            world.say(0..4, 0);
+            world.end();
+        }
+        world.store(0..3);
+        world.looked_up.clear();
+        world.wait(LEAST_GRACE);
+        world
+    };
+    let (offer, whole) = (Some(receipt(4)), Some(4));
+    for reusing in [request(None), PutRequest { offer, renew: false, whole }] {
+        let world = ended(reusing, true);
+        assert_eq!(world.looked_up, [receipt(4)]);
+        assert!(certified(&world.out).is_some_and(|found| found.signers.contains(3)), "{:?}", world.out);
+        assert!(world.put.is_over());
+        let world = ended(reusing, false);
+        assert_eq!(submitted(&world.out), Some(vec![0, 1, 2]));
+    }
+    let renewed = PutRequest { renew: true, ..request(None) };
+    for anew in [renewed, PutRequest { offer, renew: true, whole }, request(offer)] {
+        let world = ended(anew, true);
+        assert!(world.looked_up.is_empty() && submitted(&world.out).is_some(), "{anew:?}");
+    }
+}
+
+#[test]
+fn an_earlier_certificate_is_not_handed_out_when_its_holders_go_meanwhile() {
+    let mut world = World::begun(4, 0..4, None);
+    world.earlier = Some(world.certificate(&[0, 1, 2], receipt(4)));
+    world.end();
+    world.give(PutInput::Stored(0));
+    world.give(PutInput::Stored(1));
+    world.put.handle(PutInput::Stored(2), &world.context);
+    world.context.now += LEAST_GRACE;
+    let out = world.put.handle(PutInput::Tick, &world.context);
+    assert!(matches!(out.last(), Some(PutOutput::Action(PutAction::FindEarlier(_)))), "{out:?}");
+    world.lose(2);
+    let found = PutInput::Earlier(world.earlier.clone());
+    let out = world.give(found);
+    assert!(certified(out).is_none());
+    assert_eq!(submitted(out), Some(vec![0, 1]), "the batcher waits for the third holder");
+}
+
+#[test]
+fn a_member_takes_part_by_the_link_on_which_it_was_asked() {
+    let mut world = receiving();
+    let mut connected = links(0..4);
+    connected.insert(3, link(3, 2));
+    world.give(PutInput::Connected(connected.clone()));
+    assert_eq!(world.members(), [0, 1, 2]);
+    assert!(world.noted.iter().any(|action| matches!(action, PutAction::Drop(3))), "{:?}", world.noted);
+    connected.remove(&2);
+    let failed = failure(world.give(PutInput::Connected(connected))).unwrap();
+    assert_eq!(failed.subjects, [2, 3]);
+}
+
+#[test]
+fn members_that_took_no_bytes_in_time_are_out_and_known_as_slow() {
+    let mut world = receiving();
+    let out = world.give(PutInput::Forwarded(Forwarded { gone: vec![], too_slow: vec![1] }));
+    assert_eq!((observed(out, Observed::TookBytesTooSlowly), told(out)), (vec![1], vec![(1, Stage::Dropped)]));
+    let out = world.give(PutInput::Forwarded(Forwarded { gone: vec![2], too_slow: vec![] }));
+    assert!(observed(out, Observed::TookBytesTooSlowly).is_empty());
+    assert_eq!(failure(out).unwrap().subjects, [1, 2]);
+}
+
+#[test]
+fn a_put_that_ends_before_some_stored_says_until_when_they_are_in_time() {
+    let mut world = certifying();
+    let until = world.context.now;
+    world.certify(&[0, 1, 2]);
+    assert_eq!(world.ended_before(), Some(until));
+    // all stored
+    let mut world = certifying();
+    world.give(PutInput::Stored(3));
+    world.certify(&[0, 1, 2]);
+    assert_eq!(world.ended_before(), None);
+    // the same when nothing is certified
+    let mut world = certifying();
+    world.give(PutInput::Uncertified(Failed::new(STREAM, Code::Storage, "disk")));
+    assert_eq!(world.ended_before(), Some(until));
+}

@@ -1,0 +1,195 @@
+//! Performs what a [`ServerPut`](vouch_node_core::server::put::ServerPut) asks for: its place in the budget, the messages to its members,
+//! and its certificate. Each put of a client's link has one of these, and so has each put over HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use vouch_core::message::{Message, PayloadFrame, Stream};
+use vouch_node_core::budgets::PeerAddress;
+use vouch_node_core::server::ServerInput;
+use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::health::{Fault, LinkId};
+use vouch_node_core::server::put::{Forwarded, PutAction, PutContext, PutInput, PutPolicy};
+
+use super::batcher::{Outcome, Storing};
+use super::fanout::Fanout;
+use super::routes::{Reply, Route};
+use super::{ReplicaHandle, Shared, Snapshot};
+use crate::budgets::{Party, Permit};
+
+/// Where replicas and the batcher answer a put. Its owner reads them, and gives the core what comes.
+#[derive(Clone)]
+pub(super) struct PutMailboxes {
+    pub(super) replies: mpsc::Sender<Box<Reply>>,
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+}
+
+/// What one put holds of the server. Dropped, it gives all of it back.
+pub(super) struct PutPerformer {
+    shared: Arc<Shared>,
+    mailboxes: PutMailboxes,
+    /// The server's number for the put.
+    stream: Stream,
+    /// What the put is counted as.
+    party: Arc<Party>,
+    place: Option<Permit>,
+    /// The client's message with bytes that is to be forwarded.
+    relayed: Option<PayloadFrame>,
+    /// The members that were connected when admission was asked last.
+    connected: BTreeMap<u16, ReplicaHandle>,
+    route: Option<Route>,
+    fanout: Option<Fanout>,
+    storing: Option<Storing>,
+}
+
+impl PutPerformer {
+    /// One for a put that holds nothing yet. `source`: the client's address.
+    pub(super) fn new(shared: Arc<Shared>, mailboxes: PutMailboxes, stream: Stream, source: PeerAddress) -> Self {
+        Self {
+            shared,
+            mailboxes,
+            stream,
+            party: Party::new(source),
+            place: None,
+            relayed: None,
+            connected: BTreeMap::new(),
+            route: None,
+            fanout: None,
+            storing: None,
+        }
+    }
+
+    /// Its place is needed for another put.
+    pub(super) fn is_place_taken(&self) -> bool {
+        self.party.is_cut_off()
+    }
+
+    /// Keeps a client's message with bytes until the put forwards or refuses it.
+    pub(super) fn relay(&mut self, frame: PayloadFrame) {
+        self.relayed = Some(frame);
+    }
+
+    /// Performs one action; gives the input that completes it, if there is one.
+    pub(super) async fn perform(&mut self, action: PutAction) -> Option<PutInput> {
+        let (shared, stream) = (&self.shared, self.stream);
+        match action {
+            PutAction::ClaimPlace => {
+                self.place = shared.guard.puts.claim(&self.party, 1).ok();
+                return Some(PutInput::Claimed(self.place.is_some()));
+            }
+            PutAction::FindCommittee => return Some(PutInput::Committee(shared.ensure_committee(stream).await)),
+            PutAction::AskAdmission { has_waited } => return Some(self.ask_admission(has_waited)),
+            PutAction::Open { mut members, quorum } => {
+                let mut handles = std::mem::take(&mut self.connected);
+                handles.retain(|member, _| members.remove(member));
+                self.route = Some(shared.routes.open(stream, self.mailboxes.replies.clone()));
+                let (host, core) = (shared.host.clone(), shared.core.clone());
+                self.fanout = Some(Fanout::new(host, stream, handles, quorum, core));
+            }
+            PutAction::FindEarlier(receipt) => {
+                let Some(committee) = shared.committee() else { return Some(PutInput::Earlier(None)) };
+                return Some(PutInput::Earlier(shared.earlier(&committee, &receipt).await));
+            }
+            PutAction::ForwardPut { offer, renew } => {
+                return Some(self.forward(&Message::Put { stream, offer, renew }.encode()).await);
+            }
+            PutAction::ForwardBytes => {
+                let relayed = self.relayed.take()?.with_stream(stream);
+                return Some(self.forward(&relayed).await);
+            }
+            PutAction::ForwardEnd(receipt) => {
+                return Some(self.forward(&Message::PutEnd { stream, receipt }.encode()).await);
+            }
+            PutAction::Drop(member) => {
+                if let Some(fanout) = &mut self.fanout {
+                    fanout.remove(member);
+                }
+            }
+            PutAction::LeaveOut(member, code, why) => {
+                shared.left_out(stream, member, code, &why);
+                if let Some(fanout) = &mut self.fanout {
+                    fanout.leave_out(member);
+                }
+            }
+            PutAction::Cancel { keep } => {
+                if let Some(fanout) = &self.fanout {
+                    fanout.cancel_all(keep);
+                }
+            }
+            PutAction::NoteProgress => shared.guard.puts.progress(&self.party),
+            PutAction::StoringBegan => {
+                shared.guard.puts.waits_for_us(&self.party);
+                self.storing = Some(shared.storing());
+            }
+            PutAction::StoringEnded => self.storing = None,
+            PutAction::Submit { receipt, holders, candidates } => {
+                let outcomes = self.mailboxes.outcomes.clone();
+                shared.submit(stream, receipt, (holders, candidates), outcomes);
+            }
+            PutAction::AlsoHeld(member) => {
+                shared.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: stream, member }));
+            }
+            PutAction::NeverHeld(member) => {
+                shared.handle(ServerInput::Batch(BatchInput::NeverHeld { put: stream, member }));
+            }
+            PutAction::Withdraw => shared.withdraw(stream),
+            PutAction::Observe { member, link, observed } => {
+                shared.handle(ServerInput::Observed { stream, member, link, observed });
+            }
+            PutAction::Doubt(member) => shared.blame(stream, member, Fault::LackedWhatItOffered),
+            PutAction::EndedBefore { until } => shared.handle(ServerInput::PutEnded { put: stream, until }),
+        }
+        None
+    }
+
+    fn ask_admission(&mut self, has_waited: bool) -> PutInput {
+        if self.is_place_taken() {
+            return PutInput::PlaceTaken;
+        }
+        let mut core = self.shared.core();
+        self.connected = core.roster().members();
+        let is_idle = |(_, handle): &(&u16, &ReplicaHandle)| handle.data.is_empty();
+        let idle = self.connected.iter().filter(is_idle).map(|(member, _)| *member).collect();
+        PutInput::Admission(core.admit(&idle, has_waited, self.shared.host.monotonic()))
+    }
+
+    async fn forward(&mut self, message: &Bytes) -> PutInput {
+        let Some(fanout) = &mut self.fanout else { return PutInput::Forwarded(Forwarded::default()) };
+        PutInput::Forwarded(fanout.send(message).await)
+    }
+}
+
+impl Shared {
+    /// What puts depend on beside their inputs, as it is now: another put may have found out meanwhile.
+    pub(super) fn put_context(&self) -> PutContext {
+        let clock = self.clock();
+        self.core().put_context(clock)
+    }
+
+    pub(super) fn put_policy(&self) -> PutPolicy {
+        let config = &self.config;
+        PutPolicy {
+            quorum_wait: config.quorum_wait,
+            client_silence: config.client_silence,
+            deadlines: config.deadlines,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The members that are connected, by their links.
+    pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
+        self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
+    }
+}
+
+impl From<Outcome> for PutInput {
+    fn from(outcome: Outcome) -> Self {
+        match outcome.result {
+            Ok(certificate) => Self::Certified(certificate),
+            Err(failed) => Self::Uncertified(failed),
+        }
+    }
+}
