@@ -3,6 +3,7 @@
 pub mod clock_doubt;
 mod event;
 pub mod handshake;
+pub mod incoming;
 pub mod lacking;
 pub mod link;
 pub mod pace;

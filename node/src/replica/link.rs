@@ -16,7 +16,7 @@ use vouch_node_core::replica::handshake::{Handshake, ProvenServer};
 use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, ReplicaLink};
 
 use super::founding::{self, Listener};
-use super::incoming::IncomingPuts;
+use super::put_workers::PutWorkers;
 use super::repair::{Page, Repairing};
 use super::{Event, Shared};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
@@ -102,7 +102,7 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
-    // a completion of each request, those of a read and of a look at the storage included
+    // a completion of each request, those of a read and of a look at the storage included; workers of puts wait for room
     let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + 2);
     let listener_number = listener.number();
     let announcing = listener.pass_on(replies.clone());
@@ -112,11 +112,11 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let watching = watch_storage(shared, inputs.clone());
     let _asking = shared.clock.link(replies.clone());
     let mut link = LinkShell {
-        core: ReplicaLink::new(shared.keys.node.node_key()),
+        core: ReplicaLink::new(shared.keys.node.node_key(), shared.max_incoming),
         shared: shared.clone(),
         address: Arc::from(address),
         listener: listener_number,
-        puts: IncomingPuts::new(shared.clone(), replies.clone()),
+        puts: PutWorkers::new(shared.clone(), inputs.clone()),
         replies,
         chunks: chunks.clone(),
         pages,
@@ -125,13 +125,11 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     };
     let serving = async {
         loop {
-            let is_free = !link.core.is_full() && !link.puts.is_waiting();
             let handled = tokio::select! {
                 biased;
                 // the link keeps a sender, so the queue does not end
                 Some(event) = events.recv() => link.decide(event).await,
-                () = link.puts.pass_on(), if link.puts.is_waiting() => Ok(()),
-                received = reader.next(), if is_free => match received {
+                received = reader.next(), if !link.core.is_full() => match received {
                     Ok(bytes) => link.handle(&bytes).await,
                     Err(error) => Err(error),
                 },
@@ -178,7 +176,7 @@ struct LinkShell {
     address: Arc<str>,
     /// By which the foundings know the link.
     listener: u64,
-    puts: IncomingPuts,
+    puts: PutWorkers,
     replies: mpsc::Sender<Outgoing>,
     chunks: mpsc::Sender<Bytes>,
     /// What the server lists, for the repair.
@@ -194,33 +192,16 @@ impl LinkShell {
     /// # Errors
     /// The link is over.
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
-        let failed = match Message::decode(bytes)? {
-            Message::Standing { standing, detail } => {
-                self.shared.report(Event::Standing(self.address.to_string(), standing, detail));
-                Ok(())
-            }
-            Message::Put { stream, offer, .. } => self.puts.begin(stream, offer),
-            Message::Blob { stream, receipt, bytes, .. } => self.puts.whole(stream, receipt, bytes),
-            Message::Chunk { stream, offset, parents, bytes } => self.puts.chunk(stream, offset, parents, bytes),
-            Message::PutEnd { stream, receipt } => {
-                self.puts.end(stream, receipt);
-                Ok(())
-            }
-            Message::Cancel { stream, keep } => {
-                self.puts.cancel(stream, keep);
-                Ok(())
-            }
-            message => return self.decide(Input::Message(message)).await,
-        };
-        if let Err(failed) = failed {
-            self.shared.report(Event::Refused(failed.to_string()));
-            self.reply(&Message::Failed(failed)).await;
-        }
-        Ok(())
+        self.decide(Input::Message(Message::decode(bytes)?)).await
     }
 
     /// Has the core decide what an event leads to, and performs it.
     async fn decide(&mut self, input: Input<Journalled<Stored>>) -> Result<(), LinkError> {
+        if let Input::Incoming(id, result) = &input
+            && result.is_last()
+        {
+            self.puts.forget(*id);
+        }
         let (committee, doubt) = (self.shared.committee(), self.shared.clock_doubt());
         let moment = Moment {
             wall: self.shared.host.unix_seconds(),
@@ -240,8 +221,12 @@ impl LinkShell {
             // fails only when the link is ending
             Output::SendData(message) => drop(self.chunks.send(message.encode()).await),
             Output::Request(number, request) => self.requests.start(number, request),
+            Output::Incoming(id, task) => self.puts.give(id, task),
             Output::Report(event) => self.shared.report(event),
             Output::Lost(digest, what) => self.shared.lost(digest, what),
+            Output::Standing(standing, detail) => {
+                self.shared.report(Event::Standing(self.address.to_string(), standing, detail));
+            }
             Output::LeftOut(why) => self.shared.left_out(&self.address, &why),
             Output::Voted => self.shared.signing.voted(now()),
             Output::RefusedVote(why) => self.shared.signing.refused(now(), why),
@@ -270,5 +255,14 @@ impl LinkShell {
     async fn reply(&self, message: &Message) {
         // fails only when the link is ending
         let _ = self.replies.send(message.encode().into()).await;
+    }
+}
+
+impl Drop for LinkShell {
+    /// What its puts brought is kept, also when the link is dropped because the replica shuts down.
+    fn drop(&mut self) {
+        for (id, task) in self.core.close() {
+            self.puts.give(id, task);
+        }
     }
 }

@@ -1,153 +1,29 @@
 //! A replica's link to one server, after the handshake: what each message leads to.
 //!
-//! The disk and the vote key are reached by requests. Each has a number, and ends with one completion of the same number. A batch is
-//! voted for in three steps, each only after the one before it: *confirm* that the bytes are there, *promise* to keep them
-//! and enter the statement in the journal, *sign*. What the journal gave is an argument of *sign*: there is no other way to a vote.
+//! The disk and the vote key are reached by requests. Each has a number, and ends with one completion of the same number; the bytes of
+//! a put go to a worker of its own. A batch is voted for in three steps, each only after the one before it: *confirm* that the bytes
+//! are there, *promise* to keep them and enter the statement in the journal, *sign*. What the journal gave is an argument of *sign*:
+//! there is no other way to a vote.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-
-use bytes::Bytes;
-use vouch_core::bls::{AggregateSignature, VoteSignature};
-use vouch_core::certificate::{Certificate, Signers};
-use vouch_core::committee::Committee;
-use vouch_core::digest::Digest;
-use vouch_core::link::NodeKey;
-use vouch_core::message::{
-    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, Stream,
-};
-use vouch_core::receipt::Receipt;
-use vouch_core::signed_time::TimeSignature;
-use vouch_core::tree::Parent;
-
-use super::Event;
-use super::proposals::{Proposal, Proposals};
-use super::voting;
-
+mod interface;
 #[cfg(test)]
 mod tests;
+mod votes;
 
-/// Requests at once, reads aside; the link takes no further message before one of them ends.
+use std::collections::{BTreeMap, VecDeque};
+
+use vouch_core::link::NodeKey;
+use vouch_core::message::{Code, Failed, Holder, ListSource, Message, Read, Stream};
+
+use super::Event;
+use super::incoming::{IncomingChunk, IncomingId, IncomingPuts, IncomingTask};
+use super::proposals::{Proposal, Proposals};
+pub use interface::{Completion, End, Input, Moment, Output, Request};
+
+/// Requests at once, apart from reads and puts; the link takes no further message before one of them ends.
 pub const MAX_REQUESTS: usize = 64;
 /// Reads that wait for the one that is being answered.
 const READ_QUEUE: usize = 256;
-
-/// What holds while an input is handled.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
-    /// The wall clock, in seconds since 1970.
-    pub wall: u64,
-    /// What speaks against the wall clock, if anything does.
-    pub clock_doubt: Option<&'a str>,
-    /// The committee, once there is one.
-    pub committee: Option<&'a Arc<Committee>>,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input<J> {
-    /// The server sent a message.
-    Message(Message),
-    /// A request ended.
-    Done(u64, Completion<J>),
-    /// The replica's own storage was looked at: why it fails, if it does.
-    Storage(Option<String>),
-}
-
-/// What is asked of the disk, or of the vote key.
-#[derive(Debug)]
-pub enum Request<J> {
-    /// Are the bytes of these receipts there now, and right?
-    Confirm(Arc<[Receipt]>),
-    /// Record durably that each blob is kept until its expiry, and that the statement over them is signed.
-    Promise(Arc<Committee>, Proposal),
-    /// Sign what was entered in the journal.
-    Sign(J),
-    /// Read bytes, once the link has room for them.
-    Read(Read),
-    /// How long is this blob, if it is held?
-    Length(Digest),
-    /// List certificates after a position.
-    List(ListPosition, ListFilter),
-    /// The certificate of a blob.
-    Certificate(Digest),
-    /// Make the certificates of a batch and keep those of blobs that are held.
-    Archive(Arc<Committee>, Proposal, Signers, AggregateSignature),
-    /// Take note of certificates that the server says were missed.
-    Missed(Arc<Committee>, Vec<Certificate>),
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub enum Completion<J> {
-    /// To [`Request::Confirm`].
-    Confirmed {
-        /// Indices of the receipts whose bytes are not there, or not right.
-        lacking: Vec<u16>,
-        /// Blobs that were held and are not what they should be, each with what differs: they are held no more.
-        damaged: Vec<(Digest, String)>,
-    },
-    /// To [`Request::Promise`]: the statement is in the journal.
-    Promised(J),
-    /// To [`Request::Promise`]: indices of the receipts whose blobs are not held; nothing was recorded.
-    Lacking(Vec<u16>),
-    /// To [`Request::Sign`].
-    Signed(VoteSignature),
-    /// To [`Request::Read`].
-    Slice(Bytes, Vec<Parent>),
-    /// To [`Request::Length`].
-    Length(Option<u64>),
-    /// To [`Request::List`].
-    Listed(ListPage),
-    /// To [`Request::Certificate`].
-    Certificate(Option<Box<Certificate>>),
-    /// To [`Request::Archive`] and [`Request::Missed`], which are answered to nobody.
-    Finished,
-    /// To any: it failed.
-    Failed(Code, String),
-}
-
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub enum Output<J> {
-    /// Send a reply.
-    Send(Message),
-    /// Send bytes that were read, or why they were not: these wait behind replies.
-    SendData(Message),
-    /// Start a request.
-    Request(u64, Request<J>),
-    /// Tell the operator.
-    Report(Event),
-    /// A blob was found damaged, with what differs.
-    Lost(Digest, String),
-    /// The server says that a put or a batch went on without this replica, and why.
-    LeftOut(String),
-    /// A vote left.
-    Voted,
-    /// A vote was refused, and why.
-    RefusedVote(String),
-    /// The answer to a list that the repair asked for.
-    Listed(Stream, Result<ListPage, Failed>),
-    /// The server knows of missed certificates that it did not show.
-    ListsDoubtful,
-    /// Another member asks for this replica's time.
-    AnswerTime(Stream, NodeKey, [u8; 32]),
-    /// Another member's time.
-    HearTime(Stream, u16, u64, TimeSignature),
-    /// A message about foundings.
-    Founding(Message),
-    /// Close the link.
-    End(End),
-}
-
-/// Why a link ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// The server ended it.
-    Refused(Failed),
-    /// The server is told that it broke the protocol.
-    Violation(Failed),
-}
 
 /// What waits for a completion.
 #[derive(Debug)]
@@ -167,6 +43,7 @@ pub struct ReplicaLink<J> {
     own: NodeKey,
     next_request: u64,
     pending: BTreeMap<u64, Pending>,
+    puts: IncomingPuts,
     proposals: Proposals,
     reads: VecDeque<Read>,
     /// A read is being answered: the others wait for it, so that bytes of one read at most wait for the link.
@@ -177,12 +54,13 @@ pub struct ReplicaLink<J> {
 }
 
 impl<J> ReplicaLink<J> {
-    /// Of the replica with this node key.
-    pub fn new(own: NodeKey) -> Self {
+    /// Of the replica with this node key, which receives at most `max_incoming` puts at once.
+    pub fn new(own: NodeKey, max_incoming: usize) -> Self {
         Self {
             own,
             next_request: 0,
             pending: BTreeMap::new(),
+            puts: IncomingPuts::new(max_incoming),
             proposals: Proposals::default(),
             reads: VecDeque::new(),
             is_reading: false,
@@ -191,9 +69,9 @@ impl<J> ReplicaLink<J> {
         }
     }
 
-    /// Whether no message is to be given before a request ends.
+    /// Whether no message is to be given before a request or a task of a put ends.
     pub fn is_full(&self) -> bool {
-        self.pending.len() - usize::from(self.is_reading) >= MAX_REQUESTS
+        self.puts.is_full() || self.pending.len() - usize::from(self.is_reading) >= MAX_REQUESTS
     }
 
     /// Decides what an input leads to.
@@ -201,9 +79,27 @@ impl<J> ReplicaLink<J> {
         match input {
             Input::Message(message) => self.message(message, moment),
             Input::Done(number, completion) => self.done(number, completion, moment),
+            Input::Incoming(id, result) => self.with_puts(|puts| {
+                puts.done(id, result);
+                Ok(())
+            }),
             Input::Storage(failure) => self.look_at_itself(failure, moment),
         }
         std::mem::take(&mut self.out)
+    }
+
+    /// The link is over: the last tasks of the workers of its puts.
+    pub fn close(&mut self) -> Vec<(IncomingId, IncomingTask)> {
+        self.puts.close()
+    }
+
+    /// Changes the puts, and takes over what comes of it; a refusal is reported and sent.
+    fn with_puts(&mut self, change: impl FnOnce(&mut IncomingPuts) -> Result<(), Failed>) {
+        let changed = change(&mut self.puts);
+        self.out.extend(self.puts.take_outputs().into_iter().map(Output::from));
+        if let Err(failed) = changed {
+            self.refuse(failed);
+        }
     }
 
     /// A message is taken at once, or answered with why not.
@@ -222,6 +118,20 @@ impl<J> ReplicaLink<J> {
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 self.out.push(Output::Founding(message));
             }
+            Message::Standing { standing, detail } => self.out.push(Output::Standing(standing, detail)),
+            Message::Put { stream, offer, .. } => self.with_puts(|puts| puts.begin(stream, offer)),
+            Message::Blob { stream, receipt, bytes, .. } => self.with_puts(|puts| puts.whole(stream, receipt, bytes)),
+            Message::Chunk { stream, offset, parents, bytes } => {
+                self.with_puts(|puts| puts.chunk(stream, IncomingChunk { offset, parents, bytes }));
+            }
+            Message::PutEnd { stream, receipt } => self.with_puts(|puts| {
+                puts.end(stream, receipt);
+                Ok(())
+            }),
+            Message::Cancel { stream, keep } => self.with_puts(|puts| {
+                puts.cancel(stream, keep);
+                Ok(())
+            }),
             Message::Propose { stream, issued_at, receipts } => {
                 self.propose(stream, Proposal { issued_at, receipts: receipts.into() }, moment);
             }
@@ -342,61 +252,6 @@ impl<J> ReplicaLink<J> {
         self.out.push(Output::Report(Event::Trouble(detail)));
     }
 
-    /// A batch: first the clock, then the bytes, then the duty to keep, then the signature.
-    fn propose(&mut self, stream: Stream, proposal: Proposal, moment: &Moment<'_>) {
-        self.proposals.add(stream, proposal.clone());
-        let checked = match moment.committee {
-            None => Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee")),
-            Some(_) => check_clock(stream, moment)
-                .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall)),
-        };
-        match checked {
-            Ok(()) => {
-                let receipts = proposal.receipts.clone();
-                self.request(Pending::Vote(stream, proposal), Request::Confirm(receipts));
-            }
-            Err(failed) => self.refuse_vote(failed),
-        }
-    }
-
-    fn go_on_voting(&mut self, stream: Stream, proposal: Proposal, completion: Completion<J>, moment: &Moment<'_>) {
-        let Proposal { issued_at, receipts } = proposal.clone();
-        // to read large blobs takes minutes
-        let still_open = || {
-            check_clock(stream, moment)?;
-            voting::check_again(stream, issued_at, &receipts, moment.wall)
-        };
-        let next = match (completion, moment.committee) {
-            (Completion::Confirmed { lacking, damaged }, Some(committee)) => {
-                self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Lost(digest, what)));
-                match lacking.is_empty() {
-                    true => still_open().map(|()| Request::Promise(committee.clone(), proposal.clone())),
-                    false => Err(not_held(stream, lacking, receipts.len())),
-                }
-            }
-            (Completion::Promised(journalled), _) => still_open().map(|()| Request::Sign(journalled)),
-            (Completion::Lacking(lacking), _) => Err(not_held(stream, lacking, receipts.len())),
-            (Completion::Signed(signature), _) => {
-                self.out.push(Output::Voted);
-                return self.out.push(Output::Send(Message::Vote { stream, signature }));
-            }
-            (other, _) => Err(unanswered(stream, other)),
-        };
-        match next {
-            Ok(request) => self.request(Pending::Vote(stream, proposal), request),
-            Err(failed) => self.refuse_vote(failed),
-        }
-    }
-
-    fn refuse_vote(&mut self, failed: Failed) {
-        self.out.push(Output::RefusedVote(failed.to_string()));
-        // the log says once that a doubt began
-        if failed.code != Code::ClockInDoubt {
-            self.out.push(Output::Report(Event::Refused(failed.to_string())));
-        }
-        self.out.push(Output::Send(Message::Failed(failed)));
-    }
-
     /// Tells the server when the storage failed or the clock is in doubt, and when both are right again. Otherwise the server would
     /// learn of it with the next put, and until then a load balancer would send it puts.
     fn look_at_itself(&mut self, failure: Option<String>, moment: &Moment<'_>) {
@@ -419,11 +274,6 @@ fn check_clock(stream: Stream, moment: &Moment<'_>) -> Result<(), Failed> {
             Err(Failed::new(stream, Code::ClockInDoubt, format!("the clock of this replica is in doubt: {doubt}")))
         }
     }
-}
-
-fn not_held(stream: Stream, lacking: Vec<u16>, count: usize) -> Failed {
-    let detail = format!("{} of {count} blobs are not held", lacking.len());
-    Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking)
 }
 
 /// Why a request gave nothing. Any other completion than a failure answers another request, and is as good as none.

@@ -6,22 +6,87 @@ use super::*;
 use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+mod puts;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A link whose server is the test.
+struct TestLink {
+    shell: LinkShell,
+    replies: mpsc::Receiver<Outgoing>,
+    inputs: mpsc::Receiver<Input<Journalled<Stored>>>,
+    listed: mpsc::Receiver<Page>,
+    shared: Arc<Shared>,
+    _folder: tempfile::TempDir,
+}
+
+impl TestLink {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
+        let (shell, replies, inputs, listed) = shell(&shared);
+        Self { shell, replies, inputs, listed, shared, _folder: folder }
+    }
+
+    /// The link ends, and another one begins.
+    fn begin_anew(&mut self) {
+        (self.shell, self.replies, self.inputs, self.listed) = shell(&self.shared);
+    }
+
+    /// Sends a message once the link takes one.
+    async fn send(&mut self, message: Message) {
+        while self.shell.core.is_full() {
+            self.take_input().await;
+        }
+        self.shell.handle(&message.encode()).await.unwrap();
+    }
+
+    async fn take_input(&mut self) {
+        let input = Host::system().timeout(PATIENCE, self.inputs.recv()).await.unwrap().unwrap();
+        self.shell.decide(input).await.unwrap();
+    }
+
+    async fn reply(&mut self) -> Message {
+        while self.replies.is_empty() {
+            self.take_input().await;
+        }
+        Message::decode(&self.replies.try_recv().unwrap().bytes).unwrap()
+    }
+
+    /// Waits until no worker is at a put any more.
+    async fn settle(&mut self) {
+        // as whoever shuts down
+        drop(Host::system().timeout(PATIENCE, self.shared.receiving.write()).await.unwrap());
+        while !self.inputs.is_empty() {
+            self.take_input().await;
+        }
+    }
+}
+
+type Ends = (LinkShell, mpsc::Receiver<Outgoing>, mpsc::Receiver<Input<Journalled<Stored>>>, mpsc::Receiver<Page>);
+
+fn shell(shared: &Arc<Shared>) -> Ends {
+    let ((replies, queue), (inputs, events), (pages, listed)) =
+        (mpsc::channel(64), mpsc::channel(64), mpsc::channel(LIST_QUEUE));
+    let chunks = mpsc::channel(1).0;
+    let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
+    let puts = PutWorkers::new(shared.clone(), inputs.clone());
+    let requests =
+        Requests { shared: shared.clone(), server: NodeKey([9; 32]), number, chunks: chunks.clone(), inputs };
+    let core = ReplicaLink::new(shared.keys.node.node_key(), shared.max_incoming);
+    let shared = shared.clone();
+    (
+        LinkShell { core, shared, address, listener, puts, replies, chunks, pages, requests, number },
+        queue,
+        events,
+        listed,
+    )
+}
 
 #[tokio::test]
 async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-    let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
-    let ((replies, mut queue), (pages, mut listed)) = (mpsc::channel(8), mpsc::channel(LIST_QUEUE));
-    let puts = IncomingPuts::new(shared.clone(), replies.clone());
-    let (chunks, inputs) = (mpsc::channel(1).0, mpsc::channel(1).0);
-    let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
-    let requests =
-        Requests { shared: shared.clone(), server: NodeKey([9; 32]), number, chunks: chunks.clone(), inputs };
-    let core = ReplicaLink::new(shared.keys.node.node_key());
-    let mut link = LinkShell { core, shared, address, listener, puts, replies, chunks, pages, requests, number };
-
+    let mut link = TestLink::open();
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };
     let failed = Failed::new(stream, Code::Busy, "one list at a time");
@@ -31,9 +96,8 @@ async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
         Message::Chunk { stream, offset: 0, parents: Vec::new(), bytes },
         Message::PutEnd { stream, receipt },
     ] {
-        link.handle(&message.encode()).await.unwrap();
+        link.send(message).await;
     }
-    let reply = Host::system().timeout(PATIENCE, queue.recv()).await.unwrap().unwrap();
-    assert_eq!(Message::decode(&reply.bytes).unwrap(), Message::Stored { stream });
-    assert!(matches!(listed.try_recv(), Ok((of, Err(told))) if of == stream && told == failed));
+    assert_eq!(link.reply().await, Message::Stored { stream });
+    assert!(matches!(link.listed.try_recv(), Ok((of, Err(told))) if of == stream && told == failed));
 }

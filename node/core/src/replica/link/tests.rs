@@ -1,10 +1,18 @@
-use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{CommitteeRecord, Member, MemberName};
-use vouch_core::receipt::NEVER;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::digest::Digest;
+use vouch_core::message::{ListFilter, ListPosition, Standing};
+use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
+use crate::replica::incoming::IncomingResult;
+use crate::replica::voting;
 
 const OWN: NodeKey = NodeKey([1; 32]);
 const NOW: u64 = 1_790_000_000;
@@ -28,7 +36,7 @@ impl World {
         let member = Member { node_key: OWN, vote_key: secret.vote_key(), name: MemberName::new("replica").unwrap() };
         let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
         let committee = Committee::genesis(record, vec![secret.prove_possession()]).unwrap();
-        Self { link: ReplicaLink::new(OWN), committee: Some(Arc::new(committee)), secret, wall: NOW, doubt: None }
+        Self { link: ReplicaLink::new(OWN, 8), committee: Some(Arc::new(committee)), secret, wall: NOW, doubt: None }
     }
 
     fn give(&mut self, input: Input<Entered>) -> Vec<Output<Entered>> {
@@ -319,4 +327,47 @@ fn a_failure_is_about_this_replica_or_about_a_list() {
     for subjects in [vec![], vec![1], vec![0, 1]] {
         assert!(matches!(&world.hear(about(subjects))[..], [Output::Listed(Stream(5), Err(_))]));
     }
+}
+
+#[test]
+fn every_message_of_a_put_goes_through_the_link() {
+    let (mut world, stream) = (World::new(), Stream(4));
+    let task = |outputs: Vec<Output<Entered>>| match outputs.into_iter().next() {
+        Some(Output::Incoming(id, task)) => (id, task),
+        other => panic!("{other:?}"),
+    };
+    let (id, opening) = task(world.hear(Message::Put { stream, offer: Some(receipt()), renew: false }));
+    assert_eq!(opening, IncomingTask::Open(Some(receipt())));
+    let opened = IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) };
+    let outputs = world.give(Input::Incoming(id, opened));
+    assert!(matches!(&outputs[0], Output::Lost(digest, _) if *digest == receipt().digest));
+    assert!(matches!(outputs[1], Output::Send(Message::Ready { stream: Stream(4), offset: 0 })));
+    let bytes = Bytes::from_static(b"blob");
+    let chunk = |offset| Message::Chunk { stream, offset, parents: Vec::new(), bytes: bytes.clone() };
+    assert!(matches!(task(world.hear(chunk(0))).1, IncomingTask::Write(_)));
+    for offset in [4, 8, 12] {
+        assert!(!world.link.is_full());
+        assert!(world.hear(chunk(offset)).is_empty());
+    }
+    assert!(world.link.is_full(), "three chunks wait for the disk");
+    let _ = world.give(Input::Incoming(id, IncomingResult::Written));
+    assert!(!world.link.is_full());
+    // a gap is refused, and reported
+    let outputs = world.hear(chunk(99));
+    assert!(matches!(
+        &outputs[outputs.len() - 2..],
+        [Output::Report(Event::Refused(_)), Output::Send(Message::Failed(failed))] if failed.stream == stream
+    ));
+    let (_, whole) = task(world.hear(Message::Blob { stream, receipt: receipt(), bytes: bytes.clone(), renew: false }));
+    assert_eq!(whole, IncomingTask::Whole(receipt(), bytes));
+    let (ended, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
+    assert_eq!(task(world.hear(Message::PutEnd { stream, receipt: receipt() })).1, IncomingTask::Finish(receipt()));
+    let (cancelled, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
+    assert_ne!(ended, cancelled);
+    let cancel = Message::Cancel { stream, keep: false };
+    assert_eq!(task(world.hear(cancel)), (cancelled, IncomingTask::PutAway { keep: false }));
+    let (open, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
+    assert_eq!(world.link.close(), [(open, IncomingTask::PutAway { keep: true })]);
+    let standing = Message::Standing { standing: Standing::Waiting, detail: "two more".into() };
+    assert!(matches!(&world.hear(standing)[..], [Output::Standing(Standing::Waiting, detail)] if detail == "two more"));
 }

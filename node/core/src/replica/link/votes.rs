@@ -1,0 +1,76 @@
+//! The steps to a vote: confirm, promise, sign.
+
+use vouch_core::message::{Code, Failed, Message, Stream};
+
+use super::{Completion, Moment, Output, Pending, ReplicaLink, Request, check_clock, unanswered};
+use crate::replica::Event;
+use crate::replica::proposals::Proposal;
+use crate::replica::voting;
+
+impl<J> ReplicaLink<J> {
+    /// A batch: first the clock, then the bytes, then the duty to keep, then the signature.
+    pub(super) fn propose(&mut self, stream: Stream, proposal: Proposal, moment: &Moment<'_>) {
+        self.proposals.add(stream, proposal.clone());
+        let checked = match moment.committee {
+            None => Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee")),
+            Some(_) => check_clock(stream, moment)
+                .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall)),
+        };
+        match checked {
+            Ok(()) => {
+                let receipts = proposal.receipts.clone();
+                self.request(Pending::Vote(stream, proposal), Request::Confirm(receipts));
+            }
+            Err(failed) => self.refuse_vote(failed),
+        }
+    }
+
+    pub(super) fn go_on_voting(
+        &mut self,
+        stream: Stream,
+        proposal: Proposal,
+        completion: Completion<J>,
+        moment: &Moment<'_>,
+    ) {
+        let Proposal { issued_at, receipts } = proposal.clone();
+        // to read large blobs takes minutes
+        let still_open = || {
+            check_clock(stream, moment)?;
+            voting::check_again(stream, issued_at, &receipts, moment.wall)
+        };
+        let next = match (completion, moment.committee) {
+            (Completion::Confirmed { lacking, damaged }, Some(committee)) => {
+                self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Lost(digest, what)));
+                match lacking.is_empty() {
+                    true => still_open().map(|()| Request::Promise(committee.clone(), proposal.clone())),
+                    false => Err(not_held(stream, lacking, receipts.len())),
+                }
+            }
+            (Completion::Promised(journalled), _) => still_open().map(|()| Request::Sign(journalled)),
+            (Completion::Lacking(lacking), _) => Err(not_held(stream, lacking, receipts.len())),
+            (Completion::Signed(signature), _) => {
+                self.out.push(Output::Voted);
+                return self.out.push(Output::Send(Message::Vote { stream, signature }));
+            }
+            (other, _) => Err(unanswered(stream, other)),
+        };
+        match next {
+            Ok(request) => self.request(Pending::Vote(stream, proposal), request),
+            Err(failed) => self.refuse_vote(failed),
+        }
+    }
+
+    fn refuse_vote(&mut self, failed: Failed) {
+        self.out.push(Output::RefusedVote(failed.to_string()));
+        // the log says once that a doubt began
+        if failed.code != Code::ClockInDoubt {
+            self.out.push(Output::Report(Event::Refused(failed.to_string())));
+        }
+        self.out.push(Output::Send(Message::Failed(failed)));
+    }
+}
+
+fn not_held(stream: Stream, lacking: Vec<u16>, count: usize) -> Failed {
+    let detail = format!("{} of {count} blobs are not held", lacking.len());
+    Failed::new(stream, Code::NotHeld, detail).with_subjects(lacking)
+}

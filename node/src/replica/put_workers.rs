@@ -1,0 +1,195 @@
+//! The disk work of incoming puts: one task for each put, which owns the open blob.
+//! [`incoming`](vouch_node_core::replica::incoming) decides; this performs.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use vouch_core::message::Code;
+use vouch_core::receipt::Receipt;
+use vouch_core::statement::Stored;
+use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResult, IncomingTask};
+use vouch_node_core::replica::link::Input;
+
+use super::Shared;
+use crate::store::{Cut, Finished, Incoming, Journalled, Offered, Store, StoreError};
+
+/// Tasks that a worker has at most: one that it performs, and the last two.
+const TASK_QUEUE: usize = 3;
+
+type Inputs = mpsc::Sender<Input<Journalled<Stored>>>;
+
+/// The workers of one link's puts.
+pub(super) struct PutWorkers {
+    shared: Arc<Shared>,
+    /// Where results go.
+    inputs: Inputs,
+    workers: HashMap<IncomingId, WorkerHandle>,
+}
+
+struct WorkerHandle {
+    tasks: mpsc::Sender<IncomingTask>,
+    cut: Cut,
+}
+
+impl PutWorkers {
+    pub(super) fn new(shared: Arc<Shared>, inputs: Inputs) -> Self {
+        Self { shared, inputs, workers: HashMap::new() }
+    }
+
+    /// Gives a put's worker a task; the first one starts it.
+    pub(super) fn give(&mut self, id: IncomingId, task: IncomingTask) {
+        match task {
+            IncomingTask::Open(offer) => {
+                let (tasks, queue) = mpsc::channel(TASK_QUEUE);
+                let cut = Cut::default();
+                self.workers.insert(id, WorkerHandle { tasks, cut: cut.clone() });
+                self.start(id, |worker| worker.receive(offer, cut, queue));
+            }
+            IncomingTask::Whole(receipt, bytes) => self.start(id, |worker| worker.whole(receipt, bytes)),
+            task => {
+                let Some(worker) = self.workers.get(&id) else { return };
+                if let IncomingTask::PutAway { keep } = task {
+                    // at once: the put that follows need not wait until the worker hears of it
+                    match keep {
+                        true => worker.cut.keep(),
+                        false => worker.cut.discard(),
+                    }
+                }
+                // fails only when the worker failed, which it has told
+                let _ = worker.tasks.try_send(task);
+            }
+        }
+    }
+
+    /// A put's last result came.
+    pub(super) fn forget(&mut self, id: IncomingId) {
+        self.workers.remove(&id);
+    }
+
+    /// Starts a worker. Whoever shuts down waits for it; from then on none is started.
+    fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(Worker) -> W) {
+        match self.shared.receiving.clone().try_read_owned() {
+            Ok(awaited) => {
+                let (shared, inputs) = (self.shared.clone(), self.inputs.clone());
+                self.shared.host.spawn(work(Worker { shared, id, inputs, _awaited: awaited }));
+            }
+            Err(_) => {
+                let failed = IncomingResult::Failed(Code::ShuttingDown, "the replica is shutting down".into());
+                let inputs = self.inputs.clone();
+                self.shared.host.spawn(async move { drop(inputs.send(Input::Incoming(id, failed)).await) });
+            }
+        }
+    }
+}
+
+/// The worker of one put.
+struct Worker {
+    shared: Arc<Shared>,
+    id: IncomingId,
+    inputs: Inputs,
+    _awaited: OwnedRwLockReadGuard<()>,
+}
+
+impl Worker {
+    async fn tell(&self, result: Result<IncomingResult, StoreError>) {
+        let result = result.unwrap_or_else(|error| IncomingResult::Failed(error.code(), error.to_string()));
+        // the link may have ended: what it received is kept all the same
+        let _ = self.inputs.send(Input::Incoming(self.id, result)).await;
+    }
+
+    async fn whole(self, receipt: Receipt, bytes: Bytes) {
+        let stored = self.shared.store.put_small(&receipt, bytes).await;
+        self.tell(stored.map(|()| IncomingResult::Stored)).await;
+    }
+
+    async fn receive(self, offer: Option<Receipt>, cut: Cut, tasks: mpsc::Receiver<IncomingTask>) {
+        let last = self.perform(offer, cut, tasks).await;
+        self.tell(last).await;
+    }
+
+    /// Performs one task after the other; gives the result of the last one.
+    async fn perform(
+        &self,
+        offer: Option<Receipt>,
+        cut: Cut,
+        mut tasks: mpsc::Receiver<IncomingTask>,
+    ) -> Result<IncomingResult, StoreError> {
+        let store = self.shared.store.clone();
+        let mut blob = self.shared.on_disk(move || Blob::open(&store, offer, &cut)).await?;
+        let opened = IncomingResult::Opened { offset: blob.offset(), damage: blob.damage() };
+        self.tell(Ok(opened)).await;
+        loop {
+            match tasks.recv().await {
+                Some(IncomingTask::Write(chunks)) => {
+                    blob = self.shared.on_disk(move || blob.write(chunks)).await?;
+                    self.tell(Ok(IncomingResult::Written)).await;
+                }
+                Some(IncomingTask::Finish(receipt)) => {
+                    let finished = self.shared.on_disk(move || blob.finish(&receipt)).await?;
+                    self.shared.store.enter(finished).await?;
+                    return Ok(IncomingResult::Stored);
+                }
+                Some(IncomingTask::PutAway { .. } | IncomingTask::Open(_) | IncomingTask::Whole(..)) | None => {
+                    // dropping it makes the received part durable, or removes it
+                    let put_away = move || {
+                        drop(blob);
+                        Ok(IncomingResult::PutAway)
+                    };
+                    return self.shared.on_disk(put_away).await;
+                }
+            }
+        }
+    }
+}
+
+/// What is being received.
+enum Blob {
+    /// Nothing is known of it before the end.
+    Unknown(Box<Incoming>),
+    Offered(Box<Offered>),
+}
+
+impl Blob {
+    fn open(store: &Store, offer: Option<Receipt>, cut: &Cut) -> Result<Self, StoreError> {
+        match offer {
+            None => Ok(Self::Unknown(Box::new(store.begin(None)?))),
+            Some(offer) => Ok(Self::Offered(Box::new(store.go_on(&offer, cut)?))),
+        }
+    }
+
+    /// From where bytes are needed.
+    fn offset(&self) -> u64 {
+        match self {
+            Self::Unknown(_) => 0,
+            Self::Offered(offered) => offered.offset(),
+        }
+    }
+
+    /// What was wrong with it, where it was held until now.
+    fn damage(&self) -> Option<String> {
+        match self {
+            Self::Unknown(_) => None,
+            Self::Offered(offered) => offered.damage().map(ToString::to_string),
+        }
+    }
+
+    fn write(mut self, chunks: Vec<IncomingChunk>) -> Result<Self, StoreError> {
+        for IncomingChunk { offset, parents, bytes } in chunks {
+            match &mut self {
+                Self::Offered(offered) => offered.take(offset, &bytes, &parents)?,
+                Self::Unknown(incoming) => incoming.write(&bytes)?,
+            }
+        }
+        Ok(self)
+    }
+
+    fn finish(self, receipt: &Receipt) -> Result<Finished, StoreError> {
+        match self {
+            Self::Unknown(incoming) => incoming.finish(receipt).map(Finished::New),
+            Self::Offered(offered) => offered.finish(receipt),
+        }
+    }
+}
