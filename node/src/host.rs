@@ -1,9 +1,9 @@
-//! What a program cannot decide by itself, in one value: clock, randomness, tasks, sockets, disk.
+//! All access to the outside in one value: clock, randomness, tasks, sockets, disk.
 //!
-//! Code that performs IO gets a [`Host`] and uses nothing else. So a test can give a node its own clocks, sockets and disk, and a whole
-//! cluster runs in one thread under a seed. A second way out would make two runs of one seed differ.
+//! Code that performs IO gets a [`Host`] and uses nothing else. So a test can give a node its own clocks, sockets and disk, and run a whole
+//! cluster in one thread under a seed. Any other access would make two runs of one seed differ.
 
-#![allow(clippy::disallowed_methods, reason = "this is the one place for them")]
+#![allow(clippy::disallowed_methods, reason = "only this module may use them")]
 
 use std::sync::Arc;
 
@@ -25,37 +25,37 @@ use entropy::{Entropy, SystemEntropy};
 use net::{Network, SystemNetwork};
 use tasks::OneThread;
 
-/// The outside, as one node sees it. Clones are the same.
+/// A node's access to the outside. A clone is another handle to the same.
 #[derive(Debug, Clone)]
 pub struct Host(Arc<Parts>);
 
-/// What a [`Host`] is made of.
+/// The parts of a [`Host`].
 #[derive(Debug)]
 pub struct Parts {
-    /// What tells the time.
+    /// Time.
     pub clock: Box<dyn Clock>,
-    /// Where random bytes come from.
+    /// Random bytes.
     pub entropy: Box<dyn Entropy>,
     /// Files and folders.
     pub disk: Arc<dyn Disk>,
     /// Sockets.
     pub network: Box<dyn Network>,
-    /// `None`: blocking work has threads of its own.
+    /// `Some`: all work runs in one thread, for a simulation. `None`: blocking work has threads of its own.
     pub one_thread: Option<Box<dyn OneThread>>,
 }
 
 impl Host {
-    /// The operating system's.
+    /// The operating system.
     pub fn system() -> Self {
         Self::on_disk(Arc::new(SystemDisk))
     }
 
-    /// Any other.
+    /// A host of these parts.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// The operating system's but for the disk.
+    /// The operating system, with another disk.
     pub fn on_disk(disk: Arc<dyn Disk>) -> Self {
         let clock = Box::new(SystemClock);
         Self::new(Parts {
@@ -79,7 +79,7 @@ impl Host {
         })
     }
 
-    /// Files and folders.
+    /// The disk.
     pub fn disk(&self) -> &dyn Disk {
         &*self.0.disk
     }

@@ -1,4 +1,4 @@
-//! A note of what failed where a database's bytes go.
+//! A storage backend that records failures.
 
 use std::fmt::Display;
 use std::io;
@@ -9,65 +9,65 @@ use redb::{BackendError, StorageBackend};
 
 use crate::host::files::is_full;
 
-/// The first failure after which it is not known what the disk holds.
+/// The first failure after which the content of the disk is unknown.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fault(Arc<OnceLock<String>>);
+pub(super) struct RecordedFault(Arc<OnceLock<String>>);
 
-impl Fault {
+impl RecordedFault {
     pub(super) fn get(&self) -> Option<String> {
         self.0.get().cloned()
     }
 
-    /// Notes a failure, unless there was one before; gives the first.
-    pub(super) fn note(&self, cause: &impl Display) -> String {
+    /// Records a failure unless there is an earlier one. Returns the first.
+    pub(super) fn record(&self, cause: &impl Display) -> String {
         self.0.get_or_init(|| cause.to_string()).clone()
     }
 }
 
-/// Passes everything on and notes failures; all but a full disk on writing.
+/// Forwards every operation and records failures, except a full disk while writing.
 ///
-/// The database reports a full disk alike from a write and from a sync. After a write, what was committed before is
-/// intact. After a sync, the kernel has dropped pages that it goes on showing to readers: reopening would find a
-/// commit there that a loss of power takes away.
+/// The library does not tell a full disk at a write from one at a sync. After a failed write, earlier commits are
+/// intact. After a failed sync, the kernel has dropped pages that it still shows to readers: opening the file again would
+/// find a commit that a loss of power takes away.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct FaultRecorder {
     inner: Box<dyn StorageBackend>,
-    fault: Fault,
+    fault: RecordedFault,
 }
 
-impl Watched {
-    pub(super) fn new(inner: Box<dyn StorageBackend>, fault: Fault) -> Self {
+impl FaultRecorder {
+    pub(super) fn new(inner: Box<dyn StorageBackend>, fault: RecordedFault) -> Self {
         Self { inner, fault }
     }
 
-    fn note(&self, error: &io::Error) {
+    fn record(&self, error: &io::Error) {
         if !is_full(error) {
-            self.fault.note(error);
+            self.fault.record(error);
         }
     }
 }
 
-impl StorageBackend for Watched {
+impl StorageBackend for FaultRecorder {
     fn len(&self) -> Result<u64, io::Error> {
-        self.inner.len().inspect_err(|error| self.note(error))
+        self.inner.len().inspect_err(|error| self.record(error))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.inner.read(offset, out).inspect_err(|error| self.note(error))
+        self.inner.read(offset, out).inspect_err(|error| self.record(error))
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.inner.set_len(len).inspect_err(|error| self.note(error))
+        self.inner.set_len(len).inspect_err(|error| self.record(error))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
         self.inner.sync_data().inspect_err(|error| {
-            self.fault.note(error);
+            self.fault.record(error);
         })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.inner.write(offset, data).inspect_err(|error| self.note(error))
+        self.inner.write(offset, data).inspect_err(|error| self.record(error))
     }
 
     fn close(&self) -> Result<(), io::Error> {

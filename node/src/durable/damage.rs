@@ -1,7 +1,7 @@
-//! A database whose bytes are not what the library wrote: recognised, without a panic, and put aside.
+//! Damaged databases: detected without a panic, and moved aside.
 //!
-//! What a database holds here can be had again: a replica's blobs from the other replicas, a server's certificates from all of
-//! them. So a damaged one is kept under another name, for whoever wants to look at it, and an empty one takes its place.
+//! The content of these databases can be recovered: a replica's blobs from the other replicas, a server's certificates from all
+//! replicas. So a damaged database is kept under another name for inspection, and an empty one replaces it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,27 +19,27 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic on this thread is caught and told as damage: nothing else is to print it.
+/// Whether a panic on this thread is caught and reported as damage. The panic hook must not print it.
 pub fn is_catching() -> bool {
     CATCHING.get()
 }
 
-/// Runs the library on bytes that may be anything: it panics on some of them.
+/// Runs the library on bytes that may be damaged. It panics on some.
 ///
 /// # Errors
 /// The panic's message.
 pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     let before = CATCHING.replace(true);
-    // nothing of what a panic leaves is used again
+    // No state that a panic leaves behind is used again.
     let result = catch_unwind(AssertUnwindSafe(run));
     CATCHING.set(before);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "its pages make no sense".into())
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unreadable pages".into())
     })
 }
 
-/// Whether an error says that the bytes are wrong; a disk that cannot be read says nothing about them.
+/// Whether an error means wrong bytes. A failure to read is not damage: it says nothing about the bytes.
 pub(super) fn is_damage(error: &redb::Error) -> bool {
     match error {
         redb::Error::Corrupted(_) => true,
@@ -48,7 +48,7 @@ pub(super) fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
-/// Stands beside a database in which damage was met: at the next start it is checked as a whole.
+/// The file that marks a database in which damage was met. The next start checks the whole database.
 pub(super) fn suspect_mark(path: &Path) -> PathBuf {
     with_suffix(path, ".suspect")
 }
@@ -59,26 +59,31 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A damaged database that an empty one took the place of.
+/// A damaged database that was replaced by an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
     /// The database.
     pub path: PathBuf,
-    /// Where the damaged one is now.
+    /// Where the damaged one was moved.
     pub aside: PathBuf,
-    /// What is wrong with it.
+    /// The damage.
     pub cause: String,
 }
 
 impl fmt::Display for Replaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, aside, cause } = self;
-        write!(f, "{} is damaged ({cause}); it was moved to {}, and begins empty", path.display(), aside.display())
+        write!(
+            f,
+            "{} is damaged ({cause}); it was moved to {} and replaced by an empty one",
+            path.display(),
+            aside.display()
+        )
     }
 }
 
 impl Database {
-    /// Opens or creates a database as [`open_with`](Self::open_with) does. A damaged one is moved aside, under a name with the time, and an
+    /// Opens or creates a database like [`open_with`](Self::open_with). A damaged one is moved aside, to a name with the time, and an
     /// empty one is created.
     ///
     /// # Errors

@@ -1,35 +1,35 @@
-//! In which order the rows of a table came, so that a reader who remembers how far it read is shown only what is new.
+//! The order in which the rows of a table arrived, so that a reader that remembers its position gets only new rows.
 //!
-//! A row that is replaced gets a new position and keeps its old one; a row that is removed keeps its position. A reader looks
-//! the row up, so it sees the newest value, perhaps twice, or nothing. Positions without a row of their own are dropped when
-//! the database is opened and they have become the majority.
+//! A replaced row gets a new position and keeps its old one. A removed row keeps its position. Readers look the row up by its key, so
+//! they see the newest value, perhaps twice, or nothing. Positions without a row are dropped when
+//! the database is opened, once they are the majority.
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::message::ListPosition;
 
-/// Position, from 1 → the row's key, and through whom it came; 0: nobody that matters.
+/// Position, from 1 → the row's key, and its [`origin`]; 0 if the origin does not matter.
 const ORDER: TableDefinition<'_, u64, ([u8; 32], u64)> = TableDefinition::new("rows in order");
 /// `number` → the list's number.
 const LIST: TableDefinition<'_, &str, u64> = TableDefinition::new("list");
-/// Node key of a list's owner → the list's number, the last position that was read of it.
+/// Node key of another list's owner → that list's number, and the last position read.
 const READ: TableDefinition<'_, [u8; 32], (u64, u64)> = TableDefinition::new("lists read");
 
 const NUMBER: &str = "number";
-/// Positions without a row that are no reason to number everything anew.
+/// Number of positions without a row that never cause a renumbering.
 const SPARE: u64 = 1024;
-/// The most positions that one page looks at, so that it is bounded where few of them have a row.
+/// Maximum number of positions that one page examines. It bounds the work if few of them have a row.
 const POSITIONS: usize = 1 << 14;
 
-/// Through whom a row came, from that one's node key.
+/// Identifies the node that a row came from: the first bytes of its node key.
 pub(crate) fn origin(node_key: &[u8; 32]) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&node_key[..8]);
     u64::from_le_bytes(first)
 }
 
-/// Makes the tables. Gives `keys` positions if they have none yet, or if most positions have no row any more; `random` then
-/// becomes the list's number, because the old positions mean nothing in it.
+/// Creates the tables. If the rows have no positions yet, or most positions have no row any more, gives `keys` new positions and
+/// makes `random` the list's number, because positions of the old numbering are no longer valid.
 pub(crate) fn create(
     transaction: &WriteTransaction,
     random: [u8; 8],
@@ -48,12 +48,12 @@ pub(crate) fn create(
     for (position, key) in (1..).zip(keys) {
         order.insert(position, (key, 0))?;
     }
-    // 0 stands for no list
+    // 0 means no list
     list.insert(NUMBER, (u64::from_le_bytes(random) & MAX_SAFE_INTEGER).max(1))?;
     Ok(())
 }
 
-/// Gives rows that were inserted or replaced the next positions; gives the first of them.
+/// Gives the next positions to rows that were inserted or replaced. Returns the first of them.
 pub(crate) fn note(
     transaction: &WriteTransaction,
     keys: impl IntoIterator<Item = [u8; 32]>,
@@ -67,8 +67,8 @@ pub(crate) fn note(
     Ok(next)
 }
 
-/// Drops the position of a row that was removed, if it is this row's still: rows may have got new positions. The last position
-/// stays: a reader beyond the end would begin anew.
+/// Drops the position of a removed row, if it still belongs to this row: rows may have been renumbered. The last position is
+/// kept: a reader whose position is beyond the end would start again.
 pub(crate) fn forget(transaction: &WriteTransaction, position: u64, key: &[u8; 32]) -> Result<(), redb::Error> {
     let mut order = transaction.open_table(ORDER)?;
     let is_last = order.last()?.is_none_or(|(last, _)| last.value() == position);
@@ -79,8 +79,8 @@ pub(crate) fn forget(transaction: &WriteTransaction, position: u64, key: &[u8; 3
     Ok(())
 }
 
-/// Shows `take` the keys after a position, and through whom each came, until it says that it has enough. Gives the position reached, and whether there
-/// are more keys.
+/// Calls `take` with the keys after a position, and the origin of each, until it returns `false`. Returns the position reached, and
+/// whether more keys follow.
 pub(crate) fn read(
     transaction: &ReadTransaction,
     from: ListPosition,
@@ -89,7 +89,7 @@ pub(crate) fn read(
     let list = transaction.open_table(LIST)?.get(NUMBER)?.map_or(0, |number| number.value());
     let order = transaction.open_table(ORDER)?;
     let last = order.last()?.map_or(0, |(last, _)| last.value());
-    // a position beyond the end is of a list that was longer: one that a backup brought back
+    // A position beyond the end is from a longer list, before a backup was restored.
     let after = if from.list == list && from.after <= last { from.after } else { 0 };
     let mut end = ListPosition { list, after };
     for row in order.range(after + 1..)?.take(POSITIONS) {
@@ -103,7 +103,7 @@ pub(crate) fn read(
     Ok((end, end.after < last))
 }
 
-/// How far other lists were read, by the node key of their owner.
+/// The position up to which each other list was read, by the node key of its owner.
 pub(crate) fn lists_read(transaction: &ReadTransaction) -> Result<Vec<([u8; 32], ListPosition)>, redb::Error> {
     let mut lists = Vec::new();
     for row in transaction.open_table(READ)?.iter()? {
@@ -114,7 +114,7 @@ pub(crate) fn lists_read(transaction: &ReadTransaction) -> Result<Vec<([u8; 32],
     Ok(lists)
 }
 
-/// Remembers how far a list was read.
+/// Remembers the position up to which a list was read.
 pub(crate) fn remember(
     transaction: &WriteTransaction,
     owner: &[u8; 32],
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_shown_what_came_after_its_position() {
+    fn a_reader_gets_the_rows_after_its_position() {
         let folder = tempfile::tempdir().unwrap();
         let database = open(folder.path(), 1);
         assert!(page(&database, ListPosition::default(), 9).0.is_empty());
@@ -184,14 +184,14 @@ mod tests {
         drop(database);
         let database = open(folder.path(), 2);
         assert_eq!(page(&database, end, 2), (vec![], end, false), "the same list after a restart");
-        // of another list, and of this one when it was longer
+        // a position of another list, and one of this list when it was longer
         for from in [ListPosition { list: end.list + 1, ..end }, ListPosition { after: end.after + 1, ..end }] {
             assert_eq!(page(&database, from, 9).0, [5, 3, 4, 5]);
         }
     }
 
     #[test]
-    fn the_position_of_a_row_that_is_gone_is_dropped_and_no_other() {
+    fn only_the_position_of_a_removed_row_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let database = open(folder.path(), 1);
         insert(&database, &[5, 3, 4]);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_without_a_row_do_not_pile_up() {
+    fn positions_without_a_row_do_not_accumulate() {
         let folder = tempfile::tempdir().unwrap();
         let database = open(folder.path(), 1);
         for _ in 0..SPARE / 100 + 1 {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_others_lists_were_read_is_remembered() {
+    fn read_positions_of_other_lists_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let position = ListPosition { list: 8, after: 9 };
         let database = open(folder.path(), 1);

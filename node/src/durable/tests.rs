@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 use redb::{ReadableTableMetadata, TableDefinition};
 
 use super::*;
+use crate::host::disk::Disk;
 use crate::host::disk::simulated::SimulatedDisk;
 
 const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
@@ -66,7 +67,7 @@ fn occupy(database: &Database) -> (std::sync::mpsc::Sender<()>, impl Future<Outp
 }
 
 #[tokio::test]
-async fn all_that_wait_share_one_commit() {
+async fn waiting_jobs_share_one_commit() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
@@ -83,7 +84,7 @@ async fn all_that_wait_share_one_commit() {
 }
 
 #[tokio::test]
-async fn a_result_comes_after_the_commit() {
+async fn a_result_is_returned_after_the_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let database = Database::open_with(&Host::system(), &path, create_table).unwrap();
@@ -100,8 +101,8 @@ async fn a_result_comes_after_the_commit() {
 }
 
 #[tokio::test]
-async fn what_a_job_returned_outlives_its_commit_though_its_caller_left() {
-    /// Tells whether what the job inserted was committed when this was dropped.
+async fn a_jobs_result_is_dropped_after_its_commit_even_if_its_caller_left() {
+    /// When dropped, sends how many rows are committed.
     struct Guard(Arc<Database>, std::sync::mpsc::Sender<u64>);
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -120,7 +121,7 @@ async fn what_a_job_returned_outlives_its_commit_though_its_caller_left() {
 }
 
 #[tokio::test]
-async fn what_waits_is_committed_though_its_caller_left_and_the_database_is_dropped() {
+async fn waiting_jobs_are_committed_even_if_callers_left_and_the_database_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let database = Database::open_with(&Host::system(), &path, create_table).unwrap();
@@ -138,7 +139,7 @@ async fn a_full_queue_makes_callers_wait() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
-    let mut jobs: Vec<_> = (0..WAITING as u64 + 1).map(|number| Box::pin(database.commit(insert(number)))).collect();
+    let mut jobs: Vec<_> = (0..QUEUE as u64 + 1).map(|number| Box::pin(database.commit(insert(number)))).collect();
     jobs.iter_mut().for_each(start);
     assert_eq!(database.jobs.as_ref().unwrap().capacity(), 0);
     drop(release);
@@ -146,11 +147,11 @@ async fn a_full_queue_makes_callers_wait() {
     for job in jobs {
         job.await.unwrap();
     }
-    assert_eq!(count(&database).unwrap(), WAITING as u64 + 1);
+    assert_eq!(count(&database).unwrap(), QUEUE as u64 + 1);
 }
 
 #[tokio::test]
-async fn a_refused_job_takes_its_group_along_and_nothing_else() {
+async fn a_failed_job_fails_its_group_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap();
     let (release, blocker) = occupy(&database);
@@ -173,7 +174,7 @@ async fn a_refused_job_takes_its_group_along_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_full_disk_passes() {
+async fn commits_succeed_again_after_a_full_disk() {
     let (disk, database) = faulty();
     database.commit(insert(1)).await.unwrap();
     disk.writes_fail(ENOSPC);
@@ -191,7 +192,7 @@ async fn a_full_disk_passes() {
     assert_eq!(count(&open_on(&disk).unwrap()).unwrap(), 2);
 }
 
-/// A job that meets a failure and keeps it to itself; the library then tells everybody that there was one.
+/// A job that ignores a failure; the library then fails for everybody.
 fn swallow(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     // needs a larger file
     assert!(transaction.open_table(BYTES)?.insert(0, [0; 8 << 20].as_slice()).is_err());
@@ -199,7 +200,7 @@ fn swallow(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 }
 
 #[tokio::test]
-async fn what_failed_is_known_though_it_was_not_told() {
+async fn a_failure_that_a_job_ignored_is_recorded() {
     let (disk, database) = faulty();
     disk.writes_fail(ENOSPC);
     let error = database.commit(swallow).await.unwrap_err();
@@ -253,7 +254,7 @@ async fn a_job_that_panics_breaks_the_database() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn an_error_names_what_cannot_be_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let missing = Database::open(&Host::system(), &folder.path().join("none/db")).unwrap_err();
@@ -274,7 +275,7 @@ fn what_cannot_be_opened_is_named() {
 }
 
 #[test]
-fn a_creation_cut_short_begins_anew() {
+fn an_interrupted_creation_starts_again() {
     let disk = SimulatedDisk::default();
     disk.create_folders(&["/data".into()], 0o700).unwrap();
     disk.writes_fail(ENOSPC);
@@ -287,7 +288,7 @@ fn a_creation_cut_short_begins_anew() {
     assert_eq!(disk.files_below(Path::new("/")), [Path::new(PATH)]);
 }
 
-/// Opens a file that may hold anything, uses it, and says whether it was put aside.
+/// Opens a file that may hold any bytes, uses it, and returns whether it was moved aside.
 fn use_anything(path: &Path) -> bool {
     let open = || Database::open_or_replace(&Host::system(), path, create_table).unwrap();
     let (database, mut replaced) = open();
@@ -305,7 +306,7 @@ fn use_anything(path: &Path) -> bool {
             DurableError::Refused { .. } => return replaced.is_some(),
             other => panic!("{other:?}"),
         }
-        // what was met while it was used is mended at the next start
+        // damage met while it is used is repaired at the next start
         let (database, now) = open();
         replaced = replaced.or(now);
         database.commit_and_wait(insert(1)).unwrap();
@@ -318,7 +319,7 @@ fn use_anything(path: &Path) -> bool {
 }
 
 #[test]
-fn a_damaged_database_is_put_aside_wherever_the_damage_is() {
+fn a_damaged_database_is_moved_aside_wherever_the_damage_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let database = Database::open_with(&Host::system(), &path, create_table).unwrap();

@@ -1,7 +1,7 @@
-//! Lines to standard output and standard error that never wait for whoever reads them.
+//! Writers to standard output and standard error that never block.
 //!
-//! A thread writes what a bounded queue holds. A line that finds the queue full is dropped and counted: otherwise a pipe
-//! that nobody reads would stop the whole process at its next line.
+//! A thread writes the lines of a bounded queue. If the queue is full, further lines are dropped and counted: otherwise a pipe
+//! that nobody reads would block the whole process at its next line.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::tasks;
 #[cfg(test)]
 mod tests;
 
-/// Bytes that wait for the reader; as many again may be in the thread's hands.
+/// Capacity of the queue in bytes. The thread may be writing as many again.
 const QUEUE: usize = 1 << 20;
 
 /// Writes lines in the background. Clones share one queue.
@@ -25,18 +25,18 @@ pub struct BackgroundWriter(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The thread has lines in its hands.
+    /// The thread is writing lines that it took from the queue.
     is_writing: bool,
     dropped: u64,
-    /// The thread that writes: what it says itself is never dropped.
+    /// The writing thread. Its own lines, such as the number of dropped ones, are never dropped.
     writer: Option<ThreadId>,
 }
 
@@ -44,7 +44,7 @@ impl BackgroundWriter {
     /// Writes to this process's standard output.
     ///
     /// # Errors
-    /// When the system has no thread or descriptor to give.
+    /// The system cannot start a thread or duplicate the descriptor.
     pub fn stdout(resumed: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
         Self::start("stdout", File::from(io::stdout().as_fd().try_clone_to_owned()?), resumed)
     }
@@ -52,13 +52,13 @@ impl BackgroundWriter {
     /// Writes to this process's standard error.
     ///
     /// # Errors
-    /// When the system has no thread or descriptor to give.
+    /// The system cannot start a thread or duplicate the descriptor.
     pub fn stderr(resumed: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
         Self::start("stderr", File::from(io::stderr().as_fd().try_clone_to_owned()?), resumed)
     }
 
-    /// Writes to `output` on a thread of this name. `resumed` is called there with the number of lines that were dropped, once
-    /// lines are written again.
+    /// Writes to `output` on a thread with this name. The thread calls `resumed` with the number of dropped lines once
+    /// it can write again.
     fn start(
         name: &str,
         output: impl Write + Send + 'static,
@@ -66,7 +66,7 @@ impl BackgroundWriter {
     ) -> io::Result<Self> {
         let queue = Arc::<Queue>::default();
         let thread = queue.clone();
-        // it ends with the process: nobody can tell a write that hangs to stop
+        // The thread ends with the process: a blocked write cannot be interrupted.
         drop(tasks::spawn_thread(name, move || thread.run(output, &resumed))?);
         Ok(Self(queue))
     }
@@ -85,17 +85,16 @@ impl BackgroundWriter {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything queued is written, for so long at most.
-    pub fn flush(&self, patience: Duration) {
-        let is_busy = |state: &mut State| !state.lines.is_empty() || state.is_writing;
-        // whoever does not read loses the rest
-        drop(self.0.changed.wait_timeout_while(self.0.lock(), patience, is_busy));
+    /// Waits until everything queued is written, for at most `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let is_busy = |state: &mut QueueState| !state.lines.is_empty() || state.is_writing;
+        drop(self.0.changed.wait_timeout_while(self.0.lock(), timeout, is_busy));
     }
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // every change leaves the state whole
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        // Recover from poisoning: every change leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,7 +112,7 @@ impl Queue {
             let mut state = self.lock();
             let dropped = match written {
                 Ok(()) => std::mem::take(&mut state.dropped),
-                // a full disk, or a pipe whose reader is gone
+                // a full disk, or a pipe without a reader
                 Err(_) => {
                     state.dropped += lines.len() as u64;
                     0
@@ -130,7 +129,7 @@ impl Queue {
 }
 
 impl Write for &BackgroundWriter {
-    /// Queues whole lines; a formatter writes each event with one call.
+    /// Queues whole lines: a log formatter writes each event with one call.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         BackgroundWriter::write(self, lines.to_vec());
         Ok(lines.len())

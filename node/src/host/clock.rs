@@ -1,4 +1,4 @@
-//! Time: of the day for statements, monotonic for deadlines.
+//! Time: wall clock for statements, monotonic for deadlines.
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Host;
 
-/// What tells the time.
+/// A source of time.
 pub trait Clock: Debug + Send + Sync {
-    /// Time since 1970; nothing for a clock set before.
+    /// Wall clock time since 1970; zero if the clock is set to an earlier time.
     fn since_1970(&self) -> Duration;
-    /// Time since the machine was started, sleep included where the system has such a clock. Nobody can set it.
+    /// Time since the machine started, including sleep if the system has such a clock. Nobody can set it.
     fn since_boot(&self) -> Duration;
-    /// Time since some moment before. Never goes back.
+    /// Time since an arbitrary moment. Never goes back.
     fn monotonic(&self) -> Duration;
 }
 
@@ -68,22 +68,22 @@ impl Clock for RuntimeClock {
 }
 
 impl Host {
-    /// Time since 1970; nothing for a clock set before.
+    /// Wall clock time since 1970; zero if the clock is set to an earlier time.
     pub fn since_1970(&self) -> Duration {
         self.0.clock.since_1970()
     }
 
-    /// Seconds since 1970; 0 for a clock set before.
+    /// Wall clock time in seconds since 1970; 0 if the clock is set to an earlier time.
     pub fn unix_seconds(&self) -> u64 {
         self.since_1970().as_secs()
     }
 
-    /// Time since the machine was started, sleep included where the system has such a clock. Nobody can set it.
+    /// Time since the machine started, including sleep if the system has such a clock. Nobody can set it.
     pub fn since_boot(&self) -> Duration {
         self.0.clock.since_boot()
     }
 
-    /// Time since some moment before, for deadlines. Never goes back.
+    /// Time since an arbitrary moment, for deadlines. Never goes back.
     pub fn monotonic(&self) -> Duration {
         self.0.clock.monotonic()
     }

@@ -1,7 +1,7 @@
-//! The disk under a node: every operation that its data folder needs, behind one seam.
+//! The disk: every operation that a node's data folder needs, in one trait.
 //!
-//! A test puts a simulated disk behind it that fails, fills up or loses power at any operation. What is made of several operations,
-//! such as writing a file durably, is below the seam's methods and the same on every disk.
+//! Tests use a simulated disk that fails, fills up or loses power at any operation. Work that takes several operations,
+//! such as writing a file durably, is implemented on top of the trait and is the same for every disk.
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -21,32 +21,32 @@ pub mod simulated;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of a file system, as its quota and its reserve for the superuser leave them to this process.
+/// The size of a file system in bytes, without what quotas and the superuser's reserve withhold from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Not in use.
+    /// Bytes not in use.
     pub free: u64,
-    /// In use or not.
+    /// All bytes.
     pub total: u64,
 }
 
-/// Tells one version of a file from every other. A file that is replaced, or whose bytes change, gets another one.
+/// The identity of one version of a file. It changes when the file is replaced or its bytes change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity {
     /// The file system.
     pub device: u64,
-    /// The file's number there.
+    /// The inode in that file system.
     pub inode: u64,
-    /// In bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// When the bytes changed last, in seconds and nanoseconds since 1970.
+    /// Time of the last change of the bytes (mtime), in seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
-    /// When the bytes or the file's own record changed last. No program can set it back.
+    /// Time of the last change of the bytes or the inode (ctime). No program can set it back.
     pub changed: (i64, i64),
 }
 
 impl FileIdentity {
-    /// Whether it is the same file or folder, changed or not.
+    /// Whether both are the same file or folder, changed or not.
     pub fn is_same_place(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
@@ -62,70 +62,70 @@ impl FileIdentity {
     }
 }
 
-/// Files and folders by path. Nothing is durable before its sync: the bytes of a file by [`DiskFile::sync`], its
-/// name by [`Disk::sync_folder`].
+/// Files and folders by path. Nothing is durable before its sync: [`DiskFile::sync`] makes the bytes of a file durable,
+/// [`Disk::sync_folder`] the names in a folder.
 ///
 /// Every method fails with a [`FileError`].
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Disk: Debug + Send + Sync {
-    /// Creates folders as far as they are missing, those above first, and makes their names durable.
+    /// Creates the missing ones of these folders, parents first, and makes their names durable.
     fn create_folders(&self, folders: &[PathBuf], mode: u32) -> Result<(), FileError>;
-    /// Creates an empty file to append to; [`FileError::Exists`] when the name is taken.
+    /// Creates an empty file to append to; [`FileError::Exists`] if the name is taken.
     fn create(&self, path: &Path, mode: u32) -> Result<Box<dyn DiskFile>, FileError>;
-    /// Creates an empty file to append to, under a name in this folder that is nobody's. It is to be renamed or removed.
+    /// Creates an empty file to append to, under an unused name in this folder. The caller renames or removes it.
     fn create_temporary(&self, folder: &Path, mode: u32) -> Result<(PathBuf, Box<dyn DiskFile>), FileError>;
     /// Opens a file to read from.
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, FileError>;
-    /// Opens a file to go on after its first `length` bytes: those beyond are cut off. A file that ends before is a
+    /// Opens a file to append after its first `length` bytes. Bytes beyond are cut off. A shorter file is a
     /// [`FileError::Io`].
     fn reopen(&self, path: &Path, length: u64) -> Result<Box<dyn DiskFile>, FileError>;
-    /// Opens a database's file, which is created when there is none, locked against other processes.
+    /// Opens a database's file and locks it against other processes. Creates it if it does not exist.
     fn open_database(&self, path: &Path) -> Result<Box<dyn StorageBackend>, FileError>;
-    /// Gives a file another name, in place of any file that has it.
+    /// Renames a file. Replaces a file that has the new name.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError>;
-    /// Gives a file another name; [`FileError::Exists`] when that is taken.
+    /// Renames a file; [`FileError::Exists`] if the new name is taken.
     fn rename_new(&self, from: &Path, to: &Path) -> Result<(), FileError>;
-    /// Makes the names in a folder durable. A full disk is no [`FileError::NoSpace`] here: names given before may be
+    /// Makes the names in a folder durable. A full disk is not [`FileError::NoSpace`] here, because earlier names may be
     /// lost.
     fn sync_folder(&self, folder: &Path) -> Result<(), FileError>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> Result<(), FileError>;
-    /// Whether there is a file or folder of this name.
+    /// Whether a file or folder has this name.
     fn exists(&self, path: &Path) -> Result<bool, FileError>;
-    /// Whether there is a folder of this name.
+    /// Whether a folder has this name.
     fn is_folder(&self, path: &Path) -> bool;
     /// The names in a folder, sorted.
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError>;
-    /// A file's bytes, and its permission bits: of the same file, even when its name is given away in between.
+    /// A file's bytes and its permission bits. Both are of the same file, even if another file gets its name meanwhile.
     /// [`FileError::TooLarge`] beyond the limit.
     fn read(&self, path: &Path, limit: usize) -> Result<(Vec<u8>, u32), FileError>;
-    /// The path from the root, without links, of what is there.
+    /// The absolute path of an existing file or folder, without links.
     fn absolute(&self, path: &Path) -> Result<PathBuf, FileError>;
-    /// Takes the lock on a file, which is created when there is none. `None`: another holder has it.
+    /// Locks a file. Creates it if it does not exist. `None`: another holder has the lock.
     fn lock(&self, path: &Path) -> Result<Option<DiskLock>, FileError>;
     /// The identity of the file or folder that a path leads to now.
     fn identity(&self, path: &Path) -> Result<FileIdentity, FileError>;
-    /// The space of the file system that a folder is on.
+    /// The space of a folder's file system.
     fn space(&self, folder: &Path) -> Result<Space, FileError>;
 }
 
-/// A lock, held until dropped and never beyond the end of the process. The file itself stays: to remove it would let two processes lock
+/// A lock, held until dropped and at most until the process ends. The file itself is never removed: otherwise two processes could lock
 /// two files of one name.
 #[derive(Debug)]
-pub struct DiskLock(#[expect(dead_code, reason = "dropping it gives the lock back")] Box<dyn Held>);
+pub struct DiskLock(#[expect(dead_code, reason = "dropping it releases the lock")] Box<dyn LockGuard>);
 
-/// What a disk gives back when it is dropped.
-pub trait Held: Any + Debug + Send + Sync {}
-impl<T: Any + Debug + Send + Sync> Held for T {}
+/// A value that releases a lock when it is dropped.
+pub trait LockGuard: Any + Debug + Send + Sync {}
+impl<T: Any + Debug + Send + Sync> LockGuard for T {}
 
 impl DiskLock {
-    /// A lock that ends when this is dropped.
-    pub fn new(held: impl Held) -> Self {
-        Self(Box::new(held))
+    /// A lock that is released when this is dropped.
+    pub fn new(guard: impl LockGuard) -> Self {
+        Self(Box::new(guard))
     }
 }
 
-/// What is made of a disk's operations. *Durably* means that what was written, and the name it was written under, survive a loss of power
+/// Work that takes several operations of a disk. *Durably* means that the written bytes and the file's name survive a loss of power
 /// once the call has returned: the file is synced before it gets its name, and the folder is synced after.
 ///
 /// Every method fails with a [`FileError`].
@@ -136,13 +136,13 @@ impl dyn Disk + '_ {
         self.read(path, limit).map(|(bytes, _)| bytes)
     }
 
-    /// Writes a file whole or not at all, in place of any that has the name. After an error the old file is untouched, unless it was the
-    /// sync of the folder that failed.
+    /// Writes a file atomically. Replaces a file that has the name. After an error the old file is unchanged, unless the
+    /// sync of the folder failed.
     pub fn write_durably(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         self.write_then(path, bytes, mode, |temporary| self.rename(temporary, path))
     }
 
-    /// Writes a file whole or not at all; [`FileError::Exists`] when the name is taken.
+    /// Writes a new file atomically; [`FileError::Exists`] if the name is taken.
     pub fn create_new_durably(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         self.write_then(path, bytes, mode, |temporary| self.rename_new(temporary, path))
     }
@@ -156,17 +156,17 @@ impl dyn Disk + '_ {
     ) -> Result<(), FileError> {
         let (temporary, mut file) = self.create_temporary(parent(path), mode)?;
         if let Err(error) = file.append(bytes).and_then(|()| file.sync()).and_then(|()| name(&temporary)) {
-            // nothing can be done about a failure here
+            // the first error matters more than a failure to remove
             let _ = self.remove(&temporary);
             return Err(error);
         }
         self.sync_folder(parent(path))
     }
 
-    /// Creates a folder and those above it, as far as they are missing, each made durable in the one above it.
-    /// [`FileError::Exists`] when one of the names is a file.
+    /// Creates a folder and its missing parents, each durably in its parent.
+    /// [`FileError::Exists`] if one of the names is a file.
     pub fn create_folder_durably(&self, folder: &Path, mode: u32) -> Result<(), FileError> {
-        // the folder of a bare file name is the empty path
+        // the parent of a bare file name is the empty path
         if folder.as_os_str().is_empty() || self.is_folder(folder) {
             return Ok(());
         }
@@ -177,7 +177,7 @@ impl dyn Disk + '_ {
         self.create_folders(&[folder.to_owned()], mode)
     }
 
-    /// Gives a file another name, in place of any that has it, durably in both folders.
+    /// Renames a file, durably in both folders. Replaces a file that has the new name.
     pub fn rename_durably(&self, from: &Path, to: &Path) -> Result<(), FileError> {
         self.rename(from, to)?;
         self.sync_folder(parent(to))?;
@@ -185,18 +185,18 @@ impl dyn Disk + '_ {
     }
 }
 
-/// An open file. It stays readable when its name is gone.
+/// An open file. It stays readable after its name is removed.
 ///
 /// Every method fails with a [`FileError`].
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait DiskFile: Debug + Send + Sync {
-    /// Writes after the last byte.
+    /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> Result<(), FileError>;
     /// Makes the bytes so far durable; see [`FileError::is_failed_sync`].
     fn sync(&mut self) -> Result<(), FileError>;
-    /// Fills a buffer with the bytes from `offset`; a file that ends before is a [`FileError::Io`].
+    /// Fills a buffer with the bytes from `offset`. If the file ends before, fails with [`FileError::Io`].
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError>;
-    /// The identity of the open file, whatever has its name now.
+    /// The identity of the open file, even if another file has its name now.
     fn identity(&self) -> Result<FileIdentity, FileError>;
 }
 
@@ -248,7 +248,7 @@ impl Disk for SystemDisk {
 
     fn rename_new(&self, from: &Path, to: &Path) -> Result<(), FileError> {
         if !files::give_new_name(from, to)? {
-            // it has two names now; one that stays is in nobody's way
+            // The file has two names now. If the old one stays, it does no harm.
             let _ = fs::remove_file(from);
         }
         Ok(())
@@ -299,7 +299,7 @@ impl Disk for SystemDisk {
     fn space(&self, folder: &Path) -> Result<Space, FileError> {
         let stat = rustix::fs::statvfs(folder).map_err(|error| FileError::new(folder, Action::Read, error.into()))?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        // what is set aside for the superuser is not free for anybody's blobs
+        // `f_bavail` excludes what is reserved for the superuser
         Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 }

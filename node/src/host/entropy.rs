@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::Host;
 
-/// Where random bytes come from.
+/// A source of random bytes.
 pub trait Entropy: Debug + Send + Sync {
     /// Fills a buffer with fresh random bytes.
     fn fill(&self, bytes: &mut [u8]);
@@ -16,7 +16,7 @@ pub(super) struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     /// # Panics
-    /// When the operating system has no randomness to give: nothing safe can be done without.
+    /// The operating system has no random bytes. Keys and nonces cannot be made without them.
     fn fill(&self, bytes: &mut [u8]) {
         #[expect(clippy::expect_used, reason = "keys and nonces cannot be made without it")]
         getrandom::fill(bytes).expect("the operating system gives random bytes");
@@ -27,7 +27,7 @@ impl Host {
     /// Fresh random bytes.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give: nothing safe can be done without.
+    /// The operating system has no random bytes. Keys and nonces cannot be made without them.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.entropy.fill(&mut bytes);

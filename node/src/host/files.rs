@@ -1,6 +1,6 @@
-//! Files and folders: with its submodule the only place that names `std::fs`.
+//! Files and folders of the operating system. Only `host` names `std::fs`.
 //!
-//! *Durably* means that what was written, and the name it was written under, survive a loss of power once the call
+//! *Durably* means that the written bytes and the file's name survive a loss of power once the call
 //! has returned: the file is synced before it gets its name, and the folder is synced after.
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub use target::{FileId, Target, open_stream};
 pub use temp::TempFile;
 pub(in crate::host) use temp::{create_fresh, give_new_name};
 
-/// What was being done when it failed.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Creating a file or a folder.
@@ -38,13 +38,13 @@ pub enum Action {
     Read,
     /// Writing.
     Write,
-    /// Making durable what was written.
+    /// Making written bytes or names durable.
     Sync,
-    /// Giving a file its name.
+    /// Renaming.
     Rename,
     /// Removing.
     Remove,
-    /// Taking a lock.
+    /// Locking.
     Lock,
 }
 
@@ -63,15 +63,15 @@ impl fmt::Display for Action {
     }
 }
 
-/// Why something could not be done to a file or a folder. Cheap to clone: one failure may have many to tell.
+/// Why an operation on a file or a folder failed. Cheap to clone, because one failure may be reported to many.
 #[derive(Debug, Clone, Error)]
 pub enum FileError {
-    /// The disk, the owner's quota of it, or the limit of a file's size is reached.
+    /// The disk is full, or the owner's quota or the file size limit is reached.
     #[error("no space left to {action} {path}")]
     NoSpace {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done.
+        /// The operation.
         action: Action,
     },
     /// Permissions forbid it.
@@ -79,7 +79,7 @@ pub enum FileError {
     Denied {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done.
+        /// The operation.
         action: Action,
     },
     /// It does not exist.
@@ -99,18 +99,18 @@ pub enum FileError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// The most bytes that it may have.
+        /// Its maximum size in bytes.
         limit: usize,
     },
-    /// It is in a store elsewhere, which did not do what it was asked.
+    /// An object store failed.
     #[error(transparent)]
     Elsewhere(#[from] ObjectError),
-    /// Anything else.
+    /// Any other failure.
     #[error("cannot {action} {path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done.
+        /// The operation.
         action: Action,
         /// The system's error.
         source: Arc<io::Error>,
@@ -118,7 +118,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Names `path` and `action` beside the system's error.
+    /// Adds the path and the operation to the system's error.
     pub fn new(path: &Path, action: Action, error: io::Error) -> Self {
         let path = path.to_owned();
         if is_full(&error) {
@@ -132,19 +132,19 @@ impl FileError {
         }
     }
 
-    /// Whether a sync failed. The kernel then drops what it could not write and reports success the next time:
-    /// trying again proves nothing.
+    /// Whether a sync failed. The kernel then drops what it could not write and reports success the next time,
+    /// so a retry proves nothing.
     pub fn is_failed_sync(&self) -> bool {
         matches!(self, Self::Io { action: Action::Sync, .. } | Self::Denied { action: Action::Sync, .. })
     }
 }
 
-/// Whether a file cannot grow: the disk, the owner's quota of it, or the limit of a file's size is reached.
+/// Whether a file cannot grow: the disk is full, or the owner's quota or the file size limit is reached.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
-/// For `map_err`.
+/// Makes a [`FileError`], for `map_err`.
 fn at(path: &Path, action: Action) -> impl FnOnce(io::Error) -> FileError {
     move |error| FileError::new(path, action, error)
 }
@@ -152,7 +152,7 @@ fn at(path: &Path, action: Action) -> impl FnOnce(io::Error) -> FileError {
 /// Makes the names in a folder durable.
 ///
 /// # Errors
-/// See [`FileError`]. A full disk is no [`FileError::NoSpace`] here: names given before may be lost, so the failure is
+/// See [`FileError`]. A full disk is not [`FileError::NoSpace`] here: earlier names may be lost, so the failure is
 /// as final as that of any other sync.
 pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     let file = File::open(folder).map_err(at(folder, Action::Open))?;
@@ -163,22 +163,21 @@ pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     })
 }
 
-/// Creates many folders, as far as they are missing, and syncs each folder that they are in once. Those above come
-/// first.
+/// Creates the missing ones of these folders, parents first, and syncs each parent once.
 ///
 /// # Errors
-/// [`FileError::Exists`] when one of the names is a file; see [`FileError`].
+/// [`FileError::Exists`] if one of the names is a file; see [`FileError`].
 pub fn create_all_durably(folders: &[PathBuf], mode: u32) -> Result<(), FileError> {
-    let mut above = BTreeSet::new();
+    let mut parents = BTreeSet::new();
     for folder in folders {
-        above.insert(parent(folder));
+        parents.insert(parent(folder));
         match DirBuilder::new().mode(mode).create(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
             Err(error) => return Err(FileError::new(folder, Action::Create, error)),
         }
     }
-    above.into_iter().try_for_each(sync_folder)
+    parents.into_iter().try_for_each(sync_folder)
 }
 
 /// A file's bytes, at most `limit`.
@@ -189,8 +188,8 @@ pub fn read_all(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     read_all_with_mode(path, limit).map(|(bytes, _)| bytes)
 }
 
-/// A file's bytes, at most `limit`, and its permission bits: of the same file, even when its name is given away
-/// in between.
+/// A file's bytes, at most `limit`, and its permission bits. Both are of the same file, even if another file gets its name
+/// meanwhile.
 ///
 /// # Errors
 /// [`FileError::TooLarge`] beyond the limit; see [`FileError`].
@@ -198,7 +197,7 @@ pub fn read_all_with_mode(path: &Path, limit: usize) -> Result<(Vec<u8>, u32), F
     let file = File::open(path).map_err(at(path, Action::Open))?;
     let mode = file.metadata().map_err(at(path, Action::Read))?.permissions().mode() & 0o7777;
     let mut bytes = Vec::new();
-    // one more than allowed tells a file of the limit from a longer one
+    // one byte more than allowed, to tell a file of maximum size from a longer one
     file.take((limit as u64).saturating_add(1)).read_to_end(&mut bytes).map_err(at(path, Action::Read))?;
     if bytes.len() > limit {
         return Err(FileError::TooLarge { path: path.to_owned(), limit });
@@ -228,7 +227,7 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     fs::remove_file(path).map_err(at(path, Action::Remove))
 }
 
-/// Whether there is a file or folder of this name.
+/// Whether a file or folder has this name.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -236,7 +235,7 @@ pub fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().map_err(at(path, Action::Open))
 }
 
-/// Opens a file to read and write anywhere in it, and creates it when there is none.
+/// Opens a file to read and write at any position. Creates it if it does not exist.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -252,7 +251,7 @@ pub fn length(path: &Path) -> Result<u64, FileError> {
     Ok(fs::metadata(path).map_err(at(path, Action::Read))?.len())
 }
 
-/// Creates an empty file for a program's output, in place of any file of that name.
+/// Creates an empty file for a program's output. Replaces a file that has the name.
 ///
 /// # Errors
 /// See [`FileError`].

@@ -16,29 +16,29 @@ use super::Host;
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What reaches other processes.
+/// Connections to other processes.
 pub trait Network: Debug + Send + Sync {
-    /// Listens on an address, `host:port`; port 0 takes a free one.
+    /// Listens on an address, `host:port`; port 0 picks a free one.
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
-    /// Connects to an address, `host:port`. Small messages leave at once.
+    /// Connects to an address, `host:port`. Small messages are sent at once.
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
-    /// Listens on a socket in the file system, for its owner alone, in place of any that an earlier process left there.
+    /// Listens on a socket in the file system, which only its owner can use. Replaces one that an earlier process left there.
     fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>>;
     /// Connects to a socket in the file system.
     fn connect_unix<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
-    /// Removes a socket's name, if it is still there.
+    /// Removes a socket's name, if it exists.
     fn forget_unix(&self, path: &Path);
 }
 
-/// Takes connections.
+/// Accepts connections.
 pub trait Listener: Debug + Send + Sync {
-    /// The next connection, and from where it is; unspecified for one through the file system. Small messages leave it at once. A wait
-    /// that is dropped loses no connection.
+    /// The next connection and its peer's address; unspecified for a socket in the file system. Small messages are sent at once. Dropping
+    /// the future loses no connection.
     fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>>;
-    /// Where it listens.
+    /// The address that it listens on.
     ///
     /// # Errors
-    /// When the system does not say, or for a socket in the file system.
+    /// The system does not know it, or it is a socket in the file system.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -82,7 +82,7 @@ impl Network for SystemNetwork {
     }
 
     fn forget_unix(&self, path: &Path) {
-        // one that stays is replaced by the next process
+        // if it stays, the next process replaces it
         let _ = std::fs::remove_file(path);
     }
 }
@@ -91,7 +91,7 @@ impl Listener for TcpListener {
     fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
         Box::pin(async move {
             let (stream, from) = TcpListener::accept(self).await?;
-            // a connection that is gone by now says so when it is used
+            // if the connection is closed already, its use will fail
             let _ = stream.set_nodelay(true);
             let stream: Box<dyn Io> = Box::new(stream);
             Ok((stream, from))
@@ -118,26 +118,26 @@ impl Listener for UnixListener {
 }
 
 impl Host {
-    /// Listens on an address, `host:port`; port 0 takes a free one.
+    /// Listens on an address, `host:port`; port 0 picks a free one.
     ///
     /// # Errors
-    /// When the address cannot be resolved or is in use.
+    /// The address cannot be resolved or is in use.
     pub async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         self.0.network.listen(address).await
     }
 
-    /// Connects to an address, `host:port`. Small messages leave at once.
+    /// Connects to an address, `host:port`. Small messages are sent at once.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// Nobody listens there.
     pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
         self.0.network.connect(address).await
     }
 
-    /// Listens on a socket in the file system, for its owner alone, in place of any that an earlier process left there.
+    /// Listens on a socket in the file system, which only its owner can use. Replaces one that an earlier process left there.
     ///
     /// # Errors
-    /// When the path is too long ([`io::ErrorKind::InvalidInput`]), or the folder does not allow it.
+    /// The path is too long ([`io::ErrorKind::InvalidInput`]), or the folder does not permit it.
     pub fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
         self.0.network.listen_unix(path)
     }
@@ -145,12 +145,12 @@ impl Host {
     /// Connects to a socket in the file system.
     ///
     /// # Errors
-    /// When there is none, or nobody listens there any more.
+    /// There is no socket, or nobody listens there any more.
     pub async fn connect_unix(&self, path: &Path) -> io::Result<Box<dyn Io>> {
         self.0.network.connect_unix(path).await
     }
 
-    /// Removes a socket's name, if it is still there.
+    /// Removes a socket's name, if it exists.
     pub fn forget_unix(&self, path: &Path) {
         self.0.network.forget_unix(path);
     }

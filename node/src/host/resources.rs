@@ -1,8 +1,8 @@
-//! What the operating system lets this process have.
+//! Limits of the operating system for this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many files and sockets this process may have open: as many as it may set that to by itself. `None`: without limit.
+/// Raises the limit of open files and sockets to the maximum that this process may set, and returns it. `None`: no limit.
 pub fn open_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -10,7 +10,7 @@ pub fn open_files() -> Option<u64> {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
-        // a system that allows no more than it says by default
+        // some systems refuse to raise it
         Err(_) => current,
     }
 }

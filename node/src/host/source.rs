@@ -1,4 +1,4 @@
-//! Bytes of a file or of standard input, in pieces, read on threads that may block.
+//! The input of a put: a file or standard input, read in pieces on threads that may block.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::files::FileId;
 /// Pieces read ahead.
 const QUEUE: usize = 4;
 
-/// Where bytes come from.
+/// An input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file.
@@ -24,7 +24,7 @@ pub enum Source {
     Stdin,
 }
 
-/// As errors name it.
+/// The name in error messages.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -40,7 +40,7 @@ impl Source {
         if name == "-" { Self::Stdin } else { Self::File(name.into()) }
     }
 
-    /// Which file it is, where that is more than a stream.
+    /// The identity of the file; `None` for a stream.
     pub fn id(&self) -> Option<FileId> {
         match self {
             Self::File(path) => FileId::at(path),
@@ -48,10 +48,10 @@ impl Source {
         }
     }
 
-    /// Opens it for reading from this offset on; standard input has no other than 0.
+    /// Opens it for reading from this offset. Standard input always starts where it is.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// See [`open`](Self::open).
     pub fn open_at(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         match self {
             Self::File(path) if offset > 0 => {
@@ -63,10 +63,10 @@ impl Source {
         }
     }
 
-    /// Opens it for reading, and tells its length where there is one.
+    /// Opens it for reading. Returns its length if it has one.
     ///
     /// # Errors
-    /// Absent, not permitted, or a folder.
+    /// The file does not exist, is not readable, or is a folder.
     pub fn open(&self) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> {
         match self {
             Self::Stdin => Ok((Box::new(io::stdin()), None)),
@@ -83,7 +83,7 @@ impl Source {
     }
 }
 
-/// Pieces of exactly `size` bytes, the last one shorter; nothing for an empty source. An error, also that of opening it, is the
+/// Reads pieces of exactly `size` bytes; the last one is shorter. An empty source has none. An error, also one of opening, is the
 /// last item.
 pub fn pieces<R: Read + Send + 'static>(
     host: &Host,
@@ -100,7 +100,7 @@ pub fn pieces<R: Read + Send + 'static>(
                 Err(error) => return drop(sender.send(Err(error)).await),
             };
             let is_last = piece.len() < size;
-            // nobody waits any more when sending fails
+            // sending fails if the receiver is gone
             if piece.is_empty() || sender.send(Ok(piece)).await.is_err() || is_last {
                 return;
             }

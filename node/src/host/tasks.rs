@@ -1,4 +1,4 @@
-//! Tasks, blocking work and waiting.
+//! Tasks, blocking work and timers.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -13,16 +13,16 @@ use tokio::time::error::Elapsed;
 
 use super::Host;
 
-/// Has all of a node's work done in one thread, so that a run repeats.
+/// Runs all of a node's work in one thread, so that a simulation is repeatable.
 pub trait OneThread: Debug + Send + Sync {
-    /// A task was started. A crash of the node aborts it.
+    /// A task was started. A simulated crash of the node aborts it.
     fn started(&self, task: AbortHandle);
-    /// How long the next blocking work takes.
+    /// The simulated duration of the next blocking work.
     fn work_takes(&self) -> Duration;
 }
 
 impl Host {
-    /// Runs a future beside the others.
+    /// Spawns a task.
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -35,7 +35,7 @@ impl Host {
         task
     }
 
-    /// Runs blocking work (disks, hashing, pairings) on a thread of its own.
+    /// Runs blocking work (disk, hashing, pairings) on a thread for it.
     pub fn spawn_blocking<F, T>(&self, work: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -53,45 +53,45 @@ impl Host {
         }
     }
 
-    /// Does jobs that wait in a queue, as many at once as there are, at most so many, on a named thread, until the queue is closed.
+    /// Starts a named thread that takes the waiting jobs of a queue, at most `limit` at a time, until the queue is closed.
     ///
     /// # Errors
-    /// When the operating system has no thread to give.
+    /// The operating system cannot start a thread.
     pub fn spawn_worker<J: Send + 'static>(
         &self,
         name: &str,
         queue: mpsc::Receiver<J>,
-        most: usize,
+        limit: usize,
         work: impl FnMut(Vec<J>) + Send + 'static,
     ) -> io::Result<Worker> {
         match &self.0.one_thread {
-            None => {
-                Ok(Worker::Thread(std::thread::Builder::new().name(name.into()).spawn(threaded(queue, most, work))?))
-            }
-            Some(_) => Ok(Worker::Task(self.spawn(in_task(self.clone(), queue, most, work)))),
+            None => Ok(Worker::Thread(
+                std::thread::Builder::new().name(name.into()).spawn(thread_loop(queue, limit, work))?,
+            )),
+            Some(_) => Ok(Worker::Task(self.spawn(task_loop(self.clone(), queue, limit, work)))),
         }
     }
 
-    /// Waits.
+    /// Waits for a duration.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 
-    /// Waits for a future, but no longer than this.
+    /// Waits for a future, at most this long.
     ///
     /// # Errors
-    /// When the time is up first; the future is dropped.
+    /// The timeout passed first. The future is dropped.
     pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Result<F::Output, Elapsed> {
         tokio::time::timeout(duration, future).await
     }
 
-    /// Ticks at once, then every so often.
+    /// Ticks at once, then after each period.
     pub fn interval(&self, period: Duration) -> Interval {
         tokio::time::interval(period)
     }
 }
 
-/// Does jobs until its queue is closed.
+/// A worker that takes jobs until its queue is closed.
 #[derive(Debug)]
 pub enum Worker {
     /// On a thread.
@@ -101,7 +101,7 @@ pub enum Worker {
 }
 
 impl Worker {
-    /// Whether it does nothing more.
+    /// Whether the worker has ended.
     pub fn is_finished(&self) -> bool {
         match self {
             Self::Thread(thread) => thread.is_finished(),
@@ -109,23 +109,23 @@ impl Worker {
         }
     }
 
-    /// Waits until the jobs are done, where they have a thread of their own. Its queue is closed before.
+    /// Waits until a worker's thread has done all jobs. Close its queue first. Does not wait for a task.
     pub fn join(self) {
         match self {
-            // a job may own the last handle; its thread then ends by itself
+            // A job may own the last handle to the worker; do not join its own thread.
             Self::Thread(thread) if thread.thread().id() == std::thread::current().id() => {}
-            // a panic there was a job's, which has been told by its answer's absence
+            // If a job panicked, its caller got no answer and knows.
             Self::Thread(thread) => drop(thread.join()),
             Self::Task(_) => {}
         }
     }
 }
 
-fn threaded<J>(mut queue: mpsc::Receiver<J>, most: usize, mut work: impl FnMut(Vec<J>)) -> impl FnOnce() {
+fn thread_loop<J>(mut queue: mpsc::Receiver<J>, limit: usize, mut work: impl FnMut(Vec<J>)) -> impl FnOnce() {
     move || {
         loop {
             let mut jobs = Vec::new();
-            match queue.blocking_recv_many(&mut jobs, most) {
+            match queue.blocking_recv_many(&mut jobs, limit) {
                 0 => return,
                 _ => work(jobs),
             }
@@ -133,10 +133,10 @@ fn threaded<J>(mut queue: mpsc::Receiver<J>, most: usize, mut work: impl FnMut(V
     }
 }
 
-async fn in_task<J>(host: Host, mut queue: mpsc::Receiver<J>, most: usize, mut work: impl FnMut(Vec<J>)) {
+async fn task_loop<J>(host: Host, mut queue: mpsc::Receiver<J>, limit: usize, mut work: impl FnMut(Vec<J>)) {
     loop {
         let mut jobs = Vec::new();
-        match queue.recv_many(&mut jobs, most).await {
+        match queue.recv_many(&mut jobs, limit).await {
             0 => return,
             _ => {
                 let takes = host.0.one_thread.as_ref().map_or(Duration::ZERO, |thread| thread.work_takes());
@@ -147,10 +147,10 @@ async fn in_task<J>(host: Host, mut queue: mpsc::Receiver<J>, most: usize, mut w
     }
 }
 
-/// Starts a named thread that lives as long as its work.
+/// Starts a named thread.
 ///
 /// # Errors
-/// When the operating system has no thread to give.
+/// The operating system cannot start a thread.
 pub(super) fn spawn_thread(
     name: &str,
     work: impl FnOnce() + Send + 'static,

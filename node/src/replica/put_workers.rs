@@ -14,7 +14,7 @@ use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResu
 use vouch_node_core::replica::link::Input;
 
 use super::Shared;
-use crate::store::{Cut, Finished, Incoming, Journalled, Offered, Store, StoreError};
+use crate::store::{CancelToken, Finished, Incoming, Journalled, Offered, Store, StoreError};
 
 /// Tasks that a worker has at most: one that it performs, and the last two.
 const TASK_QUEUE: usize = 3;
@@ -31,7 +31,7 @@ pub(super) struct PutWorkers {
 
 struct WorkerHandle {
     tasks: mpsc::Sender<IncomingTask>,
-    cut: Cut,
+    cancel: CancelToken,
 }
 
 impl PutWorkers {
@@ -44,9 +44,9 @@ impl PutWorkers {
         match task {
             IncomingTask::Open(offer) => {
                 let (tasks, queue) = mpsc::channel(TASK_QUEUE);
-                let cut = Cut::default();
-                self.workers.insert(id, WorkerHandle { tasks, cut: cut.clone() });
-                self.start(id, |worker| worker.receive(offer, cut, queue));
+                let cancel = CancelToken::default();
+                self.workers.insert(id, WorkerHandle { tasks, cancel: cancel.clone() });
+                self.start(id, |worker| worker.receive(offer, cancel, queue));
             }
             IncomingTask::Whole(receipt, bytes) => self.start(id, |worker| worker.whole(receipt, bytes)),
             task => {
@@ -54,8 +54,8 @@ impl PutWorkers {
                 if let IncomingTask::PutAway { keep } = task {
                     // at once: the put that follows need not wait until the worker hears of it
                     match keep {
-                        true => worker.cut.keep(),
-                        false => worker.cut.discard(),
+                        true => worker.cancel.keep(),
+                        false => worker.cancel.discard(),
                     }
                 }
                 // fails only when the worker failed, which it has told
@@ -105,8 +105,8 @@ impl Worker {
         self.tell(stored.map(|()| IncomingResult::Stored)).await;
     }
 
-    async fn receive(self, offer: Option<Receipt>, cut: Cut, tasks: mpsc::Receiver<IncomingTask>) {
-        let last = self.perform(offer, cut, tasks).await;
+    async fn receive(self, offer: Option<Receipt>, cancel: CancelToken, tasks: mpsc::Receiver<IncomingTask>) {
+        let last = self.perform(offer, cancel, tasks).await;
         self.tell(last).await;
     }
 
@@ -114,11 +114,11 @@ impl Worker {
     async fn perform(
         &self,
         offer: Option<Receipt>,
-        cut: Cut,
+        cancel: CancelToken,
         mut tasks: mpsc::Receiver<IncomingTask>,
     ) -> Result<IncomingResult, StoreError> {
         let store = self.shared.store.clone();
-        let mut blob = self.shared.on_disk(move || Blob::open(&store, offer, &cut)).await?;
+        let mut blob = self.shared.on_disk(move || Blob::open(&store, offer, &cancel)).await?;
         let opened = IncomingResult::Opened { offset: blob.offset(), damage: blob.damage() };
         self.tell(Ok(opened)).await;
         loop {
@@ -153,10 +153,10 @@ enum Blob {
 }
 
 impl Blob {
-    fn open(store: &Store, offer: Option<Receipt>, cut: &Cut) -> Result<Self, StoreError> {
+    fn open(store: &Store, offer: Option<Receipt>, cancel: &CancelToken) -> Result<Self, StoreError> {
         match offer {
             None => Ok(Self::Unknown(Box::new(store.begin(None)?))),
-            Some(offer) => Ok(Self::Offered(Box::new(store.go_on(&offer, cut)?))),
+            Some(offer) => Ok(Self::Offered(Box::new(store.resume(&offer, cancel)?))),
         }
     }
 

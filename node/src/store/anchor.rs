@@ -1,7 +1,7 @@
-//! Ties an index to the folder or prefix that its blobs are in. Both hold the same random id.
+//! Ties an index to the folder or prefix of its blobs: both hold the same random id.
 //!
-//! Without it, a replica whose disk is not mounted would find an empty folder, take it for its own, and vote for blobs
-//! that it has not got.
+//! Without the id, a replica whose disk is not mounted would take an empty folder for its own, and vote for blobs
+//! that it does not have.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,33 +14,32 @@ use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::FileError;
 use crate::host::objects::Objects;
 
-/// Beside the blobs: 32 hexadecimal digits.
+/// Name of the file or object with the id, beside the blobs: 32 hexadecimal digits.
 pub(super) const STORE_ID: &str = "store-id";
 const DIGITS: usize = 32;
 const FILE_MODE: u32 = 0o600;
 
-/// The folder that a store was opened on, and the file that its index is in.
+/// The identities of the files that a store was opened on.
 #[derive(Debug)]
 pub(super) struct Anchor {
     disk: Arc<dyn Disk>,
-    /// Each with what it was when the store was opened; the index knows its own.
+    /// Each file with its identity when the store was opened. The index checks its own file.
     held: Vec<(PathBuf, FileIdentity)>,
 }
 
 impl Anchor {
-    /// Compares the ids of index and blobs. One that is missing on either side is made up for, as far as nothing speaks
-    /// against it.
+    /// Compares the ids of index and blobs. If the index has none, takes that of the blobs; if both have none, creates one.
     ///
     /// # Errors
-    /// [`StoreError::AnotherFolder`] when the blobs are not those of the index.
+    /// [`StoreError::AnotherFolder`] if the ids differ, or only the index has one.
     pub(super) fn settle(host: &Host, blobs: &BlobStore, index: &Index) -> Result<Self, StoreError> {
         let disk = host.shared_disk();
-        let at = Keeper::of(&disk, blobs);
+        let at = IdPlace::of(&disk, blobs);
         let (own, found) = (index.store_id()?, at.read()?);
         match (&own, &found) {
             (Some(own), found) if found.as_ref() != Some(own) => return Err(another(at.place(), index)),
             (Some(_), _) => {}
-            // an index of before there were ids, or one that was made anew
+            // the index is of a release without ids, or was created again
             (None, Some(found)) => index.set_store_id(found)?,
             (None, None) => {
                 let id = base16ct::lower::encode_string(&host.random::<{ DIGITS / 2 }>());
@@ -49,13 +48,13 @@ impl Anchor {
             }
         }
         let held = match &at {
-            Keeper::Folder(_, path) => vec![(path.clone(), disk.identity(path)?)],
-            Keeper::Objects(_) => Vec::new(),
+            IdPlace::Folder(_, path) => vec![(path.clone(), disk.identity(path)?)],
+            IdPlace::Objects(_) => Vec::new(),
         };
         Ok(Self { disk: disk.clone(), held })
     }
 
-    /// Whether paths lead to what was opened.
+    /// Checks that the paths still lead to the opened files.
     ///
     /// # Errors
     /// [`StoreError::Displaced`] otherwise.
@@ -75,12 +74,12 @@ impl Anchor {
     }
 }
 
-/// Refuses a folder that lacks what every store's folder has, before anything is made in it.
+/// Checks that a folder has the subfolders of a store, before anything is created in it.
 ///
 /// # Errors
 /// [`StoreError::AnotherFolder`].
 pub(super) fn check_folder(disk: &dyn Disk, blobs: &Path, index: &Index) -> Result<(), StoreError> {
-    // the folders were made before the index was
+    // the subfolders are created before the index
     let is_store = disk.exists(&blobs.join("00"))?;
     if is_store { Ok(()) } else { Err(another(blobs.to_owned(), index)) }
 }
@@ -91,13 +90,13 @@ fn another(place: PathBuf, index: &Index) -> StoreError {
     StoreError::AnotherFolder { place, index }
 }
 
-/// Where the id lies that belongs to the blobs.
-enum Keeper<'a> {
+/// The place of the blobs' id.
+enum IdPlace<'a> {
     Folder(&'a Arc<dyn Disk>, PathBuf),
     Objects(&'a Objects),
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> IdPlace<'a> {
     fn of(disk: &'a Arc<dyn Disk>, blobs: &'a BlobStore) -> Self {
         match blobs {
             BlobStore::Files(files) => Self::Folder(disk, files.folder().join(STORE_ID)),

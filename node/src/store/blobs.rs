@@ -1,7 +1,7 @@
-//! Where large blobs lie: bytes, and beside them the outboard, both by digest.
+//! The place of large blobs: each has its bytes and its outboard, both named by the digest.
 //!
-//! A blob always comes together in a `partial` folder of this machine, as a [`Spool`], and is handed over whole. So a
-//! store elsewhere needs no more than these operations either.
+//! A blob is always assembled in a `partial` folder of this machine, as a [`Spool`], and handed over when it is complete. So an
+//! object store needs only these operations, too.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,20 +22,20 @@ pub(super) use remote::RemoteBlobs;
 
 pub(super) const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// BLAKE3's outboard in post-order, of groups of 16 KiB, without the length in front.
+/// Suffix of outboards: BLAKE3's tree in post-order, in groups of 16 KiB, without a length header.
 pub(super) const OUTBOARD: &str = ".obao";
 
-/// The backends, as the configuration chooses.
+/// The configured place of large blobs.
 #[derive(Debug)]
 pub(super) enum BlobStore {
     /// Plain files.
     Files(FileBlobs),
-    /// Objects in a store elsewhere.
+    /// Objects in an object store.
     Remote(RemoteBlobs),
 }
 
 impl BlobStore {
-    /// Makes a blob durable under its digest, in place of any that is there. A failed sync is final.
+    /// Makes a blob durable under its digest. Replaces an earlier copy. A failed sync is final.
     pub(super) fn finish(&self, spool: &mut Spool, digest: &Digest) -> Result<(), FileError> {
         match self {
             Self::Files(files) => files.finish(spool, digest),
@@ -43,15 +43,15 @@ impl BlobStore {
         }
     }
 
-    /// Opens a blob of this length. In files, it stays readable when it is removed meanwhile.
-    pub(super) fn open(&self, digest: &Digest, length: u64) -> Result<Opened, FileError> {
+    /// Opens a blob of this length. If it is in files, it stays readable after its removal.
+    pub(super) fn open(&self, digest: &Digest, length: u64) -> Result<OpenBlob, FileError> {
         match self {
             Self::Files(files) => files.open(digest),
-            Self::Remote(remote) => Ok(Opened::Remote(remote.open(digest, length))),
+            Self::Remote(remote) => Ok(OpenBlob::Remote(remote.open(digest, length))),
         }
     }
 
-    /// Which version of a blob there is now; `None` when a part of it is missing.
+    /// The version of a blob that exists now. `None` if its bytes or its outboard are missing.
     pub(super) fn version(&self, digest: &Digest) -> Result<Option<Version>, FileError> {
         match self {
             Self::Files(files) => files.version(digest),
@@ -59,7 +59,7 @@ impl BlobStore {
         }
     }
 
-    /// Removes what there is of a blob.
+    /// Removes a blob's bytes and outboard, as far as they exist.
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), FileError> {
         match self {
             Self::Files(files) => files.remove(digest),
@@ -67,7 +67,7 @@ impl BlobStore {
         }
     }
 
-    /// The blobs, whole or not, whose digest begins with this byte.
+    /// The blobs, complete or not, whose digest begins with this byte.
     pub(super) fn list(&self, first: u8) -> Result<Vec<Digest>, FileError> {
         match self {
             Self::Files(files) => files.list(first),
@@ -76,22 +76,38 @@ impl BlobStore {
     }
 }
 
-/// A blob on its way in: two files without a final name, removed when dropped before they get one, unless they are kept.
+/// The folder of a store's spools.
+#[derive(Debug)]
+pub(super) struct Spools {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// Number of the next spool. Numbers start at 0 again in each process, because opening the store empties the folder.
+    next: AtomicU64,
+}
+
+impl Spools {
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
+        Self { disk, folder, next: AtomicU64::new(0) }
+    }
+
+    /// Creates a spool with an unused name.
+    pub(super) fn create(&self) -> Result<Spool, FileError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = |suffix| self.folder.join(format!("{number}{suffix}"));
+        Spool::create_at(&self.disk, (name(""), name(OUTBOARD)))
+    }
+}
+
+/// A blob that is being received: two files without a final name. They are removed when this is dropped, unless they got their
+/// names or are kept.
 #[derive(Debug)]
 pub(super) struct Spool {
-    data: Partial,
-    outboard: Partial,
+    data: SpoolFile,
+    outboard: SpoolFile,
 }
 
 impl Spool {
-    pub(super) fn create(disk: &Arc<dyn Disk>, partial: &Path) -> Result<Self, FileError> {
-        // no such name is left when the store is opened
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::create_at(disk, (partial.join(number.to_string()), partial.join(format!("{number}{OUTBOARD}"))))
-    }
-
-    /// Two files of which the first so many bytes are there; they are kept.
+    /// Opens two existing files to append after their first bytes. They are kept when this is dropped.
     pub(super) fn reopen(
         disk: &Arc<dyn Disk>,
         paths: (PathBuf, PathBuf),
@@ -99,19 +115,19 @@ impl Spool {
     ) -> Result<Self, FileError> {
         let open = |path: PathBuf, length| {
             let file = disk.reopen(&path, length)?;
-            Ok::<_, FileError>(Partial { file, disk: disk.clone(), path, length, stays: true })
+            Ok::<_, FileError>(SpoolFile { file, disk: disk.clone(), path, length, is_kept: true })
         };
         Ok(Self { data: open(paths.0, data)?, outboard: open(paths.1, outboard)? })
     }
 
-    /// Two files of these names, which are free.
+    /// Creates two files with these names, which must be unused.
     pub(super) fn create_at(disk: &Arc<dyn Disk>, (data, outboard): (PathBuf, PathBuf)) -> Result<Self, FileError> {
-        Ok(Self { data: Partial::create(disk, data)?, outboard: Partial::create(disk, outboard)? })
+        Ok(Self { data: SpoolFile::create(disk, data)?, outboard: SpoolFile::create(disk, outboard)? })
     }
 
-    /// Whether the files stay when this is dropped.
-    pub(super) fn stay(&mut self, stays: bool) {
-        (self.data.stays, self.outboard.stays) = (stays, stays);
+    /// Sets whether the files are kept when this is dropped.
+    pub(super) fn set_kept(&mut self, is_kept: bool) {
+        (self.data.is_kept, self.outboard.is_kept) = (is_kept, is_kept);
     }
 
     /// Makes the bytes so far durable. A failed sync is final.
@@ -130,17 +146,17 @@ impl Spool {
 }
 
 #[derive(Debug)]
-struct Partial {
+struct SpoolFile {
     disk: Arc<dyn Disk>,
     file: Box<dyn DiskFile>,
     path: PathBuf,
     length: u64,
-    stays: bool,
+    is_kept: bool,
 }
 
-impl Partial {
+impl SpoolFile {
     fn create(disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Self, FileError> {
-        Ok(Self { file: disk.create(&path, FILE_MODE)?, disk: disk.clone(), path, length: 0, stays: false })
+        Ok(Self { file: disk.create(&path, FILE_MODE)?, disk: disk.clone(), path, length: 0, is_kept: false })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
@@ -150,31 +166,31 @@ impl Partial {
 
     fn rename(&mut self, to: &Path) -> Result<(), FileError> {
         self.disk.rename(&self.path, to)?;
-        self.stays = true;
+        self.is_kept = true;
         Ok(())
     }
 }
 
-impl Drop for Partial {
+impl Drop for SpoolFile {
     fn drop(&mut self) {
-        if !self.stays {
-            // nothing can be done about a failure here; the store empties its folder when it opens
+        if !self.is_kept {
+            // ignore a failure: opening the store empties the folder
             let _ = self.disk.remove(&self.path);
         }
     }
 }
 
-/// A blob open for reading.
+/// A blob that is open for reading.
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(super) enum OpenBlob {
     /// Two files.
     Files { data: Box<dyn DiskFile>, outboard: Box<dyn DiskFile> },
     /// Two objects.
     Remote(RemoteBlob),
 }
 
-impl Opened {
-    /// Bytes as the disk gives them.
+impl OpenBlob {
+    /// Reads bytes, unverified.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         match self {
             Self::Files { data, .. } => data.read_at(offset, buffer),
@@ -182,14 +198,14 @@ impl Opened {
         }
     }
 
-    /// The parent at an offset of the outboard, as the disk gives it.
+    /// Reads the parent at an offset of the outboard, unverified.
     pub(super) fn parent(&self, offset: u64) -> Result<Parent, FileError> {
         let mut parent = Parent([0; Parent::SIZE]);
         self.read_outboard(offset, &mut parent.0)?;
         Ok(parent)
     }
 
-    /// Bytes of the outboard, as the disk gives them.
+    /// Reads bytes of the outboard, unverified.
     pub(super) fn read_outboard(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
         match self {
             Self::Files { outboard, .. } => outboard.read_at(offset, buffer),
@@ -198,7 +214,7 @@ impl Opened {
     }
 }
 
-/// `ab/abcd…` and `ab/abcd….obao` in a folder.
+/// Blobs in the files `ab/abcd…` and `ab/abcd….obao` of a folder.
 #[derive(Debug)]
 pub(super) struct FileBlobs {
     disk: Arc<dyn Disk>,
@@ -206,7 +222,7 @@ pub(super) struct FileBlobs {
 }
 
 impl FileBlobs {
-    /// The 256 folders are made here, so that a put never has to.
+    /// Creates the 256 subfolders, so that a put never has to.
     pub(super) fn create(disk: Arc<dyn Disk>, folder: PathBuf) -> Result<Self, FileError> {
         let mut folders = vec![folder.clone()];
         folders.extend((0..=u8::MAX).map(|first| folder.join(format!("{first:02x}"))));
@@ -214,7 +230,7 @@ impl FileBlobs {
         Ok(Self { disk, folder })
     }
 
-    /// The folder that the 256 are in.
+    /// The folder with the 256 subfolders.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -242,7 +258,7 @@ impl FileBlobs {
         if !bugs::has(Bug::BlobWithoutSync) {
             spool.sync()?;
         }
-        // files that have the names are replaced: these bytes were just compared, those may have decayed
+        // Replace existing files: these bytes were just verified, those may have decayed.
         let path = self.path_of(digest);
         spool.outboard.rename(&self.outboard_of(digest))?;
         spool.data.rename(&path)?;
@@ -252,15 +268,15 @@ impl FileBlobs {
         self.disk.sync_folder(crate::host::files::parent(&path))
     }
 
-    fn open(&self, digest: &Digest) -> Result<Opened, FileError> {
+    fn open(&self, digest: &Digest) -> Result<OpenBlob, FileError> {
         let data = self.disk.open(&self.path_of(digest))?;
-        Ok(Opened::Files { data, outboard: self.disk.open(&self.outboard_of(digest))? })
+        Ok(OpenBlob::Files { data, outboard: self.disk.open(&self.outboard_of(digest))? })
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), FileError> {
         for path in [self.path_of(digest), self.outboard_of(digest)] {
             match self.disk.remove(&path) {
-                // by an earlier removal that was interrupted
+                // missing after an interrupted removal
                 Ok(()) | Err(FileError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -276,7 +292,7 @@ impl FileBlobs {
     }
 }
 
-/// Whose bytes or outboard a file or object of this name is; names of another shape are not ours.
+/// The digest in the name of a file or object. `None` if the name is not one of this store.
 fn digest_of(name: &str) -> Option<Digest> {
     let hex = name.strip_suffix(OUTBOARD).unwrap_or(name);
     hex.parse::<Digest>().ok().filter(|digest| digest.to_hex() == hex)

@@ -1,22 +1,22 @@
-//! Blobs whose files are on their way into the index: nobody may remove those.
+//! Blobs whose files have their names but no entry yet. Their files must not be removed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vouch_core::digest::Digest;
 
-/// How many puts claim each blob.
+/// The number of puts that claim each blob.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Claims(Arc<Mutex<HashMap<Digest, usize>>>);
 
 impl Claims {
-    /// Held from before a blob's files get their names until its entry is committed.
+    /// Claims a blob. Hold the claim from before its files get their names until its entry is committed.
     pub(super) fn claim(&self, digest: Digest) -> Claim {
         *self.lock().entry(digest).or_default() += 1;
         Claim { claims: self.clone(), digest }
     }
 
-    /// Does something while nobody can claim the blob, unless somebody does already.
+    /// Runs `act` unless the blob is claimed. The blob cannot be claimed meanwhile.
     pub(super) fn unless_claimed<E>(&self, digest: &Digest, act: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let claims = self.lock();
         if claims.contains_key(digest) { Ok(()) } else { act() }

@@ -1,39 +1,91 @@
-//! How blobs go: first out of the index, then from the disk. What is interrupted in between is finished by the next
-//! sweep, which removes every file that has no entry and that no put is about to enter.
+//! Removing blobs: first from the index, then from the disk. If that is interrupted, the next sweep completes it: it
+//! removes every file without an entry that no put is about to enter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use vouch_core::digest::Digest;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use super::index::Removed;
-use super::{Inner, StoreError};
+use super::{OpenStore, Store, StoreError};
 use crate::host::Host;
 
 /// Seconds between a blob's expiry and its removal, by a clock that has [settled](super::settling).
 pub const GRACE: u64 = 300;
-/// Two clocks, each off by as much as is tolerated: nobody votes any more for what expired longer ago than this.
+/// Nobody votes for a blob that expired longer ago than this: two clocks may be off, each by the tolerance.
 const LEAST_GRACE: u64 = 2 * CLOCK_TOLERANCE;
-/// Blobs taken out of the index in one commit.
+/// Maximum number of blobs removed from the index in one commit.
 const GROUP: usize = 1000;
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Blobs whose time was over.
+    /// Number of expired blobs.
     pub blobs: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
+}
+
+impl Store {
+    /// Verifies every byte of a blob, and its outboard, in constant memory. Blocks until the disk has answered.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`]; see [`StoreError`].
+    pub fn scrub_one(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.inner.scrub(digest)
+    }
+
+    /// Removes a damaged blob from the stored ones. Its duty and its certificate stay, and [`Store::record`] of the
+    /// same blob restores it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn mark_damaged(&self, digest: &Digest) -> Result<(), StoreError> {
+        mark_damaged(&self.inner, digest).await
+    }
+
+    /// Removes at once every blob whose duty ended at least `grace` seconds before `now`, with its certificate, every
+    /// file that belongs to no blob, and old partial uploads.
+    ///
+    /// # Errors
+    /// [`StoreError::ShortGrace`]; see [`StoreError`].
+    #[cfg(test)]
+    pub(super) async fn collect(&self, now: u64, grace: u64) -> Result<Collected, StoreError> {
+        collect(&self.inner, Some(now), now, grace, true).await
+    }
+
+    /// Removes expired blobs by a settled clock: one that has called them expired for all of the last `window` of running time.
+    /// `wall`: the wall clock. `ran`: the running time since the last call. `sweeps`: whether files that belong to no blob are
+    /// removed. After the loss of an index, they may still be [adopted](Self::adopt).
+    ///
+    /// # Errors
+    /// [`StoreError::ShortGrace`]; see [`StoreError`].
+    pub async fn collect_settled(
+        &self,
+        wall: u64,
+        ran: Duration,
+        window: Duration,
+        grace: u64,
+        sweeps: bool,
+    ) -> Result<Collected, StoreError> {
+        self.inner.check()?;
+        let mut history = self.inner.index.wall_clock_history()?;
+        let judged = history.note(history.running() + ran.as_secs(), wall, window);
+        // Durable before anything is deleted, so that the history continues after a restart.
+        self.inner.index.set_wall_clock_history(&history).await?;
+        collect(&self.inner, judged, wall, grace, sweeps).await
+    }
 }
 
 pub(crate) fn check_grace(grace: u64) -> Result<(), StoreError> {
     if grace > LEAST_GRACE { Ok(()) } else { Err(StoreError::ShortGrace { got: grace, least: LEAST_GRACE }) }
 }
 
-/// `judged`: the time by which blobs expired, if any may be deleted; `now`: what the wall clock says; `sweeps`: whether files that
-/// belong to no blob are removed.
-pub(super) async fn collect(
-    inner: &Arc<Inner>,
+/// Removes expired blobs. `judged`: the time to judge expiry by, if any blob may be deleted. `now`: the wall clock. `sweeps`: whether
+/// files that belong to no blob are removed.
+async fn collect(
+    inner: &Arc<OpenStore>,
     judged: Option<u64>,
     now: u64,
     grace: u64,
@@ -49,22 +101,21 @@ pub(super) async fn collect(
             remove_files(inner, removed).await?;
         }
     }
-    let sweeper = inner.clone();
-    let keeper = inner.clone();
-    blocking(&inner.host, move || keeper.drop_old_partials(now)).await?;
+    let (evicting, sweeper) = (inner.clone(), inner.clone());
+    blocking(&inner.host, move || evicting.drop_old_partials(now)).await?;
     if sweeps {
         blocking(&inner.host, move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
     }
     Ok(collected)
 }
 
-pub(super) async fn mark_damaged(inner: &Arc<Inner>, digest: &Digest) -> Result<(), StoreError> {
+async fn mark_damaged(inner: &Arc<OpenStore>, digest: &Digest) -> Result<(), StoreError> {
     inner.check()?;
     let removed = inner.index.mark_damaged(*digest).await?;
     remove_files(inner, removed.into_iter().collect()).await
 }
 
-async fn remove_files(inner: &Arc<Inner>, removed: Vec<Removed>) -> Result<(), StoreError> {
+async fn remove_files(inner: &Arc<OpenStore>, removed: Vec<Removed>) -> Result<(), StoreError> {
     let remover = inner.clone();
     blocking(&inner.host, move || {
         let mut in_files = removed.into_iter().filter(|blob| blob.in_files);
@@ -73,7 +124,7 @@ async fn remove_files(inner: &Arc<Inner>, removed: Vec<Removed>) -> Result<(), S
     .await
 }
 
-/// Does work on a store that blocks, where that holds up nobody.
+/// Runs blocking work on a store on a thread for it.
 pub(crate) async fn blocking<T: Send + 'static>(
     host: &Host,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -84,7 +135,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-impl Inner {
+impl OpenStore {
     fn sweep(&self, first: u8) -> Result<(), StoreError> {
         let digests = self.blobs.list(first)?;
         digests.iter().try_for_each(|digest| self.remove_unless_entered(digest))
@@ -93,7 +144,7 @@ impl Inner {
     /// Removes the files of a blob, unless it is stored or a put of it is about to enter it.
     pub(super) fn remove_unless_entered(&self, digest: &Digest) -> Result<(), StoreError> {
         let entered = || Ok::<_, StoreError>(self.index.entry(digest)?.is_some_and(|entry| entry.in_files()));
-        // most are
+        // check without the lock first: most files have an entry
         if entered()? {
             return Ok(());
         }

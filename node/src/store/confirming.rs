@@ -1,4 +1,4 @@
-//! Before a vote: whether the bytes are there now, and right.
+//! Confirming blobs before a vote: their bytes must be here now, and right.
 
 use std::sync::Arc;
 
@@ -6,21 +6,39 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
 use super::index::Entry;
-use super::{Inner, StoreError, collecting};
+use super::{OpenStore, Store, StoreError, collecting};
 use crate::bugs::{self, Bug};
 use crate::host::files::{Action, FileError};
 
-/// What became of the blobs of a batch.
+/// The result of confirming the blobs of a batch.
 #[derive(Debug, Default)]
 pub struct Confirmed {
-    /// The indices of the receipts whose bytes are not there, or not right.
+    /// The indices of the receipts whose bytes are missing or wrong.
     pub lacking: Vec<u16>,
-    /// Blobs that were held and are not what they should be: they are held no more.
+    /// Blobs that were stored and are damaged. They are no longer stored.
     pub damaged: Vec<(Digest, StoreError)>,
 }
 
-/// Confirms every blob of a batch. Bytes that came with the put of a receipt need not be read again.
-pub(super) async fn confirm(inner: &Arc<Inner>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
+impl Store {
+    /// Confirms that the bytes of every blob of a batch are here now and right, as each vote requires. They are read again,
+    /// outboard included, unless they arrived with the put of the receipt, or were read within 24 hours of running time and
+    /// the files are unchanged. Small blobs are always read, from the index's memory if they are there.
+    /// Damaged blobs are no longer stored afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Displaced`]; see [`StoreError`]. Then no blob is confirmed.
+    pub async fn confirm(&self, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
+        confirm(&self.inner, receipts).await
+    }
+
+    /// Number of bytes read to confirm blobs since the store was opened.
+    pub fn bytes_confirmed(&self) -> u64 {
+        self.inner.verified.bytes_read()
+    }
+}
+
+/// Confirms every blob of a batch. Bytes that arrived with the put of a receipt need not be read again.
+async fn confirm(inner: &Arc<OpenStore>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
     inner.check()?;
     let doubtful = inner.verified.not_fresh(receipts);
     if doubtful.is_empty() || bugs::has(Bug::VoteWithoutBytes) {
@@ -32,9 +50,9 @@ pub(super) async fn confirm(inner: &Arc<Inner>, receipts: &[Receipt]) -> Result<
         for index in doubtful {
             let Some(receipt) = receipts.get(index) else { continue };
             match reader.confirm(receipt)? {
-                Bytes::Right => continue,
-                Bytes::Damaged(error) => confirmed.damaged.push((receipt.digest, error)),
-                Bytes::Missing => {}
+                BlobCheck::Right => continue,
+                BlobCheck::Damaged(error) => confirmed.damaged.push((receipt.digest, error)),
+                BlobCheck::Missing => {}
             }
             confirmed.lacking.extend(u16::try_from(index));
         }
@@ -43,52 +61,52 @@ pub(super) async fn confirm(inner: &Arc<Inner>, receipts: &[Receipt]) -> Result<
     .await
 }
 
-/// What was found of one blob.
+/// The result of checking one blob's bytes.
 #[derive(Debug)]
-pub(super) enum Bytes {
-    /// All of them are right.
+pub(super) enum BlobCheck {
+    /// All bytes are right.
     Right,
-    /// It is not stored, or cannot be read now.
+    /// The blob is not stored, or cannot be read now.
     Missing,
-    /// They were not right; the blob is marked as damaged.
+    /// Bytes are wrong. The blob is marked as damaged.
     Damaged(StoreError),
 }
 
-impl Inner {
-    /// Looks at a blob's bytes, outboard included. They are read, unless that was done within a day and the files are
-    /// the same. What is wrong is held no more when this returns. Blocks for as long as the disk takes.
+impl OpenStore {
+    /// Checks a blob's bytes, outboard included. Reads them unless they were read within 24 hours of running time and the files are
+    /// unchanged. A damaged blob is no longer stored when this returns. Blocks until the disk has answered.
     ///
     /// # Errors
     /// When nothing can be said of any blob: the index or the place of the store fails.
-    pub(super) fn confirm(&self, receipt: &Receipt) -> Result<Bytes, StoreError> {
+    pub(super) fn confirm(&self, receipt: &Receipt) -> Result<BlobCheck, StoreError> {
         let digest = receipt.digest;
         match self.index.entry(&digest)? {
             Some(entry) if entry.length == receipt.length => {
                 if self.is_as_read(&digest, &entry) {
-                    return Ok(Bytes::Right);
+                    return Ok(BlobCheck::Right);
                 }
             }
-            _ => return Ok(Bytes::Missing),
+            _ => return Ok(BlobCheck::Missing),
         }
         let _turn = self.verified.turn(digest);
         // somebody else may have read it meanwhile, or found it damaged
         match self.index.entry(&digest)? {
-            Some(entry) if self.is_as_read(&digest, &entry) => return Ok(Bytes::Right),
+            Some(entry) if self.is_as_read(&digest, &entry) => return Ok(BlobCheck::Right),
             Some(_) => {}
-            None => return Ok(Bytes::Missing),
+            None => return Ok(BlobCheck::Missing),
         }
         self.verified.count(receipt.length);
         match self.scrub(&digest) {
-            Ok(()) => Ok(Bytes::Right),
-            Err(StoreError::NotFound { .. } | StoreError::NotHeld { .. }) => Ok(Bytes::Missing),
+            Ok(()) => Ok(BlobCheck::Right),
+            Err(StoreError::NotFound { .. } | StoreError::NotHeld { .. }) => Ok(BlobCheck::Missing),
             Err(error @ StoreError::Damaged { .. }) => {
-                // a disk that is not there any more has damaged nothing
+                // If the disk is no longer mounted, the blob is not damaged.
                 self.check()?;
                 self.mark_damaged_and_wait(&digest)?;
-                Ok(Bytes::Damaged(error))
+                Ok(BlobCheck::Damaged(error))
             }
-            // it may pass; until then this blob cannot be vouched for
-            Err(StoreError::File(FileError::Io { action: Action::Read | Action::Open, .. })) => Ok(Bytes::Missing),
+            // The failure may be temporary. Until then, do not vote for this blob.
+            Err(StoreError::File(FileError::Io { action: Action::Read | Action::Open, .. })) => Ok(BlobCheck::Missing),
             Err(error) => Err(error),
         }
     }

@@ -1,4 +1,4 @@
-//! Why something is not stored, not read or not promised.
+//! Errors of the store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,123 +16,123 @@ use crate::host::objects::ObjectError;
 /// Why a blob or a certificate is not stored or not read. Cheap to clone.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
-    /// The bytes are not as many as the receipt says.
+    /// The number of bytes differs from the receipt's length.
     #[error("length differs: expected {expected} bytes, got {got}")]
     LengthDiffers {
         /// The receipt's length.
         expected: u64,
-        /// The bytes that came.
+        /// Number of received bytes.
         got: u64,
     },
-    /// The bytes are not those that the receipt names.
+    /// The digest of the bytes differs from the receipt's.
     #[error("digest differs: expected {expected}, got {got}")]
     DigestDiffers {
         /// The receipt's digest.
         expected: Digest,
-        /// The digest of the bytes that came.
+        /// The digest of the received bytes.
         got: Digest,
     },
-    /// Bytes that are not those of the blob that was announced, or come without the proof that they are.
+    /// A piece does not belong to the offered blob, or its proof is wrong.
     #[error("a piece of the blob: {0}")]
     Slice(#[from] TreeError),
-    /// Bytes that do not go on where the last ones ended.
+    /// A piece does not start where the last one ended.
     #[error("expected the bytes at {expected}, got those at {got}")]
     OutOfOrder {
-        /// Where the bytes so far end.
+        /// The end of the last piece.
         expected: u64,
-        /// Where these begin.
+        /// The offset of this one.
         got: u64,
     },
-    /// A piece of a large blob that is not one block of it.
+    /// A piece of a large blob is not one block.
     #[error("expected a block of 256 KiB, or the blob's end, at {offset}, got {got} bytes")]
     NotABlock {
-        /// Where it begins.
+        /// The piece's offset.
         offset: u64,
-        /// Its bytes.
+        /// Its length in bytes.
         got: u64,
     },
-    /// What came of the blob was taken over by another put of it.
-    #[error("another put of {digest} went on with it")]
+    /// Another put of the blob has taken over the partial upload.
+    #[error("another put of {digest} has taken over the upload")]
     Overtaken {
         /// The blob.
         digest: Digest,
     },
-    /// It was held when the put began, and is not any more.
-    #[error("{digest} is not held any more")]
+    /// The blob was stored when the put began, and no longer is.
+    #[error("{digest} is no longer held")]
     NotHeld {
         /// The blob.
         digest: Digest,
     },
-    /// More bytes than a blob in the index may have.
+    /// The blob is too large for the index.
     #[error("expected at most {limit} bytes, got {got}")]
     NotSmall {
-        /// The most bytes.
+        /// Maximum number of bytes.
         limit: u64,
-        /// The bytes that came.
+        /// Number of received bytes.
         got: u64,
     },
     /// The disk would not keep its reserve.
-    #[error("no space left: {wanted} bytes are wanted, {free} bytes are free beside the reserve of {reserve}")]
+    #[error("no space left: {wanted} bytes are needed, {free} bytes are free besides the reserve of {reserve}")]
     NoSpace {
-        /// The bytes that would be written.
+        /// Number of bytes to write.
         wanted: u64,
-        /// The bytes free for blobs, without those that other puts are about to write.
+        /// Free bytes for blobs, without those that other puts are about to write.
         free: u64,
-        /// The bytes set aside.
+        /// The reserve in bytes.
         reserve: u64,
     },
-    /// The blobs would be more than the operator allows.
-    #[error("no space left: {wanted} bytes are wanted, {held} bytes are held or coming of a quota of {quota}")]
+    /// The blobs would exceed the operator's quota.
+    #[error("no space left: {wanted} bytes are needed, {held} bytes of the quota of {quota} are in use or reserved")]
     Quota {
-        /// The bytes that would be added.
+        /// Number of bytes to add.
         wanted: u64,
-        /// The bytes held and coming in.
+        /// Number of bytes stored, and reserved by other puts.
         held: u64,
-        /// The most bytes.
+        /// The quota in bytes.
         quota: u64,
     },
-    /// Not stored here.
+    /// The blob is not stored here.
     #[error("{digest} is not stored here")]
     NotFound {
         /// The blob asked for.
         digest: Digest,
     },
-    /// A range that is not inside the blob.
+    /// The range exceeds the blob.
     #[error("{digest}: expected a range inside {length} bytes, got {wanted} bytes from {offset}")]
     BeyondTheEnd {
         /// The blob asked for.
         digest: Digest,
         /// Its length.
         length: u64,
-        /// Where the range starts.
+        /// The start of the range.
         offset: u64,
-        /// The bytes asked for.
+        /// The length of the range in bytes.
         wanted: u32,
     },
-    /// A range that does not consist of whole groups, so that it cannot be verified by itself.
+    /// The range does not consist of whole groups, so it cannot be verified.
     #[error("{digest}: expected whole groups of 16 KiB, got {wanted} bytes from {offset}")]
     Misaligned {
         /// The blob asked for.
         digest: Digest,
-        /// Where the range starts.
+        /// The start of the range.
         offset: u64,
-        /// The bytes asked for.
+        /// The length of the range in bytes.
         wanted: u32,
     },
-    /// What the disk gives is not what was stored.
+    /// The bytes on the disk are not the ones that were stored.
     #[error("{digest} is damaged at byte {offset}")]
     Damaged {
         /// The blob.
         digest: Digest,
-        /// The first byte of the first group known to be wrong.
+        /// The offset of the first group known to be wrong.
         offset: u64,
     },
-    /// Blobs would be removed that somebody may still vote for.
+    /// Blobs would be removed while somebody may still vote for them.
     #[error("expected more than {least} s between a blob's expiry and its removal, got {got} s")]
     ShortGrace {
-        /// The time asked for, in seconds.
+        /// The requested grace in seconds.
         got: u64,
-        /// What it must exceed, in seconds.
+        /// The grace must exceed this, in seconds.
         least: u64,
     },
     /// A file could not be written or read.
@@ -144,50 +144,50 @@ pub enum StoreError {
     /// The index holds a certificate that does not decode.
     #[error("certificate of {digest}: {cause}")]
     Certificate {
-        /// The blob that it is for.
+        /// The certificate's blob.
         digest: Digest,
-        /// What is wrong with it.
+        /// What is wrong with the certificate.
         #[source]
         cause: Arc<CertificateError>,
     },
-    /// The place of the blobs is not the one that the index was made with.
+    /// The place of the blobs is not the one that the index was created with.
     #[error(
         "{place} does not hold the blobs of {index}: is its disk mounted? Mount it and start again. If the blobs are lost, move {index} away: the replica then fetches them from the others"
     )]
     AnotherFolder {
-        /// Where the blobs were looked for.
+        /// The place of the blobs.
         place: PathBuf,
         /// The index.
         index: PathBuf,
     },
-    /// Something else is where the store was, or nothing.
+    /// A path of the store now leads to something else, or to nothing.
     #[error(
-        "{path} was removed, replaced or unmounted while the replica runs: nothing is stored or signed until it is back"
+        "{path} was removed, replaced or unmounted while the replica was running: nothing is stored or signed until it is back"
     )]
     Displaced {
-        /// What was opened.
+        /// The path.
         path: PathBuf,
     },
-    /// A sync failed, now or before. It is not known what the disk holds, so nothing more is promised.
+    /// A sync failed, now or before. The content of the disk is unknown, so nothing more is promised.
     #[error("storage failed and takes no more: {cause}")]
     Broken {
         /// The first failure.
         #[source]
         cause: FileError,
     },
-    /// The thread that did it failed.
+    /// The thread that did the work failed.
     #[error("storage: {0}")]
     Task(String),
 }
 
 impl StoreError {
-    /// What to tell the other side.
+    /// The code to send to the other end.
     pub fn code(&self) -> Code {
         match self {
             Self::LengthDiffers { .. } => Code::LengthDiffers,
             Self::DigestDiffers { .. } | Self::Slice(_) | Self::NotABlock { .. } => Code::DigestDiffers,
             Self::OutOfOrder { .. } => Code::Unexpected,
-            // whoever tries again goes on with what both brought
+            // a retry resumes the upload that both added to
             Self::Overtaken { .. } => Code::Busy,
             Self::NotHeld { .. } => Code::NotHeld,
             Self::NotFound { .. } => Code::NotFound,

@@ -1,7 +1,7 @@
-//! Blobs on their way in.
+//! Blobs that are being received.
 //!
-//! Bytes are hashed as they come. Up to [`MAX_SMALL`] of them wait in memory, for the index; with one more they go to
-//! a file, and their outboard to another as it grows.
+//! Bytes are hashed as they arrive. Up to [`MAX_SMALL`] of them are kept in memory, for the index. With one more, they are written to
+//! a file, and the outboard to another as it grows.
 
 use std::sync::Arc;
 
@@ -12,38 +12,37 @@ use vouch_core::tree::{Parent, TreeHasher};
 
 use super::blobs::{BlobStore, Spool};
 use super::claims::Claim;
-use super::partials::Owner;
+use super::partials::PartialOwner;
 use super::space::Reservation;
 use super::verified::Version;
-use super::{Inner, MAX_SMALL, StoreError};
+use super::{MAX_SMALL, OpenStore, StoreError};
 use crate::host::files::FileError;
 
-/// Bytes of the outboard written at once.
+/// Size in bytes of one write to the outboard.
 pub(super) const OUTBOARD_PIECE: usize = 64 << 10;
 
-/// A blob on its way in. Dropping it removes what came.
+/// A blob that is being received. Dropping it removes the received bytes.
 #[derive(Debug)]
 pub struct Incoming {
-    inner: Arc<Inner>,
-    /// What was announced.
+    inner: Arc<OpenStore>,
     offer: Option<Receipt>,
     hasher: TreeHasher,
-    taken: Taken,
+    buffer: Buffer,
     /// The end of the outboard that is not written yet.
     parents: Vec<u8>,
-    room: Reservation,
-    /// Whether room was taken for all of it at the start.
-    covered: bool,
+    reserved: Reservation,
+    /// Whether space for the whole blob was reserved at the start.
+    is_reserved: bool,
 }
 
 #[derive(Debug)]
-enum Taken {
+enum Buffer {
     Memory(Vec<u8>),
     Files(Spool),
 }
 
-impl Inner {
-    /// The version of a blob's files; `None` where it is elsewhere, which would have to be asked.
+impl OpenStore {
+    /// The version of a blob's files. `None` for an object, of which it would cost a request.
     pub(super) fn version_of_files(&self, digest: &Digest) -> Result<Option<Box<Version>>, StoreError> {
         match &self.blobs {
             BlobStore::Files(_) => match self.blobs.version(digest)? {
@@ -56,37 +55,37 @@ impl Inner {
 }
 
 impl Incoming {
-    pub(super) fn begin(inner: Arc<Inner>, offer: Option<&Receipt>) -> Result<Self, StoreError> {
+    pub(super) fn begin(inner: Arc<OpenStore>, offer: Option<&Receipt>) -> Result<Self, StoreError> {
         inner.check()?;
-        let mut room = inner.room.none();
+        let mut reserved = inner.space.reservation();
         if let Some(offer) = offer {
             let added = if inner.index.holds(&offer.digest, offer.length)? { 0 } else { offer.length };
-            inner.make_room(&mut room, offer.length, added)?;
+            inner.make_room(&mut reserved, offer.length, added)?;
         }
         Ok(Self {
             inner,
             offer: offer.copied(),
             hasher: TreeHasher::new(),
-            taken: Taken::Memory(Vec::new()),
+            buffer: Buffer::Memory(Vec::new()),
             parents: Vec::new(),
-            room,
-            covered: offer.is_some(),
+            reserved,
+            is_reserved: offer.is_some(),
         })
     }
 
-    /// Takes the next bytes, which are compared at the end. Blocks for as long as the disk takes.
+    /// Takes the next bytes, which are verified at the end. Blocks until the disk has answered.
     ///
     /// # Errors
-    /// [`StoreError::LengthDiffers`] as soon as there are more than announced; [`StoreError::NoSpace`] and
-    /// [`StoreError::Quota`] when nothing was announced; see [`StoreError`].
+    /// [`StoreError::LengthDiffers`] as soon as there are more than offered; [`StoreError::NoSpace`] and
+    /// [`StoreError::Quota`] if nothing was offered; see [`StoreError`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.take(bytes, None)
     }
 
-    /// Takes the next slice of what was announced once its proof is verified. Blocks for as long as the disk takes.
+    /// Verifies and takes the next slice of the offered blob. Blocks until the disk has answered.
     ///
     /// # Errors
-    /// [`StoreError::Slice`]; else as [`write`](Self::write).
+    /// [`StoreError::Slice`], and those of [`write`](Self::write).
     pub fn write_verified(&mut self, bytes: &[u8], proof: &[Parent]) -> Result<(), StoreError> {
         self.take(bytes, Some(proof))
     }
@@ -102,20 +101,20 @@ impl Incoming {
             (Some(offer), Some(proof)) => {
                 self.hasher.update_verified((&offer.digest, offer.length), bytes, proof, &mut keep)?;
             }
-            // without an offer there is nothing to verify it against before the end
+            // without an offer, nothing can be verified before the end
             (_, None) | (None, _) => self.hasher.update(bytes, &mut keep),
         }
-        if !self.covered {
-            self.inner.make_room(&mut self.room, bytes.len() as u64, bytes.len() as u64)?;
+        if !self.is_reserved {
+            self.inner.make_room(&mut self.reserved, bytes.len() as u64, bytes.len() as u64)?;
         }
-        if let Taken::Memory(taken) = &mut self.taken
+        if let Buffer::Memory(buffered) = &mut self.buffer
             && got <= MAX_SMALL
         {
-            taken.extend_from_slice(bytes);
+            buffered.extend_from_slice(bytes);
         } else {
             self.write_to_file(bytes)?;
         }
-        if let Taken::Files(spool) = &mut self.taken
+        if let Buffer::Files(spool) = &mut self.buffer
             && self.parents.len() >= OUTBOARD_PIECE
         {
             spool.write_outboard(&self.parents)?;
@@ -125,47 +124,52 @@ impl Incoming {
     }
 
     fn write_to_file(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        if let Taken::Memory(before) = &self.taken {
-            let mut spool = Spool::create(&self.inner.disk, &self.inner.partial)?;
-            if !before.is_empty() {
-                spool.write(before)?;
-                self.room.wrote(before.len() as u64);
+        if let Buffer::Memory(buffered) = &self.buffer {
+            let mut spool = self.inner.spools.create()?;
+            if !buffered.is_empty() {
+                spool.write(buffered)?;
+                self.reserved.wrote(buffered.len() as u64);
             }
-            self.taken = Taken::Files(spool);
+            self.buffer = Buffer::Files(spool);
         }
-        if let Taken::Files(spool) = &mut self.taken {
+        if let Buffer::Files(spool) = &mut self.buffer {
             spool.write(bytes)?;
         }
-        self.room.wrote(bytes.len() as u64);
+        self.reserved.wrote(bytes.len() as u64);
         Ok(())
     }
 
-    /// The bytes taken so far.
+    /// Number of bytes taken so far.
     pub fn length(&self) -> u64 {
         self.hasher.length()
     }
 
-    /// Compares the bytes with the receipt and makes them durable under their name, unless they are for the index.
-    /// [`Store::record`](super::Store::record) comes next. Blocks for as long as the disk takes.
+    /// Compares the blob with the receipt, and makes a large one durable under its name.
+    /// Call [`Store::record`](super::Store::record) next. Blocks until the disk has synced.
     ///
     /// # Errors
     /// [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`]; see [`StoreError`].
     pub fn finish(self, receipt: &Receipt) -> Result<Complete, StoreError> {
-        let Self { inner, hasher, taken, mut parents, room, .. } = self;
+        let Self { inner, hasher, buffer, mut parents, reserved, .. } = self;
         inner.check()?;
         let length = hasher.length();
         let digest = hasher.finish(&mut |parent: &Parent| parents.extend_from_slice(&parent.0));
         compare(length, digest, receipt)?;
-        let (bytes, claim, version) = match taken {
-            Taken::Memory(bytes) => (Some(bytes.into()), None, None),
-            Taken::Files(mut spool) => {
+        let (bytes, claim, version) = match buffer {
+            Buffer::Memory(bytes) => (Some(bytes.into()), None, None),
+            Buffer::Files(mut spool) => {
                 spool.write_outboard(&parents)?;
                 let claim = inner.claims.claim(digest);
                 inner.blobs.finish(&mut spool, &digest).map_err(|error| inner.failed(error))?;
                 (None, Some(claim), inner.version_of_files(&digest)?)
             }
         };
-        Ok(Complete { receipt: *receipt, bytes, version, guard: Guard { _claim: claim, _room: room, _owner: None } })
+        Ok(Complete {
+            receipt: *receipt,
+            bytes,
+            version,
+            guard: EntryGuard { _claim: claim, _reserved: reserved, _owner: None },
+        })
     }
 }
 
@@ -179,23 +183,23 @@ pub(super) fn compare(length: u64, digest: Digest, receipt: &Receipt) -> Result<
     Ok(())
 }
 
-/// A blob that was compared with its receipt and is not in the index yet; its files, if it has any, are durable.
+/// A blob that was compared with its receipt and is not in the index yet. Its files, if it has any, are durable.
 #[derive(Debug)]
-#[must_use = "it is stored only when it was recorded"]
+#[must_use = "a blob is stored only once it is recorded"]
 pub struct Complete {
     pub(super) receipt: Receipt,
-    /// Of a small blob.
+    /// The bytes of a small blob.
     pub(super) bytes: Option<Bytes>,
-    /// Of its files, which were just written.
+    /// The version of the files that were just written.
     pub(super) version: Option<Box<Version>>,
-    pub(super) guard: Guard,
+    pub(super) guard: EntryGuard,
 }
 
-/// What a blob holds on to until it is in the index: its files, and its room.
+/// Protects a blob's files and reserves its space until its entry is committed.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct EntryGuard {
     pub(super) _claim: Option<Claim>,
-    pub(super) _room: Reservation,
-    /// Of what came in part.
-    pub(super) _owner: Option<Owner>,
+    pub(super) _reserved: Reservation,
+    /// Set if the blob was a partial upload.
+    pub(super) _owner: Option<PartialOwner>,
 }

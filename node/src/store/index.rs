@@ -1,6 +1,6 @@
-//! The index: which blobs are stored, until when they must be kept, and the small ones themselves.
+//! The index: the stored blobs, their duties, and the small blobs themselves.
 //!
-//! Every change to a blob's entry changes its row by expiry and the totals in the same transaction.
+//! A change to a blob's entry changes its expiry row and the totals in the same transaction.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::{NEVER, Receipt};
 
 use super::journal::JournalEntry;
-use super::settling::Settling;
+use super::settling::WallClockHistory;
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::Host;
 
@@ -23,27 +23,27 @@ mod removal;
 pub(super) use partials::PartialRow;
 pub(super) use removal::Removed;
 
-/// Digest → length, the second since 1970 until which it must be kept, the second it was stored in, and the number of
-/// its bytes in [`BYTES`]; none when they are in files.
+/// Digest → length, end of its duty and time of storing in seconds since 1970, and the key of its bytes in [`BYTES`]; none if
+/// they are in files.
 const BLOBS: TableDefinition<'_, [u8; 32], (u64, u64, u64, Option<u64>)> = TableDefinition::new("blobs");
-/// Small blobs, numbered as they came: neighbours share pages, which random digests would not.
+/// Small blobs, numbered in the order of their arrival: neighbours share pages, which random digests would not.
 const BYTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bytes");
-/// Every duty that ends, by its end, damaged blobs' too.
+/// Every duty that ends, ordered by its end, including those of damaged blobs.
 const EXPIRY: TableDefinition<'_, (u64, [u8; 32]), ()> = TableDefinition::new("expiry");
-/// Digest → length and until when it must be kept: what was stored, decayed, and is to be fetched again.
+/// Digest → length and end of its duty, of blobs that were stored, are damaged, and are to be fetched again.
 const DAMAGED: TableDefinition<'_, [u8; 32], (u64, u64)> = TableDefinition::new("damaged");
 /// Digest → `issued_at` and encoding of the newest certificate.
 const CERTIFICATES: TableDefinition<'_, [u8; 32], (u64, &[u8])> = TableDefinition::new("certificates");
-/// Name of a kind → blobs and bytes.
+/// Name of a kind → number of blobs, and their bytes.
 const TOTALS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("totals");
 
-/// What is known of the store itself, by name.
+/// Values about the store itself, by name.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-/// Which folder or prefix the blobs are in.
+/// The id of the folder or prefix with the blobs.
 const STORE_ID: &str = "store-id";
-const SETTLING: &str = "wall clock by running time";
+const WALL_CLOCK: &str = "wall clock by running time";
 
-/// What the totals are kept of.
+// The kinds in `TOTALS`.
 const SMALL: &str = "small";
 const LARGE: &str = "large";
 const BAD: &str = "damaged";
@@ -51,13 +51,13 @@ const BAD: &str = "damaged";
 /// A stored blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Bytes.
+    /// Length in bytes.
     pub length: u64,
-    /// The second since 1970 until which it must be kept.
+    /// When its duty ends, in seconds since 1970.
     pub keep_until: u64,
-    /// The second since 1970 in which it was stored.
+    /// When it was stored, in seconds since 1970.
     pub stored_at: u64,
-    /// The number of its bytes in the index; `None` when they are in files.
+    /// The key of its bytes in the index; `None` if they are in files.
     number: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ impl Entry {
         Self { length, keep_until, stored_at, number }
     }
 
-    /// One whose bytes are in files, of which no more is known than its length.
+    /// An entry for a blob in files of which only the length is known.
     pub(super) fn of_files(length: u64) -> Self {
         Self { length, keep_until: 0, stored_at: 0, number: None }
     }
@@ -85,7 +85,7 @@ impl Entry {
     }
 }
 
-/// Blobs and bytes of each kind.
+/// Number of blobs, and their bytes, of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) small: (u64, u64),
@@ -93,9 +93,9 @@ pub(super) struct Totals {
     pub(super) damaged: (u64, u64),
 }
 
-/// A blob to be entered; without bytes, its files are durable.
+/// A blob to enter. Without bytes, its files are durable.
 #[derive(Debug)]
-pub(super) struct New {
+pub(super) struct NewBlob {
     pub(super) digest: Digest,
     pub(super) length: u64,
     pub(super) keep_until: u64,
@@ -107,7 +107,7 @@ pub(super) struct New {
 pub(super) struct Index(pub(super) Database);
 
 impl Index {
-    /// Opens the index. A damaged one is put aside: then nothing is held until it is fetched from the other replicas.
+    /// Opens the index. Moves a damaged one aside; then nothing is stored until it is fetched from the other replicas.
     pub(super) fn open(host: &Host, path: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
         let random = host.random();
         let (database, replaced) = Database::open_or_replace(host, path, |transaction| {
@@ -126,7 +126,7 @@ impl Index {
         Ok((Self(database), replaced))
     }
 
-    /// The id of the place that the blobs are in, once there is one.
+    /// The id of the place of the blobs, if it has one.
     pub(super) fn store_id(&self) -> Result<Option<String>, DurableError> {
         self.0.read(|transaction| {
             let about = transaction.open_table(ABOUT)?;
@@ -142,19 +142,21 @@ impl Index {
         })
     }
 
-    /// What the wall clock said lately.
-    pub(super) fn settling(&self) -> Result<Settling, DurableError> {
+    /// The recent history of the wall clock.
+    pub(super) fn wall_clock_history(&self) -> Result<WallClockHistory, DurableError> {
         self.0.read(|transaction| {
             let about = transaction.open_table(ABOUT)?;
-            Ok(about.get(SETTLING)?.map_or_else(Settling::default, |row| Settling::from_bytes(row.value())))
+            Ok(about
+                .get(WALL_CLOCK)?
+                .map_or_else(WallClockHistory::default, |row| WallClockHistory::from_bytes(row.value())))
         })
     }
 
-    pub(super) async fn set_settling(&self, settling: &Settling) -> Result<(), DurableError> {
-        let bytes = settling.to_bytes();
+    pub(super) async fn set_wall_clock_history(&self, history: &WallClockHistory) -> Result<(), DurableError> {
+        let bytes = history.to_bytes();
         self.0
             .commit(move |transaction| {
-                transaction.open_table(ABOUT)?.insert(SETTLING, bytes.as_slice())?;
+                transaction.open_table(ABOUT)?.insert(WALL_CLOCK, bytes.as_slice())?;
                 Ok(())
             })
             .await
@@ -178,13 +180,13 @@ impl Index {
         Ok(self.entry(digest)?.is_some_and(|entry| entry.length == length))
     }
 
-    /// An entry, and the blob's bytes when they are in the index, of the same moment.
+    /// An entry, and the blob's bytes if they are in the index, from one snapshot.
     pub(super) fn entry_and_bytes(&self, digest: &Digest) -> Result<Option<(Entry, Option<Bytes>)>, DurableError> {
         self.0.read(|transaction| {
             let Some(entry) = entry(transaction, digest)? else { return Ok(None) };
             let Some(number) = entry.number else { return Ok(Some((entry, None))) };
             let row = transaction.open_table(BYTES)?.get(number)?;
-            // an index that lost a row gives no bytes, which then differ from the digest
+            // If the row is lost, return no bytes: they then fail verification.
             let bytes = row.map_or_else(Bytes::new, |row| Bytes::copy_from_slice(row.value()));
             Ok(Some((entry, Some(bytes))))
         })
@@ -202,7 +204,7 @@ impl Index {
         })
     }
 
-    /// The damaged blobs after one, in order of their digests: length, and until when each must be kept.
+    /// The damaged blobs after one, in order of their digests: length, and end of the duty.
     pub(super) fn damaged_after(
         &self,
         after: Option<Digest>,
@@ -222,15 +224,15 @@ impl Index {
         })
     }
 
-    /// Enters a blob, or prolongs its duty when it is there. The guard is dropped when that is durable, or failed.
-    pub(super) async fn record(&self, new: New, guard: impl Send + 'static) -> Result<(), DurableError> {
+    /// Enters a blob, or prolongs its duty if it is stored. The guard is dropped once the commit is durable or has failed.
+    pub(super) async fn record(&self, new: NewBlob, guard: impl Send + 'static) -> Result<(), DurableError> {
         if self.0.read(|transaction| is_recorded(transaction, &new))? {
             return Ok(());
         }
         self.0.commit(move |transaction| record(transaction, &new).map(|()| guard)).await.map(drop)
     }
 
-    /// See [`super::Store::keep`] and [`super::Store::promise`], which enters a statement as well.
+    /// See [`super::Store::keep`] and [`super::Store::promise`], which also enters a statement.
     pub(super) async fn keep(
         &self,
         receipts: &[Receipt],
@@ -261,7 +263,7 @@ impl Index {
         commit.await
     }
 
-    /// Keeps certificates of blobs that are stored or damaged, each unless one is there that was issued no earlier.
+    /// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it was issued later.
     pub(super) async fn archive(&self, certificates: Vec<Certificate>, origin: u64) -> Result<(), DurableError> {
         let commit = self.0.commit(move |transaction| {
             let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
@@ -311,11 +313,11 @@ fn rows_after<V: redb::Value + 'static, T>(
     rows.map(|row| row.map(|(digest, value)| make(Digest(digest.value()), value.value())).map_err(Into::into)).collect()
 }
 
-type Blobs<'t> = redb::Table<'t, [u8; 32], (u64, u64, u64, Option<u64>)>;
-type Expiry<'t> = redb::Table<'t, (u64, [u8; 32]), ()>;
+type BlobsTable<'t> = redb::Table<'t, [u8; 32], (u64, u64, u64, Option<u64>)>;
+type ExpiryTable<'t> = redb::Table<'t, (u64, [u8; 32]), ()>;
 
-/// Whether there is nothing to do for a blob that came again.
-fn is_recorded(transaction: &ReadTransaction, new: &New) -> Result<bool, redb::Error> {
+/// Whether entering this blob would change nothing.
+fn is_recorded(transaction: &ReadTransaction, new: &NewBlob) -> Result<bool, redb::Error> {
     let Some(old) = entry(transaction, &new.digest)? else { return Ok(false) };
     if partials::is_noted(transaction, &new.digest, new.length)? {
         return Ok(false);
@@ -330,7 +332,7 @@ fn is_recorded(transaction: &ReadTransaction, new: &New) -> Result<bool, redb::E
     Ok(same && new.keep_until <= old.keep_until)
 }
 
-fn record(transaction: &WriteTransaction, new: &New) -> Result<(), redb::Error> {
+fn record(transaction: &WriteTransaction, new: &NewBlob) -> Result<(), redb::Error> {
     partials::forget(transaction, &new.digest, new.length)?;
     let mut blobs = transaction.open_table(BLOBS)?;
     let mut expiry = transaction.open_table(EXPIRY)?;
@@ -338,7 +340,7 @@ fn record(transaction: &WriteTransaction, new: &New) -> Result<(), redb::Error> 
     let old = blobs.get(digest.0)?.map(|row| Entry::from_row(row.value()));
     if let Some(old) = old {
         if let (Some(number), Some(bytes)) = (old.number, &new.bytes) {
-            // these were just compared, those may have decayed
+            // Replace the bytes: these were just verified, those may have decayed.
             transaction.open_table(BYTES)?.insert(number, &bytes[..])?;
         }
         return prolong(&mut blobs, &mut expiry, &digest, new.keep_until);
@@ -367,8 +369,13 @@ fn record(transaction: &WriteTransaction, new: &New) -> Result<(), redb::Error> 
     add(transaction, entry.kind(), entry.length)
 }
 
-/// Moves the end of a stored blob's duty, never to an earlier one.
-fn prolong(blobs: &mut Blobs<'_>, expiry: &mut Expiry<'_>, digest: &Digest, until: u64) -> Result<(), redb::Error> {
+/// Moves the end of a stored blob's duty to a later time, never to an earlier one.
+fn prolong(
+    blobs: &mut BlobsTable<'_>,
+    expiry: &mut ExpiryTable<'_>,
+    digest: &Digest,
+    until: u64,
+) -> Result<(), redb::Error> {
     let old = blobs.get(digest.0)?.map(|row| Entry::from_row(row.value()));
     let Some(old) = old.filter(|old| until > old.keep_until) else { return Ok(()) };
     expiry.remove((old.keep_until, digest.0))?;
@@ -393,7 +400,7 @@ fn lacking(
     Ok(lacking)
 }
 
-/// Whether every blob of these is stored and its duty recorded.
+/// Whether all of these blobs are stored and their duties recorded.
 fn are_kept(
     blobs: &impl ReadableTable<[u8; 32], (u64, u64, u64, Option<u64>)>,
     receipts: &[Receipt],

@@ -1,60 +1,82 @@
-//! What this replica signs, written down before anybody has the signature.
+//! The journal of statements that this replica signs. An entry is durable before the signature leaves the replica.
 //!
-//! A statement is entered in the commit that records what it promises, and only what was entered is signed. So after any crash
-//! the journal has every statement that a vote may be out for, and a kind of which a member may sign only one for a height, say,
-//! is asked about here first. Acceptances of foundings have a record of their own, which is as old as the committee.
+//! A statement is entered in the commit that records the duties that it promises, and only an entered statement is signed. So after any
+//! crash, the journal has every statement for which a vote may exist. A kind of which a member may sign only one, for a height, say, is
+//! looked up here first. Acceptances of foundings have their own record, which exists before the committee.
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
-/// Seconds of `issued_at` for which statements of kind 1 stay in the journal, counted from the newest: ten times as long as
+use super::{Store, StoreError};
+use crate::bugs::{self, Bug};
+
+/// How long statements of kind 1 stay in the journal, in seconds of `issued_at` before the newest. This is ten times as long as
 /// anybody votes for one.
 pub const STORED_KEPT: u64 = 600;
 
-/// One statement in the journal.
+/// The key of one statement in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalEntry {
-    /// Its kind.
+    /// The statement's kind.
     pub kind: u16,
-    /// When it was issued, or the height it is about; 0 where the kind has neither.
+    /// Its time of issue, or the height that it is about; 0 if the kind has neither.
     pub ordinal: u64,
-    /// Which it is.
+    /// The statement's identity.
     pub statement: StatementId,
 }
 
 impl JournalEntry {
-    /// Of a statement.
+    /// The entry of a statement.
     pub fn of<B: Body>(statement: &Statement<B>) -> Self {
         Self { kind: B::KIND, ordinal: statement.body().ordinal().unwrap_or(0), statement: statement.id() }
     }
 
-    /// The entries before this ordinal may go; `None`: they stay.
+    /// Entries of this kind with a lesser ordinal are dropped; `None`: all are kept.
     pub(super) fn outdates(&self) -> Option<u64> {
         (self.kind == Stored::KIND).then(|| self.ordinal.saturating_sub(STORED_KEPT))
     }
 }
 
-/// A statement that is in the journal, durably, with the duties that it promises. There is no other way to sign one here.
+/// A statement whose journal entry and duties are durable. Only such a statement can be signed.
 #[derive(Debug)]
 pub struct Journalled<B>(Statement<B>);
 
 impl<B: Body> Journalled<B> {
-    /// The caller has just made the entry durable.
-    pub(super) fn new(statement: Statement<B>) -> Self {
-        Self(statement)
-    }
-
-    /// Signs.
+    /// Signs the statement.
     pub fn sign(&self, key: &VoteSecretKey) -> VoteSignature {
         self.0.sign(key)
     }
 }
 
-/// What became of a promise.
+/// The result of [`Store::promise`].
 #[derive(Debug)]
 pub enum Promise {
     /// Every duty is recorded and the statement is in the journal.
     Journalled(Journalled<Stored>),
-    /// The indices of the receipts whose blob is not stored or has another length; nothing was changed.
+    /// The indices of the receipts whose blob is not stored or has another length. Nothing was changed.
     Lacking(Vec<u16>),
+}
+
+impl Store {
+    /// Records the duties that a statement promises, as [`keep`](Self::keep) does, and enters the statement in the journal, in the same
+    /// commit. Only then may it be signed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
+        self.inner.check()?;
+        let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
+        let lacking = self.inner.index.keep(receipts, entry).await?;
+        Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
+    }
+
+    /// The statements of a kind that this replica has signed, or may have signed, for a height or a time. Those of kind 1 are dropped
+    /// ten minutes after the newest. Blocks until the disk has answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn signed(&self, kind: u16, ordinal: u64) -> Result<Vec<StatementId>, StoreError> {
+        Ok(self.inner.index.signed(kind, ordinal)?)
+    }
 }

@@ -1,113 +1,113 @@
-//! A blob on its way in that was offered: it goes on where an earlier put of it ended.
+//! Offered blobs that are being received. A large one resumes where an earlier put of it ended.
 
 use std::sync::Arc;
 
 use vouch_core::receipt::Receipt;
 use vouch_core::tree::{BLOCK, Parent};
 
-use super::confirming::Bytes;
+use super::confirming::BlobCheck;
 use super::incoming::{Complete, Incoming, compare};
-use super::part::Part;
-use super::partials::{Cut, Key};
-use super::{Inner, StoreError};
+use super::partial_writer::PartialWriter;
+use super::partials::{CancelToken, PartialKey};
+use super::{OpenStore, StoreError};
 
-/// A blob on its way in of which each piece is verified as it comes. What came of a large one is kept when this is
-/// dropped, unless its put was cut with [`Cut::discard`]; of others it is removed.
+/// An offered blob that is being received. Each piece is verified when it arrives. If this is dropped, a large blob leaves a partial
+/// upload, unless the put was cancelled with [`CancelToken::discard`]; a small one is removed.
 #[derive(Debug)]
 pub struct Offered {
     offer: Receipt,
-    taken: Taken,
+    state: OfferState,
     damage: Option<StoreError>,
 }
 
 #[derive(Debug)]
-enum Taken {
-    /// It is stored.
+enum OfferState {
+    /// The blob is already stored.
     Held,
-    /// Where the next put goes on.
-    Part(Part),
-    /// Nobody else's.
-    Alone(Box<Incoming>),
+    /// A partial upload, which the next put can resume.
+    Partial(PartialWriter),
+    /// Files of this put alone.
+    Private(Box<Incoming>),
 }
 
-/// A blob that came, or was there.
+/// An offered blob whose put is complete.
 #[derive(Debug)]
-#[must_use = "it is stored only when it was entered"]
+#[must_use = "a blob is stored only once it is entered"]
 pub enum Finished {
-    /// It was stored when the put began.
+    /// The blob was already stored when the put began.
     Held(Receipt),
-    /// It came.
+    /// The blob was received.
     New(Complete),
 }
 
 impl Offered {
-    /// What is said to be there is a ground to vote: so it is looked at first, and what is not right comes again.
-    pub(super) fn begin(inner: &Arc<Inner>, offer: &Receipt, cut: &Cut) -> Result<Self, StoreError> {
+    /// Confirms a stored blob first, because the replica may vote for it. If it is damaged, it is received again.
+    pub(super) fn begin(inner: &Arc<OpenStore>, offer: &Receipt, cancel: &CancelToken) -> Result<Self, StoreError> {
         inner.check()?;
-        let key = Key { digest: offer.digest, length: offer.length };
-        let part = || match offer.length > BLOCK as u64 {
-            true => Part::begin(inner, key, cut),
+        let key = PartialKey { digest: offer.digest, length: offer.length };
+        let partial = || match offer.length > BLOCK as u64 {
+            true => PartialWriter::begin(inner, key, cancel),
             false => Ok(None),
         };
         let found = inner.confirm(offer)?;
-        let taken = if matches!(found, Bytes::Right) {
-            Taken::Held
-        } else if let Some(part) = part()? {
-            Taken::Part(part)
+        let state = if matches!(found, BlobCheck::Right) {
+            OfferState::Held
+        } else if let Some(writer) = partial()? {
+            OfferState::Partial(writer)
         } else {
-            Taken::Alone(Box::new(Incoming::begin(inner.clone(), Some(offer))?))
+            OfferState::Private(Box::new(Incoming::begin(inner.clone(), Some(offer))?))
         };
-        let damage = if let Bytes::Damaged(error) = found { Some(error) } else { None };
-        Ok(Self { offer: *offer, taken, damage })
+        let damage = if let BlobCheck::Damaged(error) = found { Some(error) } else { None };
+        Ok(Self { offer: *offer, state, damage })
     }
 
-    /// What was wrong with the blob, where it was held until now.
+    /// The damage of the blob, if it was stored and is damaged.
     pub fn damage(&self) -> Option<&StoreError> {
         self.damage.as_ref()
     }
 
-    /// The bytes that need not come: all of a blob that is stored, whole blocks of one that came in part.
+    /// The resume offset: the length of a stored blob, or the end of the last complete block of a partial upload.
     pub fn offset(&self) -> u64 {
-        match &self.taken {
-            Taken::Held => self.offer.length,
-            Taken::Part(part) => part.had(),
-            Taken::Alone(_) => 0,
+        match &self.state {
+            OfferState::Held => self.offer.length,
+            OfferState::Partial(writer) => writer.had(),
+            OfferState::Private(_) => 0,
         }
     }
 
-    /// Takes the slice at an offset once its proof is verified: a block, or what is left. What is there already is
-    /// passed over. Blocks for as long as the disk takes.
+    /// Verifies and takes the slice at an offset: a block, or the rest of the blob. Bytes that are already here are
+    /// skipped. Blocks until the disk has answered.
     ///
     /// # Errors
     /// [`StoreError::OutOfOrder`], [`StoreError::NotABlock`], [`StoreError::Slice`], [`StoreError::Overtaken`];
-    /// [`StoreError::LengthDiffers`] as soon as there are more than announced; see [`StoreError`].
+    /// [`StoreError::LengthDiffers`] as soon as there are more bytes than offered; see [`StoreError`].
     pub fn take(&mut self, offset: u64, bytes: &[u8], proof: &[Parent]) -> Result<(), StoreError> {
-        match &mut self.taken {
-            Taken::Held => {
+        match &mut self.state {
+            OfferState::Held => {
                 let (expected, got) = (self.offer.length, offset.saturating_add(bytes.len() as u64));
                 if got > expected { Err(StoreError::LengthDiffers { expected, got }) } else { Ok(()) }
             }
-            Taken::Part(part) => part.take(offset, bytes, proof),
-            Taken::Alone(incoming) if offset != incoming.length() => {
+            OfferState::Partial(writer) => writer.take(offset, bytes, proof),
+            OfferState::Private(incoming) if offset != incoming.length() => {
                 Err(StoreError::OutOfOrder { expected: incoming.length(), got: offset })
             }
-            Taken::Alone(incoming) => incoming.write_verified(bytes, proof),
+            OfferState::Private(incoming) => incoming.write_verified(bytes, proof),
         }
     }
 
-    /// Compares the blob with the receipt and makes it durable. [`Store::enter`](super::Store::enter) comes next.
-    /// Blocks for as long as the disk takes.
+    /// Compares the blob with the receipt and makes it durable. Call [`Store::enter`](super::Store::enter) next.
+    /// Blocks until the disk has synced.
     ///
     /// # Errors
     /// [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`], [`StoreError::Overtaken`]; see [`StoreError`].
     pub fn finish(self, receipt: &Receipt) -> Result<Finished, StoreError> {
-        match self.taken {
-            Taken::Held => {
+        match self.state {
+            OfferState::Held => {
                 compare(self.offer.length, self.offer.digest, receipt)?;
                 Ok(Finished::Held(*receipt))
             }
-            Taken::Part(part) => part.finish(receipt).map(Finished::New),
-            Taken::Alone(incoming) => incoming.finish(receipt).map(Finished::New),
+            OfferState::Partial(writer) => writer.finish(receipt).map(Finished::New),
+            OfferState::Private(incoming) => incoming.finish(receipt).map(Finished::New),
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Bytes leave only verified: against the outboard, or a small blob whole against its digest.
+//! Reading blobs. Bytes leave the store only verified: against the outboard, or, for a small blob, against its digest.
 
 use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::tree::{self, GROUP, Parent, TreeHasher};
 
-use super::blobs::Opened;
+use super::blobs::OpenBlob;
 use super::index::Entry;
-use super::{Inner, StoreError};
+use super::{OpenStore, StoreError};
 use crate::host::files::{Action, FileError};
 
-/// Bytes read at once while a whole blob is looked through.
+/// Size in bytes of one read while a whole blob is verified.
 const PIECE: usize = 256 << 10;
 const GROUP_U64: u64 = GROUP as u64;
-/// How often a blob is read again whose files are replaced meanwhile.
-const READINGS: usize = 3;
+/// Maximum number of attempts to read a blob whose files are replaced meanwhile.
+const ATTEMPTS: usize = 3;
 
-/// A part of a blob, and what verifies it by itself against digest and length.
+/// A part of a blob with its proof, which verifies it against digest and length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     /// The bytes.
@@ -24,7 +24,7 @@ pub struct Slice {
     pub proof: Vec<Parent>,
 }
 
-impl Inner {
+impl OpenStore {
     pub(super) fn read(&self, digest: &Digest, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
         let digest = *digest;
         let Some((entry, small)) = self.index.entry_and_bytes(&digest)? else {
@@ -35,7 +35,7 @@ impl Inner {
             return Err(StoreError::BeyondTheEnd { digest, length: entry.length, offset, wanted });
         };
         let range = offset..end;
-        // no bytes are a part of the empty blob alone
+        // only the empty blob has an empty part
         if tree::around(&range, entry.length) != range || range.is_empty() != (entry.length == 0) {
             return Err(StoreError::Misaligned { digest, offset, wanted });
         }
@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// A file that is not there was either collected just now, or is lost.
+    /// The error for a missing file: the blob was just removed, or is damaged.
     fn missing(&self, digest: &Digest, error: FileError) -> StoreError {
         match (error, self.index.entry(digest)) {
             (FileError::NotFound { .. }, Ok(None)) => StoreError::NotFound { digest: *digest },
@@ -58,7 +58,7 @@ impl Inner {
         }
     }
 
-    /// Looks through a whole blob and its outboard, in constant memory.
+    /// Verifies a whole blob and its outboard, in constant memory.
     pub(super) fn scrub(&self, digest: &Digest) -> Result<(), StoreError> {
         let Some((entry, small)) = self.index.entry_and_bytes(digest)? else {
             return Err(StoreError::NotFound { digest: *digest });
@@ -66,10 +66,10 @@ impl Inner {
         if let Some(bytes) = small {
             return if Digest::of(&bytes) == *digest { Ok(()) } else { Err(damaged(digest, 0)) };
         }
-        for _ in 0..READINGS {
+        for _ in 0..ATTEMPTS {
             let version = self.blobs.version(digest)?;
             let opened = self.blobs.open(digest, entry.length).map_err(|error| self.missing(digest, error));
-            let read = opened.and_then(|opened| self.look_through(&opened, digest, &entry));
+            let read = opened.and_then(|opened| self.verify_all(&opened, digest, &entry));
             if self.blobs.version(digest)? == version {
                 if let (Ok(()), Some(version)) = (&read, version) {
                     self.verified.note_read(*digest, version);
@@ -77,11 +77,11 @@ impl Inner {
                 return read;
             }
         }
-        // other puts of it replace its files as fast as they are read
+        // other puts replace its files as fast as they are read
         Err(StoreError::NotHeld { digest: *digest })
     }
 
-    pub(super) fn look_through(&self, opened: &Opened, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn verify_all(&self, opened: &OpenBlob, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
         let mut hasher = TreeHasher::new();
         let mut buffer = vec![0; PIECE];
         let (mut parents, mut stored) = (Vec::new(), Vec::new());
@@ -112,8 +112,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Where a blob that is damaged is damaged first.
-    fn first_damage(&self, opened: &Opened, digest: &Digest, entry: &Entry) -> StoreError {
+    /// The error with the first damaged group of a damaged blob.
+    fn first_damage(&self, opened: &OpenBlob, digest: &Digest, entry: &Entry) -> StoreError {
         let mut offset = 0;
         while offset < entry.length {
             let size = u32::try_from((entry.length - offset).min(GROUP_U64)).unwrap_or(u32::MAX);
@@ -142,7 +142,7 @@ fn slice_of_small(digest: &Digest, blob: Bytes, offset: u64, wanted: u32) -> Res
     Ok(Slice { bytes: blob.slice(index(start)..index(end)), proof })
 }
 
-fn slice(opened: &Opened, digest: &Digest, entry: &Entry, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
+fn slice(opened: &OpenBlob, digest: &Digest, entry: &Entry, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
     let mut bytes = vec![0; wanted as usize];
     opened.read(offset, &mut bytes).map_err(|error| cut_short(digest, offset, error))?;
     let range = offset..offset + u64::from(wanted);
@@ -154,8 +154,8 @@ fn slice(opened: &Opened, digest: &Digest, entry: &Entry, offset: u64, wanted: u
     Ok(Slice { bytes: bytes.into(), proof })
 }
 
-/// Where the first group of a slice that does not verify begins.
-fn first_bad_group(opened: &Opened, digest: &Digest, entry: &Entry, offset: u64, bytes: &[u8]) -> u64 {
+/// The offset of the first group of a slice that does not verify.
+fn first_bad_group(opened: &OpenBlob, digest: &Digest, entry: &Entry, offset: u64, bytes: &[u8]) -> u64 {
     let mut at = offset;
     for group in bytes.chunks(GROUP) {
         let end = at + group.len() as u64;
@@ -166,7 +166,7 @@ fn first_bad_group(opened: &Opened, digest: &Digest, entry: &Entry, offset: u64,
             return at;
         }
     }
-    // every group by itself is right: it changed while it was read
+    // every group verifies by itself: the blob changed while it was read
     offset
 }
 
@@ -174,7 +174,7 @@ fn damaged(digest: &Digest, offset: u64) -> StoreError {
     StoreError::Damaged { digest: *digest, offset }
 }
 
-/// A file that ends too early lost bytes; other failures may pass.
+/// Converts a failed read. A file that ends too early is damaged; other failures may be temporary.
 fn cut_short(digest: &Digest, offset: u64, error: FileError) -> StoreError {
     match &error {
         FileError::Io { action: Action::Read, source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof => {

@@ -1,18 +1,18 @@
-//! Which time a replica may delete by: one that its wall clock has said without a break for a day of running.
+//! The time by which a replica may delete: its wall clock must have shown it for a whole day of running time.
 //!
-//! A wall clock may be wrong for a while, and what is deleted is gone. So expiry is judged by the least time that the wall clock
-//! has said within the last `window` of running time. Running time is counted durably, and stands still while the replica is off.
+//! A wall clock may be wrong for a while, and a deletion is final. So expiry is judged by the least time that the wall clock
+//! has shown within the last `window` of running time. Running time is counted durably and stands still while the replica is off.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long the wall clock must have said that a blob expired before the blob is deleted.
+/// How long the wall clock must have shown that a blob is expired before the blob is deleted.
 pub const SETTLING: Duration = Duration::from_secs(24 * 3600);
-/// Samples are this part of the window apart, which bounds their number.
+/// Samples per window, which bounds their number.
 const PARTS: u64 = 256;
 const SAMPLE_SIZE: usize = 16;
 
-/// What the wall clock said at a running time. Both in seconds.
+/// The wall clock at a running time. Both in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     running: u64,
@@ -21,10 +21,10 @@ struct Sample {
 
 /// The wall clock over the last window of running time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Settling(VecDeque<Sample>);
+pub(super) struct WallClockHistory(VecDeque<Sample>);
 
-impl Settling {
-    /// From its stored form; bytes of another form are no history, so the window begins anew.
+impl WallClockHistory {
+    /// Decodes the stored form. Malformed bytes give an empty history, so the window starts again.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
         let (samples, []) = bytes.as_chunks::<SAMPLE_SIZE>() else { return Self::default() };
@@ -43,19 +43,19 @@ impl Settling {
         self.0.back().map_or(0, |last| last.running)
     }
 
-    /// Notes what the wall clock says now. Gives the time to judge expiry by, once the history covers the window.
+    /// Notes the wall clock now. Returns the time to judge expiry by, once the history covers the window.
     pub(super) fn note(&mut self, running: u64, wall: u64, window: Duration) -> Option<u64> {
         let window = window.as_secs();
         let running = running.max(self.running());
         let before_last = self.0.iter().rev().nth(1).map(|sample| sample.running);
         match (before_last, self.0.back_mut()) {
-            // merged with the last one, which keeps its least time
+            // merge with the last sample, and keep the lesser time
             (Some(before), Some(last)) if last.running < before + window / PARTS => {
                 *last = Sample { running, wall: wall.min(last.wall) };
             }
             _ => self.0.push_back(Sample { running, wall }),
         }
-        // the last sample before the window stays: it shows that the window is covered
+        // keep the last sample before the window: it proves that the window is covered
         while self.0.len() > 1 && self.0[1].running + window <= running {
             self.0.pop_front();
         }
@@ -71,60 +71,60 @@ mod tests {
     const DAY: u64 = 24 * 3600;
     const TICK: u64 = 300;
 
-    /// Runs for so long with a wall clock that is ahead by `ahead` seconds; gives the last time to judge by.
-    fn run(settling: &mut Settling, seconds: u64, wall: &mut u64, ahead: u64) -> Option<u64> {
+    /// Runs for `seconds` with a wall clock that is ahead by `ahead` seconds. Returns the last time to judge by.
+    fn run(history: &mut WallClockHistory, seconds: u64, wall: &mut u64, ahead: u64) -> Option<u64> {
         let mut judged = None;
         for _ in 0..seconds / TICK {
             *wall += TICK;
-            let running = settling.running() + TICK;
-            judged = settling.note(running, *wall + ahead, SETTLING);
-            *settling = Settling::from_bytes(&settling.to_bytes());
+            let running = history.running() + TICK;
+            judged = history.note(running, *wall + ahead, SETTLING);
+            *history = WallClockHistory::from_bytes(&history.to_bytes());
         }
         judged
     }
 
     #[test]
     fn nothing_is_judged_before_a_day_of_running() {
-        let (mut settling, mut wall) = (Settling::default(), 1_000_000);
-        assert_eq!(run(&mut settling, DAY - TICK, &mut wall, 0), None);
-        let judged = run(&mut settling, 2 * TICK, &mut wall, 0).unwrap();
+        let (mut history, mut wall) = (WallClockHistory::default(), 1_000_000);
+        assert_eq!(run(&mut history, DAY - TICK, &mut wall, 0), None);
+        let judged = run(&mut history, 2 * TICK, &mut wall, 0).unwrap();
         assert!(judged <= wall - DAY + 2 * TICK && judged >= 1_000_000, "{judged}");
     }
 
     #[test]
     fn a_clock_that_is_ahead_for_five_minutes_deletes_nothing() {
-        let (mut settling, mut wall) = (Settling::default(), 1_000_000);
-        run(&mut settling, 2 * DAY, &mut wall, 0);
-        let judged = run(&mut settling, TICK, &mut wall, 30 * DAY).unwrap();
+        let (mut history, mut wall) = (WallClockHistory::default(), 1_000_000);
+        run(&mut history, 2 * DAY, &mut wall, 0);
+        let judged = run(&mut history, TICK, &mut wall, 30 * DAY).unwrap();
         assert!(judged < wall, "{judged}");
-        let judged = run(&mut settling, 2 * DAY, &mut wall, 0).unwrap();
+        let judged = run(&mut history, 2 * DAY, &mut wall, 0).unwrap();
         assert!(judged < wall, "{judged}");
     }
 
     #[test]
-    fn time_that_it_was_off_does_not_count() {
-        let (mut settling, mut wall) = (Settling::default(), 1_000_000);
-        run(&mut settling, 2 * DAY, &mut wall, 0);
+    fn time_while_the_replica_is_off_does_not_count() {
+        let (mut history, mut wall) = (WallClockHistory::default(), 1_000_000);
+        run(&mut history, 2 * DAY, &mut wall, 0);
         // off for a year, and on again for less than a day
         wall += 365 * DAY;
-        let judged = run(&mut settling, DAY - 2 * TICK, &mut wall, 0).unwrap();
+        let judged = run(&mut history, DAY - 2 * TICK, &mut wall, 0).unwrap();
         assert!(judged < 1_000_000 + 3 * DAY, "{judged}");
-        let judged = run(&mut settling, 2 * DAY, &mut wall, 0).unwrap();
+        let judged = run(&mut history, 2 * DAY, &mut wall, 0).unwrap();
         assert!(judged > 365 * DAY, "{judged}");
     }
 
     #[test]
     fn a_history_is_bounded_and_read_strictly() {
-        let mut settling = Settling::default();
+        let mut history = WallClockHistory::default();
         for second in 0..3 * DAY {
-            settling.note(second, 5 * DAY + second, SETTLING);
+            history.note(second, 5 * DAY + second, SETTLING);
         }
-        let count = settling.0.len() as u64;
+        let count = history.0.len() as u64;
         assert!(count <= PARTS + 3, "{count}");
-        let bytes = settling.to_bytes();
-        assert_eq!(Settling::from_bytes(&bytes), settling);
-        assert_eq!(Settling::from_bytes(&bytes[1..]), Settling::default());
+        let bytes = history.to_bytes();
+        assert_eq!(WallClockHistory::from_bytes(&bytes), history);
+        assert_eq!(WallClockHistory::from_bytes(&bytes[1..]), WallClockHistory::default());
         let unordered = [7_u64, 1, 6, 1].map(u64::to_le_bytes).concat();
-        assert_eq!(Settling::from_bytes(&unordered), Settling::default());
+        assert_eq!(WallClockHistory::from_bytes(&unordered), WallClockHistory::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Room for blobs: what the operator allows, and what the disk has beside a reserve for the index.
+//! The space for blobs: the operator's quota, and the free disk space without a reserve for the index.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,121 +7,121 @@ use super::{Config, StoreError};
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
-/// Set aside unless the operator says otherwise, in bytes; of a small file system, a sixteenth instead.
+/// Default reserve in bytes; on a small file system, a sixteenth of it instead.
 const RESERVE: u64 = 64 << 20;
 const RESERVE_SHARE: u64 = 16;
 
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct SpaceBudget {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     pub(super) quota: Option<u64>,
     reserve: u64,
-    coming: Mutex<Coming>,
+    pending: Mutex<PendingBytes>,
 }
 
-/// Bytes of puts in progress.
+/// Bytes reserved by puts in progress.
 #[derive(Debug, Default)]
-struct Coming {
-    /// That will be held beside what is held, if all goes well.
+struct PendingBytes {
+    /// Bytes that will be stored in addition to those stored now, if the puts succeed.
     added: u64,
-    /// That were among those and are not any more, since the start.
+    /// Bytes that were in `added` and were released since the start.
     settled: u64,
-    /// That will be written to the disk and were not yet.
+    /// Bytes that will be written to the disk and are not yet.
     unwritten: u64,
 }
 
-impl Room {
+impl SpaceBudget {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf, config: &Config) -> Result<Self, FileError> {
         let share = disk.space(&folder)?.total / RESERVE_SHARE;
         let reserve = config.reserve.unwrap_or_else(|| RESERVE.min(share));
-        Ok(Self { disk, folder, quota: config.quota, reserve, coming: Mutex::default() })
+        Ok(Self { disk, folder, quota: config.quota, reserve, pending: Mutex::default() })
     }
 
-    /// The bytes free on the disk, the reserve among them.
+    /// Free bytes of the disk, including the reserve.
     pub(super) fn free(&self) -> Result<u64, FileError> {
         Ok(self.disk.space(&self.folder)?.free)
     }
 
-    /// Room for nothing yet.
-    pub(super) fn none(self: &Arc<Self>) -> Reservation {
-        Reservation { room: self.clone(), added: 0, unwritten: 0 }
+    /// An empty reservation.
+    pub(super) fn reservation(self: &Arc<Self>) -> Reservation {
+        Reservation { budget: self.clone(), added: 0, unwritten: 0 }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Coming> {
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PendingBytes> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Room that one put has taken; given back when dropped, which is to be after its blob counts as held.
+/// The space that one put has reserved. Dropping it releases the space; drop it only after the blob counts as stored.
 #[derive(Debug)]
 pub(super) struct Reservation {
-    room: Arc<Room>,
+    budget: Arc<SpaceBudget>,
     added: u64,
     unwritten: u64,
 }
 
 impl Reservation {
-    /// Takes room to write so many more bytes, of which `added` will be held beside what is held now.
+    /// Reserves space to write `written` more bytes. `added`: how many of them add to the stored bytes.
     pub(super) fn grow(
         &mut self,
         written: u64,
         added: u64,
         held: impl FnOnce() -> Result<u64, StoreError>,
     ) -> Result<(), StoreError> {
-        let room = self.room.clone();
-        // Asked without the lock: whoever commits gives room back while others wait for the index. What is given back
-        // meanwhile may be held or not; it is counted as if it were not yet.
-        let settled = room.lock().settled;
-        let held = if room.quota.is_some() && added > 0 { held()? } else { 0 };
-        let mut coming = room.lock();
-        if let Some(quota) = room.quota.filter(|_| added > 0) {
-            let held = held.saturating_add(coming.added).saturating_add(coming.settled - settled);
+        let budget = self.budget.clone();
+        // Ask the index without the lock, because a commit may release a reservation meanwhile. Bytes released meanwhile may or may
+        // not be in `held`; count them as if they were not.
+        let settled = budget.lock().settled;
+        let held = if budget.quota.is_some() && added > 0 { held()? } else { 0 };
+        let mut pending = budget.lock();
+        if let Some(quota) = budget.quota.filter(|_| added > 0) {
+            let held = held.saturating_add(pending.added).saturating_add(pending.settled - settled);
             if held.saturating_add(added) > quota {
                 return Err(StoreError::Quota { wanted: added, held, quota });
             }
         }
-        let taken = coming.unwritten.saturating_add(room.reserve);
-        let free = room.free()?.saturating_sub(taken);
+        let taken = pending.unwritten.saturating_add(budget.reserve);
+        let free = budget.free()?.saturating_sub(taken);
         if written > free {
-            return Err(StoreError::NoSpace { wanted: written, free, reserve: room.reserve });
+            return Err(StoreError::NoSpace { wanted: written, free, reserve: budget.reserve });
         }
-        coming.added = coming.added.saturating_add(added);
-        coming.unwritten = coming.unwritten.saturating_add(written);
+        pending.added = pending.added.saturating_add(added);
+        pending.unwritten = pending.unwritten.saturating_add(written);
         self.added = self.added.saturating_add(added);
         self.unwritten = self.unwritten.saturating_add(written);
         Ok(())
     }
 
-    /// Takes room for what is there already, whether there is room for more or not.
+    /// Reserves space for bytes that are already on the disk, without a check.
     pub(super) fn hold(&mut self, bytes: u64) {
-        let mut coming = self.room.lock();
-        coming.added = coming.added.saturating_add(bytes);
+        let mut pending = self.budget.lock();
+        pending.added = pending.added.saturating_add(bytes);
         self.added = self.added.saturating_add(bytes);
     }
 
-    /// Gives back all but what is there already.
+    /// Releases all but `bytes`, which are on the disk.
     pub(super) fn shrink(&mut self, bytes: u64) {
-        let mut coming = self.room.lock();
-        coming.added -= self.added.saturating_sub(bytes);
+        let mut pending = self.budget.lock();
+        pending.added -= self.added.saturating_sub(bytes);
         self.added = self.added.min(bytes);
-        coming.unwritten -= self.unwritten;
+        pending.unwritten -= self.unwritten;
         self.unwritten = 0;
     }
 
-    /// Notes that bytes were written: the disk counts them from now on.
+    /// Notes that bytes were written: the disk's free space now excludes them.
     pub(super) fn wrote(&mut self, bytes: u64) {
         let bytes = bytes.min(self.unwritten);
         self.unwritten -= bytes;
-        self.room.lock().unwritten -= bytes;
+        self.budget.lock().unwritten -= bytes;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut coming = self.room.lock();
-        coming.added -= self.added;
-        coming.settled = coming.settled.saturating_add(self.added);
-        coming.unwritten -= self.unwritten;
+        let mut pending = self.budget.lock();
+        pending.added -= self.added;
+        pending.settled = pending.settled.saturating_add(self.added);
+        pending.unwritten -= self.unwritten;
     }
 }

@@ -1,14 +1,16 @@
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vouch_core::bls::{AggregateSignature, VoteKey};
-use vouch_core::certificate::Signers;
+use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
-use vouch_core::statement::{Batch, Body, StoredClaim};
+use vouch_core::statement::{Batch, Body, Statement, StatementId, Stored, StoredClaim};
 
 use super::*;
 use crate::durable::DurableError;
@@ -48,7 +50,7 @@ fn content(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// More than what lies in the index: five groups, the last not full.
+/// A blob that is too large for the index: five groups, the last one not full.
 fn large(seed: u64) -> Vec<u8> {
     content(seed, 70_000)
 }
@@ -83,7 +85,7 @@ fn files(store: &Store) -> &FileBlobs {
     files
 }
 
-/// Every file that may be a blob's.
+/// Every file in the folder of blobs.
 fn blob_files(disk: &SimulatedDisk) -> Vec<std::path::PathBuf> {
     let files = disk.files_below(&Path::new(FOLDER).join("blobs"));
     files.into_iter().filter(|path| !path.ends_with(anchor::STORE_ID)).collect()
@@ -93,7 +95,7 @@ fn partials(disk: &SimulatedDisk) -> usize {
     disk.files_below(&Path::new(FOLDER).join("partial")).len()
 }
 
-/// What a committee of one would sign.
+/// A statement of a committee of one.
 fn statement(issued_at: u64, receipts: &[Receipt]) -> Statement<Stored> {
     let name = MemberName::new("replica").unwrap();
     let member = Member { node_key: NodeKey([1; 32]), vote_key: VoteKey([1; 48]), name };
@@ -140,7 +142,7 @@ async fn a_blob_is_stored_when_it_is_in_the_index() {
 }
 
 #[tokio::test]
-async fn what_is_not_finished_goes() {
+async fn unfinished_blobs_are_removed() {
     let (disk, store) = open();
     let mut incoming = store.begin(None).unwrap();
     incoming.write(&large(1)).unwrap();
@@ -192,7 +194,7 @@ async fn bytes_that_differ_from_the_receipt_are_refused() {
 }
 
 #[tokio::test]
-async fn more_than_was_announced_is_refused_before_it_is_written() {
+async fn more_bytes_than_offered_are_refused_before_they_are_written() {
     let (_disk, store) = open();
     let mut incoming = store.begin(Some(&receipt(b"four", 1))).unwrap();
     incoming.write(b"fou").unwrap();
@@ -202,11 +204,11 @@ async fn more_than_was_announced_is_refused_before_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_blob_may_come_again() {
+async fn a_stored_blob_can_be_put_again() {
     let (disk, store) = open();
     let bytes = large(1);
     let digest = put_until(&store, &bytes, 50).await;
-    // files that decayed are made good by bytes that were just compared
+    // the new put replaces files that have decayed
     disk.overwrite(&files(&store).path_of(&digest), b"rot");
     disk.overwrite(&files(&store).outboard_of(&digest), b"rot");
     put_until(&store, &bytes, 40).await;
@@ -224,7 +226,7 @@ async fn a_blob_may_come_again() {
     assert_eq!((partials(&disk), store.usage().unwrap().blobs), (0, 2));
 }
 
-/// Puts other bytes in place of the only small blob's.
+/// Replaces the bytes of the only small blob.
 async fn rot_small(store: &Store, bytes: &'static [u8]) {
     let table = redb::TableDefinition::<u64, &[u8]>::new("bytes");
     let rot = store.inner.index.0.commit(move |transaction| {
@@ -258,7 +260,7 @@ async fn small_blobs_share_a_commit() {
 }
 
 #[tokio::test]
-async fn a_put_that_overlaps_a_promise_leaves_it_alone() {
+async fn a_put_during_a_promise_does_not_shorten_it() {
     let (_disk, store) = open();
     let (one, two) = (finish(&store, b"blob"), finish(&store, b"blob"));
     // all wait while the index is busy, so that none of them finds the blob there
@@ -272,7 +274,7 @@ async fn a_put_that_overlaps_a_promise_leaves_it_alone() {
 }
 
 #[tokio::test]
-async fn puts_of_one_blob_at_once_do_not_disturb_each_other() {
+async fn simultaneous_puts_of_one_blob_do_not_disturb_each_other() {
     let (_disk, store) = open();
     let bytes = large(1);
     let complete: Vec<Complete> = std::thread::scope(|scope| {
@@ -290,7 +292,7 @@ async fn puts_of_one_blob_at_once_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn a_duty_is_taken_on_for_all_of_a_batch_or_for_none() {
+async fn duties_are_recorded_for_a_whole_batch_or_not_at_all() {
     let (disk, store) = open();
     let (one, two) = (put(&store, b"one").await, put(&store, b"two").await);
     let mut longer = receipt(b"two", 90);
@@ -345,7 +347,7 @@ async fn the_newest_certificate_is_kept() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_decayed_is_named() {
+async fn an_error_names_a_decayed_certificate() {
     let (_disk, store) = open();
     let digest = Digest::of(b"blob");
     let garble = store.inner.index.0.commit(move |transaction| {
@@ -361,7 +363,7 @@ async fn a_certificate_that_decayed_is_named() {
 }
 
 #[tokio::test]
-async fn a_failed_sync_is_the_end_of_promises() {
+async fn a_failed_sync_ends_all_promises() {
     let (_disk, store) = open();
     let digest = put(&store, b"before").await;
     let (incoming, complete) = (store.begin(None).unwrap(), finish(&store, b"meanwhile"));
@@ -407,7 +409,7 @@ fn a_full_disk_has_its_own_code() {
 }
 
 #[tokio::test]
-async fn a_sync_that_fails_is_believed() {
+async fn a_failed_sync_poisons_the_store() {
     let (disk, store) = open();
     let mut incoming = store.begin(None).unwrap();
     incoming.write(&large(1)).unwrap();
@@ -419,7 +421,7 @@ async fn a_sync_that_fails_is_believed() {
 }
 
 #[test]
-fn a_store_is_opened_once() {
+fn a_store_cannot_be_opened_twice() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
     let error = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap_err();

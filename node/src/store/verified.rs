@@ -1,7 +1,7 @@
-//! What is known of bytes without reading them: which came just now, and which files were read within a day and are the
-//! same ones since.
+//! Blobs that need not be read before a vote: those whose bytes arrived just now, and those whose files were read within a day
+//! and are unchanged.
 //!
-//! Kept in memory only: after a restart, each blob is read again before the first vote that needs it.
+//! This is kept in memory only: after a restart, each blob is read again before the first vote for it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -15,34 +15,34 @@ use vouch_core::receipt::Receipt;
 use crate::host::Host;
 use crate::host::disk::FileIdentity;
 
-/// How long a reading counts, in running time.
+/// How long a verified read counts, in running time.
 pub(super) const VALID_FOR: Duration = Duration::from_secs(24 * 3600);
-/// How long bytes that came with a put count as read: longer than a put takes from its last byte to its last vote.
+/// How long bytes that arrived with a put count as verified: longer than a put takes from its last byte to its last vote.
 const FRESH_FOR: Duration = Duration::from_secs(180);
-/// Blobs remembered; of one that is not, the bytes are read again.
+/// Maximum number of remembered blobs. A forgotten one is read again.
 const MOST_READ: usize = 16 << 10;
 const MOST_FRESH: usize = 32 << 10;
-/// Blobs read at once for votes: puts and gets have the rest of the disk.
+/// Maximum number of blobs read at once for votes. The rest of the disk's throughput is for puts and gets.
 const READERS: usize = 2;
 
-/// Which version of a blob was read.
+/// The version of a blob that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Version {
-    /// Its two files.
+    /// The identities of its two files.
     Files { data: FileIdentity, outboard: FileIdentity },
-    /// What the store elsewhere calls its two objects.
+    /// The object store's versions of its two objects.
     Objects { data: String, outboard: String },
 }
 
-/// A bounded map that forgets what came first.
+/// A bounded map that evicts the oldest entry.
 #[derive(Debug)]
-struct Recent<K, V> {
+struct RecentMap<K, V> {
     rows: HashMap<K, (V, Duration)>,
     order: VecDeque<(K, Duration)>,
     most: usize,
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+impl<K: Copy + Eq + Hash, V> RecentMap<K, V> {
     fn new(most: usize) -> Self {
         Self { rows: HashMap::new(), order: VecDeque::new(), most }
     }
@@ -52,7 +52,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         self.order.push_back((key, now));
         while self.order.len() > self.most {
             let Some((oldest, since)) = self.order.pop_front() else { break };
-            // unless it was renewed
+            // keep an entry that was inserted again
             if self.rows.get(&oldest).is_some_and(|(_, noted)| *noted == since) {
                 self.rows.remove(&oldest);
             }
@@ -65,57 +65,57 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 }
 
 #[derive(Debug)]
-struct Notes {
-    read: Recent<Digest, Version>,
-    /// By salt too: another put of the same bytes brought others.
-    fresh: Recent<(Digest, [u8; 16]), ()>,
-    /// Blobs that are being read, and by how many readers in all.
+struct VerifiedState {
+    read: RecentMap<Digest, Version>,
+    /// By digest and salt: another put of the same blob received its own bytes.
+    fresh: RecentMap<(Digest, [u8; 16]), ()>,
+    /// The blobs that are being read.
     reading: HashSet<Digest>,
 }
 
-/// The notes of one store.
+/// The verified blobs of one store.
 #[derive(Debug)]
-pub(super) struct Verified {
+pub(super) struct VerifiedBlobs {
     host: Host,
-    notes: Mutex<Notes>,
+    notes: Mutex<VerifiedState>,
     done: Condvar,
     bytes: AtomicU64,
 }
 
-impl Verified {
+impl VerifiedBlobs {
     pub(super) fn new(host: Host) -> Self {
-        let (read, fresh) = (Recent::new(MOST_READ), Recent::new(MOST_FRESH));
-        let notes = Notes { read, fresh, reading: HashSet::new() };
+        let (read, fresh) = (RecentMap::new(MOST_READ), RecentMap::new(MOST_FRESH));
+        let notes = VerifiedState { read, fresh, reading: HashSet::new() };
         Self { host, notes: Mutex::new(notes), done: Condvar::new(), bytes: AtomicU64::new(0) }
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    fn notes(&self) -> MutexGuard<'_, VerifiedState> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every byte of this version was read and was right.
+    /// Notes that every byte of this version was read and is right.
     pub(super) fn note_read(&self, digest: Digest, version: Version) {
         self.notes().read.insert(digest, version, self.host.monotonic());
     }
 
-    /// The bytes came with the put of this receipt and are durable.
+    /// Notes that the bytes arrived with the put of this receipt and are durable.
     pub(super) fn note_fresh(&self, receipt: &Receipt) {
         self.notes().fresh.insert((receipt.digest, receipt.salt), (), self.host.monotonic());
     }
 
-    /// The version that was read lately.
+    /// The version that was read within [`VALID_FOR`].
     pub(super) fn read_lately(&self, digest: &Digest) -> Option<Version> {
         self.notes().read.get(digest, self.host.monotonic(), VALID_FOR).cloned()
     }
 
-    /// Which of some receipts are not fresh, by index.
+    /// The indices of the receipts whose bytes have not just arrived.
     pub(super) fn not_fresh(&self, receipts: &[Receipt]) -> Vec<usize> {
         let (notes, now) = (self.notes(), self.host.monotonic());
         let is_fresh = |receipt: &Receipt| notes.fresh.get(&(receipt.digest, receipt.salt), now, FRESH_FOR).is_some();
         (0..).zip(receipts).filter(|(_, receipt)| !is_fresh(receipt)).map(|(index, _)| index).collect()
     }
 
-    /// Waits for a turn to read a blob: few are read at once, and none twice at once.
+    /// Waits for a turn to read a blob. At most [`READERS`] blobs are read at once, and none by two readers.
     pub(super) fn turn(&self, digest: Digest) -> Turn<'_> {
         let mut notes = self.notes();
         while notes.reading.len() >= READERS || notes.reading.contains(&digest) {
@@ -125,7 +125,7 @@ impl Verified {
         Turn { verified: self, digest }
     }
 
-    /// Bytes read for votes: scrubbing, which shares the disk with them, waits for so much longer.
+    /// Number of bytes read for votes. Scrubbing slows down by it, because both share one IO budget.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -135,10 +135,10 @@ impl Verified {
     }
 }
 
-/// A turn to read one blob.
+/// The turn to read one blob, until dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    verified: &'a Verified,
+    verified: &'a VerifiedBlobs,
     digest: Digest,
 }
 
@@ -154,16 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_are_bounded_in_number_and_age() {
-        let mut recent = Recent::new(3);
+    fn entries_are_bounded_in_number_and_age() {
+        let mut recent = RecentMap::new(3);
         let at = Duration::from_secs;
         for number in 0..4 {
             recent.insert(number, number, at(number));
         }
-        assert_eq!(recent.get(&0, at(4), at(100)), None, "the first is forgotten");
+        assert_eq!(recent.get(&0, at(4), at(100)), None, "the first is evicted");
         assert_eq!(recent.get(&1, at(11), at(10)), Some(&1));
         assert_eq!(recent.get(&1, at(12), at(10)), None, "too old");
-        // one that is noted again is not forgotten with its first note
+        // an entry that is inserted again is not evicted with its first insertion
         recent.insert(2, 20, at(5));
         recent.insert(9, 9, at(6));
         recent.insert(8, 8, at(7));

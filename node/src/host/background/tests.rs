@@ -2,7 +2,7 @@ use std::sync::mpsc;
 
 use super::*;
 
-/// An output whose reader takes a write only when it is told to.
+/// An output that accepts a write only when the test allows it.
 struct Pipe {
     allowed: mpsc::Receiver<io::Result<()>>,
     written: mpsc::Sender<String>,
@@ -35,7 +35,7 @@ fn pipe() -> (BackgroundWriter, mpsc::Sender<io::Result<()>>, mpsc::Receiver<Str
 #[test]
 fn lines_that_nobody_reads_are_dropped_and_counted() {
     let (writer, allow, text, told) = pipe();
-    // one is in the thread's hands, or is still queued; nothing of this waits
+    // None of these writes blocks; the thread may have taken the first one.
     let line = vec![b'a'; QUEUE / 4];
     for _ in 0..20 {
         writer.write(line.clone());
@@ -60,7 +60,7 @@ fn lines_that_cannot_be_written_are_counted() {
 }
 
 #[test]
-fn what_waits_is_written_before_the_end() {
+fn queued_lines_are_written_by_a_flush() {
     let (writer, allow, text, _) = pipe();
     for _ in 0..3 {
         writer.write(b"line\n".to_vec());

@@ -11,7 +11,7 @@ fn mode_of(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_file_is_replaced_whole() {
+fn a_file_is_replaced_atomically() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     disk().write_durably(&path, b"one", 0o644).unwrap();
@@ -53,13 +53,13 @@ fn reading_is_bounded() {
 }
 
 #[test]
-fn folders_are_made_with_those_above_them() {
+fn folders_are_created_with_their_parents() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("a/b/c");
     disk().create_folder_durably(&folder, 0o700).unwrap();
     disk().create_folder_durably(&folder, 0o700).unwrap();
     assert_eq!(mode_of(&folder), 0o700);
-    // what the folder of a bare file name is
+    // the parent of a bare file name
     disk().create_folder_durably(Path::new(""), 0o700).unwrap();
 
     let file = root.path().join("file");
@@ -79,7 +79,7 @@ fn a_lock_has_one_holder() {
 }
 
 #[test]
-fn a_folder_that_is_there_costs_nothing() {
+fn creating_an_existing_folder_does_nothing() {
     let disk = simulated::SimulatedDisk::default();
     let shown: &dyn Disk = &disk;
     shown.create_folder_durably(Path::new("/a/b"), 0o700).unwrap();

@@ -1,6 +1,6 @@
-//! A file that is not whole yet, beside the one that it becomes: `<FILE>.part`.
+//! An incomplete file beside the file that it will become: `<FILE>.part`.
 //!
-//! It stays when the process ends, whatever ends it, so that the next one can go on. One process at a time writes to it.
+//! It stays when the process ends, however it ends, so that the next process can resume. One process at a time writes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -13,10 +13,10 @@ use super::target::adopt;
 use super::temp::give_new_name;
 use super::{Action, FileError, Target, at, parent, sync_folder};
 
-/// Opened again when another process gave it its final name in between; more than that is no accident.
-const TRIES: usize = 8;
+/// Maximum number of attempts to open it. Another process may give it its final name between opening and locking.
+const ATTEMPTS: usize = 8;
 
-/// A part of a file, held by this process.
+/// An open part file, locked by this process.
 #[derive(Debug)]
 pub struct PartFile {
     file: File,
@@ -25,16 +25,16 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Opens the part of what will be written to `target`, a new or a regular file, and creates it when there is none. `None`:
-    /// another process has it.
+    /// Opens the part file of `target`, a new or a regular file. Creates it if it does not exist. `None`: another process has
+    /// locked it.
     ///
     /// # Errors
-    /// See [`FileError`]; [`FileError::Exists`] when the name is taken by anything but a regular file.
+    /// [`FileError::Exists`] if something else than a regular file has the name; see [`FileError`].
     pub fn open(target: &Target, mode: u32) -> Result<Option<Self>, FileError> {
         let mut path = target.path().as_os_str().to_owned();
         path.push(".part");
         let path = PathBuf::from(path);
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             let file = open(&path, mode)?;
             match file.try_lock() {
                 Ok(()) => {}
@@ -58,7 +58,7 @@ impl PartFile {
         &self.path
     }
 
-    /// Its bytes so far.
+    /// Its length in bytes.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -66,7 +66,7 @@ impl PartFile {
         Ok(self.file.metadata().map_err(at(&self.path, Action::Read))?.len())
     }
 
-    /// Reads its first bytes, at most so many, and moves to behind them.
+    /// Reads its first `length` bytes, and moves the position after them.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -86,7 +86,7 @@ impl PartFile {
         read().map_err(at(&self.path, Action::Read))
     }
 
-    /// Lets everything behind this length go; the next bytes are written there.
+    /// Cuts it to this length. The next bytes are written there.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -104,10 +104,10 @@ impl PartFile {
         self.file.write_all(bytes).map_err(at(&self.path, Action::Write))
     }
 
-    /// Makes it durable and gives it its name, in place of the file that was there when it was [opened](Self::open), and of no other.
+    /// Makes it durable and gives it its final name. Replaces only a file that existed when it was [opened](Self::open).
     ///
     /// # Errors
-    /// [`FileError::Exists`] when there is a file by now where none was; see [`FileError`]. It stays then.
+    /// [`FileError::Exists`] if a file has appeared meanwhile; see [`FileError`]. The part file then stays.
     pub fn persist(self) -> Result<(), FileError> {
         self.file.sync_all().map_err(at(&self.path, Action::Sync))?;
         let path = self.target.path();
@@ -129,7 +129,7 @@ impl PartFile {
 }
 
 fn open(path: &Path, mode: u32) -> Result<File, FileError> {
-    // a link of this name may lead anywhere, and a pipe would never open
+    // Do not follow a link, which may lead anywhere, or block on a pipe.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(mode).custom_flags(flags);
@@ -145,7 +145,7 @@ fn open(path: &Path, mode: u32) -> Result<File, FileError> {
     }
 }
 
-/// Whether the path still names this file.
+/// Whether the path still leads to this file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(file), Ok(named)) => (file.dev(), file.ino()) == (named.dev(), named.ino()),

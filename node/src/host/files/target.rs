@@ -1,8 +1,8 @@
-//! What stands under the name that a user gave for output, and writing there without destroying it.
+//! The output path that a user gave: what exists there, and how to write it.
 //!
 //! - Symbolic links are followed, also one whose target does not exist yet.
-//! - A pipe, terminal or device is written to as it is. Renaming a file over it would replace the device itself.
-//! - A regular file is replaced whole or not at all, and keeps its mode and, where permitted, its owner.
+//! - Pipes, terminals and devices are written directly. Renaming a file over one would replace the device itself.
+//! - A regular file is replaced atomically. The new one gets its mode and, if permitted, its owner.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use super::{Action, FileError, TempFile, at, parent};
 
-/// Links followed from one name, as Linux allows; more are a loop.
+/// Maximum number of links followed from one path, as in Linux. More are a loop.
 const MAX_LINKS: usize = 40;
 
-/// Which file it is, whatever it is called.
+/// The identity of a file, independent of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
     device: u64,
@@ -25,41 +25,41 @@ pub struct FileId {
 
 impl FileId {
     fn of(metadata: &fs::Metadata) -> Option<Self> {
-        // a character device keeps nothing that could be overwritten: a terminal may be read and written
+        // A character device stores nothing that could be overwritten: a terminal may be both input and output.
         let is_kept = !metadata.file_type().is_char_device();
         is_kept.then(|| Self { device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// Of the file at the end of a path's links; `None` when there is none, or a character device.
+    /// The identity of the file that a path leads to. `None` if there is none, or for a character device.
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().as_ref().and_then(Self::of)
     }
 
-    /// Of what standard input reads from; as [`FileId::at`].
+    /// The identity of standard input's file. `None` as for [`FileId::at`].
     pub fn of_stdin() -> Option<Self> {
         let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
         File::from(stdin).metadata().ok().as_ref().and_then(Self::of)
     }
 }
 
-/// What stands under a name.
+/// What exists at an output path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Nothing. The path is the end of all links.
+    /// Nothing. The path is resolved.
     New(PathBuf),
-    /// A regular file. The path is the end of all links.
+    /// A regular file. The path is resolved.
     Regular(PathBuf),
-    /// Anything else that can be written to: a pipe, a terminal, a device.
+    /// Something else that can be written: a pipe, a terminal, a device.
     Stream(PathBuf),
     /// A folder.
     Folder,
 }
 
 impl Target {
-    /// Looks at what stands under this name.
+    /// Examines a path.
     ///
     /// # Errors
-    /// See [`FileError`]; a loop of links is [`FileError::Io`].
+    /// See [`FileError`]. A loop of links is [`FileError::Io`].
     pub fn at(path: &Path) -> Result<Self, FileError> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -75,7 +75,7 @@ impl Target {
         fs::canonicalize(path).map(Self::Regular).map_err(at(path, Action::Open))
     }
 
-    /// The path that is written.
+    /// The path to write.
     pub fn path(&self) -> &Path {
         match self {
             Self::New(path) | Self::Regular(path) | Self::Stream(path) => path,
@@ -83,11 +83,10 @@ impl Target {
         }
     }
 
-    /// Writes all of it: at once where a file is, which is then whole or untouched, and as it comes elsewhere. `mode` is for a
-    /// new file.
+    /// Writes all bytes: a file atomically, anything else directly. `mode` is for a new file.
     ///
     /// # Errors
-    /// [`FileError::Exists`] when there is a file by now where none was; see [`FileError`].
+    /// [`FileError::Exists`] if a file has appeared at the path of [`Target::New`]; see [`FileError`].
     pub fn write(&self, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         match self {
             Self::New(path) => {
@@ -112,21 +111,21 @@ impl Target {
     }
 }
 
-/// Opens a pipe, terminal or device; waits for the reader of a pipe.
+/// Opens a pipe, terminal or device. Waits for the reader of a pipe.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn open_stream(path: &Path) -> Result<File, FileError> {
-    // neither created nor cut: it is what it is
+    // do not create or truncate
     OpenOptions::new().write(true).open(path).map_err(at(path, Action::Open))
 }
 
-/// Gives an open file the mode of the one that it will replace and, where permitted, the owner.
+/// Gives an open file the mode of the file that it will replace and, if permitted, the owner.
 pub(super) fn adopt(file: &File, path: &Path) -> Result<(), FileError> {
     let old = fs::metadata(path).map_err(at(path, Action::Open))?;
     let new = file.metadata().map_err(at(path, Action::Open))?;
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-        // only a superuser may give files away
+        // only the superuser may change the owner
         let _ = fchown(file, Some(old.uid()), Some(old.gid()));
     }
     let mode = fs::Permissions::from_mode(old.permissions().mode() & 0o7777);
@@ -138,7 +137,7 @@ fn is_folder() -> FileError {
     FileError::Io { path: PathBuf::from("."), action: Action::Write, source }
 }
 
-/// Whether it names an open descriptor, as `/dev/stdout` does: what that is open on is written through it.
+/// Whether a path names an open descriptor, such as `/dev/stdout`. It is written through that descriptor.
 fn is_descriptor(path: &Path) -> bool {
     let is_proc = |path: &Path| fs::canonicalize(parent(path)).is_ok_and(|folder| folder.starts_with("/proc"));
     let mut path = path.to_owned();
@@ -154,7 +153,7 @@ fn is_descriptor(path: &Path) -> bool {
     false
 }
 
-/// The name that a link, which leads to nothing yet, stands for.
+/// Follows links to a path that does not exist yet.
 fn end_of_links(path: &Path) -> Result<PathBuf, FileError> {
     let mut end = path.to_owned();
     for _ in 0..MAX_LINKS {

@@ -1,4 +1,4 @@
-//! Files that get their name last.
+//! Temporary files, which get their final name once they are complete.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::{Action, FileError, at, parent, sync_folder};
 
-/// A file without a final name yet; removed when dropped before it gets one.
+/// A file without a final name. It is removed when it is dropped before it gets one.
 #[derive(Debug)]
 pub struct TempFile {
     pub(super) file: File,
@@ -20,7 +20,7 @@ pub struct TempFile {
 }
 
 impl TempFile {
-    /// Creates an empty file of a fresh name in `folder`.
+    /// Creates an empty file with an unused name in `folder`.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -45,7 +45,7 @@ impl TempFile {
         self.file.sync_all().map_err(at(&self.path, Action::Sync))
     }
 
-    /// Gives the file its name, durably, in place of any file that has it. Call [`TempFile::sync`] before.
+    /// Gives the file its name, durably. Replaces a file that has it. Call [`TempFile::sync`] before.
     ///
     /// # Errors
     /// See [`FileError`].
@@ -55,10 +55,10 @@ impl TempFile {
         sync_folder(parent(path))
     }
 
-    /// Gives the file its name, durably, unless that is taken. Call [`TempFile::sync`] before.
+    /// Gives the file its name, durably, unless the name is taken. Call [`TempFile::sync`] before.
     ///
     /// # Errors
-    /// [`FileError::Exists`] when the name is taken; see [`FileError`].
+    /// [`FileError::Exists`] if the name is taken; see [`FileError`].
     pub fn persist_new(self, path: &Path) -> Result<(), FileError> {
         let mut this = self;
         this.persisted = give_new_name(&this.path, path)?;
@@ -67,7 +67,7 @@ impl TempFile {
     }
 }
 
-/// Creates an empty file of a fresh name in `folder`.
+/// Creates an empty file with an unused name in `folder`.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -78,19 +78,19 @@ pub(in crate::host) fn create_fresh(folder: &Path, mode: u32) -> Result<(File, P
         let path = folder.join(format!(".{}-{number}.tmp", process::id()));
         match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
             Ok(file) => return Ok((file, path)),
-            // left behind by an earlier process of the same number
+            // left by an earlier process with the same id
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(FileError::new(&path, Action::Create, error)),
         }
     }
 }
 
-/// Gives a file another name, never in place of another file; whether the old name is gone.
+/// Gives a file another name without replacing any file. Returns whether the old name is gone.
 ///
 /// # Errors
-/// [`FileError::Exists`] when the name is taken; see [`FileError`].
+/// [`FileError::Exists`] if the name is taken; see [`FileError`].
 pub(in crate::host) fn give_new_name(file: &Path, path: &Path) -> Result<bool, FileError> {
-    // renaming replaces silently, linking does not
+    // a rename would replace a file silently; a hard link fails
     match fs::hard_link(file, path) {
         Ok(()) => Ok(false),
         // a file system without hard links, such as FAT
@@ -106,7 +106,7 @@ pub(in crate::host) fn give_new_name(file: &Path, path: &Path) -> Result<bool, F
 impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.persisted {
-            // nothing can be done about a failure here; the store empties its folder when it opens
+            // ignore a failure: a leftover file is only wasted space
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -7,7 +7,7 @@ fn mode_of(path: &Path) -> u32 {
 }
 
 #[test]
-fn errors_are_told_apart() {
+fn errors_are_classified() {
     let error = |kind: ErrorKind| FileError::new(Path::new("f"), Action::Write, kind.into());
     assert!(matches!(error(ErrorKind::StorageFull), FileError::NoSpace { action: Action::Write, .. }));
     assert!(matches!(error(ErrorKind::QuotaExceeded), FileError::NoSpace { .. }));
@@ -19,7 +19,7 @@ fn errors_are_told_apart() {
 }
 
 #[test]
-fn only_a_sync_fails_for_good_and_a_full_disk_does_not() {
+fn only_a_failed_sync_is_final_unless_the_disk_is_full() {
     let error = |action, kind: ErrorKind| FileError::new(Path::new("f"), action, kind.into());
     assert!(error(Action::Sync, ErrorKind::Other).is_failed_sync());
     assert!(!error(Action::Write, ErrorKind::Other).is_failed_sync());
@@ -27,7 +27,7 @@ fn only_a_sync_fails_for_good_and_a_full_disk_does_not() {
 }
 
 #[test]
-fn many_folders_are_made_at_once() {
+fn several_folders_are_created_at_once() {
     let root = tempfile::tempdir().unwrap();
     let folders: Vec<PathBuf> = ["b", "b/x", "b/y", "a"].map(|name| root.path().join(name)).into();
     create_all_durably(&folders, 0o700).unwrap();
@@ -39,7 +39,7 @@ fn many_folders_are_made_at_once() {
 }
 
 #[test]
-fn a_temp_file_is_gone_unless_persisted() {
+fn a_temp_file_is_removed_unless_persisted() {
     let folder = tempfile::tempdir().unwrap();
     let (mut one, two) =
         (TempFile::create(folder.path(), 0o600).unwrap(), TempFile::create(folder.path(), 0o600).unwrap());
@@ -54,12 +54,12 @@ fn a_temp_file_is_gone_unless_persisted() {
 }
 
 #[test]
-fn a_temp_file_steps_aside_for_what_an_earlier_process_left() {
+fn a_temp_file_does_not_replace_a_leftover_of_an_earlier_process() {
     let folder = tempfile::tempdir().unwrap();
     let probe = TempFile::create(folder.path(), 0o600).unwrap();
     let name = probe.path.file_name().unwrap().to_str().unwrap().to_owned();
     let number: u64 = name.trim_end_matches(".tmp").rsplit('-').next().unwrap().parse().unwrap();
-    // other tests draw numbers as well, so the next one is among these
+    // Other tests take numbers, too, so the next one is among these.
     for next in number..number + 100 {
         fs::write(folder.path().join(format!(".{}-{next}.tmp", process::id())), b"old").unwrap();
     }
@@ -75,7 +75,7 @@ fn a_temp_file_steps_aside_for_what_an_earlier_process_left() {
 }
 
 #[test]
-fn a_full_disk_is_named() {
+fn a_full_disk_has_its_own_error() {
     // a device that is always full
     let path = PathBuf::from("/dev/full");
     let Ok(file) = OpenOptions::new().write(true).open(&path) else { return };

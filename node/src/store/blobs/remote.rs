@@ -1,6 +1,6 @@
-//! Large blobs as objects in a store elsewhere: `blobs/abcd…` and `blobs/abcd….obao`.
+//! Large blobs as objects in an object store: `blobs/abcd…` and `blobs/abcd….obao`.
 //!
-//! The outboard is there before the bytes are, and each object comes to be as a whole.
+//! The outboard is written before the bytes, and each object appears atomically.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -11,36 +11,36 @@ use vouch_core::digest::Digest;
 use vouch_core::tree;
 
 use super::super::verified::Version;
-use super::{OUTBOARD, Partial, Spool, digest_of};
+use super::{OUTBOARD, Spool, SpoolFile, digest_of};
 use crate::host::files::{Action, FileError};
 use crate::host::objects::{ObjectError, Objects};
 
 const FOLDER: &str = "blobs/";
-/// Bytes of an outboard asked for at once: the parents of 16 MiB of a blob.
+/// Bytes of an outboard in one request: the parents of 16 MiB of a blob.
 const BLOCK: u64 = 64 << 10;
-/// Blocks remembered: 16 MiB. The parents that verify a part of a blob mostly are those of the part before.
+/// Number of cached blocks: 16 MiB. Adjacent parts of a blob are verified by mostly the same parents.
 const BLOCKS: usize = 256;
 
 #[derive(Debug)]
 pub(in super::super) struct RemoteBlobs {
     objects: Objects,
-    remembered: Arc<Remembered>,
+    cache: Arc<OutboardCache>,
 }
 
 impl RemoteBlobs {
     pub(in super::super) fn new(objects: Objects) -> Self {
-        Self { objects, remembered: Arc::default() }
+        Self { objects, cache: Arc::default() }
     }
 
     pub(super) fn finish(&self, spool: &Spool, digest: &Digest) -> Result<(), FileError> {
         self.put(&spool.outboard, &outboard_of(digest))?;
         self.put(&spool.data, &name_of(digest))?;
-        // an outboard that had decayed is in use no more
-        self.remembered.forget(digest);
+        // do not use the cached blocks of an earlier outboard, which may have decayed
+        self.cache.remove(digest);
         Ok(())
     }
 
-    fn put(&self, file: &Partial, name: &str) -> Result<(), FileError> {
+    fn put(&self, file: &SpoolFile, name: &str) -> Result<(), FileError> {
         self.objects.put(name, file.length, |offset, buffer| file.file.read_at(offset, buffer))
     }
 
@@ -48,26 +48,29 @@ impl RemoteBlobs {
         &self.objects
     }
 
-    /// What is remembered of the blob is forgotten: whoever asks is about to read it.
+    /// Also drops the blob's cached blocks: the caller is about to read it again.
     pub(super) fn version(&self, digest: &Digest) -> Result<Option<Version>, FileError> {
-        self.remembered.forget(digest);
+        self.cache.remove(digest);
         let data = self.objects.version(&name_of(digest))?;
         let outboard = self.objects.version(&outboard_of(digest))?;
         Ok(data.zip(outboard).map(|(data, outboard)| Version::Objects { data, outboard }))
     }
 
-    #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "no store can be opened without the client"))]
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(unused_variables, reason = "without the client, no object store can be opened")
+    )]
     pub(super) fn open(&self, digest: &Digest, length: u64) -> RemoteBlob {
         RemoteBlob {
             objects: self.objects.clone(),
-            remembered: self.remembered.clone(),
+            cache: self.cache.clone(),
             digest: *digest,
             outboard_length: tree::outboard_size(length),
         }
     }
 
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), FileError> {
-        self.remembered.forget(digest);
+        self.cache.remove(digest);
         self.objects.remove(&name_of(digest))?;
         Ok(self.objects.remove(&outboard_of(digest))?)
     }
@@ -90,11 +93,11 @@ fn outboard_of(digest: &Digest) -> String {
     format!("{FOLDER}{}{OUTBOARD}", digest.to_hex())
 }
 
-/// A blob elsewhere. Nothing is asked for before it is read.
+/// A blob in an object store. Opening it sends no request.
 #[derive(Debug)]
 pub(in super::super) struct RemoteBlob {
     objects: Objects,
-    remembered: Arc<Remembered>,
+    cache: Arc<OutboardCache>,
     digest: Digest,
     outboard_length: u64,
 }
@@ -124,20 +127,20 @@ impl RemoteBlob {
 
     /// A block of the outboard; the last one is shorter.
     fn block(&self, number: u64) -> Result<Bytes, FileError> {
-        if let Some(block) = self.remembered.recall(&self.digest, number) {
+        if let Some(block) = self.cache.get(&self.digest, number) {
             return Ok(block);
         }
         let start = number * BLOCK;
         let size = self.outboard_length.saturating_sub(start).min(BLOCK);
         let block = self.get(&outboard_of(&self.digest), start, usize::try_from(size).unwrap_or(usize::MAX))?;
-        self.remembered.remember(self.digest, number, block.clone());
+        self.cache.insert(self.digest, number, block.clone());
         Ok(block)
     }
 
     fn get(&self, name: &str, offset: u64, length: usize) -> Result<Bytes, FileError> {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         self.objects.get(name, offset, length).map_err(|error| match error {
-            // the same as of a file that lost its end, or all of it
+            // the same error as for a file that is too short
             ObjectError::NotFound { .. } | ObjectError::LengthDiffers { .. } => self.cut_short(name),
             error => error.into(),
         })
@@ -152,13 +155,12 @@ impl RemoteBlob {
     }
 }
 
-/// Parts of outboards that were asked for last. What is wrong in them is found out like all that is wrong: nothing
-/// leaves unless it verifies.
+/// The most recently used blocks of outboards. Wrong ones do no harm, because everything read is verified with them.
 #[derive(Debug, Default)]
-struct Remembered(Mutex<VecDeque<(Digest, u64, Bytes)>>);
+struct OutboardCache(Mutex<VecDeque<(Digest, u64, Bytes)>>);
 
-impl Remembered {
-    fn recall(&self, digest: &Digest, number: u64) -> Option<Bytes> {
+impl OutboardCache {
+    fn get(&self, digest: &Digest, number: u64) -> Option<Bytes> {
         let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = blocks.iter().position(|(of, block, _)| (of, *block) == (digest, number))?;
         let found = blocks.remove(at)?;
@@ -167,7 +169,7 @@ impl Remembered {
         Some(bytes)
     }
 
-    fn remember(&self, digest: Digest, number: u64, bytes: Bytes) {
+    fn insert(&self, digest: Digest, number: u64, bytes: Bytes) {
         let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.retain(|(of, block, _)| (of, *block) != (&digest, number));
         blocks.push_back((digest, number, bytes));
@@ -176,7 +178,7 @@ impl Remembered {
         }
     }
 
-    fn forget(&self, digest: &Digest) {
+    fn remove(&self, digest: &Digest) {
         let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.retain(|(of, ..)| of != digest);
     }
@@ -187,19 +189,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_blocks_used_last_are_remembered() {
-        let remembered = Remembered::default();
+    fn the_most_recently_used_blocks_are_cached() {
+        let cache = OutboardCache::default();
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         let block = |number: u64| Bytes::from(number.to_le_bytes().to_vec());
         for number in 0..BLOCKS as u64 {
-            remembered.remember(one, number, block(number));
+            cache.insert(one, number, block(number));
         }
-        assert_eq!(remembered.recall(&one, 0), Some(block(0)));
-        remembered.remember(other, 0, block(9));
-        assert_eq!((remembered.recall(&one, 0), remembered.recall(&one, 1)), (Some(block(0)), None));
-        remembered.remember(other, 0, block(8));
-        assert_eq!(remembered.recall(&other, 0), Some(block(8)));
-        remembered.forget(&one);
-        assert_eq!((remembered.recall(&one, 0), remembered.recall(&other, 0)), (None, Some(block(8))));
+        assert_eq!(cache.get(&one, 0), Some(block(0)));
+        cache.insert(other, 0, block(9));
+        assert_eq!((cache.get(&one, 0), cache.get(&one, 1)), (Some(block(0)), None));
+        cache.insert(other, 0, block(8));
+        assert_eq!(cache.get(&other, 0), Some(block(8)));
+        cache.remove(&one);
+        assert_eq!((cache.get(&one, 0), cache.get(&other, 0)), (None, Some(block(8))));
     }
 }

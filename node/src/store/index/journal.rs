@@ -1,4 +1,4 @@
-//! The journal's rows.
+//! The journal's table.
 
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 use vouch_core::statement::StatementId;
@@ -14,7 +14,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     transaction.open_table(JOURNAL).map(drop).map_err(Into::into)
 }
 
-/// Enters a statement, and drops what it outdates.
+/// Enters a statement, and drops the entries that it outdates.
 pub(super) fn enter(transaction: &WriteTransaction, entry: &JournalEntry) -> Result<(), redb::Error> {
     let mut journal = transaction.open_table(JOURNAL)?;
     journal.insert((entry.kind, entry.ordinal, entry.statement.0), ())?;
@@ -30,7 +30,7 @@ pub(super) fn has(transaction: &ReadTransaction, entry: &JournalEntry) -> Result
 }
 
 impl Index {
-    /// As an earlier program leaves the folder.
+    /// Deletes the table, as in a folder of an earlier release.
     #[cfg(test)]
     pub(in super::super) fn forget_journal(&self) {
         let forget = |transaction: &WriteTransaction| Ok(transaction.delete_table(JOURNAL).map(drop)?);

@@ -1,4 +1,4 @@
-//! The list of the certificates kept here, and how far other lists were read.
+//! The list of certificates, and the positions read in other lists.
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use vouch_core::Limits;
@@ -33,7 +33,7 @@ impl Index {
                 }
                 if let Some(row) = table.get(digest)? {
                     let encoding = row.value().1;
-                    // one that is damaged is listed by the others
+                    // skip a damaged certificate: others list it
                     let decoded = Certificate::decode(encoding, &Limits::default()).ok();
                     let is_shown = |certificate: &Certificate| match filter {
                         ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
@@ -50,7 +50,7 @@ impl Index {
         })
     }
 
-    /// How far other lists were read, by the node key of their owner.
+    /// See [`super::super::Store::lists_read`].
     pub(in super::super) fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, DurableError> {
         self.0.read(listing::lists_read)
     }

@@ -1,4 +1,4 @@
-//! What is durable of blobs that came in part.
+//! The table of partial uploads.
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::digest::Digest;
@@ -10,24 +10,24 @@ use crate::durable::DurableError;
 type RowKey = ([u8; 32], u64);
 type Row<'t> = (u64, u64, &'t [u8]);
 
-/// Digest and length of the blob → durable bytes, the second since 1970 of the last put, and the chaining values of
-/// those bytes, 32 bytes each. The length is what a put claimed: two that claim different ones do not meet.
+/// Digest and claimed length of the blob → number of durable bytes, time of the last put in seconds since 1970, and the chaining
+/// values of those bytes, 32 bytes each. Puts that claim different lengths have different rows.
 const PARTIALS: TableDefinition<'_, RowKey, Row<'_>> = TableDefinition::new("partials");
 
-/// What is durable of one blob.
+/// The durable state of one partial upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct PartialRow {
     pub(in super::super) digest: Digest,
-    /// Of the whole blob.
+    /// Length of the whole blob.
     pub(in super::super) length: u64,
-    /// The second since 1970 in which a put last left it.
+    /// When a put last left it, in seconds since 1970.
     pub(in super::super) touched: u64,
-    /// The bytes, and how their hashing goes on.
+    /// Number of durable bytes, and the hasher's state after them.
     pub(in super::super) had: Suspended,
 }
 
 impl PartialRow {
-    /// `None` for a row that nobody wrote: the disk's doing.
+    /// `None` if the row is malformed: the disk has damaged it.
     fn from_row((digest, length): RowKey, (durable, touched, stack): Row<'_>) -> Option<Self> {
         let (values, rest) = stack.as_chunks::<32>();
         let is_some_blocks = durable > 0 && durable < length && durable.is_multiple_of(BLOCK as u64);
@@ -55,7 +55,7 @@ pub(super) fn forget(transaction: &WriteTransaction, digest: &Digest, length: u6
 }
 
 impl Index {
-    /// All that are whole, and the keys of those that are not.
+    /// All well-formed rows, and the keys of malformed ones.
     #[expect(clippy::type_complexity, reason = "two lists, for one caller")]
     pub(in super::super) fn partials(&self) -> Result<(Vec<PartialRow>, Vec<(Digest, u64)>), DurableError> {
         self.0.read(|transaction| {
@@ -71,7 +71,7 @@ impl Index {
         })
     }
 
-    /// `None` for a malformed one, too.
+    /// One row; also `None` if it is malformed.
     pub(in super::super) fn partial(&self, digest: &Digest, length: u64) -> Result<Option<PartialRow>, DurableError> {
         self.0.read(|transaction| {
             let row = transaction.open_table(PARTIALS)?.get((digest.0, length))?;
@@ -79,7 +79,7 @@ impl Index {
         })
     }
 
-    /// Notes what is durable. Blocks until that is.
+    /// Records durable bytes. Blocks until the record is durable.
     pub(in super::super) fn note_partial(&self, row: PartialRow) -> Result<(), DurableError> {
         self.0.commit_and_wait(move |transaction| {
             let stack = row.had.stack.concat();
@@ -89,7 +89,7 @@ impl Index {
         })
     }
 
-    /// Forgets some, without a commit when none is noted. Blocks until that is durable.
+    /// Removes rows, without a commit if none exists. Blocks until that is durable.
     pub(in super::super) fn forget_partials(&self, keys: &[(Digest, u64)]) -> Result<(), DurableError> {
         let noted = self.0.read(|transaction| {
             keys.iter().try_fold(false, |noted, (digest, length)| Ok(noted || is_noted(transaction, digest, *length)?))

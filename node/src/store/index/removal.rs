@@ -1,4 +1,4 @@
-//! How blobs leave the index: when their time is over, or when they are found damaged.
+//! Removing blobs from the index: expired or damaged ones.
 
 use redb::{ReadableTable, WriteTransaction};
 use vouch_core::digest::Digest;
@@ -7,24 +7,24 @@ use vouch_core::receipt::NEVER;
 use super::{BAD, BLOBS, BYTES, CERTIFICATES, DAMAGED, EXPIRY, Entry, Index, add, subtract};
 use crate::durable::DurableError;
 
-/// A blob that was taken out of the index.
+/// A blob that was removed from the index.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Removed {
     pub(in super::super) digest: Digest,
     pub(in super::super) length: u64,
-    /// Whether there are files to remove.
+    /// Whether its files must be removed.
     pub(in super::super) in_files: bool,
 }
 
 impl Index {
-    /// Takes out up to `limit` blobs whose duty ended at `last` or before, with their certificates. What is prolonged
-    /// in an earlier commit stays. `None` when nothing was due.
+    /// Removes up to `limit` blobs whose duty ended at `last` or before, with their certificates. A duty that an earlier commit
+    /// prolonged is respected. `None` if nothing was due.
     pub(in super::super) async fn remove_expired(
         &self,
         last: u64,
         limit: usize,
     ) -> Result<Option<Vec<Removed>>, DurableError> {
-        // asked before, so that nothing is committed when nothing is due
+        // Check first, so that nothing is committed if nothing is due.
         let due = self.0.read(|transaction| {
             let expiry = transaction.open_table(EXPIRY)?;
             let first = expiry.first()?.map(|(row, _)| row.value().0);
@@ -36,12 +36,12 @@ impl Index {
         self.0.commit(move |transaction| remove_expired(transaction, last, limit)).await.map(Some)
     }
 
-    /// Takes a blob out of what is stored and notes its duty among the damaged; `None` when it is not stored.
+    /// Moves a blob from the stored to the damaged ones, with its duty. `None` if it is not stored.
     pub(in super::super) async fn mark_damaged(&self, digest: Digest) -> Result<Option<Removed>, DurableError> {
         self.0.commit(move |transaction| mark_damaged(transaction, digest)).await
     }
 
-    /// [`mark_damaged`](Self::mark_damaged) for a thread that may wait.
+    /// Like [`mark_damaged`](Self::mark_damaged), for a thread that may block.
     pub(in super::super) fn mark_damaged_and_wait(&self, digest: Digest) -> Result<Option<Removed>, DurableError> {
         self.0.commit_and_wait(move |transaction| mark_damaged(transaction, digest))
     }
@@ -77,7 +77,7 @@ fn remove_expired(transaction: &WriteTransaction, last: u64, limit: usize) -> Re
     Ok(removed)
 }
 
-/// Takes an entry and its bytes out, but not its row by expiry.
+/// Removes an entry and its bytes, but not its expiry row.
 fn take(transaction: &WriteTransaction, digest: &Digest) -> Result<Option<Entry>, redb::Error> {
     let entry = transaction.open_table(BLOBS)?.remove(digest.0)?.map(|row| Entry::from_row(row.value()));
     if let Some(entry) = &entry {

@@ -1,4 +1,4 @@
-//! Files that an index named which is lost.
+//! Adopting the files of a lost index.
 
 use super::confirming::Damage;
 use super::*;
@@ -6,7 +6,7 @@ use crate::host::disk::Disk;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A store whose index is gone, and the blobs that were in it.
+/// A store whose index was lost, and the blobs that were stored.
 async fn without_index(lengths: &[usize]) -> (SimulatedDisk, Store, Vec<Vec<u8>>) {
     let (disk, store) = open();
     let mut all = Vec::new();
@@ -22,7 +22,7 @@ async fn without_index(lengths: &[usize]) -> (SimulatedDisk, Store, Vec<Vec<u8>>
 }
 
 #[tokio::test]
-async fn files_that_are_right_are_stored_again_with_the_duty_of_the_receipt() {
+async fn right_files_are_adopted_with_the_duty_of_the_receipt() {
     let (_disk, store, all) = without_index(&[70_000, 300_000]).await;
     for bytes in &all {
         let wanted = receipt(bytes, 1000);
@@ -37,7 +37,7 @@ async fn files_that_are_right_are_stored_again_with_the_duty_of_the_receipt() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_right_is_not_adopted() {
+async fn missing_or_wrong_files_are_not_adopted() {
     let (disk, store, all) = without_index(&[70_000, 80_000, 90_000, 1000]).await;
     Damage::Flipped.happen(&disk, &Digest::of(&all[0]));
     Damage::OutboardFlipped.happen(&disk, &Digest::of(&all[1]));
@@ -49,14 +49,14 @@ async fn what_is_not_there_or_not_right_is_not_adopted() {
     assert!(!store.adopt(&receipt(&all[3], 1000)).await.unwrap(), "small ones were in the index");
     assert!(!store.adopt(&receipt(&large(9), 1000)).await.unwrap(), "never stored");
     assert_eq!(store.usage().unwrap().blobs, 0);
-    // another put of it makes its files anew
+    // another put creates its files again
     put_until(&store, &all[0], 1000).await;
     assert_eq!(read_all(&store, &all[0]).unwrap(), all[0]);
 }
 
-/// Else the sweep would be faster than the certificates that tell what to keep.
+/// Otherwise the sweep would remove files before the certificates arrive that prove their duties.
 #[tokio::test]
-async fn no_file_is_swept_away_before_it_is_known_what_is_lacking() {
+async fn no_file_is_swept_before_the_lacking_blobs_are_known() {
     let (disk, store, all) = without_index(&[70_000, 80_000]).await;
     let before = blob_files(&disk);
     store.collect_settled(100, DAY, DAY, GRACE, false).await.unwrap();

@@ -1,10 +1,10 @@
-//! No vote of any kind is cast for bytes that are not there, or not right.
+//! The replica never votes for bytes that are missing or wrong.
 
 use super::*;
 use crate::host::disk::Disk;
 use crate::host::disk::simulated::Mishap;
 
-/// What happens behind the store's back.
+/// Damage that happens without the store's knowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damage {
     Gone,
@@ -32,7 +32,7 @@ pub(super) const DAMAGES: [Damage; 10] = [
     Damage::AnotherDisk,
 ];
 
-/// Where the bytes of a large blob are, and its outboard.
+/// The paths of a large blob's bytes and outboard.
 pub(super) fn paths_of(digest: &Digest) -> (PathBuf, PathBuf) {
     let name = digest.to_hex();
     let data = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
@@ -40,7 +40,7 @@ pub(super) fn paths_of(digest: &Digest) -> (PathBuf, PathBuf) {
 }
 
 impl Damage {
-    /// Lets it happen to a large blob whose files are there.
+    /// Damages a large blob.
     pub(super) fn happen(self, disk: &SimulatedDisk, digest: &Digest) {
         let (data, outboard) = paths_of(digest);
         let folder = Path::new(FOLDER).join("blobs");
@@ -69,20 +69,20 @@ impl Damage {
         }
     }
 
-    /// Whether it concerns the store, and no blob by itself.
+    /// Whether it affects the whole store rather than one blob.
     pub(super) fn is_of_the_place(self) -> bool {
         matches!(self, Self::FolderRemoved | Self::FolderReplaced | Self::IndexRemoved | Self::AnotherDisk)
     }
 }
 
-/// What a replica is asked to sign, or to say as if it signed.
+/// An answer of a replica that claims it holds a blob: a vote, or the resume offset at the blob's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Vote {
     NewPut,
     Renewal,
     LaterExpiry,
     Endorsement,
-    /// It answers that it holds the blob, so the client is given the certificate of before.
+    /// The replica answers that it holds the blob, so the client gets an earlier certificate.
     EarlierCertificate,
 }
 
@@ -90,17 +90,17 @@ pub(super) const VOTES: [Vote; 5] =
     [Vote::NewPut, Vote::Renewal, Vote::LaterExpiry, Vote::Endorsement, Vote::EarlierCertificate];
 
 impl Vote {
-    /// Until when the blob is to be kept.
+    /// When the duty ends.
     pub(super) fn expires_at(self) -> u64 {
         if self == Self::LaterExpiry { 9000 } else { 5000 }
     }
 }
 
-/// Whether the replica signs, as its link has it do; `Ok(false)`: it asks for the bytes, and only a new put brings them.
+/// Whether the replica signs, by the same calls as its link. `Ok(false)`: it lacks the bytes and needs a new put.
 pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
     let wanted = Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) };
     if kind != Vote::Endorsement {
-        let mut offered = store.go_on(&wanted, &Cut::default())?;
+        let mut offered = store.resume(&wanted, &CancelToken::default())?;
         let is_held = offered.offset() == wanted.length;
         if kind == Vote::EarlierCertificate {
             return Ok(is_held);
@@ -121,19 +121,19 @@ pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool
     Ok(matches!(promise, Promise::Journalled(_)))
 }
 
-/// When the statements of [`vote`] are issued.
+/// The `issued_at` of the statements of [`vote`].
 pub(super) const ISSUED: u64 = 40;
 
-/// What [`vote`] signs.
+/// The statement that [`vote`] signs.
 pub(super) fn voted(kind: Vote, bytes: &[u8]) -> Statement<Stored> {
     statement(ISSUED, &[Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) }])
 }
 
 #[tokio::test]
-async fn nothing_is_signed_for_bytes_that_are_not_there() {
+async fn no_vote_is_signed_for_missing_or_wrong_bytes() {
     for damage in DAMAGES {
         for kind in VOTES {
-            // a store that wrote the bytes itself, one that read them, and one that did neither
+            // a store that has written the bytes itself, one that has read them, and one that has done neither
             for before in ["written", "read", "restarted"] {
                 let (disk, mut store) = open();
                 let bytes = large(1);
@@ -162,7 +162,7 @@ async fn nothing_is_signed_for_bytes_that_are_not_there() {
                 if kind != Vote::NewPut {
                     assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: it is held no more");
                     assert_eq!(store.damaged_from(None, 10).unwrap().len(), 1, "{case}: it is to be repaired");
-                    // the bytes come again, and then it is signed for
+                    // after the bytes arrive again, the replica signs
                     put_until(&store, &bytes, 5000).await;
                     assert!(vote(&store, kind, &bytes).await.unwrap(), "{case}");
                 }
@@ -172,9 +172,9 @@ async fn nothing_is_signed_for_bytes_that_are_not_there() {
     }
 }
 
-/// Where the identity of a file cannot be had, nobody knows that it is unchanged: nothing is signed for it before it is read.
+/// If the identity of a file cannot be read, the file may have changed: it must be read before a vote.
 #[tokio::test]
-async fn an_identity_that_cannot_be_had_is_no_confirmation() {
+async fn an_unreadable_identity_confirms_nothing() {
     let bytes = large(1);
     let (data, _) = paths_of(&Digest::of(&bytes));
     let of_blob = |path: &Path| path.starts_with(Path::new(FOLDER).join("blobs")) && !path.ends_with(anchor::STORE_ID);
@@ -192,12 +192,12 @@ async fn an_identity_that_cannot_be_had_is_no_confirmation() {
                 Err(error) => panic!("{kind:?}: {error}"),
             }
             disk.identities_fail(|_| false);
-            // it passes, and nothing was lost by it
+            // after the failure has passed, nothing is lost
             assert_eq!(store.damaged_from(None, 10).unwrap(), [], "{kind:?}");
             assert!(vote(&store, kind, &bytes).await.unwrap(), "{kind:?}");
         }
     }
-    // one question that fails, of all that are asked
+    // each single question for an identity fails in turn
     for damage in DAMAGES {
         for kind in VOTES {
             for number in 0.. {
@@ -218,7 +218,7 @@ async fn an_identity_that_cannot_be_had_is_no_confirmation() {
     }
 }
 
-/// A store that could not learn which file it opened does not take another one for it.
+/// A store that could not read the identity of its open file must not accept another file in its place.
 #[tokio::test]
 async fn an_index_is_not_used_without_its_identity() {
     let (disk, store) = open();
@@ -234,7 +234,7 @@ async fn an_index_is_not_used_without_its_identity() {
         }
         assert!(opened.is_err(), "{number}");
     }
-    // a full disk has the index closed, and the next use opens it
+    // a full disk closes the index, and the next use opens it again
     let store = open_on(&disk);
     disk.writes_fail(28);
     assert!(matches!(
@@ -242,7 +242,7 @@ async fn an_index_is_not_used_without_its_identity() {
         Err(StoreError::Index(DurableError::NoSpace { .. }))
     ));
     disk.writes_fail(0);
-    // one question by the store before it uses the index, and one when it is opened
+    // the store asks once before it uses the index, and once when it opens it
     disk.identity_mishap_at(disk.identities() + 2);
     let outcome = store.keep(&[receipt(&large(1), 9000)]).await;
     assert!(matches!(outcome, Err(StoreError::Index(DurableError::File(_)))), "{outcome:?}");
@@ -251,7 +251,7 @@ async fn an_index_is_not_used_without_its_identity() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_signed_for_and_read_once_a_day() {
+async fn a_held_blob_is_read_once_a_day_for_votes() {
     let (disk, store) = open();
     let bytes = large(1);
     let digest = put_until(&store, &bytes, 5000).await;
@@ -270,7 +270,7 @@ async fn what_is_there_is_signed_for_and_read_once_a_day() {
         assert!(vote(&store, kind, &bytes).await.unwrap());
         assert_eq!(reads(), 1, "once");
     }
-    // a copy in its place is another file, though the same bytes
+    // a copy in its place is another file, although the bytes are the same
     let data = files(&store).path_of(&digest);
     disk.overwrite(&data, &bytes);
     assert!(vote(&store, Vote::Renewal, &bytes).await.unwrap());
@@ -302,14 +302,14 @@ async fn small_blobs_are_always_read() {
     let confirmed = store.confirm(&[another]).await.unwrap();
     assert_eq!(confirmed.lacking, [0]);
     assert!(matches!(confirmed.damaged[..], [(digest, StoreError::Damaged { .. })] if digest == wanted.digest));
-    // the same bytes again bring it back
+    // another put of the same bytes restores it
     store.put_small(&another, small.clone().into()).await.unwrap();
     assert!(store.confirm(&[another]).await.unwrap().lacking.is_empty());
     assert_eq!(read_all(&store, &small).unwrap(), small);
 }
 
 #[tokio::test]
-async fn a_batch_tells_which_are_lacking() {
+async fn the_lacking_receipts_of_a_batch_are_named() {
     let (disk, store) = open();
     let blobs = [large(1), large(2), content(3, 100), large(4)];
     for bytes in &blobs[..3] {
@@ -322,9 +322,9 @@ async fn a_batch_tells_which_are_lacking() {
     assert!(matches!(confirmed.damaged[..], [(digest, _)] if digest == receipts[1].digest));
 }
 
-/// A disk that fails while the bytes are looked at never has them signed for, whatever was found before.
+/// If the disk fails while the bytes are read, the replica must not sign, whatever it found before.
 #[tokio::test]
-async fn a_disk_that_fails_meanwhile_is_no_confirmation() {
+async fn a_disk_that_fails_meanwhile_confirms_nothing() {
     let bytes = large(1);
     for damage in DAMAGES.into_iter().filter(|damage| !damage.is_of_the_place()) {
         for number in 0.. {
@@ -345,7 +345,7 @@ async fn a_disk_that_fails_meanwhile_is_no_confirmation() {
 }
 
 #[tokio::test]
-async fn a_store_is_opened_with_the_folder_of_its_index_only() {
+async fn a_store_opens_only_with_the_folder_of_its_index() {
     let folder = Path::new(FOLDER);
     let reopen = |disk: &SimulatedDisk| Store::open(&Host::on_disk(Arc::new(disk.clone())), folder, &Config::default());
     let refused = |disk: &SimulatedDisk, what: &str| {
@@ -359,7 +359,7 @@ async fn a_store_is_opened_with_the_folder_of_its_index_only() {
     put_until(&store, &large(1), 5000).await;
     drop(store);
     reopen(&disk).unwrap();
-    // a copy of the disk has another number, and is the same store
+    // a copy of the disk has another device number, and is the same store
     disk.mount_another();
     reopen(&disk).unwrap();
     let id = folder.join("blobs").join(anchor::STORE_ID);
@@ -373,7 +373,7 @@ async fn a_store_is_opened_with_the_folder_of_its_index_only() {
     disk.remove_folder(&folder.join("blobs"));
     refused(&disk, "no folder");
 
-    // one of before there were ids takes its folder up, unless that is empty
+    // an index of a release without ids accepts its folder, unless that is empty
     let (disk, store) = open();
     put_until(&store, &large(1), 5000).await;
     store.inner.index.forget_store_id();

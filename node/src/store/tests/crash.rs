@@ -1,5 +1,5 @@
-//! Every operation that a script of puts, votes and removals does to the disk fails once, and loses power once. After
-//! each, the store is opened on what survived and must keep every promise.
+//! A script of puts, votes and removals runs with a failure, and with a loss of power, at each of its disk operations. After
+//! each run, the store is opened on what survived and must keep every promise.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use crate::host::disk::simulated::{Mishap, Names, Writes};
 mod damage;
 mod parts;
 
-/// When the script runs; what it collects expired long before.
+/// The time at which the script runs. The blobs that it removes expired long before.
 const NOW: u64 = 10_000_000;
 const EXPIRED: u64 = 1000;
 const UNTIL: u64 = 2 * NOW;
-/// Bytes of one read, as on a link.
+/// Size of one read in bytes, as on a link.
 const SLICE: usize = 256 << 10;
 
 /// The script's blobs.
@@ -43,18 +43,18 @@ impl Blobs {
     }
 }
 
-/// What the store answered with a yes.
+/// The promises that the store has made.
 #[derive(Debug, Default, Clone)]
 struct Promises {
-    /// Until when each blob is kept.
+    /// When the duty of each blob ends.
     kept: BTreeMap<Digest, u64>,
     /// The statements that may have been signed, by their `issued_at`.
     signed: Vec<(u64, StatementId)>,
-    /// The blobs of which a certificate was archived.
+    /// The blobs with an archived certificate.
     archived: Vec<Digest>,
-    /// Whether what expired was collected.
+    /// Whether expired blobs were removed.
     collected: bool,
-    /// The first refusal.
+    /// The first error.
     failed: Option<String>,
 }
 
@@ -68,10 +68,10 @@ fn open_store(disk: &SimulatedDisk) -> Result<Store, StoreError> {
     Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &Config::default())
 }
 
-/// Puts, votes, archives, collects; goes on after a failure as a replica does.
+/// Puts, votes, archives and removes. Continues after a failure, as a replica does.
 async fn script(store: &Store, blobs: &Blobs) -> Promises {
     let mut promises = Promises::default();
-    // a put is promised nothing until it is voted for, but what is said to be stored must be
+    // a put is no promise before a vote, but a blob that is reported as stored must be stored
     for bytes in &blobs.brief {
         let outcome = put_whole(store, bytes, EXPIRED).await;
         promises.note(outcome);
@@ -115,7 +115,7 @@ async fn put_whole(store: &Store, bytes: &[u8], expires_at: u64) -> Result<(), S
     store.record(incoming.finish(&receipt)?).await
 }
 
-/// Every byte of a blob as it is served, each slice verified as a stranger would.
+/// Reads every byte of a blob, and verifies each slice as a client does.
 fn served(store: &Store, digest: &Digest, length: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < length {
@@ -128,7 +128,7 @@ fn served(store: &Store, digest: &Digest, length: u64) -> Result<Vec<u8>, String
     Ok(bytes)
 }
 
-/// What must hold on any disk that a store is opened on after a mishap.
+/// Checks a disk after a mishap: the store opens and keeps every promise.
 async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_again: bool) -> Result<(), String> {
     let store = open_store(disk).map_err(|error| format!("the store does not open: {error}"))?;
     for (digest, until) in &promises.kept {
@@ -140,7 +140,7 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
             Some(_) => {}
         }
     }
-    // no vote left whose statement is not in the journal
+    // every statement that may have been signed is in the journal
     for (issued_at, id) in &promises.signed {
         let signed = store.signed(Stored::KIND, *issued_at).map_err(|error| error.to_string())?;
         if !signed.contains(id) {
@@ -179,7 +179,7 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
     if !run_again {
         return Ok(());
     }
-    // it goes on as if nothing had been
+    // the store works as before
     let again = script(&store, blobs).await;
     if let Some(failed) = again.failed {
         return Err(format!("the script does not run again: {failed}"));
@@ -198,7 +198,7 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
     Ok(())
 }
 
-/// Runs the script from nothing with one mishap, and gives the disk and what was promised.
+/// Runs the script on an empty disk with one mishap. Returns the disk and the promises.
 fn run(blobs: &Blobs, mishap: Option<(usize, Mishap)>, lies: fn(&Path) -> bool) -> (SimulatedDisk, Promises) {
     let disk = SimulatedDisk::default();
     disk.lie_about(lies);
@@ -216,12 +216,12 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Whether it is one of the 256 folders that blobs are in.
+/// Whether a path is one of the 256 folders of blobs.
 fn is_shard(path: &Path) -> bool {
     path.parent() == Some(Path::new("/data/blobs"))
 }
 
-/// What may be found after a mishap at this operation.
+/// What may survive a mishap at this operation.
 fn survivals(number: usize) -> [(Writes, Names); 8] {
     let mixed = Writes::Mixed(number as u64);
     [Names::Lost, Names::Kept]
@@ -231,7 +231,7 @@ fn survivals(number: usize) -> [(Writes, Names); 8] {
         .unwrap()
 }
 
-/// Every mishap at every operation; gives the number of cases, and what was found wrong.
+/// Tries every mishap at every operation. Returns the number of cases, and the violations found.
 fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String>) {
     let blobs = Blobs::new();
     let (disk, promises) = run(&blobs, None, lies);
@@ -242,7 +242,7 @@ fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String
     let (next, cases) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let wrong = std::sync::Mutex::new(Vec::new());
     let work = || {
-        // from the end, where most was promised: there is a loss of power when all is done
+        // from the end, where the most was promised; the last case is a loss of power after all operations
         while let Some(number) = operations.len().checked_sub(next.fetch_add(1, Ordering::Relaxed)) {
             for mishap in [Mishap::Error, Mishap::PowerCut] {
                 if stop_at_first && !wrong.lock().unwrap().is_empty() {
@@ -251,13 +251,13 @@ fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String
                 // a loss of power before a read is one before the next change
                 let done = operations.get(number);
                 let reads = done.is_some_and(|done| matches!(done.action, Action::Read | Action::Open));
-                // the sweep looks into 256 folders, each like the other
+                // the sweep reads 256 equal folders; one is enough
                 let sweeps = done.is_some_and(|done| reads && is_shard(&done.path) && !done.path.ends_with("00"));
                 if sweeps || (reads && mishap == Mishap::PowerCut) {
                     continue;
                 }
                 let (disk, promises) = run(&blobs, Some((number, mishap)), lies);
-                // after an error, the process ends in the worst ways; the others come with a loss of power
+                // after an error, only the worst ends of the process; a loss of power covers the others
                 let kinds = if mishap == Mishap::Error { 4 } else { 8 };
                 for (kind, (writes, names)) in survivals(number)[..kinds].iter().enumerate() {
                     cases.fetch_add(1, Ordering::Relaxed);
@@ -265,7 +265,7 @@ fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String
                     found.lie_about(|_| false);
                     let run_again = kind == 0 || kind == number % kinds;
                     let examined = || block_on(examine(&found, &blobs, &promises, run_again));
-                    // the library panics on some of what no sync protects
+                    // the library panics on some unsynced bytes
                     let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(examined));
                     if let Err(error) = examined.unwrap_or_else(|_| Err("it panics".to_owned())) {
                         let done = done.map(|done| format!("{} {}", done.action, done.path.display()));
@@ -287,13 +287,13 @@ fn enumerate(lies: fn(&Path) -> bool, stop_at_first: bool) -> (usize, Vec<String
 }
 
 #[test]
-fn every_promise_outlives_every_mishap() {
+fn every_promise_survives_every_mishap() {
     let (cases, wrong) = enumerate(|_| false, false);
     assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
     assert!(cases > 1000, "{cases}");
 }
 
-/// The test of the test: with any one kind of sync left out, something is found wrong.
+/// Tests this test: if any one kind of sync is left out, it finds a violation.
 #[test]
 fn every_sync_is_needed() {
     fn data(path: &Path) -> bool {

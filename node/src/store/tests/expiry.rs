@@ -1,9 +1,9 @@
-//! What has expired goes, with all that belongs to it, and nothing else.
+//! Expired blobs are removed with everything that belongs to them, and nothing else is.
 
 use super::*;
 
 #[tokio::test]
-async fn what_has_expired_goes_after_the_grace() {
+async fn expired_blobs_are_removed_after_the_grace() {
     let (disk, store) = open();
     let (gone, stays, never) = (large(1), large(2), large(3));
     put_until(&store, &gone, 1000).await;
@@ -37,14 +37,14 @@ async fn the_grace_is_longer_than_clocks_differ() {
 }
 
 #[tokio::test]
-async fn a_duty_that_was_prolonged_first_wins() {
+async fn a_duty_prolonged_before_the_removal_wins() {
     let (_disk, store) = open();
     let bytes = large(1);
     put_until(&store, &bytes, 1000).await;
     let (release, released) = std::sync::mpsc::channel::<()>();
     let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
     let receipts = [receipt(&bytes, 9000)];
-    // both are decided while the blob has expired, and committed in this order
+    // both begin while the blob is expired, and commit in this order
     let (busy, kept, collected, ()) = tokio::join!(
         biased;
         busy,
@@ -59,7 +59,7 @@ async fn a_duty_that_was_prolonged_first_wins() {
 }
 
 #[tokio::test]
-async fn a_duty_that_comes_too_late_is_not_taken_on() {
+async fn a_duty_after_the_removal_is_not_recorded() {
     let (_disk, store) = open();
     let bytes = large(1);
     put_until(&store, &bytes, 1000).await;
@@ -83,12 +83,12 @@ async fn files_that_a_put_is_about_to_enter_are_left_alone() {
     let (disk, store) = open();
     let bytes = large(1);
     put_until(&store, &bytes, 1000).await;
-    // it comes again and has its files, but not its entry, while the first expires
+    // a second put has written its files, but not its entry, when the first one expires
     let again = finish_until(&store, &bytes, 9000);
     assert_eq!(store.collect(1000 + GRACE, GRACE).await.unwrap().blobs, 1);
     store.record(again).await.unwrap();
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
-    // given up, they belong to nobody
+    // after the second put is given up, the files belong to no blob
     drop(finish(&store, &large(2)));
     assert_eq!(blob_files(&disk).len(), 4);
     store.collect(0, GRACE).await.unwrap();
@@ -104,7 +104,7 @@ async fn an_interrupted_removal_is_finished_later() {
     store.inner.index.remove_expired(1000, 10).await.unwrap();
     disk.remove(&data).unwrap();
     assert!(disk.exists(&outboard).unwrap());
-    // what is not ours is not touched
+    // files of others are not touched
     disk.create(&data.with_file_name("notes"), 0o600).unwrap();
     drop(store);
     open_on(&disk).collect(0, GRACE).await.unwrap();
@@ -112,7 +112,7 @@ async fn an_interrupted_removal_is_finished_later() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_open_is_read_to_its_end() {
+async fn an_open_blob_can_be_read_to_its_end_after_its_removal() {
     let (_disk, store) = open();
     let bytes = large(1);
     let digest = put_until(&store, &bytes, 1000).await;
@@ -124,7 +124,7 @@ async fn a_blob_that_is_open_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_damaged_blob_expires_too() {
+async fn damaged_blobs_expire_too() {
     let (_disk, store) = open();
     let digest = put_until(&store, &large(1), 1000).await;
     store.archive(vec![certificate(&large(1), 1)]).await.unwrap();
@@ -135,14 +135,14 @@ async fn a_damaged_blob_expires_too() {
 }
 
 #[tokio::test]
-async fn a_day_of_running_is_counted_over_restarts() {
+async fn running_time_is_counted_across_restarts() {
     const WINDOW: Duration = Duration::from_secs(1000);
     let ran = Duration::from_secs(300);
     let (disk, store) = open();
     let bytes = large(1);
     put_until(&store, &bytes, 1000).await;
     store.collect_settled(500, ran, WINDOW, GRACE, true).await.unwrap();
-    // ahead by a month for one look, then off for a month
+    // ahead by a month for one sample, then off for a month
     store.collect_settled(1 << 22, ran, WINDOW, GRACE, true).await.unwrap();
     for _ in 0..3 {
         store.collect_settled(900, ran, WINDOW, GRACE, true).await.unwrap();

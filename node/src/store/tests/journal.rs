@@ -1,4 +1,4 @@
-//! What is signed is in the journal first.
+//! A statement is in the journal before it is signed.
 
 use vouch_core::statement::Accept;
 
@@ -20,13 +20,13 @@ async fn a_statement_is_entered_with_its_duties_in_one_commit() {
     let before = store.inner.index.0.commits();
     assert!(matches!(store.promise(&receipts, first).await.unwrap(), Promise::Journalled(_)));
     assert_eq!(store.inner.index.0.commits(), before + 1);
-    // the same again is there already; another one is not, though no duty is new
+    // the same statement is already entered; another one is not, although no duty is new
     assert!(matches!(store.promise(&receipts, first).await.unwrap(), Promise::Journalled(_)));
     assert_eq!(store.inner.index.0.commits(), before + 1);
     let second = statement(50, &receipts[..1]);
     assert!(matches!(store.promise(&receipts[..1], second).await.unwrap(), Promise::Journalled(_)));
     assert_eq!(store.inner.index.0.commits(), before + 2);
-    // what is not promised is not entered
+    // a statement that is not promised is not entered
     let absent = [receipt(b"one", 95), receipt(b"absent", 90)];
     let outcome = store.promise(&absent, statement(50, &absent)).await.unwrap();
     assert!(matches!(outcome, Promise::Lacking(lacking) if lacking == [1]));
@@ -39,7 +39,7 @@ async fn a_statement_is_entered_with_its_duties_in_one_commit() {
 }
 
 #[tokio::test]
-async fn the_journal_of_stored_statements_is_bounded_and_no_other() {
+async fn only_the_journal_of_stored_statements_is_bounded() {
     let (_, store) = open();
     put(&store, b"one").await;
     let receipts = [receipt(b"one", NEVER)];
@@ -55,7 +55,7 @@ async fn the_journal_of_stored_statements_is_bounded_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_folder_of_a_program_without_a_journal_opens() {
+async fn a_folder_of_a_release_without_a_journal_opens() {
     let (disk, store) = open();
     put(&store, b"one").await;
     store.inner.index.forget_journal();

@@ -1,4 +1,4 @@
-//! What came of puts that were cut off, and who goes on with it.
+//! Partial uploads of interrupted puts, and the puts that resume them.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Blob {
         Self { receipt: receipt(&bytes, 1), bytes, outboard }
     }
 
-    /// So many blocks, and a bit.
+    /// A blob of this number of blocks and a few bytes.
     fn blocks(seed: u64, blocks: usize) -> Self {
         Self::new(seed, blocks * BLOCK + 100)
     }
@@ -34,8 +34,8 @@ impl Blob {
         self.receipt.digest
     }
 
-    fn key(&self) -> Key {
-        Key { digest: self.receipt.digest, length: self.receipt.length }
+    fn key(&self) -> PartialKey {
+        PartialKey { digest: self.receipt.digest, length: self.receipt.length }
     }
 
     fn slice(&self, from: usize, size: usize) -> (&[u8], Vec<Parent>) {
@@ -61,21 +61,21 @@ impl Blob {
         self.bytes.len().div_ceil(BLOCK)
     }
 
-    /// Sends what is not there, and stores it.
+    /// Sends the missing bytes, and stores the blob.
     pub(super) async fn send_rest(&self, store: &Store, mut to: Offered) -> Result<(), StoreError> {
         let first = usize::try_from(to.offset()).unwrap() / BLOCK;
         self.send(&mut to, first..self.count())?;
         store.enter(to.finish(&self.receipt)?).await
     }
 
-    /// A put that is cut off after some blocks.
+    /// A put that is interrupted after some blocks.
     fn leave(&self, store: &Store, blocks: usize) {
-        let mut offered = store.go_on(&self.receipt, &Cut::default()).unwrap();
+        let mut offered = store.resume(&self.receipt, &CancelToken::default()).unwrap();
         self.send(&mut offered, 0..blocks).unwrap();
     }
 
     fn offset(&self, store: &Store) -> usize {
-        let offset = store.go_on(&self.receipt, &Cut::default()).unwrap().offset();
+        let offset = store.resume(&self.receipt, &CancelToken::default()).unwrap().offset();
         usize::try_from(offset).unwrap() / BLOCK
     }
 
@@ -114,20 +114,20 @@ fn silence(silence: Duration) -> PartialConfig {
 }
 
 #[tokio::test]
-async fn a_put_goes_on_where_another_was_cut_off() {
+async fn a_put_resumes_where_another_was_interrupted() {
     for checkpoint in [BLOCK as u64, 2 * BLOCK as u64, 64 << 20] {
         let (disk, store) = with(PartialConfig { checkpoint, ..PartialConfig::default() });
         let blob = Blob::blocks(1, 6);
         blob.leave(&store, 3);
         assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
-        let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
         assert_eq!((offered.offset(), kept(&store)), (3 * BLOCK as u64, (0, 0)), "it is in use");
         blob.send(&mut offered, 3..5).unwrap();
         drop(offered);
         drop(store);
         let store = open_on(&disk);
         assert_eq!(kept(&store), (1, 5), "it outlives a restart");
-        let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 5 * BLOCK as u64);
         blob.send_rest(&store, offered).await.unwrap();
         blob.assert_stored(&disk, &store);
@@ -136,12 +136,12 @@ async fn a_put_goes_on_where_another_was_cut_off() {
 }
 
 #[tokio::test]
-async fn a_block_that_is_there_is_passed_over_and_none_is_left_out() {
+async fn present_blocks_are_skipped_and_gaps_are_refused() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 5);
     blob.leave(&store, 3);
-    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
-    // the server chose an earlier block, as another replica has less
+    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    // the server chose an earlier block, because another replica has fewer
     blob.send(&mut offered, 1..4).unwrap();
     let gap = blob.send(&mut offered, 5..6).unwrap_err();
     assert!(matches!(gap, StoreError::OutOfOrder { .. }), "{gap}");
@@ -159,10 +159,10 @@ async fn a_block_that_is_there_is_passed_over_and_none_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_large_blob_comes_in_blocks() {
+async fn a_large_blob_must_arrive_in_blocks() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 2);
-    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     let (bytes, proof) = blob.slice(0, 16384);
     let error = offered.take(0, bytes, &proof).unwrap_err();
     assert!(matches!(error, StoreError::NotABlock { offset: 0, got: 16384 }), "{error}");
@@ -170,10 +170,10 @@ async fn a_large_blob_comes_in_blocks() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_leaves_what_was_verified() {
+async fn wrong_bytes_do_not_remove_verified_ones() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send(&mut offered, 0..2).unwrap();
     let (bytes, proof) = blob.slice(2 * BLOCK, BLOCK);
     let mut wrong = bytes.to_vec();
@@ -181,54 +181,54 @@ async fn what_is_wrong_leaves_what_was_verified() {
     let error = offered.take(2 * BLOCK as u64, &wrong, &proof).unwrap_err();
     assert!(matches!(error, StoreError::Slice(_)), "{error}");
     drop(offered);
-    // nor do a receipt that differs at the end, or an end too early
+    // neither does a different receipt at the end, or an end that comes too early
     for other in [Receipt { length: 5, ..blob.receipt }, Blob::blocks(9, 4).receipt, blob.receipt] {
-        let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 2 * BLOCK as u64);
         let error = offered.finish(&other).unwrap_err();
         assert!(matches!(error.code(), Code::LengthDiffers | Code::DigestDiffers), "{error}");
     }
-    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
 
-/// The first blocks of a blob verify for some wrong lengths, too.
+/// The first blocks of a blob also verify for some wrong lengths.
 #[tokio::test]
-async fn who_claims_another_length_meets_nobody() {
+async fn puts_that_claim_different_lengths_have_different_partial_uploads() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 4);
     let liar = Receipt { length: blob.receipt.length + 1, ..blob.receipt };
-    let mut offered = store.go_on(&liar, &Cut::default()).unwrap();
+    let mut offered = store.resume(&liar, &CancelToken::default()).unwrap();
     blob.send(&mut offered, 0..2).unwrap();
     drop(offered);
     assert_eq!((kept(&store), blob.offset(&store)), ((1, 2), 0));
-    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     assert_eq!(kept(&store), (1, 2));
     assert_eq!(store.read(&blob.digest(), 0, 16384).unwrap().bytes, blob.bytes[..16384]);
 }
 
 #[tokio::test]
-async fn of_two_at_once_one_keeps_what_it_brings_to_itself() {
+async fn the_second_of_two_simultaneous_puts_writes_its_own_files() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
-    let mut one = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut one = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send(&mut one, 0..2).unwrap();
-    let mut two = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut two = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     assert_eq!(two.offset(), 0);
     blob.send(&mut two, 0..3).unwrap();
     assert_eq!(partials(&disk), 4);
     drop(two);
     assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "what is nobody else's is not kept");
-    let two = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let two = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send_rest(&store, two).await.unwrap();
     drop(one);
     blob.assert_stored(&disk, &store);
 }
 
 #[tokio::test]
-async fn a_blob_that_comes_another_way_is_kept_in_part_no_more() {
+async fn a_partial_upload_is_removed_once_the_blob_is_stored() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
     blob.leave(&store, 2);
@@ -237,13 +237,13 @@ async fn a_blob_that_comes_another_way_is_kept_in_part_no_more() {
 }
 
 #[tokio::test]
-async fn a_silent_put_is_overtaken() {
+async fn a_silent_put_loses_its_partial_upload() {
     for (allowed, offset) in [(HOUR, 0), (Duration::ZERO, 2)] {
         let (disk, store) = with(silence(allowed));
         let blob = Blob::blocks(1, 4);
-        let mut silent = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        let mut silent = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
         blob.send(&mut silent, 0..2).unwrap();
-        let next = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+        let next = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
         assert_eq!(next.offset(), offset * BLOCK as u64);
         if offset > 0 {
             let late = blob.send(&mut silent, 2..3).unwrap_err();
@@ -257,14 +257,14 @@ async fn a_silent_put_is_overtaken() {
 }
 
 #[tokio::test]
-async fn a_put_that_is_cut_is_overtaken_before_its_thread_knows() {
+async fn a_cancelled_put_loses_its_partial_upload_before_its_thread_knows() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
-    let cut = Cut::default();
-    let mut before = store.go_on(&blob.receipt, &cut).unwrap();
+    let cut = CancelToken::default();
+    let mut before = store.resume(&blob.receipt, &cut).unwrap();
     blob.send(&mut before, 0..2).unwrap();
     cut.keep();
-    let next = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let next = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     assert_eq!(next.offset(), 2 * BLOCK as u64);
     assert!(matches!(blob.send(&mut before, 2..3), Err(StoreError::Overtaken { .. })));
     drop(before);
@@ -272,14 +272,14 @@ async fn a_put_that_is_cut_is_overtaken_before_its_thread_knows() {
     blob.assert_stored(&disk, &store);
 }
 
-/// A client that comes back at once, while what came is being made durable.
+/// A client retries at once, while its partial upload is being made durable.
 #[test]
-fn whoever_comes_back_at_once_finds_what_came() {
+fn an_immediate_retry_finds_the_partial_upload() {
     let (_disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
     for round in 0..200 {
-        let cut = Cut::default();
-        let mut before = store.go_on(&blob.receipt, &cut).unwrap();
+        let cut = CancelToken::default();
+        let mut before = store.resume(&blob.receipt, &cut).unwrap();
         if round == 0 {
             blob.send(&mut before, 0..3).unwrap();
         }
@@ -292,15 +292,15 @@ fn whoever_comes_back_at_once_finds_what_came() {
 }
 
 #[tokio::test]
-async fn a_cancelled_put_takes_away_what_only_it_brought() {
+async fn a_discarded_put_removes_only_its_own_bytes() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
     let cancelled = |blocks: std::ops::Range<usize>| {
-        let cut = Cut::default();
-        let mut offered = store.go_on(&blob.receipt, &cut).unwrap();
+        let cut = CancelToken::default();
+        let mut offered = store.resume(&blob.receipt, &cut).unwrap();
         blob.send(&mut offered, blocks).unwrap();
         cut.discard();
-        // the link that ends after says no other
+        // the end of the link afterwards does not change that
         cut.keep();
     };
     cancelled(0..2);
@@ -312,20 +312,20 @@ async fn a_cancelled_put_takes_away_what_only_it_brought() {
 }
 
 #[tokio::test]
-async fn what_is_held_needs_no_byte() {
+async fn a_put_of_a_stored_blob_needs_no_bytes() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 2);
     put_until(&store, &blob.bytes, 50).await;
     let longer = Receipt { expires_at: 90, ..blob.receipt };
-    let mut offered = store.go_on(&longer, &Cut::default()).unwrap();
+    let mut offered = store.resume(&longer, &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), blob.receipt.length);
     blob.send(&mut offered, 1..3).unwrap();
     let more = offered.take(blob.receipt.length, b"x", &[]).unwrap_err();
     assert!(matches!(more, StoreError::LengthDiffers { .. }), "{more}");
     store.enter(offered.finish(&longer).unwrap()).await.unwrap();
     assert_eq!(store.keep_until(&blob.digest()).unwrap(), Some(90));
-    // unless it goes meanwhile
-    let offered = store.go_on(&longer, &Cut::default()).unwrap();
+    // unless it is removed meanwhile
+    let offered = store.resume(&longer, &CancelToken::default()).unwrap();
     store.collect(91 + GRACE, GRACE).await.unwrap();
     let gone = store.enter(offered.finish(&longer).unwrap()).await.unwrap_err();
     assert!(matches!(gone, StoreError::NotHeld { digest } if digest == blob.digest()), "{gone}");
@@ -333,9 +333,9 @@ async fn what_is_held_needs_no_byte() {
 }
 
 #[tokio::test]
-async fn what_is_not_as_it_was_left_begins_anew() {
+async fn a_changed_partial_upload_is_discarded() {
     let blob = Blob::blocks(1, 4);
-    let spoil: [fn(&SimulatedDisk, &Store, Key); 6] = [
+    let spoil: [fn(&SimulatedDisk, &Store, PartialKey); 6] = [
         |disk, store, key| disk.remove(&store.inner.partials.paths(key).0).unwrap(),
         |disk, store, key| disk.remove(&store.inner.partials.paths(key).1).unwrap(),
         |disk, store, key| disk.overwrite(&store.inner.partials.paths(key).0, b"short"),
@@ -351,30 +351,30 @@ async fn what_is_not_as_it_was_left_begins_anew() {
             if restart {
                 drop(store);
                 store = open_on(&disk);
-                // short files are found when they are opened
+                // files that are too short are found when they are opened
                 assert_eq!(kept(&store).0, u64::from((2..4).contains(&number)), "{number}");
             }
-            let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+            let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
             assert_eq!(offered.offset(), 0, "{number}, restart: {restart}");
             blob.send_rest(&store, offered).await.unwrap();
             blob.assert_stored(&disk, &store);
         }
     }
-    // chaining values of other bytes are found out at the end, and then gone
+    // wrong chaining values are found at the end, and removed then
     let (disk, store) = open();
     blob.leave(&store, 2);
     write_row(&store, blob.key(), (2 * BLOCK as u64, 0, vec![7; 32]));
-    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 2 * BLOCK as u64);
     let error = blob.send_rest(&store, offered).await.unwrap_err();
     assert!(matches!(error, StoreError::DigestDiffers { .. }), "{error}");
-    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 0);
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
 
-fn write_row(store: &Store, key: Key, (durable, touched, stack): (u64, u64, Vec<u8>)) {
+fn write_row(store: &Store, key: PartialKey, (durable, touched, stack): (u64, u64, Vec<u8>)) {
     let table = redb::TableDefinition::<([u8; 32], u64), (u64, u64, &[u8])>::new("partials");
     let write = store.inner.index.0.commit_and_wait(move |transaction| {
         transaction.open_table(table)?.insert((key.digest.0, key.length), (durable, touched, stack.as_slice()))?;
@@ -383,14 +383,14 @@ fn write_row(store: &Store, key: Key, (durable, touched, stack): (u64, u64, Vec<
     write.unwrap();
 }
 
-/// When it was touched is told to the second: the tests say it.
+/// Sets when a put last left the partial upload: its resolution of a second is too coarse for tests.
 fn touch(store: &Store, blob: &Blob, touched: u64) {
     let row = store.inner.index.partial(&blob.digest(), blob.receipt.length).unwrap().unwrap();
     store.inner.index.note_partial(index::PartialRow { touched, ..row }).unwrap();
 }
 
 #[tokio::test]
-async fn what_came_in_part_is_within_the_quota_and_makes_way() {
+async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     let block = BLOCK as u64;
     let config = Config { quota: Some(10 * block), ..Config::default() };
     let disk = SimulatedDisk::default();
@@ -404,13 +404,13 @@ async fn what_came_in_part_is_within_the_quota_and_makes_way() {
     drop(store);
     let store = again();
     assert_eq!(kept(&store), (2, 6));
-    // what cannot be had anyway costs nobody anything
+    // a put that cannot fit evicts nothing
     let announced = |length: u64| Receipt { length, ..receipt(b"nobody has it", 1) };
     let refused = store.begin(Some(&announced(11 * block))).map(drop).unwrap_err();
     assert!(matches!(refused, StoreError::Quota { held, .. } if held == 6 * block), "{refused}");
     assert_eq!(kept(&store), (2, 6));
-    // whoever takes one up needs room for the rest of it only
-    let taken = store.go_on(&new.receipt, &Cut::default()).unwrap();
+    // a put that resumes needs space only for the rest
+    let taken = store.resume(&new.receipt, &CancelToken::default()).unwrap();
     assert_eq!(taken.offset(), 3 * block);
     drop(taken);
     drop(store.begin(Some(&announced(4 * block))).unwrap());
@@ -422,7 +422,7 @@ async fn what_came_in_part_is_within_the_quota_and_makes_way() {
     assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
     assert_eq!(new.offset(&store), 3, "the older one went");
     drop(coming);
-    // a small one as well
+    // a small blob evicts one, too
     let all = store.begin(Some(&announced(7 * block))).unwrap();
     store.put_small(&receipt(b"small", 1), Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(kept(&store), (0, 0));
@@ -431,7 +431,7 @@ async fn what_came_in_part_is_within_the_quota_and_makes_way() {
 }
 
 #[tokio::test]
-async fn a_full_disk_takes_back_what_came_in_part() {
+async fn a_full_disk_evicts_partial_uploads() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
     blob.leave(&store, 3);
@@ -440,7 +440,7 @@ async fn a_full_disk_takes_back_what_came_in_part() {
     assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused}");
     assert_eq!(kept(&store), (1, 3), "it would not be enough");
     disk.set_space((64 << 20) + BLOCK as u64, 1 << 40);
-    // the simulated disk gets no larger by a removal
+    // a removal does not change the simulated disk's free space
     blob_refused(&store, 3 * BLOCK as u64);
     assert_eq!((kept(&store), partials(&disk)), ((0, 0), 0));
 }
@@ -450,36 +450,36 @@ fn blob_refused(store: &Store, length: u64) -> StoreError {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_leaves_what_was_durable() {
+async fn a_failed_write_leaves_the_durable_bytes() {
     let (disk, store) = with(PartialConfig { checkpoint: 2 * BLOCK as u64, ..PartialConfig::default() });
     let blob = Blob::blocks(1, 6);
-    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send(&mut offered, 0..3).unwrap();
     disk.writes_fail(28);
     assert_eq!(blob.send(&mut offered, 3..4).unwrap_err().code(), Code::NoSpace);
-    // the disk has room again, but what was written is not known
+    // the disk has space again, but the bytes after the failed write are unknown
     disk.writes_fail(0);
     drop(offered);
     assert_eq!((kept(&store), store.is_broken()), ((1, 2), false));
-    let offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
 
 #[tokio::test]
-async fn a_failed_sync_of_a_part_is_final() {
+async fn a_failed_sync_of_a_partial_upload_is_final() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let mut offered = store.go_on(&blob.receipt, &Cut::default()).unwrap();
+    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
     blob.send(&mut offered, 0..2).unwrap();
     disk.syncs_fail(5);
     drop(offered);
     assert!(store.is_broken());
-    assert!(matches!(store.go_on(&blob.receipt, &Cut::default()), Err(StoreError::Broken { .. })));
+    assert!(matches!(store.resume(&blob.receipt, &CancelToken::default()), Err(StoreError::Broken { .. })));
 }
 
 #[tokio::test]
-async fn what_nobody_goes_on_with_goes() {
+async fn partial_uploads_that_nobody_resumes_are_removed() {
     let (disk, store) = with(PartialConfig { ttl: 100, ..PartialConfig::default() });
     let (one, two) = (Blob::blocks(1, 2), Blob::blocks(2, 2));
     one.leave(&store, 1);
@@ -489,7 +489,7 @@ async fn what_nobody_goes_on_with_goes() {
     touch(&store, &two, now + 50);
     drop(store);
     let store = open_with(&disk, PartialConfig { ttl: 100, ..PartialConfig::default() });
-    let in_use = store.go_on(&two.receipt, &Cut::default()).unwrap();
+    let in_use = store.resume(&two.receipt, &CancelToken::default()).unwrap();
     for (later, left) in [(49, 1), (50, 0), (1000, 0)] {
         store.collect(now + later, GRACE).await.unwrap();
         assert_eq!(kept(&store).0, left, "{later}");
@@ -499,7 +499,7 @@ async fn what_nobody_goes_on_with_goes() {
 }
 
 #[tokio::test]
-async fn there_are_only_so_many() {
+async fn the_number_of_partial_uploads_is_bounded() {
     let few = PartialConfig { most: 2, ..PartialConfig::default() };
     let (disk, store) = with(few);
     let blobs: Vec<Blob> = (0..4).map(|seed| Blob::blocks(seed, 2)).collect();

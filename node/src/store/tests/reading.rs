@@ -1,4 +1,4 @@
-//! What leaves is verified: rot is told, never served.
+//! Bytes leave the store only verified: damage is reported, never served.
 
 use vouch_core::tree::{GROUP, verify};
 
@@ -23,7 +23,7 @@ async fn every_slice_comes_with_its_proof() {
 }
 
 #[tokio::test]
-async fn ranges_are_inside_the_blob_and_whole_groups() {
+async fn ranges_must_be_whole_groups_inside_the_blob() {
     let (_disk, store) = open();
     for bytes in [content(1, 40_000), large(2)] {
         let (digest, end) = (put(&store, &bytes).await, bytes.len() as u64);
@@ -48,7 +48,7 @@ async fn ranges_are_inside_the_blob_and_whole_groups() {
 }
 
 #[tokio::test]
-async fn rot_is_told_where_it_is_and_never_served() {
+async fn damage_is_located_and_never_served() {
     let (disk, store) = open();
     let bytes = content(1, 30 * GROUP + 5);
     let digest = put(&store, &bytes).await;
@@ -66,7 +66,7 @@ async fn rot_is_told_where_it_is_and_never_served() {
             );
             assert_eq!(error.code(), Code::Storage);
         }
-        // what is right is still served
+        // right groups are still served
         let other = if group == 0 { 16 * GROUP as u64 } else { 0 };
         let slice = store.read(&digest, other, 16384).unwrap();
         verify(&digest, bytes.len() as u64, other, &slice.bytes, &slice.proof).unwrap();
@@ -74,7 +74,7 @@ async fn rot_is_told_where_it_is_and_never_served() {
 }
 
 #[tokio::test]
-async fn every_parent_of_the_outboard_counts() {
+async fn every_parent_of_the_outboard_is_verified() {
     let (disk, store) = open();
     let bytes = content(1, 9 * GROUP + 5);
     let digest = put(&store, &bytes).await;
@@ -100,7 +100,7 @@ async fn every_parent_of_the_outboard_counts() {
 }
 
 #[tokio::test]
-async fn files_cut_short_or_lost_are_damage() {
+async fn short_or_missing_files_are_damage() {
     let (disk, store) = open();
     let bytes = content(1, 30 * GROUP);
     let digest = put(&store, &bytes).await;
@@ -125,7 +125,7 @@ async fn files_cut_short_or_lost_are_damage() {
 }
 
 #[tokio::test]
-async fn a_damaged_blob_keeps_its_duty_and_comes_back() {
+async fn a_damaged_blob_keeps_its_duty_and_can_be_restored() {
     let (disk, store) = open();
     let bytes = large(1);
     let digest = put_until(&store, &bytes, 500).await;
@@ -136,7 +136,7 @@ async fn a_damaged_blob_keeps_its_duty_and_comes_back() {
         store.mark_damaged(&digest).await.unwrap();
         assert_eq!(store.length_of(&digest).unwrap(), None);
         assert!(matches!(store.read(&digest, 0, 5), Err(StoreError::NotFound { .. })));
-        // once more is no harm
+        // a second call does no harm
         store.mark_damaged(&digest).await.unwrap();
     }
     assert_eq!(store.keep(&[receipt(&bytes, 5), receipt(b"small", 5)]).await.unwrap(), [0, 1]);
@@ -166,7 +166,7 @@ async fn a_damaged_blob_keeps_its_duty_and_comes_back() {
 }
 
 #[tokio::test]
-async fn blobs_are_paged_in_order() {
+async fn blobs_are_listed_in_order_and_in_pages() {
     let (_disk, store) = open();
     let mut digests = Vec::new();
     for seed in 0..25 {

@@ -10,7 +10,7 @@ fn open_with(config: &Config) -> (SimulatedDisk, Store) {
     (disk, store)
 }
 
-/// A receipt for a blob of any length that nobody has.
+/// A receipt for a blob that nobody has, of any length.
 fn announced(length: u64) -> Receipt {
     Receipt { length, ..receipt(b"nobody has it", 1) }
 }
@@ -25,7 +25,7 @@ fn assert_quota(outcome: Result<(), StoreError>, wanted: u64, held: u64) {
 }
 
 #[tokio::test]
-async fn held_and_coming_are_within_the_quota() {
+async fn stored_and_reserved_bytes_count_against_the_quota() {
     let config = Config { quota: Some(100_000), ..Config::default() };
     let (disk, store) = open_with(&config);
     put(&store, &large(1)).await;
@@ -34,13 +34,13 @@ async fn held_and_coming_are_within_the_quota() {
     assert_quota(store.begin(Some(&announced(10_001))).map(drop), 10_001, 90_000);
     let small = content(2, 10_001);
     assert_quota(store.put_small(&receipt(&small, 1), small.into()).await, 10_001, 90_000);
-    // without an announcement it is known while it comes
+    // without an offer, the quota is checked while bytes arrive
     let mut unknown = store.begin(None).unwrap();
     unknown.write(&[0; 10_000]).unwrap();
     assert_quota(unknown.write(&[0]), 1, 100_000);
     drop((unknown, coming));
 
-    // what is there adds nothing, however it comes
+    // a stored blob adds nothing, however it is put again
     assert!(store.begin(Some(&receipt(&large(1), 1))).is_ok());
     put(&store, &content(3, 30_000)).await;
     store.put_small(&receipt(&content(3, 30_000), 9), content(3, 30_000).into()).await.unwrap();
@@ -49,13 +49,13 @@ async fn held_and_coming_are_within_the_quota() {
     drop(store);
     let store = Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap();
     assert_quota(store.begin(Some(&announced(1))).map(drop), 1, 100_000);
-    // and what goes makes room
+    // a removal frees space
     store.collect(1 + GRACE, GRACE).await.unwrap();
     store.begin(Some(&announced(70_000))).unwrap();
 }
 
 #[tokio::test]
-async fn puts_at_once_do_not_exceed_the_quota_together() {
+async fn simultaneous_puts_do_not_exceed_the_quota_together() {
     let (_disk, store) = open_with(&Config { quota: Some(100_000), ..Config::default() });
     let mut puts = tokio::task::JoinSet::new();
     for seed in 0..40 {
@@ -69,7 +69,7 @@ async fn puts_at_once_do_not_exceed_the_quota_together() {
     let usage = store.usage().unwrap();
     assert_eq!((usage.blobs, usage.bytes), (stored, stored * 9_000));
     assert!(stored <= 11 && stored > 0, "{stored}");
-    // what was refused has given its room back: all of it can be used
+    // refused puts have released their reservations, so the whole quota can be used
     for seed in 0..11 - stored {
         let bytes = content(100 + seed, 9_000);
         store.put_small(&receipt(&bytes, 1), bytes.into()).await.unwrap();
@@ -91,7 +91,7 @@ async fn the_reserve_stays_free() {
         assert_eq!(error.code(), Code::NoSpace);
     };
     no_space(store.begin(Some(&announced(2 * MIB + 1))).map(drop), 2 * MIB + 1, 2 * MIB);
-    // what another put is about to write is not free
+    // bytes that another put is about to write are not free
     let mut coming = store.begin(Some(&announced(MIB))).unwrap();
     no_space(store.begin(Some(&announced(MIB + 1))).map(drop), MIB + 1, MIB);
     coming.write(&vec![0; 512 << 10]).unwrap();
@@ -103,7 +103,7 @@ async fn the_reserve_stays_free() {
     let mut unknown = store.begin(None).unwrap();
     no_space(unknown.write(b"x"), 1, 0);
 
-    // reads, duties and certificates go on
+    // reads, duties and certificates still work
     store.put_small(&receipt(b"small", 77), Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(store.keep_until(&Digest::of(b"small")).unwrap(), Some(77));
     assert_eq!(read_all(&store, &large(1)).unwrap(), large(1));
@@ -128,7 +128,7 @@ async fn the_reserve_of_a_small_disk_is_smaller() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_all_the_same_passes() {
+async fn puts_succeed_again_after_the_disk_was_full() {
     let (disk, store) = open();
     put(&store, &large(1)).await;
     disk.writes_fail(28);

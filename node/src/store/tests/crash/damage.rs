@@ -1,6 +1,6 @@
-//! The same with damage: every operation of a script of votes fails or loses power, and what the store has is damaged before the
-//! next vote, while the replica is off or while it runs on after an error. No vote of any kind is given for bytes that are not
-//! there and right, and each that is given outlives a loss of power.
+//! The same with damage: every operation of a script of votes fails or loses power, and the store's blobs are damaged before the
+//! next vote, while the replica is off or while it keeps running after an error. No vote may be cast for missing or wrong
+//! bytes, and each cast vote must survive a loss of power.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,13 +9,13 @@ use std::sync::Mutex;
 use super::super::confirming::{DAMAGES, Damage, ISSUED, VOTES, Vote, paths_of, vote, voted};
 use super::*;
 
-/// What happens to which blob.
+/// A kind of damage, and the damaged blob.
 #[derive(Debug, Clone, Copy)]
 enum Harm {
     Large(Damage),
     /// Every copy of the small blob in the index.
     SmallFlipped,
-    /// Nothing: a vote is not refused without a reason.
+    /// None: a vote must not be refused without a reason.
     Nothing,
 }
 
@@ -39,7 +39,7 @@ fn harms() -> Vec<Harm> {
 }
 
 impl Harm {
-    /// Gives whether there was something to damage.
+    /// Does the damage. Returns whether there was anything to damage.
     fn happen(self, disk: &SimulatedDisk, pair: &Pair) -> bool {
         let index = Path::new(FOLDER).join(INDEX);
         let files = disk.files_below(Path::new(FOLDER));
@@ -66,7 +66,7 @@ impl Harm {
     }
 }
 
-/// Both blobs, each vote of each kind, and a repair. It goes on after a failure, as a replica does.
+/// Puts both blobs, casts each kind of vote, and repairs. Continues after a failure, as a replica does.
 async fn script(store: &Store, pair: &Pair) {
     let small = receipt(&pair.small, 5000);
     drop(store.put_small(&small, pair.small.clone().into()).await);
@@ -81,7 +81,7 @@ async fn script(store: &Store, pair: &Pair) {
     drop(vote(store, Vote::NewPut, &pair.large).await);
 }
 
-/// Lets a store vote, and looks whether it may.
+/// Asks a store for a vote, and checks that it may cast it.
 async fn judge(store: &Store, disk: &SimulatedDisk, kind: Vote, bytes: &[u8]) -> Result<bool, String> {
     let digest = Digest::of(bytes);
     let is_signed = matches!(vote(store, kind, bytes).await, Ok(true));
@@ -92,7 +92,7 @@ async fn judge(store: &Store, disk: &SimulatedDisk, kind: Vote, bytes: &[u8]) ->
     if disk.files_below(Path::new(FOLDER)).contains(&data) && disk.bytes(&data) != bytes {
         return Err("it signs for other bytes".to_owned());
     }
-    // what was signed for is there after a loss of power, duty and all
+    // after a loss of power, the blob and its duty are still there
     let found = disk.after_power_cut(Writes::Lost, Names::Lost);
     let store = open_store(&found).map_err(|error| format!("it signs and does not open: {error}"))?;
     let kept = store.keep_until(&digest).map_err(|error| error.to_string())?;
@@ -132,7 +132,7 @@ fn fingerprint(disk: &SimulatedDisk) -> u64 {
     hasher.finish()
 }
 
-/// What the enumeration came to.
+/// The results of the enumeration.
 #[derive(Debug, Default)]
 struct Seen {
     disks: HashSet<u64>,
@@ -141,7 +141,7 @@ struct Seen {
     wrong: Vec<String>,
 }
 
-/// Damages a disk that was found after a crash, in every way, before a vote of every kind.
+/// Damages a disk after a crash in every way, before each kind of vote.
 fn while_it_is_off(found: &SimulatedDisk, pair: &Pair, what: &str, seen: &Mutex<Seen>) {
     let number = {
         let mut seen = seen.lock().unwrap();
@@ -151,7 +151,7 @@ fn while_it_is_off(found: &SimulatedDisk, pair: &Pair, what: &str, seen: &Mutex<
         seen.disks.len()
     };
     for (turn, harm) in harms().into_iter().enumerate() {
-        // two of the five kinds, in turns: several disks are found after each operation
+        // two of the five kinds in turn, because several disks are possible after each operation
         for kind in [0, 2].map(|more| VOTES[(number + turn + more) % VOTES.len()]) {
             let disk = found.copy();
             if !harm.happen(&disk, pair) {
@@ -159,11 +159,11 @@ fn while_it_is_off(found: &SimulatedDisk, pair: &Pair, what: &str, seen: &Mutex<
             }
             let judged = match open_store(&disk) {
                 Ok(store) => block_on(judge(&store, &disk, kind, pair.of(harm))),
-                // a store that does not open signs nothing; without damage it must
+                // a store that does not open signs nothing; without damage it must open
                 Err(error) if matches!(harm, Harm::Nothing) => Err(format!("the store does not open: {error}")),
                 Err(_) => Ok(false),
             };
-            // without damage, a new put is signed for after every crash
+            // without damage, a new put gets a vote after every crash
             let judged = match judged {
                 Ok(false) if matches!(harm, Harm::Nothing) && kind == Vote::NewPut => Err("it refuses a put".into()),
                 judged => judged,
@@ -183,7 +183,7 @@ fn note(judged: Result<bool, String>, case: String, seen: &Mutex<Seen>) {
 }
 
 #[test]
-fn after_every_mishap_no_vote_is_given_for_damaged_bytes() {
+fn after_every_mishap_no_vote_is_cast_for_damaged_bytes() {
     let pair = Pair::new();
     let operations = run_with(&pair, None).0.operations();
     let (next, seen) = (AtomicUsize::new(0), Mutex::new(Seen::default()));
@@ -205,7 +205,7 @@ fn after_every_mishap_no_vote_is_given_for_damaged_bytes() {
                 if mishap == Mishap::PowerCut {
                     continue;
                 }
-                // It runs on. Of the index, the library has what it read last in its own memory, and reads that again.
+                // The process keeps running, so the library still has recently read pages of the index in memory.
                 let harms = harms().into_iter().filter(|harm| !matches!(harm, Harm::SmallFlipped));
                 for (turn, harm) in harms.enumerate() {
                     let (disk, Some(store)) = run_with(&pair, Some((number, mishap))) else { continue };

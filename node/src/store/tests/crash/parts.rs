@@ -1,15 +1,15 @@
-//! The same for puts that are cut off and go on: whatever is lost, the next put ends in the right blob, and what was
-//! made durable need not come again.
+//! The same for interrupted puts that resume: whatever is lost, the next put ends in the right blob, and durable
+//! bytes need not be sent again.
 
 use vouch_core::tree::BLOCK;
 
 use super::super::partials::Blob;
 use super::*;
 
-/// What the store answered.
+/// The promises that the store has made.
 #[derive(Debug, Default, Clone)]
 struct Promised {
-    /// Bytes that need not come again; told by the store after a put was cut off.
+    /// The resume offset after an interrupted put.
     kept: u64,
     is_stored: bool,
     failed: bool,
@@ -24,12 +24,12 @@ fn open_parts(disk: &SimulatedDisk) -> Result<Store, StoreError> {
     Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config())
 }
 
-/// Three puts that are cut off, the first after a checkpoint on its way; the last goes on to the end, if it is to.
+/// Three interrupted puts, the first after a checkpoint. With `to_the_end`, the last one completes.
 async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
     let mut promised = Promised::default();
     for (upto, discard) in [(3, false), (3, true), (4, false)] {
-        let cut = Cut::default();
-        match store.go_on(&blob.receipt, &cut) {
+        let cut = CancelToken::default();
+        match store.resume(&blob.receipt, &cut) {
             Ok(mut offered) => {
                 let first = usize::try_from(offered.offset()).unwrap() / BLOCK;
                 promised.failed |= blob.send(&mut offered, first..upto.max(first)).is_err();
@@ -45,9 +45,9 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
         }
     }
     if to_the_end {
-        // from here on its files are on their way to another folder
+        // from here on, its files move to another folder
         promised.kept = 0;
-        let stored = match store.go_on(&blob.receipt, &Cut::default()) {
+        let stored = match store.resume(&blob.receipt, &CancelToken::default()) {
             Ok(offered) => blob.send_rest(store, offered).await,
             Err(error) => Err(error),
         };
@@ -64,7 +64,7 @@ async fn examine(disk: &SimulatedDisk, blob: &Blob, promised: &Promised) -> Resu
     if promised.is_stored && !is_stored {
         return Err("it was stored and is gone".to_owned());
     }
-    let offered = store.go_on(&blob.receipt, &Cut::default()).map_err(text)?;
+    let offered = store.resume(&blob.receipt, &CancelToken::default()).map_err(text)?;
     if offered.offset() < promised.kept {
         return Err(format!("{} bytes were durable, {} are there", promised.kept, offered.offset()));
     }
@@ -128,7 +128,7 @@ fn enumerate_parts(lies: fn(&Path) -> bool, end: bool, stop_at_first: bool) -> (
 }
 
 #[test]
-fn a_put_goes_on_right_after_every_mishap() {
+fn a_put_resumes_correctly_after_every_mishap() {
     for end in [false, true] {
         let (cases, wrong) = enumerate_parts(|_| false, end, false);
         assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
@@ -136,7 +136,7 @@ fn a_put_goes_on_right_after_every_mishap() {
     }
 }
 
-/// The test of the test: without any one sync of a checkpoint, something is found wrong.
+/// Tests this test: without any one sync of a checkpoint, it finds a violation.
 #[test]
 fn every_sync_of_a_part_is_needed() {
     fn data(path: &Path) -> bool {

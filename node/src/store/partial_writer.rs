@@ -1,4 +1,4 @@
-//! A put of a large blob that adds to what came before, and leaves what it brought.
+//! A put of a large blob that resumes a partial upload, or leaves one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,47 +7,47 @@ use vouch_core::receipt::Receipt;
 use vouch_core::tree::{BLOCK, Parent, Suspended, TreeHasher};
 
 use super::blobs::Spool;
-use super::incoming::{Complete, Guard, OUTBOARD_PIECE, compare};
+use super::incoming::{Complete, EntryGuard, OUTBOARD_PIECE, compare};
 use super::index::PartialRow;
-use super::partials::{Cut, Found, Idle, Key, Owner, Slot};
+use super::partials::{CancelToken, FoundPartial, IdlePartial, PartialKey, PartialOwner, WriterSlot};
 use super::space::Reservation;
-use super::{Inner, StoreError};
+use super::{OpenStore, StoreError};
 use crate::bugs::{self, Bug};
 use crate::host::files::FileError;
 
-/// What is being written.
+/// A partial upload that is being written.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct OpenPartial {
     spool: Spool,
     hasher: TreeHasher,
     /// The end of the outboard that is not written yet.
     parents: Vec<u8>,
-    /// After the last block that is not the blob's end.
+    /// The state of the hasher after the last complete block. The next checkpoint records it.
     mark: Suspended,
-    /// Bytes that the index has noted.
+    /// Number of bytes that the index records as durable.
     durable: u64,
-    /// A write failed: what is beyond those is not known.
+    /// A write failed, so the content after the durable bytes is unknown.
     pub(super) failed: bool,
-    /// When bytes came last, on the monotonic clock.
+    /// When bytes last arrived, on the monotonic clock.
     pub(super) heard: Duration,
-    room: Reservation,
+    reserved: Reservation,
 }
 
-impl Live {
-    fn new(spool: Spool, hasher: TreeHasher, mark: Suspended, room: Reservation, heard: Duration) -> Self {
+impl OpenPartial {
+    fn new(spool: Spool, hasher: TreeHasher, mark: Suspended, reserved: Reservation, heard: Duration) -> Self {
         let durable = mark.length;
-        Self { spool, hasher, parents: Vec::new(), mark, durable, failed: false, heard, room }
+        Self { spool, hasher, parents: Vec::new(), mark, durable, failed: false, heard, reserved }
     }
 
-    /// From nothing; whatever has the names goes first.
-    fn create(inner: &Inner, key: Key, room: Reservation) -> Result<Self, StoreError> {
+    /// Begins an empty one. Removes files that have its names.
+    fn create(inner: &OpenStore, key: PartialKey, reserved: Reservation) -> Result<Self, StoreError> {
         inner.erase_partial(key)?;
         let spool = Spool::create_at(&inner.disk, inner.partials.paths(key))?;
-        Ok(Self::new(spool, TreeHasher::new(), Suspended::default(), room, inner.host.monotonic()))
+        Ok(Self::new(spool, TreeHasher::new(), Suspended::default(), reserved, inner.host.monotonic()))
     }
 
-    /// From what is durable, if it is as it was left.
-    fn reopen(inner: &Inner, key: Key, durable: u64) -> Option<(Spool, TreeHasher, Suspended)> {
+    /// Opens the durable bytes, if they are as they were left.
+    fn reopen(inner: &OpenStore, key: PartialKey, durable: u64) -> Option<(Spool, TreeHasher, Suspended)> {
         let row = inner.index.partial(&key.digest, key.length).ok()??;
         let hasher = TreeHasher::resume(&row.had).ok().filter(|hasher| hasher.length() == durable)?;
         let lengths = (row.had.length, row.had.outboard_size());
@@ -56,7 +56,14 @@ impl Live {
     }
 
     /// `now` is monotonic.
-    fn take(&mut self, key: Key, offset: u64, bytes: &[u8], proof: &[Parent], now: Duration) -> Result<(), StoreError> {
+    fn take(
+        &mut self,
+        key: PartialKey,
+        offset: u64,
+        bytes: &[u8],
+        proof: &[Parent],
+        now: Duration,
+    ) -> Result<(), StoreError> {
         self.heard = now;
         let (had, size) = (self.hasher.length(), bytes.len() as u64);
         let end = offset.saturating_add(size);
@@ -81,7 +88,7 @@ impl Live {
             self.mark = mark;
         }
         let written = self.spool.write(bytes);
-        self.room.wrote(size);
+        self.reserved.wrote(size);
         let written = written.and_then(|()| match self.parents.len() >= OUTBOARD_PIECE {
             true => self.write_parents(),
             false => Ok(()),
@@ -100,8 +107,8 @@ impl Live {
         if bugs::has(Bug::PartWithoutSync) { Ok(()) } else { self.spool.sync() }
     }
 
-    /// Makes the blocks so far durable: first their bytes and the files' names, then the note that they are there.
-    fn checkpoint(&mut self, inner: &Inner, key: Key) -> Result<(), StoreError> {
+    /// Makes the blocks so far durable: first the bytes and the files' names, then the record in the index.
+    fn checkpoint(&mut self, inner: &OpenStore, key: PartialKey) -> Result<(), StoreError> {
         inner.check()?;
         if self.mark.length == 0 {
             return Ok(());
@@ -115,42 +122,46 @@ impl Live {
             synced.map_err(|error| inner.failed(error))?;
         }
         let touched = inner.host.unix_seconds();
-        let Key { digest, length } = key;
+        let PartialKey { digest, length } = key;
         inner.index.note_partial(PartialRow { digest, length, touched, had: self.mark.clone() })?;
         self.durable = self.mark.length;
-        self.spool.stay(true);
+        self.spool.set_kept(true);
         Ok(())
     }
 }
 
-/// One put's hold on what comes of a large blob. Dropping it leaves that to the next put, durably; it blocks then.
+/// One put that writes a partial upload. Dropping it makes the upload durable for the next put. The drop blocks meanwhile.
 #[derive(Debug)]
-pub(super) struct Part {
-    inner: Arc<Inner>,
-    key: Key,
-    slot: Arc<Slot>,
-    /// What was there already.
+pub(super) struct PartialWriter {
+    inner: Arc<OpenStore>,
+    key: PartialKey,
+    slot: Arc<WriterSlot>,
+    /// The resume offset.
     had: u64,
-    owner: Option<Owner>,
+    owner: Option<PartialOwner>,
 }
 
-impl Part {
-    /// Goes on with what there is; `None` when another put is at it.
-    pub(super) fn begin(inner: &Arc<Inner>, key: Key, cut: &Cut) -> Result<Option<Self>, StoreError> {
-        let slot = Slot::new(cut.clone());
+impl PartialWriter {
+    /// Resumes a partial upload, or begins one. `None` if another put is adding to it.
+    pub(super) fn begin(
+        inner: &Arc<OpenStore>,
+        key: PartialKey,
+        cut: &CancelToken,
+    ) -> Result<Option<Self>, StoreError> {
+        let slot = WriterSlot::new(cut.clone());
         let found = inner.partials.claim(key, &slot);
-        if matches!(found, Found::Busy) {
+        if matches!(found, FoundPartial::Busy) {
             return Ok(None);
         }
-        let owner = Owner { partials: inner.partials.clone(), key, slot: slot.clone() };
+        let owner = PartialOwner { partials: inner.partials.clone(), key, slot: slot.clone() };
         let live = match found {
-            Found::Busy => return Ok(None),
-            Found::Live(live) => Live { heard: inner.host.monotonic(), ..*live },
-            Found::Idle(idle) => Self::take_up(inner, key, &slot, idle)?,
-            Found::Nothing => {
-                let mut room = inner.room.none();
-                inner.make_room(&mut room, key.length, key.length)?;
-                Live::create(inner, key, room)?
+            FoundPartial::Busy => return Ok(None),
+            FoundPartial::Open(live) => OpenPartial { heard: inner.host.monotonic(), ..*live },
+            FoundPartial::Idle(idle) => Self::reopen(inner, key, &slot, idle)?,
+            FoundPartial::Nothing => {
+                let mut reserved = inner.space.reservation();
+                inner.make_room(&mut reserved, key.length, key.length)?;
+                OpenPartial::create(inner, key, reserved)?
             }
         };
         let had = live.hasher.length();
@@ -158,25 +169,30 @@ impl Part {
         Ok(Some(Self { inner: inner.clone(), key, slot, had, owner: Some(owner) }))
     }
 
-    fn take_up(inner: &Arc<Inner>, key: Key, slot: &Arc<Slot>, mut idle: Idle) -> Result<Live, StoreError> {
+    fn reopen(
+        inner: &Arc<OpenStore>,
+        key: PartialKey,
+        slot: &Arc<WriterSlot>,
+        mut idle: IdlePartial,
+    ) -> Result<OpenPartial, StoreError> {
         let missing = key.length.saturating_sub(idle.durable);
-        if let Err(error) = inner.make_room(&mut idle.room, missing, missing) {
+        if let Err(error) = inner.make_room(&mut idle.reserved, missing, missing) {
             inner.partials.rest(key, slot, idle);
             return Err(error);
         }
-        if let Some((spool, hasher, had)) = Live::reopen(inner, key, idle.durable) {
-            return Ok(Live::new(spool, hasher, had, idle.room, inner.host.monotonic()));
+        if let Some((spool, hasher, had)) = OpenPartial::reopen(inner, key, idle.durable) {
+            return Ok(OpenPartial::new(spool, hasher, had, idle.reserved, inner.host.monotonic()));
         }
-        inner.make_room(&mut idle.room, idle.durable, 0)?;
-        Live::create(inner, key, idle.room)
+        inner.make_room(&mut idle.reserved, idle.durable, 0)?;
+        OpenPartial::create(inner, key, idle.reserved)
     }
 
-    /// The bytes that are there.
+    /// The resume offset: number of bytes that need not be sent.
     pub(super) fn had(&self) -> u64 {
         self.had
     }
 
-    /// Takes the next block, or passes over one that is there, once it is verified.
+    /// Verifies and writes the next block. Skips a block that is already there.
     pub(super) fn take(&mut self, offset: u64, bytes: &[u8], proof: &[Parent]) -> Result<(), StoreError> {
         let mut slot = self.slot.lock();
         let live = slot.as_mut().ok_or(StoreError::Overtaken { digest: self.key.digest })?;
@@ -187,7 +203,7 @@ impl Part {
         Ok(())
     }
 
-    /// Makes the whole blob durable under its name.
+    /// Makes the complete blob durable under its name.
     pub(super) fn finish(mut self, receipt: &Receipt) -> Result<Complete, StoreError> {
         let (inner, key) = (self.inner.clone(), self.key);
         inner.check()?;
@@ -197,59 +213,60 @@ impl Part {
         if live.hasher.length() != key.length {
             return Err(StoreError::LengthDiffers { expected: key.length, got: live.hasher.length() });
         }
-        // nobody takes it over now
+        // From here on, no other put can take it over.
         let Some(mut live) = slot.take() else { return Err(StoreError::Overtaken { digest: key.digest }) };
         drop(slot);
         let parents = &mut live.parents;
         let digest = live.hasher.clone().finish(&mut |parent: &Parent| parents.extend_from_slice(&parent.0));
-        // each block was verified: then what was noted of those before was not true
+        // Each block was verified, so this fails only if the recorded state of an earlier put was wrong.
         let is_right = compare(key.length, digest, receipt);
         let claim = inner.claims.claim(digest);
         let finished = is_right.and_then(|()| {
             live.write_parents()?;
-            live.spool.stay(false);
+            live.spool.set_kept(false);
             inner.blobs.finish(&mut live.spool, &digest).map_err(|error| inner.failed(error))
         });
         match finished {
             Ok(()) => {
                 let owner = self.owner.take();
-                let guard = Guard { _claim: Some(claim), _room: live.room, _owner: owner };
+                let guard = EntryGuard { _claim: Some(claim), _reserved: live.reserved, _owner: owner };
                 let version = inner.version_of_files(&digest)?;
                 Ok(Complete { receipt: *receipt, bytes: None, version, guard })
             }
             Err(error @ StoreError::File(FileError::Elsewhere(_))) => {
-                // the files are whole, and need not come again when that store is there again
+                // The local files are complete. Keep them, so that a retry need not send the bytes again.
                 let kept = live.checkpoint(&inner, key);
                 live.failed = true;
                 *self.slot.lock() = Some(live);
                 kept.and(Err(error))
             }
             Err(error) => {
-                live.spool.stay(false);
+                live.spool.set_kept(false);
                 drop(live);
                 inner.erase_partial(key).and(Err(error))
             }
         }
     }
 
-    /// Makes what came durable, or removes it, and lets the next put have it.
-    fn put_away(&self) -> Result<(), StoreError> {
+    /// Makes the partial upload durable, or removes it, and releases it for the next put.
+    fn release(&self) -> Result<(), StoreError> {
         let (inner, key) = (&self.inner, self.key);
-        // kept until all is done: the next put of a client that comes back at once waits for it
+        // Hold the lock until all is done: a put that comes at once waits for it instead of starting at 0.
         let mut slot = self.slot.lock();
         let Some(live) = slot.as_mut() else { return Ok(()) };
-        let is_unwanted = self.slot.cut.is_discard() && self.had == 0;
+        let is_unwanted = self.slot.cancel.is_discard() && self.had == 0;
         let is_wanted = !is_unwanted && !matches!(inner.index.holds(&key.digest, key.length), Ok(true));
         let noted = if is_wanted && !live.failed { live.checkpoint(inner, key) } else { Ok(()) };
         let Some(mut live) = slot.take() else { return Ok(()) };
         if is_wanted && live.durable > 0 {
-            live.room.shrink(live.durable);
-            let idle = Idle { durable: live.durable, touched: inner.host.unix_seconds(), room: live.room };
+            live.reserved.shrink(live.durable);
+            let idle =
+                IdlePartial { durable: live.durable, touched: inner.host.unix_seconds(), reserved: live.reserved };
             inner.partials.rest(key, &self.slot, idle);
             drop(slot);
             return noted.and_then(|()| inner.drop_surplus_partials());
         }
-        live.spool.stay(false);
+        live.spool.set_kept(false);
         drop(live);
         let erased = inner.erase_partial(key);
         inner.partials.release(key, &self.slot);
@@ -257,9 +274,9 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialWriter {
     fn drop(&mut self) {
-        // nobody is left to be told; a failure that is final is the store's, and shows in its state
-        let _ = self.put_away();
+        // A drop cannot report an error. A final failure is recorded in the store.
+        let _ = self.release();
     }
 }

@@ -1,0 +1,79 @@
+//! The certificates that the store keeps. They form a list that others read. The store also remembers how far this replica has read
+//! the lists of others.
+
+use std::sync::Arc;
+
+use vouch_core::Limits;
+use vouch_core::certificate::Certificate;
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_core::message::{ListFilter, ListPage, ListPosition};
+
+use super::{Store, StoreError};
+use crate::durable::listing;
+
+impl Store {
+    /// Keeps certificates of blobs that are stored or damaged, all in one commit. A certificate replaces one of the same
+    /// blob only if it was issued later.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), StoreError> {
+        self.inner.check()?;
+        Ok(self.inner.index.archive(certificates, 0).await?)
+    }
+
+    /// Keeps certificates like [`archive`](Self::archive), and notes that this server made them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn archive_from(&self, server: &NodeKey, certificates: Vec<Certificate>) -> Result<(), StoreError> {
+        self.inner.check()?;
+        Ok(self.inner.index.archive(certificates, listing::origin(&server.0)).await?)
+    }
+
+    /// The newest certificate of a blob.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn certificate(&self, digest: &Digest) -> Result<Option<Certificate>, StoreError> {
+        let Some(encoding) = self.inner.index.certificate(digest)? else {
+            return Ok(None);
+        };
+        let decoded = Certificate::decode(&encoding, &Limits::default());
+        decoded.map(Some).map_err(|cause| StoreError::Certificate { digest: *digest, cause: Arc::new(cause) })
+    }
+
+    /// The certificates after a position, in the order of their arrival, without those that the filter excludes for the asking
+    /// server. The page ends with the certificate that reaches `size` bytes. Blocks until the disk has answered.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn list(
+        &self,
+        from: ListPosition,
+        filter: ListFilter,
+        asker: &NodeKey,
+        size: usize,
+    ) -> Result<ListPage, StoreError> {
+        Ok(self.inner.index.list(from, (filter, asker), size)?)
+    }
+
+    /// The position up to which each other list was read, by the node key of its owner.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, StoreError> {
+        Ok(self.inner.index.lists_read()?)
+    }
+
+    /// Remembers the positions up to which lists were read. Call it once everything before them is held: after a restart, reading
+    /// continues from there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn remember_lists(&self, lists: Vec<([u8; 32], ListPosition)>) -> Result<(), StoreError> {
+        self.inner.check()?;
+        Ok(self.inner.index.remember_lists(lists).await?)
+    }
+}
