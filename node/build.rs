@@ -1,4 +1,4 @@
-//! Builds the page into the program: every file of `web/dist`, with what the server has to say about it. Without that folder the
+//! Embeds the page into the program: every file of `web/dist`, with its media type, tag and compressed form. Without that folder, the
 //! program has no page.
 
 #![allow(clippy::disallowed_methods, reason = "a build reads its sources")]
@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let web = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../web");
-    // a folder that is always there: the page's own may come and go
+    // watch a folder that always exists: `web/dist` may be missing
     println!("cargo:rerun-if-changed=../web");
     let dist = web.join("dist");
     let mut files = Vec::new();
@@ -25,14 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut table =
-        String::from("/// Every file of the page; none when it was not built.\npub(super) const FILES: &[File] = &[\n");
+        String::from("/// Every file of the page; none if it was not built.\npub(super) const FILES: &[File] = &[\n");
     for (number, file) in files.iter().enumerate() {
         let path = file.strip_prefix(&dist)?.to_str().ok_or("a file name that is not UTF-8")?;
         let media_type = media_type(file)?;
         let bytes = fs::read(file)?;
         let tag = &blake3::hash(&bytes).to_hex()[..32];
         let compressed = gzip(&bytes)?;
-        // copies: the tag is that of the bytes, whatever becomes of the original while this program is compiled
+        // Copy the file, so that bytes and tag match even if the original changes while the program is compiled.
         fs::write(out.join(format!("{number}")), &bytes)?;
         let gzip = if compressed.len() < bytes.len() {
             fs::write(out.join(format!("{number}.gz")), &compressed)?;
@@ -64,7 +64,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A browser that is not told what a file is must not guess.
+/// The media type of a file. Browsers must not guess it.
 fn media_type(file: &Path) -> Result<&'static str, Box<dyn Error>> {
     let extension = file.extension().and_then(|extension| extension.to_str());
     Ok(match extension.unwrap_or_default() {
@@ -77,7 +77,7 @@ fn media_type(file: &Path) -> Result<&'static str, Box<dyn Error>> {
         "svg" => "image/svg+xml",
         "png" => "image/png",
         "ico" => "image/x-icon",
-        _ => return Err(format!("{}: which media type is that? Say so in node/build.rs", file.display()).into()),
+        _ => return Err(format!("{}: unknown media type; add it in node/build.rs", file.display()).into()),
     })
 }
 

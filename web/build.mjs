@@ -1,6 +1,7 @@
-// What copying alone does not do: index.html names its modules, so that a browser fetches them at once and not one layer after
-// the other; sw.js becomes one classic script with its module within, for not every browser's service workers import; and
-// verify.html is put together of one script and one style, both named by their hashes in its policy.
+// Generates the files of the page that are not plain copies:
+// - index.html gets preload links for all modules, so that a browser fetches them at once and not layer by layer.
+// - sw.js becomes one classic script that contains its module, because not every browser supports imports in service workers.
+// - verify.html is assembled from one script and one style, whose hashes its security policy names.
 //
 //   node build.mjs FOLDER ESBUILD      FOLDER: the assembled page
 import { execFileSync } from "node:child_process";
@@ -22,7 +23,7 @@ const modules = [
 const preloads = modules.map((module) => `<link rel="modulepreload" href="${module}" />`).join("\n    ");
 writeFileSync(join(folder, "index.html"), source("index.html").replace(/(?=<script type="module")/, `${preloads}\n    `));
 
-// No module by its form, for it is a classic worker's as well; what names the module's place is never reached.
+// The script is not a module, because it must also run as a classic worker. The code with `import.meta` is never reached.
 const classic = ["--bundle", "--format=iife", "--log-override:empty-import-meta=silent", "--target=es2022", "--loader:.wasm=binary", "--charset=utf8"];
 
 writeFileSync(join(folder, "sw.js"), bundle(source("sw.js"), classic));
@@ -36,7 +37,7 @@ for (const [text, end] of [
   [style, "</style"],
 ]) {
   if (text.toLowerCase().includes(end) || text.includes("<!--"))
-    throw new Error(`what is inlined contains ${end}> or <!--, which would end it early`);
+    throw new Error(`the inlined text contains ${end}> or <!--, which would end its element early`);
 }
 
 const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;

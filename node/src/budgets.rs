@@ -1,5 +1,5 @@
-//! Budgets against strangers, held by tasks. The rules are [`vouch_node_core::budgets`]; a [`Pool`] is a [`FairShare`] that tasks
-//! take from and wait for.
+//! Budgets that bound what unauthenticated peers can hold. The rules are in [`vouch_node_core::budgets`]; a [`Pool`] is a [`FairShare`]
+//! from which tasks take permits, and for which they wait.
 //!
 //! [`FairShare`]: vouch_node_core::budgets::FairShare
 

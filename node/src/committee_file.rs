@@ -1,8 +1,8 @@
-//! The committee as server and replica remember it: the bytes of a `Cluster` message, opened anew at every start; and beside it,
-//! in a server's folder, the members' acceptances.
+//! The files with the committee: the bytes of a `Cluster` message, verified at every start; and, in a server's folder, the members'
+//! acceptances.
 //!
-//! A folder with a committee and no acceptances was founded by a release that kept none. Its committee counts as it always did; the
-//! acceptances are gathered from the members as they connect.
+//! A folder with a committee and without acceptances is of a release that kept none. Its committee is valid, and the server
+//! collects the acceptances from the members when they connect.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,18 +21,18 @@ const FOUNDING: &str = "founding";
 /// Why the committee cannot be loaded or saved.
 #[derive(Debug, Error)]
 pub enum CommitteeFileError {
-    /// The disk.
+    /// The disk failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not what was saved.
-    #[error("{}: {error}; restore the file from a copy, or begin anew with another data folder", .path.display())]
+    /// The file is not a saved committee.
+    #[error("{}: {error}; restore the file from a copy, or start with another data folder", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         error: MessageError,
     },
-    /// Another message.
+    /// The file holds another message.
     #[error("{}: expected a saved committee, got the message {got}", .path.display())]
     AnotherMessage {
         /// The file.
@@ -40,7 +40,7 @@ pub enum CommitteeFileError {
         /// The message found.
         got: &'static str,
     },
-    /// A key or a proof inside is bad.
+    /// A key or a proof of possession is invalid.
     #[error("{}: {error}", .path.display())]
     Genesis {
         /// The file.
@@ -48,25 +48,25 @@ pub enum CommitteeFileError {
         /// What is wrong.
         error: GenesisError,
     },
-    /// An acceptance inside is bad.
-    #[error("{}: {error}; remove the file, and the acceptances are gathered anew", .path.display())]
+    /// An acceptance is invalid.
+    #[error("{}: {error}; remove the file: the server then collects the acceptances again", .path.display())]
     Founding {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         error: FoundingError,
     },
-    /// The thread that saved it failed.
+    /// The thread that saved the committee failed.
     #[error("saving the committee: {0}")]
     Task(String),
 }
 
-/// Where the committee of a data folder is.
+/// The path of a data folder's committee.
 pub fn path(folder: &Path) -> PathBuf {
     folder.join(NAME)
 }
 
-/// The message that carries a committee.
+/// The message with a committee.
 pub fn message(committee: &Committee) -> Message {
     Message::Cluster(ClusterMessage {
         genesis: committee.record().clone(),
@@ -74,7 +74,7 @@ pub fn message(committee: &Committee) -> Message {
     })
 }
 
-/// The committee saved in a data folder, if there is one.
+/// Loads the committee of a data folder, if it has one.
 ///
 /// # Errors
 /// See [`CommitteeFileError`].
@@ -94,7 +94,7 @@ pub fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<Committee>, Committ
     }
 }
 
-/// Saves the committee durably: it is there after any crash once this returns.
+/// Saves the committee durably: once this returns, it survives any crash.
 ///
 /// # Errors
 /// [`CommitteeFileError::File`].
@@ -103,7 +103,7 @@ pub fn save(disk: &dyn Disk, folder: &Path, committee: &Committee) -> Result<(),
     Ok(())
 }
 
-/// The committee and its acceptances saved in a server's folder.
+/// Loads the committee and its acceptances from a server's folder.
 ///
 /// # Errors
 /// See [`CommitteeFileError`].
@@ -117,7 +117,7 @@ pub fn load_founding(disk: &dyn Disk, folder: &Path) -> Result<Option<Founding>,
         Err(error) => return Err(error.into()),
     };
     match Message::decode(&bytes.into()) {
-        // written before the committee: a crash between the two leaves the acceptances of another one
+        // The acceptances are written before the committee, so a crash between the two leaves those of another founding.
         Ok(Message::Founding(shown)) if shown.genesis.digest() != without.digest() => Ok(Some(without)),
         Ok(Message::Founding(shown)) => {
             Founding::open(*shown).map(Some).map_err(|error| CommitteeFileError::Founding { path, error })
@@ -127,7 +127,7 @@ pub fn load_founding(disk: &dyn Disk, folder: &Path) -> Result<Option<Founding>,
     }
 }
 
-/// Saves acceptances and committee durably, the acceptances first: a server has a committee only with them.
+/// Saves acceptances and committee durably. The acceptances are saved first, so that a committee never lacks them.
 ///
 /// # Errors
 /// [`CommitteeFileError::File`].

@@ -1,4 +1,4 @@
-//! The folder that a node keeps everything in, one process at a time.
+//! A node's data folder. One process at a time uses it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use thiserror::Error;
 use crate::host::disk::{Disk, DiskLock};
 use crate::host::files::FileError;
 
-/// Replicas that one folder holds at most: the size of the largest committee.
+/// Maximum number of replicas in one folder: the size of the largest committee.
 pub const MAX_REPLICAS: usize = 1000;
 
 const LOCK: &str = "lock";
 const REPLICA: &str = "replica-";
-/// Keys lie in it: for the owner alone.
+/// Only the owner may enter: the folder holds keys.
 const MODE: u32 = 0o700;
 
-/// Why a folder cannot be used.
+/// Why a data folder cannot be used.
 #[derive(Debug, Clone, Error)]
 pub enum DataDirError {
     /// Another process uses it.
@@ -25,20 +25,20 @@ pub enum DataDirError {
         /// The folder.
         path: PathBuf,
     },
-    /// All replicas of a folder are running already.
+    /// All replicas in a folder are running.
     #[error(
         "{root}: expected at most {MAX_REPLICAS} replicas, all of them are in use; name another folder with --data"
     )]
     TooMany {
-        /// The folder that holds the replicas' folders.
+        /// The folder with the replicas' data folders.
         root: PathBuf,
     },
-    /// It could not be created, read or locked.
+    /// The folder could not be created, read or locked.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// A folder that no other process uses for as long as this is held.
+/// A data folder, locked against other processes until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -46,23 +46,23 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Takes a folder, which is created when it is missing.
+    /// Locks a folder. Creates it if it does not exist.
     ///
     /// # Errors
-    /// [`DataDirError::InUse`] when another process has it; see [`DataDirError`].
+    /// [`DataDirError::InUse`] if another process has locked it; see [`DataDirError`].
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, DataDirError> {
         Self::try_open(disk, path)?.ok_or_else(|| DataDirError::InUse { path: path.to_owned() })
     }
 
-    /// Takes the first folder among `replica-1`, `replica-2`, … of `root` that no process uses; when all are in use,
+    /// Locks the first of the folders `replica-1`, `replica-2`, … in `root` that no process uses. If all are in use,
     /// creates the next one.
     ///
     /// # Errors
     /// See [`DataDirError`].
     pub fn take_replica(disk: &dyn Disk, root: &Path) -> Result<Self, DataDirError> {
         disk.create_folder_durably(root, MODE)?;
-        // Another process may take what this one is about to. Each round lost is a folder that somebody else now
-        // holds, so there are no more rounds than folders.
+        // Another process may lock a folder first. Each lost round means one more locked folder, so there are at most
+        // as many rounds as folders.
         for _ in 0..=MAX_REPLICAS {
             let mut numbers: Vec<usize> =
                 disk.list(root)?.iter().filter_map(|name| replica_number(name.as_os_str())).collect();
@@ -83,12 +83,12 @@ impl DataDir {
         Err(DataDirError::TooMany { root: root.to_owned() })
     }
 
-    /// The folder, from the root.
+    /// The folder's absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder's own name.
+    /// The folder's name.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -101,7 +101,7 @@ impl DataDir {
     }
 }
 
-/// The folders `replica-N` of a folder, by number; none when that does not exist.
+/// The folders `replica-N` in a folder, by number. None if that folder does not exist.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -119,7 +119,7 @@ fn replica(root: &Path, number: usize) -> PathBuf {
     root.join(format!("{REPLICA}{number}"))
 }
 
-/// The number in a replica's folder name; `None` for any other name, `replica-07` too.
+/// The number in a replica's folder name. `None` for any other name, such as `replica-07`.
 fn replica_number(name: &OsStr) -> Option<usize> {
     let number = name.to_str()?.strip_prefix(REPLICA)?.parse().ok()?;
     let canonical = name == OsStr::new(&format!("{REPLICA}{number}"));
@@ -132,7 +132,7 @@ mod tests {
     use crate::host::disk::SystemDisk;
 
     #[test]
-    fn a_folder_is_one_process_at_a_time() {
+    fn one_process_at_a_time_uses_a_folder() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
         let first = DataDir::open(&SystemDisk, &path).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_for_its_owner_alone() {
+    fn only_the_owner_can_enter_the_folder() {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(&SystemDisk, &root.path().join("data")).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_take_the_first_free_folder_then_a_new_one() {
+    fn a_replica_takes_the_first_free_folder_or_a_new_one() {
         let root = tempfile::tempdir().unwrap();
         let take = || DataDir::take_replica(&SystemDisk, root.path()).unwrap();
         let (one, two) = (take(), take());
@@ -163,7 +163,7 @@ mod tests {
         drop(one);
         let again = take();
         assert_eq!(again.name(), "replica-1");
-        // ten comes after two, not after one
+        // folders are ordered by number, not by name
         let ten = DataDir::open(&SystemDisk, &root.path().join("replica-10")).unwrap();
         assert_eq!(take().name(), "replica-11");
         drop(ten);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_no_replicas() {
+    fn folders_with_other_names_are_ignored() {
         let root = tempfile::tempdir().unwrap();
         for name in ["replica-07", "replica-0", "replica-1001", "replica-x", "replica-", "server"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_last_replica() {
+    fn the_number_of_replicas_is_bounded() {
         let root = tempfile::tempdir().unwrap();
         let last = DataDir::open(&SystemDisk, &root.path().join("replica-1000")).unwrap();
         let error = DataDir::take_replica(&SystemDisk, root.path()).unwrap_err();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_take_different_folders() {
+    fn simultaneous_replicas_take_different_folders() {
         let root = tempfile::tempdir().unwrap();
         let taken: Vec<DataDir> = std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn an_error_names_a_file_in_place_of_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("data");
         std::fs::write(&path, "").unwrap();

@@ -1,4 +1,4 @@
-//! How long replicas must keep a file, as people say it on the command line and in a URL.
+//! How long replicas must keep a file, as given on the command line and in a URL.
 
 use std::str::FromStr;
 
@@ -9,24 +9,24 @@ use vouch_core::receipt::NEVER;
 /// How long a file must be kept: `30d`, `12h`, or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expires {
-    /// For ever.
+    /// No expiry.
     Never,
-    /// For so many seconds from now.
+    /// A number of seconds from now.
     After(u64),
 }
 
-/// Why a text says no such thing.
+/// Why a text is not an expiry.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum ExpiresError {
-    /// Not a duration.
+    /// The text is not a duration.
     #[error("expected a duration such as 30d or 12h, or never ({0})")]
     Duration(#[from] humantime::DurationError),
-    /// Less than a second.
+    /// The duration is less than a second.
     #[error("expected at least one second")]
     Zero,
 }
 
-/// Beyond what a receipt can say.
+/// The expiry is later than a receipt can express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("too far in the future; use never")]
 pub struct TooFar;
@@ -46,7 +46,7 @@ impl FromStr for Expires {
 }
 
 impl Expires {
-    /// A receipt's `expires_at`, from now in seconds since 1970.
+    /// A receipt's `expires_at`. `now`: seconds since 1970.
     ///
     /// # Errors
     /// [`TooFar`].

@@ -12,33 +12,34 @@ use crate::host::files::FileError;
 
 pub(crate) const NODE_KEY: &str = "node.key";
 pub(crate) const VOTE_KEY: &str = "vote.key";
-/// For the owner alone.
+/// Only the owner may read and write.
 const MODE: u32 = 0o600;
+/// The permission bits of everybody else.
 const OTHERS: u32 = 0o077;
 const DIGITS: usize = 64;
-/// More than a key needs, so that the error can say how much there is.
+/// Maximum size that is read: more than a key needs, so that the error can name the size of a wrong file.
 const LIMIT: usize = 4096;
 
-/// Why a key cannot be used. None of them shows any part of the key.
+/// Why a key cannot be used. No error shows any part of the key.
 #[derive(Debug, Clone, Error)]
 pub enum KeyError {
-    /// Others than the owner may read or write it.
-    #[error("{path}: expected a key for its owner alone, got mode {mode:04o}; run: chmod 600 '{path}'")]
+    /// Others than the owner may read or write the file.
+    #[error("{path}: expected a key that only its owner can read, got mode {mode:04o}; run: chmod 600 '{path}'")]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// Not one line of the length.
+    /// The file is not one line of the right length.
     #[error("{path}: expected {DIGITS} hexadecimal digits and a line feed, got {got} bytes")]
     Size {
         /// The file.
         path: PathBuf,
-        /// Its bytes, the line feed left out.
+        /// Its size in bytes, without the line feed.
         got: usize,
     },
-    /// A character that is no hexadecimal digit.
+    /// A character is not a hexadecimal digit.
     #[error("{path}: expected a hexadecimal digit at position {position}, got another character")]
     NotHex {
         /// The file.
@@ -46,7 +47,7 @@ pub enum KeyError {
         /// Position of the character, from 0.
         position: usize,
     },
-    /// Well written, but not a key.
+    /// The digits are not a valid key.
     #[error("{path}: {cause}")]
     Value {
         /// The file.
@@ -55,7 +56,7 @@ pub enum KeyError {
         #[source]
         cause: BlsError,
     },
-    /// It could not be read or created.
+    /// The file could not be read or created.
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -63,14 +64,14 @@ pub enum KeyError {
 /// The secret keys of a replica.
 #[derive(Debug)]
 pub struct ReplicaKeys {
-    /// For links.
+    /// The node key, for links.
     pub node: NodeSecretKey,
-    /// For statements.
+    /// The vote key, for statements.
     pub vote: VoteSecretKey,
 }
 
 impl ReplicaKeys {
-    /// Reads `node.key` and `vote.key` in `folder`, and creates what is missing.
+    /// Reads `node.key` and `vote.key` in `folder`. Creates a missing one.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -105,14 +106,14 @@ fn open_or_create(
     match disk.read(path, LIMIT) {
         Ok((text, mode)) => {
             let bytes = parse(path, &text, mode)?;
-            // whoever created it may have ended before its name was durable
+            // The process that created it may have ended before its name was durable.
             disk.sync_folder(folder)?;
             Ok(bytes)
         }
         Err(FileError::NotFound { .. }) => {
             let bytes = make()?;
             let line = format!("{}\n", base16ct::lower::encode_string(&bytes));
-            // a node must never speak under a key that a loss of power may take back
+            // A node must never use a key that a loss of power may take away.
             disk.create_new_durably(path, line.as_bytes(), MODE)?;
             Ok(bytes)
         }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_made_once_and_found_again() {
+    fn keys_are_created_once_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let made = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         let found = ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
@@ -168,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_makes_its_node_key_only() {
+    fn a_server_creates_only_a_node_key() {
         let folder = tempfile::tempdir().unwrap();
         open_or_create_node_key(&Host::system(), folder.path()).unwrap();
         assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY]);
     }
 
     #[test]
-    fn the_files_are_one_line_for_the_owner_alone() {
+    fn the_files_have_one_line_and_only_the_owner_can_read_them() {
         let folder = tempfile::tempdir().unwrap();
         ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
         assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY, VOTE_KEY]);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_others_may_touch_are_refused() {
+    fn keys_that_others_can_read_or_write_are_refused() {
         let text = format!("{}\n", "11".repeat(32));
         for mode in [0o640, 0o604, 0o620, 0o644] {
             let error = with_node_key(text.as_bytes(), mode);

@@ -1,4 +1,4 @@
-//! The identities of servers met before, as ssh keeps those of hosts: one line each, `ADDRESS IDENTITY`.
+//! The file with the recorded cluster identity of each server, like ssh's file of known hosts: one `ADDRESS IDENTITY` per line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,26 +9,26 @@ use vouch_core::digest::ClusterId;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
-/// The most bytes of the file.
+/// Maximum size of the file in bytes.
 const MAX_SIZE: usize = 1 << 20;
 
 /// Why the file cannot be used.
 #[derive(Debug, Error)]
 pub enum KnownClustersError {
-    /// The disk.
+    /// The disk failed.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A line is no `ADDRESS IDENTITY`.
-    #[error("{}, line {line}: expected an address and an identity, got {got:?}; mend or remove the line", .path.display())]
+    /// A line is not `ADDRESS IDENTITY`.
+    #[error("{}, line {line}: expected an address and an identity, got {got:?}; correct or remove the line", .path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What it holds.
+        /// The line's text.
         got: String,
     },
-    /// There is no home folder to keep the file in.
+    /// There is no home folder for the file.
     #[error("no home folder to keep known clusters in: set HOME, or name a file with --known-clusters")]
     NoHome,
 }
@@ -41,7 +41,7 @@ pub struct KnownClusters {
 }
 
 impl KnownClusters {
-    /// Of the given file, which need not exist.
+    /// Uses the given file, which need not exist.
     pub fn at(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
         Self { disk, path }
     }
@@ -57,7 +57,7 @@ impl KnownClusters {
         Ok(Self::at(disk, config.join("vouch").join("known_clusters")))
     }
 
-    /// The file.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -103,7 +103,7 @@ impl KnownClusters {
         Ok(known.into_iter().find(|(known, _)| known == address).map(|(_, identity)| identity))
     }
 
-    /// Records a server's identity; replaces nothing.
+    /// Records a server's identity. Does not replace a recorded one.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -116,7 +116,7 @@ impl KnownClusters {
         Ok(())
     }
 
-    /// Forgets a server; returns the identity that was recorded.
+    /// Removes a server's record. Returns the identity that was recorded.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -130,7 +130,7 @@ impl KnownClusters {
     }
 }
 
-/// Whether a server's address is this very machine: then there is nobody in between to be remembered.
+/// Whether a server's address is on this machine. Nobody can intercept such a connection, so its identity need not be recorded.
 pub fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_in_all_its_forms() {
+    fn every_form_of_loopback_is_recognized() {
         for address in ["127.0.0.1:9090", "127.8.9.1:1", "localhost:1", "LOCALHOST:1", "[::1]:1"] {
             assert!(is_loopback(address), "{address}");
         }

@@ -1,51 +1,52 @@
-//! A value that is replaced now and then, and those who wait for the next one.
+//! A shared value that is replaced from time to time, with followers that wait for the next one.
 //!
-//! They wake in the order in which they began to wait: with a channel that wakes them by chance, a run under a seed would not repeat.
+//! Followers wake in the order in which they began to wait. With a channel that wakes them in random order, a simulation would not be
+//! repeatable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The owner's end. With it, the waiting ends.
+/// The owner's end. When it is dropped, the followers stop waiting.
 #[derive(Debug)]
-pub(crate) struct Latest<T>(Arc<Shared<T>>);
+pub(crate) struct Latest<T>(Arc<Versions<T>>);
 
 #[derive(Debug)]
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct Versions<T> {
+    state: Mutex<Current<T>>,
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct Current<T> {
     value: T,
-    /// Counts the values.
+    /// Number of replacements.
     version: u64,
-    is_over: bool,
+    is_closed: bool,
 }
 
-/// Somebody who follows the values.
+/// A follower of the values.
 #[derive(Debug)]
 pub(crate) struct Follower<T> {
-    shared: Arc<Shared<T>>,
+    versions: Arc<Versions<T>>,
     seen: u64,
 }
 
-/// There will be no other value.
+/// The owner is gone: there will be no other value.
 #[derive(Debug)]
-pub(crate) struct Over;
+pub(crate) struct Closed;
 
-impl<T> Shared<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        // every change leaves it whole
+impl<T> Versions<T> {
+    fn state(&self) -> MutexGuard<'_, Current<T>> {
+        // Recover from poisoning: every change leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: Clone> Latest<T> {
     pub(crate) fn new(value: T) -> Self {
-        let state = Mutex::new(State { value, version: 0, is_over: false });
-        Self(Arc::new(Shared { state, changed: Notify::new() }))
+        let state = Mutex::new(Current { value, version: 0, is_closed: false });
+        Self(Arc::new(Versions { state, changed: Notify::new() }))
     }
 
     pub(crate) fn get(&self) -> T {
@@ -61,44 +62,44 @@ impl<T: Clone> Latest<T> {
         self.0.changed.notify_waiters();
     }
 
-    /// Follows what comes after the value of now.
+    /// A follower that waits for the values after the current one.
     pub(crate) fn follow(&self) -> Follower<T> {
         let seen = self.0.state().version;
-        Follower { shared: self.0.clone(), seen }
+        Follower { versions: self.0.clone(), seen }
     }
 }
 
 impl<T> Drop for Latest<T> {
     fn drop(&mut self) {
-        self.0.state().is_over = true;
+        self.0.state().is_closed = true;
         self.0.changed.notify_waiters();
     }
 }
 
 impl<T: Clone> Follower<T> {
-    /// The value of now, which counts as seen.
+    /// The current value. It then counts as seen.
     pub(crate) fn see(&mut self) -> T {
-        let state = self.shared.state();
+        let state = self.versions.state();
         self.seen = state.version;
         state.value.clone()
     }
 
-    /// Waits for a value that was not seen; it then counts as seen.
+    /// Waits for a value that was not seen. It then counts as seen.
     ///
     /// # Errors
-    /// [`Over`].
-    pub(crate) async fn changed(&mut self) -> Result<(), Over> {
+    /// [`Closed`].
+    pub(crate) async fn changed(&mut self) -> Result<(), Closed> {
         loop {
-            // begun before the look: a value that comes in between wakes it
-            let changed = self.shared.changed.notified();
+            // Register before the check, so that a value that comes in between wakes this task.
+            let changed = self.versions.changed.notified();
             {
-                let state = self.shared.state();
+                let state = self.versions.state();
                 if state.version != self.seen {
                     self.seen = state.version;
                     return Ok(());
                 }
-                if state.is_over {
-                    return Err(Over);
+                if state.is_closed {
+                    return Err(Closed);
                 }
             }
             changed.await;
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_follower_hears_of_the_last_value_once() {
+    async fn every_follower_sees_the_last_value_once() {
         let latest = Latest::new(1);
         let (mut early, mut late) = (latest.follow(), latest.follow());
         latest.replace(2);

@@ -1,6 +1,6 @@
-//! Everything of Vouch that performs: sockets, disks, command line. What is decided is decided in `vouch-core`.
+//! The parts of Vouch that perform IO: sockets, disks, command line. Decisions are made in `vouch-core` and `vouch-node-core`.
 
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests prepare and look at what is on disk"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests prepare and inspect files"))]
 
 pub mod budgets;
 pub use vouch_core::bugs;

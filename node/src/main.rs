@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Gives freed memory back to the system within seconds, also while the process is idle, by a thread of its own. With the C
-/// library's allocator a server keeps most of what one flood of connections made it allocate, for as long as it runs.
+/// Returns freed memory to the system within seconds, even while the process is idle, by a thread of its own. With the C
+/// library's allocator, a server keeps most of the memory that one flood of connections made it allocate.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,11 +1,12 @@
-//! Log lines that strangers can cause: at most one of a kind in ten seconds, so that a flood of links is no flood of lines.
+//! Rate limit for log lines that unauthenticated peers can cause: at most one of each kind in ten seconds, so that a flood of links
+//! does not flood the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// When the last line of one kind was written, and how many were left out since.
+/// The time of the last line of one kind, and the number of lines left out since.
 #[derive(Debug, Default)]
 pub(crate) struct Notice(Mutex<Last>);
 
@@ -16,7 +17,7 @@ struct Last {
 }
 
 impl Notice {
-    /// The line to write now, with the number of those left out before it; `None` when it must be left out itself.
+    /// The line to write now, with the number of lines left out before it. `None` if this line is left out.
     pub(crate) fn line(&self, now: Duration, text: &str) -> Option<String> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.at.is_some_and(|at| now < at + EVERY) {

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Prints the path of a Chromium that runs, for the tests of the page; installs Debian's when the machine has none.
+# Prints the path of a working Chromium for the tests of the page. Installs Debian's if the machine has none.
 #
-#   VOUCH_CHROMIUM    the browser to use instead of those that are looked for
+#   VOUCH_CHROMIUM    use this browser instead of searching for one
 set -euo pipefail
 
 cache=${VOUCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vouch}
 log=$cache/chromium.log
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
-die() { # what is wrong, the command that mends it
+die() { # what is wrong, the command that fixes it
     say "$1"
     [ $# -lt 2 ] || printf '\n    %s\n\n' "$2" >&2
     exit 1
 }
 has() { command -v "$1" >/dev/null; }
 
-# A name on PATH is not enough: Ubuntu's package only says where to get another one.
+# A name on PATH is not enough: the command of Ubuntu's package only prints how to install another package.
 runs() { "$1" --version </dev/null 2>/dev/null | grep -qE '^(Chromium|Google Chrome|Microsoft Edge) [0-9]'; }
 
 find_chromium() {
@@ -29,7 +29,7 @@ find_chromium() {
     return 1
 }
 
-# Without any font a page has no text, and so no layout to test.
+# Without a font, a page has no text, and therefore no layout to test.
 has_font() {
     local folder
     [ "$(uname)" = Linux ] || return 0
@@ -40,7 +40,7 @@ has_font() {
 }
 
 if [ -n "${VOUCH_CHROMIUM:-}" ]; then
-    runs "$VOUCH_CHROMIUM" || die "VOUCH_CHROMIUM=$VOUCH_CHROMIUM is no Chromium that runs here"
+    runs "$VOUCH_CHROMIUM" || die "VOUCH_CHROMIUM=$VOUCH_CHROMIUM is not a working Chromium"
     echo "$VOUCH_CHROMIUM"
     exit
 fi
@@ -49,7 +49,7 @@ packages=
 chromium=$(find_chromium) || packages=chromium
 has_font || packages="$packages fonts-dejavu-core"
 
-# The lists of packages may be absent, or so old that they name files which are gone.
+# The package lists may be missing, or so old that they name files that no longer exist.
 install_packages() {
     local apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
     local install="$apt install -y --no-remove --no-install-recommends $packages"
@@ -77,6 +77,6 @@ if [ -n "${packages# }" ]; then
     fi
     say "installing ${packages# }: done in $((SECONDS - start)) s"
     [ -n "$chromium" ] || chromium=$(find_chromium) ||
-        die "the package chromium is installed, but gives no browser that runs here; name another: VOUCH_CHROMIUM=PATH"
+        die "the package chromium is installed, but its browser does not work here; name another: VOUCH_CHROMIUM=PATH"
 fi
 echo "$chromium"

@@ -124,12 +124,12 @@ async fn file_that_does_not_fit_is_refused_before_its_bytes_are_sent() {
     let error = cluster.put(&content(2, 6 << 20)).await.unwrap_err();
     let ClientError::Session(SessionError::Refused { failed, names }) = &error else { panic!("{error}") };
     assert_eq!((failed.code, names.len()), (Code::NoSpace, 2), "{error}");
-    assert!(error.to_string().contains("6291456 bytes are wanted"), "{error}");
+    assert!(error.to_string().contains("6291456 bytes are needed"), "{error}");
     let refusals = cluster.replica_events(0).into_iter().filter_map(|event| match event {
         replica::Event::Trouble(what) => Some(what),
         _ => None,
     });
-    assert!(refusals.last().is_some_and(|what| what.starts_with("no space left: 6291456 bytes are wanted")));
+    assert!(refusals.last().is_some_and(|what| what.starts_with("no space left: 6291456 bytes are needed")));
     let after: Vec<u64> = disks.iter().map(SmallDisk::left).collect();
     assert_eq!(after, before, "nothing was written");
 

@@ -1,4 +1,4 @@
-//! A fair share that tasks take from, and wait for.
+//! A fair share from which tasks take permits, and for which they wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,65 +10,65 @@ use vouch_node_core::budgets::{FairShare, Holder, LimitReport, PeerAddress};
 
 use crate::host::Host;
 
-/// A task that waits for longer than this may have other holders cut off.
+/// How often a waiting task may have another holder cut off.
 const PRESS_EVERY: Duration = Duration::from_millis(200);
-/// Progress is noted no more often.
+/// Minimum interval between two notes of progress.
 const NOTE_EVERY: Duration = Duration::from_millis(50);
 
-/// A holder of parts of pools: a connection, or a put. It can be told to go.
+/// A holder of permits: a connection, or a put. It can be cut off.
 #[derive(Debug)]
 pub struct Party {
     holder: Holder,
     source: PeerAddress,
-    /// Closed when it has to go.
+    /// Closed when the party is cut off.
     told: Semaphore,
 }
 
 impl Party {
-    /// Another one of this address.
+    /// A new party of this address.
     pub fn new(source: PeerAddress) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self { holder: Holder(NEXT.fetch_add(1, Ordering::Relaxed)), source, told: Semaphore::new(0) })
     }
 
-    /// Its address.
+    /// The party's address.
     pub fn source(&self) -> PeerAddress {
         self.source
     }
 
-    /// Tells it to go.
+    /// Cuts the party off: it must end.
     pub fn cut_off(&self) {
         self.told.close();
     }
 
-    /// It was told to go.
+    /// Whether the party was cut off.
     pub fn is_cut_off(&self) -> bool {
         self.told.is_closed()
     }
 
-    /// Completes when it is told to go.
+    /// Completes when the party is cut off.
     pub async fn until_cut_off(&self) {
-        // a permit is never added: this ends with the closing
+        // The semaphore never gets a permit, so this completes only when it is closed.
         let _ = self.told.acquire().await;
     }
 }
 
-/// There is no room, and nobody has to make any.
+/// The pool is full, and no holder has to give way.
 #[derive(Debug)]
 pub struct Full;
 
-/// What one pool is about.
+/// The limits of one pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// In total.
+    /// Limit in total.
     pub limit: u64,
-    /// For one address.
+    /// Limit for one address.
     pub limit_of_one: u64,
-    /// Without progress for so long, a holder gives way to another one of its own address.
+    /// A holder without progress for this long gives way to another holder of its own address.
     pub stale_after: Duration,
-    /// What the operator is told when somebody is cut off: "connections closed".
+    /// The words in the operator's log for cut-off holders: "connections closed".
     pub cut_off: &'static str,
-    /// And when somebody is refused.
+    /// The words in the operator's log for refused ones.
     pub refused: &'static str,
 }
 
@@ -77,42 +77,43 @@ pub struct Rules {
 pub struct Pool {
     host: Host,
     rules: Rules,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     limits: Arc<Mutex<LimitReport>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     share: FairShare,
-    parties: HashMap<Holder, Known>,
-    /// Who waits, by address, the oldest first.
-    waiting: HashMap<PeerAddress, VecDeque<Waiting>>,
+    holders: HashMap<Holder, HolderState>,
+    /// The waiting tasks by address, the oldest first.
+    waiting: HashMap<PeerAddress, VecDeque<Waiter>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct HolderState {
     party: Arc<Party>,
     permits: usize,
+    /// When progress was last noted.
     noted: Duration,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Waiter {
     party: Arc<Party>,
     amount: u64,
     granted: oneshot::Sender<Permit>,
 }
 
 impl Pool {
-    /// A pool of which nothing is held.
+    /// A pool without holders.
     pub fn new(host: Host, rules: Rules, limits: Arc<Mutex<LimitReport>>) -> Arc<Self> {
         let share = FairShare::new(rules.limit, rules.limit_of_one, rules.stale_after);
-        let state = State { share, parties: HashMap::new(), waiting: HashMap::new() };
+        let state = PoolState { share, holders: HashMap::new(), waiting: HashMap::new() };
         Arc::new(Self { host, rules, state: Mutex::new(state), limits })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // a panic elsewhere leaves it whole: nothing in here panics between two changes
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        // Recover from poisoning: no code panics between two changes, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,10 +121,10 @@ impl Pool {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
-    /// Takes a part at once, if need be from a holder that has to give way.
+    /// Takes a permit at once. If the pool is full, cuts off a holder that has to give way.
     ///
     /// # Errors
-    /// Nobody has to.
+    /// The pool is full, and no holder has to give way.
     pub fn claim(self: &Arc<Self>, party: &Arc<Party>, amount: u64) -> Result<Permit, Full> {
         let now = self.host.monotonic();
         let mut state = self.state();
@@ -143,25 +144,25 @@ impl Pool {
         }
     }
 
-    /// Takes a part once there is room. Light addresses come first; after a moment, a holder that has to give way is cut off.
+    /// Waits for a permit. Addresses that hold least come first. Every [`PRESS_EVERY`], a holder that has to give way is cut off.
     pub async fn take(self: Arc<Self>, party: Arc<Party>, amount: u64) -> Permit {
         let mut granted = {
             let now = self.host.monotonic();
             let mut state = self.state();
-            // behind those of the same address that wait already
+            // wait behind earlier tasks of the same address
             let is_next = state.waiting.get(&party.source).is_none_or(VecDeque::is_empty);
             if is_next && state.take(&party, amount, now) {
                 return self.permit(&party, amount);
             }
             let (granted, receiver) = oneshot::channel();
-            let waiting = Waiting { party: party.clone(), amount, granted };
-            state.waiting.entry(party.source).or_default().push_back(waiting);
+            let waiter = Waiter { party: party.clone(), amount, granted };
+            state.waiting.entry(party.source).or_default().push_back(waiter);
             receiver
         };
         loop {
             match self.host.timeout(PRESS_EVERY, &mut granted).await {
                 Ok(Ok(permit)) => return permit,
-                // who was told to go waits for nothing
+                // the party was cut off: it never gets a permit
                 Ok(Err(_)) => std::future::pending().await,
                 Err(_) => self.press(&party, amount),
             }
@@ -176,14 +177,14 @@ impl Pool {
         self.grant(state);
     }
 
-    fn cut_off(&self, state: &State, holder: Holder) {
-        if let Some(known) = state.parties.get(&holder) {
-            known.party.cut_off();
-            self.note(known.party.source, self.rules.cut_off);
+    fn cut_off(&self, state: &PoolState, holder: Holder) {
+        if let Some(held) = state.holders.get(&holder) {
+            held.party.cut_off();
+            self.note(held.party.source, self.rules.cut_off);
         }
     }
 
-    /// Cuts off one holder of the heaviest address: the system has no more of what this pool counts.
+    /// Cuts off one holder of the address that holds most, because the system is out of this resource.
     pub fn shed(&self) {
         let mut state = self.state();
         if let Some(holder) = state.share.shed() {
@@ -191,23 +192,23 @@ impl Pool {
         }
     }
 
-    /// How much is held by those that were told to go, and are not gone yet.
+    /// The amount held by holders that were cut off and have not ended yet.
     pub fn leaving(&self) -> u64 {
         self.state().share.leaving()
     }
 
-    /// A holder did what it holds its part for.
+    /// A holder has made progress.
     pub fn progress(&self, party: &Party) {
         let now = self.host.monotonic();
         let mut state = self.state();
-        let Some(known) = state.parties.get_mut(&party.holder).filter(|known| now >= known.noted + NOTE_EVERY) else {
+        let Some(held) = state.holders.get_mut(&party.holder).filter(|held| now >= held.noted + NOTE_EVERY) else {
             return;
         };
-        known.noted = now;
+        held.noted = now;
         state.share.progress(party.holder, now);
     }
 
-    /// From now on a holder waits for the server: it is never idle.
+    /// A holder waits for the server. From now on, it does not count as idle.
     pub fn waits_for_us(&self, party: &Party) {
         self.state().share.progress(party.holder, Duration::MAX);
     }
@@ -219,42 +220,42 @@ impl Pool {
     fn give(self: &Arc<Self>, holder: Holder, amount: u64) {
         let mut state = self.state();
         state.share.give(holder, amount);
-        if let Some(known) = state.parties.get_mut(&holder) {
-            known.permits -= 1;
-            if known.permits == 0 {
-                state.parties.remove(&holder);
+        if let Some(held) = state.holders.get_mut(&holder) {
+            held.permits -= 1;
+            if held.permits == 0 {
+                state.holders.remove(&holder);
             }
         }
         self.grant(state);
     }
 
-    /// Grants to those that wait as much as there is room for, the lightest address first.
-    fn grant(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    /// Grants permits to waiting tasks as far as the pool allows, those of the address that holds least first.
+    fn grant(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) {
         let now = self.host.monotonic();
         let mut gone = Vec::new();
-        while let Some((waiting, permit)) = state.next(self, now) {
-            // who gave up waiting gives it back, once the pool is not held any more
-            gone.extend(waiting.granted.send(permit).err());
+        while let Some((waiter, permit)) = state.next(self, now) {
+            // The permit of a task that has stopped waiting is released below, without the lock.
+            gone.extend(waiter.granted.send(permit).err());
         }
         drop(state);
         drop(gone);
     }
 }
 
-impl State {
+impl PoolState {
     fn take(&mut self, party: &Arc<Party>, amount: u64, now: Duration) -> bool {
         let is_taken = !party.is_cut_off() && self.share.take(party.source, party.holder, amount, now);
         if is_taken {
-            let known = Known { party: party.clone(), permits: 0, noted: now };
-            self.parties.entry(party.holder).or_insert(known).permits += 1;
+            let held = HolderState { party: party.clone(), permits: 0, noted: now };
+            self.holders.entry(party.holder).or_insert(held).permits += 1;
         }
         is_taken
     }
 
-    /// Somebody who waits and for whom there is room.
-    fn next(&mut self, pool: &Arc<Pool>, now: Duration) -> Option<(Waiting, Permit)> {
+    /// The next waiting task that can get its permit.
+    fn next(&mut self, pool: &Arc<Pool>, now: Duration) -> Option<(Waiter, Permit)> {
         for queue in self.waiting.values_mut() {
-            queue.retain(|waiting| !waiting.granted.is_closed() && !waiting.party.is_cut_off());
+            queue.retain(|waiter| !waiter.granted.is_closed() && !waiter.party.is_cut_off());
         }
         self.waiting.retain(|_, queue| !queue.is_empty());
         let mut sources: Vec<PeerAddress> = self.waiting.keys().copied().collect();
@@ -269,15 +270,15 @@ impl State {
                 continue;
             };
             if self.take(&party, amount, now) {
-                let waiting = self.waiting.get_mut(&source)?.pop_front()?;
-                return Some((waiting, pool.permit(&party, amount)));
+                let waiter = self.waiting.get_mut(&source)?.pop_front()?;
+                return Some((waiter, pool.permit(&party, amount)));
             }
         }
         None
     }
 }
 
-/// A part that is held; dropping it gives it back.
+/// A part of a pool. Dropping it releases the part.
 #[derive(Debug)]
 pub struct Permit {
     pool: Arc<Pool>,
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_to_give_way_is_told_and_counted() {
+    async fn a_holder_that_has_to_give_way_is_cut_off_and_counted() {
         let pool = pool(2, 2);
         let parties: Vec<_> = (0..2).map(|_| Party::new(source(2))).collect();
         let held: Vec<_> = parties.iter().map(|party| pool.claim(party, 1).unwrap()).collect();
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_served_in_turn_and_light_addresses_first() {
+    async fn waiting_tasks_are_served_in_turn_and_light_addresses_first() {
         let pool = pool(2, 2);
         let heavy = Party::new(source(2));
         let held = [pool.claim(&heavy, 1).unwrap(), pool.claim(&heavy, 1).unwrap()];
@@ -341,24 +342,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_holds_nothing() {
+    async fn a_task_that_stops_waiting_holds_nothing() {
         let pool = pool(1, 1);
         let held = pool.claim(&Party::new(source(1)), 1).unwrap();
         let mut waits = Box::pin(pool.clone().take(Party::new(source(1)), 1));
         assert!(futures_util::poll!(&mut waits).is_pending());
-        // granted, and never picked up
+        // granted, but never received
         drop(held);
         drop(waits);
         let mut waits = Box::pin(pool.clone().take(Party::new(source(1)), 1));
-        assert!(futures_util::poll!(&mut waits).is_ready(), "it was given back");
+        assert!(futures_util::poll!(&mut waits).is_ready(), "the permit was released");
     }
 
     #[tokio::test]
-    async fn who_waits_has_a_heavier_address_cut_off() {
+    async fn a_waiting_task_has_a_heavier_address_cut_off() {
         let pool = pool(2, 2);
         let heavy = Party::new(source(2));
         let (_one, _two) = (pool.claim(&heavy, 1).unwrap(), pool.claim(&heavy, 1).unwrap());
-        // they are never given back: a holder that is told to go counts no more
+        // these permits are never released: a holder that is cut off no longer counts
         drop(pool.clone().take(Party::new(source(1)), 1).await);
         assert!(heavy.is_cut_off());
     }

@@ -1,7 +1,7 @@
-//! Large blobs as objects of a store that speaks S3 (the REST API of 2006-03-01), in one bucket under one prefix.
+//! Objects in an S3 store (the REST API of 2006-03-01), in one bucket under one prefix.
 //!
-//! The client for S3 and its dependencies are behind the feature `s3`. Without it, the addresses are still understood, and opening
-//! one says how to build a program that can.
+//! The S3 client and its dependencies are behind the feature `s3`. Without it, addresses are still parsed, and opening
+//! one fails with an error that says how to build the program with S3.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub use without_s3::{Credentials, Objects};
 /// Deadlines of requests to an object store.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a connection.
+    /// For connecting.
     pub connect: Duration,
-    /// For the answer to one request, its bytes included.
+    /// For the answer to one request, with its body.
     pub answer: Duration,
-    /// For a question of few bytes, with everything that was tried again.
+    /// For a small request, with all retries.
     pub question: Duration,
-    /// For a part, with everything that was tried again; also for a turn to send it.
+    /// For sending a part, with all retries; also for waiting to send it.
     pub part: Duration,
 }
 
@@ -43,11 +43,11 @@ impl Default for Timeouts {
     }
 }
 
-/// A name under the prefix, and the length of what it names.
+/// An object in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The name.
+    /// The object's name under the prefix.
     pub name: String,
-    /// In bytes.
+    /// Its length in bytes.
     pub length: u64,
 }

@@ -1,5 +1,5 @@
-//! What an accepted link may send before the other end is trusted: few bytes before the hello, one unfinished message in memory
-//! only with a permit, some progress while it is unfinished, and few control frames.
+//! Limits on what an accepted link may send before the other end is authenticated: few bytes before the hello, memory for one
+//! unfinished message only with a permit, a minimum rate while a message is unfinished, and few control frames.
 
 use std::future::Future;
 use std::io;
@@ -15,87 +15,88 @@ use super::{Io, LinkError};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::Host;
 
-/// Bytes before the hello is complete, pings included. A hello has about 110.
+/// Maximum number of bytes before the hello is complete, pings included. A hello has about 110.
 const BEFORE_HELLO: usize = 4 << 10;
-/// Bytes of an unfinished message for which no permit is needed: what a link reads at one time, twice.
+/// Bytes of an unfinished message that need no permit: twice the read buffer.
 const FREE: usize = 16 << 10;
-/// What a permit is for: the largest chunk with its proof. A longer message takes a second one.
+/// Bytes that one permit covers: the largest chunk with its proof. A longer message takes a second permit.
 const MESSAGE: usize = 288 << 10;
-/// Memory that it may take: the socket library collects the frames of a message beside the buffer of the present one.
+/// Memory for these bytes: the socket library collects a message's frames besides the buffer of the current frame.
 const MESSAGE_MEMORY: u64 = 2 * MESSAGE as u64;
-/// Beside the message: the headers of the frames that it comes in.
+/// Bytes for the headers of a message's frames.
 const HEADERS: usize = 64 << 10;
-/// Control frames at once, and then one every so often: an honest end sends a ping and a pong every 15 s.
+/// Burst of control frames, and the interval after it. An honest end sends a ping and a pong every 15 s.
 const CONTROL_FRAMES: u32 = 64;
 const CONTROL_FRAME_EVERY: Duration = Duration::from_secs(1);
 
-/// The budgets and rules that a link of a stranger is held to.
+/// The budgets and limits of a link that is not authenticated.
 #[derive(Debug, Clone)]
 pub struct Allowance {
-    /// For the time.
+    /// For the clock.
     pub host: Host,
-    /// Who the link is counted for.
+    /// The holder that the link counts for.
     pub party: Arc<Party>,
-    /// Memory for unfinished messages.
+    /// The budget of memory for unfinished messages.
     pub messages: Arc<Pool>,
-    /// The connections: a message that came, and bytes of messages that were taken, are progress.
+    /// The budget of connections. A message that arrived, and bytes that the other end took, are progress.
     pub connections: Arc<Pool>,
-    /// Reads: bytes that were taken are progress.
+    /// The budget of reads. Bytes that the other end took are progress.
     pub reads: Arc<Pool>,
-    /// The least that an unfinished message must bring, in bytes a second on average over `window`.
+    /// Minimum rate of an unfinished message, in bytes a second on average over `window`.
     pub rate: u64,
-    /// Over how long that is measured.
+    /// The window over which the rate is measured.
     pub window: Duration,
 }
 
 impl Allowance {
-    /// Bytes of memory that are taken for a message: the largest chunk with its proof.
+    /// Memory in bytes for one message: the largest chunk with its proof.
     pub const MESSAGE: u64 = MESSAGE_MEMORY;
 }
 
-/// Watches the bytes of one link.
+/// Counts the bytes of one link.
 #[derive(Debug)]
 pub(super) struct Meter {
     allowance: Allowance,
-    state: Mutex<State>,
+    state: Mutex<MeterState>,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = Permit> + Send>>;
+type PermitFuture = Pin<Box<dyn Future<Output = Permit> + Send>>;
 
-struct State {
-    stage: Stage,
-    /// Bytes since the last message was complete, without control frames.
+struct MeterState {
+    peer: Peer,
+    /// Number of bytes since the last complete message, without control frames.
     unfinished: usize,
     permits: Vec<Permit>,
-    waiting: Option<Waiting>,
-    /// When the present window began, and the bytes in it; while a message is unfinished.
+    waiting: Option<PermitFuture>,
+    /// While a message is unfinished: when the current window began, and the number of bytes in it.
     window: Option<(Duration, u64)>,
-    /// When as many control frames may come again as at the beginning.
+    /// When the full burst of control frames is allowed again.
     control: Duration,
-    /// A message is being written. Pongs count for nothing.
+    /// A message is being written. Bytes of pongs are not progress.
     is_sending: bool,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for MeterState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("stage", &self.stage)
+        f.debug_struct("MeterState")
+            .field("peer", &self.peer)
             .field("unfinished", &self.unfinished)
             .finish_non_exhaustive()
     }
 }
 
+/// What is known of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Peer {
     BeforeHello,
-    Stranger,
+    Unauthenticated,
     Member,
 }
 
 impl Meter {
     pub(super) fn new(allowance: Allowance) -> Arc<Self> {
-        let state = State {
-            stage: Stage::BeforeHello,
+        let state = MeterState {
+            peer: Peer::BeforeHello,
             unfinished: 0,
             permits: Vec::new(),
             waiting: None,
@@ -106,43 +107,43 @@ impl Meter {
         Arc::new(Self { allowance, state: Mutex::new(state) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MeterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hello is complete: larger messages may come.
+    /// The hello is complete: messages may now have the maximum size.
     pub(super) fn said_hello(&self) {
         let mut state = self.state();
-        if state.stage == Stage::BeforeHello {
-            state.stage = Stage::Stranger;
+        if state.peer == Peer::BeforeHello {
+            state.peer = Peer::Unauthenticated;
         }
     }
 
-    /// The other end proved that it is a member: nothing is counted any more.
+    /// The other end has proved that it is a member: nothing is counted any more.
     pub(super) fn is_member(&self) {
         let released = {
             let mut state = self.state();
-            state.stage = Stage::Member;
+            state.peer = Peer::Member;
             (std::mem::take(&mut state.permits), state.waiting.take())
         };
-        // outside: a permit that is given back may wake this very link
+        // Drop permits without the lock: a released permit may wake this very link.
         drop(released);
     }
 
-    /// A message came.
+    /// A message has arrived.
     pub(super) fn received(&self) {
         let Allowance { party, connections, messages, .. } = &self.allowance;
         connections.progress(party);
-        // while it is being dealt with, its permit is not the sender's fault
+        // While this end handles the message, the sender is not idle.
         messages.waits_for_us(party);
     }
 
-    /// Whether what is written from now on is a message.
+    /// Sets whether a message is being written.
     pub(super) fn set_sending(&self, is_sending: bool) {
         self.state().is_sending = is_sending;
     }
 
-    /// The last message was dealt with.
+    /// The last message has been handled.
     pub(super) fn finished(&self) {
         let released = {
             let mut state = self.state();
@@ -153,31 +154,31 @@ impl Meter {
         drop(released);
     }
 
-    /// A control frame came; `false` when there are too many.
+    /// A control frame has arrived. `false` if there are too many.
     pub(super) fn control_frame(&self, payload: usize, now: Duration) -> bool {
         let mut state = self.state();
-        // two bytes and a mask of four before the payload
+        // a header of two bytes and a mask of four precede the payload
         state.unfinished = state.unfinished.saturating_sub(payload + 6);
         if state.unfinished == 0 {
             state.window = None;
         }
         state.control = state.control.max(now) + CONTROL_FRAME_EVERY;
-        state.stage == Stage::Member || state.control - now <= CONTROL_FRAME_EVERY * CONTROL_FRAMES
+        state.peer == Peer::Member || state.control - now <= CONTROL_FRAME_EVERY * CONTROL_FRAMES
     }
 
-    /// When an unfinished message is looked at next.
+    /// When the rate of an unfinished message is checked next.
     pub(super) fn due(&self) -> Option<Duration> {
         let state = self.state();
-        let window = state.window.filter(|_| state.stage == Stage::Stranger);
+        let window = state.window.filter(|_| state.peer == Peer::Unauthenticated);
         window.map(|(began, _)| began + self.allowance.window)
     }
 
-    /// Looks whether an unfinished message brings enough.
+    /// Checks the rate of an unfinished message.
     pub(super) fn keeps_pace(&self, now: Duration) -> Result<(), LinkError> {
         let mut state = self.state();
-        let Some((began, bytes)) = state.window.filter(|_| state.stage == Stage::Stranger) else { return Ok(()) };
+        let Some((began, bytes)) = state.window.filter(|_| state.peer == Peer::Unauthenticated) else { return Ok(()) };
         let elapsed = now.saturating_sub(began);
-        // while it waits for its permit it may send nothing
+        // while the link waits for a permit, the other end cannot send
         if elapsed < self.allowance.window || state.waiting.is_some() {
             return Ok(());
         }
@@ -189,13 +190,13 @@ impl Meter {
         }
     }
 
-    /// Ready when more may be read.
+    /// Ready if more bytes may be read.
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
-        let limit = match state.stage {
-            Stage::Member => return Poll::Ready(Ok(())),
-            Stage::BeforeHello => BEFORE_HELLO,
-            Stage::Stranger => MAX_MESSAGE + HEADERS,
+        let limit = match state.peer {
+            Peer::Member => return Poll::Ready(Ok(())),
+            Peer::BeforeHello => BEFORE_HELLO,
+            Peer::Unauthenticated => MAX_MESSAGE + HEADERS,
         };
         if state.unfinished > limit {
             let text = format!("expected a message of at most {limit} bytes, got {} and no end", state.unfinished);
@@ -219,14 +220,14 @@ impl Meter {
 
     fn read(&self, bytes: usize) {
         let mut state = self.state();
-        if bytes == 0 || state.stage == Stage::Member {
+        if bytes == 0 || state.peer == Peer::Member {
             return;
         }
         state.unfinished += bytes;
         state.window.get_or_insert_with(|| (self.allowance.host.monotonic(), 0)).1 += bytes as u64;
     }
 
-    /// Bytes that the other end took.
+    /// The other end has taken bytes.
     fn wrote(&self, bytes: usize) {
         if bytes > 0 && self.state().is_sending {
             let Allowance { party, connections, reads, .. } = &self.allowance;
@@ -236,7 +237,7 @@ impl Meter {
     }
 }
 
-/// A byte stream that a meter watches.
+/// A byte stream with a meter.
 pub(super) struct Metered {
     pub(super) io: Box<dyn Io>,
     pub(super) meter: Arc<Meter>,

@@ -1,6 +1,7 @@
 //! Deadlines of links, in virtual time.
 
 use std::sync::Mutex;
+use tokio::sync::mpsc;
 
 use vouch_node_core::budgets::LimitReport;
 

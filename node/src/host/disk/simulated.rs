@@ -1,7 +1,7 @@
-//! A disk in memory that keeps apart what it shows and what a loss of power leaves.
+//! A disk in memory that separates what it shows from what survives a loss of power.
 //!
-//! A file's bytes survive as they were at its last sync, a folder's names as they were at the folder's. What came
-//! after may be lost, kept, torn or mixed. A sync that fails has lost what it should have kept and goes on showing it,
+//! A file's bytes survive as of its last sync, a folder's names as of the folder's last sync. Later changes
+//! may be lost, kept, torn or mixed. A failed sync loses the bytes that it should have kept, and the disk still shows them,
 //! as kernels do.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use redb::StorageBackend;
 use super::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use crate::host::files::{Action, FileError};
 
-// said in full, for the simulation of whole clusters takes this file in as well
+// The path is explicit, because the simulation of clusters includes this file, too.
 #[path = "simulated/content.rs"]
 mod content;
 
@@ -26,36 +26,36 @@ const ENOENT: i32 = 2;
 const EIO: i32 = 5;
 const EEXIST: i32 = 17;
 
-/// What becomes of names given, changed and removed that no sync covered.
+/// What happens to unsynced changes of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// All are as before.
+    /// All are lost.
     Lost,
-    /// All are as they were seen last.
+    /// All are kept.
     Kept,
 }
 
-/// What goes wrong at one operation.
+/// A failure at one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mishap {
-    /// It fails with `EIO`; those after it do not.
+    /// The operation fails with `EIO`. Later ones succeed.
     Error,
-    /// It fails, and so does everything after it.
+    /// The operation and all later ones fail.
     PowerCut,
 }
 
-/// One operation: what was done, and to what.
+/// One operation on a file or folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// What was done.
+    /// The kind of operation.
     pub action: Action,
     /// The file or folder.
     pub path: PathBuf,
 }
 
-/// Clones are the same disk.
+/// A simulated disk. A clone is another handle to the same disk.
 #[derive(Debug, Clone, Default)]
-pub struct SimulatedDisk(Arc<Mutex<State>>);
+pub struct SimulatedDisk(Arc<Mutex<DiskState>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Node {
@@ -64,7 +64,7 @@ enum Node {
 }
 
 #[derive(Debug, Clone, Default)]
-struct State {
+struct DiskState {
     contents: Vec<Content>,
     shown: BTreeMap<PathBuf, Node>,
     durable: BTreeMap<PathBuf, Node>,
@@ -75,47 +75,47 @@ struct State {
     off: bool,
     space: Option<Space>,
     locks: BTreeSet<PathBuf>,
-    /// Counts the disks that were mounted in place of one another.
+    /// Number of disks that were mounted here, one after the other.
     device: u64,
-    /// Identities asked for, and which of them fails.
+    /// Number of requests for an identity, and which of them fails.
     identities: usize,
     identity_mishap: Option<usize>,
     nameless: Option<fn(&Path) -> bool>,
-    /// Syncs of these paths do nothing and report success.
+    /// Syncs of these paths do nothing, but report success.
     lies: Option<fn(&Path) -> bool>,
 }
 
 impl SimulatedDisk {
-    /// Everything done so far, failures included.
+    /// All operations so far, including failed ones.
     pub fn operations(&self) -> Vec<Operation> {
         self.state().done.clone()
     }
 
-    /// Lets something go wrong at the operation of this number, from 0.
+    /// Makes the operation with this number fail, counted from 0.
     pub fn mishap_at(&self, number: usize, mishap: Mishap) {
         self.state().mishap = Some((number, mishap));
     }
 
-    /// Lets something go wrong after so many further operations.
+    /// Makes an operation fail, this many operations from now.
     pub fn mishap_after(&self, operations: usize, mishap: Mishap) {
         let mut state = self.state();
         state.mishap = Some((state.done.len() + operations, mishap));
     }
 
-    /// What was to go wrong and did not yet will not.
+    /// Cancels a mishap that has not happened yet.
     pub fn no_mishap(&self) {
         let mut state = self.state();
         let now = state.done.len();
         state.mishap = state.mishap.filter(|(at, _)| *at < now);
     }
 
-    /// Whether a mishap occurred, so that this disk is not the healthy one that it was.
+    /// Whether a mishap has happened.
     pub fn had_mishap(&self) -> bool {
         let state = self.state();
         state.off || state.mishap.is_some_and(|(at, _)| at < state.done.len())
     }
 
-    /// The disk that the next process finds after a power cut that lost all that was not synced, as far as its path is wanted.
+    /// The disk after a power cut that lost all unsynced changes, with only the wanted files.
     pub fn durable_part(&self, is_wanted: impl Fn(&Path) -> bool) -> Self {
         let state = self.state();
         let found = state.durable.iter().filter(|(path, node)| **node == Node::Folder || is_wanted(path));
@@ -130,35 +130,35 @@ impl SimulatedDisk {
             };
             shown.insert(path.clone(), node);
         }
-        Self(Arc::new(Mutex::new(State { contents, durable: shown.clone(), shown, ..State::default() })))
+        Self(Arc::new(Mutex::new(DiskState { contents, durable: shown.clone(), shown, ..DiskState::default() })))
     }
 
-    /// How often somebody asked for the identity of a file or folder, failures included.
+    /// Number of requests for an identity, including failed ones.
     pub fn identities(&self) -> usize {
         self.state().identities
     }
 
-    /// Lets the question for an identity of this number fail, from 0.
+    /// Makes the request for an identity with this number fail, counted from 0.
     pub fn identity_mishap_at(&self, number: usize) {
         self.state().identity_mishap = Some(number);
     }
 
-    /// Lets every question for the identity of some paths fail.
+    /// Makes all requests for the identity of some paths fail.
     pub fn identities_fail(&self, of: fn(&Path) -> bool) {
         self.state().nameless = Some(of);
     }
 
-    /// Lets writes fail with a system error; 0 lets them pass.
+    /// Makes writes fail with a system error; 0 lets them succeed.
     pub fn writes_fail(&self, error: i32) {
         self.state().write_error = error;
     }
 
-    /// Lets syncs fail with a system error; 0 lets them pass.
+    /// Makes syncs fail with a system error; 0 lets them succeed.
     pub fn syncs_fail(&self, error: i32) {
         self.state().sync_error = error;
     }
 
-    /// Makes syncs of some paths do nothing, as if the code had left them out.
+    /// Makes syncs of some paths do nothing, as if the code did not call them.
     pub fn lie_about(&self, paths: fn(&Path) -> bool) {
         self.state().lies = Some(paths);
     }
@@ -168,7 +168,7 @@ impl SimulatedDisk {
         self.state().space = Some(Space { free, total });
     }
 
-    /// Puts bytes in place of a file's, durably: decay.
+    /// Replaces a file's bytes, durably, to simulate decay.
     pub fn overwrite(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
@@ -177,44 +177,44 @@ impl SimulatedDisk {
         state.contents[file].changes = changes;
     }
 
-    /// Removes a folder with all that is in it, behind the store's back.
+    /// Removes a folder with its content, without the store's knowledge.
     pub fn remove_folder(&self, folder: &Path) {
         let mut state = self.state();
         state.shown.retain(|path, _| !path.starts_with(folder));
         state.durable.retain(|path, _| !path.starts_with(folder));
     }
 
-    /// From now on, files and folders are those of another disk, of the same names and bytes.
+    /// Simulates the mount of another disk with the same names and bytes.
     pub fn mount_another(&self) {
         self.state().device += 1;
     }
 
-    /// A file's bytes as they are shown.
+    /// A file's visible bytes.
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
         state.contents[file].shown.clone()
     }
 
-    /// The same disk as it is now, on its own: what happens to one happens to one.
+    /// An independent copy of the disk.
     pub fn copy(&self) -> Self {
         self.after_power_cut(Writes::Kept, Names::Kept)
     }
 
-    /// The disk that the next process finds after this one was killed: what was not synced is still there, and may still be lost.
+    /// The disk after the process was killed: unsynced changes are still visible, and may still be lost.
     pub fn after_kill(&self) -> Self {
         let state = self.state().clone();
-        Self(Arc::new(Mutex::new(State { locks: BTreeSet::new(), done: Vec::new(), mishap: None, ..state })))
+        Self(Arc::new(Mutex::new(DiskState { locks: BTreeSet::new(), done: Vec::new(), mishap: None, ..state })))
     }
 
-    /// Every file below a folder.
+    /// All files below a folder.
     pub fn files_below(&self, folder: &Path) -> Vec<PathBuf> {
         let state = self.state();
         let files = state.shown.iter().filter(|(path, node)| path.starts_with(folder) && **node != Node::Folder);
         files.map(|(path, _)| path.clone()).collect()
     }
 
-    /// The disk that is found when the power comes back.
+    /// The disk after a power cut.
     pub fn after_power_cut(&self, writes: Writes, names: Names) -> Self {
         let state = self.state();
         let found = match names {
@@ -228,24 +228,24 @@ impl SimulatedDisk {
             .map(|(path, node)| (path.clone(), *node))
             .collect();
         let contents = state.contents.iter().map(|content| content.survives(writes)).collect();
-        Self(Arc::new(Mutex::new(State {
+        Self(Arc::new(Mutex::new(DiskState {
             contents,
             shown: found.clone(),
             durable: found,
             lies: state.lies,
             space: state.space,
             device: state.device,
-            ..State::default()
+            ..DiskState::default()
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Counts an operation, and fails if it is to.
+impl DiskState {
+    /// Counts an operation. Fails if a failure is due.
     fn begin(&mut self, action: Action, path: &Path) -> io::Result<()> {
         let number = self.done.len();
         self.done.push(Operation { action, path: path.to_owned() });
@@ -260,7 +260,7 @@ impl State {
         if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
     }
 
-    /// The same, for what is not done by a database.
+    /// Like [`begin`](Self::begin), for operations outside a database.
     fn enter(&mut self, action: Action, path: &Path) -> Result<(), FileError> {
         self.begin(action, path).map_err(|error| FileError::new(path, action, error))
     }
@@ -272,8 +272,8 @@ impl State {
         }
     }
 
-    /// Counts a question for an identity, and fails if it is to. It counts as no operation, because there is one before each
-    /// of the store's own.
+    /// Counts a request for an identity. Fails if a failure is due. It does not count as an operation, because the store makes one
+    /// before each of its operations.
     fn ask_identity(&mut self, action: Action, path: &Path) -> Result<(), FileError> {
         let number = self.identities;
         self.identities += 1;
@@ -326,7 +326,7 @@ impl Disk for SimulatedDisk {
         let mut state = self.state();
         let Some(first) = folders.first() else { return Ok(()) };
         let begun = state.enter(Action::Create, first);
-        // power may fail half way through
+        // power may fail halfway
         let made = if begun.is_ok() { folders.len() } else { folders.len() / 2 };
         for folder in &folders[..made] {
             for above in folder.ancestors() {
@@ -441,7 +441,7 @@ impl Disk for SimulatedDisk {
         let bytes = state.contents[file].shown.clone();
         match bytes.len() > limit {
             true => Err(FileError::TooLarge { path: path.to_owned(), limit }),
-            // nobody else has this disk
+            // only the owner uses this disk
             false => Ok((bytes, 0o600)),
         }
     }
@@ -473,7 +473,7 @@ impl Disk for SimulatedDisk {
         match state.shown.get(path) {
             None => Err(failure(path, Action::Open, ENOENT)),
             Some(Node::File(file)) => Ok(state.identity_of(*file as u64, state.contents.get(*file))),
-            // a folder that is made anew is known by its files alone
+            // all folders have one inode: a folder that is created again is recognized only by its files
             Some(Node::Folder) => Ok(state.identity_of(u64::MAX, None)),
         }
     }
@@ -511,7 +511,7 @@ impl SimulatedFile {
         let mut state = self.disk.state();
         let begun = state.begin(Action::Write, &self.path);
         if begun.is_ok() || (state.off && state.mishap.is_some_and(|(at, _)| at + 1 == state.done.len())) {
-            // the write at which the power failed may have been under way
+            // the write during which the power failed may have begun
             state.contents[self.file].change(change);
         }
         begun

@@ -1,20 +1,20 @@
-//! Why a store elsewhere did not do what it was asked, and what to do next.
+//! Errors of an object store, and what to do next.
 
 use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// What was asked for.
+/// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// Bytes.
+    /// Reading an object.
     Read,
-    /// To keep an object.
+    /// Writing an object.
     Write,
-    /// To remove one.
+    /// Removing an object.
     Remove,
-    /// Names.
+    /// Listing names.
     List,
 }
 
@@ -29,18 +29,18 @@ impl fmt::Display for Request {
     }
 }
 
-/// Why something could not be done in a store elsewhere. Cheap enough to clone: one failure may have many to tell.
+/// Why a request to an object store failed. Cheap to clone, because one failure may be reported to many.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ObjectError {
-    /// Its owner's quota is used up, or its disks are.
+    /// The store is full, or its owner's quota is used up.
     #[error("{server} has no space left to write {object}; free some there, or raise the quota")]
     NoSpace {
         /// The store.
         server: String,
-        /// What was to be written.
+        /// The object.
         object: String,
     },
-    /// There is nobody to sign as.
+    /// There are no credentials.
     #[error("no credentials for {server}{cause}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")]
     NoCredentials {
         /// The store.
@@ -48,18 +48,18 @@ pub enum ObjectError {
         /// Why, after a colon; may be empty.
         cause: String,
     },
-    /// The credentials are wrong, or not for this.
+    /// The credentials are wrong, or do not permit the request.
     #[error(
-        "{server} denied to {request} {object} ({answer}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they permit"
+        "{server} denied permission to {request} {object} ({answer}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they permit"
     )]
     Denied {
         /// The store.
         server: String,
-        /// What was asked for.
+        /// The request.
         request: Request,
-        /// Of what.
+        /// The object.
         object: String,
-        /// The store's own word for it.
+        /// The store's answer.
         answer: String,
     },
     /// The bucket does not exist.
@@ -76,7 +76,7 @@ pub enum ObjectError {
         /// The object.
         object: String,
     },
-    /// No answer, or not in time.
+    /// The store did not answer in time.
     #[error("cannot reach {server}: {cause}; check that it runs and that the network leads there")]
     Unreachable {
         /// The store.
@@ -84,39 +84,39 @@ pub enum ObjectError {
         /// Why.
         cause: String,
     },
-    /// Too many are waiting to be written.
+    /// Too many objects wait to be written.
     #[error("{server} is too slow: no turn to write {object} within {} s; try again later", .timeout.as_secs())]
     Busy {
         /// The store.
         server: String,
-        /// What was to be written.
+        /// The object.
         object: String,
         /// How long it waited.
         timeout: Duration,
     },
-    /// An object has not the bytes that were written or asked for.
+    /// An object's length differs from the expected one.
     #[error("{object}: expected {expected} bytes, {server} has {got}")]
     LengthDiffers {
         /// The store.
         server: String,
         /// The object.
         object: String,
-        /// The bytes that it must have.
+        /// The expected length in bytes.
         expected: u64,
-        /// The bytes that it has.
+        /// The object's length.
         got: u64,
     },
-    /// More bytes than an object may have.
+    /// The object would exceed the size limit.
     #[error("{object}: expected at most {limit} bytes, got {got}")]
     TooLarge {
         /// The object.
         object: String,
-        /// The most bytes.
+        /// The limit in bytes.
         limit: u64,
-        /// The bytes that it would have.
+        /// The object's length.
         got: u64,
     },
-    /// Another replica keeps its blobs there.
+    /// Another replica uses the prefix.
     #[error("{place} belongs to another replica, {owner:?}; give each replica a prefix of its own with --store")]
     Taken {
         /// The prefix.
@@ -124,19 +124,19 @@ pub enum ObjectError {
         /// The other's node key.
         owner: String,
     },
-    /// An answer that fits none of the others.
+    /// Any other failure that the store answered with.
     #[error("{server} did not {request} {object}: {answer}")]
     Refused {
         /// The store.
         server: String,
-        /// What was asked for.
+        /// The request.
         request: Request,
-        /// Of what.
+        /// The object.
         object: String,
-        /// What it said.
+        /// The store's answer.
         answer: String,
     },
-    /// It cannot be asked anything.
+    /// The client could not be set up.
     #[error("cannot use {place}: {cause}")]
     Setup {
         /// The prefix.
@@ -144,7 +144,7 @@ pub enum ObjectError {
         /// Why.
         cause: String,
     },
-    /// This program has no client for S3.
+    /// This program was built without an S3 client.
     #[error(
         "cannot use {place}: this program was built without S3; build one with `cargo build --release --features s3`"
     )]

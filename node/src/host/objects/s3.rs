@@ -1,8 +1,8 @@
-//! The client for S3.
+//! The S3 client.
 //!
-//! An object is *durable* when the store has answered the complete request for it with success, and it then had the
-//! right length when asked. Every call is bounded in time and in memory, and blocks: the work itself runs on the
-//! runtime that the store was opened on, so that a call may come from any thread but the only one of that runtime.
+//! An object is *durable* once the store has answered the complete write with success and has then reported the right length.
+//! Every call blocks and is bounded in time and memory. The work runs on the
+//! runtime on which the store was opened, so a call may come from any thread except the only one of a single-threaded runtime.
 
 use std::fmt;
 use std::future::Future;
@@ -29,24 +29,24 @@ mod upload;
 
 pub use credentials::Credentials;
 
-/// Names in one answer; S3 gives no more.
+/// Maximum number of names in one answer, a limit of S3.
 const PAGE: usize = 1000;
 
 /// The objects under one prefix. A clone is another handle to them.
 #[derive(Clone)]
 pub struct Objects {
-    inner: Arc<Inner>,
+    inner: Arc<S3Client>,
     runtime: Handle,
 }
 
-struct Inner {
+struct S3Client {
     s3: AmazonS3,
     url: S3Url,
     timeouts: Timeouts,
     turns: Arc<Semaphore>,
 }
 
-/// Without the library's configuration, which holds the credentials.
+/// Omits the library's configuration, which holds the credentials.
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Objects").field(&self.inner.url).finish()
@@ -54,11 +54,11 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Connects, and takes the prefix for `owner`, who is remembered there; `is_taken`: by this owner, before. To be
-    /// called on a runtime of several threads.
+    /// Connects, and claims the prefix for `owner` by an object with the owner's name. `is_taken`: this owner has claimed it before. Call
+    /// this on a runtime with several threads.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`] when nobody is remembered of a prefix that is taken; [`ObjectError::Taken`] when somebody else is remembered; [`ObjectError::NoCredentials`],
+    /// [`ObjectError::NotFound`] if a claimed prefix has lost the owner's name; [`ObjectError::Taken`] if it has another owner; [`ObjectError::NoCredentials`],
     /// [`ObjectError::Denied`], [`ObjectError::NoBucket`], [`ObjectError::Unreachable`]; see [`ObjectError`].
     pub fn open(
         url: &S3Url,
@@ -73,27 +73,27 @@ impl Objects {
             return Err(setup("expected a runtime of several threads".into()));
         }
         if credentials.are_missing() && url.endpoint.is_some() {
-            // only Amazon's own machines can be asked for some
+            // only Amazon's own machines provide credentials
             return Err(ObjectError::NoCredentials { server: url.server().into(), cause: String::new() });
         }
         let s3 = connect(url, credentials, timeouts).map_err(|error| setup(innermost(&error)))?;
         let turns = Arc::new(Semaphore::new(TURNS));
-        let objects = Self { inner: Arc::new(Inner { s3, url: url.clone(), timeouts, turns }), runtime };
+        let objects = Self { inner: Arc::new(S3Client { s3, url: url.clone(), timeouts, turns }), runtime };
         let (inner, owner) = (objects.inner.clone(), owner.to_owned());
         objects.wait(timeouts.question, async move { inner.take(&owner, is_taken).await })?;
         Ok(objects)
     }
 
-    /// A part of an object, exactly as long as asked for.
+    /// Reads exactly `length` bytes of an object.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`]; [`ObjectError::LengthDiffers`] when the object ends before; see [`ObjectError`].
+    /// [`ObjectError::NotFound`]; [`ObjectError::LengthDiffers`] if the object is too short; see [`ObjectError`].
     pub fn get(&self, name: &str, offset: u64, length: u32) -> Result<Bytes, ObjectError> {
         let (inner, name) = (self.inner.clone(), name.to_owned());
         self.wait(self.inner.timeouts.question, async move { inner.get(&name, offset, length.into()).await })
     }
 
-    /// The length of an object; `None`: there is none.
+    /// The length of an object; `None` if it does not exist.
     ///
     /// # Errors
     /// See [`ObjectError`].
@@ -102,7 +102,7 @@ impl Objects {
         self.wait(self.inner.timeouts.question, async move { inner.length(&name).await })
     }
 
-    /// What tells this version of an object from every other; `None`: there is none.
+    /// A text that identifies this version of an object; `None` if the object does not exist.
     ///
     /// # Errors
     /// See [`ObjectError`].
@@ -111,7 +111,7 @@ impl Objects {
         self.wait(self.inner.timeouts.question, async move { inner.version(&name).await })
     }
 
-    /// Removes an object, if there is one.
+    /// Removes an object, if it exists.
     ///
     /// # Errors
     /// See [`ObjectError`].
@@ -126,7 +126,7 @@ impl Objects {
         })
     }
 
-    /// The objects whose name begins with this, in no order.
+    /// The objects whose name begins with `beginning`, in no particular order.
     ///
     /// # Errors
     /// See [`ObjectError`].
@@ -145,12 +145,12 @@ impl Objects {
         }
     }
 
-    /// Where an object is, for people.
+    /// An object's address, for messages.
     pub fn location(&self, name: &str) -> String {
         self.inner.location(name)
     }
 
-    /// Runs something on the runtime, for so long at most.
+    /// Runs work on the runtime and waits for it, at most for the timeout.
     fn wait<T: Send + 'static>(
         &self,
         timeout: Duration,
@@ -160,7 +160,7 @@ impl Objects {
     }
 
     fn end_of<T>(&self, work: &Underway<T>) -> Result<T, ObjectError> {
-        // nobody answers when the runtime ends
+        // the channel closes if the runtime ends
         work.outcome.recv().unwrap_or_else(|_| Err(self.inner.unreachable("this process is ending".into())))
     }
 
@@ -174,14 +174,14 @@ impl Objects {
         let task = self.runtime.spawn(async move {
             let in_time = tokio::time::timeout(timeout, work).await;
             let late = || Err(inner.unreachable(format!("no answer within {} s", timeout.as_secs_f32())));
-            // the caller may have given up
+            // fails if the caller has stopped waiting
             let _ = sender.send(in_time.unwrap_or_else(|_| late()));
         });
         Underway { outcome, task: task.abort_handle() }
     }
 }
 
-/// Work on the runtime; it ends when this is dropped.
+/// Work on the runtime. It is aborted when this is dropped.
 struct Underway<T> {
     outcome: Receiver<Result<T, ObjectError>>,
     task: AbortHandle,

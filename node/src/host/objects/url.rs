@@ -1,4 +1,4 @@
-//! Where a replica keeps its large blobs, as it is written on the command line.
+//! The address of a replica's large blobs, as given with `--store`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use hyper::Uri;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
-/// Of S3's rules for a bucket's name.
+/// Length of a bucket's name, by S3's rules.
 const BUCKET_SIZE: std::ops::RangeInclusive<usize> = 3..=63;
-/// A key has at most 1024 bytes; a blob's name takes 76 of them.
+/// Maximum length of a prefix. A key has at most 1024 bytes, of which a blob's name takes 76.
 const MAX_PREFIX: usize = 512;
 const MAX_REGION: usize = 64;
 
-/// Where large blobs are kept.
+/// The address of large blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `file:`: files in the replica's own folder. `file:FOLDER`: files in another.
@@ -29,37 +29,37 @@ impl Default for StoreUrl {
     }
 }
 
-/// A bucket of a store that speaks S3, and where in it. It never has credentials in it.
+/// A bucket of an S3 store, and a prefix in it. It never contains credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Url {
     /// The bucket.
     pub bucket: String,
-    /// What every key begins with, before a `/`; empty: nothing.
+    /// The prefix of every key, before a `/`. May be empty.
     pub prefix: String,
-    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path; `None`: Amazon's, of the region.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, without a path. `None`: Amazon's endpoint of the region.
     pub endpoint: Option<String>,
-    /// The bucket's region; `None`: that of the environment, or us-east-1.
+    /// The bucket's region. `None`: that of the environment, or us-east-1.
     pub region: Option<String>,
 }
 
-/// What is wrong with the address of a store.
+/// Why an address is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreUrlError {
-    /// Neither of the schemes.
+    /// The scheme is unknown.
     #[error("expected file:, file:FOLDER or s3://BUCKET/PREFIX?endpoint=URL")]
     Scheme,
-    /// Credentials where everybody who lists processes sees them. They are not repeated here.
+    /// The address contains credentials, which everybody who lists processes could see. The error does not repeat them.
     #[error(
         "expected no user or password in the address; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
     )]
     Credentials,
-    /// A bucket's name that S3 does not know.
+    /// The bucket's name is invalid.
     #[error("expected a bucket of 3 to 63 lowercase letters, digits, dots and hyphens after s3://, got {got:?}")]
     Bucket {
         /// The name.
         got: String,
     },
-    /// A prefix that is not the same in every encoding.
+    /// The prefix is too long, or would change when it is encoded.
     #[error(
         "expected a prefix of at most 512 letters, digits and any of -_.= in parts separated by single slashes, got {got:?}"
     )]
@@ -67,25 +67,25 @@ pub enum StoreUrlError {
         /// The prefix.
         got: String,
     },
-    /// A parameter that is not known.
+    /// A parameter is unknown.
     #[error("expected no other parameters than endpoint and region, got {got:?}")]
     Parameter {
         /// Its name.
         got: String,
     },
-    /// A parameter that is there twice.
+    /// A parameter occurs twice.
     #[error("expected {name} once")]
     Twice {
         /// Its name.
         name: &'static str,
     },
-    /// An endpoint that is no address of a server.
+    /// The endpoint is not a server's address.
     #[error("expected an endpoint such as https://s3.example or http://127.0.0.1:9000, without a path, got {got:?}")]
     Endpoint {
         /// The endpoint.
         got: String,
     },
-    /// A region's name that cannot be one.
+    /// The region's name is invalid.
     #[error("expected a region of lowercase letters, digits and hyphens, such as eu-central-1, got {got:?}")]
     Region {
         /// The region.
@@ -98,7 +98,7 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, StoreUrlError> {
         if let Some(folder) = text.strip_prefix("file:") {
-            // `file://host/path` is of another world
+            // `file://host/path` would be a file on another host
             return match folder {
                 "" => Ok(Self::Files(None)),
                 _ if folder.starts_with("//") => Err(StoreUrlError::Scheme),
@@ -109,13 +109,13 @@ impl FromStr for StoreUrl {
     }
 }
 
-/// From what follows `s3://`.
+/// Parses the text after `s3://`.
 impl FromStr for S3Url {
     type Err = StoreUrlError;
 
     fn from_str(text: &str) -> Result<Self, StoreUrlError> {
         let (place, parameters) = text.split_once('?').unwrap_or((text, ""));
-        // before anything of it could be shown
+        // check this first, so that no error shows a password
         if place.contains('@') {
             return Err(StoreUrlError::Credentials);
         }
@@ -147,7 +147,7 @@ fn parse_bucket(name: &str) -> Result<String, StoreUrlError> {
     if is_bucket { Ok(name.into()) } else { Err(StoreUrlError::Bucket { got: name.into() }) }
 }
 
-/// A `/` at its end says nothing.
+/// Parses a prefix. A `/` at its end is ignored.
 fn parse_prefix(text: &str) -> Result<String, StoreUrlError> {
     let prefix = text.strip_suffix('/').unwrap_or(text);
     let is_part = |part: &str| {
@@ -159,7 +159,7 @@ fn parse_prefix(text: &str) -> Result<String, StoreUrlError> {
 }
 
 fn parse_endpoint(text: &str) -> Result<String, StoreUrlError> {
-    // before anything of it could be shown
+    // check this first, so that no error shows a password
     if text.contains('@') {
         return Err(StoreUrlError::Credentials);
     }
@@ -180,7 +180,7 @@ fn parse_region(text: &str) -> Result<String, StoreUrlError> {
 }
 
 impl StoreUrl {
-    /// Whether blobs kept in one are found in the other: a server may have several addresses.
+    /// Whether both lead to the same blobs. The endpoint is not compared, because a server may have several addresses.
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::S3(one), Self::S3(other)) => (&one.bucket, &one.prefix) == (&other.bucket, &other.prefix),
@@ -189,7 +189,7 @@ impl StoreUrl {
     }
 }
 
-/// As it is parsed.
+/// The form that is parsed.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,7 +209,7 @@ impl fmt::Display for StoreUrl {
 }
 
 impl S3Url {
-    /// The bucket and the prefix, `s3://BUCKET/PREFIX`.
+    /// Bucket and prefix: `s3://BUCKET/PREFIX`.
     pub fn place(&self) -> String {
         match self.prefix.as_str() {
             "" => format!("s3://{}", self.bucket),
@@ -217,12 +217,12 @@ impl S3Url {
         }
     }
 
-    /// The key of an object, from the bucket's root.
+    /// The key of an object in the bucket.
     pub fn key(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.into() } else { format!("{}/{name}", self.prefix) }
     }
 
-    /// Who answers, for people.
+    /// The server's name, for messages.
     pub fn server(&self) -> &str {
         self.endpoint.as_deref().unwrap_or("Amazon S3")
     }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_in_the_own_folder_or_in_another() {
+    fn a_file_address_may_name_a_folder() {
         assert_eq!(parse("file:"), Ok(StoreUrl::Files(None)));
         assert_eq!(parse("file:"), Ok(StoreUrl::default()));
         assert_eq!(parse("file:/srv/blobs"), Ok(StoreUrl::Files(Some("/srv/blobs".into()))));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_an_address_is_taken() {
+    fn every_part_of_an_address_is_parsed() {
         let url = s3("s3://blobs.example/a/b=1?endpoint=http://127.0.0.1:9000&region=eu-central-1");
         let expected = S3Url {
             bucket: "blobs.example".into(),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_shown_as_they_are_parsed() {
+    fn addresses_round_trip() {
         for text in [
             "file:",
             "file:/srv/blobs",
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn invalid_addresses_are_refused() {
         let long = "a".repeat(513);
         for (text, what) in [
             ("", "file:"),

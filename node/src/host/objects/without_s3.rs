@@ -1,26 +1,26 @@
-//! In place of the client for S3, in a program that was built without it.
+//! Replaces the S3 client in a program that was built without it.
 
 use bytes::Bytes;
 
 use super::{Listed, ObjectError, S3Url, Timeouts};
 
-/// No credentials: nobody is asked anything.
+/// No credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials(());
 
 impl Credentials {
-    /// Reads nothing.
+    /// Does not read the environment.
     pub fn from_environment() -> Self {
         Self(())
     }
 }
 
-/// Objects of a store, of which this program can open none.
+/// Objects of an object store. This program cannot open any.
 #[derive(Debug, Clone)]
 pub enum Objects {}
 
 impl Objects {
-    /// Says that this program has no client for S3.
+    /// Fails, because this program has no S3 client.
     ///
     /// # Errors
     /// [`ObjectError::NotBuilt`], always.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_understood_and_the_way_out_is_said() {
+    fn an_address_is_parsed_and_the_error_says_what_to_do() {
         let url: S3Url = "bucket/prefix".parse().unwrap();
         let error =
             Objects::open(&url, &Credentials::default(), "owner", false, Timeouts::default()).unwrap_err().to_string();

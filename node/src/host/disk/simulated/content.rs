@@ -1,15 +1,15 @@
-//! A file's bytes: what it shows, and what of that survives.
+//! A file's bytes: the visible ones, and those that survive a loss of power.
 
-/// What becomes of writes that no sync covered.
+/// What happens to unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
-    /// None is there.
+    /// All are lost.
     Lost,
-    /// All are.
+    /// All are kept.
     Kept,
-    /// The first half of them, the last of those by half.
+    /// The first half of them is kept, and half of the last kept one.
     Torn,
-    /// Any of them, page by page, as this seed falls.
+    /// Random pages of them are kept, by this seed.
     Mixed(u64),
 }
 
@@ -23,19 +23,19 @@ pub(super) enum Change {
 pub(super) struct Content {
     pub(super) shown: Vec<u8>,
     durable: Vec<u8>,
-    /// What `shown` has over `durable`.
+    /// The changes from `durable` to `shown`.
     pending: Vec<Change>,
-    /// Counts what changed, as a file's times do.
+    /// Number of changes, in place of a file's times.
     pub(super) changes: i64,
 }
 
 impl Content {
-    /// Bytes that are there durably.
+    /// A file with durable bytes.
     pub(super) fn durable(bytes: &[u8]) -> Self {
         Self { shown: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new(), changes: 0 }
     }
 
-    /// A sync failed: no later one brings back what this one did not write.
+    /// A sync has failed: later ones do not write these changes either.
     pub(super) fn forget_pending(&mut self) {
         self.pending.clear();
     }

@@ -1,4 +1,4 @@
-//! What an S3 store's answer means.
+//! Interpreting the answers of an S3 store.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,10 +7,10 @@ use object_store::client::HttpError;
 
 use super::{ObjectError, Request, S3Url};
 
-/// The most characters of an answer that are shown.
+/// Maximum number of characters of an answer that an error shows.
 const MAX_SHOWN: usize = 200;
 
-/// The error that the library's error stands for.
+/// Converts the library's error.
 pub(super) fn error_of(url: &S3Url, request: Request, name: &str, error: &object_store::Error) -> ObjectError {
     let server = url.server().to_owned();
     let object = format!("s3://{}/{}", url.bucket, url.key(name));
@@ -24,7 +24,7 @@ pub(super) fn error_of(url: &S3Url, request: Request, name: &str, error: &object
         }
         (_, Some("NoSuchBucket")) => ObjectError::NoBucket { server, bucket: url.bucket.clone() },
         (_, Some("NoSuchKey")) => ObjectError::NotFound { object },
-        // a question for the length alone is answered without a word
+        // the answer to a HEAD request has no body
         (Some(404), None) if answer.is_silent => ObjectError::NotFound { object },
         (Some(401 | 403), _) | (_, Some("ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId")) => {
             ObjectError::Denied { server, request, object, answer: answer.to_string() }
@@ -37,16 +37,16 @@ pub(super) fn error_of(url: &S3Url, request: Request, name: &str, error: &object
     }
 }
 
-/// Whether a range was asked for that begins after the last byte.
+/// Whether the requested range begins after the object's end.
 pub(super) fn is_beyond_the_end(error: &object_store::Error) -> bool {
     Answer::of(error).status == Some(416)
 }
 
-/// What a store said. The library keeps the status and the body of an answer to itself, except in its texts.
+/// A store's answer, parsed from the library's error text: the library does not expose status and body otherwise.
 struct Answer {
     status: Option<u16>,
     code: Option<String>,
-    /// Whether there was no body.
+    /// Whether the answer had no body.
     is_silent: bool,
     text: String,
 }
@@ -73,17 +73,17 @@ impl fmt::Display for Answer {
     }
 }
 
-/// An error and what caused it.
+/// An error and its chain of causes.
 fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&(dyn StdError + 'static)| (*error).source())
 }
 
-/// The first cause of an error, for people.
+/// The innermost cause of an error, for messages.
 pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     shown(&sources(error).last().map_or_else(String::new, ToString::to_string))
 }
 
-/// A text from outside, on one line.
+/// A text from outside, bounded and on one line.
 pub(super) fn shown(text: &str) -> String {
     let one_line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     one_line.take(MAX_SHOWN).collect()
@@ -93,7 +93,7 @@ pub(super) fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What becomes of an answer, as the library tells it.
+    /// The error for an answer in the library's form.
     fn meaning(answer: &str) -> ObjectError {
         let url: S3Url = "blobs/a?endpoint=http://127.0.0.1:9000".parse().unwrap();
         let text = format!("Server returned non-2xx status code: {answer}");
@@ -102,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn answers_are_classified() {
         let code = |status: &str, code: &str| meaning(&format!("{status}: <Error><Code>{code}</Code></Error>"));
         let (server, object) = ("http://127.0.0.1:9000".to_owned(), "s3://blobs/a/blobs/b".to_owned());
         let no_space = ObjectError::NoSpace { server: server.clone(), object: object.clone() };
         assert_eq!(code("507 Insufficient Storage", "XMinioStorageFull"), no_space);
         assert_eq!(meaning("507 Insufficient Storage: "), no_space);
-        // not a matter of credentials
+        // status 403, but not a matter of credentials
         assert_eq!(code("403 Forbidden", "QuotaExceeded"), no_space);
         assert_eq!(code("404 Not Found", "NoSuchBucket"), ObjectError::NoBucket { server, bucket: "blobs".into() });
         let absent = ObjectError::NotFound { object };
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_page_is_no_missing_object() {
+    fn a_404_of_another_service_does_not_mean_a_missing_object() {
         let error = meaning("404 Not Found: <html>\u{1b}[31mno such page</html>");
         assert!(matches!(&error, ObjectError::Refused { answer, .. } if answer == "404"), "{error:?}");
         assert!(!shown("a\nb\u{1b}").contains(char::is_control));

@@ -1,11 +1,11 @@
-//! As whom a store elsewhere is asked: what the environment says, and nothing else of it.
+//! The credentials for an object store, from standard environment variables only.
 
 use std::fmt;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
 
-/// The standard variables, the weaker of two first. Others of that beginning, which could turn off the checking of
-/// certificates or lead to another server, have no say here.
+/// The standard variables; later ones override earlier ones. Other variables with this prefix could disable the verification of
+/// certificates or redirect to another server, so they are ignored.
 const VARIABLES: [(&str, Key); 11] = [
     ("AWS_ACCESS_KEY_ID", Key::AccessKeyId),
     ("AWS_SECRET_ACCESS_KEY", Key::SecretAccessKey),
@@ -20,13 +20,13 @@ const VARIABLES: [(&str, Key); 11] = [
     ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", Key::ContainerAuthorizationTokenFile),
 ];
 
-/// Keys, or where to have some from, and the region that goes with them. Never printed.
+/// Keys, or the source of temporary ones, and their region. The values are never printed.
 #[derive(Clone, Default)]
 pub struct Credentials(Vec<(Key, String)>);
 
 impl Credentials {
-    /// What the standard variables of the environment say: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_SESSION_TOKEN`, `AWS_REGION` and those of roles and containers.
+    /// Reads the standard variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    /// `AWS_SESSION_TOKEN`, `AWS_REGION`, and those of roles and containers.
     pub fn from_environment() -> Self {
         let value = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self(VARIABLES.iter().filter_map(|(name, key)| Some((*key, value(name)?))).collect())
@@ -37,12 +37,12 @@ impl Credentials {
         Self(vec![(Key::AccessKeyId, key.into()), (Key::SecretAccessKey, secret.into())])
     }
 
-    /// Whether there is nothing but perhaps a region.
+    /// Whether there are no credentials, except perhaps a region.
     pub(super) fn are_missing(&self) -> bool {
         self.0.iter().all(|(key, _)| matches!(key, Key::Region | Key::DefaultRegion))
     }
 
-    /// Whether nobody is to be asked for any.
+    /// Whether there are keys, so that no other source is asked.
     pub(super) fn are_keys(&self) -> bool {
         self.0.iter().any(|(key, _)| matches!(key, Key::AccessKeyId))
     }

@@ -1,4 +1,4 @@
-//! The requests, each as it is sent and as its answer is understood.
+//! The requests to an S3 store.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use object_store::{
 };
 
 use super::answer::{self, innermost, shown};
-use super::{Credentials, Inner, Listed, ObjectError, Request, S3Url, Timeouts};
+use super::{Credentials, Listed, ObjectError, Request, S3Client, S3Url, Timeouts};
 
-/// Says whose blobs these are.
+/// Name of the object that holds the owner's name.
 const OWNER: &str = "owner";
 const MAX_OWNER: u64 = 1024;
 const RETRIES: usize = 3;
 
-impl Inner {
+impl S3Client {
     pub(super) fn path(&self, name: &str) -> Path {
         Path::from(self.url.key(name))
     }
@@ -49,7 +49,7 @@ impl Inner {
         let failed = |error: &Error| self.error(Request::Read, name, error);
         let result = match self.s3.get_opts(&self.path(name), options).await {
             Ok(result) => result,
-            // it ends before the range begins
+            // the object ends before the range begins
             Err(error) if answer::is_beyond_the_end(&error) => {
                 let got = self.length(name).await?.unwrap_or(0).saturating_sub(offset);
                 return Err(self.differs(name, length, got));
@@ -108,14 +108,14 @@ impl Inner {
         Ok((listed.collect(), page.page_token))
     }
 
-    /// Takes the prefix for an owner, unless it has one. One that is taken is not taken again: its objects are gone.
+    /// Claims the prefix for an owner, unless it has one. Does not claim it again if it was claimed before: its objects are lost.
     pub(super) async fn take(&self, owner: &str, is_taken: bool) -> Result<(), ObjectError> {
         if let Err(error) = self.s3.credentials().get_credential().await {
             let cause = format!(": {}", innermost(&error));
             return Err(ObjectError::NoCredentials { server: self.url.server().into(), cause });
         }
-        // whether there is a bucket, and whether its names may be asked for: without that permission, an object that
-        // is lost looks like one that is forbidden
+        // Check that the bucket exists and may be listed: without that permission, a lost object looks like a
+        // forbidden one.
         self.page(OWNER, None, 1).await?;
         if self.check_owner(owner).await? {
             return Ok(());
@@ -125,18 +125,18 @@ impl Inner {
         }
         let payload = PutPayload::from(owner.as_bytes().to_vec());
         match self.s3.put_opts(&self.path(OWNER), payload, PutMode::Create.into()).await {
-            // somebody was faster
+            // another process was faster
             Ok(_) | Err(Error::AlreadyExists { .. }) => {}
             Err(error) => return Err(self.error(Request::Write, OWNER, &error)),
         }
-        // a store that does not know conditions may have let another in
+        // A store without conditional writes may have accepted another owner.
         match self.check_owner(owner).await? {
             true => Ok(()),
             false => Err(ObjectError::NotFound { object: self.location(OWNER) }),
         }
     }
 
-    /// Whether it is remembered that the prefix has this owner.
+    /// Whether this owner has claimed the prefix.
     pub(super) async fn check_owner(&self, owner: &str) -> Result<bool, ObjectError> {
         let length = match self.s3.get(&self.path(OWNER)).await {
             Ok(object) => object.meta.size,
@@ -155,12 +155,12 @@ impl Inner {
 }
 
 pub(super) fn connect(url: &S3Url, credentials: &Credentials, timeouts: Timeouts) -> Result<AmazonS3, Error> {
-    // fails when it was done before
+    // fails if it was done before
     let _ = rustls::crypto::ring::default_provider().install_default();
     let is_plain = url.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http:"));
     let options = ClientOptions::new()
         .with_allow_http(is_plain)
-        // a machine may have none, and need none
+        // a machine may have none, and needs none here
         .with_no_system_certificates(is_plain && credentials.are_keys())
         .with_connect_timeout(timeouts.connect)
         .with_timeout(timeouts.answer);
@@ -171,15 +171,15 @@ pub(super) fn connect(url: &S3Url, credentials: &Credentials, timeouts: Timeouts
         .with_bucket_name(&url.bucket)
         .with_client_options(options)
         .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: timeouts.question })
-        // not of every store's repertoire, and one name at a time is asked for anyway
+        // not every store supports it, and only one object at a time is removed anyway
         .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true");
     if let Some(region) = &url.region {
         builder = builder.with_region(region);
     }
     match &url.endpoint {
-        // BUCKET.HOST has an address at Amazon alone
+        // only Amazon resolves BUCKET.HOST
         Some(endpoint) => builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false),
-        // a bucket with a dot has no certificate there
+        // Amazon's certificate does not cover a bucket with a dot
         None => builder = builder.with_virtual_hosted_style_request(!url.bucket.contains('.')),
     }
     builder.build()

@@ -1,4 +1,4 @@
-//! Objects on their way: whole, or in parts of which only a few are in memory.
+//! Writing objects: in one request, or in parts, of which only a few are in memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Inner, ObjectError, Objects, Request, Timeouts, Underway};
+use super::{ObjectError, Objects, Request, S3Client, Timeouts, Underway};
 
-/// Bytes sent in one request; of a larger object, a ten-thousandth when that is more.
+/// Minimum size of a part in bytes. Parts of a large object have a ten-thousandth of it if that is more.
 const PART: u64 = 8 << 20;
 const MAX_PARTS: u64 = 10_000;
-/// 5 TiB, of S3's limits; the largest part is then of 525 MiB, of the 5 GiB that it may have.
+/// 5 TiB, a limit of S3. The largest part then has 525 MiB, of the 5 GiB that S3 allows.
 const MAX_OBJECT: u64 = 5 << 40;
-/// Parts of one object on their way at once.
+/// Maximum number of parts of one object in flight.
 const PARTS_AT_ONCE: usize = 2;
-/// Parts of all objects on their way at once; so at most 64 MiB wait for the network, with parts of the usual size.
-/// They take turns: a small object does not wait for a large one, but for a part of it.
+/// Maximum number of parts of all objects in flight: at most 64 MiB wait for the network, with parts of minimum size.
+/// Parts take turns, so a small object waits only for a part of a large one.
 pub(super) const TURNS: usize = 8;
 
 impl Objects {
-    /// Makes an object durable, in place of any of that name. `read` fills a buffer with the bytes from an offset; no
-    /// more than two parts are in memory at once.
+    /// Makes an object durable. Replaces one with the same name. `read` fills a buffer with the bytes from an offset. At
+    /// most two parts are in memory at once.
     ///
     /// # Errors
     /// Those of `read`; [`ObjectError::NoSpace`], [`ObjectError::TooLarge`], [`ObjectError::LengthDiffers`]; see
-    /// [`ObjectError`]. There may be no object of that name then, the earlier one, or all of the new one; never a
+    /// [`ObjectError`]. Afterwards there may be no object with that name, the earlier one, or the complete new one, but never a
     /// part of it.
     pub fn put<E: From<ObjectError>>(
         &self,
@@ -72,19 +72,19 @@ impl Objects {
         read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let timeouts = self.inner.timeouts;
-        let failed = |inner: &Inner, name: &str, error| inner.error(Request::Write, name, &error);
+        let failed = |inner: &S3Client, name: &str, error| inner.error(Request::Write, name, &error);
         let (inner, owned) = (self.inner.clone(), name.to_owned());
         let mut upload = self.wait(timeouts.question, async move {
             inner.s3.put_multipart(&inner.path(&owned)).await.map_err(|error| failed(&inner, &owned, error))
         })?;
         let mut underway = VecDeque::new();
         let started = self.start_parts(&mut upload, name, length, size, read, &mut underway);
-        // a part that arrives after the upload was aborted would stay; each ends within its own time
+        // Wait for all parts: one that arrives after the upload was aborted would stay. Each has its own timeout.
         let ended: Vec<_> = underway.iter().map(|part| self.end_of(part)).collect();
         let sent = started.and_then(|()| Ok(ended.into_iter().collect::<Result<(), _>>()?));
         let (inner, owned) = (self.inner.clone(), name.to_owned());
         match sent {
-            // the store puts a large object together in this time
+            // the store assembles a large object within this time
             Ok(()) => Ok(self.wait(timeouts.part, async move {
                 match upload.complete().await {
                     Ok(_) => Ok(()),
@@ -133,7 +133,7 @@ impl Objects {
     }
 }
 
-impl Inner {
+impl S3Client {
     fn part_size(&self, name: &str, length: u64) -> Result<u64, ObjectError> {
         if length > MAX_OBJECT {
             return Err(ObjectError::TooLarge { object: self.location(name), limit: MAX_OBJECT, got: length });
@@ -148,8 +148,8 @@ impl Inner {
 }
 
 async fn abort(upload: &mut Box<dyn MultipartUpload>, timeouts: Timeouts) {
-    // The parts of one that cannot be aborted cost space until the bucket's own rule removes them; they are readable
-    // under no name.
+    // If the upload cannot be aborted, its parts take space until the bucket's own rule removes them. They are not readable
+    // under any name.
     let _ = tokio::time::timeout(timeouts.question, upload.abort()).await;
 }
 
@@ -163,7 +163,7 @@ fn next_part<E>(
     Ok(part.into())
 }
 
-/// So large that there are no more parts than S3 takes, in whole MiB.
+/// The part size, in whole MiB, so that there are at most [`MAX_PARTS`] parts.
 fn part_size(length: u64) -> u64 {
     length.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART)
 }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_object_has_more_parts_than_s3_takes() {
+    fn no_object_has_more_parts_than_s3_allows() {
         let gib = 1 << 30;
         for length in [0, 1, PART, 20 * gib, 78 * gib, 79 * gib, 80 * gib, 1000 * gib, MAX_OBJECT] {
             let size = part_size(length);
