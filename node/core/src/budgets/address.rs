@@ -1,10 +1,10 @@
-//! The address that resources are counted for.
+//! The address that a budget counts for.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, or an IPv6 network of 64 bits: one host chooses freely among that many addresses, so counting single ones
-/// would bound nothing.
+/// An IPv4 address, or an IPv6 network of 64 bits: one host can use any address of such a network, so a bound for single
+/// addresses would be no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerAddress {
     /// One IPv4 address.
@@ -14,7 +14,7 @@ pub enum PeerAddress {
 }
 
 impl PeerAddress {
-    /// Whether it is of this machine. No other host has an address in the network of `::1`.
+    /// Whether the address is on this machine. No other host has an address in the network of `::1`.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::V4(address) => address.is_loopback(),
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_apart_and_their_addresses_are_not() {
+    fn addresses_of_one_host_are_equal_and_those_of_others_differ() {
         let source = |text: &str| PeerAddress::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(source("127.0.0.2").to_string(), "127.0.0.2");
         assert_eq!(source("::ffff:127.0.0.2"), source("127.0.0.2"));

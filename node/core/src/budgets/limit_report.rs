@@ -1,4 +1,4 @@
-//! What the operator is told about addresses that were limited: seldom, and the heaviest only. A value.
+//! The operator's report about limited addresses: rare, and only about the ones that were limited most.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::PeerAddress;
 
-/// At least so long between two reports.
+/// Minimum time between two reports.
 const EVERY: Duration = Duration::from_secs(10);
-/// Addresses in one report.
+/// Maximum number of addresses named in one report.
 const NAMED: usize = 3;
-/// Addresses counted; further ones count as one.
+/// Maximum number of addresses counted separately. Further ones are counted together.
 const COUNTED: usize = 1024;
 
-/// Counts what was refused or cut off, for one line now and then.
+/// Counts refusals and cut-offs, for one log line from time to time.
 #[derive(Debug, Default)]
 pub struct LimitReport {
     counts: HashMap<Option<PeerAddress>, BTreeMap<&'static str, u64>>,
@@ -21,14 +21,14 @@ pub struct LimitReport {
 }
 
 impl LimitReport {
-    /// Something happened to an address, in the plural: "connections closed".
+    /// Counts an event of an address. `what` names it in the plural: "connections closed".
     pub fn note(&mut self, source: PeerAddress, what: &'static str) {
         let is_counted = self.counts.len() < COUNTED || self.counts.contains_key(&Some(source));
         let counts = self.counts.entry(is_counted.then_some(source)).or_default();
         *counts.entry(what).or_default() += 1;
     }
 
-    /// A report, when there is something to tell and the last one is long enough ago.
+    /// A report, if there is news and the last report is long enough ago.
     pub fn report(&mut self, now: Duration) -> Option<String> {
         if self.counts.is_empty() || self.reported.is_some_and(|at| now < at + EVERY) {
             return None;
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_seldom_and_short() {
+    fn reports_are_rare_and_short() {
         let source = |last| PeerAddress::from(std::net::IpAddr::from([127, 0, 0, last]));
         let mut limits = LimitReport::default();
         let at = Duration::from_secs;

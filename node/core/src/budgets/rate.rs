@@ -1,15 +1,15 @@
-//! How often an address may do something. A value.
+//! Rate limits by address.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::PeerAddress;
 
-/// Addresses remembered at most. Those that did nothing for long are forgotten first; behind that, everything is: for the
-/// moment that it takes to fill again, strangers of so many addresses are bounded in total only.
+/// Maximum number of remembered addresses. If it is reached, those with a full bucket are forgotten; if that is not enough, all
+/// are. Until they are remembered again, peers from so many addresses are bounded only in total.
 const REMEMBERED: usize = 4096;
 
-/// A bucket of tokens: so many at once, and then one every so often.
+/// A token bucket: a burst, and then one token per interval.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenBucket {
     burst: u32,
@@ -18,12 +18,12 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full one: `burst` at once, and then one `every` so often.
+    /// A full bucket: `burst` tokens at once, and then one per interval `every`.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, full_at: Duration::ZERO }
     }
 
-    /// Takes a token; `false` when there is none.
+    /// Takes a token. `false` if there is none.
     pub fn take(&mut self, now: Duration) -> bool {
         let full_at = self.full_at.max(now) + self.every;
         let may = full_at - now <= self.every * self.burst;
@@ -42,12 +42,12 @@ pub struct AddressBuckets {
 }
 
 impl AddressBuckets {
-    /// `burst` at once, and then one `every` so often.
+    /// Full buckets: `burst` tokens at once, and then one per interval `every`.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self { full: TokenBucket::new(burst, every), of: HashMap::new() }
     }
 
-    /// Takes a token; `false` when the address has none.
+    /// Takes a token of an address. `false` if it has none.
     pub fn take(&mut self, source: PeerAddress, now: Duration) -> bool {
         if self.of.len() >= REMEMBERED {
             self.of.retain(|_, bucket| bucket.full_at > now);

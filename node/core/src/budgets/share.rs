@@ -1,4 +1,4 @@
-//! A bounded resource that addresses share fairly. A value: it knows no clock and no socket.
+//! A bounded resource that addresses share fairly.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,22 +13,22 @@ pub struct Holder(pub u64);
 struct Held {
     source: PeerAddress,
     amount: u64,
-    /// Of its last progress.
+    /// The time of its last progress.
     last: Duration,
-    /// It was told to go, and counts no more.
+    /// It was cut off, and its amount no longer counts.
     is_leaving: bool,
 }
 
-/// So much of something, in total and for one address.
+/// A resource with a limit in total and a limit for one address.
 #[derive(Debug)]
 pub struct FairShare {
     limit: u64,
     limit_of_one: u64,
-    /// Without progress for so long, a holder gives way to another one of its own address.
+    /// A holder without progress for this long gives way to another holder of its own address.
     stale_after: Duration,
     held: u64,
     leaving: u64,
-    /// Without what is leaving.
+    /// The amount held by each address, without that of leaving holders.
     by_source: HashMap<PeerAddress, u64>,
     holders: HashMap<Holder, Held>,
 }
@@ -40,22 +40,22 @@ impl FairShare {
         Self { limit, limit_of_one, stale_after, held: 0, leaving: 0, by_source, holders }
     }
 
-    /// How much is held, without what is leaving.
+    /// The amount held, without that of leaving holders.
     pub fn held(&self) -> u64 {
         self.held
     }
 
-    /// How much is held by those that were told to go.
+    /// The amount of leaving holders: they were cut off and have not released it yet.
     pub fn leaving(&self) -> u64 {
         self.leaving
     }
 
-    /// How much one address holds, without what is leaving.
+    /// The amount that one address holds, without that of leaving holders.
     pub fn held_by(&self, source: PeerAddress) -> u64 {
         self.by_source.get(&source).copied().unwrap_or(0)
     }
 
-    /// Takes a part; `false` when there is no room for it.
+    /// Takes an amount. `false` if a limit forbids it.
     pub fn take(&mut self, source: PeerAddress, holder: Holder, amount: u64, now: Duration) -> bool {
         if !self.has_room(source, amount) {
             return false;
@@ -75,7 +75,7 @@ impl FairShare {
         self.held + amount <= self.limit && self.held_by(source) + amount <= self.limit_of_one
     }
 
-    /// Gives a part back.
+    /// Releases an amount.
     pub fn give(&mut self, holder: Holder, amount: u64) {
         let Some(held) = self.holders.get_mut(&holder) else { return };
         let amount = amount.min(held.amount);
@@ -100,21 +100,22 @@ impl FairShare {
         }
     }
 
-    /// A holder did what it holds its part for.
+    /// A holder has made progress.
     pub fn progress(&mut self, holder: Holder, now: Duration) {
         if let Some(held) = self.holders.get_mut(&holder) {
             held.last = held.last.max(now);
         }
     }
 
-    /// Who has to go so that an address may hold so much more; it counts no more from now on. `None` when nobody has to: then
-    /// that address has to wait, or is refused.
+    /// Chooses the holder that must go so that an address can hold `amount` more. The chosen holder is leaving from now on. `None` if no
+    /// holder has to go: then the address waits, or is refused.
     ///
-    /// The heaviest address gives way to one that would be lighter. Else somebody of the same address does who made no progress.
+    /// The address that holds most gives way to one that would hold less. Otherwise, a holder of the same address goes if it has made no
+    /// progress for a while.
     pub fn press(&mut self, source: PeerAddress, amount: u64, now: Duration) -> Option<Holder> {
         let mine = self.held_by(source) + amount;
-        // What was told to go is on its way: a burst of newcomers must not clear everything at once. An address that replaces its own
-        // holders may have less on its way than one that takes from another: else it could keep every lighter one out by that.
+        // Leaving holders will release their amounts, so a burst of requests must not cut off everything at once. The limit for leaving
+        // amounts is lower for an address that replaces its own holders: otherwise it could keep all others from getting any.
         match self.heaviest() {
             Some((from, held)) if held > mine => {
                 if self.leaving * 2 > self.limit {
@@ -131,12 +132,12 @@ impl FairShare {
         }
     }
 
-    /// The address that holds most, and how much.
+    /// The address that holds most, and its amount.
     fn heaviest(&self) -> Option<(PeerAddress, u64)> {
         self.by_source.iter().map(|(source, held)| (*source, *held)).max_by_key(|(source, held)| (*held, *source))
     }
 
-    /// Of one address, dismisses the holder that made no progress for longest, among those that may go.
+    /// Dismisses the holder of an address that has made no progress for the longest time, among those that may go.
     fn dismiss_oldest(&mut self, source: PeerAddress, may_go: impl Fn(&Held) -> bool) -> Option<Holder> {
         let is_candidate = |held: &Held| !held.is_leaving && held.source == source && may_go(held);
         let candidates = self.holders.iter().filter(|(_, held)| is_candidate(held));
@@ -145,7 +146,7 @@ impl FairShare {
         Some(holder)
     }
 
-    /// A holder has to go: it counts no more.
+    /// Makes a holder leave: its amount no longer counts.
     pub fn dismiss(&mut self, holder: Holder) {
         let Some(held) = self.holders.get_mut(&holder).filter(|held| !held.is_leaving) else { return };
         held.is_leaving = true;
@@ -154,7 +155,7 @@ impl FairShare {
         self.release(source, amount);
     }
 
-    /// Of the heaviest address, who made no progress for longest; it counts no more.
+    /// Dismisses, of the address that holds most, the holder that has made no progress for the longest time.
     pub fn shed(&mut self) -> Option<Holder> {
         let (source, _) = self.heaviest()?;
         self.dismiss_oldest(source, |_| true)
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_from_a_lighter_address() {
+    fn an_address_does_not_take_from_one_that_holds_less() {
         let mut share = FairShare::new(4, 4, Duration::MAX);
         fill(&mut share, 1, 0, 1);
         fill(&mut share, 2, 10, 3);
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn within_an_address_only_the_idle_give_way() {
+    fn within_an_address_only_idle_holders_give_way() {
         let mut share = FairShare::new(2, 2, STALE);
         fill(&mut share, 1, 0, 2);
         assert_eq!(share.press(source(1), 1, seconds(4)), None);
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_bound_of_its_own() {
+    fn each_address_has_its_own_limit() {
         let mut share = FairShare::new(10, 6, STALE);
         fill(&mut share, 1, 0, 6);
         fill(&mut share, 2, 10, 2);
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_is_bounded_and_a_part_is_given_back_once() {
+    fn leaving_amounts_are_bounded_and_released_once() {
         let mut share = FairShare::new(8, 8, Duration::ZERO);
         fill(&mut share, 2, 0, 8);
         let pressed: Vec<_> = (0..8).map_while(|_| share.press(source(1), 1, seconds(8))).collect();
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_beside_the_budget_is_shed() {
+    fn a_holder_is_shed_when_the_system_runs_out() {
         let mut share = FairShare::new(10, 10, STALE);
         fill(&mut share, 1, 0, 1);
         fill(&mut share, 2, 10, 3);
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_one_holder_add_up() {
+    fn amounts_of_one_holder_add_up() {
         let mut share = FairShare::new(10, 10, STALE);
         assert!(share.take(source(1), Holder(1), 4, seconds(0)) && share.take(source(1), Holder(1), 4, seconds(1)));
         assert!(!share.take(source(1), Holder(1), 4, seconds(2)));

@@ -1,8 +1,8 @@
-//! Decides whether a replica may rely on its wall clock. No IO: times, answers and the moments of both come as arguments.
+//! Decides whether a replica may rely on its wall clock.
 //!
-//! Two things speak against a wall clock: it moved against a clock that nobody sets, or f + 1 other members of the committee show
-//! another time on the same side. One of f + 1 is honest, so f liars can neither stop a replica whose clock is right nor, since
-//! n − 1 − f ≥ f + 1 others are honest, keep one at work whose clock is wrong.
+//! A wall clock is in doubt if it moved against a clock that nobody sets, or if f + 1 other members of the committee contradict it
+//! on the same side. One of f + 1 is honest, so f liars cannot stop a replica whose clock is right. At least
+//! n − 1 − f ≥ f + 1 others are honest, so liars cannot keep a replica working whose clock is wrong.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,27 +11,27 @@ use vouch_core::clocks::Seconds;
 use vouch_core::quorum;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
-/// An answer that took longer says nothing: the bounds that it gives are this much wider than the tolerance.
+/// Maximum age of an answer that counts: the time that an answer takes widens the bounds that it gives.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// From one question to the next while all is well.
+/// Interval between questions while the clock is trusted.
 const ASK_EVERY: Duration = Duration::from_secs(600);
-/// The same while the clock is in doubt, or too few answered the last question.
+/// Interval between questions while the clock is in doubt, or after too few answers.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// Between two questions, whatever happens: members answer no more often.
+/// Minimum interval between questions: members do not answer more often.
 const ASK_APART: Duration = Duration::from_secs(3);
-/// How long the clock of a replica that has nobody to ask must keep step with the monotonic one after a jump.
+/// After a jump, how long the clock of a replica with nobody to ask must keep step with the monotonic clock.
 const KEEPS_STEP: Duration = Duration::from_secs(600);
-/// Questions whose answers count.
+/// Maximum number of questions whose answers count.
 const OPEN_QUESTIONS: usize = 8;
-/// Members that are named in a sentence.
+/// Maximum number of members named in a message.
 const NAMED: usize = 4;
 
-/// What two clocks show at one moment.
+/// Two clocks, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
     /// The wall clock, since 1970. Anybody may set it.
     pub wall: Duration,
-    /// A clock that nobody sets, and that runs on while the machine sleeps.
+    /// A clock that nobody sets, and that also runs while the machine sleeps.
     pub running: Duration,
 }
 
@@ -42,12 +42,12 @@ impl ClockReading {
     }
 }
 
-/// How far the own clock is from another one, at least: the two were not read at one moment.
+/// Minimum difference of the replica's clock from another one. The exact one is unknown, because both were not read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
-    /// By so many seconds.
+    /// Seconds ahead.
     Ahead(u64),
-    /// By so many seconds.
+    /// Seconds behind.
     Behind(u64),
 }
 
@@ -60,17 +60,17 @@ impl Difference {
     }
 }
 
-/// What speaks against the clock.
+/// Why the clock is in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DoubtReason {
-    /// It moved against the monotonic clock.
+    /// The clock moved against the monotonic clock.
     Jumped(Difference),
-    /// These members show another time.
+    /// These members contradict it.
     Contradicted(BTreeMap<u16, Difference>),
 }
 
 impl DoubtReason {
-    /// What is wrong, for people.
+    /// The reason as a message.
     pub fn describe(&self, name: impl Fn(u16) -> String) -> String {
         match self {
             Self::Jumped(Difference::Ahead(seconds)) => format!("it was set forward by {}", Seconds(*seconds)),
@@ -88,16 +88,16 @@ impl DoubtReason {
     }
 }
 
-/// The clock came into doubt, or is out of it.
+/// A doubt began or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DoubtChange {
-    /// For this reason.
+    /// A doubt began, for this reason.
     Began(DoubtReason),
-    /// With what spoke against it before, and the members that agree now; none where there is nobody to ask.
+    /// A doubt ended, with its reason, and the members that agree now; none if there is nobody to ask.
     Ended(DoubtReason, Vec<u16>),
 }
 
-/// What one member's answer says.
+/// The judgement of one member's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judgement {
     Agrees,
@@ -112,7 +112,7 @@ struct Question {
 }
 
 impl Question {
-    /// The own clock went from what it showed at the question to what it shows at the answer; in between, the member signed.
+    /// Judges an answer: the member signed its time between the question and the answer.
     fn judge(&self, now: ClockReading, time: u64) -> Judgement {
         let (asked, now) = (self.asked.wall.as_secs(), now.wall.as_secs());
         let (first, last) = (asked.min(now), asked.max(now));
@@ -139,27 +139,28 @@ impl Question {
     }
 }
 
-/// What is known of one replica's wall clock.
+/// The state of a replica's wall clock.
 #[derive(Debug)]
 pub struct ClockDoubt {
-    /// Other members of the committee, and how many of them it takes.
+    /// Number of other members of the committee.
     others: u16,
+    /// Number of members that must agree or contradict: f + 1.
     needed: usize,
-    /// When the clock was known to be right, or began to keep step after a jump.
+    /// The clocks when f + 1 others last agreed, or after the last jump.
     anchor: ClockReading,
     doubt: Option<DoubtReason>,
     questions: VecDeque<Question>,
     last_asked: Option<Duration>,
-    /// Something happened since the last question that calls for one.
+    /// A new link or a jump requires a question soon.
     is_called: bool,
-    /// Whether enough members agreed when they were asked last.
+    /// Whether enough members agreed with the last question.
     is_settled: bool,
-    /// Those who did.
+    /// Number of members that agreed with the last question.
     agreed: usize,
 }
 
 impl ClockDoubt {
-    /// A replica that has nobody to ask yet.
+    /// A replica without other members to ask.
     pub fn new(now: ClockReading) -> Self {
         Self {
             others: 0,
@@ -174,7 +175,7 @@ impl ClockDoubt {
         }
     }
 
-    /// The replica is one of the `n` members of a committee.
+    /// The replica has become one of the `n` members of a committee.
     pub fn join(&mut self, n: u16) {
         self.others = n.saturating_sub(1);
         self.needed = usize::from(quorum::tolerated_faults(n)) + 1;
@@ -186,22 +187,22 @@ impl ClockDoubt {
         usize::from(self.others) >= self.needed
     }
 
-    /// What speaks against the clock, if it is in doubt.
+    /// Why the clock is in doubt, if it is.
     pub fn doubt(&self) -> Option<&DoubtReason> {
         self.doubt.as_ref()
     }
 
-    /// How many other members agreed when they were asked last, and how many are needed.
+    /// Number of other members that agreed with the last question, and number needed.
     pub fn agreed(&self) -> (usize, usize) {
         (self.agreed, self.needed)
     }
 
-    /// A new link began: the members behind it have to be asked.
+    /// A new link has begun: ask the members behind it.
     pub fn call(&mut self) {
         self.is_called = true;
     }
 
-    /// When the next question is due, by the monotonic clock; `None` when there is nobody to ask.
+    /// When the next question is due, on the monotonic clock; `None` if there is nobody to ask.
     pub fn next_question(&self) -> Option<Duration> {
         if !self.has_others() {
             return None;
@@ -215,7 +216,7 @@ impl ClockDoubt {
         Some(last.saturating_add(after))
     }
 
-    /// A question of this number leaves now.
+    /// A question with this number is sent now.
     pub fn ask(&mut self, now: ClockReading, number: u32) -> Option<DoubtChange> {
         let change = self.observe(now);
         self.questions.retain(|question| now.running <= question.asked.running.saturating_add(ANSWER_WITHIN));
@@ -225,25 +226,25 @@ impl ClockDoubt {
         change
     }
 
-    /// Whether the answer of a member to a question would count; else nobody needs to verify it.
+    /// Whether a member's answer to a question would count. If not, its signature need not be verified.
     pub fn is_awaited(&self, number: u32, member: u16) -> bool {
         let question = self.questions.iter().find(|question| question.number == number);
         question.is_some_and(|question| !question.answers.contains_key(&member))
     }
 
-    /// Looks at both clocks.
+    /// Compares both clocks, and begins a doubt after a jump.
     pub fn observe(&mut self, now: ClockReading) -> Option<DoubtChange> {
         let expected = self.anchor.expected(now.running);
         let moved = now.wall.abs_diff(expected);
         if moved > Duration::from_secs(CLOCK_TOLERANCE) {
-            // to the nearest second: half of one is nobody's concern
+            // round to the nearest second
             let seconds = moved.saturating_add(Duration::from_millis(500)).as_secs();
             let difference = match now.wall > expected {
                 true => Difference::Ahead(seconds),
                 false => Difference::Behind(seconds),
             };
             self.anchor = now;
-            // they were asked by another clock
+            // answers to them would be judged by another clock
             self.questions.clear();
             self.is_called = true;
             self.agreed = 0;
@@ -257,7 +258,7 @@ impl ClockDoubt {
         None
     }
 
-    /// A member answered a question; its signature was verified.
+    /// A member has answered a question. The signature is verified.
     pub fn answer(&mut self, now: ClockReading, number: u32, member: u16, time: u64) -> Option<DoubtChange> {
         let change = self.observe(now);
         let question = self.questions.iter_mut().find(|question| question.number == number);
@@ -267,7 +268,7 @@ impl ClockDoubt {
             return change;
         };
         let judgement = question.judge(now, time);
-        // the first answer counts: a member that gives several lies
+        // only a member's first answer counts: a member that sends several lies
         question.answers.entry(member).or_insert(judgement);
         let agreeing = question.agreeing();
         let ahead = question.contradicting(|difference| matches!(difference, Difference::Ahead(_)));
@@ -281,7 +282,7 @@ impl ClockDoubt {
             Some(members) => self.begin(DoubtReason::Contradicted(members)),
             None if agreeing.len() >= self.needed => {
                 self.is_settled |= is_last;
-                // a jump since the question would have closed it
+                // There was no jump since the question: it would have closed the question.
                 self.anchor = now;
                 self.end(agreeing)
             }

@@ -1,4 +1,4 @@
-//! What a replica tells its operator.
+//! Events for a replica's log.
 
 use std::sync::Arc;
 
@@ -6,41 +6,42 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::Standing;
 
-/// What a replica tells its operator.
+/// An event for a replica's log.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A server welcomed it.
+    /// A server accepted the link. The server's address.
     Connected(String),
-    /// A link ended; it is dialled again.
+    /// A link ended and is dialled again. The server's address, and the reason.
     Disconnected(String, String),
-    /// A server refused it for a reason that dialling again soon cannot mend; it is dialled again now and then.
+    /// A server refused the replica for a reason that an immediate retry cannot fix. The replica retries every minute. The server's
+    /// address, and the reason.
     RefusedForGood(String, String),
-    /// What a server says that this replica is to it.
+    /// The replica's status at a server. The server's address, the status, and the reason.
     Standing(String, Standing, String),
-    /// How far a founding is.
+    /// Progress of a founding.
     Founding(String),
-    /// It is a member, at this position.
+    /// The replica is a member of this committee, with this index.
     Member(Arc<Committee>, u16),
-    /// No committee yet.
+    /// There is no committee yet.
     Waiting,
-    /// There is a committee without it.
+    /// The committee of this cluster does not include the replica.
     Standby(Arc<str>),
-    /// It holds a blob durably.
+    /// A blob is stored durably. Its digest and its length in bytes.
     Stored(Digest, u64),
-    /// It found so many blobs, of so many bytes, on its disk, which its index did not name.
+    /// Blobs were found on the disk that the index did not name. Their number, and their bytes.
     Adopted(u64, u64),
-    /// It removed so many expired blobs, of so many bytes.
+    /// Expired blobs were removed. Their number, and their bytes.
     Collected(u64, u64),
-    /// A blob is not what it should be, with what differs: it is held no more.
+    /// A blob is damaged and no longer stored. Its digest, and the damage.
     Damaged(Digest, String),
-    /// A put or a batch went on without it, and why.
+    /// A put or a batch continued without this replica. The reason.
     LeftOut(String),
-    /// Its wall clock is in doubt, and why: it signs and deletes nothing.
+    /// The wall clock is in doubt, so the replica signs and deletes nothing. The reason.
     ClockInDoubt(String),
-    /// Its wall clock can be relied on again, and by what.
+    /// The wall clock is trusted again. The reason.
     ClockTrusted(String),
-    /// It refused a put or a vote.
+    /// The replica refused a put or a vote. The reason.
     Refused(String),
-    /// Its disk failed it.
+    /// The disk failed. The error.
     Trouble(String),
 }

@@ -1,4 +1,4 @@
-//! What a server proposed last on one link: a replica makes its own certificates out of it.
+//! The latest proposals on one link. A replica builds its own certificates from them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,24 +11,25 @@ use vouch_core::receipt::Receipt;
 use vouch_core::statement::Batch;
 use vouch_core::verify::{Invalid, Subject, verify_certificate};
 
-/// Proposals remembered on one link, and receipts over all of them: 4 MiB.
+/// Maximum number of proposals remembered on one link, and of receipts in all of them: 4 MiB.
 const PROPOSALS: usize = 64;
 const RECEIPTS: usize = 1 << 16;
 
 /// A batch that the server asked a vote for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
-    /// Seconds since 1970.
+    /// The statement's `issued_at`, in seconds since 1970.
     pub issued_at: u64,
     /// The batch's leaves, in order.
     pub receipts: Arc<[Receipt]>,
 }
 
 impl Proposal {
-    /// The certificates of the batch, if a quorum signed it: servers are not trusted. One pairing for all of them.
+    /// Builds the certificates of the batch, and verifies their common signature, because servers are not trusted. This takes one pairing
+    /// for all of them.
     ///
     /// # Errors
-    /// What does not hold; the time of day and expiry are no matter here.
+    /// The failed check. Time and expiry are not checked here.
     pub fn certificates(
         &self,
         committee: &Committee,
@@ -49,7 +50,7 @@ impl Proposal {
     }
 }
 
-/// The last proposals, the newest first.
+/// The latest proposals, the newest first.
 #[derive(Debug, Default)]
 pub struct Proposals {
     last: VecDeque<(Stream, Proposal)>,
@@ -57,7 +58,7 @@ pub struct Proposals {
 }
 
 impl Proposals {
-    /// Remembers a proposal; the oldest ones are forgotten.
+    /// Remembers a proposal, and forgets the oldest ones beyond the limits.
     pub fn add(&mut self, stream: Stream, proposal: Proposal) {
         self.receipts += proposal.receipts.len();
         self.last.push_front((stream, proposal));
@@ -68,7 +69,7 @@ impl Proposals {
         }
     }
 
-    /// Takes out the newest proposal of this number.
+    /// Removes and returns the newest proposal with this stream number.
     pub fn take(&mut self, stream: Stream) -> Option<Proposal> {
         let position = self.last.iter().position(|(of, _)| *of == stream)?;
         let (_, proposal) = self.last.remove(position)?;
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_made_only_of_a_signature_by_a_quorum() {
+    fn certificates_need_a_signature_by_a_quorum() {
         let secrets: Vec<_> = (1..=4u8).map(|i| VoteSecretKey::generate(&[i; 32]).unwrap()).collect();
         let member = |(i, vote): (u8, &VoteSecretKey)| Member {
             node_key: NodeSecretKey::from_bytes(&[i; 32]).node_key(),

@@ -2,7 +2,7 @@ use super::*;
 
 const START: u64 = 1_790_000_000;
 
-/// A clock that is set, beside one that is not.
+/// A wall clock, which can be set, and a monotonic clock.
 #[derive(Clone, Copy)]
 struct Clocks {
     running: u64,
@@ -16,7 +16,7 @@ impl Clocks {
         ClockReading { wall: Duration::from_secs(wall), running: Duration::from_secs(self.running) }
     }
 
-    /// What it shows, in seconds.
+    /// The wall clock, in seconds.
     fn shown(self) -> u64 {
         self.read().wall.as_secs()
     }
@@ -25,7 +25,7 @@ impl Clocks {
         self.running += seconds;
     }
 
-    /// What a right clock shows.
+    /// The right time, in seconds.
     fn truth(self) -> u64 {
         START + self.running
     }
@@ -42,7 +42,7 @@ fn start(n: u16) -> (Clocks, ClockDoubt) {
     (clocks, doubt)
 }
 
-/// Asks, and has members answer with their times at once; gives what changed.
+/// Asks a question, which members answer at once with these times. Returns the changes.
 fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u64)]) -> Vec<DoubtChange> {
     let mut changes: Vec<_> = doubt.ask(clocks.read(), number).into_iter().collect();
     for (member, time) in answers {
@@ -52,10 +52,10 @@ fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u
 }
 
 #[test]
-fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
+fn f_plus_one_contradictions_on_one_side_begin_a_doubt_and_f_plus_one_agreements_end_it() {
     let (mut clocks, mut doubt) = start(4);
     clocks.off = 3600;
-    // it was off when it started, so nothing jumped
+    // the clock was wrong from the start, so it did not jump
     let mut doubt_off = ClockDoubt::new(clocks.read());
     doubt_off.join(4);
     let truth = clocks.truth();
@@ -68,13 +68,13 @@ fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
         "all are named"
     );
 
-    // silence changes nothing, nor does one who agrees
+    // silence changes nothing, and neither does one member that agrees
     for number in 3..100 {
         clocks.pass(15);
         assert_eq!(round(&mut doubt_off, clocks, number, &[(1, clocks.shown())]), []);
         assert!(doubt_off.doubt().is_some());
     }
-    // it is set right: a jump, which ends nothing by itself
+    // setting the clock right is a jump, which does not end the doubt
     clocks.off = 0;
     assert_eq!(doubt_off.observe(clocks.read()), None);
     assert!(matches!(doubt_off.doubt(), Some(DoubtReason::Jumped(Difference::Behind(3600)))));
@@ -84,7 +84,7 @@ fn f_plus_one_on_one_side_begin_a_doubt_and_f_plus_one_who_agree_end_it() {
     assert_eq!((was.describe(name).as_str(), &agreeing[..]), ("it was set back by 1 h", &[1, 2][..]));
     assert_eq!(doubt_off.agreed(), (3, 2));
 
-    // one on each side is no f + 1
+    // one on each side does not make f + 1
     let (clocks, truth) = (clocks, clocks.truth());
     assert_eq!(round(&mut doubt, Clocks { off: 0, ..clocks }, 1, &[(1, truth - 1000), (2, truth + 1000)]), []);
 }
@@ -100,7 +100,7 @@ fn the_tolerance_is_sixty_seconds_beyond_the_time_that_the_answer_took() {
         (20, -81, true),
         (20, 60, false),
         (30, -91, true),
-        // it took longer than an answer may
+        // the answer took too long
         (31, -5000, false),
         (31, 5000, false),
     ] {
@@ -121,7 +121,7 @@ fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
         clocks.pass(100);
         assert_eq!(doubt.next_question(), Some(Duration::from_secs(1600)));
         assert_eq!(doubt.observe(clocks.read()), None);
-        // a question that is on its way
+        // a question that is not answered yet
         doubt.ask(clocks.read(), 2);
         clocks.off = off;
         let Some(DoubtChange::Began(why)) = doubt.observe(clocks.read()) else { panic!() };
@@ -129,12 +129,12 @@ fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
         assert!(doubt.next_question().unwrap() <= clocks.read().running + ASK_APART);
         assert!(!doubt.is_awaited(2, 1), "it was asked by another clock");
         clocks.pass(3);
-        // the others say who is right: here the clock as it was
+        // the others contradict the new time
         let changes = round(&mut doubt, clocks, 3, &[(1, clocks.truth()), (2, clocks.truth())]);
         assert_eq!(changes, [], "it is in doubt already");
         assert!(matches!(doubt.doubt(), Some(DoubtReason::Contradicted(_))));
         clocks.pass(15);
-        // or that it was corrected
+        // or they agree with it
         let wall = clocks.shown();
         let changes = round(&mut doubt, clocks, 4, &[(1, wall), (3, wall)]);
         assert!(matches!(changes[..], [DoubtChange::Ended(..)]), "{changes:?}");
@@ -142,11 +142,11 @@ fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
 }
 
 #[test]
-fn a_machine_that_slept_has_jumped_nowhere() {
+fn sleep_of_the_machine_is_not_a_jump() {
     let (mut clocks, mut doubt) = start(4);
     clocks.pass(30 * 86400);
     assert_eq!(doubt.observe(clocks.read()), None);
-    // small corrections add up until somebody agrees
+    // small corrections add up until members agree
     for step in 1..=5 {
         clocks.off = step * 15;
         let change = doubt.observe(clocks.read());
@@ -155,7 +155,7 @@ fn a_machine_that_slept_has_jumped_nowhere() {
 }
 
 #[test]
-fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
+fn a_replica_with_nobody_to_ask_trusts_a_clock_that_keeps_step() {
     for n in [0, 1] {
         let (mut clocks, mut doubt) = start(n);
         assert_eq!(doubt.next_question(), None);
@@ -163,7 +163,7 @@ fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
         assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Began(_))));
         clocks.pass(599);
         assert_eq!(doubt.observe(clocks.read()), None);
-        // it moves again: the time begins anew
+        // the clock jumps again, so the time starts again
         clocks.off = 0;
         assert_eq!(doubt.observe(clocks.read()), None);
         clocks.pass(599);
@@ -172,7 +172,7 @@ fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
         clocks.pass(1);
         assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Ended(_, agreeing)) if agreeing.is_empty()));
     }
-    // with others it waits for them, however long
+    // a replica with others waits for them, however long it takes
     let (mut clocks, mut doubt) = start(2);
     clocks.off = 3600;
     doubt.observe(clocks.read());
@@ -182,7 +182,7 @@ fn one_that_is_alone_trusts_a_clock_that_keeps_step() {
 }
 
 #[test]
-fn questions_keep_apart_and_go_on_until_enough_agree() {
+fn questions_have_a_minimum_interval_and_repeat_until_enough_agree() {
     let (mut clocks, mut doubt) = start(4);
     let at = Duration::from_secs;
     assert_eq!(doubt.next_question(), Some(Duration::ZERO), "at once");
@@ -193,7 +193,7 @@ fn questions_keep_apart_and_go_on_until_enough_agree() {
     clocks.pass(3);
     round(&mut doubt, clocks, 2, &[(1, clocks.truth()), (2, clocks.truth())]);
     assert_eq!(doubt.next_question(), Some(at(1603)));
-    // the answer to an earlier question counts, and its own asker's second answer does not
+    // an answer to an earlier question counts, but a member's second answer does not
     clocks.pass(600);
     doubt.ask(clocks.read(), 3);
     doubt.ask(clocks.read(), 4);
@@ -203,13 +203,13 @@ fn questions_keep_apart_and_go_on_until_enough_agree() {
     assert!(!doubt.is_awaited(3, 1) && doubt.is_awaited(4, 1));
     assert_eq!(doubt.answer(clocks.read(), 3, 1, truth + 999), None, "once");
     assert!(matches!(doubt.answer(clocks.read(), 3, 2, truth + 999), Some(DoubtChange::Began(_))));
-    // no number of questions is kept
+    // the number of open questions is bounded
     (5..1000).for_each(|number| drop(doubt.ask(clocks.read(), number)));
     assert!(doubt.questions.len() <= OPEN_QUESTIONS);
 }
 
 #[test]
-fn any_numbers_are_taken() {
+fn extreme_times_do_not_panic() {
     for wall in [0, START, u64::MAX].map(Duration::from_secs) {
         for time in [0, u64::MAX] {
             let now = ClockReading { wall, running: Duration::MAX };
@@ -224,7 +224,7 @@ fn any_numbers_are_taken() {
     assert!(DoubtReason::Contradicted(many).describe(|_| "replica-123456789012345".into()).len() < 400);
 }
 
-/// A seeded world: members with clocks, f of which lie as they like, and a server that loses and delays.
+/// A simulation under a seed: members with clocks, f of which lie, and a server that loses and delays answers.
 struct World {
     seed: u64,
     n: u16,
@@ -260,7 +260,7 @@ impl World {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    /// One question. Every honest answer comes, or only some; liars say anything that suits them.
+    /// One question. All honest members answer, or only some; liars answer anything.
     fn round(&mut self, all_honest_answer: bool) {
         self.number += 1;
         self.doubt.ask(self.clocks.read(), self.number);
@@ -271,11 +271,11 @@ impl World {
             if !is_liar && !all_honest_answer && self.draw(2) == 0 {
                 continue;
             }
-            // an honest clock is off by up to 10 s, and the server takes its time
+            // an honest clock is off by up to 10 s, and the server delays answers
             let delay = self.draw(10);
             let time = match (is_liar, lie) {
                 (false, _) => None,
-                // what the asker shows, far ahead, far behind, anything
+                // the asker's own time, far ahead, far behind, or anything
                 (true, 0) => Some(self.clocks.shown()),
                 (true, 1) => Some(self.clocks.truth() + 100_000),
                 (true, 2) => Some(self.clocks.truth() - 100_000),
@@ -296,7 +296,7 @@ impl World {
 }
 
 #[test]
-fn f_liars_stop_no_replica_whose_clock_is_right() {
+fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
     for seed in 0..2000 {
         let mut world = World::new(seed, 0);
         world.clocks.off = 0;
