@@ -3,6 +3,7 @@
 //! One thread commits. It applies every waiting job in one transaction, commits it, and only then answers the jobs.
 //! While the disk syncs one group, the next one gathers, so groups grow with the load.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,18 +82,43 @@ impl Database {
         &self,
         apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, DurableError> {
+        let always = |transaction: &WriteTransaction| Ok((apply(transaction)?, Changes::Made));
+        match self.commit_checked(|| Ok::<_, Infallible>(()), always).await? {
+            Ok(value) => Ok(value),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Like [`commit`](Self::commit), for a job that may be refused, or find nothing to change.
+    ///
+    /// The committing thread calls `check` before it uses the database. The first use of a closed database opens it, and
+    /// creates its file if that is gone.
+    ///
+    /// A transaction in which no job changed anything is aborted: what the jobs found is already durable, and a commit would make
+    /// each of them wait for a sync.
+    ///
+    /// # Errors
+    /// See [`DurableError`]. Nothing is committed then. An error of `check` is the inner one.
+    pub async fn commit_checked<T: Send + 'static, E: Send + 'static>(
+        &self,
+        check: impl FnOnce() -> Result<(), E> + Send + 'static,
+        apply: impl FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error> + Send + 'static,
+    ) -> Result<Result<T, E>, DurableError> {
         let closed = || DurableError::Closed { path: self.file.path.clone() };
-        let (result, mut applied) = oneshot::channel();
+        let (result, mut answered) = oneshot::channel();
         let (reply, committed) = oneshot::channel();
-        let apply = Box::new(move |transaction: &WriteTransaction| {
-            let value = apply(transaction)?;
-            // fails only if the caller has stopped waiting
-            Ok(Box::new(move || drop(result.send(value))) as Answer)
+        // a send fails only if the caller has stopped waiting
+        let begin = Box::new(move || match check() {
+            Err(refusal) => Err(Box::new(move || drop(result.send(Err(refusal)))) as Answer),
+            Ok(()) => Ok(Box::new(move |transaction: &WriteTransaction| {
+                let (value, changes) = apply(transaction)?;
+                Ok((Box::new(move || drop(result.send(Ok(value)))) as Answer, changes))
+            }) as Apply),
         });
         let jobs = self.jobs.as_ref().ok_or_else(closed)?;
-        jobs.send(Job { apply, reply }).await.map_err(|_| closed())?;
+        jobs.send(Job { begin, reply }).await.map_err(|_| closed())?;
         committed.await.map_err(|_| closed())??;
-        applied.try_recv().map_err(|_| closed())
+        answered.try_recv().map_err(|_| closed())
     }
 
     /// Applies changes in a transaction of their own, on the caller's thread, and returns the result of `apply` once they are durable.
@@ -104,7 +130,8 @@ impl Database {
         &self,
         apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, DurableError> {
-        let committed = self.file.transact(apply)?;
+        let always = |transaction: &WriteTransaction| Ok((apply(transaction)?, Changes::Made));
+        let (committed, _) = self.file.transact(always)?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(committed)
     }
@@ -142,6 +169,12 @@ impl Database {
         self.file.fault().or_else(|| is_gone.then(|| "the committing thread ended".to_owned()))
     }
 
+    /// Number of jobs in the queue.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.jobs.as_ref().map_or(0, |jobs| QUEUE - jobs.capacity())
+    }
+
     /// Number of transactions committed since the database was opened. Each has a group of jobs.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
@@ -157,30 +190,69 @@ impl Drop for Database {
     }
 }
 
+/// Whether a job changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// It did.
+    Made,
+    /// It found everything as it should be.
+    None,
+}
+
+impl Changes {
+    /// The changes of two jobs together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::None { other } else { self }
+    }
+}
+
 /// Sends a job's result to its caller, once it is durable.
 type Answer = Box<dyn FnOnce() + Send>;
 
+/// Makes a job's changes.
+type Apply = Box<dyn FnOnce(&WriteTransaction) -> Result<(Answer, Changes), redb::Error> + Send>;
+
 struct Job {
-    #[expect(clippy::type_complexity, reason = "it is named nowhere else")]
-    apply: Box<dyn FnOnce(&WriteTransaction) -> Result<Answer, redb::Error> + Send>,
+    /// Returns the changes to make, or the answer if the job is refused.
+    begin: Box<dyn FnOnce() -> Result<Apply, Answer> + Send>,
     reply: oneshot::Sender<Result<(), DurableError>>,
 }
 
 /// Commits jobs in one transaction, and answers each of them only then.
 fn commit_group(file: &DatabaseFile, commits: &AtomicU64, group: Vec<Job>) {
-    let (applies, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.apply, job.reply)).unzip();
+    let (mut applies, mut replies) = (Vec::new(), Vec::new());
+    for Job { begin, reply } in group {
+        match begin() {
+            Ok(apply) => {
+                applies.push(apply);
+                replies.push(reply);
+            }
+            Err(refuse) => {
+                refuse();
+                let _ = reply.send(Ok(()));
+            }
+        }
+    }
+    if applies.is_empty() {
+        return;
+    }
     // The results are dropped after the commit, even if it fails.
     let mut answers: Vec<Answer> = Vec::new();
     let outcome = file.transact(|transaction| {
-        applies.into_iter().try_for_each(|apply| {
-            answers.push(apply(transaction)?);
-            Ok(())
-        })
+        let mut all = Changes::None;
+        for apply in applies {
+            let (answer, changes) = apply(transaction)?;
+            answers.push(answer);
+            all = all.and(changes);
+        }
+        Ok(((), all))
     });
-    if outcome.is_ok() {
-        commits.fetch_add(1, Ordering::Relaxed);
+    if let Ok(((), changes)) = outcome {
+        commits.fetch_add(u64::from(changes == Changes::Made), Ordering::Relaxed);
         answers.into_iter().for_each(|answer| answer());
     }
+    let outcome = outcome.map(drop);
     for reply in replies {
         // fails only if the caller has stopped waiting
         let _ = reply.send(outcome.clone());

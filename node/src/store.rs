@@ -204,12 +204,12 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn record(&self, blob: Complete) -> Result<(), StoreError> {
-        self.inner.check()?;
         let Complete { receipt, bytes, version, guard } = blob;
         let Receipt { digest, length, expires_at, .. } = receipt;
         let stored_at = self.inner.host.unix_seconds();
         let new = NewBlob { digest, length, keep_until: expires_at, stored_at, bytes };
-        self.inner.index.record(new, guard).await?;
+        // the guard is held until the entry is durable
+        drop(self.inner.change(index::record(new, guard)).await?);
         match version {
             // before a vote, the version is compared with the files
             Some(version) => self.inner.verified.note_read(digest, *version),
@@ -230,28 +230,9 @@ impl Store {
     /// [`StoreError::NotSmall`], [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`],
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
     pub async fn put_small(&self, receipt: &Receipt, bytes: Bytes) -> Result<(), StoreError> {
-        let inner = &self.inner;
-        inner.check()?;
-        let length = bytes.len() as u64;
-        if length > MAX_SMALL {
-            return Err(StoreError::NotSmall { limit: MAX_SMALL, got: length });
-        }
-        compare(length, Digest::of(&bytes), receipt)?;
-        let mut reserved = inner.space.reservation();
-        // a stored blob needs no more space
-        if self.length_of(&receipt.digest)?.is_none() {
-            reserved = match reserved.grow(length, length, || inner.held()) {
-                Ok(()) => reserved,
-                Err(error) if inner.partials.idle().0 == 0 => return Err(error),
-                Err(_) => {
-                    let evicting = inner.clone();
-                    let make_room = move || evicting.make_room(&mut reserved, length, length).map(|()| reserved);
-                    collecting::blocking(&inner.host, make_room).await?
-                }
-            };
-        }
-        let guard = EntryGuard { _claim: None, _reserved: reserved, _owner: None };
-        self.record(Complete { receipt: *receipt, bytes: Some(bytes), version: None, guard }).await
+        let (inner, receipt) = (self.inner.clone(), *receipt);
+        let complete = collecting::blocking(&self.inner.host, move || inner.admit_small(&receipt, bytes)).await?;
+        self.record(complete).await
     }
 
     /// Stores a blob whose files exist although the index does not name them: the index was lost, and the receipt of a certificate proves
@@ -302,8 +283,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn keep(&self, receipts: &[Receipt]) -> Result<Vec<u16>, StoreError> {
-        self.inner.check()?;
-        Ok(self.inner.index.keep(receipts, None).await?)
+        self.inner.change(index::keep(receipts, None)).await
     }
 
     /// The stored blobs after one, in the order of their digests, at most `limit`.
@@ -331,6 +311,29 @@ impl OpenStore {
         Ok(totals.small.1.saturating_add(totals.large.1))
     }
 
+    /// Changes the index on its committing thread, which first checks that the store is usable and still in its place.
+    async fn change<T: Send + 'static>(self: &Arc<Self>, change: impl index::Change<T>) -> Result<T, StoreError> {
+        let inner = self.clone();
+        self.index.0.commit_checked(move || inner.check(), change).await?
+    }
+
+    /// Compares a blob of at most [`MAX_SMALL`] bytes with its receipt, and reserves space for it. Blocks until the disk has answered.
+    fn admit_small(&self, receipt: &Receipt, bytes: Bytes) -> Result<Complete, StoreError> {
+        let length = bytes.len() as u64;
+        if length > MAX_SMALL {
+            return Err(StoreError::NotSmall { limit: MAX_SMALL, got: length });
+        }
+        compare(length, Digest::of(&bytes), receipt)?;
+        let mut reserved = self.space.reservation();
+        // a stored blob needs no more space
+        if self.index.entry(&receipt.digest)?.is_none() {
+            self.make_room(&mut reserved, length, length)?;
+        }
+        let guard = EntryGuard { _claim: None, _reserved: reserved, _owner: None };
+        Ok(Complete { receipt: *receipt, bytes: Some(bytes), version: None, guard })
+    }
+
+    /// Checks that the store is usable and still in its place. Blocks until the disk has answered.
     fn check(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             Some(cause) => Err(StoreError::Broken { cause: cause.clone() }),

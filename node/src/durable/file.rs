@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Durability, WriteTransaction};
 
-use super::DurableError;
 use super::backend::{FaultRecorder, RecordedFault};
 use super::damage::{caught, is_damage, suspect_mark};
+use super::{Changes, DurableError};
 use crate::bugs::{self, Bug};
 use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::{self, FileError, is_full};
@@ -50,7 +50,8 @@ impl DatabaseFile {
     ) -> Result<(), DurableError> {
         self.create_if_missing()?;
         self.check_if_suspect()?;
-        self.transact(prepare).map_err(|error| match error {
+        let always = |transaction: &WriteTransaction| Ok((prepare(transaction)?, Changes::Made));
+        self.transact(always).map(drop).map_err(|error| match error {
             DurableError::Broken { path, cause } if self.is_damaged.load(Ordering::Relaxed) => {
                 DurableError::Damaged { path, cause }
             }
@@ -75,11 +76,11 @@ impl DatabaseFile {
         }
     }
 
-    /// Runs one transaction, which is durable when this returns.
+    /// Runs one transaction, which is durable when this returns. If it changed nothing, it is aborted.
     pub(super) fn transact<T>(
         &self,
-        apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, DurableError> {
+        apply: impl FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error>,
+    ) -> Result<(T, Changes), DurableError> {
         self.with(|database| transact(database, apply))
     }
 
@@ -208,18 +209,21 @@ impl DatabaseFile {
     }
 }
 
-/// Runs one transaction, which is durable when this returns.
 fn transact<T>(
     database: &redb::Database,
-    apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
-) -> Result<T, redb::Error> {
+    apply: impl FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error>,
+) -> Result<(T, Changes), redb::Error> {
     let mut transaction = database.begin_write()?;
     let is_synced = !bugs::has(Bug::CommitWithoutSync);
     transaction.set_durability(if is_synced { Durability::Immediate } else { Durability::None })?;
     match apply(&transaction) {
-        Ok(result) => {
+        Ok((result, Changes::Made)) => {
             transaction.commit()?;
-            Ok(result)
+            Ok((result, Changes::Made))
+        }
+        Ok((result, Changes::None)) => {
+            transaction.abort()?;
+            Ok((result, Changes::None))
         }
         Err(error) => {
             // the first error matters more than a failure to undo

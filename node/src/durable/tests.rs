@@ -3,11 +3,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use redb::{ReadableTableMetadata, TableDefinition};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::*;
 use crate::host::disk::Disk;
-use crate::host::disk::simulated::SimulatedDisk;
+use crate::host::disk::simulated::{Names, SimulatedDisk, Writes};
 
 const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
 const BYTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bytes");
@@ -81,6 +81,45 @@ async fn waiting_jobs_share_one_commit() {
     }
     assert_eq!(count(&database).unwrap(), GROUP as u64 + 100);
     assert_eq!(database.commits(), 3, "the first alone, a full group, the rest");
+}
+
+/// Inserts a number unless it is there.
+fn insert_once(number: u64) -> impl FnOnce(&WriteTransaction) -> Result<(bool, Changes), redb::Error> + Send + 'static {
+    move |transaction| {
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        if numbers.get(number)?.is_some() {
+            return Ok((false, Changes::None));
+        }
+        numbers.insert(number, number)?;
+        Ok((true, Changes::Made))
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_committed_only_if_one_of_its_jobs_changed_something() {
+    let (disk, database) = faulty();
+    let may = || Ok::<_, ()>(());
+    assert_eq!(database.commit_checked(may, insert_once(1)).await.unwrap(), Ok(true));
+    assert_eq!(database.commit_checked(may, insert_once(1)).await.unwrap(), Ok(false));
+    assert_eq!(database.commit_checked(|| Err("not now"), insert_once(3)).await.unwrap(), Err("not now"));
+    assert_eq!(database.commits(), 1);
+    let (release, blocker) = occupy(&database);
+    let mut jobs = [1, 2, 2, 1].map(|number| Box::pin(database.commit_checked(may, insert_once(number))));
+    let mut refused = Box::pin(database.commit_checked(|| Err("not now"), insert_once(3)));
+    jobs.iter_mut().for_each(start);
+    start(&mut refused);
+    drop(release);
+    blocker.await.unwrap();
+    let mut inserted = Vec::new();
+    for job in jobs {
+        inserted.push(job.await.unwrap().unwrap());
+    }
+    // the second insert of 2 sees the first one, which the same commit makes durable
+    assert_eq!(inserted, [false, true, false, false]);
+    assert_eq!(refused.await.unwrap(), Err("not now"));
+    assert_eq!(database.commits(), 3, "one for the job that occupied the thread, one for the group");
+    let after = disk.after_power_cut(Writes::Lost, Names::Lost);
+    assert_eq!(count(&open_on(&after).unwrap()).unwrap(), 2);
 }
 
 #[tokio::test]
@@ -293,7 +332,6 @@ fn use_anything(path: &Path) -> bool {
     let open = || Database::open_or_replace(&Host::system(), path, create_table).unwrap();
     let (database, mut replaced) = open();
     let bytes = |transaction: &ReadTransaction| {
-        use redb::ReadableTable;
         let table = transaction.open_table(BYTES)?;
         table.iter()?.try_fold(0, |sum, row| Ok(sum + row?.1.value().len()))
     };

@@ -9,7 +9,7 @@ use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, index};
 use crate::durable::listing;
 
 impl Store {
@@ -19,8 +19,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.check()?;
-        Ok(self.inner.index.archive(certificates, 0).await?)
+        self.inner.change(index::archive(certificates, 0)).await
     }
 
     /// Keeps certificates like [`archive`](Self::archive), and notes that this server made them.
@@ -28,8 +27,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn archive_from(&self, server: &NodeKey, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.check()?;
-        Ok(self.inner.index.archive(certificates, listing::origin(&server.0)).await?)
+        self.inner.change(index::archive(certificates, listing::origin(&server.0))).await
     }
 
     /// The newest certificate of a blob.
@@ -73,7 +71,6 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn remember_lists(&self, lists: Vec<([u8; 32], ListPosition)>) -> Result<(), StoreError> {
-        self.inner.check()?;
-        Ok(self.inner.index.remember_lists(lists).await?)
+        self.inner.change(index::remember_lists(lists)).await
     }
 }

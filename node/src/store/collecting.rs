@@ -7,7 +7,7 @@ use std::time::Duration;
 use vouch_core::digest::Digest;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
-use super::index::Removed;
+use super::index::{self, Removed};
 use super::{OpenStore, Store, StoreError};
 use crate::host::Host;
 
@@ -69,11 +69,8 @@ impl Store {
         grace: u64,
         sweeps: bool,
     ) -> Result<Collected, StoreError> {
-        self.inner.check()?;
-        let mut history = self.inner.index.wall_clock_history()?;
-        let judged = history.note(history.running() + ran.as_secs(), wall, window);
         // Durable before anything is deleted, so that the history continues after a restart.
-        self.inner.index.set_wall_clock_history(&history).await?;
+        let judged = self.inner.change(index::note_wall_clock(wall, ran, window)).await?;
         collect(&self.inner, judged, wall, grace, sweeps).await
     }
 }
@@ -92,17 +89,20 @@ async fn collect(
     sweeps: bool,
 ) -> Result<Collected, StoreError> {
     check_grace(grace)?;
-    inner.check()?;
     let mut collected = Collected::default();
     if let Some(last) = judged.and_then(|judged| judged.checked_sub(grace)) {
-        while let Some(removed) = inner.index.remove_expired(last, GROUP).await? {
+        while let Some(removed) = inner.change(index::remove_expired(last, GROUP)).await? {
             collected.blobs += removed.len() as u64;
             collected.bytes += removed.iter().map(|blob| blob.length).sum::<u64>();
             remove_files(inner, removed).await?;
         }
     }
     let (evicting, sweeper) = (inner.clone(), inner.clone());
-    blocking(&inner.host, move || evicting.drop_old_partials(now)).await?;
+    let evict = move || {
+        evicting.check()?;
+        evicting.drop_old_partials(now)
+    };
+    blocking(&inner.host, evict).await?;
     if sweeps {
         blocking(&inner.host, move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
     }
@@ -110,8 +110,7 @@ async fn collect(
 }
 
 async fn mark_damaged(inner: &Arc<OpenStore>, digest: &Digest) -> Result<(), StoreError> {
-    inner.check()?;
-    let removed = inner.index.mark_damaged(*digest).await?;
+    let removed = inner.change(index::mark_damaged(*digest)).await?;
     remove_files(inner, removed.into_iter().collect()).await
 }
 

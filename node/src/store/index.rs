@@ -3,6 +3,7 @@
 //! A change to a blob's entry changes its expiry row and the totals in the same transaction.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -12,7 +13,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 
 use super::journal::JournalEntry;
 use super::settling::WallClockHistory;
-use crate::durable::{Database, DurableError, Replaced, listing};
+use crate::durable::{Changes, Database, DurableError, Replaced, listing};
 use crate::host::Host;
 
 mod journal;
@@ -20,8 +21,9 @@ mod lists;
 mod partials;
 mod removal;
 
+pub(super) use lists::remember as remember_lists;
 pub(super) use partials::PartialRow;
-pub(super) use removal::Removed;
+pub(super) use removal::{Removed, mark_damaged, remove_expired};
 
 /// Digest → length, end of its duty and time of storing in seconds since 1970, and the key of its bytes in [`BYTES`]; none if
 /// they are in files.
@@ -142,26 +144,6 @@ impl Index {
         })
     }
 
-    /// The recent history of the wall clock.
-    pub(super) fn wall_clock_history(&self) -> Result<WallClockHistory, DurableError> {
-        self.0.read(|transaction| {
-            let about = transaction.open_table(ABOUT)?;
-            Ok(about
-                .get(WALL_CLOCK)?
-                .map_or_else(WallClockHistory::default, |row| WallClockHistory::from_bytes(row.value())))
-        })
-    }
-
-    pub(super) async fn set_wall_clock_history(&self, history: &WallClockHistory) -> Result<(), DurableError> {
-        let bytes = history.to_bytes();
-        self.0
-            .commit(move |transaction| {
-                transaction.open_table(ABOUT)?.insert(WALL_CLOCK, bytes.as_slice())?;
-                Ok(())
-            })
-            .await
-    }
-
     #[cfg(test)]
     pub(super) fn forget_store_id(&self) {
         let forget = |transaction: &WriteTransaction| {
@@ -224,75 +206,92 @@ impl Index {
         })
     }
 
-    /// Enters a blob, or prolongs its duty if it is stored. The guard is dropped once the commit is durable or has failed.
-    pub(super) async fn record(&self, new: NewBlob, guard: impl Send + 'static) -> Result<(), DurableError> {
-        if self.0.read(|transaction| is_recorded(transaction, &new))? {
-            return Ok(());
-        }
-        self.0.commit(move |transaction| record(transaction, &new).map(|()| guard)).await.map(drop)
-    }
-
-    /// See [`super::Store::keep`] and [`super::Store::promise`], which also enters a statement.
-    pub(super) async fn keep(
-        &self,
-        receipts: &[Receipt],
-        entry: Option<JournalEntry>,
-    ) -> Result<Vec<u16>, DurableError> {
-        let is_done = self.0.read(|transaction| {
-            let is_entered = entry.map_or(Ok(true), |entry| journal::has(transaction, &entry))?;
-            Ok(is_entered && are_kept(&transaction.open_table(BLOBS)?, receipts)?)
-        })?;
-        if is_done {
-            return Ok(Vec::new());
-        }
-        let receipts = receipts.to_vec();
-        let commit = self.0.commit(move |transaction| {
-            let mut blobs = transaction.open_table(BLOBS)?;
-            let missing = lacking(&blobs, &receipts)?;
-            if missing.is_empty() {
-                let mut expiry = transaction.open_table(EXPIRY)?;
-                for receipt in &receipts {
-                    prolong(&mut blobs, &mut expiry, &receipt.digest, receipt.expires_at)?;
-                }
-                if let Some(entry) = entry {
-                    journal::enter(transaction, &entry)?;
-                }
-            }
-            Ok(missing)
-        });
-        commit.await
-    }
-
-    /// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it was issued later.
-    pub(super) async fn archive(&self, certificates: Vec<Certificate>, origin: u64) -> Result<(), DurableError> {
-        let commit = self.0.commit(move |transaction| {
-            let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
-            let mut table = transaction.open_table(CERTIFICATES)?;
-            let mut kept = Vec::new();
-            for certificate in &certificates {
-                let Receipt { digest, length, .. } = certificate.claim.receipt;
-                let stored = blobs.get(digest.0)?.map(|row| row.value().0);
-                let held = match stored {
-                    None => damaged.get(digest.0)?.map(|row| row.value().0),
-                    stored => stored,
-                };
-                let old = table.get(digest.0)?.map(|row| row.value().0);
-                if held == Some(length) && old.is_none_or(|old| certificate.claim.issued_at > old) {
-                    table.insert(digest.0, (certificate.claim.issued_at, certificate.encode().as_slice()))?;
-                    kept.push(digest.0);
-                }
-            }
-            listing::note(transaction, kept, origin).map(drop)
-        });
-        commit.await
-    }
-
     /// The encoding of the newest certificate of a blob.
     pub(super) fn certificate(&self, digest: &Digest) -> Result<Option<Vec<u8>>, DurableError> {
         self.0.read(|transaction| {
             let certificates = transaction.open_table(CERTIFICATES)?;
             Ok(certificates.get(digest.0)?.map(|row| row.value().1.to_vec()))
         })
+    }
+}
+
+/// A change of the index. It runs in a write transaction, and returns a result and whether it changed anything.
+pub(super) trait Change<T>:
+    FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error> + Send + 'static
+{
+}
+
+impl<T, F> Change<T> for F where F: FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error> + Send + 'static {}
+
+/// Enters a blob, or prolongs its duty if it is stored. Returns the guard.
+pub(super) fn record<G: Send + 'static>(new: NewBlob, guard: G) -> impl Change<G> {
+    move |transaction: &WriteTransaction| {
+        if is_recorded(transaction, &new)? {
+            return Ok((guard, Changes::None));
+        }
+        enter(transaction, &new)?;
+        Ok((guard, Changes::Made))
+    }
+}
+
+/// Prolongs the duties of receipts and enters a statement in the journal. If some blobs are not stored or have another length,
+/// changes nothing and returns the indices of their receipts.
+pub(super) fn keep(receipts: &[Receipt], entry: Option<JournalEntry>) -> impl Change<Vec<u16>> + use<> {
+    let receipts = receipts.to_vec();
+    move |transaction: &WriteTransaction| {
+        let mut blobs = transaction.open_table(BLOBS)?;
+        let lacking = lacking(&blobs, &receipts)?;
+        if !lacking.is_empty() {
+            return Ok((lacking, Changes::None));
+        }
+        let mut changes = Changes::None;
+        let mut expiry = transaction.open_table(EXPIRY)?;
+        for receipt in &receipts {
+            changes = changes.and(prolong(&mut blobs, &mut expiry, &receipt.digest, receipt.expires_at)?);
+        }
+        if let Some(entry) = entry {
+            changes = changes.and(journal::enter(transaction, &entry)?);
+        }
+        Ok((lacking, changes))
+    }
+}
+
+/// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it was issued later.
+pub(super) fn archive(certificates: Vec<Certificate>, origin: u64) -> impl Change<()> {
+    move |transaction: &WriteTransaction| {
+        let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
+        let mut table = transaction.open_table(CERTIFICATES)?;
+        let mut kept = Vec::new();
+        for certificate in &certificates {
+            let Receipt { digest, length, .. } = certificate.claim.receipt;
+            let stored = blobs.get(digest.0)?.map(|row| row.value().0);
+            let held = match stored {
+                None => damaged.get(digest.0)?.map(|row| row.value().0),
+                stored => stored,
+            };
+            let old = table.get(digest.0)?.map(|row| row.value().0);
+            if held == Some(length) && old.is_none_or(|old| certificate.claim.issued_at > old) {
+                table.insert(digest.0, (certificate.claim.issued_at, certificate.encode().as_slice()))?;
+                kept.push(digest.0);
+            }
+        }
+        let changes = if kept.is_empty() { Changes::None } else { Changes::Made };
+        listing::note(transaction, kept, origin)?;
+        Ok(((), changes))
+    }
+}
+
+/// Adds the wall clock's time, after so much more running time, to its history. Returns the time to judge expiry by, if any blob may
+/// be deleted.
+pub(super) fn note_wall_clock(wall: u64, ran: Duration, window: Duration) -> impl Change<Option<u64>> {
+    move |transaction: &WriteTransaction| {
+        let mut about = transaction.open_table(ABOUT)?;
+        let mut history = about
+            .get(WALL_CLOCK)?
+            .map_or_else(WallClockHistory::default, |row| WallClockHistory::from_bytes(row.value()));
+        let judged = history.note(history.running() + ran.as_secs(), wall, window);
+        about.insert(WALL_CLOCK, history.to_bytes().as_slice())?;
+        Ok((judged, Changes::Made))
     }
 }
 
@@ -317,8 +316,9 @@ type BlobsTable<'t> = redb::Table<'t, [u8; 32], (u64, u64, u64, Option<u64>)>;
 type ExpiryTable<'t> = redb::Table<'t, (u64, [u8; 32]), ()>;
 
 /// Whether entering this blob would change nothing.
-fn is_recorded(transaction: &ReadTransaction, new: &NewBlob) -> Result<bool, redb::Error> {
-    let Some(old) = entry(transaction, &new.digest)? else { return Ok(false) };
+fn is_recorded(transaction: &WriteTransaction, new: &NewBlob) -> Result<bool, redb::Error> {
+    let old = transaction.open_table(BLOBS)?.get(new.digest.0)?.map(|row| Entry::from_row(row.value()));
+    let Some(old) = old else { return Ok(false) };
     if partials::is_noted(transaction, &new.digest, new.length)? {
         return Ok(false);
     }
@@ -332,7 +332,7 @@ fn is_recorded(transaction: &ReadTransaction, new: &NewBlob) -> Result<bool, red
     Ok(same && new.keep_until <= old.keep_until)
 }
 
-fn record(transaction: &WriteTransaction, new: &NewBlob) -> Result<(), redb::Error> {
+fn enter(transaction: &WriteTransaction, new: &NewBlob) -> Result<(), redb::Error> {
     partials::forget(transaction, &new.digest, new.length)?;
     let mut blobs = transaction.open_table(BLOBS)?;
     let mut expiry = transaction.open_table(EXPIRY)?;
@@ -343,7 +343,7 @@ fn record(transaction: &WriteTransaction, new: &NewBlob) -> Result<(), redb::Err
             // Replace the bytes: these were just verified, those may have decayed.
             transaction.open_table(BYTES)?.insert(number, &bytes[..])?;
         }
-        return prolong(&mut blobs, &mut expiry, &digest, new.keep_until);
+        return prolong(&mut blobs, &mut expiry, &digest, new.keep_until).map(drop);
     }
     let mut keep_until = new.keep_until;
     let damaged = transaction.open_table(DAMAGED)?.remove(digest.0)?.map(|row| row.value());
@@ -375,15 +375,15 @@ fn prolong(
     expiry: &mut ExpiryTable<'_>,
     digest: &Digest,
     until: u64,
-) -> Result<(), redb::Error> {
+) -> Result<Changes, redb::Error> {
     let old = blobs.get(digest.0)?.map(|row| Entry::from_row(row.value()));
-    let Some(old) = old.filter(|old| until > old.keep_until) else { return Ok(()) };
+    let Some(old) = old.filter(|old| until > old.keep_until) else { return Ok(Changes::None) };
     expiry.remove((old.keep_until, digest.0))?;
     if until != NEVER {
         expiry.insert((until, digest.0), ())?;
     }
     blobs.insert(digest.0, Entry { keep_until: until, ..old }.row())?;
-    Ok(())
+    Ok(Changes::Made)
 }
 
 /// The indices of receipts whose blob is not stored or has another length.
@@ -398,20 +398,6 @@ fn lacking(
         }
     }
     Ok(lacking)
-}
-
-/// Whether all of these blobs are stored and their duties recorded.
-fn are_kept(
-    blobs: &impl ReadableTable<[u8; 32], (u64, u64, u64, Option<u64>)>,
-    receipts: &[Receipt],
-) -> Result<bool, redb::Error> {
-    for receipt in receipts {
-        let entry = blobs.get(receipt.digest.0)?.map(|row| Entry::from_row(row.value()));
-        if entry.is_none_or(|entry| entry.length != receipt.length || entry.keep_until < receipt.expires_at) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn add(transaction: &WriteTransaction, kind: &str, length: u64) -> Result<(), redb::Error> {

@@ -8,7 +8,7 @@ use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, index};
 use crate::bugs::{self, Bug};
 
 /// How long statements of kind 1 stay in the journal, in seconds of `issued_at` before the newest. This is ten times as long as
@@ -65,9 +65,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
-        self.inner.check()?;
         let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
-        let lacking = self.inner.index.keep(receipts, entry).await?;
+        let lacking = self.inner.change(index::keep(receipts, entry)).await?;
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
     }
 

@@ -247,8 +247,12 @@ async fn small_blobs_share_a_commit() {
         async move { store.put_small(&receipt(&bytes, 9), bytes).await }
     });
     let before = store.inner.index.0.commits();
-    let (busy, outcomes, ()) =
-        tokio::join!(biased; busy, futures_util::future::join_all(puts), async { drop(release) });
+    let (busy, outcomes, ()) = tokio::join!(biased; busy, futures_util::future::join_all(puts), async {
+        while store.inner.index.0.waiting() < blobs.len() {
+            tokio::task::yield_now().await;
+        }
+        drop(release);
+    });
     assert!(busy.unwrap() && outcomes.iter().all(Result::is_ok));
     assert!(store.inner.index.0.commits() <= before + 2, "{}", store.inner.index.0.commits() - before);
     let commits = store.inner.index.0.commits();

@@ -1,10 +1,10 @@
 //! The journal's table.
 
-use redb::{ReadTransaction, TableDefinition, WriteTransaction};
+use redb::{TableDefinition, WriteTransaction};
 use vouch_core::statement::StatementId;
 
 use super::Index;
-use crate::durable::DurableError;
+use crate::durable::{Changes, DurableError};
 use crate::store::journal::JournalEntry;
 
 /// Kind, issued-at or height, statement identity.
@@ -14,19 +14,16 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     transaction.open_table(JOURNAL).map(drop).map_err(Into::into)
 }
 
-/// Enters a statement, and drops the entries that it outdates.
-pub(super) fn enter(transaction: &WriteTransaction, entry: &JournalEntry) -> Result<(), redb::Error> {
+/// Enters a statement unless it is there, and drops the entries that it outdates.
+pub(super) fn enter(transaction: &WriteTransaction, entry: &JournalEntry) -> Result<Changes, redb::Error> {
     let mut journal = transaction.open_table(JOURNAL)?;
-    journal.insert((entry.kind, entry.ordinal, entry.statement.0), ())?;
+    if journal.insert((entry.kind, entry.ordinal, entry.statement.0), ())?.is_some() {
+        return Ok(Changes::None);
+    }
     if let Some(before) = entry.outdates() {
         journal.retain_in((entry.kind, 0, [0; 32])..(entry.kind, before, [0; 32]), |_, ()| false)?;
     }
-    Ok(())
-}
-
-pub(super) fn has(transaction: &ReadTransaction, entry: &JournalEntry) -> Result<bool, redb::Error> {
-    let journal = transaction.open_table(JOURNAL)?;
-    Ok(journal.get((entry.kind, entry.ordinal, entry.statement.0))?.is_some())
+    Ok(Changes::Made)
 }
 
 impl Index {

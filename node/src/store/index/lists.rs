@@ -6,8 +6,8 @@ use vouch_core::certificate::Certificate;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
 
-use super::{CERTIFICATES, Index};
-use crate::durable::{DurableError, listing};
+use super::{CERTIFICATES, Change, Index};
+use crate::durable::{Changes, DurableError, listing};
 
 pub(super) fn create(transaction: &WriteTransaction, random: [u8; 8]) -> Result<(), redb::Error> {
     let certificates = transaction.open_table(CERTIFICATES)?;
@@ -54,14 +54,12 @@ impl Index {
     pub(in super::super) fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, DurableError> {
         self.0.read(listing::lists_read)
     }
+}
 
-    pub(in super::super) async fn remember_lists(
-        &self,
-        lists: Vec<([u8; 32], ListPosition)>,
-    ) -> Result<(), DurableError> {
-        let commit = self.0.commit(move |transaction| {
-            lists.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))
-        });
-        commit.await
+/// Remembers the positions up to which other lists were read.
+pub(in super::super) fn remember(lists: Vec<([u8; 32], ListPosition)>) -> impl Change<()> {
+    move |transaction: &WriteTransaction| {
+        lists.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))?;
+        Ok(((), Changes::Made))
     }
 }

@@ -1,6 +1,6 @@
 //! The table of partial uploads.
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::digest::Digest;
 use vouch_core::tree::{BLOCK, Suspended};
 
@@ -45,7 +45,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
-pub(super) fn is_noted(transaction: &ReadTransaction, digest: &Digest, length: u64) -> Result<bool, redb::Error> {
+pub(super) fn is_noted(transaction: &WriteTransaction, digest: &Digest, length: u64) -> Result<bool, redb::Error> {
     Ok(transaction.open_table(PARTIALS)?.get((digest.0, length))?.is_some())
 }
 
@@ -92,7 +92,9 @@ impl Index {
     /// Removes rows, without a commit if none exists. Blocks until that is durable.
     pub(in super::super) fn forget_partials(&self, keys: &[(Digest, u64)]) -> Result<(), DurableError> {
         let noted = self.0.read(|transaction| {
-            keys.iter().try_fold(false, |noted, (digest, length)| Ok(noted || is_noted(transaction, digest, *length)?))
+            let partials = transaction.open_table(PARTIALS)?;
+            keys.iter()
+                .try_fold(false, |noted, (digest, length)| Ok(noted || partials.get((digest.0, *length))?.is_some()))
         })?;
         if !noted {
             return Ok(());

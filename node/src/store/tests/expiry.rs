@@ -101,7 +101,7 @@ async fn an_interrupted_removal_is_finished_later() {
     let (disk, store) = open();
     let digest = put_until(&store, &large(1), 1000).await;
     let (data, outboard) = (files(&store).path_of(&digest), files(&store).outboard_of(&digest));
-    store.inner.index.remove_expired(1000, 10).await.unwrap();
+    store.inner.change(index::remove_expired(1000, 10)).await.unwrap();
     disk.remove(&data).unwrap();
     assert!(disk.exists(&outboard).unwrap());
     // files of others are not touched
