@@ -108,7 +108,7 @@ async fn replica_refuses_to_start_on_an_unusable_store() {
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     for (number, environment, prefix, says) in [
         (1, &ENVIRONMENT, "one", "s3://blobs/one belongs to another replica"),
-        (2, &wrong, "two", "denied to "),
+        (2, &wrong, "two", "denied permission to "),
         (3, &none, "two", "no credentials for "),
     ] {
         cluster.add_replica_in(number, &["--store", &server.store(prefix)], environment);

@@ -166,7 +166,7 @@ fn key_file(folder: &Path, name: &str, text: &str, mode: u32) {
 fn invalid_key_files_are_refused() {
     let good = format!("{}\n", "1".repeat(64));
     let cases = [
-        (good.clone(), 0o644, "expected a key for its owner alone, got mode 0644; run: chmod 600 'KEY'"),
+        (good.clone(), 0o644, "expected a key that only its owner can read, got mode 0644; run: chmod 600 'KEY'"),
         ("11".into(), 0o600, "expected 64 hexadecimal digits and a line feed, got 2 bytes"),
         (good.replacen('1', "x", 1), 0o600, "expected a hexadecimal digit at position 0, got another character"),
     ];

@@ -128,7 +128,7 @@ async function judge(names, values) {
 }
 
 const EXIT_CODES = { valid: 0, invalid: 1, "cannot-check": 2 };
-const ASK_FOR_IDENTITY = "Give --cluster IDENTITY: have it from the cluster's operators or from your own records, not from a server.\n";
+const ASK_FOR_IDENTITY = "Give --cluster IDENTITY: get it from the cluster's operators or from your own records, not from a server.\n";
 
 async function main() {
   const { positionals, values } = parse(process.argv.slice(2));
