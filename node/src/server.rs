@@ -2,17 +2,17 @@
 
 mod archive;
 mod batcher;
+mod byte_bounded_queue;
 mod client;
 mod client_link;
 mod client_put;
 mod endorse;
-mod fanout;
 mod founding;
-mod get_engine;
+mod get_performer;
 mod guard;
 mod http;
-mod lane;
 mod member_lists;
+mod member_queues;
 mod outputs;
 mod put_performer;
 mod replica_link;
@@ -25,7 +25,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -51,9 +51,9 @@ use crate::latest::Latest;
 use crate::notices::Notice;
 use archive::Archive;
 use batcher::Batcher;
+use byte_bounded_queue::ByteBoundedQueue;
 use guard::Guard;
 pub use http::{Origin, OriginError};
-use lane::Lane;
 use member_lists::Listing;
 use routes::Routes;
 
@@ -195,8 +195,8 @@ pub(crate) struct ReplicaHandle {
     /// Told apart from an earlier link of the same replica.
     link: LinkId,
     /// Small messages that overtake data. Full means that the replica does not read: it is cut off.
-    control: Lane,
-    data: Lane,
+    control: ByteBoundedQueue,
+    data: ByteBoundedQueue,
     listing: Arc<Listing>,
 }
 
@@ -214,23 +214,13 @@ pub(crate) struct Snapshot {
     members: BTreeMap<u16, ReplicaHandle>,
 }
 
-/// The one place where a server decides. Held for one call, never over an await.
-#[derive(Clone)]
-pub(crate) struct SharedCore(Arc<Mutex<ServerCore<ReplicaHandle>>>);
-
-impl SharedCore {
-    fn lock(&self) -> MutexGuard<'_, ServerCore<ReplicaHandle>> {
-        // a panic elsewhere leaves it whole: every change is one call
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What all links share.
 pub(crate) struct Shared {
     host: Host,
     config: Config,
     key: NodeSecretKey,
-    core: SharedCore,
+    /// The one place where a server decides over all links. Held for one call, never over an await.
+    core: Mutex<ServerCore<ReplicaHandle>>,
     snapshot: Latest<Arc<Snapshot>>,
     founding: Mutex<ServerFounding>,
     /// Held while a founding that a replica shows is checked.
@@ -289,7 +279,7 @@ impl Server {
             founding: Mutex::new(ServerFounding::new(config.told.clone(), founded)),
             config,
             key,
-            core: SharedCore(Arc::new(Mutex::new(core))),
+            core: Mutex::new(core),
             snapshot: Latest::new(Arc::new(snapshot)),
             checking: tokio::sync::Mutex::new(()),
             forming: tokio::sync::Mutex::new(()),

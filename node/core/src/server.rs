@@ -2,8 +2,10 @@
 
 mod admission;
 pub mod batch;
+pub mod client_gets;
 mod core;
 mod ended_waits;
+pub mod fanout;
 mod grace_period;
 pub mod health;
 pub mod link_puts;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use vouch_core::message::{MAX_PUTS, MAX_READS, Message};
+use vouch_core::message::{MAX_PUTS, Message};
 
 use super::client::{Client, Ended, ROOM_FOR_ANSWERS, unexpected};
 use super::client_put::ClientPuts;
-use super::get_engine::{GetAnswer, GetEngine};
+use super::get_performer::{GetPerformer, GetReply};
 use super::guard::Connection;
 use super::routes::{self, Reply};
 use super::welcome::{Welcomed, why};
@@ -52,7 +52,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
     let (outcomes, mut certified) = mpsc::channel(OUTCOMES);
     let connection = link.connection.clone();
     let mut puts = ClientPuts::new(&link.shared, outcomes);
-    let mut gets = GetEngine::new(link.shared.clone(), link.mailbox.clone());
+    let mut gets = GetPerformer::new(link.shared.clone(), link.mailbox.clone());
     let mut ticks = link.shared.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
@@ -91,7 +91,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
 async fn client_message(
     link: &mut Client,
     puts: &mut ClientPuts,
-    gets: &mut GetEngine,
+    gets: &mut GetPerformer,
     frame: Bytes,
 ) -> Result<(), Ended> {
     let message = Message::decode(&frame).map_err(|error| Ended::Link(error.into()))?;
@@ -101,11 +101,10 @@ async fn client_message(
             gets.locate(stream, digest);
             Ok(())
         }
-        Message::Read(read) if gets.reads() < MAX_READS => {
+        Message::Read(read) => {
             gets.read(read);
             Ok(())
         }
-        Message::Read(_) => Err(unexpected(format!("expected at most {MAX_READS} unanswered reads"))),
         other => Err(unexpected(format!("expected a request, got {}", other.name()))),
     }
 }
@@ -113,7 +112,7 @@ async fn client_message(
 async fn reply_of_member(
     link: &mut Client,
     puts: &mut ClientPuts,
-    gets: &mut GetEngine,
+    gets: &mut GetPerformer,
     reply: Reply,
 ) -> Result<(), Ended> {
     if puts.has(reply.stream) {
@@ -123,32 +122,33 @@ async fn reply_of_member(
     Ok(())
 }
 
-async fn changed(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetEngine) -> Result<(), Ended> {
+async fn changed(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetPerformer) -> Result<(), Ended> {
     link.show_committee()?;
     let snapshot = link.snapshot.see();
     gets.members_changed(&snapshot);
     puts.members_changed(link, &snapshot).await
 }
 
-async fn tick(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetEngine) -> Result<(), Ended> {
+async fn tick(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetPerformer) -> Result<(), Ended> {
     gets.tick();
     puts.tick(link).await
 }
 
 /// Tells the client what became of its lookups and reads.
-fn tell_gets(link: &mut Client, gets: &mut GetEngine) -> Result<(), Ended> {
-    for answer in gets.take_answers() {
-        match answer {
-            GetAnswer::Located(stream, holders) => {
+fn tell_gets(link: &mut Client, gets: &mut GetPerformer) -> Result<(), Ended> {
+    for reply in gets.take_replies() {
+        match reply {
+            GetReply::Located(stream, holders) => {
                 // holders are members: the client must know the committee first
                 link.show_committee()?;
                 link.tell(&Message::Located { stream, holders })?;
             }
-            GetAnswer::Chunk { stream, offset, parents, bytes, room } => {
+            GetReply::Chunk { stream, offset, parents, bytes, room } => {
                 let bytes = Message::Chunk { stream, offset, parents, bytes }.encode();
                 link.send(Outgoing { bytes, permit: Some(room.into()) })?;
             }
-            GetAnswer::Failed(failed) => link.tell(&Message::Failed(failed))?,
+            GetReply::Failed(failed) => link.tell(&Message::Failed(failed))?,
+            GetReply::Violation(failed) => return Err(Ended::Refused(failed)),
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Performs what the server's core decides.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, Message, Stream};
@@ -16,7 +16,8 @@ use crate::bugs::{self, Bug};
 impl Shared {
     /// The core, for a look at what it knows. What changes it comes by [`handle`](Self::handle).
     pub(super) fn core(&self) -> MutexGuard<'_, ServerCore<ReplicaHandle>> {
-        self.core.lock()
+        // a panic elsewhere leaves it whole: every change is one call
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn clock(&self) -> ServerClock {

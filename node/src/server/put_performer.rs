@@ -10,11 +10,12 @@ use vouch_core::message::{Message, PayloadFrame, Stream};
 use vouch_node_core::budgets::PeerAddress;
 use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::fanout::FanoutInput;
 use vouch_node_core::server::health::{Fault, LinkId};
 use vouch_node_core::server::put::{Forwarded, PutAction, PutContext, PutInput, PutPolicy};
 
 use super::batcher::{Outcome, Storing};
-use super::fanout::Fanout;
+use super::member_queues::MemberQueues;
 use super::routes::{Reply, Route};
 use super::{ReplicaHandle, Shared, Snapshot};
 use crate::budgets::{Party, Permit};
@@ -40,7 +41,7 @@ pub(super) struct PutPerformer {
     /// The members that were connected when admission was asked last.
     connected: BTreeMap<u16, ReplicaHandle>,
     route: Option<Route>,
-    fanout: Option<Fanout>,
+    queues: Option<MemberQueues>,
     storing: Option<Storing>,
 }
 
@@ -56,7 +57,7 @@ impl PutPerformer {
             relayed: None,
             connected: BTreeMap::new(),
             route: None,
-            fanout: None,
+            queues: None,
             storing: None,
         }
     }
@@ -85,8 +86,7 @@ impl PutPerformer {
                 let mut handles = std::mem::take(&mut self.connected);
                 handles.retain(|member, _| members.remove(member));
                 self.route = Some(shared.routes.open(stream, self.mailboxes.replies.clone()));
-                let (host, core) = (shared.host.clone(), shared.core.clone());
-                self.fanout = Some(Fanout::new(host, stream, handles, quorum, core));
+                self.queues = Some(MemberQueues::new(shared.clone(), stream, handles, quorum));
             }
             PutAction::FindEarlier(receipt) => {
                 let Some(committee) = shared.committee() else { return Some(PutInput::Earlier(None)) };
@@ -102,22 +102,12 @@ impl PutPerformer {
             PutAction::ForwardEnd(receipt) => {
                 return Some(self.forward(&Message::PutEnd { stream, receipt }.encode()).await);
             }
-            PutAction::Drop(member) => {
-                if let Some(fanout) = &mut self.fanout {
-                    fanout.remove(member);
-                }
-            }
+            PutAction::Drop(member) => self.tell_queues(FanoutInput::Drop(member)),
             PutAction::LeaveOut(member, code, why) => {
                 shared.left_out(stream, member, code, &why);
-                if let Some(fanout) = &mut self.fanout {
-                    fanout.leave_out(member);
-                }
+                self.tell_queues(FanoutInput::LeaveOut(member));
             }
-            PutAction::Cancel { keep } => {
-                if let Some(fanout) = &self.fanout {
-                    fanout.cancel_all(keep);
-                }
-            }
+            PutAction::Cancel { keep } => self.tell_queues(FanoutInput::Cancel { keep }),
             PutAction::NoteProgress => shared.guard.puts.progress(&self.party),
             PutAction::StoringBegan => {
                 shared.guard.puts.waits_for_us(&self.party);
@@ -156,8 +146,14 @@ impl PutPerformer {
     }
 
     async fn forward(&mut self, message: &Bytes) -> PutInput {
-        let Some(fanout) = &mut self.fanout else { return PutInput::Forwarded(Forwarded::default()) };
-        PutInput::Forwarded(fanout.send(message).await)
+        let Some(queues) = &mut self.queues else { return PutInput::Forwarded(Forwarded::default()) };
+        PutInput::Forwarded(queues.send(message).await)
+    }
+
+    fn tell_queues(&mut self, input: FanoutInput) {
+        if let Some(queues) = &mut self.queues {
+            queues.tell(input);
+        }
     }
 }
 

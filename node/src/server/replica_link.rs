@@ -10,10 +10,10 @@ use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
 
+use super::byte_bounded_queue::ByteBoundedQueue;
 use super::endorse::Errands;
 use super::founding::standing_message;
 use super::guard::Connection;
-use super::lane::Lane;
 use super::member_lists::{self, Listing};
 use super::routes::Reply;
 use super::time_relay::TimeRelay;
@@ -38,8 +38,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     };
     let name = candidate.name.to_string();
     let node_key = link.hello.node_key;
-    let (control, control_queue) = Lane::new(CONTROL_QUEUE);
-    let (data, data_queue) = Lane::new(shared.config.replica_queue * MAX_CHUNK);
+    let (control, control_queue) = ByteBoundedQueue::new(CONTROL_QUEUE);
+    let (data, data_queue) = ByteBoundedQueue::new(shared.config.replica_queue * MAX_CHUNK);
     let listing = Arc::new(Listing::default());
     let id = LinkId { node_key, number: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)) };
     let handle = ReplicaHandle { link: id, control, data, listing: listing.clone() };

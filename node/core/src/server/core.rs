@@ -90,6 +90,12 @@ impl<H: Clone> ServerCore<H> {
         PutContext { now, unix_seconds, not_awaited, doubted: self.health.doubted(record, now) }
     }
 
+    /// Members for which a put does not wait with a message, once a quorum has taken it.
+    pub fn not_awaited_with_bytes(&self, now: Duration) -> BTreeSet<u16> {
+        let chain = self.roster.chain();
+        chain.map(|chain| self.health.not_awaited_with_bytes(chain.current().record(), now)).unwrap_or_default()
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: ServerInput<H>, clock: ServerClock) -> Vec<ServerOutput> {
         let mut out = Vec::new();

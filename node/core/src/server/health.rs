@@ -317,10 +317,9 @@ impl Health {
         self.known(node_key, Fact::TakesBytesSlowly, now).is_some()
     }
 
-    /// Whether a put waits for a replica to take a chunk, once a quorum has taken it.
-    pub fn is_waited_for_with_bytes(&self, node_key: &NodeKey, now: Duration) -> bool {
-        let facts = [Fact::TakesBytesSlowly, Fact::StoresLate];
-        facts.into_iter().all(|fact| self.known(node_key, fact, now).is_none())
+    /// Members for which a put does not wait with a message, once a quorum has taken it.
+    pub fn not_awaited_with_bytes(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
+        self.members(committee, &[Fact::TakesBytesSlowly, Fact::StoresLate], now)
     }
 
     /// Members for which a put does not wait once a quorum stored.

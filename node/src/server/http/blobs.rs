@@ -1,4 +1,4 @@
-//! Blobs over HTTP: requests in, answers out. What is put and got goes through the engines that every client's link uses.
+//! Blobs over HTTP: requests in, answers out. Puts and gets go through the state machines that a client's link uses.
 
 use std::sync::Arc;
 

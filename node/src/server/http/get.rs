@@ -1,5 +1,5 @@
-//! A get over HTTP: the core's get, over the server's own get engine. Whoever sends its bytes on pulls it along: while one piece is sent
-//! the next one is verified, and nothing more is taken ahead.
+//! A get over HTTP: the core's get, over the server's own lookups and reads. Its caller pulls: while one piece is sent the next one is verified,
+//! and nothing more is taken ahead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use vouch_node_core::server::health::Fault;
 use crate::host::tasks::MissedTickBehavior;
 use crate::latest::Follower;
 use crate::link::Held;
-use crate::server::get_engine::{GetAnswer, GetEngine};
+use crate::server::get_performer::{GetPerformer, GetReply};
 use crate::server::guard::Connection;
 use crate::server::routes::{self, Reply};
 use crate::server::{Shared, Snapshot, TICK};
@@ -33,13 +33,13 @@ pub(super) struct Get {
     get: Box<OneGet>,
     /// The get itself, where it verifies a long piece on another thread.
     away: Option<JoinHandle<Away>>,
-    engine: GetEngine,
+    performer: GetPerformer,
     replies: mpsc::Receiver<Box<Reply>>,
     snapshot: Follower<Arc<Snapshot>>,
     ticks: Interval,
     watch: ProgressWatch,
     events: VecDeque<GetEvent>,
-    answers: VecDeque<GetAnswer>,
+    answers: VecDeque<GetReply>,
     /// Who was read from last.
     reading: Option<u16>,
 }
@@ -60,7 +60,7 @@ impl Get {
         let mut ticks = shared.host.interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut begun = Self {
-            engine: GetEngine::new(shared.clone(), mailbox),
+            performer: GetPerformer::new(shared.clone(), mailbox),
             snapshot: shared.snapshot.follow(),
             shared,
             connection,
@@ -97,16 +97,16 @@ impl Get {
                     None => self.wait().await?,
                 },
             }
-            self.answers.extend(self.engine.take_answers());
+            self.answers.extend(self.performer.take_replies());
         }
     }
 
     /// Begins to verify what came meanwhile.
     fn look_ahead(&mut self) {
         while let Ok(reply) = self.replies.try_recv() {
-            self.engine.reply(*reply);
+            self.performer.reply(*reply);
         }
-        self.answers.extend(self.engine.take_answers());
+        self.answers.extend(self.performer.take_replies());
         if self.away.is_none()
             && self.answers.front().is_some_and(is_long)
             && let Some(chunk) = self.answers.pop_front()
@@ -127,21 +127,21 @@ impl Get {
 
     fn ask(&mut self, message: Message) {
         match message {
-            Message::Locate { stream, digest } => self.engine.locate(stream, digest),
+            Message::Locate { stream, digest } => self.performer.locate(stream, digest),
             Message::Read(read) => {
                 // it goes over to the next member when the last one failed
                 let given_up = self.reading.replace(read.member).filter(|last| *last != read.member);
                 if let Some(member) = given_up {
                     self.shared.blame(read.stream, member, Fault::FailedGet);
                 }
-                self.engine.read(read);
+                self.performer.read(read);
             }
             // a get asks for nothing else
             _ => {}
         }
     }
 
-    fn take(&mut self, answer: GetAnswer) -> Result<(), SessionError> {
+    fn take(&mut self, answer: GetReply) -> Result<(), SessionError> {
         if is_long(&answer) {
             self.send_away(message_of(answer));
         } else {
@@ -179,14 +179,14 @@ impl Get {
         tokio::select! {
             // answers come before the clock: they may have waited for whoever pulls
             biased;
-            Some(reply) = self.replies.recv() => self.engine.reply(*reply),
+            Some(reply) = self.replies.recv() => self.performer.reply(*reply),
             Ok(()) = self.snapshot.changed() => {
                 let now = self.snapshot.see();
-                self.engine.members_changed(&now);
+                self.performer.members_changed(&now);
             }
-            room = self.engine.room(self.connection.party()) => self.engine.start(room),
+            room = self.performer.room(self.connection.party()) => self.performer.start(room),
             _ = self.ticks.tick() => {
-                self.engine.tick();
+                self.performer.tick();
                 self.watch.look(self.get.progress_mark(), self.shared.host.monotonic())?;
             }
         }
@@ -197,15 +197,15 @@ impl Get {
 /// A get that comes back from another thread, with what follows from the message that it took.
 type Away = (Box<OneGet>, Result<Vec<GetEvent>, SessionError>);
 
-fn is_long(answer: &GetAnswer) -> bool {
-    matches!(answer, GetAnswer::Chunk { bytes, .. } if bytes.len() >= VERIFIED_ELSEWHERE)
+fn is_long(answer: &GetReply) -> bool {
+    matches!(answer, GetReply::Chunk { bytes, .. } if bytes.len() >= VERIFIED_ELSEWHERE)
 }
 
-fn message_of(answer: GetAnswer) -> Message {
+fn message_of(answer: GetReply) -> Message {
     match answer {
-        GetAnswer::Located(stream, holders) => Message::Located { stream, holders },
-        GetAnswer::Failed(failed) => Message::Failed(failed),
-        GetAnswer::Chunk { stream, offset, parents, bytes, room } => {
+        GetReply::Located(stream, holders) => Message::Located { stream, holders },
+        GetReply::Failed(failed) | GetReply::Violation(failed) => Message::Failed(failed),
+        GetReply::Chunk { stream, offset, parents, bytes, room } => {
             // the room goes where the bytes go
             let bytes = Held::from(room).by(bytes);
             Message::Chunk { stream, offset, parents, bytes }

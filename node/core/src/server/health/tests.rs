@@ -62,7 +62,7 @@ fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
     assert!(
         world.health.is_left_out_of_puts(&node_key(2), NOW) && !world.health.is_left_out_of_puts(&node_key(1), NOW)
     );
-    assert!(!world.health.is_waited_for_with_bytes(&node_key(2), NOW));
+    assert_eq!(world.health.not_awaited_with_bytes(&world.committee, NOW), [world.member(2)].into());
     assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty(), "what it takes it may store in time");
     assert_eq!(world.trouble(2), Some(Trouble::Lagging));
     assert_eq!(world.observe(2, Observed::TookAllBytes), None);
@@ -76,7 +76,7 @@ fn one_that_stores_late_is_not_waited_for_until_it_stores_in_time() {
     assert_eq!(world.observe(3, Observed::StoredTooLate), None, "told once");
     assert_eq!(world.health.not_awaited_to_store(&world.committee, NOW), [world.member(3)].into());
     assert!(world.health.not_awaited_to_vote(&world.committee, NOW).is_empty(), "its vote may be in time");
-    assert!(!world.health.is_waited_for_with_bytes(&node_key(3), NOW));
+    assert_eq!(world.health.not_awaited_with_bytes(&world.committee, NOW), [world.member(3)].into());
     assert!(!world.health.is_left_out_of_puts(&node_key(3), NOW), "it is given every further put's bytes");
     assert_eq!(world.trouble(3), Some(Trouble::Late));
     world.observe(3, Observed::VotedInTime);

@@ -1,4 +1,4 @@
-//! A bounded queue of messages for one replica: bounded in bytes, for a chunk is as large as hundreds of small blobs.
+//! A queue of messages for one replica. Its bound is in bytes: a chunk is as large as hundreds of small blobs.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::bugs::{self, Bug};
 use crate::link::{Held, Outgoing};
 
-/// Messages at most, however small.
+/// The most messages in a queue, however small they are.
 const MESSAGES: usize = 4096;
 
 /// The sending end; clones share the queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Lane {
+pub(crate) struct ByteBoundedQueue {
     queue: mpsc::Sender<Outgoing>,
     room: Arc<Semaphore>,
     size: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-impl Lane {
+impl ByteBoundedQueue {
     /// A queue for so many bytes.
     pub(crate) fn new(size: usize) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, receiver) = mpsc::channel(MESSAGES);
@@ -79,18 +79,18 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_bounded_and_given_back_when_they_are_written() {
-        let (lane, mut queue) = Lane::new(10);
-        assert!(lane.is_empty());
-        assert!(lane.try_send(&Bytes::from_static(b"six by")));
-        assert!(!lane.try_send(&Bytes::from_static(b"six by")), "two do not fit");
-        assert!(!lane.try_send_spare(&Bytes::from_static(b"x")), "less than half is free");
-        let first = queue.recv().await.unwrap();
-        assert!(!lane.try_send(&Bytes::from_static(b"six by")), "it is not written yet");
+        let (queue, mut written) = ByteBoundedQueue::new(10);
+        assert!(queue.is_empty());
+        assert!(queue.try_send(&Bytes::from_static(b"six by")));
+        assert!(!queue.try_send(&Bytes::from_static(b"six by")), "two do not fit");
+        assert!(!queue.try_send_spare(&Bytes::from_static(b"x")), "less than half is free");
+        let first = written.recv().await.unwrap();
+        assert!(!queue.try_send(&Bytes::from_static(b"six by")), "it is not written yet");
         drop(first);
-        assert!(lane.is_empty());
-        lane.send(Bytes::from_static(b"more than there ever is room for")).await.unwrap();
-        assert!(!lane.try_send(&Bytes::from_static(b"x")));
-        drop(queue);
-        assert!(lane.send(Bytes::from_static(b"x")).await.is_err(), "nobody waits for a link that ended");
+        assert!(queue.is_empty());
+        queue.send(Bytes::from_static(b"more than there ever is room for")).await.unwrap();
+        assert!(!queue.try_send(&Bytes::from_static(b"x")));
+        drop(written);
+        assert!(queue.send(Bytes::from_static(b"x")).await.is_err(), "nobody waits for a link that ended");
     }
 }

@@ -1,0 +1,215 @@
+//! The lookups and reads of one client: which replicas are asked, how long they may take, and what the client is told.
+//!
+//! A state machine without IO. The client chooses its numbers; replicas are asked under the server's own.
+
+mod events;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, Holder, MAX_READS, Read, Stream};
+
+use super::health::LinkId;
+use super::stream_numbers::StreamNumbers;
+pub use events::{GetAction, GetAnswer, GetInput, GetOutput};
+
+/// How long one read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a lookup waits for every member. As long as a read may take: a member on a busy machine is late with either. The end of a
+/// link is noticed at once.
+const LOCATE_DEADLINE: Duration = READ_DEADLINE;
+/// How long a lookup waits for more members once one holds the blob.
+const LOCATE_GRACE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Lookup {
+    client: Stream,
+    stream: Stream,
+    /// Members that were asked and have not answered.
+    awaited: BTreeSet<u16>,
+    /// The length of the blob at each holder.
+    holders: BTreeMap<u16, u64>,
+    deadline: Duration,
+    /// Waits for every member: the client asks again, because the holders that it was told of did not deliver.
+    waits_for_all: bool,
+}
+
+#[derive(Debug)]
+struct PendingRead {
+    client: Stream,
+    member: u16,
+    link: LinkId,
+    deadline: Duration,
+}
+
+/// What one client waits for.
+#[derive(Debug)]
+pub struct ClientGets {
+    numbers: StreamNumbers,
+    /// The members that are connected, by their links; `None` before there is a committee.
+    members: Option<BTreeMap<u16, LinkId>>,
+    lookup: Option<Lookup>,
+    /// The blob of the last lookup.
+    looked_up: Option<Digest>,
+    /// Reads that a replica was asked for, by the server's number.
+    reads: BTreeMap<Stream, PendingRead>,
+    /// Reads that wait for room in the budget, oldest first.
+    waiting: VecDeque<Read>,
+}
+
+impl ClientGets {
+    /// A client that asked for nothing yet.
+    pub fn new(numbers: StreamNumbers, members: Option<BTreeMap<u16, LinkId>>) -> Self {
+        Self { numbers, members, lookup: None, looked_up: None, reads: BTreeMap::new(), waiting: VecDeque::new() }
+    }
+
+    /// Whether anything has a deadline: [`GetInput::Tick`] is due now and then.
+    pub fn is_active(&self) -> bool {
+        self.lookup.is_some() || !self.reads.is_empty()
+    }
+
+    /// Whether a read waits for room in the budget: [`GetInput::Room`] is due when there is some.
+    pub fn wants_room(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: GetInput, now: Duration) -> Vec<GetOutput> {
+        let mut out = Vec::new();
+        match input {
+            GetInput::Locate(client, digest) => self.locate(client, digest, now, &mut out),
+            GetInput::Asked(stream, asked) => {
+                if let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == stream) {
+                    lookup.awaited = asked;
+                }
+            }
+            GetInput::Read(read) => self.read(read, &mut out),
+            GetInput::Room => self.start_read(now, &mut out),
+            GetInput::NotReading(stream) => {
+                if let Some(read) = self.reads.remove(&stream) {
+                    out.push(GetAction::Release(stream).into());
+                    fail(Failed::new(read.client, Code::TimedOut, "the replica does not read"), &mut out);
+                }
+            }
+            GetInput::Holds { member, stream, length } => self.holds(member, stream, length, now),
+            GetInput::Bytes { member, stream } => {
+                if let Some(read) = self.take_read(stream, member) {
+                    out.push(GetAction::Relay { stream, client: read.client }.into());
+                }
+            }
+            GetInput::Refused(member, failed) => {
+                if let Some(read) = self.take_read(failed.stream, member) {
+                    out.push(GetAction::Release(failed.stream).into());
+                    fail(Failed { stream: read.client, ..failed }, &mut out);
+                }
+            }
+            GetInput::Connected(members) => self.connected(members, &mut out),
+            GetInput::Tick => {
+                self.end_reads(
+                    |read| now > read.deadline,
+                    Code::TimedOut,
+                    "the replica did not answer in time",
+                    &mut out,
+                );
+            }
+        }
+        self.finish_lookup(now, &mut out);
+        out
+    }
+
+    fn locate(&mut self, client: Stream, digest: Digest, now: Duration, out: &mut Vec<GetOutput>) {
+        let Some(members) = &self.members else {
+            let detail = "nothing was ever put here, and no member of a committee is connected";
+            return fail(Failed::new(client, Code::NoCommittee, detail), out);
+        };
+        if self.lookup.is_some() {
+            return fail(Failed::new(client, Code::Busy, "one lookup at a time on a link"), out);
+        }
+        let awaited: BTreeSet<u16> = members.keys().copied().collect();
+        let stream = self.numbers.next();
+        out.push(GetAction::AskHolders { stream, digest, members: awaited.clone() }.into());
+        let waits_for_all = self.looked_up.replace(digest) == Some(digest);
+        let (holders, deadline) = (BTreeMap::new(), now + LOCATE_DEADLINE);
+        self.lookup = Some(Lookup { client, stream, awaited, holders, deadline, waits_for_all });
+    }
+
+    fn read(&mut self, read: Read, out: &mut Vec<GetOutput>) {
+        if self.reads.len() + self.waiting.len() >= MAX_READS {
+            let detail = format!("expected at most {MAX_READS} unanswered reads");
+            return out.push(GetOutput::Violation(Failed::new(Stream::LINK, Code::Unexpected, detail)));
+        }
+        self.waiting.push_back(read);
+    }
+
+    /// There is room for the oldest read that waits.
+    fn start_read(&mut self, now: Duration, out: &mut Vec<GetOutput>) {
+        let Some(read) = self.waiting.pop_front() else { return };
+        let (client, member) = (read.stream, read.member);
+        let Some(link) = self.members.as_ref().and_then(|members| members.get(&member).copied()) else {
+            return fail(Failed::new(client, Code::NotFound, "the replica is not connected"), out);
+        };
+        let stream = self.numbers.next();
+        self.reads.insert(stream, PendingRead { client, member, link, deadline: now + READ_DEADLINE });
+        out.push(GetAction::AskForRead(Read { stream, ..read }).into());
+    }
+
+    fn holds(&mut self, member: u16, stream: Stream, length: Option<u64>, now: Duration) {
+        let Some(lookup) = self.lookup.as_mut().filter(|lookup| lookup.stream == stream) else { return };
+        if !lookup.awaited.remove(&member) {
+            return;
+        }
+        if let Some(length) = length {
+            lookup.holders.insert(member, length);
+            if !lookup.waits_for_all {
+                lookup.deadline = lookup.deadline.min(now + LOCATE_GRACE);
+            }
+        }
+    }
+
+    /// The read that a member answers; another member's answer counts for nothing.
+    fn take_read(&mut self, stream: Stream, member: u16) -> Option<PendingRead> {
+        self.reads.get(&stream).filter(|read| read.member == member)?;
+        self.reads.remove(&stream)
+    }
+
+    fn connected(&mut self, members: Option<BTreeMap<u16, LinkId>>, out: &mut Vec<GetOutput>) {
+        let links = members.clone().unwrap_or_default();
+        self.members = members;
+        if let Some(lookup) = &mut self.lookup {
+            lookup.awaited.retain(|member| links.contains_key(member));
+        }
+        let is_gone = |read: &PendingRead| links.get(&read.member) != Some(&read.link);
+        self.end_reads(is_gone, Code::NotFound, "the replica's link ended", out);
+    }
+
+    fn end_reads(
+        &mut self,
+        is_over: impl Fn(&PendingRead) -> bool,
+        code: Code,
+        detail: &str,
+        out: &mut Vec<GetOutput>,
+    ) {
+        let over: Vec<Stream> =
+            self.reads.iter().filter(|(_, read)| is_over(read)).map(|(stream, _)| *stream).collect();
+        for stream in over {
+            let Some(read) = self.reads.remove(&stream) else { continue };
+            out.push(GetAction::Release(stream).into());
+            fail(Failed::new(read.client, code, detail).with_subjects(vec![read.member]), out);
+        }
+    }
+
+    fn finish_lookup(&mut self, now: Duration, out: &mut Vec<GetOutput>) {
+        let is_over = |lookup: &mut Lookup| lookup.awaited.is_empty() || now >= lookup.deadline;
+        let Some(lookup) = self.lookup.take_if(is_over) else { return };
+        out.push(GetAction::Release(lookup.stream).into());
+        let holders = lookup.holders.into_iter().map(|(member, length)| Holder { member, length }).collect();
+        out.push(GetAnswer::Located(lookup.client, holders).into());
+    }
+}
+
+fn fail(failed: Failed, out: &mut Vec<GetOutput>) {
+    out.push(GetAnswer::Failed(failed).into());
+}

@@ -1,0 +1,253 @@
+//! The lookups and reads of one client, under a clock of the test's.
+
+use super::*;
+use crate::fixture::node_key;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+/// The client's number of the lookup, and of the read, in most tests.
+const CLIENT: Stream = Stream(5);
+/// The server's first number.
+const FIRST: Stream = Stream(100);
+
+struct World {
+    gets: ClientGets,
+    now: Duration,
+}
+
+fn link(member: u16, number: u64) -> LinkId {
+    LinkId { node_key: node_key(u8::try_from(member).unwrap() + 1), number }
+}
+
+fn links(members: impl IntoIterator<Item = u16>) -> Option<BTreeMap<u16, LinkId>> {
+    Some(members.into_iter().map(|member| (member, link(member, 1))).collect())
+}
+
+fn digest() -> Digest {
+    Digest::of(b"blob")
+}
+
+fn read_from(member: u16, client: u32) -> Read {
+    Read { stream: Stream(client), member, digest: digest(), offset: 0, length: 1 }
+}
+
+fn failures(out: &[GetOutput]) -> Vec<(Stream, Code)> {
+    let failed = |output: &GetOutput| match output {
+        GetOutput::Answer(GetAnswer::Failed(failed)) => Some((failed.stream, failed.code)),
+        _ => None,
+    };
+    out.iter().filter_map(failed).collect()
+}
+
+/// The holders that the client is told of, if it is.
+fn located(out: &[GetOutput]) -> Option<Vec<u16>> {
+    out.iter().find_map(|output| match output {
+        GetOutput::Answer(GetAnswer::Located(CLIENT, holders)) => {
+            Some(holders.iter().map(|holder| holder.member).collect())
+        }
+        _ => None,
+    })
+}
+
+fn releases(out: &[GetOutput]) -> Vec<Stream> {
+    let released = |output: &GetOutput| match output {
+        GetOutput::Action(GetAction::Release(stream)) => Some(*stream),
+        _ => None,
+    };
+    out.iter().filter_map(released).collect()
+}
+
+impl World {
+    fn new() -> Self {
+        Self { gets: ClientGets::new(StreamNumbers::from(FIRST.0), links(0..3)), now: Duration::from_secs(100) }
+    }
+
+    fn give(&mut self, input: GetInput) -> Vec<GetOutput> {
+        self.gets.handle(input, self.now)
+    }
+
+    /// One that asked all members who holds a blob.
+    fn locating() -> Self {
+        let mut world = Self::new();
+        world.locate();
+        world
+    }
+
+    /// Asks under the client's number, and all members are told.
+    fn locate(&mut self) -> Stream {
+        let out = self.give(GetInput::Locate(CLIENT, digest()));
+        let [GetOutput::Action(GetAction::AskHolders { stream, members, .. })] = &out[..] else { panic!("{out:?}") };
+        self.give(GetInput::Asked(*stream, members.clone()));
+        *stream
+    }
+
+    fn holds(&mut self, member: u16, stream: Stream, length: Option<u64>) -> Vec<GetOutput> {
+        self.give(GetInput::Holds { member, stream, length })
+    }
+
+    /// One that asked this member for a read.
+    fn reading(member: u16) -> Self {
+        let mut world = Self::new();
+        assert!(world.give(GetInput::Read(read_from(member, CLIENT.0))).is_empty());
+        assert!(world.gets.wants_room());
+        let out = world.give(GetInput::Room);
+        let asked = Read { stream: FIRST, ..read_from(member, 0) };
+        assert!(matches!(&out[..], [GetOutput::Action(GetAction::AskForRead(read))] if *read == asked), "{out:?}");
+        assert!(!world.gets.wants_room() && world.gets.is_active());
+        world
+    }
+
+    fn wait(&mut self, duration: Duration) -> Vec<GetOutput> {
+        self.now += duration;
+        self.give(GetInput::Tick)
+    }
+}
+
+#[test]
+fn a_lookup_ends_when_all_have_answered() {
+    let mut world = World::locating();
+    assert!(world.holds(1, FIRST, None).is_empty());
+    assert!(world.holds(0, FIRST, None).is_empty());
+    let out = world.holds(2, FIRST, None);
+    assert_eq!((located(&out), releases(&out)), (Some(vec![]), vec![FIRST]));
+    assert!(!world.gets.is_active());
+}
+
+#[test]
+fn once_one_holds_the_blob_the_others_have_a_moment() {
+    let mut world = World::locating();
+    world.holds(2, FIRST, Some(7));
+    assert!(world.wait(LOCATE_GRACE - MS).is_empty());
+    world.holds(1, FIRST, Some(7));
+    assert_eq!(located(&world.wait(MS)), Some(vec![1, 2]), "ascending, and by the first holder's moment");
+}
+
+#[test]
+fn without_a_holder_all_are_waited_for_until_the_deadline() {
+    let mut world = World::locating();
+    world.holds(2, FIRST, None);
+    assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
+    assert_eq!(located(&world.wait(MS)), Some(vec![]));
+}
+
+#[test]
+fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
+    let mut world = World::locating();
+    world.holds(2, FIRST, Some(7));
+    world.wait(LOCATE_GRACE);
+    let stream = world.locate();
+    world.holds(2, stream, Some(7));
+    assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
+    assert_eq!(located(&world.wait(MS)), Some(vec![2]));
+    // one of another blob does not
+    let out = world.give(GetInput::Locate(CLIENT, Digest::of(b"another")));
+    let [GetOutput::Action(GetAction::AskHolders { stream, .. })] = out[..] else { panic!("{out:?}") };
+    world.holds(0, stream, Some(7));
+    assert_eq!(located(&world.wait(LOCATE_GRACE)), Some(vec![0]));
+}
+
+#[test]
+fn only_members_that_were_asked_are_waited_for_and_heard_once() {
+    let mut world = World::new();
+    world.give(GetInput::Locate(CLIENT, digest()));
+    // the queue of member 1 was full
+    assert!(world.give(GetInput::Asked(FIRST, [0, 2].into())).is_empty());
+    world.holds(1, FIRST, Some(9));
+    world.holds(0, Stream(99), Some(9));
+    world.holds(0, FIRST, None);
+    world.holds(0, FIRST, Some(9));
+    assert_eq!(located(&world.give(GetInput::Connected(links([0, 1])))), Some(vec![]), "member 2 is gone");
+    let mut nobody = World::new();
+    nobody.give(GetInput::Locate(CLIENT, digest()));
+    assert_eq!(located(&nobody.give(GetInput::Asked(FIRST, BTreeSet::new()))), Some(vec![]));
+}
+
+#[test]
+fn one_lookup_at_a_time_and_none_without_a_committee() {
+    let mut world = World::locating();
+    let out = world.give(GetInput::Locate(Stream(6), digest()));
+    assert_eq!(failures(&out), [(Stream(6), Code::Busy)]);
+    world.give(GetInput::Connected(None));
+    let out = world.give(GetInput::Locate(Stream(7), digest()));
+    assert_eq!(failures(&out), [(Stream(7), Code::NoCommittee)]);
+}
+
+#[test]
+fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
+    let mut world = World::reading(1);
+    for (member, stream) in [(0, FIRST), (1, Stream(99))] {
+        assert!(world.give(GetInput::Bytes { member, stream }).is_empty(), "nobody asked {member} for {stream:?}");
+    }
+    let relay = GetAction::Relay { stream: FIRST, client: CLIENT };
+    let out = world.give(GetInput::Bytes { member: 1, stream: FIRST });
+    assert!(matches!(&out[..], [GetOutput::Action(action)] if *action == relay), "{out:?}");
+    assert!(world.give(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "once");
+    assert!(!world.gets.is_active());
+}
+
+#[test]
+fn a_refusal_is_passed_on_under_the_clients_number() {
+    let refusal = |member| GetInput::Refused(member, Failed::new(FIRST, Code::NotFound, "not here"));
+    let mut world = World::reading(1);
+    assert!(world.give(refusal(0)).is_empty(), "another member's");
+    let out = world.give(refusal(1));
+    assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::NotFound)], vec![FIRST]));
+}
+
+#[test]
+fn a_read_has_its_time_and_no_more() {
+    let mut world = World::reading(1);
+    assert!(world.wait(READ_DEADLINE).is_empty());
+    let out = world.wait(MS);
+    assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
+    let Some(GetOutput::Answer(GetAnswer::Failed(failed))) = out.last() else { panic!("{out:?}") };
+    assert_eq!(failed.subjects, [1]);
+    assert!(world.give(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "too late");
+}
+
+#[test]
+fn a_read_ends_with_the_link_on_which_it_was_asked() {
+    let mut world = World::reading(1);
+    assert!(world.give(GetInput::Connected(links([1]))).is_empty());
+    let mut again = links(0..3).unwrap();
+    again.insert(1, link(1, 2));
+    let out = world.give(GetInput::Connected(Some(again)));
+    assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::NotFound)], vec![FIRST]));
+}
+
+#[test]
+fn a_replica_that_is_not_there_or_does_not_read_is_said_to_the_client() {
+    let mut world = World::new();
+    world.give(GetInput::Read(read_from(3, 5)));
+    assert_eq!(failures(&world.give(GetInput::Room)), [(CLIENT, Code::NotFound)]);
+    let mut world = World::reading(1);
+    let out = world.give(GetInput::NotReading(FIRST));
+    assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
+}
+
+#[test]
+fn reads_wait_for_room_in_their_order_and_there_are_so_many() {
+    let mut world = World::new();
+    let most = u32::try_from(MAX_READS).unwrap();
+    for client in 1..=most {
+        assert!(world.give(GetInput::Read(read_from(0, client))).is_empty());
+    }
+    world.give(GetInput::Room);
+    let out = world.give(GetInput::Read(read_from(0, 50)));
+    let violation =
+        |output: &GetOutput| matches!(output, GetOutput::Violation(failed) if failed.stream == Stream::LINK);
+    assert!(out.iter().any(violation), "those that are asked count too: {out:?}");
+    world.give(GetInput::Room);
+    let out = world.give(GetInput::Bytes { member: 0, stream: Stream(101) });
+    let relay = GetAction::Relay { stream: Stream(101), client: Stream(2) };
+    assert!(matches!(&out[..], [GetOutput::Action(action)] if *action == relay), "{out:?}");
+    assert!(world.give(GetInput::Read(read_from(0, 50))).is_empty(), "one is answered");
+}
+
+#[test]
+fn room_that_nobody_waits_for_asks_for_nothing() {
+    let mut world = World::new();
+    assert!(!world.gets.wants_room());
+    assert!(world.give(GetInput::Room).is_empty());
+    assert!(world.wait(SECOND).is_empty());
+}

@@ -1,0 +1,205 @@
+//! Performs the lookups and reads of one client: asks replicas, and takes room in the budget that all clients share. It knows no link:
+//! its owner, a client's link or a request over HTTP, says what comes, and takes the answers.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use vouch_core::digest::Digest;
+use vouch_core::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
+use vouch_core::tree::Parent;
+use vouch_node_core::server::client_gets::{ClientGets, GetAction, GetAnswer, GetInput, GetOutput};
+use vouch_node_core::server::health::LinkId;
+
+use super::routes::{Reply, Route};
+use super::{Shared, Snapshot};
+use crate::budgets::{Party, Permit};
+use crate::link::Held;
+
+/// Room for a read: among those of its client, and in the budget of all. Both are held until the answer is written: the answers of
+/// a client that does not read would else pile up.
+pub(super) struct Room(OwnedSemaphorePermit, Permit);
+
+impl From<Room> for Held {
+    fn from(Room(own, permit): Room) -> Self {
+        Self::Read(own, permit)
+    }
+}
+
+/// What the client is told, under its own numbers.
+pub(super) enum GetReply {
+    /// Who holds what it looked for.
+    Located(Stream, Vec<Holder>),
+    /// The bytes of a read, which hold their room until they are written.
+    Chunk { stream: Stream, offset: u64, parents: Vec<Parent>, bytes: Bytes, room: Room },
+    /// A lookup or a read failed.
+    Failed(Failed),
+    /// The client broke the protocol.
+    Violation(Failed),
+}
+
+/// What an open lookup or read holds of the server.
+struct Open {
+    _route: Route,
+    /// Of a read.
+    room: Option<Room>,
+}
+
+/// What comes with an input, for the action that follows from it.
+enum Brought {
+    Nothing,
+    Room(Room),
+    Chunk { offset: u64, parents: Vec<Parent>, bytes: Bytes },
+}
+
+type WaitForRoom = Pin<Box<dyn Future<Output = Option<Room>> + Send>>;
+
+/// The lookups and reads of one client.
+pub(super) struct GetPerformer {
+    shared: Arc<Shared>,
+    /// Where replicas answer. Its owner gives what comes to [`reply`](Self::reply).
+    mailbox: mpsc::Sender<Box<Reply>>,
+    core: ClientGets,
+    /// By the server's number.
+    open: HashMap<Stream, Open>,
+    /// The place of the oldest read that waits, among those of all clients.
+    place: Option<WaitForRoom>,
+    /// Reads of this client that are not written yet.
+    own: Arc<Semaphore>,
+    replies: Vec<GetReply>,
+}
+
+impl GetPerformer {
+    pub(super) fn new(shared: Arc<Shared>, mailbox: mpsc::Sender<Box<Reply>>) -> Self {
+        let core = ClientGets::new(shared.numbers.clone(), shared.snapshot.get().committee_links());
+        let own = Arc::new(Semaphore::new(MAX_READS));
+        Self { shared, mailbox, core, open: HashMap::new(), place: None, own, replies: Vec::new() }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.core.is_active()
+    }
+
+    /// What the client is to be told since this was asked last.
+    pub(super) fn take_replies(&mut self) -> Vec<GetReply> {
+        std::mem::take(&mut self.replies)
+    }
+
+    pub(super) fn locate(&mut self, client: Stream, digest: Digest) {
+        self.drive(GetInput::Locate(client, digest), Brought::Nothing);
+    }
+
+    /// Takes a read, for when there is [room](Self::room).
+    pub(super) fn read(&mut self, read: Read) {
+        self.drive(GetInput::Read(read), Brought::Nothing);
+    }
+
+    /// Room for the oldest read that waits; never, while none does. Waited for beside everything else: whoever has room
+    /// already is answered meanwhile, and gives it back.
+    pub(super) async fn room(&mut self, party: &Arc<Party>) -> Room {
+        if self.core.wants_room() {
+            let place = self.place.get_or_insert_with(|| {
+                let (own, budget, party) = (self.own.clone(), self.shared.guard.reads.clone(), party.clone());
+                Box::pin(async move {
+                    let own = own.acquire_owned().await.ok()?;
+                    Some(Room(own, budget.take(party, MAX_CHUNK as u64).await))
+                })
+            });
+            let room = place.await;
+            self.place = None;
+            if let Some(room) = room {
+                return room;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// There is room for the oldest read that waits.
+    pub(super) fn start(&mut self, room: Room) {
+        self.drive(GetInput::Room, Brought::Room(room));
+    }
+
+    pub(super) fn reply(&mut self, Reply { member, message, .. }: Reply) {
+        let Some(input) = GetInput::of_reply(member, &message) else { return };
+        let brought = match message {
+            Message::Chunk { offset, parents, bytes, .. } => Brought::Chunk { offset, parents, bytes },
+            _ => Brought::Nothing,
+        };
+        self.drive(input, brought);
+    }
+
+    pub(super) fn members_changed(&mut self, snapshot: &Snapshot) {
+        self.drive(GetInput::Connected(snapshot.committee_links()), Brought::Nothing);
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.drive(GetInput::Tick, Brought::Nothing);
+    }
+
+    /// Gives the core an input, performs what follows, and gives it what completes that.
+    fn drive(&mut self, input: GetInput, mut brought: Brought) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for output in self.core.handle(input, self.shared.host.monotonic()) {
+                match output {
+                    GetOutput::Answer(GetAnswer::Located(client, holders)) => {
+                        self.replies.push(GetReply::Located(client, holders));
+                    }
+                    GetOutput::Answer(GetAnswer::Failed(failed)) => self.replies.push(GetReply::Failed(failed)),
+                    GetOutput::Violation(failed) => self.replies.push(GetReply::Violation(failed)),
+                    GetOutput::Action(action) => inputs.extend(self.perform(action, &mut brought)),
+                }
+            }
+        }
+    }
+
+    /// Performs one action; gives the input that completes it, if there is one.
+    fn perform(&mut self, action: GetAction, brought: &mut Brought) -> Option<GetInput> {
+        match action {
+            GetAction::AskHolders { stream, digest, members } => {
+                self.open(stream, None);
+                let question = Message::Locate { stream, digest };
+                let snapshot = self.shared.snapshot.get();
+                let is_asked =
+                    |member: &u16| snapshot.members.get(member).is_some_and(|replica| replica.tell(&question));
+                return Some(GetInput::Asked(stream, members.into_iter().filter(is_asked).collect()));
+            }
+            GetAction::AskForRead(read) => {
+                let room = match std::mem::replace(brought, Brought::Nothing) {
+                    Brought::Room(room) => Some(room),
+                    _ => None,
+                };
+                self.open(read.stream, room);
+                let snapshot = self.shared.snapshot.get();
+                let is_asked =
+                    snapshot.members.get(&read.member).is_some_and(|replica| replica.tell(&Message::Read(read)));
+                return (!is_asked).then_some(GetInput::NotReading(read.stream));
+            }
+            GetAction::Relay { stream, client } => {
+                let room = self.open.remove(&stream).and_then(|open| open.room);
+                if let (Brought::Chunk { offset, parents, bytes }, Some(room)) =
+                    (std::mem::replace(brought, Brought::Nothing), room)
+                {
+                    self.replies.push(GetReply::Chunk { stream: client, offset, parents, bytes, room });
+                }
+            }
+            GetAction::Release(stream) => drop(self.open.remove(&stream)),
+        }
+        None
+    }
+
+    fn open(&mut self, stream: Stream, room: Option<Room>) {
+        let route = self.shared.routes.open(stream, self.mailbox.clone());
+        self.open.insert(stream, Open { _route: route, room });
+    }
+}
+
+impl Snapshot {
+    /// The members that are connected, by their links; `None` before there is a committee.
+    fn committee_links(&self) -> Option<BTreeMap<u16, LinkId>> {
+        self.committee.is_some().then(|| self.links())
+    }
+}

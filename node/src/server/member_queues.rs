@@ -1,0 +1,102 @@
+//! Queues one put's messages for its members. The core decides whom to wait for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use vouch_core::message::{Message, Stream};
+use vouch_node_core::server::fanout::{Fanout, FanoutInput, FanoutOutput};
+use vouch_node_core::server::put::Forwarded;
+
+use super::{ReplicaHandle, Shared};
+use crate::host::Host;
+
+/// The queues of the members that one put flows to.
+pub(super) struct MemberQueues {
+    shared: Arc<Shared>,
+    /// The server's number for the put.
+    stream: Stream,
+    core: Fanout,
+    /// All members that the put began with.
+    handles: BTreeMap<u16, ReplicaHandle>,
+}
+
+impl MemberQueues {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        handles: BTreeMap<u16, ReplicaHandle>,
+        quorum: usize,
+    ) -> Self {
+        let core = Fanout::new(handles.keys().copied().collect(), quorum);
+        Self { shared, stream, core, handles }
+    }
+
+    /// Queues the same message for every member; returns those that take no part any more.
+    pub(super) async fn send(&mut self, message: &Bytes) -> Forwarded {
+        let takes = |member: &&u16| self.handles.get(*member).is_some_and(|handle| handle.data.try_send(message));
+        let without_room: BTreeSet<u16> = self.core.members().iter().filter(|member| !takes(member)).copied().collect();
+        if without_room.is_empty() {
+            return self.tell(FanoutInput::Queued { without_room }).unwrap_or_default();
+        }
+        let waiting = without_room.iter().filter_map(|member| Some((*member, self.handles.get(member)?.data.clone())));
+        let mut waiting: FuturesUnordered<_> =
+            waiting.map(|(member, data)| async move { (member, data.send(message.clone()).await.is_ok()) }).collect();
+        let mut input = FanoutInput::Queued { without_room };
+        let outputs = loop {
+            let now = self.shared.host.monotonic();
+            let not_awaited = self.shared.core().not_awaited_with_bytes(now);
+            let outputs = self.core.handle(input, now, &not_awaited);
+            let until = outputs.iter().find_map(|output| match output {
+                FanoutOutput::WaitUntil(until) => Some(*until),
+                _ => None,
+            });
+            let Some(until) = until else { break outputs };
+            input = match self.shared.host.timeout(until.saturating_sub(now), waiting.next()).await {
+                Ok(Some((member, true))) => FanoutInput::Took(member),
+                Ok(Some((member, false))) => FanoutInput::Gone(member),
+                Ok(None) | Err(_) => FanoutInput::Tick,
+            };
+        };
+        // the message must not be queued any more where its cancel is
+        drop(waiting);
+        self.perform(outputs).unwrap_or_default()
+    }
+
+    /// Gives the core an input for which nobody is waited for.
+    pub(super) fn tell(&mut self, input: FanoutInput) -> Option<Forwarded> {
+        let outputs = self.core.handle(input, self.shared.host.monotonic(), &BTreeSet::new());
+        self.perform(outputs)
+    }
+
+    fn perform(&self, outputs: Vec<FanoutOutput>) -> Option<Forwarded> {
+        let mut sent = None;
+        for output in outputs {
+            match output {
+                FanoutOutput::Cancel { member, keep } => {
+                    if let Some(handle) = self.handles.get(&member) {
+                        let cancel = Message::Cancel { stream: self.stream, keep }.encode();
+                        queue_behind(&self.shared.host, handle, cancel);
+                    }
+                }
+                FanoutOutput::Sent(forwarded) => sent = Some(forwarded),
+                FanoutOutput::WaitUntil(_) => {}
+            }
+        }
+        sent
+    }
+}
+
+/// Queues a message behind those that are queued already, as soon as there is room.
+fn queue_behind(host: &Host, handle: &ReplicaHandle, message: Bytes) {
+    if handle.data.try_send(&message) {
+        return;
+    }
+    let data = handle.data.clone();
+    host.spawn(async move {
+        // ends with the link at the latest, and with it the put
+        let _ = data.send(message).await;
+    });
+}
