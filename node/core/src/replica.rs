@@ -1,6 +1,8 @@
 //! What a replica decides.
 
 pub mod clock_doubt;
+pub mod collecting;
+pub mod dialling;
 mod event;
 pub mod handshake;
 pub mod incoming;
@@ -8,6 +10,8 @@ pub mod lacking;
 pub mod link;
 pub mod pace;
 pub mod proposals;
+pub mod repair;
+pub mod scrubbing;
 pub mod voting;
 
 pub use event::Event;

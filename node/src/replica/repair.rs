@@ -3,53 +3,47 @@
 //!
 //! It learns of them from the lists of certificates that the server and every other member keep, and from the server's notices
 //! of what it just missed. Nothing of that is believed but certificates that a quorum of the own committee signed.
+//! [`repair`](vouch_node_core::replica::repair) decides; this performs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use thiserror::Error;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{MAX_ENDORSE, Message};
-use vouch_core::receipt::Receipt;
-use vouch_core::session::GetRequest;
+use vouch_core::message::{Failed, ListPage, Message, Stream};
 pub use vouch_node_core::replica::lacking::Repair;
-use vouch_node_core::replica::lacking::{Knowledge, LackingBlobs, ListPositions, MAX_LACKING};
-use vouch_node_core::replica::pace::Pace;
+use vouch_node_core::replica::lacking::{LackingBlobs, ListPositions, MAX_LACKING};
+use vouch_node_core::replica::repair::{
+    LIST_DEADLINE, LinkRepair, RepairInput, RepairMoment, RepairOutput, RepairRequest, RepairStep,
+};
 
-use super::{Event, Shared};
-use crate::bugs::{self, Bug};
-use crate::client::{ClientError, Download, Step};
-use crate::link::{self, LinkError, Outgoing};
-use crate::store::{Damaged, MAX_SMALL, Store, StoreError};
+use super::Shared;
+use crate::latest::Follower;
+use crate::link::Outgoing;
+use crate::store::{Damaged, Store, StoreError};
 
-mod lists;
+mod fetch;
+mod learn;
 #[cfg(test)]
 mod tests;
 
-use lists::{Lists, Round};
-pub(super) use lists::{Page, sort};
+pub(super) use learn::learn;
 
-/// After a round in which something failed: from the first to the last, doubling.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// From a round that read too few lists, or not to their ends, to the next.
-const GO_ON: Duration = Duration::from_secs(2);
-/// From a notice to the first fetch: the bytes of a put that was too slow may be arriving.
-const SETTLE: Duration = Duration::from_secs(1);
 /// Damaged blobs looked at a time.
 const PAGE: usize = 256;
+
+/// What a server answers to a list, by the list's number.
+pub(super) type Page = (Stream, Result<ListPage, Failed>);
 
 /// What is known to be lacking, and who waits for news of it.
 #[derive(Debug, Default)]
 pub(super) struct Repairer {
     state: Mutex<State>,
     /// One link fetches at a time: the next one has less to do.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -109,28 +103,6 @@ impl Repairer {
     }
 }
 
-/// Why one blob was not fetched.
-#[derive(Debug, Error)]
-enum FetchError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Where a blob came from that was lacking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Restored {
-    /// It was put meanwhile.
-    Meanwhile,
-    /// Its files were there.
-    FromDisk,
-    /// It was fetched.
-    FromOthers,
-}
-
 /// One link's part in the repair; over with the link.
 pub(super) struct Membership {
     shared: Arc<Shared>,
@@ -147,10 +119,6 @@ impl Membership {
         drop(state);
         Self { shared, number, wake }
     }
-
-    fn knowledge(&self) -> Knowledge {
-        self.shared.repairer.with(|blobs| blobs.knowledge(self.number))
-    }
 }
 
 impl Drop for Membership {
@@ -164,11 +132,14 @@ impl Drop for Membership {
 /// The way to one server, for as long as the link to it lasts.
 pub(super) struct Repairing {
     shared: Arc<Shared>,
+    core: LinkRepair,
     /// The server, for the links that blobs are fetched over.
     address: String,
     requests: mpsc::Sender<Outgoing>,
-    lists: Lists,
+    listed: mpsc::Receiver<Page>,
+    committee: Follower<Option<Arc<Committee>>>,
     membership: Membership,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Repairing {
@@ -178,9 +149,11 @@ impl Repairing {
         requests: mpsc::Sender<Outgoing>,
         listed: mpsc::Receiver<Page>,
     ) -> Self {
-        let lists = Lists::new(shared.clone(), server, requests.clone(), listed);
         let membership = Membership::new(shared.clone());
-        Self { shared, address, requests, lists, membership }
+        let own = shared.keys.node.node_key();
+        let core = LinkRepair::new(own, server, membership.number, shared.repair);
+        let committee = shared.committee.follow();
+        Self { shared, core, address, requests, listed, committee, membership, turn: None }
     }
 
     /// By which the repairer knows this link.
@@ -190,195 +163,91 @@ impl Repairing {
 
     /// Looks for what is lacking and fetches it, again and again; ends with the link.
     pub(super) async fn run(mut self) {
-        let shared = self.shared.clone();
-        let mut members = shared.committee.follow();
-        let mut pause = FIRST_PAUSE;
-        let mut next_lists = Duration::ZERO;
+        let mut input = RepairInput::Elapsed;
         loop {
-            let committee = members.see().filter(|known| shared.position(known).is_some());
-            let Some(committee) = committee else {
-                if members.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            };
-            if let Err(error) = self.look_for_damaged().await {
-                shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
-            }
-            let mut has_failed = false;
-            if self.shared.host.monotonic() >= next_lists || self.membership.knowledge() != Knowledge::Complete {
-                match self.read_lists(&committee).await {
-                    Ok(true) => next_lists = self.shared.host.monotonic() + shared.repair_every,
-                    Ok(false) => {}
-                    Err(error) => {
-                        has_failed = true;
-                        shared.report(Event::Trouble(format!("looking for blobs that are lacking: {error}")));
+            let RepairStep { outputs, request } = self.decide(input);
+            for output in outputs {
+                match output {
+                    RepairOutput::Report(event) => self.shared.report(event),
+                    RepairOutput::EndTurn => self.turn = None,
+                    RepairOutput::Endorse(digests) => {
+                        // the link is ending when this fails, and the certificates are good as they are
+                        let _ = self.requests.send(Message::Endorse { digests }.encode().into()).await;
                     }
                 }
             }
-            has_failed |= self.fetch_all(&committee).await > 0;
-            let is_known = self.membership.knowledge() == Knowledge::Complete;
-            let wait = match (has_failed, is_known) {
-                (true, _) => pause,
-                (false, true) => next_lists.saturating_sub(self.shared.host.monotonic()),
-                (false, false) => GO_ON,
-            };
-            pause = if has_failed { (pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
-            tokio::select! {
+            let Some(done) = self.perform(request).await else { return };
+            input = done;
+        }
+    }
+
+    fn decide(&mut self, input: RepairInput) -> RepairStep {
+        let (host, committee) = (&self.shared.host, self.committee.see());
+        let moment = RepairMoment { now: host.monotonic(), wall: host.unix_seconds(), committee: committee.as_ref() };
+        self.shared.repairer.with(|blobs| self.core.handle(input, &moment, blobs))
+    }
+
+    /// Gives how a request ended; nothing when the link is ending.
+    async fn perform(&mut self, request: RepairRequest) -> Option<RepairInput> {
+        let shared = &self.shared;
+        let failed = |error: StoreError| RepairInput::Failed(error.to_string());
+        Some(match request {
+            RepairRequest::AwaitCommittee => {
+                self.committee.changed().await.ok()?;
+                RepairInput::CommitteeChanged
+            }
+            RepairRequest::FindDamaged => {
+                let store = shared.store.clone();
+                let found = shared.on_disk(move || damaged(&store)).await;
+                found.map_or_else(failed, |(certificates, orphans)| RepairInput::Damaged { certificates, orphans })
+            }
+            RepairRequest::List { stream, source, from, filter } => {
+                let request = Message::List { stream, source, from, filter };
+                self.requests.send(request.encode().into()).await.ok()?;
+                self.page(stream).await?
+            }
+            RepairRequest::Learn(committee, certificates) => {
+                learn(shared, &committee, certificates).await.map_or_else(failed, RepairInput::Learned)
+            }
+            RepairRequest::TakeTurn => {
+                self.turn = Some(shared.repairer.turn.clone().lock_owned().await);
+                RepairInput::Turn
+            }
+            RepairRequest::Fetch(committee, certificate) => {
+                match fetch::fetch(shared, &self.address, &committee, *certificate).await {
+                    Ok(source) => RepairInput::Fetched(source),
+                    Err(error) => RepairInput::Failed(error.to_string()),
+                }
+            }
+            RepairRequest::SavePositions(positions) => {
+                let saved = shared.store.remember_lists(positions.clone()).await;
+                saved.map_or_else(failed, |()| RepairInput::Saved(positions))
+            }
+            RepairRequest::Sleep(time) => {
+                shared.host.sleep(time).await;
+                RepairInput::Elapsed
+            }
+            RepairRequest::Wait(time) => tokio::select! {
                 biased;
-                () = shared.host.sleep(wait) => {}
-                () = self.membership.wake.notified() => shared.host.sleep(SETTLE).await,
-            }
-        }
+                () = shared.host.sleep(time) => RepairInput::Elapsed,
+                () = self.membership.wake.notified() => RepairInput::Woken,
+            },
+        })
     }
 
-    /// Reads the lists; says whether all that is lacking is known by now.
-    async fn read_lists(&mut self, committee: &Arc<Committee>) -> Result<bool, String> {
-        let number = self.membership.number;
-        self.shared.repairer.with(|blobs| blobs.begin_round(number));
-        let Round { members, server } = self.lists.read(committee).await?;
-        // this one is of the quorum itself: what a quorum signed without it, somebody who does not lie has listed then. A list
-        // that never ends is not waited for
-        let is_complete = server && members + 1 >= committee.record().quorum().into();
-        if is_complete {
-            self.shared.repairer.with(|blobs| blobs.complete_round(number));
-        }
-        Ok(is_complete)
-    }
-
-    /// Fetches what is lacking, each blob once; gives how many failed.
-    async fn fetch_all(&mut self, committee: &Arc<Committee>) -> usize {
-        let shared = self.shared.clone();
-        let _turn = shared.repairer.turn.lock().await;
-        let (mut failed, mut stored, mut tried) = (0, Vec::new(), BTreeSet::new());
-        let (pace, mut bytes) = (Pace::new(shared.repair_rate, shared.host.monotonic()), 0);
-        let mut adopted = (0, 0);
-        while let Some(certificate) =
-            shared.repairer.with(|blobs| blobs.next(&tried)).filter(|_| !bugs::has(Bug::NoRepair))
-        {
-            let receipt = certificate.claim.receipt;
-            tried.insert(receipt.digest);
-            if receipt.is_expired(self.shared.host.unix_seconds()) {
-                shared.repairer.with(|blobs| blobs.forget(&receipt.digest));
-                continue;
-            }
-            match self.fetch_checked(committee, certificate).await {
-                Ok(Restored::FromOthers) => {
-                    shared.repairer.with(|blobs| blobs.fetched(&receipt));
-                    stored.push(receipt.digest);
-                    bytes += receipt.length;
-                }
-                Ok(Restored::FromDisk) => {
-                    adopted = (adopted.0 + 1, adopted.1 + receipt.length);
-                    shared.repairer.with(|blobs| blobs.forget(&receipt.digest));
-                    stored.push(receipt.digest);
-                    bytes += receipt.length;
-                }
-                Ok(Restored::Meanwhile) => shared.repairer.with(|blobs| blobs.forget(&receipt.digest)),
-                Err(error) => {
-                    failed += 1;
-                    shared.repairer.with(|blobs| blobs.failed());
-                    shared.report(Event::Trouble(format!("fetching {}: {error}", receipt.digest)));
-                }
-            }
-            if stored.len() >= MAX_ENDORSE {
-                self.endorse(std::mem::take(&mut stored)).await;
-            }
-            shared.host.sleep(pace.delay(bytes, shared.host.monotonic())).await;
-        }
-        self.endorse(stored).await;
-        if adopted.0 > 0 {
-            shared.report(Event::Adopted(adopted.0, adopted.1));
-        }
-        if let Some(lists) = shared.repairer.with(|blobs| blobs.positions_to_save()) {
-            match shared.store.remember_lists(lists.clone()).await {
-                Ok(()) => shared.repairer.with(|blobs| blobs.saved(&lists)),
-                // they are read again after the next start
-                Err(error) => shared.report(Event::Trouble(error.to_string())),
-            }
-        }
-        failed
-    }
-
-    /// Blobs that went bad here: their certificates are known, and perhaps to nobody else.
-    async fn look_for_damaged(&self) -> Result<(), StoreError> {
-        let store = self.shared.store.clone();
-        let (certificates, orphans) = self.shared.on_disk(move || damaged(&store)).await?;
-        self.shared.repairer.with(|blobs| blobs.set_damaged(certificates, orphans));
-        Ok(())
-    }
-    async fn is_lacking(&self, certificate: &Certificate) -> Result<bool, StoreError> {
-        let (store, receipt) = (self.shared.store.clone(), certificate.claim.receipt);
-        self.shared.on_disk(move || Ok(store.length_of(&receipt.digest)? != Some(receipt.length))).await
-    }
-
-    /// Has a blob that is lacking by a certificate that was verified: from the disk, where the index lost it, or from the others.
-    async fn fetch_checked(
-        &self,
-        committee: &Arc<Committee>,
-        certificate: Certificate,
-    ) -> Result<Restored, FetchError> {
-        let source = if !self.is_lacking(&certificate).await? {
-            Restored::Meanwhile
-        } else if self.shared.store.adopt(&certificate.claim.receipt).await? {
-            Restored::FromDisk
-        } else {
-            self.fetch(committee, &certificate).await?;
-            Restored::FromOthers
-        };
-        self.shared.store.archive(vec![certificate]).await?;
-        Ok(source)
-    }
-
-    /// Gets a blob as any client does, and stores it as any put.
-    async fn fetch(&self, committee: &Arc<Committee>, certificate: &Certificate) -> Result<(), FetchError> {
-        let receipt = certificate.claim.receipt;
-        let request = GetRequest {
-            trusted: Some(committee.cluster()),
-            digest: receipt.digest,
-            length: Some(receipt.length),
-            range: None,
-            nonce: self.shared.host.random(),
-        };
-        let link = link::dial(&self.shared.host, &self.address).await?;
-        let mut download = Download::begin(&self.shared.host, link, request, Some(committee.clone().into())).await;
-        if receipt.length <= MAX_SMALL {
-            let mut bytes = Vec::new();
+    /// The answer to a list. Those to lists that were given up before are dropped.
+    async fn page(&mut self, stream: Stream) -> Option<RepairInput> {
+        let host = self.shared.host.clone();
+        let answer = async {
             loop {
-                match download.next().await? {
-                    Step::Bytes(piece) => bytes.extend_from_slice(&piece),
-                    Step::Verified(_) => break,
-                    Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+                match self.listed.recv().await {
+                    Some((of, page)) if of == stream => return Some(RepairInput::Page(page)),
+                    Some(_) => {}
+                    None => return None,
                 }
             }
-            return Ok(self.shared.store.put_small(&receipt, bytes.into()).await?);
-        }
-        self.fetch_large(download, &receipt).await
-    }
-
-    /// Writes pieces as they come, one at a time.
-    async fn fetch_large(&self, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
-        let (store, receipt) = (self.shared.store.clone(), *receipt);
-        let mut incoming = self.shared.on_disk(move || store.begin(Some(&receipt))).await?;
-        loop {
-            match download.next().await? {
-                Step::Bytes(piece) => {
-                    incoming = self.shared.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
-                }
-                Step::Verified(_) => break,
-                Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
-            }
-        }
-        let complete = self.shared.on_disk(move || incoming.finish(&receipt)).await?;
-        Ok(self.shared.store.record(complete).await?)
-    }
-
-    /// Asks to be counted in.
-    async fn endorse(&self, digests: Vec<Digest>) {
-        if !digests.is_empty() {
-            // the link is ending when this fails, and the certificates are good as they are
-            let _ = self.requests.send(Message::Endorse { digests }.encode().into()).await;
-        }
+        };
+        host.timeout(LIST_DEADLINE, answer).await.unwrap_or(Some(RepairInput::NoPage))
     }
 }
 

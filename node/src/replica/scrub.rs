@@ -1,42 +1,22 @@
 //! Reads every blob against its hash tree, slowly and for ever: what has decayed is taken out of what is held, and fetched anew
-//! from other replicas.
+//! from other replicas. [`scrubbing`](vouch_node_core::replica::scrubbing) decides; this performs.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
-use vouch_node_core::replica::pace::Pace;
+pub use vouch_node_core::replica::scrubbing::Scrubbed;
+use vouch_node_core::replica::scrubbing::{BlobCondition, ScrubPace, ScrubPass, ScrubStep, ScrubbedBlob};
 
 use super::{Event, Shared};
 use crate::host::Host;
-use crate::store::{self, Entry, Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// Blobs listed at once.
 const PAGE: usize = 256;
 /// How often somebody who waits hears how far a pass is.
 const TELL_EVERY: Duration = Duration::from_millis(500);
-
-/// How far a pass is, or what all passes came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scrubbed {
-    /// Blobs read.
-    pub blobs: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Those among the blobs that were not what they should be.
-    pub damaged: u64,
-}
-
-impl Scrubbed {
-    fn add(&mut self, length: u64, is_damaged: bool) {
-        self.blobs += 1;
-        self.bytes += length;
-        self.damaged += u64::from(is_damaged);
-    }
-}
 
 /// What all passes since the start came to, and whose turn it is.
 #[derive(Debug, Default)]
@@ -58,15 +38,14 @@ impl Scrubber {
 
 /// Passes over everything, one after the other, at `rate` bytes a second.
 pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
-    // Anywhere, so that a replica that is restarted often does not read its first blobs only.
-    let mut from = Some(Digest(shared.host.random()));
+    let (host, store) = (&shared.host, &shared.store);
+    // anywhere, so that a replica that is restarted often does not read its first blobs only
+    let mut from = Some(Digest(host.random()));
     loop {
-        let pace = Pace::new(rate, shared.host.monotonic());
-        // what votes read is read at the expense of this: together they keep to the rate
-        let confirmed = shared.store.bytes_confirmed();
-        let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), from.take());
+        let pace = ScrubPace::new(rate, host.monotonic(), store.bytes_confirmed());
+        let mut pass = ScrubPass::new(from.take());
         loop {
-            match pass.next().await {
+            match read_next(host, store, &mut pass).await {
                 Ok(Some(found)) => shared.found(found),
                 Ok(None) => break,
                 Err(error) => {
@@ -74,10 +53,10 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
                     break;
                 }
             }
-            let bytes = pass.so_far.bytes + shared.store.bytes_confirmed() - confirmed;
-            shared.host.sleep(pace.delay(bytes, shared.host.monotonic())).await;
+            let read = pass.so_far().bytes;
+            host.sleep(pace.delay(read, store.bytes_confirmed(), host.monotonic())).await;
         }
-        shared.host.sleep(pause).await;
+        host.sleep(pause).await;
     }
 }
 
@@ -87,18 +66,19 @@ pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
 /// Another one is running, or the index cannot be read.
 pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Scrubbed>) -> Result<Scrubbed, String> {
     let _one_at_a_time = shared.scrubber.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
-    let mut pass = Pass::new(shared.host.clone(), shared.store.clone(), None);
-    let mut told_at = shared.host.monotonic();
-    while let Some(found) = pass.next().await.map_err(|error| error.to_string())? {
+    let (host, store) = (&shared.host, &shared.store);
+    let mut pass = ScrubPass::new(None);
+    let mut told_at = host.monotonic();
+    while let Some(found) = read_next(host, store, &mut pass).await.map_err(|error| error.to_string())? {
         shared.found(found);
-        let now = shared.host.monotonic();
+        let now = host.monotonic();
         if now >= told_at + TELL_EVERY {
             told_at = now;
             // the caller may be gone; the pass goes on, for what it finds
-            let _ = told.send(pass.so_far).await;
+            let _ = told.send(pass.so_far()).await;
         }
     }
-    Ok(pass.so_far)
+    Ok(pass.so_far())
 }
 
 /// One pass over the store of a replica that does not run.
@@ -106,65 +86,49 @@ pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Scrubbed>) -> Result
 /// # Errors
 /// The index cannot be read or written.
 pub async fn offline(host: &Host, store: Store, tell: impl Fn(Scrubbed)) -> Result<Scrubbed, StoreError> {
-    let mut pass = Pass::new(host.clone(), store, None);
-    while pass.next().await?.is_some() {
-        tell(pass.so_far);
+    let mut pass = ScrubPass::new(None);
+    while read_next(host, &store, &mut pass).await?.is_some() {
+        tell(pass.so_far());
     }
-    Ok(pass.so_far)
+    Ok(pass.so_far())
 }
 
-/// What one blob was found to be.
-struct Found {
-    digest: Digest,
-    length: u64,
-    /// What differs, in words.
-    damage: Option<String>,
-}
-
-/// Reads everything after a digest, blob by blob. What is damaged is held no more.
-struct Pass {
-    host: Host,
-    store: Store,
-    after: Option<Digest>,
-    page: VecDeque<(Digest, Entry)>,
-    so_far: Scrubbed,
-}
-
-impl Pass {
-    fn new(host: Host, store: Store, after: Option<Digest>) -> Self {
-        Self { host, store, after, page: VecDeque::new(), so_far: Scrubbed::default() }
-    }
-
-    /// What the next blob is; `None` after the last.
-    async fn next(&mut self) -> Result<Option<Found>, StoreError> {
-        loop {
-            if self.page.is_empty() {
-                let (store, after) = (self.store.clone(), self.after);
-                self.page = store::blocking(&self.host, move || store.blobs_from(after, PAGE)).await?.into();
+/// Reads the next blob of a pass; `None` after the last. What is damaged is held no more.
+async fn read_next(host: &Host, store: &Store, pass: &mut ScrubPass) -> Result<Option<ScrubbedBlob>, StoreError> {
+    loop {
+        match pass.step() {
+            ScrubStep::Over => return Ok(None),
+            ScrubStep::List(after) => {
+                let lister = store.clone();
+                let page = store::blocking(host, move || lister.blobs_from(after, PAGE)).await?;
+                pass.listed(page.into_iter().map(|(digest, entry)| (digest, entry.length)));
             }
-            let Some((digest, entry)) = self.page.pop_front() else { return Ok(None) };
-            self.after = Some(digest);
-            let store = self.store.clone();
-            let damage = match store::blocking(&self.host, move || store.scrub_one(&digest)).await {
-                Ok(()) => None,
-                // it was collected meanwhile
-                Err(StoreError::NotFound { .. }) => continue,
-                Err(error @ StoreError::Damaged { .. }) => {
-                    self.store.mark_damaged(&digest).await?;
-                    Some(error.to_string())
+            ScrubStep::Read(digest) => {
+                if let Some(found) = pass.found(read(host, store, digest).await?) {
+                    return Ok(Some(found));
                 }
-                Err(error) => return Err(error),
-            };
-            self.so_far.add(entry.length, damage.is_some());
-            return Ok(Some(Found { digest, length: entry.length, damage }));
+            }
         }
+    }
+}
+
+async fn read(host: &Host, store: &Store, digest: Digest) -> Result<BlobCondition, StoreError> {
+    let reader = store.clone();
+    match store::blocking(host, move || reader.scrub_one(&digest)).await {
+        Ok(()) => Ok(BlobCondition::Right),
+        Err(StoreError::NotFound { .. }) => Ok(BlobCondition::Gone),
+        Err(error @ StoreError::Damaged { .. }) => {
+            store.mark_damaged(&digest).await?;
+            Ok(BlobCondition::Damaged(error.to_string()))
+        }
+        Err(error) => Err(error),
     }
 }
 
 impl Shared {
     /// Counts what scrubbing found.
-    fn found(&self, found: Found) {
-        let Found { digest, length, damage } = found;
+    fn found(&self, found: ScrubbedBlob) {
+        let ScrubbedBlob { digest, length, damage } = found;
         self.scrubber.count(length, damage.is_some());
         if let Some(what) = damage {
             self.lost(digest, what);

@@ -11,10 +11,10 @@ use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Read};
 use vouch_core::statement::Stored;
-use vouch_core::verify::Invalid;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::link::{Completion, Input, Request};
 use vouch_node_core::replica::proposals::Proposal;
+use vouch_node_core::replica::repair::Learned;
 use vouch_node_core::replica::voting;
 
 use crate::replica::{Shared, repair};
@@ -144,7 +144,7 @@ impl Requests {
             Ok(certificates) if certificates.is_empty() => Ok(()),
             Ok(certificates) => self.shared.store.archive_from(&self.server, certificates).await,
             Err(invalid) => {
-                self.refused(&invalid);
+                self.refused(&invalid.to_string());
                 Ok(())
             }
         }
@@ -152,16 +152,15 @@ impl Requests {
 
     /// Takes note of certificates that the server says this replica missed, and has the blobs fetched that it lacks.
     async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        let news = repair::sort(&self.shared, &committee, certificates).await?;
-        if let Some(invalid) = news.invalid() {
-            self.refused(invalid);
+        let Learned { lacking, invalid, .. } = repair::learn(&self.shared, &committee, certificates).await?;
+        if let Some(invalid) = invalid {
+            self.refused(&invalid);
         }
-        let lacking = news.keep(&self.shared).await?;
-        self.shared.repairer.missed(self.number, lacking.unwrap_or_default());
+        self.shared.repairer.missed(self.number, lacking);
         Ok(())
     }
 
-    fn refused(&self, invalid: &Invalid) {
+    fn refused(&self, invalid: &str) {
         self.shared.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
     }
 }

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
-use vouch_core::message::{Code, Failed, ListPage, ListPosition, ListSource};
-use vouch_core::receipt::NEVER;
+use vouch_core::message::{Code, ListPosition, ListSource};
+use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
@@ -82,8 +84,8 @@ impl Cluster {
     }
 
     async fn hear(&self, link: u64, certificates: Vec<Certificate>) {
-        let news = sort(&self.shared, &self.committee, certificates).await.unwrap();
-        self.shared.repairer.missed(link, news.keep(&self.shared).await.unwrap().unwrap_or_default());
+        let learned = learn(&self.shared, &self.committee, certificates).await.unwrap();
+        self.shared.repairer.missed(link, learned.lacking);
     }
 }
 
@@ -175,16 +177,19 @@ async fn what_is_lacking_is_unknown_until_the_lists_of_a_quorum_were_read() {
 async fn no_list_ends_another() {
     let cluster = Cluster::new();
     let others = other_members(&cluster);
-    let (mut repairing, mut server) = link(&cluster);
+    let (repairing, mut server) = link(&cluster);
     let two = cluster.certificate(b"two");
     server.pages.insert(ListSource::Own, vec![forged(&two); 40]);
     server.pages.insert(others[0], [vec![forged(&two)], vec![cluster.certificate(b"one")]].concat());
     server.pages.insert(others[1], vec![forged(&two); 40]);
     server.pages.insert(others[2], vec![two]);
-    let (round, ()) = tokio::join!(repairing.lists.read(&cluster.committee), server.answer(4));
-    let round = round.unwrap();
-    assert_eq!((round.members, round.server), (2, false), "garbage is not read to its end");
+    let run = Host::system().spawn(repairing.run());
+    server.answer(4).await;
+    // asked again: the first round is over
+    let _ = server.requests.recv().await.unwrap();
+    assert_eq!(cluster.lacking(), None, "garbage is not read to its end");
     assert_eq!(cluster.lacking_known(), 2, "a wrong certificate is passed over");
+    run.abort();
 }
 
 #[tokio::test]

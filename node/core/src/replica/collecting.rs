@@ -1,0 +1,69 @@
+//! Whether expired blobs are collected now, and how much running time has passed meanwhile.
+
+use std::time::Duration;
+
+/// Counts the running time between collections.
+#[derive(Debug)]
+pub struct CollectionTimer {
+    counted: Duration,
+}
+
+/// One collection of expired blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collection {
+    /// Running time, in whole seconds, for which the wall clock has settled further.
+    pub ran: Duration,
+    /// Whether files that no blob needs are removed as well.
+    pub sweeps: bool,
+}
+
+impl CollectionTimer {
+    /// Counts from `now` on, on a clock that never goes back.
+    pub fn new(now: Duration) -> Self {
+        Self { counted: now }
+    }
+
+    /// Gives what to collect; nothing while the wall clock is in doubt. The time until then is counted all the same: a clock in doubt
+    /// does not settle. `lacking` is how many blobs this replica lacks, once it knows.
+    pub fn next(&mut self, now: Duration, is_clock_in_doubt: bool, lacking: Option<u64>) -> Option<Collection> {
+        // what is less than a second counts the next time
+        let ran = Duration::from_secs(now.saturating_sub(self.counted).as_secs());
+        self.counted = self.counted.saturating_add(ran);
+        // what it lacks may lie on the disk, of an index that was lost
+        let sweeps = lacking == Some(0);
+        (!is_clock_in_doubt).then_some(Collection { ran, sweeps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn running_time_is_counted_in_seconds_and_no_part_of_one_is_lost() {
+        let mut timer = CollectionTimer::new(at(500));
+        let ran = |timer: &mut CollectionTimer, now| timer.next(at(now), false, None).unwrap().ran;
+        assert_eq!(ran(&mut timer, 1400), at(0));
+        assert_eq!(ran(&mut timer, 2400), at(1000));
+        assert_eq!(ran(&mut timer, 4500), at(3000));
+    }
+
+    #[test]
+    fn nothing_is_collected_while_the_clock_is_in_doubt_and_that_time_is_lost() {
+        let mut timer = CollectionTimer::new(at(0));
+        assert_eq!(timer.next(at(86_400_000), true, Some(0)), None);
+        assert_eq!(timer.next(at(86_401_000), false, Some(0)).unwrap().ran, at(1000));
+    }
+
+    #[test]
+    fn files_are_swept_only_when_it_is_known_that_nothing_is_lacking() {
+        let mut timer = CollectionTimer::new(at(0));
+        for (lacking, sweeps) in [(None, false), (Some(1), false), (Some(0), true)] {
+            assert_eq!(timer.next(at(0), false, lacking).unwrap().sweeps, sweeps, "{lacking:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The part of a round in which blobs are fetched, each once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use vouch_core::bugs::{self, Bug};
+use vouch_core::digest::Digest;
+use vouch_core::message::MAX_ENDORSE;
+use vouch_core::receipt::Receipt;
+
+use super::{BlobSource, LinkRepair, RepairInput, RepairMoment, RepairOutput, RepairRequest, RepairStage, Round};
+use crate::replica::Event;
+use crate::replica::lacking::LackingBlobs;
+use crate::replica::pace::Pace;
+
+#[derive(Debug)]
+pub(super) struct Fetching {
+    /// The blob that is being fetched; nothing while the pace is kept.
+    current: Option<Receipt>,
+    tried: BTreeSet<Digest>,
+    /// Blobs that are held now, which the server has not heard of.
+    stored: Vec<Digest>,
+    pace: Pace,
+    bytes: u64,
+    /// Blobs that were found on the own disk, and their bytes.
+    adopted: (u64, u64),
+}
+
+impl Fetching {
+    pub(super) fn new(rate: u64, now: Duration) -> Self {
+        let pace = Pace::new(rate, now);
+        Self { current: None, tried: BTreeSet::new(), stored: Vec::new(), pace, bytes: 0, adopted: (0, 0) }
+    }
+
+    fn stored(&mut self, receipt: &Receipt) {
+        self.stored.push(receipt.digest);
+        self.bytes = self.bytes.saturating_add(receipt.length);
+    }
+}
+
+impl LinkRepair {
+    /// Fetches the next blob, or ends the fetching.
+    pub(super) fn fetch_next(
+        &mut self,
+        round: Round,
+        mut fetching: Fetching,
+        moment: &RepairMoment<'_>,
+        blobs: &mut LackingBlobs,
+    ) -> RepairRequest {
+        while let Some(certificate) = blobs.next(&fetching.tried).filter(|_| !bugs::has(Bug::NoRepair)) {
+            let receipt = certificate.claim.receipt;
+            fetching.tried.insert(receipt.digest);
+            if receipt.is_expired(moment.wall) {
+                blobs.forget(&receipt.digest);
+                continue;
+            }
+            fetching.current = Some(receipt);
+            let committee = round.committee.clone();
+            self.stage = RepairStage::Fetch(round, fetching);
+            return RepairRequest::Fetch(committee, Box::new(certificate));
+        }
+        self.endorse(&mut fetching, 1);
+        let (count, bytes) = fetching.adopted;
+        if count > 0 {
+            self.report(Event::Adopted(count, bytes));
+        }
+        match blobs.positions_to_save() {
+            Some(positions) => {
+                self.stage = RepairStage::SavePositions(round);
+                RepairRequest::SavePositions(positions)
+            }
+            None => self.end_round(&round, moment, blobs),
+        }
+    }
+
+    /// A blob was fetched, or the pace allows the next one.
+    pub(super) fn go_on_fetching(
+        &mut self,
+        mut round: Round,
+        mut fetching: Fetching,
+        input: RepairInput,
+        moment: &RepairMoment<'_>,
+        blobs: &mut LackingBlobs,
+    ) -> RepairRequest {
+        let Some(receipt) = fetching.current.take() else {
+            return self.fetch_next(round, fetching, moment, blobs);
+        };
+        match input {
+            RepairInput::Fetched(BlobSource::Others) => {
+                blobs.fetched(&receipt);
+                fetching.stored(&receipt);
+            }
+            RepairInput::Fetched(BlobSource::OwnDisk) => {
+                let (count, bytes) = fetching.adopted;
+                fetching.adopted = (count + 1, bytes.saturating_add(receipt.length));
+                blobs.forget(&receipt.digest);
+                fetching.stored(&receipt);
+            }
+            RepairInput::Fetched(BlobSource::Put) => blobs.forget(&receipt.digest),
+            other => {
+                round.has_failed = true;
+                blobs.failed();
+                self.trouble(format!("fetching {}: {}", receipt.digest, other.failure()));
+            }
+        }
+        self.endorse(&mut fetching, MAX_ENDORSE);
+        let delay = fetching.pace.delay(fetching.bytes, moment.now);
+        if delay.is_zero() {
+            return self.fetch_next(round, fetching, moment, blobs);
+        }
+        self.stage = RepairStage::Fetch(round, fetching);
+        RepairRequest::Sleep(delay)
+    }
+
+    /// Asks to be counted in, once there are so many blobs to name.
+    fn endorse(&mut self, fetching: &mut Fetching, least: usize) {
+        if fetching.stored.len() >= least {
+            self.out.push(RepairOutput::Endorse(std::mem::take(&mut fetching.stored)));
+        }
+    }
+}

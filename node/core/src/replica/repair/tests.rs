@@ -1,0 +1,329 @@
+use std::collections::BTreeSet;
+
+use vouch_core::certificate::Certificate;
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
+use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::Batch;
+use vouch_core::tally::Tally;
+
+use super::lists::MAX_PAGES;
+use super::*;
+use crate::fixture::{TestCommittee, node_key};
+use crate::replica::lacking::MAX_LACKING;
+
+mod fetching;
+
+const SERVER: NodeKey = NodeKey([9; 32]);
+const CONFIG: RepairConfig = RepairConfig { every: Duration::from_secs(300), rate: 1000 };
+const WALL: u64 = 1_790_000_000;
+
+/// A replica that is one of four members, and one link.
+struct World {
+    repair: LinkRepair,
+    blobs: LackingBlobs,
+    committee: Option<Arc<Committee>>,
+    now: Duration,
+    events: Vec<Event>,
+    endorsed: Vec<Vec<Digest>>,
+    turns_ended: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut blobs = LackingBlobs::new(Vec::new());
+        let link = blobs.begin_link();
+        Self {
+            repair: LinkRepair::new(node_key(1), SERVER, link, CONFIG),
+            blobs,
+            committee: Some(TestCommittee::new(4).committee),
+            now: Duration::from_secs(1000),
+            events: Vec::new(),
+            endorsed: Vec::new(),
+            turns_ended: 0,
+        }
+    }
+
+    fn give(&mut self, input: RepairInput) -> RepairRequest {
+        let moment = RepairMoment { now: self.now, wall: WALL, committee: self.committee.as_ref() };
+        let RepairStep { outputs, request } = self.repair.handle(input, &moment, &mut self.blobs);
+        for output in outputs {
+            match output {
+                RepairOutput::Report(event) => self.events.push(event),
+                RepairOutput::Endorse(digests) => self.endorsed.push(digests),
+                RepairOutput::EndTurn => self.turns_ended += 1,
+            }
+        }
+        request
+    }
+
+    /// To the first list.
+    fn begin(&mut self) -> RepairRequest {
+        assert!(matches!(self.give(RepairInput::Elapsed), RepairRequest::FindDamaged));
+        self.give(RepairInput::Damaged { certificates: Vec::new(), orphans: BTreeSet::new() })
+    }
+
+    /// Answers lists with what `page` gives, learns `lacking` of each page, and gives the first request that is no list.
+    fn read_lists(
+        &mut self,
+        mut request: RepairRequest,
+        mut page: impl FnMut(ListSource, ListPosition) -> RepairInput,
+        mut learned: impl FnMut() -> Learned,
+    ) -> RepairRequest {
+        loop {
+            request = match request {
+                RepairRequest::List { source, from, .. } => self.give(page(source, from)),
+                RepairRequest::Learn(..) => self.give(RepairInput::Learned(learned())),
+                other => return other,
+            };
+        }
+    }
+
+    /// Reads every list to its end, with nothing in it, and takes the turn.
+    fn read_empty_lists(&mut self, request: RepairRequest) -> RepairRequest {
+        let taking = self.read_lists(request, |_, from| last_page(from), Learned::default);
+        assert!(matches!(taking, RepairRequest::TakeTurn), "{taking:?}");
+        self.give(RepairInput::Turn)
+    }
+
+    /// A round that finds nothing; gives how long it waits.
+    fn idle_round(&mut self) -> RepairRequest {
+        let request = self.begin();
+        let saving = self.read_empty_lists(request);
+        match saving {
+            RepairRequest::SavePositions(positions) => self.give(RepairInput::Saved(positions)),
+            other => other,
+        }
+    }
+
+    fn troubles(&self) -> Vec<&str> {
+        let troubles = self.events.iter().filter_map(|event| match event {
+            Event::Trouble(what) => Some(what.as_str()),
+            _ => None,
+        });
+        troubles.collect()
+    }
+}
+
+/// One entry, and no more behind it.
+fn last_page(from: ListPosition) -> RepairInput {
+    page(from, false)
+}
+
+fn page(from: ListPosition, more: bool) -> RepairInput {
+    let end = ListPosition { list: 1, after: from.after + 1 };
+    RepairInput::Page(Ok(ListPage { end, more, certificates: Vec::new() }))
+}
+
+fn away() -> RepairInput {
+    RepairInput::Page(Err(Failed::new(Stream(1), Code::NotFound, "away")))
+}
+
+fn certificate(bytes: &[u8], length: u64, expires_at: u64) -> Certificate {
+    let fixture = TestCommittee::new(4);
+    let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length, expires_at };
+    let batch = Batch::new(WALL, vec![receipt]).unwrap();
+    let mut tally = Tally::new(fixture.committee.record(), batch.body());
+    for member in 1..4 {
+        let vote = tally.statement().sign(&fixture.votes[usize::from(member)]);
+        tally.add(&fixture.committee, member, vote).unwrap();
+    }
+    tally.certificates(batch.claims()).unwrap().remove(0)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn assert_waits(request: RepairRequest, expected: Duration) {
+    assert!(matches!(request, RepairRequest::Wait(time) if time == expected), "expected {expected:?}, got {request:?}");
+}
+
+#[test]
+fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
+    let mut world = World::new();
+    let lacking = certificate(b"lacking", 500, NEVER);
+    let request = world.begin();
+    let mut learned = vec![lacking.clone()];
+    let learn = || Learned { lacking: std::mem::take(&mut learned), ..Learned::default() };
+    let request = world.read_lists(request, |_, from| last_page(from), learn);
+    assert!(matches!(request, RepairRequest::TakeTurn));
+    assert_eq!(world.blobs.progress().lacking, Some(1));
+    let request = world.give(RepairInput::Turn);
+    assert!(matches!(&request, RepairRequest::Fetch(_, certificate) if **certificate == lacking), "{request:?}");
+    // 1000 bytes a second
+    let request = world.give(RepairInput::Fetched(BlobSource::Others));
+    assert!(matches!(request, RepairRequest::Sleep(time) if time == Duration::from_millis(500)), "{request:?}");
+    assert_eq!(world.turns_ended, 0);
+    world.now += Duration::from_millis(500);
+    let RepairRequest::SavePositions(positions) = world.give(RepairInput::Elapsed) else { panic!() };
+    assert_eq!(positions.len(), 4, "the server's list, and those of three members");
+    assert_eq!(world.endorsed, [[Digest::of(b"lacking")]]);
+    let waiting = world.give(RepairInput::Saved(positions));
+    assert_eq!(world.turns_ended, 1);
+    // the lists are due 300 s after they were read
+    assert_waits(waiting, Duration::from_millis(299_500));
+    let progress = world.blobs.progress();
+    assert_eq!((progress.lacking, progress.fetched, progress.fetched_bytes), (Some(0), 1, 500));
+}
+
+#[test]
+fn a_replica_that_is_no_member_waits_for_its_committee() {
+    let mut world = World::new();
+    for committee in [None, Some(TestCommittee::of([2, 3, 4]).committee)] {
+        world.committee = committee;
+        assert!(matches!(world.give(RepairInput::Elapsed), RepairRequest::AwaitCommittee));
+    }
+    world.committee = Some(TestCommittee::new(4).committee);
+    assert!(matches!(world.give(RepairInput::CommitteeChanged), RepairRequest::FindDamaged));
+}
+
+#[test]
+fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
+    let mut world = World::new();
+    assert_waits(world.idle_round(), seconds(300));
+    // news: what was damaged is looked for after a second, the lists are not
+    assert!(matches!(world.give(RepairInput::Woken), RepairRequest::Sleep(time) if time == seconds(1)));
+    assert!(matches!(world.begin(), RepairRequest::TakeTurn));
+    assert_waits(world.give(RepairInput::Turn), seconds(300));
+    world.blobs.doubt(1);
+    let request = world.begin();
+    assert!(matches!(request, RepairRequest::List { .. }));
+    let _ = world.read_empty_lists(request);
+    let mut world = World::new();
+    let _ = world.idle_round();
+    world.now += seconds(299);
+    assert!(matches!(world.begin(), RepairRequest::TakeTurn));
+    let _ = world.give(RepairInput::Turn);
+    world.now += seconds(1);
+    assert!(matches!(world.begin(), RepairRequest::List { .. }));
+}
+
+#[test]
+fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_this_replica() {
+    // of the other three members
+    for (server, members, is_known) in [(true, 3, true), (true, 2, true), (true, 1, false), (false, 3, false)] {
+        let mut world = World::new();
+        let request = world.begin();
+        let mut read = 0;
+        let answer = |source, from| match source {
+            ListSource::Own if server => last_page(from),
+            ListSource::Member(_) if read < members => {
+                read += 1;
+                last_page(from)
+            }
+            _ => away(),
+        };
+        let request = world.read_lists(request, answer, Learned::default);
+        assert!(matches!(request, RepairRequest::TakeTurn));
+        assert_eq!(world.blobs.progress().lacking.is_some(), is_known, "{server} {members}");
+        let RepairRequest::SavePositions(positions) = world.give(RepairInput::Turn) else { panic!() };
+        let next = if is_known { seconds(300) } else { seconds(2) };
+        assert_waits(world.give(RepairInput::Saved(positions)), next);
+        // a member that is away is nothing unusual
+        assert_eq!(world.troubles().len(), usize::from(!server));
+    }
+}
+
+#[test]
+fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() {
+    let mut world = World::new();
+    let own = world.committee.as_ref().unwrap().record().position(&node_key(1)).unwrap();
+    let request = world.begin();
+    let (stream, from) = match request {
+        RepairRequest::List { stream, source: ListSource::Own, from, filter: ListFilter::All } => (stream, from),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((stream, from), (Stream(1), ListPosition::default()));
+    assert!(matches!(world.give(page(from, true)), RepairRequest::Learn(..)));
+    let request = world.give(RepairInput::Learned(Learned::default()));
+    let RepairRequest::List { stream: Stream(2), source: ListSource::Own, from, filter: ListFilter::All } = request
+    else {
+        panic!("{request:?}");
+    };
+    assert_eq!(from, ListPosition { list: 1, after: 1 });
+    let sources = std::cell::RefCell::new(Vec::new());
+    let answer = |source, from| {
+        sources.borrow_mut().push(source);
+        last_page(from)
+    };
+    let request = world.read_lists(request, answer, Learned::default);
+    assert!(matches!(request, RepairRequest::TakeTurn));
+    let members = (0..4).filter(|member| *member != own).map(ListSource::Member);
+    let expected: Vec<_> = [ListSource::Own].into_iter().chain(members).collect();
+    assert_eq!(*sources.borrow(), expected, "its own list is no news");
+    let _ = world.give(RepairInput::Turn);
+    world.now += seconds(300);
+    world.repair.stage = RepairStage::Idle;
+    let request = world.begin();
+    assert!(
+        matches!(request, RepairRequest::List { filter: ListFilter::NotSignedBy(member), .. } if member == own),
+        "{request:?}"
+    );
+}
+
+#[test]
+fn no_list_keeps_another_from_being_read() {
+    // one that never ends
+    let mut world = World::new();
+    let request = world.begin();
+    let mut pages = 0;
+    let answer = |source, from| {
+        pages += usize::from(source == ListSource::Own);
+        page(from, source == ListSource::Own)
+    };
+    let request = world.read_lists(request, answer, Learned::default);
+    assert!(matches!(request, RepairRequest::TakeTurn));
+    assert_eq!(pages, MAX_PAGES);
+    assert_eq!(world.blobs.progress().lacking, None);
+    // one that goes back
+    let mut world = World::new();
+    let request = world.begin();
+    let answer = |source, from: ListPosition| match source {
+        ListSource::Own => RepairInput::Page(Ok(ListPage { end: from, more: true, certificates: Vec::new() })),
+        ListSource::Member(_) => last_page(from),
+    };
+    assert!(matches!(world.read_lists(request, answer, Learned::default), RepairRequest::TakeTurn));
+    assert!(world.troubles()[0].starts_with("the server lists: expected entries after 0"), "{:?}", world.troubles());
+    // one of garbage: nothing of its page counts, nor is the next one asked for
+    let mut world = World::new();
+    let request = world.begin();
+    let (mut pages, mut learned) = (0, 0);
+    let answer = |source, from| {
+        pages += usize::from(source == ListSource::Own);
+        page(from, source == ListSource::Own)
+    };
+    let learn = || {
+        learned += 1;
+        let is_garbage = learned == 1;
+        Learned { invalid: is_garbage.then(|| "a bad signature".into()), is_garbage, ..Learned::default() }
+    };
+    assert!(matches!(world.read_lists(request, answer, learn), RepairRequest::TakeTurn));
+    assert_eq!(pages, 1);
+    assert_eq!(world.blobs.position(&SERVER), (ListPosition::default(), false));
+    assert_eq!(
+        world.troubles(),
+        [
+            "the server lists a certificate that is INVALID: a bad signature",
+            "the server lists too many certificates that are INVALID",
+        ]
+    );
+    // nothing is read any further once there is enough to fetch
+    let mut world = World::new();
+    let request = world.begin();
+    let first = certificate(b"one", 1, NEVER);
+    let many = |number: usize| {
+        let mut certificate = first.clone();
+        certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
+        certificate
+    };
+    let mut asked = 0;
+    let answer = |_, from| {
+        asked += 1;
+        last_page(from)
+    };
+    let learn = || Learned { lacking: (0..MAX_LACKING).map(many).collect(), ..Learned::default() };
+    assert!(matches!(world.read_lists(request, answer, learn), RepairRequest::TakeTurn));
+    assert_eq!(asked, 1);
+}

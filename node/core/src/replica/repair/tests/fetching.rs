@@ -1,0 +1,128 @@
+use vouch_core::message::MAX_ENDORSE;
+
+use super::*;
+
+/// The first request for a blob, of a replica that lacks these.
+fn begin_fetching(world: &mut World, lacking: Vec<Certificate>) -> RepairRequest {
+    let request = world.idle_round();
+    assert!(matches!(request, RepairRequest::Wait(_)));
+    world.blobs.add(lacking);
+    world.turns_ended = 0;
+    assert!(matches!(world.begin(), RepairRequest::TakeTurn));
+    world.give(RepairInput::Turn)
+}
+
+#[test]
+fn what_cannot_be_fetched_is_left_for_later_rounds_which_keep_further_apart() {
+    let mut world = World::new();
+    let mut request = begin_fetching(&mut world, vec![certificate(b"one", 1, NEVER), certificate(b"two", 1, NEVER)]);
+    for pause in [2, 4, 8, 16, 32, 64, 120, 120] {
+        for _ in 0..2 {
+            assert!(matches!(request, RepairRequest::Fetch(..)), "each is tried once: {request:?}");
+            request = world.give(RepairInput::Failed("nobody has it".into()));
+        }
+        assert_waits(request, seconds(pause));
+        assert!(matches!(world.begin(), RepairRequest::TakeTurn));
+        request = world.give(RepairInput::Turn);
+    }
+    assert_eq!(world.blobs.progress().failed, 16);
+    assert!(world.troubles()[0].contains("nobody has it"));
+    // the first round in which nothing fails begins anew
+    for _ in 0..2 {
+        request = world.give(RepairInput::Fetched(BlobSource::Put));
+    }
+    assert_waits(request, seconds(300));
+    world.blobs.add(vec![certificate(b"three", 1, NEVER)]);
+    let _ = world.begin();
+    let _ = world.give(RepairInput::Turn);
+    assert_waits(world.give(RepairInput::Failed("nobody has it".into())), seconds(2));
+}
+
+#[test]
+fn a_server_that_does_not_list_in_time_fails_the_round_and_known_blobs_are_fetched_all_the_same() {
+    let mut world = World::new();
+    world.blobs.add(vec![certificate(b"one", 1, NEVER)]);
+    let _ = world.begin();
+    assert!(matches!(world.give(RepairInput::NoPage), RepairRequest::TakeTurn));
+    assert!(world.troubles()[0].contains("did not list within 30 s"));
+    assert!(matches!(world.give(RepairInput::Turn), RepairRequest::Fetch(..)));
+    assert_waits(world.give(RepairInput::Fetched(BlobSource::Put)), seconds(2));
+}
+
+#[test]
+fn only_what_this_replica_holds_anew_is_endorsed() {
+    let mut world = World::new();
+    let blobs = [b"a", b"b", b"c", b"d"].map(|bytes| certificate(bytes, 0, NEVER));
+    let mut request = begin_fetching(&mut world, blobs.to_vec());
+    let mut endorsed = Vec::new();
+    let ends = [
+        RepairInput::Fetched(BlobSource::Put),
+        RepairInput::Fetched(BlobSource::OwnDisk),
+        RepairInput::Fetched(BlobSource::Others),
+        RepairInput::Failed("nobody has it".into()),
+    ];
+    for end in ends {
+        let RepairRequest::Fetch(_, certificate) = &request else { panic!("{request:?}") };
+        if matches!(end, RepairInput::Fetched(BlobSource::OwnDisk | BlobSource::Others)) {
+            endorsed.push(certificate.claim.receipt.digest);
+        }
+        request = world.give(end);
+    }
+    assert_eq!(world.endorsed, [endorsed]);
+    assert!(world.events.iter().any(|event| matches!(event, Event::Adopted(1, 0))));
+    let progress = world.blobs.progress();
+    assert_eq!((progress.lacking, progress.fetched, progress.failed), (Some(1), 1, 1));
+}
+
+#[test]
+fn many_blobs_are_endorsed_in_messages_of_a_bounded_size() {
+    let first = certificate(b"first", 0, NEVER);
+    let many = (0..=MAX_ENDORSE).map(|number| {
+        let mut certificate = first.clone();
+        certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
+        certificate
+    });
+    let mut world = World::new();
+    let mut request = begin_fetching(&mut world, many.collect());
+    while matches!(request, RepairRequest::Fetch(..)) {
+        request = world.give(RepairInput::Fetched(BlobSource::Others));
+    }
+    assert_eq!(world.endorsed.iter().map(Vec::len).collect::<Vec<_>>(), [MAX_ENDORSE, 1]);
+}
+
+#[test]
+fn an_expired_blob_is_not_fetched_and_lacks_no_more() {
+    let mut world = World::new();
+    let lacking = vec![certificate(b"expired", 1, WALL), certificate(b"later", 1, WALL + 1)];
+    let request = begin_fetching(&mut world, lacking);
+    assert!(matches!(request, RepairRequest::Fetch(_, certificate) if certificate.claim.receipt.expires_at > WALL));
+    assert_eq!(world.blobs.progress().lacking, Some(1));
+}
+
+#[test]
+fn positions_that_could_not_be_saved_are_saved_in_the_next_round() {
+    let mut world = World::new();
+    let request = world.begin();
+    assert!(matches!(world.read_empty_lists(request), RepairRequest::SavePositions(_)));
+    assert_waits(world.give(RepairInput::Failed("the disk".into())), seconds(300));
+    assert_eq!(world.troubles(), ["the disk"]);
+    assert!(matches!(world.begin(), RepairRequest::TakeTurn));
+    assert!(matches!(world.give(RepairInput::Turn), RepairRequest::SavePositions(_)));
+}
+
+#[test]
+fn damaged_blobs_are_fetched_and_those_without_a_certificate_have_the_lists_read() {
+    let mut world = World::new();
+    let _ = world.idle_round();
+    let damaged = certificate(b"damaged", 0, NEVER);
+    assert!(matches!(world.give(RepairInput::Elapsed), RepairRequest::FindDamaged));
+    let found = RepairInput::Damaged { certificates: vec![damaged.clone()], orphans: BTreeSet::new() };
+    assert!(matches!(world.give(found), RepairRequest::TakeTurn));
+    let request = world.give(RepairInput::Turn);
+    assert!(matches!(request, RepairRequest::Fetch(_, certificate) if *certificate == damaged));
+    assert!(matches!(world.give(RepairInput::Fetched(BlobSource::Others)), RepairRequest::Wait(_)));
+    let _ = world.give(RepairInput::Elapsed);
+    let orphans = BTreeSet::from([Digest::of(b"orphan")]);
+    let request = world.give(RepairInput::Damaged { certificates: Vec::new(), orphans });
+    assert!(matches!(request, RepairRequest::List { from, .. } if from == ListPosition::default()));
+}

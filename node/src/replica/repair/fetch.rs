@@ -1,0 +1,94 @@
+//! Gets one blob that is lacking: from the own disk, where the index lost it, or from the other replicas.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::Committee;
+use vouch_core::receipt::Receipt;
+use vouch_core::session::GetRequest;
+use vouch_node_core::replica::repair::BlobSource;
+
+use super::super::Shared;
+use crate::client::{ClientError, Download, Step};
+use crate::link::{self, LinkError};
+use crate::store::{MAX_SMALL, StoreError};
+
+/// Why one blob was not fetched.
+#[derive(Debug, Error)]
+pub(super) enum FetchError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Has the blob of a certificate that was verified, over a link of its own to the server at `address`.
+pub(super) async fn fetch(
+    shared: &Shared,
+    address: &str,
+    committee: &Arc<Committee>,
+    certificate: Certificate,
+) -> Result<BlobSource, FetchError> {
+    let receipt = certificate.claim.receipt;
+    let store = shared.store.clone();
+    let held = shared.on_disk(move || store.length_of(&receipt.digest)).await?;
+    let source = if held == Some(receipt.length) {
+        BlobSource::Put
+    } else if shared.store.adopt(&receipt).await? {
+        BlobSource::OwnDisk
+    } else {
+        download(shared, address, committee, &receipt).await?;
+        BlobSource::Others
+    };
+    shared.store.archive(vec![certificate]).await?;
+    Ok(source)
+}
+
+/// Gets a blob as any client does, and stores it as any put.
+async fn download(
+    shared: &Shared,
+    address: &str,
+    committee: &Arc<Committee>,
+    receipt: &Receipt,
+) -> Result<(), FetchError> {
+    let request = GetRequest {
+        trusted: Some(committee.cluster()),
+        digest: receipt.digest,
+        length: Some(receipt.length),
+        range: None,
+        nonce: shared.host.random(),
+    };
+    let link = link::dial(&shared.host, address).await?;
+    let mut download = Download::begin(&shared.host, link, request, Some(committee.clone().into())).await;
+    if receipt.length > MAX_SMALL {
+        return store_large(shared, download, receipt).await;
+    }
+    let mut bytes = Vec::new();
+    loop {
+        match download.next().await? {
+            Step::Bytes(piece) => bytes.extend_from_slice(&piece),
+            Step::Verified(_) => return Ok(shared.store.put_small(receipt, bytes.into()).await?),
+            Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+        }
+    }
+}
+
+/// Writes pieces as they come, one at a time.
+async fn store_large(shared: &Shared, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
+    let (store, receipt) = (shared.store.clone(), *receipt);
+    let mut incoming = shared.on_disk(move || store.begin(Some(&receipt))).await?;
+    loop {
+        match download.next().await? {
+            Step::Bytes(piece) => {
+                incoming = shared.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
+            }
+            Step::Verified(_) => break,
+            Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+        }
+    }
+    let complete = shared.on_disk(move || incoming.finish(&receipt)).await?;
+    Ok(shared.store.record(complete).await?)
+}

@@ -1,0 +1,115 @@
+//! Compares certificates with what is held: those of held blobs are kept, those of others say what is lacking.
+
+use std::sync::Arc;
+
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::Committee;
+use vouch_core::receipt::Receipt;
+use vouch_core::verify::Invalid;
+use vouch_node_core::replica::repair::Learned;
+
+use super::super::Shared;
+use crate::listed::PageVerifier;
+use crate::store::{Store, StoreError};
+
+/// Certificates that were verified, as far as they matter to this replica.
+#[derive(Debug, Default)]
+struct Sorted {
+    /// Of blobs that it does not hold.
+    lacking: Vec<Certificate>,
+    /// Of blobs that it holds, newer than its own.
+    held: Vec<Certificate>,
+    /// The last that is wrong.
+    invalid: Option<Invalid>,
+    /// Too many are.
+    is_garbage: bool,
+}
+
+/// Verifies certificates. Keeps those of blobs that are held, and takes on their duties; gives those of blobs that are lacking.
+pub(in super::super) async fn learn(
+    shared: &Arc<Shared>,
+    committee: &Arc<Committee>,
+    certificates: Vec<Certificate>,
+) -> Result<Learned, StoreError> {
+    if certificates.is_empty() {
+        return Ok(Learned::default());
+    }
+    let (sharing, committee) = (shared.clone(), committee.clone());
+    let sorted = shared.on_disk(move || sort(&sharing, &committee, certificates)).await?;
+    let Sorted { lacking, held, invalid, is_garbage } = sorted;
+    if !held.is_empty() {
+        keep(shared, held).await?;
+    }
+    let lacking = if is_garbage { Vec::new() } else { lacking };
+    Ok(Learned { lacking, invalid: invalid.map(|invalid| invalid.to_string()), is_garbage })
+}
+
+/// Only those that matter are verified; what is known already costs a look into the index. Blocks for as long as the disk takes.
+fn sort(shared: &Shared, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
+    let now = shared.host.unix_seconds();
+    let mut sorted = Sorted::default();
+    let mut verifier = PageVerifier::new(committee, now);
+    for certificate in certificates {
+        let is_own = certificate.committee == committee.record().digest();
+        let standing = standing(&shared.store, &certificate)?;
+        if !is_own
+            || certificate.claim.receipt.is_expired(now)
+            || standing == Standing::Known
+            || (standing == Standing::Lacking && shared.repairer.with(|blobs| blobs.knows(&certificate)))
+        {
+            continue;
+        }
+        match verifier.verify(&certificate) {
+            Ok(()) if standing == Standing::Lacking => sorted.lacking.push(certificate),
+            Ok(()) => sorted.held.push(certificate),
+            Err(why) => {
+                sorted.invalid = Some(why);
+                sorted.is_garbage = verifier.is_garbage();
+                if sorted.is_garbage {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(sorted)
+}
+
+/// Keeps the certificates of held blobs.
+async fn keep(shared: &Shared, held: Vec<Certificate>) -> Result<(), StoreError> {
+    let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.claim.receipt).collect();
+    let store = shared.store.clone();
+    let longer = shared.on_disk(move || {
+        let mut longer = Vec::new();
+        for receipt in receipts {
+            if store.keep_until(&receipt.digest)?.is_some_and(|until| until < receipt.expires_at) {
+                longer.push(receipt);
+            }
+        }
+        Ok(longer)
+    });
+    let longer = longer.await?;
+    if !longer.is_empty() {
+        // a renewal that this replica missed: without its duty the blob would be deleted too early
+        shared.store.keep(&longer).await?;
+    }
+    shared.store.archive(held).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Held, with a certificate that is no older.
+    Known,
+    Held,
+    Lacking,
+}
+
+fn standing(store: &Store, certificate: &Certificate) -> Result<Standing, StoreError> {
+    let Receipt { digest, length, .. } = certificate.claim.receipt;
+    if store.length_of(&digest)? != Some(length) {
+        return Ok(Standing::Lacking);
+    }
+    // one that cannot be read is replaced
+    let kept = store.certificate(&digest).ok().flatten();
+    let is_newer = kept.is_none_or(|kept| kept.claim.issued_at < certificate.claim.issued_at);
+    Ok(if is_newer { Standing::Held } else { Standing::Known })
+}

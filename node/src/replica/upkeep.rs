@@ -1,0 +1,143 @@
+//! What a replica does beside its links: it dials, collects what expired, reads for decay, watches its clock, and answers its operator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vouch_core::link::HelloError;
+use vouch_core::message::MessageError;
+use vouch_node_core::replica::collecting::{Collection, CollectionTimer};
+use vouch_node_core::replica::dialling::{DialBackoff, LinkEnd, Redial};
+
+use super::control::Door;
+use super::{Event, Shared, clock_watch, link, scrub};
+use crate::link::LinkError;
+
+/// What is done beside the links, and how often.
+pub(super) struct Upkeep {
+    pub(super) collect_every: Duration,
+    pub(super) settling: Duration,
+    pub(super) grace: u64,
+    pub(super) scrub_rate: u64,
+    pub(super) scrub_pause: Duration,
+}
+
+impl Upkeep {
+    /// Never completes.
+    pub(super) async fn run(self, shared: &Arc<Shared>) {
+        let collecting = keep_collecting(shared, self.collect_every, self.settling, self.grace);
+        let scrubbing = scrub::run(shared.clone(), self.scrub_rate, self.scrub_pause);
+        let answering = async {
+            match Door::open(&shared.host, shared.data.path()) {
+                Ok(door) => door.serve(shared.clone()).await,
+                // a replica without that serves as well as any other
+                Err(error) => shared.report(Event::Trouble(format!("no status from outside: {error}"))),
+            }
+        };
+        let watching = clock_watch::run(shared.clone());
+        tokio::join!(collecting, scrubbing, answering, watching);
+    }
+}
+
+/// Dials a server again and again.
+pub(super) async fn keep_linked(shared: Arc<Shared>, address: String) {
+    let mut backoff = DialBackoff::default();
+    loop {
+        let began = shared.host.monotonic();
+        let error = link::run(&shared, &address).await;
+        let lasted = shared.host.monotonic().saturating_sub(began);
+        let Redial { after, is_refused_for_good } = backoff.ended(end(&error), lasted);
+        let event = if is_refused_for_good { Event::RefusedForGood } else { Event::Disconnected };
+        shared.report(event(address.clone(), error.to_string()));
+        shared.host.sleep(after).await;
+    }
+}
+
+fn end(error: &LinkError) -> LinkEnd {
+    match error {
+        LinkError::Refused(failed) | LinkError::Violation(failed) => LinkEnd::Refused(failed.code),
+        LinkError::Message(MessageError::Hello(HelloError::Version { .. })) => LinkEnd::AnotherVersion,
+        _ => LinkEnd::Broken,
+    }
+}
+
+/// Removes what has expired, again and again.
+async fn keep_collecting(shared: &Shared, every: Duration, settling: Duration, grace: u64) {
+    let mut timer = CollectionTimer::new(shared.host.monotonic());
+    loop {
+        shared.host.sleep(every).await;
+        collect(shared, &mut timer, settling, grace).await;
+    }
+}
+
+async fn collect(shared: &Shared, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
+    // read first: a clock that jumps from here on is in doubt already when it is looked at
+    let wall = shared.host.unix_seconds();
+    let is_in_doubt = shared.clock_doubt().is_some();
+    let next = timer.next(shared.host.monotonic(), is_in_doubt, shared.repairer.so_far().lacking);
+    let Some(Collection { ran, sweeps }) = next else { return };
+    match shared.store.collect_settled(wall, ran, settling, grace, sweeps).await {
+        Ok(collected) if collected.blobs > 0 => {
+            shared.report(Event::Collected(collected.blobs, collected.bytes));
+        }
+        Ok(_) => {}
+        Err(error) => shared.report(Event::Trouble(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vouch_core::digest::Digest;
+    use vouch_core::receipt::Receipt;
+
+    use super::*;
+    use crate::host::Host;
+    use crate::replica::{Config, Data, Replica};
+    use crate::store;
+
+    fn config(folder: &std::path::Path) -> Config {
+        // nobody listens there
+        Config::new(Data::Folder(folder.join("replica")), vec!["127.0.0.1:1".into()])
+    }
+
+    #[tokio::test]
+    async fn expired_blobs_are_removed_while_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let settling = Duration::ZERO;
+        let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
+        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let replica = Replica::open(Host::system(), config, Arc::new(move |event| drop(events.send(event)))).unwrap();
+        let store = replica.shared.store.clone();
+        for (bytes, expires_at) in [(b"expired".as_slice(), 1), (b"stays", Host::system().unix_seconds())] {
+            let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at };
+            store.put_small(&receipt, bytes.to_vec().into()).await.unwrap();
+        }
+        let collected = async {
+            loop {
+                if let Some(Event::Collected(blobs, bytes)) = told.recv().await {
+                    assert_eq!((blobs, bytes), (1, 7));
+                    return;
+                }
+            }
+        };
+        Host::system().timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
+        assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
+        assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "its grace is not over");
+    }
+
+    #[tokio::test]
+    async fn a_clock_in_doubt_deletes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Replica::open(Host::system(), config(folder.path()), Arc::new(|_| {})).unwrap().shared;
+        let receipt = Receipt { salt: [0; 16], digest: Digest::of(b"expired"), length: 7, expires_at: 1 };
+        shared.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
+        let held = || shared.store.length_of(&receipt.digest).unwrap();
+        let mut timer = CollectionTimer::new(shared.host.monotonic());
+        // set forward by an hour since it was looked at last
+        shared.clock.set_off(3600);
+        collect(&shared, &mut timer, Duration::ZERO, store::GRACE).await;
+        assert_eq!(held(), Some(7));
+        shared.clock.trust();
+        collect(&shared, &mut timer, Duration::ZERO, store::GRACE).await;
+        assert_eq!(held(), None);
+    }
+}
