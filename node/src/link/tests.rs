@@ -1,8 +1,11 @@
 //! Deadlines of links, in virtual time.
 
 use std::sync::Mutex;
-use tokio::sync::mpsc;
 
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as RawFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use vouch_core::message::{MAX_CHUNK, PayloadFrame};
 use vouch_node_core::budgets::LimitReport;
 
 use super::*;
@@ -121,4 +124,34 @@ async fn pings_do_not_extend_a_handshake() {
     .await;
     assert!(matches!(ended, Err(LinkError::Deadline { what: "say hello", .. })), "{ended:?}");
     assert_eq!(waited, HANDSHAKE_DEADLINE.as_secs());
+}
+
+/// A browser sends a large message in several frames. The socket library puts them together in memory of their own, so the server forwards
+/// the message from there.
+#[tokio::test(start_paused = true)]
+async fn bytes_that_came_in_several_frames_are_forwarded_without_a_copy() {
+    let host = Host::on_runtime_clock();
+    let ((_reader, mut writer), (mut reader, _writer)) = pair(&host).await;
+    reader.said_hello();
+    let chunk = |stream| Message::Chunk {
+        stream: Stream(stream),
+        offset: 0,
+        parents: Vec::new(),
+        bytes: vec![5; MAX_CHUNK].into(),
+    };
+    let sent = chunk(9).encode();
+    let (first, rest) = (sent.slice(..MAX_CHUNK / 4), sent.slice(MAX_CHUNK / 4..));
+    let sending = async {
+        let first = RawFrame::message(first, OpCode::Data(Data::Binary), false);
+        writer.socket.feed(Frame::Frame(first)).await.unwrap();
+        let rest = RawFrame::message(rest, OpCode::Data(Data::Continue), true);
+        writer.socket.send(Frame::Frame(rest)).await.unwrap();
+    };
+    let ((), received) = tokio::join!(sending, reader.next());
+    let received = received.unwrap();
+    let at = received.as_ptr();
+    assert_eq!(Message::decode(&received).unwrap(), chunk(9));
+    let forwarded = PayloadFrame::new(received).unwrap().with_stream(Stream(1));
+    assert_eq!(forwarded, chunk(1).encode());
+    assert_eq!(forwarded.as_ptr(), at);
 }

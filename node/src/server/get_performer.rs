@@ -1,5 +1,5 @@
-//! Performs the lookups and reads of one client: asks replicas, and takes room in the budget that all clients share. It knows no link:
-//! its owner, a client's link or a request over HTTP, says what comes, and takes the answers.
+//! Performs the lookups and reads of one client: asks replicas, and takes room in the budget that all clients share. Its owner is a
+//! client's link or a request over HTTP: it passes requests and replies in, and takes the answers out.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
@@ -19,8 +19,8 @@ use super::{Shared, Snapshot};
 use crate::budgets::{Party, Permit};
 use crate::link::Held;
 
-/// Room for a read: among those of its client, and in the budget of all. Both are held until the answer is written: the answers of
-/// a client that does not read would else pile up.
+/// Room for a read: one of its client's slots, and a part of the budget of all clients. Both are held until the answer is written;
+/// otherwise the answers to a client that does not read would pile up.
 pub(super) struct Room(OwnedSemaphorePermit, Permit);
 
 impl From<Room> for Held {
@@ -65,9 +65,9 @@ pub(super) struct GetPerformer {
     core: ClientGets,
     /// By the server's number.
     open: HashMap<Stream, Open>,
-    /// The place of the oldest read that waits, among those of all clients.
+    /// The oldest read that waits for room, in the queue of all clients.
     place: Option<WaitForRoom>,
-    /// Reads of this client that are not written yet.
+    /// The client's slots for reads that are not written yet.
     own: Arc<Semaphore>,
     replies: Vec<GetReply>,
 }
@@ -92,13 +92,13 @@ impl GetPerformer {
         self.drive(GetInput::Locate(client, digest), Brought::Nothing);
     }
 
-    /// Takes a read, for when there is [room](Self::room).
+    /// Queues a read until there is [room](Self::room) for it.
     pub(super) fn read(&mut self, read: Read) {
         self.drive(GetInput::Read(read), Brought::Nothing);
     }
 
-    /// Room for the oldest read that waits; never, while none does. Waited for beside everything else: whoever has room
-    /// already is answered meanwhile, and gives it back.
+    /// Completes with room for the oldest read that waits; never, if none waits. Its owner waits for it beside everything else: reads that
+    /// have room are answered meanwhile, and return it.
     pub(super) async fn room(&mut self, party: &Arc<Party>) -> Room {
         if self.core.wants_room() {
             let place = self.place.get_or_insert_with(|| {

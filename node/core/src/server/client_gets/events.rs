@@ -106,8 +106,8 @@ pub enum GetAction {
     },
     /// Ask a member for a read, which keeps the room that was found for it. If its queue is full, [`GetInput::NotReading`].
     AskForRead(Read),
-    /// Send the chunk that was just received to the client. Its room is released when it is written: the answers of a client that does
-    /// not read would else pile up.
+    /// Send the chunk that was just received to the client. Its room is released when it is written; otherwise the answers to a client
+    /// that does not read would pile up.
     Relay {
         /// The number of the read.
         stream: Stream,
