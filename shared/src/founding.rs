@@ -11,6 +11,7 @@ mod replica;
 mod server;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::tally::{Ballot, Tally, VerifiedVote, VoteError};
 pub use record::{RecordError, ReplicaRecord};
 pub use refusal::{Evidence, Refusal, RefusalError};
 pub use replica::{Note, Outcome, ReplicaFounding};
-pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote, Told};
+pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote};
+pub use wanted::Told;
 
 /// A genesis committee and some of its acceptances, as sent on links. Only the layout is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

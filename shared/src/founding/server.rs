@@ -2,10 +2,14 @@
 //!
 //! The server is untrusted: safety does not depend on this module. It only ensures that foundings terminate.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Evidence, Founding, Refusal};
+pub use progress::Progress;
+
+use super::{Evidence, Founding, Refusal, Told};
 use crate::bls::{Possession, VoteKey};
 use crate::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -19,47 +23,6 @@ use crate::tally::VerifiedVote;
 const MAX_FOUNDINGS: usize = 64;
 /// Maximum number of refusals that a server remembers, to answer replicas that send a dead founding again.
 const MAX_DEAD: usize = 256;
-
-/// The committee that the operator wants. Nothing is required if all fields are `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
-    /// The number of members (`--replicas`).
-    pub replicas: Option<u16>,
-    /// Exactly these node keys (`--members`).
-    pub members: Option<BTreeSet<NodeKey>>,
-    /// The genesis committee of this cluster, which other servers found (`--cluster`).
-    pub cluster: Option<ClusterId>,
-}
-
-impl Told {
-    /// The number of members of the wanted committee; 0 if the operator did not say.
-    pub fn size(&self) -> u64 {
-        let listed = self.members.as_ref().map(|members| members.len() as u64);
-        listed.or(self.replicas.map(u64::from)).unwrap_or(0)
-    }
-
-    /// Checks that a committee is what the operator wants.
-    ///
-    /// # Errors
-    /// The first contradiction, with expected and got.
-    pub fn allows(&self, genesis: &CommitteeRecord) -> Result<(), String> {
-        if let Some(expected) = self.replicas.filter(|expected| *expected != genesis.n()) {
-            return Err(format!("--replicas: expected a committee of {expected}, got one of {}", genesis.n()));
-        }
-        if let Some(expected) = self.cluster.filter(|expected| *expected != genesis.cluster()) {
-            return Err(format!("--cluster: expected {expected}, got {}", genesis.cluster()));
-        }
-        let Some(expected) = &self.members else { return Ok(()) };
-        let got: BTreeSet<_> = genesis.members().iter().map(|member| member.node_key).collect();
-        if let Some(missing) = expected.difference(&got).next() {
-            return Err(format!("--members: expected {missing} in the committee, got one without it"));
-        }
-        match got.difference(expected).next() {
-            Some(stranger) => Err(format!("--members: expected only listed members, got {stranger}")),
-            None => Ok(()),
-        }
-    }
-}
 
 /// A replica that may become a member. Its proof of possession was verified when it joined.
 #[derive(Debug, Clone, Copy)]
@@ -95,15 +58,6 @@ pub enum ServerNote {
     Refused(Refusal),
     /// Proof that a member is faulty.
     Evidence(Box<Evidence>),
-}
-
-/// The state of the founding that this server wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// Every replica that has to act is connected: the founding completes in a moment.
-    UnderWay,
-    /// The founding waits for a replica or for the operator. The text says what to do.
-    Waiting(String),
 }
 
 /// A server's state in foundings.
@@ -410,15 +364,6 @@ impl ServerFounding {
         peers.into_iter().map(member).collect()
     }
 
-    /// Why a put would now wait for a committee in vain, if it would.
-    pub fn lacks(&self) -> Option<String> {
-        match self.progress() {
-            Progress::UnderWay => None,
-            Progress::Waiting(_) if self.would_propose() => None,
-            Progress::Waiting(why) => Some(why),
-        }
-    }
-
     /// Whether a put would start a founding.
     fn would_propose(&self) -> bool {
         let is_in_progress = self.known.values().any(|founding| self.told.allows(founding.record()).is_ok());
@@ -432,82 +377,6 @@ impl ServerFounding {
             (Some(members), _) => Some(members.len()),
             (None, Some(n)) => Some(n.into()),
             (None, None) => at_a_put.then(|| self.free().len().min(MAX_MEMBERS.into())),
-        }
-    }
-
-    /// Why there is no committee yet, and what to do about it.
-    pub fn progress(&self) -> Progress {
-        let wanted = self.known.values().find(|founding| self.told.allows(founding.record()).is_ok());
-        match wanted {
-            Some(founding) => self.progress_of(founding),
-            None => Progress::Waiting(self.lacks_founders()),
-        }
-    }
-
-    fn progress_of(&self, founding: &Founding) -> Progress {
-        let record = founding.record();
-        let mut waits = Vec::new();
-        for member in founding.missing() {
-            let Some(about) = record.members().get(usize::from(member)) else { continue };
-            match self.peers.get(&about.node_key) {
-                None => waits.push(format!("{}, which is not connected", about.name)),
-                Some(peer) if self.is_bound(peer) => {
-                    waits.push(format!("{}, which accepted another founding", about.name));
-                }
-                Some(_) => {}
-            }
-        }
-        let Some(first) = waits.first() else { return Progress::UnderWay };
-        let more = if waits.len() > 1 { format!(" and {} more", waits.len() - 1) } else { String::new() };
-        let cluster = record.cluster();
-        if self.peers.values().any(|peer| peer.claims == Some(cluster)) {
-            return Progress::Waiting(format!(
-                "members of cluster {cluster} are connected, but not all its acceptances are known, because an earlier release did not keep them. \
-                 Start the missing members, such as {first}{more}; or start this server with --cluster {cluster}"
-            ));
-        }
-        Progress::Waiting(format!(
-            "the committee of {} forms when all its members have accepted: {} did; it waits for {first}{more}. Start that replica, or connect \
-             it to this server. If it is gone for good, start the others with `vouch replica --abandon-founding`",
-            record.n(),
-            founding.acceptances().len(),
-        ))
-    }
-
-    fn lacks_founders(&self) -> String {
-        let connected = self.peers.len();
-        if let Some(cluster) = self.told.cluster {
-            return format!(
-                "this server serves cluster {cluster} only, and no member of it is connected; start one with `vouch replica SERVER`"
-            );
-        }
-        if let Some(members) = &self.told.members {
-            let missing: Vec<_> = members.iter().filter(|key| !self.peers.contains_key(key)).collect();
-            if let Some(first) = missing.first() {
-                return format!(
-                    "{} members must join first, {} of them are not connected, such as {first}; start it with `vouch replica SERVER`",
-                    members.len(),
-                    missing.len(),
-                );
-            }
-        }
-        let needed = match (&self.told.members, self.told.replicas) {
-            (Some(members), _) => format!("{} members", members.len()),
-            (None, Some(n)) => format!("{n} replicas"),
-            (None, None) => "at least 1 replica".into(),
-        };
-        let bound = connected - self.free().len().min(connected);
-        let start = "start one with `vouch replica SERVER`";
-        let contradiction = self.known.values().find_map(|known| self.told.allows(known.record()).err());
-        match (bound, contradiction) {
-            (0, _) => format!("{needed} must join first, {connected} are connected; {start}"),
-            (_, Some(why)) => format!(
-                "{needed} must join first, {connected} are connected, {bound} of them belong to another founding ({why}); {start}, or \
-                 start this server with what they agreed on"
-            ),
-            (_, None) => format!(
-                "{needed} must join first, {connected} are connected, {bound} of them belong to another cluster or founding; {start}"
-            ),
         }
     }
 }
