@@ -2,10 +2,10 @@
 
 mod get;
 mod held_range;
-mod many;
 mod offer;
+mod put_driver;
+mod put_link;
 mod retry;
-mod stall;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,24 +19,17 @@ use tokio::sync::mpsc;
 use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
-use vouch_core::session::{
-    self, Certified, GetEvent, GetRequest, GetSession, Phase, ProgressWatch, PutEvent, PutRequest, PutSession,
-    Rejection, SessionError,
-};
-
+use vouch_core::session::{GetEvent, GetRequest, GetSession, Phase, Rejection, SessionError, WaitLimit};
 use vouch_core::slice::Slice;
-use vouch_core::tree::Outline;
 
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 pub use get::{Get, GetProgress, Got, get};
 pub use held_range::{Held, held_range};
-pub use many::{Item, Prepared, PutLink};
 pub use offer::{Offer, hash};
+pub use put_link::{Item, Prepared, PutLink};
 pub use retry::{fault, milestone, offer, pause, put, put_offer};
-pub use stall::StallLimit;
-use stall::Stalled;
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
@@ -51,7 +44,7 @@ pub enum ClientError {
     Link(#[from] LinkError),
     /// What came over it.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(SessionError),
     /// The file that is put.
     #[error("cannot read {source_name}: {error}")]
     Source {
@@ -60,7 +53,7 @@ pub enum ClientError {
         /// What the system said.
         error: io::Error,
     },
-    /// The server did not decide what it was asked for in the time that the user allows.
+    /// A decision of the server took longer than the user allows.
     #[error(
         "the server made no progress for {} s while {what}, and `--retry` allows no more; replicas that do not answer are named \
          when it is longer", .after.as_secs()
@@ -96,6 +89,15 @@ pub enum ClientError {
         /// Why the last attempt failed.
         error: Box<ClientError>,
     },
+}
+
+impl From<SessionError> for ClientError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::WaitLimit { phase, waited } => Self::Stalled { after: waited, what: phase.what() },
+            error => Self::Session(error),
+        }
+    }
 }
 
 /// What a put is at.
@@ -140,154 +142,12 @@ pub struct Put {
     pub retry: Duration,
 }
 
-/// What to put over a link that is open already.
-pub struct Upload {
-    /// What the bytes come from, for errors.
-    pub name: String,
-    /// The identity to trust; `None` takes the server's.
-    pub trusted: Option<ClusterId>,
-    /// Committees whose members' proofs were checked before, for the server most likely shows them.
-    pub known: Option<CommitteeChain>,
-    /// What is known of the bytes.
-    pub source: session::Source,
-    /// Of a blob that is known, and of several blocks.
-    pub outline: Option<Outline>,
-    /// Seconds since 1970, or never.
-    pub expires_at: u64,
-    /// As in [`Put`].
-    pub renew: bool,
-    /// 16 random bytes, the same for every attempt at one put.
-    pub salt: [u8; 16],
-    /// When the first attempt began, seconds since 1970.
-    pub began: u64,
-    /// The bytes.
-    pub content: Content,
-    /// How long decisions of the server are waited for.
-    pub stall: StallLimit,
-}
-
-/// The bytes of a put.
-pub enum Content {
-    /// All of them, of a small blob.
-    Whole(Bytes),
-    /// Called once the server is ready, with the offset that it goes on at, 0 for a stream: gives them from there in pieces of at
-    /// most [`MAX_CHUNK`]. An error is the last item.
-    Pieces(Pieces),
-}
-
-/// Starts a flow of bytes.
-pub type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Send>;
-
-/// Puts a blob over a link that nothing was sent on, and returns its certificate, checked.
-///
-/// # Errors
-/// See [`ClientError`].
-pub async fn put_over(
-    host: &Host,
-    link: (LinkReader, LinkWriter),
-    upload: Upload,
-    mut progress: impl FnMut(PutProgress),
-) -> Result<Certified, ClientError> {
-    let Upload { name, trusted, known, source, outline, expires_at, renew, salt, began, content, stall } = upload;
-    let (nonce, now) = (host.random(), began);
-    let (session, hello) = PutSession::new(PutRequest { trusted, source, expires_at, salt, nonce, now, renew });
-    let mut session = session.knowing(known).proving(outline);
-    let mut flow = match content {
-        Content::Whole(bytes) => {
-            session = session.carrying(bytes)?;
-            Flow::Done
-        }
-        Content::Pieces(pieces) => Flow::Waiting(pieces),
-    };
-    let (mut link, outgoing) = open(host, link, hello).await;
-    let (mut watch, mut looks) = (ProgressWatch::default(), host.interval(LOOK_EVERY));
-    loop {
-        // begun once: the link counts its own silence from there
-        let next = link.next();
-        tokio::pin!(next);
-        let frame = loop {
-            tokio::select! {
-                biased;
-                _ = looks.tick() => {
-                    let now = host.monotonic();
-                    watch.look(session.progress_mark(), now)?;
-                    stall.check(&watch, now)?;
-                }
-                frame = &mut next => break frame?,
-                (room, piece) = flow.next_with_room(&outgoing) => {
-                    let Ok(room) = room else {
-                        // the writer failed; the reader knows why, or will
-                        flow = Flow::Done;
-                        continue;
-                    };
-                    let piece = piece.transpose();
-                    let message = match piece.map_err(|error| ClientError::Source { source_name: name.clone(), error })? {
-                        Some(piece) => session.chunk(piece)?,
-                        None => {
-                            flow = Flow::Done;
-                            session.end()?
-                        }
-                    };
-                    let encoded = message.encode();
-                    if let Message::Chunk { offset, bytes, .. } = message {
-                        progress(PutProgress::Sent(offset + bytes.len() as u64));
-                    }
-                    room.send(encoded.into());
-                }
-            }
-        };
-        for event in session.receive(&frame, host.unix_seconds())? {
-            match event {
-                PutEvent::Send(message) => send(&outgoing, &message).await,
-                PutEvent::Cluster(chain) => progress(PutProgress::Cluster(chain)),
-                PutEvent::Ready { offset } => {
-                    progress(PutProgress::Ready(offset));
-                    flow.start(offset);
-                }
-                PutEvent::Progress { member, stage } => progress(PutProgress::Member(member, stage)),
-                PutEvent::Certified(certified) => return Ok(*certified),
-            }
-        }
-    }
-}
-
-/// The bytes of a put: not asked for yet, flowing, or all sent.
-enum Flow {
-    Waiting(Pieces),
-    Flowing(mpsc::Receiver<io::Result<Bytes>>),
-    Done,
-}
-
-type Room<'a> = Result<mpsc::Permit<'a, Outgoing>, mpsc::error::SendError<()>>;
-
-impl Flow {
-    fn start(&mut self, offset: u64) {
-        if let Self::Waiting(bytes) = std::mem::replace(self, Self::Done) {
-            *self = Self::Flowing(bytes(offset));
-        }
-    }
-
-    /// The next bytes once there is room to send them; never, unless bytes flow.
-    async fn next_with_room<'a>(
-        &mut self,
-        outgoing: &'a mpsc::Sender<Outgoing>,
-    ) -> (Room<'a>, Option<io::Result<Bytes>>) {
-        match self {
-            Self::Flowing(pieces) => {
-                let room = outgoing.reserve().await;
-                (room, pieces.recv().await)
-            }
-            Self::Waiting(_) | Self::Done => std::future::pending().await,
-        }
-    }
-}
-
-/// Dials a server, and waits for no longer than the user allows.
-async fn dial(host: &Host, server: &str, stall: StallLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
+/// Dials a server, and waits no longer than the limit.
+async fn dial(host: &Host, server: &str, limit: WaitLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
     let dialled = link::dial(host, server);
-    let Some(limit) = stall.limit() else { return Ok(dialled.await?) };
-    let late = |_| Stalled::new(Phase::Opening, limit);
-    Ok(host.timeout(limit, dialled).await.map_err(late)??)
+    let Some(waited) = limit.longest() else { return Ok(dialled.await?) };
+    let late = |_| SessionError::WaitLimit { phase: Phase::Opening, waited };
+    Ok(host.timeout(waited, dialled).await.map_err(late)??)
 }
 
 /// Sends the hello over an open link. The writer lives as long as the queue.
@@ -342,35 +202,36 @@ pub struct Download {
     link: LinkReader,
     outgoing: mpsc::Sender<Outgoing>,
     events: VecDeque<GetEvent>,
-    watch: ProgressWatch,
-    stall: StallLimit,
 }
 
 impl Download {
-    /// Begins over a link that nothing was sent on. `known`: as in [`Upload`].
+    /// Begins over a link that nothing was sent on. `known`: committees whose proofs of possession were verified before.
     pub async fn begin(
         host: &Host,
         link: (LinkReader, LinkWriter),
         request: GetRequest,
         known: Option<CommitteeChain>,
     ) -> Self {
-        let (session, hello) = GetSession::new(request);
-        let (link, outgoing) = open(host, link, hello).await;
-        Self {
-            host: host.clone(),
-            session: session.knowing(known),
-            link,
-            outgoing,
-            events: VecDeque::new(),
-            watch: ProgressWatch::default(),
-            stall: StallLimit::new(Duration::ZERO),
-        }
+        Self::begin_within(host, link, request, known, WaitLimit::default()).await
     }
 
-    /// Dials a server and begins; what the server has to decide is waited for no longer than the user allows.
-    async fn dial(host: &Host, server: &str, request: GetRequest, stall: StallLimit) -> Result<Self, ClientError> {
-        let download = Self::begin(host, dial(host, server, stall).await?, request, None).await;
-        Ok(Self { stall, ..download })
+    async fn begin_within(
+        host: &Host,
+        link: (LinkReader, LinkWriter),
+        request: GetRequest,
+        known: Option<CommitteeChain>,
+        limit: WaitLimit,
+    ) -> Self {
+        let (session, hello) = GetSession::new(request);
+        let session = session.knowing(known).waiting_at_most(limit);
+        let (link, outgoing) = open(host, link, hello).await;
+        Self { host: host.clone(), session, link, outgoing, events: VecDeque::new() }
+    }
+
+    /// Dials a server and begins.
+    async fn dial(host: &Host, server: &str, request: GetRequest, limit: WaitLimit) -> Result<Self, ClientError> {
+        let link = dial(host, server, limit).await?;
+        Ok(Self::begin_within(host, link, request, None, limit).await)
     }
 
     /// The next message, waited for no longer than the session may stand still.
@@ -381,11 +242,7 @@ impl Download {
         loop {
             match self.host.timeout(LOOK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
-                Err(_) => {
-                    let now = self.host.monotonic();
-                    self.watch.look(self.session.progress_mark(), now)?;
-                    self.stall.check(&self.watch, now)?;
-                }
+                Err(_) => self.session.look(self.host.monotonic())?,
             }
         }
     }
@@ -401,7 +258,7 @@ impl Download {
     /// See [`ClientError`]; the get is then over.
     pub async fn next(&mut self) -> Result<Step, ClientError> {
         // until now the caller was busy with what came before
-        self.watch.restart();
+        self.session.restart_deadline();
         loop {
             match self.events.pop_front() {
                 None => {

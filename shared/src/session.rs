@@ -9,7 +9,6 @@ mod handshake;
 mod one_get;
 mod one_put;
 pub mod progress;
-mod put;
 mod put_link;
 mod range;
 pub mod retry;
@@ -18,13 +17,13 @@ pub use failure::{Failure, Kind};
 pub use get::{GetRequest, GetSession};
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::{Certified, NewPut, PutEvent, Source};
-pub use progress::{Phase, ProgressMark, ProgressWatch};
-pub use put::{PutRequest, PutSession};
+pub use progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
 pub use put_link::{PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
 pub use retry::{Fault, Milestone, Retry};
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -116,7 +115,14 @@ pub enum SessionError {
     },
     /// No message that counts as progress came before the phase's deadline.
     NoProgress(Phase),
-    /// The link has [`MAX_PUTS`] puts in progress already, or is not open yet.
+    /// A decision of the server took longer than the user allows.
+    WaitLimit {
+        /// What the session was waiting for.
+        phase: Phase,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// The link has [`MAX_PUTS`] puts in progress already.
     NoRoom,
     /// No replica holds the blob.
     NotFound(Digest),
@@ -175,6 +181,7 @@ impl SessionError {
             Self::Malformed(_)
             | Self::Refused { .. }
             | Self::Unproved { .. }
+            | Self::WaitLimit { .. }
             | Self::NoRoom
             | Self::NotFound(_)
             | Self::Exhausted(_) => return None,
@@ -210,8 +217,12 @@ impl fmt::Display for SessionError {
                 f,
                 "expected the file's outline, to prove its bytes with, got {size} bytes at {offset} without one"
             )?,
+            Self::WaitLimit { phase, waited } => {
+                let (seconds, what) = (waited.as_secs(), phase.what());
+                write!(f, "the server made no progress for {seconds} s while {what}, and no more time is allowed")?;
+            }
             Self::NoRoom => {
-                write!(f, "puts on a link: expected at most {MAX_PUTS} at once on an open link, got one more")?;
+                write!(f, "puts on a link: expected at most {MAX_PUTS} at once, got one more")?;
             }
             Self::NotFound(digest) => write!(f, "no replica of the cluster holds {digest}")?,
             Self::Exhausted(rejections) => {

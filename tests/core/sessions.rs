@@ -4,6 +4,7 @@
 
 mod failure;
 mod get;
+mod lone_put;
 mod progress;
 mod put;
 mod put_link;
@@ -16,8 +17,9 @@ use vouch_core::committee::{GenesisError, PossessionError};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::link::{AuthError, Hello, HelloError, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, Stream};
-use vouch_core::session::{GetRequest, GetSession, PutEvent, PutSession, SessionError, Source};
+use vouch_core::session::{GetRequest, GetSession, SessionError, Source};
 
+use lone_put::LonePut;
 use support::committee::{TestCommittee, hello_nonce, node_secret};
 
 static CLUSTER: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::new("sessions", 4));
@@ -60,7 +62,7 @@ type Hear = Box<dyn FnMut(&Bytes) -> Result<(), SessionError>>;
 
 /// A put and a get session, which share the handshake, with their first messages.
 fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
-    let (mut put, put_hello) = PutSession::new(put::request(trusted, Source::Streamed));
+    let (mut put, put_hello) = LonePut::new(put::request(trusted, Source::Streamed));
     let get = GetRequest { trusted, digest: Digest::of(b""), length: None, range: None, nonce: hello_nonce("get") };
     let (mut get, get_hello) = GetSession::new(get);
     [
@@ -192,20 +194,17 @@ fn committee_must_prove_its_keys() {
 fn known_committee_is_reused_for_itself_only() {
     let known = CLUSTER.committee.clone();
     let hear = |shown: Message| {
-        let (session, hello) = PutSession::new(put::request(None, Source::Streamed));
-        let mut session = session.knowing(Some(known.clone().into()));
+        let request = put::request(None, Source::Streamed);
+        let (mut session, hello) = LonePut::with(request, Some(known.clone().into()), None, None).unwrap();
         let server = Server { announced: None, ..Server::honest() };
         for bytes in server.welcome(&hello) {
             session.receive(&bytes, put::NOW).unwrap();
         }
-        session.receive(&shown.encode(), put::NOW)
+        session.receive(&shown.encode(), put::NOW)?;
+        Ok::<_, SessionError>(session.chain.unwrap().current().clone())
     };
-    let committee = |events: Vec<PutEvent>| match events.into_iter().next() {
-        Some(PutEvent::Cluster(chain)) => chain.current().clone(),
-        other => panic!("{other:?}"),
-    };
-    assert!(std::sync::Arc::ptr_eq(&committee(hear(CLUSTER.message()).unwrap()), &known), "its proofs were checked");
-    assert_eq!(committee(hear(FOREIGN.message()).unwrap()).cluster(), identity(&FOREIGN));
+    assert!(std::sync::Arc::ptr_eq(&hear(CLUSTER.message()).unwrap(), &known), "its proofs were checked");
+    assert_eq!(hear(FOREIGN.message()).unwrap().cluster(), identity(&FOREIGN));
     // the same members with other proofs are verified like an unknown committee
     let mut possessions = CLUSTER.committee.possessions().to_vec();
     possessions.swap(0, 1);

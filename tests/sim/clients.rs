@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use vouch::client::{self, ClientError, PutLink, StallLimit};
+use vouch::client::{self, ClientError, PutLink};
 use vouch::host::Host;
 use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
-use vouch_core::session::SessionError;
+use vouch_core::session::{SessionError, WaitLimit};
 use vouch_core::tree::Suspended;
 use vouch_core::verify::{Subject, verify_certificate};
 
@@ -141,7 +141,7 @@ pub async fn put(
     let began = node::elapsed();
     let link = match kept.take().filter(|link| !link.is_closed()) {
         Some(link) => link,
-        None => PutLink::open_with(host, &address(server), trusted, StallLimit::new(Duration::from_secs(30))).await?,
+        None => PutLink::open_with(host, &address(server), trusted, WaitLimit::new(Duration::from_secs(30))).await?,
     };
     let link = kept.insert(link);
     let certified = link.put_bytes(bytes.clone(), NEVER, renew).await?;

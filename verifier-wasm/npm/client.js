@@ -117,7 +117,6 @@ export function createClient(wasm, openSocket) {
       const ready = await Promise.race([first("ready"), certifying]);
       if (ready.bundle === undefined) {
         const from = ready.offset;
-        about.from = from;
         retry.ready(from);
         if (from > 0) tell({ stage: "resuming", offset: from, total });
         const sent = (done) => {
@@ -127,13 +126,13 @@ export function createClient(wasm, openSocket) {
         const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => hasEnded);
         uploading.catch(fail);
       }
-      const { bundle, cluster: shown, server, digest, length, reused } = await certifying;
+      const { bundle, cluster: shown, server, digest, length, reused, resumed_from } = await certifying;
       const report = await api.verify({ bundle, cluster: cluster ?? shown, digest, length });
       if (report.verdict !== "valid") {
         const { check, expected, got, message } = report;
         throw new ServerError({ code: "invalid", check, expected, got, message });
       }
-      return { bundle, report, cluster: shown, server, reused, resumed_from: reused ? 0 : about.from };
+      return { bundle, report, cluster: shown, server, reused, resumed_from };
     } catch (error) {
       // The replicas delete what they have. After a fault that passes they keep it for the next try.
       if (faultOf(error) === "permanent" && link.socket.readyState === 1) session?.cancel();
@@ -158,7 +157,7 @@ export function createClient(wasm, openSocket) {
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
 
     // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
-    const about = { file, stream, subject, total, options, tell, retry, address, cluster, expires, salt: random(16), began: now(), from: 0 };
+    const about = { file, stream, subject, total, options, tell, retry, address, cluster, expires, salt: random(16), began: now() };
     try {
       for (;;) {
         try {

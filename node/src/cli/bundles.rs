@@ -41,7 +41,7 @@ pub(super) fn as_json(
     json["reused"] = certified.reused.into();
     json["attempts"] = attempts.into();
     // The first byte that the last attempt sent; 0 if an earlier certificate was reused.
-    json["resumed_from"] = if certified.reused { 0 } else { certified.sent_from }.into();
+    json["resumed_from"] = certified.resumed_from().into();
     Ok(json)
 }
 

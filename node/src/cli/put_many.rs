@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
-use vouch_core::session::{Certified, Retry};
+use vouch_core::session::{Certified, Retry, WaitLimit};
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
 use super::{Failure, PutArgs, bundles, output};
-use crate::client::{self, ClientError, Item, Prepared, PutLink, StallLimit};
+use crate::client::{self, ClientError, Item, Prepared, PutLink};
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::host::tasks::JoinSet;
@@ -80,9 +80,9 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if queue.is_empty() {
         return Ok(code);
     }
-    let stall = StallLimit::new(args.retry);
+    let limit = WaitLimit::new(args.retry);
     let link =
-        PutLink::open_with(host, &trust.server, trust.pinned, stall).await.map_err(|error| trust.explain(error))?;
+        PutLink::open_with(host, &trust.server, trust.pinned, limit).await.map_err(|error| trust.explain(error))?;
     let mut retry = Retry::new(args.retry);
     retry.opened();
     let puts = Puts {
@@ -130,7 +130,7 @@ impl Puts {
         let item = Item { source: Source::parse(&file.file), expires_at: self.expires_at, renew: self.args.renew };
         let (host, link, retry) = (self.host.clone(), self.link.clone(), self.retry.clone());
         self.running.spawn(async move {
-            let put = attempt(&host, &link, &mut file, item, &retry).await;
+            let put = attempt(&host, &link, &mut file, item, retry).await;
             let result = match put {
                 Ok(certified) => save(&host, file.place.clone(), certified).await.map_err(PutFailure::Bundle),
                 Err(error) => Err(PutFailure::Client(error)),
@@ -193,7 +193,7 @@ impl Puts {
             return;
         }
         let error =
-            match PutLink::open_with(&self.host, &self.trust.server, self.trusted, StallLimit::new(self.args.retry))
+            match PutLink::open_with(&self.host, &self.trust.server, self.trusted, WaitLimit::new(self.args.retry))
                 .await
             {
                 Ok(link) => {
@@ -239,14 +239,14 @@ async fn attempt(
     link: &PutLink,
     file: &mut FilePut,
     item: Item,
-    retry: &Mutex<Retry>,
+    retry: Arc<Mutex<Retry>>,
 ) -> Result<Box<Certified>, ClientError> {
     let prepared = match &mut file.prepared {
         Some(prepared) => prepared,
         None => file.prepared.insert(Prepared::new(host, item).await?),
     };
     let number = file.number;
-    let saw = |step| {
+    let saw = move |step| {
         if let Some(milestone) = client::milestone(&step) {
             retry.lock().unwrap_or_else(PoisonError::into_inner).reached(number, milestone);
         }

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::session::{ByteRange, GetRequest, Milestone, Rejection, Retry, SessionError};
+use vouch_core::session::{ByteRange, GetRequest, Milestone, Rejection, Retry, SessionError, WaitLimit};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
-use super::{ClientError, Download, StallLimit, Step};
+use super::{ClientError, Download, Step};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -139,8 +139,8 @@ impl Transfer {
         let length = self.about.as_ref().map(|(length, _)| *length).or(*length);
         let (trusted, digest, range) = (self.cluster, *digest, self.rest());
         let request = GetRequest { trusted, digest, length, range, nonce: self.host.random() };
-        let stall = StallLimit::new(self.get.retry);
-        let mut download = Download::dial(&self.host, server, request, stall).await?;
+        let limit = WaitLimit::new(self.get.retry);
+        let mut download = Download::dial(&self.host, server, request, limit).await?;
         loop {
             match download.next().await.map_err(|error| self.beyond(error))? {
                 Step::Start { name, length } => {

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use vouch_core::session::{ByteRange, GetRequest, Retry, SessionError};
+use vouch_core::session::{ByteRange, GetRequest, Retry, SessionError, WaitLimit};
 use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
-use super::{ClientError, Download, Get, GetProgress, StallLimit, Step};
+use super::{ClientError, Download, Get, GetProgress, Step};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -95,7 +95,7 @@ async fn group(host: &Host, get: &Get, byte: ByteRange) -> Result<(u64, Slice), 
     let Get { server, trusted, digest, length, retry, .. } = get;
     let (trusted, digest, length, range) = (*trusted, *digest, *length, Some(byte));
     let request = GetRequest { trusted, digest, length, range, nonce: host.random() };
-    let mut download = Download::dial(host, server, request, StallLimit::new(*retry)).await?;
+    let mut download = Download::dial(host, server, request, WaitLimit::new(*retry)).await?;
     let (mut about, mut found) = (None, None);
     loop {
         match download.next().await? {

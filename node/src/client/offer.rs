@@ -1,15 +1,16 @@
-//! What is put, hashed once and read as often as an attempt needs it.
+//! The bytes of a put: hashed once, and read again for each attempt.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
 use rayon::prelude::*;
+use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
 use vouch_core::message::{MAX_BLOB, MAX_CHUNK};
 use vouch_core::session;
 use vouch_core::tree::{BLOCK, Outline, OutlineHasher, block_hash};
 
-use super::{Content, PutProgress};
+use super::PutProgress;
 use crate::host::Host;
 use crate::host::source::{Source, pieces};
 
@@ -50,7 +51,18 @@ pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<
     }
 }
 
-/// What a source turned out to be.
+/// The bytes of a put, for one attempt.
+pub(super) enum Content {
+    /// All of a small blob.
+    Whole(Bytes),
+    Pieces(Pieces),
+}
+
+/// Called with the resume offset, 0 for a stream: starts a flow of the bytes from there on, in pieces of [`MAX_CHUNK`] with a shorter
+/// last one. An error is the last item.
+pub(super) type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Send>;
+
+/// A source whose bytes are hashed, if they can be read more than once.
 pub struct Offer {
     pub(super) source: session::Source,
     pub(super) outline: Option<Outline>,
@@ -59,9 +71,9 @@ pub struct Offer {
 
 /// Where the bytes are for the next attempt.
 enum Kept {
-    Whole(Bytes),
+    Memory(Bytes),
     File(Source),
-    /// Standard input, a pipe or a device is read once, and opened once: whoever writes to it would notice.
+    /// Standard input, a pipe or a device is opened once and read once: whoever writes to it would notice a second reader.
     Once(Option<Box<dyn Read + Send>>),
 }
 
@@ -84,7 +96,7 @@ impl Offer {
                     let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
                     progress(PutProgress::Offered(digest, length));
                     let source = session::Source::Known { digest, length };
-                    return Ok(Self { source, outline: None, bytes: Kept::Whole(bytes.into()) });
+                    return Ok(Self { source, outline: None, bytes: Kept::Memory(bytes.into()) });
                 }
                 reader = source.open()?.0;
             }
@@ -97,20 +109,37 @@ impl Offer {
         hashed.await.map_err(io::Error::other)?
     }
 
-    /// The bytes for one attempt; `None` when they can be had only once, and were.
+    /// Bytes in memory.
+    pub(super) fn of_bytes(bytes: Bytes) -> Self {
+        let mut hasher = OutlineHasher::new();
+        hasher.update(&bytes);
+        let (digest, outline) = hasher.finish();
+        let source = session::Source::Known { digest, length: outline.length() };
+        Self { source, outline: Some(outline), bytes: Kept::Memory(bytes) }
+    }
+
+    /// The bytes for one attempt; `None` if they can be read only once, and were.
     pub(super) fn content(&mut self, host: &Host) -> Option<Content> {
         let host = host.clone();
-        Some(match &mut self.bytes {
-            Kept::Whole(bytes) => Content::Whole(bytes.clone()),
+        let pieces: Pieces = match &mut self.bytes {
+            Kept::Memory(bytes) if bytes.len() <= MAX_BLOB => return Some(Content::Whole(bytes.clone())),
+            Kept::Memory(bytes) => {
+                let bytes = bytes.clone();
+                Box::new(move |offset| {
+                    let offset = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+                    pieces(&host, move || Ok(io::Cursor::new(bytes.slice(offset..))), MAX_CHUNK)
+                })
+            }
             Kept::File(source) => {
                 let source = source.clone();
-                Content::Pieces(Box::new(move |offset| pieces(&host, move || source.open_at(offset), MAX_CHUNK)))
+                Box::new(move |offset| pieces(&host, move || source.open_at(offset), MAX_CHUNK))
             }
             Kept::Once(reader) => {
                 let reader = reader.take()?;
-                Content::Pieces(Box::new(move |_| pieces(&host, move || Ok(reader), MAX_CHUNK)))
+                Box::new(move |_| pieces(&host, move || Ok(reader), MAX_CHUNK))
             }
-        })
+        };
+        Some(Content::Pieces(pieces))
     }
 
     /// The digest, where it is known before the bytes are sent.

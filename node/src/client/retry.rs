@@ -3,13 +3,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use vouch_core::chain::CommitteeChain;
 use vouch_core::message::Stage;
-use vouch_core::session::{Certified, Fault, Milestone, Retry};
+use vouch_core::session::{Certified, Fault, Milestone, Retry, WaitLimit};
 
-use super::{ClientError, Offer, Put, PutProgress, StallLimit, Upload, dial, put_over};
+use super::{ClientError, Offer, Prepared, Put, PutLink, PutProgress};
 use crate::host::Host;
 use crate::link::LinkError;
 
@@ -47,56 +48,54 @@ pub async fn offer(
 pub async fn put_offer(
     host: &Host,
     put: Put,
-    mut offer: Offer,
+    offer: Offer,
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let Put { server, trusted, source, expires_at, renew, retry } = put;
-    let name = source.to_string();
-    let (salt, began) = (host.random(), host.unix_seconds());
-    let stall = StallLimit::new(retry);
-    let (mut retry, mut known) = (Retry::new(retry), None::<CommitteeChain>);
-    let mut cut = None;
+    let limit = WaitLimit::new(retry);
+    let retry = Arc::new(Mutex::new(Retry::new(retry)));
+    let locked = || retry.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut prepared = Prepared::offered(host, source.to_string(), offer, expires_at, renew);
+    let mut known = None::<CommitteeChain>;
+    let mut lost = None;
     loop {
-        let Some(content) = offer.content(host) else {
-            return Err(ClientError::Once(cut.unwrap_or_else(|| Box::new(LinkError::Closed(String::new()).into()))));
-        };
-        let upload = Upload {
-            name: name.clone(),
-            trusted: trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster)),
-            known: known.clone(),
-            source: offer.source,
-            outline: offer.outline.clone(),
-            expires_at,
-            renew,
-            salt,
-            began,
-            content,
-            stall,
-        };
+        if let Some(error) = lost.take().filter(|_| prepared.is_once()) {
+            return Err(ClientError::Once(Box::new(error)));
+        }
+        let trusted = trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster));
         let attempt = async {
-            let link = dial(host, &server, stall).await?;
-            put_over(host, link, upload, |step| {
+            let link = PutLink::open_knowing(host, &server, trusted, known.clone(), limit).await?;
+            locked().opened();
+            let (seen, shown) = (retry.clone(), progress.clone());
+            let result = link.put_again(&mut prepared, move |step| {
                 if let Some(milestone) = milestone(&step) {
-                    retry.reached(0, milestone);
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).reached(0, milestone);
                 }
-                if let PutProgress::Cluster(chain) = &step {
-                    retry.opened();
-                    known = Some(chain.clone());
-                }
-                progress(step);
-            })
-            .await
+                shown(step);
+            });
+            let result = result.await;
+            known = link.chain().cloned().or(known.take());
+            drop(link);
+            result.map_err(only_cause)
         };
         let error = match attempt.await {
             Ok(certified) => return Ok(certified),
             Err(error) => error,
         };
-        let (pause, error) = pause(&mut retry, error, host)?;
-        if !offer.is_once() {
+        let (pause, error) = pause(&mut locked(), error, host)?;
+        if !prepared.is_once() {
             progress(PutProgress::Retrying { why: error.to_string(), pause });
             host.sleep(pause).await;
         }
-        cut = Some(Box::new(error));
+        lost = Some(error);
+    }
+}
+
+/// What ended a link that a single put used: nobody else is told of it.
+fn only_cause(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Ended(error) => Arc::try_unwrap(error).unwrap_or_else(ClientError::Ended),
+        error => error,
     }
 }
 

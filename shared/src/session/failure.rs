@@ -98,7 +98,7 @@ fn kind(error: &SessionError) -> Kind {
         SessionError::Refused { .. } | SessionError::NoRoom => Kind::Refused,
         SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => Kind::Source,
         SessionError::Unsatisfiable { .. } => Kind::Range,
-        SessionError::NoProgress(_) => Kind::Connection,
+        SessionError::NoProgress(_) | SessionError::WaitLimit { .. } => Kind::Connection,
         SessionError::NotFound(_) => Kind::NotFound,
         SessionError::Exhausted(_) => Kind::Exhausted,
     }

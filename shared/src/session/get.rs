@@ -1,12 +1,13 @@
 //! A get of one blob over a link of its own.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::handshake::{ClientHandshake, HandshakeEvent};
 use super::one_get::{GetEvent, OneGet, WantedBytes};
-use super::progress::ProgressMark;
+use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
 use super::{ByteRange, SessionError};
 use crate::chain::CommitteeChain;
 use crate::digest::{ClusterId, Digest};
@@ -33,6 +34,7 @@ pub struct GetRequest {
 pub struct GetSession {
     handshake: ClientHandshake,
     get: OneGet,
+    watch: ProgressWatch,
 }
 
 impl GetSession {
@@ -40,7 +42,8 @@ impl GetSession {
     pub fn new(request: GetRequest) -> (Self, Message) {
         let GetRequest { trusted, digest, length, range, nonce } = request;
         let (handshake, hello) = ClientHandshake::new(trusted, nonce);
-        (Self { handshake, get: OneGet::new(WantedBytes { digest, length, range }, None) }, hello)
+        let get = OneGet::new(WantedBytes { digest, length, range }, None);
+        (Self { handshake, get, watch: ProgressWatch::default() }, hello)
     }
 
     /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
@@ -48,6 +51,13 @@ impl GetSession {
     #[must_use]
     pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
         self.handshake.reuse_verified(chain);
+        self
+    }
+
+    /// Waits no longer than this for each decision of the server.
+    #[must_use]
+    pub fn waiting_at_most(mut self, limit: WaitLimit) -> Self {
+        self.watch = ProgressWatch::new(limit);
         self
     }
 
@@ -61,8 +71,21 @@ impl GetSession {
         self.handshake.chain().map(CommitteeChain::cluster)
     }
 
-    /// The session's progress, for a [`ProgressWatch`](super::ProgressWatch). A member's failure counts as a step, because the next
-    /// member is read from.
+    /// Fails if the get made no progress for too long. Call it about once a second. `now` is monotonic.
+    ///
+    /// # Errors
+    /// As [`ProgressWatch::look`]; the session has then ended.
+    pub fn look(&mut self, now: Duration) -> Result<(), SessionError> {
+        let mark = self.progress_mark();
+        self.watch.look(mark, now)
+    }
+
+    /// Restarts the deadline: until now, the client itself was busy with what it had received.
+    pub fn restart_deadline(&mut self) {
+        self.watch.restart();
+    }
+
+    /// The session's progress. A member's failure counts as a step, because the next member is read from.
     pub fn progress_mark(&self) -> ProgressMark {
         self.handshake.progress_mark().unwrap_or_else(|| self.get.progress_mark())
     }

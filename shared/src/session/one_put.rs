@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::SessionError;
 use super::handshake::{ClientHandshake, unexpected};
-use super::progress::{Phase, ProgressMark, ProgressWatch};
+use super::progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
-use crate::chain::{CommitteeChain, MemberId};
+use crate::chain::MemberId;
 use crate::committee::Committee;
 use crate::digest::{Digest, Hasher};
 use crate::link::NodeKey;
@@ -54,11 +55,9 @@ pub struct NewPut {
 pub enum PutEvent {
     /// Send this.
     Send(Message),
-    /// The committee is known and checked. If a cluster identity is trusted, it is that cluster's.
-    Cluster(CommitteeChain),
     /// The resume offset: send the bytes from here on, because the replicas hold those before it. Call
-    /// [`PutSession::chunk`](super::PutSession::chunk), then [`PutSession::end`](super::PutSession::end); if the offset is the
-    /// blob's length, only the latter.
+    /// [`PutLink::chunk`](super::PutLink::chunk), then [`PutLink::end`](super::PutLink::end); if the offset is the blob's length,
+    /// only the latter.
     Ready {
         /// 0, the end of a block, or the blob's length.
         offset: u64,
@@ -93,6 +92,13 @@ pub struct Certified {
     pub reused: bool,
 }
 
+impl Certified {
+    /// The offset at which the upload was resumed; 0 if an earlier certificate was reused, because nothing was resumed then.
+    pub fn resumed_from(&self) -> u64 {
+        if self.reused { 0 } else { self.sent_from }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum PutState {
     Opening,
@@ -118,22 +124,22 @@ pub(super) struct OnePut {
     hasher: Hasher,
     /// The stages reported so far, by member: a repeated report is not progress.
     reported: BTreeSet<(MemberId, u8)>,
-    pub(super) watch: ProgressWatch,
+    watch: ProgressWatch,
 }
 
 impl OnePut {
-    pub(super) fn new(stream: Stream, request: NewPut) -> Self {
+    pub(super) fn new(stream: Stream, request: NewPut, outline: Option<Outline>, limit: WaitLimit) -> Self {
         Self {
             stream,
             request,
             whole_blob: None,
-            outline: None,
+            outline,
             state: PutState::Opening,
             sent_from: 0,
             sent_until: 0,
             hasher: Hasher::new(),
             reported: BTreeSet::new(),
-            watch: ProgressWatch::default(),
+            watch: ProgressWatch::new(limit),
         }
     }
 
@@ -148,8 +154,14 @@ impl OnePut {
         Ok(())
     }
 
-    pub(super) fn set_outline(&mut self, outline: Option<Outline>) {
-        self.outline = outline;
+    pub(super) fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Fails if the put made no progress for too long.
+    pub(super) fn look(&mut self, now: Duration) -> Result<(), SessionError> {
+        let mark = self.progress_mark();
+        self.watch.look(mark, now)
     }
 
     fn receipt(&self, digest: Digest, length: u64) -> Receipt {
@@ -324,11 +336,6 @@ impl OnePut {
         };
         self.state = PutState::Ended(receipt);
         Ok(Message::PutEnd { stream: self.stream, receipt })
-    }
-
-    /// Cancels the put; replicas do not keep a partial upload.
-    pub(super) fn cancel(&self) -> Message {
-        Message::Cancel { stream: self.stream, keep: false }
     }
 }
 

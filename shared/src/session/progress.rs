@@ -73,35 +73,57 @@ pub struct ProgressMark {
     pub steps: u64,
 }
 
+/// The longest wait for a decision of the server that the user allows, besides the deadline of each [`Phase`].
+///
+/// Time in which bytes move is not limited: a slow connection stands still for seconds, too.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WaitLimit(Option<Duration>);
+
+impl WaitLimit {
+    /// The limit for somebody who retries for this long without progress; zero sets no limit.
+    pub fn new(retry: Duration) -> Self {
+        // A quarter more: by default, a server that waits for replicas for as long as it ever does can still name the one that failed.
+        Self((!retry.is_zero()).then(|| retry.saturating_add(retry / 4)))
+    }
+
+    /// The longest wait; `None` if only the deadlines count.
+    pub fn longest(self) -> Option<Duration> {
+        self.0
+    }
+}
+
 /// Detects that a session makes no progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProgressWatch {
+    limit: WaitLimit,
     last: Option<(ProgressMark, Duration)>,
 }
 
 impl ProgressWatch {
+    /// A watch with a limit of the user's.
+    pub fn new(limit: WaitLimit) -> Self {
+        Self { limit, last: None }
+    }
+
     /// Compares the session's progress with the last call's. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// [`SessionError::NoProgress`] if the phase's deadline has passed without a step. The caller may retry as after a lost
-    /// connection.
+    /// [`SessionError::NoProgress`] if the phase's deadline has passed without a step, and the caller may retry as after a lost
+    /// connection; [`SessionError::WaitLimit`] if the user's limit has.
     pub fn look(&mut self, mark: ProgressMark, now: Duration) -> Result<(), SessionError> {
         let since = match self.last {
             Some((last, since)) if last == mark => since,
             _ => now,
         };
         self.last = Some((mark, since));
-        match mark.phase {
-            Some(phase) if now.saturating_sub(since) >= phase.deadline() => Err(SessionError::NoProgress(phase)),
+        let waited = now.saturating_sub(since);
+        match (mark.phase, self.limit.0) {
+            (Some(phase), _) if waited >= phase.deadline() => Err(SessionError::NoProgress(phase)),
+            (Some(phase), Some(longest)) if phase != Phase::Reading && waited >= longest => {
+                Err(SessionError::WaitLimit { phase, waited })
+            }
             _ => Ok(()),
         }
-    }
-
-    /// The phase at the last call of [`look`](Self::look), and the time since the last step, up to `now`. `None` while the server
-    /// owes no answer.
-    pub fn stood(&self, now: Duration) -> Option<(Phase, Duration)> {
-        let (mark, since) = self.last?;
-        Some((mark.phase?, now.saturating_sub(since)))
     }
 
     /// Restarts the deadline: until now, the client itself was busy with what it had received.

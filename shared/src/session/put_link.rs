@@ -1,6 +1,10 @@
-//! Many puts over one link. Each is a state machine of its own: a failure of one does not affect the others.
+//! A client's puts over one link: the only driver of puts. One file is the same as many with one file.
+//!
+//! The shell brings the server's messages, the bytes and the time; it sends messages, and shows progress. Each put is a state
+//! machine of its own: a failure of one does not affect the others. The shell needs a source for each put that maps an offset to
+//! the bytes from there on: after [`PutEvent::Ready`] it calls [`PutLink::chunk`] with them, then [`PutLink::end`]. The bytes are
+//! those that the replicas store, so a source may compute them, for example by encrypting a file.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +12,7 @@ use bytes::Bytes;
 use super::SessionError;
 use super::handshake::{ClientHandshake, HandshakeEvent, unexpected};
 use super::one_put::{NewPut, OnePut, PutEvent};
-use super::progress::ProgressWatch;
+use super::progress::{ProgressMark, ProgressWatch, WaitLimit};
 use crate::chain::CommitteeChain;
 use crate::digest::ClusterId;
 use crate::message::{MAX_PUTS, Message, Stream};
@@ -18,7 +22,7 @@ use crate::verify::VerifiedAggregates;
 /// What the caller must do or show.
 #[derive(Debug)]
 pub enum PutLinkEvent {
-    /// The server proved its node key: puts may begin.
+    /// The server proved its node key.
     Opened,
     /// The committee is known and checked. If a cluster identity is trusted, it is that cluster's.
     Cluster(CommitteeChain),
@@ -30,12 +34,14 @@ pub enum PutLinkEvent {
 #[derive(Debug)]
 pub struct PutLink {
     handshake: ClientHandshake,
-    is_open: bool,
-    puts: BTreeMap<Stream, OnePut>,
+    /// In the order of their stream numbers. A list instead of a map: it is short, and each map type adds to the size of the wasm
+    /// module.
+    puts: Vec<OnePut>,
     /// The stream number of the put that began last.
     last: u32,
     /// The certificates of one batch cost one pairing.
     verified: VerifiedAggregates,
+    limit: WaitLimit,
     /// Watches the handshake; each put has a watch of its own.
     watch: ProgressWatch,
 }
@@ -45,18 +51,40 @@ impl PutLink {
     /// caller decides whether to trust it. `nonce`: 32 random bytes.
     pub fn new(trusted: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
         let (handshake, hello) = ClientHandshake::new(trusted, nonce);
-        let (puts, verified) = (BTreeMap::new(), VerifiedAggregates::default());
-        (Self { handshake, is_open: false, puts, last: 0, verified, watch: ProgressWatch::default() }, hello)
+        let (puts, verified) = (Vec::new(), VerifiedAggregates::default());
+        let (limit, watch) = (WaitLimit::default(), ProgressWatch::default());
+        (Self { handshake, puts, last: 0, verified, limit, watch }, hello)
+    }
+
+    /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
+    /// caller has verified before.
+    #[must_use]
+    pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
+        self.handshake.reuse_verified(chain);
+        self
+    }
+
+    /// Waits no longer than this for each decision of the server.
+    #[must_use]
+    pub fn waiting_at_most(mut self, limit: WaitLimit) -> Self {
+        (self.limit, self.watch) = (limit, ProgressWatch::new(limit));
+        self
     }
 
     /// Whether another put may begin now.
     pub fn has_room(&self) -> bool {
-        self.is_open && self.puts.len() < MAX_PUTS && self.last < u32::MAX
+        self.puts.len() < MAX_PUTS && self.last < u32::MAX
     }
 
-    /// Begins a put. Returns its stream number on this link and the message to send. `bytes`: all bytes of an offered blob. At
-    /// most [`MAX_BLOB`](crate::message::MAX_BLOB) bytes are sent in that message; a larger blob is requested with
-    /// [`PutEvent::Ready`]. `outline`: as for [`PutSession::proving`](super::PutSession::proving).
+    fn is_open(&self) -> bool {
+        self.handshake.server_key().is_some()
+    }
+
+    /// Begins a put. Returns its stream number on this link and the message to send; before the link is open, the message comes
+    /// later as a [`PutEvent::Send`]. `bytes`: all bytes of an offered blob. At most [`MAX_BLOB`](crate::message::MAX_BLOB) bytes
+    /// are sent in one message with the offer: there is no [`PutEvent::Ready`], and the members' progress is reported at the end.
+    /// A larger blob is requested with [`PutEvent::Ready`] as usual. `outline`: of an offered blob; each block's proof is made from
+    /// it. A blob of a single block needs none.
     ///
     /// # Errors
     /// [`SessionError::SourceChanged`] if the number of bytes is not the offered length; [`SessionError::NoRoom`] unless
@@ -66,19 +94,18 @@ impl PutLink {
         put: NewPut,
         bytes: Option<Bytes>,
         outline: Option<Outline>,
-    ) -> Result<(Stream, Message), SessionError> {
+    ) -> Result<(Stream, Option<Message>), SessionError> {
         if !self.has_room() {
             return Err(SessionError::NoRoom);
         }
         let stream = Stream(self.last + 1);
-        let mut put = OnePut::new(stream, put);
-        put.set_outline(outline);
+        let mut put = OnePut::new(stream, put, outline, self.limit);
         if let Some(bytes) = bytes {
             put.set_bytes(bytes)?;
         }
-        let message = put.begin();
+        let message = self.is_open().then(|| put.begin());
         self.last = stream.0;
-        self.puts.insert(stream, put);
+        self.puts.push(put);
         Ok((stream, message))
     }
 
@@ -90,8 +117,11 @@ impl PutLink {
         let message = match self.handshake.receive(bytes)? {
             HandshakeEvent::Nothing => return Ok(Vec::new()),
             HandshakeEvent::Opened => {
-                self.is_open = true;
-                return Ok(vec![PutLinkEvent::Opened]);
+                let mut events = vec![PutLinkEvent::Opened];
+                for put in &mut self.puts {
+                    events.push(PutLinkEvent::Put(put.stream(), Ok(PutEvent::Send(put.begin()))));
+                }
+                return Ok(events);
             }
             HandshakeEvent::Committee => {
                 return Ok(self.handshake.chain().cloned().map(PutLinkEvent::Cluster).into_iter().collect());
@@ -105,7 +135,7 @@ impl PutLink {
             }
             other => return Err(unexpected("an answer to a put", other)),
         };
-        let Some(put) = self.puts.get_mut(&stream) else {
+        let Some(put) = self.puts.iter_mut().find(|put| put.stream() == stream) else {
             // Answers to a put that has ended may still arrive.
             return if stream.0 <= self.last {
                 Ok(Vec::new())
@@ -119,7 +149,7 @@ impl PutLink {
             Err(_) => true,
         };
         if has_ended {
-            self.puts.remove(&stream);
+            self.forget(stream);
         }
         Ok(match events {
             Ok(events) => events.into_iter().map(|event| PutLinkEvent::Put(stream, Ok(event))).collect(),
@@ -130,27 +160,31 @@ impl PutLink {
     /// Ends the puts that made no progress for too long. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// [`SessionError::NoProgress`] if the server did not prove its node key in time; the link has then ended.
+    /// As [`ProgressWatch::look`], if the server did not prove its node key in time; the link has then ended.
     pub fn look(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
         if let Some(mark) = self.handshake.progress_mark() {
             self.watch.look(mark, now)?;
+            return Ok(Vec::new());
         }
-        let late = |(stream, put): (&Stream, &mut OnePut)| {
-            let mark = put.progress_mark();
-            put.watch.look(mark, now).err().map(|error| (*stream, error))
-        };
-        let late: Vec<_> = self.puts.iter_mut().filter_map(late).collect();
-        late.iter().for_each(|(stream, _)| drop(self.puts.remove(stream)));
+        let late: Vec<_> = self.puts.iter_mut().filter_map(|put| Some((put.stream(), put.look(now).err()?))).collect();
+        late.iter().for_each(|(stream, _)| self.forget(*stream));
         Ok(late.into_iter().map(|(stream, error)| PutLinkEvent::Put(stream, Err(error))).collect())
     }
 
-    /// The message with the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes of a put, as in
-    /// [`PutSession::chunk`](super::PutSession::chunk); `None` if the put has ended.
+    /// The progress of a put; of the handshake until the link is open. `None` if the put has ended.
+    pub fn progress_mark(&self, stream: Stream) -> Option<ProgressMark> {
+        let put = self.puts.iter().find(|put| put.stream() == stream)?;
+        Some(self.handshake.progress_mark().unwrap_or_else(|| put.progress_mark()))
+    }
+
+    /// The message with the next 1 to [`MAX_CHUNK`](crate::message::MAX_CHUNK) bytes of a put; `None` if the put has ended. For an
+    /// offered blob, `bytes` must be the next whole block; the last block may be shorter.
     ///
     /// # Errors
-    /// As [`PutSession::chunk`](super::PutSession::chunk); the caller then cancels the put.
+    /// [`SessionError::SourceChanged`] if the bytes exceed the offered length, or are not a whole block before its end;
+    /// [`SessionError::Unproved`] if a blob of several blocks has no outline. The caller then cancels the put.
     pub fn chunk(&mut self, stream: Stream, bytes: Bytes) -> Result<Option<Message>, SessionError> {
-        self.puts.get_mut(&stream).map(|put| put.chunk(bytes)).transpose()
+        self.put(stream).map(|put| put.chunk(bytes)).transpose()
     }
 
     /// The message that ends the bytes of a put; `None` if the put has ended.
@@ -158,11 +192,23 @@ impl PutLink {
     /// # Errors
     /// [`SessionError::SourceChanged`] if fewer bytes than offered were passed; the caller then cancels the put.
     pub fn end(&mut self, stream: Stream) -> Result<Option<Message>, SessionError> {
-        self.puts.get_mut(&stream).map(OnePut::end).transpose()
+        self.put(stream).map(OnePut::end).transpose()
     }
 
-    /// Ends a put, and returns the message that cancels it; `None` if the put has ended already.
-    pub fn cancel(&mut self, stream: Stream) -> Option<Message> {
-        self.puts.remove(&stream).map(|put| put.cancel())
+    /// Ends a put, and returns the message that cancels it; `None` if the put has ended already. `keep`: replicas keep the bytes
+    /// that they have, for a later put of the same blob.
+    pub fn cancel(&mut self, stream: Stream, keep: bool) -> Option<Message> {
+        self.put(stream)?;
+        self.forget(stream);
+        // Before the link is open, the server knows of no put.
+        self.is_open().then_some(Message::Cancel { stream, keep })
+    }
+
+    fn forget(&mut self, stream: Stream) {
+        self.puts.retain(|put| put.stream() != stream);
+    }
+
+    fn put(&mut self, stream: Stream) -> Option<&mut OnePut> {
+        self.puts.iter_mut().find(|put| put.stream() == stream)
     }
 }

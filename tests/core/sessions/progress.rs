@@ -6,13 +6,14 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, Message, Stage, Stream};
 use vouch_core::session::{
-    GetRequest, GetSession, NewPut, Phase, ProgressMark, ProgressWatch, PutLink, PutLinkEvent, PutSession,
-    SessionError, Source,
+    GetRequest, GetSession, NewPut, Phase, ProgressMark, ProgressWatch, PutLink, PutLinkEvent, SessionError, Source,
+    WaitLimit,
 };
 
 use support::blobs::proof;
 
-use super::put::{FILE, NOW, STREAM, hear, known, opened, request};
+use super::lone_put::{LonePut, STREAM};
+use super::put::{FILE, NOW, hear, known, opened, request};
 use super::{CLUSTER, Server, identity};
 use support::committee::{EXPIRES, blob, hello_nonce, salt};
 
@@ -56,7 +57,7 @@ fn progress_extends_the_deadline_and_caller_time_does_not_count() {
 
 #[test]
 fn put_times_out_in_each_phase() {
-    let (mut session, hello) = PutSession::new(request(Some(identity(&CLUSTER)), known()));
+    let (mut session, hello) = LonePut::new(request(Some(identity(&CLUSTER)), known()));
     assert_deadline(Phase::Opening, session.progress_mark());
     let before = session.progress_mark();
     let [listener, auth] = Server::honest().welcome(&hello);
@@ -147,4 +148,57 @@ fn only_the_put_without_progress_times_out() {
     assert!(link.look(START * 10).unwrap().is_empty(), "it is over, and the other one sends");
     // a late message for the ended put is harmless
     link.receive(&Message::Ready { stream: first, offset: 0 }.encode(), NOW).unwrap();
+}
+
+#[test]
+fn decision_is_waited_for_as_long_as_the_user_allows() {
+    let mut watch = ProgressWatch::new(WaitLimit::new(4 * SECOND));
+    let mut look =
+        |steps, seconds| watch.look(ProgressMark { phase: Some(Phase::Certifying), steps }, START + seconds * SECOND);
+    assert_eq!(look(0, 10), Ok(()));
+    assert_eq!(look(0, 14), Ok(()));
+    assert_eq!(look(1, 15), Ok(()), "a step");
+    assert_eq!(look(1, 19), Ok(()));
+    let over = SessionError::WaitLimit { phase: Phase::Certifying, waited: 5 * SECOND };
+    assert_eq!(look(1, 20), Err(over), "the time of the retries and a quarter more");
+    watch.restart();
+    let mark = ProgressMark { phase: Some(Phase::Certifying), steps: 1 };
+    assert_eq!(watch.look(mark, START + 90 * SECOND), Ok(()));
+}
+
+#[test]
+fn moving_bytes_and_no_retry_have_no_wait_limit() {
+    let idle = |limit, mark: ProgressMark, seconds| {
+        let mut watch = ProgressWatch::new(limit);
+        watch.look(mark, START).and(watch.look(mark, START + seconds * SECOND))
+    };
+    let mark = |phase| ProgressMark { phase, steps: 0 };
+    let limit = WaitLimit::new(SECOND);
+    assert_eq!(idle(limit, mark(Some(Phase::Reading)), 50), Ok(()));
+    assert_eq!(idle(limit, mark(None), 500), Ok(()));
+    assert!(idle(limit, mark(Some(Phase::Offered)), 50).is_err());
+    assert_eq!(idle(WaitLimit::new(Duration::ZERO), mark(Some(Phase::Offered)), 50), Ok(()));
+}
+
+#[test]
+fn limit_of_a_link_counts_for_its_handshake_and_for_each_put() {
+    let opened = |answers: bool| {
+        let (link, hello) = PutLink::new(None, hello_nonce("puts"));
+        let mut link = link.waiting_at_most(WaitLimit::new(4 * SECOND));
+        let source = Source::Known { digest: Digest::of(FILE), length: FILE.len() as u64 };
+        let put = NewPut { source, expires_at: EXPIRES, salt: salt("put"), now: NOW, renew: false };
+        link.begin(put, None, None).unwrap();
+        link.look(START).unwrap();
+        for message in Server::honest().welcome(&hello).iter().filter(|_| answers) {
+            link.receive(message, NOW).unwrap();
+        }
+        link
+    };
+    let over = |phase| SessionError::WaitLimit { phase, waited: 5 * SECOND };
+    assert_eq!(opened(false).look(START + 5 * SECOND).map(|_| ()), Err(over(Phase::Opening)));
+    let mut link = opened(true);
+    assert!(link.look(START + 5 * SECOND).unwrap().is_empty(), "the put waits since the link is open");
+    let late = link.look(START + 10 * SECOND).unwrap();
+    let [PutLinkEvent::Put(STREAM, Err(error))] = &late[..] else { panic!("{late:?}") };
+    assert_eq!(*error, over(Phase::Offered));
 }

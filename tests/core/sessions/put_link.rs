@@ -15,8 +15,6 @@ use support::committee::{EXPIRES, hello_nonce, receipt_of, salt};
 
 fn opened() -> PutLink {
     let (mut link, hello) = PutLink::new(Some(identity(&CLUSTER)), hello_nonce("puts"));
-    assert!(!link.has_room(), "the server has not proved its key");
-    assert_eq!(link.begin(small(0), None, None).map(|_| ()), Err(SessionError::NoRoom));
     for message in Server::honest().welcome(&hello) {
         link.receive(&message, NOW).unwrap();
     }
@@ -47,7 +45,8 @@ fn puts(link: &mut PutLink, count: u32) {
     for number in 1..=count {
         let (stream, message) = link.begin(small(number), Some(file(number)), None).unwrap();
         assert_eq!(stream, Stream(number));
-        assert_eq!(message, Message::Blob { stream, receipt: receipt(number), renew: false, bytes: file(number) });
+        let blob = Message::Blob { stream, receipt: receipt(number), renew: false, bytes: file(number) };
+        assert_eq!(message, Some(blob));
     }
 }
 
@@ -81,6 +80,27 @@ fn puts_are_limited_to_the_link_limit() {
         assert_eq!(certified.certificate, certificate);
     }
     assert_eq!(link.begin(small(0), None, None).unwrap().0, Stream(most + 1), "numbers are not used again");
+}
+
+#[test]
+fn puts_that_begin_before_the_link_is_open_are_sent_once_it_is() {
+    let (mut link, hello) = PutLink::new(None, hello_nonce("puts"));
+    for number in 1..=3 {
+        assert_eq!(link.begin(small(number), Some(file(number)), None), Ok((Stream(number), None)));
+    }
+    assert_eq!(link.cancel(Stream(2), false), None, "the server never heard of it");
+    let [listener, auth] = Server::honest().welcome(&hello);
+    assert!(link.receive(&listener, NOW).unwrap().is_empty());
+    let events = link.receive(&auth, NOW).unwrap();
+    let [PutLinkEvent::Opened, PutLinkEvent::Put(Stream(1), Ok(first)), PutLinkEvent::Put(Stream(3), Ok(third))] =
+        &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    for (event, number) in [(first, 1), (third, 3)] {
+        let PutEvent::Send(Message::Blob { stream, bytes, .. }) = event else { panic!("{event:?}") };
+        assert_eq!((*stream, bytes), (Stream(number), &file(number)));
+    }
 }
 
 #[test]
@@ -132,12 +152,12 @@ fn failure_of_one_put_does_not_affect_the_others() {
         panic!("{events:?}")
     };
     assert_eq!(*got, failed);
-    assert_eq!(link.cancel(Stream(3)), Some(Message::Cancel { stream: Stream(3), keep: false }));
+    assert_eq!(link.cancel(Stream(3), false), Some(Message::Cancel { stream: Stream(3), keep: false }));
     // messages in flight for the two ended puts are ignored
     for stream in [2, 3] {
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt(stream)));
         assert!(hear(&mut link, &Message::Certified { stream: Stream(stream), certificate }).is_empty());
-        assert_eq!(link.cancel(Stream(stream)), None);
+        assert_eq!(link.cancel(Stream(stream), true), None);
         assert_eq!(link.chunk(Stream(stream), file(1)), Ok(None));
     }
     certify(&mut link, 1, CLUSTER.certify_one(NOW, receipt(1))).unwrap();
@@ -152,7 +172,7 @@ fn chunked_put_runs_beside_the_others() {
     puts(&mut link, 1);
     let new = NewPut { source: Source::Streamed, ..small(2) };
     let (stream, message) = link.begin(new, None, None).unwrap();
-    assert_eq!(message, Message::Put { stream, offer: None, renew: false });
+    assert_eq!(message, Some(Message::Put { stream, offer: None, renew: false }));
     let events = hear(&mut link, &Message::Ready { stream, offset: 0 });
     assert!(
         matches!(&events[..], [PutLinkEvent::Put(of, Ok(PutEvent::Ready { offset: 0 }))] if *of == stream),

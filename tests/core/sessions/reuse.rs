@@ -4,17 +4,18 @@ use bytes::Bytes;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Message;
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::session::{Certified, PutEvent, PutRequest, PutSession, SessionError, Source};
+use vouch_core::session::{Certified, PutEvent, SessionError, Source};
 use vouch_core::verify::Invalid;
 
-use super::put::{FILE, NOW, STREAM, hear, known, opened, receipt, request, sent};
+use super::lone_put::{LonePut, LoneRequest, STREAM};
+use super::put::{FILE, NOW, hear, known, opened, receipt, request, sent};
 use super::{CLUSTER, Server, identity, unexpected};
 use support::committee::{EXPIRES, receipt_of, salt};
 
 /// Long before the put.
 const EARLIER: u64 = NOW - 86_400;
 
-fn trusting(source: Source) -> PutRequest {
+fn trusting(source: Source) -> LoneRequest {
     request(Some(identity(&CLUSTER)), source)
 }
 
@@ -23,7 +24,7 @@ fn another() -> Receipt {
     receipt_of(salt("another put"), FILE)
 }
 
-fn answer(session: &mut PutSession, receipt: Receipt) -> Result<Box<Certified>, SessionError> {
+fn answer(session: &mut LonePut, receipt: Receipt) -> Result<Box<Certified>, SessionError> {
     let certificate = Box::new(CLUSTER.certify_one(EARLIER, receipt));
     let mut events = hear(session, &Message::Certified { stream: STREAM, certificate })?;
     match events.pop() {
@@ -33,18 +34,17 @@ fn answer(session: &mut PutSession, receipt: Receipt) -> Result<Box<Certified>, 
 }
 
 /// A session that offered the file and sent no bytes.
-fn offered(request: PutRequest) -> PutSession {
+fn offered(request: LoneRequest) -> LonePut {
     let (mut session, _) = opened(request);
     hear(&mut session, &CLUSTER.message()).unwrap();
     session
 }
 
 /// A session that sent the whole file in one message.
-fn whole(request: PutRequest) -> PutSession {
+fn whole(request: LoneRequest) -> LonePut {
     let trusted: Option<ClusterId> = request.trusted;
     assert!(trusted.is_some());
-    let (session, hello) = PutSession::new(request);
-    let mut session = session.carrying(Bytes::from_static(FILE)).unwrap();
+    let (mut session, hello) = LonePut::with(request, None, Some(Bytes::from_static(FILE)), None).unwrap();
     for message in Server::honest().welcome(&hello) {
         session.receive(&message, NOW).unwrap();
     }
@@ -53,8 +53,8 @@ fn whole(request: PutRequest) -> PutSession {
 }
 
 /// Sessions at every step where an earlier certificate is accepted.
-fn places() -> [fn(PutRequest) -> PutSession; 3] {
-    [offered, whole, |request| sent(PutRequest { source: Source::Streamed, ..request }).0]
+fn places() -> [fn(LoneRequest) -> LonePut; 3] {
+    [offered, whole, |request| sent(LoneRequest { source: Source::Streamed, ..request }).0]
 }
 
 #[test]
@@ -91,11 +91,11 @@ fn earlier_certificate_must_expire_no_earlier_than_requested() {
 #[test]
 fn earlier_certificate_is_rejected_when_renewal_is_requested() {
     for place in places() {
-        let request = PutRequest { renew: true, ..trusting(known()) };
+        let request = LoneRequest { renew: true, ..trusting(known()) };
         let error = answer(&mut place(request), another()).map(|_| ()).unwrap_err();
         assert!(matches!(error, SessionError::AnotherReceipt { .. }), "{error}");
     }
-    let request = PutRequest { renew: true, ..trusting(known()) };
+    let request = LoneRequest { renew: true, ..trusting(known()) };
     let offer = Some(receipt());
     assert_eq!(opened(request).1, Message::Put { stream: STREAM, offer, renew: true });
 }

@@ -1,9 +1,11 @@
 //! A get.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
-use vouch_core::session::{GetEvent, GetRequest, GetSession, ProgressMark, SessionError};
+use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
@@ -84,10 +86,6 @@ struct Verified {
 }
 
 impl Session for GetSession {
-    fn progress_mark(&self) -> ProgressMark {
-        Self::progress_mark(self)
-    }
-
     fn receive(&mut self, bytes: &Bytes, _now: u64) -> Result<Vec<Step>, SessionError> {
         let events = Self::receive(self, bytes)?;
         let cluster = self.cluster().map(|cluster| cluster.to_string());
@@ -105,5 +103,13 @@ impl Session for GetSession {
             GetEvent::Verified => Some(tell("verified", Verified { cluster: cluster.clone() })),
         };
         Ok(events.into_iter().filter_map(step).collect())
+    }
+
+    fn look(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError> {
+        if is_paused {
+            self.restart_deadline();
+            return Ok(());
+        }
+        Self::look(self, now)
     }
 }

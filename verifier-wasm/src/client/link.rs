@@ -9,7 +9,7 @@ use bytes::Bytes;
 use js_sys::{ArrayBuffer, Date, Function, Uint8Array};
 use serde::Serialize;
 use vouch_core::message::{MAX_MESSAGE, MAX_READS, Message};
-use vouch_core::session::{Failure, ProgressMark, ProgressWatch, SessionError};
+use vouch_core::session::{Failure, SessionError};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
@@ -34,8 +34,9 @@ pub(super) trait Session {
     /// Takes one message of the server; `now` in seconds since 1970.
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError>;
 
-    /// The session's progress.
-    fn progress_mark(&self) -> ProgressMark;
+    /// Fails if the session made no progress for too long. While it is paused, messages are held back here, so the server is not
+    /// late.
+    fn look(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError>;
 }
 
 #[derive(Serialize)]
@@ -57,7 +58,6 @@ struct Inner<S> {
     session: RefCell<Option<S>>,
     waiting: RefCell<VecDeque<Bytes>>,
     is_paused: RefCell<bool>,
-    watch: RefCell<ProgressWatch>,
 }
 
 /// A session that receives its socket's messages.
@@ -75,7 +75,6 @@ impl<S: Session> Link<S> {
             session: RefCell::new(Some(session)),
             waiting: RefCell::default(),
             is_paused: RefCell::new(false),
-            watch: RefCell::default(),
         });
         let heard = inner.clone();
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| heard.hear(&event.data()));
@@ -85,17 +84,10 @@ impl<S: Session> Link<S> {
         Self { inner, _on_message: on_message }
     }
 
-    /// Changes the session, and sends the resulting message. Returns `false` if the session has ended.
-    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Message, SessionError>) -> bool {
-        let Some(result) = self.inner.session.borrow_mut().as_mut().map(change) else { return false };
-        match result {
-            Ok(message) => self.inner.send(&message),
-            Err(error) => {
-                self.inner.fail(&error);
-                return false;
-            }
-        }
-        true
+    /// Changes the session, and sends the resulting message. Returns `false` if the session has ended: it then has no message.
+    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Option<Message>, SessionError>) -> bool {
+        let result = self.inner.session.borrow_mut().as_mut().map_or(Ok(None), change);
+        self.inner.send_result(result)
     }
 
     /// Number of bytes in the socket's buffer.
@@ -107,13 +99,9 @@ impl<S: Session> Link<S> {
     /// `now`: milliseconds of a monotonic clock.
     pub(super) fn look(&self, now: f64) {
         let inner = &self.inner;
-        // The messages are held back here, so the server is not late.
-        if *inner.is_paused.borrow() {
-            return inner.watch.borrow_mut().restart();
-        }
         let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
-        let mark = inner.session.borrow().as_ref().map(S::progress_mark);
-        let looked = mark.map(|mark| inner.watch.borrow_mut().look(mark, now));
+        let is_paused = *inner.is_paused.borrow();
+        let looked = inner.session.borrow_mut().as_mut().map(|session| session.look(now, is_paused));
         if let Some(Err(error)) = looked {
             inner.fail(&error);
         }
@@ -188,6 +176,21 @@ impl<S: Session> Inner<S> {
     fn send(&self, message: &Message) {
         // Throws only before the socket is open. A closed socket reports itself with its own event.
         let _ = self.socket.send_with_u8_array(&message.encode());
+    }
+
+    /// Returns whether there was a message.
+    fn send_result(&self, result: Result<Option<Message>, SessionError>) -> bool {
+        match result {
+            Ok(Some(message)) => {
+                self.send(&message);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
     }
 
     fn fail(&self, error: &SessionError) {

@@ -1,12 +1,14 @@
 //! A put.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
 use vouch_core::digest::Digest;
-use vouch_core::message::Stage;
+use vouch_core::message::{Stage, Stream};
 use vouch_core::receipt::NEVER;
-use vouch_core::session::{ProgressMark, PutEvent, PutRequest, PutSession, SessionError, Source};
+use vouch_core::session::{NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
 use vouch_core::tree::{Outline, OutlineHasher};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
@@ -74,7 +76,10 @@ impl Outlined {
 
 /// One put on one open socket. The listener receives the events `committee`, `ready`, `member`, `certified` and `failed` as JSON.
 #[wasm_bindgen]
-pub struct Put(Link<PutSession>);
+pub struct Put(Link<PutLink>);
+
+/// A link for one put: the first stream number of every link.
+const STREAM: Stream = Stream(1);
 
 #[wasm_bindgen]
 impl Put {
@@ -98,37 +103,37 @@ impl Put {
         now: f64,
         renew: bool,
     ) -> Result<Self, InputError> {
-        let request = PutRequest {
-            trusted: cluster.map(|text| input::cluster(&text)).transpose()?,
+        let trusted = cluster.map(|text| input::cluster(&text)).transpose()?;
+        let put = NewPut {
             source: match &hashed {
                 Some(Outlined { digest, outline }) => Source::Known { digest: *digest, length: outline.length() },
                 None => Source::Streamed,
             },
             expires_at: expires_at.map_or(Ok(NEVER), |time| input::whole("expires", time))?,
             salt: input::array("salt", salt)?,
-            nonce: input::array("nonce", nonce)?,
             now: input::whole("now", now)?,
             renew,
         };
-        let (session, hello) = PutSession::new(request);
-        let session = session.proving(hashed.map(|hashed| hashed.outline));
-        Ok(Self(Link::new(socket, listener, session, &hello)))
+        let (mut link, hello) = PutLink::new(trusted, input::array("nonce", nonce)?);
+        // Fails only for bytes of another length, and none are given here. A new link has room.
+        let _ = link.begin(put, None, hashed.map(|hashed| hashed.outline));
+        Ok(Self(Link::new(socket, listener, link, &hello)))
     }
 
     /// Sends the next 1 to `maxChunk()` bytes, from the `offset` of `ready` on. For a hashed file, each chunk must have
     /// `maxChunk()` bytes, and only the last one may have fewer. Returns `false` if the put has ended.
     pub fn chunk(&self, bytes: Vec<u8>) -> bool {
-        self.0.with(|session| session.chunk(Bytes::from(bytes)))
+        self.0.with(|link| link.chunk(STREAM, Bytes::from(bytes)))
     }
 
     /// Ends the bytes. Returns `false` if the put has ended.
     pub fn end(&self) -> bool {
-        self.0.with(PutSession::end)
+        self.0.with(|link| link.end(STREAM))
     }
 
     /// Cancels the put.
     pub fn cancel(&self) {
-        self.0.with(|session| Ok(session.cancel()));
+        self.0.with(|link| Ok(link.cancel(STREAM, false)));
     }
 
     /// Fails the put if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
@@ -161,17 +166,34 @@ struct Certified {
     digest: String,
     length: u64,
     reused: bool,
+    resumed_from: u64,
 }
 
-impl Session for PutSession {
-    fn progress_mark(&self) -> ProgressMark {
-        Self::progress_mark(self)
+impl Session for PutLink {
+    fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
+        let mut steps = Vec::new();
+        for event in Self::receive(self, bytes, now)? {
+            steps.extend(step(event)?);
+        }
+        Ok(steps)
     }
 
-    fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
-        let step = |event| match event {
+    /// Nothing pauses a put.
+    fn look(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionError> {
+        match Self::look(self, now)?.pop() {
+            Some(PutLinkEvent::Put(_, Err(error))) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The link's only put ends the link with it.
+fn step(event: PutLinkEvent) -> Result<Option<Step>, SessionError> {
+    Ok(Some(match event {
+        PutLinkEvent::Opened => return Ok(None),
+        PutLinkEvent::Cluster(chain) => tell("committee", CommitteeView::from(&**chain.current())),
+        PutLinkEvent::Put(_, event) => match event? {
             PutEvent::Send(message) => Step::Send(message),
-            PutEvent::Cluster(chain) => tell("committee", CommitteeView::from(&**chain.current())),
             PutEvent::Ready { offset } => tell("ready", Ready { offset }),
             PutEvent::Progress { member, stage } => tell("member", Member { member: member.index, state: word(stage) }),
             PutEvent::Certified(certified) => tell(
@@ -183,11 +205,11 @@ impl Session for PutSession {
                     digest: certified.certificate.claim.receipt.digest.to_hex(),
                     length: certified.certificate.claim.receipt.length,
                     reused: certified.reused,
+                    resumed_from: certified.resumed_from(),
                 },
             ),
-        };
-        Ok(Self::receive(self, bytes, now)?.into_iter().map(step).collect())
-    }
+        },
+    }))
 }
 
 fn word(stage: Stage) -> &'static str {

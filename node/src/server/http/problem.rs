@@ -126,7 +126,9 @@ impl From<SessionError> for Problem {
             SessionError::Refused { failed, .. } => (status(failed), failed.code.slug()),
             SessionError::Unsatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable".into()),
             SessionError::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug()),
-            SessionError::NoProgress(_) => (StatusCode::GATEWAY_TIMEOUT, Code::TimedOut.slug()),
+            SessionError::NoProgress(_) | SessionError::WaitLimit { .. } => {
+                (StatusCode::GATEWAY_TIMEOUT, Code::TimedOut.slug())
+            }
             SessionError::NotFound(_) => (StatusCode::NOT_FOUND, Code::NotFound.slug()),
             SessionError::Exhausted(_) => (StatusCode::BAD_GATEWAY, "exhausted".into()),
             SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => {

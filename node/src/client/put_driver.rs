@@ -1,0 +1,310 @@
+//! The task of a link for puts: performs what the core's `PutLink` asks for.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use vouch_core::message::{Message, Stream};
+use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
+use vouch_core::tree::Outline;
+
+use super::offer::{Content, Pieces};
+use super::put_link::About;
+use super::{ClientError, LOOK_EVERY, PutProgress, send};
+use crate::host::Host;
+use crate::link::{LinkReader, Outgoing};
+
+/// A put, for the callers of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PutNumber(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Begin(Box<Begin>),
+    Cancel(PutNumber),
+}
+
+/// A put to begin.
+pub(super) struct Begin {
+    pub(super) number: PutNumber,
+    /// The source, for errors.
+    pub(super) name: String,
+    pub(super) new: NewPut,
+    pub(super) outline: Option<Outline>,
+    pub(super) content: Content,
+    pub(super) progress: Box<dyn Fn(PutProgress) + Send>,
+    pub(super) result: PutResult,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for Begin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begin").field("number", &self.number).field("new", &self.new).finish_non_exhaustive()
+    }
+}
+
+type PutResult = oneshot::Sender<Result<Box<Certified>, ClientError>>;
+
+/// Told once that the link is open, or why it failed to open.
+type Opened = oneshot::Sender<Result<(), ClientError>>;
+
+/// A put in progress.
+struct InProgress {
+    number: PutNumber,
+    name: String,
+    progress: Box<dyn Fn(PutProgress) + Send>,
+    result: PutResult,
+    flow: Flow,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The bytes of a put.
+enum Flow {
+    /// Not requested yet.
+    Waiting(Pieces),
+    Flowing(mpsc::Receiver<io::Result<Bytes>>),
+    Done,
+}
+
+impl Flow {
+    fn start(&mut self, offset: u64) {
+        if let Self::Waiting(pieces) = std::mem::replace(self, Self::Done) {
+            *self = Self::Flowing(pieces(offset));
+        }
+    }
+}
+
+/// What to do once there is room to send.
+enum Work {
+    /// `None`: every handle of the link was dropped.
+    Command(Option<Command>),
+    /// The next bytes of a put; `None` after the last.
+    Piece(Stream, Option<io::Result<Bytes>>),
+}
+
+pub(super) struct PutDriver {
+    host: Host,
+    session: session::PutLink,
+    outgoing: mpsc::Sender<Outgoing>,
+    puts: BTreeMap<Stream, InProgress>,
+    /// The put whose bytes were sent last: the next one comes first.
+    last_served: Stream,
+    about: Arc<About>,
+}
+
+impl PutDriver {
+    pub(super) fn new(
+        host: Host,
+        session: session::PutLink,
+        outgoing: mpsc::Sender<Outgoing>,
+        about: Arc<About>,
+    ) -> Self {
+        Self { host, session, outgoing, puts: BTreeMap::new(), last_served: Stream(0), about }
+    }
+
+    pub(super) async fn run(mut self, reader: LinkReader, mut queue: mpsc::Receiver<Command>, opened: Opened) {
+        let mut opened = Some(opened);
+        let Err(error) = self.drive(reader, &mut queue, &mut opened).await else { return };
+        if let Some(opened) = opened {
+            let _ = opened.send(Err(error));
+            return;
+        }
+        let Self { puts, about, .. } = self;
+        let error = Arc::new(error);
+        let results: Vec<_> = puts.into_values().map(|put| (put.result, error.clone())).collect();
+        let _ = about.ended.set(error);
+        // Keep no reference: the caller of a single put takes the error out of its `Arc`.
+        drop(about);
+        for (result, error) in results {
+            let _ = result.send(Err(ClientError::Ended(error)));
+        }
+        // Only now, as the callers of puts that did not begin then ask why.
+        drop(queue);
+    }
+
+    /// Returns `Ok` once nobody uses the link any more.
+    async fn drive(
+        &mut self,
+        mut reader: LinkReader,
+        queue: &mut mpsc::Receiver<Command>,
+        opened: &mut Option<Opened>,
+    ) -> Result<(), ClientError> {
+        let mut looks = self.host.interval(LOOK_EVERY);
+        let mut can_send = true;
+        loop {
+            let outgoing = self.outgoing.clone();
+            // One future for the whole frame: the link counts its own silence from its beginning.
+            let next = reader.next();
+            tokio::pin!(next);
+            let frame = loop {
+                tokio::select! {
+                    biased;
+                    _ = looks.tick() => {
+                        let late = self.session.look(self.host.monotonic())?;
+                        self.perform(late, opened).await;
+                    }
+                    frame = &mut next => break frame?,
+                    // Reading continues while the link takes nothing: if both ends only sent, neither would get on.
+                    work = next_work(&outgoing, queue, &mut self.puts, self.last_served), if opened.is_none() && can_send => {
+                        match work {
+                            // The writer failed. The reader knows why, or will soon.
+                            None => can_send = false,
+                            Some((_, Work::Command(None))) => return Ok(()),
+                            Some((room, Work::Command(Some(command)))) => {
+                                if let Some(message) = self.obey(command) {
+                                    room.send(message.encode().into());
+                                }
+                            }
+                            Some((room, Work::Piece(stream, piece))) => self.piece(stream, piece, room),
+                        }
+                    }
+                }
+            };
+            let events = self.session.receive(&frame, self.host.unix_seconds())?;
+            self.perform(events, opened).await;
+        }
+    }
+
+    async fn perform(&mut self, events: Vec<PutLinkEvent>, opened: &mut Option<Opened>) {
+        for event in events {
+            match event {
+                PutLinkEvent::Opened => {
+                    if let Some(opened) = opened.take() {
+                        let _ = opened.send(Ok(()));
+                    }
+                }
+                PutLinkEvent::Cluster(chain) => {
+                    self.puts.values().for_each(|put| (put.progress)(PutProgress::Cluster(chain.clone())));
+                    let _ = self.about.chain.set(chain);
+                }
+                PutLinkEvent::Put(stream, Ok(event)) => self.event(stream, event).await,
+                PutLinkEvent::Put(stream, Err(error)) => {
+                    // The put has ended here, and may go on at the server: it waits for replicas that the user does not wait for.
+                    if let SessionError::WaitLimit { .. } = error {
+                        send(&self.outgoing, &Message::Cancel { stream, keep: true }).await;
+                    }
+                    self.end(stream, Err(error.into()));
+                }
+            }
+        }
+    }
+
+    async fn event(&mut self, stream: Stream, event: PutEvent) {
+        let Some(put) = self.puts.get_mut(&stream) else { return };
+        match event {
+            PutEvent::Send(message) => send(&self.outgoing, &message).await,
+            PutEvent::Ready { offset } => {
+                (put.progress)(PutProgress::Ready(offset));
+                put.flow.start(offset);
+            }
+            PutEvent::Progress { member, stage } => (put.progress)(PutProgress::Member(member, stage)),
+            PutEvent::Certified(certified) => self.end(stream, Ok(certified)),
+        }
+    }
+
+    /// Returns the message to send, if there is one.
+    fn obey(&mut self, command: Command) -> Option<Message> {
+        match command {
+            Command::Begin(begin) => self.begin(*begin),
+            Command::Cancel(number) => {
+                let stream = self.puts.iter().find(|(_, put)| put.number == number).map(|(stream, _)| *stream)?;
+                self.puts.remove(&stream);
+                self.session.cancel(stream, false)
+            }
+        }
+    }
+
+    fn begin(&mut self, begin: Begin) -> Option<Message> {
+        let Begin { number, name, new, outline, content, progress, result, place } = begin;
+        let (bytes, flow) = match content {
+            Content::Whole(bytes) => (Some(bytes), Flow::Done),
+            Content::Pieces(pieces) => (None, Flow::Waiting(pieces)),
+        };
+        match self.session.begin(new, bytes, outline) {
+            Ok((stream, message)) => {
+                if let Some(chain) = self.about.chain.get() {
+                    progress(PutProgress::Cluster(chain.clone()));
+                }
+                self.puts.insert(stream, InProgress { number, name, progress, result, flow, _place: place });
+                message
+            }
+            Err(error) => {
+                let _ = result.send(Err(error.into()));
+                None
+            }
+        }
+    }
+
+    /// Sends the next bytes of a put, or its end. A put that cannot go on is cancelled.
+    fn piece(&mut self, stream: Stream, piece: Option<io::Result<Bytes>>, room: mpsc::Permit<'_, Outgoing>) {
+        self.last_served = stream;
+        let Some(put) = self.puts.get_mut(&stream) else { return };
+        let message = match piece {
+            Some(Ok(bytes)) => self.session.chunk(stream, bytes).map_err(|error| (error.into(), false)),
+            None => {
+                put.flow = Flow::Done;
+                self.session.end(stream).map_err(|error| (error.into(), false))
+            }
+            // The bytes sent so far are the file's: replicas keep them for the next put of it.
+            Some(Err(error)) => Err((ClientError::Source { source_name: put.name.clone(), error }, true)),
+        };
+        match message {
+            Ok(Some(message)) => {
+                let encoded = message.encode();
+                if let Message::Chunk { offset, bytes, .. } = message {
+                    (put.progress)(PutProgress::Sent(offset + bytes.len() as u64));
+                }
+                room.send(encoded.into());
+            }
+            Ok(None) => {}
+            Err((error, keep)) => {
+                if let Some(cancel) = self.session.cancel(stream, keep) {
+                    room.send(cancel.encode().into());
+                }
+                self.end(stream, Err(error));
+            }
+        }
+    }
+
+    fn end(&mut self, stream: Stream, result: Result<Box<Certified>, ClientError>) {
+        if let Some(put) = self.puts.remove(&stream) {
+            let _ = put.result.send(result);
+        }
+    }
+}
+
+/// The next command or piece, once there is room to send it; `None` if nothing can be sent any more.
+async fn next_work<'a>(
+    outgoing: &'a mpsc::Sender<Outgoing>,
+    queue: &mut mpsc::Receiver<Command>,
+    puts: &mut BTreeMap<Stream, InProgress>,
+    last_served: Stream,
+) -> Option<(mpsc::Permit<'a, Outgoing>, Work)> {
+    let room = outgoing.reserve().await.ok()?;
+    let work = poll_fn(|context| match queue.poll_recv(context) {
+        Poll::Ready(command) => Poll::Ready(Work::Command(command)),
+        Poll::Pending => poll_pieces(puts, last_served, context),
+    });
+    Some((room, work.await))
+}
+
+/// Puts take turns: otherwise the first large one would hold up all others.
+fn poll_pieces(puts: &mut BTreeMap<Stream, InProgress>, last_served: Stream, context: &mut Context<'_>) -> Poll<Work> {
+    let mut poll = |(stream, put): (&Stream, &mut InProgress)| match &mut put.flow {
+        Flow::Flowing(pieces) => match pieces.poll_recv(context) {
+            Poll::Ready(piece) => Some(Work::Piece(*stream, piece)),
+            Poll::Pending => None,
+        },
+        Flow::Waiting(_) | Flow::Done => None,
+    };
+    let after = (Bound::Excluded(last_served), Bound::Unbounded);
+    match puts.range_mut(after).find_map(&mut poll) {
+        Some(work) => Poll::Ready(work),
+        None => puts.range_mut(..=last_served).find_map(&mut poll).map_or(Poll::Pending, Poll::Ready),
+    }
+}

@@ -1,0 +1,218 @@
+//! A link to a server for puts: one file or many. A task drives the link; each put waits for its own result.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use vouch_core::chain::CommitteeChain;
+use vouch_core::digest::ClusterId;
+use vouch_core::message::MAX_PUTS;
+use vouch_core::session::{self, Certified, NewPut, WaitLimit};
+
+use super::put_driver::{Begin, Command, PutDriver, PutNumber};
+use super::{ClientError, Offer, PutProgress, dial, open};
+use crate::host::Host;
+use crate::host::source::Source;
+use crate::link::LinkError;
+
+/// Commands waiting for the link.
+const COMMANDS: usize = MAX_PUTS;
+
+/// What to put over a link.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The bytes.
+    pub source: Source,
+    /// Seconds since 1970, or never.
+    pub expires_at: u64,
+    /// Ask for a new certificate, even if an earlier one promises as much.
+    pub renew: bool,
+}
+
+/// A put that may be retried over another link: its bytes are hashed once, and its receipt stays the same.
+pub struct Prepared {
+    name: String,
+    offer: Offer,
+    new: NewPut,
+}
+
+impl Prepared {
+    /// Hashes the bytes.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn new(host: &Host, item: Item) -> Result<Self, ClientError> {
+        let Item { source, expires_at, renew } = item;
+        let name = source.to_string();
+        let failed = |error| ClientError::Source { source_name: name.clone(), error };
+        let offer = Offer::of(host, source, |_| {}).await.map_err(failed)?;
+        Ok(Self::offered(host, name, offer, expires_at, renew))
+    }
+
+    /// With bytes that are hashed already.
+    pub(super) fn offered(host: &Host, name: String, offer: Offer, expires_at: u64, renew: bool) -> Self {
+        let new = NewPut { source: offer.source, expires_at, salt: host.random(), now: host.unix_seconds(), renew };
+        Self { name, offer, new }
+    }
+
+    /// Whether the bytes can be read only once.
+    pub fn is_once(&self) -> bool {
+        self.offer.is_once()
+    }
+}
+
+/// A link to one server for up to [`MAX_PUTS`] puts at once; further ones wait. Clones share it. The link is closed when the last
+/// clone is dropped.
+#[derive(Debug, Clone)]
+pub struct PutLink {
+    host: Host,
+    commands: mpsc::Sender<Command>,
+    places: Arc<Semaphore>,
+    next_number: Arc<AtomicU64>,
+    about: Arc<About>,
+}
+
+/// What is known of a link.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    pub(super) chain: OnceLock<CommitteeChain>,
+    /// Why the link ended.
+    pub(super) ended: OnceLock<Arc<ClientError>>,
+}
+
+impl PutLink {
+    /// Dials a server. `trusted`: the cluster identity to trust; `None` accepts the server's.
+    ///
+    /// # Errors
+    /// Nothing listens there, it is another service or another cluster, or the server cannot prove its node key.
+    pub async fn open(host: &Host, server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
+        Self::open_with(host, server, trusted, WaitLimit::default()).await
+    }
+
+    /// As [`open`](Self::open), with a limit for each wait for a decision of the server.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`ClientError::Stalled`].
+    pub async fn open_with(
+        host: &Host,
+        server: &str,
+        trusted: Option<ClusterId>,
+        limit: WaitLimit,
+    ) -> Result<Self, ClientError> {
+        Self::open_knowing(host, server, trusted, None, limit).await
+    }
+
+    /// As [`open_with`](Self::open_with). `known`: committees whose proofs of possession were verified before.
+    pub(super) async fn open_knowing(
+        host: &Host,
+        server: &str,
+        trusted: Option<ClusterId>,
+        known: Option<CommitteeChain>,
+        limit: WaitLimit,
+    ) -> Result<Self, ClientError> {
+        let (session, hello) = session::PutLink::new(trusted, host.random());
+        let session = session.knowing(known).waiting_at_most(limit);
+        let (reader, outgoing) = open(host, dial(host, server, limit).await?, hello).await;
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (opened, is_open) = oneshot::channel();
+        let about = Arc::new(About::default());
+        let driver = PutDriver::new(host.clone(), session, outgoing, about.clone());
+        host.spawn(driver.run(reader, queue, opened));
+        is_open.await.unwrap_or_else(|_| Err(closed()))?;
+        let (places, next_number) = (Arc::new(Semaphore::new(MAX_PUTS)), Arc::default());
+        Ok(Self { host: host.clone(), commands, places, next_number, about })
+    }
+
+    /// Puts one blob and returns its certificate, verified. Dropping the future cancels the put.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. When the link ends, every put on it ends.
+    pub async fn put(&self, item: Item) -> Result<Certified, ClientError> {
+        self.put_again(&mut Prepared::new(&self.host, item).await?, |_| {}).await
+    }
+
+    /// Puts bytes that are in memory; `renew` as in [`Item`].
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn put_bytes(&self, bytes: Bytes, expires_at: u64, renew: bool) -> Result<Certified, ClientError> {
+        let offer = Offer::of_bytes(bytes);
+        let mut prepared = Prepared::offered(&self.host, "the bytes".to_owned(), offer, expires_at, renew);
+        self.put_again(&mut prepared, |_| {}).await
+    }
+
+    /// Puts a blob, or the rest of it if another link was lost. `progress` must return quickly: the link waits for it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`ClientError::Once`] for a second attempt at bytes that can be read only once.
+    pub async fn put_again(
+        &self,
+        prepared: &mut Prepared,
+        progress: impl Fn(PutProgress) + Send + 'static,
+    ) -> Result<Certified, ClientError> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| self.gone())?;
+        let Some(content) = prepared.offer.content(&self.host) else {
+            return Err(ClientError::Once(Box::new(self.gone())));
+        };
+        let number = PutNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
+        let (result, ended) = oneshot::channel();
+        let begin = Begin {
+            number,
+            name: prepared.name.clone(),
+            new: prepared.new,
+            outline: prepared.offer.outline.clone(),
+            content,
+            progress: Box::new(progress),
+            result,
+            place,
+        };
+        self.commands.send(Command::Begin(Box::new(begin))).await.map_err(|_| self.gone())?;
+        let mut cancel = CancelOnDrop { host: &self.host, commands: &self.commands, number: Some(number) };
+        let result = ended.await;
+        cancel.number = None;
+        result.unwrap_or_else(|_| Err(self.gone())).map(|certified| *certified)
+    }
+
+    /// Whether the link is lost.
+    pub fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// The committees that the server showed.
+    pub(super) fn chain(&self) -> Option<&CommitteeChain> {
+        self.about.chain.get()
+    }
+
+    /// The cluster that the server showed.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.chain().map(CommitteeChain::cluster)
+    }
+
+    /// Why nothing can be put over the link any more.
+    fn gone(&self) -> ClientError {
+        self.about.ended.get().map_or_else(closed, |error| ClientError::Ended(error.clone()))
+    }
+}
+
+fn closed() -> ClientError {
+    LinkError::Closed(String::new()).into()
+}
+
+/// Cancels a put whose caller does not wait for it any more.
+struct CancelOnDrop<'a> {
+    host: &'a Host,
+    commands: &'a mpsc::Sender<Command>,
+    number: Option<PutNumber>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let commands = self.commands.clone();
+            self.host.spawn(async move {
+                let _ = commands.send(Command::Cancel(number)).await;
+            });
+        }
+    }
+}
