@@ -281,6 +281,7 @@ fn the_window_begins_when_the_client_may_send() {
     // what the link was blocked before is not this put's either
     world.forwarding = 2 * RATE.window;
     world.chunk(7, 0, 1 << 20);
+    world.context.now += 10 * SECOND;
     world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
     world.told.clear();
     world.wait(RATE.window - SECOND);

@@ -81,7 +81,7 @@ pub(super) struct RunningPut {
     received: u64,
     /// The client may send. Before, and when the put came in one message, it is told of nothing but the end.
     is_told: bool,
-    /// When the client last sent bytes or was allowed to.
+    /// When the members last had the client's bytes, or the client was told to send.
     heard: Duration,
 }
 
@@ -182,7 +182,7 @@ impl RunningPut {
             PutInput::Earlier(found) => self.reuse_or_submit(found, out),
             PutInput::Forwarded(Forwarded { gone, too_slow }) => self.forwarded(gone, too_slow, now, out),
             PutInput::Ready(member, offset) => self.ready(member, offset, out),
-            PutInput::Chunk { offset, length } => self.chunk(offset, length, now, out),
+            PutInput::Chunk { offset, length } => self.chunk(offset, length, out),
             PutInput::End(receipt) => self.end(receipt, context, out),
             PutInput::Stored(member) => self.stored(member, context, out),
             PutInput::Failed(member, failed) => {
@@ -216,7 +216,7 @@ impl RunningPut {
 
     /// A message was queued for the members; after the first one they know of the put.
     fn forwarded(&mut self, gone: Vec<u16>, too_slow: Vec<u16>, now: Duration, out: &mut Vec<PutOutput>) {
-        // the client was not read meanwhile: that is not its silence
+        // the client's silence begins here: it was not read meanwhile
         self.heard = now;
         for member in &too_slow {
             self.observe(*member, Observed::TookBytesTooSlowly, out);
@@ -235,8 +235,7 @@ impl RunningPut {
         }
     }
 
-    fn chunk(&mut self, offset: u64, length: u64, now: Duration, out: &mut Vec<PutOutput>) {
-        self.heard = now;
+    fn chunk(&mut self, offset: u64, length: u64, out: &mut Vec<PutOutput>) {
         if !self.is_receiving() {
             let detail = format!("expected no bytes before the put is ready or after their end, got those at {offset}");
             return self.fail(Failed::new(self.stream, Code::Unexpected, detail), out);
