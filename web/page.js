@@ -34,8 +34,8 @@ const own = origin.startsWith("http") ? new URL(".", location.href).href.replace
 
 const engine = new Engine(() => new Worker(scripts.createScriptURL(WORKER), { type: "module" }));
 const panels = document.querySelector("#panels");
-const normalize = loadVerifier(engine, panels);
-const trust = new Trust({ memory: createMemory(() => localStorage), normalize });
+const { normalize, decide } = loadVerifier(engine, panels);
+const trust = new Trust({ memory: createMemory(() => localStorage), normalize, decide });
 const server = new Server({ page: origin, own, fetch: (...args) => fetch(...args) });
 // Nothing is registered before somebody wants to play something.
 const player = new Player({
@@ -55,7 +55,9 @@ async function takeUp() {
   try {
     await trust.useAddress(address);
   } catch (error) {
-    return console.warn(error); // the verifier is missing, which the page says
+    console.warn(error); // the verifier is missing, which the page says
+    // Without the identity that was named, the server's word would be a first use.
+    if (address.cluster !== null) return;
   }
   await server.find(address.server);
 }
@@ -72,16 +74,16 @@ let lastShown = null;
 let looking = Promise.resolve();
 let comparing = Promise.resolve();
 
-async function compare(shown) {
+async function compare(base, shown) {
+  await trust.useServer(base);
   // What is no identity stays as it is: different from every one that could be trusted.
   const identity = shown === null ? null : await normalize(shown).catch(() => shown);
-  if (lastShown === shown) trust.serverShows(identity);
+  if (lastShown === shown) await trust.serverShows(identity);
 }
 
 server.addEventListener("change", () => {
-  trust.useServer(server.base);
   lastShown = server.status?.cluster ?? null;
-  comparing = compare(lastShown);
+  comparing = compare(server.base, lastShown).catch(console.warn); // the verifier is missing, which the page says
 });
 
 /** The address is taken up, and the identity that the server shows now is compared. */

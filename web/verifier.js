@@ -32,7 +32,7 @@ function startPage() {
   // A classic worker: Chromium starts no other for a page that was opened from a file.
   const engine = new Engine(() => new Worker(url), { instead: startHere });
   const panels = document.querySelector("#panels");
-  const trust = new Trust({ memory: createMemory(() => null), normalize: loadVerifier(engine, panels) });
+  const trust = new Trust({ memory: createMemory(() => null), ...loadVerifier(engine, panels) });
 
   const announce = createAnnouncer(document.querySelector("#announcer"));
   const onIgnore = () => history.replaceState(null, "", location.pathname + location.search);

@@ -26,6 +26,7 @@ pub mod slice;
 pub mod statement;
 pub mod tally;
 pub mod tree;
+pub mod trust;
 pub mod verify;
 
 pub use codec::DecodeError;

@@ -16,7 +16,7 @@ async fn cluster_endpoint_lists_members_and_connections() {
     assert_eq!(early.header("cache-control"), Some("no-cache"));
     let server = early.json()["server"].clone();
     let expected = json!({
-        "cluster": null, "server": server, "epoch": 0, "quorum": 0, "tolerated_faults": 0, "connected": 1, "wanted": 4,
+        "ready": false, "cluster": null, "server": server, "epoch": 0, "quorum": 0, "tolerated_faults": 0, "connected": 1, "wanted": 4,
         "members": [],
     });
     assert_eq!(early.json(), expected);
@@ -28,7 +28,7 @@ async fn cluster_endpoint_lists_members_and_connections() {
     let inspection = Inspection::of_bundle(&bundle).unwrap();
     cluster.stop_replica(2).await;
     let described = get(&address, "/v1/cluster").await.json();
-    assert_eq!(described["cluster"], inspection.cluster.to_string());
+    assert_eq!((&described["ready"], &described["cluster"]), (&true.into(), &inspection.cluster.to_string().into()));
     assert_eq!(described["server"], server);
     let numbers = ["epoch", "quorum", "tolerated_faults", "connected", "wanted"].map(|key| described[key].clone());
     assert_eq!(numbers, [0, 3, 1, 3, 4]);

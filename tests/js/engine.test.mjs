@@ -13,7 +13,7 @@ const turns = async (n = 10) => {
 };
 
 const MEMBERS = ["a", "b", "c", "d"].map((name, member) => ({ member, name, node_key: "n", vote_key: "v", connected: true }));
-const STATUS = { cluster: "9xA8pvVa6HLJit6ZQ6vFGxaUDEsRWQWH6YweGGe2K2wU", server: "K", epoch: 0, quorum: 3, tolerated_faults: 1, connected: 4, wanted: null, members: MEMBERS };
+const STATUS = { cluster: "9xA8pvVa6HLJit6ZQ6vFGxaUDEsRWQWH6YweGGe2K2wU", server: "K", ready: true, epoch: 0, quorum: 3, tolerated_faults: 1, connected: 4, wanted: null, members: MEMBERS };
 const answer = (body, status = 200) => new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
 
 test("the page's own server is tried first, then the address, then the typed one", async () => {

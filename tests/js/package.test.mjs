@@ -377,7 +377,7 @@ export const reports: Report[] = ${JSON.stringify(reports)};
 `);
   writeFileSync(join(folder, "use.ts"), `
 import {
-  BundleError, ServerError, createHasher, createVerifier, get, hash, init, initClient, inspect, normalizeDigest, put, verify,
+  BundleError, ServerError, createHasher, createVerifier, decideTrust, get, hash, init, initClient, inspect, normalizeDigest, put, verify,
   type CheckName, type PutProgress, type Report,
 } from "vouch-verifier";
 
@@ -404,6 +404,7 @@ const hasher = await createHasher();
 const text: string = hasher.update(new Uint8Array()).digest("hex"), bytes: Uint8Array = hasher.digest();
 const { digest, length }: { digest: string; length: number } = await hash(new Uint8Array());
 (await createVerifier()).free();
+const { state, identity }: { state: string; identity: string | null } = await decideTrust({ given: null, shown: "…" });
 await init(new URL("https://example.org/vouch_verifier_bg.wasm"));
 await initClient();
 const onProgress = (progress: PutProgress): number | null => {
@@ -431,7 +432,7 @@ try { await get(new Uint8Array(32), { server: "host:1", cluster: null }); } catc
 }
 void [valid, issued, from, blob];
 try { await inspect(""); } catch (error) { if (error instanceof BundleError) void error.report.message; }
-void [text, bytes, digest, length];
+void [text, bytes, digest, length, state, identity];
 `);
   const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.asynciterable", "--skipLibCheck", "false"];
   const { status, stdout } = run(process.execPath, [COMPILER, ...options, "use.ts", "values.ts"]);

@@ -10,7 +10,8 @@ import { mediaType } from "../../web/logic/playable.js";
 import { Queue } from "../../web/logic/queue.js";
 import { Rate } from "../../web/logic/rate.js";
 import { ask, readiness, statusOf } from "../../web/logic/server.js";
-import { Trust, decide } from "../../web/logic/trust.js";
+import { Trust, decisionOf } from "../../web/logic/trust.js";
+import { decideTrust } from "../../verifier-wasm/npm/node.js";
 import { continuedAt, waiting } from "../../web/logic/words.js";
 import { verifiedBytes } from "../../web/player/slices.js";
 import { rangeOf } from "../../web/player/range.js";
@@ -50,80 +51,86 @@ describe("the page's address", () => {
 describe("trust", () => {
   const told = (cluster) => ({ cluster, problem: null });
   const met = (cluster, compared = false) => ({ cluster, source: "first-use", since: 1, compared });
-  const outcome = (known) => {
-    const { state, identity, source, refusal } = decide(known);
+  // The rules are tested with the core; here, that everything reaches it, and what the page makes of its decision.
+  const outcome = async (known) => {
+    const { state, identity, source, refusal } = await decisionOf(known, decideTrust);
     return [state, identity, source, refusal?.kind ?? null];
   };
 
-  test("a given identity takes precedence over a remembered one, and that over the server's claim", () => {
-    assert.deepEqual(outcome({}), ["none", null, "none", null]);
-    assert.deepEqual(outcome({ shown: A }), ["first-use", A, "first-use", null]);
-    assert.deepEqual(outcome({ shown: A, remembered: met(A) }), ["trusted", A, "remembered", null]);
-    assert.deepEqual(outcome({ shown: A, remembered: met(A), address: told(A) }), ["trusted", A, "address", null]);
-    assert.deepEqual(outcome({ shown: A, address: told(B), typed: A }), ["trusted", A, "typed", null]);
+  test("a given identity takes precedence over a remembered one, and that over the server's claim", async () => {
+    assert.deepEqual(await outcome({}), ["none", null, "none", null]);
+    assert.deepEqual(await outcome({ shown: A }), ["first-use", A, "first-use", null]);
+    assert.deepEqual(await outcome({ shown: A, remembered: met(A) }), ["trusted", A, "remembered", null]);
+    assert.deepEqual(await outcome({ shown: A, remembered: met(A), address: told(A) }), ["trusted", A, "address", null]);
+    assert.deepEqual(await outcome({ shown: A, address: told(B), typed: A }), ["trusted", A, "typed", null]);
   });
 
-  test("a server that shows another identity is refused", () => {
-    assert.deepEqual(outcome({ shown: B, remembered: met(A) }), ["refused", A, "remembered", "server-changed"]);
-    assert.deepEqual(outcome({ shown: B, address: told(A) }), ["refused", A, "address", "server-differs"]);
-    assert.deepEqual(outcome({ shown: B, typed: A }), ["refused", A, "typed", "server-differs"]);
-    assert.deepEqual(outcome({ shown: B, taken: A }), ["refused", A, "first-use", "server-changed"]);
+  test("a server that shows another identity is refused", async () => {
+    assert.deepEqual(await outcome({ shown: B, remembered: met(A) }), ["refused", A, "remembered", "server-changed"]);
+    assert.deepEqual(await outcome({ shown: B, address: told(A) }), ["refused", A, "address", "server-differs"]);
+    assert.deepEqual(await outcome({ shown: B, typed: A }), ["refused", A, "typed", "server-differs"]);
+    assert.deepEqual(await outcome({ shown: B, taken: A }), ["refused", A, "first-use", "server-changed"]);
+    const { refusal } = await decisionOf({ shown: B, typed: A }, decideTrust);
+    assert.deepEqual([refusal.expected, refusal.got], [A, B]);
   });
 
-  test("an address that names nonsense trusts nobody, not even the server", () => {
+  test("an address that names nonsense trusts nobody, not even the server", async () => {
     const address = { cluster: null, problem: { kind: "malformed", key: "cluster", got: "?" } };
-    assert.deepEqual(outcome({ shown: A, remembered: met(A), address }), ["malformed", null, "none", null]);
-    assert.deepEqual(outcome({ shown: A, address, typed: A }), ["trusted", A, "typed", null]);
+    assert.deepEqual(await outcome({ shown: A, remembered: met(A), address }), ["malformed", null, "none", null]);
+    assert.deepEqual(await outcome({ shown: A, address, typed: A }), ["trusted", A, "typed", null]);
   });
 
-  test("a difference from the remembered identity is reported", () => {
-    assert.equal(decide({ address: told(B), remembered: met(A), shown: B }).differsFrom.cluster, A);
-    assert.equal(decide({ address: told(A), remembered: met(A), shown: A }).differsFrom, null);
+  test("a difference from the remembered identity is reported, and how long it is known", async () => {
+    const differs = await decisionOf({ address: told(B), remembered: met(A), shown: B }, decideTrust);
+    assert.equal(differs.differsFrom.cluster, A);
+    assert.equal((await decisionOf({ address: told(A), remembered: met(A), shown: A }, decideTrust)).differsFrom, null);
+    const met_before = await decisionOf({ remembered: met(A, true) }, decideTrust);
+    assert.deepEqual([met_before.since, met_before.compared], [1, true]);
   });
 
   const storage = () => {
     const map = new Map();
     return { getItem: (key) => map.get(key) ?? null, setItem: (key, value) => map.set(key, value), removeItem: (key) => map.delete(key), map };
   };
-  const trusting = (store) => {
-    const trust = new Trust({ memory: createMemory(() => store), normalize: async (text) => text, now: () => 7 });
-    trust.useServer("http://server");
+  const trusting = async (store) => {
+    const trust = new Trust({ memory: createMemory(() => store), normalize: async (text) => text, decide: decideTrust, now: () => 7 });
+    await trust.useServer("http://server");
     return trust;
   };
   const state = ({ decision: { state, identity, source } }) => [state, identity, source];
 
-  test("an identity is remembered on first contact, compared, and forgotten on request", () => {
+  test("an identity is remembered on first contact, compared, and forgotten on request", async () => {
     const store = storage();
-    const first = trusting(store);
-    first.serverShows(A);
+    const first = await trusting(store);
+    await first.serverShows(A);
     assert.deepEqual(state(first), ["first-use", A, "first-use"]);
-    const second = trusting(store);
-    second.serverShows(A);
+    const second = await trusting(store);
+    await second.serverShows(A);
     assert.deepEqual(state(second), ["trusted", A, "remembered"]);
     assert.equal(second.decision.compared, false);
-    second.confirm();
-    assert.equal(trusting(store).decision.compared, true);
-    const third = trusting(store);
-    third.serverShows(B);
+    await second.confirm();
+    assert.equal((await trusting(store)).decision.compared, true);
+    const third = await trusting(store);
+    await third.serverShows(B);
     assert.deepEqual(state(third), ["refused", A, "remembered"]);
-    third.forget();
+    await third.forget();
     assert.deepEqual(state(third), ["first-use", B, "first-use"]);
   });
 
   test("an identity from the address is remembered once the server agrees, and never replaces another", async () => {
     const store = storage();
-    const first = trusting(store);
+    const first = await trusting(store);
     await first.useAddress({ cluster: A, problems: [] });
     assert.equal(store.map.size, 0);
-    first.serverShows(B);
+    await first.serverShows(B);
     assert.deepEqual([state(first)[0], store.map.size], ["refused", 0]);
-    first.serverShows(A);
-    assert.deepEqual(state(trusting(store)), ["trusted", A, "remembered"]);
-    const later = trusting(store);
+    await first.serverShows(A);
+    assert.deepEqual(state(await trusting(store)), ["trusted", A, "remembered"]);
+    const later = await trusting(store);
     await later.useAddress({ cluster: B, problems: [] });
-    later.serverShows(B);
+    await later.serverShows(B);
     assert.deepEqual(state(later), ["trusted", B, "address"]);
-    assert.deepEqual(state(trusting(store)), ["trusted", A, "remembered"]);
+    assert.deepEqual(state(await trusting(store)), ["trusted", A, "remembered"]);
   });
 
   test("everything works without storage, or with broken storage", () => {
@@ -168,11 +175,11 @@ describe("recognizing the bundle", () => {
 });
 
 describe("the server's description of itself", () => {
-  const status = { cluster: CLUSTER, server: "key", epoch: 0, quorum: 3, tolerated_faults: 1, connected: 3, wanted: null, members: [0, 1, 2, 3].map((member) => ({ member, name: `r${member}`, connected: member !== 1 })) };
+  const status = { cluster: CLUSTER, server: "key", ready: true, epoch: 0, quorum: 3, tolerated_faults: 1, connected: 3, wanted: null, members: [0, 1, 2, 3].map((member) => ({ member, name: `r${member}`, connected: member !== 1 })) };
 
   test("is accepted only in the expected shape", () => {
     assert.equal(readiness(statusOf(status)), "ready");
-    assert.equal(readiness(statusOf({ ...status, members: status.members.map((one) => ({ ...one, connected: one.member > 1 })) })), "waiting");
+    assert.equal(readiness(statusOf({ ...status, ready: false })), "waiting");
     assert.equal(readiness(statusOf({ ...status, cluster: null, members: [] })), "waiting");
     for (const wrong of [null, [], "x", {}, { ...status, quorum: -1 }, { ...status, members: [null] }, { ...status, cluster: 7 }, { ...status, cluster: "<b>" }, { ...status, members: new Array(1001).fill(status.members[0]) }]) {
       assert.equal(statusOf(wrong), null, JSON.stringify(wrong)?.slice(0, 60));

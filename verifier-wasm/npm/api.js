@@ -5,6 +5,7 @@ import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
+const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
 
 /** The bundle is malformed or of an unknown version: there is nothing to inspect. */
@@ -256,6 +257,21 @@ export function createApi(wasm, ready) {
       expectText("digest", text ?? "");
       await loaded();
       return wasm.digestBase58(wasm.digestBytes(text ?? ""));
+    },
+
+    async decideTrust(known) {
+      const own = readOptions(known, KNOWN_IDENTITIES);
+      const text = (name) => {
+        expectText(name, own[name]);
+        return own[name] ?? undefined;
+      };
+      const flag = (name) => {
+        expectType(name, own[name], "boolean");
+        return own[name] ?? false;
+      };
+      const args = [text("given"), text("address"), flag("isAddressMalformed"), text("remembered"), flag("wasCompared"), text("taken"), text("shown")];
+      await loaded();
+      return JSON.parse(wasm.decideTrust(...args));
     },
 
     async createHasher() {

@@ -284,6 +284,41 @@ export function createVerifier(): Promise<Verifier>;
 /** A digest or an identity in its usual form, base58. Throws a `TypeError` for anything else than base58 or 64 hexadecimal digits. */
 export function normalizeDigest(text: string): Promise<string>;
 
+/** What is known of the identity of a server's cluster. Identities are in their usual form, as `normalizeDigest` returns them. */
+export interface KnownIdentities {
+  /** Entered by the user. */
+  given?: string | null;
+  /** Named by the address that opened the page. */
+  address?: string | null;
+  /** The address names something that is no identity: nobody is trusted then, unless the user enters an identity. */
+  isAddressMalformed?: boolean | null;
+  /** Recorded for this server by an earlier visit. */
+  remembered?: string | null;
+  /** The user compared the recorded identity with what the operators publish. */
+  wasCompared?: boolean | null;
+  /** Taken from the server on first use, earlier in this visit. */
+  taken?: string | null;
+  /** Shown by the server now. */
+  shown?: string | null;
+}
+
+/** Which identity to judge by. */
+export interface TrustDecision {
+  /** `refused`: the server shows another identity than the trusted one. `first-use`: the identity is the server's own word. */
+  state: "none" | "malformed" | "first-use" | "trusted" | "refused";
+  identity: string | null;
+  source: "given" | "address" | "remembered" | "first-use" | null;
+  /** The user knows the identity from somebody else than the server. */
+  compared: boolean;
+  /** The named identity is not the recorded one. */
+  differs_from_remembered: boolean;
+  /** Record the identity for this server now. */
+  record: boolean;
+}
+
+/** Decides which identity to trust, as the command line does: what the user names first, then what is recorded, and only then the server's word. */
+export function decideTrust(known: KnownIdentities): Promise<TrustDecision>;
+
 /** Which server, and whom to trust. */
 export interface ServerOptions {
   /** `host:port`, or a URL with http, https, ws or wss; a path is a prefix. */

@@ -11,6 +11,8 @@ mod client;
 mod input;
 #[cfg(feature = "slices")]
 mod slices;
+#[cfg(feature = "tools")]
+mod tools;
 #[cfg(feature = "verifier")]
 mod verifier;
 
@@ -19,6 +21,8 @@ use serde::Serialize;
 pub use crate::input::InputError;
 #[cfg(feature = "slices")]
 pub use crate::slices::Slices;
+#[cfg(feature = "tools")]
+pub use crate::tools::{Hasher, decide_trust};
 #[cfg(feature = "verifier")]
 pub use crate::verifier::*;
 

@@ -1,4 +1,4 @@
-//! Judging bundles and hashing files.
+//! Judging bundles.
 
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Report};
@@ -86,36 +86,6 @@ pub fn inspect(bundle: &[u8]) -> Result<String, String> {
 #[wasm_bindgen(js_name = maxBundle)]
 pub fn max_bundle() -> usize {
     MAX_BUNDLE
-}
-
-/// Computes a file's digest piece by piece, in constant memory.
-#[wasm_bindgen]
-#[derive(Debug, Default)]
-pub struct Hasher(vouch_core::digest::Hasher);
-
-#[wasm_bindgen]
-impl Hasher {
-    /// A hasher that has taken no bytes yet.
-    #[wasm_bindgen(constructor)]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The digest of everything so far, 32 bytes.
-    pub fn digest(&self) -> Vec<u8> {
-        self.0.digest().0.to_vec()
-    }
-
-    /// The number of bytes so far.
-    pub fn length(&self) -> f64 {
-        // Exact up to 2^53, which is more than can be hashed in a lifetime.
-        self.0.length() as f64
-    }
 }
 
 /// Parses a digest's text, base58 or 64 hexadecimal digits, to 32 bytes.

@@ -18,8 +18,8 @@ async function read(blob) {
   }
 }
 
-/** Of the package `vouch-verifier`: init, verify, inspect, createHasher, normalizeDigest, BundleError. */
-export function verifyingTasks({ init, verify, inspect, createHasher, normalizeDigest, BundleError }) {
+/** Of the package `vouch-verifier`: init, verify, inspect, createHasher, normalizeDigest, decideTrust, BundleError. */
+export function verifyingTasks({ init, verify, inspect, createHasher, normalizeDigest, decideTrust, BundleError }) {
   async function hash({ file }, { signal, progress }) {
     const hasher = await createHasher();
     try {
@@ -42,6 +42,8 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
     prepare: () => init(),
 
     normalize: ({ text }) => normalizeDigest(text),
+
+    decide: ({ known }) => decideTrust(known),
 
     /** Whether the file is a bundle by its content. */
     async look({ file }) {

@@ -15,8 +15,9 @@ const isText = (value) => typeof value === "string" && value.length <= 200;
 /** What `GET /v1/cluster` answers, or null for anything of another shape. */
 export function statusOf(json) {
   if (typeof json !== "object" || json === null) return null;
-  const { cluster, server, epoch, quorum, tolerated_faults: toleratedFaults, connected, wanted = null, members } = json;
+  const { cluster, server, ready, epoch, quorum, tolerated_faults: toleratedFaults, connected, wanted = null, members } = json;
   const sound =
+    typeof ready === "boolean" &&
     (cluster === null || isDigest(cluster)) &&
     isText(server) &&
     [epoch, quorum, toleratedFaults, connected].every(isCount) &&
@@ -26,14 +27,11 @@ export function statusOf(json) {
     members.every((one) => one !== null && isCount(one?.member) && isText(one.name) && typeof one.connected === "boolean");
   if (!sound) return null;
   const seen = members.map(({ member, name, connected: here }) => ({ member, name, connected: here }));
-  return { cluster, server, epoch, quorum, toleratedFaults, connected, wanted, members: seen };
+  return { cluster, server, ready, epoch, quorum, toleratedFaults, connected, wanted, members: seen };
 }
 
-/** What can be done with a server in this state: "ready" or "waiting". */
-export function readiness({ cluster, quorum, members }) {
-  if (cluster === null) return "waiting";
-  return members.filter(({ connected }) => connected).length >= quorum ? "ready" : "waiting";
-}
+/** What can be done with a server in this state: "ready" or "waiting". The server says whether a put would find its quorum; without a cluster there is no identity to judge by. */
+export const readiness = ({ cluster, ready }) => (cluster !== null && ready ? "ready" : "waiting");
 
 const isThisMachine = (hostname) => hostname === "localhost" || hostname === "[::1]" || /^127(\.[0-9]+){3}$/.test(hostname);
 

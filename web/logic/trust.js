@@ -1,7 +1,13 @@
-// Which cluster's identity is trusted, where it came from, and what speaks against it. No DOM: Node.js can run it.
+// Which cluster's identity is trusted. The core decides; this keeps what is known and what is remembered. No DOM: Node.js can run it.
+
+// The core calls what the user entered "given", and names no source for none.
+const SOURCES = { given: "typed", address: "address", remembered: "remembered", "first-use": "first-use" };
+
+const NOTHING = { typed: null, address: { cluster: null, problem: null }, remembered: null, taken: null, shown: null };
+const UNDECIDED = { state: "none", identity: null, source: "none", compared: false, since: null, refusal: null, differsFrom: null, record: false };
 
 /**
- * Everything known becomes one decision. Identities are in their one usual form.
+ * The decision about everything that is known, by `decideTrust` of the package. Identities are in their one usual form.
  *
  * - `typed`: entered by the user in this visit
  * - `address`: `{ cluster, problem }` of the page's fragment; the problem says that something was named but is no identity
@@ -9,52 +15,53 @@
  * - `taken`: from the server in this visit, on first use
  * - `shown`: what the server shows now
  */
-export function decide({ typed = null, address = { cluster: null, problem: null }, remembered = null, taken = null, shown = null }) {
-  const decision = { state: "none", identity: null, source: "none", compared: false, since: null, refusal: null, differsFrom: null };
-  // Somebody wanted to name an identity. To take the server's word now would be less than they asked for.
-  if (typed === null && address.problem !== null) return { ...decision, state: "malformed" };
-
-  const [identity, source] = [
-    [typed, "typed"],
-    [address.cluster, "address"],
-    [remembered?.cluster ?? null, "remembered"],
-    [taken ?? shown, "first-use"],
-  ].find(([value]) => value !== null) ?? [null, "none"];
-  if (identity === null) return decision;
-
-  const told = source === "typed" || source === "address";
-  const differsFrom = told && remembered !== null && remembered.cluster !== identity ? remembered : null;
-  const refusal =
-    shown === null || shown === identity ? null : { kind: told ? "server-differs" : "server-changed", expected: identity, got: shown };
+export async function decisionOf(known, decideTrust) {
+  const { typed, address, remembered, taken, shown } = { ...NOTHING, ...known };
+  const decided = await decideTrust({
+    given: typed,
+    address: address.cluster,
+    isAddressMalformed: address.problem !== null,
+    remembered: remembered?.cluster,
+    wasCompared: remembered?.compared,
+    taken,
+    shown,
+  });
+  const { state, identity, compared, record } = decided;
+  const source = SOURCES[decided.source] ?? "none";
+  const isNamed = source === "typed" || source === "address";
   return {
-    state: refusal !== null ? "refused" : source === "first-use" ? "first-use" : "trusted",
+    state,
     identity,
     source,
-    compared: told || (source === "remembered" && remembered.compared),
+    compared,
     since: source === "remembered" ? remembered.since : null,
-    refusal,
-    differsFrom,
+    refusal: state === "refused" ? { kind: isNamed ? "server-differs" : "server-changed", expected: identity, got: shown } : null,
+    differsFrom: decided.differs_from_remembered ? remembered : null,
+    record,
   };
 }
 
-/** Holds what `decide` needs, asks the verifier about the form of identities, and keeps the memory. */
+/** Holds what is known of the server's cluster, asks the core what to trust, and keeps the memory. Every change resolves once it is decided. */
 export class Trust extends EventTarget {
-  #known = { typed: null, address: { cluster: null, problem: null }, remembered: null, taken: null, shown: null };
+  #known = { ...NOTHING };
   #server = null;
   #memory;
   #normalize;
+  #decide;
   #now;
   #turn = 0;
+  #changing = Promise.resolve();
   #otherProblems = [];
-  decision = decide(this.#known);
+  decision = UNDECIDED;
   /** False when the browser refuses to remember. */
   remembers = true;
 
-  /** `normalize(text)` resolves to the usual form, or rejects with a TypeError. */
-  constructor({ memory, normalize, now = Date.now }) {
+  /** `normalize(text)` resolves to the usual form, or rejects with a TypeError; `decide` is `decideTrust` of the package. */
+  constructor({ memory, normalize, decide, now = Date.now }) {
     super();
     this.#memory = memory;
     this.#normalize = normalize;
+    this.#decide = decide;
     this.#now = now;
   }
 
@@ -78,8 +85,7 @@ export class Trust extends EventTarget {
       );
     }
     if (turn !== this.#turn) return; // it changed again meanwhile
-    this.#change({ address, typed: null });
-    this.#settle();
+    await this.#change(() => Object.assign(this.#known, { address, typed: null }));
   }
 
   /** What of the address could not be taken up: [{ kind, key, got }]. */
@@ -90,65 +96,61 @@ export class Trust extends EventTarget {
   }
 
   ignoreAddress() {
-    this.#change({ address: { cluster: null, problem: null } });
-    this.#settle();
+    return this.#change(() => Object.assign(this.#known, { address: NOTHING.address }));
   }
 
   /** Rejects with a TypeError for what is no identity. */
   async type(text) {
     const typed = await this.#normalize(text.trim());
     this.#turn += 1;
-    this.#change({ typed, address: { cluster: null, problem: null } });
-    this.#keep(typed, "typed", true);
+    await this.#change(() => {
+      Object.assign(this.#known, { typed, address: NOTHING.address });
+      this.#keep(typed, "typed", true);
+    });
   }
 
   /** Which server it is about; null for none. */
   useServer(server) {
-    if (server === this.#server) return;
-    this.#server = server;
-    const remembered = server === null ? null : this.#memory.recall(server);
-    this.#change({ remembered, taken: null, shown: null });
+    return this.#change(() => {
+      if (server === this.#server) return false;
+      this.#server = server;
+      const remembered = server === null ? null : this.#memory.recall(server);
+      Object.assign(this.#known, { remembered, taken: null, shown: null });
+      return true;
+    });
   }
 
   /** The identity that the server shows; null while it has none. */
   serverShows(identity) {
-    if (identity === this.#known.shown) return;
-    this.#change({ shown: identity });
-    this.#settle();
+    return this.#change(() => {
+      const isNew = identity !== this.#known.shown;
+      this.#known.shown = identity;
+      return isNew;
+    });
   }
 
   /** The user compared the identity with what the operators gave out. */
   confirm() {
-    const { identity } = this.decision;
-    if (identity !== null) this.#keep(identity, "typed", true);
+    return this.#change(() => {
+      const { identity } = this.decision;
+      if (identity !== null) this.#keep(identity, "typed", true);
+    });
   }
 
   /** Takes what the address names in the place of what was remembered. */
   replaceRemembered() {
-    const { identity, source } = this.decision;
-    if (source === "address") this.#keep(identity, "address", true);
+    return this.#change(() => {
+      const { identity, source } = this.decision;
+      if (source === "address") this.#keep(identity, "address", true);
+    });
   }
 
   /** Forgets this server's identity; what the server shows is then a first use again. */
   forget() {
-    if (this.#server !== null) this.#memory.forget(this.#server);
-    const { shown } = this.#known;
-    this.#change({ remembered: null, taken: null, typed: null, shown });
-    this.#settle();
-  }
-
-  // What the server and the decision agree on is kept.
-  #settle() {
-    const { shown, remembered, taken } = this.#known;
-    const { state, source } = this.decision;
-    if (shown === null || state === "refused" || state === "malformed") return;
-    if (source === "first-use" && taken === null) {
-      this.#known.taken = shown;
-      this.#keep(shown, "first-use", false);
-    } else if (source === "address" && (remembered === null || remembered.cluster === shown)) {
-      // Only once the server agrees, and never in the place of another: a link proves nothing.
-      this.#keep(shown, "address", true);
-    }
+    return this.#change(() => {
+      if (this.#server !== null) this.#memory.forget(this.#server);
+      Object.assign(this.#known, { remembered: null, taken: null, typed: null });
+    });
   }
 
   #keep(cluster, source, compared) {
@@ -158,12 +160,29 @@ export class Trust extends EventTarget {
     const entry = { cluster, source, since, compared };
     this.remembers = this.#memory.keep(this.#server, entry);
     // A first use stays one for this visit: its word is no better for having been written down.
-    this.#change(source === "first-use" ? {} : { remembered: entry });
+    if (source === "first-use") this.#known.taken = cluster;
+    else this.#known.remembered = entry;
   }
 
-  #change(changed) {
-    Object.assign(this.#known, changed);
-    this.decision = decide(this.#known);
+  // One change after the other: each decision takes in everything before it. `change` returns false if it changed nothing.
+  #change(change) {
+    const changed = this.#changing.then(() => this.#decideAnew(change));
+    this.#changing = changed.catch(() => {});
+    return changed;
+  }
+
+  async #decideAnew(change) {
+    if (change() === false) return;
+    const ask = () => decisionOf(this.#known, this.#decide);
+    let decision = await ask();
+    // What the server and the decision agree on is kept.
+    if (decision.record) {
+      const isFirstUse = decision.source === "first-use";
+      this.#keep(decision.identity, decision.source, !isFirstUse);
+      if (isFirstUse) this.#known.taken = decision.identity; // also where nothing can be kept
+      decision = await ask();
+    }
+    this.decision = decision;
     this.dispatchEvent(new Event("change"));
   }
 }

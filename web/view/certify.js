@@ -94,7 +94,7 @@ class Job {
     const onProgress = (event) => this.#heard(event);
     try {
       const result = await engine.run("put", options, { signal, onProgress, nudges: this.#nudges });
-      trust.serverShows(result.cluster);
+      await trust.serverShows(result.cluster);
       this.#certified(result);
     } catch (error) {
       if (!signal.aborted) await diagnose(error, this.#put.cluster !== null, this.#context);

@@ -7,8 +7,8 @@ import { icon } from "./icons.js";
 const SOME = "1".repeat(32);
 
 /**
- * Loads the verifier. Answers a function that brings an identity into its usual form once that is done; what keeps it from being
- * done is shown in `place`.
+ * Loads the verifier. Answers `normalize(text)`, which brings an identity into its usual form, and `decide(known)`, the package's
+ * `decideTrust`; both wait until it is loaded. What keeps it from being loaded is shown in `place`.
  */
 export function loadVerifier(engine, place) {
   const loaded = engine.run("normalize", { text: SOME }).catch((error) => {
@@ -34,8 +34,9 @@ export function loadVerifier(engine, place) {
     throw Object.assign(new Error(error.message), { code: "browser" });
   });
   loaded.catch(() => {}); // said above
-  return async (text) => {
+  const once = async (task, args) => {
     await loaded;
-    return engine.run("normalize", { text });
+    return engine.run(task, args);
   };
+  return { normalize: (text) => once("normalize", { text }), decide: (known) => once("decide", { known }) };
 }

@@ -3,6 +3,7 @@
 
 use vouch_core::digest::ClusterId;
 use vouch_core::session::SessionError;
+use vouch_core::trust::{IdentitySource, KnownIdentities, decide};
 
 use super::{Failure, ForgetArgs, TrustArgs, output};
 use crate::client::ClientError;
@@ -15,43 +16,38 @@ pub(super) struct Trust {
     pub(super) server: String,
     /// The identity that the server must show. `None`: first contact.
     pub(super) pinned: Option<ClusterId>,
+    known: KnownIdentities<ClusterId>,
     /// The file in which to record the identity that the server shows at first contact.
     record_in: Option<KnownClusters>,
-    was_recorded: bool,
     /// ` --known-clusters FILE` if the user gave it, for the command that an error suggests; or nothing.
     file_flag: String,
 }
 
 impl Trust {
     pub(super) fn new(host: &Host, server: &str, args: &TrustArgs) -> Result<Self, Failure> {
-        let server = server.to_owned();
-        let unrecorded = |pinned| Self {
-            server: server.clone(),
-            pinned,
-            record_in: None,
-            was_recorded: false,
-            file_flag: String::new(),
+        let record_in = match &args.known_clusters {
+            _ if args.cluster.is_some() => None,
+            Some(path) => Some(KnownClusters::at(host.shared_disk(), path.clone())),
+            None if is_loopback(server) => None,
+            None => Some(KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?),
         };
-        if args.cluster.is_some() {
-            return Ok(unrecorded(args.cluster));
-        }
-        let known = match &args.known_clusters {
-            Some(path) => KnownClusters::at(host.shared_disk(), path.clone()),
-            None if is_loopback(&server) => return Ok(unrecorded(None)),
-            None => KnownClusters::of_user(host.shared_disk()).map_err(Failure::new)?,
+        let remembered = match &record_in {
+            Some(known) => known.identity(server).map_err(Failure::new)?,
+            None => None,
         };
-        let pinned = known.identity(&server).map_err(Failure::new)?;
-        let was_recorded = pinned.is_some();
+        let known = KnownIdentities { given: args.cluster, remembered, ..KnownIdentities::default() };
         let file_flag = match &args.known_clusters {
             Some(path) => format!(" --known-clusters {}", output::shell_word(path)),
             None => String::new(),
         };
-        Ok(Self { server, pinned, record_in: Some(known).filter(|_| !was_recorded), was_recorded, file_flag })
+        let pinned = decide(&known).identity;
+        Ok(Self { server: server.to_owned(), pinned, known, record_in, file_flag })
     }
 
     /// Records the identity after a successful first contact, and says so.
     pub(super) fn record(&self, cluster: ClusterId) -> Result<(), Failure> {
-        let Some(known) = &self.record_in else { return Ok(()) };
+        let decision = decide(&KnownIdentities { shown: Some(cluster), ..self.known.clone() });
+        let Some(known) = self.record_in.as_ref().filter(|_| decision.record) else { return Ok(()) };
         known.record(&self.server, cluster).map_err(Failure::new)?;
         output::error_line(format_args!(
             "first contact with {}: its cluster {cluster} is recorded in {}, and later contacts are compared with it",
@@ -73,8 +69,9 @@ impl Trust {
             | ClientError::Link(LinkError::Refused(failed)) => failed.code == vouch_core::message::Code::AnotherCluster,
             _ => false,
         };
+        let source = decide(&self.known).source;
         match self.pinned {
-            Some(recorded) if is_another && self.was_recorded => Failure::new(error)
+            Some(recorded) if is_another && source == Some(IdentitySource::Remembered) => Failure::new(error)
                 .with_note(format_args!(
                     "The identity recorded for {} at first contact is {recorded}. Either the server now serves another cluster, or \
                      somebody intercepts the connection.",

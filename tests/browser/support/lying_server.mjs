@@ -191,7 +191,7 @@ function slicesOf(blob, lie) {
 function clusterStatus(lie) {
   const { members: shown, n, digest } = lie === "another cluster on the link" ? honest : announced(lie);
   const members = shown.map(({ name, node, vote }, member) => ({ member, name, node_key: toBase58(node), vote_key: toBase58(vote), connected: true }));
-  return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), epoch: 0, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
+  return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), ready: true, epoch: 0, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
 }
 
 /**

@@ -3,6 +3,7 @@
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::json;
+use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::quorum;
 use vouch_node_core::server::health::Trouble;
@@ -34,9 +35,14 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
         Some(_) => snapshot.members.len(),
         None => shared.core().roster().count(),
     };
+    let is_ready = match committee {
+        Some(committee) => Readiness::of(shared, committee).is_ready(),
+        None => shared.founding().lacks().is_none(),
+    };
     let described = json!({
         "cluster": committee.map(|committee| committee.cluster()),
         "server": shared.key.node_key().to_string(),
+        "ready": is_ready,
         "epoch": record.map_or(0, |record| record.epoch()),
         "quorum": record.map_or(0, |record| record.quorum()),
         "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
@@ -47,6 +53,37 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
     let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
     response.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
     response
+}
+
+/// Which members of the committee a put can count on.
+struct Readiness {
+    quorum: usize,
+    n: usize,
+    /// Members that a put cannot count on, by name.
+    fatal: Vec<(String, Trouble)>,
+    /// Members that take part, and slowly.
+    impaired: Vec<(String, Trouble)>,
+}
+
+impl Readiness {
+    fn of(shared: &Shared, committee: &Committee) -> Self {
+        let record = committee.record();
+        let (core, now) = (shared.core(), shared.host.monotonic());
+        let members = record.members().iter();
+        let troubled =
+            members.filter_map(|member| Some((member.name.to_string(), core.health().trouble(&member.node_key, now)?)));
+        let (fatal, impaired) = troubled.partition(|(_, trouble)| trouble.is_fatal());
+        Self { quorum: record.quorum().into(), n: record.n().into(), fatal, impaired }
+    }
+
+    fn able(&self) -> usize {
+        self.n - self.fatal.len()
+    }
+
+    /// Whether a put would find its quorum.
+    fn is_ready(&self) -> bool {
+        self.able() >= self.quorum
+    }
 }
 
 /// Members that a text names one by one.
@@ -62,18 +99,12 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
             None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
         };
     };
-    let record = committee.record();
-    let (fatal, impaired): (Vec<_>, Vec<_>) = {
-        let (core, now) = (shared.core(), shared.host.monotonic());
-        let members = record.members().iter();
-        let troubled =
-            members.filter_map(|member| Some((member.name.to_string(), core.health().trouble(&member.node_key, now)?)));
-        troubled.partition(|(_, trouble)| trouble.is_fatal())
-    };
-    let (quorum, n) = (usize::from(record.quorum()), usize::from(record.n()));
-    let able = n - fatal.len();
+    let readiness = Readiness::of(shared, committee);
+    let able = readiness.able();
+    let is_ready = readiness.is_ready();
+    let Readiness { quorum, n, fatal, impaired } = readiness;
     let all = [&fatal[..], &impaired].concat();
-    if able >= quorum {
+    if is_ready {
         let text = format!("ready: {able} of {n} replicas can store, {quorum} are needed{}", each(&all));
         return Ok(ready(text, &all, headers));
     }
