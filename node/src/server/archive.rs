@@ -23,7 +23,7 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::Host;
 
-/// Digest of the blob → the newest certificate.
+/// Digest of the blob → the [best](Certificate::supersedes) certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
 
 /// `expires_at`, digest → its position in the list of certificates; 0: unknown. Of certificates that expire.
@@ -97,14 +97,14 @@ impl Archive {
         Ok(lists.into_iter().find(|(of, _)| *of == owner.0).map(|(_, position)| position).unwrap_or_default())
     }
 
-    /// Those of some certificates that are newer than what is kept of their blobs.
+    /// Those of some certificates that [supersede](Certificate::supersedes) what is kept of their blobs.
     pub(crate) async fn new_among(&self, certificates: Vec<Certificate>) -> Result<Vec<Certificate>, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
             let mut new = Vec::new();
             for certificate in certificates {
                 let kept = table.get(&certificate.claim.receipt.digest.0)?.and_then(|kept| decode(kept.value()).ok());
-                if kept.is_none_or(|kept| kept.claim.issued_at < certificate.claim.issued_at) {
+                if kept.is_none_or(|kept| certificate.supersedes(&kept)) {
                     new.push(certificate);
                 }
             }
@@ -159,7 +159,7 @@ impl Archive {
         fits.then(|| Box::new(certificate))
     }
 
-    /// The newest certificate of a blob, if there is one.
+    /// The certificate that is kept of a blob, if there is one.
     pub(crate) async fn load(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
         let database = self.database.clone();
         let read = self.host.spawn_blocking(move || find(&database, digest));
@@ -176,7 +176,7 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
         let digest = certificate.claim.receipt.digest;
         // one that is damaged is worth nothing
         let old = table.get(&digest.0)?.and_then(|old| decode(old.value()).ok());
-        if old.as_ref().is_none_or(|old| old.claim.issued_at <= certificate.claim.issued_at) {
+        if old.as_ref().is_none_or(|old| !old.supersedes(certificate)) {
             table.insert(&digest.0, certificate.encode().as_slice())?;
             if let Some(old) = old.filter(|old| old.claim.receipt.expires_at != certificate.claim.receipt.expires_at) {
                 expiry.remove((old.claim.receipt.expires_at, digest.0))?;
@@ -431,5 +431,17 @@ mod tests {
         drop(archive);
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         assert_eq!(archive.load(Digest([3; 32])).await.unwrap(), Some(certificate(21)));
+    }
+
+    #[tokio::test]
+    async fn a_newer_certificate_that_expires_earlier_hides_no_longer_promise() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
+        let kept = async |number| archive.load(short_lived(number, 0, 0).claim.receipt.digest).await.unwrap();
+        for (issued_at, expires_at, expected) in [(10, 500, (10, 500)), (20, 400, (10, 500)), (15, 600, (15, 600))] {
+            archive.save(Arc::new(vec![short_lived(1, issued_at, expires_at)])).await.unwrap();
+            assert_eq!(kept(1).await, Some(short_lived(1, expected.0, expected.1)));
+        }
+        assert_eq!(archive.new_among(vec![short_lived(1, 30, 500)]).await.unwrap(), []);
     }
 }

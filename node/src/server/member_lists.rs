@@ -51,7 +51,7 @@ impl Shared {
         read.count() >= committee.record().quorum().into()
     }
 
-    /// The newest certificate of a blob, here or at a member that is connected.
+    /// The best certificate of a blob, here or at a member that is connected.
     ///
     /// # Errors
     /// When the archive cannot be read.
@@ -244,7 +244,7 @@ pub(super) async fn list(
     answered.unwrap_or_else(|_| Err(failed(Code::TimedOut, "the member did not list in time")))
 }
 
-/// Asks all connected members for the certificate of one blob, and keeps the newest that is valid.
+/// Asks all connected members for the certificate of one blob, and keeps the best that is valid.
 async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let committee = shared.committee()?;
     // strangers may ask for what nobody has: a few of them at a time
@@ -257,7 +257,7 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let mut asked: Vec<u16> =
         snapshot.members.iter().filter(|(_, handle)| handle.tell(&question)).map(|(member, _)| *member).collect();
     let mut deadline = shared.host.monotonic() + FIND_DEADLINE;
-    let mut newest: Option<Certificate> = None;
+    let mut best: Option<Certificate> = None;
     while !asked.is_empty() {
         let left = deadline.saturating_sub(shared.host.monotonic());
         let Ok(Some(reply)) = shared.host.timeout(left, replies.recv()).await else { break };
@@ -269,20 +269,20 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
         }
         if let Message::FoundCertificate { certificate: Some(certificate), .. } = message
             && certificate.claim.receipt.digest == digest
-            && newest.as_ref().is_none_or(|newest| newest.claim.issued_at < certificate.claim.issued_at)
+            && best.as_ref().is_none_or(|best| certificate.supersedes(best))
             // only a valid one ends the waiting: else who forges one quickly would hide those of everybody else
             && let Ok(valid) = verified(&shared.host, vec![*certificate], &committee).await
             && let Some(valid) = valid.into_iter().next()
         {
             deadline = deadline.min(shared.host.monotonic() + FIND_GRACE);
-            newest = Some(valid);
+            best = Some(valid);
         }
     }
-    let newest = newest?;
-    if let Err(error) = shared.archive.save(Arc::new(vec![newest.clone()])).await {
+    let best = best?;
+    if let Err(error) = shared.archive.save(Arc::new(vec![best.clone()])).await {
         shared.report(Event::Trouble(format!("cannot save certificates: {error}")));
     }
-    Some(newest)
+    Some(best)
 }
 
 /// Tells the connected members of certificates that they did not sign, all but some who know: they lack these blobs, most

@@ -14,7 +14,7 @@ use crate::durable::listing;
 
 impl Store {
     /// Keeps certificates of blobs that are stored or damaged, all in one commit. A certificate replaces one of the same
-    /// blob only if it was issued later.
+    /// blob only if it [supersedes](Certificate::supersedes) it.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -30,7 +30,7 @@ impl Store {
         self.inner.change(index::archive(certificates, listing::origin(&server.0))).await
     }
 
-    /// The newest certificate of a blob.
+    /// The certificate that is kept of a blob.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
+use vouch_core::limits::Limits;
 use vouch_core::receipt::{NEVER, Receipt};
 
 use super::journal::JournalEntry;
@@ -34,7 +35,7 @@ const BYTES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bytes");
 const EXPIRY: TableDefinition<'_, (u64, [u8; 32]), ()> = TableDefinition::new("expiry");
 /// Digest → length and end of its duty, of blobs that were stored, are damaged, and are to be fetched again.
 const DAMAGED: TableDefinition<'_, [u8; 32], (u64, u64)> = TableDefinition::new("damaged");
-/// Digest → `issued_at` and encoding of the newest certificate.
+/// Digest → `issued_at` and encoding of the [best](Certificate::supersedes) certificate.
 const CERTIFICATES: TableDefinition<'_, [u8; 32], (u64, &[u8])> = TableDefinition::new("certificates");
 /// Name of a kind → number of blobs, and their bytes.
 const TOTALS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("totals");
@@ -206,7 +207,7 @@ impl Index {
         })
     }
 
-    /// The encoding of the newest certificate of a blob.
+    /// The encoding of the certificate that is kept of a blob.
     pub(super) fn certificate(&self, digest: &Digest) -> Result<Option<Vec<u8>>, DurableError> {
         self.0.read(|transaction| {
             let certificates = transaction.open_table(CERTIFICATES)?;
@@ -256,7 +257,7 @@ pub(super) fn keep(receipts: &[Receipt], entry: Option<JournalEntry>) -> impl Ch
     }
 }
 
-/// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it was issued later.
+/// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it [supersedes](Certificate::supersedes) it.
 pub(super) fn archive(certificates: Vec<Certificate>, origin: u64) -> impl Change<()> {
     move |transaction: &WriteTransaction| {
         let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
@@ -269,8 +270,10 @@ pub(super) fn archive(certificates: Vec<Certificate>, origin: u64) -> impl Chang
                 None => damaged.get(digest.0)?.map(|row| row.value().0),
                 stored => stored,
             };
-            let old = table.get(digest.0)?.map(|row| row.value().0);
-            if held == Some(length) && old.is_none_or(|old| certificate.claim.issued_at > old) {
+            // one that does not decode is worth nothing
+            let old = table.get(digest.0)?;
+            let old = old.and_then(|row| Certificate::decode(row.value().1, &Limits::default()).ok());
+            if held == Some(length) && old.is_none_or(|old| certificate.supersedes(&old)) {
                 table.insert(digest.0, (certificate.claim.issued_at, certificate.encode().as_slice()))?;
                 kept.push(digest.0);
             }

@@ -4,7 +4,7 @@
 //! follows: one signature certifies many files, and each file's certificate can be checked without the others.
 
 use super::Body;
-use crate::certificate::CertificateError;
+use crate::certificate::{Certificate, CertificateError};
 use crate::codec::{Reader, in_range};
 use crate::limits::{Limits, MAX_BATCH};
 use crate::merkle::{MerkleTree, TreeContexts, TreeHash, path_length, root_from_path};
@@ -21,6 +21,15 @@ pub struct Stored {
     pub count: u32,
     /// The root over the receipts.
     pub root: TreeHash,
+}
+
+impl Certificate<Stored> {
+    /// Whether this certificate is kept in place of another one of the same blob: it expires later, or at the same time and is newer. A newer
+    /// one that expires earlier replaces nothing: it would hide the longer promise from every replica that has yet to fetch the blob.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let rank = |of: &Self| (of.claim.receipt.expires_at, of.claim.issued_at);
+        rank(self) > rank(other)
+    }
 }
 
 /// One receipt of a batch, with its path to the batch's root.

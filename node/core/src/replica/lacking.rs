@@ -126,7 +126,7 @@ impl LackingBlobs {
         self.lacking.len() >= MAX_LACKING
     }
 
-    /// Adds verified certificates of blobs that are not held. The newest of a blob is kept.
+    /// Adds verified certificates of blobs that are not held. The [best](Certificate::supersedes) of a blob is kept.
     pub fn add(&mut self, certificates: Vec<Certificate>) {
         for certificate in certificates {
             if !self.knows(&certificate) {
@@ -135,10 +135,10 @@ impl LackingBlobs {
         }
     }
 
-    /// Whether this certificate's blob is known to be lacking, by a certificate that is no older.
+    /// Whether this certificate's blob is known to be lacking, by a certificate that this one does not supersede.
     pub fn knows(&self, certificate: &Certificate) -> bool {
         let known = self.lacking.get(&certificate.claim.receipt.digest);
-        known.is_some_and(|known| known.claim.issued_at >= certificate.claim.issued_at)
+        known.is_some_and(|known| !certificate.supersedes(known))
     }
 
     /// How far a list was read, and whether to its end since the start.
@@ -293,6 +293,11 @@ mod tests {
         let newer = certificate(b"few", 6, &[0, 1, 2]);
         assert!(!blobs.knows(&newer));
         blobs.add(vec![newer.clone()]);
+        assert_eq!(blobs.next(&BTreeSet::new()), Some(newer.clone()));
+        let mut shorter = certificate(b"few", 7, &[0, 1, 2]);
+        shorter.claim.receipt.expires_at = 1000;
+        assert!(blobs.knows(&shorter), "it would have the blob forgotten at its expiry");
+        blobs.add(vec![shorter]);
         assert_eq!(blobs.next(&BTreeSet::new()), Some(newer));
     }
 }

@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError};
 struct Sorted {
     /// Of blobs that it does not hold.
     lacking: Vec<Certificate>,
-    /// Of blobs that it holds, newer than its own.
+    /// Of blobs that it holds, better than its own.
     held: Vec<Certificate>,
     /// The last that is wrong.
     invalid: Option<Invalid>,
@@ -97,7 +97,7 @@ async fn keep(shared: &Shared, held: Vec<Certificate>) -> Result<(), StoreError>
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Held, with a certificate that is no older.
+    /// Held, with a certificate that is no worse.
     Known,
     Held,
     Lacking,
@@ -110,6 +110,6 @@ fn standing(store: &Store, certificate: &Certificate) -> Result<Standing, StoreE
     }
     // one that cannot be read is replaced
     let kept = store.certificate(&digest).ok().flatten();
-    let is_newer = kept.is_none_or(|kept| kept.claim.issued_at < certificate.claim.issued_at);
-    Ok(if is_newer { Standing::Held } else { Standing::Known })
+    let is_better = kept.is_none_or(|kept| certificate.supersedes(&kept));
+    Ok(if is_better { Standing::Held } else { Standing::Known })
 }

@@ -156,3 +156,20 @@ async fn running_time_is_counted_across_restarts() {
     }
     assert_eq!(store.collect_settled(1 << 22, ran, WINDOW, GRACE, true).await.unwrap().blobs, 1);
 }
+
+#[tokio::test]
+async fn a_newer_certificate_that_expires_earlier_hides_no_longer_promise() {
+    let store = open().1;
+    let digest = put_until(&store, &large(1), NEVER).await;
+    let until = |issued_at, expires_at| {
+        let mut certificate = certificate(&large(1), issued_at);
+        certificate.claim.receipt.expires_at = expires_at;
+        certificate
+    };
+    for (given, kept) in
+        [(until(1, 900), until(1, 900)), (until(2, 500), until(1, 900)), (until(1, NEVER), until(1, NEVER))]
+    {
+        store.archive(vec![given]).await.unwrap();
+        assert_eq!(store.certificate(&digest).unwrap(), Some(kept));
+    }
+}
