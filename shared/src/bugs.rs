@@ -38,11 +38,17 @@ pub enum Bug {
     EarlierWithoutHolders,
     /// The server hands out a certificate that it has not saved.
     CertificateUnsaved,
+    /// A replica deletes what has expired by a clock that is in doubt.
+    CollectedInDoubt,
+    /// A replica never deletes what has expired.
+    NeverCollected,
+    /// A link is taken for that of any node key that its hello names.
+    UncheckedLink,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::CommitWithoutSync,
         Self::BlobWithoutSync,
         Self::FolderWithoutSync,
@@ -58,6 +64,9 @@ impl Bug {
         Self::UnverifiedVote,
         Self::EarlierWithoutHolders,
         Self::CertificateUnsaved,
+        Self::CollectedInDoubt,
+        Self::NeverCollected,
+        Self::UncheckedLink,
     ];
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
+use crate::bugs::{self, Bug};
 use crate::codec::{DecodeError, Reader};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, ParseHashError, derive, parse_32};
@@ -222,7 +223,7 @@ impl Transcript {
     /// # Errors
     /// [`AuthError`].
     pub fn verify(&self, key: &NodeKey, role: Role, signature: &LinkSignature) -> Result<(), AuthError> {
-        match key.has_signed(&self.signed_bytes(role), &signature.0) {
+        match key.has_signed(&self.signed_bytes(role), &signature.0) || bugs::has(Bug::UncheckedLink) {
             true => Ok(()),
             false => Err(AuthError { role, key: *key }),
         }

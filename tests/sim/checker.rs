@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use redb::ReadableDatabase;
 use vouch::host::Host;
+use vouch::host::disk::Disk;
 use vouch::store::{self, Store};
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::Committee;
-use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::committee::{Committee, CommitteeRecord};
+use vouch_core::digest::{CommitteeDigest, Digest};
+use vouch_core::limits::Limits;
 use vouch_core::statement::{Body, Stored};
 use vouch_core::verify::{Subject, verify_certificate};
 
@@ -44,6 +45,14 @@ pub enum Rule {
     Repaired,
     /// There is one committee, and no honest replica is shown to have accepted two.
     OneCommittee,
+    /// A replica has saved the founding that it accepted before anybody hears of it, and never forgets it.
+    AcceptanceSaved,
+    /// A blob that a replica signed for stays until its expiry, by clocks that are right.
+    KeptUntilExpiry,
+    /// What has expired is deleted.
+    Collected,
+    /// What was said on one link opens no other.
+    NotReplayed,
     /// A put ends with a certificate or a named error, and nobody honest breaks the protocol.
     NamedEnd,
     /// A cluster that is whole again has given back what was held: it certifies as many puts at once as its limits allow.
@@ -63,6 +72,16 @@ impl Promise {
     pub fn digest(&self) -> Digest {
         self.certificate.claim.receipt.digest
     }
+
+    /// Whether nobody has to keep the blob for this promise any more.
+    pub fn is_expired(&self) -> bool {
+        self.certificate.claim.receipt.is_expired(now())
+    }
+}
+
+/// The time by a clock that is right.
+fn now() -> u64 {
+    node::BEGINNING + node::elapsed().as_secs()
 }
 
 /// What is known in a run.
@@ -77,10 +96,14 @@ pub struct Known {
     pub spoiled: BTreeMap<(Node, Digest), Duration>,
     /// When a blob was spoiled everywhere.
     pub ruined: BTreeMap<Digest, Duration>,
-    /// Receipts of those blobs: the certificates are still about.
-    pub ruined_receipts: Vec<Receipt>,
-    /// What its owners put again.
+    /// Certificates of those blobs.
+    pub ruined_certificates: Vec<Certificate>,
+    /// Ruined blobs, which their owners put again.
     pub put_again: VecDeque<Bytes>,
+    /// Blobs that decayed at one replica: somebody wants a new certificate of them.
+    pub renew: VecDeque<Bytes>,
+    /// The latest expiry that anybody asked for, by blob.
+    pub asked_expiry: BTreeMap<Digest, u64>,
     pub liar_key: Option<String>,
     violation: Option<String>,
 }
@@ -99,8 +122,10 @@ impl Checker {
             failures: 0,
             spoiled: BTreeMap::new(),
             ruined: BTreeMap::new(),
-            ruined_receipts: Vec::new(),
+            ruined_certificates: Vec::new(),
             put_again: VecDeque::new(),
+            renew: VecDeque::new(),
+            asked_expiry: BTreeMap::new(),
             liar_key: None,
             violation: None,
         })))
@@ -136,11 +161,45 @@ impl Checker {
         }
     }
 
-    /// Somebody told its operator this about foundings.
-    pub fn said_of_founding(&self, text: &str) {
+    /// A node told its operator this about foundings.
+    pub fn said_of_founding(&self, node: Node, text: &str) {
         let liar = self.known().liar_key.clone();
         if text.contains("is faulty") && liar.is_none_or(|liar| !text.contains(&liar)) {
             self.broken(Rule::OneCommittee, format_args!("{text}"));
+        }
+        // no run takes that file away
+        if text.contains("before it lost its `founding` file") {
+            self.broken(Rule::AcceptanceSaved, format_args!("{node} says: {text}"));
+        }
+        let accepted = text.strip_prefix("accepted the founding of a committee of ");
+        if let Some(digest) = accepted.and_then(|rest| rest.split([' ', ';']).nth(1)) {
+            self.check_acceptance(node, digest);
+        }
+    }
+
+    /// A replica is about to answer that it accepted a founding.
+    fn check_acceptance(&self, node: Node, digest: &str) {
+        let path = Path::new(FOLDER).join("founding");
+        let disk = self.known().disks[node].durable_part(|of| of == path);
+        let saved = disk.read(&path, 1 << 20).map(|(bytes, _)| bytes).unwrap_or_default();
+        if accepted_founding(&saved).is_none_or(|saved| saved.to_string() != digest) {
+            self.broken(Rule::AcceptanceSaved, format_args!("{node} would forget that it accepted {digest}"));
+        }
+    }
+
+    /// A replica deleted blobs that expired by its clock.
+    pub fn collected(&self, node: Node) {
+        let Some(committee) = self.known().committee.clone() else { return };
+        let store = open(self.known().disks[node].after_kill());
+        for promise in self.promises().iter().filter(|promise| !promise.is_expired()) {
+            let mut signers = promise.certificate.signers.iter().map(|signer| node_of(&committee, signer));
+            let digest = promise.digest();
+            if signers.any(|signer| signer == node)
+                && self.must_hold(node, digest, promise.certificate.claim.issued_at)
+                && store.length_of(&digest).ok().flatten().is_none()
+            {
+                self.broken(Rule::KeptUntilExpiry, format_args!("{node} deleted {digest}, which it has to keep"));
+            }
         }
     }
 
@@ -167,8 +226,13 @@ impl Checker {
         }
         // one of them, for each costs the opening of a store; another one for another certificate
         let signers: Vec<u16> = certificate.signers.iter().collect();
-        let pick = usize::from(receipt.salt[0]) % signers.len();
-        self.check_signer(&committee, certificate, signers[pick], true);
+        let is_spoiled = |signer: &u16| {
+            let node = node_of(&committee, *signer);
+            self.known().spoiled.contains_key(&(node, receipt.digest))
+        };
+        let pick = signers[usize::from(receipt.salt[0]) % signers.len()];
+        let pick = signers.iter().copied().find(is_spoiled).unwrap_or(pick);
+        self.check_signer(&committee, certificate, pick, true);
     }
 
     /// A signer has what it signed for, durably.
@@ -240,7 +304,7 @@ impl Checker {
         let path = Path::new(FOLDER).join("certificates.redb");
         let disk = self.known().disks[server].durable_part(|of| of == path);
         let has = || {
-            let backend = vouch::host::disk::Disk::open_database(&disk, &path).ok()?;
+            let backend = disk.open_database(&path).ok()?;
             let database = redb::Builder::new().set_cache_size(1 << 20).create_with_backend(Backend(backend)).ok()?;
             let transaction = database.begin_read().ok()?;
             let table = transaction.open_table(CERTIFICATES).ok()?;
@@ -248,6 +312,15 @@ impl Checker {
         };
         has().is_some()
     }
+}
+
+/// The founding that a replica accepted, by the bytes of its `founding` file. They are not verified, which takes pairings.
+fn accepted_founding(saved: &[u8]) -> Option<CommitteeDigest> {
+    // magic, version, whether there is one, and the length of its genesis committee
+    let rest = saved.strip_prefix(b"vouchfd\x01\x01")?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let genesis = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    Some(CommitteeRecord::decode(genesis, &Limits::default()).ok()?.digest())
 }
 
 #[derive(Debug)]

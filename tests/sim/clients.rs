@@ -13,7 +13,7 @@ use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{SessionError, WaitLimit};
 use vouch_core::tree::Suspended;
-use vouch_core::verify::{Subject, verify_certificate};
+use vouch_core::verify::{Invalid, Subject, verify_certificate};
 
 use crate::checker::{Checker, Promise, Rule};
 use crate::node;
@@ -29,12 +29,14 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
     for number in 0_u64.. {
         host.sleep(Duration::from_millis(random.within(10..2_000))).await;
         let server = random.index(servers);
-        let (trusted, promises, ruined) = {
+        let (trusted, promises, ruined, decayed) = {
             let mut known = checker.known();
             let trusted = known.committee.as_ref().map(|committee| committee.cluster());
-            (trusted, known.promises.clone(), known.put_again.pop_front())
+            let ruined = known.put_again.pop_front();
+            let decayed = if ruined.is_none() { known.renew.pop_front() } else { None };
+            (trusted, known.promises.clone(), ruined, decayed)
         };
-        if ruined.is_none() && !promises.is_empty() && random.one_in(4) {
+        if ruined.is_none() && decayed.is_none() && !promises.is_empty() && random.one_in(4) {
             let promise = &promises[random.index(promises.len())];
             match get(&host, server, trusted, promise.digest()).await {
                 Ok(bytes) if bytes == promise.bytes => {}
@@ -44,6 +46,7 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
             continue;
         }
         let renewed = promises.last().filter(|_| random.one_in(6)).map(|promise| promise.bytes.clone());
+        let renewed = decayed.or(renewed);
         let renew = ruined.is_none() && renewed.is_some();
         // what failed is put again, most of the time, and goes on where it stopped
         let bytes = ruined.or(renewed).or_else(|| again.take().filter(|_| !random.one_in(6)));
@@ -55,33 +58,60 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
         if random.one_in(3) {
             link = None;
         }
+        let put = Put { bytes, expires_at: expiry(&mut random, host.unix_seconds()), renew };
+        {
+            let mut known = checker.known();
+            let latest = known.asked_expiry.entry(Digest::of(&put.bytes)).or_default();
+            *latest = put.expires_at.max(*latest);
+        }
         let gives_up = random.one_in(4).then(|| Duration::from_millis(random.within(1..40 * (distance + 4))));
         let limit = gives_up.unwrap_or(Duration::from_secs(180));
-        match timeout(limit, put(&host, server, trusted, bytes.clone(), renew, &mut link)).await {
-            Ok(Ok((promise, committee))) => {
-                trace.note(format_args!("put {number}: {}", promise.digest()));
-                checker.founded(&committee);
-                kept(&checker, promise);
-            }
-            Ok(Err(error)) => {
-                trace.note(format_args!("put {number}: {error}"));
-                if !is_fair(&error) {
-                    checker.broken(Rule::NamedEnd, format_args!("{error}"));
+        // the same put over a second link, where a user has no patience
+        let second = random.one_in(8).then(|| random.index(servers));
+        let twice = async {
+            let server = second?;
+            host.sleep(Duration::from_millis(random.within(0..20 * (distance + 4)))).await;
+            Some(timeout(Duration::from_secs(180), put.over(&host, server, trusted, &mut None)).await)
+        };
+        let first = timeout(limit, put.over(&host, server, trusted, &mut link));
+        let (first, twice) = tokio::join!(first, twice);
+        let ended: Vec<_> = [Some((first, gives_up)), twice.map(|ended| (ended, None))].into_iter().flatten().collect();
+        for (ended, gives_up) in ended {
+            match ended {
+                Ok(Ok((promise, committee))) => {
+                    trace.note(format_args!("put {number}: {}", promise.digest()));
+                    checker.founded(&committee);
+                    keep(&checker, promise);
                 }
-                checker.known().failures += 1;
-                again = Some(bytes);
+                Ok(Err(error)) => {
+                    trace.note(format_args!("put {number}: {error}"));
+                    if !is_fair(&error) {
+                        checker.broken(Rule::NamedEnd, format_args!("{error}"));
+                    }
+                    checker.known().failures += 1;
+                    again = Some(put.bytes.clone());
+                }
+                Err(_) if gives_up.is_some() => {
+                    trace.note(format_args!("put {number}: given up"));
+                    again = Some(put.bytes.clone());
+                }
+                Err(_) => return checker.broken(Rule::NamedEnd, format_args!("put {number} has no end")),
             }
-            Err(_) if gives_up.is_some() => {
-                trace.note(format_args!("put {number}: given up"));
-                again = Some(bytes);
-            }
-            Err(_) => return checker.broken(Rule::NamedEnd, format_args!("put {number} has no end")),
         }
     }
 }
 
+/// Mostly never; else soon, within the run, or later, when clocks are ahead that are wrong.
+fn expiry(random: &mut Random, now: u64) -> u64 {
+    match random.within(0..6) {
+        0 => now + random.within(5..60),
+        1 => now + random.within(1_500..3_500),
+        _ => NEVER,
+    }
+}
+
 /// Takes note of a promise, unless the blob was ruined while it was made.
-fn kept(checker: &Checker, promise: Promise) {
+fn keep(checker: &Checker, promise: Promise) {
     let (is_ruined, is_reused) = {
         let known = checker.known();
         let issued = promise.certificate.claim.issued_at - node::BEGINNING;
@@ -113,6 +143,8 @@ fn is_fair(error: &ClientError) -> bool {
         ),
         // what a server learned later than the client
         ClientError::Session(SessionError::AnotherCluster { got, .. }) => got.is_none(),
+        // a put that ends after its expiry
+        ClientError::Session(SessionError::Invalid(Invalid::Expired { .. })) => true,
         ClientError::Session(error) => matches!(error, SessionError::NoProgress(_)),
         ClientError::Link(_) | ClientError::Stalled { .. } | ClientError::Ended(_) | ClientError::GaveUp { .. } => true,
         _ => false,
@@ -129,27 +161,40 @@ fn size(random: &mut Random) -> u64 {
     }
 }
 
-/// Puts over a link that is open, or a new one.
-pub async fn put(
-    host: &Host,
-    server: usize,
-    trusted: Option<ClusterId>,
-    bytes: Bytes,
-    renew: bool,
-    kept: &mut Option<PutLink>,
-) -> Result<(Promise, Arc<Committee>), ClientError> {
-    let began = node::elapsed();
-    let link = match kept.take().filter(|link| !link.is_closed()) {
-        Some(link) => link,
-        None => PutLink::open_with(host, &address(server), trusted, WaitLimit::new(Duration::from_secs(30))).await?,
-    };
-    let link = kept.insert(link);
-    let certified = link.put_bytes(bytes.clone(), NEVER, renew).await?;
-    let certificate = certified.certificate;
-    let subject = Subject { digest: Digest::of(&bytes), length: Some(bytes.len() as u64) };
-    verify_certificate(&certificate, &certified.committee, &subject, host.unix_seconds(), false)
-        .expect("a client takes no certificate that does not verify");
-    Ok((Promise { bytes, certificate, began }, certified.committee))
+/// What a client puts.
+#[derive(Debug, Clone)]
+pub struct Put {
+    pub bytes: Bytes,
+    /// Seconds since 1970, or never.
+    pub expires_at: u64,
+    /// A new certificate is wanted, though there may be an earlier one.
+    pub renew: bool,
+}
+
+impl Put {
+    /// Puts over a link that is open, or a new one, which is kept.
+    pub async fn over(
+        &self,
+        host: &Host,
+        server: usize,
+        trusted: Option<ClusterId>,
+        kept: &mut Option<PutLink>,
+    ) -> Result<(Promise, Arc<Committee>), ClientError> {
+        let began = node::elapsed();
+        let link = match kept.take().filter(|link| !link.is_closed()) {
+            Some(link) => link,
+            None => {
+                PutLink::open_with(host, &address(server), trusted, WaitLimit::new(Duration::from_secs(30))).await?
+            }
+        };
+        let link = kept.insert(link);
+        let certified = link.put_bytes(self.bytes.clone(), self.expires_at, self.renew).await?;
+        let certificate = certified.certificate;
+        let subject = Subject { digest: Digest::of(&self.bytes), length: Some(self.bytes.len() as u64) };
+        verify_certificate(&certificate, &certified.committee, &subject, certificate.claim.issued_at, false)
+            .expect("a client takes no certificate that does not verify");
+        Ok((Promise { bytes: self.bytes.clone(), certificate, began }, certified.committee))
+    }
 }
 
 pub async fn get(

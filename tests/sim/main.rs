@@ -9,10 +9,12 @@
 
 mod checker;
 mod clients;
+mod lying_server;
 mod network;
 mod node;
 mod plan;
 mod random;
+mod recovery;
 mod servers;
 /// The simulated disk of the store's own tests, which is compiled into no program.
 #[path = "../../node/src/host/disk/simulated.rs"]
@@ -154,26 +156,58 @@ fn more_seeds() {
 #[cfg(feature = "bugs")]
 const BUG_SEEDS: u64 = 200;
 
+/// The bugs that are asked for by `VOUCH_BUG`, or all of them.
+#[cfg(feature = "bugs")]
+fn bugs_wanted() -> impl Iterator<Item = vouch_core::bugs::Bug> {
+    let only = std::env::var("VOUCH_BUG").ok();
+    let is_wanted = move |bug: &_| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
+    vouch_core::bugs::Bug::ALL.into_iter().filter(is_wanted)
+}
+
+/// The first seed from one on that fails, with why. On all cores: the process has one bug at a time, so they look for the same one.
+#[cfg(feature = "bugs")]
+fn first_to_fail(from: u64) -> Option<(u64, String)> {
+    let (next, found) = (AtomicU64::new(from), std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while found.lock().unwrap().is_empty() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= BUG_SEEDS {
+                        return;
+                    }
+                    if let Err(why) = run(seed, None, false).0 {
+                        found.lock().unwrap().insert(seed, why);
+                    }
+                }
+            });
+        }
+    });
+    // a lower seed than the first that was found may have ended after it
+    found.into_inner().unwrap().pop_first()
+}
+
 /// Puts bugs back that were found before, one at a time. A seed finds a bug when it fails with the bug and holds without it.
 #[cfg(feature = "bugs")]
 #[test]
 #[ignore = "takes minutes: run by make soak-bugs"]
 fn bugs_are_found() {
-    use vouch_core::bugs::{Bug, put_back};
-    let only = std::env::var("VOUCH_BUG").ok();
+    use vouch_core::bugs::put_back;
+    assert!(bugs_wanted().next().is_some(), "VOUCH_BUG names no bug of shared/src/bugs.rs");
     let mut missed = Vec::new();
     std::panic::set_hook(Box::new(|_| {}));
     println!("{:<22} {:>4}  found by", "bug", "seed");
-    for bug in Bug::ALL {
-        if only.as_ref().is_some_and(|only| *only != format!("{bug:?}")) {
-            continue;
-        }
-        let fails = |seed, bug| {
-            put_back(bug);
-            run(seed, None, false).0.err()
+    for bug in bugs_wanted() {
+        let mut from = 0;
+        let found = loop {
+            put_back(Some(bug));
+            let Some((seed, why)) = first_to_fail(from) else { break None };
+            put_back(None);
+            if run(seed, None, false).0.is_ok() {
+                break Some((seed, why));
+            }
+            from = seed + 1;
         };
-        let finds = |seed| fails(seed, Some(bug)).filter(|_| fails(seed, None).is_none()).map(|why| (seed, why));
-        let found = (0..BUG_SEEDS).find_map(finds);
         match found {
             Some((seed, why)) => println!("{:<22} {seed:>4}  {why}", format!("{bug:?}")),
             None => {
@@ -189,6 +223,8 @@ fn bugs_are_found() {
 #[test]
 #[ignore = "for one seed: VOUCH_SEED, and VOUCH_EVENTS for some of its events"]
 fn one_seed() {
+    #[cfg(feature = "bugs")]
+    vouch_core::bugs::put_back(bugs_wanted().next().filter(|_| std::env::var("VOUCH_BUG").is_ok()));
     let seed = std::env::var("VOUCH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let kept = std::env::var("VOUCH_EVENTS").ok();
     let kept: Option<Kept> = kept.map(|text| text.split(',').filter_map(|number| number.trim().parse().ok()).collect());

@@ -108,7 +108,7 @@ pub enum Event {
     Clock { node: Node, seconds: i64 },
     /// A disk is full, or is not any more.
     Space { node: Node, is_full: bool },
-    /// A byte of a large blob changes on the disk of the one replica to which that happens.
+    /// A large blob is spoiled on the disk of the one replica to which that happens, and its owner renews it.
     Decay { pick: u64 },
     /// A large blob is spoiled at every replica, which is more than the committee tolerates; its owner puts it again.
     Ruin { pick: u64 },
@@ -128,14 +128,21 @@ impl Plan {
         let mut random = Random::new(seed, 0);
         let shape = Shape::draw(&mut random);
         let mut events = Vec::new();
-        // while the committee is founded
-        for _ in 0..random.within(0..5) {
+        // while the committee is founded, which is where some worlds have most of their trouble
+        let most = if random.one_in(6) { 16 } else { 5 };
+        for _ in 0..random.within(0..most) {
             let node = shape.honest().start + random.index(shape.honest().len());
             let at = Duration::from_millis(random.within(1..60 * (shape.distance + 4)));
             let back = at + Duration::from_millis(random.within(1..300));
             let (loses_power, seed) = (random.one_in(2), random.next());
-            events.push((at, Event::Stop { node, loses_power, anyway: true, seed }));
-            events.push((back, Event::Start(node)));
+            let event = match random.one_in(3) {
+                true => {
+                    let operations = usize::try_from(random.within(0..30)).unwrap_or(0);
+                    Event::PowerCut { node, operations, all: false, seed }
+                }
+                false => Event::Stop { node, loses_power, anyway: true, seed },
+            };
+            events.extend([(at, event), (back, Event::Start(node))]);
         }
         let mut at = Duration::from_millis(random.within(500..4_000));
         while at < TROUBLE {

@@ -1,29 +1,26 @@
-//! The processes of a cluster: servers and replicas of the real program, a replica that lies, and a server that lies.
+//! The processes of a cluster: servers and replicas of the real program, and a replica that lies.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use support::fake_replica::{FakeReplica, Honest, Identity};
-use support::fake_server::{choose_subprotocol, cluster_message};
 use support::raw_link::RawLink;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
 use vouch::host::Host;
-use vouch::host::net::Io;
 use vouch::link::SUBPROTOCOL;
 use vouch::replica::{self, Data, Replica};
 use vouch::server::{self, Server};
-use vouch_core::link::{Hello, NodeSecretKey, Role, Transcript};
-use vouch_core::message::{Code, Message, Stream};
+use vouch_core::message::{Code, Message};
 
 use crate::checker::{Checker, FOLDER};
 use crate::network::Node;
-use crate::node;
 use crate::plan::Lie;
-use crate::random::Random;
 use crate::trace::Trace;
+
+/// How long a wall clock must have said that a blob expired, and how long ago that must be, before the blob is deleted.
+pub const SETTLING: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(121);
+pub const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a server listens.
 pub fn address(server: Node) -> String {
@@ -41,7 +38,7 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
         match &event {
             server::Event::Certified(certificate) => checker.certified(node, certificate),
             server::Event::Formed(committee) => checker.founded(committee),
-            server::Event::Founding(text) => checker.said_of_founding(text),
+            server::Event::Founding(text) => checker.said_of_founding(node, text),
             _ => {}
         }
         trace.note(format_args!("server {node}: {event:?}"));
@@ -71,9 +68,11 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     config.name = Some(format!("node-{node}"));
     config.max_incoming = 4;
     config.store.partials.checkpoint = 1;
+    (config.settling, config.grace, config.collect_every) = (SETTLING, GRACE.as_secs(), COLLECT_EVERY);
     let reporter = move |event: replica::Event| {
         match &event {
-            replica::Event::Founding(text) => checker.said_of_founding(text),
+            replica::Event::Founding(text) => checker.said_of_founding(node, text),
+            replica::Event::Collected(..) => checker.collected(node),
             replica::Event::Member(committee, _) => checker.founded(committee),
             _ => {}
         }
@@ -124,78 +123,5 @@ fn lie_of(lie: Lie, honest: &Honest, message: &Message, mut answers: Vec<Message
         }
         (Lie::KeepsNothing, Message::Read(read)) => vec![Message::failed(read.stream, Code::NotHeld, "nothing is")],
         _ => answers,
-    }
-}
-
-/// A server that is of no cluster's, shows the cluster's committee, and asks replicas for votes.
-pub async fn serve_lies(host: Host, node: Node, mut random: Random, checker: Checker) {
-    while checker.known().committee.is_none() {
-        host.sleep(Duration::from_secs(1)).await;
-    }
-    let Ok(listener) = host.listen(&address(node)).await else { return };
-    while let Ok((stream, _)) = listener.accept().await {
-        let (of, random, checker) = (host.clone(), Random::new(random.next(), 0), checker.clone());
-        host.spawn(async move {
-            let _ = ask_for_votes(stream, of, random, checker).await;
-        });
-    }
-}
-
-async fn ask_for_votes(stream: Box<dyn Io>, host: Host, mut random: Random, checker: Checker) -> Option<()> {
-    let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose_subprotocol).await.ok()?;
-    let Message::Hello(hello) = receive(&mut socket).await? else { return None };
-    let committee = checker.known().committee.clone()?;
-    let key = NodeSecretKey::from_bytes(&[3; 32]);
-    let own = Hello::new(Role::Server, Some(committee.cluster()), key.node_key(), [4; 32]);
-    let auth = Message::Auth(key.sign(&Transcript::new(&hello, &own, None), Role::Server));
-    for message in [Message::Hello(own), auth, cluster_message(&committee)] {
-        socket.send(Frame::Binary(message.encode())).await.ok()?;
-    }
-    let member = committee.record().position(&hello.node_key)?;
-    let node = crate::checker::node_of(&committee, member);
-    let mut asked = std::collections::BTreeMap::new();
-    for number in 1_u32.. {
-        let pause = Duration::from_millis(random.within(300..3_000));
-        if let Ok(message) = host.timeout(pause, receive(&mut socket)).await {
-            match message? {
-                Message::Vote { stream, .. } => {
-                    if let Some((digest, at)) = asked.remove(&stream) {
-                        checker.voted(node, digest, at);
-                    }
-                }
-                Message::Failed(failed) => drop(asked.remove(&failed.stream)),
-                _ => {}
-            }
-            continue;
-        }
-        let receipt = {
-            let known = checker.known();
-            // what was spoiled, before all else
-            let spoiled = known.spoiled.keys().filter(|(of, _)| *of == node).map(|(_, digest)| *digest);
-            let lost: Vec<_> = spoiled.chain(known.ruined.keys().copied()).collect();
-            let promised = known.promises.iter().map(|promise| promise.certificate.claim.receipt);
-            let all: Vec<_> = promised.chain(known.ruined_receipts.iter().copied()).collect();
-            let lost: Vec<_> = all.iter().filter(|receipt| lost.contains(&receipt.digest)).copied().collect();
-            let from = if lost.is_empty() || random.one_in(3) { &all } else { &lost };
-            if from.is_empty() { None } else { Some(from[random.index(from.len())]) }
-        };
-        let Some(mut receipt) = receipt else { continue };
-        // another put of the same bytes, which did not bring any
-        receipt.salt = [9; 16];
-        let (stream, issued_at) = (Stream(number), node::BEGINNING + node::elapsed().as_secs());
-        asked.insert(stream, (receipt.digest, node::elapsed()));
-        let propose = Message::Propose { stream, issued_at, receipts: vec![receipt] };
-        socket.send(Frame::Binary(propose.encode())).await.ok()?;
-    }
-    Some(())
-}
-
-async fn receive(socket: &mut WebSocketStream<Box<dyn Io>>) -> Option<Message> {
-    loop {
-        match socket.next().await?.ok()? {
-            Frame::Binary(bytes) => return Message::decode(&bytes).ok(),
-            Frame::Close(_) => return None,
-            _ => {}
-        }
     }
 }

@@ -4,45 +4,39 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::sleep;
-use vouch::client::ClientError;
 
-use crate::checker::{Checker, FOLDER, Promise, Rule, open, read};
-use crate::clients::{get, put, use_cluster};
+use crate::checker::{Checker, FOLDER, Promise};
+use crate::clients::use_cluster;
+use crate::lying_server::serve_lies;
 use crate::network::{Node, Wires};
 use crate::node::{self, Machine};
 use crate::plan::{CLIENTS, Event, Plan, Shape, TROUBLE};
 use crate::random::Random;
-use crate::servers::{liar, lie_to, replicate, serve, serve_lies};
+use crate::servers::{liar, lie_to, replicate, serve};
 use crate::simulated::{Mishap, Names, Writes};
 use crate::trace::Trace;
 
-/// How long a cluster that is whole again may take until it certifies: a replica without others doubts its clock for ten minutes.
-const RECOVERY: Duration = Duration::from_secs(900);
-const TRY_AGAIN: Duration = Duration::from_secs(3);
 /// How often a disk that is to fail is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A power cut that waits for an operation waits no longer.
 const CUT_WITHIN: Duration = Duration::from_secs(4);
-/// Puts at once when all is well again: as many as a server and a replica have room for.
-const AT_ONCE: usize = 4;
 
 /// A cluster under a seed.
 pub struct World {
-    seed: u64,
-    shape: Shape,
+    pub(super) seed: u64,
+    pub(super) shape: Shape,
     events: Vec<(Duration, Event)>,
-    random: Random,
-    trace: Trace,
-    wires: Wires,
-    machines: Vec<Machine>,
+    pub(super) random: Random,
+    pub(super) trace: Trace,
+    pub(super) wires: Wires,
+    pub(super) machines: Vec<Machine>,
     running: BTreeSet<Node>,
     /// Power cuts that wait for an operation: at which machine, whether everywhere, and until when.
-    cuts: Vec<(Node, bool, u64, Duration)>,
+    pub(super) cuts: Vec<(Node, bool, u64, Duration)>,
     /// The replica whose disk decays.
-    decaying: Node,
-    checker: Checker,
+    pub(super) decaying: Node,
+    pub(super) checker: Checker,
 }
 
 /// What a run came to.
@@ -107,6 +101,7 @@ impl World {
         self.check_recovery().await;
         self.check_signers();
         self.check_repair().await;
+        self.check_expired().await;
         self.check_without_some().await;
         self.checker.assert_holds();
         let known = self.checker.known();
@@ -134,7 +129,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, node: Node) {
+    pub(super) fn start(&mut self, node: Node) {
         if !self.running.insert(node) {
             return;
         }
@@ -172,7 +167,7 @@ impl World {
     }
 
     /// Its process ends, or its machine loses power.
-    fn stop(&mut self, node: Node, loses_power: bool, seed: u64) {
+    pub(super) fn stop(&mut self, node: Node, loses_power: bool, seed: u64) {
         if !self.running.remove(&node) {
             return;
         }
@@ -191,7 +186,7 @@ impl World {
         self.checker.known().disks[node] = machine.disk.clone();
     }
 
-    fn is_up(&self, node: Node) -> bool {
+    pub(super) fn is_up(&self, node: Node) -> bool {
         self.running.contains(&node)
     }
 
@@ -238,9 +233,11 @@ impl World {
 
     fn decay(&mut self, pick: u64) {
         if let Some(promise) = self.pick(pick)
-            && self.spoil(self.decaying, &promise)
+            && self.spoil(self.decaying, &promise, Damage::of(pick))
         {
-            self.checker.known().spoiled.insert((self.decaying, promise.digest()), node::elapsed());
+            let mut known = self.checker.known();
+            known.spoiled.insert((self.decaying, promise.digest()), node::elapsed());
+            known.renew.push_back(promise.bytes);
         }
     }
 
@@ -248,149 +245,55 @@ impl World {
         let Some(promise) = self.pick(pick) else { return };
         let digest = promise.digest();
         for node in self.shape.honest() {
-            self.spoil(node, &promise);
+            self.spoil(node, &promise, Damage::of(pick));
         }
         let mut known = self.checker.known();
         known.ruined.insert(digest, node::elapsed());
-        known.ruined_receipts.push(promise.certificate.claim.receipt);
+        known.ruined_certificates.push(promise.certificate);
         known.promises.retain(|promise| promise.digest() != digest);
         known.put_again.push_back(promise.bytes);
     }
 
-    /// A byte of a blob is another one now, if its file is there.
-    fn spoil(&self, node: Node, promise: &Promise) -> bool {
+    /// Spoils a blob, if its files are there.
+    fn spoil(&self, node: Node, promise: &Promise, damage: Damage) -> bool {
         let (disk, name) = (&self.machines[node].disk, promise.digest().to_hex());
-        let path = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
+        let mut path = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
+        if damage == Damage::Outboard {
+            path.set_extension("obao");
+        }
         if !disk.files_below(&path).contains(&path) {
             return false;
         }
         let mut bytes = disk.bytes(&path);
-        let Some(last) = bytes.last_mut() else { return false };
-        *last ^= 1;
+        let length = bytes.len();
+        match damage {
+            Damage::Gone => {
+                disk.remove_folder(&path);
+                return true;
+            }
+            Damage::Shorter => bytes.truncate(length / 2),
+            Damage::Byte | Damage::Outboard => match bytes.last_mut() {
+                Some(last) => *last ^= 1,
+                None => return false,
+            },
+        }
         disk.overwrite(&path, &bytes);
         true
     }
-
-    /// Everything is right again.
-    fn heal(&mut self) {
-        self.trace.note(format_args!("heal"));
-        self.wires.mend();
-        self.cuts.clear();
-        for node in self.shape.nodes() {
-            self.machines[node].set_clock_off(0);
-            self.machines[node].disk.no_mishap();
-            if self.machines[node].disk.had_mishap() {
-                self.stop(node, true, self.seed);
-            }
-            self.machines[node].disk.set_space(1 << 40, 1 << 40);
-            self.start(node);
-        }
-    }
-
-    /// Whoever signed still has the bytes: of each promise, one signer is looked at.
-    fn check_signers(&mut self) {
-        let Some(committee) = self.checker.known().committee.clone() else { return };
-        for promise in self.checker.promises() {
-            let signers: Vec<u16> = promise.certificate.signers.iter().collect();
-            let signer = signers[self.random.index(signers.len())];
-            self.checker.check_signer(&committee, &promise.certificate, signer, false);
-        }
-        self.checker.assert_holds();
-    }
-
-    /// Everybody fetches what it missed.
-    ///
-    /// # Panics
-    /// When a member still lacks something in the end.
-    async fn check_repair(&mut self) {
-        let mut promises = self.checker.promises();
-        // a replica of whose files one was spoiled knows only once it reads it, which takes longer than a run
-        let ruined = self.checker.known().ruined.clone();
-        promises.retain(|promise| !ruined.contains_key(&promise.digest()));
-        let mut lacking = Vec::new();
-        for _ in 0..20 {
-            sleep(RECOVERY / 20).await;
-            lacking.clear();
-            for node in self.shape.honest().filter(|node| *node != self.decaying) {
-                let store = open(self.machines[node].disk.after_kill());
-                let lacks = promises.iter().map(Promise::digest);
-                lacking.extend(lacks.filter(|digest| read(&store, *digest).is_none()).map(|digest| (node, digest)));
-            }
-            if lacking.is_empty() {
-                return;
-            }
-            self.trace.note(format_args!("{} are lacking", lacking.len()));
-        }
-        self.checker.broken(Rule::Repaired, format_args!("never fetched, by node: {lacking:?}"));
-        self.checker.assert_holds();
-    }
-
-    /// As many puts at once as there is room for are certified again, in time, by every server.
-    async fn check_recovery(&mut self) {
-        for server in 0..self.shape.servers {
-            let puts = (0..AT_ONCE).map(|number| {
-                let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
-                let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
-                // one is larger than the queue of a replica
-                let size = if number == 0 { 5 << 18 } else { 40 };
-                let mut bytes = vec![0; size];
-                Random::new(self.seed, (server * AT_ONCE + number) as u64 + 1000).fill(&mut bytes);
-                let (bytes, trace) = (Bytes::from(bytes), self.trace.clone());
-                async move {
-                    let attempt = async || put(&host, server, trusted, bytes.clone(), false, &mut None).await;
-                    until_recovered(&trace, attempt).await
-                }
-            });
-            for put in futures_util::future::join_all(puts).await {
-                self.checker.assert_holds();
-                let Some((promise, committee)) = put else {
-                    self.checker.broken(Rule::NothingHeld, format_args!("a whole cluster does not certify"));
-                    return self.checker.assert_holds();
-                };
-                self.checker.founded(&committee);
-                self.checker.known().promises.push(promise);
-            }
-        }
-    }
-
-    /// A blob that was certified comes back byte for byte.
-    ///
-    /// # Panics
-    /// When it does not.
-    async fn check_readable(&mut self, promise: &Promise) {
-        let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
-        let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
-        let server = self.random.index(self.shape.servers);
-        let digest = promise.digest();
-        let got = until_recovered(&self.trace, async || get(&host, server, trusted, digest).await).await;
-        if got.is_none_or(|got| got != promise.bytes) {
-            self.checker.broken(Rule::Readable, format_args!("{digest} was certified and cannot be had"));
-            self.checker.assert_holds();
-        }
-    }
-
-    /// As many as may fail lose their power: everything that was certified is there all the same.
-    async fn check_without_some(&mut self) {
-        for _ in 0..self.shape.spare() {
-            let up: Vec<Node> = self.shape.honest().filter(|node| self.is_up(*node)).collect();
-            let (node, seed) = (up[self.random.index(up.len())], self.random.next());
-            self.stop(node, true, seed);
-        }
-        for promise in self.checker.promises() {
-            self.check_readable(&promise).await;
-        }
-    }
 }
 
-/// Tries again and again for as long as a recovery may take.
-async fn until_recovered<T>(trace: &Trace, attempt: impl AsyncFn() -> Result<T, ClientError>) -> Option<T> {
-    let end = node::elapsed() + RECOVERY;
-    while node::elapsed() < end {
-        match attempt().await {
-            Ok(done) => return Some(done),
-            Err(error) => trace.note(format_args!("not yet: {error}")),
-        }
-        sleep(TRY_AGAIN).await;
+/// What happens to a blob's files behind a replica's back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    Byte,
+    Shorter,
+    Gone,
+    /// A byte of the outboard changes.
+    Outboard,
+}
+
+impl Damage {
+    fn of(pick: u64) -> Self {
+        [Self::Byte, Self::Shorter, Self::Gone, Self::Outboard][usize::try_from(pick >> 32 & 3).unwrap_or(0)]
     }
-    None
 }
