@@ -1,6 +1,6 @@
 //! What must hold in a run, and what everybody in it knows. The first rule that is broken ends the run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::{CommitteeDigest, Digest};
 use vouch_core::limits::Limits;
-use vouch_core::statement::{Body, Stored};
+use vouch_core::statement::{Body, Stored, StoredClaim};
 use vouch_core::verify::{Subject, verify_certificate};
 
 use crate::network::Node;
@@ -90,6 +90,8 @@ pub struct Known {
     pub shape: Shape,
     pub disks: Vec<SimulatedDisk>,
     pub committee: Option<Arc<Committee>>,
+    /// Certificates that were verified, by their encoding: a pairing is what costs most in a run.
+    verified: BTreeSet<Vec<u8>>,
     pub promises: Vec<Promise>,
     pub failures: u64,
     /// When a blob was last spoiled at a replica.
@@ -118,6 +120,7 @@ impl Checker {
             shape,
             disks: Vec::new(),
             committee: None,
+            verified: BTreeSet::new(),
             promises: Vec::new(),
             failures: 0,
             spoiled: BTreeMap::new(),
@@ -213,9 +216,8 @@ impl Checker {
         let Some(committee) = committee else {
             return self.broken(Rule::OneCommittee, format_args!("a certificate by no committee"));
         };
-        let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
-        if let Err(error) = verify_certificate(certificate, &committee, &subject, certificate.claim.issued_at, true) {
-            return self.broken(Rule::Genuine, format_args!("{error}"));
+        if !self.is_genuine(certificate, &committee) {
+            return;
         }
         let (signers, expected) = (usize::from(certificate.signers.count()), shape.replicas - shape.tolerated());
         if signers < expected {
@@ -232,25 +234,36 @@ impl Checker {
         };
         let pick = signers[usize::from(receipt.salt[0]) % signers.len()];
         let pick = signers.iter().copied().find(is_spoiled).unwrap_or(pick);
-        self.check_signer(&committee, certificate, pick, true);
+        self.check_signer(&committee, certificate, pick);
     }
 
-    /// A signer has what it signed for, durably.
-    pub fn check_signer(&self, committee: &Committee, certificate: &Certificate, signer: u16, is_new: bool) {
+    /// Whether a certificate verifies; it is a broken rule if not.
+    pub fn is_genuine(&self, certificate: &Certificate, committee: &Committee) -> bool {
+        let encoding = certificate.encode();
+        if self.known().verified.contains(&encoding) {
+            return true;
+        }
+        let StoredClaim { issued_at, receipt, .. } = &certificate.claim;
+        let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
+        match verify_certificate(certificate, committee, &subject, *issued_at, true) {
+            Ok(_) => self.known().verified.insert(encoding),
+            Err(error) => {
+                self.broken(Rule::Genuine, format_args!("{error}"));
+                false
+            }
+        }
+    }
+
+    /// A signer of a new certificate has what it signed for, durably, and the statement in its journal.
+    fn check_signer(&self, committee: &Committee, certificate: &Certificate, signer: u16) {
         let node = node_of(committee, signer);
         let receipt = certificate.claim.receipt;
         if !self.must_hold(node, receipt.digest, certificate.claim.issued_at) {
             return;
         }
         let store = self.store_of(node, receipt.digest);
-        if read(&store, receipt.digest).is_none_or(|bytes| Digest::of(&bytes) != receipt.digest) {
-            let digest = receipt.digest;
-            self.broken(
-                Rule::SignerHolds,
-                format_args!("{node} signed for {digest} and would not have it without power"),
-            );
-        }
-        if is_new && let Some(statement) = certificate.statement(committee.record()) {
+        self.check_held(node, &store, receipt.digest, Rule::SignerHolds);
+        if let Some(statement) = certificate.statement(committee.record()) {
             let signed = store.signed(Stored::KIND, certificate.claim.issued_at).unwrap_or_default();
             if !signed.contains(&statement.id()) {
                 self.broken(Rule::Journalled, format_args!("{node} signed {:?}", statement.id()));
@@ -263,9 +276,13 @@ impl Checker {
         if !self.must_hold(node, digest, node::BEGINNING + proposed.as_secs()) {
             return;
         }
-        let store = self.store_of(node, digest);
-        if read(&store, digest).is_none_or(|bytes| Digest::of(&bytes) != digest) {
-            self.broken(Rule::VoteHolds, format_args!("{node} voted for {digest}, which it does not have"));
+        self.check_held(node, &self.store_of(node, digest), digest, Rule::VoteHolds);
+    }
+
+    /// A replica that signed for a blob has its bytes in its store.
+    pub fn check_held(&self, node: Node, store: &Store, digest: Digest, rule: Rule) {
+        if read(store, digest).is_none_or(|bytes| Digest::of(&bytes) != digest) {
+            self.broken(rule, format_args!("{node} signed for {digest} and would not have it without power"));
         }
     }
 
@@ -281,7 +298,7 @@ impl Checker {
     }
 
     /// Whether a signature of this second obliges a replica: it is honest, and the blob was not spoiled there since.
-    fn must_hold(&self, node: Node, digest: Digest, issued_at: u64) -> bool {
+    pub fn must_hold(&self, node: Node, digest: Digest, issued_at: u64) -> bool {
         let known = self.known();
         let issued = issued_at.saturating_sub(node::BEGINNING);
         let since = [known.spoiled.get(&(node, digest)), known.ruined.get(&digest)];

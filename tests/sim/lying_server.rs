@@ -129,7 +129,7 @@ struct Asker {
 impl Asker {
     async fn ask(mut self) -> Option<()> {
         for number in 1.. {
-            let end = node::elapsed() + Duration::from_millis(self.random.within(300..3_000));
+            let end = node::elapsed() + Duration::from_millis(self.random.within(1_500..8_000));
             // then it is silent: a cluster that is whole again is not disturbed
             while node::elapsed() < end || node::elapsed() >= TROUBLE {
                 let left = if node::elapsed() < TROUBLE { end - node::elapsed() } else { FOR_EVER };

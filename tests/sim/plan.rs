@@ -7,7 +7,7 @@ use crate::network::Node;
 use crate::random::Random;
 
 /// How long things go wrong.
-pub const TROUBLE: Duration = Duration::from_secs(35);
+pub const TROUBLE: Duration = Duration::from_secs(25);
 
 /// Who is there. Nodes are numbered in this order: servers, replicas, clients, the lying server.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +147,7 @@ impl Plan {
         let mut at = Duration::from_millis(random.within(500..4_000));
         while at < TROUBLE {
             Self::draw_one(&shape, at, &mut random, &mut events);
-            at += Duration::from_millis(random.within(50..3_500));
+            at += Duration::from_millis(random.within(50..2_500));
         }
         events.sort_by_key(|(at, _)| *at);
         Self { shape, events }

@@ -9,8 +9,8 @@ use vouch::client::ClientError;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::NEVER;
 
-use crate::checker::{Promise, Rule, open, read};
-use crate::clients::{Put, get};
+use crate::checker::{Promise, Rule, node_of, open};
+use crate::clients::{Put, get_knowing};
 use crate::network::Node;
 use crate::node;
 use crate::plan::TROUBLE;
@@ -45,10 +45,16 @@ impl World {
     /// Whoever signed still has the bytes: of each promise, one signer is looked at.
     pub(super) fn check_signers(&mut self) {
         let Some(committee) = self.checker.known().committee.clone() else { return };
+        let mut stores = BTreeMap::new();
         for promise in self.unexpired() {
             let signers: Vec<u16> = promise.certificate.signers.iter().collect();
             let signer = signers[self.random.index(signers.len())];
-            self.checker.check_signer(&committee, &promise.certificate, signer, false);
+            let (node, digest) = (node_of(&committee, signer), promise.digest());
+            if self.checker.must_hold(node, digest, promise.certificate.claim.issued_at) {
+                // opening one is what costs
+                let store = stores.entry(node).or_insert_with(|| open(self.machines[node].disk.durable_part(|_| true)));
+                self.checker.check_held(node, store, digest, Rule::SignerHolds);
+            }
         }
         self.checker.assert_holds();
     }
@@ -110,7 +116,9 @@ impl World {
             for node in self.shape.honest().filter(|node| *node != self.decaying) {
                 let store = open(self.machines[node].disk.after_kill());
                 let lacks = promises.iter().filter(|promise| !promise.is_expired()).map(Promise::digest);
-                lacking.extend(lacks.filter(|digest| read(&store, *digest).is_none()).map(|digest| (node, digest)));
+                lacking.extend(
+                    lacks.filter(|digest| !matches!(store.length_of(digest), Ok(Some(_)))).map(|digest| (node, digest)),
+                );
             }
             if lacking.is_empty() {
                 return;
@@ -159,10 +167,10 @@ impl World {
             return;
         }
         let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
-        let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
+        let Some(committee) = self.checker.known().committee.clone() else { return };
         let server = self.random.index(self.shape.servers);
         let digest = promise.digest();
-        let got = until_recovered(&self.trace, async || get(&host, server, trusted, digest).await).await;
+        let got = until_recovered(&self.trace, async || get_knowing(&host, server, &committee, digest).await).await;
         if got.is_none_or(|got| got != promise.bytes) && !promise.is_expired() {
             self.checker.broken(Rule::Readable, format_args!("{digest} was certified and cannot be had"));
             self.checker.assert_holds();

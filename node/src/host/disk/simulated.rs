@@ -18,6 +18,8 @@ use crate::host::files::{Action, FileError};
 // The path is explicit, because the simulation of clusters includes this file, too.
 #[path = "simulated/content.rs"]
 mod content;
+#[path = "simulated/pages.rs"]
+mod pages;
 
 pub use content::Writes;
 use content::{Change, Content};
@@ -193,7 +195,7 @@ impl SimulatedDisk {
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
-        state.contents[file].shown.clone()
+        state.contents[file].shown.to_vec()
     }
 
     /// An independent copy of the disk.
@@ -203,8 +205,12 @@ impl SimulatedDisk {
 
     /// The disk after the process was killed: unsynced changes are still visible, and may still be lost.
     pub fn after_kill(&self) -> Self {
-        let state = self.state().clone();
-        Self(Arc::new(Mutex::new(DiskState { locks: BTreeSet::new(), done: Vec::new(), mishap: None, ..state })))
+        let mut state = self.state();
+        // it is long, and the next disk counts anew
+        let done = std::mem::take(&mut state.done);
+        let next = DiskState { locks: BTreeSet::new(), mishap: None, ..state.clone() };
+        state.done = done;
+        Self(Arc::new(Mutex::new(next)))
     }
 
     /// All files below a folder.
@@ -438,11 +444,11 @@ impl Disk for SimulatedDisk {
         let mut state = self.state();
         state.enter(Action::Read, path)?;
         let file = state.file(path, Action::Read)?;
-        let bytes = state.contents[file].shown.clone();
-        match bytes.len() > limit {
+        let shown = &state.contents[file].shown;
+        match shown.len() > limit {
             true => Err(FileError::TooLarge { path: path.to_owned(), limit }),
             // only the owner uses this disk
-            false => Ok((bytes, 0o600)),
+            false => Ok((shown.to_vec(), 0o600)),
         }
     }
 
@@ -521,9 +527,8 @@ impl SimulatedFile {
         let mut state = self.disk.state();
         state.begin(Action::Read, &self.path)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = state.contents[self.file].shown.get(start..start.saturating_add(buffer.len()));
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        let is_there = state.contents[self.file].shown.read(start, buffer);
+        if is_there { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A file's bytes: the visible ones, and those that survive a loss of power.
 
+use super::pages::Pages;
+
 /// What happens to unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
@@ -21,8 +23,8 @@ pub(super) enum Change {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
-    pub(super) shown: Vec<u8>,
-    durable: Vec<u8>,
+    pub(super) shown: Pages,
+    durable: Pages,
     /// The changes from `durable` to `shown`.
     pending: Vec<Change>,
     /// Number of changes, in place of a file's times.
@@ -32,7 +34,8 @@ pub(super) struct Content {
 impl Content {
     /// A file with durable bytes.
     pub(super) fn durable(bytes: &[u8]) -> Self {
-        Self { shown: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new(), changes: 0 }
+        let bytes = Pages::of(bytes);
+        Self { shown: bytes.clone(), durable: bytes, pending: Vec::new(), changes: 0 }
     }
 
     /// A sync has failed: later ones do not write these changes either.
@@ -92,16 +95,10 @@ impl Content {
 }
 
 impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, bytes: &mut Pages) {
         match self {
-            Self::Resize(length) => bytes.resize(index(*length), 0),
-            Self::Write(offset, data) => {
-                let (start, end) = (index(*offset), index(*offset) + data.len());
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                bytes[start..end].copy_from_slice(data);
-            }
+            Self::Resize(length) => bytes.resize(index(*length)),
+            Self::Write(offset, data) => bytes.write(index(*offset), data),
         }
     }
 }
