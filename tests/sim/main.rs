@@ -33,7 +33,7 @@ use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use world::{Outcome, World};
 
 /// What every test run tries.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 /// Runs that are spent on a smaller list of events for a seed that fails.
 const SHRINKING: usize = 60;
 
