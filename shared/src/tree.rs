@@ -315,11 +315,11 @@ impl TreeError {
                 Comparison::new(&"", &expected, &format_args!("{length} bytes and {got}"))
             }
             Self::Parent { start, end, expected, got } => {
-                let subject = format_args!("the hash in the proof above bytes {start} to {end}");
+                let subject = format_args!("the proof differs above bytes {start} to {end}");
                 Comparison::new(&subject, expected, got)
             }
             Self::Bytes { start, end, expected, got } => {
-                Comparison::new(&format_args!("the hash of bytes {start} to {end}"), expected, got)
+                Comparison::new(&format_args!("the bytes {start} to {end} differ"), expected, got)
             }
         }
     }

@@ -214,7 +214,7 @@ async fn get_survives_wrong_bytes() {
     {
         let got = get_past_liar(flip(at)).await;
         let reason = &got.rejections[0].reason;
-        assert!(reason.starts_with(&format!("the hash of bytes {place}: expected ")), "{reason}");
+        assert!(reason.starts_with(&format!("the bytes {place} differ: expected ")), "{reason}");
     }
 }
 
@@ -231,7 +231,7 @@ async fn get_survives_another_file_with_its_own_proof() {
     })
     .await;
     let reason = &got.rejections[0].reason;
-    assert!(reason.starts_with("the hash in the proof above bytes 0 to 3145728: expected "), "{reason}");
+    assert!(reason.starts_with("the proof differs above bytes 0 to 3145728: expected "), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

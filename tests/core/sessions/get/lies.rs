@@ -102,7 +102,7 @@ fn all_lying_members_are_named() {
     let rejections = client.assert_exhausted();
     assert_eq!(rejections.iter().map(|rejection| &rejection.name[..]).collect::<Vec<_>>(), ["replica-0", "replica-2"]);
     let told = SessionError::Exhausted(rejections).to_string();
-    assert!(told.contains("replica-0: the hash in the proof above bytes 0 to 524293: expected "), "{told}");
+    assert!(told.contains("replica-0: the proof differs above bytes 0 to 524293: expected "), "{told}");
     // the bytes output before are correct
     assert!(client.bytes == SMALL[..MAX_CHUNK] && !client.verified);
 }
