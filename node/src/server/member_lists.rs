@@ -15,6 +15,7 @@ use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
+use vouch_node_core::backoff::Backoff;
 
 use super::routes::Reply;
 use super::{Event, ReplicaHandle, Shared, Snapshot};
@@ -79,7 +80,7 @@ impl Shared {
 /// Reads a member's list for as long as it is polled, which is as long as the member's link lasts.
 pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Listing) {
     let mut changes = shared.snapshot.follow();
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut learned = 0;
     loop {
         let committee = changes.see().committee.clone();
@@ -101,7 +102,7 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
         match read_page(shared, &committee, member, node_key, listing).await {
             Ok(Progress { new, more: true }) => learned += new,
             Ok(Progress { new, more: false }) => {
-                pause = FIRST_PAUSE;
+                backoff.reset();
                 learned += new;
                 let is_first = !listing.is_read.swap(true, Ordering::Relaxed);
                 if is_first && learned > 0 {
@@ -111,12 +112,11 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
                 shared.host.sleep(LOOK_EVERY).await;
             }
             Err(why) => {
-                if pause == FIRST_PAUSE {
+                if backoff.is_reset() {
                     let name = committee.record().members()[usize::from(member)].name;
                     shared.report(Event::Trouble(format!("reading the certificates that {name} lists: {why}")));
                 }
-                shared.host.sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                shared.host.sleep(backoff.pause()).await;
             }
         }
     }

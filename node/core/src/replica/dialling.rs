@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use vouch_core::message::Code;
 
+use crate::backoff::Backoff;
+
 /// Between tries to reach a server: from the first to the last, doubling.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -47,13 +49,11 @@ pub struct Redial {
 
 /// The pauses between tries to reach one server.
 #[derive(Debug)]
-pub struct DialBackoff {
-    next: Duration,
-}
+pub struct DialBackoff(Backoff);
 
 impl Default for DialBackoff {
     fn default() -> Self {
-        Self { next: FIRST_PAUSE }
+        Self(Backoff::new(FIRST_PAUSE, LONGEST_PAUSE))
     }
 }
 
@@ -64,11 +64,9 @@ impl DialBackoff {
             return Redial { after: REFUSED_PAUSE, is_refused_for_good: true };
         }
         if lasted > STABLE {
-            self.next = FIRST_PAUSE;
+            self.0.reset();
         }
-        let after = self.next;
-        self.next = (after * 2).min(LONGEST_PAUSE);
-        Redial { after, is_refused_for_good: false }
+        Redial { after: self.0.pause(), is_refused_for_good: false }
     }
 }
 

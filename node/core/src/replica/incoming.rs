@@ -51,7 +51,7 @@ pub enum IncomingTask {
     /// Close a put that was given up, and keep or remove what it brought. The last task. Another put of the blob may take over from
     /// the moment that this task is given: it must not wait for the tasks before it.
     PutAway {
-        /// Whether what came of an offered blob is kept.
+        /// Whether the received part of an offered blob is kept.
         keep: bool,
     },
     /// Store a blob that came in one message. The only task.
@@ -247,8 +247,8 @@ impl IncomingPuts {
         }
     }
 
-    /// The server gives a put up. What came of an offered blob is kept for the next put of it, or else what this put brought is
-    /// removed.
+    /// The server cancels a put. With `keep`, the received part of an offered blob stays for the next put of it; otherwise the bytes of
+    /// this put are removed.
     pub fn cancel(&mut self, stream: Stream, keep: bool) {
         if let Some(put) = self.receiving.remove(&stream).and_then(|id| self.puts.get_mut(&id)) {
             put.phase = IncomingPhase::GivenUp;
@@ -260,7 +260,7 @@ impl IncomingPuts {
         }
     }
 
-    /// The link is over: what came of its puts is kept. Gives the last tasks.
+    /// The link has ended. Returns the last tasks, which keep the received part of each put.
     pub fn close(&mut self) -> Vec<(IncomingId, IncomingTask)> {
         let streams: Vec<Stream> = self.receiving.keys().copied().collect();
         for stream in streams {

@@ -1,4 +1,5 @@
-//! The repair over one link: certified blobs that this replica lacks are fetched from the others, and have it counted in.
+//! The repair over one link: fetches the certified blobs that this replica lacks from the other members, and asks the server to certify
+//! them again with this replica among the signers.
 //!
 //! Rounds follow each other. A round looks for blobs that went bad, reads the lists of certificates if that is due, fetches what is
 //! lacking, makes the positions in the lists durable, and waits. One request is performed at a time, and its end is the next input. What
@@ -18,6 +19,7 @@ use vouch_core::link::NodeKey;
 
 use super::Event;
 use super::lacking::{Knowledge, LackingBlobs};
+use crate::backoff::Backoff;
 use fetching::Fetching;
 pub use interface::{BlobSource, Learned, RepairInput, RepairMoment, RepairOutput, RepairRequest, RepairStep};
 pub use lists::LIST_DEADLINE;
@@ -74,8 +76,8 @@ pub struct LinkRepair {
     stage: RepairStage,
     /// When the lists are read again.
     next_lists: Duration,
-    /// After the next round in which something fails.
-    pause: Duration,
+    /// After rounds in which something fails.
+    backoff: Backoff,
     /// The number of the last list that was asked for.
     last_stream: u32,
     out: Vec<RepairOutput>,
@@ -91,7 +93,7 @@ impl LinkRepair {
             config,
             stage: RepairStage::Idle,
             next_lists: Duration::ZERO,
-            pause: FIRST_PAUSE,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             last_stream: 0,
             out: Vec::new(),
         }
@@ -215,11 +217,13 @@ impl LinkRepair {
         self.out.push(RepairOutput::EndTurn);
         let is_known = blobs.knowledge(self.link) == Knowledge::Complete;
         let wait = match (round.has_failed, is_known) {
-            (true, _) => self.pause,
+            (true, _) => self.backoff.pause(),
             (false, true) => self.next_lists.saturating_sub(moment.now),
             (false, false) => GO_ON,
         };
-        self.pause = if round.has_failed { (self.pause * 2).min(LONGEST_PAUSE) } else { FIRST_PAUSE };
+        if !round.has_failed {
+            self.backoff.reset();
+        }
         self.stage = RepairStage::Wait;
         RepairRequest::Wait(wait)
     }

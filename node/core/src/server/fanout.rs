@@ -34,7 +34,7 @@ pub enum FanoutInput {
     LeaveOut(u16),
     /// This member takes no part any more, and knows it.
     Drop(u16),
-    /// The put is off. The members may keep what they received for another put of the same blob.
+    /// The put is cancelled. The members may keep the received bytes for another put of the same blob.
     Cancel {
         /// Whether they do.
         keep: bool,
@@ -48,7 +48,8 @@ pub enum FanoutOutput {
     WaitUntil(Duration),
     /// The message was sent. Wait for nobody any more.
     Sent(Forwarded),
-    /// Tell this member that the put is off, behind what is queued for it: a cancel that came first would leave the put begun for ever.
+    /// Send this member a cancel, behind the messages in its queue: a cancel that overtook the put's beginning would leave the put begun
+    /// for ever.
     Cancel {
         /// The member.
         member: u16,

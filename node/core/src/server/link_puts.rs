@@ -86,7 +86,7 @@ pub struct LinkPuts {
     by_client: BTreeMap<Stream, Stream>,
     /// The client's numbers of the last puts: messages of them that were under way when they ended are no error.
     ended: VecDeque<Stream>,
-    /// How long the link was not read, because replicas had no room for what came before.
+    /// The time for which the link was not read, because members had no room for earlier messages.
     blocked: Duration,
 }
 

@@ -112,7 +112,7 @@ impl LinkRepair {
         RepairRequest::Sleep(delay)
     }
 
-    /// Asks to be counted in, once there are so many blobs to name.
+    /// Asks the server to certify the fetched blobs again, once there are at least so many.
     fn endorse(&mut self, fetching: &mut Fetching, least: usize) {
         if fetching.stored.len() >= least {
             self.out.push(RepairOutput::Endorse(std::mem::take(&mut fetching.stored)));

@@ -124,7 +124,7 @@ pub enum RepairRequest {
 pub enum RepairOutput {
     /// Tell the operator.
     Report(Event),
-    /// Ask the server to have this replica counted in for these blobs.
+    /// Ask the server to certify these blobs again, with this replica among the signers.
     Endorse(Vec<Digest>),
     /// Another link may fetch.
     EndTurn,

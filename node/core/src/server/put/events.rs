@@ -176,7 +176,7 @@ pub enum PutAction {
     Drop(u16),
     /// Tell this member that the put goes on without it, and why.
     LeaveOut(u16, Code, String),
-    /// Tell the members that the put is off.
+    /// Tell the members that the put is cancelled.
     Cancel {
         /// They keep what they received for another put of the same blob.
         keep: bool,
