@@ -20,6 +20,8 @@ use vouch_core::message::{ClusterMessage, Failed, Message, Stream};
 
 /// Timeout of one receive.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a link without any frame is taken for alive; servers ping every 5 s.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// One end of a WebSocket.
 #[derive(Debug)]
@@ -162,10 +164,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawLink<S> {
         }
     }
 
-    /// The next message, without a timeout; `None` at the link's end.
+    /// The next message; `None` at the link's end, or after a silence in which not even a ping came: the other end lost its power.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
-            match self.socket.next().await? {
+            match tokio::time::timeout(SILENCE, self.socket.next()).await.ok()?? {
                 Ok(Frame::Binary(bytes)) => return Some(Message::decode(&bytes).unwrap()),
                 Ok(Frame::Close(_)) | Err(_) => return None,
                 Ok(_) => {}

@@ -4,6 +4,8 @@
 //! they see the newest value, perhaps twice, or nothing. Positions without a row are dropped when
 //! the database is opened, once they are the majority.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use vouch_core::MAX_SAFE_INTEGER;
 use vouch_core::message::ListPosition;
@@ -104,12 +106,12 @@ pub(crate) fn read(
 }
 
 /// The position up to which each other list was read, by the node key of its owner.
-pub(crate) fn lists_read(transaction: &ReadTransaction) -> Result<Vec<([u8; 32], ListPosition)>, redb::Error> {
-    let mut lists = Vec::new();
+pub(crate) fn lists_read(transaction: &ReadTransaction) -> Result<BTreeMap<[u8; 32], ListPosition>, redb::Error> {
+    let mut lists = BTreeMap::new();
     for row in transaction.open_table(READ)?.iter()? {
         let (owner, position) = row?;
         let (list, after) = position.value();
-        lists.push((owner.value(), ListPosition { list, after }));
+        lists.insert(owner.value(), ListPosition { list, after });
     }
     Ok(lists)
 }
@@ -240,6 +242,6 @@ mod tests {
         database.commit_and_wait(move |transaction| remember(transaction, &[6; 32], position)).unwrap();
         drop(database);
         let database = open(folder.path(), 1);
-        assert_eq!(database.read(lists_read).unwrap(), [([6; 32], position)]);
+        assert_eq!(database.read(lists_read).unwrap(), BTreeMap::from([([6; 32], position)]));
     }
 }

@@ -60,8 +60,9 @@ impl Repairer {
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
-    pub(super) fn so_far(&self) -> Repair {
-        self.with(|blobs| blobs.progress())
+    /// The progress so far. `wall`: the wall clock, in seconds since 1970.
+    pub(super) fn so_far(&self, wall: u64) -> Repair {
+        self.with(|blobs| blobs.progress(wall))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -149,7 +149,7 @@ impl Shared {
             storage_failed,
             clock,
             scrubbed: self.scrubber.so_far(),
-            repair: self.repairer.so_far(),
+            repair: self.repairer.so_far(self.host.unix_seconds()),
         }
     }
 

@@ -73,7 +73,7 @@ async fn collect(shared: &Shared, timer: &mut CollectionTimer, settling: Duratio
     // read first: a clock that jumps from here on is in doubt already when it is looked at
     let wall = shared.host.unix_seconds();
     let is_in_doubt = shared.clock_doubt().is_some();
-    let next = timer.next(shared.host.monotonic(), is_in_doubt, shared.repairer.so_far().lacking);
+    let next = timer.next(shared.host.monotonic(), is_in_doubt, shared.repairer.so_far(wall).lacking);
     let Some(Collection { ran, sweeps }) = next else { return };
     match shared.store.collect_settled(wall, ran, settling, grace, sweeps).await {
         Ok(collected) if collected.blobs > 0 => {

@@ -94,15 +94,22 @@ impl Archive {
     /// How far a member's list was read.
     pub(crate) async fn list_read(&self, owner: NodeKey) -> Result<ListPosition, ArchiveError> {
         let lists = self.read(listing::lists_read).await?;
-        Ok(lists.into_iter().find(|(of, _)| *of == owner.0).map(|(_, position)| position).unwrap_or_default())
+        Ok(lists.get(&owner.0).copied().unwrap_or_default())
     }
 
-    /// Those of some certificates that [supersede](Certificate::supersedes) what is kept of their blobs.
+    /// Those of some certificates that [supersede](Certificate::supersedes) what is kept of their blobs, without those that would be
+    /// dropped at once.
     pub(crate) async fn new_among(&self, certificates: Vec<Certificate>) -> Result<Vec<Certificate>, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
+            let newest = transaction.open_table(TIMES)?.get(NEWEST)?.map_or(0, |newest| newest.value());
+            let dropped_until = dropped_until(newest);
             let mut new = Vec::new();
             for certificate in certificates {
+                let expires_at = certificate.claim.receipt.expires_at;
+                if expires_at != NEVER && dropped_until.is_some_and(|last| expires_at <= last) {
+                    continue;
+                }
                 let kept = table.get(&certificate.claim.receipt.digest.0)?.and_then(|kept| decode(kept.value()).ok());
                 if kept.is_none_or(|kept| certificate.supersedes(&kept)) {
                     new.push(certificate);
@@ -204,9 +211,14 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
     drop_expired(transaction, newest, kept.len() + DROPPED)
 }
 
+/// The last expiry of which certificates are dropped, if the newest one was issued then.
+fn dropped_until(newest: u64) -> Option<u64> {
+    newest.checked_sub(KEPT_EXPIRED)
+}
+
 /// Drops certificates that expired a day before the newest one was issued, the first ones first.
 fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Result<(), redb::Error> {
-    let Some(last) = newest.checked_sub(KEPT_EXPIRED) else { return Ok(()) };
+    let Some(last) = dropped_until(newest) else { return Ok(()) };
     let mut expiry = transaction.open_table(EXPIRY)?;
     let mut due = Vec::new();
     for row in expiry.range(..=(last, [u8::MAX; 32]))?.take(limit) {
@@ -443,5 +455,16 @@ mod tests {
             assert_eq!(kept(1).await, Some(short_lived(1, expected.0, expected.1)));
         }
         assert_eq!(archive.new_among(vec![short_lived(1, 30, 500)]).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_would_be_dropped_at_once_is_not_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
+        let (expired_long_ago, expired) = (short_lived(1, 10, 1000), short_lived(2, 10, 1001));
+        let listed = vec![expired_long_ago.clone(), expired.clone()];
+        assert_eq!(archive.new_among(listed.clone()).await.unwrap(), listed);
+        archive.save(Arc::new(vec![short_lived(3, 1000 + KEPT_EXPIRED, NEVER)])).await.unwrap();
+        assert_eq!(archive.new_among(listed).await.unwrap(), [expired]);
     }
 }

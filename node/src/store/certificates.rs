@@ -8,6 +8,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
+use vouch_node_core::replica::lacking::ListPositions;
 
 use super::{Store, StoreError, index};
 use crate::durable::listing;
@@ -57,11 +58,11 @@ impl Store {
         Ok(self.inner.index.list(from, (filter, asker), size)?)
     }
 
-    /// The position up to which each other list was read, by the node key of its owner.
+    /// How far other lists were read.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, StoreError> {
+    pub fn lists_read(&self) -> Result<ListPositions, StoreError> {
         Ok(self.inner.index.lists_read()?)
     }
 
@@ -70,7 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn remember_lists(&self, lists: Vec<([u8; 32], ListPosition)>) -> Result<(), StoreError> {
-        self.inner.change(index::remember_lists(lists)).await
+    pub async fn remember_lists(&self, positions: ListPositions) -> Result<(), StoreError> {
+        self.inner.change(index::remember_lists(positions)).await
     }
 }

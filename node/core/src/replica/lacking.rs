@@ -12,8 +12,15 @@ use vouch_core::receipt::Receipt;
 /// From this many blobs on, no list is read any further until some are fetched. One page may exceed it.
 pub const MAX_LACKING: usize = 4096;
 
-/// How far a list was read, by the node key of its owner.
-pub type ListPositions = Vec<([u8; 32], ListPosition)>;
+/// How far the lists of certificates were read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPositions {
+    /// By the node key of the list's owner.
+    pub lists: BTreeMap<[u8; 32], ListPosition>,
+    /// The latest expiry, in seconds since 1970, of the certificates that were passed over because they had expired by the wall clock;
+    /// 0: of none. The lists are read anew if the clock shows an earlier time after that: it was wrong.
+    pub passed_over_until: u64,
+}
 
 /// The progress of repair. Counted since the replica started, except for what is lacking now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +56,7 @@ pub struct LackingBlobs {
     fetched_bytes: u64,
     failed: u64,
     lacking: BTreeMap<Digest, Certificate>,
-    /// By the node key of the list's owner.
-    lists: BTreeMap<[u8; 32], ListPosition>,
+    positions: ListPositions,
     /// Owners whose lists were read to their ends since the replica started.
     read: BTreeSet<[u8; 32]>,
     /// Whether the positions on the disk are these.
@@ -63,14 +69,15 @@ pub struct LackingBlobs {
 
 impl LackingBlobs {
     /// Continues the lists at their saved positions.
-    pub fn new(read: ListPositions) -> Self {
-        Self { lists: read.into_iter().collect(), is_saved: true, ..Self::default() }
+    pub fn new(positions: ListPositions) -> Self {
+        Self { positions, is_saved: true, ..Self::default() }
     }
 
-    /// The progress so far.
-    pub fn progress(&self) -> Repair {
+    /// The progress so far. `wall`: the wall clock, in seconds since 1970.
+    pub fn progress(&self, wall: u64) -> Repair {
         let is_known = self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
-            && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful);
+            && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful)
+            && !self.passed_over_too_much(wall);
         let bytes = self.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
         Repair {
             lacking: is_known.then_some(self.lacking.len() as u64),
@@ -141,9 +148,39 @@ impl LackingBlobs {
         known.is_some_and(|known| !certificate.supersedes(known))
     }
 
+    /// A certificate, or one that is listed, was passed over because it had expired by the wall clock.
+    pub fn pass_over(&mut self, expires_at: u64) {
+        if expires_at > self.positions.passed_over_until {
+            self.positions.passed_over_until = expires_at;
+            self.is_saved = false;
+        }
+    }
+
+    /// Whether certificates were passed over that have not expired by a clock that shows this time.
+    fn passed_over_too_much(&self, wall: u64) -> bool {
+        self.positions.passed_over_until > wall
+    }
+
+    /// Has the lists read anew if certificates were passed over that have not expired after all. `wall`: the wall clock, in seconds
+    /// since 1970.
+    pub fn check_clock(&mut self, wall: u64) {
+        if self.passed_over_too_much(wall) {
+            self.positions.passed_over_until = 0;
+            self.read_anew();
+        }
+    }
+
+    fn read_anew(&mut self) {
+        self.positions.lists.clear();
+        self.read.clear();
+        for knowledge in self.links.values_mut() {
+            *knowledge = Knowledge::New;
+        }
+    }
+
     /// How far a list was read, and whether to its end since the start.
     pub fn position(&self, owner: &NodeKey) -> (ListPosition, bool) {
-        (self.lists.get(&owner.0).copied().unwrap_or_default(), self.read.contains(&owner.0))
+        (self.positions.lists.get(&owner.0).copied().unwrap_or_default(), self.read.contains(&owner.0))
     }
 
     /// A list was read up to a position; of the blobs before it, these are lacking.
@@ -152,7 +189,7 @@ impl LackingBlobs {
         if is_end {
             self.read.insert(owner.0);
         }
-        if self.lists.insert(owner.0, position) != Some(position) {
+        if self.positions.lists.insert(owner.0, position) != Some(position) {
             self.is_saved = false;
         }
     }
@@ -160,23 +197,19 @@ impl LackingBlobs {
     /// The positions to be made durable. None while a blob before them is lacking: a restart would not look for it again.
     pub fn positions_to_save(&self) -> Option<ListPositions> {
         let is_due = !self.is_saved && self.lacking.is_empty();
-        is_due.then(|| self.lists.iter().map(|(owner, position)| (*owner, *position)).collect())
+        is_due.then(|| self.positions.clone())
     }
 
     /// These positions are durable.
-    pub fn saved(&mut self, lists: &[([u8; 32], ListPosition)]) {
-        self.is_saved = self.lists.iter().map(|(owner, position)| (*owner, *position)).eq(lists.iter().copied());
+    pub fn saved(&mut self, positions: &ListPositions) {
+        self.is_saved = self.positions == *positions;
     }
 
     /// The damaged blobs: the certificates of those that have one here, and the others. For these the lists are read anew, once.
     pub fn set_damaged(&mut self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
         self.add(certificates);
         if !orphans.is_subset(&self.orphans) {
-            self.lists.clear();
-            self.read.clear();
-            for knowledge in self.links.values_mut() {
-                *knowledge = Knowledge::New;
-            }
+            self.read_anew();
         }
         self.orphans = orphans;
     }
@@ -194,9 +227,15 @@ impl LackingBlobs {
         self.fetched_bytes += receipt.length;
     }
 
-    /// A blob is lacking no more: it arrived in another way, or has expired.
+    /// A blob is lacking no more: it arrived in another way.
     pub fn forget(&mut self, digest: &Digest) {
         self.lacking.remove(digest);
+    }
+
+    /// A blob has expired by the wall clock, and is fetched no more.
+    pub fn expired(&mut self, receipt: &Receipt) {
+        self.lacking.remove(&receipt.digest);
+        self.pass_over(receipt.expires_at);
     }
 
     /// A blob could not be fetched.
@@ -235,24 +274,57 @@ mod tests {
         Certificate { signers: Signers::new(4, signers.iter().copied()).unwrap(), ..certificate }
     }
 
+    fn positions<const N: usize>(lists: [([u8; 32], ListPosition); N], passed_over_until: u64) -> ListPositions {
+        ListPositions { lists: lists.into(), passed_over_until }
+    }
+
+    #[test]
+    fn lists_are_read_anew_when_the_clock_that_passed_over_certificates_was_ahead() {
+        let position = ListPosition { list: 1, after: 1 };
+        let mut blobs = LackingBlobs::new(ListPositions::default());
+        let link = blobs.begin_link();
+        blobs.advance(&OWNER, (position, true), Vec::new());
+        blobs.complete_round(link);
+        blobs.pass_over(1000);
+        let saved = blobs.positions_to_save().unwrap();
+        assert_eq!(saved, positions([(OWNER.0, position)], 1000));
+        blobs.saved(&saved);
+        blobs.check_clock(1000);
+        assert_eq!((blobs.position(&OWNER), blobs.progress(1000).lacking), ((position, true), Some(0)));
+        // it is set back: what expires now was passed over
+        assert_eq!(blobs.progress(999).lacking, None);
+        blobs.check_clock(999);
+        assert_eq!(blobs.position(&OWNER), (ListPosition::default(), false));
+        assert_eq!(blobs.knowledge(link), Knowledge::New);
+        // once
+        blobs.advance(&OWNER, (position, true), Vec::new());
+        blobs.check_clock(999);
+        assert_eq!(blobs.position(&OWNER), (position, true));
+        assert_eq!(blobs.positions_to_save(), Some(positions([(OWNER.0, position)], 0)));
+        // it was set back while the replica did not run
+        let mut blobs = LackingBlobs::new(saved);
+        blobs.check_clock(999);
+        assert_eq!(blobs.position(&OWNER), (ListPosition::default(), false));
+    }
+
     #[test]
     fn positions_are_saved_once_nothing_before_them_is_lacking() {
         let certificate = certificate(b"one", 1, &[0, 1, 2]);
         let position = ListPosition { list: 1, after: 1 };
-        let mut blobs = LackingBlobs::new(Vec::new());
+        let mut blobs = LackingBlobs::default();
         blobs.advance(&OWNER, (position, true), vec![certificate.clone()]);
         assert_eq!(blobs.positions_to_save(), None);
         blobs.fetched(&certificate.claim.receipt);
-        let lists = blobs.positions_to_save().unwrap();
-        assert_eq!(lists, [(OWNER.0, position)]);
-        blobs.saved(&lists);
+        let positions = blobs.positions_to_save().unwrap();
+        assert_eq!(positions.lists, BTreeMap::from([(OWNER.0, position)]));
+        blobs.saved(&positions);
         assert_eq!(blobs.positions_to_save(), None);
     }
 
     #[test]
     fn a_damaged_blob_without_a_certificate_has_the_lists_read_anew_once() {
         let position = ListPosition { list: 1, after: 1 };
-        let mut blobs = LackingBlobs::new(vec![(OWNER.0, position)]);
+        let mut blobs = LackingBlobs::new(positions([(OWNER.0, position)], 0));
         let link = blobs.begin_link();
         blobs.complete_round(link);
         blobs.set_damaged(Vec::new(), BTreeSet::from([Digest::of(b"two")]));
@@ -270,16 +342,16 @@ mod tests {
         blobs.begin_round(link);
         blobs.doubt(link);
         blobs.complete_round(link);
-        assert_eq!(blobs.progress().lacking, None);
+        assert_eq!(blobs.progress(0).lacking, None);
         blobs.begin_round(link);
         blobs.complete_round(link);
-        assert_eq!(blobs.progress().lacking, Some(0));
+        assert_eq!(blobs.progress(0).lacking, Some(0));
         // one link in doubt is enough, and a link that ended doubts nothing
         let other = blobs.begin_link();
         blobs.doubt(other);
-        assert_eq!(blobs.progress().lacking, None);
+        assert_eq!(blobs.progress(0).lacking, None);
         blobs.end_link(other);
-        assert_eq!(blobs.progress().lacking, Some(0));
+        assert_eq!(blobs.progress(0).lacking, Some(0));
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl LinkRepair {
     pub fn handle(&mut self, input: RepairInput, moment: &RepairMoment<'_>, blobs: &mut LackingBlobs) -> RepairStep {
         let request = match (std::mem::replace(&mut self.stage, RepairStage::Idle), input) {
             (RepairStage::Idle | RepairStage::Settle, _) | (RepairStage::Wait, RepairInput::Elapsed) => {
+                blobs.check_clock(moment.wall);
                 self.begin_round(moment)
             }
             (RepairStage::Wait, _) => {

@@ -17,6 +17,8 @@ use crate::store::{Store, StoreError};
 struct Sorted {
     /// Of blobs that it does not hold.
     lacking: Vec<Certificate>,
+    /// The latest expiry of those that had expired by the wall clock; 0: of none.
+    passed_over_until: u64,
     /// Of blobs that it holds, better than its own.
     held: Vec<Certificate>,
     /// The last that is wrong.
@@ -36,7 +38,9 @@ pub(in super::super) async fn learn(
     }
     let (sharing, committee) = (shared.clone(), committee.clone());
     let sorted = shared.on_disk(move || sort(&sharing, &committee, certificates)).await?;
-    let Sorted { lacking, held, invalid, is_garbage } = sorted;
+    let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
+    // before the positions in the lists are: else these could be saved without it
+    shared.repairer.with(|blobs| blobs.pass_over(passed_over_until));
     if !held.is_empty() {
         keep(shared, held).await?;
     }
@@ -48,12 +52,16 @@ pub(in super::super) async fn learn(
 fn sort(shared: &Shared, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
     let now = shared.host.unix_seconds();
     let mut sorted = Sorted::default();
-    let mut verifier = PageVerifier::new(committee, now);
+    let mut verifier = PageVerifier::new(committee);
     for certificate in certificates {
         let is_own = certificate.committee == committee.record().digest();
         let standing = standing(&shared.store, &certificate)?;
+        let Receipt { expires_at, .. } = certificate.claim.receipt;
+        if is_own && certificate.claim.receipt.is_expired(now) {
+            sorted.passed_over_until = sorted.passed_over_until.max(expires_at);
+            continue;
+        }
         if !is_own
-            || certificate.claim.receipt.is_expired(now)
             || standing == Standing::Known
             || (standing == Standing::Lacking && shared.repairer.with(|blobs| blobs.knows(&certificate)))
         {

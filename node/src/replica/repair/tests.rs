@@ -61,7 +61,7 @@ impl Cluster {
     }
 
     fn lacking(&self) -> Option<u64> {
-        self.shared.repairer.so_far().lacking
+        self.shared.repairer.so_far(self.shared.host.unix_seconds()).lacking
     }
 
     /// Whether or not that is all.

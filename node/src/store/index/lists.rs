@@ -5,9 +5,13 @@ use vouch_core::Limits;
 use vouch_core::certificate::Certificate;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
+use vouch_node_core::replica::lacking::ListPositions;
 
-use super::{CERTIFICATES, Change, Index};
+use super::{ABOUT, CERTIFICATES, Change, Index};
 use crate::durable::{Changes, DurableError, listing};
+
+/// The latest expiry of the certificates that were passed over, in [`ABOUT`].
+const PASSED_OVER_UNTIL: &str = "certificates passed over until";
 
 pub(super) fn create(transaction: &WriteTransaction, random: [u8; 8]) -> Result<(), redb::Error> {
     let certificates = transaction.open_table(CERTIFICATES)?;
@@ -51,14 +55,24 @@ impl Index {
     }
 
     /// See [`super::super::Store::lists_read`].
-    pub(in super::super) fn lists_read(&self) -> Result<Vec<([u8; 32], ListPosition)>, DurableError> {
-        self.0.read(listing::lists_read)
+    pub(in super::super) fn lists_read(&self) -> Result<ListPositions, DurableError> {
+        self.0.read(|transaction| {
+            let about = transaction.open_table(ABOUT)?;
+            let row = about.get(PASSED_OVER_UNTIL)?;
+            let passed_over_until = row.and_then(|row| Some(u64::from_le_bytes(row.value().try_into().ok()?)));
+            Ok(ListPositions {
+                lists: listing::lists_read(transaction)?,
+                passed_over_until: passed_over_until.unwrap_or(0),
+            })
+        })
     }
 }
 
 /// Remembers the positions up to which other lists were read.
-pub(in super::super) fn remember(lists: Vec<([u8; 32], ListPosition)>) -> impl Change<()> {
+pub(in super::super) fn remember(positions: ListPositions) -> impl Change<()> {
     move |transaction: &WriteTransaction| {
+        let ListPositions { lists, passed_over_until } = &positions;
+        transaction.open_table(ABOUT)?.insert(PASSED_OVER_UNTIL, passed_over_until.to_le_bytes().as_slice())?;
         lists.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))?;
         Ok(((), Changes::Made))
     }

@@ -51,7 +51,7 @@ impl LinkRepair {
             let receipt = certificate.claim.receipt;
             fetching.tried.insert(receipt.digest);
             if receipt.is_expired(moment.wall) {
-                blobs.forget(&receipt.digest);
+                blobs.expired(&receipt);
                 continue;
             }
             fetching.current = Some(receipt);

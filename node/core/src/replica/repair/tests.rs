@@ -10,7 +10,7 @@ use vouch_core::tally::Tally;
 use super::lists::MAX_PAGES;
 use super::*;
 use crate::fixture::{TestCommittee, node_key};
-use crate::replica::lacking::MAX_LACKING;
+use crate::replica::lacking::{ListPositions, MAX_LACKING};
 
 mod fetching;
 
@@ -24,6 +24,7 @@ struct World {
     blobs: LackingBlobs,
     committee: Option<Arc<Committee>>,
     now: Duration,
+    wall: u64,
     events: Vec<Event>,
     endorsed: Vec<Vec<Digest>>,
     turns_ended: usize,
@@ -31,13 +32,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut blobs = LackingBlobs::new(Vec::new());
+        let mut blobs = LackingBlobs::new(ListPositions::default());
         let link = blobs.begin_link();
         Self {
             repair: LinkRepair::new(node_key(1), SERVER, link, CONFIG),
             blobs,
             committee: Some(TestCommittee::new(4).committee),
             now: Duration::from_secs(1000),
+            wall: WALL,
             events: Vec::new(),
             endorsed: Vec::new(),
             turns_ended: 0,
@@ -45,7 +47,7 @@ impl World {
     }
 
     fn give(&mut self, input: RepairInput) -> RepairRequest {
-        let moment = RepairMoment { now: self.now, wall: WALL, committee: self.committee.as_ref() };
+        let moment = RepairMoment { now: self.now, wall: self.wall, committee: self.committee.as_ref() };
         let RepairStep { outputs, request } = self.repair.handle(input, &moment, &mut self.blobs);
         for output in outputs {
             match output {
@@ -149,7 +151,7 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
     let learn = || Learned { lacking: std::mem::take(&mut learned), ..Learned::default() };
     let request = world.read_lists(request, |_, from| last_page(from), learn);
     assert!(matches!(request, RepairRequest::TakeTurn));
-    assert_eq!(world.blobs.progress().lacking, Some(1));
+    assert_eq!(world.blobs.progress(WALL).lacking, Some(1));
     let request = world.give(RepairInput::Turn);
     assert!(matches!(&request, RepairRequest::Fetch(_, certificate) if **certificate == lacking), "{request:?}");
     // 1000 bytes a second
@@ -158,13 +160,13 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
     assert_eq!(world.turns_ended, 0);
     world.now += Duration::from_millis(500);
     let RepairRequest::SavePositions(positions) = world.give(RepairInput::Elapsed) else { panic!() };
-    assert_eq!(positions.len(), 4, "the server's list, and those of three members");
+    assert_eq!(positions.lists.len(), 4, "the server's list, and those of three members");
     assert_eq!(world.endorsed, [[Digest::of(b"lacking")]]);
     let waiting = world.give(RepairInput::Saved(positions));
     assert_eq!(world.turns_ended, 1);
     // the lists are due 300 s after they were read
     assert_waits(waiting, Duration::from_millis(299_500));
-    let progress = world.blobs.progress();
+    let progress = world.blobs.progress(WALL);
     assert_eq!((progress.lacking, progress.fetched, progress.fetched_bytes), (Some(0), 1, 500));
 }
 
@@ -217,7 +219,7 @@ fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_thi
         };
         let request = world.read_lists(request, answer, Learned::default);
         assert!(matches!(request, RepairRequest::TakeTurn));
-        assert_eq!(world.blobs.progress().lacking.is_some(), is_known, "{server} {members}");
+        assert_eq!(world.blobs.progress(WALL).lacking.is_some(), is_known, "{server} {members}");
         let RepairRequest::SavePositions(positions) = world.give(RepairInput::Turn) else { panic!() };
         let next = if is_known { seconds(300) } else { seconds(2) };
         assert_waits(world.give(RepairInput::Saved(positions)), next);
@@ -276,7 +278,7 @@ fn no_list_keeps_another_from_being_read() {
     let request = world.read_lists(request, answer, Learned::default);
     assert!(matches!(request, RepairRequest::TakeTurn));
     assert_eq!(pages, MAX_PAGES);
-    assert_eq!(world.blobs.progress().lacking, None);
+    assert_eq!(world.blobs.progress(WALL).lacking, None);
     // one that goes back
     let mut world = World::new();
     let request = world.begin();

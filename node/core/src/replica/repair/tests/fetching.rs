@@ -25,7 +25,7 @@ fn what_cannot_be_fetched_is_left_for_later_rounds_which_keep_further_apart() {
         assert!(matches!(world.begin(), RepairRequest::TakeTurn));
         request = world.give(RepairInput::Turn);
     }
-    assert_eq!(world.blobs.progress().failed, 16);
+    assert_eq!(world.blobs.progress(WALL).failed, 16);
     assert!(world.troubles()[0].contains("nobody has it"));
     // the first round in which nothing fails begins anew
     for _ in 0..2 {
@@ -70,7 +70,7 @@ fn only_what_this_replica_holds_anew_is_endorsed() {
     }
     assert_eq!(world.endorsed, [endorsed]);
     assert!(world.events.iter().any(|event| matches!(event, Event::Adopted(1, 0))));
-    let progress = world.blobs.progress();
+    let progress = world.blobs.progress(WALL);
     assert_eq!((progress.lacking, progress.fetched, progress.failed), (Some(1), 1, 1));
 }
 
@@ -96,7 +96,22 @@ fn an_expired_blob_is_not_fetched_and_lacks_no_more() {
     let lacking = vec![certificate(b"expired", 1, WALL), certificate(b"later", 1, WALL + 1)];
     let request = begin_fetching(&mut world, lacking);
     assert!(matches!(request, RepairRequest::Fetch(_, certificate) if certificate.claim.receipt.expires_at > WALL));
-    assert_eq!(world.blobs.progress().lacking, Some(1));
+    assert_eq!(world.blobs.progress(WALL).lacking, Some(1));
+}
+
+#[test]
+fn when_the_clock_is_set_back_the_lists_that_were_read_meanwhile_are_read_again() {
+    let mut world = World::new();
+    let hour = 3600;
+    let lacking = vec![certificate(b"in force", 1, WALL + hour)];
+    world.wall = WALL + 2 * hour;
+    let request = begin_fetching(&mut world, lacking);
+    let RepairRequest::SavePositions(positions) = request else { panic!("expected no fetch, got {request:?}") };
+    assert_eq!(positions.passed_over_until, WALL + hour);
+    world.give(RepairInput::Saved(positions));
+    world.wall = WALL;
+    let request = world.begin();
+    assert!(matches!(request, RepairRequest::List { .. }), "{request:?}");
 }
 
 #[test]
