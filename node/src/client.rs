@@ -223,7 +223,7 @@ impl Download {
         limit: WaitLimit,
     ) -> Self {
         let (session, hello) = GetSession::new(request);
-        let session = session.knowing(known).waiting_at_most(limit);
+        let session = session.with_verified_committee(known).with_wait_limit(limit);
         let (link, outgoing) = open(host, link, hello).await;
         Self { host: host.clone(), session, link, outgoing, events: VecDeque::new() }
     }
@@ -242,7 +242,7 @@ impl Download {
         loop {
             match self.host.timeout(LOOK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
-                Err(_) => self.session.look(self.host.monotonic())?,
+                Err(_) => self.session.check_deadline(self.host.monotonic())?,
             }
         }
     }

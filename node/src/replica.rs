@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Says what this replica is: a member, or one that waits for its committee.
-    fn report_standing(&self) {
+    fn report_membership(&self) {
         match self.committee() {
             None => self.report(Event::Waiting),
             Some(committee) => {

@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::founding::ServerFounding;
-pub use vouch_core::founding::Told;
+pub use vouch_core::founding::WantedCommittee;
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::quorum;
@@ -68,7 +68,7 @@ pub struct Config {
     /// The data folder: the server's key, the committee, certificates.
     pub data: PathBuf,
     /// Which committee the operator wants; by default that of the replicas connected at the first put.
-    pub told: Told,
+    pub wanted: WantedCommittee,
     /// Found a committee from replicas on any machine, not from those on this one only.
     pub allow_open: bool,
     /// The most connections of strangers at once; fewer where the system lets this process open fewer files.
@@ -109,7 +109,7 @@ impl Config {
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
-            told: Told::default(),
+            wanted: WantedCommittee::default(),
             allow_open: false,
             max_links: 1024,
             max_standbys: 256,
@@ -144,10 +144,10 @@ pub enum ServerError {
     Committee(#[from] CommitteeFileError),
     /// The folder is another committee's.
     #[error(
-        "{}: its committee contradicts what this server was told: {why}; leave that flag out, or name another folder with --data",
+        "{}: its committee contradicts this flag: {why}; leave the flag out, or name another folder with --data",
         .folder.display()
     )]
-    Told {
+    AnotherCommittee {
         /// The data folder.
         folder: PathBuf,
         /// What contradicts.
@@ -262,9 +262,9 @@ impl Server {
         let founded = committee_file::load_founding(host.disk(), data.path())?;
         if let Some(founded) = &founded {
             config
-                .told
+                .wanted
                 .allows(founded.record())
-                .map_err(|why| ServerError::Told { folder: data.path().to_owned(), why })?;
+                .map_err(|why| ServerError::AnotherCommittee { folder: data.path().to_owned(), why })?;
         }
         let committee = founded.as_ref().map(|founded| founded.committee().clone());
         let (archive, replaced) = Archive::open(&host, data.path())?;
@@ -272,11 +272,11 @@ impl Server {
         let numbers = StreamNumbers::default();
         let chain = committee.clone().map(CommitteeChain::new);
         let core = ServerCore::new(chain, config.batching, config.deadlines.voting, numbers.clone());
-        let members = committee.as_ref().map_or(config.told.size(), |committee| committee.record().n().into());
+        let members = committee.as_ref().map_or(config.wanted.size(), |committee| committee.record().n().into());
         let shared = Arc::new(Shared {
             guard: Guard::new(&host, &config, members),
             host,
-            founding: Mutex::new(ServerFounding::new(config.told.clone(), founded)),
+            founding: Mutex::new(ServerFounding::new(config.wanted.clone(), founded)),
             config,
             key,
             core: Mutex::new(core),
@@ -379,7 +379,7 @@ impl Shared {
         self.snapshot.replace(Arc::new(snapshot));
     }
 
-    fn standing_text(membership: Membership) -> &'static str {
+    fn membership_text(membership: Membership) -> &'static str {
         match membership {
             Membership::Member(_) => "member",
             Membership::Candidate => "waiting for the committee to form",

@@ -22,7 +22,7 @@ impl fmt::Display for Seconds {
 }
 
 /// The difference between two clocks: `3 min 10 s ahead of`, `2 h behind`. Both times are in seconds since 1970.
-pub fn against(one: u64, other: u64) -> String {
+pub fn describe_difference(one: u64, other: u64) -> String {
     let direction = if one >= other { "ahead of" } else { "behind" };
     format!("{} {direction}", Seconds(one.abs_diff(other)))
 }
@@ -45,8 +45,8 @@ mod tests {
         ] {
             assert_eq!(Seconds(seconds).to_string(), words);
         }
-        assert_eq!(against(1190, 1000), "3 min 10 s ahead of");
-        assert_eq!(against(1000, 1190), "3 min 10 s behind");
-        assert!(against(u64::MAX, 0).ends_with(" ahead of"));
+        assert_eq!(describe_difference(1190, 1000), "3 min 10 s ahead of");
+        assert_eq!(describe_difference(1000, 1190), "3 min 10 s behind");
+        assert!(describe_difference(u64::MAX, 0).ends_with(" ahead of"));
     }
 }

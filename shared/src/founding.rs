@@ -27,9 +27,9 @@ use crate::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 pub use record::{RecordError, ReplicaRecord};
 pub use refusal::{Evidence, Refusal, RefusalError};
-pub use replica::{Note, Outcome, ReplicaFounding};
-pub use server::{Candidate, Progress, Sends, ServerFounding, ServerNote};
-pub use wanted::Told;
+pub use replica::{FoundingActions, ReplicaFounding, ReplicaFoundingEvent};
+pub use server::{Candidate, OutgoingMessages, Progress, ServerFounding, ServerFoundingEvent};
+pub use wanted::WantedCommittee;
 
 /// A genesis committee and some of its acceptances, as sent on links. Only the layout is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

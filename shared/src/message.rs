@@ -363,8 +363,8 @@ pub enum Message {
     #[cfg(feature = "nodes")]
     Refusals(Vec<Refusal>),
     #[cfg(feature = "nodes")]
-    Standing {
-        standing: Standing,
+    ReplicaStatus {
+        status: ReplicaStatus,
         detail: String,
     },
 }
@@ -372,7 +372,7 @@ pub enum Message {
 /// A replica's status at a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Standing {
+pub enum ReplicaStatus {
     /// The server has no committee yet.
     Waiting = 1,
     /// The replica is a member of the server's committee: it receives puts, and its votes count.
@@ -425,7 +425,7 @@ pub struct ListPage {
 impl ListPage {
     /// Whether this page advances a reader that asked for the entries after `from`. A page that announces more entries but ends
     /// where it began would make its reader ask without end.
-    pub fn moves_on_from(&self, from: ListPosition) -> bool {
+    pub fn advances_beyond(&self, from: ListPosition) -> bool {
         !self.more || self.end.list != from.list || self.end.after > from.after
     }
 }
@@ -488,8 +488,8 @@ impl Message {
 
     /// A replica's status at the server, with the reason. A longer detail is cut as in [`Failed::new`].
     #[cfg(feature = "nodes")]
-    pub fn standing(standing: Standing, detail: impl Into<String>) -> Self {
-        Self::Standing { standing, detail: cut(detail.into()) }
+    pub fn replica_status(status: ReplicaStatus, detail: impl Into<String>) -> Self {
+        Self::ReplicaStatus { status, detail: cut(detail.into()) }
     }
 
     /// The message's name in the specification.
@@ -542,7 +542,7 @@ impl Message {
             #[cfg(feature = "nodes")]
             Self::Refusals(_) => "Refusals",
             #[cfg(feature = "nodes")]
-            Self::Standing { .. } => "Standing",
+            Self::ReplicaStatus { .. } => "ReplicaStatus",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
-use crate::verify::{Aspect, Check, Judgement, Stop, Verdict};
+use crate::verify::{Check, CheckError, Judgement, Verdict, VerdictQuestion};
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ pub struct CheckLine {
     /// The check.
     pub name: Check,
     /// The question that the check belongs to.
-    pub question: Aspect,
+    pub question: VerdictQuestion,
     /// The check's result.
     pub outcome: CheckOutcome,
     /// What it means that the check passes.
@@ -56,14 +56,14 @@ pub enum Answer {
 
 /// An answer with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answered {
+pub struct ReasonedAnswer {
     /// The answer.
     pub answer: Answer,
     /// The reason, for people. Times are seconds since 1970.
     pub reason: String,
 }
 
-impl Answered {
+impl ReasonedAnswer {
     fn yes(reason: String) -> Self {
         Self { answer: Answer::Yes, reason }
     }
@@ -73,11 +73,13 @@ impl Answered {
     }
 }
 
-impl From<&Stop> for Answered {
-    fn from(stop: &Stop) -> Self {
-        match stop {
-            Stop::Invalid(invalid) => Self { answer: Answer::No, reason: format!("{} ({invalid})", invalid.meaning()) },
-            Stop::Missing(missing) => Self::not(missing),
+impl From<&CheckError> for ReasonedAnswer {
+    fn from(error: &CheckError) -> Self {
+        match error {
+            CheckError::Invalid(invalid) => {
+                Self { answer: Answer::No, reason: format!("{} ({invalid})", invalid.meaning()) }
+            }
+            CheckError::Missing(missing) => Self::not(missing),
         }
     }
 }
@@ -96,11 +98,11 @@ pub struct Report {
     /// One sentence.
     pub message: String,
     /// Is the certificate genuine?
-    pub genuine: Answered,
+    pub genuine: ReasonedAnswer,
     /// Is this the file?
-    pub matches: Answered,
+    pub matches: ReasonedAnswer,
     /// Is the certificate in force?
-    pub in_force: Answered,
+    pub in_force: ReasonedAnswer,
     /// Every check, in order.
     pub checks: Vec<CheckLine>,
 }
@@ -133,7 +135,7 @@ impl Report {
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
     pub fn cannot_check(reason: &str) -> Self {
-        let not = || Answered::not(reason);
+        let not = || ReasonedAnswer::not(reason);
         let message = format!("CANNOT CHECK: {reason}");
         let (genuine, matches, in_force) = (not(), not(), not());
         let (verdict, checks) = ("cannot-check", Vec::new());
@@ -141,39 +143,39 @@ impl Report {
     }
 
     /// The answer to a question.
-    pub fn answer(&self, aspect: Aspect) -> &Answered {
-        match aspect {
-            Aspect::Genuine => &self.genuine,
-            Aspect::Matches => &self.matches,
-            Aspect::InForce => &self.in_force,
+    pub fn answer(&self, question: VerdictQuestion) -> &ReasonedAnswer {
+        match question {
+            VerdictQuestion::Genuine => &self.genuine,
+            VerdictQuestion::Matches => &self.matches,
+            VerdictQuestion::InForce => &self.in_force,
         }
     }
 }
 
-/// The answers, in the order of [`Aspect::ALL`].
-fn answers(judgement: &Judgement) -> [Answered; 3] {
+/// The answers, in the order of [`VerdictQuestion::ALL`].
+fn answers(judgement: &Judgement) -> [ReasonedAnswer; 3] {
     let certificate = match judgement.genuine() {
         Ok(certificate) => certificate,
-        Err(stop) => {
+        Err(error) => {
             let unknown = "what a certificate says counts only once it is known to be genuine";
-            return [stop.into(), Answered::not(unknown), Answered::not(unknown)];
+            return [error.into(), ReasonedAnswer::not(unknown), ReasonedAnswer::not(unknown)];
         }
     };
     let (signers, n) = (certificate.signers.count(), certificate.signers.n());
     let quorum = quorum_of(certificate, n);
     let genuine = format!("{signers} of {n} members of the cluster you trust signed it, {quorum} are needed");
     let matches = match judgement.matches() {
-        Some(Err(stop)) => (&stop).into(),
-        _ => Answered::yes("it is the certified file, byte for byte".into()),
+        Some(Err(error)) => (&error).into(),
+        _ => ReasonedAnswer::yes("it is the certified file, byte for byte".into()),
     };
     let expires_at = certificate.claim.receipt.expires_at;
     let in_force = match judgement.in_force() {
-        Some(Err(invalid)) => (&Stop::from(invalid)).into(),
-        _ if judgement.question().waive_expiry => Answered::not("expiry was waived"),
-        _ if expires_at == NEVER => Answered::yes("replicas must keep the file for ever".into()),
-        _ => Answered::yes(format!("replicas must keep the file until {expires_at}")),
+        Some(Err(invalid)) => (&CheckError::from(invalid)).into(),
+        _ if judgement.options().waive_expiry => ReasonedAnswer::not("expiry was waived"),
+        _ if expires_at == NEVER => ReasonedAnswer::yes("replicas must keep the file for ever".into()),
+        _ => ReasonedAnswer::yes(format!("replicas must keep the file until {expires_at}")),
     };
-    [Answered::yes(genuine), matches, in_force]
+    [ReasonedAnswer::yes(genuine), matches, in_force]
 }
 
 /// The signers that a certificate needs in a committee of `n`.
@@ -182,29 +184,29 @@ fn quorum_of(certificate: &Certificate, n: u16) -> u16 {
 }
 
 fn lines(judgement: &Judgement) -> Vec<CheckLine> {
-    let question = judgement.question();
+    let options = judgement.options();
     // For each question: the check that stopped it, if any.
     let genuine = judgement.genuine().err().cloned();
     let is_genuine = genuine.is_none();
     let matches = judgement.matches().and_then(Result::err);
-    let in_force = judgement.in_force().and_then(Result::err).map(Stop::from);
+    let in_force = judgement.in_force().and_then(Result::err).map(CheckError::from);
     let line = |name: Check| {
-        let (is_asked, stop) = match name.aspect() {
-            Aspect::Genuine => (true, &genuine),
-            Aspect::Matches => (is_genuine, &matches),
-            Aspect::InForce => (is_genuine, &in_force),
+        let (is_asked, error) = match name.question() {
+            VerdictQuestion::Genuine => (true, &genuine),
+            VerdictQuestion::Matches => (is_genuine, &matches),
+            VerdictQuestion::InForce => (is_genuine, &in_force),
         };
-        let is_length_known = question.subject.is_some_and(|subject| subject.length.is_some());
-        let outcome = match stop {
+        let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
+        let outcome = match error {
             _ if !is_asked => CheckOutcome::NotReached,
-            Some(stop) if name > stop.check() => CheckOutcome::NotReached,
-            Some(Stop::Invalid(invalid)) if name == invalid.check() => CheckOutcome::Failed,
-            Some(Stop::Missing(missing)) if name == missing.check() => CheckOutcome::CannotCheck,
-            _ if name == Check::Expiry && question.waive_expiry => CheckOutcome::Waived,
+            Some(error) if name > error.check() => CheckOutcome::NotReached,
+            Some(CheckError::Invalid(invalid)) if name == invalid.check() => CheckOutcome::Failed,
+            Some(CheckError::Missing(missing)) if name == missing.check() => CheckOutcome::CannotCheck,
+            _ if name == Check::Expiry && options.waive_expiry => CheckOutcome::Waived,
             _ if name == Check::Length && !is_length_known => CheckOutcome::Waived,
             _ => CheckOutcome::Passed,
         };
-        CheckLine { name, question: name.aspect(), outcome, meaning: name.meaning() }
+        CheckLine { name, question: name.question(), outcome, meaning: name.meaning() }
     };
     Check::ALL.into_iter().map(line).collect()
 }
@@ -283,7 +285,7 @@ impl Inspection {
         Self::read(text).map_err(Verdict::from)
     }
 
-    fn read(text: &[u8]) -> Result<Self, Stop> {
+    fn read(text: &[u8]) -> Result<Self, CheckError> {
         let limits = Limits::default();
         let bundle = Bundle::parse(text, &limits)?;
         let certificate = Certificate::decode(&bundle.certificate, &limits)?;

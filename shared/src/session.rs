@@ -13,7 +13,7 @@ mod put_link;
 mod range;
 pub mod retry;
 
-pub use failure::{Failure, Kind};
+pub use failure::{Failure, FailureKind};
 pub use get::{GetRequest, GetSession};
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::{Certified, NewPut, PutEvent, Source};
@@ -237,7 +237,7 @@ impl fmt::Display for SessionError {
 
 /// Compares the time in a certificate, which the replicas' clocks showed, with this computer's.
 fn check_clock(certified: u64, own: u64) -> String {
-    let difference = clocks::against(certified, own);
+    let difference = clocks::describe_difference(certified, own);
     format!("by it the replicas' clocks are {difference} this computer's: check this computer's clock first")
 }
 

@@ -177,13 +177,13 @@ impl SliceReader {
     }
 
     /// The head, once the length is verified.
-    pub fn about(&self) -> Option<&Head> {
+    pub fn verified_head(&self) -> Option<&Head> {
         self.head.as_ref().filter(|_| self.is_length_proved)
     }
 
     /// Whether every byte of the range was returned.
     pub fn is_done(&self) -> bool {
-        self.about().is_some_and(|head| self.position >= head.range.end)
+        self.verified_head().is_some_and(|head| self.position >= head.range.end)
     }
 
     /// Takes the next bytes of the body. Returns the bytes of the range that are verified with them.
@@ -239,7 +239,7 @@ impl SliceReader {
             tree::verify(&self.digest, 0, 0, &[], &[])?;
             self.is_length_proved = true;
         }
-        self.position = tree::around(&head.range, head.length).start;
+        self.position = tree::widen_to_groups(&head.range, head.length).start;
         self.head = Some(head);
         Ok(())
     }

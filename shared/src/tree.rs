@@ -202,18 +202,18 @@ pub fn outboard_size(length: u64) -> u64 {
 }
 
 /// Widens a range to whole groups. The result ends with the blob at the latest.
-pub fn around(range: &Range<u64>, length: u64) -> Range<u64> {
+pub fn widen_to_groups(range: &Range<u64>, length: u64) -> Range<u64> {
     let start = range.start.min(length) / GROUP_U64 * GROUP_U64;
     let end = range.end.min(length);
     start..end.checked_next_multiple_of(GROUP_U64).unwrap_or(length).min(length)
 }
 
-/// The proof of a range, [widened](around) to whole groups. `read` returns the parent at an offset of the outboard.
+/// The proof of a range, [widened](widen_to_groups) to whole groups. `read` returns the parent at an offset of the outboard.
 ///
 /// # Errors
 /// Those of `read`.
 pub fn proof<E>(range: Range<u64>, length: u64, read: impl FnMut(u64) -> Result<Parent, E>) -> Result<Vec<Parent>, E> {
-    proof_from(Node::root(length, GROUP_U64), around(&range, length), length, read)
+    proof_from(Node::root(length, GROUP_U64), widen_to_groups(&range, length), length, read)
 }
 
 fn proof_from<E>(
@@ -351,7 +351,7 @@ fn verify_with(
 ) -> Result<(), TreeError> {
     let range = offset..offset.saturating_add(size);
     // The last condition refuses an empty slice of a blob that is not empty, and a slice beyond the blob's end.
-    if length > MAX_SAFE_INTEGER || around(&range, length) != range || range.is_empty() != (length == 0) {
+    if length > MAX_SAFE_INTEGER || widen_to_groups(&range, length) != range || range.is_empty() != (length == 0) {
         return Err(TreeError::NotGroups { length, offset, size });
     }
     let expected = proof_size(range.clone(), length);

@@ -26,11 +26,11 @@ use crate::digest::{ClusterId, Digest};
 use crate::limits::Limits;
 
 pub use aggregates::VerifiedAggregates;
-pub use check::{Aspect, Check};
+pub use check::{Check, VerdictQuestion};
 pub use judgement::Judgement;
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
-pub use verdict::{Invalid, Missing, Stop, Verdict};
+pub use verdict::{CheckError, Invalid, Missing, Verdict};
 
 /// The accepted difference between two clocks, in seconds.
 pub const CLOCK_TOLERANCE: u64 = 60;
@@ -46,7 +46,7 @@ pub struct Subject {
 
 /// What a verdict depends on, besides the bundle.
 #[derive(Debug, Clone, Copy)]
-pub struct Question {
+pub struct VerifyOptions {
     /// The cluster identity that the user trusts.
     pub cluster: Option<ClusterId>,
     /// The file to compare with.
@@ -100,17 +100,17 @@ impl Verifier {
     }
 
     /// The verdict on a bundle.
-    pub fn verify(&mut self, bundle: &[u8], question: &Question) -> Verdict {
-        self.judge(bundle, question).verdict()
+    pub fn verify(&mut self, bundle: &[u8], options: &VerifyOptions) -> Verdict {
+        self.judge(bundle, options).verdict()
     }
 
     /// Judges a bundle, and answers each of the three questions.
-    pub fn judge(&mut self, bundle: &[u8], question: &Question) -> Judgement {
-        Judgement::new(question, self.genuine(bundle, question.cluster))
+    pub fn judge(&mut self, bundle: &[u8], options: &VerifyOptions) -> Judgement {
+        Judgement::new(options, self.genuine(bundle, options.cluster))
     }
 
     /// The checks `bundle` to `signature`: all that need no file.
-    fn genuine(&mut self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<Certificate, Stop> {
+    fn genuine(&mut self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<Certificate, CheckError> {
         let bundle = BundleText::parse(bundle, &self.limits)?;
         let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
         let (certificate, genesis) = match &self.cache {

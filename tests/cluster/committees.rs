@@ -84,7 +84,7 @@ async fn first_put_founds_the_committee_and_later_replicas_stand_by() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committee_is_founded_when_the_configured_number_has_joined() {
-    let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(2)).await;
+    let mut cluster = InProcess::start_with(1, |config| config.wanted.replicas = Some(2)).await;
     let error = cluster.put(b"x").await.unwrap_err();
     let failed = refusal(&error);
     assert_eq!(failed.code, Code::NoCommittee, "{error}");

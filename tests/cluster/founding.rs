@@ -44,7 +44,7 @@ fn foundings_reported(server: &InProcess) -> String {
 }
 
 async fn server_of(replicas: u16) -> InProcess {
-    InProcess::start_with(0, |config| config.told.replicas = Some(replicas)).await
+    InProcess::start_with(0, |config| config.wanted.replicas = Some(replicas)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,7 +364,7 @@ async fn server_serves_only_its_configured_cluster() {
     let mut founder = InProcess::start(1).await;
     let certified = founder.put(b"x").await.unwrap();
     let cluster = certified.committee.cluster();
-    let second = InProcess::start_with(0, |config| config.told.cluster = Some(cluster)).await;
+    let second = InProcess::start_with(0, |config| config.wanted.cluster = Some(cluster)).await;
     let _stranger = stranger(second.address(), 1).await;
     let error = second.put(b"x").await.unwrap_err().to_string();
     assert!(error.contains(&format!("serves cluster {cluster} only")), "{error}");

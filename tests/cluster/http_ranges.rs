@@ -102,7 +102,7 @@ fn read_slices(digest: Digest, body: &[u8]) -> (Head, Vec<u8>) {
         reader.push(piece).unwrap().iter().for_each(|ready| bytes.extend_from_slice(ready));
     }
     reader.finish().unwrap();
-    (reader.about().unwrap().clone(), bytes)
+    (reader.verified_head().unwrap().clone(), bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]

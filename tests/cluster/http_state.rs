@@ -9,7 +9,7 @@ use vouch_core::report::Inspection;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_endpoint_lists_members_and_connections() {
-    let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(4)).await;
+    let mut cluster = InProcess::start_with(1, |config| config.wanted.replicas = Some(4)).await;
     let address = cluster.address().to_owned();
     let early = get(&address, "/v1/cluster").await;
     assert_eq!(early.header("content-type"), Some("application/json"));
@@ -158,7 +158,7 @@ async fn until_answer(address: &str, status: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_with_a_configured_size_is_ready_only_with_all_founders() {
-    let mut cluster = InProcess::start_with(1, |config| config.told.replicas = Some(2)).await;
+    let mut cluster = InProcess::start_with(1, |config| config.wanted.replicas = Some(2)).await;
     let address = cluster.address().to_owned();
     assert_eq!(get(&address, "/readyz").await.status, 503);
     cluster.start_replica(1).await;

@@ -17,7 +17,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Message;
 use vouch_core::session::Certified;
-use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
 
 /// Sizes around every limit between the store's ways to keep a blob.
 const SIZES: [usize; 8] = [0, 1, 1 << 10, 64 << 10, (64 << 10) + 1, 256 << 10, 300_000, 3 << 20];
@@ -53,13 +53,13 @@ async fn put_all(cluster: &Processes, seed: u64) -> Vec<(Certified, Vec<u8>)> {
 /// The newest certificate of a blob that the server has, verified.
 async fn newest(cluster: &Processes, trusted: ClusterId, digest: Digest) -> Certificate {
     let answer = get(cluster.address(), &format!("/v1/certificates/{digest}")).await;
-    let question = Question {
+    let options = VerifyOptions {
         cluster: Some(trusted),
         subject: Some(Subject { digest, length: None }),
         now: support::unix_seconds(),
         waive_expiry: false,
     };
-    let Verdict::Valid(_) = Verifier::default().verify(&answer.body, &question) else { panic!("{answer:?}") };
+    let Verdict::Valid(_) = Verifier::default().verify(&answer.body, &options) else { panic!("{answer:?}") };
     let bundle = Bundle::parse(&answer.body, &vouch_core::Limits::default()).unwrap();
     Certificate::decode(&bundle.certificate, &vouch_core::Limits::default()).unwrap()
 }

@@ -8,7 +8,7 @@ use vouch_core::bundle::Bundle;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::digest::Digest;
-use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
 
 use support::committee::NOW;
 
@@ -59,8 +59,8 @@ fn example_certificate_verifies() {
     let file = b"Vouch test file n4\n";
     assert!(example().contains("the 19 bytes `Vouch test file n4` and a line feed"));
     let subject = Some(Subject { digest: Digest::of(file), length: Some(19) });
-    let question = Question { cluster: Some(record.cluster()), subject, now: NOW, waive_expiry: false };
-    let verdict = Verifier::new().verify(bundle.as_bytes(), &question);
+    let options = VerifyOptions { cluster: Some(record.cluster()), subject, now: NOW, waive_expiry: false };
+    let verdict = Verifier::new().verify(bundle.as_bytes(), &options);
     let Verdict::Valid(verified) = verdict else { panic!("{verdict}") };
     assert_eq!(verified.signers.iter().collect::<Vec<_>>(), [0, 1, 3]);
     assert!(certificate_table.contains("members 0, 1 and 3"));

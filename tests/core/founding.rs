@@ -8,7 +8,7 @@ use vouch_core::bls::VoteSignature;
 use vouch_core::committee::CommitteeRecord;
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{Founding, Refusal, accept_statement};
-use vouch_core::message::{Message, Standing};
+use vouch_core::message::{Message, ReplicaStatus};
 
 use support::committee::TestCommittee;
 
@@ -49,7 +49,7 @@ struct RefusalCase {
 struct Messages {
     acceptances: AcceptancesBlock,
     refusals: RefusalsBlock,
-    standing: StandingBlock,
+    replica_status: ReplicaStatusBlock,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +66,8 @@ struct RefusalsBlock {
 }
 
 #[derive(Deserialize)]
-struct StandingBlock {
-    standing: u8,
+struct ReplicaStatusBlock {
+    status: u8,
     detail: String,
     message: String,
 }
@@ -140,7 +140,7 @@ fn refusal_verdicts_match_the_vectors() {
 
 #[test]
 fn other_founding_messages_match_the_vectors() {
-    let Messages { acceptances, refusals, standing } = file().messages;
+    let Messages { acceptances, refusals, replica_status } = file().messages;
     let cluster = TestCommittee::new("n4", 4);
     let statement = accept_statement(cluster.record());
     let signed =
@@ -152,7 +152,7 @@ fn other_founding_messages_match_the_vectors() {
     let expected = Message::Refusals(refusal(&refusals.refusal).into_iter().collect());
     assert_eq!(message(&refusals.message), Some(expected));
 
-    assert_eq!(standing.standing, Standing::Waiting as u8);
-    let expected = Message::Standing { standing: Standing::Waiting, detail: standing.detail };
-    assert_eq!(message(&standing.message), Some(expected));
+    assert_eq!(replica_status.status, ReplicaStatus::Waiting as u8);
+    let expected = Message::ReplicaStatus { status: ReplicaStatus::Waiting, detail: replica_status.detail };
+    assert_eq!(message(&replica_status.message), Some(expected));
 }

@@ -16,7 +16,7 @@ use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{Founding, Refusal, ReplicaRecord};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
 use vouch_core::message::{
-    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, Stage, Standing, Stream,
+    Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, ReplicaStatus, Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
@@ -66,7 +66,7 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
     }
     let accepted = founding.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
     let refusal = Refusal::sign(&node_secret("golden"), founding.digest(), CommitteeDigest([0xA5; 32]));
-    let standing = |standing, detail: &str| Message::Standing { standing, detail: detail.into() };
+    let status = |status, detail: &str| Message::ReplicaStatus { status, detail: detail.into() };
     let mut messages = vec![
         ("Hello of a client", dialer(Role::Client, None, NodeKey::ANONYMOUS)),
         ("Hello of a replica", dialer(Role::Replica, identity, key)),
@@ -124,9 +124,9 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
         ("Founding, nobody accepted", Message::Founding(Box::new(nobody.message()))),
         ("Acceptances", Message::Acceptances { founding: founding.digest(), acceptances: accepted }),
         ("Refusals", Message::Refusals(vec![refusal])),
-        ("Standing, waiting", standing(Standing::Waiting, "waits for replica-2, which is not connected")),
-        ("Standing, member", standing(Standing::Member, "")),
-        ("Standing, standby", standing(Standing::Standby, "")),
+        ("ReplicaStatus, waiting", status(ReplicaStatus::Waiting, "waits for replica-2, which is not connected")),
+        ("ReplicaStatus, member", status(ReplicaStatus::Member, "")),
+        ("ReplicaStatus, standby", status(ReplicaStatus::Standby, "")),
     ];
     for (name, stage) in [
         ("Progress, receiving", Stage::Receiving),

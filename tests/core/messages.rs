@@ -297,10 +297,10 @@ fn list_filters_are_bounded() {
 fn page_that_announces_more_must_advance() {
     let at = |list, after| ListPosition { list, after };
     let page = |end, more| ListPage { end, more, certificates: Vec::new() };
-    assert!(page(at(7, 5), true).moves_on_from(at(7, 4)));
-    assert!(page(at(8, 1), true).moves_on_from(at(7, 4)), "another list begins anew");
+    assert!(page(at(7, 5), true).advances_beyond(at(7, 4)));
+    assert!(page(at(8, 1), true).advances_beyond(at(7, 4)), "another list begins anew");
     for stuck in [4, 3] {
-        assert!(!page(at(7, stuck), true).moves_on_from(at(7, 4)));
-        assert!(page(at(7, stuck), false).moves_on_from(at(7, 4)), "nothing more is asked for");
+        assert!(!page(at(7, stuck), true).advances_beyond(at(7, 4)));
+        assert!(page(at(7, stuck), false).advances_beyond(at(7, 4)), "nothing more is asked for");
     }
 }

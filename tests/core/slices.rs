@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use support::blobs::proof;
 use vouch_core::digest::Digest;
-use vouch_core::session::{Failure, Kind};
+use vouch_core::session::{Failure, FailureKind};
 use vouch_core::slice::{Head, Slice, SliceError, SliceReader};
 use vouch_core::tree::{self, GROUP, TreeError};
 
@@ -69,7 +69,7 @@ fn body_split_anywhere_yields_exactly_the_range() {
 fn no_bytes_are_output_before_the_length_is_proved() {
     let mut reader = SliceReader::new(Digest::of(&BLOB));
     assert_eq!(reader.push(&honest()[..24]).unwrap(), Vec::<Bytes>::new());
-    assert_eq!(reader.about(), None);
+    assert_eq!(reader.verified_head(), None);
     let first = body(LENGTH, 100_000..600_000, &[slice(98_304..262_144)]);
     assert_eq!(read(&first, 1000), Err(SliceError::NoEnd { length: LENGTH, end: 262_144 }));
 }
@@ -88,7 +88,7 @@ fn changed_byte_is_detected() {
             Ok(got) => {
                 let mut reader = SliceReader::new(Digest::of(&BLOB));
                 reader.push(&other).unwrap();
-                let range = reader.about().unwrap().range.clone();
+                let range = reader.verified_head().unwrap().range.clone();
                 assert!((8..24).contains(&at) && got == BLOB[place(range.start)..place(range.end)], "{at}");
             }
         }
@@ -136,7 +136,7 @@ fn false_head_is_detected() {
     assert!(matches!(read(&body(0, 0..0, &[]), 1000), Err(SliceError::Tree(_))));
     let mut empty = SliceReader::new(Digest::of(b""));
     assert_eq!(empty.push(&body(0, 0..0, &[])), Ok(Vec::new()));
-    assert_eq!((empty.finish(), empty.about()), (Ok(()), Some(&Head { length: 0, range: 0..0 })));
+    assert_eq!((empty.finish(), empty.verified_head()), (Ok(()), Some(&Head { length: 0, range: 0..0 })));
     assert_eq!(tree::verify(&Digest::of(b""), 0, 0, &[], &[]), Ok(()));
 }
 
@@ -167,13 +167,13 @@ fn failure_names_the_check_and_the_expected_value() {
         Failure::from(&reader.push(&body).unwrap_err())
     };
     let Failure { code, check, expected, got, members, .. } = failure(honest().len() - 1);
-    assert_eq!((code, check, members.len()), (Kind::Invalid, Some("bytes"), 0));
+    assert_eq!((code, check, members.len()), (FailureKind::Invalid, Some("bytes"), 0));
     let (expected, got) = (expected.unwrap(), got.unwrap());
     assert!([expected.len(), got.len()] == [64, 64] && expected != got, "{expected} {got}");
     for (at, check) in [(0, "length"), (8, "range"), (24 + 13, "proof")] {
-        assert_eq!((failure(at).code, failure(at).check), (Kind::Invalid, Some(check)), "{at}");
+        assert_eq!((failure(at).code, failure(at).check), (FailureKind::Invalid, Some(check)), "{at}");
     }
-    assert_eq!((failure(24 + 8 + 3).code, failure(24 + 8 + 3).check), (Kind::Protocol, None));
+    assert_eq!((failure(24 + 8 + 3).code, failure(24 + 8 + 3).check), (FailureKind::Protocol, None));
 }
 
 /// A size or parent count beyond the limits is refused before the reader waits for its bytes.

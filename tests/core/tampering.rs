@@ -12,15 +12,15 @@ use support::committee::{ISSUED, NOW, TestCommittee, receipt};
 
 /// Flips every `step`-th bit of `certificate`; returns the bits whose flip went undetected.
 fn undetected(cluster: &TestCommittee, certificate: &Certificate, step: usize) -> Vec<usize> {
-    let question = cluster.question(&certificate.claim.receipt);
+    let options = cluster.options(&certificate.claim.receipt);
     let mut verifier = Verifier::new();
     let bytes = certificate.encode();
-    let verdict = verifier.verify(&cluster.bundle_of(bytes.clone()), &question);
+    let verdict = verifier.verify(&cluster.bundle_of(bytes.clone()), &options);
     assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
     let is_valid = |bit: &usize| {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        matches!(verifier.verify(&cluster.bundle_of(bytes), &question), Verdict::Valid(_))
+        matches!(verifier.verify(&cluster.bundle_of(bytes), &options), Verdict::Valid(_))
     };
     (0..8 * bytes.len()).step_by(step).filter(is_valid).collect()
 }

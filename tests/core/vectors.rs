@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use vouch_core::report::{Answer, Report};
-use vouch_core::verify::{Aspect, Check, Judgement, Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Check, Judgement, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions};
 
 /// Minimum number of cases, so that none vanish unnoticed.
 const LEAST_CASES: usize = 950;
@@ -102,8 +102,8 @@ impl Case {
         text.into_bytes()
     }
 
-    fn question(&self) -> Question {
-        Question {
+    fn options(&self) -> VerifyOptions {
+        VerifyOptions {
             cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
             subject: self.digest.as_ref().map(|text| Subject { digest: text.parse().unwrap(), length: self.length }),
             now: self.now,
@@ -125,7 +125,7 @@ fn spelled(judgement: &Judgement) -> String {
         Verdict::CannotCheck(_) => "cannot-check",
     };
     assert_eq!(word, report.verdict);
-    let answers = Aspect::ALL.map(|aspect| match report.answer(aspect).answer {
+    let answers = VerdictQuestion::ALL.map(|question| match report.answer(question).answer {
         Answer::Yes => "yes",
         Answer::No => "no",
         Answer::NotAnswered => "not-answered",
@@ -141,7 +141,7 @@ fn every_case_has_the_expected_verdict_and_check() {
     for (name, file) in files() {
         for case in &file.cases {
             seen += 1;
-            let judgement = kept.judge(&case.bundle(&file), &case.question());
+            let judgement = kept.judge(&case.bundle(&file), &case.options());
             let (expected, got) = (case.expected(), spelled(&judgement));
             if got != expected {
                 wrong.push(format!("{name} {}: expected {expected}, got {got} ({})", case.name, judgement.verdict()));
@@ -162,7 +162,7 @@ fn fresh_verifier_agrees_with_a_cached_one() {
         // each case opens its committee here, which takes seconds for large ones
         let small = |case: &&Case| case.base.as_deref() != Some("n100") && case.committee.is_none();
         for case in file.cases.iter().filter(|case| late.contains(&case.check.as_deref())).filter(small) {
-            let got = spelled(&Verifier::new().judge(&case.bundle(&file), &case.question()));
+            let got = spelled(&Verifier::new().judge(&case.bundle(&file), &case.options()));
             if got != case.expected() {
                 wrong.push(format!("{name} {}: expected {}, got {got}", case.name, case.expected()));
             }
@@ -188,15 +188,15 @@ fn committee_cache_is_keyed_by_committee_and_proofs() {
     let case = |name: &str| {
         let of_file = |(_, file): &(String, File)| file.cases.iter().position(|case| case.name == name);
         let (file, position) = files.iter().find_map(|named| Some((&named.1, of_file(named)?))).unwrap();
-        (file.cases[position].bundle(file), file.cases[position].question(), file.cases[position].expected())
+        (file.cases[position].bundle(file), file.cases[position].options(), file.cases[position].expected())
     };
     // the same committee and digest: with its own proofs, and with two proofs swapped
     let (good, bad) = (case("n4"), case("pops_swapped"));
     assert_eq!(bad.2, "invalid possession no not-answered not-answered");
     for order in [[&good, &bad, &good], [&bad, &good, &bad]] {
         let mut kept = Verifier::new();
-        for (bundle, question, expected) in order {
-            assert_eq!(spelled(&kept.judge(bundle, question)), *expected);
+        for (bundle, options, expected) in order {
+            assert_eq!(spelled(&kept.judge(bundle, options)), *expected);
         }
     }
 }

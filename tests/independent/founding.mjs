@@ -25,7 +25,7 @@ export const encodeAcceptances = (founding, acceptances) =>
 
 export const encodeRefusals = (refusals) => concat(u8(0x42), u16(refusals.length), ...refusals);
 
-export const encodeStanding = (standing, detail) => concat(u8(0x43), u8(standing), u16(utf8(detail).length), utf8(detail));
+export const encodeReplicaStatus = (status, detail) => concat(u8(0x43), u8(status), u16(utf8(detail).length), utf8(detail));
 
 function signedBy(vote, message, signature, dst, what) {
   let holds = false;

@@ -30,7 +30,7 @@ pub fn address(server: Node) -> String {
 /// Runs a server until it ends.
 pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> String {
     let mut config = server::Config::new(PathBuf::from(FOLDER));
-    config.told.replicas = u16::try_from(checker.known().shape.replicas).ok();
+    config.wanted.replicas = u16::try_from(checker.known().shape.replicas).ok();
     // so that what is never given back is missed soon
     config.replica_queue = 4;
     config.max_puts = 4;

@@ -15,7 +15,7 @@ use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{ByteRange, Certified, Rejection};
 use vouch_core::tree::{self, Parent, Suspended, TreeHasher};
-use vouch_core::verify::{Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
 
 use crate::unix_seconds;
 
@@ -152,9 +152,9 @@ pub fn verdict(certified: &Certified, trusted: ClusterId, bytes: &[u8]) -> Verdi
 /// The same for a bundle's text.
 pub fn judge(bundle: &[u8], trusted: ClusterId, bytes: &[u8]) -> Verdict {
     let subject = Subject { digest: Digest::of(bytes), length: Some(bytes.len() as u64) };
-    let question =
-        Question { cluster: Some(trusted), subject: Some(subject), now: unix_seconds(), waive_expiry: false };
-    Verifier::new().verify(bundle, &question)
+    let options =
+        VerifyOptions { cluster: Some(trusted), subject: Some(subject), now: unix_seconds(), waive_expiry: false };
+    Verifier::new().verify(bundle, &options)
 }
 
 /// Names of the signers.

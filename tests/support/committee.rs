@@ -13,7 +13,7 @@ use vouch_core::message::{ClusterMessage, Message};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
-use vouch_core::verify::{Question, Subject};
+use vouch_core::verify::{Subject, VerifyOptions};
 
 /// Time of issue of test certificates, in Unix seconds.
 pub const ISSUED: u64 = 1_790_000_000;
@@ -164,9 +164,9 @@ impl TestCommittee {
     }
 
     /// The question whether this receipt's file is certified, asked an hour after issue.
-    pub fn question(&self, receipt: &Receipt) -> Question {
+    pub fn options(&self, receipt: &Receipt) -> VerifyOptions {
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
-        Question { cluster: Some(self.committee.cluster()), subject: Some(subject), now: NOW, waive_expiry: false }
+        VerifyOptions { cluster: Some(self.committee.cluster()), subject: Some(subject), now: NOW, waive_expiry: false }
     }
 }
 

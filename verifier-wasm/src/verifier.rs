@@ -2,7 +2,7 @@
 
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Inspection, Report};
-use vouch_core::verify::{self, Question, Subject};
+use vouch_core::verify::{self, Subject, VerifyOptions};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::input::{self, InputError};
@@ -33,8 +33,8 @@ impl Verifier {
         waive_expiry: bool,
     ) -> Result<Judgement, InputError> {
         let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
-        let question = Question { cluster, subject: None, now: input::whole("now", now)?, waive_expiry };
-        Ok(Judgement(self.0.judge(bundle, &question)))
+        let options = VerifyOptions { cluster, subject: None, now: input::whole("now", now)?, waive_expiry };
+        Ok(Judgement(self.0.judge(bundle, &options)))
     }
 }
 
@@ -58,7 +58,7 @@ impl Judgement {
     #[wasm_bindgen(js_name = holdAgainst)]
     pub fn hold_against(&mut self, digest: &[u8], length: Option<f64>) -> Result<(), InputError> {
         let length = length.map(|length| input::whole("length", length)).transpose()?;
-        self.0.hold_against(Subject { digest: input::digest(digest)?, length });
+        self.0.compare_with(Subject { digest: input::digest(digest)?, length });
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl Judgement {
 pub fn inspect(bundle: &[u8]) -> Result<String, String> {
     // The verdict on a malformed bundle does not depend on the trusted identity, so none is given.
     let report = |_| {
-        let nothing = Question { cluster: None, subject: None, now: 0, waive_expiry: false };
+        let nothing = VerifyOptions { cluster: None, subject: None, now: 0, waive_expiry: false };
         json(&Report::new(&verify::Verifier::new().judge(bundle, &nothing)))
     };
     Inspection::of_bundle(bundle).map(|inspection| json(&inspection)).map_err(report)

@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{Failure, output, streams};
 use crate::{durable, replica, server};
-use vouch_core::message::Standing;
+use vouch_core::message::ReplicaStatus;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -73,8 +73,8 @@ fn text(message: fmt::Arguments<'_>) -> String {
 
 pub(super) fn server(event: &server::Event) {
     match event {
-        server::Event::Joined(name, standing, connected) => {
-            info!("{}", text(format_args!("{name} joined ({standing}); {connected} connected")));
+        server::Event::Joined(name, status, connected) => {
+            info!("{}", text(format_args!("{name} joined ({status}); {connected} connected")));
         }
         server::Event::Left(name, why) => warn!("{}", text(format_args!("{name} left: {why}"))),
         server::Event::Formed(committee) => info!(
@@ -112,11 +112,11 @@ pub(super) fn replica(event: &replica::Event) {
         replica::Event::RefusedForGood(server, why) => {
             warn!("{}", text(format_args!("refused by {server}: {why}; trying again every minute")));
         }
-        replica::Event::Standing(server, Standing::Waiting, detail) if !detail.is_empty() => {
+        replica::Event::ReplicaStatus(server, ReplicaStatus::Waiting, detail) if !detail.is_empty() => {
             info!("{}", text(format_args!("{server} waits: {detail}")));
         }
         // reported by the events `Member`, `Waiting` and `Standby`
-        replica::Event::Standing(..) => {}
+        replica::Event::ReplicaStatus(..) => {}
         replica::Event::Founding(what) => info!("{}", text(format_args!("founding: {what}"))),
         replica::Event::Member(committee, position) => {
             info!("member {} of {} of cluster {}", position + 1, committee.record().n(), committee.cluster());

@@ -12,20 +12,20 @@ use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
 use crate::replica::{self, Data, Replica};
-use crate::server::{self, Server, Told};
+use crate::server::{self, Server, WantedCommittee};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let address = args.listen;
     let mut config = server::Config::new(args.data);
-    config.told = Told {
+    config.wanted = WantedCommittee {
         replicas: args.replicas,
         members: args.members.as_deref().map(members::read).transpose()?,
         cluster: args.cluster,
     };
     config.allow_open = args.allow_open;
     config.allowed_origins = args.allowed_origins;
-    let told = config.told.clone();
+    let wanted = config.wanted.clone();
     // Set before the first event that needs it.
     let page = Arc::new(OnceLock::new());
     let teller = page.clone();
@@ -41,13 +41,13 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
     let committee = server.committee();
-    match (&committee, told.replicas) {
+    match (&committee, wanted.replicas) {
         (Some(committee), _) => tell_committee(committee, page),
-        (None, None) if told.cluster.is_some() => {
+        (None, None) if wanted.cluster.is_some() => {
             output::line(format_args!("waiting for a member of the cluster; start one with `vouch replica {address}`"));
         }
-        (None, None) if told.members.is_some() => {
-            let n = told.members.map_or(0, |members| members.len());
+        (None, None) if wanted.members.is_some() => {
+            let n = wanted.members.map_or(0, |members| members.len());
             output::line(format_args!("the committee forms when the {n} listed replicas have joined"));
         }
         (None, Some(n)) => output::line(format_args!("the committee forms when {n} replicas have joined")),

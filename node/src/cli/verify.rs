@@ -7,7 +7,7 @@ use std::path::Path;
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
 use vouch_core::report::{Answer, CheckOutcome, Inspection, Report};
-use vouch_core::verify::{Aspect, Missing, Question, Subject, Verdict, Verifier};
+use vouch_core::verify::{Missing, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions};
 
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
@@ -31,13 +31,13 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
         (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
         (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
     };
-    let question = Question {
+    let options = VerifyOptions {
         cluster: args.cluster,
         subject: Some(subject),
         now: args.now.unwrap_or_else(|| host.unix_seconds()),
         waive_expiry: args.waive_expiry,
     };
-    let judgement = Verifier::new().judge(&bundle, &question);
+    let judgement = Verifier::new().judge(&bundle, &options);
     let (verdict, report) = (judgement.verdict(), Report::new(&judgement));
     if args.json {
         let mut json = serde_json::to_value(&report).map_err(Failure::cannot_check)?;
@@ -89,14 +89,14 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Prints the three questions, each with its answer and a line for each check; then the verdict.
 fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
-    for aspect in Aspect::ALL {
-        let answer = match report.answer(aspect).answer {
+    for question in VerdictQuestion::ALL {
+        let answer = match report.answer(question).answer {
             Answer::Yes => "yes",
             Answer::No => "no",
             Answer::NotAnswered => "not answered",
         };
-        output::line(format_args!("{} {answer}", aspect.question()));
-        for check in report.checks.iter().filter(|check| check.question == aspect) {
+        output::line(format_args!("{} {answer}", question.text()));
+        for check in report.checks.iter().filter(|check| check.question == question) {
             let mark = match check.outcome {
                 CheckOutcome::Passed => " ok ",
                 CheckOutcome::Failed => "BAD ",

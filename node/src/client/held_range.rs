@@ -48,7 +48,7 @@ pub async fn held_range<E: From<ClientError>>(
     let next = VerifiedSlice { offset: next.offset, bytes: &next.bytes, proof: &next.proof };
     let Some(mut check) = HeldRange::new(length, held.clone(), first, next) else { return Ok(None) };
     read(held.end - held.start, &mut |bytes| check.update(bytes))?;
-    Ok(check.is_right().then(|| Held { range, length: held.end - held.start }))
+    Ok(check.is_intact().then(|| Held { range, length: held.end - held.start }))
 }
 
 /// The groups at both ends of what may be held.

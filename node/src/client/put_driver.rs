@@ -145,7 +145,7 @@ impl PutDriver {
                 tokio::select! {
                     biased;
                     _ = looks.tick() => {
-                        let late = self.session.look(self.host.monotonic())?;
+                        let late = self.session.check_deadlines(self.host.monotonic())?;
                         self.perform(late, opened).await;
                     }
                     frame = &mut next => break frame?,

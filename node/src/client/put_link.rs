@@ -100,11 +100,11 @@ impl PutLink {
         trusted: Option<ClusterId>,
         limit: WaitLimit,
     ) -> Result<Self, ClientError> {
-        Self::open_knowing(host, server, trusted, None, limit).await
+        Self::open_with_committee(host, server, trusted, None, limit).await
     }
 
     /// As [`open_with`](Self::open_with). `known`: committees whose proofs of possession were verified before.
-    pub(super) async fn open_knowing(
+    pub(super) async fn open_with_committee(
         host: &Host,
         server: &str,
         trusted: Option<ClusterId>,
@@ -112,7 +112,7 @@ impl PutLink {
         limit: WaitLimit,
     ) -> Result<Self, ClientError> {
         let (session, hello) = session::PutLink::new(trusted, host.random());
-        let session = session.knowing(known).waiting_at_most(limit);
+        let session = session.with_verified_committee(known).with_wait_limit(limit);
         let (reader, outgoing) = open(host, dial(host, server, limit).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();

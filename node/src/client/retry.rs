@@ -64,7 +64,7 @@ pub async fn put_offer(
         }
         let trusted = trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster));
         let attempt = async {
-            let link = PutLink::open_knowing(host, &server, trusted, known.clone(), limit).await?;
+            let link = PutLink::open_with_committee(host, &server, trusted, known.clone(), limit).await?;
             locked().opened();
             let (seen, shown) = (retry.clone(), progress.clone());
             let result = link.put_again(&mut prepared, move |step| {

@@ -8,7 +8,8 @@ use tokio::sync::{broadcast, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 use vouch_core::founding::{
-    Founding, FoundingMessage, Note, Outcome, ReplicaFounding, ReplicaRecord, verify_acceptances,
+    Founding, FoundingActions, FoundingMessage, ReplicaFounding, ReplicaFoundingEvent, ReplicaRecord,
+    verify_acceptances,
 };
 use vouch_core::message::{Code, Message};
 
@@ -87,11 +88,11 @@ pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> R
         Message::Founding(shown) => {
             let founding = open(shared, *shown).await?;
             let (cluster, is_complete) = (founding.record().cluster(), founding.is_complete());
-            let outcome = perform(shared, link, |core| core.offer(founding, node, vote)).await?;
-            if outcome.is_standby && is_complete && shared.committee().is_none() {
+            let actions = perform(shared, link, |core| core.offer(founding, node, vote)).await?;
+            if actions.is_standby && is_complete && shared.committee().is_none() {
                 shared.report(Event::Standby(cluster.to_string().into()));
             }
-            Ok(outcome.reply)
+            Ok(actions.reply)
         }
         Message::Acceptances { founding, acceptances } => {
             let known = shared.foundings.core.lock().await.founding(&founding).map(|known| known.committee().clone());
@@ -127,32 +128,32 @@ async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, 
 async fn perform(
     shared: &Arc<Shared>,
     link: u64,
-    decide: impl FnOnce(&mut ReplicaFounding) -> Outcome,
-) -> Result<Outcome, LinkError> {
+    decide: impl FnOnce(&mut ReplicaFounding) -> FoundingActions,
+) -> Result<FoundingActions, LinkError> {
     let mut core = shared.foundings.core.lock().await;
     let mut next = core.clone();
     if bugs::has(Bug::TwoFoundings) && !next.is_founded() {
         next = ReplicaFounding::new(ReplicaRecord::default(), false);
     }
-    let outcome = decide(&mut next);
+    let actions = decide(&mut next);
     let mut founded = None;
-    if outcome.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
+    if actions.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
         founded = save(shared, &next).await?;
     }
     *core = next;
-    for message in &outcome.elsewhere {
+    for message in &actions.to_others {
         // nobody listens when no other server is connected
         let _ = shared.foundings.said.send(Said { except: link, bytes: message.encode() });
     }
     drop(core);
-    for note in &outcome.notes {
-        tell(shared, note);
+    for event in &actions.events {
+        tell(shared, event);
     }
     if let Some(committee) = founded {
         shared.committee.replace(Some(committee));
-        shared.report_standing();
+        shared.report_membership();
     }
-    Ok(outcome)
+    Ok(actions)
 }
 
 /// Saves the record, then the committee once it counts, which is given back when it is new.
@@ -170,20 +171,22 @@ async fn save(shared: &Arc<Shared>, core: &ReplicaFounding) -> Result<Option<Arc
     Ok(founded)
 }
 
-fn tell(shared: &Shared, note: &Note) {
-    let text = match note {
-        Note::Accepted(digest, n) => {
+fn tell(shared: &Shared, event: &ReplicaFoundingEvent) {
+    let text = match event {
+        ReplicaFoundingEvent::Accepted(digest, n) => {
             format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
         }
         // reported as its membership
-        Note::Founded(_) => return,
-        Note::Refused(digest) => format!("refused the founding {digest}: another one was accepted before"),
-        Note::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
-        Note::Evidence(evidence) => evidence.to_string(),
-        Note::AnotherVoteKey(digest) => format!(
+        ReplicaFoundingEvent::Founded(_) => return,
+        ReplicaFoundingEvent::Refused(digest) => {
+            format!("refused the founding {digest}: another one was accepted before")
+        }
+        ReplicaFoundingEvent::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
+        ReplicaFoundingEvent::Evidence(evidence) => evidence.to_string(),
+        ReplicaFoundingEvent::AnotherVoteKey(digest) => format!(
             "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
         ),
-        Note::AcceptedBefore(digest) => format!(
+        ReplicaFoundingEvent::AcceptedBefore(digest) => format!(
             "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
              completed, start it with --abandon-founding"
         ),

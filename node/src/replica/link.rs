@@ -37,7 +37,7 @@ pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
     match open(shared, address).await {
         Ok(opened) => {
             shared.report(Event::Connected(address.into()));
-            shared.report_standing();
+            shared.report_membership();
             serve(shared, address, opened).await
         }
         Err(error) => error,
@@ -224,8 +224,8 @@ impl LinkShell {
             Output::Incoming(id, task) => self.puts.give(id, task),
             Output::Report(event) => self.shared.report(event),
             Output::Lost(digest, what) => self.shared.lost(digest, what),
-            Output::Standing(standing, detail) => {
-                self.shared.report(Event::Standing(self.address.to_string(), standing, detail));
+            Output::ReplicaStatus(status, detail) => {
+                self.shared.report(Event::ReplicaStatus(self.address.to_string(), status, detail));
             }
             Output::LeftOut(why) => self.shared.left_out(&self.address, &why),
             Output::Voted => self.shared.signing.voted(now()),

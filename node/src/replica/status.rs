@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vouch_core::committee::Committee;
-use vouch_core::message::Standing;
+use vouch_core::message::ReplicaStatus;
 
 use super::clock_watch::ClockStatus;
 use super::repair::Repair;
@@ -71,7 +71,7 @@ enum Link {
     /// Down, and why.
     Down(String),
     /// Up; what the server said that this replica is to it.
-    Up(Option<(Standing, String)>),
+    Up(Option<(ReplicaStatus, String)>),
 }
 
 impl Links {
@@ -89,7 +89,7 @@ impl Links {
             Event::RefusedForGood(address, why) => {
                 (address, Link::Down(format!("refused for good, tried again every minute: {why}")))
             }
-            Event::Standing(address, standing, detail) => (address, Link::Up(Some((*standing, detail.clone())))),
+            Event::ReplicaStatus(address, status, detail) => (address, Link::Up(Some((*status, detail.clone())))),
             _ => return,
         };
         // a panic elsewhere leaves the map whole: every change is one call
@@ -99,7 +99,7 @@ impl Links {
     /// Whether a server counts this replica as a member now.
     fn is_counted(&self) -> bool {
         let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.values().any(|link| matches!(link, Link::Up(Some((Standing::Member, _)))))
+        links.values().any(|link| matches!(link, Link::Up(Some((ReplicaStatus::Member, _)))))
     }
 
     fn show(&self) -> Vec<ServerLink> {
@@ -111,10 +111,10 @@ impl Links {
                 Link::Down(why) => Some(why.clone()),
                 Link::Up(_) => None,
             },
-            counted: matches!(link, Link::Up(Some((Standing::Member, _)))),
+            counted: matches!(link, Link::Up(Some((ReplicaStatus::Member, _)))),
             standing: match link {
                 Link::Up(Some((_, detail))) if !detail.is_empty() => Some(detail.clone()),
-                Link::Up(Some((Standing::Waiting, _))) => Some("it has no committee yet".into()),
+                Link::Up(Some((ReplicaStatus::Waiting, _))) => Some("it has no committee yet".into()),
                 _ => None,
             },
         };

@@ -8,10 +8,10 @@ use vouch_core::bls::VoteSignature;
 use vouch_core::committee::Committee;
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{
-    Founding, FoundingMessage, Progress, Sends, ServerFounding, ServerNote, verify_acceptances,
+    Founding, FoundingMessage, OutgoingMessages, Progress, ServerFounding, ServerFoundingEvent, verify_acceptances,
 };
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Code, Failed, Message, Standing, Stream};
+use vouch_core::message::{Code, Failed, Message, ReplicaStatus, Stream};
 use vouch_node_core::budgets::PeerAddress;
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
@@ -37,7 +37,7 @@ impl Shared {
     }
 
     /// Sends messages to replicas; one that is gone will be shown everything anew when it comes back.
-    pub(super) fn send(&self, sends: Sends) {
+    pub(super) fn send(&self, sends: OutgoingMessages) {
         let core = self.core();
         for (node_key, message) in sends {
             if let Some(handle) = core.roster().handle(&node_key) {
@@ -58,8 +58,8 @@ impl Shared {
     /// Why not, and what to do about it.
     pub(super) fn may_join(&self, from: PeerAddress, node_key: &NodeKey) -> Result<(), Failed> {
         let refuse = |detail: String| Err(Failed::new(Stream::LINK, Code::NotAdmitted, detail));
-        let told = &self.config.told;
-        if let Some(members) = &told.members {
+        let wanted = &self.config.wanted;
+        if let Some(members) = &wanted.members {
             return match members.contains(node_key) {
                 true => Ok(()),
                 false => {
@@ -67,7 +67,7 @@ impl Shared {
                 }
             };
         }
-        if from.is_loopback() || self.config.allow_open || told.cluster.is_some() || self.committee().is_some() {
+        if from.is_loopback() || self.config.allow_open || wanted.cluster.is_some() || self.committee().is_some() {
             return Ok(());
         }
         refuse(
@@ -194,7 +194,7 @@ impl Shared {
             self.send(sends);
             self.publish();
             self.report(Event::Formed(committee));
-            self.tell_standings(None);
+            self.send_statuses(None);
         }
         // acceptances of a committee that an earlier release founded, once the last of them is there
         let completed = self.founding().newly_completed();
@@ -212,30 +212,32 @@ impl Shared {
     }
 
     fn tell_notes(&self) {
-        let notes = self.founding().take_notes();
-        for note in notes {
-            self.report(Event::Founding(match note {
-                ServerNote::Refused(refusal) => format!("{refusal}, and the least of rival foundings wins"),
-                ServerNote::Evidence(evidence) => evidence.to_string(),
+        let events = self.founding().take_events();
+        for event in events {
+            self.report(Event::Founding(match event {
+                ServerFoundingEvent::Refused(refusal) => format!("{refusal}, and the least of rival foundings wins"),
+                ServerFoundingEvent::Evidence(evidence) => evidence.to_string(),
             }));
         }
     }
 
     /// Tells every replica what it is to this server.
-    fn tell_standings(&self, waiting: Option<&str>) {
+    fn send_statuses(&self, waiting: Option<&str>) {
         let core = self.core();
         for (membership, handle) in core.roster().connected() {
-            handle.tell(&standing_message(membership, waiting));
+            handle.tell(&status_message(membership, waiting));
         }
     }
 }
 
 /// What a replica is told that it is.
-pub(super) fn standing_message(membership: Membership, waiting: Option<&str>) -> Message {
+pub(super) fn status_message(membership: Membership, waiting: Option<&str>) -> Message {
     match membership {
-        Membership::Member(_) => Message::standing(Standing::Member, ""),
-        Membership::Candidate => Message::standing(Standing::Waiting, waiting.unwrap_or("")),
-        Membership::Standby => Message::standing(Standing::Standby, "the committee is complete without this replica"),
+        Membership::Member(_) => Message::replica_status(ReplicaStatus::Member, ""),
+        Membership::Candidate => Message::replica_status(ReplicaStatus::Waiting, waiting.unwrap_or("")),
+        Membership::Standby => {
+            Message::replica_status(ReplicaStatus::Standby, "the committee is complete without this replica")
+        }
     }
 }
 
@@ -260,7 +262,7 @@ pub(super) async fn run(shared: Weak<Shared>) {
         last.clone_from(&why);
         if quiet >= QUIET_TICKS && why != told && shared.committee().is_none() {
             shared.report(Event::Founding(why.clone()));
-            shared.tell_standings(Some(&why));
+            shared.send_statuses(Some(&why));
             told = why;
         }
     }

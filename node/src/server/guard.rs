@@ -70,7 +70,7 @@ impl Guard {
         };
         let chunk = MAX_CHUNK as u64;
         // a founding needs all its candidates at once
-        let replicas = (config.max_standbys as u64).max(config.told.size());
+        let replicas = (config.max_standbys as u64).max(config.wanted.size());
         Self {
             connections: all(connections(config, members), Duration::ZERO, "connections closed", "connections refused"),
             puts: all(config.max_puts as u64, SENDER_IS_STALE, "puts ended", "puts refused"),

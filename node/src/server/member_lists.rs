@@ -144,7 +144,7 @@ async fn read_page(
     // brought archive and position back
     let filter = if link.is_read.load(Ordering::Relaxed) { ListFilter::NotFromAsker } else { ListFilter::All };
     let page = list(shared, member, from, filter).await.map_err(|failed| failed.to_string())?;
-    if !page.moves_on_from(from) {
+    if !page.advances_beyond(from) {
         return Err(format!("expected entries after {}, got some up to {}", from.after, page.end.after));
     }
     let ListPage { end, more, certificates } = page;

@@ -12,7 +12,7 @@ use vouch_node_core::server::{Membership, ServerInput};
 
 use super::byte_bounded_queue::ByteBoundedQueue;
 use super::endorse::Errands;
-use super::founding::standing_message;
+use super::founding::status_message;
 use super::guard::Connection;
 use super::member_lists::{self, Listing};
 use super::routes::Reply;
@@ -61,14 +61,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     if let Some(founding) = settled {
         handle.tell(&Message::Founding(Box::new(founding)));
     }
-    handle.tell(&standing_message(membership, None));
+    handle.tell(&status_message(membership, None));
     drop(handle);
     shared.publish();
     let connected = shared.core().roster().count();
     // strangers that come and go fill no log
     let is_told = matches!(membership, Membership::Member(_)) || shared.guard.may_tell(&connection);
     if is_told {
-        shared.report(Event::Joined(name.clone(), Shared::standing_text(membership), connected));
+        shared.report(Event::Joined(name.clone(), Shared::membership_text(membership), connected));
     } else {
         shared.guard.note(connection.source(), "standbys not logged");
     }

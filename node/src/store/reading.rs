@@ -36,7 +36,7 @@ impl OpenStore {
         };
         let range = offset..end;
         // only the empty blob has an empty part
-        if tree::around(&range, entry.length) != range || range.is_empty() != (entry.length == 0) {
+        if tree::widen_to_groups(&range, entry.length) != range || range.is_empty() != (entry.length == 0) {
             return Err(StoreError::Misaligned { digest, offset, wanted });
         }
         match small {

@@ -18,7 +18,7 @@ const MAX_OFFERED: usize = 16;
 
 /// An event for the replica's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum ReplicaFoundingEvent {
     /// The replica accepted a founding with this number of members.
     Accepted(CommitteeDigest, u16),
     /// The founding is complete: the replica is a member permanently.
@@ -37,27 +37,27 @@ pub enum Note {
 
 /// What the caller must do, in this order: save, send, log.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct FoundingActions {
     /// The record has changed and must be durable before anything is sent.
     pub save: bool,
     /// Messages for the server that sent the input.
     pub reply: Vec<Message>,
     /// Messages for every other server.
-    pub elsewhere: Vec<Message>,
+    pub to_others: Vec<Message>,
     /// Events to log.
-    pub notes: Vec<Note>,
+    pub events: Vec<ReplicaFoundingEvent>,
     /// The received founding does not name this replica.
     pub is_standby: bool,
 }
 
-impl Outcome {
+impl FoundingActions {
     fn send(&mut self, message: Message) {
         self.reply.push(message.clone());
-        self.elsewhere.push(message);
+        self.to_others.push(message);
     }
 }
 
-/// A replica's state in foundings. The caller makes [`record`](Self::record) durable whenever an [`Outcome`] says so.
+/// A replica's state in foundings. The caller makes [`record`](Self::record) durable whenever an [`FoundingActions`] says so.
 #[derive(Debug, Clone)]
 pub struct ReplicaFounding {
     record: ReplicaRecord,
@@ -109,27 +109,27 @@ impl ReplicaFounding {
     }
 
     /// Handles a founding that a server sent.
-    pub fn offer(&mut self, founding: Founding, node: &NodeSecretKey, vote: &VoteSecretKey) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub fn offer(&mut self, founding: Founding, node: &NodeSecretKey, vote: &VoteSecretKey) -> FoundingActions {
+        let mut actions = FoundingActions::default();
         let digest = founding.digest();
         let Some(member) = founding.record().position(&node.node_key()) else {
-            outcome.is_standby = true;
-            return outcome;
+            actions.is_standby = true;
+            return actions;
         };
         if founding.record().members().get(usize::from(member)).is_none_or(|own| own.vote_key != vote.vote_key()) {
-            outcome.notes.push(Note::AnotherVoteKey(digest));
-            return outcome;
+            actions.events.push(ReplicaFoundingEvent::AnotherVoteKey(digest));
+            return actions;
         }
         if let Some(accepted) = self.record.accepted.as_mut().filter(|accepted| accepted.digest() == digest) {
-            outcome.save |= accepted.merge(&founding);
+            actions.save |= accepted.merge(&founding);
             // The server does not know this replica's acceptance.
             if !founding.has(member) {
-                outcome.reply.extend(acceptance_message(accepted, member));
+                actions.reply.extend(acceptance_message(accepted, member));
             }
         } else if let Some(refusal) = self.record.released.get(&digest).or(self.dead.get(&digest)) {
-            outcome.reply.push(Message::Refusals(vec![*refusal]));
+            actions.reply.push(Message::Refusals(vec![*refusal]));
         } else if let Some(instead) = self.record.refused.get(&digest) {
-            outcome.reply.push(Message::Refusals(vec![Refusal::sign(node, digest, *instead)]));
+            actions.reply.push(Message::Refusals(vec![Refusal::sign(node, digest, *instead)]));
         } else if let Some(known) = self.offered.get_mut(&digest) {
             known.merge(&founding);
         } else {
@@ -138,8 +138,8 @@ impl ReplicaFounding {
                 self.offered.pop_last();
             }
         }
-        self.settle(SigningKeys { node, vote }, Some(digest), &mut outcome);
-        outcome
+        self.settle(SigningKeys { node, vote }, Some(digest), &mut actions);
+        actions
     }
 
     /// The founding with this digest, if acceptances of it may arrive.
@@ -153,31 +153,31 @@ impl ReplicaFounding {
         acceptances: &[VerifiedVote<Accept>],
         node: &NodeSecretKey,
         vote: &VoteSecretKey,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
+    ) -> FoundingActions {
+        let mut actions = FoundingActions::default();
         for acceptance in acceptances {
             if let Some(accepted) = self.record.accepted.as_mut() {
-                outcome.save |= accepted.add(*acceptance);
+                actions.save |= accepted.add(*acceptance);
             }
             if let Some(offered) = self.offered.get_mut(&acceptance.statement().committee()) {
                 offered.add(*acceptance);
             }
         }
-        self.settle(SigningKeys { node, vote }, None, &mut outcome);
-        outcome
+        self.settle(SigningKeys { node, vote }, None, &mut actions);
+        actions
     }
 
     /// Handles refusals from a server. Invalid ones are ignored.
-    pub fn refuse(&mut self, refusals: &[Refusal], node: &NodeSecretKey, vote: &VoteSecretKey) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub fn refuse(&mut self, refusals: &[Refusal], node: &NodeSecretKey, vote: &VoteSecretKey) -> FoundingActions {
+        let mut actions = FoundingActions::default();
         for refusal in refusals {
-            self.apply_refusal(refusal, node, &mut outcome);
+            self.apply_refusal(refusal, node, &mut actions);
         }
-        self.settle(SigningKeys { node, vote }, None, &mut outcome);
-        outcome
+        self.settle(SigningKeys { node, vote }, None, &mut actions);
+        actions
     }
 
-    fn apply_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, outcome: &mut Outcome) {
+    fn apply_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, actions: &mut FoundingActions) {
         let Some(founding) = self.founding(&refusal.refused) else { return };
         let Some(judged) = founding.judge(refusal) else { return };
         // The replica's own refusal dates from before a loss of its record.
@@ -185,9 +185,9 @@ impl ReplicaFounding {
             return;
         }
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
-        // The signer has accepted the founding, too, so it may be complete elsewhere: leaving it now could found two clusters.
+        // The signer has accepted the founding, too, so it may be complete to_others: leaving it now could found two clusters.
         if let Err(evidence) = judged {
-            outcome.notes.push(Note::Evidence(Box::new(evidence)));
+            actions.events.push(ReplicaFoundingEvent::Evidence(Box::new(evidence)));
             return;
         }
         if !is_accepted {
@@ -199,52 +199,52 @@ impl ReplicaFounding {
         } else if !self.founded && self.record.released.len() < MAX_RELEASED {
             self.record.released.insert(refusal.refused, *refusal);
             self.record.accepted = None;
-            outcome.save = true;
-            outcome.notes.push(Note::Released(*refusal));
+            actions.save = true;
+            actions.events.push(ReplicaFoundingEvent::Released(*refusal));
             // Other servers relay this replica's acceptance until they know the refusal.
-            outcome.send(Message::Refusals(vec![*refusal]));
+            actions.send(Message::Refusals(vec![*refusal]));
         }
     }
 
     /// Does everything that the state now allows. `shown`: the founding that the server has just sent.
-    fn settle(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn settle(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, actions: &mut FoundingActions) {
         if self.record.accepted.is_none() {
-            self.accept_one(keys, shown, outcome);
+            self.accept_one(keys, shown, actions);
         }
         if let Some(accepted) = &self.record.accepted
             && accepted.is_complete()
             && !self.founded
         {
             self.founded = true;
-            outcome.save = true;
+            actions.save = true;
             // Another server may not have all members connected.
-            outcome.elsewhere.push(Message::Founding(Box::new(accepted.message())));
-            outcome.notes.push(Note::Founded(accepted.digest()));
+            actions.to_others.push(Message::Founding(Box::new(accepted.message())));
+            actions.events.push(ReplicaFoundingEvent::Founded(accepted.digest()));
         }
-        self.answer_rivals(keys, shown, outcome);
+        self.answer_rivals(keys, shown, actions);
     }
 
     /// Accepts a founding if one is offered; the replica is free. A complete one comes first: it has this replica's own acceptance, from before its record was lost.
-    fn accept_one(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn accept_one(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, actions: &mut FoundingActions) {
         let complete = self.offered.iter().find(|(_, founding)| founding.is_complete()).map(|(digest, _)| *digest);
         let Some(digest) = complete.or_else(|| self.offered.keys().next().copied()) else { return };
         let Some(mut founding) = self.offered.remove(&digest) else { return };
         let Some(member) = founding.record().position(&keys.node.node_key()) else { return };
         founding.accept_as(&keys.node.node_key(), keys.vote);
-        outcome.save = true;
+        actions.save = true;
         let whole = Message::Founding(Box::new(founding.message()));
         // The server that has just sent it needs only the acceptance. Other servers may not know the founding at all.
         match acceptance_message(&founding, member).filter(|_| shown == Some(digest)) {
-            Some(acceptance) => outcome.reply.push(acceptance),
-            None => outcome.reply.push(whole.clone()),
+            Some(acceptance) => actions.reply.push(acceptance),
+            None => actions.reply.push(whole.clone()),
         }
-        outcome.elsewhere.push(whole);
-        outcome.notes.push(Note::Accepted(digest, founding.record().n()));
+        actions.to_others.push(whole);
+        actions.events.push(ReplicaFoundingEvent::Accepted(digest, founding.record().n()));
         self.record.accepted = Some(founding);
     }
 
     /// Refuses every offered founding with a greater digest than the accepted one; once founded, every other founding.
-    fn answer_rivals(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, outcome: &mut Outcome) {
+    fn answer_rivals(&mut self, keys: SigningKeys<'_>, shown: Option<CommitteeDigest>, actions: &mut FoundingActions) {
         let Some(bound) = self.record.accepted.clone() else { return };
         let accepted = bound.digest();
         let mut refusals = Vec::new();
@@ -252,26 +252,26 @@ impl ReplicaFounding {
             let own = rival.record().position(&keys.node.node_key());
             if own.is_some_and(|member| rival.has(member)) {
                 // A refusal would be evidence against this replica.
-                outcome.notes.push(Note::AcceptedBefore(digest));
+                actions.events.push(ReplicaFoundingEvent::AcceptedBefore(digest));
             } else if self.founded {
                 // The committee file binds the replica permanently, so the refusal needs no record.
                 refusals.push(Refusal::sign(keys.node, digest, accepted));
             } else if digest > accepted && self.record.refused.len() < MAX_REFUSED {
                 self.record.refused.insert(digest, accepted);
-                outcome.save = true;
-                outcome.notes.push(Note::Refused(digest));
+                actions.save = true;
+                actions.events.push(ReplicaFoundingEvent::Refused(digest));
                 refusals.push(Refusal::sign(keys.node, digest, accepted));
             } else {
                 // A lesser one waits until its members refuse the accepted one, or until the accepted one is complete. Show the accepted one: the
                 // server may have forgotten it before this replica's acceptance arrived, and then nobody would know both.
                 if shown == Some(digest) {
-                    outcome.reply.push(Message::Founding(Box::new(bound.message())));
+                    actions.reply.push(Message::Founding(Box::new(bound.message())));
                 }
                 self.offered.insert(digest, rival);
             }
         }
         if !refusals.is_empty() {
-            outcome.send(Message::Refusals(refusals));
+            actions.send(Message::Refusals(refusals));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub use progress::Progress;
 
-use super::{Evidence, Founding, Refusal, Told};
+use super::{Evidence, Founding, Refusal, WantedCommittee};
 use crate::bls::{Possession, VoteKey};
 use crate::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -49,11 +49,11 @@ struct Peer {
 }
 
 /// Messages to send to connected replicas, in order.
-pub type Sends = Vec<(NodeKey, Message)>;
+pub type OutgoingMessages = Vec<(NodeKey, Message)>;
 
 /// An event for the server's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerNote {
+pub enum ServerFoundingEvent {
     /// A founding ended because a member refused it.
     Refused(Refusal),
     /// Proof that a member is faulty.
@@ -63,7 +63,7 @@ pub enum ServerNote {
 /// A server's state in foundings.
 #[derive(Debug, Clone)]
 pub struct ServerFounding {
-    told: Told,
+    wanted: WantedCommittee,
     peers: BTreeMap<NodeKey, Peer>,
     /// Foundings in progress, no matter which server proposed them.
     known: BTreeMap<CommitteeDigest, Founding>,
@@ -72,26 +72,26 @@ pub struct ServerFounding {
     settled: Option<Founding>,
     /// The settled founding has just become complete, and its acceptances are not saved yet.
     is_newly_completed: bool,
-    notes: Vec<ServerNote>,
+    events: Vec<ServerFoundingEvent>,
 }
 
 impl ServerFounding {
     /// Begins without connected replicas. `settled`: the founding of the committee that the server already serves.
-    pub fn new(told: Told, settled: Option<Founding>) -> Self {
+    pub fn new(wanted: WantedCommittee, settled: Option<Founding>) -> Self {
         Self {
-            told,
+            wanted,
             peers: BTreeMap::new(),
             known: BTreeMap::new(),
             dead: BTreeMap::new(),
             settled,
             is_newly_completed: false,
-            notes: Vec::new(),
+            events: Vec::new(),
         }
     }
 
     /// The events since the last call.
-    pub fn take_notes(&mut self) -> Vec<ServerNote> {
-        std::mem::take(&mut self.notes)
+    pub fn take_events(&mut self) -> Vec<ServerFoundingEvent> {
+        std::mem::take(&mut self.events)
     }
 
     /// The founding of the committee that the server serves, with the acceptances known so far.
@@ -104,16 +104,22 @@ impl ServerFounding {
         std::mem::take(&mut self.is_newly_completed).then(|| self.settled.clone()).flatten()
     }
 
-    fn note_completion(&mut self, was_complete: bool) {
+    fn record_completion(&mut self, was_complete: bool) {
         let is_complete = self.settled.as_ref().is_some_and(Founding::is_complete);
         self.is_newly_completed |= is_complete && !was_complete;
     }
 
     /// A replica has joined and proved its keys. It is sent every founding that names it. `arrival` grows with each call.
-    pub fn join(&mut self, node_key: NodeKey, arrival: u64, candidate: Candidate, claims: Option<ClusterId>) -> Sends {
+    pub fn join(
+        &mut self,
+        node_key: NodeKey,
+        arrival: u64,
+        candidate: Candidate,
+        claims: Option<ClusterId>,
+    ) -> OutgoingMessages {
         let peer = Peer { arrival, candidate, claims, shows: None, sent: BTreeMap::new() };
         self.peers.insert(node_key, peer);
-        let mut sends = Sends::new();
+        let mut sends = OutgoingMessages::new();
         for digest in self.known.keys().copied().collect::<Vec<_>>() {
             self.show(&digest, &[node_key], &mut sends);
         }
@@ -151,7 +157,7 @@ impl ServerFounding {
 
     /// Whether this server has a use for a founding. Without a committee it takes any, or only that of `--cluster`; with one, only its own.
     pub fn concerns(&self, digest: &CommitteeDigest) -> bool {
-        match (&self.settled, self.told.cluster) {
+        match (&self.settled, self.wanted.cluster) {
             (Some(settled), _) => settled.digest() == *digest,
             (None, Some(cluster)) => cluster.0 == digest.0,
             (None, None) => true,
@@ -168,13 +174,13 @@ impl ServerFounding {
     ///
     /// # Errors
     /// The replica sent what no honest one sends. The caller closes its link.
-    pub fn shown(&mut self, from: &NodeKey, founding: Founding) -> Result<Sends, String> {
+    pub fn shown(&mut self, from: &NodeKey, founding: Founding) -> Result<OutgoingMessages, String> {
         let digest = founding.digest();
         let is_its_own = founding.record().position(from).is_some_and(|member| founding.has(member));
         if !is_its_own {
             return Err(format!("expected a founding that {from} accepted, got {digest} without its acceptance"));
         }
-        let Some(peer) = self.peers.get_mut(from) else { return Ok(Sends::new()) };
+        let Some(peer) = self.peers.get_mut(from) else { return Ok(OutgoingMessages::new()) };
         // One at a time: otherwise one link could make this server keep and relay any number.
         if let Some(shown) = peer.shows.filter(|shown| *shown != digest && self.known.contains_key(shown)) {
             return Err(format!("expected one founding accepted at a time, got {digest} beside {shown}"));
@@ -187,15 +193,15 @@ impl ServerFounding {
         if let Some(settled) = self.settled.as_mut().filter(|settled| settled.digest() == digest) {
             let was_complete = settled.is_complete();
             settled.merge(&founding);
-            self.note_completion(was_complete);
-            return Ok(Sends::new());
+            self.record_completion(was_complete);
+            return Ok(OutgoingMessages::new());
         }
         if let Some(known) = self.known.get_mut(&digest) {
             known.merge(&founding);
         } else if self.known.len() < MAX_FOUNDINGS {
             self.known.insert(digest, founding);
         }
-        let mut sends = Sends::new();
+        let mut sends = OutgoingMessages::new();
         let everybody: Vec<_> = self.peers.keys().copied().collect();
         self.show(&digest, &everybody, &mut sends);
         Ok(sends)
@@ -216,19 +222,19 @@ impl ServerFounding {
                 }
             }
         }
-        self.note_completion(was_complete);
+        self.record_completion(was_complete);
     }
 
     /// Handles refusals. Invalid ones are ignored; valid ones are sent to all members of the founding that they end.
-    pub fn refused(&mut self, refusals: &[Refusal]) -> Sends {
-        let mut sends = Sends::new();
+    pub fn refused(&mut self, refusals: &[Refusal]) -> OutgoingMessages {
+        let mut sends = OutgoingMessages::new();
         for refusal in refusals {
             let Some(founding) = self.known.get(&refusal.refused) else { continue };
             let Some(judged) = founding.judge(refusal) else { continue };
             if let Err(evidence) = judged {
-                let note = ServerNote::Evidence(Box::new(evidence));
-                if !self.notes.contains(&note) {
-                    self.notes.push(note);
+                let event = ServerFoundingEvent::Evidence(Box::new(evidence));
+                if !self.events.contains(&event) {
+                    self.events.push(event);
                 }
                 continue;
             }
@@ -239,7 +245,7 @@ impl ServerFounding {
                 }
             }
             self.known.remove(&refusal.refused);
-            self.notes.push(ServerNote::Refused(*refusal));
+            self.events.push(ServerFoundingEvent::Refused(*refusal));
             self.dead.insert(refusal.refused, *refusal);
             while self.dead.len() > MAX_DEAD {
                 self.dead.pop_first();
@@ -249,7 +255,7 @@ impl ServerFounding {
     }
 
     /// Sends a founding to those of `to` that are its members and have not been sent it.
-    fn show(&mut self, digest: &CommitteeDigest, to: &[NodeKey], sends: &mut Sends) {
+    fn show(&mut self, digest: &CommitteeDigest, to: &[NodeKey], sends: &mut OutgoingMessages) {
         let Some(founding) = self.known.get(digest) else { return };
         let message = Message::Founding(Box::new(founding.message()));
         for node_key in to {
@@ -267,8 +273,8 @@ impl ServerFounding {
 
     /// Relays the acceptances that members lack, so that each member can complete the founding at any server. Call it every few seconds:
     /// a founding that makes progress does not depend on it.
-    pub fn flush(&mut self) -> Sends {
-        let mut sends = Sends::new();
+    pub fn flush(&mut self) -> OutgoingMessages {
+        let mut sends = OutgoingMessages::new();
         for (digest, founding) in &self.known {
             for (node_key, peer) in &mut self.peers {
                 let Some(sent) = peer.sent.get_mut(digest) else { continue };
@@ -294,14 +300,14 @@ impl ServerFounding {
         }
         let claimed = |founding: &Founding| {
             let cluster = founding.record().cluster();
-            self.told.cluster == Some(cluster) && self.peers.values().any(|peer| peer.claims == Some(cluster))
+            self.wanted.cluster == Some(cluster) && self.peers.values().any(|peer| peer.claims == Some(cluster))
         };
         let mut candidates = self.known.values().filter(|founding| founding.is_complete() || claimed(founding));
-        candidates.find(|founding| self.told.allows(founding.record()).is_ok()).cloned()
+        candidates.find(|founding| self.wanted.allows(founding.record()).is_ok()).cloned()
     }
 
     /// Makes this the committee of the server, and sends it to every connected replica.
-    pub fn settle(&mut self, founding: Founding) -> Sends {
+    pub fn settle(&mut self, founding: Founding) -> OutgoingMessages {
         let message = Message::Founding(Box::new(founding.message()));
         self.known.remove(&founding.digest());
         self.settled = Some(founding);
@@ -313,18 +319,18 @@ impl ServerFounding {
     ///
     /// # Errors
     /// A proof of possession is invalid.
-    pub fn propose(&mut self, at_a_put: bool, nonce: [u8; 16]) -> Result<Sends, GenesisError> {
+    pub fn propose(&mut self, at_a_put: bool, nonce: [u8; 16]) -> Result<OutgoingMessages, GenesisError> {
         self.forget_unheld();
-        let is_in_progress = self.known.values().any(|founding| self.told.allows(founding.record()).is_ok());
-        if self.settled.is_some() || self.told.cluster.is_some() || is_in_progress {
-            return Ok(Sends::new());
+        let is_in_progress = self.known.values().any(|founding| self.wanted.allows(founding.record()).is_ok());
+        if self.settled.is_some() || self.wanted.cluster.is_some() || is_in_progress {
+            return Ok(OutgoingMessages::new());
         }
         let free = self.free();
-        let wanted = self.wanted(at_a_put).unwrap_or(0);
-        if wanted == 0 || free.len() < wanted {
-            return Ok(Sends::new());
+        let size = self.proposal_size(at_a_put).unwrap_or(0);
+        if size == 0 || free.len() < size {
+            return Ok(OutgoingMessages::new());
         }
-        let mut chosen: Vec<_> = free.into_iter().take(wanted).collect();
+        let mut chosen: Vec<_> = free.into_iter().take(size).collect();
         // members, and so their proofs, ascend by node key
         chosen.sort_by_key(|(member, _)| member.node_key);
         let (members, possessions): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
@@ -332,7 +338,7 @@ impl ServerFounding {
         let founding = Founding::new(Arc::new(Committee::genesis(record, possessions)?));
         let digest = founding.digest();
         self.known.insert(digest, founding);
-        let mut sends = Sends::new();
+        let mut sends = OutgoingMessages::new();
         let everybody: Vec<_> = self.peers.keys().copied().collect();
         self.show(&digest, &everybody, &mut sends);
         Ok(sends)
@@ -352,7 +358,7 @@ impl ServerFounding {
             .peers
             .iter()
             .filter(|(node_key, peer)| !self.is_bound(peer) && !named.contains(node_key))
-            .filter(|(node_key, _)| self.told.members.as_ref().is_none_or(|members| members.contains(node_key)))
+            .filter(|(node_key, _)| self.wanted.members.as_ref().is_none_or(|members| members.contains(node_key)))
             .collect();
         peers.sort_by_key(|(_, peer)| peer.arrival);
         let mut vote_keys = BTreeSet::new();
@@ -366,14 +372,14 @@ impl ServerFounding {
 
     /// Whether a put would start a founding.
     fn would_propose(&self) -> bool {
-        let is_in_progress = self.known.values().any(|founding| self.told.allows(founding.record()).is_ok());
-        let wanted = self.wanted(true).unwrap_or(0);
-        !is_in_progress && self.told.cluster.is_none() && wanted > 0 && self.free().len() >= wanted
+        let is_in_progress = self.known.values().any(|founding| self.wanted.allows(founding.record()).is_ok());
+        let size = self.proposal_size(true).unwrap_or(0);
+        !is_in_progress && self.wanted.cluster.is_none() && size > 0 && self.free().len() >= size
     }
 
     /// The number of members of a founding proposed now; `None` if none is due.
-    fn wanted(&self, at_a_put: bool) -> Option<usize> {
-        match (&self.told.members, self.told.replicas) {
+    fn proposal_size(&self, at_a_put: bool) -> Option<usize> {
+        match (&self.wanted.members, self.wanted.replicas) {
             (Some(members), _) => Some(members.len()),
             (None, Some(n)) => Some(n.into()),
             (None, None) => at_a_put.then(|| self.free().len().min(MAX_MEMBERS.into())),

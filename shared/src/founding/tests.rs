@@ -57,12 +57,12 @@ fn free() -> ReplicaFounding {
     ReplicaFounding::new(ReplicaRecord::default(), false)
 }
 
-fn refusals(outcome: &Outcome) -> Vec<Refusal> {
+fn refusals(actions: &FoundingActions) -> Vec<Refusal> {
     let of = |message: &Message| match message {
         Message::Refusals(refusals) => refusals.clone(),
         _ => Vec::new(),
     };
-    outcome.reply.iter().flat_map(of).collect()
+    actions.reply.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn a_founding_is_accepted_durably_and_its_greater_rival_refused() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let (lesser, greater) = rivals(&[&a, &b]);
     let mut replica = free();
-    let outcome = replica.offer(lesser.clone(), &a.node, &a.vote);
-    assert!(outcome.save, "durable before it is sent");
-    assert_eq!((outcome.reply.len(), outcome.elsewhere.len()), (1, 1));
-    let outcome = replica.offer(greater.clone(), &a.node, &a.vote);
-    assert!(outcome.save, "it must never accept that one");
-    let [refusal] = refusals(&outcome)[..] else { panic!("{outcome:?}") };
+    let actions = replica.offer(lesser.clone(), &a.node, &a.vote);
+    assert!(actions.save, "durable before it is sent");
+    assert_eq!((actions.reply.len(), actions.to_others.len()), (1, 1));
+    let actions = replica.offer(greater.clone(), &a.node, &a.vote);
+    assert!(actions.save, "it must never accept that one");
+    let [refusal] = refusals(&actions)[..] else { panic!("{actions:?}") };
     assert_eq!((refusal.refused, refusal.accepted), (greater.digest(), lesser.digest()));
     assert_eq!(refusal.check(greater.record()), Ok(greater.record().position(&a.node.node_key()).unwrap()));
     // after a restart as well
@@ -92,15 +92,15 @@ fn a_lesser_rival_waits_until_the_accepted_one_is_refused() {
     let (lesser, greater) = rivals(&[&a, &b]);
     let mut replica = free();
     replica.offer(greater.clone(), &a.node, &a.vote);
-    let outcome = replica.offer(lesser.clone(), &a.node, &a.vote);
-    assert!(refusals(&outcome).is_empty(), "a lesser one is never refused");
+    let actions = replica.offer(lesser.clone(), &a.node, &a.vote);
+    assert!(refusals(&actions).is_empty(), "a lesser one is never refused");
     assert_eq!(replica.accepted().unwrap().digest(), greater.digest());
     // b accepted the lesser one
     let refusal = Refusal::sign(&b.node, greater.digest(), lesser.digest());
-    let outcome = replica.refuse(&[refusal], &a.node, &a.vote);
+    let actions = replica.refuse(&[refusal], &a.node, &a.vote);
     assert_eq!(replica.accepted().unwrap().digest(), lesser.digest());
-    assert!(outcome.save);
-    assert!(refusals(&outcome).contains(&refusal), "other servers must learn that it is free");
+    assert!(actions.save);
+    assert!(refusals(&actions).contains(&refusal), "other servers must learn that it is free");
     // what was refused is never accepted again
     assert_eq!(refusals(&replica.offer(greater, &a.node, &a.vote)), [refusal]);
 }
@@ -117,8 +117,8 @@ fn forged_refusals_and_those_of_strangers_release_nobody() {
     let same = Refusal::sign(&b.node, greater.digest(), greater.digest());
     let own = Refusal::sign(&a.node, greater.digest(), lesser.digest());
     for bad in [forged, same, own, Refusal::sign(&stranger.node, greater.digest(), lesser.digest())] {
-        let outcome = replica.refuse(&[bad], &a.node, &a.vote);
-        assert!(!outcome.save && outcome.reply.is_empty(), "{outcome:?}");
+        let actions = replica.refuse(&[bad], &a.node, &a.vote);
+        assert!(!actions.save && actions.reply.is_empty(), "{actions:?}");
     }
     assert_eq!(replica.accepted().unwrap().digest(), greater.digest());
     replica.refuse(&[good], &a.node, &a.vote);
@@ -136,8 +136,11 @@ fn accepting_and_refusing_the_same_founding_is_evidence_and_releases_nobody() {
     let mut replica = free();
     replica.offer(open.clone(), &a.node, &a.vote);
     let refusal = Refusal::sign(&b.node, open.digest(), lesser.digest());
-    let outcome = replica.refuse(&[refusal], &a.node, &a.vote);
-    assert!(matches!(&outcome.notes[..], [Note::Evidence(evidence)] if evidence.refusal == refusal), "{outcome:?}");
+    let actions = replica.refuse(&[refusal], &a.node, &a.vote);
+    assert!(
+        matches!(&actions.events[..], [ReplicaFoundingEvent::Evidence(evidence)] if evidence.refusal == refusal),
+        "{actions:?}"
+    );
     assert_eq!(replica.accepted().unwrap().digest(), open.digest());
 }
 
@@ -147,8 +150,8 @@ fn a_founded_replica_refuses_every_other_founding_and_is_never_released() {
     let (lesser, mut greater) = rivals(&[&a, &b]);
     greater.accept_as(&b.node.node_key(), &b.vote);
     let mut replica = free();
-    let outcome = replica.offer(greater.clone(), &a.node, &a.vote);
-    assert!(replica.is_founded() && outcome.notes.contains(&Note::Founded(greater.digest())));
+    let actions = replica.offer(greater.clone(), &a.node, &a.vote);
+    assert!(replica.is_founded() && actions.events.contains(&ReplicaFoundingEvent::Founded(greater.digest())));
     let [refusal] = refusals(&replica.offer(lesser.clone(), &a.node, &a.vote))[..] else { panic!("no refusal") };
     assert_eq!(refusal.refused, lesser.digest());
     replica.refuse(&[Refusal::sign(&b.node, greater.digest(), lesser.digest())], &a.node, &a.vote);
@@ -161,15 +164,15 @@ fn a_replica_that_completes_a_founding_sends_it_to_its_other_servers() {
     let shown = founding(1, &[&a, &b]);
     let mut replica = free();
     let first = replica.offer(shown.clone(), &a.node, &a.vote);
-    assert!(!replica.is_founded() && first.elsewhere.len() == 1);
+    assert!(!replica.is_founded() && first.to_others.len() == 1);
     let mut signed = shown;
     signed.accept_as(&b.node.node_key(), &b.vote);
     let (member, signature) = signed.acceptances().first_key_value().unwrap();
     let acceptances = verify_acceptances(signed.committee(), &[(*member, *signature)]).unwrap();
     let last = replica.accept(&acceptances, &a.node, &a.vote);
     assert!(replica.is_founded() && last.save);
-    let [Message::Founding(told)] = &last.elsewhere[..] else { panic!("expected one founding, got {last:?}") };
-    assert!(Founding::open((**told).clone()).unwrap().is_complete());
+    let [Message::Founding(sent)] = &last.to_others[..] else { panic!("expected one founding, got {last:?}") };
+    assert!(Founding::open((**sent).clone()).unwrap().is_complete());
 }
 
 #[test]
@@ -177,8 +180,8 @@ fn a_founding_that_names_another_vote_key_is_not_accepted() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let swapped = Keys { node: NodeSecretKey::from_bytes(&[1; 32]), vote: VoteSecretKey::generate(&[9; 32]).unwrap() };
     let mut replica = free();
-    let outcome = replica.offer(founding(1, &[&swapped, &b]), &a.node, &a.vote);
-    assert!(matches!(outcome.notes[..], [Note::AnotherVoteKey(_)]) && !outcome.save, "{outcome:?}");
+    let actions = replica.offer(founding(1, &[&swapped, &b]), &a.node, &a.vote);
+    assert!(matches!(actions.events[..], [ReplicaFoundingEvent::AnotherVoteKey(_)]) && !actions.save, "{actions:?}");
 }
 
 #[test]
@@ -216,8 +219,8 @@ fn an_acceptance_counts_only_for_its_signer_and_its_founding() {
 #[test]
 fn a_server_proposes_and_serves_only_what_its_operator_wants() {
     let keys: Vec<_> = (0..4).map(Keys::new).collect();
-    let told = Told { replicas: Some(3), ..Told::default() };
-    let mut server = ServerFounding::new(told, None);
+    let wanted = WantedCommittee { replicas: Some(3), ..WantedCommittee::default() };
+    let mut server = ServerFounding::new(wanted, None);
     // a stranger brings a committee of its own
     let mut strange = founding(7, &[&keys[3]]);
     strange.accept_as(&keys[3].node.node_key(), &keys[3].vote);
@@ -240,14 +243,14 @@ fn a_server_proposes_and_serves_only_what_its_operator_wants() {
     assert!(server.propose(true, [2; 16]).unwrap().is_empty(), "one at a time");
     // with --members, only those
     let members: std::collections::BTreeSet<_> = keys[..2].iter().map(|keys| keys.node.node_key()).collect();
-    let told = Told { members: Some(members), ..Told::default() };
-    assert!(told.allows(strange.record()).is_err());
-    assert!(told.allows(founding(1, &[&keys[0], &keys[1], &keys[2]]).record()).is_err());
-    assert!(told.allows(founding(1, &[&keys[0]]).record()).is_err());
-    assert_eq!(told.allows(founding(1, &[&keys[1], &keys[0]]).record()), Ok(()));
+    let wanted = WantedCommittee { members: Some(members), ..WantedCommittee::default() };
+    assert!(wanted.allows(strange.record()).is_err());
+    assert!(wanted.allows(founding(1, &[&keys[0], &keys[1], &keys[2]]).record()).is_err());
+    assert!(wanted.allows(founding(1, &[&keys[0]]).record()).is_err());
+    assert_eq!(wanted.allows(founding(1, &[&keys[1], &keys[0]]).record()), Ok(()));
     // with --cluster, only that one, as soon as a member claims it
-    let told = Told { cluster: Some(strange.record().cluster()), ..Told::default() };
-    let mut server = ServerFounding::new(told, None);
+    let wanted = WantedCommittee { cluster: Some(strange.record().cluster()), ..WantedCommittee::default() };
+    let mut server = ServerFounding::new(wanted, None);
     server.join(keys[0].node.node_key(), 0, keys[0].candidate(0), None);
     assert!(server.propose(true, [1; 16]).unwrap().is_empty());
     server.join(keys[3].node.node_key(), 1, keys[3].candidate(3), Some(strange.record().cluster()));
@@ -258,7 +261,7 @@ fn a_server_proposes_and_serves_only_what_its_operator_wants() {
 #[test]
 fn an_acceptance_counts_although_another_member_disconnected_before_it_arrived() {
     let (a, b) = (Keys::new(0), Keys::new(1));
-    let mut server = ServerFounding::new(Told { replicas: Some(2), ..Told::default() }, None);
+    let mut server = ServerFounding::new(WantedCommittee { replicas: Some(2), ..WantedCommittee::default() }, None);
     server.join(a.node.node_key(), 0, a.candidate(0), None);
     server.join(b.node.node_key(), 1, b.candidate(1), None);
     let sends = server.propose(false, [1; 16]).unwrap();

@@ -8,7 +8,7 @@ use crate::link::NodeKey;
 
 /// The committee that the operator wants. Nothing is required if all fields are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct WantedCommittee {
     /// The number of members (`--replicas`).
     pub replicas: Option<u16>,
     /// Exactly these node keys (`--members`).
@@ -17,7 +17,7 @@ pub struct Told {
     pub cluster: Option<ClusterId>,
 }
 
-impl Told {
+impl WantedCommittee {
     /// The number of members of the wanted committee; 0 if the operator did not say.
     pub fn size(&self) -> u64 {
         let listed = self.members.as_ref().map(|members| members.len() as u64);

@@ -8,7 +8,7 @@ use super::founding::{read_acceptances, read_founding, read_refusal, write_found
 use super::genesis::read_genesis;
 use super::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_BLOB, MAX_CHUNK,
-    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, Message, MessageError, Read, Stage, Standing, Stream,
+    MAX_DETAIL, MAX_ENDORSE, MAX_MESSAGE, MAX_REFUSALS, Message, MessageError, Read, ReplicaStatus, Stage, Stream,
 };
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
@@ -60,7 +60,7 @@ const NOT_FROM_ASKER: u16 = u16::MAX - 1;
 const FOUNDING: u8 = 0x40;
 const ACCEPTANCES: u8 = 0x41;
 const REFUSALS: u8 = 0x42;
-const STANDING: u8 = 0x43;
+const REPLICA_STATUS: u8 = 0x43;
 
 /// Number of bytes before a chunk's parents: tag, stream, offset, number of parents.
 pub(super) const CHUNK_HEADER: usize = 1 + 4 + 8 + 1;
@@ -281,8 +281,8 @@ impl Message {
                 writer.finish()
             }
             #[cfg(feature = "nodes")]
-            Self::Standing { standing, detail } => Writer::new(STANDING, 3 + detail.len())
-                .u8(*standing as u8)
+            Self::ReplicaStatus { status, detail } => Writer::new(REPLICA_STATUS, 3 + detail.len())
+                .u8(*status as u8)
                 .count(detail.len())
                 .bytes(detail.as_bytes())
                 .finish(),
@@ -475,17 +475,17 @@ impl Message {
                 Self::Refusals((0..count).map(|_| read_refusal(&mut reader)).collect::<Result<_, _>>()?)
             }
             #[cfg(feature = "nodes")]
-            STANDING => {
-                let standing = match reader.u8("standing")? {
-                    1 => Standing::Waiting,
-                    2 => Standing::Member,
-                    3 => Standing::Standby,
+            REPLICA_STATUS => {
+                let status = match reader.u8("status")? {
+                    1 => ReplicaStatus::Waiting,
+                    2 => ReplicaStatus::Member,
+                    3 => ReplicaStatus::Standby,
                     got => {
                         let got = got.into();
-                        return Err(DecodeError::OutOfRange { field: "standing", min: 1, max: 3, got }.into());
+                        return Err(DecodeError::OutOfRange { field: "status", min: 1, max: 3, got }.into());
                     }
                 };
-                Self::Standing { standing, detail: read_detail(&mut reader)? }
+                Self::ReplicaStatus { status, detail: read_detail(&mut reader)? }
             }
             tag => return Err(MessageError::UnknownTag(tag)),
         };

@@ -6,12 +6,12 @@ use super::{Fault, SessionError};
 use crate::comparison::Comparison;
 use crate::slice::SliceError;
 use crate::tree::TreeError;
-use crate::verify::{Check, Stop};
+use crate::verify::{Check, CheckError};
 
 /// What kind of failure ended a put or a get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum FailureKind {
     /// The server made no progress in time.
     Connection,
     /// The server, or a replica through it, refused the request.
@@ -34,10 +34,10 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The kind of failure.
-    pub code: Kind,
-    /// For [`Kind::Refused`]: the protocol's code as one word.
+    pub code: FailureKind,
+    /// For [`FailureKind::Refused`]: the protocol's code as one word.
     pub reason: Option<String>,
-    /// For [`Kind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
+    /// For [`FailureKind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
     pub check: Option<&'static str>,
     /// The expected value, if the failure is a comparison.
     pub expected: Option<String>,
@@ -86,21 +86,23 @@ impl From<&SessionError> for Failure {
     }
 }
 
-fn kind(error: &SessionError) -> Kind {
+fn kind(error: &SessionError) -> FailureKind {
     match error {
-        SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => Kind::Protocol,
+        SessionError::Malformed(_) | SessionError::Unexpected { .. } | SessionError::BadOffset { .. } => {
+            FailureKind::Protocol
+        }
         SessionError::Auth(_)
         | SessionError::AnotherCluster { .. }
         | SessionError::Committee(_)
         | SessionError::Invalid(_)
         | SessionError::AnotherReceipt { .. }
-        | SessionError::OldCertificate { .. } => Kind::Invalid,
-        SessionError::Refused { .. } | SessionError::NoRoom => Kind::Refused,
-        SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => Kind::Source,
-        SessionError::Unsatisfiable { .. } => Kind::Range,
-        SessionError::NoProgress(_) | SessionError::WaitLimit { .. } => Kind::Connection,
-        SessionError::NotFound(_) => Kind::NotFound,
-        SessionError::Exhausted(_) => Kind::Exhausted,
+        | SessionError::OldCertificate { .. } => FailureKind::Invalid,
+        SessionError::Refused { .. } | SessionError::NoRoom => FailureKind::Refused,
+        SessionError::SourceChanged { .. } | SessionError::Unproved { .. } => FailureKind::Source,
+        SessionError::Unsatisfiable { .. } => FailureKind::Range,
+        SessionError::NoProgress(_) | SessionError::WaitLimit { .. } => FailureKind::Connection,
+        SessionError::NotFound(_) => FailureKind::NotFound,
+        SessionError::Exhausted(_) => FailureKind::Exhausted,
     }
 }
 
@@ -109,7 +111,7 @@ fn check(error: &SessionError) -> Option<&'static str> {
     Some(match error {
         SessionError::Auth(_) => "link",
         SessionError::AnotherCluster { .. } => Check::Identity.name(),
-        SessionError::Committee(reason) => Stop::from(reason.clone()).check().name(),
+        SessionError::Committee(reason) => CheckError::from(reason.clone()).check().name(),
         SessionError::Invalid(reason) => reason.check().name(),
         SessionError::AnotherReceipt { .. } => "receipt",
         SessionError::OldCertificate { .. } => Check::Time.name(),
@@ -132,7 +134,7 @@ impl From<&SliceError> for Failure {
         };
         let Comparison { expected, got, .. } = error.comparison();
         Self {
-            code: if check.is_some() { Kind::Invalid } else { Kind::Protocol },
+            code: if check.is_some() { FailureKind::Invalid } else { FailureKind::Protocol },
             reason: None,
             check,
             expected: Some(expected),

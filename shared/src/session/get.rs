@@ -49,14 +49,14 @@ impl GetSession {
     /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
     /// caller has verified before.
     #[must_use]
-    pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
+    pub fn with_verified_committee(mut self, chain: Option<CommitteeChain>) -> Self {
         self.handshake.reuse_verified(chain);
         self
     }
 
     /// Waits no longer than this for each decision of the server.
     #[must_use]
-    pub fn waiting_at_most(mut self, limit: WaitLimit) -> Self {
+    pub fn with_wait_limit(mut self, limit: WaitLimit) -> Self {
         self.watch = ProgressWatch::new(limit);
         self
     }
@@ -74,10 +74,10 @@ impl GetSession {
     /// Fails if the get made no progress for too long. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// As [`ProgressWatch::look`]; the session has then ended.
-    pub fn look(&mut self, now: Duration) -> Result<(), SessionError> {
+    /// As [`ProgressWatch::check_deadline`]; the session has then ended.
+    pub fn check_deadline(&mut self, now: Duration) -> Result<(), SessionError> {
         let mark = self.progress_mark();
-        self.watch.look(mark, now)
+        self.watch.check_deadline(mark, now)
     }
 
     /// Restarts the deadline: until now, the client itself was busy with what it had received.

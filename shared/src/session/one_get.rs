@@ -269,7 +269,7 @@ impl OneGet {
         self.first_stream = self.next_stream;
         // If the range lies outside the claimed length, read only the proof of the length: the claim may be false.
         let range = self.wanted.within(holder.length).unwrap_or(holder.length..holder.length);
-        let mut unrequested = tree::around(&range, holder.length);
+        let mut unrequested = tree::widen_to_groups(&range, holder.length);
         if range.is_empty() {
             unrequested.end = unrequested.start;
         }
@@ -361,7 +361,7 @@ impl OneGet {
             let range = self.wanted.range.unwrap_or(ByteRange::From(0));
             return Err(SessionError::Unsatisfiable { range, length });
         };
-        let position = tree::around(&range, length).start;
+        let position = tree::widen_to_groups(&range, length).start;
         self.verified = Some(VerifiedProgress { length, range: range.clone(), position });
         Ok(GetEvent::Length { length, range })
     }

@@ -159,9 +159,9 @@ impl OnePut {
     }
 
     /// Fails if the put made no progress for too long.
-    pub(super) fn look(&mut self, now: Duration) -> Result<(), SessionError> {
+    pub(super) fn check_deadline(&mut self, now: Duration) -> Result<(), SessionError> {
         let mark = self.progress_mark();
-        self.watch.look(mark, now)
+        self.watch.check_deadline(mark, now)
     }
 
     fn receipt(&self, digest: Digest, length: u64) -> Receipt {

@@ -110,7 +110,7 @@ impl ProgressWatch {
     /// # Errors
     /// [`SessionError::NoProgress`] if the phase's deadline has passed without a step, and the caller may retry as after a lost
     /// connection; [`SessionError::WaitLimit`] if the user's limit has.
-    pub fn look(&mut self, mark: ProgressMark, now: Duration) -> Result<(), SessionError> {
+    pub fn check_deadline(&mut self, mark: ProgressMark, now: Duration) -> Result<(), SessionError> {
         let since = match self.last {
             Some((last, since)) if last == mark => since,
             _ => now,

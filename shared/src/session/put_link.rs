@@ -59,14 +59,14 @@ impl PutLink {
     /// Skips the check of the members' proofs of possession if the server shows this committee with the same proofs, which the
     /// caller has verified before.
     #[must_use]
-    pub fn knowing(mut self, chain: Option<CommitteeChain>) -> Self {
+    pub fn with_verified_committee(mut self, chain: Option<CommitteeChain>) -> Self {
         self.handshake.reuse_verified(chain);
         self
     }
 
     /// Waits no longer than this for each decision of the server.
     #[must_use]
-    pub fn waiting_at_most(mut self, limit: WaitLimit) -> Self {
+    pub fn with_wait_limit(mut self, limit: WaitLimit) -> Self {
         (self.limit, self.watch) = (limit, ProgressWatch::new(limit));
         self
     }
@@ -160,13 +160,14 @@ impl PutLink {
     /// Ends the puts that made no progress for too long. Call it about once a second. `now` is monotonic.
     ///
     /// # Errors
-    /// As [`ProgressWatch::look`], if the server did not prove its node key in time; the link has then ended.
-    pub fn look(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
+    /// As [`ProgressWatch::check_deadline`], if the server did not prove its node key in time; the link has then ended.
+    pub fn check_deadlines(&mut self, now: Duration) -> Result<Vec<PutLinkEvent>, SessionError> {
         if let Some(mark) = self.handshake.progress_mark() {
-            self.watch.look(mark, now)?;
+            self.watch.check_deadline(mark, now)?;
             return Ok(Vec::new());
         }
-        let late: Vec<_> = self.puts.iter_mut().filter_map(|put| Some((put.stream(), put.look(now).err()?))).collect();
+        let late: Vec<_> =
+            self.puts.iter_mut().filter_map(|put| Some((put.stream(), put.check_deadline(now).err()?))).collect();
         late.iter().for_each(|(stream, _)| self.forget(*stream));
         Ok(late.into_iter().map(|(stream, error)| PutLinkEvent::Put(stream, Err(error))).collect())
     }

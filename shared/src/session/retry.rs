@@ -64,7 +64,7 @@ pub enum Milestone {
 
 /// How far one put or get came in all its tries.
 #[derive(Debug, Default)]
-struct Reached {
+struct HighWaterMark {
     stage: ReachedStage,
     held: u64,
     moved: u64,
@@ -79,7 +79,7 @@ enum ReachedStage {
     Voted,
 }
 
-impl Reached {
+impl HighWaterMark {
     /// Takes a milestone, and says whether it is further than ever before.
     fn advance(&mut self, milestone: Milestone) -> bool {
         let (stage, held, moved) = match milestone {
@@ -103,7 +103,7 @@ impl Reached {
 #[derive(Debug)]
 pub struct Retry {
     limit: Duration,
-    reached: BTreeMap<usize, Reached>,
+    reached: BTreeMap<usize, HighWaterMark>,
     is_open: bool,
     is_ready: bool,
     failing_since: Option<Duration>,

@@ -6,7 +6,7 @@ use crate::certificate::{Certificate, Signers};
 use crate::committee::{Committee, Member, MemberName};
 use crate::link::NodeSecretKey;
 use crate::tally::{BelowQuorum, Tally, VoteError};
-use crate::verify::{Invalid, Missing, Stop, verify_signed};
+use crate::verify::{CheckError, Invalid, Missing, verify_signed};
 
 /// A sum at a height. The certificate carries the terms, from which the sum follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn a_kind_is_never_taken_for_another() {
     // A verifier of files reports an unknown kind as CANNOT CHECK, not as INVALID.
     let error = Certificate::<Stored>::decode(&bytes, &Limits::default()).unwrap_err();
     assert_eq!(error.to_string(), "statement kind: expected 1 (stored), got 32767");
-    assert_eq!(Stop::from(error), Stop::Missing(Missing::StatementKind(Sum::KIND)));
+    assert_eq!(CheckError::from(error), CheckError::Missing(Missing::StatementKind(Sum::KIND)));
 }
 
 #[test]

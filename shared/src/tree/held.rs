@@ -56,7 +56,7 @@ pub struct HeldRange {
     hasher: blake3::Hasher,
     position: u64,
     /// Whether all bytes so far are the blob's.
-    is_right: bool,
+    is_intact: bool,
 }
 
 impl HeldRange {
@@ -77,7 +77,7 @@ impl HeldRange {
         let from = usize::try_from(held.start - start).ok()?;
         let first = first.bytes.get(from..)?.to_vec();
         let position = held.start;
-        Some(Self { held, first, expected, hasher: blake3::Hasher::new(), position, is_right: true })
+        Some(Self { held, first, expected, hasher: blake3::Hasher::new(), position, is_intact: true })
     }
 
     /// Takes the next bytes.
@@ -85,14 +85,14 @@ impl HeldRange {
         let known = usize::try_from(self.position - self.held.start).ok().and_then(|from| self.first.get(from..));
         if let Some(known) = known.filter(|known| !known.is_empty()) {
             let size = known.len().min(bytes.len());
-            self.is_right &= known[..size] == bytes[..size];
+            self.is_intact &= known[..size] == bytes[..size];
             self.position += size as u64;
             bytes = &bytes[size..];
         }
         while !bytes.is_empty() {
             let Some((subtree, hash)) = self.expected.front().cloned() else {
                 // More bytes than the held range has.
-                self.is_right = false;
+                self.is_intact = false;
                 return;
             };
             if self.position == subtree.start {
@@ -105,15 +105,15 @@ impl HeldRange {
             self.position += now.len() as u64;
             bytes = rest;
             if self.position == subtree.end {
-                self.is_right &= self.hasher.finalize_non_root() == hash;
+                self.is_intact &= self.hasher.finalize_non_root() == hash;
                 self.expected.pop_front();
             }
         }
     }
 
     /// Whether all bytes of the held range were passed, and all of them are the blob's.
-    pub fn is_right(&self) -> bool {
-        self.is_right && self.position == self.held.end
+    pub fn is_intact(&self) -> bool {
+        self.is_intact && self.position == self.held.end
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         let next = slice(sliced, &(held.end..(held.end + GROUP).min(length)));
         let mut check = HeldRange::new(length as u64, held.start as u64..held.end as u64, first, next).unwrap();
         bytes.chunks(piece).for_each(|piece| check.update(piece));
-        check.is_right()
+        check.is_intact()
     }
 
     #[test]

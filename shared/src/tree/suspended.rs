@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use blake3::hazmat::HasherExt;
 
-use super::{GROUP, GROUP_U64, Node, Parent, TreeError, TreeHasher, around};
+use super::{GROUP, GROUP_U64, Node, Parent, TreeError, TreeHasher, widen_to_groups};
 use crate::limits::MAX_SAFE_INTEGER;
 
 /// The state of a [`TreeHasher`] after some whole groups of a blob, with more bytes to come.
@@ -28,7 +28,7 @@ impl Suspended {
     /// proof contains the hash of every subtree before it. Returns 0 if no such slice is possible.
     pub fn matching(&self, length: u64, size: u64, proof: &[Parent]) -> u64 {
         let range = self.length..self.length.saturating_add(size);
-        if range.is_empty() || around(&range, length) != range {
+        if range.is_empty() || widen_to_groups(&range, length) != range {
             return 0;
         }
         let (mut parents, mut own, mut matching) = (proof.iter(), self.stack.iter(), 0);

@@ -101,7 +101,7 @@ proptest! {
         let (bytes, length) = (blob(length), length as u64);
         let (digest, outboard) = hash(&bytes);
         let range = (one % length).min(other % length)..(one % length).max(other % length) + 1;
-        let wide = around(&range, length);
+        let wide = widen_to_groups(&range, length);
         prop_assert!(wide.start <= range.start && range.end <= wide.end && wide.end <= length);
         prop_assert!(range.start - wide.start < GROUP as u64 && wide.end - range.end < GROUP as u64);
         let proof = prove(range, length, &outboard);

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The questions that a verdict answers separately, in this order: a forged certificate must not make a genuine file look wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Aspect {
+pub enum VerdictQuestion {
     /// Is the certificate genuine? Needs no file.
     Genuine,
     /// Is this the file?
@@ -14,12 +14,12 @@ pub enum Aspect {
     InForce,
 }
 
-impl Aspect {
+impl VerdictQuestion {
     /// Every question, in order.
     pub const ALL: [Self; 3] = [Self::Genuine, Self::Matches, Self::InForce];
 
     /// The question in words.
-    pub fn question(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Self::Genuine => "Is the certificate genuine?",
             Self::Matches => "Is this the file?",
@@ -76,7 +76,7 @@ impl Check {
     ];
 
     /// The question that the check belongs to.
-    pub fn aspect(self) -> Aspect {
+    pub fn question(self) -> VerdictQuestion {
         match self {
             Self::Bundle
             | Self::Certificate
@@ -85,9 +85,9 @@ impl Check {
             | Self::Epoch
             | Self::Signers
             | Self::Possession
-            | Self::Signature => Aspect::Genuine,
-            Self::Digest | Self::Length => Aspect::Matches,
-            Self::Time | Self::Expiry => Aspect::InForce,
+            | Self::Signature => VerdictQuestion::Genuine,
+            Self::Digest | Self::Length => VerdictQuestion::Matches,
+            Self::Time | Self::Expiry => VerdictQuestion::InForce,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The separate answers to the three questions.
 
 use super::stored::{check_in_force, check_subject};
-use super::{Invalid, Missing, Question, Stop, Subject, Verdict};
+use super::{CheckError, Invalid, Missing, Subject, Verdict, VerifyOptions};
 use crate::certificate::Certificate;
 
 /// The result of a verification.
@@ -10,38 +10,38 @@ use crate::certificate::Certificate;
 /// be compared with several files.
 #[derive(Debug, Clone)]
 pub struct Judgement {
-    question: Question,
-    genuine: Result<Box<Certificate>, Stop>,
+    options: VerifyOptions,
+    genuine: Result<Box<Certificate>, CheckError>,
 }
 
 impl Judgement {
-    pub(super) fn new(question: &Question, genuine: Result<Certificate, Stop>) -> Self {
-        Self { question: *question, genuine: genuine.map(Box::new) }
+    pub(super) fn new(options: &VerifyOptions, genuine: Result<Certificate, CheckError>) -> Self {
+        Self { options: *options, genuine: genuine.map(Box::new) }
     }
 
     /// Compares the certificate with this file from now on.
-    pub fn hold_against(&mut self, subject: Subject) {
-        self.question.subject = Some(subject);
+    pub fn compare_with(&mut self, subject: Subject) {
+        self.options.subject = Some(subject);
     }
 
     /// The question that this judgement answers.
-    pub fn question(&self) -> &Question {
-        &self.question
+    pub fn options(&self) -> &VerifyOptions {
+        &self.options
     }
 
     /// Is the certificate genuine?
     ///
     /// # Errors
     /// The first check that fails or cannot be made, among those that need no file.
-    pub fn genuine(&self) -> Result<&Certificate, &Stop> {
+    pub fn genuine(&self) -> Result<&Certificate, &CheckError> {
         self.genuine.as_deref()
     }
 
     /// Is this the file? `None` if the certificate is not genuine: its content then counts for nothing.
-    pub fn matches(&self) -> Option<Result<(), Stop>> {
+    pub fn matches(&self) -> Option<Result<(), CheckError>> {
         let certificate = self.genuine().ok()?;
-        Some(match &self.question.subject {
-            Some(subject) => check_subject(&certificate.claim, subject).map_err(Stop::from),
+        Some(match &self.options.subject {
+            Some(subject) => check_subject(&certificate.claim, subject).map_err(CheckError::from),
             None => Err(Missing::Subject.into()),
         })
     }
@@ -49,17 +49,17 @@ impl Judgement {
     /// Is the certificate in force? `None` if it is not genuine: its content then counts for nothing.
     pub fn in_force(&self) -> Option<Result<(), Invalid>> {
         let certificate = self.genuine().ok()?;
-        Some(check_in_force(&certificate.claim, self.question.now, self.question.waive_expiry))
+        Some(check_in_force(&certificate.claim, self.options.now, self.options.waive_expiry))
     }
 
     /// The verdict. The first question whose answer is not yes decides.
     pub fn verdict(&self) -> Verdict {
         let certificate = match self.genuine() {
             Ok(certificate) => certificate,
-            Err(stop) => return stop.clone().into(),
+            Err(error) => return error.clone().into(),
         };
-        if let Some(Err(stop)) = self.matches() {
-            return stop.into();
+        if let Some(Err(error)) = self.matches() {
+            return error.into();
         }
         match self.in_force() {
             Some(Err(invalid)) => Verdict::Invalid(invalid),

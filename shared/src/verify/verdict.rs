@@ -257,14 +257,14 @@ impl fmt::Display for Verdict {
 
 /// Why the answer to a question is not yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub enum CheckError {
     /// A check failed: the answer is no.
     Invalid(Invalid),
     /// Something is missing for an answer.
     Missing(Missing),
 }
 
-impl Stop {
+impl CheckError {
     /// The check that failed or could not be made.
     pub fn check(&self) -> Check {
         match self {
@@ -274,28 +274,28 @@ impl Stop {
     }
 }
 
-impl From<Stop> for Verdict {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Invalid(invalid) => Self::Invalid(invalid),
-            Stop::Missing(missing) => Self::CannotCheck(missing),
+impl From<CheckError> for Verdict {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Invalid(invalid) => Self::Invalid(invalid),
+            CheckError::Missing(missing) => Self::CannotCheck(missing),
         }
     }
 }
 
-impl From<Invalid> for Stop {
+impl From<Invalid> for CheckError {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
     }
 }
 
-impl From<Missing> for Stop {
+impl From<Missing> for CheckError {
     fn from(missing: Missing) -> Self {
         Self::Missing(missing)
     }
 }
 
-impl From<BundleError> for Stop {
+impl From<BundleError> for CheckError {
     fn from(error: BundleError) -> Self {
         match error {
             BundleError::UnknownVersion(version) => Missing::BundleVersion(version).into(),
@@ -304,7 +304,7 @@ impl From<BundleError> for Stop {
     }
 }
 
-impl From<CertificateError> for Stop {
+impl From<CertificateError> for CheckError {
     fn from(error: CertificateError) -> Self {
         match error {
             CertificateError::UnknownVersion(version) => Missing::CertificateVersion(version).into(),
@@ -315,7 +315,7 @@ impl From<CertificateError> for Stop {
     }
 }
 
-impl From<CommitteeError> for Stop {
+impl From<CommitteeError> for CheckError {
     fn from(error: CommitteeError) -> Self {
         match error {
             CommitteeError::UnknownVersion(version) => Missing::CommitteeVersion(version).into(),
@@ -325,7 +325,7 @@ impl From<CommitteeError> for Stop {
     }
 }
 
-impl From<GenesisError> for Stop {
+impl From<GenesisError> for CheckError {
     fn from(error: GenesisError) -> Self {
         match error {
             GenesisError::Committee(error) => error.into(),

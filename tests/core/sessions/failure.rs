@@ -4,7 +4,7 @@ use vouch_core::bls::BlsError;
 use vouch_core::committee::{GenesisError, PossessionError};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, MessageError, Stream};
-use vouch_core::session::{ByteRange, Failure, Kind, Rejection, SessionError};
+use vouch_core::session::{ByteRange, Failure, FailureKind, Rejection, SessionError};
 use vouch_core::verify::Invalid;
 
 use super::{CLUSTER, FOREIGN, identity, unexpected};
@@ -18,7 +18,7 @@ fn together() -> PossessionError {
     PossessionError::Together { members: 4 }
 }
 
-fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
+fn failures() -> Vec<(SessionError, FailureKind, Option<&'static str>, bool)> {
     let (expected, got) = (identity(&CLUSTER), identity(&FOREIGN));
     let receipt = |name: &str| Box::new(receipt_of(salt(name), b"file"));
     let auth = vouch_core::link::AuthError {
@@ -27,24 +27,34 @@ fn failures() -> Vec<(SessionError, Kind, Option<&'static str>, bool)> {
     };
     let rejection = Rejection { name: "replica-1".into(), reason: "it lied".into() };
     vec![
-        (SessionError::Malformed(MessageError::UnknownTag(9)), Kind::Protocol, None, false),
-        (unexpected("Ready", "Vote"), Kind::Protocol, None, false),
-        (SessionError::Auth(auth), Kind::Invalid, Some("link"), false),
-        (SessionError::AnotherCluster { expected, got: Some(got) }, Kind::Invalid, Some("identity"), false),
-        (SessionError::Committee(GenesisError::Possession(point())), Kind::Invalid, Some("possession"), false),
-        (SessionError::Committee(GenesisError::Possession(together())), Kind::Invalid, Some("possession"), false),
-        (SessionError::Invalid(Invalid::BelowQuorum { signers: 2, quorum: 3 }), Kind::Invalid, Some("signers"), false),
+        (SessionError::Malformed(MessageError::UnknownTag(9)), FailureKind::Protocol, None, false),
+        (unexpected("Ready", "Vote"), FailureKind::Protocol, None, false),
+        (SessionError::Auth(auth), FailureKind::Invalid, Some("link"), false),
+        (SessionError::AnotherCluster { expected, got: Some(got) }, FailureKind::Invalid, Some("identity"), false),
+        (SessionError::Committee(GenesisError::Possession(point())), FailureKind::Invalid, Some("possession"), false),
+        (
+            SessionError::Committee(GenesisError::Possession(together())),
+            FailureKind::Invalid,
+            Some("possession"),
+            false,
+        ),
+        (
+            SessionError::Invalid(Invalid::BelowQuorum { signers: 2, quorum: 3 }),
+            FailureKind::Invalid,
+            Some("signers"),
+            false,
+        ),
         (
             SessionError::AnotherReceipt { expected: receipt("one"), got: receipt("other") },
-            Kind::Invalid,
+            FailureKind::Invalid,
             Some("receipt"),
             false,
         ),
-        (SessionError::OldCertificate { expected: 9, got: 5 }, Kind::Invalid, Some("time"), false),
-        (SessionError::SourceChanged { expected: 4, got: 2 }, Kind::Source, None, true),
-        (SessionError::Unsatisfiable { range: ByteRange::From(9), length: 5 }, Kind::Range, None, false),
-        (SessionError::NotFound(Digest([1; 32])), Kind::NotFound, None, false),
-        (SessionError::Exhausted(vec![rejection]), Kind::Exhausted, None, true),
+        (SessionError::OldCertificate { expected: 9, got: 5 }, FailureKind::Invalid, Some("time"), false),
+        (SessionError::SourceChanged { expected: 4, got: 2 }, FailureKind::Source, None, true),
+        (SessionError::Unsatisfiable { range: ByteRange::From(9), length: 5 }, FailureKind::Range, None, false),
+        (SessionError::NotFound(Digest([1; 32])), FailureKind::NotFound, None, false),
+        (SessionError::Exhausted(vec![rejection]), FailureKind::Exhausted, None, true),
     ]
 }
 
@@ -55,7 +65,7 @@ fn every_error_has_its_kind_check_and_values() {
         assert_eq!((failure.code, failure.check, failure.can_retry), (kind, check, can_retry), "{error}");
         assert_eq!(failure.message, error.to_string());
         assert_eq!(failure.reason, None, "{error}");
-        if kind == Kind::Invalid {
+        if kind == FailureKind::Invalid {
             let (expected, got) = (failure.expected.unwrap(), failure.got.unwrap());
             assert!(!expected.is_empty() && !got.is_empty() && expected != got, "{error}: {expected:?} {got:?}");
         }
@@ -100,7 +110,7 @@ fn refusal_keeps_its_code_members_and_retryability() {
         (Code::DigestDiffers, "digest-differs", false),
     ] {
         let failure = Failure::from(&refused(code));
-        assert_eq!(failure.code, Kind::Refused);
+        assert_eq!(failure.code, FailureKind::Refused);
         assert_eq!((failure.reason.as_deref(), failure.can_retry), (Some(reason), can_retry));
         assert_eq!(failure.members, ["replica-1", "replica-3"]);
     }
@@ -112,14 +122,14 @@ fn machine_readable_texts_are_stable() {
     let json = serde_json::to_string(&failure).unwrap();
     assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"fault":"permanent","message":"#), "{json}");
     for (kind, text) in [
-        (Kind::Connection, "connection"),
-        (Kind::Refused, "refused"),
-        (Kind::Invalid, "invalid"),
-        (Kind::Protocol, "protocol"),
-        (Kind::Source, "source"),
-        (Kind::Range, "range"),
-        (Kind::NotFound, "not-found"),
-        (Kind::Exhausted, "exhausted"),
+        (FailureKind::Connection, "connection"),
+        (FailureKind::Refused, "refused"),
+        (FailureKind::Invalid, "invalid"),
+        (FailureKind::Protocol, "protocol"),
+        (FailureKind::Source, "source"),
+        (FailureKind::Range, "range"),
+        (FailureKind::NotFound, "not-found"),
+        (FailureKind::Exhausted, "exhausted"),
     ] {
         assert_eq!(serde_json::to_value(kind).unwrap(), text);
     }

@@ -24,9 +24,9 @@ const START: Duration = Duration::from_secs(1000);
 fn assert_deadline(phase: Phase, mark: ProgressMark) {
     assert_eq!(mark.phase, Some(phase));
     let mut watch = ProgressWatch::default();
-    assert_eq!(watch.look(mark, START), Ok(()));
-    assert_eq!(watch.look(mark, START + phase.deadline() - SECOND), Ok(()));
-    assert_eq!(watch.look(mark, START + phase.deadline()), Err(SessionError::NoProgress(phase)));
+    assert_eq!(watch.check_deadline(mark, START), Ok(()));
+    assert_eq!(watch.check_deadline(mark, START + phase.deadline() - SECOND), Ok(()));
+    assert_eq!(watch.check_deadline(mark, START + phase.deadline()), Err(SessionError::NoProgress(phase)));
 }
 
 #[test]
@@ -46,13 +46,13 @@ fn progress_extends_the_deadline_and_caller_time_does_not_count() {
     let (phase, long) = (Some(Phase::Reading), Phase::Reading.deadline());
     for steps in 0..10 {
         let now = START + (long - SECOND) * u32::try_from(steps).unwrap();
-        assert_eq!(watch.look(ProgressMark { phase, steps }, now), Ok(()), "{steps}");
+        assert_eq!(watch.check_deadline(ProgressMark { phase, steps }, now), Ok(()), "{steps}");
     }
     watch.restart();
-    assert_eq!(watch.look(ProgressMark { phase, steps: 9 }, START * 100), Ok(()));
+    assert_eq!(watch.check_deadline(ProgressMark { phase, steps: 9 }, START * 100), Ok(()));
     let idle = ProgressMark { phase: None, steps: 0 };
-    assert_eq!(watch.look(idle, START * 100), Ok(()));
-    assert_eq!(watch.look(idle, START * 1000), Ok(()), "nothing is owed to it");
+    assert_eq!(watch.check_deadline(idle, START * 100), Ok(()));
+    assert_eq!(watch.check_deadline(idle, START * 1000), Ok(()), "nothing is owed to it");
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn get_times_out_in_each_phase() {
 #[test]
 fn only_the_put_without_progress_times_out() {
     let (mut link, hello) = PutLink::new(None, hello_nonce("puts"));
-    link.look(START).unwrap();
-    let late = link.look(START + Phase::Opening.deadline()).map(|_| ());
+    link.check_deadlines(START).unwrap();
+    let late = link.check_deadlines(START + Phase::Opening.deadline()).map(|_| ());
     assert_eq!(late, Err(SessionError::NoProgress(Phase::Opening)));
     for message in Server::honest().welcome(&hello) {
         link.receive(&message, NOW).unwrap();
@@ -138,14 +138,14 @@ fn only_the_put_without_progress_times_out() {
     let put = NewPut { source, expires_at: EXPIRES, salt: salt("put"), now: NOW, renew: false };
     let (first, _) = link.begin(put, None, None).unwrap();
     let (second, _) = link.begin(put, None, None).unwrap();
-    assert!(link.look(START).unwrap().is_empty());
+    assert!(link.check_deadlines(START).unwrap().is_empty());
     link.receive(&Message::Ready { stream: second, offset: 0 }.encode(), NOW).unwrap();
-    let late = link.look(START + Phase::Offered.deadline()).unwrap();
+    let late = link.check_deadlines(START + Phase::Offered.deadline()).unwrap();
     let [PutLinkEvent::Put(stream, Err(SessionError::NoProgress(Phase::Offered)))] = &late[..] else {
         panic!("{late:?}")
     };
     assert_eq!(*stream, first);
-    assert!(link.look(START * 10).unwrap().is_empty(), "it is over, and the other one sends");
+    assert!(link.check_deadlines(START * 10).unwrap().is_empty(), "it is over, and the other one sends");
     // a late message for the ended put is harmless
     link.receive(&Message::Ready { stream: first, offset: 0 }.encode(), NOW).unwrap();
 }
@@ -153,24 +153,25 @@ fn only_the_put_without_progress_times_out() {
 #[test]
 fn decision_is_waited_for_as_long_as_the_user_allows() {
     let mut watch = ProgressWatch::new(WaitLimit::new(4 * SECOND));
-    let mut look =
-        |steps, seconds| watch.look(ProgressMark { phase: Some(Phase::Certifying), steps }, START + seconds * SECOND);
-    assert_eq!(look(0, 10), Ok(()));
-    assert_eq!(look(0, 14), Ok(()));
-    assert_eq!(look(1, 15), Ok(()), "a step");
-    assert_eq!(look(1, 19), Ok(()));
+    let mut check = |steps, seconds| {
+        watch.check_deadline(ProgressMark { phase: Some(Phase::Certifying), steps }, START + seconds * SECOND)
+    };
+    assert_eq!(check(0, 10), Ok(()));
+    assert_eq!(check(0, 14), Ok(()));
+    assert_eq!(check(1, 15), Ok(()), "a step");
+    assert_eq!(check(1, 19), Ok(()));
     let over = SessionError::WaitLimit { phase: Phase::Certifying, waited: 5 * SECOND };
-    assert_eq!(look(1, 20), Err(over), "the time of the retries and a quarter more");
+    assert_eq!(check(1, 20), Err(over), "the time of the retries and a quarter more");
     watch.restart();
     let mark = ProgressMark { phase: Some(Phase::Certifying), steps: 1 };
-    assert_eq!(watch.look(mark, START + 90 * SECOND), Ok(()));
+    assert_eq!(watch.check_deadline(mark, START + 90 * SECOND), Ok(()));
 }
 
 #[test]
 fn moving_bytes_and_no_retry_have_no_wait_limit() {
     let idle = |limit, mark: ProgressMark, seconds| {
         let mut watch = ProgressWatch::new(limit);
-        watch.look(mark, START).and(watch.look(mark, START + seconds * SECOND))
+        watch.check_deadline(mark, START).and(watch.check_deadline(mark, START + seconds * SECOND))
     };
     let mark = |phase| ProgressMark { phase, steps: 0 };
     let limit = WaitLimit::new(SECOND);
@@ -184,21 +185,21 @@ fn moving_bytes_and_no_retry_have_no_wait_limit() {
 fn limit_of_a_link_counts_for_its_handshake_and_for_each_put() {
     let opened = |answers: bool| {
         let (link, hello) = PutLink::new(None, hello_nonce("puts"));
-        let mut link = link.waiting_at_most(WaitLimit::new(4 * SECOND));
+        let mut link = link.with_wait_limit(WaitLimit::new(4 * SECOND));
         let source = Source::Known { digest: Digest::of(FILE), length: FILE.len() as u64 };
         let put = NewPut { source, expires_at: EXPIRES, salt: salt("put"), now: NOW, renew: false };
         link.begin(put, None, None).unwrap();
-        link.look(START).unwrap();
+        link.check_deadlines(START).unwrap();
         for message in Server::honest().welcome(&hello).iter().filter(|_| answers) {
             link.receive(message, NOW).unwrap();
         }
         link
     };
     let over = |phase| SessionError::WaitLimit { phase, waited: 5 * SECOND };
-    assert_eq!(opened(false).look(START + 5 * SECOND).map(|_| ()), Err(over(Phase::Opening)));
+    assert_eq!(opened(false).check_deadlines(START + 5 * SECOND).map(|_| ()), Err(over(Phase::Opening)));
     let mut link = opened(true);
-    assert!(link.look(START + 5 * SECOND).unwrap().is_empty(), "the put waits since the link is open");
-    let late = link.look(START + 10 * SECOND).unwrap();
+    assert!(link.check_deadlines(START + 5 * SECOND).unwrap().is_empty(), "the put waits since the link is open");
+    let late = link.check_deadlines(START + 10 * SECOND).unwrap();
     let [PutLinkEvent::Put(STREAM, Err(error))] = &late[..] else { panic!("{late:?}") };
     assert_eq!(*error, over(Phase::Offered));
 }

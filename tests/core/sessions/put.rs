@@ -117,7 +117,7 @@ fn put_ends_with_a_bundle_that_verifies() {
             assert_eq!(certified.certificate, certificate);
             assert_eq!(certified.server, node_secret(KEY).node_key());
             assert_eq!(certified.committee.record(), CLUSTER.record());
-            let verdict = Verifier::new().verify(certified.bundle.to_json().as_bytes(), &CLUSTER.question(&receipt()));
+            let verdict = Verifier::new().verify(certified.bundle.to_json().as_bytes(), &CLUSTER.options(&receipt()));
             assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
         }
     }

@@ -2,7 +2,7 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { POP_DST, STATEMENT_DST, sign } from "../../independent/bls.mjs";
 import { concat, u16, u32, utf8 } from "../../independent/bytes.mjs";
-import { acceptStatement, checkFounding, checkRefusal, encodeAcceptances, encodeFounding, encodeRefusal, encodeRefusals, encodeStanding, refusalBytes } from "../../independent/founding.mjs";
+import { acceptStatement, checkFounding, checkRefusal, encodeAcceptances, encodeFounding, encodeRefusal, encodeRefusals, encodeReplicaStatus, refusalBytes } from "../../independent/founding.mjs";
 import { statementIdentity } from "../../independent/statement.mjs";
 import { toHex } from "../../independent/text.mjs";
 import * as points from "./points.mjs";
@@ -123,7 +123,7 @@ function messages() {
   return {
     acceptances: { founding: toHex(n4.digest), members: [0, 3], message: toHex(encodeAcceptances(n4.digest, accepts)) },
     refusals: { refusal, message: toHex(encodeRefusals([Uint8Array.from(Buffer.from(refusal, "hex"))])) },
-    standing: { standing: 1, detail: "waits for replica-2 ‘Zürich’", message: toHex(encodeStanding(1, "waits for replica-2 ‘Zürich’")) },
+    replica_status: { status: 1, detail: "waits for replica-2 ‘Zürich’", message: toHex(encodeReplicaStatus(1, "waits for replica-2 ‘Zürich’")) },
   };
 }
 

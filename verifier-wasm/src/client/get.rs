@@ -47,7 +47,7 @@ impl Get {
 
     /// Fails the get if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
     pub fn look(&self, now: f64) {
-        self.0.look(now);
+        self.0.check_deadlines(now);
     }
 
     /// Holds back what arrives, while the last bytes are still being written. Memory is bounded, because unanswered reads are.
@@ -105,11 +105,11 @@ impl Session for GetSession {
         Ok(events.into_iter().filter_map(step).collect())
     }
 
-    fn look(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError> {
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError> {
         if is_paused {
             self.restart_deadline();
             return Ok(());
         }
-        Self::look(self, now)
+        self.check_deadline(now)
     }
 }

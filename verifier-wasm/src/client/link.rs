@@ -36,7 +36,7 @@ pub(super) trait Session {
 
     /// Fails if the session made no progress for too long. While it is paused, messages are held back here, so the server is not
     /// late.
-    fn look(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError>;
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError>;
 }
 
 #[derive(Serialize)]
@@ -97,12 +97,12 @@ impl<S: Session> Link<S> {
 
     /// Fails the session if it made no progress for too long: the listener then receives `failed`. Call it about once a second.
     /// `now`: milliseconds of a monotonic clock.
-    pub(super) fn look(&self, now: f64) {
+    pub(super) fn check_deadlines(&self, now: f64) {
         let inner = &self.inner;
         let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
         let is_paused = *inner.is_paused.borrow();
-        let looked = inner.session.borrow_mut().as_mut().map(|session| session.look(now, is_paused));
-        if let Some(Err(error)) = looked {
+        let checked = inner.session.borrow_mut().as_mut().map(|session| session.check_deadlines(now, is_paused));
+        if let Some(Err(error)) = checked {
             inner.fail(&error);
         }
     }

@@ -138,7 +138,7 @@ impl Put {
 
     /// Fails the put if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
     pub fn look(&self, now: f64) {
-        self.0.look(now);
+        self.0.check_deadlines(now);
     }
 
     /// Number of bytes in the socket's buffer.
@@ -179,8 +179,8 @@ impl Session for PutLink {
     }
 
     /// Nothing pauses a put.
-    fn look(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionError> {
-        match Self::look(self, now)?.pop() {
+    fn check_deadlines(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionError> {
+        match self.check_deadlines(now)?.pop() {
             Some(PutLinkEvent::Put(_, Err(error))) => Err(error),
             _ => Ok(()),
         }

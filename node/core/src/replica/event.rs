@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
-use vouch_core::message::Standing;
+use vouch_core::message::ReplicaStatus;
 
 /// An event for a replica's log.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub enum Event {
     /// address, and the reason.
     RefusedForGood(String, String),
     /// The replica's status at a server. The server's address, the status, and the reason.
-    Standing(String, Standing, String),
+    ReplicaStatus(String, ReplicaStatus, String),
     /// Progress of a founding.
     Founding(String),
     /// The replica is a member of this committee, with this index.

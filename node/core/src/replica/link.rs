@@ -118,7 +118,7 @@ impl<J> ReplicaLink<J> {
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 self.out.push(Output::Founding(message));
             }
-            Message::Standing { standing, detail } => self.out.push(Output::Standing(standing, detail)),
+            Message::ReplicaStatus { status, detail } => self.out.push(Output::ReplicaStatus(status, detail)),
             Message::Put { stream, offer, .. } => self.with_puts(|puts| puts.begin(stream, offer)),
             Message::Blob { stream, receipt, bytes, .. } => self.with_puts(|puts| puts.whole(stream, receipt, bytes)),
             Message::Chunk { stream, offset, parents, bytes } => {

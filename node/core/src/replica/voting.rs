@@ -13,7 +13,7 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 /// A clock too far off, or receipts that have expired.
 pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
     if issued_at.abs_diff(now) > CLOCK_TOLERANCE {
-        let difference = clocks::against(now, issued_at);
+        let difference = clocks::describe_difference(now, issued_at);
         let detail = format!(
             "the clock of this replica is {difference} the server's; expected at most {} between them",
             Seconds(CLOCK_TOLERANCE)

@@ -37,7 +37,7 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
     };
     let is_ready = match committee {
         Some(committee) => Readiness::of(shared, committee).is_ready(),
-        None => shared.founding().lacks().is_none(),
+        None => shared.founding().put_obstacle().is_none(),
     };
     let described = json!({
         "cluster": committee.map(|committee| committee.cluster()),
@@ -47,7 +47,7 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
         "quorum": record.map_or(0, |record| record.quorum()),
         "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
         "connected": connected,
-        "wanted": shared.config.told.replicas,
+        "wanted": shared.config.wanted.replicas,
         "members": members,
     });
     let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
@@ -94,7 +94,7 @@ const NAMED: usize = 20;
 pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let snapshot = shared.snapshot.get();
     let Some(committee) = &snapshot.committee else {
-        return match shared.founding().lacks() {
+        return match shared.founding().put_obstacle() {
             Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),
             None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
         };

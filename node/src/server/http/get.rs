@@ -187,7 +187,7 @@ impl Get {
             room = self.performer.room(self.connection.party()) => self.performer.start(room),
             _ = self.ticks.tick() => {
                 self.performer.tick();
-                self.watch.look(self.get.progress_mark(), self.shared.host.monotonic())?;
+                self.watch.check_deadline(self.get.progress_mark(), self.shared.host.monotonic())?;
             }
         }
         Ok(())

@@ -177,7 +177,7 @@ impl BodyPut {
             Step::Outcome(outcome) => self.drive(outcome.into()).await,
             Step::Members(snapshot) => self.drive(PutInput::Connected(snapshot.links())).await,
             Step::Tick => {
-                self.watch.look(self.progress_mark(), self.shared.host.monotonic())?;
+                self.watch.check_deadline(self.progress_mark(), self.shared.host.monotonic())?;
                 // the body is held to its pace where it is read
                 let is_place_taken = self.performer.is_place_taken();
                 self.drive(if is_place_taken { PutInput::PlaceTaken } else { PutInput::Tick }).await;

@@ -13,8 +13,8 @@ pub enum Progress {
 }
 
 impl ServerFounding {
-    /// Why a put would now wait for a committee in vain, if it would.
-    pub fn lacks(&self) -> Option<String> {
+    /// Why a put that starts now would get no committee; `None` if one forms by itself.
+    pub fn put_obstacle(&self) -> Option<String> {
         match self.progress() {
             Progress::UnderWay => None,
             Progress::Waiting(_) if self.would_propose() => None,
@@ -24,10 +24,10 @@ impl ServerFounding {
 
     /// Why there is no committee yet, and what to do about it.
     pub fn progress(&self) -> Progress {
-        let wanted = self.known.values().find(|founding| self.told.allows(founding.record()).is_ok());
-        match wanted {
+        let known = self.known.values().find(|founding| self.wanted.allows(founding.record()).is_ok());
+        match known {
             Some(founding) => self.progress_of(founding),
-            None => Progress::Waiting(self.lacks_founders()),
+            None => Progress::Waiting(self.missing_founders()),
         }
     }
 
@@ -61,14 +61,14 @@ impl ServerFounding {
         ))
     }
 
-    fn lacks_founders(&self) -> String {
+    fn missing_founders(&self) -> String {
         let connected = self.peers.len();
-        if let Some(cluster) = self.told.cluster {
+        if let Some(cluster) = self.wanted.cluster {
             return format!(
                 "this server serves cluster {cluster} only, and no member of it is connected; start one with `vouch replica SERVER`"
             );
         }
-        if let Some(members) = &self.told.members {
+        if let Some(members) = &self.wanted.members {
             let missing: Vec<_> = members.iter().filter(|key| !self.peers.contains_key(key)).collect();
             if let Some(first) = missing.first() {
                 return format!(
@@ -78,14 +78,14 @@ impl ServerFounding {
                 );
             }
         }
-        let needed = match (&self.told.members, self.told.replicas) {
+        let needed = match (&self.wanted.members, self.wanted.replicas) {
             (Some(members), _) => format!("{} members", members.len()),
             (None, Some(n)) => format!("{n} replicas"),
             (None, None) => "at least 1 replica".into(),
         };
         let bound = connected - self.free().len().min(connected);
         let start = "start one with `vouch replica SERVER`";
-        let contradiction = self.known.values().find_map(|known| self.told.allows(known.record()).err());
+        let contradiction = self.known.values().find_map(|known| self.wanted.allows(known.record()).err());
         match (bound, contradiction) {
             (0, _) => format!("{needed} must join first, {connected} are connected; {start}"),
             (_, Some(why)) => format!(

@@ -25,7 +25,7 @@ impl Random {
 pub(super) struct World {
     replicas: usize,
     /// What each server's operator wants.
-    told: Vec<Told>,
+    wanted: Vec<WantedCommittee>,
     /// Which replica dials which server.
     dials: BTreeSet<(usize, usize)>,
 }
@@ -37,17 +37,17 @@ impl World {
         let mut random = Random(seed ^ 0x51A7);
         let (replicas, servers) = (3 + random.below(4), 1 + random.below(5));
         let n = 2 + random.below(replicas - 1);
-        let told = (0..servers)
+        let wanted = (0..servers)
             .map(|_| {
                 let n = if seed.is_multiple_of(2) { 2 + random.below(replicas - 1) } else { n };
-                Told { replicas: u16::try_from(n).ok(), ..Told::default() }
+                WantedCommittee { replicas: u16::try_from(n).ok(), ..WantedCommittee::default() }
             })
             .collect();
         let dials = (0..replicas)
             .flat_map(|replica| (0..servers).map(move |server| (replica, server)))
             .filter(|(replica, server)| !seed.is_multiple_of(5) || replica % servers == *server || *server == 0)
             .collect();
-        Self { replicas, told, dials }
+        Self { replicas, wanted, dials }
     }
 }
 
@@ -91,8 +91,8 @@ impl Simulation {
         Self {
             random: Random(seed),
             replicas: (0..u8::try_from(world.replicas).unwrap()).map(replica).collect(),
-            servers: world.told.iter().map(|told| Some(ServerFounding::new(told.clone(), None))).collect(),
-            settled: vec![None; world.told.len()],
+            servers: world.wanted.iter().map(|wanted| Some(ServerFounding::new(wanted.clone(), None))).collect(),
+            settled: vec![None; world.wanted.len()],
             links: BTreeMap::new(),
             arrivals: 0,
             signed: BTreeMap::new(),
@@ -148,8 +148,8 @@ impl Simulation {
             replica.core.get_or_insert_with(|| ReplicaFounding::new(ReplicaRecord::decode(record).unwrap(), *founded));
         }
         for (server, settled) in self.settled.iter().enumerate() {
-            let told = self.world.told[server].clone();
-            self.servers[server].get_or_insert_with(|| ServerFounding::new(told, settled.clone()));
+            let wanted = self.world.wanted[server].clone();
+            self.servers[server].get_or_insert_with(|| ServerFounding::new(wanted, settled.clone()));
         }
     }
 
@@ -210,7 +210,7 @@ impl Simulation {
         self.send_down(server, sends);
     }
 
-    fn send_down(&mut self, server: usize, sends: Sends) {
+    fn send_down(&mut self, server: usize, sends: OutgoingMessages) {
         for (node_key, message) in sends {
             let replica = self.replicas.iter().position(|replica| replica.keys.node.node_key() == node_key).unwrap();
             if let Some(link) = self.links.get_mut(&(replica, server)) {
@@ -274,7 +274,7 @@ impl Simulation {
         let Replica { keys, core, disk } = &mut self.replicas[number];
         let Some(core) = core else { return };
         let was_bound: Option<CommitteeDigest> = core.accepted().map(Founding::digest);
-        let outcome = match message {
+        let actions = match message {
             Message::Founding(_) => core.offer(opened.unwrap(), &keys.node, &keys.vote),
             Message::Acceptances { founding, acceptances } => {
                 core.accept(&Self::unchecked(&self.opened, founding, acceptances), &keys.node, &keys.vote)
@@ -282,15 +282,17 @@ impl Simulation {
             Message::Refusals(refusals) => core.refuse(&refusals, &keys.node, &keys.vote),
             other => panic!("{}", other.name()),
         };
-        let evidence = outcome.notes.iter().find(|note| matches!(note, Note::Evidence(..) | Note::AcceptedBefore(_)));
+        let evidence = actions.events.iter().find(|event| {
+            matches!(event, ReplicaFoundingEvent::Evidence(..) | ReplicaFoundingEvent::AcceptedBefore(_))
+        });
         assert!(evidence.is_none(), "honest replicas do not accept and refuse the same: {evidence:?}");
         let is_bound = core.accepted().map(Founding::digest);
-        assert!(was_bound == is_bound || outcome.save, "a promise must be saved");
+        assert!(was_bound == is_bound || actions.save, "a promise must be saved");
         // A crash may come before the record is saved, or between saving and sending.
         match self.random.below(50) {
             0 if !self.is_healed => return self.crash_replica(number),
             crash => {
-                if outcome.save {
+                if actions.save {
                     *disk = (core.record().encode(), core.is_founded());
                 }
                 if let Some(accepted) = core.accepted() {
@@ -303,7 +305,7 @@ impl Simulation {
             }
         }
         for ((_, to), link) in self.links.iter_mut().filter(|((replica, _), _)| *replica == number) {
-            link.up.extend(if *to == server { &outcome.reply } else { &outcome.elsewhere }.iter().cloned());
+            link.up.extend(if *to == server { &actions.reply } else { &actions.to_others }.iter().cloned());
         }
     }
 
@@ -332,12 +334,12 @@ impl Simulation {
             Message::Founding(_) => server.shown(&from, opened.unwrap()).unwrap(),
             Message::Acceptances { founding, acceptances } => {
                 server.accepted(&from, &Self::unchecked(&self.opened, founding, acceptances));
-                Sends::new()
+                OutgoingMessages::new()
             }
             Message::Refusals(refusals) => server.refused(&refusals),
             other => panic!("{}", other.name()),
         };
-        assert!(!server.take_notes().iter().any(|note| matches!(note, ServerNote::Evidence(..))));
+        assert!(!server.take_events().iter().any(|event| matches!(event, ServerFoundingEvent::Evidence(..))));
         self.send_down(number, sends);
         self.settle(number);
     }
@@ -391,7 +393,7 @@ impl Simulation {
             let free = self.replicas.iter().zip(0..).filter(|(replica, index)| {
                 self.world.dials.contains(&(*index, number)) && replica.core.as_ref().unwrap().accepted().is_none()
             });
-            let wanted = self.world.told[number].replicas.unwrap();
+            let wanted = self.world.wanted[number].replicas.unwrap();
             let is_idle = server.settled().is_none() && free.count() >= wanted.into();
             assert!(!is_idle, "server-{number} founds nothing, though enough replicas are free");
         }

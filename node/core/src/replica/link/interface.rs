@@ -8,7 +8,7 @@ use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
-use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, Message, Read, Standing, Stream};
+use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, Message, Read, ReplicaStatus, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::signed_time::TimeSignature;
 use vouch_core::tree::Parent;
@@ -110,7 +110,7 @@ pub enum Output<J> {
     /// A blob was found damaged, with what differs.
     Lost(Digest, String),
     /// What the server says that this replica is to it.
-    Standing(Standing, String),
+    ReplicaStatus(ReplicaStatus, String),
     /// The server says that a put or a batch went on without this replica, and why.
     LeftOut(String),
     /// A vote left.

@@ -5,7 +5,7 @@ use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
-use vouch_core::message::{ListFilter, ListPosition, Standing};
+use vouch_core::message::{ListFilter, ListPosition, ReplicaStatus};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
@@ -368,6 +368,8 @@ fn every_message_of_a_put_goes_through_the_link() {
     assert_eq!(task(world.hear(cancel)), (cancelled, IncomingTask::PutAway { keep: false }));
     let (open, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
     assert_eq!(world.link.close(), [(open, IncomingTask::PutAway { keep: true })]);
-    let standing = Message::Standing { standing: Standing::Waiting, detail: "two more".into() };
-    assert!(matches!(&world.hear(standing)[..], [Output::Standing(Standing::Waiting, detail)] if detail == "two more"));
+    let status = Message::ReplicaStatus { status: ReplicaStatus::Waiting, detail: "two more".into() };
+    assert!(
+        matches!(&world.hear(status)[..], [Output::ReplicaStatus(ReplicaStatus::Waiting, detail)] if detail == "two more")
+    );
 }

@@ -114,7 +114,7 @@ impl ListsRound {
     }
 
     fn page(&mut self, from: ListPosition, page: ListPage) -> ListStep {
-        if !page.moves_on_from(from) {
+        if !page.advances_beyond(from) {
             let (after, until) = (from.after, page.end.after);
             return self.pass_over(|name| {
                 vec![format!("{name} lists: expected entries after {after}, got some up to {until}")]
