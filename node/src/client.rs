@@ -25,66 +25,66 @@ use vouch_core::slice::Slice;
 use crate::host::Host;
 use crate::host::source::Source;
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
-pub use get::{Get, GetProgress, Got, get};
-pub use held_range::{Held, held_range};
+pub use get::{Get, GetProgress, GetResult, get};
+pub use held_range::{HeldPrefix, held_range};
 pub use offer::{Offer, hash};
 pub use put_link::{Item, Prepared, PutLink};
 pub use retry::{fault, milestone, offer, pause, put, put_offer};
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
-/// How often a session is looked at for progress.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval between checks of a session's deadlines.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a put or a get failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The link.
+    /// The link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// What came over it.
+    /// The session ended with an error.
     #[error(transparent)]
     Session(SessionError),
-    /// The file that is put.
+    /// The file to put cannot be read.
     #[error("cannot read {source_name}: {error}")]
     Source {
         /// The file.
         source_name: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// A decision of the server took longer than the user allows.
     #[error(
-        "the server made no progress for {} s while {what}, and `--retry` allows no more; replicas that do not answer are named \
-         when it is longer", .after.as_secs()
+        "the server made no progress for {} s while {what}, and `--retry` allows no more; with a longer `--retry`, the server names \
+         the replicas that do not answer", .after.as_secs()
     )]
     Stalled {
-        /// For so long.
+        /// How long the client waited.
         after: Duration,
-        /// What it was asked for.
+        /// What the client was doing.
         what: &'static str,
     },
-    /// Where a get's bytes go.
+    /// The output of a get cannot be written.
     #[error("{0}")]
     Sink(String),
-    /// The bytes that a get was to go on after are not the beginning of the blob.
+    /// The bytes that the output holds are not the beginning of the blob, so the get cannot resume after them.
     #[error("expected the first {expected} bytes of the file, got others after byte {matching}")]
-    AnotherBeginning {
-        /// How many were there.
+    AnotherPrefix {
+        /// The number of bytes held.
         expected: u64,
-        /// How many of them are the blob's.
+        /// The number of these, from the first, that are the blob's.
         matching: u64,
     },
     /// A link ended with all puts on it.
     #[error("the link broke: {0}")]
     Ended(Arc<ClientError>),
-    /// A put was cut off, and its bytes cannot be had a second time.
-    #[error("{0}; what is read once, as standard input is, cannot be sent again: put a file instead")]
-    Once(Box<ClientError>),
-    /// A put or a get was cut off again and again.
-    #[error("{error}; given up after {attempts} attempts. Run the same command again to go on where it stopped")]
+    /// A put was interrupted, and its bytes can be read only once.
+    #[error("{0}; standard input and pipes can be read only once, so this put cannot be retried: put a file instead")]
+    ReadOnce(Box<ClientError>),
+    /// Every retry of a put or a get failed.
+    #[error("{error}; gave up after {attempts} attempts. Run the same command again to resume")]
     GaveUp {
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
         /// Why the last attempt failed.
         error: Box<ClientError>,
@@ -100,49 +100,49 @@ impl From<SessionError> for ClientError {
     }
 }
 
-/// What a put is at.
+/// The progress of a put.
 #[derive(Debug, Clone)]
 pub enum PutProgress {
     /// Bytes hashed so far.
     Hashed(u64),
-    /// Hashing is done.
+    /// Hashing is done. The blob's digest and length.
     Offered(Digest, u64),
-    /// The cluster is known by its committee.
+    /// The server's committee is known and checked.
     Cluster(CommitteeChain),
-    /// Bytes are sent from this offset on; the replicas hold those before it.
+    /// The resume offset: bytes are sent from here on.
     Ready(u64),
-    /// The bytes up to here are sent.
+    /// The bytes before this offset are sent.
     Sent(u64),
-    /// A member got further.
+    /// A member reached a stage.
     Member(MemberId, Stage),
-    /// The link was lost; the put is tried again after this pause.
+    /// The link was lost. The put is retried after a pause.
     Retrying {
-        /// How it was lost, for people.
+        /// Why the link was lost, for people.
         why: String,
-        /// Until then.
+        /// The pause.
         pause: Duration,
     },
 }
 
-/// What to put where.
+/// The parameters of a put.
 #[derive(Debug, Clone)]
 pub struct Put {
     /// The server, `host:port`.
     pub server: String,
-    /// The identity to trust; `None` takes the server's.
+    /// The cluster identity to trust; `None` accepts the server's.
     pub trusted: Option<ClusterId>,
-    /// The bytes.
+    /// Where the bytes are read from.
     pub source: Source,
     /// Seconds since 1970, or never.
     pub expires_at: u64,
-    /// Has it certified anew, though an earlier certificate may promise as much.
+    /// Ask for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
-    /// For how long it is tried again without getting further, once the link was open and is lost, and for how long about a decision
-    /// of the server is waited for; zero for not at all, and for the deadlines of a session.
+    /// How long the put is retried without progress after the link is lost. It also sets the [`WaitLimit`] for each decision of the
+    /// server. Zero: no retry, and only the session's own deadlines.
     pub retry: Duration,
 }
 
-/// Dials a server, and waits no longer than the limit.
+/// Dials a server. Waits at most as long as the limit allows.
 async fn dial(host: &Host, server: &str, limit: WaitLimit) -> Result<(LinkReader, LinkWriter), ClientError> {
     let dialled = link::dial(host, server);
     let Some(waited) = limit.longest() else { return Ok(dialled.await?) };
@@ -150,7 +150,7 @@ async fn dial(host: &Host, server: &str, limit: WaitLimit) -> Result<(LinkReader
     Ok(host.timeout(waited, dialled).await.map_err(late)??)
 }
 
-/// Sends the hello over an open link. The writer lives as long as the queue.
+/// Sends the hello over an open link. The writing task ends when the queue is closed.
 async fn open(
     host: &Host,
     (reader, mut writer): (LinkReader, LinkWriter),
@@ -163,39 +163,40 @@ async fn open(
     (reader, outgoing)
 }
 
-/// Queues a message. When the writer failed, reading says why.
+/// Queues a message. If the writer has failed, the message is lost: the reader returns the error.
 async fn send(outgoing: &mpsc::Sender<Outgoing>, message: &Message) {
     let _ = outgoing.send(message.encode().into()).await;
 }
 
-/// What a get came to next; as the events of [`GetEvent`].
+/// The next event of a [`Download`], as in [`GetEvent`].
 #[derive(Debug)]
-pub enum Step {
-    /// A member is read from.
+pub enum DownloadEvent {
+    /// The get starts to read from a member.
     Start {
         /// The member's name.
         name: String,
-        /// The blob's length, by its word.
+        /// The blob's length as the member claims it.
         length: u64,
     },
-    /// The blob's length, verified; and the bytes of it that come.
+    /// The length is verified.
     Length {
-        /// The blob's.
+        /// The blob's length.
         length: u64,
-        /// Of the blob.
+        /// The bytes of the blob that follow.
         range: Range<u64>,
     },
     /// A verified slice.
     Slice(Slice),
     /// The next bytes of the range, verified.
     Bytes(Bytes),
-    /// A member failed; another goes on.
+    /// A member failed. The next holder continues, if there is one.
     Rejected(Rejection),
-    /// All bytes came. Nothing follows.
+    /// All bytes were returned. This is the last event.
     Verified(ClusterId),
 }
 
-/// A get that its caller pulls along: nothing is asked for or received ahead of what it takes.
+/// A get driven by its caller: it requests and receives nothing ahead of the caller's calls of [`next`](Self::next), so a slow
+/// caller bounds its memory.
 pub struct Download {
     host: Host,
     session: GetSession,
@@ -205,7 +206,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// Begins over a link that nothing was sent on. `known`: committees whose proofs of possession were verified before.
+    /// Begins on a fresh link. `known`: committees whose proofs of possession were verified before.
     pub async fn begin(
         host: &Host,
         link: (LinkReader, LinkWriter),
@@ -234,13 +235,13 @@ impl Download {
         Ok(Self::begin_within(host, link, request, None, limit).await)
     }
 
-    /// The next message, waited for no longer than the session may stand still.
+    /// Receives the next message. Fails at the session's deadline.
     async fn next_frame(&mut self) -> Result<Bytes, ClientError> {
-        // begun once: the link counts its own silence from there
+        // One future for the whole frame: the link measures its idle time from the future's creation.
         let next = self.link.next();
         tokio::pin!(next);
         loop {
-            match self.host.timeout(LOOK_EVERY, &mut next).await {
+            match self.host.timeout(CHECK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
                 Err(_) => self.session.check_deadline(self.host.monotonic())?,
             }
@@ -252,12 +253,12 @@ impl Download {
         self.session.cluster()
     }
 
-    /// What comes next.
+    /// The next event.
     ///
     /// # Errors
-    /// See [`ClientError`]; the get is then over.
-    pub async fn next(&mut self) -> Result<Step, ClientError> {
-        // until now the caller was busy with what came before
+    /// See [`ClientError`]; the get has then ended.
+    pub async fn next(&mut self) -> Result<DownloadEvent, ClientError> {
+        // Time that the caller spent on the last event does not count against the server.
         self.session.restart_deadline();
         loop {
             match self.events.pop_front() {
@@ -266,15 +267,15 @@ impl Download {
                     self.events = self.session.receive(&frame)?.into();
                 }
                 Some(GetEvent::Send(message)) => send(&self.outgoing, &message).await,
-                Some(GetEvent::Start { name, length }) => return Ok(Step::Start { name, length }),
-                Some(GetEvent::Length { length, range }) => return Ok(Step::Length { length, range }),
-                Some(GetEvent::Slice(slice)) => return Ok(Step::Slice(slice)),
-                Some(GetEvent::Bytes(bytes)) => return Ok(Step::Bytes(bytes)),
-                Some(GetEvent::Rejected(rejection)) => return Ok(Step::Rejected(rejection)),
+                Some(GetEvent::Start { name, length }) => return Ok(DownloadEvent::Start { name, length }),
+                Some(GetEvent::Length { length, range }) => return Ok(DownloadEvent::Length { length, range }),
+                Some(GetEvent::Slice(slice)) => return Ok(DownloadEvent::Slice(slice)),
+                Some(GetEvent::Bytes(bytes)) => return Ok(DownloadEvent::Bytes(bytes)),
+                Some(GetEvent::Rejected(rejection)) => return Ok(DownloadEvent::Rejected(rejection)),
                 Some(GetEvent::Verified) => {
-                    // a session knows its committee before it asks for anything
+                    // Cannot fail: a session knows the committee before it sends a request.
                     let cluster = self.session.cluster().ok_or_else(|| LinkError::Broken("no committee".into()))?;
-                    return Ok(Step::Verified(cluster));
+                    return Ok(DownloadEvent::Verified(cluster));
                 }
             }
         }

@@ -109,10 +109,10 @@ impl Database {
         let (reply, committed) = oneshot::channel();
         // a send fails only if the caller has stopped waiting
         let begin = Box::new(move || match check() {
-            Err(refusal) => Err(Box::new(move || drop(result.send(Err(refusal)))) as Answer),
+            Err(refusal) => Err(Box::new(move || drop(result.send(Err(refusal)))) as JobReply),
             Ok(()) => Ok(Box::new(move |transaction: &WriteTransaction| {
                 let (value, changes) = apply(transaction)?;
-                Ok((Box::new(move || drop(result.send(Ok(value)))) as Answer, changes))
+                Ok((Box::new(move || drop(result.send(Ok(value)))) as JobReply, changes))
             }) as Apply),
         });
         let jobs = self.jobs.as_ref().ok_or_else(closed)?;
@@ -208,14 +208,14 @@ impl Changes {
 }
 
 /// Sends a job's result to its caller, once it is durable.
-type Answer = Box<dyn FnOnce() + Send>;
+type JobReply = Box<dyn FnOnce() + Send>;
 
 /// Makes a job's changes.
-type Apply = Box<dyn FnOnce(&WriteTransaction) -> Result<(Answer, Changes), redb::Error> + Send>;
+type Apply = Box<dyn FnOnce(&WriteTransaction) -> Result<(JobReply, Changes), redb::Error> + Send>;
 
 struct Job {
     /// Returns the changes to make, or the answer if the job is refused.
-    begin: Box<dyn FnOnce() -> Result<Apply, Answer> + Send>,
+    begin: Box<dyn FnOnce() -> Result<Apply, JobReply> + Send>,
     reply: oneshot::Sender<Result<(), DurableError>>,
 }
 
@@ -238,7 +238,7 @@ fn commit_group(file: &DatabaseFile, commits: &AtomicU64, group: Vec<Job>) {
         return;
     }
     // The results are dropped after the commit, even if it fails.
-    let mut answers: Vec<Answer> = Vec::new();
+    let mut answers: Vec<JobReply> = Vec::new();
     let outcome = file.transact(|transaction| {
         let mut all = Changes::None;
         for apply in applies {

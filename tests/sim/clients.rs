@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use vouch::client::{self, ClientError, PutLink, Step};
+use vouch::client::{self, ClientError, DownloadEvent, PutLink};
 use vouch::host::Host;
 use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
@@ -227,8 +227,8 @@ pub async fn get_knowing(
     let mut got = Vec::new();
     loop {
         match download.next().await? {
-            Step::Bytes(bytes) => got.extend_from_slice(&bytes),
-            Step::Verified(_) => return Ok(got),
+            DownloadEvent::Bytes(bytes) => got.extend_from_slice(&bytes),
+            DownloadEvent::Verified(_) => return Ok(got),
             _ => {}
         }
     }

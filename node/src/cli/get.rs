@@ -16,7 +16,7 @@ use vouch_core::verify::Verdict;
 use super::destination::Destination;
 use super::trust::Trust;
 use super::{Failure, GetArgs, output};
-use crate::client::{self, ClientError, GetProgress, Got};
+use crate::client::{self, ClientError, GetProgress, GetResult};
 use crate::host::{Host, files};
 
 pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
@@ -50,7 +50,7 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
     };
     let found = range_held(host, &base, &mut destination, show, &trust).await;
     let (mut held, rest) = match found {
-        Ok(Some(client::Held { range, length })) => {
+        Ok(Some(client::HeldPrefix { range, length })) => {
             destination.keep(length);
             kept.set(length);
             let rest = ByteRange::Between { first: range.start + length, last: range.end.saturating_sub(1) };
@@ -79,13 +79,13 @@ pub(super) async fn get(host: &Host, args: GetArgs) -> Result<u8, Failure> {
         };
         let request = client::Get { range: rest, held, ..base.clone() };
         match client::get(host, request, &mut destination, show).await {
-            Err(ClientError::AnotherBeginning { matching, .. }) => held = destination.held(matching)?,
+            Err(ClientError::AnotherPrefix { matching, .. }) => held = destination.held(matching)?,
             result => break (result, from),
         }
     };
     bar.finish_and_clear();
     let got = match result {
-        Ok(got) => Got { range: got.range.start - kept.get()..got.range.end, ..got },
+        Ok(got) => GetResult { range: got.range.start - kept.get()..got.range.end, ..got },
         Err(error) => return Err(destination.abandon(trust.explain(error))),
     };
     trust.record(got.cluster)?;
@@ -107,7 +107,7 @@ async fn range_held(
     destination: &mut Destination,
     show: impl Fn(GetProgress),
     trust: &Trust,
-) -> Result<Option<client::Held>, Failure> {
+) -> Result<Option<client::HeldPrefix>, Failure> {
     let found = destination.found_length()?;
     if get.range.is_none() || found < GROUP as u64 {
         return Ok(None);
@@ -134,11 +134,11 @@ impl From<ClientError> for RangeError {
 }
 
 /// The first and the last byte of the range, both included, as in `--range`. `None` without `--range`.
-fn part(args: &GetArgs, got: &Got) -> Option<(u64, u64)> {
+fn part(args: &GetArgs, got: &GetResult) -> Option<(u64, u64)> {
     args.range.map(|_| (got.range.start, got.range.end.saturating_sub(1)))
 }
 
-fn as_json(args: &GetArgs, digest: Digest, got: &Got, from: u64) -> Value {
+fn as_json(args: &GetArgs, digest: Digest, got: &GetResult, from: u64) -> Value {
     let size = got.range.end - got.range.start;
     let mut report = json!({ "digest": digest.to_hex(), "length": size, "cluster": got.cluster });
     output::put_name(&mut report, "output", &args.output);
@@ -151,7 +151,7 @@ fn as_json(args: &GetArgs, digest: Digest, got: &Got, from: u64) -> Value {
     report
 }
 
-fn describe(args: &GetArgs, digest: Digest, got: &Got) {
+fn describe(args: &GetArgs, digest: Digest, got: &GetResult) {
     let part = part(args, got).map(|(first, last)| format!(", bytes {first}-{last} of {}", got.length));
     let size = output::bytes(got.range.end - got.range.start);
     let (output, part) = (output::name(&args.output), part.unwrap_or_default());

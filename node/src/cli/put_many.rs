@@ -29,7 +29,7 @@ struct FilePut {
 }
 
 /// A file, and the result of one attempt to put it.
-type Ended = (FilePut, Result<SavedBundle, PutFailure>);
+type Attempt = (FilePut, Result<SavedBundle, PutFailure>);
 
 /// A file's certificate, and the path of its bundle.
 type SavedBundle = (Box<Certified>, PathBuf);
@@ -52,7 +52,7 @@ struct Puts {
     trusted: Option<ClusterId>,
     link: PutLink,
     queue: VecDeque<FilePut>,
-    running: JoinSet<Ended>,
+    running: JoinSet<Attempt>,
     retry: Arc<Mutex<Retry>>,
     /// The backoff before the interrupted files are put again.
     pause: Option<Duration>,
@@ -170,7 +170,7 @@ impl Puts {
     fn plan_retry(&mut self, file: &FilePut, error: ClientError) -> Result<(), ClientError> {
         let is_once = file.prepared.as_ref().is_some_and(Prepared::is_once);
         if is_once && self.retry().may_pass(client::fault(&error)) {
-            return Err(ClientError::Once(Box::new(error)));
+            return Err(ClientError::ReadOnce(Box::new(error)));
         }
         if self.pause.is_some() && self.retry().may_pass(client::fault(&error)) {
             return Ok(());

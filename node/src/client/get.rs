@@ -1,4 +1,4 @@
-//! A get that goes on where it stopped: after a link that was lost, and after bytes that an earlier one left.
+//! A get that resumes: after a lost link, and after verified bytes that an earlier get left in the output.
 
 use std::io::Write;
 use std::ops::Range;
@@ -9,90 +9,90 @@ use vouch_core::session::{ByteRange, GetRequest, Milestone, Rejection, Retry, Se
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
-use super::{ClientError, Download, Step};
+use super::{ClientError, Download, DownloadEvent};
 use crate::host::Host;
 use crate::link::LinkError;
 
-/// What to get from where.
+/// The parameters of a get.
 #[derive(Debug, Clone)]
 pub struct Get {
     /// The server, `host:port`.
     pub server: String,
-    /// The identity to trust, where one is.
+    /// The cluster identity to trust, if any.
     pub trusted: Option<ClusterId>,
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its length, where a bundle tells it.
+    /// The blob's length, if a bundle states it.
     pub length: Option<u64>,
-    /// The bytes wanted; `None` for all.
+    /// The requested range; `None` for the whole blob.
     pub range: Option<ByteRange>,
-    /// What the output holds already, by its hashes: whole groups from the beginning. Nothing is written before they are found to
-    /// be the blob's. Empty when a range is wanted: [`held_range`](super::held_range) is for that.
+    /// The hashes of the bytes that the output holds: whole groups from the blob's beginning. Nothing is written until they are known
+    /// to be the blob's. Empty for a range: use [`held_range`](super::held_range).
     pub held: Suspended,
-    /// For how long it is tried again without getting further, once the link was open and is lost; zero for not at all.
+    /// How long the get is retried without progress after the link is lost; zero: no retry.
     pub retry: Duration,
 }
 
-/// What a get gave.
+/// The result of a get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Got {
-    /// The cluster's identity.
+pub struct GetResult {
+    /// The cluster identity.
     pub cluster: ClusterId,
     /// The blob's length.
     pub length: u64,
-    /// The bytes of it that the output holds now.
+    /// The bytes of the blob that the output holds now.
     pub range: Range<u64>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
-/// What a get is at.
+/// The progress of a get.
 #[derive(Debug, Clone)]
 pub enum GetProgress {
-    /// A member is read from, by its word so many bytes.
+    /// The get starts to read from a member: its name, and the blob's length as the member claims it.
     Start(String, u64),
-    /// So many bytes are wanted.
+    /// The number of bytes requested.
     Size(u64),
-    /// So many of them are there.
+    /// The number of these that the output holds.
     Received(u64),
     /// A member failed.
     Rejected(Rejection),
-    /// The link was lost; the get is tried again after this pause.
+    /// The link was lost. The get is retried after a pause.
     Retrying {
-        /// How it was lost, for people.
+        /// Why the link was lost, for people.
         why: String,
-        /// Until then.
+        /// The pause.
         pause: Duration,
     },
 }
 
-/// Gets a blob or a range of it. Every byte is verified before it is written, and none is written twice; on an error, what was
-/// written is right as far as it goes. While it is tried again, the cluster of the first attempt is trusted and no other.
+/// Gets a blob or a range of it. Each byte is verified before it is written and is written once, so after an error the output holds a
+/// correct beginning. A retry trusts only the cluster of the first attempt.
 ///
 /// # Errors
-/// See [`ClientError`]; [`ClientError::AnotherBeginning`] before anything is written.
+/// See [`ClientError`]. [`ClientError::AnotherPrefix`] occurs only before anything is written.
 pub async fn get(
     host: &Host,
     get: Get,
     output: &mut (dyn Write + Send),
     progress: impl Fn(GetProgress),
-) -> Result<Got, ClientError> {
+) -> Result<GetResult, ClientError> {
     let mut retry = Retry::new(get.retry);
     let mut transfer = Transfer {
         host: host.clone(),
         cluster: get.trusted,
-        about: None,
+        verified: None,
         received: get.held.length,
-        is_held: false,
+        is_prefix_verified: false,
         get,
     };
     let mut attempts = 1;
     loop {
         let error = match transfer.attempt(output, &mut retry, &progress).await {
             Ok(cluster) => {
-                // a session tells the length before it ends
-                let (length, range) = transfer.about.ok_or_else(|| LinkError::Broken("no length".into()))?;
-                return Ok(Got { cluster, length, range, attempts });
+                // Cannot fail: a session reports the length before it ends.
+                let (length, range) = transfer.verified.ok_or_else(|| LinkError::Broken("no length".into()))?;
+                return Ok(GetResult { cluster, length, range, attempts });
             }
             Err(error) => error,
         };
@@ -103,24 +103,24 @@ pub async fn get(
     }
 }
 
-/// What is known and done over all attempts.
+/// The state of a get across its attempts.
 struct Transfer {
     host: Host,
     get: Get,
     cluster: Option<ClusterId>,
-    /// The blob's length and the bytes of it that are wanted, both verified.
-    about: Option<(u64, Range<u64>)>,
-    /// The bytes of the range that the output holds.
+    /// The blob's verified length, and the requested bytes of it.
+    verified: Option<(u64, Range<u64>)>,
+    /// The number of bytes of the range that the output holds.
     received: u64,
-    /// Whether what was there before is the blob's.
-    is_held: bool,
+    /// Whether the bytes held before the get are known to be the blob's.
+    is_prefix_verified: bool,
 }
 
 impl Transfer {
-    /// What is still wanted.
+    /// The range that is still to be received.
     fn rest(&self) -> Option<ByteRange> {
-        match &self.about {
-            // an empty range came whole, with its length
+        match &self.verified {
+            // An empty range is complete with its length, so `last` cannot precede `first` here.
             Some((_, range)) if self.received > 0 || self.get.range.is_some() => {
                 Some(ByteRange::Between { first: range.start + self.received, last: range.end.saturating_sub(1) })
             }
@@ -136,63 +136,63 @@ impl Transfer {
         progress: &impl Fn(GetProgress),
     ) -> Result<ClusterId, ClientError> {
         let Get { server, digest, length, .. } = &self.get;
-        let length = self.about.as_ref().map(|(length, _)| *length).or(*length);
+        let length = self.verified.as_ref().map(|(length, _)| *length).or(*length);
         let (trusted, digest, range) = (self.cluster, *digest, self.rest());
         let request = GetRequest { trusted, digest, length, range, nonce: self.host.random() };
         let limit = WaitLimit::new(self.get.retry);
         let mut download = Download::dial(&self.host, server, request, limit).await?;
         loop {
-            match download.next().await.map_err(|error| self.beyond(error))? {
-                Step::Start { name, length } => {
+            match download.next().await.map_err(|error| self.prefix_too_long(error))? {
+                DownloadEvent::Start { name, length } => {
                     self.cluster = self.cluster.or_else(|| download.cluster());
                     retry.reached(0, Milestone::Moved(self.received));
                     progress(GetProgress::Start(name, length));
                 }
-                Step::Length { length, range } => {
-                    // of later attempts, the rest alone
+                DownloadEvent::Length { length, range } => {
+                    // A later attempt requests only the rest.
                     let whole = range.start - self.received..range.end;
                     progress(GetProgress::Size(whole.end - whole.start));
-                    self.about.get_or_insert((length, whole));
+                    self.verified.get_or_insert((length, whole));
                 }
-                Step::Slice(slice) => self.check_held(&slice)?,
-                Step::Bytes(bytes) => {
+                DownloadEvent::Slice(slice) => self.check_held(&slice)?,
+                DownloadEvent::Bytes(bytes) => {
                     let held = self.get.held.length;
-                    if held > 0 && !self.is_held {
-                        return Err(ClientError::AnotherBeginning { expected: held, matching: 0 });
+                    if held > 0 && !self.is_prefix_verified {
+                        return Err(ClientError::AnotherPrefix { expected: held, matching: 0 });
                     }
                     output.write_all(&bytes).map_err(|error| ClientError::Sink(error.to_string()))?;
                     self.received += bytes.len() as u64;
                     retry.reached(0, Milestone::Moved(self.received));
                     progress(GetProgress::Received(self.received));
                 }
-                Step::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
-                Step::Verified(cluster) => return Ok(cluster),
+                DownloadEvent::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
+                DownloadEvent::Verified(cluster) => return Ok(cluster),
             }
         }
     }
 
-    /// Holds what was there before against the proof of what follows it.
+    /// Compares the hashes of the bytes held before the get with the proof of the slice that follows them.
     fn check_held(&mut self, slice: &Slice) -> Result<(), ClientError> {
         let held = &self.get.held;
-        // the first slice may be the blob's end, which shows the length
-        if self.is_held || held.length == 0 || slice.offset != held.length {
+        // The first slice may be the blob's end, which only proves the length.
+        if self.is_prefix_verified || held.length == 0 || slice.offset != held.length {
             return Ok(());
         }
-        let length = self.about.as_ref().map_or(0, |(length, _)| *length);
+        let length = self.verified.as_ref().map_or(0, |(length, _)| *length);
         let matching = held.matching(length, slice.bytes.len() as u64, &slice.proof);
         if matching < held.length {
-            return Err(ClientError::AnotherBeginning { expected: held.length, matching });
+            return Err(ClientError::AnotherPrefix { expected: held.length, matching });
         }
-        self.is_held = true;
+        self.is_prefix_verified = true;
         Ok(())
     }
 
-    /// More bytes were there than the blob has.
-    fn beyond(&self, error: ClientError) -> ClientError {
+    /// If the output holds more bytes than the blob has, the range after them is unsatisfiable: they are not the blob's.
+    fn prefix_too_long(&self, error: ClientError) -> ClientError {
         let held = self.get.held.length;
         match error {
-            ClientError::Session(SessionError::Unsatisfiable { .. }) if held > 0 && !self.is_held => {
-                ClientError::AnotherBeginning { expected: held, matching: 0 }
+            ClientError::Session(SessionError::Unsatisfiable { .. }) if held > 0 && !self.is_prefix_verified => {
+                ClientError::AnotherPrefix { expected: held, matching: 0 }
             }
             error => error,
         }

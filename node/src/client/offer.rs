@@ -14,13 +14,13 @@ use super::PutProgress;
 use crate::host::Host;
 use crate::host::source::{Source, pieces};
 
-/// Bytes hashed at a time; enough for every core to get its share.
+/// Bytes hashed at a time: 16 blocks, so that several cores work on them.
 const HASH_PIECE: usize = 4 << 20;
 
-/// Hashes a file on all cores; gives its digest, and the outline that its blocks are proved with.
+/// Hashes a file on all cores. Returns its digest and its outline, from which the proof of each block is made.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<(Digest, Outline)> {
     let mut hasher = OutlineHasher::new();
     let mut piece = Vec::with_capacity(HASH_PIECE);
@@ -28,7 +28,7 @@ pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<
     reader.take(HASH_PIECE as u64).read_to_end(&mut piece)?;
     loop {
         next.clear();
-        // the blob's last block is hashed as such
+        // The blob's last block is hashed differently, so find out whether more bytes follow.
         if piece.len() == HASH_PIECE {
             reader.take(HASH_PIECE as u64).read_to_end(&mut next)?;
         }
@@ -39,7 +39,7 @@ pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<
         let hashes: Vec<[u8; 32]> =
             blocks.par_chunks(BLOCK).enumerate().map(|(block, bytes)| block_hash(offset(block), bytes)).collect();
         for hash in hashes {
-            // only whole blocks came before
+            // Succeeds: only whole blocks precede it.
             hasher.append(hash);
         }
         hasher.update(rest);
@@ -51,52 +51,57 @@ pub fn hash(reader: &mut dyn Read, mut progress: impl FnMut(u64)) -> io::Result<
     }
 }
 
-/// The bytes of a put, for one attempt.
-pub(super) enum Content {
+/// The bytes for one attempt of a put.
+pub(super) enum OfferedBytes {
     /// All of a small blob.
     Whole(Bytes),
     Pieces(Pieces),
 }
 
-/// Called with the resume offset, 0 for a stream: starts a flow of the bytes from there on, in pieces of [`MAX_CHUNK`] with a shorter
-/// last one. An error is the last item.
+/// Called with the resume offset, 0 for a stream. Returns a channel of the bytes from there on, in pieces of [`MAX_CHUNK`]; only the
+/// last piece may be shorter. An error is the last item.
 pub(super) type Pieces = Box<dyn FnOnce(u64) -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
-/// A source whose bytes are hashed, if they can be read more than once.
+/// The bytes to put, with their digest if they can be read more than once.
 pub struct Offer {
     pub(super) source: session::Source,
     pub(super) outline: Option<Outline>,
-    bytes: Kept,
+    bytes: ByteSource,
 }
 
-/// Where the bytes are for the next attempt.
-enum Kept {
+/// Where the next attempt reads the bytes.
+enum ByteSource {
     Memory(Bytes),
     File(Source),
-    /// Standard input, a pipe or a device is opened once and read once: whoever writes to it would notice a second reader.
+    /// Standard input, a pipe or a device. It is opened and read once: its writer would notice a second reader.
     Once(Option<Box<dyn Read + Send>>),
 }
 
 impl Offer {
-    /// Hashes a file before it is offered, and a small one is read for good; a stream declares what it was at its end.
+    /// Hashes a file. A file of at most [`MAX_BLOB`] bytes stays in memory. A stream is not read here: its digest and length are declared
+    /// after its last byte.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The source cannot be read.
     pub async fn of(host: &Host, source: Source, progress: impl Fn(PutProgress) + Send + 'static) -> io::Result<Self> {
         let hashed = host.spawn_blocking(move || {
             let (mut reader, length) = source.open()?;
             if length.is_none() {
-                return Ok(Self { source: session::Source::Streamed, outline: None, bytes: Kept::Once(Some(reader)) });
+                return Ok(Self {
+                    source: session::Source::Streamed,
+                    outline: None,
+                    bytes: ByteSource::Once(Some(reader)),
+                });
             }
             if length.is_some_and(|length| length <= MAX_BLOB as u64) {
                 let mut bytes = Vec::new();
-                // one byte more tells that it grew meanwhile
+                // One more byte shows that the file has grown.
                 reader.take(MAX_BLOB as u64 + 1).read_to_end(&mut bytes)?;
                 if bytes.len() <= MAX_BLOB {
                     let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
                     progress(PutProgress::Offered(digest, length));
                     let source = session::Source::Known { digest, length };
-                    return Ok(Self { source, outline: None, bytes: Kept::Memory(bytes.into()) });
+                    return Ok(Self { source, outline: None, bytes: ByteSource::Memory(bytes.into()) });
                 }
                 reader = source.open()?.0;
             }
@@ -104,7 +109,7 @@ impl Offer {
             let length = outline.length();
             progress(PutProgress::Offered(digest, length));
             let known = session::Source::Known { digest, length };
-            Ok(Self { source: known, outline: Some(outline), bytes: Kept::File(source) })
+            Ok(Self { source: known, outline: Some(outline), bytes: ByteSource::File(source) })
         });
         hashed.await.map_err(io::Error::other)?
     }
@@ -115,34 +120,34 @@ impl Offer {
         hasher.update(&bytes);
         let (digest, outline) = hasher.finish();
         let source = session::Source::Known { digest, length: outline.length() };
-        Self { source, outline: Some(outline), bytes: Kept::Memory(bytes) }
+        Self { source, outline: Some(outline), bytes: ByteSource::Memory(bytes) }
     }
 
-    /// The bytes for one attempt; `None` if they can be read only once, and were.
-    pub(super) fn content(&mut self, host: &Host) -> Option<Content> {
+    /// The bytes for one attempt; `None` if they can be read only once and were read.
+    pub(super) fn content(&mut self, host: &Host) -> Option<OfferedBytes> {
         let host = host.clone();
         let pieces: Pieces = match &mut self.bytes {
-            Kept::Memory(bytes) if bytes.len() <= MAX_BLOB => return Some(Content::Whole(bytes.clone())),
-            Kept::Memory(bytes) => {
+            ByteSource::Memory(bytes) if bytes.len() <= MAX_BLOB => return Some(OfferedBytes::Whole(bytes.clone())),
+            ByteSource::Memory(bytes) => {
                 let bytes = bytes.clone();
                 Box::new(move |offset| {
                     let offset = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
                     pieces(&host, move || Ok(io::Cursor::new(bytes.slice(offset..))), MAX_CHUNK)
                 })
             }
-            Kept::File(source) => {
+            ByteSource::File(source) => {
                 let source = source.clone();
                 Box::new(move |offset| pieces(&host, move || source.open_at(offset), MAX_CHUNK))
             }
-            Kept::Once(reader) => {
+            ByteSource::Once(reader) => {
                 let reader = reader.take()?;
                 Box::new(move |_| pieces(&host, move || Ok(reader), MAX_CHUNK))
             }
         };
-        Some(Content::Pieces(pieces))
+        Some(OfferedBytes::Pieces(pieces))
     }
 
-    /// The digest, where it is known before the bytes are sent.
+    /// The digest, if it is known before the bytes are sent.
     pub fn digest(&self) -> Option<Digest> {
         match self.source {
             session::Source::Known { digest, .. } => Some(digest),
@@ -150,8 +155,8 @@ impl Offer {
         }
     }
 
-    /// Whether there can be no second attempt.
+    /// Whether the bytes can be read only once, so that no retry is possible.
     pub fn is_once(&self) -> bool {
-        matches!(self.bytes, Kept::Once(_))
+        matches!(self.bytes, ByteSource::Once(_))
     }
 }

@@ -13,65 +13,65 @@ use vouch_core::message::{Message, Stream};
 use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
 use vouch_core::tree::Outline;
 
-use super::offer::{Content, Pieces};
-use super::put_link::About;
-use super::{ClientError, LOOK_EVERY, PutProgress, send};
+use super::offer::{OfferedBytes, Pieces};
+use super::put_link::LinkInfo;
+use super::{CHECK_EVERY, ClientError, PutProgress, send};
 use crate::host::Host;
 use crate::link::{LinkReader, Outgoing};
 
-/// A put, for the callers of one link.
+/// The number of a put on one link, given by its caller. It exists before the put has a stream number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PutNumber(pub(super) u64);
 
 #[derive(Debug)]
-pub(super) enum Command {
-    Begin(Box<Begin>),
+pub(super) enum PutCommand {
+    Begin(Box<QueuedPut>),
     Cancel(PutNumber),
 }
 
 /// A put to begin.
-pub(super) struct Begin {
+pub(super) struct QueuedPut {
     pub(super) number: PutNumber,
     /// The source, for errors.
     pub(super) name: String,
     pub(super) new: NewPut,
     pub(super) outline: Option<Outline>,
-    pub(super) content: Content,
+    pub(super) content: OfferedBytes,
     pub(super) progress: Box<dyn Fn(PutProgress) + Send>,
     pub(super) result: PutResult,
     pub(super) place: OwnedSemaphorePermit,
 }
 
-impl std::fmt::Debug for Begin {
+impl std::fmt::Debug for QueuedPut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Begin").field("number", &self.number).field("new", &self.new).finish_non_exhaustive()
+        f.debug_struct("QueuedPut").field("number", &self.number).field("new", &self.new).finish_non_exhaustive()
     }
 }
 
 type PutResult = oneshot::Sender<Result<Box<Certified>, ClientError>>;
 
-/// Told once that the link is open, or why it failed to open.
-type Opened = oneshot::Sender<Result<(), ClientError>>;
+/// Sends once: the link is open, or why it failed to open.
+type OpenedSender = oneshot::Sender<Result<(), ClientError>>;
 
 /// A put in progress.
-struct InProgress {
+struct RunningPut {
     number: PutNumber,
     name: String,
     progress: Box<dyn Fn(PutProgress) + Send>,
     result: PutResult,
-    flow: Flow,
+    flow: ByteFlow,
     _place: OwnedSemaphorePermit,
 }
 
 /// The bytes of a put.
-enum Flow {
+enum ByteFlow {
     /// Not requested yet.
     Waiting(Pieces),
     Flowing(mpsc::Receiver<io::Result<Bytes>>),
     Done,
 }
 
-impl Flow {
+impl ByteFlow {
     fn start(&mut self, offset: u64) {
         if let Self::Waiting(pieces) = std::mem::replace(self, Self::Done) {
             *self = Self::Flowing(pieces(offset));
@@ -82,7 +82,7 @@ impl Flow {
 /// What to do once there is room to send.
 enum Work {
     /// `None`: every handle of the link was dropped.
-    Command(Option<Command>),
+    Command(Option<PutCommand>),
     /// The next bytes of a put; `None` after the last.
     Piece(Stream, Option<io::Result<Bytes>>),
 }
@@ -91,10 +91,10 @@ pub(super) struct PutDriver {
     host: Host,
     session: session::PutLink,
     outgoing: mpsc::Sender<Outgoing>,
-    puts: BTreeMap<Stream, InProgress>,
+    puts: BTreeMap<Stream, RunningPut>,
     /// The put whose bytes were sent last: the next one comes first.
     last_served: Stream,
-    about: Arc<About>,
+    info: Arc<LinkInfo>,
 }
 
 impl PutDriver {
@@ -102,24 +102,24 @@ impl PutDriver {
         host: Host,
         session: session::PutLink,
         outgoing: mpsc::Sender<Outgoing>,
-        about: Arc<About>,
+        info: Arc<LinkInfo>,
     ) -> Self {
-        Self { host, session, outgoing, puts: BTreeMap::new(), last_served: Stream(0), about }
+        Self { host, session, outgoing, puts: BTreeMap::new(), last_served: Stream(0), info }
     }
 
-    pub(super) async fn run(mut self, reader: LinkReader, mut queue: mpsc::Receiver<Command>, opened: Opened) {
+    pub(super) async fn run(mut self, reader: LinkReader, mut queue: mpsc::Receiver<PutCommand>, opened: OpenedSender) {
         let mut opened = Some(opened);
         let Err(error) = self.drive(reader, &mut queue, &mut opened).await else { return };
         if let Some(opened) = opened {
             let _ = opened.send(Err(error));
             return;
         }
-        let Self { puts, about, .. } = self;
+        let Self { puts, info, .. } = self;
         let error = Arc::new(error);
         let results: Vec<_> = puts.into_values().map(|put| (put.result, error.clone())).collect();
-        let _ = about.ended.set(error);
+        let _ = info.ended.set(error);
         // Keep no reference: the caller of a single put takes the error out of its `Arc`.
-        drop(about);
+        drop(info);
         for (result, error) in results {
             let _ = result.send(Err(ClientError::Ended(error)));
         }
@@ -131,10 +131,10 @@ impl PutDriver {
     async fn drive(
         &mut self,
         mut reader: LinkReader,
-        queue: &mut mpsc::Receiver<Command>,
-        opened: &mut Option<Opened>,
+        queue: &mut mpsc::Receiver<PutCommand>,
+        opened: &mut Option<OpenedSender>,
     ) -> Result<(), ClientError> {
-        let mut looks = self.host.interval(LOOK_EVERY);
+        let mut looks = self.host.interval(CHECK_EVERY);
         let mut can_send = true;
         loop {
             let outgoing = self.outgoing.clone();
@@ -156,7 +156,7 @@ impl PutDriver {
                             None => can_send = false,
                             Some((_, Work::Command(None))) => return Ok(()),
                             Some((room, Work::Command(Some(command)))) => {
-                                if let Some(message) = self.obey(command) {
+                                if let Some(message) = self.handle_command(command) {
                                     room.send(message.encode().into());
                                 }
                             }
@@ -170,7 +170,7 @@ impl PutDriver {
         }
     }
 
-    async fn perform(&mut self, events: Vec<PutLinkEvent>, opened: &mut Option<Opened>) {
+    async fn perform(&mut self, events: Vec<PutLinkEvent>, opened: &mut Option<OpenedSender>) {
         for event in events {
             match event {
                 PutLinkEvent::Opened => {
@@ -180,7 +180,7 @@ impl PutDriver {
                 }
                 PutLinkEvent::Cluster(chain) => {
                     self.puts.values().for_each(|put| (put.progress)(PutProgress::Cluster(chain.clone())));
-                    let _ = self.about.chain.set(chain);
+                    let _ = self.info.chain.set(chain);
                 }
                 PutLinkEvent::Put(stream, Ok(event)) => self.event(stream, event).await,
                 PutLinkEvent::Put(stream, Err(error)) => {
@@ -208,10 +208,10 @@ impl PutDriver {
     }
 
     /// Returns the message to send, if there is one.
-    fn obey(&mut self, command: Command) -> Option<Message> {
+    fn handle_command(&mut self, command: PutCommand) -> Option<Message> {
         match command {
-            Command::Begin(begin) => self.begin(*begin),
-            Command::Cancel(number) => {
+            PutCommand::Begin(begin) => self.begin(*begin),
+            PutCommand::Cancel(number) => {
                 let stream = self.puts.iter().find(|(_, put)| put.number == number).map(|(stream, _)| *stream)?;
                 self.puts.remove(&stream);
                 self.session.cancel(stream, false)
@@ -219,18 +219,18 @@ impl PutDriver {
         }
     }
 
-    fn begin(&mut self, begin: Begin) -> Option<Message> {
-        let Begin { number, name, new, outline, content, progress, result, place } = begin;
+    fn begin(&mut self, begin: QueuedPut) -> Option<Message> {
+        let QueuedPut { number, name, new, outline, content, progress, result, place } = begin;
         let (bytes, flow) = match content {
-            Content::Whole(bytes) => (Some(bytes), Flow::Done),
-            Content::Pieces(pieces) => (None, Flow::Waiting(pieces)),
+            OfferedBytes::Whole(bytes) => (Some(bytes), ByteFlow::Done),
+            OfferedBytes::Pieces(pieces) => (None, ByteFlow::Waiting(pieces)),
         };
         match self.session.begin(new, bytes, outline) {
             Ok((stream, message)) => {
-                if let Some(chain) = self.about.chain.get() {
+                if let Some(chain) = self.info.chain.get() {
                     progress(PutProgress::Cluster(chain.clone()));
                 }
-                self.puts.insert(stream, InProgress { number, name, progress, result, flow, _place: place });
+                self.puts.insert(stream, RunningPut { number, name, progress, result, flow, _place: place });
                 message
             }
             Err(error) => {
@@ -247,7 +247,7 @@ impl PutDriver {
         let message = match piece {
             Some(Ok(bytes)) => self.session.chunk(stream, bytes).map_err(|error| (error.into(), false)),
             None => {
-                put.flow = Flow::Done;
+                put.flow = ByteFlow::Done;
                 self.session.end(stream).map_err(|error| (error.into(), false))
             }
             // The bytes sent so far are the file's: replicas keep them for the next put of it.
@@ -281,8 +281,8 @@ impl PutDriver {
 /// The next command or piece, once there is room to send it; `None` if nothing can be sent any more.
 async fn next_work<'a>(
     outgoing: &'a mpsc::Sender<Outgoing>,
-    queue: &mut mpsc::Receiver<Command>,
-    puts: &mut BTreeMap<Stream, InProgress>,
+    queue: &mut mpsc::Receiver<PutCommand>,
+    puts: &mut BTreeMap<Stream, RunningPut>,
     last_served: Stream,
 ) -> Option<(mpsc::Permit<'a, Outgoing>, Work)> {
     let room = outgoing.reserve().await.ok()?;
@@ -294,13 +294,13 @@ async fn next_work<'a>(
 }
 
 /// Puts take turns: otherwise the first large one would hold up all others.
-fn poll_pieces(puts: &mut BTreeMap<Stream, InProgress>, last_served: Stream, context: &mut Context<'_>) -> Poll<Work> {
-    let mut poll = |(stream, put): (&Stream, &mut InProgress)| match &mut put.flow {
-        Flow::Flowing(pieces) => match pieces.poll_recv(context) {
+fn poll_pieces(puts: &mut BTreeMap<Stream, RunningPut>, last_served: Stream, context: &mut Context<'_>) -> Poll<Work> {
+    let mut poll = |(stream, put): (&Stream, &mut RunningPut)| match &mut put.flow {
+        ByteFlow::Flowing(pieces) => match pieces.poll_recv(context) {
             Poll::Ready(piece) => Some(Work::Piece(*stream, piece)),
             Poll::Pending => None,
         },
-        Flow::Waiting(_) | Flow::Done => None,
+        ByteFlow::Waiting(_) | ByteFlow::Done => None,
     };
     let after = (Bound::Excluded(last_served), Bound::Unbounded);
     match puts.range_mut(after).find_map(&mut poll) {

@@ -10,7 +10,7 @@ use vouch_core::digest::ClusterId;
 use vouch_core::message::MAX_PUTS;
 use vouch_core::session::{self, Certified, NewPut, WaitLimit};
 
-use super::put_driver::{Begin, Command, PutDriver, PutNumber};
+use super::put_driver::{PutCommand, PutDriver, PutNumber, QueuedPut};
 use super::{ClientError, Offer, PutProgress, dial, open};
 use crate::host::Host;
 use crate::host::source::Source;
@@ -50,7 +50,7 @@ impl Prepared {
         Ok(Self::offered(host, name, offer, expires_at, renew))
     }
 
-    /// With bytes that are hashed already.
+    /// A put of bytes that are hashed already.
     pub(super) fn offered(host: &Host, name: String, offer: Offer, expires_at: u64, renew: bool) -> Self {
         let new = NewPut { source: offer.source, expires_at, salt: host.random(), now: host.unix_seconds(), renew };
         Self { name, offer, new }
@@ -67,15 +67,15 @@ impl Prepared {
 #[derive(Debug, Clone)]
 pub struct PutLink {
     host: Host,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<PutCommand>,
     places: Arc<Semaphore>,
     next_number: Arc<AtomicU64>,
-    about: Arc<About>,
+    info: Arc<LinkInfo>,
 }
 
-/// What is known of a link.
+/// What the driver of a link has learned, for the link's handles.
 #[derive(Debug, Default)]
-pub(super) struct About {
+pub(super) struct LinkInfo {
     pub(super) chain: OnceLock<CommitteeChain>,
     /// Why the link ended.
     pub(super) ended: OnceLock<Arc<ClientError>>,
@@ -116,12 +116,12 @@ impl PutLink {
         let (reader, outgoing) = open(host, dial(host, server, limit).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();
-        let about = Arc::new(About::default());
-        let driver = PutDriver::new(host.clone(), session, outgoing, about.clone());
+        let info = Arc::new(LinkInfo::default());
+        let driver = PutDriver::new(host.clone(), session, outgoing, info.clone());
         host.spawn(driver.run(reader, queue, opened));
         is_open.await.unwrap_or_else(|_| Err(closed()))?;
         let (places, next_number) = (Arc::new(Semaphore::new(MAX_PUTS)), Arc::default());
-        Ok(Self { host: host.clone(), commands, places, next_number, about })
+        Ok(Self { host: host.clone(), commands, places, next_number, info })
     }
 
     /// Puts one blob and returns its certificate, verified. Dropping the future cancels the put.
@@ -145,7 +145,7 @@ impl PutLink {
     /// Puts a blob, or the rest of it if another link was lost. `progress` must return quickly: the link waits for it.
     ///
     /// # Errors
-    /// As [`put`](Self::put); [`ClientError::Once`] for a second attempt at bytes that can be read only once.
+    /// As [`put`](Self::put); [`ClientError::ReadOnce`] for a second attempt at bytes that can be read only once.
     pub async fn put_again(
         &self,
         prepared: &mut Prepared,
@@ -153,11 +153,11 @@ impl PutLink {
     ) -> Result<Certified, ClientError> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| self.gone())?;
         let Some(content) = prepared.offer.content(&self.host) else {
-            return Err(ClientError::Once(Box::new(self.gone())));
+            return Err(ClientError::ReadOnce(Box::new(self.gone())));
         };
         let number = PutNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
         let (result, ended) = oneshot::channel();
-        let begin = Begin {
+        let begin = QueuedPut {
             number,
             name: prepared.name.clone(),
             new: prepared.new,
@@ -167,7 +167,7 @@ impl PutLink {
             result,
             place,
         };
-        self.commands.send(Command::Begin(Box::new(begin))).await.map_err(|_| self.gone())?;
+        self.commands.send(PutCommand::Begin(Box::new(begin))).await.map_err(|_| self.gone())?;
         let mut cancel = CancelOnDrop { host: &self.host, commands: &self.commands, number: Some(number) };
         let result = ended.await;
         cancel.number = None;
@@ -181,7 +181,7 @@ impl PutLink {
 
     /// The committees that the server showed.
     pub(super) fn chain(&self) -> Option<&CommitteeChain> {
-        self.about.chain.get()
+        self.info.chain.get()
     }
 
     /// The cluster that the server showed.
@@ -191,7 +191,7 @@ impl PutLink {
 
     /// Why nothing can be put over the link any more.
     fn gone(&self) -> ClientError {
-        self.about.ended.get().map_or_else(closed, |error| ClientError::Ended(error.clone()))
+        self.info.ended.get().map_or_else(closed, |error| ClientError::Ended(error.clone()))
     }
 }
 
@@ -202,7 +202,7 @@ fn closed() -> ClientError {
 /// Cancels a put whose caller does not wait for it any more.
 struct CancelOnDrop<'a> {
     host: &'a Host,
-    commands: &'a mpsc::Sender<Command>,
+    commands: &'a mpsc::Sender<PutCommand>,
     number: Option<PutNumber>,
 }
 
@@ -211,7 +211,7 @@ impl Drop for CancelOnDrop<'_> {
         if let Some(number) = self.number {
             let commands = self.commands.clone();
             self.host.spawn(async move {
-                let _ = commands.send(Command::Cancel(number)).await;
+                let _ = commands.send(PutCommand::Cancel(number)).await;
             });
         }
     }

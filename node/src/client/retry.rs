@@ -14,8 +14,8 @@ use super::{ClientError, Offer, Prepared, Put, PutLink, PutProgress};
 use crate::host::Host;
 use crate::link::LinkError;
 
-/// Puts a blob and returns its certificate, checked. While it is tried again, the cluster of the first attempt is trusted and no
-/// other, the receipt is the same, and the file is not hashed again.
+/// Puts a blob and returns its verified certificate. A retry trusts only the cluster of the first attempt, keeps the receipt, and does
+/// not hash the file again.
 ///
 /// # Errors
 /// See [`ClientError`].
@@ -28,10 +28,10 @@ pub async fn put(
     put_offer(host, put, offer, progress).await
 }
 
-/// Hashes what is put, before anything is sent.
+/// Hashes the source of a put.
 ///
 /// # Errors
-/// It cannot be read.
+/// The source cannot be read.
 pub async fn offer(
     host: &Host,
     put: &Put,
@@ -41,7 +41,7 @@ pub async fn offer(
     Offer::of(host, put.source.clone(), progress).await.map_err(failed)
 }
 
-/// As [`put`], given its [`offer`].
+/// As [`put`], for a source that [`offer`] has hashed.
 ///
 /// # Errors
 /// See [`ClientError`].
@@ -60,7 +60,7 @@ pub async fn put_offer(
     let mut lost = None;
     loop {
         if let Some(error) = lost.take().filter(|_| prepared.is_once()) {
-            return Err(ClientError::Once(Box::new(error)));
+            return Err(ClientError::ReadOnce(Box::new(error)));
         }
         let trusted = trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster));
         let attempt = async {
@@ -91,7 +91,7 @@ pub async fn put_offer(
     }
 }
 
-/// What ended a link that a single put used: nobody else is told of it.
+/// The error that ended the link of a single put. No other put shares it, so it need not stay in its `Arc`.
 fn only_cause(error: ClientError) -> ClientError {
     match error {
         ClientError::Ended(error) => Arc::try_unwrap(error).unwrap_or_else(ClientError::Ended),
@@ -99,7 +99,7 @@ fn only_cause(error: ClientError) -> ClientError {
     }
 }
 
-/// The point that a put reached with this step, if it is one.
+/// The milestone that a put has reached, if this progress is one.
 pub fn milestone(step: &PutProgress) -> Option<Milestone> {
     match step {
         PutProgress::Ready(bytes) => Some(Milestone::Ready(*bytes)),
@@ -114,7 +114,7 @@ pub fn milestone(step: &PutProgress) -> Option<Milestone> {
     }
 }
 
-/// What an error means for another try.
+/// What an error means for a retry.
 pub fn fault(error: &ClientError) -> Fault {
     match error {
         ClientError::Ended(error) => fault(error),
@@ -126,24 +126,24 @@ pub fn fault(error: &ClientError) -> Fault {
             | LinkError::Deadline { .. }
             | LinkError::TooSlow { .. }
             | LinkError::Connect { .. }
-            // a proxy in front of a server that is down answers in its place
+            // A proxy answers in place of a server that is down.
             | LinkError::Handshake { .. },
         ) => Fault::Link,
         ClientError::Link(LinkError::TooLarge(_) | LinkError::Message(_) | LinkError::Violation(_))
         | ClientError::Source { .. }
-        // the time that the user allows is over
+        // The time that the user allows has passed.
         | ClientError::Stalled { .. }
         | ClientError::Sink(_)
-        | ClientError::AnotherBeginning { .. }
-        | ClientError::Once(_)
+        | ClientError::AnotherPrefix { .. }
+        | ClientError::ReadOnce(_)
         | ClientError::GaveUp { .. } => Fault::Permanent,
     }
 }
 
-/// The pause before the next try, and the error itself.
+/// The pause before the next attempt, with the error.
 ///
 /// # Errors
-/// The error, when there is no other try; [`ClientError::GaveUp`] after several.
+/// The error, if there is no retry; [`ClientError::GaveUp`] after several attempts.
 pub fn pause(retry: &mut Retry, error: ClientError, host: &Host) -> Result<(Duration, ClientError), ClientError> {
     let fault = fault(&error);
     let [random] = host.random();

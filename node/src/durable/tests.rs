@@ -142,8 +142,8 @@ async fn a_result_is_returned_after_the_commit() {
 #[tokio::test]
 async fn a_jobs_result_is_dropped_after_its_commit_even_if_its_caller_left() {
     /// When dropped, sends how many rows are committed.
-    struct Guard(Arc<Database>, std::sync::mpsc::Sender<u64>);
-    impl Drop for Guard {
+    struct DropGuard(Arc<Database>, std::sync::mpsc::Sender<u64>);
+    impl Drop for DropGuard {
         fn drop(&mut self) {
             let _ = self.1.send(count(&self.0).unwrap_or(u64::MAX));
         }
@@ -152,7 +152,7 @@ async fn a_jobs_result_is_dropped_after_its_commit_even_if_its_caller_left() {
     let database = Arc::new(Database::open_with(&Host::system(), &folder.path().join("db"), create_table).unwrap());
     let (release, blocker) = occupy(&database);
     let (dropped, seen) = std::sync::mpsc::channel();
-    let guard = Guard(database.clone(), dropped);
+    let guard = DropGuard(database.clone(), dropped);
     start(&mut Box::pin(database.commit(move |transaction| insert(1)(transaction).map(|()| guard))));
     drop(release);
     blocker.await.unwrap();

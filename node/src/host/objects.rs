@@ -12,7 +12,7 @@ mod url;
 #[cfg(not(feature = "s3"))]
 mod without_s3;
 
-pub use error::{ObjectError, Request};
+pub use error::{ObjectError, RequestKind};
 #[cfg(feature = "s3")]
 pub use s3::{Credentials, Objects};
 pub use url::{S3Url, StoreUrl, StoreUrlError};

@@ -31,10 +31,10 @@ fn allowance(host: &Host) -> Allowance {
     }
 }
 
-type Link = (LinkReader, LinkWriter);
+type LinkHalves = (LinkReader, LinkWriter);
 
 /// Both ends of one link: the one that dialled and the one that accepted.
-async fn pair(host: &Host) -> (Link, Link) {
+async fn pair(host: &Host) -> (LinkHalves, LinkHalves) {
     let (one, other) = tokio::io::duplex(16 << 10);
     let one: Box<dyn Io> = Box::new(one);
     let dialled = WebSocketStream::from_raw_socket(one, Role::Client, Some(config(DIALLED_READ))).await;

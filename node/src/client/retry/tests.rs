@@ -1,4 +1,4 @@
-//! What each error means for another try. When and how often is tested with the core's `Retry`.
+//! What each error means for a retry. The core's tests of `Retry` cover when and how often.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn closed() -> ClientError {
 }
 
 #[test]
-fn lost_links_are_tried_again() {
+fn lost_links_are_retried() {
     let (what, address) = ("speak", "127.0.0.1:1".to_owned());
     let error = io::ErrorKind::ConnectionRefused.into();
     let lost: Vec<ClientError> = vec![
@@ -63,11 +63,11 @@ fn lies_and_local_errors_are_final() {
 }
 
 #[test]
-fn it_gives_up_by_name_after_several_tries() {
+fn gave_up_is_reported_only_after_several_attempts() {
     let host = Host::system();
     let mut retry = Retry::new(Duration::from_millis(1));
     retry.opened();
-    // no room for a second try
+    // The limit leaves no time for a second attempt.
     assert!(matches!(pause(&mut retry, closed(), &host), Err(ClientError::Link(_))));
     let mut retry = Retry::new(Duration::from_millis(350));
     retry.opened();

@@ -22,7 +22,7 @@ mod content;
 mod pages;
 
 pub use content::Writes;
-use content::{Change, Content};
+use content::{FileChange, FileContent};
 
 const ENOENT: i32 = 2;
 const EIO: i32 = 5;
@@ -67,7 +67,7 @@ enum Node {
 
 #[derive(Debug, Clone, Default)]
 struct DiskState {
-    contents: Vec<Content>,
+    contents: Vec<FileContent>,
     shown: BTreeMap<PathBuf, Node>,
     durable: BTreeMap<PathBuf, Node>,
     done: Vec<Operation>,
@@ -175,7 +175,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
         let changes = state.contents[file].changes + 1;
-        state.contents[file] = Content::durable(bytes);
+        state.contents[file] = FileContent::durable(bytes);
         state.contents[file].changes = changes;
     }
 
@@ -290,13 +290,13 @@ impl DiskState {
         }
     }
 
-    fn identity_of(&self, inode: u64, content: Option<&Content>) -> FileIdentity {
+    fn identity_of(&self, inode: u64, content: Option<&FileContent>) -> FileIdentity {
         let (length, changes) = content.map_or((0, 0), |content| (content.shown.len() as u64, content.changes));
         FileIdentity { device: self.device, inode, length, modified: (changes, 0), changed: (changes, 0) }
     }
 
     fn create(&mut self, path: &Path) -> usize {
-        self.contents.push(Content::default());
+        self.contents.push(FileContent::default());
         self.shown.insert(path.to_owned(), Node::File(self.contents.len() - 1));
         self.contents.len() - 1
     }
@@ -378,7 +378,7 @@ impl Disk for SimulatedDisk {
         let file = SimulatedFile { disk: self.clone(), file, path: path.to_owned() };
         let cut = match StorageBackend::len(&file) {
             Ok(found) if found < length => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => file.change(Change::Resize(length)),
+            _ => file.change(FileChange::Resize(length)),
         };
         cut.map_err(file.at(Action::Write))?;
         Ok(Box::new(file))
@@ -513,7 +513,7 @@ impl SimulatedFile {
         move |error| FileError::new(&self.path, action, error)
     }
 
-    fn change(&self, change: Change) -> io::Result<()> {
+    fn change(&self, change: FileChange) -> io::Result<()> {
         let mut state = self.disk.state();
         let begun = state.begin(Action::Write, &self.path);
         if begun.is_ok() || (state.off && state.mishap.is_some_and(|(at, _)| at + 1 == state.done.len())) {
@@ -535,7 +535,7 @@ impl SimulatedFile {
 impl DiskFile for SimulatedFile {
     fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         let end = self.disk.state().contents[self.file].shown.len() as u64;
-        self.change(Change::Write(end, bytes.to_vec())).map_err(self.at(Action::Write))
+        self.change(FileChange::Write(end, bytes.to_vec())).map_err(self.at(Action::Write))
     }
 
     fn sync(&mut self) -> Result<(), FileError> {
@@ -564,7 +564,7 @@ impl StorageBackend for SimulatedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Resize(len))
+        self.change(FileChange::Resize(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -572,6 +572,6 @@ impl StorageBackend for SimulatedFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(offset, data.to_vec()))
+        self.change(FileChange::Write(offset, data.to_vec()))
     }
 }

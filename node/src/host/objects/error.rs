@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum RequestKind {
     /// Reading an object.
     Read,
     /// Writing an object.
@@ -18,7 +18,7 @@ pub enum Request {
     List,
 }
 
-impl fmt::Display for Request {
+impl fmt::Display for RequestKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "read",
@@ -56,7 +56,7 @@ pub enum ObjectError {
         /// The store.
         server: String,
         /// The request.
-        request: Request,
+        request: RequestKind,
         /// The object.
         object: String,
         /// The store's answer.
@@ -130,7 +130,7 @@ pub enum ObjectError {
         /// The store.
         server: String,
         /// The request.
-        request: Request,
+        request: RequestKind,
         /// The object.
         object: String,
         /// The store's answer.

@@ -17,7 +17,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::{Listed, ObjectError, Request, S3Url, Timeouts};
+use super::{Listed, ObjectError, RequestKind, S3Url, Timeouts};
 use answer::innermost;
 use requests::connect;
 use upload::TURNS;
@@ -118,7 +118,11 @@ impl Objects {
     pub fn remove(&self, name: &str) -> Result<(), ObjectError> {
         let (inner, name) = (self.inner.clone(), name.to_owned());
         self.wait(self.inner.timeouts.question, async move {
-            match inner.s3.delete(&inner.path(&name)).await.map_err(|error| inner.error(Request::Remove, &name, &error))
+            match inner
+                .s3
+                .delete(&inner.path(&name))
+                .await
+                .map_err(|error| inner.error(RequestKind::Remove, &name, &error))
             {
                 Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
                 Err(error) => Err(error),

@@ -10,7 +10,7 @@ use vouch_core::session::GetRequest;
 use vouch_node_core::replica::repair::BlobSource;
 
 use super::super::Shared;
-use crate::client::{ClientError, Download, Step};
+use crate::client::{ClientError, Download, DownloadEvent};
 use crate::link::{self, LinkError};
 use crate::store::{MAX_SMALL, StoreError};
 
@@ -69,9 +69,12 @@ async fn download(
     let mut bytes = Vec::new();
     loop {
         match download.next().await? {
-            Step::Bytes(piece) => bytes.extend_from_slice(&piece),
-            Step::Verified(_) => return Ok(shared.store.put_small(receipt, bytes.into()).await?),
-            Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+            DownloadEvent::Bytes(piece) => bytes.extend_from_slice(&piece),
+            DownloadEvent::Verified(_) => return Ok(shared.store.put_small(receipt, bytes.into()).await?),
+            DownloadEvent::Start { .. }
+            | DownloadEvent::Length { .. }
+            | DownloadEvent::Slice(_)
+            | DownloadEvent::Rejected(_) => {}
         }
     }
 }
@@ -82,11 +85,14 @@ async fn store_large(shared: &Shared, mut download: Download, receipt: &Receipt)
     let mut incoming = shared.on_disk(move || store.begin(Some(&receipt))).await?;
     loop {
         match download.next().await? {
-            Step::Bytes(piece) => {
+            DownloadEvent::Bytes(piece) => {
                 incoming = shared.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
             }
-            Step::Verified(_) => break,
-            Step::Start { .. } | Step::Length { .. } | Step::Slice(_) | Step::Rejected(_) => {}
+            DownloadEvent::Verified(_) => break,
+            DownloadEvent::Start { .. }
+            | DownloadEvent::Length { .. }
+            | DownloadEvent::Slice(_)
+            | DownloadEvent::Rejected(_) => {}
         }
     }
     let complete = shared.on_disk(move || incoming.finish(&receipt)).await?;

@@ -16,22 +16,22 @@ pub enum Writes {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(super) enum FileChange {
     Write(u64, Vec<u8>),
     Resize(u64),
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Content {
+pub(super) struct FileContent {
     pub(super) shown: Pages,
     durable: Pages,
     /// The changes from `durable` to `shown`.
-    pending: Vec<Change>,
+    pending: Vec<FileChange>,
     /// Number of changes, in place of a file's times.
     pub(super) changes: i64,
 }
 
-impl Content {
+impl FileContent {
     /// A file with durable bytes.
     pub(super) fn durable(bytes: &[u8]) -> Self {
         let bytes = Pages::of(bytes);
@@ -43,7 +43,7 @@ impl Content {
         self.pending.clear();
     }
 
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: FileChange) {
         change.apply(&mut self.shown);
         self.pending.push(change);
         self.changes += 1;
@@ -64,8 +64,8 @@ impl Content {
                 let kept = self.pending.len().div_ceil(2);
                 for (number, change) in self.pending[..kept].iter().enumerate() {
                     match change {
-                        Change::Write(offset, data) if number + 1 == kept => {
-                            Change::Write(*offset, data[..data.len() / 2].to_vec()).apply(&mut bytes);
+                        FileChange::Write(offset, data) if number + 1 == kept => {
+                            FileChange::Write(*offset, data[..data.len() / 2].to_vec()).apply(&mut bytes);
                         }
                         change => change.apply(&mut bytes),
                     }
@@ -74,15 +74,15 @@ impl Content {
             Writes::Mixed(mut seed) => {
                 for change in &self.pending {
                     match change {
-                        Change::Resize(_) => change.apply(&mut bytes),
-                        Change::Write(offset, data) => {
+                        FileChange::Resize(_) => change.apply(&mut bytes),
+                        FileChange::Write(offset, data) => {
                             for (page, piece) in data.chunks(4096).enumerate() {
                                 // Knuth's MMIX generator
                                 seed = seed
                                     .wrapping_mul(6_364_136_223_846_793_005)
                                     .wrapping_add(1_442_695_040_888_963_407);
                                 if seed >> 63 == 1 {
-                                    Change::Write(offset + (page * 4096) as u64, piece.to_vec()).apply(&mut bytes);
+                                    FileChange::Write(offset + (page * 4096) as u64, piece.to_vec()).apply(&mut bytes);
                                 }
                             }
                         }
@@ -94,7 +94,7 @@ impl Content {
     }
 }
 
-impl Change {
+impl FileChange {
     fn apply(&self, bytes: &mut Pages) {
         match self {
             Self::Resize(length) => bytes.resize(index(*length)),

@@ -5,13 +5,13 @@ use std::fmt;
 
 use object_store::client::HttpError;
 
-use super::{ObjectError, Request, S3Url};
+use super::{ObjectError, RequestKind, S3Url};
 
 /// Maximum number of characters of an answer that an error shows.
 const MAX_SHOWN: usize = 200;
 
 /// Converts the library's error.
-pub(super) fn error_of(url: &S3Url, request: Request, name: &str, error: &object_store::Error) -> ObjectError {
+pub(super) fn error_of(url: &S3Url, request: RequestKind, name: &str, error: &object_store::Error) -> ObjectError {
     let server = url.server().to_owned();
     let object = format!("s3://{}/{}", url.bucket, url.key(name));
     if let Some(transport) = sources(error).find_map(|source| source.downcast_ref::<HttpError>()) {
@@ -98,7 +98,7 @@ mod tests {
         let url: S3Url = "blobs/a?endpoint=http://127.0.0.1:9000".parse().unwrap();
         let text = format!("Server returned non-2xx status code: {answer}");
         let error = object_store::Error::Generic { store: "S3", source: text.into() };
-        error_of(&url, Request::Write, "blobs/b", &error)
+        error_of(&url, RequestKind::Write, "blobs/b", &error)
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         }
         let error = code("301 Moved Permanently", "PermanentRedirect");
         assert!(matches!(&error, ObjectError::Refused { .. }) && error.to_string().contains("&region="), "{error}");
-        assert!(matches!(code("400 Bad Request", "EntityTooLarge"), ObjectError::Refused { .. }));
+        assert!(matches!(code("400 Bad RequestKind", "EntityTooLarge"), ObjectError::Refused { .. }));
     }
 
     #[test]

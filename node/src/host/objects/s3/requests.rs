@@ -13,7 +13,7 @@ use object_store::{
 };
 
 use super::answer::{self, innermost, shown};
-use super::{Credentials, Listed, ObjectError, Request, S3Client, S3Url, Timeouts};
+use super::{Credentials, Listed, ObjectError, RequestKind, S3Client, S3Url, Timeouts};
 
 /// Name of the object that holds the owner's name.
 const OWNER: &str = "owner";
@@ -29,7 +29,7 @@ impl S3Client {
         format!("s3://{}/{}", self.url.bucket, self.url.key(name))
     }
 
-    pub(super) fn error(&self, request: Request, name: &str, error: &Error) -> ObjectError {
+    pub(super) fn error(&self, request: RequestKind, name: &str, error: &Error) -> ObjectError {
         answer::error_of(&self.url, request, name, error)
     }
 
@@ -46,7 +46,7 @@ impl S3Client {
             return Ok(Bytes::new());
         }
         let options = GetOptions { range: Some(GetRange::Bounded(offset..offset + length)), ..GetOptions::default() };
-        let failed = |error: &Error| self.error(Request::Read, name, error);
+        let failed = |error: &Error| self.error(RequestKind::Read, name, error);
         let result = match self.s3.get_opts(&self.path(name), options).await {
             Ok(result) => result,
             // the object ends before the range begins
@@ -71,7 +71,7 @@ impl S3Client {
     }
 
     pub(super) async fn length(&self, name: &str) -> Result<Option<u64>, ObjectError> {
-        match self.s3.head(&self.path(name)).await.map_err(|error| self.error(Request::Read, name, &error)) {
+        match self.s3.head(&self.path(name)).await.map_err(|error| self.error(RequestKind::Read, name, &error)) {
             Ok(object) => Ok(Some(object.size)),
             Err(ObjectError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -79,7 +79,7 @@ impl S3Client {
     }
 
     pub(super) async fn version(&self, name: &str) -> Result<Option<String>, ObjectError> {
-        match self.s3.head(&self.path(name)).await.map_err(|error| self.error(Request::Read, name, &error)) {
+        match self.s3.head(&self.path(name)).await.map_err(|error| self.error(RequestKind::Read, name, &error)) {
             Ok(object) => {
                 let (tag, version) = (object.e_tag.unwrap_or_default(), object.version.unwrap_or_default());
                 // the second of its writing, for a store that knows neither
@@ -99,7 +99,7 @@ impl S3Client {
         let key = self.url.key(beginning);
         let options = PaginatedListOptions { max_keys: Some(most), page_token, ..PaginatedListOptions::default() };
         let page = self.s3.list_paginated(Some(&key), options).await;
-        let page = page.map_err(|error| self.error(Request::List, beginning, &error))?;
+        let page = page.map_err(|error| self.error(RequestKind::List, beginning, &error))?;
         let above = self.url.key("");
         let listed = page.result.objects.into_iter().filter_map(|object| {
             let name = object.location.as_ref().strip_prefix(&above)?.to_owned();
@@ -127,7 +127,7 @@ impl S3Client {
         match self.s3.put_opts(&self.path(OWNER), payload, PutMode::Create.into()).await {
             // another process was faster
             Ok(_) | Err(Error::AlreadyExists { .. }) => {}
-            Err(error) => return Err(self.error(Request::Write, OWNER, &error)),
+            Err(error) => return Err(self.error(RequestKind::Write, OWNER, &error)),
         }
         // A store without conditional writes may have accepted another owner.
         match self.check_owner(owner).await? {
@@ -140,7 +140,7 @@ impl S3Client {
     pub(super) async fn check_owner(&self, owner: &str) -> Result<bool, ObjectError> {
         let length = match self.s3.get(&self.path(OWNER)).await {
             Ok(object) => object.meta.size,
-            Err(error) => match self.error(Request::Read, OWNER, &error) {
+            Err(error) => match self.error(RequestKind::Read, OWNER, &error) {
                 ObjectError::NotFound { .. } => return Ok(false),
                 error => return Err(error),
             },

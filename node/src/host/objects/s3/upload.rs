@@ -6,7 +6,7 @@ use std::time::Duration;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ObjectError, Objects, Request, S3Client, Timeouts, Underway};
+use super::{ObjectError, Objects, RequestKind, S3Client, Timeouts, Underway};
 
 /// Minimum size of a part in bytes. Parts of a large object have a ten-thousandth of it if that is more.
 const PART: u64 = 8 << 20;
@@ -72,7 +72,7 @@ impl Objects {
         read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let timeouts = self.inner.timeouts;
-        let failed = |inner: &S3Client, name: &str, error| inner.error(Request::Write, name, &error);
+        let failed = |inner: &S3Client, name: &str, error| inner.error(RequestKind::Write, name, &error);
         let (inner, owned) = (self.inner.clone(), name.to_owned());
         let mut upload = self.wait(timeouts.question, async move {
             inner.s3.put_multipart(&inner.path(&owned)).await.map_err(|error| failed(&inner, &owned, error))
@@ -126,7 +126,7 @@ impl Objects {
             let (part, inner, name) = (upload.put_part(payload), self.inner.clone(), name.to_owned());
             underway.push_back(self.start(self.inner.timeouts.part, async move {
                 let _turn = turn;
-                part.await.map_err(|error| inner.error(Request::Write, &name, &error))
+                part.await.map_err(|error| inner.error(RequestKind::Write, &name, &error))
             }));
         }
         Ok(())
@@ -143,7 +143,7 @@ impl S3Client {
 
     async fn put_whole(&self, name: &str, payload: PutPayload) -> Result<(), ObjectError> {
         let put = self.s3.put(&self.path(name), payload).await;
-        put.map(|_| ()).map_err(|error| self.error(Request::Write, name, &error))
+        put.map(|_| ()).map_err(|error| self.error(RequestKind::Write, name, &error))
     }
 }
 
