@@ -1,11 +1,12 @@
-//! Bugs that were found before, to be put back one at a time: a test that finds none of them proves nothing.
+//! Known bugs that a test can put back, one at a time: a simulation that does not find them proves nothing.
 //!
-//! Only the feature `bugs` compiles them in, which no release build can have. Without it, [`has`] is `false` at compile time.
+//! Only the feature `bugs` compiles them in, and a release build with that feature fails. Without it, [`has`] is `false` at compile
+//! time.
 
 #[cfg(all(feature = "bugs", not(debug_assertions)))]
 compile_error!("the feature `bugs` is for tests: no release build has it");
 
-/// One of them.
+/// A known bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
     /// A commit is not synced.
@@ -20,11 +21,11 @@ pub enum Bug {
     VoteWithoutBytes,
     /// A replica signs a statement that its journal does not have.
     VoteWithoutJournal,
-    /// A put that was cut off keeps its place at the replica.
+    /// An interrupted put keeps its place at the replica.
     LostPlace,
-    /// Room in a queue is not given back.
+    /// A permit of a queue is not released.
     LostCredit,
-    /// A replica answers a founding before its answer is on its disk.
+    /// A replica sends its answer to a founding before the answer is durable.
     FoundingUnsaved,
     /// A replica accepts a founding though it accepted another.
     TwoFoundings,
@@ -38,16 +39,16 @@ pub enum Bug {
     EarlierWithoutHolders,
     /// The server hands out a certificate that it has not saved.
     CertificateUnsaved,
-    /// A replica deletes what has expired by a clock that is in doubt.
+    /// A replica deletes expired blobs while its clock is in doubt.
     CollectedInDoubt,
-    /// A replica never deletes what has expired.
+    /// A replica never deletes expired blobs.
     NeverCollected,
-    /// A link is taken for that of any node key that its hello names.
+    /// The server accepts the node key that a hello names without a proof.
     UncheckedLink,
 }
 
 impl Bug {
-    /// All of them.
+    /// All known bugs.
     pub const ALL: [Self; 18] = [
         Self::CommitWithoutSync,
         Self::BlobWithoutSync,
@@ -78,7 +79,7 @@ mod put_back {
 
     static NOW: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// From now on this process has this bug, and no other.
+    /// Gives this process this bug and no other; `None` removes it.
     pub fn put_back(bug: Option<Bug>) {
         NOW.store(bug.map_or(usize::MAX, |bug| bug as usize), Ordering::Relaxed);
     }
@@ -92,7 +93,7 @@ mod put_back {
 #[cfg(feature = "bugs")]
 pub use put_back::{has, put_back};
 
-/// Whether this process has this bug: not without the feature `bugs`.
+/// Whether this process has this bug. Always `false` without the feature `bugs`.
 #[cfg(not(feature = "bugs"))]
 pub const fn has(_: Bug) -> bool {
     false

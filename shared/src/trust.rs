@@ -1,24 +1,24 @@
-//! Which cluster identity a client trusts, and what speaks against it: the rules of the command line and of the page.
+//! Decides which cluster identity a client trusts. The command line and the page use the same rules.
 //!
-//! What the user names comes first, then what an earlier visit recorded, and only then what the server shows: that is a first use.
-//! A server that shows another identity than the trusted one is refused.
+//! An identity named by the user comes first, then one recorded at an earlier visit, and only then the server's own: trust on first
+//! use. A server that shows another identity than the trusted one is refused.
 
 use serde::Serialize;
 
-/// Everything that is known. `I` is an identity, or its one normal text.
+/// All identities that are known for a server. `I` is an identity, or its canonical text.
 #[derive(Debug, Clone)]
 pub struct KnownIdentities<I> {
     /// Entered by the user, for example as a flag.
     pub given: Option<I>,
     /// Named by the address that opened the page.
     pub address: Option<I>,
-    /// The address names something that is not an identity.
+    /// The address names an identity that does not parse.
     pub is_address_malformed: bool,
     /// Recorded for this server.
     pub remembered: Option<I>,
     /// The user has compared the recorded identity with what the operators publish.
     pub was_compared: bool,
-    /// Taken from the server on first use, earlier in this visit.
+    /// Accepted from the server on first use, earlier in this visit.
     pub taken: Option<I>,
     /// Shown by the server now.
     pub shown: Option<I>,
@@ -38,15 +38,16 @@ impl<I> Default for KnownIdentities<I> {
     }
 }
 
-/// Whether there is an identity to judge by.
+/// The state of trust in a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustState {
     /// No identity is known yet.
     None,
-    /// The user named something that is not an identity. Nobody is trusted: the server's word would be less than the user asked for.
+    /// The identity that the user named does not parse. No server is trusted: falling back to the server's own identity would give less
+    /// than the user asked for.
     Malformed,
-    /// The identity is the server's own word.
+    /// The identity is the server's own claim.
     FirstUse,
     /// The identity was known before the server showed one.
     Trusted,
@@ -68,16 +69,16 @@ pub enum IdentitySource {
     FirstUse,
 }
 
-/// What is trusted.
+/// The decision which identity to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TrustDecision<I> {
-    /// Whether there is an identity to judge by.
+    /// The state of trust.
     pub state: TrustState,
-    /// The identity to judge by.
+    /// The identity that certificates are verified with.
     pub identity: Option<I>,
-    /// Where it comes from.
+    /// Where the identity comes from.
     pub source: Option<IdentitySource>,
-    /// The user knows the identity from somebody else than the server.
+    /// The user knows the identity from a source other than the server.
     pub compared: bool,
     /// The named identity is not the one recorded for this server.
     pub differs_from_remembered: bool,
@@ -85,7 +86,7 @@ pub struct TrustDecision<I> {
     pub record: bool,
 }
 
-/// Decides by everything that is known.
+/// Decides which identity to trust.
 pub fn decide<I: PartialEq + Clone>(known: &KnownIdentities<I>) -> TrustDecision<I> {
     let KnownIdentities { given, address, is_address_malformed, remembered, was_compared, taken, shown } = known;
     let nothing = |state| TrustDecision {
@@ -118,7 +119,7 @@ pub fn decide<I: PartialEq + Clone>(known: &KnownIdentities<I>) -> TrustDecision
         && !is_refused
         && match source {
             IdentitySource::FirstUse => taken.is_none(),
-            // Only once the server agrees, and never in place of another: a link proves nothing.
+            // Record only an identity that the server confirms, and never replace another one: anyone can make a link.
             IdentitySource::Address => !differs_from_remembered,
             IdentitySource::Given | IdentitySource::Remembered => false,
         };

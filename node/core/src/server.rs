@@ -1,4 +1,5 @@
-//! What a server decides: who takes part in a put, what is certified together, who is waited for.
+//! The decisions of a server: which members take part in a put, which blobs share a batch, and how long the server waits for slow
+//! members.
 
 mod admission;
 pub mod batch;

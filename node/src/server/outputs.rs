@@ -42,7 +42,7 @@ impl Shared {
             }
             ServerOutput::Batch(request) => self.perform_batch(request),
             ServerOutput::LeftOut { stream, member, code, why } => self.left_out(stream, member, code, why),
-            ServerOutput::Told { member, line } => self.tell_of(member, &line),
+            ServerOutput::MemberReport { member, line } => self.tell_of(member, &line),
             ServerOutput::Settle => self.batcher.settle_soon(),
         }
     }

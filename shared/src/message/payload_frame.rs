@@ -50,8 +50,8 @@ impl PayloadFrame {
         Ok(Self(frame))
     }
 
-    /// The same message under another number, encoded. The payload is copied only if somebody else has a part of the bytes: they must
-    /// not see them change.
+    /// The encoded message with another stream number. The payload is copied only if the bytes have another owner, who must not see them
+    /// change.
     #[must_use]
     pub fn with_stream(self, stream: Stream) -> Bytes {
         let mut frame = self.0.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));

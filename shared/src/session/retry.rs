@@ -1,4 +1,4 @@
-//! Whether a put or a get that failed is tried again, and after which pause.
+//! Decides whether a failed put or get is retried, and after which pause.
 
 #[cfg(test)]
 mod tests;
@@ -11,29 +11,29 @@ use serde::Serialize;
 use super::SessionError;
 use crate::message::Code;
 
-/// Pauses double from the first to the longest. Each is shortened by up to a half at random: clients that lost one server at the same
-/// moment must not return at the same moment.
+/// Pauses double from the first to the longest. Each is shortened at random by up to a half: otherwise all clients of a server that
+/// failed would return at the same moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a failure means for another try.
+/// What a failure means for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The link was lost or could not be opened, or the server made no progress.
     Link,
-    /// The server refused for a reason that passes within a minute.
+    /// The server refused for a temporary reason, such as a restart or too many puts.
     Refusal,
     /// No replica holds the blob, or every holder failed.
     NoHolder,
-    /// Another try fails in the same way.
+    /// A retry would fail in the same way.
     Permanent,
 }
 
 impl Fault {
-    /// Of a refusal with this code.
+    /// The fault of a refusal with this code.
     pub fn of_refusal(code: Code) -> Self {
-        // somebody has to free space first
+        // A full disk needs an operator who frees space.
         if code.is_temporary() && code != Code::NoSpace { Self::Refusal } else { Self::Permanent }
     }
 }
@@ -49,12 +49,12 @@ impl From<&SessionError> for Fault {
     }
 }
 
-/// A point that a put or a get reached.
+/// A point that a put or a get has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
-    /// The server took the put, or located holders of what a get wants. The replicas, or the output of a get, hold so many bytes.
+    /// The server accepted the put, or located holders for the get. The number of bytes that the replicas, or the get's output, hold.
     Ready(u64),
-    /// So many bytes were sent or received.
+    /// The number of bytes sent or received.
     Moved(u64),
     /// A member stored the blob.
     Stored,
@@ -62,7 +62,7 @@ pub enum Milestone {
     Voted,
 }
 
-/// How far one put or get came in all its tries.
+/// The furthest point that one put or get has reached in any attempt.
 #[derive(Debug, Default)]
 struct HighWaterMark {
     stage: ReachedStage,
@@ -80,7 +80,7 @@ enum ReachedStage {
 }
 
 impl HighWaterMark {
-    /// Takes a milestone, and says whether it is further than ever before.
+    /// Records a milestone. `true` if it is further than in any attempt before.
     fn advance(&mut self, milestone: Milestone) -> bool {
         let (stage, held, moved) = match milestone {
             Milestone::Ready(bytes) => (ReachedStage::Ready, bytes, 0),
@@ -88,7 +88,7 @@ impl HighWaterMark {
             Milestone::Stored => (ReachedStage::Stored, 0, 0),
             Milestone::Voted => (ReachedStage::Voted, 0, 0),
         };
-        // bytes that are sent again after a member stored the blob are no progress
+        // Bytes that are sent again after a member has stored the blob are not progress.
         let counts = self.stage < ReachedStage::Stored;
         let is_further = stage > self.stage || counts && (held > self.held || moved > self.moved);
         self.stage = self.stage.max(stage);
@@ -98,8 +98,8 @@ impl HighWaterMark {
     }
 }
 
-/// Decides whether puts or gets of one link are tried again. The limit is on the time without progress, counted from the first failure
-/// since the last progress. Only what goes beyond every earlier try is progress.
+/// Decides whether the puts or gets of one link are retried. The limit is on the time without progress, counted from the first failure
+/// since the last progress. Only a milestone beyond every earlier attempt is progress.
 #[derive(Debug)]
 pub struct Retry {
     limit: Duration,
@@ -112,18 +112,18 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Retries until there was no progress for `limit`; zero: never.
+    /// Retries until there has been no progress for `limit`; zero: never retries.
     pub fn new(limit: Duration) -> Self {
         let reached = BTreeMap::new();
         Self { limit, reached, is_open: false, is_ready: false, failing_since: None, pauses: 0, attempts: 1 }
     }
 
-    /// A server proved its key.
+    /// A server has proved its node key.
     pub fn opened(&mut self) {
         self.is_open = true;
     }
 
-    /// One of the puts or gets reached a point.
+    /// One of the puts or gets has reached a milestone.
     pub fn reached(&mut self, number: usize, milestone: Milestone) {
         self.is_open = true;
         self.is_ready = true;
@@ -144,12 +144,12 @@ impl Retry {
         (self.failing_since, self.pauses) = (None, 0);
     }
 
-    /// How many tries were begun.
+    /// The number of attempts so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The pause before the next try; `None`: there is none. `now` is the time since any start, on a clock that never goes back.
+    /// The pause before the next attempt; `None` if there is no retry. `now` is monotonic. `random` is a random byte.
     pub fn pause(&mut self, fault: Fault, now: Duration, random: u8) -> Option<Duration> {
         if !self.may_pass(fault) {
             return None;
@@ -165,13 +165,14 @@ impl Retry {
         Some(pause)
     }
 
-    /// Whether another try may end differently. A server that was never reached, or that refused before it began, is believed at once.
+    /// Whether a retry may succeed. There is no retry if no server was ever reached, or if the server refused before it accepted anything:
+    /// the address or the request is then likely wrong.
     pub fn may_pass(&self, fault: Fault) -> bool {
         !self.limit.is_zero()
             && match fault {
                 Fault::Link => self.is_open,
                 Fault::Refusal => self.is_ready,
-                // the holders were there in an earlier try: replicas need a while to reconnect to a server that restarted
+                // An earlier attempt found holders: replicas need a while to reconnect to a restarted server.
                 Fault::NoHolder => self.is_ready && self.attempts > 1,
                 Fault::Permanent => false,
             }

@@ -24,8 +24,8 @@ pub struct Stored {
 }
 
 impl Certificate<Stored> {
-    /// Whether this certificate is kept in place of another one of the same blob: it expires later, or at the same time and is newer. A newer
-    /// one that expires earlier replaces nothing: it would hide the longer promise from every replica that has yet to fetch the blob.
+    /// Whether this certificate replaces another one of the same blob: it expires later, or at the same time and is newer. A newer
+    /// certificate that expires earlier replaces none: it would hide the longer promise from replicas that have yet to fetch the blob.
     pub fn supersedes(&self, other: &Self) -> bool {
         let rank = |of: &Self| (of.claim.receipt.expires_at, of.claim.issued_at);
         rank(self) > rank(other)

@@ -1,4 +1,4 @@
-//! Whether a put may begin: a quorum of members keeps up, or is at least connected after the put has waited.
+//! Admission of puts: a put begins once a quorum of members keeps up, or, after a wait, once a quorum is connected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,24 @@ use super::health::LinkId;
 /// The decision about a put that waits for a quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// Ask again when members connect or disconnect, or time has passed.
+    /// Ask again when members connect or disconnect, and at the next tick.
     Wait,
-    /// Begin.
+    /// The put begins.
     Begin {
-        /// The members that take part, by the links on which they do.
+        /// The members that take part, each with its current link.
         members: BTreeMap<u16, LinkId>,
         /// Connected members that are too slow to take part.
         left_out: BTreeSet<u16>,
     },
     /// Fewer than a quorum are connected, and the put has waited long enough.
     TooFew {
-        /// Those that are connected.
+        /// The connected members.
         connected: BTreeSet<u16>,
     },
 }
 
-/// Decides by the members that are connected and those of them that take bytes too slowly. A put waits for a quorum that keeps up; once
-/// it `has_waited`, slow members take part as well: a slow put is better than none.
+/// Decides from the connected members and the slow ones among them. A put waits for a quorum that keeps up. Once it `has_waited`, slow
+/// members take part as well: a slow put is better than none.
 pub(super) fn decide(
     connected: BTreeMap<u16, LinkId>,
     slow: BTreeSet<u16>,

@@ -1,8 +1,8 @@
-//! Which stored blobs are certified together, whose votes are asked for, and what becomes of a batch that somebody refuses.
+//! Groups stored blobs into batches, requests votes for them, and retries what members refuse.
 //!
-//! A state machine without IO, one for the whole server. A blob alone waits for nobody; under load blobs gather while the batch
-//! before them is signed. A batch goes only to members that hold all of it, so one bad receipt, or one member that lies about
-//! one, costs its neighbours another round and nothing else.
+//! A state machine without IO, one for the whole server. A lone blob is proposed at once; under load, blobs gather while the previous
+//! batch is signed. A batch is proposed only to members that hold all its blobs. So a bad receipt, or a member that lies about one,
+//! costs the other receipts one more round at most.
 
 mod events;
 mod proposed;
@@ -28,19 +28,19 @@ use super::stream_numbers::StreamNumbers;
 pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
 use proposed::ProposedBatch;
 
-/// Closed batches remembered, for judging votes that come later.
+/// Maximum number of closed batches remembered, to tell whether a later vote on one was in time.
 const ENDED_BATCHES: usize = 64;
 
-/// How blobs gather.
+/// How receipts are gathered into batches.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchPolicy {
-    /// The most receipts in a batch, at most 4096.
+    /// Maximum number of receipts in a batch, at most 4096.
     pub most: usize,
-    /// Where nothing is being signed but other puts are being stored, the first waits so long for them.
+    /// Maximum wait of the first receipt while no batch is being signed and other puts are being stored.
     pub linger: Duration,
-    /// While a batch is being signed, the next one waits for it no longer than this.
+    /// Maximum wait of the first receipt while a batch is being signed.
     pub wait: Duration,
-    /// Batches signed at once.
+    /// Maximum number of batches signed at once.
     pub at_once: usize,
 }
 
@@ -51,7 +51,7 @@ impl Default for BatchPolicy {
     }
 }
 
-/// One put's receipt on its way to a certificate.
+/// A put's receipt that is not certified yet.
 #[derive(Debug)]
 struct PendingReceipt {
     put: Stream,
@@ -63,7 +63,7 @@ struct PendingReceipt {
 }
 
 impl PendingReceipt {
-    /// One more member holds it; `false` when that is known.
+    /// Records a holder; `false` if it was known.
     fn hold(&mut self, member: u16) -> bool {
         self.candidates.remove(&member);
         self.holders.insert(member)
@@ -74,19 +74,18 @@ impl PendingReceipt {
 pub struct Batches {
     committee: Arc<Committee>,
     policy: BatchPolicy,
-    /// From the proposal until a quorum voted.
+    /// Maximum time from the proposal to a quorum of votes.
     voting: Duration,
     numbers: StreamNumbers,
     waiting: VecDeque<PendingReceipt>,
-    /// Refused, so that fewer than a quorum of holders are left; others may become holders yet.
+    /// Receipts that members refused, so that fewer than a quorum of holders are left. Other members may still store the blobs.
     below_quorum: Vec<PendingReceipt>,
     signing: BTreeMap<Stream, ProposedBatch>,
-    /// Closed batches.
     closed: EndedWaits,
 }
 
 impl Batches {
-    /// `voting`: how long a quorum may take to vote. `numbers` are the batches', other than those of puts.
+    /// `voting`: maximum time for a quorum to vote. `numbers`: shared with puts, so that no batch has the number of a put.
     pub fn new(committee: Arc<Committee>, policy: BatchPolicy, voting: Duration, numbers: StreamNumbers) -> Self {
         Self {
             committee,
@@ -100,11 +99,11 @@ impl Batches {
         }
     }
 
-    /// When to come back with [`BatchInput::Tick`] if nothing else happens; `None` when there is nothing to do.
+    /// When [`BatchInput::Tick`] is due if there is no other input; `None` if it is not needed.
     pub fn next_tick(&self, context: &BatchContext) -> Option<Duration> {
         let gathered = self.waiting.front().map(|first| first.since + self.gathering_time(context));
         let signed = self.signing.values().map(|signing| signing.next_tick(self.voting));
-        // at the limit of batches at once, the end of one of them is what is waited for
+        // At the limit of batches, the end of one of them is the next event.
         let gathered = gathered.filter(|_| self.signing.len() < self.policy.at_once);
         let below_quorum = self.below_quorum.iter().map(|item| item.since + self.voting + Duration::from_millis(1));
         gathered.into_iter().chain(signed).chain(below_quorum).min()
@@ -114,7 +113,7 @@ impl Batches {
         self.committee.record().quorum().into()
     }
 
-    /// Takes one input. Nothing is proposed yet: [`propose`](Self::propose) comes when there is no further input at hand.
+    /// Handles one input. It proposes nothing: call [`propose`](Self::propose) once no further input is pending.
     pub fn handle(&mut self, input: BatchInput, context: &BatchContext) -> Vec<BatchOutput> {
         let mut out = Vec::new();
         match input {
@@ -197,7 +196,7 @@ impl Batches {
         }
     }
 
-    /// Ends the batches whose time has come: with certificates, or with another try for what is left of them.
+    /// Closes batches that are certified, cannot reach a quorum, or have timed out.
     fn close(&mut self, context: &BatchContext, out: &mut Vec<BatchOutput>) {
         let (quorum, now) = (self.quorum(), context.now);
         let due = self.signing.iter_mut().filter_map(|(batch, signing)| {
@@ -215,7 +214,7 @@ impl Batches {
                 note_late(batch, signing.silent(), out);
                 out.push(signing.certify(batch));
             } else if signing.is_hopeless(quorum) {
-                self.try_again(signing);
+                self.requeue(signing);
             } else {
                 let silent: Vec<u16> = signing.silent().collect();
                 note_late(batch, silent.iter().copied(), out);
@@ -227,8 +226,8 @@ impl Batches {
         }
     }
 
-    /// Whatever still has a quorum of holders who did not refuse it waits for the next batch, before everybody else.
-    fn try_again(&mut self, signing: ProposedBatch) {
+    /// Puts the receipts of a failed batch at the front of the queue, or aside if too few holders are left.
+    fn requeue(&mut self, signing: ProposedBatch) {
         let quorum = self.quorum();
         for item in signing.into_items().into_iter().rev() {
             if item.holders.len() >= quorum {
@@ -239,7 +238,7 @@ impl Batches {
         }
     }
 
-    /// What was refused goes on when others stored it as well, and fails when they cannot make up a quorum any more.
+    /// Requeues receipts that have a quorum of holders again. Fails those that cannot reach one any more.
     fn retry_below_quorum(&mut self, now: Duration, out: &mut Vec<BatchOutput>) {
         let quorum = self.quorum();
         for item in std::mem::take(&mut self.below_quorum) {
@@ -260,7 +259,7 @@ impl Batches {
         self.waiting.iter_mut().chain(&mut self.below_quorum).chain(signing)
     }
 
-    /// How long the first that waits does so, for others to come.
+    /// How long the first receipt waits for others.
     fn gathering_time(&self, context: &BatchContext) -> Duration {
         match (self.signing.is_empty(), context.storing) {
             (true, 0) => Duration::ZERO,
@@ -269,8 +268,8 @@ impl Batches {
         }
     }
 
-    /// Has the votes verified that came, as soon as they may make up a quorum: together they cost little more than one. Who lied
-    /// before is verified apart, or every lie would cost as much as all of them one by one.
+    /// Requests the verification of received votes once they may reach a quorum: together they cost little more than one vote. Votes of
+    /// members that lied before are verified apart: otherwise each lie would force the verification of all votes one by one.
     pub fn verify(&mut self, context: &BatchContext) -> Vec<BatchOutput> {
         let quorum = self.quorum();
         let mut out = Vec::new();
@@ -288,7 +287,7 @@ impl Batches {
         out
     }
 
-    /// Closes what gathered into batches, if it is time.
+    /// Proposes the gathered receipts, if a batch is full or due.
     pub fn propose(&mut self, context: &BatchContext) -> Vec<BatchOutput> {
         let mut out = Vec::new();
         while self.signing.len() < self.policy.at_once {
@@ -311,7 +310,7 @@ impl Batches {
         out
     }
 
-    /// Takes the first that waits, and those after it that share a quorum of holders with all taken before.
+    /// Takes the first receipt in the queue, and each later one as long as all taken share a quorum of holders.
     fn gather(&mut self) -> (Vec<PendingReceipt>, BTreeSet<u16>) {
         let quorum = self.quorum();
         let mut taken: Vec<PendingReceipt> = Vec::new();
@@ -339,12 +338,12 @@ impl Batches {
     }
 }
 
-/// These had not voted when the batch ended.
+/// Records the members that had not voted when the batch ended.
 fn note_late(batch: Stream, silent: impl Iterator<Item = u16>, out: &mut Vec<BatchOutput>) {
     out.extend(silent.map(|member| BatchOutput::Observed { batch, member, observed: Observed::VotedTooLate }));
 }
 
-/// Which receipts of a batch a refusal is about; `None` for all of them.
+/// The receipts that a refusal of a batch concerns; `None` for all.
 fn refused_receipts(failed: &Failed, count: usize) -> Option<BTreeSet<usize>> {
     let about_receipts = matches!(failed.code, Code::NotHeld | Code::Expired);
     let subjects: BTreeSet<usize> =

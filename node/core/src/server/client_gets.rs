@@ -1,6 +1,6 @@
-//! The lookups and reads of one client: which replicas are asked, how long they may take, and what the client is told.
+//! The lookups and reads of one client: which replicas the server asks, how long it waits, and what it answers.
 //!
-//! A state machine without IO. The client chooses its numbers; replicas are asked under the server's own.
+//! A state machine without IO. The client chooses its own stream numbers; the requests to replicas have the server's.
 
 mod events;
 #[cfg(test)]
@@ -16,24 +16,24 @@ use super::health::LinkId;
 use super::stream_numbers::StreamNumbers;
 pub use events::{GetAction, GetAnswer, GetInput, GetOutput};
 
-/// How long one read may take.
+/// Timeout of a read.
 const READ_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a lookup waits for every member. As long as a read may take: a member on a busy machine is late with either. The end of a
-/// link is noticed at once.
+/// Timeout of a lookup that waits for every member. It equals the timeout of a read, because a member on a busy machine is late with
+/// either. A lost link ends the wait for its member at once.
 const LOCATE_DEADLINE: Duration = READ_DEADLINE;
-/// How long a lookup waits for more members once one holds the blob.
+/// Timeout of a lookup after the first holder has answered.
 const LOCATE_GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Lookup {
     client: Stream,
     stream: Stream,
-    /// Members that were asked and have not answered.
+    /// The members that were asked and have not answered.
     awaited: BTreeSet<u16>,
-    /// The length of the blob at each holder.
+    /// The blob's length as each holder claims it.
     holders: BTreeMap<u16, u64>,
     deadline: Duration,
-    /// Waits for every member: the client asks again, because the holders that it was told of did not deliver.
+    /// The lookup waits for every member. Set for a client's second lookup: all holders of the first one failed.
     waits_for_all: bool,
 }
 
@@ -45,38 +45,38 @@ struct PendingRead {
     deadline: Duration,
 }
 
-/// What one client waits for.
+/// The lookups and reads of one client.
 #[derive(Debug)]
 pub struct ClientGets {
     numbers: StreamNumbers,
-    /// The members that are connected, by their links; `None` before there is a committee.
+    /// The connected members with their links; `None` before there is a committee.
     members: Option<BTreeMap<u16, LinkId>>,
     lookup: Option<Lookup>,
     /// The blob of the last lookup.
     looked_up: Option<Digest>,
-    /// Reads that a replica was asked for, by the server's number.
+    /// Reads sent to a replica, by the server's number.
     reads: BTreeMap<Stream, PendingRead>,
-    /// Reads that wait for room in the budget, oldest first.
+    /// Reads that wait for the read budget, oldest first.
     waiting: VecDeque<Read>,
 }
 
 impl ClientGets {
-    /// A client that asked for nothing yet.
+    /// A client without requests.
     pub fn new(numbers: StreamNumbers, members: Option<BTreeMap<u16, LinkId>>) -> Self {
         Self { numbers, members, lookup: None, looked_up: None, reads: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// Whether anything has a deadline: [`GetInput::Tick`] is due now and then.
+    /// Whether a lookup or a read has a deadline: then give [`GetInput::Tick`] regularly.
     pub fn is_active(&self) -> bool {
         self.lookup.is_some() || !self.reads.is_empty()
     }
 
-    /// Whether a read waits for room in the budget: [`GetInput::Room`] is due when there is some.
+    /// Whether a read waits for the budget: then give [`GetInput::Room`] once there is room.
     pub fn wants_room(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Takes one input.
+    /// Handles one input.
     pub fn handle(&mut self, input: GetInput, now: Duration) -> Vec<GetOutput> {
         let mut out = Vec::new();
         match input {
@@ -144,7 +144,7 @@ impl ClientGets {
         self.waiting.push_back(read);
     }
 
-    /// There is room for the oldest read that waits.
+    /// Sends the oldest waiting read to its member.
     fn start_read(&mut self, now: Duration, out: &mut Vec<GetOutput>) {
         let Some(read) = self.waiting.pop_front() else { return };
         let (client, member) = (read.stream, read.member);
@@ -169,7 +169,7 @@ impl ClientGets {
         }
     }
 
-    /// The read that a member answers; another member's answer counts for nothing.
+    /// The read that a member answers. An answer by another member is ignored.
     fn take_read(&mut self, stream: Stream, member: u16) -> Option<PendingRead> {
         self.reads.get(&stream).filter(|read| read.member == member)?;
         self.reads.remove(&stream)

@@ -1,8 +1,7 @@
-//! A server as one state machine: who is connected, who is a member, how members keep up, which puts may begin, and what is certified
-//! together.
+//! The state machine of a server: connected replicas, membership, health, admission of puts, and batches.
 //!
-//! The shell reads a frame, calls [`ServerCore::handle`], and performs the outputs. Verifying votes and saving certificates are requests;
-//! what became of them comes back as an input. A put's own phases are a [`ServerPut`](super::put::ServerPut), one per put.
+//! The shell reads a frame, calls [`ServerCore::handle`], and performs the outputs. Verifying votes and saving certificates are requests
+//! to the shell, whose results are inputs. Each put has a state machine of its own, [`ServerPut`](super::put::ServerPut).
 
 mod events;
 #[cfg(test)]
@@ -22,13 +21,13 @@ use super::roster::{Membership, Roster};
 use super::stream_numbers::StreamNumbers;
 pub use events::{Reply, ServerClock, ServerInput, ServerOutput};
 
-/// Everything that a server decides over all its clients and replicas.
+/// The decisions of a server that concern all its clients and replicas.
 pub struct ServerCore<H> {
     roster: Roster<H>,
     health: Health,
-    /// Once there is a committee.
+    /// `None` until there is a committee.
     batches: Option<Batches>,
-    /// Puts that are being stored, and are about to be submitted.
+    /// Number of puts that are being stored and will be submitted soon.
     storing: usize,
     policy: BatchPolicy,
     voting: Duration,
@@ -36,7 +35,7 @@ pub struct ServerCore<H> {
 }
 
 impl<H: Clone> ServerCore<H> {
-    /// A server with nobody connected. `chain`: the committees that it remembers. `voting`: how long a quorum may take to vote.
+    /// A server without connections. `chain`: the committees in its data folder. `voting`: maximum time for a quorum to vote.
     pub fn new(chain: Option<CommitteeChain>, policy: BatchPolicy, voting: Duration, numbers: StreamNumbers) -> Self {
         let (roster, health) = (Roster::default(), Health::default());
         let mut core = Self { roster, health, batches: None, storing: 0, policy, voting, numbers };
@@ -46,23 +45,23 @@ impl<H: Clone> ServerCore<H> {
         core
     }
 
-    /// Who is connected.
+    /// The connected replicas.
     pub fn roster(&self) -> &Roster<H> {
         &self.roster
     }
 
-    /// How members keep up.
+    /// The health of the replicas.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// When to give [`ServerInput::Settled`] if nothing else happens; `None` when there is nothing to do.
+    /// When [`ServerInput::Settled`] is due if there is no other input; `None` if it is not needed.
     pub fn next_tick(&self, clock: ServerClock) -> Option<Duration> {
         let context = self.context(clock)?;
         self.batches.as_ref()?.next_tick(&context)
     }
 
-    /// Whether a put may begin, which `has_waited` long enough for members to connect. `idle`: members for which nothing is queued.
+    /// Whether a put may begin. `has_waited`: it has waited long enough for members to connect. `idle`: members with empty queues.
     pub fn admit(&mut self, idle: &BTreeSet<u16>, has_waited: bool, now: Duration) -> Admission {
         let Some(chain) = self.roster.chain() else { return Admission::Wait };
         let quorum = chain.current().record().quorum().into();
@@ -79,7 +78,7 @@ impl<H: Clone> ServerCore<H> {
         admission::decide(connected, slow, quorum, has_waited)
     }
 
-    /// What puts depend on beside their inputs.
+    /// The state outside a put that its decisions depend on.
     pub fn put_context(&self, clock: ServerClock) -> PutContext {
         let ServerClock { now, unix_seconds } = clock;
         let Some(chain) = self.roster.chain() else {
@@ -90,20 +89,20 @@ impl<H: Clone> ServerCore<H> {
         PutContext { now, unix_seconds, not_awaited, doubted: self.health.doubted(record, now) }
     }
 
-    /// Members for which a put does not wait with a message, once a quorum has taken it.
+    /// Members whose queues a put does not wait for, once a quorum has room for a message.
     pub fn not_awaited_with_bytes(&self, now: Duration) -> BTreeSet<u16> {
         let chain = self.roster.chain();
         chain.map(|chain| self.health.not_awaited_with_bytes(chain.current().record(), now)).unwrap_or_default()
     }
 
-    /// Takes one input.
+    /// Handles one input.
     pub fn handle(&mut self, input: ServerInput<H>, clock: ServerClock) -> Vec<ServerOutput> {
         let mut out = Vec::new();
         match input {
             ServerInput::Joined { link, handle } => {
                 self.health.connected(link);
                 if self.roster.join(link, handle) {
-                    // what the earlier link was asked, the new one does not know
+                    // The new link does not know the requests sent on the earlier one.
                     self.lose(&link, clock, &mut out);
                 }
             }
@@ -135,21 +134,21 @@ impl<H: Clone> ServerCore<H> {
         self.roster.adopt(chain);
     }
 
-    /// A member's link is over: it answers nothing of what was asked on it.
+    /// A member's link has ended: requests sent on it get no answer.
     fn lose(&mut self, link: &LinkId, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         if let Membership::Member(member) = self.roster.membership(&link.node_key) {
             self.batch(BatchInput::Lost(member), clock, out);
         }
     }
 
-    /// Notes what a reply shows of the member's health. A vote goes to its batch, every other reply to the put or get that waits for it.
+    /// Records what a reply says about the member's health. A vote goes to its batch, any other reply to the put or get that waits for it.
     fn reply(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         let Reply { member, stream, message } = reply;
         if let Some(line) = self.health.hear(&link, &message, clock.now) {
-            out.push(ServerOutput::Told { member, line });
+            out.push(ServerOutput::MemberReport { member, line });
         }
         match message {
-            // about the replica as a whole: nobody asked
+            // About the replica as a whole: no request waits for it.
             _ if stream == Stream::REPLICA => {}
             Message::Vote { signature, .. } => {
                 self.batch(BatchInput::Vote { batch: stream, member, signature }, clock, out);
@@ -158,7 +157,7 @@ impl<H: Clone> ServerCore<H> {
         }
     }
 
-    /// No put and no get waits: it refuses a batch, or comes after its put went on without it.
+    /// Handles a reply that no put and no get waits for: a refusal of a batch, or an answer to a put that has ended.
     fn unclaimed(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         let Reply { member, stream, message } = reply;
         match message {
@@ -204,13 +203,13 @@ impl<H: Clone> ServerCore<H> {
 
     fn batch(&mut self, input: BatchInput, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         self.with_batches(clock, out, |batches, context| batches.handle(input, context));
-        // nothing is submitted before there is a committee
+        // Nothing is submitted before there is a committee.
         if self.batches.is_some() {
             out.push(ServerOutput::Settle);
         }
     }
 
-    /// Together, votes cost little more to verify than one, and receipts little more to certify: so both wait for this.
+    /// Verifies votes and proposes batches. Both wait for the pending inputs: several votes or receipts together cost little more than one.
     fn settle(&mut self, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         self.with_batches(clock, out, |batches, context| batches.handle(BatchInput::Tick, context));
         self.with_batches(clock, out, Batches::verify);

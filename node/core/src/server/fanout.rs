@@ -1,7 +1,7 @@
-//! Which members a put waits for while a message is queued for them. Each member's queue is bounded, and the put never waits for the
-//! slowest ones once a quorum has room.
+//! Queues a put's messages for its members. Each member's queue is bounded. Once a quorum has room for a message, the put waits for the
+//! other members only a limited time, and then continues without them.
 //!
-//! A state machine without IO: the shell queues the bytes, and says who took them.
+//! A state machine without IO: the shell queues the bytes and reports which members had room.
 
 #[cfg(test)]
 mod tests;
@@ -11,66 +11,66 @@ use std::time::Duration;
 
 use super::put::Forwarded;
 
-/// How long a put waits, over all its messages, for members behind a quorum.
+/// Total time that a put waits for members slower than a quorum, over all its messages.
 pub const LAG_BUDGET: Duration = Duration::from_secs(2);
-/// How long it waits for a quorum to have room for one message.
+/// Maximum time until a quorum has room for one message.
 pub const STALL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What happened.
+/// An input of the fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FanoutInput {
-    /// A message was queued for all members but these, whose queues are full.
+    /// A message was queued for all members except these, whose queues are full.
     Queued {
         /// Members without room.
         without_room: BTreeSet<u16>,
     },
-    /// A member that was without room took the message.
+    /// A member without room has taken the message.
     Took(u16),
-    /// A member's link ended before it took the message.
+    /// A member's link has ended before it took the message.
     Gone(u16),
-    /// Time passed.
+    /// Time has passed.
     Tick,
-    /// The put goes on without this member.
+    /// The put continues without this member.
     LeaveOut(u16),
-    /// This member takes no part any more, and knows it.
+    /// This member has left the put, and knows it: no cancel is sent.
     Drop(u16),
-    /// The put is cancelled. The members may keep the received bytes for another put of the same blob.
+    /// The put is cancelled.
     Cancel {
-        /// Whether they do.
+        /// Whether the members keep the received bytes for another put of the same blob.
         keep: bool,
     },
 }
 
-/// What to do.
+/// An output of the fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FanoutOutput {
-    /// Wait for members that are without room; come back with [`FanoutInput::Tick`] at this time if none takes the message before.
+    /// Wait for the members without room. Give [`FanoutInput::Tick`] at this time.
     WaitUntil(Duration),
-    /// The message was sent. Wait for nobody any more.
+    /// The message is sent: stop waiting.
     Sent(Forwarded),
-    /// Send this member a cancel, behind the messages in its queue: a cancel that overtook the put's beginning would leave the put begun
-    /// for ever.
+    /// Queue a cancel for this member, behind the messages in its queue: if it overtook the put's beginning, the put would stay begun for
+    /// ever.
     Cancel {
         /// The member.
         member: u16,
-        /// It keeps what it received.
+        /// Whether the member keeps the received bytes.
         keep: bool,
     },
 }
 
-/// One message under way.
+/// A message that not all members have taken.
 #[derive(Debug)]
 struct Sending {
     awaited: BTreeSet<u16>,
     gone: Vec<u16>,
-    /// How many members took it.
+    /// The number of members that have taken it.
     took: usize,
     since: Duration,
-    /// Since when a quorum has taken it, and the put waits for the others.
+    /// The time at which a quorum had taken it; the put waits for the others since then.
     enough_at: Option<Duration>,
 }
 
-/// The members that one put's messages go to.
+/// Sends the messages of one put to its members.
 #[derive(Debug)]
 pub struct Fanout {
     members: BTreeSet<u16>,
@@ -80,7 +80,7 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// To these members, of which a quorum must take each message.
+    /// A fan-out to these members, of which a quorum must take each message.
     pub fn new(members: BTreeSet<u16>, quorum: usize) -> Self {
         Self { members, quorum, lag_left: LAG_BUDGET, sending: None }
     }
@@ -90,7 +90,7 @@ impl Fanout {
         &self.members
     }
 
-    /// Takes one input. Members that are `not_awaited` were slow before: once a quorum took a message, nobody waits for them.
+    /// Handles one input. `not_awaited`: members that were slow before; the put does not wait for them once a quorum has taken a message.
     pub fn handle(&mut self, input: FanoutInput, now: Duration, not_awaited: &BTreeSet<u16>) -> Vec<FanoutOutput> {
         let mut out = Vec::new();
         let is_tick = input == FanoutInput::Tick;
@@ -138,8 +138,8 @@ impl Fanout {
         self.members.remove(&member)
     }
 
-    /// Waits on, or ends the message under way without those that did not take it. Only a tick ends it by time: a member that took it
-    /// while nobody looked is not slow.
+    /// Keeps waiting, or ends the message and drops the members that have not taken it. Only a tick ends it by time: at any other input, a
+    /// member may have taken the message without the shell having reported it yet.
     fn go_on(&mut self, is_tick: bool, now: Duration, not_awaited: &BTreeSet<u16>, out: &mut Vec<FanoutOutput>) {
         let Some(sending) = &mut self.sending else { return };
         let until = if sending.awaited.is_empty() {

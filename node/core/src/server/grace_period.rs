@@ -1,12 +1,12 @@
-//! How long members that are slower than a quorum are waited for.
+//! The grace period for members that are slower than a quorum.
 
 use std::time::Duration;
 
-/// Once a quorum is safe, the others get half as long again as the quorum took, within these bounds.
+/// After a quorum has answered, the others get half of the time that the quorum took, within these bounds.
 pub const LEAST_GRACE: Duration = Duration::from_millis(50);
 const MOST_GRACE: Duration = Duration::from_secs(2);
 
-/// One wait, for a quorum and a little longer for the rest.
+/// A wait for a quorum, and then for a grace period for the others.
 #[derive(Debug, Clone, Copy)]
 pub struct GracePeriod {
     since: Duration,
@@ -14,17 +14,17 @@ pub struct GracePeriod {
 }
 
 impl GracePeriod {
-    /// The wait begins now.
+    /// A wait that begins now.
     pub fn new(now: Duration) -> Self {
         Self { since: now, enough_at: None }
     }
 
-    /// When the wait began.
+    /// The time at which the wait began.
     pub fn since(&self) -> Duration {
         self.since
     }
 
-    /// A quorum is safe, and either everybody is who is waited for, or they had their grace.
+    /// Whether a quorum has answered and either no member is `awaited` any more or the grace period has passed.
     pub fn is_over(&mut self, done: usize, quorum: usize, awaited: usize, now: Duration) -> bool {
         if done < quorum {
             return false;
@@ -33,12 +33,12 @@ impl GracePeriod {
         awaited == 0 || !self.is_in_time(now)
     }
 
-    /// Whether an answer that comes now is in time.
+    /// Whether an answer at this time is in time.
     pub fn is_in_time(&self, now: Duration) -> bool {
         self.until().is_none_or(|until| now < until)
     }
 
-    /// Until when an answer is in time; `None` while there is no quorum.
+    /// The time until which an answer is in time; `None` until a quorum has answered.
     pub fn until(&self) -> Option<Duration> {
         self.enough_at.map(|reached| reached + ((reached - self.since) / 2).clamp(LEAST_GRACE, MOST_GRACE))
     }

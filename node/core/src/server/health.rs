@@ -1,21 +1,21 @@
-//! What the server knows of its replicas' health, and what follows from it: who is left out of a put, who is not waited for, who is
-//! tried last, what `/readyz` says. A value without IO; `now` is monotonic and an argument.
+//! The health of replicas, and its consequences: which members a put leaves out or does not wait for, which holders are read from
+//! last, and what `/readyz` reports. A value without IO; `now` is monotonic and an argument.
 //!
 //! There is one record per replica, by its node key: an index names another member in another epoch, a node key never does.
 //!
-//! | a replica | while that is known | until | a new link |
+//! | a replica | consequence | until | a new link |
 //! |---|---|---|---|
 //! | takes bytes slowly | new puts leave it out, chunks do not wait for it | its queue is empty | ends it |
 //! | stores late | puts and chunks do not wait for it | it stores in time | ends it |
 //! | votes late | batches do not wait for it | it votes in time | ends it |
-//! | has a failed storage | `/readyz` counts it out | it stores or votes, or says that it is well | ends it |
-//! | has a clock in doubt | `/readyz` counts it out | it votes, or says that it is well | ends it |
-//! | failed a get | others are read from first | ten minutes later | changes nothing |
-//! | lacked what it offered | what it says it holds leaves nobody out | ten minutes later | changes nothing |
+//! | has a failed storage | `/readyz` does not count it | it stores, votes, or reports that it is well | ends it |
+//! | has a clock in doubt | `/readyz` does not count it | it votes, or reports that it is well | ends it |
+//! | failed a get | other holders are read from first | ten minutes later | changes nothing |
+//! | lacked bytes that it claimed | its claims leave no other member out of a put | ten minutes later | changes nothing |
 //! | voted falsely | its votes are verified apart | the server stops | changes nothing |
 //!
-//! How a replica keeps up ends with its link: it may have been restarted or repaired since. What it did wrong does not: else it would
-//! connect again to be trusted again.
+//! Slowness is forgotten with the link: the replica may have been restarted or repaired since. Faults are not: otherwise a liar would
+//! only have to connect again.
 
 mod trouble;
 
@@ -31,34 +31,34 @@ use super::ended_waits::EndedWaits;
 
 pub use trouble::Trouble;
 
-/// How long a fault counts: a disk may have been repaired since.
+/// How long a fault counts. After that, the replica's disk may have been repaired.
 const FAULT_COUNTS: Duration = Duration::from_secs(600);
-/// Puts that went on without somebody, remembered for judging who answers them later.
+/// Maximum number of puts remembered that ended before all members had stored, to tell whether a later answer was in time.
 const ENDED_PUTS: usize = 4096;
 
-/// One link of a replica, told apart from its earlier ones.
+/// The identity of one link of a replica, distinct from the replica's earlier links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkId {
-    /// Of the replica.
+    /// The replica's node key.
     pub node_key: NodeKey,
-    /// No other link has it.
+    /// The link's number, unique at this server.
     pub number: u64,
 }
 
-/// How a replica keeps up on its link.
+/// An observation of how a replica keeps up on its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// A put went on without it, for it took no more bytes.
+    /// A put continued without the replica, because its queue was full.
     TookBytesTooSlowly,
-    /// Nothing is queued for it any more.
+    /// The replica's queue is empty.
     TookAllBytes,
-    /// A put went on without it, for it had not stored.
+    /// A put continued before the replica had stored.
     StoredTooLate,
-    /// It stored a put's blob in time.
+    /// The replica stored a put's blob in time.
     StoredInTime,
-    /// A batch ended without its vote.
+    /// A batch ended without the replica's vote.
     VotedTooLate,
-    /// It voted in time.
+    /// The replica voted in time.
     VotedInTime,
 }
 
@@ -74,21 +74,21 @@ impl Observed {
     }
 }
 
-/// What a replica did wrong.
+/// A fault of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It did not deliver a blob that it said it holds, or not its bytes.
+    /// It did not deliver a blob that it claimed to hold, or sent wrong bytes.
     FailedGet,
-    /// It said that it had the first bytes of a put, was not sent them, and did not store.
+    /// It claimed to have the first bytes of a put, was not sent them, and did not store.
     LackedWhatItOffered,
-    /// Its vote is not its signature of what was proposed.
+    /// Its vote is not its valid signature over the proposed statement.
     VotedFalsely,
 }
 
-/// What the operator and the replica are told: it may be the last to know, for its own log says nothing wrong.
+/// A message to the operator and to the replica, whose own log may show nothing wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthNotice {
-    /// What kind of trouble it is.
+    /// The kind of trouble.
     pub code: Code,
     /// What happened, for people.
     pub why: &'static str,
@@ -100,7 +100,7 @@ impl HealthNotice {
     }
 }
 
-/// One thing that is known of a replica.
+/// A kind of fact about a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fact {
     TakesBytesSlowly,
@@ -124,7 +124,7 @@ impl Fact {
     }
 }
 
-/// Since when it is known, until when it counts if nothing ends it before, and why.
+/// A fact: since when it is known, until when it counts at most, and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct KnownFact {
     since: Duration,
@@ -138,17 +138,17 @@ impl KnownFact {
     }
 }
 
-/// What is known of one replica; never empty.
+/// The facts about one replica; never empty.
 type HealthRecord = BTreeMap<Fact, KnownFact>;
 
 /// The health of all replicas.
 #[derive(Debug)]
 pub struct Health {
-    /// The link of each replica that is connected.
+    /// The link of each connected replica.
     links: BTreeMap<NodeKey, u64>,
-    /// Only of replicas of which something is known, and only members are observed: there are no more than ever were members.
+    /// Only members are observed, so the map has at most one entry for each past and present member.
     records: BTreeMap<NodeKey, HealthRecord>,
-    /// Puts that ended without somebody.
+    /// Puts that ended before all members had stored.
     puts: EndedWaits,
 }
 
@@ -159,13 +159,13 @@ impl Default for Health {
 }
 
 impl Health {
-    /// A replica has a new link, which replaces the one before.
+    /// A replica has a new link, which replaces its earlier one.
     pub fn connected(&mut self, link: LinkId) {
         self.links.insert(link.node_key, link.number);
         self.end_link_facts(&link.node_key);
     }
 
-    /// A link ended. Nothing happens when the replica has a newer one.
+    /// A link has ended. Ignored if the replica has a newer one.
     pub fn disconnected(&mut self, link: LinkId) {
         if self.is_present(&link) {
             self.links.remove(&link.node_key);
@@ -206,8 +206,8 @@ impl Health {
         self.tidy(node_key);
     }
 
-    /// Takes note of how a replica keeps up, by the link that shows it; what an earlier link shows says nothing of this one. Gives what is to be
-    /// told: of slow bytes each time, for another put went on without it; of the rest once.
+    /// Records an observation on a link. One on an earlier link is ignored. Returns a notice: for slow bytes each time, because each time
+    /// a put continued without the replica; for the rest only once.
     pub fn observe(&mut self, link: &LinkId, observed: Observed, now: Duration) -> Option<HealthNotice> {
         if !self.is_present(link) {
             return None;
@@ -234,7 +234,7 @@ impl Health {
         (is_new || fact == Fact::TakesBytesSlowly).then(|| HealthNotice::late(why))
     }
 
-    /// Takes note of what a replica did wrong, and gives what is to be told.
+    /// Records a fault. Returns a notice if the fault is new.
     pub fn blame(&mut self, node_key: &NodeKey, fault: Fault, now: Duration) -> Option<HealthNotice> {
         let (fact, until, why) = match fault {
             Fault::FailedGet => (Fact::FailedGet, Some(now + FAULT_COUNTS), "failed a get"),
@@ -251,8 +251,8 @@ impl Health {
         (is_new && fault == Fault::VotedFalsely).then_some(HealthNotice { code: Code::NotAuthenticated, why })
     }
 
-    /// Takes note of what a reply says about the replica's storage and clock, and gives what the operator is told of it. A full disk
-    /// says nothing: whoever offers more than fits would make a replica look dead.
+    /// Records what a reply says about the replica's storage and clock. Returns a line for the operator. A full disk is not recorded:
+    /// otherwise a client could make a replica look dead by offering more than fits.
     pub fn hear(&mut self, link: &LinkId, reply: &Message, now: Duration) -> Option<String> {
         if !self.is_present(link) {
             return None;
@@ -263,13 +263,13 @@ impl Health {
                 self.forget(node_key, &[Fact::ClockInDoubt]);
                 let known = KnownFact { since: now, until: None, why: failed.detail.clone().into() };
                 let is_new = self.learn(node_key, Fact::StorageFailed, known);
-                // the client of a put hears of it by the put
+                // The put reports it to its client.
                 (is_new && failed.stream == Stream::REPLICA)
                     .then(|| format!("says that its storage failed: {}", failed.detail))
             }
             Message::Failed(failed) if failed.code == Code::ClockInDoubt => {
                 self.forget(node_key, &[Fact::StorageFailed]);
-                // by how much it is off is told anew with each answer that it gets
+                // Each answer updates the difference in the text.
                 let is_known = self.known(node_key, Fact::ClockInDoubt, now).is_some();
                 let known = KnownFact { since: now, until: None, why: failed.detail.clone().into() };
                 self.learn(node_key, Fact::ClockInDoubt, known);
@@ -280,7 +280,7 @@ impl Health {
                 None
             }
             Message::Stored { .. } => {
-                // it stores all the same while its clock is in doubt
+                // A replica still stores while its clock is in doubt.
                 self.forget(node_key, &[Fact::StorageFailed]);
                 None
             }
@@ -288,12 +288,12 @@ impl Health {
         }
     }
 
-    /// A put ended without somebody, whose answer would have been in time until then.
+    /// A put has ended before all members had stored. Their answers are in time before `until`.
     pub fn put_ended(&mut self, put: Stream, until: Duration) {
         self.puts.add(put, until);
     }
 
-    /// A replica stored a put's blob after the put had ended. One that is not remembered is long over.
+    /// A replica has stored a put's blob after the put ended. It is late if the put is no longer remembered.
     pub fn stored_after_end(&mut self, link: &LinkId, put: Stream, now: Duration) {
         if self.puts.is_in_time(put, now) {
             self.observe(link, Observed::StoredInTime, now);
@@ -304,7 +304,7 @@ impl Health {
         self.records.get(node_key)?.get(&fact).filter(|known| known.counts(now))
     }
 
-    /// The members of a committee of which one of these facts is known.
+    /// The members of a committee about which one of these facts is known.
     fn members(&self, committee: &CommitteeRecord, facts: &[Fact], now: Duration) -> BTreeSet<u16> {
         let has =
             |record: &HealthRecord| facts.iter().filter_map(|fact| record.get(fact)).any(|known| known.counts(now));
@@ -312,45 +312,45 @@ impl Health {
         found.filter_map(|(node_key, _)| committee.position(node_key)).collect()
     }
 
-    /// Whether a new put leaves a replica out, as long as the others are a quorum.
+    /// Whether a new put leaves the replica out if the others are a quorum.
     pub fn is_left_out_of_puts(&self, node_key: &NodeKey, now: Duration) -> bool {
         self.known(node_key, Fact::TakesBytesSlowly, now).is_some()
     }
 
-    /// Members for which a put does not wait with a message, once a quorum has taken it.
+    /// Members whose queues a put does not wait for, once a quorum has room for a message.
     pub fn not_awaited_with_bytes(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::TakesBytesSlowly, Fact::StoresLate], now)
     }
 
-    /// Members for which a put does not wait once a quorum stored.
+    /// Members that a put does not wait for once a quorum has stored.
     pub fn not_awaited_to_store(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::StoresLate], now)
     }
 
-    /// Members for which a batch does not wait once a quorum voted.
+    /// Members that a batch does not wait for once a quorum has voted.
     pub fn not_awaited_to_vote(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::VotesLate], now)
     }
 
-    /// Members whose votes are verified apart from the others': every lie would else cost as much as all of them one by one.
+    /// Members whose votes are verified apart: otherwise each false vote would force the verification of all votes one by one.
     pub fn verified_apart(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::VotedFalsely], now)
     }
 
-    /// Replicas that are read from after all others. What the server has sent of a get cannot be taken back: one member that lies,
-    /// first in every list, would else cut every download short.
+    /// Replicas that are read from last. Bytes of an HTTP download that were sent cannot be taken back: otherwise a liar that comes first in
+    /// every list would interrupt every download.
     pub fn read_last(&self, now: Duration) -> BTreeSet<NodeKey> {
         let counts = |record: &HealthRecord| record.get(&Fact::FailedGet).is_some_and(|known| known.counts(now));
         self.records.iter().filter(|(_, record)| counts(record)).map(|(node_key, _)| *node_key).collect()
     }
 
-    /// Members whose word on what they hold leaves nobody out of a put. One that lies could else, time and again, have one left out
-    /// that is behind, and then fail.
+    /// Members whose claimed offsets leave no other member out of a put. Otherwise a liar could claim bytes again and again, have an honest
+    /// member that lags behind left out, and then fail itself.
     pub fn doubted(&self, committee: &CommitteeRecord, now: Duration) -> BTreeSet<u16> {
         self.members(committee, &[Fact::LackedWhatItOffered], now)
     }
 
-    /// What keeps a replica from taking part in puts as the others do; the gravest alone.
+    /// The most serious trouble that keeps a replica from taking part in puts, if any.
     pub fn trouble(&self, node_key: &NodeKey, now: Duration) -> Option<Trouble> {
         if !self.links.contains_key(node_key) {
             return Some(Trouble::Missing);

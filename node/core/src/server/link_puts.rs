@@ -1,7 +1,7 @@
-//! The puts of one client's link: which message belongs to which put, how many there may be, and whether the client sends fast enough.
+//! The puts on one client's link: maps the client's stream numbers to puts, bounds their number, and checks the client's upload rate.
 //!
-//! A state machine without IO around one [`ServerPut`] per put. The client chooses the numbers on its link; the server's own numbers are
-//! the same on every replica's link.
+//! A state machine without IO around one [`ServerPut`] per put. The client chooses the stream numbers on its link; the server's own
+//! numbers are the same on every replica's link.
 
 #[cfg(test)]
 mod tests;
@@ -18,59 +18,59 @@ use super::stream_numbers::StreamNumbers;
 pub use upload_rate::UploadRate;
 use upload_rate::UploadWindow;
 
-/// The number of ended puts that a link remembers: their messages may still be under way.
+/// Maximum number of ended puts that a link remembers, because messages of them may still arrive.
 const REMEMBERED: usize = 4 * MAX_PUTS;
 
-/// What happened.
+/// An input of a link's puts.
 #[derive(Debug)]
 pub enum LinkPutsInput {
-    /// The client asked for a put under this number.
+    /// The client requested a put under this number.
     Begin(Stream, PutRequest),
     /// The client sent bytes.
     Chunk {
-        /// The client's number of the put.
+        /// The client's number.
         client: Stream,
-        /// The position of the first of them in the blob.
+        /// The offset of the bytes in the blob.
         offset: u64,
         /// The number of bytes.
         length: u64,
-        /// The number of parents in the proof that came with them.
+        /// The number of parents in their proof.
         parents: usize,
     },
-    /// The client declared the end of the bytes, or cancelled: an input of the put that has this number of the client's.
+    /// The client declared the end of the bytes, or cancelled: an input for the put with this client's number.
     OfClient(Stream, PutInput),
-    /// Something happened to the put that has this number of the server's.
+    /// An input for the put with this server's number.
     OfServer(Stream, PutInput),
-    /// Members connected or disconnected; these are connected now.
+    /// Members have connected or disconnected. The connected ones.
     Connected(BTreeMap<u16, LinkId>),
-    /// Time passed.
+    /// Time has passed.
     Tick,
-    /// The link is over.
+    /// The link has ended.
     LinkEnded,
 }
 
-/// What to do.
+/// An output of a link's puts.
 #[derive(Debug)]
 pub enum LinkPutsOutput {
-    /// Tell the client.
+    /// Send the client a message.
     Tell(Message),
-    /// Tell the client what it can do without, if there is room.
+    /// Send the client a message that it can do without, if its queue has room.
     Hint(Message),
-    /// Do this for the put that has this number of the server's.
+    /// Perform an action of the put with this server's number.
     Perform(Stream, PutAction),
-    /// That put is over: release what it holds.
+    /// The put with this server's number has ended: release its resources.
     Over(Stream),
-    /// The client broke the protocol: its link ends.
+    /// The client broke the protocol: close its link.
     Violation(Failed),
 }
 
 #[derive(Debug)]
 struct LinkPut {
-    /// The client's number for it.
+    /// The client's number.
     client: Stream,
     put: ServerPut,
     window: UploadWindow,
-    /// Since when its bytes are being forwarded; meanwhile the link is not read.
+    /// The time since which its bytes are being forwarded. The link is not read meanwhile.
     forwarding_since: Option<Duration>,
 }
 
@@ -80,13 +80,13 @@ pub struct LinkPuts {
     policy: PutPolicy,
     rate: UploadRate,
     numbers: StreamNumbers,
-    /// By the server's number.
+    /// The puts, by the server's numbers.
     active: BTreeMap<Stream, LinkPut>,
-    /// The server's numbers by the client's.
+    /// The server's numbers, by the client's.
     by_client: BTreeMap<Stream, Stream>,
-    /// The client's numbers of the last puts: messages of them that were under way when they ended are no error.
+    /// The client's numbers of the last puts that have ended: messages of them that still arrive are not an error.
     ended: VecDeque<Stream>,
-    /// The time for which the link was not read, because members had no room for earlier messages.
+    /// The total time for which the link was not read because members had no room.
     blocked: Duration,
 }
 
@@ -102,17 +102,17 @@ impl LinkPuts {
         !self.active.is_empty()
     }
 
-    /// Whether the next message may be read: not while a put waits to begin, because its bytes would have no place to go.
+    /// Whether the next message may be read. Not while a put waits to begin: there is no queue for its bytes yet.
     pub fn takes_messages(&self) -> bool {
         !self.active.values().any(|active| active.put.is_waiting())
     }
 
-    /// Whether a put in progress here has this number of the server's.
+    /// Whether a put on this link has this server's number.
     pub fn has(&self, stream: Stream) -> bool {
         self.active.contains_key(&stream)
     }
 
-    /// Takes one input.
+    /// Handles one input.
     pub fn handle(&mut self, input: LinkPutsInput, context: &PutContext) -> Vec<LinkPutsOutput> {
         let mut out = Vec::new();
         match input {
@@ -163,7 +163,7 @@ impl LinkPuts {
             return out.push(violation(detail));
         }
         if self.active.len() >= MAX_PUTS {
-            // its messages may be under way already
+            // Messages of the refused put may follow: ignore them.
             self.remember(client);
             let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
             return out.push(LinkPutsOutput::Tell(Message::failed(client, Code::Busy, detail)));
@@ -193,7 +193,7 @@ impl LinkPuts {
         self.put(stream, PutInput::Chunk { offset, length }, context, out);
     }
 
-    /// As long as replicas have no room, the client may send nothing: that is not held against any of its puts.
+    /// A message has been forwarded. The time for which replicas had no room does not count against the client's upload rate.
     fn forwarded(&mut self, stream: Stream, now: Duration) {
         if let Some(since) = self.active.get_mut(&stream).and_then(|active| active.forwarding_since.take()) {
             self.blocked += now.saturating_sub(since);
@@ -201,7 +201,7 @@ impl LinkPuts {
     }
 
     fn tick(&mut self, context: &PutContext, out: &mut Vec<LinkPutsOutput>) {
-        // they share what the link has to bring
+        // All receiving puts share the link's minimum rate.
         let receiving = self.active.values().filter(|active| active.put.is_receiving()).count() as u64;
         for stream in self.streams() {
             let Some(active) = self.active.get_mut(&stream) else { continue };
@@ -214,13 +214,13 @@ impl LinkPuts {
         }
     }
 
-    /// Gives a put an input, and forgets the put when that ends it.
+    /// Gives a put an input. Forgets the put if it has ended.
     fn put(&mut self, stream: Stream, input: PutInput, context: &PutContext, out: &mut Vec<LinkPutsOutput>) {
         let Some(active) = self.active.get_mut(&stream) else { return };
         for output in active.put.handle(input, context) {
             match &output {
                 PutOutput::Action(PutAction::ForwardBytes) => active.forwarding_since = Some(context.now),
-                // from now on the client may send
+                // The client may send from now on.
                 PutOutput::Answer(PutAnswer::Ready(_)) => {
                     active.window = UploadWindow::begin(context.now, self.blocked)
                 }
@@ -245,7 +245,7 @@ impl LinkPuts {
         self.ended.truncate(REMEMBERED);
     }
 
-    /// The put that a client's message belongs to; `None` for one that just ended.
+    /// The put that a client's message belongs to; `None` for a put that has just ended.
     fn put_of(&self, client: Stream, out: &mut Vec<LinkPutsOutput>) -> Option<Stream> {
         let stream = self.by_client.get(&client).copied();
         if stream.is_none() && !self.ended.contains(&client) {
@@ -256,7 +256,7 @@ impl LinkPuts {
     }
 }
 
-/// An answer under the client's number.
+/// A put's answer as a message with the client's number.
 fn under_number(stream: Stream, answer: PutAnswer) -> LinkPutsOutput {
     match answer {
         PutAnswer::Ready(offset) => LinkPutsOutput::Tell(Message::Ready { stream, offset }),

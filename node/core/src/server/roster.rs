@@ -1,4 +1,4 @@
-//! Who is connected, and who is a member. No IO: `H` is whatever reaches a replica.
+//! The connected replicas and the committee. No IO: `H` is the shell's handle of a replica's link.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use vouch_core::link::NodeKey;
 
 use super::health::LinkId;
 
-/// One connected replica.
+/// A connected replica.
 #[derive(Debug, Clone)]
 struct ConnectedReplica<H> {
     link: LinkId,
     handle: H,
 }
 
-/// What a replica is to a server.
+/// A replica's membership in the server's committee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Membership {
-    /// It is in the committee, at this position.
+    /// The replica is the committee's member with this index.
     Member(u16),
     /// There is no committee yet.
     Candidate,
-    /// There is a committee without it.
+    /// The committee does not include the replica.
     Standby,
 }
 
-/// Everybody connected.
+/// All connected replicas, and the committees.
 #[derive(Debug)]
 pub struct Roster<H> {
     chain: Option<CommitteeChain>,
@@ -39,22 +39,22 @@ impl<H> Default for Roster<H> {
 }
 
 impl<H: Clone> Roster<H> {
-    /// The committees, once there is one.
+    /// The committees; `None` before the first.
     pub fn chain(&self) -> Option<&CommitteeChain> {
         self.chain.as_ref()
     }
 
-    /// The number of replicas connected, members or not.
+    /// The number of connected replicas, members or not.
     pub fn count(&self) -> usize {
         self.connected.len()
     }
 
-    /// A replica has a new link; `true` when that replaces an earlier one.
+    /// A replica has a new link. `true` if it replaces an earlier one.
     pub(super) fn join(&mut self, link: LinkId, handle: H) -> bool {
         self.connected.insert(link.node_key, ConnectedReplica { link, handle }).is_some()
     }
 
-    /// A link ended; `false` when the replica has a newer one, which stays.
+    /// A link has ended. `false` if the replica has a newer one, which stays.
     pub(super) fn leave(&mut self, link: &LinkId) -> bool {
         let is_current = self.connected.get(&link.node_key).is_some_and(|connected| connected.link == *link);
         if is_current {
@@ -63,12 +63,12 @@ impl<H: Clone> Roster<H> {
         is_current
     }
 
-    /// From now on the last of these is the committee.
+    /// Adopts these committees; the last one is current.
     pub(super) fn adopt(&mut self, chain: CommitteeChain) {
         self.chain = Some(chain);
     }
 
-    /// What a replica is to this server.
+    /// A replica's membership.
     pub fn membership(&self, node_key: &NodeKey) -> Membership {
         match &self.chain {
             None => Membership::Candidate,
@@ -76,23 +76,23 @@ impl<H: Clone> Roster<H> {
         }
     }
 
-    /// How to reach a replica that is connected.
+    /// The handle of a connected replica.
     pub fn handle(&self, node_key: &NodeKey) -> Option<&H> {
         self.connected.get(node_key).map(|connected| &connected.handle)
     }
 
-    /// The link of a member that is connected.
+    /// The link of a connected member.
     pub fn link(&self, member: u16) -> Option<LinkId> {
         let node_key = self.chain()?.current().record().members().get(usize::from(member))?.node_key;
         self.connected.get(&node_key).map(|connected| connected.link)
     }
 
-    /// Every connected replica with what it is to this server.
+    /// Every connected replica with its membership.
     pub fn connected(&self) -> impl Iterator<Item = (Membership, &H)> {
         self.connected.iter().map(|(node_key, connected)| (self.membership(node_key), &connected.handle))
     }
 
-    /// How to reach each connected member, by position.
+    /// The handle of each connected member, by index.
     pub fn members(&self) -> BTreeMap<u16, H> {
         self.connected()
             .filter_map(|(membership, handle)| match membership {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_the_committee_names_is_a_member_and_the_rest_stand_by() {
+    fn replicas_in_the_committee_are_members_and_others_are_standbys() {
         let mut roster = Roster::default();
         for i in 1..=3 {
             assert!(!roster.join(link(i, i.into()), i));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_link_of_the_same_replica_stays_when_the_older_ends() {
+    fn the_end_of_an_older_link_keeps_the_newer_one() {
         let mut roster = Roster::default();
         roster.join(link(1, 1), 1);
         assert!(roster.join(link(1, 2), 2));

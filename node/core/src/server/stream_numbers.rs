@@ -1,11 +1,11 @@
-//! The server's own numbers of puts, reads and batches.
+//! The server's stream numbers of puts, lookups, reads and batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use vouch_core::message::Stream;
 
-/// Gives each put, lookup, read and batch a number, the same on every replica's link. Clones share the count.
+/// Allocates a stream number for each put, lookup, read and batch. It is the same on every replica's link. Clones share the counter.
 #[derive(Debug, Clone)]
 pub struct StreamNumbers(Arc<AtomicU32>);
 
@@ -22,7 +22,7 @@ impl From<u32> for StreamNumbers {
 }
 
 impl StreamNumbers {
-    /// The next number. Those that name a link or a replica as a whole are skipped: an answer to them belongs to no put.
+    /// The next number. It skips the numbers that name a link or a replica as a whole: an answer with one belongs to no put.
     pub fn next(&self) -> Stream {
         loop {
             let number = Stream(self.0.fetch_add(1, Ordering::Relaxed));
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_mean_something_else_are_skipped() {
+    fn reserved_numbers_are_skipped() {
         for reserved in [Stream::LINK, Stream::REPLICA] {
             let numbers = StreamNumbers::from(reserved.0.wrapping_sub(1));
             let given = [numbers.next(), numbers.clone().next(), numbers.next()];

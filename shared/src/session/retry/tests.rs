@@ -34,11 +34,11 @@ fn pauses_double_and_are_shortened_at_random() {
 #[test]
 fn time_without_progress_is_bounded() {
     let mut retry = begun();
-    // it may have been silent for long before that was noticed
+    // The link may have been silent for long before the first failure.
     let mut now = ms(1_000_000);
     let mut attempts = 1;
     while let Some(pause) = pause(&mut retry, now) {
-        // the same bytes again are no progress
+        // The same bytes again are not progress.
         retry.reached(0, Milestone::Ready(0));
         now += pause;
         attempts += 1;
@@ -73,7 +73,7 @@ fn progress_restarts_pauses_and_limit() {
         retry.reached(0, milestone);
         assert!(pause(&mut retry, now).is_some_and(|pause| pause > ms(200)), "{milestone:?}");
     }
-    // progress of one of several is enough
+    // Progress of one of several puts is enough.
     retry.reached(1, Milestone::Ready(0));
     assert_eq!(pause(&mut retry, now), Some(ms(200)));
     retry.completed(1);
@@ -81,7 +81,7 @@ fn progress_restarts_pauses_and_limit() {
 }
 
 #[test]
-fn a_server_that_was_never_reached_or_refused_to_begin_is_believed() {
+fn a_server_that_was_never_reached_or_refused_at_once_is_not_retried() {
     let may_pass = |retry: &Retry| {
         [Fault::Link, Fault::Refusal, Fault::NoHolder, Fault::Permanent].map(|fault| retry.may_pass(fault))
     };
@@ -94,7 +94,7 @@ fn a_server_that_was_never_reached_or_refused_to_begin_is_believed() {
 }
 
 #[test]
-fn refusals_pass_unless_somebody_has_to_act() {
+fn refusals_are_temporary_unless_an_operator_must_act() {
     for code in [Code::Busy, Code::NoCommittee, Code::NotEnoughReplicas, Code::TimedOut, Code::ShuttingDown] {
         assert_eq!(Fault::of_refusal(code), Fault::Refusal, "{code}");
     }

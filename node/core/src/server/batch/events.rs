@@ -1,4 +1,4 @@
-//! What the batches take, and what they want done.
+//! Inputs and outputs of the batches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,28 +12,28 @@ use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 
 use crate::server::health::Observed;
 
-/// What happened.
+/// An input of the batches.
 #[derive(Debug)]
 pub enum BatchInput {
-    /// A quorum stored a put's blob; the candidates may store it yet.
+    /// A quorum has stored a put's blob.
     Submit {
         /// The put.
         put: Stream,
-        /// What is to be certified.
+        /// The receipt to certify.
         receipt: Receipt,
-        /// Members that stored it.
+        /// Members that have stored the blob.
         holders: BTreeSet<u16>,
-        /// Members that may store it yet.
+        /// Members that may still store it.
         candidates: BTreeSet<u16>,
     },
-    /// One more member stored it.
+    /// A candidate has stored the blob.
     AlsoHeld {
         /// The put.
         put: Stream,
         /// The member.
         member: u16,
     },
-    /// A candidate will not store it.
+    /// A candidate will not store the blob.
     NeverHeld {
         /// The put.
         put: Stream,
@@ -48,14 +48,14 @@ pub enum BatchInput {
         batch: Stream,
         /// The member.
         member: u16,
-        /// What it sent as its vote.
+        /// The signature in its message.
         signature: VoteSignature,
     },
-    /// What became of a [`BatchRequest::Verify`].
+    /// The results of a [`BatchRequest::Verify`].
     Verified {
         /// The number of the batch.
         batch: Stream,
-        /// By member.
+        /// The results, each with its member.
         votes: Vec<(u16, Result<VerifiedVote<Stored>, VoteError>)>,
     },
     /// A member refused a batch.
@@ -64,55 +64,55 @@ pub enum BatchInput {
         batch: Stream,
         /// The member.
         member: u16,
-        /// Why.
+        /// The reason.
         failed: Failed,
     },
-    /// A member is gone, or does not read.
+    /// A member has disconnected, or its queue is full.
     Lost(u16),
-    /// Time passed, or something else changed.
+    /// Time has passed, or the context has changed.
     Tick,
 }
 
-/// What the shell is asked to do for a batch.
+/// A request of a batch to the shell.
 #[derive(Debug)]
 pub enum BatchRequest {
-    /// Ask these members for their votes. For one that cannot be asked, come back with [`BatchInput::Lost`].
+    /// Send the proposal to these members. Report each one that cannot be reached with [`BatchInput::Lost`].
     Propose {
-        /// Whom to ask.
+        /// The members to ask for their votes.
         members: Vec<u16>,
-        /// The message, the same for all of them.
+        /// The message, the same for all members.
         proposal: Arc<Message>,
     },
-    /// Verify votes, then come back with [`BatchInput::Verified`].
+    /// Verify votes and report them with [`BatchInput::Verified`].
     Verify {
         /// The number of the batch.
         batch: Stream,
-        /// What the votes are on.
+        /// The ballot to verify them against.
         ballot: Ballot<Stored>,
-        /// By member.
+        /// The votes, each with its member.
         votes: Vec<(u16, VoteSignature)>,
     },
-    /// A quorum voted: make the certificates durable, hand them to the puts, in the receipts' order, and show these members.
+    /// A quorum has voted: make the certificates durable, then send each to its put and to the members in `asked`.
     Certify {
         /// The number of the batch.
         batch: Stream,
-        /// What was signed.
+        /// The receipts that were signed.
         receipts: Box<statement::Batch>,
         /// The votes.
         tally: Box<Tally<Stored>>,
-        /// Whose receipts they are, in the receipts' order.
+        /// The puts, in the order of their receipts.
         puts: Vec<Stream>,
-        /// Members that know the batch, for they were asked to vote.
+        /// Members that were asked to vote.
         asked: Vec<u16>,
     },
     /// A put cannot be certified.
     Fail(Stream, Failed),
 }
 
-/// What a batch leads to.
+/// An output of the batches.
 #[derive(Debug)]
 pub enum BatchOutput {
-    /// The shell is asked for something.
+    /// A request to the shell.
     Request(BatchRequest),
     /// A member voted on a batch in time, or had not voted when it ended.
     Observed {
@@ -120,10 +120,10 @@ pub enum BatchOutput {
         batch: Stream,
         /// The member.
         member: u16,
-        /// What was seen of it.
+        /// The observation.
         observed: Observed,
     },
-    /// A member's vote on a batch is not its own, or not of what was proposed.
+    /// A member's vote is not its valid signature over the proposed batch.
     VotedFalsely {
         /// The number of the batch.
         batch: Stream,
@@ -132,17 +132,17 @@ pub enum BatchOutput {
     },
 }
 
-/// What an input depends on beside itself.
+/// The state outside the batches that an input depends on.
 #[derive(Debug, Clone)]
 pub struct BatchContext {
     /// Monotonic.
     pub now: Duration,
     /// Seconds since 1970.
     pub unix_now: u64,
-    /// Puts that are being stored: about to come.
+    /// Number of puts that are being stored and will be submitted soon.
     pub storing: usize,
-    /// Members whose vote was late before: once a quorum voted, a batch ends without them.
+    /// Members whose earlier votes were late: a batch does not wait for them once a quorum has voted.
     pub not_awaited: BTreeSet<u16>,
-    /// Members whose votes are verified apart, for they voted falsely before.
+    /// Members that voted falsely before: their votes are verified apart.
     pub verified_apart: BTreeSet<u16>,
 }

@@ -1,4 +1,4 @@
-//! One batch that was proposed, and who voted on it.
+//! A proposed batch and its votes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use vouch_core::tally::{Ballot, Tally, VerifiedVote, VoteError};
 use super::{BatchOutput, BatchRequest, PendingReceipt, refused_receipts};
 use crate::server::grace_period::GracePeriod;
 
-/// How far a member is that was asked.
+/// The state of a member that was asked to vote.
 #[derive(Debug)]
 enum VoteState {
     Asked,
-    /// Its vote waits for others, to be verified with them.
+    /// Its vote waits to be verified together with others.
     Received(VoteSignature),
     Verifying,
     Voted,
-    /// Refused, gone, or voted wrongly; with the reason where there is one.
+    /// The member refused, disconnected or voted falsely. The reason, if there is one.
     Out(Option<Failed>),
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ProposedBatch {
     tally: Tally<Stored>,
     proposal: Arc<Message>,
     parts: BTreeMap<u16, VoteState>,
-    /// How many of the items each member holds that was not asked.
+    /// For each member that was not asked, the number of items that it holds.
     held: BTreeMap<u16, usize>,
     grace: GracePeriod,
 }
@@ -68,7 +68,7 @@ impl ProposedBatch {
         self.grace.since()
     }
 
-    /// Until when a vote is in time.
+    /// The time until which a vote is in time; `None` until a quorum has voted.
     pub(super) fn until(&self) -> Option<Duration> {
         self.grace.until()
     }
@@ -81,7 +81,7 @@ impl ProposedBatch {
         self.until().unwrap_or(self.since() + voting + Duration::from_millis(1))
     }
 
-    /// Notes one more holder of an item; `true` when it now holds all of them, and is to be asked as well.
+    /// Records a holder of an item. `true` if the member now holds all items and must be asked as well.
     pub(super) fn also_held(&mut self, put: Stream, member: u16) -> bool {
         let Some(item) = self.items.iter_mut().find(|item| item.put == put) else { return false };
         if !item.hold(member) || self.parts.contains_key(&member) {
@@ -100,7 +100,7 @@ impl ProposedBatch {
         matches!(self.parts.get(&member), Some(VoteState::Asked))
     }
 
-    /// Takes a vote; `false` unless it is the first answer of a member that was asked.
+    /// Records a vote. `false` unless it is the first answer of a member that was asked.
     pub(super) fn receive_vote(&mut self, member: u16, vote: VoteSignature) -> bool {
         let is_first = self.is_asked(member);
         if is_first {
@@ -109,7 +109,7 @@ impl ProposedBatch {
         is_first
     }
 
-    /// The votes that came, once there may be a quorum with those before; fewer are good for nothing.
+    /// The received votes, once they and the earlier ones may reach a quorum; fewer cannot make a certificate.
     pub(super) fn begin_verifying(&mut self, quorum: usize) -> Vec<(u16, VoteSignature)> {
         let counted = self
             .parts
@@ -155,7 +155,7 @@ impl ProposedBatch {
         self.drop_member(member, None);
     }
 
-    /// A vote that is there counts, whatever became of its member.
+    /// A vote that was received still counts after its member is lost.
     fn drop_member(&mut self, member: u16, why: Option<Failed>) {
         if self.is_asked(member) {
             self.parts.insert(member, VoteState::Out(why));
@@ -166,12 +166,12 @@ impl ProposedBatch {
         self.parts.values().filter(|part| matches!(part, VoteState::Voted)).count()
     }
 
-    /// Members that were asked and have not answered.
+    /// The members that were asked and have not answered.
     pub(super) fn silent(&self) -> impl Iterator<Item = u16> {
         self.parts.iter().filter(|(_, part)| matches!(part, VoteState::Asked)).map(|(member, _)| *member)
     }
 
-    /// A quorum voted, and nobody else is waited for.
+    /// Whether a quorum has voted and the wait for the others is over.
     pub(super) fn is_certified(&mut self, quorum: usize, not_awaited: &BTreeSet<u16>, now: Duration) -> bool {
         let awaited = self.parts.iter().filter(|(member, part)| match part {
             VoteState::Asked => !not_awaited.contains(member),
@@ -182,7 +182,7 @@ impl ProposedBatch {
         self.grace.is_over(self.voted(), quorum, awaited, now)
     }
 
-    /// Fewer than a quorum are left of those asked.
+    /// Whether fewer than a quorum of the asked members can still vote.
     pub(super) fn is_hopeless(&self, quorum: usize) -> bool {
         self.parts.values().filter(|part| !matches!(part, VoteState::Out(_))).count() < quorum
     }
@@ -194,7 +194,7 @@ impl ProposedBatch {
         BatchOutput::Request(BatchRequest::Certify { batch, receipts, tally, puts, asked })
     }
 
-    /// The items, each without the members that are out because of it, or because of the whole batch.
+    /// The items, each without the holders that refused it or the whole batch.
     pub(super) fn into_items(self) -> Vec<PendingReceipt> {
         let Self { mut items, parts, .. } = self;
         let count = items.len();
@@ -212,8 +212,8 @@ impl ProposedBatch {
     }
 }
 
-/// Why a vote was not counted. The member is named by its subject, so the text has no number of it: two members that did the same
-/// have the same text.
+/// Why a vote was not counted. The text does not name the member, because the failure's subjects do: equal reasons of several members
+/// can then be merged.
 fn why_uncounted(error: &VoteError) -> String {
     match error {
         VoteError::Invalid { error, .. } => format!("the vote is not the member's signature of the statement: {error}"),

@@ -1,4 +1,4 @@
-//! What a client's lookups and reads take, and what they want done.
+//! Inputs and outputs of a client's lookups and reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,18 @@ use vouch_core::message::{Failed, Holder, Message, Read, Stream};
 
 use crate::server::health::LinkId;
 
-/// What happened.
+/// An input of a client's lookups and reads.
 #[derive(Debug)]
 pub enum GetInput {
-    /// The client asked who holds a blob.
+    /// The client sent a lookup for a blob.
     Locate(Stream, Digest),
-    /// Completes [`GetAction::AskHolders`]: the members whose queues had room for the question.
+    /// Completes [`GetAction::AskHolders`]: the members whose queues had room for the request.
     Asked(Stream, BTreeSet<u16>),
-    /// The client asked for a read.
+    /// The client sent a read.
     Read(Read),
-    /// There is room in the budget for the oldest read that waits.
+    /// The budget has room for the oldest waiting read.
     Room,
-    /// [`GetAction::AskForRead`] failed: the replica does not read.
+    /// [`GetAction::AskForRead`] failed, because the replica's queue is full.
     NotReading(Stream),
     /// A member answered a lookup.
     Holds {
@@ -29,7 +29,7 @@ pub enum GetInput {
         /// The blob's length, if the member holds it.
         length: Option<u64>,
     },
-    /// A member sent the bytes of a read. The shell has them.
+    /// A member sent the bytes of a read. The shell keeps them for [`GetAction::Relay`].
     Bytes {
         /// The member.
         member: u16,
@@ -38,17 +38,17 @@ pub enum GetInput {
     },
     /// A member refused a read, under the server's number.
     Refused(u16, Failed),
-    /// Members connected or disconnected; these are connected now. `None` before there is a committee.
+    /// Members have connected or disconnected. The connected ones; `None` before there is a committee.
     Connected(Option<BTreeMap<u16, LinkId>>),
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
 impl GetInput {
-    /// The input that a member's message is; `None` if it is no answer to a lookup or a read.
+    /// A member's message as an input; `None` if it is not an answer to a lookup or a read.
     pub fn of_reply(member: u16, message: &Message) -> Option<Self> {
         match message {
-            // a member answers for itself, whatever index it names
+            // A member answers only for itself: ignore the index that it names.
             Message::Located { stream, holders } => {
                 let length = holders.first().map(|holder| holder.length);
                 Some(Self::Holds { member, stream: *stream, length })
@@ -60,14 +60,14 @@ impl GetInput {
     }
 }
 
-/// What a client's lookups and reads lead to.
+/// An output of a client's lookups and reads.
 #[derive(Debug)]
 pub enum GetOutput {
-    /// Tell the client.
+    /// Answer the client.
     Answer(GetAnswer),
-    /// Do this.
+    /// Perform an action.
     Action(GetAction),
-    /// The client broke the protocol: its link ends.
+    /// The client broke the protocol: close its link.
     Violation(Failed),
 }
 
@@ -83,30 +83,31 @@ impl From<GetAction> for GetOutput {
     }
 }
 
-/// What the client is told, under its own numbers.
+/// An answer to the client, under its own stream number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GetAnswer {
-    /// Who holds what it looked for.
+    /// The holders of the blob.
     Located(Stream, Vec<Holder>),
     /// A lookup or a read failed.
     Failed(Failed),
 }
 
-/// What the shell is asked to do, under the server's numbers.
+/// An action of the shell. Stream numbers are the server's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GetAction {
-    /// Ask these members whether they hold a blob, then [`GetInput::Asked`].
+    /// Ask these members whether they hold a blob. Completed by [`GetInput::Asked`].
     AskHolders {
         /// The number of the lookup.
         stream: Stream,
-        /// The blob.
+        /// The blob's digest.
         digest: Digest,
-        /// Whom to ask.
+        /// The members to ask.
         members: BTreeSet<u16>,
     },
-    /// Ask a member for a read, which keeps the room that was found for it. If its queue is full, [`GetInput::NotReading`].
+    /// Send a read to its member, with the budget's room that [`GetInput::Room`] announced. If the member's queue is full, give
+    /// [`GetInput::NotReading`].
     AskForRead(Read),
-    /// Send the chunk that was just received to the client. Its room is released when it is written; otherwise the answers to a client
+    /// Send the chunk just received to the client. Release its room in the budget only once it is written: otherwise answers to a client
     /// that does not read would pile up.
     Relay {
         /// The number of the read.
@@ -114,6 +115,6 @@ pub enum GetAction {
         /// The client's number.
         client: Stream,
     },
-    /// A lookup or a read is over: expect no more replies, and release its room.
+    /// A lookup or a read has ended: expect no more replies, and release its room in the budget.
     Release(Stream),
 }

@@ -1,4 +1,4 @@
-//! What a server's core takes, and what it wants done.
+//! Inputs and outputs of a server's core.
 
 use std::time::Duration;
 
@@ -8,106 +8,106 @@ use vouch_core::message::{Code, Message, Stream};
 use crate::server::batch::{BatchInput, BatchRequest};
 use crate::server::health::{Fault, LinkId, Observed};
 
-/// What the clocks say.
+/// The times at which an input is handled.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerClock {
-    /// On a clock that never goes back.
+    /// Monotonic.
     pub now: Duration,
     /// Seconds since 1970.
     pub unix_seconds: u64,
 }
 
-/// What a replica said of a put, a get or a batch.
+/// A replica's message about a put, a get or a batch.
 #[derive(Debug)]
 pub struct Reply {
     /// The member.
     pub member: u16,
     /// The server's number of the put, the get or the batch.
     pub stream: Stream,
-    /// Its message.
+    /// The member's message.
     pub message: Message,
 }
 
-/// What happened. `H` is whatever reaches a replica.
+/// An input of a server's core. `H` is the shell's handle of a replica's link.
 #[derive(Debug)]
 pub enum ServerInput<H> {
-    /// A replica proved its keys on a new link, which replaces the one before.
+    /// A replica has proved its keys on a new link, which replaces its earlier one.
     Joined {
         /// The link.
         link: LinkId,
-        /// How to reach the replica.
+        /// The handle of the link.
         handle: H,
     },
-    /// A link ended. Nothing happens when the replica has a newer one.
+    /// A link has ended. Ignored if the replica has a newer one.
     Left(LinkId),
-    /// There is a committee now.
+    /// The committee is founded.
     Founded(CommitteeChain),
-    /// A member said something on a link.
+    /// A member has sent a message on a link.
     Reply(LinkId, Reply),
-    /// No put and no get waits for a reply that was passed on.
+    /// No put and no get waits for a delivered reply.
     Unclaimed(LinkId, Reply),
-    /// How a member keeps up with a put was seen.
+    /// An observation of how a member keeps up with a put.
     Observed {
         /// The put.
         stream: Stream,
         /// The member.
         member: u16,
-        /// The link that shows it.
+        /// The member's link.
         link: LinkId,
-        /// What was seen.
+        /// The observation.
         observed: Observed,
     },
-    /// A member did something wrong in a put or a get.
+    /// A member's fault in a put or a get.
     Blamed {
         /// The put or get.
         stream: Stream,
         /// The member.
         member: u16,
-        /// What it did.
+        /// The fault.
         fault: Fault,
     },
-    /// A put begins to be stored, and is about to be submitted.
+    /// A put is being stored and will be submitted soon.
     StoringBegan,
-    /// Such a put was submitted or ended.
+    /// Such a put was submitted or has ended.
     StoringEnded,
-    /// A put ended without some members, whose answers are in time until then.
+    /// A put has ended before some members had stored.
     PutEnded {
         /// The put.
         put: Stream,
-        /// The moment.
+        /// The time until which their answers are in time.
         until: Duration,
     },
-    /// Something about what is to be certified. Votes and refusals come as [`ServerInput::Reply`].
+    /// An input of the batches. Votes and refusals are given as [`ServerInput::Reply`].
     Batch(BatchInput),
-    /// No further input is at hand, or time passed.
+    /// No further input is pending, or time has passed.
     Settled,
 }
 
-/// What to do.
+/// An output of a server's core.
 #[derive(Debug)]
 pub enum ServerOutput {
-    /// Pass a reply to the put or the get that waits for it, or come back with [`ServerInput::Unclaimed`].
+    /// Deliver a reply to the put or the get that waits for it. If there is none, give [`ServerInput::Unclaimed`].
     Deliver(LinkId, Reply),
-    /// Do this for a batch.
+    /// Perform a request of a batch.
     Batch(BatchRequest),
-    /// Tell the operator, and the member itself, why a put or a batch goes on without it.
+    /// Report to the operator and to the member why a put or a batch continues without it.
     LeftOut {
         /// The put, get or batch.
         stream: Stream,
         /// The member.
         member: u16,
-        /// What kind of trouble it is.
+        /// The kind of trouble.
         code: Code,
-        /// What happened.
+        /// The reason, for people.
         why: &'static str,
     },
-    /// Tell the operator what a member says of itself.
-    Told {
+    /// Report to the operator what a member says about itself.
+    MemberReport {
         /// The member.
         member: u16,
-        /// What follows its name.
+        /// The text that follows the member's name.
         line: String,
     },
-    /// Give [`ServerInput::Settled`] as soon as no further input is at hand: batches gather until then.
+    /// Give [`ServerInput::Settled`] as soon as no further input is pending: receipts are gathered until then.
     Settle,
 }

@@ -110,7 +110,7 @@ impl World {
                 ServerOutput::Batch(BatchRequest::Certify { puts, .. }) => self.certified.extend(puts),
                 ServerOutput::Batch(BatchRequest::Fail(put, failed)) => self.failed.push((put, failed)),
                 ServerOutput::LeftOut { member, code, .. } => self.left_out.push((member, code)),
-                ServerOutput::Told { member, line } => self.told.push(format!("{member} {line}")),
+                ServerOutput::MemberReport { member, line } => self.told.push(format!("{member} {line}")),
                 ServerOutput::Settle => self.is_unsettled = true,
             }
         }

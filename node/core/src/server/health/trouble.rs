@@ -1,15 +1,15 @@
-//! What `/readyz` says of a member.
+//! The trouble of a member, as `/readyz` reports it.
 
 use std::fmt;
 
-/// What keeps a member from taking part in puts as the others do.
+/// Trouble that keeps a member from taking part in puts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is not connected.
+    /// The member is not connected.
     Missing,
-    /// Its storage failed; what it said.
+    /// Its storage failed. The member's text.
     StorageFailed(String),
-    /// It signs nothing, for its clock is in doubt; what it said.
+    /// Its clock is in doubt, so it signs nothing. The member's text.
     ClockInDoubt(String),
     /// It takes bytes more slowly than a quorum.
     Lagging,
@@ -18,7 +18,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Whether a put cannot count on the member.
+    /// Whether the member cannot store and vote at all.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Missing | Self::StorageFailed(_) | Self::ClockInDoubt(_))
     }
@@ -35,7 +35,7 @@ impl Trouble {
     }
 }
 
-/// What follows the member's name.
+/// A text that follows the member's name.
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

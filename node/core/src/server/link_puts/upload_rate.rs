@@ -1,21 +1,22 @@
-//! The least that a client must send while it owes bytes: a byte now and then would hold a put and its place at every replica.
+//! The minimum upload rate of a client. Without it, a client that sends a byte now and then could hold a put and its place at every
+//! replica for ever.
 
 use std::time::Duration;
 
-/// The rule for a link; its puts share the rate.
+/// The minimum upload rate of a link. Its puts share it.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadRate {
-    /// In bytes a second, on average over the window.
+    /// Bytes a second, on average over the window.
     pub bytes_per_second: u64,
-    /// A put that begins slowly has so long to make it good.
+    /// The window. A put that begins slowly can catch up within it.
     pub window: Duration,
 }
 
-/// What a put brought since a moment.
+/// The bytes that a put has received since the window began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UploadWindow {
     began: Duration,
-    /// How long the link had been blocked at that moment.
+    /// How long the link had been blocked when the window began.
     blocked: Duration,
     bytes: u64,
 }
@@ -29,8 +30,8 @@ impl UploadWindow {
         self.bytes += bytes;
     }
 
-    /// Why the put is too slow, if it is: it must bring the part of one of `receiving` puts of what its link must bring. The time for
-    /// which the link was `blocked` is not counted.
+    /// Why the put is too slow; `None` if it is not. It must receive at least its share of the link's minimum, which `receiving` puts
+    /// share. The time for which the link was `blocked` does not count.
     pub(super) fn is_slow(
         &mut self,
         rule: UploadRate,
