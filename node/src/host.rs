@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 pub mod background;
+pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod entropy;

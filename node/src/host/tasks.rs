@@ -12,6 +12,7 @@ pub use tokio::time::MissedTickBehavior;
 use tokio::time::error::Elapsed;
 
 use super::Host;
+use super::blocking::BlockingWork;
 
 /// Runs all of a node's work in one thread, so that a simulation is repeatable.
 pub trait OneThread: Debug + Send + Sync {
@@ -36,12 +37,12 @@ impl Host {
     }
 
     /// Runs blocking work (disk, hashing, pairings) on a thread for it.
-    pub fn spawn_blocking<F, T>(&self, work: F) -> JoinHandle<T>
+    pub fn spawn_blocking<F, T>(&self, work: F) -> BlockingWork<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match &self.0.one_thread {
+        BlockingWork(match &self.0.one_thread {
             None => tokio::task::spawn_blocking(work),
             Some(thread) => {
                 let takes = thread.work_takes();
@@ -50,7 +51,7 @@ impl Host {
                     work()
                 })
             }
-        }
+        })
     }
 
     /// Starts a named thread that takes the waiting jobs of a queue, at most `limit` at a time, until the queue is closed.

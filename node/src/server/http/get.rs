@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Interval;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
@@ -13,6 +12,7 @@ use vouch_core::message::Message;
 use vouch_core::session::{GetEvent, OneGet, ProgressWatch, SessionError, WantedBytes};
 use vouch_node_core::server::health::Fault;
 
+use crate::host::blocking::{BlockingWork, BlockingWorkError};
 use crate::host::tasks::MissedTickBehavior;
 use crate::latest::Follower;
 use crate::link::Held;
@@ -32,7 +32,7 @@ pub(super) struct Get {
     wanted: WantedBytes,
     get: Box<OneGet>,
     /// The get itself, where it verifies a long piece on another thread.
-    away: Option<JoinHandle<Away>>,
+    away: Option<BlockingWork<Away>>,
     performer: GetPerformer,
     replies: mpsc::Receiver<Box<Reply>>,
     snapshot: Follower<Arc<Snapshot>>,
@@ -161,8 +161,8 @@ impl Get {
         }));
     }
 
-    async fn come_back(&mut self, away: JoinHandle<Away>) -> Result<(), SessionError> {
-        match away.await.map_err(JoinError::try_into_panic) {
+    async fn come_back(&mut self, away: BlockingWork<Away>) -> Result<(), SessionError> {
+        match away.await.map_err(BlockingWorkError::try_into_panic) {
             Ok((get, events)) => {
                 self.get = get;
                 self.follow(events?);
