@@ -1,4 +1,4 @@
-//! Pauses between tries that fail.
+//! Exponential backoff between attempts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No try has failed yet.
+    /// A backoff before any attempt has failed.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
     }
@@ -23,12 +23,12 @@ impl Backoff {
         pause
     }
 
-    /// Whether no try has failed since the last success.
+    /// Whether no attempt has failed since the last success.
     pub fn is_reset(&self) -> bool {
         self.next == self.first
     }
 
-    /// Starts over after a success.
+    /// Starts again from the first pause, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -9,22 +9,22 @@ use vouch_core::link::{NodeKey, NodeSecretKey};
 /// A committee whose replica number `i` has keys made from `i`; its member index follows from the order of the node keys.
 pub(crate) struct TestCommittee {
     pub(crate) committee: Arc<Committee>,
-    /// By member.
+    /// The vote keys, in member order.
     pub(crate) votes: Vec<VoteSecretKey>,
 }
 
-/// The node key of replica number `i`, a member or not.
+/// The node key of replica number `i`, whether a member or not.
 pub(crate) fn node_key(i: u8) -> NodeKey {
     NodeSecretKey::from_bytes(&[i; 32]).node_key()
 }
 
 impl TestCommittee {
-    /// Of the replicas 1 to `n`.
+    /// A committee of the replicas 1 to `n`.
     pub(crate) fn new(n: u8) -> Self {
         Self::of(1..=n)
     }
 
-    /// Of these replicas; the member at index `i` is named `replica-i`.
+    /// A committee of these replicas. The member at index `i` is named `replica-i`.
     pub(crate) fn of(numbers: impl IntoIterator<Item = u8>) -> Self {
         let mut replicas: Vec<_> =
             numbers.into_iter().map(|i| (node_key(i), VoteSecretKey::generate(&[i; 32]).unwrap())).collect();

@@ -1,8 +1,8 @@
-//! What servers and replicas decide.
+//! The decisions of servers and replicas, as state machines without IO.
 //!
-//! Everything here is a value. An event and the present time go in, and what to do comes out; the crate `vouch` performs it. There
-//! is no socket, file, clock, thread, task or randomness in it, and its dependencies have none either, so that a test or a
-//! simulation can drive every decision under a seed. `now` is the time since an arbitrary start, on a clock that never goes back.
+//! A state machine takes an input and the current time, and returns outputs; the crate `vouch` performs them. This crate and its
+//! dependencies use no socket, file, clock, thread, task or randomness, so a test or a simulation can drive every decision under a
+//! seed. `now` is monotonic: the time since an arbitrary start, on a clock that never goes back.
 
 pub mod backoff;
 pub mod budgets;

@@ -1,4 +1,4 @@
-//! What a replica decides.
+//! The decisions of a replica.
 
 pub mod clock_doubt;
 pub mod collecting;

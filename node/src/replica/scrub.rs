@@ -115,7 +115,7 @@ async fn read_next(host: &Host, store: &Store, pass: &mut ScrubPass) -> Result<O
 async fn read(host: &Host, store: &Store, digest: Digest) -> Result<BlobCondition, StoreError> {
     let reader = store.clone();
     match store::blocking(host, move || reader.scrub_one(&digest)).await {
-        Ok(()) => Ok(BlobCondition::Right),
+        Ok(()) => Ok(BlobCondition::Intact),
         Err(StoreError::NotFound { .. }) => Ok(BlobCondition::Gone),
         Err(error @ StoreError::Damaged { .. }) => {
             store.mark_damaged(&digest).await?;

@@ -1,4 +1,4 @@
-//! Whether expired blobs are collected now, and how much running time has passed meanwhile.
+//! Decides when expired blobs are collected, and counts the running time since the last collection.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct CollectionTimer {
 /// One collection of expired blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Collection {
-    /// Running time, in whole seconds, for which the wall clock has settled further.
+    /// Running time since the last collection, in whole seconds: the wall clock has been trusted for this much longer.
     pub ran: Duration,
     /// Whether files that no blob needs are removed as well.
     pub sweeps: bool,
@@ -25,13 +25,13 @@ impl CollectionTimer {
         Self { counted: now }
     }
 
-    /// Gives what to collect; nothing while the wall clock is in doubt. The time until then is counted all the same: a clock in doubt
-    /// does not settle. `lacking` is how many blobs this replica lacks, once it knows.
+    /// The collection that is due; `None` while the wall clock is in doubt. Time in doubt is dropped: it must not count towards an expiry.
+    /// `lacking`: the number of blobs that this replica lacks, if it knows.
     pub fn next(&mut self, now: Duration, is_clock_in_doubt: bool, lacking: Option<u64>) -> Option<Collection> {
-        // what is less than a second counts the next time
+        // The rest below a second counts at the next call.
         let ran = Duration::from_secs(now.saturating_sub(self.counted).as_secs());
         self.counted = self.counted.saturating_add(ran);
-        // what it lacks may lie on the disk, of an index that was lost
+        // A file that the index does not name may be a lacking blob, if the index was lost: keep it until nothing is lacking.
         let sweeps = lacking == Some(0);
         let is_due = (!is_clock_in_doubt || bugs::has(Bug::CollectedInDoubt)) && !bugs::has(Bug::NeverCollected);
         is_due.then_some(Collection { ran, sweeps })

@@ -1,4 +1,4 @@
-//! When a server is dialled again.
+//! Decides when a server is dialled again.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use vouch_core::message::Code;
 
 use crate::backoff::Backoff;
 
-/// Between tries to reach a server: from the first to the last, doubling.
+/// Pauses between attempts double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Before the next try of a server that refused for a reason that lasts: its operator may start another one there.
+/// Pause after a permanent refusal. The operator may start another server at the same address.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-/// A link that held so long starts the pauses anew.
+/// A link that lasted this long resets the backoff.
 const STABLE: Duration = Duration::from_secs(10);
 
-/// How a link ended, or was not made.
+/// Why a link ended, or could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkEnd {
-    /// One end refused the other, with this code.
+    /// One end refused the link, with this code.
     Refused(Code),
     /// The server speaks another version of the protocol.
     AnotherVersion,
-    /// It broke.
+    /// The connection failed.
     Broken,
 }
 
 impl LinkEnd {
-    /// Whether dialling again soon mends nothing.
+    /// Whether dialling again soon would fail in the same way.
     fn is_lasting(self) -> bool {
         match self {
             Self::Refused(code) => {
@@ -38,16 +38,16 @@ impl LinkEnd {
     }
 }
 
-/// What follows the end of a link.
+/// The reaction to the end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redial {
-    /// When to dial again.
+    /// The pause before the next attempt.
     pub after: Duration,
-    /// Whether the operator hears that the server refused for good.
+    /// Whether the refusal is permanent, which is reported to the operator.
     pub is_refused_for_good: bool,
 }
 
-/// The pauses between tries to reach one server.
+/// The backoff between attempts to reach one server.
 #[derive(Debug)]
 pub struct DialBackoff(Backoff);
 
@@ -58,7 +58,7 @@ impl Default for DialBackoff {
 }
 
 impl DialBackoff {
-    /// A link ended; `lasted`: since it was dialled.
+    /// A link has ended. `lasted`: the time since it was dialled.
     pub fn ended(&mut self, end: LinkEnd, lasted: Duration) -> Redial {
         if end.is_lasting() {
             return Redial { after: REFUSED_PAUSE, is_refused_for_good: true };
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_to_five_seconds_and_begin_anew_after_a_link_that_held() {
+    fn pauses_double_to_five_seconds_and_reset_after_a_stable_link() {
         let mut backoff = DialBackoff::default();
         let pauses: Vec<_> = (0..7).map(|_| pause(&mut backoff, 10)).collect();
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000]);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_lasts_is_tried_again_after_a_minute_and_costs_no_pause() {
+    fn a_permanent_refusal_is_retried_after_a_minute_without_changing_the_backoff() {
         let mut backoff = DialBackoff::default();
         let for_good = Redial { after: Duration::from_secs(60), is_refused_for_good: true };
         for code in [Code::AnotherCluster, Code::Version, Code::NotAuthenticated, Code::NotAdmitted] {

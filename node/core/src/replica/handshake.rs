@@ -1,10 +1,10 @@
-//! The handshake of a replica with a server: each end says hello and proves its node key, the server first.
+//! A replica's handshake with a server: both ends send a hello, then prove their node keys, the server first.
 
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, Stream};
 
-/// A handshake that has begun. The replica's hello left with it.
+/// A handshake in progress. The replica's hello is sent.
 #[derive(Debug)]
 pub struct Handshake {
     own: Hello,
@@ -18,12 +18,12 @@ enum Stage {
     Over,
 }
 
-/// A server that proved its node key. The replica's own proof comes next.
+/// A server that has proved its node key. The replica's own proof is next.
 #[derive(Debug)]
 pub struct ProvenServer {
     /// The server's node key.
     pub node_key: NodeKey,
-    /// The cluster that it serves, if it serves one yet.
+    /// The cluster that the server serves; `None` before the founding.
     pub cluster: Option<ClusterId>,
     transcript: Transcript,
 }
@@ -36,13 +36,13 @@ impl ProvenServer {
 }
 
 impl Handshake {
-    /// Begins with the hello that is to be sent. `nonce` is fresh randomness: without it a recorded proof would fit again.
+    /// The handshake and the hello to send. `nonce` is fresh randomness: otherwise a recorded proof could be replayed.
     pub fn begin(node_key: NodeKey, cluster: Option<ClusterId>, nonce: [u8; 32]) -> (Self, Message) {
         let own = Hello::new(Role::Replica, cluster, node_key, nonce);
         (Self { own, stage: Stage::AwaitHello }, Message::Hello(own))
     }
 
-    /// What the server has to do next.
+    /// What the server must do next, for a timeout's text.
     pub fn awaits(&self) -> &'static str {
         match self.stage {
             Stage::AwaitHello => "say hello",
@@ -50,10 +50,10 @@ impl Handshake {
         }
     }
 
-    /// Takes the server's next message; gives the server once it has proved its key.
+    /// Handles the server's next message. Returns the server once it has proved its key.
     ///
     /// # Errors
-    /// What the server is told before the link is closed. The handshake is then over.
+    /// The refusal to send before the link is closed. The handshake has then ended.
     pub fn handle(&mut self, message: &Message) -> Result<Option<ProvenServer>, Failed> {
         let refused = |code, detail: String| Err(Failed::new(Stream::LINK, code, detail));
         match (std::mem::replace(&mut self.stage, Stage::Over), message) {
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// The code of the refusal of the last message, after which nothing is taken any more.
+    /// The code with which the message is refused. Every later message is refused as well.
     fn refusal(handshake: &mut Handshake, message: &Message) -> Code {
         let failed = handshake.handle(message).map(drop).unwrap_err();
         assert_eq!(failed.stream, Stream::LINK);

@@ -1,8 +1,8 @@
-//! The puts that one link receives: what is taken, in which order it is written, and what the server hears.
+//! The puts that one link receives: bounds them, orders their disk work, and answers the server.
 //!
-//! Each put has one worker for its disk work. A worker performs the tasks of its put in the order in which they are given and ends
-//! each with one result; after its last task, or a failure, it is gone. A put holds a place until then, even when the server has
-//! given it up: otherwise puts that are begun and cancelled would pile up work for the disk without limit.
+//! Each put has one worker for its disk work. The worker performs the put's tasks in order and returns one result for each. It ends
+//! after its last task or after a failure. The put keeps its place until then, even if the server has cancelled it: otherwise puts
+//! that are begun and cancelled could queue disk work without limit.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,38 +18,38 @@ use super::Event;
 #[cfg(test)]
 mod tests;
 
-/// Chunks of one put that wait for its worker. With one more, the link takes no further message.
+/// Maximum number of chunks of one put that wait for its worker. Beyond it, the link is not read.
 const QUEUE: usize = 2;
-/// Chunks that one task writes.
+/// Maximum number of chunks that one task writes.
 const CHUNKS_PER_TASK: usize = 2;
 
-/// A put on this link. Unlike its stream number, it is never used again: a server may begin a put under the number of one whose
-/// worker is still busy.
+/// The number of a put on this link. Unlike a stream number, it is never reused: a server may begin a put with the stream number of one
+/// whose worker is still busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IncomingId(u64);
 
 /// A chunk of a put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncomingChunk {
-    /// Where it begins in the blob.
+    /// The chunk's offset in the blob.
     pub offset: u64,
-    /// Its proof, if the blob was offered.
+    /// The chunk's proof, if the blob was offered.
     pub parents: Vec<Parent>,
-    /// Its bytes.
+    /// The chunk's bytes.
     pub bytes: Bytes,
 }
 
 /// Disk work of one put.
 #[derive(Debug, PartialEq, Eq)]
 pub enum IncomingTask {
-    /// Open what the bytes go to: an offered blob resumes where an earlier put of it ended. The first task of a worker.
+    /// Open the partial blob. An offered blob resumes where an earlier put of it ended. The first task of a worker.
     Open(Option<Receipt>),
     /// Write chunks.
     Write(Vec<IncomingChunk>),
-    /// Compare the blob with its receipt, make it durable and enter it in the index. The last task.
+    /// Compare the blob with its receipt, make it durable, and add it to the index. The last task.
     Finish(Receipt),
-    /// Close a put that was given up, and keep or remove what it brought. The last task. Another put of the blob may take over from
-    /// the moment that this task is given: it must not wait for the tasks before it.
+    /// Close a cancelled put, and keep or remove its bytes. The last task. Another put of the blob may take over as soon as this task is
+    /// given: it must not wait for the tasks before it.
     PutAway {
         /// Whether the received part of an offered blob is kept.
         keep: bool,
@@ -58,14 +58,14 @@ pub enum IncomingTask {
     Whole(Receipt, Bytes),
 }
 
-/// How a task ended.
+/// The result of a task.
 #[derive(Debug, PartialEq, Eq)]
 pub enum IncomingResult {
     /// To [`IncomingTask::Open`].
     Opened {
-        /// From where bytes are needed.
+        /// The resume offset.
         offset: u64,
-        /// What differs, if the blob was held and is not what it should be: it is held no more.
+        /// The damage, if the blob was stored and found damaged. It is no longer stored.
         damage: Option<String>,
     },
     /// To [`IncomingTask::Write`].
@@ -74,27 +74,27 @@ pub enum IncomingResult {
     Stored,
     /// To [`IncomingTask::PutAway`].
     PutAway,
-    /// To any: it failed.
+    /// To any task: it failed.
     Failed(Code, String),
 }
 
 impl IncomingResult {
-    /// Whether the worker is gone with it.
+    /// Whether the worker has ended with this result.
     pub fn is_last(&self) -> bool {
         !matches!(self, Self::Opened { .. } | Self::Written)
     }
 }
 
-/// What is to be done, in this order.
+/// An output, to be performed in order.
 #[derive(Debug)]
 pub enum IncomingOutput {
-    /// Give the put's worker a task.
+    /// Give a task to the put's worker.
     Task(IncomingId, IncomingTask),
     /// Send a reply.
     Send(Message),
-    /// Tell the operator.
+    /// Report to the operator.
     Report(Event),
-    /// A blob was found damaged, with what differs.
+    /// A stored blob was found damaged. Its digest, and the damage.
     Lost(Digest, String),
 }
 
@@ -102,9 +102,9 @@ pub enum IncomingOutput {
 enum IncomingPhase {
     /// More chunks are expected.
     Receiving,
-    /// The server sent everything.
+    /// The server has sent all bytes.
     Finishing(Receipt),
-    /// The server gave it up, or sent what does not follow.
+    /// The server has cancelled the put, or sent a wrong chunk.
     GivenUp,
 }
 
@@ -113,10 +113,10 @@ struct IncomingPut {
     id: IncomingId,
     stream: Stream,
     offer: Option<Receipt>,
-    /// Where the next chunk must begin; an offered blob may begin anywhere.
+    /// The required offset of the next chunk; `None` before the first chunk of an offered blob, which may resume anywhere.
     next: Option<u64>,
     queue: VecDeque<IncomingChunk>,
-    /// The worker has a task; the next chunks wait for its result.
+    /// Whether the worker has a task. The next chunks wait for its result.
     is_busy: bool,
     phase: IncomingPhase,
 }
@@ -126,7 +126,7 @@ impl IncomingPut {
         IncomingOutput::Task(self.id, task)
     }
 
-    /// Has the next chunks written, if the worker is free.
+    /// Gives the worker the next chunks, if it is free.
     fn write_next(&mut self, out: &mut Vec<IncomingOutput>) {
         if !self.is_busy && !self.queue.is_empty() {
             self.is_busy = true;
@@ -136,7 +136,7 @@ impl IncomingPut {
         }
     }
 
-    /// Gives the worker all that is left: nothing follows that would have to wait.
+    /// Gives the worker all waiting chunks. The caller adds the last task.
     fn write_all(&mut self, out: &mut Vec<IncomingOutput>) {
         if !self.queue.is_empty() {
             let chunks = self.queue.drain(..).collect();
@@ -148,31 +148,31 @@ impl IncomingPut {
 /// The puts that one link receives.
 #[derive(Debug)]
 pub struct IncomingPuts {
-    /// The most at once.
+    /// Maximum number of puts at once.
     limit: usize,
-    /// Those that a worker is at, whether or not the server expects anything of them.
+    /// Puts with a worker, including those that the server has cancelled.
     puts: BTreeMap<IncomingId, IncomingPut>,
-    /// Those of which more chunks are expected.
+    /// Puts of which more chunks are expected.
     receiving: BTreeMap<Stream, IncomingId>,
     next_id: u64,
-    /// The put that got the last chunk: no other queue can be too long, since nothing is taken while one is.
+    /// The put that received the last chunk. Only its queue can be full, because the link is not read while a queue is.
     last: Option<IncomingId>,
     out: Vec<IncomingOutput>,
 }
 
 impl IncomingPuts {
-    /// At most `limit` puts at once.
+    /// Receives at most `limit` puts at once.
     pub fn new(limit: usize) -> Self {
         let (puts, receiving) = (BTreeMap::new(), BTreeMap::new());
         Self { limit, puts, receiving, next_id: 0, last: None, out: Vec::new() }
     }
 
-    /// Whether the link takes no further message, because a queue is full.
+    /// Whether a queue is full, so that the link must not be read.
     pub fn is_full(&self) -> bool {
         self.last.and_then(|last| self.puts.get(&last)).is_some_and(|put| put.queue.len() > QUEUE)
     }
 
-    /// What is to be done since this was called last.
+    /// The outputs since the last call.
     pub fn take_outputs(&mut self) -> Vec<IncomingOutput> {
         std::mem::take(&mut self.out)
     }
@@ -180,7 +180,7 @@ impl IncomingPuts {
     /// The server begins a put.
     ///
     /// # Errors
-    /// What it is told instead.
+    /// The refusal to send.
     pub fn begin(&mut self, stream: Stream, offer: Option<Receipt>) -> Result<(), Failed> {
         if self.receiving.contains_key(&stream) {
             return Err(Failed::new(stream, Code::Unexpected, "a put of this number is in progress"));
@@ -193,7 +193,7 @@ impl IncomingPuts {
     /// The server sends a whole blob.
     ///
     /// # Errors
-    /// What it is told instead.
+    /// The refusal to send.
     pub fn whole(&mut self, stream: Stream, receipt: Receipt, bytes: Bytes) -> Result<(), Failed> {
         let task = IncomingTask::Whole(receipt, bytes);
         self.add(stream, None, IncomingPhase::Finishing(receipt), task).map(drop)
@@ -219,10 +219,10 @@ impl IncomingPuts {
         Ok(id)
     }
 
-    /// The server sends a chunk. Chunks of a put that failed or was cancelled are still on their way for a while: they are dropped.
+    /// The server sends a chunk. Chunks that still arrive for a failed or cancelled put are ignored.
     ///
     /// # Errors
-    /// What it is told if the chunk does not follow the one before: the put is over.
+    /// The refusal to send if the chunk does not follow the previous one. The put has then ended.
     pub fn chunk(&mut self, stream: Stream, chunk: IncomingChunk) -> Result<(), Failed> {
         let id = self.receiving.get(&stream).copied();
         let Some(put) = id.and_then(|id| self.puts.get_mut(&id)) else { return Ok(()) };
@@ -238,7 +238,7 @@ impl IncomingPuts {
         Ok(())
     }
 
-    /// The server sent everything, and names what it was.
+    /// The server has sent all bytes. `receipt` names the blob.
     pub fn end(&mut self, stream: Stream, receipt: Receipt) {
         if let Some(put) = self.receiving.remove(&stream).and_then(|id| self.puts.get_mut(&id)) {
             put.phase = IncomingPhase::Finishing(receipt);
@@ -247,8 +247,8 @@ impl IncomingPuts {
         }
     }
 
-    /// The server cancels a put. With `keep`, the received part of an offered blob stays for the next put of it; otherwise the bytes of
-    /// this put are removed.
+    /// The server cancels a put. With `keep`, the received part of an offered blob is kept for the next put of it; otherwise it is
+    /// removed.
     pub fn cancel(&mut self, stream: Stream, keep: bool) {
         if let Some(put) = self.receiving.remove(&stream).and_then(|id| self.puts.get_mut(&id)) {
             put.phase = IncomingPhase::GivenUp;
@@ -260,7 +260,7 @@ impl IncomingPuts {
         }
     }
 
-    /// The link has ended. Returns the last tasks, which keep the received part of each put.
+    /// The link has ended. Returns the last tasks of the workers, which keep the received part of each put.
     pub fn close(&mut self) -> Vec<(IncomingId, IncomingTask)> {
         let streams: Vec<Stream> = self.receiving.keys().copied().collect();
         for stream in streams {
@@ -273,7 +273,7 @@ impl IncomingPuts {
         tasks.collect()
     }
 
-    /// A worker ended a task.
+    /// A worker has ended a task.
     pub fn done(&mut self, id: IncomingId, result: IncomingResult) {
         let Some(put) = self.puts.get_mut(&id) else { return };
         let (stream, phase) = (put.stream, put.phase);
@@ -297,7 +297,7 @@ impl IncomingPuts {
                 self.out.push(IncomingOutput::Report(Event::Stored(receipt.digest, receipt.length)));
                 self.out.push(IncomingOutput::Send(Message::Stored { stream }));
             }
-            // the server has no use for an answer, and the next put of the blob took over, as it should
+            // Expected: the next put of the blob has taken over, and the server waits for no answer.
             (IncomingResult::Failed(Code::Busy, _), IncomingPhase::GivenUp) => {}
             (IncomingResult::Failed(code, detail), phase) => {
                 self.out.push(IncomingOutput::Report(match code {
@@ -309,7 +309,7 @@ impl IncomingPuts {
                     self.out.push(IncomingOutput::Send(Message::Failed(failed)));
                 }
             }
-            // nothing is stored that the server did not end
+            // Cannot happen: only a put that the server has ended is stored.
             (IncomingResult::Stored | IncomingResult::PutAway, _) => {}
         }
         let is_place_lost = bugs::has(Bug::LostPlace) && phase == IncomingPhase::GivenUp;

@@ -1,4 +1,4 @@
-//! Which certified blobs this replica lacks, and how far it has read the lists of certificates that say so.
+//! The certified blobs that this replica lacks, and its positions in the lists of certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +9,24 @@ use vouch_core::link::NodeKey;
 use vouch_core::message::ListPosition;
 use vouch_core::receipt::Receipt;
 
-/// From this many blobs on, no list is read any further until some are fetched. One page may exceed it.
+/// Beyond this number of lacking blobs, no list is read until some are fetched. One page may exceed it.
 pub const MAX_LACKING: usize = 4096;
 
-/// How far the lists of certificates were read.
+/// The positions up to which the lists of certificates were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListPositions {
-    /// By the node key of the list's owner.
+    /// The positions, by the node key of the list's owner.
     pub lists: BTreeMap<[u8; 32], ListPosition>,
-    /// The latest expiry, in seconds since 1970, of the certificates that were passed over because they had expired by the wall clock;
-    /// 0: of none. The lists are read anew if the clock shows an earlier time after that: it was wrong.
+    /// The latest expiry, in seconds since 1970, among the certificates that were skipped as expired by the wall clock; 0 if there are
+    /// none. If the clock later shows an earlier time, it was wrong before, and the lists are read again.
     pub passed_over_until: u64,
 }
 
-/// The progress of repair. Counted since the replica started, except for what is lacking now.
+/// The progress of repair. `fetched` and `failed` are counted since the replica started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// Certified blobs that this replica does not hold. `None` while it does not know: until it has read the lists of certificates
-    /// over a link, and while a server knows of certificates that it did not show.
+    /// Number of certified blobs that this replica does not hold. `None` if unknown: until it has read the lists of certificates over a
+    /// link, and while a server has certificates that it did not show.
     pub lacking: Option<u64>,
     /// Their bytes.
     pub lacking_bytes: Option<u64>,
@@ -34,22 +34,22 @@ pub struct Repair {
     pub fetched: u64,
     /// Their bytes.
     pub fetched_bytes: u64,
-    /// Tries that failed; each blob is tried again.
+    /// Failed attempts. Each blob is retried.
     pub failed: u64,
 }
 
-/// What one link has told about all that is lacking.
+/// Whether the lists read over one link name everything that is lacking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Knowledge {
-    /// Nothing yet.
+    /// No round of lists is complete yet.
     New,
-    /// Everything.
+    /// All lists were read.
     Complete,
-    /// The server has more to tell than it could.
+    /// The server has certificates that it could not show.
     Doubtful,
 }
 
-/// The blobs that are lacking, the positions in the lists, and what each link knows.
+/// The lacking blobs, the positions in the lists, and the knowledge of each link.
 #[derive(Debug, Default)]
 pub struct LackingBlobs {
     fetched: u64,
@@ -59,9 +59,9 @@ pub struct LackingBlobs {
     positions: ListPositions,
     /// Owners whose lists were read to their ends since the replica started.
     read: BTreeSet<[u8; 32]>,
-    /// Whether the positions on the disk are these.
+    /// Whether these positions are durable.
     is_saved: bool,
-    /// Damaged blobs without a certificate here, for which the lists were read anew.
+    /// Damaged blobs without a certificate here, for which the lists were read again from the beginning.
     orphans: BTreeSet<Digest>,
     links: BTreeMap<u64, Knowledge>,
     next_link: u64,
@@ -73,11 +73,11 @@ impl LackingBlobs {
         Self { positions, is_saved: true, ..Self::default() }
     }
 
-    /// The progress so far. `wall`: the wall clock, in seconds since 1970.
+    /// The progress of repair. `wall`: the wall clock, in seconds since 1970.
     pub fn progress(&self, wall: u64) -> Repair {
         let is_known = self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
             && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful)
-            && !self.passed_over_too_much(wall);
+            && !self.skipped_unexpired(wall);
         let bytes = self.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
         Repair {
             lacking: is_known.then_some(self.lacking.len() as u64),
@@ -88,29 +88,29 @@ impl LackingBlobs {
         }
     }
 
-    /// A link begins; gives its number.
+    /// A link begins. Returns its number.
     pub fn begin_link(&mut self) -> u64 {
         self.next_link += 1;
         self.links.insert(self.next_link, Knowledge::New);
         self.next_link
     }
 
-    /// A link ended: what it knew counts no more.
+    /// A link has ended: its knowledge no longer counts.
     pub fn end_link(&mut self, link: u64) {
         self.links.remove(&link);
     }
 
-    /// What a link has told.
+    /// The knowledge of a link.
     pub fn knowledge(&self, link: u64) -> Knowledge {
         self.links.get(&link).copied().unwrap_or(Knowledge::New)
     }
 
-    /// The lists are about to be read over a link: what the server tells meanwhile makes the result doubtful again.
+    /// A round of reading lists begins on a link. A [`doubt`](Self::doubt) during the round outlives it.
     pub fn begin_round(&mut self, link: u64) {
         self.change(link, Knowledge::Doubtful, Knowledge::New);
     }
 
-    /// Enough lists were read to their ends over a link.
+    /// Enough lists were read to their ends on a link.
     pub fn complete_round(&mut self, link: u64) {
         self.change(link, Knowledge::New, Knowledge::Complete);
     }
@@ -121,19 +121,19 @@ impl LackingBlobs {
         }
     }
 
-    /// The server knows of certificates that it did not show.
+    /// The server has certificates that it did not show.
     pub fn doubt(&mut self, link: u64) {
         if let Some(knowledge) = self.links.get_mut(&link) {
             *knowledge = Knowledge::Doubtful;
         }
     }
 
-    /// Whether no more is to be learned before something is fetched.
+    /// Whether the limit is reached: read no list before blobs are fetched.
     pub fn is_full(&self) -> bool {
         self.lacking.len() >= MAX_LACKING
     }
 
-    /// Adds verified certificates of blobs that are not held. The [best](Certificate::supersedes) of a blob is kept.
+    /// Adds verified certificates of lacking blobs. Keeps the [best](Certificate::supersedes) one of each blob.
     pub fn add(&mut self, certificates: Vec<Certificate>) {
         for certificate in certificates {
             if !self.knows(&certificate) {
@@ -142,13 +142,13 @@ impl LackingBlobs {
         }
     }
 
-    /// Whether this certificate's blob is known to be lacking, by a certificate that this one does not supersede.
+    /// Whether a certificate of the same lacking blob is known that this one does not supersede.
     pub fn knows(&self, certificate: &Certificate) -> bool {
         let known = self.lacking.get(&certificate.claim.receipt.digest);
         known.is_some_and(|known| !certificate.supersedes(known))
     }
 
-    /// A certificate, or one that is listed, was passed over because it had expired by the wall clock.
+    /// A certificate was skipped because it had expired by the wall clock.
     pub fn pass_over(&mut self, expires_at: u64) {
         if expires_at > self.positions.passed_over_until {
             self.positions.passed_over_until = expires_at;
@@ -156,21 +156,20 @@ impl LackingBlobs {
         }
     }
 
-    /// Whether certificates were passed over that have not expired by a clock that shows this time.
-    fn passed_over_too_much(&self, wall: u64) -> bool {
+    /// Whether a certificate was skipped that has not expired at this time.
+    fn skipped_unexpired(&self, wall: u64) -> bool {
         self.positions.passed_over_until > wall
     }
 
-    /// Has the lists read anew if certificates were passed over that have not expired after all. `wall`: the wall clock, in seconds
-    /// since 1970.
+    /// Restarts the lists if a certificate was skipped that has not expired after all. `wall`: the wall clock, in seconds since 1970.
     pub fn check_clock(&mut self, wall: u64) {
-        if self.passed_over_too_much(wall) {
+        if self.skipped_unexpired(wall) {
             self.positions.passed_over_until = 0;
-            self.read_anew();
+            self.restart_lists();
         }
     }
 
-    fn read_anew(&mut self) {
+    fn restart_lists(&mut self) {
         self.positions.lists.clear();
         self.read.clear();
         for knowledge in self.links.values_mut() {
@@ -178,12 +177,12 @@ impl LackingBlobs {
         }
     }
 
-    /// How far a list was read, and whether to its end since the start.
+    /// The position in a list, and whether the list was read to its end since the replica started.
     pub fn position(&self, owner: &NodeKey) -> (ListPosition, bool) {
         (self.positions.lists.get(&owner.0).copied().unwrap_or_default(), self.read.contains(&owner.0))
     }
 
-    /// A list was read up to a position; of the blobs before it, these are lacking.
+    /// A list was read up to a position. `lacking`: the lacking blobs found on the way.
     pub fn advance(&mut self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<Certificate>) {
         self.add(lacking);
         if is_end {
@@ -194,27 +193,29 @@ impl LackingBlobs {
         }
     }
 
-    /// The positions to be made durable. None while a blob before them is lacking: a restart would not look for it again.
+    /// The positions to make durable. `None` while a blob is lacking: after a restart, no list would be read before these positions, and
+    /// the blob would never be found again.
     pub fn positions_to_save(&self) -> Option<ListPositions> {
         let is_due = !self.is_saved && self.lacking.is_empty();
         is_due.then(|| self.positions.clone())
     }
 
-    /// These positions are durable.
+    /// These positions are now durable.
     pub fn saved(&mut self, positions: &ListPositions) {
         self.is_saved = self.positions == *positions;
     }
 
-    /// The damaged blobs: the certificates of those that have one here, and the others. For these the lists are read anew, once.
+    /// Sets the damaged blobs: the certificates known here, and the blobs without one. For the latter, the lists are read again from the
+    /// beginning, once.
     pub fn set_damaged(&mut self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
         self.add(certificates);
         if !orphans.is_subset(&self.orphans) {
-            self.read_anew();
+            self.restart_lists();
         }
         self.orphans = orphans;
     }
 
-    /// The next blob to fetch: of those not tried yet, one with the fewest holders.
+    /// The next blob to fetch: the one with the fewest holders among those not tried yet.
     pub fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
         let untried = self.lacking.values().filter(|certificate| !tried.contains(&certificate.claim.receipt.digest));
         untried.min_by_key(|certificate| certificate.signers.count()).cloned()
@@ -227,12 +228,12 @@ impl LackingBlobs {
         self.fetched_bytes += receipt.length;
     }
 
-    /// A blob is lacking no more: it arrived in another way.
+    /// A blob is no longer lacking: it was put.
     pub fn forget(&mut self, digest: &Digest) {
         self.lacking.remove(digest);
     }
 
-    /// A blob has expired by the wall clock, and is fetched no more.
+    /// A blob has expired by the wall clock and is no longer fetched.
     pub fn expired(&mut self, receipt: &Receipt) {
         self.lacking.remove(&receipt.digest);
         self.pass_over(receipt.expires_at);
@@ -257,7 +258,7 @@ mod tests {
 
     const OWNER: NodeKey = NodeKey([9; 32]);
 
-    /// Nothing here verifies, so any certificate will do: the signature is one vote.
+    /// A certificate with a wrong signature: nothing here verifies it.
     fn certificate(bytes: &[u8], issued_at: u64, signers: &[u16]) -> Certificate {
         let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
         let name = MemberName::new("member").unwrap();
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_saved_once_nothing_before_them_is_lacking() {
+    fn positions_are_saved_only_while_nothing_is_lacking() {
         let certificate = certificate(b"one", 1, &[0, 1, 2]);
         let position = ListPosition { list: 1, after: 1 };
         let mut blobs = LackingBlobs::default();
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_without_a_certificate_has_the_lists_read_anew_once() {
+    fn a_damaged_blob_without_a_certificate_restarts_the_lists_once() {
         let position = ListPosition { list: 1, after: 1 };
         let mut blobs = LackingBlobs::new(positions([(OWNER.0, position)], 0));
         let link = blobs.begin_link();
@@ -346,7 +347,7 @@ mod tests {
         blobs.begin_round(link);
         blobs.complete_round(link);
         assert_eq!(blobs.progress(0).lacking, Some(0));
-        // one link in doubt is enough, and a link that ended doubts nothing
+        // One doubtful link is enough. A link that has ended no longer counts.
         let other = blobs.begin_link();
         blobs.doubt(other);
         assert_eq!(blobs.progress(0).lacking, None);
@@ -368,7 +369,7 @@ mod tests {
         assert_eq!(blobs.next(&BTreeSet::new()), Some(newer.clone()));
         let mut shorter = certificate(b"few", 7, &[0, 1, 2]);
         shorter.claim.receipt.expires_at = 1000;
-        assert!(blobs.knows(&shorter), "it would have the blob forgotten at its expiry");
+        assert!(blobs.knows(&shorter), "the shorter promise must not replace the longer one");
         blobs.add(vec![shorter]);
         assert_eq!(blobs.next(&BTreeSet::new()), Some(newer));
     }

@@ -1,9 +1,9 @@
-//! A replica's link to one server, after the handshake: what each message leads to.
+//! A replica's link to one server, after the handshake.
 //!
-//! The disk and the vote key are reached by requests. Each has a number, and ends with one completion of the same number; the bytes of
-//! a put go to a worker of its own. A batch is voted for in three steps, each only after the one before it: *confirm* that the bytes
-//! are there, *promise* to keep them and enter the statement in the journal, *sign*. What the journal gave is an argument of *sign*:
-//! there is no other way to a vote.
+//! The link reaches the disk and the vote key through requests. Each has a number, and ends with one completion of the same number. The
+//! bytes of a put go to a worker of its own. A vote takes three steps in order: *confirm* that the bytes are there, *promise* to keep
+//! them and enter the statement in the journal, *sign*. The journal's proof of the entry is an argument of *sign*, so no vote is
+//! possible without it.
 
 mod interface;
 #[cfg(test)]
@@ -20,12 +20,12 @@ use super::incoming::{IncomingChunk, IncomingId, IncomingPuts, IncomingTask};
 use super::proposals::{Proposal, Proposals};
 pub use interface::{Completion, End, Input, Moment, Output, Request};
 
-/// Requests at once, apart from reads and puts; the link takes no further message before one of them ends.
+/// Maximum number of requests in progress, not counting reads and puts. Beyond it, the link is not read.
 pub const MAX_REQUESTS: usize = 64;
-/// Reads that wait for the one that is being answered.
+/// Maximum number of reads that wait for the current one.
 const READ_QUEUE: usize = 256;
 
-/// What waits for a completion.
+/// The purpose of a request in progress.
 #[derive(Debug)]
 enum Pending {
     Vote(Stream, Proposal),
@@ -33,11 +33,11 @@ enum Pending {
     Locate(Stream),
     List(Stream),
     FindCertificate(Stream),
-    /// For nobody.
+    /// No message waits for the completion.
     Background,
 }
 
-/// One link. `J` is the proof that a statement is in the journal.
+/// A link. `J` is the proof that a statement is in the journal.
 #[derive(Debug)]
 pub struct ReplicaLink<J> {
     own: NodeKey,
@@ -46,15 +46,15 @@ pub struct ReplicaLink<J> {
     puts: IncomingPuts,
     proposals: Proposals,
     reads: VecDeque<Read>,
-    /// A read is being answered: the others wait for it, so that bytes of one read at most wait for the link.
+    /// Whether a read is in progress. The others wait, so that at most one read's bytes wait for the link.
     is_reading: bool,
-    /// What the server was told last about this replica's storage and clock; none: that both are right.
+    /// The last state of storage and clock that the server was sent; `None`: both are fine.
     told: Option<Failed>,
     out: Vec<Output<J>>,
 }
 
 impl<J> ReplicaLink<J> {
-    /// Of the replica with this node key, which receives at most `max_incoming` puts at once.
+    /// A link of the replica with this node key. `max_incoming`: maximum number of puts received at once.
     pub fn new(own: NodeKey, max_incoming: usize) -> Self {
         Self {
             own,
@@ -69,12 +69,12 @@ impl<J> ReplicaLink<J> {
         }
     }
 
-    /// Whether no message is to be given before a request or a task of a put ends.
+    /// Whether the link must not be read before a request or a put's task has ended.
     pub fn is_full(&self) -> bool {
         self.puts.is_full() || self.pending.len() - usize::from(self.is_reading) >= MAX_REQUESTS
     }
 
-    /// Decides what an input leads to.
+    /// Handles one input.
     pub fn handle(&mut self, input: Input<J>, moment: &Moment<'_>) -> Vec<Output<J>> {
         match input {
             Input::Message(message) => self.message(message, moment),
@@ -83,17 +83,17 @@ impl<J> ReplicaLink<J> {
                 puts.done(id, result);
                 Ok(())
             }),
-            Input::Storage(failure) => self.look_at_itself(failure, moment),
+            Input::Storage(failure) => self.report_own_state(failure, moment),
         }
         std::mem::take(&mut self.out)
     }
 
-    /// The link is over: the last tasks of the workers of its puts.
+    /// The link has ended. Returns the last tasks of its puts' workers.
     pub fn close(&mut self) -> Vec<(IncomingId, IncomingTask)> {
         self.puts.close()
     }
 
-    /// Changes the puts, and takes over what comes of it; a refusal is reported and sent.
+    /// Changes the puts and takes their outputs. Reports and sends a refusal.
     fn with_puts(&mut self, change: impl FnOnce(&mut IncomingPuts) -> Result<(), Failed>) {
         let changed = change(&mut self.puts);
         self.out.extend(self.puts.take_outputs().into_iter().map(Output::from));
@@ -102,17 +102,17 @@ impl<J> ReplicaLink<J> {
         }
     }
 
-    /// A message is taken at once, or answered with why not.
+    /// Handles a message of the server.
     fn message(&mut self, message: Message, moment: &Moment<'_>) {
         match message {
             Message::Failed(failed) if failed.stream == Stream::LINK => {
                 self.out.push(Output::End(End::Refused(failed)))
             }
-            // a list of its own is not what a replica asks a server for, so this is no answer to a list
+            // Not an answer to a list request: a replica never requests its own list.
             Message::Failed(failed) if self.position(moment).is_some_and(|own| failed.subjects == [own]) => {
                 self.out.push(Output::LeftOut(failed.detail));
             }
-            // to a list, which is all that is asked of a server: its number is the replica's own, and no put's
+            // An answer to a list request, the only kind of request to a server. The number is the replica's own, not a put's.
             Message::Failed(failed) => self.out.push(Output::Listed(failed.stream, Err(failed))),
             Message::Listed { stream, page } => self.out.push(Output::Listed(stream, Ok(page))),
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
@@ -136,7 +136,7 @@ impl<J> ReplicaLink<J> {
                 self.propose(stream, Proposal { issued_at, receipts: receipts.into() }, moment);
             }
             Message::Archive { stream, signers, signature } => {
-                // the certificates of a proposal that is not remembered can be had from another member
+                // If the proposal is no longer remembered, repair learns its certificates from another member.
                 if let Some(proposal) = self.proposals.take(stream)
                     && let Some(committee) = moment.committee
                 {
@@ -204,7 +204,7 @@ impl<J> ReplicaLink<J> {
     }
 
     fn done(&mut self, number: u64, completion: Completion<J>, moment: &Moment<'_>) {
-        // a request has one completion
+        // Each request has one completion.
         let Some(pending) = self.pending.remove(&number) else { return };
         match (pending, completion) {
             (Pending::Vote(stream, proposal), completion) => self.go_on_voting(stream, proposal, completion, moment),
@@ -252,9 +252,9 @@ impl<J> ReplicaLink<J> {
         self.out.push(Output::Report(Event::Trouble(detail)));
     }
 
-    /// Tells the server when the storage failed or the clock is in doubt, and when both are right again. Otherwise the server would
-    /// learn of it with the next put, and until then a load balancer would send it puts.
-    fn look_at_itself(&mut self, failure: Option<String>, moment: &Moment<'_>) {
+    /// Tells the server when the storage has failed or the clock is in doubt, and when both are fine again. Otherwise the server would
+    /// learn it only at the next put, and a load balancer would keep sending puts to the server.
+    fn report_own_state(&mut self, failure: Option<String>, moment: &Moment<'_>) {
         let failed = failure.map(|why| Failed::new(Stream::REPLICA, Code::Storage, why));
         let failed = failed.or_else(|| check_clock(Stream::REPLICA, moment).err());
         if failed != self.told {
@@ -276,7 +276,7 @@ fn check_clock(stream: Stream, moment: &Moment<'_>) -> Result<(), Failed> {
     }
 }
 
-/// Why a request gave nothing. Any other completion than a failure answers another request, and is as good as none.
+/// The failure of a request. A completion of another kind of request counts as a failure as well.
 fn unanswered<J>(stream: Stream, completion: Completion<J>) -> Failed {
     match completion {
         Completion::Failed(code, detail) => Failed::new(stream, code, detail),

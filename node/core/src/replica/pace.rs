@@ -1,8 +1,8 @@
-//! Keeping to a number of bytes per second.
+//! A pace in bytes per second.
 
 use std::time::Duration;
 
-/// A byte rate, and when it began.
+/// A rate in bytes per second, and the time at which it began.
 #[derive(Debug)]
 pub struct Pace {
     rate: u64,
@@ -15,7 +15,7 @@ impl Pace {
         Self { rate: rate.max(1), began: now }
     }
 
-    /// How long to wait until this many bytes since the beginning are due.
+    /// The wait until this many bytes since the beginning are due.
     pub fn delay(&self, bytes: u64, now: Duration) -> Duration {
         let due = self.began.saturating_add(Duration::from_secs_f64(precise(bytes) / precise(self.rate)));
         due.saturating_sub(now)

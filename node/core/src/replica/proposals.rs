@@ -15,7 +15,7 @@ use vouch_core::verify::{Invalid, Subject, verify_certificate};
 const PROPOSALS: usize = 64;
 const RECEIPTS: usize = 1 << 16;
 
-/// A batch that the server asked a vote for.
+/// A batch proposed by the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// The statement's `issued_at`, in seconds since 1970.
@@ -37,7 +37,7 @@ impl Proposal {
         signature: &AggregateSignature,
     ) -> Result<Vec<Certificate>, Invalid> {
         let record = committee.record();
-        // decoding rules out a batch of a forbidden size
+        // Decoding refuses empty and too large batches.
         let Some(batch) = Batch::new(self.issued_at, self.receipts.to_vec()) else { return Ok(Vec::new()) };
         let certificate = |claim| Certificate::new(record, claim, signers.clone(), *signature);
         let certificates: Vec<Certificate> = batch.claims().map(certificate).collect();

@@ -1,9 +1,9 @@
-//! The repair over one link: fetches the certified blobs that this replica lacks from the other members, and asks the server to certify
+//! Repair over one link: fetches the certified blobs that this replica lacks from the other members, and asks the server to certify
 //! them again with this replica among the signers.
 //!
-//! Rounds follow each other. A round looks for blobs that went bad, reads the lists of certificates if that is due, fetches what is
-//! lacking, makes the positions in the lists durable, and waits. One request is performed at a time, and its end is the next input. What
-//! is lacking is shared by all links; only one of them fetches at a time, so that no blob is fetched twice.
+//! Repair runs in rounds. A round finds damaged blobs, reads the lists of certificates if that is due, fetches the lacking blobs, makes
+//! the positions in the lists durable, and waits. It has one request in progress at a time, whose result is the next input. All links
+//! share the lacking blobs. Only one link fetches at a time, so that no blob is fetched twice.
 
 mod fetching;
 mod interface;
@@ -25,43 +25,43 @@ pub use interface::{BlobSource, Learned, RepairInput, RepairMoment, RepairOutput
 pub use lists::LIST_DEADLINE;
 use lists::{ListStep, ListsRound};
 
-/// After a round in which something failed: from the first to the last, doubling.
+/// Pauses after failed rounds double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// From a round that read too few lists, or not to their ends, to the next.
+/// Pause after a round that did not read enough lists to their ends.
 const GO_ON: Duration = Duration::from_secs(2);
-/// From a notice to the round that it calls for: the bytes of a put that was too slow may be arriving.
+/// Pause between news and the round that it starts: the bytes of a slow put may still be arriving.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How a replica repairs.
+/// The configuration of repair.
 #[derive(Debug, Clone, Copy)]
 pub struct RepairConfig {
-    /// How often the lists are read, beside when a link begins or there is news.
+    /// Interval between readings of the lists. They are also read when a link begins and when there is news.
     pub every: Duration,
-    /// Bytes a second that are fetched.
+    /// Maximum rate of fetching, in bytes per second.
     pub rate: u64,
 }
 
-/// One round.
+/// A round.
 #[derive(Debug)]
 struct Round {
     committee: Arc<Committee>,
     has_failed: bool,
 }
 
-/// What is being performed.
+/// The request in progress.
 #[derive(Debug)]
 enum RepairStage {
-    /// Nothing yet, or waiting for a committee.
+    /// No request yet, or waiting for a committee.
     Idle,
     FindDamaged(Round),
     ReadLists(Round, ListsRound),
     TakeTurn(Round),
     Fetch(Round, Fetching),
     SavePositions(Round),
-    /// Until the next round, or news.
+    /// Waiting for the next round, or for news.
     Wait,
-    /// News came.
+    /// News has arrived.
     Settle,
 }
 
@@ -70,21 +70,21 @@ enum RepairStage {
 pub struct LinkRepair {
     own: NodeKey,
     server: NodeKey,
-    /// By which [`LackingBlobs`] knows the link.
+    /// The link's number in [`LackingBlobs`].
     link: u64,
     config: RepairConfig,
     stage: RepairStage,
-    /// When the lists are read again.
+    /// The time at which the lists are read again.
     next_lists: Duration,
-    /// After rounds in which something fails.
+    /// The backoff after failed rounds.
     backoff: Backoff,
-    /// The number of the last list that was asked for.
+    /// The stream number of the last list request.
     last_stream: u32,
     out: Vec<RepairOutput>,
 }
 
 impl LinkRepair {
-    /// Of the replica with the node key `own`, over its link number `link` to the server with the node key `server`.
+    /// Repair over the link with number `link` between this replica, with the node key `own`, and the server with the node key `server`.
     pub fn new(own: NodeKey, server: NodeKey, link: u64, config: RepairConfig) -> Self {
         Self {
             own,
@@ -99,7 +99,7 @@ impl LinkRepair {
         }
     }
 
-    /// Takes the end of the last request; the first input is [`RepairInput::Elapsed`].
+    /// Handles the result of the last request. The first input is [`RepairInput::Elapsed`].
     pub fn handle(&mut self, input: RepairInput, moment: &RepairMoment<'_>, blobs: &mut LackingBlobs) -> RepairStep {
         let request = match (std::mem::replace(&mut self.stage, RepairStage::Idle), input) {
             (RepairStage::Idle | RepairStage::Settle, _) | (RepairStage::Wait, RepairInput::Elapsed) => {
@@ -126,7 +126,7 @@ impl LinkRepair {
             (RepairStage::SavePositions(round), input) => {
                 match input {
                     RepairInput::Saved(positions) => blobs.saved(&positions),
-                    // they are read again after the next start
+                    // After a restart, the lists are read again from the last durable positions.
                     other => self.trouble(other.failure()),
                 }
                 self.end_round(&round, moment, blobs)
@@ -167,11 +167,11 @@ impl LinkRepair {
         moment: &RepairMoment<'_>,
         blobs: &mut LackingBlobs,
     ) -> RepairRequest {
-        // 0 is the link itself
+        // 0 is reserved for the link itself.
         let stream = self.last_stream.checked_add(1).unwrap_or(1);
         let Some(request) = lists.next_page(stream, blobs) else {
-            // this one is of the quorum itself: what a quorum signed without it, somebody who does not lie has listed then. A
-            // list that never ends is not waited for
+            // A quorum of lists, this replica's included: an honest member in it has listed each certificate that another quorum signed.
+            // Do not wait for more, because a liar's list may never end.
             if lists.is_complete(round.committee.record().quorum()) {
                 blobs.complete_round(self.link);
                 self.next_lists = moment.now.saturating_add(self.config.every);

@@ -1,4 +1,4 @@
-//! Which blob is read next to look for decay, and when.
+//! Scrubbing: decides which stored blob is read next to find damage, and when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use vouch_core::digest::Digest;
 
 use super::pace::Pace;
 
-/// How far a pass is, or what all passes came to.
+/// The counts of a pass, or of all passes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scrubbed {
     /// Blobs read.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those among the blobs that were not what they should be.
+    /// Blobs found damaged.
     pub damaged: u64,
 }
 
 impl Scrubbed {
-    /// One more blob was read.
+    /// Counts a blob that was read.
     pub fn add(&mut self, length: u64, is_damaged: bool) {
         self.blobs += 1;
         self.bytes = self.bytes.saturating_add(length);
@@ -28,40 +28,40 @@ impl Scrubbed {
     }
 }
 
-/// What a pass does next.
+/// The next step of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScrubStep {
-    /// List the next held blobs after a digest, in order, with their lengths.
+    /// List the next stored blobs after a digest, in order, with their lengths.
     List(Option<Digest>),
     /// Read this blob against its hash tree.
     Read(Digest),
-    /// It is over: there are no more.
+    /// The pass has ended.
     Over,
 }
 
-/// What a blob was found to be.
+/// The condition in which a blob was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobCondition {
-    /// Right.
-    Right,
-    /// It was collected since it was listed.
+    /// The blob is intact.
+    Intact,
+    /// The blob was collected after it was listed.
     Gone,
-    /// This differs. It is held no more.
+    /// The blob is damaged and no longer stored. The damage.
     Damaged(String),
 }
 
-/// What one blob was found to be.
+/// A blob that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScrubbedBlob {
-    /// The blob.
+    /// The blob's digest.
     pub digest: Digest,
-    /// Its length.
+    /// The blob's length.
     pub length: u64,
-    /// What differs.
+    /// The damage, if any.
     pub damage: Option<String>,
 }
 
-/// One pass over all blobs after a digest.
+/// A pass over the stored blobs.
 #[derive(Debug)]
 pub struct ScrubPass {
     after: Option<Digest>,
@@ -71,17 +71,17 @@ pub struct ScrubPass {
 }
 
 impl ScrubPass {
-    /// Over every blob after this one, or over all of them.
+    /// A pass over the blobs after this digest; `None`: over all blobs.
     pub fn new(after: Option<Digest>) -> Self {
         Self { after, page: VecDeque::new(), is_over: false, so_far: Scrubbed::default() }
     }
 
-    /// How far it is.
+    /// The counts so far.
     pub fn so_far(&self) -> Scrubbed {
         self.so_far
     }
 
-    /// What is to be done next. After [`ScrubStep::List`] comes [`listed`](Self::listed), after [`ScrubStep::Read`]
+    /// The next step. Report its result: [`ScrubStep::List`] with [`listed`](Self::listed), [`ScrubStep::Read`] with
     /// [`found`](Self::found).
     pub fn step(&self) -> ScrubStep {
         match self.page.front() {
@@ -91,19 +91,19 @@ impl ScrubPass {
         }
     }
 
-    /// These come next.
+    /// Adds listed blobs to read.
     pub fn listed(&mut self, blobs: impl IntoIterator<Item = (Digest, u64)>) {
         self.page.extend(blobs);
         self.is_over = self.page.is_empty();
     }
 
-    /// The blob was read; gives what counts.
+    /// The blob was read. Returns it unless it was gone.
     pub fn found(&mut self, condition: BlobCondition) -> Option<ScrubbedBlob> {
         let (digest, length) = self.page.pop_front()?;
         self.after = Some(digest);
         let damage = match condition {
             BlobCondition::Gone => return None,
-            BlobCondition::Right => None,
+            BlobCondition::Intact => None,
             BlobCondition::Damaged(what) => Some(what),
         };
         self.so_far.add(length, damage.is_some());
@@ -111,11 +111,11 @@ impl ScrubPass {
     }
 }
 
-/// The pace of one pass in the background. What votes read is read at its expense: together they keep to the rate.
+/// The pace of a background pass. Bytes that votes read count as well: together they keep to the rate.
 #[derive(Debug)]
 pub struct ScrubPace {
     pace: Pace,
-    /// Bytes that votes had read when it began.
+    /// Bytes that votes had read when the pass began.
     confirmed: u64,
 }
 
@@ -125,7 +125,7 @@ impl ScrubPace {
         Self { pace: Pace::new(rate, now), confirmed }
     }
 
-    /// How long to wait before the next blob, when the pass has read so many bytes.
+    /// The wait before the next blob. `read`: bytes read by the pass; `confirmed`: bytes read by votes so far.
     pub fn delay(&self, read: u64, confirmed: u64, now: Duration) -> Duration {
         let by_votes = confirmed.saturating_sub(self.confirmed);
         self.pace.delay(read.saturating_add(by_votes), now)
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(pass.step(), ScrubStep::List(Some(digest(1))));
         pass.listed([(digest(2), 10), (digest(3), 20)]);
         assert_eq!(pass.step(), ScrubStep::Read(digest(2)));
-        let found = pass.found(BlobCondition::Right);
+        let found = pass.found(BlobCondition::Intact);
         assert_eq!(found, Some(ScrubbedBlob { digest: digest(2), length: 10, damage: None }));
         assert_eq!(pass.step(), ScrubStep::Read(digest(3)));
         let found = pass.found(BlobCondition::Damaged("a byte".into()));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_waits_for_what_votes_read_since_it_began() {
+    fn bytes_read_by_votes_during_a_pass_slow_it_down() {
         let at = Duration::from_secs;
         let pace = ScrubPace::new(1000, at(10), 5000);
         assert_eq!(pace.delay(2000, 5000, at(10)), at(2));

@@ -1,4 +1,4 @@
-//! What a replica votes for: everything that can be decided without the disk.
+//! The checks before a vote that need no disk: times and expiry.
 
 use vouch_core::clocks::{self, Seconds};
 use vouch_core::committee::Committee;
@@ -7,10 +7,10 @@ use vouch_core::receipt::Receipt;
 use vouch_core::statement::{Batch, Statement, Stored};
 use vouch_core::verify::CLOCK_TOLERANCE;
 
-/// Looks at a proposal's times.
+/// Checks a proposal's times.
 ///
 /// # Errors
-/// A clock too far off, or receipts that have expired.
+/// The two clocks differ too much, or receipts have expired.
 pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> Result<(), Failed> {
     if issued_at.abs_diff(now) > CLOCK_TOLERANCE {
         let difference = clocks::describe_difference(now, issued_at);
@@ -29,8 +29,8 @@ pub fn check(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u64) -> 
     Err(Failed::new(stream, Code::Expired, detail).with_subjects(expired))
 }
 
-/// Looks at a proposal's times again, after work on it that may have taken minutes: a signature from then on would
-/// say that the bytes were there at a time that is long past.
+/// Checks a proposal's times again, after reading its blobs, which may take minutes: a late signature would claim that the bytes were
+/// there at a time long past.
 ///
 /// # Errors
 /// Voting has closed, or as [`check`].
@@ -47,7 +47,7 @@ pub fn check_again(stream: Stream, issued_at: u64, receipts: &[Receipt], now: u6
     check(stream, issued_at, receipts, now)
 }
 
-/// The statement over a batch. `None` for a batch of a forbidden size, which decoding rules out.
+/// The statement over a batch. `None` for an empty or too large batch, which decoding refuses.
 pub fn statement(committee: &Committee, issued_at: u64, receipts: &[Receipt]) -> Option<Statement<Stored>> {
     let batch = Batch::new(issued_at, receipts.to_vec())?;
     Some(Statement::new(committee.record(), batch.body()))
@@ -59,7 +59,7 @@ mod tests {
     use vouch_core::digest::Digest;
 
     #[test]
-    fn times_are_held_against_the_own_clock() {
+    fn times_are_compared_with_the_replicas_clock() {
         let receipt = |expires_at| Receipt { salt: [0; 16], digest: Digest::of(b"x"), length: 1, expires_at };
         let code = |issued_at, expires_at| {
             check(Stream(1), issued_at, &[receipt(expires_at)], 1000).map_err(|failed| failed.code)

@@ -1,4 +1,4 @@
-//! What goes into a link's decisions, and what comes out of them.
+//! Inputs and outputs of a link.
 
 use std::sync::Arc;
 
@@ -17,66 +17,66 @@ use crate::replica::Event;
 use crate::replica::incoming::{IncomingId, IncomingOutput, IncomingResult, IncomingTask};
 use crate::replica::proposals::Proposal;
 
-/// What holds while an input is handled.
+/// The state outside the link at the time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
     /// The wall clock, in seconds since 1970.
     pub wall: u64,
-    /// What speaks against the wall clock, if anything does.
+    /// Why the wall clock is in doubt, if it is.
     pub clock_doubt: Option<&'a str>,
-    /// The committee, once there is one.
+    /// The committee; `None` before the founding.
     pub committee: Option<&'a Arc<Committee>>,
 }
 
-/// What happened.
+/// An input of a link.
 #[derive(Debug)]
 pub enum Input<J> {
     /// The server sent a message.
     Message(Message),
-    /// A request ended.
+    /// A request has completed.
     Done(u64, Completion<J>),
-    /// The worker of a put ended a task.
+    /// The worker of a put has ended a task.
     Incoming(IncomingId, IncomingResult),
-    /// The replica's own storage was looked at: why it fails, if it does.
+    /// The state of the replica's storage: why it has failed, if it has.
     Storage(Option<String>),
 }
 
-/// What is asked of the disk, or of the vote key.
+/// A request for the disk or the vote key.
 #[derive(Debug)]
 pub enum Request<J> {
-    /// Are the bytes of these receipts there now, and right?
+    /// Confirm that the bytes of these receipts are there now and intact.
     Confirm(Arc<[Receipt]>),
-    /// Record durably that each blob is kept until its expiry, and that the statement over them is signed.
+    /// Record durably the duty to keep each blob until its expiry, and enter the statement in the journal.
     Promise(Arc<Committee>, Proposal),
-    /// Sign what was entered in the journal.
+    /// Sign the statement that was entered in the journal.
     Sign(J),
     /// Read bytes, once the link has room for them.
     Read(Read),
-    /// How long is this blob, if it is held?
+    /// The length of a blob, if it is stored.
     Length(Digest),
     /// List certificates after a position.
     List(ListPosition, ListFilter),
     /// The certificate of a blob.
     Certificate(Digest),
-    /// Make the certificates of a batch and keep those of blobs that are held.
+    /// Make the certificates of a batch and keep those of stored blobs.
     Archive(Arc<Committee>, Proposal, Signers, AggregateSignature),
-    /// Take note of certificates that the server says were missed.
+    /// Learn certificates that the server says this replica missed.
     Missed(Arc<Committee>, Vec<Certificate>),
 }
 
-/// What became of a request.
+/// The completion of a request.
 #[derive(Debug)]
 pub enum Completion<J> {
     /// To [`Request::Confirm`].
     Confirmed {
-        /// Indices of the receipts whose bytes are not there, or not right.
+        /// Indices of the receipts whose bytes are missing or damaged.
         lacking: Vec<u16>,
-        /// Blobs that were held and are not what they should be, each with what differs: they are held no more.
+        /// Stored blobs that were found damaged, each with the damage. They are no longer stored.
         damaged: Vec<(Digest, String)>,
     },
     /// To [`Request::Promise`]: the statement is in the journal.
     Promised(J),
-    /// To [`Request::Promise`]: indices of the receipts whose blobs are not held; nothing was recorded.
+    /// To [`Request::Promise`]: indices of the receipts whose blobs are not stored. Nothing was recorded.
     Lacking(Vec<u16>),
     /// To [`Request::Sign`].
     Signed(VoteSignature),
@@ -88,42 +88,42 @@ pub enum Completion<J> {
     Listed(ListPage),
     /// To [`Request::Certificate`].
     Certificate(Option<Box<Certificate>>),
-    /// To [`Request::Archive`] and [`Request::Missed`], which are answered to nobody.
+    /// To [`Request::Archive`] and [`Request::Missed`], which have no answer on the link.
     Finished,
-    /// To any: it failed.
+    /// To any request: it failed.
     Failed(Code, String),
 }
 
-/// What is to be done, in this order.
+/// An output of a link, to be performed in order.
 #[derive(Debug)]
 pub enum Output<J> {
     /// Send a reply.
     Send(Message),
-    /// Send bytes that were read, or why they were not: these wait behind replies.
+    /// Send the answer to a read. It waits behind replies.
     SendData(Message),
     /// Start a request.
     Request(u64, Request<J>),
-    /// Give the worker of a put a task.
+    /// Give a task to the worker of a put.
     Incoming(IncomingId, IncomingTask),
-    /// Tell the operator.
+    /// Report to the operator.
     Report(Event),
-    /// A blob was found damaged, with what differs.
+    /// A stored blob was found damaged. Its digest, and the damage.
     Lost(Digest, String),
-    /// What the server says that this replica is to it.
+    /// The replica's status at the server, with the reason.
     ReplicaStatus(ReplicaStatus, String),
-    /// The server says that a put or a batch went on without this replica, and why.
+    /// A put or a batch continued without this replica. The server's reason.
     LeftOut(String),
-    /// A vote left.
+    /// A vote was sent.
     Voted,
-    /// A vote was refused, and why.
+    /// The replica refused to vote. The reason.
     RefusedVote(String),
-    /// The answer to a list that the repair asked for.
+    /// The answer to a list request of the repair.
     Listed(Stream, Result<ListPage, Failed>),
-    /// The server knows of missed certificates that it did not show.
+    /// The server has missed certificates that it did not show.
     ListsDoubtful,
-    /// Another member asks for this replica's time.
+    /// Sign this replica's time for another member.
     AnswerTime(Stream, NodeKey, [u8; 32]),
-    /// Another member's time.
+    /// Another member's signed time.
     HearTime(Stream, u16, u64, TimeSignature),
     /// A message about foundings.
     Founding(Message),
@@ -134,9 +134,9 @@ pub enum Output<J> {
 /// Why a link ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The server ended it.
+    /// The server closed the link.
     Refused(Failed),
-    /// The server is told that it broke the protocol.
+    /// The server broke the protocol. The message to send before closing.
     Violation(Failed),
 }
 

@@ -8,7 +8,7 @@ use crate::replica::proposals::Proposal;
 use crate::replica::voting;
 
 impl<J> ReplicaLink<J> {
-    /// A batch: first the clock, then the bytes, then the duty to keep, then the signature.
+    /// Begins the vote on a batch: check the clock, confirm the bytes, record the duty, sign.
     pub(super) fn propose(&mut self, stream: Stream, proposal: Proposal, moment: &Moment<'_>) {
         self.proposals.add(stream, proposal.clone());
         let checked = match moment.committee {
@@ -33,7 +33,7 @@ impl<J> ReplicaLink<J> {
         moment: &Moment<'_>,
     ) {
         let Proposal { issued_at, receipts } = proposal.clone();
-        // to read large blobs takes minutes
+        // Reading large blobs takes minutes, so check again.
         let still_open = || {
             check_clock(stream, moment)?;
             voting::check_again(stream, issued_at, &receipts, moment.wall)
@@ -62,7 +62,7 @@ impl<J> ReplicaLink<J> {
 
     fn refuse_vote(&mut self, failed: Failed) {
         self.out.push(Output::RefusedVote(failed.to_string()));
-        // the log says once that a doubt began
+        // A doubt is logged when it begins.
         if failed.code != Code::ClockInDoubt {
             self.out.push(Output::Report(Event::Refused(failed.to_string())));
         }

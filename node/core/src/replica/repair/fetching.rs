@@ -1,4 +1,4 @@
-//! The part of a round in which blobs are fetched, each once.
+//! The part of a round that fetches the lacking blobs, each once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::replica::pace::Pace;
 
 #[derive(Debug)]
 pub(super) struct Fetching {
-    /// The blob that is being fetched; nothing while the pace is kept.
+    /// The blob being fetched; `None` during a pause to keep the pace.
     current: Option<Receipt>,
     tried: BTreeSet<Digest>,
-    /// Blobs that are held now, which the server has not heard of.
+    /// Blobs stored in this round for which no endorsement was requested yet.
     stored: Vec<Digest>,
     pace: Pace,
     bytes: u64,
-    /// Blobs that were found on the own disk, and their bytes.
+    /// Number of blobs that were found on this replica's disk, and their bytes.
     adopted: (u64, u64),
 }
 
@@ -112,7 +112,7 @@ impl LinkRepair {
         RepairRequest::Sleep(delay)
     }
 
-    /// Asks the server to certify the fetched blobs again, once there are at least so many.
+    /// Asks the server to certify the stored blobs again, once there are at least `least`.
     fn endorse(&mut self, fetching: &mut Fetching, least: usize) {
         if fetching.stored.len() >= least {
             self.out.push(RepairOutput::Endorse(std::mem::take(&mut fetching.stored)));

@@ -1,4 +1,4 @@
-//! What goes into the decisions of a link's repair, and what comes out of them.
+//! Inputs and outputs of a link's repair.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource
 use crate::replica::Event;
 use crate::replica::lacking::ListPositions;
 
-/// What holds while an input is handled.
+/// The state outside the repair at the time of an input.
 #[derive(Debug, Clone, Copy)]
 pub struct RepairMoment<'a> {
-    /// A clock that never goes back.
+    /// Monotonic.
     pub now: Duration,
     /// The wall clock, in seconds since 1970.
     pub wall: u64,
-    /// The committee, once there is one.
+    /// The committee; `None` before the founding.
     pub committee: Option<&'a Arc<Committee>>,
 }
 
-/// Where a blob came from that was lacking.
+/// How a lacking blob was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobSource {
-    /// It was put meanwhile.
+    /// A put brought it meanwhile.
     Put,
-    /// Its files were there, and the index had lost them.
+    /// Its files were on this replica's disk, but not in the index.
     OwnDisk,
-    /// It was fetched.
+    /// It was fetched from other members.
     Others,
 }
 
-/// What certificates mean to this replica. Those of blobs that it holds are kept already.
+/// The result of learning the certificates of a page. Those of stored blobs are already kept.
 #[derive(Debug, Default)]
 pub struct Learned {
-    /// Verified, of blobs that it does not hold.
+    /// Verified certificates of blobs that this replica does not hold.
     pub lacking: Vec<Certificate>,
-    /// The last that is wrong, and why.
+    /// Why the last invalid certificate is invalid.
     pub invalid: Option<String>,
-    /// Too many are wrong: nothing of them is kept.
+    /// Too many certificates are invalid: none of the page was kept.
     pub is_garbage: bool,
 }
 
-/// How the last request ended.
+/// The result of the last request.
 #[derive(Debug)]
 pub enum RepairInput {
-    /// To [`RepairRequest::Sleep`] and [`RepairRequest::Wait`]: the time is over.
+    /// To [`RepairRequest::Sleep`] and [`RepairRequest::Wait`]: the time has passed.
     Elapsed,
-    /// To [`RepairRequest::Wait`]: there is news of something that is lacking.
+    /// To [`RepairRequest::Wait`]: there is news of a lacking blob.
     Woken,
     /// To [`RepairRequest::AwaitCommittee`].
     CommitteeChanged,
@@ -58,12 +58,12 @@ pub enum RepairInput {
     Damaged {
         /// The certificates of damaged blobs.
         certificates: Vec<Certificate>,
-        /// Damaged blobs that have none here.
+        /// Damaged blobs without a certificate here.
         orphans: BTreeSet<Digest>,
     },
     /// To [`RepairRequest::List`].
     Page(Result<ListPage, Failed>),
-    /// To [`RepairRequest::List`]: nothing came within [`LIST_DEADLINE`](super::LIST_DEADLINE).
+    /// To [`RepairRequest::List`]: no answer within [`LIST_DEADLINE`](super::LIST_DEADLINE).
     NoPage,
     /// To [`RepairRequest::Learn`].
     Learned(Learned),
@@ -73,12 +73,12 @@ pub enum RepairInput {
     Fetched(BlobSource),
     /// To [`RepairRequest::SavePositions`]: these are durable.
     Saved(ListPositions),
-    /// To any: it failed.
+    /// To any request: it failed.
     Failed(String),
 }
 
 impl RepairInput {
-    /// Why a request gave nothing. Any other end than a failure answers another request, and is as good as none.
+    /// The failure of a request. A result of another kind of request counts as a failure as well.
     pub(super) fn failure(self) -> String {
         match self {
             Self::Failed(why) => why,
@@ -87,42 +87,42 @@ impl RepairInput {
     }
 }
 
-/// What is to be performed; its end is the next input.
+/// A request to perform. Its result is the next input.
 #[derive(Debug)]
 pub enum RepairRequest {
     /// Wait until the committee changes.
     AwaitCommittee,
-    /// Find the blobs that were held and went bad.
+    /// Find the stored blobs that are damaged.
     FindDamaged,
-    /// Ask the server for a page of a list.
+    /// Request a page of a list from the server.
     List {
-        /// The number of the request.
+        /// The request's stream number.
         stream: Stream,
-        /// Whose list.
+        /// The list.
         source: ListSource,
-        /// After this position.
+        /// The position after which the page begins.
         from: ListPosition,
-        /// What is wanted of it.
+        /// The certificates to leave out.
         filter: ListFilter,
     },
-    /// Verify the certificates of a page against the committee, and keep those of blobs that are held.
+    /// Verify the certificates of a page against the committee, and keep those of stored blobs.
     Learn(Arc<Committee>, Vec<Certificate>),
     /// Wait until no other link fetches.
     TakeTurn,
-    /// Have the blob of a verified certificate, if it is lacking still: from the own disk, or from the others.
+    /// Obtain the blob of a verified certificate if it is still lacking: from this replica's disk, or from other members.
     Fetch(Arc<Committee>, Box<Certificate>),
     /// Make the positions in the lists durable.
     SavePositions(ListPositions),
-    /// Wait so long, whatever happens.
+    /// Wait for this time.
     Sleep(Duration),
-    /// Wait so long, or until there is news.
+    /// Wait for this time, or until there is news.
     Wait(Duration),
 }
 
-/// What is to be done at once.
+/// An output to perform at once.
 #[derive(Debug)]
 pub enum RepairOutput {
-    /// Tell the operator.
+    /// Report to the operator.
     Report(Event),
     /// Ask the server to certify these blobs again, with this replica among the signers.
     Endorse(Vec<Digest>),
@@ -130,11 +130,11 @@ pub enum RepairOutput {
     EndTurn,
 }
 
-/// What an input leads to: first all outputs, in order, and then the request.
+/// The result of an input: perform all outputs in order, then the request.
 #[derive(Debug)]
 pub struct RepairStep {
-    /// At once.
+    /// The outputs.
     pub outputs: Vec<RepairOutput>,
-    /// What comes next.
+    /// The next request.
     pub request: RepairRequest,
 }

@@ -1,5 +1,5 @@
-//! One reading of the lists of certificates: the server's own, and through it the list of every other member. Each is read from where
-//! it was left. Nobody can hide a certificate that somebody else lists, and no list ends another.
+//! Reads the lists of certificates: the server's own and, relayed by it, the list of every other member. Each is read from its last
+//! position. The lists are independent: nobody can hide a certificate that another one lists, and a failed list does not end the others.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource
 use super::{Learned, RepairInput, RepairRequest};
 use crate::replica::lacking::LackingBlobs;
 
-/// How long a server may take to show a page, its own or a member's.
+/// Timeout of a request for a page, of the server's own list or of a member's.
 pub const LIST_DEADLINE: Duration = Duration::from_secs(30);
-/// Pages of one list in one round: a list that never ends keeps nobody from the others.
+/// Maximum number of pages of one list in a round: an endless list must not keep the others from being read.
 pub(super) const MAX_PAGES: usize = 64;
 
 #[derive(Debug)]
 struct List {
     source: ListSource,
     owner: NodeKey,
-    /// Of its owner, for people.
+    /// The owner's name, for people.
     name: String,
     pages: usize,
 }
 
-/// What was asked of the first list.
+/// The request in progress for the first list.
 #[derive(Debug)]
-enum Asked {
+enum ListRequest {
     Page { from: ListPosition },
     Learn { end: ListPosition, is_last: bool },
 }
 
-/// What comes next.
+/// The next step of reading the lists.
 #[derive(Debug)]
 pub(super) enum ListStep {
-    /// Certificates are to be verified.
+    /// Verify these certificates.
     Learn(Vec<Certificate>),
-    /// The next page is to be asked for; the operator hears of these.
+    /// Request the next page, and report these lines to the operator.
     GoOn(Vec<String>),
-    /// Nothing can be read now.
+    /// End the reading, for this reason.
     GiveUp(String),
 }
 
-/// How far one reading of all lists is.
+/// The state of one reading of all lists.
 #[derive(Debug)]
 pub(super) struct ListsRound {
     /// This replica's index.
     own: Option<u16>,
-    /// Those still to be read, the current one first.
+    /// The lists still to be read, the current one first.
     lists: VecDeque<List>,
-    asked: Option<Asked>,
-    /// Members whose lists were read to their ends.
+    pending: Option<ListRequest>,
+    /// The number of members whose lists were read to their ends.
     members: usize,
-    /// The server's own list was.
+    /// Whether the server's own list was read to its end.
     server: bool,
 }
 
@@ -70,7 +70,7 @@ impl ListsRound {
             pages: 0,
         });
         let lists = [server].into_iter().chain(members).collect();
-        Self { own, lists, asked: None, members: 0, server: false }
+        Self { own, lists, pending: None, members: 0, server: false }
     }
 
     /// Whether enough lists were read to their ends, the server's own among them.
@@ -78,7 +78,7 @@ impl ListsRound {
         self.server && self.members + 1 >= usize::from(quorum)
     }
 
-    /// Asks for the next page, under this number; nothing once every list was read as far as there is room for what is lacking.
+    /// The request for the next page, with this stream number. `None` if all lists were read, or if too many blobs are lacking.
     pub(super) fn next_page(&mut self, stream: u32, blobs: &LackingBlobs) -> Option<RepairRequest> {
         let is_room = !blobs.is_full();
         while let Some(list) = self.lists.front_mut() {
@@ -88,25 +88,25 @@ impl ListsRound {
             }
             list.pages += 1;
             let (from, is_read) = blobs.position(&list.owner);
-            // what this replica signed since then is nothing new: it holds that, or knows that it is damaged. At first everything
-            // is wanted: its disk may be new, or a backup brought back
+            // Skip what this replica signed: it holds these blobs, or knows that they are damaged. Not in the first reading after a start:
+            // its disk may be new, or restored from a backup.
             let own = self.own.filter(|_| is_read);
             let filter = own.map_or(ListFilter::All, ListFilter::NotSignedBy);
             let source = list.source;
-            self.asked = Some(Asked::Page { from });
+            self.pending = Some(ListRequest::Page { from });
             return Some(RepairRequest::List { stream: Stream(stream), source, from, filter });
         }
         None
     }
 
     pub(super) fn handle(&mut self, input: RepairInput, blobs: &mut LackingBlobs) -> ListStep {
-        match (self.asked.take(), input) {
-            (Some(Asked::Page { from }), RepairInput::Page(Ok(page))) => self.page(from, page),
-            (Some(Asked::Page { .. }), RepairInput::Page(Err(failed))) => self.not_listed(&failed),
-            (Some(Asked::Page { .. }), RepairInput::NoPage) => {
+        match (self.pending.take(), input) {
+            (Some(ListRequest::Page { from }), RepairInput::Page(Ok(page))) => self.page(from, page),
+            (Some(ListRequest::Page { .. }), RepairInput::Page(Err(failed))) => self.not_listed(&failed),
+            (Some(ListRequest::Page { .. }), RepairInput::NoPage) => {
                 ListStep::GiveUp(format!("the server did not list within {} s", LIST_DEADLINE.as_secs()))
             }
-            (Some(Asked::Learn { end, is_last }), RepairInput::Learned(learned)) => {
+            (Some(ListRequest::Learn { end, is_last }), RepairInput::Learned(learned)) => {
                 self.learned(learned, (end, is_last), blobs)
             }
             (_, other) => ListStep::GiveUp(other.failure()),
@@ -116,19 +116,19 @@ impl ListsRound {
     fn page(&mut self, from: ListPosition, page: ListPage) -> ListStep {
         if !page.advances_beyond(from) {
             let (after, until) = (from.after, page.end.after);
-            return self.pass_over(|name| {
+            return self.skip_list(|name| {
                 vec![format!("{name} lists: expected entries after {after}, got some up to {until}")]
             });
         }
-        self.asked = Some(Asked::Learn { end: page.end, is_last: !page.more });
+        self.pending = Some(ListRequest::Learn { end: page.end, is_last: !page.more });
         ListStep::Learn(page.certificates)
     }
 
     fn not_listed(&mut self, failed: &Failed) -> ListStep {
         let is_server = self.lists.front().is_some_and(|list| list.source == ListSource::Own);
-        self.pass_over(|_| match is_server {
+        self.skip_list(|_| match is_server {
             true => vec![format!("the server does not list: {failed}")],
-            // the server cannot reach the member
+            // The server cannot reach the member: nothing to report.
             false => Vec::new(),
         })
     }
@@ -139,7 +139,7 @@ impl ListsRound {
         let mut notes: Vec<String> = Vec::new();
         notes.extend(invalid.map(|why| format!("{name} lists a certificate that is INVALID: {why}")));
         if is_garbage {
-            return self.pass_over(|name| {
+            return self.skip_list(|name| {
                 notes.push(format!("{name} lists too many certificates that are INVALID"));
                 notes
             });
@@ -158,8 +158,8 @@ impl ListsRound {
         ListStep::GoOn(notes)
     }
 
-    /// Reads no further in this list; the others are read all the same.
-    fn pass_over(&mut self, notes: impl FnOnce(&str) -> Vec<String>) -> ListStep {
+    /// Ends the reading of the current list. The others are still read.
+    fn skip_list(&mut self, notes: impl FnOnce(&str) -> Vec<String>) -> ListStep {
         let list = self.lists.pop_front();
         ListStep::GoOn(notes(list.as_ref().map_or("the server", |list| &list.name)))
     }
