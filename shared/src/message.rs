@@ -1,10 +1,14 @@
 //! The messages on links: one tag byte, then a body. The specification lists them under "Links".
-#![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for what only nodes say"))]
+#![cfg_attr(not(feature = "nodes"), allow(dead_code, unused_imports, reason = "for messages that only nodes send"))]
 
+mod decoding;
 mod encoding;
+mod failure;
 #[cfg(feature = "nodes")]
 mod founding;
 mod genesis;
+mod layout;
+mod list;
 #[cfg(feature = "nodes")]
 mod payload_frame;
 
@@ -13,7 +17,8 @@ pub(crate) use founding::{read_founding, read_refusal, write_founding, write_ref
 #[cfg(feature = "nodes")]
 pub use payload_frame::{PayloadFrame, PayloadFrameError};
 
-use std::fmt;
+pub use failure::{Code, Failed, MAX_DETAIL};
+pub use list::{ListFilter, ListPage, ListPosition, ListSource};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -45,8 +50,6 @@ pub const MAX_READS: usize = 8;
 pub const MAX_ENDORSE: usize = 256;
 /// Maximum number of refusals in one [`Message::Refusals`].
 pub const MAX_REFUSALS: usize = 1024;
-/// Maximum size in bytes of the text in a [`Failed`].
-pub const MAX_DETAIL: usize = 512;
 
 /// A request's number on its link, chosen by the end that asks. 0 is the link itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,153 +60,6 @@ impl Stream {
     pub const LINK: Self = Self(0);
     /// The replica as a whole, when it reports its own state. No request has this number.
     pub const REPLICA: Self = Self(u32::MAX);
-}
-
-/// Why a request or a link failed. The values are the numbers on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[expect(missing_docs, reason = "the names say it; the specification lists them")]
-pub enum Code {
-    Malformed = 1,
-    Version = 2,
-    AnotherCluster = 3,
-    NotAuthenticated = 4,
-    Unexpected = 5,
-    TooLarge = 6,
-    Busy = 7,
-    NoCommittee = 8,
-    NotEnoughReplicas = 9,
-    DigestDiffers = 10,
-    LengthDiffers = 11,
-    NotFound = 12,
-    NoSpace = 13,
-    Storage = 14,
-    TimedOut = 15,
-    Cancelled = 16,
-    Clock = 17,
-    NotHeld = 18,
-    Expired = 19,
-    ShuttingDown = 20,
-    NotAdmitted = 21,
-    ClockInDoubt = 23,
-}
-
-impl Code {
-    const ALL: [Self; 22] = [
-        Self::Malformed,
-        Self::Version,
-        Self::AnotherCluster,
-        Self::NotAuthenticated,
-        Self::Unexpected,
-        Self::TooLarge,
-        Self::Busy,
-        Self::NoCommittee,
-        Self::NotEnoughReplicas,
-        Self::DigestDiffers,
-        Self::LengthDiffers,
-        Self::NotFound,
-        Self::NoSpace,
-        Self::Storage,
-        Self::TimedOut,
-        Self::Cancelled,
-        Self::Clock,
-        Self::NotHeld,
-        Self::Expired,
-        Self::ShuttingDown,
-        Self::NotAdmitted,
-        Self::ClockInDoubt,
-    ];
-
-    /// The code as the specification names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed message",
-            Self::Version => "unsupported version",
-            Self::AnotherCluster => "another cluster",
-            Self::NotAuthenticated => "not authenticated",
-            Self::Unexpected => "unexpected message",
-            Self::TooLarge => "too large",
-            Self::Busy => "busy",
-            Self::NoCommittee => "no committee yet",
-            Self::NotEnoughReplicas => "not enough replicas",
-            Self::DigestDiffers => "digest differs",
-            Self::LengthDiffers => "length differs",
-            Self::NotFound => "not found",
-            Self::NoSpace => "no space",
-            Self::Storage => "storage fault",
-            Self::TimedOut => "timed out",
-            Self::Cancelled => "cancelled",
-            Self::Clock => "clock out of range",
-            Self::NotHeld => "not held",
-            Self::Expired => "expired",
-            Self::ShuttingDown => "shutting down",
-            Self::NotAdmitted => "not admitted",
-            Self::ClockInDoubt => "clock in doubt",
-        }
-    }
-
-    /// The name as one word for programs: `not-enough-replicas`.
-    pub fn slug(self) -> String {
-        self.name().replace(' ', "-")
-    }
-
-    /// Whether the same request may succeed a little later.
-    pub fn is_temporary(self) -> bool {
-        matches!(
-            self,
-            Self::Busy
-                | Self::NoCommittee
-                | Self::NotEnoughReplicas
-                | Self::NoSpace
-                | Self::TimedOut
-                // The bytes were lost meanwhile; the next attempt sends them again.
-                | Self::NotHeld
-                | Self::ShuttingDown
-                // The replica asks the other members again within seconds.
-                | Self::ClockInDoubt
-        )
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A request or a link failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{code}: {detail}")]
-pub struct Failed {
-    /// The request or link that failed.
-    pub stream: Stream,
-    /// The reason.
-    pub code: Code,
-    /// The members or receipts concerned, depending on the code.
-    pub subjects: Vec<u16>,
-    /// A text for people: at most [`MAX_DETAIL`] bytes without control characters. Show it as text, never as markup.
-    pub detail: String,
-}
-
-impl Failed {
-    /// A failure without subjects. A longer detail is cut, and control characters become blanks.
-    pub fn new(stream: Stream, code: Code, detail: impl Into<String>) -> Self {
-        Self { stream, code, subjects: Vec::new(), detail: cut(detail.into()) }
-    }
-
-    /// Sets the members or receipts concerned.
-    pub fn with_subjects(mut self, subjects: Vec<u16>) -> Self {
-        self.subjects = subjects;
-        self
-    }
-}
-
-fn cut(text: String) -> String {
-    let mut text = text.replace(char::is_control, " ");
-    while text.len() > MAX_DETAIL {
-        text.pop();
-    }
-    text
 }
 
 /// A member's progress in a put.
@@ -381,55 +237,6 @@ pub enum ReplicaStatus {
     Standby = 3,
 }
 
-/// Whose certificates are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListSource {
-    /// The list of the end that is asked.
-    Own,
-    /// The list of a member, which the server relays.
-    Member(u16),
-}
-
-/// Which certificates a page leaves out, because the reader has them already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListFilter {
-    /// None.
-    All,
-    /// Those that the asking server made itself.
-    NotFromAsker,
-    /// Those that this member signed.
-    NotSignedBy(u16),
-}
-
-/// A position in a list, up to which it was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ListPosition {
-    /// The list's number, chosen at random when its owner created the list; 0 if none was read yet. A list with another number
-    /// is read from its beginning, because positions are valid in one list only.
-    pub list: u64,
-    /// The position of the last entry read, counted from 1; 0 is the beginning.
-    pub after: u64,
-}
-
-/// Some entries of a list of certificates, in the order in which the list's owner obtained them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListPage {
-    /// The position after which the next page begins.
-    pub end: ListPosition,
-    /// Whether more entries can be read at once.
-    pub more: bool,
-    /// The entries.
-    pub certificates: Vec<Certificate>,
-}
-
-impl ListPage {
-    /// Whether this page advances a reader that asked for the entries after `from`. A page that announces more entries but ends
-    /// where it began would make its reader ask without end.
-    pub fn advances_beyond(&self, from: ListPosition) -> bool {
-        !self.more || self.end.list != from.list || self.end.after > from.after
-    }
-}
-
 /// A member that holds a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
@@ -489,7 +296,7 @@ impl Message {
     /// A replica's status at the server, with the reason. A longer detail is cut as in [`Failed::new`].
     #[cfg(feature = "nodes")]
     pub fn replica_status(status: ReplicaStatus, detail: impl Into<String>) -> Self {
-        Self::ReplicaStatus { status, detail: cut(detail.into()) }
+        Self::ReplicaStatus { status, detail: failure::cut(detail.into()) }
     }
 
     /// The message's name in the specification.

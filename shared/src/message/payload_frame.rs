@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
-use super::encoding::{BLOB, BLOB_HEADER, CHUNK, CHUNK_HEADER};
+use super::layout::{BLOB, BLOB_HEADER, CHUNK, CHUNK_HEADER};
 use super::{MAX_MESSAGE, Stream};
 
 /// The position of the stream number, behind the tag.

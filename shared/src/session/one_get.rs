@@ -8,6 +8,7 @@
 //! server waits for late members: otherwise a blob that an honest member on a busy machine holds would be unreadable.
 
 mod holders;
+mod transfer;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -16,15 +17,16 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use self::holders::Holders;
+use self::transfer::{CHUNK, PendingRead, Transfer};
 use super::handshake::unexpected;
 use super::progress::{Phase, ProgressMark};
 use super::{ByteRange, SessionError};
 use crate::chain::CommitteeChain;
 use crate::digest::Digest;
 use crate::link::NodeKey;
-use crate::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
+use crate::message::{Failed, MAX_READS, Message, Read, Stream};
 use crate::slice::Slice;
-use crate::tree::{self, GROUP};
+use crate::tree::{self};
 
 const LOCATE: Stream = Stream(1);
 
@@ -81,52 +83,6 @@ pub struct Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.reason)
-    }
-}
-
-/// A read that is not answered yet.
-#[derive(Debug)]
-struct PendingRead {
-    stream: Stream,
-    range: Range<u64>,
-    /// The read is only for the proof of the length: its bytes are not passed on.
-    for_length_only: bool,
-}
-
-#[derive(Debug)]
-struct Transfer {
-    holder: Holder,
-    name: String,
-    /// The bytes not requested yet, in whole groups.
-    unrequested: Range<u64>,
-    /// The last group is to be read before them, as proof of the length.
-    needs_length_read: bool,
-    /// Oldest first.
-    pending: VecDeque<PendingRead>,
-}
-
-impl Transfer {
-    /// The next range to request, and whether it is only for the proof of the length.
-    fn next(&mut self) -> Option<(Range<u64>, bool)> {
-        let length = self.holder.length;
-        if std::mem::take(&mut self.needs_length_read) {
-            return Some((last_group(length)..length, true));
-        }
-        let Range { start, end } = self.unrequested;
-        if start >= end {
-            return None;
-        }
-        // Cut at multiples of the chunk size: such chunks are whole subtrees, which have the shortest proofs.
-        let cut = if end - start <= CHUNK { end } else { (start / CHUNK + 1) * CHUNK };
-        self.unrequested.start = cut;
-        Some((start..cut, false))
-    }
-
-    /// Removes an answered read; `None` unless it was the oldest.
-    fn answered(&mut self, stream: Stream) -> Option<PendingRead> {
-        let position = self.pending.iter().position(|read| read.stream == stream)?;
-        let read = self.pending.remove(position)?;
-        (position == 0).then_some(read)
     }
 }
 
@@ -411,10 +367,3 @@ impl WantedBytes {
         }
     }
 }
-
-/// The offset of a blob's last group that has any bytes.
-fn last_group(length: u64) -> u64 {
-    length.saturating_sub(1) / GROUP as u64 * GROUP as u64
-}
-
-const CHUNK: u64 = MAX_CHUNK as u64;

@@ -5,6 +5,7 @@ use bao_tree::io::outboard::PostOrderMemOutboard;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::MAX_SAFE_INTEGER;
 
 const KIB: usize = 1 << 10;
 
