@@ -134,7 +134,7 @@ export function createClient(wasm, openSocket) {
       }
       return { bundle, report, cluster: shown, server, reused, resumed_from };
     } catch (error) {
-      // The replicas delete what they have. After a fault that passes they keep it for the next try.
+      // After a permanent fault, the replicas delete the received bytes; otherwise they keep them for the retry.
       if (faultOf(error) === "permanent" && link.socket.readyState === 1) session?.cancel();
       throw error;
     } finally {

@@ -1,20 +1,19 @@
 /**
- * Checks certificates of availability made by Vouch, offline; and puts and gets files through a server that need not be trusted.
+ * Verifies Vouch's certificates of availability offline, and puts and gets files through an untrusted server.
  *
- * A certificate says: at `issued_at`, enough members of a cluster held exactly these bytes durably to outweigh every
- * tolerated fault, and keep them until `expires_at`. Whoever knows the cluster's identity can check that, and needs to
- * trust neither the server that made the certificate nor the one that shows it.
+ * A certificate states that at `issued_at` a quorum of a cluster's members held exactly these bytes durably, and that they keep them
+ * until `expires_at`. Anyone who knows the cluster's identity can check it, without trusting the server that made or shows it.
  *
- * Only `put` and `get` open a connection; and browsers fetch the WebAssembly modules themselves, each at its first use.
+ * Only `put` and `get` open a connection. Browsers also fetch each WebAssembly module at its first use.
  */
 
 /** Bytes in memory. Node.js' `Buffer` is a `Uint8Array`. */
 export type Bytes = Uint8Array | ArrayBuffer;
 
-/** The type of a global where it is declared (by TypeScript's `dom` library, or by Node.js' types), and what is needed of it elsewhere. */
+/** The type of a global if it is declared (by TypeScript's `dom` library or by Node.js' types); otherwise the part of it that is needed. */
 type Global<Name extends string, Needed> = typeof globalThis extends Record<Name, { prototype: infer Declared }> ? Declared : Needed;
 
-/** A file or a part of one, as browsers and Node.js have it. */
+/** A `Blob` or `File` of a browser or Node.js. */
 export type BlobValue = Global<"Blob", { readonly size: number; slice(start?: number, end?: number): unknown; arrayBuffer(): Promise<ArrayBuffer> }>;
 type StreamValue = { getReader(): { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>; cancel(): Promise<unknown>; releaseLock(): void } };
 type SignalValue = Global<"AbortSignal", { readonly aborted: boolean; readonly reason: any; throwIfAborted(): void }>;
@@ -25,10 +24,10 @@ type ResponseValue = Global<"Response", { readonly ok: boolean; arrayBuffer(): P
 /** A `WebAssembly.Module`. */
 export type CompiledModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Declared } } } ? Declared : object;
 
-/** A file of any size. All but bytes in memory are read in pieces, in constant memory. */
+/** A file of any size. Sources other than bytes in memory are read in pieces, in constant memory. */
 export type FileSource = Bytes | BlobValue | StreamValue | AsyncIterable<Uint8Array>;
 
-/** The twelve checks, in their order. The first that does not pass decides. */
+/** The twelve checks, in order. The first one that does not pass decides. */
 export type CheckName =
   | "bundle"
   | "certificate"
@@ -44,43 +43,43 @@ export type CheckName =
   | "expiry";
 
 /**
- * The questions that a verdict answers: is the certificate genuine, is this the file, is it in force. Each check belongs to one.
+ * The three questions that a verdict answers: is the certificate genuine, is this the file, is it in force. Each check belongs to one.
  */
 export type Question = "genuine" | "matches" | "in_force";
 
 /**
- * The answer to a question. `not-answered`: something is missing, or was not asked for; and of a certificate that is not known to
- * be genuine, nothing else is answered.
+ * The answer to a question. `not-answered`: something is missing, or the question was not asked. If the certificate is not known to be
+ * genuine, the other questions are not answered.
  */
 export type Answer = "yes" | "no" | "not-answered";
 
 export interface Answered {
   answer: Answer;
-  /** Why. It may quote the bundle, so treat it as text, never as HTML. Times are seconds since 1970. */
+  /** The reason. It may quote the bundle: show it as text, never as HTML. Times are seconds since 1970. */
   reason: string;
 }
 
 /**
- * What became of a check. `not-reached`: an earlier one decided its question, or the certificate is not known to be genuine.
- * `waived`: expiry, when you waived it; length, when you gave a digest without one.
+ * The result of a check. `not-reached`: an earlier check decided its question, or the certificate is not known to be genuine.
+ * `waived`: expiry if you waived it, or length if you gave a digest without a length.
  */
 export type Outcome = "passed" | "failed" | "cannot-check" | "not-reached" | "waived";
 
 export interface Check {
   name: CheckName;
-  /** The question that it helps to answer. */
+  /** The question that the check belongs to. */
   question: Question;
   outcome: Outcome;
-  /** What it means when it passes, for people. */
+  /** What it means that the check passes, for people. */
   meaning: string;
 }
 
 interface AnyReport {
-  /** One sentence. It may quote the bundle, so treat it as text, never as HTML. */
+  /** One sentence. It may quote the bundle: show it as text, never as HTML. */
   message: string;
   /**
-   * Is the certificate genuine? It is when enough members of the cluster that you trust signed it. This needs no file: without
-   * one, a yes here is the whole answer that you can get.
+   * Is the certificate genuine? It is if a quorum of the trusted cluster signed it. This question needs no file; without a file, it is
+   * the only one that can be answered.
    */
   genuine: Answered;
   /** Is this the file? */
@@ -97,7 +96,7 @@ export interface ValidReport extends AnyReport {
   check: null;
   expected: null;
   got: null;
-  /** What the certificate says. */
+  /** The content of the certificate. */
   certificate: Inspection;
 }
 
@@ -106,9 +105,9 @@ export interface InvalidReport extends AnyReport {
   verdict: "invalid";
   /** The check that failed. */
   check: CheckName;
-  /** What it wanted; of a file, what the certificate says. */
+  /** The expected value. For a check of the file, the certificate's value. */
   expected: string;
-  /** What it found. */
+  /** The value found. */
   got: string;
 }
 
@@ -121,26 +120,26 @@ export interface CannotCheckReport extends AnyReport {
   got: null;
 }
 
-/** A verdict and how it came about. Tell the three apart by `verdict`. */
+/** A verdict with its checks. `verdict` distinguishes the three types. */
 export type Report = ValidReport | InvalidReport | CannotCheckReport;
 
 /** A member of the committee. */
 export interface Member {
-  /** Position in the committee, from 0. */
+  /** The member's index in the committee, from 0. */
   member: number;
-  /** The name that it chose. */
+  /** The member's name. The member chose it: show it as text, never as HTML. */
   name: string;
-  /** The ed25519 key by which it is known on links, base58. */
+  /** The member's node key (ed25519), base58. It authenticates links. */
   node_key: string;
-  /** The BLS12-381 key by which it signs, base58. */
+  /** The member's vote key (BLS12-381), base58. It signs statements. */
   vote_key: string;
-  /** Whether its signature is in the certificate. */
+  /** Whether the member signed the certificate. */
   signed: boolean;
 }
 
-/** What a bundle says. */
+/** The content of a bundle. */
 export interface Inspection {
-  /** The identity of the cluster, base58. From `inspect()`: the one that the bundle claims to be from. */
+  /** The cluster identity, base58. In the result of `inspect()`, only the bundle's claim. */
   cluster: string;
   /** The file's BLAKE3 digest in hex, as `b3sum` prints it. */
   digest: string;
@@ -158,16 +157,16 @@ export interface Inspection {
   issued_at: number;
   /** Seconds since 1970. */
   expires_at: number | "never";
-  /** Positions of the members that signed. */
+  /** Indices of the members that signed. */
   signers: number[];
-  /** Signers needed. */
+  /** Number of signers needed. */
   quorum: number;
-  /** Faulty members that the committee tolerates. */
+  /** Number of faulty members that the committee tolerates. */
   tolerated_faults: number;
   members: Member[];
-  /** The number of files that were certified together. */
+  /** The number of receipts in the batch. */
   batch_count: number;
-  /** This file's place among them, from 0. */
+  /** This receipt's index in the batch, from 0. */
   batch_index: number;
   /** The inclusion proof: hashes in hex, nearest sibling first. */
   path: string[];
@@ -182,28 +181,28 @@ export interface Inspection {
 }
 
 interface AnyQuestion {
-  /** The content of a `.vouch` file: its bytes or its text, not what `JSON.parse` makes of it. */
+  /** The content of a `.vouch` file, as bytes or text. Do not pass the result of `JSON.parse`. */
   bundle: Bytes | string;
   /**
-   * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. Have it from the cluster's operators
-   * or from your own records, never from a server or from the bundle. Without it nothing can be checked.
+   * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. Obtain it from the cluster's operators or your own
+   * records, never from a server or the bundle. Without it, the verdict is CANNOT CHECK.
    */
   cluster?: string | null;
-  /** Judge as of this time: a `Date`, or whole seconds since 1970. Default: the clock. */
+  /** The time of the verdict: a `Date`, or whole seconds since 1970. Default: now. */
   now?: Date | number | null;
   /** Accept an expired certificate: replicas need no longer keep the file. Default: false. */
   waiveExpiry?: boolean | null;
 }
 
-/** With the file itself. */
+/** Options with the file itself. */
 export interface FileQuestion extends AnyQuestion {
-  /** The file. Bytes in memory are hashed or copied at once; anything else is read only when the certificate is genuine. */
+  /** The file. Bytes in memory are hashed or copied at once. Other sources are read only if the certificate is genuine. */
   file?: FileSource | null;
   digest?: null;
   length?: null;
 }
 
-/** With the file's digest, when you have hashed the file before. */
+/** Options with the file's digest, if the file is already hashed. */
 export interface DigestQuestion extends AnyQuestion {
   file?: null;
   /** The file's BLAKE3 digest: base58, 64 hexadecimal digits, or 32 bytes. */
@@ -216,29 +215,29 @@ export interface DigestQuestion extends AnyQuestion {
 export type VerifyOptions = FileQuestion | DigestQuestion;
 
 /**
- * Judges a bundle.
+ * Verifies a bundle.
  *
- * Whatever is wrong with bundle or file is a verdict. An exception means that the question makes no sense: a `TypeError`
- * for a value of a wrong type, or a `cluster` or `digest` that is no 32-byte value; a `RangeError` for a number that is
- * not whole, negative, or above 2^53 − 1. An error from reading the file is passed on.
+ * Every fault of the bundle or the file is a verdict. `verify` throws only on invalid arguments: a `TypeError` for a value of the wrong
+ * type, for a `cluster` or `digest` that is not a 32-byte value, or for a stream that was already read; a `RangeError` for a number that
+ * is not an integer from 0 to 2^53 − 1. Errors from reading the file are passed on.
  *
- * Options and bytes are read before this returns: later changes to them do not change the verdict. The first call
- * copies bytes in memory, since it waits for the module; give a `Blob` to avoid the copy. A stream or iterator that was read already is a `TypeError`.
+ * Options and bytes are read before `verify` returns: later changes to them do not change the verdict. The first call waits for the
+ * module, so it copies bytes in memory; pass a `Blob` to avoid the copy.
  *
- * The committee of the last bundle is kept: the next bundle of the same cluster costs one signature check.
+ * The committee of the last bundle is cached: the next bundle of the same cluster costs one signature check.
  */
 export function verify(options: VerifyOptions): Promise<Report>;
 
 /**
- * What a bundle says. Nothing of it is verified: a forged bundle says what it likes.
+ * The content of a bundle. None of it is verified: a forged bundle can state anything.
  *
- * @throws {BundleError} when it cannot be read.
+ * @throws {BundleError} if the bundle is malformed.
  */
 export function inspect(bundle: Bytes | string): Promise<Inspection>;
 
-/** A bundle that cannot be read, so that there is nothing to inspect. */
+/** The bundle is malformed or of an unknown version: there is nothing to inspect. */
 export class BundleError extends Error {
-  /** The verdict that its form alone deserves. */
+  /** The verdict on the malformed bundle. */
   readonly report: InvalidReport | CannotCheckReport;
 }
 
@@ -255,11 +254,11 @@ export interface FileDigest {
 /** Hashes a file, in constant memory. */
 export function hash(file: FileSource): Promise<FileDigest>;
 
-/** Hashes piece by piece. */
+/** Computes a digest piece by piece. */
 export interface Hasher {
-  /** Takes the next bytes, at once: they may change afterwards. */
+  /** Hashes the next bytes. They may change after the call. */
   update(bytes: Bytes): this;
-  /** The digest of everything so far; more may follow. */
+  /** The digest of all bytes so far. More may follow. */
   digest(form?: "bytes"): Uint8Array;
   digest(form: "hex" | "base58"): string;
   /** The number of bytes so far. */
@@ -271,44 +270,44 @@ export interface Hasher {
 /** A new hasher: BLAKE3, 32 bytes. */
 export function createHasher(): Promise<Hasher>;
 
-/** Verifies, and keeps the committee of its last bundle. */
+/** Verifies bundles, and caches the committee of the last one. */
 export interface Verifier {
   verify(options: VerifyOptions): Promise<Report>;
   /** Gives the memory back before the garbage collector would. Later calls throw an `Error`; a second `free()` does nothing. */
   free(): void;
 }
 
-/** A verifier with a memory of its own: worth having for each cluster, if you verify for several in turn. */
+/** A verifier with its own cache. Use one for each cluster if you verify bundles of several clusters in turn. */
 export function createVerifier(): Promise<Verifier>;
 
-/** A digest or an identity in its usual form, base58. Throws a `TypeError` for anything else than base58 or 64 hexadecimal digits. */
+/** A digest or an identity in its canonical form, base58. Throws a `TypeError` unless the text is base58 or 64 hexadecimal digits. */
 export function normalizeDigest(text: string): Promise<string>;
 
-/** What is known of the identity of a server's cluster. Identities are in their usual form, as `normalizeDigest` returns them. */
+/** All identities that are known for a server. Each is in its canonical form, as `normalizeDigest` returns it. */
 export interface KnownIdentities {
   /** Entered by the user. */
   given?: string | null;
   /** Named by the address that opened the page. */
   address?: string | null;
-  /** The address names something that is no identity: nobody is trusted then, unless the user enters an identity. */
+  /** The address names an identity that does not parse. No server is then trusted, unless the user enters an identity. */
   isAddressMalformed?: boolean | null;
   /** Recorded for this server by an earlier visit. */
   remembered?: string | null;
-  /** The user compared the recorded identity with what the operators publish. */
+  /** The user has compared the recorded identity with what the operators publish. */
   wasCompared?: boolean | null;
-  /** Taken from the server on first use, earlier in this visit. */
+  /** Accepted from the server on first use, earlier in this visit. */
   taken?: string | null;
   /** Shown by the server now. */
   shown?: string | null;
 }
 
-/** Which identity to judge by. */
+/** The decision which identity to trust. */
 export interface TrustDecision {
-  /** `refused`: the server shows another identity than the trusted one. `first-use`: the identity is the server's own word. */
+  /** `refused`: the server shows another identity than the trusted one. `first-use`: the identity is the server's own claim. */
   state: "none" | "malformed" | "first-use" | "trusted" | "refused";
   identity: string | null;
   source: "given" | "address" | "remembered" | "first-use" | null;
-  /** The user knows the identity from somebody else than the server. */
+  /** The user knows the identity from a source other than the server. */
   compared: boolean;
   /** The named identity is not the recorded one. */
   differs_from_remembered: boolean;
@@ -316,53 +315,53 @@ export interface TrustDecision {
   record: boolean;
 }
 
-/** Decides which identity to trust, as the command line does: what the user names first, then what is recorded, and only then the server's word. */
+/** Decides which identity to trust, as the command line does: first the one named by the user, then the recorded one, then the server's. */
 export function decideTrust(known: KnownIdentities): Promise<TrustDecision>;
 
-/** Which server, and whom to trust. */
+/** The server, and the cluster to trust. */
 export interface ServerOptions {
   /** `host:port`, or a URL with http, https, ws or wss; a path is a prefix. */
   server: string | UrlValue;
   /**
    * The identity of the cluster that you trust: base58, or 64 hexadecimal digits. A server of another cluster is refused. `null`
-   * takes the identity that the server shows: then the result proves nothing until you compare `cluster` in it with what you know.
+   * accepts the identity that the server shows: the result then proves nothing until you compare its `cluster` with the real one.
    */
   cluster: string | null;
-  /** Gives up: the promise rejects with the signal's reason. */
+  /** Aborts the operation: the promise rejects with the signal's reason. */
   signal?: SignalValue | null;
 }
 
-/** A member of the committee, as the server shows it; its keys are checked. */
+/** A member of the committee that the server shows. Its keys are checked. */
 export type CommitteeMember = Omit<Member, "signed">;
 
-/** What a put is at. Sizes in bytes. */
+/** The progress of a put. Sizes are in bytes. */
 export type PutProgress =
-  /** Only of bytes and `Blob`s: a stream is hashed while it is sent. */
+  /** Only for bytes and `Blob`s: a stream is hashed while it is sent. */
   | { stage: "hashing"; done: number; total: number }
   | { stage: "hashed"; digest: string; digest_base58: string; length: number }
   | { stage: "connecting" }
   | { stage: "committee"; cluster: string; quorum: number; tolerated_faults: number; members: CommitteeMember[] }
-  /** The replicas hold what is before `offset`, of this try or an earlier put that was cut off: the rest is sent. */
+  /** The replicas hold the bytes before `offset`, from an earlier attempt or put. The rest is sent. */
   | { stage: "resuming"; offset: number; total: number }
-  /** `done` have left this machine's buffers. It begins at the `offset` of `resuming`, and may then be less than it was. */
+  /** `done` bytes have left this machine's buffers. After `resuming`, it starts again at `offset`, which may be less than before. */
   | { stage: "sending"; done: number; total: number | null }
-  /** By the server's word; what counts is the certificate. `dropped`: it takes no part in this put. */
+  /** The server's claim about a member; only the certificate proves it. `dropped`: the member takes no further part in this put. */
   | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" }
-  /** It was cut off, by what these say as those of `ServerError` do, and is tried again in `retry_in` seconds: `connecting` is next. */
+  /** The link was lost. The put is retried in `retry_in` seconds; `connecting` follows. The other fields are as in `ServerError`. */
   | { stage: "lost"; code: "connection" | "refused"; reason: string | null; members: string[]; message: string; retry_in: number };
 
 export interface PutOptions extends ServerOptions {
   /** Until when the replicas must keep the file: a `Date`, or seconds since 1970. Default: `"never"` expires. */
   expires?: Date | number | "never" | null;
-  /** Have it certified anew, though an earlier certificate may promise as much. Default: false. */
+  /** Ask for a new certificate, even if an earlier one promises as much. Default: false. */
   renew?: boolean | null;
   /**
-   * For how many seconds a put goes on trying that was cut off and gets no further: the link was lost, or the server or its replicas
-   * cannot go on for now. It is not hashed again, and continues with what the replicas lack, in the same cluster only. Default: 60;
-   * 0: never. What fails before it began is told at once, and a stream is never tried again.
+   * How many seconds the put is retried without progress, after the link is lost or the server refuses for a temporary reason. A retry
+   * resumes the upload without hashing the file again, and only in the same cluster. Default: 60. 0: no retry. There is no retry before a
+   * server was reached, and none of a stream.
    */
   retry?: number | null;
-  /** Called for each wait before another try, with a function that ends it: for a button "Try now". A browser's `online` event does so, too. */
+  /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */
   onWaiting?: ((now: () => void) => void) | null;
   onProgress?: ((progress: PutProgress) => void) | null;
 }
@@ -370,106 +369,106 @@ export interface PutOptions extends ServerOptions {
 export interface PutResult {
   /** The content of the `.vouch` file to keep. */
   bundle: string;
-  /** Every check of it, made here, against the identity that you trust. */
+  /** The report of verifying the bundle here, against the identity that you trust. */
   report: ValidReport;
   /** The identity of the cluster. */
   cluster: string;
-  /** The server's key on links, base58. */
+  /** The server's node key, base58. */
   server: string;
-  /** The certificate is that of an earlier put of the same bytes, maybe somebody else's, and promises as much: nothing was sent, unless a stream. */
+  /** The certificate is from an earlier put of the same bytes, perhaps by someone else, and promises as much. No bytes were sent, except of a stream. */
   reused: boolean;
-  /** Where it went on after it, or an earlier put of the same bytes, had been cut off: what is before was not sent again. 0: at the beginning, or `reused`. */
+  /** The resume offset: the bytes before it were not sent again. 0 if the upload began at the start, or if `reused`. */
   resumed_from: number;
 }
 
 /**
- * Puts a file: hashes it, sends it to the server, and fulfils once a certificate by a quorum has passed every check here.
- * Constant memory, but for 64 bytes for each 256 KiB of a file that is no stream: its bytes are proved with them. Rejects with a
- * `ServerError`, the signal's reason, or a `TypeError` for options that make no sense.
+ * Puts a file: hashes it, sends it to the server, and fulfils once a quorum's certificate has passed every check here. Memory is
+ * constant, except for 64 bytes per 256 KiB of the file for the proofs of its bytes; a stream needs none. Rejects with a `ServerError`,
+ * with the signal's reason, or with a `TypeError` or `RangeError` for invalid options.
  *
- * Options are read, and bytes in memory are copied, before this returns. Give a `Blob` to avoid the copy.
+ * Options are read and bytes in memory are copied before `put` returns. Pass a `Blob` to avoid the copy.
  */
 export function put(file: FileSource, options: PutOptions): Promise<PutResult>;
 
-/** What a get is at. Sizes in bytes. */
+/** The progress of a get. Sizes are in bytes. */
 export type GetProgress =
   | { stage: "connecting" }
-  /** This member is read from, where the one before it stopped; it says that the file has this length. */
+  /** The get reads from this member, from where the previous one stopped. `length` is the member's claim. */
   | { stage: "start"; name: string; length: number }
   | { stage: "receiving"; done: number; total: number }
-  /** This member failed or lied; the next one goes on. */
+  /** This member failed or lied. The next one continues. */
   | { stage: "rejected"; name: string; reason: string };
 
-/** Takes the bytes of a get, in order, each verified before it comes. A promise holds the next bytes back. */
+/** Receives the verified bytes of a get, in order. If it returns a promise, the next bytes wait for it. */
 export interface Sink {
   write(bytes: Uint8Array): void | Promise<void>;
 }
 
 export interface GetOptions extends ServerOptions {
-  /** The file's length, where a certificate tells it. */
+  /** The file's length, if a certificate states it. */
   length?: number | null;
-  /** The bytes wanted, as HTTP writes it: `"0-1023"` with the end included, `"500-"`, or `"-500"` for the last 500. Default: all. */
+  /** The requested range, as in HTTP: `"0-1023"` with the end included, `"500-"`, or `"-500"` for the last 500 bytes. Default: all bytes. */
   range?: string | null;
-  /** Where the bytes go. Default: a `Blob`. */
+  /** Receives the bytes. Default: they are collected in a `Blob`. */
   sink?: Sink | null;
   onProgress?: ((progress: GetProgress) => void) | null;
 }
 
 export interface GetResult {
-  /** The file, or the range of it, unless there was a sink. Its type is `application/octet-stream`: it is whatever somebody once put. */
+  /** The file or the range, unless there is a sink. Its type is `application/octet-stream`, because the content is untrusted. */
   blob: BlobValue | undefined;
   /** BLAKE3 in hex. */
   digest: string;
   digest_base58: string;
-  /** Where in the file the first of the bytes is. */
+  /** The offset of the first byte in the file. */
   start: number;
-  /** How many bytes came. */
+  /** The number of bytes received. */
   length: number;
-  /** The length of the whole file, verified. */
+  /** The verified length of the whole file. */
   total: number;
   /** The identity of the cluster. */
   cluster: string;
 }
 
 /**
- * Gets the file of a digest, or a range of it, from whichever member holds it. Every byte is verified by itself before it goes to the
- * sink: when this rejects, like `put`, what the sink has is right as far as it goes. Digest and options are read before this returns.
+ * Gets the file with this digest, or a range of it, from the members that hold it. Each byte is verified before the sink receives it, so
+ * after a failure the sink has a correct beginning. Rejects like `put`. Digest and options are read before `get` returns.
  */
 export function get(digest: string | Bytes, options: GetOptions): Promise<GetResult>;
 
 /** Why a put or a get ended without its result. */
 export class ServerError extends Error {
   /**
-   * - `connection`: no link to the server, or it was lost.
-   * - `refused`: the server, or a replica through it, gave up; see `reason`.
-   * - `invalid`: what the server sent does not hold; see `check`, `expected` and `got`.
-   * - `protocol`: the server sent nonsense.
-   * - `source`: the file cannot be read, or changed while it was.
-   * - `range`: the file has none of the bytes wanted.
+   * - `connection`: the server cannot be reached, made no progress, or the link was lost.
+   * - `refused`: the server, or a replica through it, refused the request; see `reason`.
+   * - `invalid`: a check of what the server sent failed; see `check`, `expected` and `got`.
+   * - `protocol`: the server broke the protocol.
+   * - `source`: the file cannot be read, or changed while it was read.
+   * - `range`: the requested range lies outside the file.
    * - `not-found`: no member holds the file.
-   * - `exhausted`: every member that holds it failed.
+   * - `exhausted`: every member that holds the file failed.
    */
   readonly code: "connection" | "refused" | "invalid" | "protocol" | "source" | "range" | "not-found" | "exhausted";
-  /** Of `refused`: the protocol's code as one word, such as `not-enough-replicas`. */
+  /** For `refused`: the protocol's code as one word, such as `not-enough-replicas`. */
   readonly reason: string | null;
-  /** Of `invalid`: the check that failed, as in reports; or `link`, the server's proof of its key; or `receipt`, of another put. */
+  /** For `invalid`: the check that failed, named as in reports; `link` for the server's proof of its node key; `receipt` for another put's receipt. */
   readonly check: string | null;
   readonly expected: string | null;
   readonly got: string | null;
-  /** Names of the members concerned, as they chose them: text, never HTML. */
+  /** Names of the members concerned. The members chose them: show them as text, never as HTML. */
   readonly members: string[];
-  /** Whether the same call may well succeed later. */
+  /** Whether the same call may succeed later. */
   readonly canRetry: boolean;
 }
 
-/** Where the WebAssembly module is, or what it is. */
+/** The WebAssembly module or its location. */
 export type ModuleSource = string | UrlValue | RequestValue | ResponseValue | Bytes | DataView | CompiledModule;
 
 /**
- * Loads the module that verifies. Only needed to load it early or from elsewhere: everything else loads it at its first use. Call
- * it before anything else, and once: the first call decides. In Node.js a string may also be a path.
+ * Loads the verifier's module. Needed only to load it early or from another location: every other function loads it at its first use.
+ * Call it once, before any other function. In Node.js, a string may also be a path.
  */
 export function init(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;
 
-/** The same for the module that puts and gets. */
+/** As `init`, for the module that puts and gets. */
 export function initClient(source?: ModuleSource | PromiseLike<ModuleSource>): Promise<void>;

@@ -1,6 +1,6 @@
 // A WebSocket to a server, with its deadlines and errors.
 
-// What an error means for another try, as the core names it.
+// What an error means for a retry, as the core names it.
 const faults = new WeakMap();
 export const faultOf = (error) => faults.get(error) ?? "permanent";
 
@@ -21,7 +21,8 @@ const PATH = "v1/link";
 const OPEN_DEADLINE = 10_000;
 // Maximum time in ms for which buffered bytes may not leave: the server does not read, or the network is gone.
 const STALL_DEADLINE = 30_000;
-const LOOK_EVERY = 1_000; // ms
+// Interval between checks of the deadlines, in ms.
+const CHECK_EVERY = 1_000;
 
 const lost = (message) => new ServerError({ code: "connection", message, can_retry: true, fault: "link" });
 
@@ -59,7 +60,7 @@ export async function openLink(openSocket, address, signal) {
     const still = performance.now() - moved;
     if (waiting > 0 && still > STALL_DEADLINE) end(lost(`the server took nothing for ${STALL_DEADLINE / 1000} s; try again`));
     session?.look(performance.now());
-  }, LOOK_EVERY);
+  }, CHECK_EVERY);
   const onAbort = () => end(signal.reason);
   signal?.addEventListener("abort", onAbort);
 

@@ -1,7 +1,8 @@
-// The wait before another try.
+// The pause before a retry.
 
 /**
- * Waits, but no longer than until `signal` aborts, which rejects, the network comes back, or what `onWaiting` was given is called.
+ * Waits for some seconds. Ends early if the browser is online again or the function passed to `onWaiting` is called. Rejects if
+ * `signal` aborts.
  */
 export function waitFor(seconds, signal, onWaiting) {
   return new Promise((resolve, reject) => {
@@ -20,7 +21,7 @@ export function waitFor(seconds, signal, onWaiting) {
     try {
       onWaiting?.(now);
     } catch (error) {
-      over(() => reject(error))(); // of the caller's own function
+      over(() => reject(error))(); // thrown by the caller's function
     }
   });
 }

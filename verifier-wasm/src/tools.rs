@@ -1,4 +1,4 @@
-//! What programs do besides verifying: hash files, and decide which cluster identity to trust.
+//! Hashing of files, and the decision which cluster identity to trust.
 
 use vouch_core::trust::{self, KnownIdentities};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -35,8 +35,8 @@ impl Hasher {
     }
 }
 
-/// Which identity is trusted, by everything that is known of a cluster, as JSON: a [`trust::TrustDecision`]. Identities are texts in
-/// their normal form, base58; another text is no error, and equals none of them.
+/// Decides which identity to trust. Returns a [`trust::TrustDecision`] as JSON. Identities are texts in their canonical form, base58;
+/// another text is not an error, and equals no identity.
 #[wasm_bindgen(js_name = decideTrust)]
 pub fn decide_trust(
     given: Option<String>,

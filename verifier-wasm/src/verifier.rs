@@ -82,7 +82,7 @@ pub fn inspect(bundle: &[u8]) -> Result<String, String> {
     Inspection::of_bundle(bundle).map(|inspection| json(&inspection)).map_err(report)
 }
 
-/// Maximum size of a bundle in bytes. To judge a longer one, it is enough to pass one byte more than this.
+/// Maximum size of a bundle in bytes. One byte more is enough to have a longer bundle judged as too large.
 #[wasm_bindgen(js_name = maxBundle)]
 pub fn max_bundle() -> usize {
     MAX_BUNDLE

@@ -1,39 +1,39 @@
-//! Whether a put that failed is tried again.
+//! Decides whether a failed put is retried.
 
 use std::time::Duration;
 
 use vouch_core::session::{self, Fault, Milestone};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// The tries of one put: what `vouch-core` decides by.
+/// The attempts of one put, for the core's decision.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Retry(session::Retry);
 
 #[wasm_bindgen]
 impl Retry {
-    /// Retries until there was no progress for so many seconds.
+    /// Retries until there has been no progress for this many seconds.
     #[wasm_bindgen(constructor)]
     pub fn new(limit: f64) -> Self {
         Self(session::Retry::new(Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX)))
     }
 
-    /// A server proved its key.
+    /// A server has proved its node key.
     pub fn opened(&mut self) {
         self.0.opened();
     }
 
-    /// The replicas hold so many bytes, and the server takes the rest.
+    /// The server asks for the bytes from this resume offset on.
     pub fn ready(&mut self, bytes: f64) {
         self.0.reached(0, Milestone::Ready(count(bytes)));
     }
 
-    /// So many bytes were sent.
+    /// The number of bytes sent so far.
     pub fn sent(&mut self, bytes: f64) {
         self.0.reached(0, Milestone::Moved(count(bytes)));
     }
 
-    /// A member reached a state, as `Put` names it.
+    /// A member has reached a state, named as in `Put`.
     pub fn member(&mut self, state: &str) {
         match state {
             "stored" => self.0.reached(0, Milestone::Stored),
@@ -42,8 +42,8 @@ impl Retry {
         }
     }
 
-    /// Seconds until the next try; `undefined`: there is none. `fault` as a failure has it, `now` in milliseconds of a clock that never goes
-    /// back, `random` a byte.
+    /// Seconds until the next attempt; `undefined` if there is no retry. `fault`: as in a failure. `now`: milliseconds of a monotonic clock.
+    /// `random`: a random byte.
     pub fn pause(&mut self, fault: &str, now: f64, random: u8) -> Option<f64> {
         let fault = match fault {
             "link" => Fault::Link,
