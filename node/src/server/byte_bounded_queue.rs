@@ -1,4 +1,4 @@
-//! A queue of messages for one replica. Its bound is in bytes: a chunk is as large as hundreds of small blobs.
+//! A queue of messages for one replica, bounded in bytes: a bound on their number would fit either chunks or small blobs, but not both.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::bugs::{self, Bug};
 use crate::link::{Held, Outgoing};
 
-/// The most messages in a queue, however small they are.
+/// Maximum number of messages in a queue, whatever their size.
 const MESSAGES: usize = 4096;
 
-/// The sending end; clones share the queue.
+/// The sending end. Clones share the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct ByteBoundedQueue {
     queue: mpsc::Sender<Outgoing>,
@@ -24,18 +24,18 @@ pub(crate) struct ByteBoundedQueue {
 pub(crate) struct Gone;
 
 impl ByteBoundedQueue {
-    /// A queue for so many bytes.
+    /// A queue of this size in bytes.
     pub(crate) fn new(size: usize) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, receiver) = mpsc::channel(MESSAGES);
         (Self { queue, room: Arc::new(Semaphore::new(size)), size }, receiver)
     }
 
-    /// Nothing waits in it.
+    /// Whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.room.available_permits() == self.size
     }
 
-    /// Queues a message; `false` when there is no room, or the link has ended.
+    /// Queues a message. `false` if there is no room or the link has ended.
     pub(crate) fn try_send(&self, bytes: &Bytes) -> bool {
         match self.room.clone().try_acquire_many_owned(self.cost(bytes)) {
             Ok(permit) => self.queue.try_send(outgoing(bytes.clone(), permit)).is_ok(),
@@ -43,7 +43,7 @@ impl ByteBoundedQueue {
         }
     }
 
-    /// Queues a message that can wait: only while half of the queue is free, so that it takes no room from what cannot.
+    /// Queues a message of low priority, only if half of the queue is free: the rest is kept for messages that cannot wait.
     pub(crate) fn try_send_spare(&self, bytes: &Bytes) -> bool {
         self.room.available_permits() >= self.size / 2 && self.try_send(bytes)
     }
@@ -59,7 +59,7 @@ impl ByteBoundedQueue {
         self.queue.send(outgoing(bytes, permit)).await.map_err(|_| Gone)
     }
 
-    /// A message that is larger than the queue takes all of it.
+    /// The size that a message takes in the queue. A message larger than the queue takes all of it.
     fn cost(&self, bytes: &Bytes) -> u32 {
         u32::try_from(bytes.len().min(self.size)).unwrap_or(u32::MAX)
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_are_bounded_and_given_back_when_they_are_written() {
+    async fn bytes_are_bounded_and_released_once_written() {
         let (queue, mut written) = ByteBoundedQueue::new(10);
         assert!(queue.is_empty());
         assert!(queue.try_send(&Bytes::from_static(b"six by")));

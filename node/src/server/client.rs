@@ -1,4 +1,4 @@
-//! What the parts of one client's link share: its queue, its mailbox, and how it ends.
+//! The state that the parts of one client's link share: its queue, its mailbox, and why it ends.
 
 use std::sync::Arc;
 
@@ -12,21 +12,22 @@ use crate::committee_file;
 use crate::latest::Follower;
 use crate::link::{LinkError, Outgoing};
 
-/// Places in the queue that progress does not take: one for each put and each read, and some for the link itself.
+/// Number of places in the queue reserved for answers, which progress must not take: one for each put and each read, and some for the
+/// link itself.
 pub(super) const ROOM_FOR_ANSWERS: usize = 2 * MAX_PUTS;
 
-/// One connected client.
+/// A connected client.
 pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) snapshot: Follower<Arc<Snapshot>>,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Box<Reply>>,
     pub(super) knows_committee: bool,
-    /// What it is counted as.
+    /// The connection, with its budgets.
     pub(super) connection: Arc<Connection>,
 }
 
-/// The client does not read what it asked for.
+/// The client's queue is full: it does not read its answers.
 #[derive(Debug)]
 pub(super) struct NotReading;
 
@@ -36,10 +37,10 @@ impl Client {
         self.send(message.encode().into())
     }
 
-    /// Queues what the client can do without, unless the room is needed for answers.
+    /// Queues a message that the client can do without, if the places reserved for answers stay free.
     pub(super) fn hint(&self, message: &Message) {
         if self.outgoing.capacity() > ROOM_FOR_ANSWERS {
-            // a client that is gone is noticed by its next answer
+            // The next answer notices a client that is gone.
             let _ = self.outgoing.try_send(message.encode().into());
         }
     }
@@ -63,13 +64,13 @@ impl Client {
     }
 }
 
-/// Why a client's link is over.
+/// Why a client's link has ended.
 #[derive(Debug)]
 pub(super) enum Ended {
     Link(LinkError),
     Refused(Failed),
     NotReading,
-    /// Its place is needed for somebody else.
+    /// The connection was evicted.
     CutOff,
 }
 

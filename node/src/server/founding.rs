@@ -1,5 +1,5 @@
-//! Brings a committee about: who may join before there is one, what replicas show, and when it is complete. The decisions are
-//! [`ServerFounding`]'s.
+//! Performs the founding of a committee: admits replicas, handles the foundings that they show, and adopts a complete one. [`ServerFounding`]
+//! decides.
 
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -21,22 +21,22 @@ use crate::committee_file::{self, CommitteeFileError};
 use crate::host::tasks::MissedTickBehavior;
 use crate::link::LinkError;
 
-/// How long a put waits for replicas that are connected to accept: each writes to its disk twice.
+/// How long a put waits for connected replicas to accept. Each writes to its disk twice.
 const FOUNDING_DEADLINE: Duration = Duration::from_secs(15);
-/// How often a founding in progress is looked at while somebody waits for it.
+/// Interval between checks of a founding that a put waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often acceptances are passed on, and a founding that is due is begun.
+/// Interval between relaying acceptances and proposing a founding that is due.
 const TICK: Duration = Duration::from_millis(500);
-/// What a founding waits for is told when it has not changed for so many ticks.
+/// The reason why a founding waits is reported once it has been the same for this number of ticks.
 const QUIET_TICKS: u32 = 4;
 
 impl Shared {
     pub(super) fn founding(&self) -> MutexGuard<'_, ServerFounding> {
-        // a panic elsewhere leaves it whole: every change is one call
+        // Consistent after a panic elsewhere: every change is one call.
         self.founding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends messages to replicas; one that is gone will be shown everything anew when it comes back.
+    /// Sends messages to replicas. A disconnected one is sent everything again when it returns.
     pub(super) fn send(&self, sends: OutgoingMessages) {
         let core = self.core();
         for (node_key, message) in sends {
@@ -46,16 +46,16 @@ impl Shared {
         }
     }
 
-    /// A link of a replica ended.
+    /// A replica's link has ended.
     pub(super) fn leave(self: &Arc<Self>, link: LinkId) {
         self.handle(ServerInput::Left(link));
         self.founding().leave(&link.node_key, link.number);
     }
 
-    /// Whether a replica may join at all, by where it comes from and who it is.
+    /// Checks that a replica may join, by its address and its node key.
     ///
     /// # Errors
-    /// Why not, and what to do about it.
+    /// The refusal, with what to do about it.
     pub(super) fn may_join(&self, from: PeerAddress, node_key: &NodeKey) -> Result<(), Failed> {
         let refuse = |detail: String| Err(Failed::new(Stream::LINK, Code::NotAdmitted, detail));
         let wanted = &self.config.wanted;
@@ -77,11 +77,11 @@ impl Shared {
         )
     }
 
-    /// Founds the committee if there is none and the replicas are there: so many as the configuration says, or at a
-    /// put those connected.
+    /// Returns the committee; founds it if there is none and enough replicas are connected: the configured number or list, or, at a put, all
+    /// connected ones.
     ///
     /// # Errors
-    /// What is missing, for the client that asked.
+    /// What is missing, for the client.
     pub(super) async fn ensure_committee(self: &Arc<Self>, stream: Stream) -> Result<Arc<Committee>, Failed> {
         let refuse = |detail| Err(Failed::new(stream, Code::NoCommittee, detail));
         let deadline = self.host.monotonic() + FOUNDING_DEADLINE;
@@ -110,17 +110,17 @@ impl Shared {
         }
     }
 
-    /// Proposes a founding where one is due.
+    /// Proposes a founding if one is due.
     pub(super) fn propose(&self, at_a_put: bool) {
         let proposed = self.founding().propose(at_a_put, self.host.random());
         match proposed {
             Ok(sends) => self.send(sends),
-            // each proof was checked when its replica joined
+            // Cannot fail: each proof was verified when its replica joined.
             Err(error) => self.report(Event::Trouble(format!("cannot propose a committee: {error}"))),
         }
     }
 
-    /// What a replica says about foundings.
+    /// Handles a replica's message about foundings.
     pub(super) async fn hear_founding(self: &Arc<Self>, from: &NodeKey, message: Message) -> Result<(), LinkError> {
         match message {
             Message::Founding(shown) => self.hear_shown(from, *shown).await?,
@@ -143,7 +143,7 @@ impl Shared {
             return Ok(());
         }
         let known = self.founding().committee(&digest);
-        // of a thousand members a second's work: strangers that show many keep one core busy, and no more
+        // One at a time: a founding of a thousand members takes a second, so strangers can keep only one core busy.
         let _one_at_a_time = self.checking.lock().await;
         let founding = self
             .host
@@ -156,7 +156,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A replica accepts a founding, or passes on who did.
+    /// Handles acceptances, of the replica itself or of others.
     async fn hear_acceptances(
         &self,
         from: &NodeKey,
@@ -174,14 +174,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes up a committee if there is one to take up; what fails is tried again with the next tick.
+    /// Adopts a committee if one is complete. A failure is retried at the next tick.
     async fn try_settle(self: &Arc<Self>) {
         if let Err(error) = self.settle().await {
             self.report(Event::Trouble(error.to_string()));
         }
     }
 
-    /// Takes up a committee that is complete and wanted: durably, then for everybody to see.
+    /// Adopts a complete committee that the operator wants: makes it durable, then visible.
     async fn settle(self: &Arc<Self>) -> Result<(), CommitteeFileError> {
         self.tell_notes();
         let _one_at_a_time = self.forming.lock().await;
@@ -196,7 +196,7 @@ impl Shared {
             self.report(Event::Formed(committee));
             self.send_statuses(None);
         }
-        // acceptances of a committee that an earlier release founded, once the last of them is there
+        // An earlier release founded this committee without keeping acceptances: save them once all have arrived.
         let completed = self.founding().newly_completed();
         if let Some(founding) = completed {
             self.save(founding).await?;
@@ -221,7 +221,7 @@ impl Shared {
         }
     }
 
-    /// Tells every replica what it is to this server.
+    /// Sends every replica its status.
     fn send_statuses(&self, waiting: Option<&str>) {
         let core = self.core();
         for (membership, handle) in core.roster().connected() {
@@ -230,7 +230,7 @@ impl Shared {
     }
 }
 
-/// What a replica is told that it is.
+/// The message with a replica's status.
 pub(super) fn status_message(membership: Membership, waiting: Option<&str>) -> Message {
     match membership {
         Membership::Member(_) => Message::replica_status(ReplicaStatus::Member, ""),
@@ -241,7 +241,7 @@ pub(super) fn status_message(membership: Membership, waiting: Option<&str>) -> M
     }
 }
 
-/// Keeps foundings going for as long as the server runs.
+/// Drives foundings as long as the server runs.
 pub(super) async fn run(shared: Weak<Shared>) {
     let Some(mut ticks) = shared.upgrade().map(|shared| shared.host.interval(TICK)) else { return };
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

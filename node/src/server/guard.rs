@@ -1,4 +1,4 @@
-//! What strangers may hold of this server. Members, who proved their node key, are held to none of it.
+//! The server's budgets for unauthenticated peers. Members, which have proved their node keys, are exempt.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +12,21 @@ use crate::budgets::{Full, Party, Permit, Pool, Rules};
 use crate::host::{Host, resources};
 use crate::link::Allowance;
 
-/// Files that are open beside connections: databases, the listening socket, what the runtime needs.
+/// Number of file descriptors reserved for other uses than connections: databases, the listening socket, the runtime.
 const FILES: u64 = 64;
-/// Connections that were told to go and are not closed yet. While there are more, none is accepted.
+/// Maximum number of evicted connections that are not closed yet. Beyond it, no connection is accepted.
 pub(super) const CLOSING: u64 = 64;
-/// Connections kept free for members, at least; a committee has twice its number, for links that replace older ones.
+/// Minimum number of connections reserved for members. A committee has two per member, because a new link replaces an older one.
 const FOR_MEMBERS: u64 = 32;
-/// Joins of replicas that are no members, from one address: so many at once, and then one every so often. Each costs a pairing.
+/// Token bucket for joins of non-members, per address: a burst, and then one per interval. Each join costs a pairing.
 const JOINS: u32 = 128;
 const JOIN_EVERY: Duration = Duration::from_millis(250);
-/// Joins of such replicas that the operator is told one by one, of one address.
+/// Token bucket for log lines about joins of non-members, per address.
 const TOLD: u32 = 64;
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// Bytes that wait for a reader that takes none for so long may be had by another reader of the same address.
+/// A reader that takes no bytes for this long gives way to another reader of the same address.
 const READER_IS_STALE: Duration = Duration::from_secs(2);
-/// An unfinished message, or a put that brings nothing, gives way after so long to another one of the same address.
+/// A sender of an unfinished message, or of a put without progress, gives way after this long to another one of the same address.
 const SENDER_IS_STALE: Duration = Duration::from_secs(10);
 
 /// The budgets of one server.
@@ -45,10 +45,10 @@ pub(crate) struct Guard {
     window: Duration,
 }
 
-/// One connection and what it is counted as.
+/// A connection, and the address that its budgets count for.
 pub(crate) struct Connection {
     party: Arc<Party>,
-    /// Its place among the connections of strangers.
+    /// The connection's permit; `None` for a member, which is exempt.
     place: Mutex<Option<Permit>>,
     connections: Arc<Pool>,
     reads: Arc<Pool>,
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
 }
 
 impl Guard {
-    /// The budgets that a configuration sets, for a committee of so many members.
+    /// The budgets of this configuration, for a committee of `members`.
     pub(super) fn new(host: &Host, config: &Config, members: u64) -> Self {
         let limits = Arc::new(Mutex::new(LimitReport::default()));
         let pool = |limit: u64, limit_of_one, stale_after, cut_off, refused| {
@@ -64,12 +64,12 @@ impl Guard {
             Pool::new(host.clone(), rules, limits.clone())
         };
         let all = |limit: u64, stale_after, cut_off, refused| pool(limit, limit.max(1), stale_after, cut_off, refused);
-        // where one address could hold everything for as long as a deadline, it may hold three quarters
+        // One address may hold three quarters: otherwise it could block all others until a deadline.
         let most = |limit: u64, least: u64, stale_after, cut_off, refused| {
             pool(limit.max(least), (limit / 4 * 3).max(least), stale_after, cut_off, refused)
         };
         let chunk = MAX_CHUNK as u64;
-        // a founding needs all its candidates at once
+        // A founding needs all its candidates connected at once.
         let replicas = (config.max_standbys as u64).max(config.wanted.size());
         Self {
             connections: all(connections(config, members), Duration::ZERO, "connections closed", "connections refused"),
@@ -93,7 +93,7 @@ impl Guard {
         }
     }
 
-    /// A place for a new connection, if need be another one's.
+    /// Admits a new connection, and evicts another one if necessary.
     pub(super) fn accept(&self, address: IpAddr) -> Result<Arc<Connection>, Full> {
         let party = Party::new(address.into());
         let place = self.connections.claim(&party, 1)?;
@@ -101,7 +101,7 @@ impl Guard {
         Ok(Arc::new(Connection { party, place: Mutex::new(Some(place)), connections, reads, messages }))
     }
 
-    /// What the link over a connection is held to.
+    /// The limits of the link over a connection.
     pub(super) fn allowance(&self, connection: &Connection) -> Allowance {
         Allowance {
             host: self.host.clone(),
@@ -114,7 +114,7 @@ impl Guard {
         }
     }
 
-    /// Whether a replica that is no member may join: not too often, and not too many.
+    /// Admits a replica that is not a member. Their rate and number are limited.
     pub(super) fn join(&self, connection: &Connection) -> Result<Permit, Full> {
         let source = connection.source();
         let may = self.joins.lock().unwrap_or_else(PoisonError::into_inner).take(source, self.host.monotonic());
@@ -125,29 +125,29 @@ impl Guard {
         self.replicas.claim(&connection.party, 1)
     }
 
-    /// Whether the operator is told of one more replica that is no member.
+    /// Whether one more join of a non-member is logged.
     pub(super) fn may_tell(&self, connection: &Connection) -> bool {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).take(connection.source(), self.host.monotonic())
     }
 
-    /// Something happened that the operator is told about in a summary.
+    /// Counts an event for the operator's summary.
     pub(super) fn note(&self, source: PeerAddress, what: &'static str) {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(source, what);
     }
 
-    /// A summary of what was limited, when one is due.
+    /// The summary of limited addresses, if one is due.
     pub(super) fn report(&self) -> Option<String> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).report(self.host.monotonic())
     }
 }
 
-/// Memory for so many messages of a link.
+/// Memory for `count` messages of maximum size.
 const fn link_messages(count: u64) -> u64 {
     count * Allowance::MESSAGE
 }
 
-/// Connections for strangers: as many as the configuration says, and as the system lets this process open beside its files, those
-/// that are being closed, and the members' links.
+/// Maximum number of connections for non-members: the configured number, but no more than the process's limit of file descriptors allows
+/// besides its files, the connections being closed, and the members' links.
 fn connections(config: &Config, members: u64) -> u64 {
     let kept = FILES + CLOSING + FOR_MEMBERS.max(2 * members);
     let possible = resources::open_files().map_or(u64::MAX, |files| files.saturating_sub(kept).max(files / 4));
@@ -155,41 +155,41 @@ fn connections(config: &Config, members: u64) -> u64 {
 }
 
 impl Connection {
-    /// Its address.
+    /// The peer's address.
     pub(crate) fn source(&self) -> PeerAddress {
         self.party.source()
     }
 
-    /// Who reads over it are counted for.
+    /// The party that the connection's reads are counted for.
     pub(crate) fn party(&self) -> &Arc<Party> {
         &self.party
     }
 
-    /// Completes when it has to be closed, for somebody else needs its place.
+    /// Completes when the connection is evicted.
     pub(crate) async fn until_cut_off(&self) {
         self.party.until_cut_off().await;
     }
 
-    /// It has to be closed.
+    /// Evicts the connection.
     pub(crate) fn is_cut_off(&self) -> bool {
         self.party.is_cut_off()
     }
 
-    /// Something came, or was taken, that counts.
+    /// Records progress: bytes were received or sent.
     pub(crate) fn progress(&self) {
         self.connections.progress(&self.party);
         self.reads.progress(&self.party);
     }
 
-    /// Memory for a piece of a request's body, once there is some. Its sender is not at fault for how long it is held: what is
-    /// waited for from then on is the server.
+    /// Waits for memory for a piece of a request's body. The sender cannot be evicted for the time that the piece is held: from then on it
+    /// waits for the server.
     pub(super) async fn memory_for_piece(&self) -> Permit {
         let permit = self.messages.clone().take(self.party.clone(), Allowance::MESSAGE).await;
         self.messages.waits_for_us(&self.party);
         permit
     }
 
-    /// The other end proved that it is a member: it takes no place of a stranger's any more, and gives way to nobody.
+    /// The peer has proved that it is a member: release its permit, and never evict it.
     pub(super) fn exempt(&self) {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(place);

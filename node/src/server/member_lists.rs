@@ -1,8 +1,8 @@
-//! Members keep the certificates of what they hold, so the server's own are not the only ones. It reads the members' lists
-//! when their links begin and every few seconds after that, and asks for a single certificate that it lacks. So a server that
-//! is new, or lost its archive, has every certificate again, and servers of one cluster learn each other's.
+//! Reads the members' lists of certificates. Each member keeps the certificates of the blobs that it holds. The server reads these lists
+//! when a link begins and every few seconds after that, and asks the members for a single certificate that it lacks. So a new server, or
+//! one that lost its archive, obtains every certificate, and the servers of one cluster learn each other's.
 //!
-//! Members are not trusted: no certificate is kept before its signature is verified.
+//! Members are not trusted: a certificate is kept only after its signature is verified.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,40 +22,40 @@ use super::{Event, ReplicaHandle, Shared, Snapshot};
 use crate::host::Host;
 use crate::listed::PageVerifier;
 
-/// From the end of a member's list to the next look at it: two small messages.
+/// Interval between readings of a member's list after its end. A reading without news takes two small messages.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// After a list failed: from the first pause to the last, doubling.
+/// Pauses after a failed reading double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// How long a member may take to answer with a page.
+/// Timeout of a request for a page.
 const PAGE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long all members may take to answer when one certificate is asked for, and the others once one member has shown it.
+/// Timeout of a search for one certificate, and the grace period for the other members after the first valid answer.
 const FIND_DEADLINE: Duration = Duration::from_secs(2);
 const FIND_GRACE: Duration = Duration::from_millis(100);
-/// Bytes of certificates in one notice.
+/// Maximum size in bytes of the certificates in one notice.
 const NOTICE: usize = 64 << 10;
 
-/// What the server knows about the list of one member's link.
+/// The state of reading one member's list over its link.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// It was read to its end on this link.
+    /// Whether the list was read to its end on this link.
     is_read: AtomicBool,
-    /// The member missed certificates that there was no room to tell it of.
+    /// Whether the member missed certificates for which its queue had no room.
     owes_notice: AtomicBool,
 }
 
 impl Shared {
-    /// Whether the lists of a quorum were read to their ends, so that the archive has everything but the last seconds'.
+    /// Whether the lists of a quorum were read to their ends: the archive is then complete except for the last seconds.
     pub(super) fn knows_certificates(&self, committee: &Committee) -> bool {
         let snapshot = self.snapshot.get();
         let read = snapshot.members.values().filter(|handle| handle.listing.is_read.load(Ordering::Relaxed));
         read.count() >= committee.record().quorum().into()
     }
 
-    /// The best certificate of a blob, here or at a member that is connected.
+    /// The best certificate of a blob, here or at a connected member.
     ///
     /// # Errors
-    /// When the archive cannot be read.
+    /// The archive cannot be read.
     pub(super) async fn certificate(
         self: &Arc<Self>,
         digest: Digest,
@@ -66,7 +66,7 @@ impl Shared {
         }
     }
 
-    /// A certificate that is as good for a receipt as a new one. While the archive may lack some, members are asked as well.
+    /// An earlier certificate that promises at least as much as the receipt. While the archive may be incomplete, members are asked as well.
     pub(super) async fn earlier(self: &Arc<Self>, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
         let kept = self.archive.earlier(committee, wanted).await;
         if kept.is_some() || self.knows_certificates(committee) {
@@ -77,7 +77,7 @@ impl Shared {
     }
 }
 
-/// Reads a member's list for as long as it is polled, which is as long as the member's link lasts.
+/// Reads a member's list repeatedly until the future is dropped, at the end of the member's link.
 pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Listing) {
     let mut changes = shared.snapshot.follow();
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -86,7 +86,7 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
         let committee = changes.see().committee.clone();
         let member = committee.as_ref().and_then(|committee| committee.record().position(&node_key));
         let (Some(committee), Some(member)) = (committee, member) else {
-            // a standby has no certificates
+            // A standby has no certificates.
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -122,12 +122,12 @@ pub(super) async fn follow(shared: &Arc<Shared>, node_key: NodeKey, listing: &Li
     }
 }
 
-/// What one page brought.
+/// The result of reading one page.
 #[derive(Debug, Default)]
 struct Progress {
-    /// Certificates that the server did not have.
+    /// Number of certificates that were new to the server.
     new: usize,
-    /// There is another page.
+    /// Whether another page follows.
     more: bool,
 }
 
@@ -140,8 +140,8 @@ async fn read_page(
     link: &Listing,
 ) -> Result<Progress, String> {
     let from = shared.archive.list_read(node_key).await.map_err(|error| error.to_string())?;
-    // what this server made since then is in its archive and need not come back. At first everything is wanted: a backup may have
-    // brought archive and position back
+    // Skip certificates that this server made: its archive has them. Not in the first reading: archive and position may have been restored
+    // from a backup.
     let filter = if link.is_read.load(Ordering::Relaxed) { ListFilter::NotFromAsker } else { ListFilter::All };
     let page = list(shared, member, from, filter).await.map_err(|failed| failed.to_string())?;
     if !page.advances_beyond(from) {
@@ -151,21 +151,21 @@ async fn read_page(
     if end == from && certificates.is_empty() && !more {
         return Ok(Progress::default());
     }
-    // members list much the same: the next one's page is not verified again
+    // Skip known certificates: members list mostly the same ones.
     let _turn = shared.listing.lock().await;
     let new = shared.archive.new_among(certificates).await.map_err(|error| error.to_string())?;
     let new = verified(&shared.host, new, committee).await?;
     let new = Arc::new(new);
     shared.archive.save_listed(new.clone(), node_key, end).await.map_err(|error| error.to_string())?;
     if link.is_read.load(Ordering::Relaxed) {
-        // put through another server: who missed it hears of it here as well. At the beginning of a link, replicas read lists themselves
+        // A put through another server: notify members that missed it. At the beginning of a link, replicas read the lists themselves.
         notify(shared, &new, &[member]);
     }
     Ok(Progress { new: new.len(), more })
 }
 
-/// The certificates among some that were valid when they were issued. Those that have expired are kept for as long as the archive keeps
-/// its own: by the clock of this server, which may be ahead, others would be lost for good.
+/// The certificates that were valid when they were issued. Expired ones are kept as long as the archive keeps its own: this server's clock
+/// may be ahead, and dropped ones would be lost for good.
 async fn verified(
     host: &Host,
     certificates: Vec<Certificate>,
@@ -192,7 +192,7 @@ async fn verified(
     verifying.await.map_err(|panicked| panicked.to_string())?
 }
 
-/// Asks a member for a page of its own list.
+/// Requests a page of a member's own list.
 ///
 /// # Errors
 /// The member's refusal, or that it is not connected or late.
@@ -226,7 +226,7 @@ pub(super) async fn list(
                     Some(Reply { member: from, message: Message::Failed(failed), .. }) if from == member => {
                         return Err(failed);
                     }
-                    // somebody else's, or no answer to a list
+                    // Not an answer of this member to a list request.
                     Some(_) => {}
                     None => return Err(gone()),
                 },
@@ -242,10 +242,10 @@ pub(super) async fn list(
     answered.unwrap_or_else(|_| Err(failed(Code::TimedOut, "the member did not list in time")))
 }
 
-/// Asks all connected members for the certificate of one blob, and keeps the best that is valid.
+/// Asks all connected members for the certificate of one blob, and keeps the best valid one.
 async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     let committee = shared.committee()?;
-    // strangers may ask for what nobody has: a few of them at a time
+    // Limit the searches in progress: strangers may ask for blobs that do not exist.
     let _turn = shared.lookups.acquire().await.ok()?;
     let stream = shared.stream();
     let snapshot = shared.snapshot.get();
@@ -268,7 +268,7 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
         if let Message::FoundCertificate { certificate: Some(certificate), .. } = message
             && certificate.claim.receipt.digest == digest
             && best.as_ref().is_none_or(|best| certificate.supersedes(best))
-            // only a valid one ends the waiting: else who forges one quickly would hide those of everybody else
+            // Only a valid certificate starts the grace period: otherwise a quick forger would hide the certificates of the others.
             && let Ok(valid) = verified(&shared.host, vec![*certificate], &committee).await
             && let Some(valid) = valid.into_iter().next()
         {
@@ -283,8 +283,8 @@ async fn find(shared: &Arc<Shared>, digest: Digest) -> Option<Certificate> {
     Some(best)
 }
 
-/// Tells the connected members of certificates that they did not sign, all but some who know: they lack these blobs, most
-/// likely, and fetch them at once.
+/// Sends connected members the certificates that they did not sign, except to those in `knowing`: they most likely lack these blobs, and
+/// fetch them at once.
 pub(super) fn notify(shared: &Shared, certificates: &[Certificate], knowing: &[u16]) {
     let snapshot = shared.snapshot.get();
     for of_same_signers in certificates.chunk_by(|one, other| one.signers == other.signers) {
@@ -307,7 +307,7 @@ pub(super) fn notify(shared: &Shared, certificates: &[Certificate], knowing: &[u
     }
 }
 
-/// Relays a page of a member's list, or shows one of the server's own.
+/// Answers a list request with a page of the server's own list, or relays a member's.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     stream: Stream,

@@ -1,4 +1,4 @@
-//! Queues one put's messages for its members. The core decides whom to wait for.
+//! Queues one put's messages for its members. The core decides which members to wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use vouch_node_core::server::put::Forwarded;
 use super::{ReplicaHandle, Shared};
 use crate::host::Host;
 
-/// The queues of the members that one put flows to.
+/// The queues of one put's members.
 pub(super) struct MemberQueues {
     shared: Arc<Shared>,
-    /// The server's number for the put.
+    /// The server's stream number of the put.
     stream: Stream,
     core: Fanout,
-    /// All members that the put began with.
+    /// The members with which the put began.
     handles: BTreeMap<u16, ReplicaHandle>,
 }
 
@@ -34,7 +34,7 @@ impl MemberQueues {
         Self { shared, stream, core, handles }
     }
 
-    /// Queues the same message for every member; returns those that take no part any more.
+    /// Queues the same message for every member. Returns the members that have left the put.
     pub(super) async fn send(&mut self, message: &Bytes) -> Forwarded {
         let takes = |member: &&u16| self.handles.get(*member).is_some_and(|handle| handle.data.try_send(message));
         let without_room: BTreeSet<u16> = self.core.members().iter().filter(|member| !takes(member)).copied().collect();
@@ -60,12 +60,12 @@ impl MemberQueues {
                 Ok(None) | Err(_) => FanoutInput::Tick,
             };
         };
-        // the message must not be queued any more where its cancel is
+        // Stop waiting before a cancel is queued: the message must not follow it.
         drop(waiting);
         self.perform(outputs).unwrap_or_default()
     }
 
-    /// Gives the core an input for which nobody is waited for.
+    /// Gives the core an input that does not wait for members.
     pub(super) fn tell(&mut self, input: FanoutInput) -> Option<Forwarded> {
         let outputs = self.core.handle(input, self.shared.host.monotonic(), &BTreeSet::new());
         self.perform(outputs)
@@ -89,14 +89,14 @@ impl MemberQueues {
     }
 }
 
-/// Queues a message behind those that are queued already, as soon as there is room.
+/// Queues a message behind the waiting ones, once there is room.
 fn queue_behind(host: &Host, handle: &ReplicaHandle, message: Bytes) {
     if handle.data.try_send(&message) {
         return;
     }
     let data = handle.data.clone();
     host.spawn(async move {
-        // ends with the link at the latest, and with it the put
+        // Ends with the link at the latest, which ends the put as well.
         let _ = data.send(message).await;
     });
 }

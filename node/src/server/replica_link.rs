@@ -1,4 +1,4 @@
-//! A replica's link: it proves its node key and its vote key, joins, and its replies go to whoever waits for them.
+//! A replica's link: verifies its node key and vote key, joins it, and routes its replies.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
 use crate::link::{self, LinkError, LinkReader};
 
-/// Bytes of small messages and proposals that wait for one replica. One that lets so many wait is cut off.
+/// Maximum size in bytes of the control messages and proposals queued for one replica. Beyond it, the link is closed.
 const CONTROL_QUEUE: usize = 4 << 20;
 
 pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc<Connection>) {
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         () = connection.until_cut_off() => return,
         admitted = admit(&shared, &mut link, &connection) => admitted,
     };
-    // a stranger's place among the replicas that are no members
+    // The permit of a non-member.
     let (candidate, _place) = match admitted {
         Ok(admitted) => admitted,
         Err(error) => return link::refuse(link.reader, link.writer, why(error)).await,
@@ -56,7 +56,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
     let membership = shared.core().roster().membership(&node_key);
-    // looked at after joining: a committee that forms from now on is told to everybody who joined
+    // Look after joining: a committee that forms from now on is sent to every joined replica.
     let settled = shared.founding().settled().filter(|_| !link.knows_committee).map(Founding::message);
     if let Some(founding) = settled {
         handle.tell(&Message::Founding(Box::new(founding)));
@@ -65,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     drop(handle);
     shared.publish();
     let connected = shared.core().roster().count();
-    // strangers that come and go fill no log
+    // The rate is limited: otherwise non-members could fill the log by reconnecting.
     let is_told = matches!(membership, Membership::Member(_)) || shared.guard.may_tell(&connection);
     if is_told {
         shared.report(Event::Joined(name.clone(), Shared::membership_text(membership), connected));
@@ -97,7 +97,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     }
 }
 
-/// Checks that the replica holds both its keys.
+/// Verifies that the replica holds both its keys.
 async fn admit(
     shared: &Arc<Shared>,
     link: &mut Welcomed,
@@ -127,7 +127,7 @@ async fn admit(
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
     shared.may_join(connection.source(), &link.hello.node_key)?;
-    // a pairing
+    // Costs a pairing.
     let proved = shared.host.spawn_blocking(move || verify_possession(&vote_key, &possession)).await;
     if let Err(error) = proved.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {
         return refuse(Code::NotAuthenticated, format!("vote key: {error}"));
@@ -135,8 +135,8 @@ async fn admit(
     Ok((Candidate { vote_key, possession, name }, place))
 }
 
-/// A member of a cluster shows its founding first where this server has no committee: so whoever is told of the join is told of the
-/// committee too.
+/// Receives a founding before the join, if the replica shows one and this server has no committee. So the server has the committee before
+/// the join is reported.
 async fn show_first(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<(), LinkError> {
     if link.hello.cluster.is_none() || link.knows_committee {
         return Ok(());
@@ -181,28 +181,28 @@ async fn read(
                 }
                 continue;
             }
-            // of no put or get
+            // Not an answer to a put or a get.
             Message::List { .. } | Message::Endorse { .. } | Message::AskTime { .. } => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
-        // a standby is asked nothing; what it says all the same concerns nobody
+        // A standby is sent no requests: ignore its answers.
         let Some(member) = shared.committee().and_then(|committee| committee.record().position(&hello.node_key)) else {
             continue;
         };
-        // one that came before the committee was founded
+        // Sent before the committee was founded.
         connection.exempt();
         reader.is_member();
         match message {
             Message::List { stream, source, from, filter } => {
                 errands.list(shared, member, stream, source, (from, filter));
             }
-            // nobody asks in another's name: the answers count for who is named
+            // A member may ask only in its own name: the answers are signed for the asker that is named.
             Message::AskTime { stream, asker, nonce } if asker == hello.node_key => {
                 time_relay.ask(shared, member, stream, asker, nonce);
             }
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => errands.endorse(shared, member, digests),
-            // a vote goes to its batch, another reply to the put or get that waits for it
+            // The core routes it: a vote to its batch, any other reply to its put or get.
             message => shared.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }
     }

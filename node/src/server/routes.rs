@@ -1,4 +1,4 @@
-//! Which link waits for which replies of replicas. Every replica uses the server's number for a put, a lookup or a read.
+//! Routes replies of replicas to the client links that wait for them, by the server's stream number of the put, lookup or read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,18 +7,17 @@ use tokio::sync::mpsc;
 use vouch_core::message::{MAX_PUTS, Stream};
 pub(crate) use vouch_node_core::server::Reply;
 
-/// Replies waiting for one client, beside those of each replica.
+/// Base size of a client's mailbox in replies.
 const MAILBOX: usize = 64;
-/// What a replica may answer at once: that it stored each put, or not.
+/// Additional size per replica: it may answer all puts of the link at once.
 const ANSWERS: usize = 2 * MAX_PUTS;
 
-/// A mailbox with room for all that so many honest replicas may answer to one client at once.
+/// A mailbox with room for every reply that this number of honest replicas may send to one client at once.
 pub(crate) fn mailbox(replicas: usize) -> (mpsc::Sender<Box<Reply>>, mpsc::Receiver<Box<Reply>>) {
     mpsc::channel(MAILBOX + ANSWERS * replicas)
 }
 
-/// Open requests by the server's number. Replies are boxed: a channel always keeps room for 32 of what it carries, and most links
-/// wait for none.
+/// The open requests, by the server's number. Replies are boxed: a channel always allocates room for 32 items, and most links wait for none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Box<Reply>>>>>);
 
@@ -27,13 +26,13 @@ impl Routes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replies to `stream` go to `mailbox` until the route is dropped.
+    /// Routes replies on `stream` to `mailbox` until the route is dropped.
     pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
         self.map().insert(stream, mailbox);
         Route { routes: self.clone(), stream }
     }
 
-    /// Delivers a reply; one to a full mailbox is dropped, whose size covers every honest reply. A stray one comes back.
+    /// Delivers a reply. Drops it if the mailbox is full, whose size covers every honest reply. Returns it if no route exists.
     pub(crate) fn deliver(&self, reply: Reply) -> Option<Reply> {
         let mailbox = self.map().get(&reply.stream).cloned();
         match mailbox {
@@ -46,7 +45,7 @@ impl Routes {
     }
 }
 
-/// An open request; dropping it closes it.
+/// An open request. Dropping it ends the route.
 #[derive(Debug)]
 pub(crate) struct Route {
     routes: Routes,

@@ -1,4 +1,4 @@
-//! Members ask each other what time it is. The server passes questions and answers on: it reads neither, and can forge neither.
+//! Relays the members' questions for each other's time, and the signed answers. The server can forge neither.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use super::Shared;
 use super::routes::Reply;
 use crate::host::tasks::JoinSet;
 
-/// Questions of one member: so many at once, and then one every so often.
+/// Token bucket for one member's questions: a burst, and then one per interval.
 const QUESTIONS: u32 = 4;
 const QUESTION_EVERY: Duration = Duration::from_secs(2);
-/// Questions of one member whose answers are waited for.
+/// Maximum number of one member's questions in progress.
 const AT_ONCE: usize = 4;
-/// How long answers are waited for.
+/// How long the relay waits for answers.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The questions of one member; they end with its link.
+/// The questions of one member. They end with its link.
 #[derive(Debug)]
 pub(super) struct TimeRelay {
     waiting: JoinSet<()>,
@@ -35,8 +35,8 @@ impl Default for TimeRelay {
 }
 
 impl TimeRelay {
-    /// Passes a question on to all other members that are connected, and their answers back. A question too many is passed
-    /// over: the member asks again.
+    /// Relays a question to all other connected members, and their answers back. A question beyond the limits is ignored: the member asks
+    /// again.
     pub(super) fn ask(&mut self, shared: &Arc<Shared>, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
         while self.waiting.try_join_next().is_some() {}
         if self.waiting.len() < AT_ONCE && self.allowance.take(shared.host.monotonic()) {
@@ -63,11 +63,11 @@ async fn relay(shared: Arc<Shared>, member: u16, stream: Stream, asker: NodeKey,
             {
                 let answer = Message::SignedTime { stream, member: from, time, signature };
                 let snapshot = shared.snapshot.get();
-                // one that left meanwhile hears nothing
+                // Fails if the asker has left.
                 snapshot.members.get(&member).map(|handle| handle.tell(&answer));
             }
         }
     };
-    // who has not answered by now is late
+    // Members that have not answered by now are late.
     let _ = shared.host.timeout(ANSWERS_WITHIN, passing_on).await;
 }

@@ -1,4 +1,4 @@
-//! The first messages of every link: both hellos, the server's proof of its key, and whose link it is.
+//! The first messages of every link: both hellos, the server's proof of its node key, and the committee.
 
 use vouch_core::link::{Hello, HelloError, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
@@ -7,19 +7,19 @@ use super::{Event, Shared};
 use crate::committee_file;
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter};
 
-/// A link whose hellos were exchanged.
+/// A link after the exchange of hellos.
 pub(super) struct Welcomed {
     pub(super) reader: LinkReader,
     pub(super) writer: LinkWriter,
     pub(super) hello: Hello,
-    /// In which a replica has to prove itself.
+    /// The handshake's deadline: a replica must prove its keys within it.
     pub(super) handshake: Handshake,
     pub(super) transcript: Transcript,
-    /// Whether the committee was sent.
+    /// Whether the server has sent its committee.
     pub(super) knows_committee: bool,
 }
 
-/// Exchanges hellos; `None` when the link ended with a reason told. A browser's link (`has_origin`) can only be a client's.
+/// Exchanges hellos. `None` if the link broke, or was refused and sent the reason. A link from a browser (`has_origin`) must be a client's.
 pub(super) async fn welcome(
     shared: &Shared,
     (mut reader, mut writer): (LinkReader, LinkWriter),
@@ -47,7 +47,7 @@ pub(super) async fn welcome(
     let transcript = Transcript::new(&hello, &own, None);
     let signature = shared.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
-    // a replica takes up a committee with all its acceptances only; to a client they say nothing
+    // A replica adopts a committee only with all its acceptances, so it gets the founding. A client has no use for acceptances.
     messages.extend(match hello.role {
         Role::Replica => shared.founding().settled().map(|founding| Message::Founding(Box::new(founding.message()))),
         Role::Client | Role::Server => committee.as_deref().map(committee_file::message),
@@ -75,7 +75,7 @@ fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, L
     Ok(hello)
 }
 
-/// A failure of the other end's as it is told.
+/// The failure to send to the other end.
 pub(super) fn why(error: LinkError) -> Failed {
     match error {
         LinkError::Refused(failed) => failed,
