@@ -1,4 +1,4 @@
-//! The server: accepts replicas and clients, fans out puts, adds up votes. It is untrusted, signs no statement and keeps no blob.
+//! The server: accepts replicas and clients, forwards puts, and aggregates votes. It is untrusted, signs no statement, and keeps no blob.
 
 mod archive;
 mod batcher;
@@ -57,55 +57,55 @@ pub use http::{Origin, OriginError};
 use member_lists::Listing;
 use routes::Routes;
 
-/// How often the deadlines of what is in progress are looked at.
+/// Interval between checks of deadlines.
 const TICK: Duration = Duration::from_millis(20);
-/// Certificates asked for at members at once; further ones wait.
+/// Maximum number of searches for a certificate at members; further ones wait.
 const LOOKUPS: usize = 16;
 
-/// Limits and waits of a server. Memory is bounded by them.
+/// The configuration of a server. Its limits bound the server's memory.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The data folder: the server's key, the committee, certificates.
     pub data: PathBuf,
-    /// Which committee the operator wants; by default that of the replicas connected at the first put.
+    /// The committee that the operator wants; by default the replicas connected at the first put.
     pub wanted: WantedCommittee,
-    /// Found a committee from replicas on any machine, not from those on this one only.
+    /// Accept replicas from any machine as founding members, not only from this one.
     pub allow_open: bool,
-    /// The most connections of strangers at once; fewer where the system lets this process open fewer files.
+    /// Maximum number of connections of non-members; lower if the limit of open files requires it.
     pub max_links: usize,
-    /// The most replicas that are no members, at once.
+    /// Maximum number of connected replicas that are not members.
     pub max_standbys: usize,
-    /// The most puts at once; further ones are refused as busy.
+    /// Maximum number of puts in progress. Further ones are refused as busy.
     pub max_puts: usize,
-    /// The most bytes of reads in flight, over all clients.
+    /// Maximum size in bytes of the reads in flight, over all clients.
     pub read_budget: usize,
-    /// The most memory for messages that began to come and are not dealt with, over all clients.
+    /// Maximum memory in bytes for messages that are being received or handled, over all clients.
     pub receive_budget: usize,
-    /// What is queued for one replica, in chunks of 256 KiB; small blobs count by their bytes.
+    /// Size of one replica's queue, in chunks of 256 KiB. Small blobs count by their bytes.
     pub replica_queue: usize,
     /// How long a put waits for a quorum to connect.
     pub quorum_wait: Duration,
     /// How long a client may be silent while it owes bytes.
     pub client_silence: Duration,
-    /// How long a connection may take nothing of what the server has for it.
+    /// How long a connection may take no bytes while the server has some to send.
     pub reader_silence: Duration,
-    /// The least that the body of an HTTP put must bring, in bytes a second, on average over `upload_window`: a slow modem's
-    /// part. A byte now and then would hold a put and its place at every replica. Puts on one link share it.
+    /// Minimum upload rate in bytes per second, on average over `upload_window`, of an HTTP body or of a link, whose puts share it. Otherwise
+    /// a byte now and then would hold a put and its place at every replica.
     pub upload_rate: u64,
-    /// Over how long that is measured; a put that begins slowly has so long to make it good.
+    /// The window of the upload rate. A put that begins slowly can catch up within it.
     pub upload_window: Duration,
-    /// The most gets over HTTP at once; further ones are refused as busy.
+    /// Maximum number of gets over HTTP in progress. Further ones are refused as busy.
     pub max_downloads: usize,
-    /// Origins whose pages may put and get, beside the server's own.
+    /// Origins whose pages may put and get, in addition to the server's own.
     pub allowed_origins: Vec<Origin>,
-    /// For the phases of a put.
+    /// The deadlines of a put's phases.
     pub deadlines: Deadlines,
-    /// How blobs gather into batches.
+    /// How receipts are gathered into batches.
     pub batching: BatchPolicy,
 }
 
 impl Config {
-    /// The defaults, with this data folder.
+    /// The default configuration with this data folder.
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
@@ -130,19 +130,19 @@ impl Config {
     }
 }
 
-/// Why a server cannot start or go on.
+/// Why a server cannot start or continue.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// The data folder.
+    /// The data folder cannot be used.
     #[error(transparent)]
     Data(#[from] DataDirError),
-    /// The server's key.
+    /// The server's node key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The committee that it remembers.
+    /// The saved committee cannot be used.
     #[error(transparent)]
     Committee(#[from] CommitteeFileError),
-    /// The folder is another committee's.
+    /// The saved committee is not the one that the operator wants.
     #[error(
         "{}: its committee contradicts this flag: {why}; leave the flag out, or name another folder with --data",
         .folder.display()
@@ -150,7 +150,7 @@ pub enum ServerError {
     AnotherCommittee {
         /// The data folder.
         folder: PathBuf,
-        /// What contradicts.
+        /// The contradiction.
         why: String,
     },
     /// The certificates.
@@ -161,88 +161,88 @@ pub enum ServerError {
     Listen(#[from] io::Error),
 }
 
-/// What a server tells its operator.
+/// An event for a server's log.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A replica came, with its name and standing.
+    /// A replica has joined. Its name, its membership, and the number of connected replicas.
     Joined(String, &'static str, usize),
-    /// A replica went.
+    /// A replica has left.
     Left(String, String),
     /// The committee was founded.
     Formed(Arc<Committee>),
-    /// What a founding waits for, or how one ended.
+    /// What a founding waits for, or why it ended.
     Founding(String),
     /// A blob was certified.
     Certified(Box<vouch_core::certificate::Certificate>),
-    /// A link was refused for a reason that its operator and this one should know.
+    /// A link was refused for a reason that concerns the operators of both ends.
     Refused(String),
-    /// It had so many certificates to learn from the list of the replica of this name.
+    /// The server learned certificates from a member's list. Their number, and the member's name.
     Learned(String, usize),
-    /// A put goes on without a member, or a member is not waited for any more, and why.
+    /// A put continued without a member, or no longer waits for it. The reason.
     LeftOut(String),
-    /// Addresses that were held to their limits, in a summary now and then.
+    /// A summary of the addresses that were limited.
     Limited(String),
-    /// Something failed that no client caused.
+    /// A failure that no client caused.
     Trouble(String),
 }
 
-/// Takes the server's events.
+/// Receives the server's events.
 pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// How to reach one connected replica.
+/// The handle of a connected replica.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaHandle {
-    /// Told apart from an earlier link of the same replica.
+    /// Distinguishes the link from earlier ones of the same replica.
     link: LinkId,
-    /// Small messages that overtake data. Full means that the replica does not read: it is cut off.
+    /// Control messages, which overtake data. If this queue is full, the replica does not read, and the link is closed.
     control: ByteBoundedQueue,
     data: ByteBoundedQueue,
     listing: Arc<Listing>,
 }
 
 impl ReplicaHandle {
-    /// Queues a small message; `false` when the replica is gone or does not read.
+    /// Queues a control message. `false` if the replica has disconnected or does not read.
     fn tell(&self, message: &Message) -> bool {
         self.control.try_send(&message.encode())
     }
 }
 
-/// The members that are connected, as of now.
+/// The committee and the connected members at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     committee: Option<Arc<Committee>>,
     members: BTreeMap<u16, ReplicaHandle>,
 }
 
-/// What all links share.
+/// The state that all links share.
 pub(crate) struct Shared {
     host: Host,
     config: Config,
     key: NodeSecretKey,
-    /// The one place where a server decides over all links. Held for one call, never over an await.
+    /// The core, which decides for all links. Locked for one call, never across an await.
     core: Mutex<ServerCore<ReplicaHandle>>,
     snapshot: Latest<Arc<Snapshot>>,
     founding: Mutex<ServerFounding>,
-    /// Held while a founding that a replica shows is checked.
+    /// Locked while a founding that a replica shows is verified.
     checking: tokio::sync::Mutex<()>,
-    /// Held while a committee is made durable, so that only one forms.
+    /// Locked while a committee is made durable, so that only one is adopted.
     forming: tokio::sync::Mutex<()>,
     routes: Routes,
     batcher: Batcher,
     archive: Archive,
-    /// Held while a page of a member's list is verified: all members list much the same.
+    /// Locked while a page of a member's list is verified: members list mostly the same certificates, so the next page has fewer new ones.
     listing: tokio::sync::Mutex<()>,
-    /// Certificates asked for at members at once.
+    /// Permits for searches for a certificate at members.
     lookups: Semaphore,
     guard: Guard,
     numbers: StreamNumbers,
     next_link: AtomicU32,
     reporter: Reporter,
-    /// Links of another version of the protocol.
+    /// Limits the log lines about links of other protocol versions.
     other_versions: Notice,
-    /// Lines about the health of members: one for each put would be a flood.
+    /// Limits the log lines about members' health: otherwise each put would write one.
     health_lines: Notice,
-    // keeps the folder locked
+    // Keeps the folder locked.
     data: DataDir,
 }
 
@@ -252,7 +252,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the data folder and everything in it.
+    /// Opens the data folder and its databases.
     ///
     /// # Errors
     /// See [`ServerError`].
@@ -301,12 +301,12 @@ impl Server {
         Ok(Self { shared })
     }
 
-    /// The committee, once there is one.
+    /// The committee; `None` before the founding.
     pub fn committee(&self) -> Option<Arc<Committee>> {
         self.shared.committee()
     }
 
-    /// The server's link key.
+    /// The server's node key.
     pub fn node_key(&self) -> vouch_core::link::NodeKey {
         self.shared.key.node_key()
     }
@@ -314,7 +314,7 @@ impl Server {
     /// Serves until `shutdown` completes.
     ///
     /// # Errors
-    /// When the listening socket fails for good.
+    /// The listening socket fails permanently.
     pub async fn run(self, listener: Box<dyn Listener>, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { shared } = self;
         let batcher = shared.host.spawn(batcher::run(Arc::downgrade(&shared)));
@@ -331,7 +331,7 @@ impl Shared {
         self.snapshot.get().committee.clone()
     }
 
-    /// How many replicas may have something to say: before a committee is formed, those that are there.
+    /// Maximum number of replicas that may send replies: the committee's members or, before the founding, the connected replicas.
     fn replicas(&self) -> usize {
         self.committee().map_or_else(|| self.core().roster().count(), |committee| committee.record().n().into()).max(16)
     }
@@ -340,7 +340,7 @@ impl Shared {
         (self.reporter)(event);
     }
 
-    /// Says of a member, whose name comes before the text, what the operator should know; at most one such line in ten seconds.
+    /// Reports a text about a member to the operator, after the member's name; at most one such line in ten seconds.
     fn tell_of(&self, member: u16, text: &str) {
         let Some(committee) = self.committee() else { return };
         let text = format!("{} {text}", committee.record().name(member));
@@ -349,30 +349,29 @@ impl Shared {
         }
     }
 
-    /// Tells the operator, and the member itself, why a put or a batch goes on without it. The member may be the last to know
-    /// that it is slow: its own log says nothing wrong.
+    /// Reports to the operator and to the member why a put or a batch continues without it. A slow member's own log shows nothing wrong.
     fn left_out(&self, stream: Stream, member: u16, code: Code, why: &str) {
         self.tell_of(member, why);
         let failed = Message::Failed(Failed::new(stream, code, why).with_subjects(vec![member]));
         if let Some(handle) = self.snapshot.get().members.get(&member) {
-            // one that does not read is told when it joins again, or never
+            // A member that does not read gets no message.
             handle.control.try_send_spare(&failed.encode());
         }
     }
 
-    /// Takes note of what a member did wrong in a put or a get, and tells what is news.
+    /// Records a member's fault in a put or a get, and reports a new one.
     fn blame(self: &Arc<Self>, stream: Stream, member: u16, fault: Fault) {
         self.handle(ServerInput::Blamed { stream, member, fault });
     }
 
-    /// A number for a put or a read, the same on every replica's link.
+    /// A stream number for a put or a read, the same on every replica's link.
     fn stream(&self) -> Stream {
         self.numbers.next()
     }
 
-    /// Lets everybody see who is connected now.
+    /// Publishes the connected members.
     fn publish(&self) {
-        // held until the snapshot stands: an older one must not replace a newer one
+        // Keep the lock until the snapshot is published: an older one must not replace a newer one.
         let core = self.core();
         let committee = core.roster().chain().map(|chain| chain.current().clone());
         let snapshot = Snapshot { committee, members: core.roster().members() };
@@ -388,7 +387,7 @@ impl Shared {
     }
 }
 
-/// What a committee tolerates, for the operator.
+/// The committee's fault tolerance, for the operator.
 pub fn tolerance(committee: &Committee) -> String {
     quorum::tolerance(committee.record().n())
 }

@@ -1,5 +1,5 @@
-//! Performs the lookups and reads of one client: asks replicas, and takes room in the budget that all clients share. Its owner is a
-//! client's link or a request over HTTP: it passes requests and replies in, and takes the answers out.
+//! Performs the lookups and reads of one client: sends requests to replicas, and takes room in the budget that all clients share. Its
+//! owner, a client's link or an HTTP request, passes requests and replies in and takes the answers out.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
@@ -19,8 +19,8 @@ use super::{Shared, Snapshot};
 use crate::budgets::{Party, Permit};
 use crate::link::Held;
 
-/// Room for a read: one of its client's slots, and a part of the budget of all clients. Both are held until the answer is written;
-/// otherwise the answers to a client that does not read would pile up.
+/// Room for a read: one of its client's slots, and a part of the budget of all clients. Both are held until the answer is written:
+/// otherwise answers to a client that does not read would pile up.
 pub(super) struct Room(OwnedSemaphorePermit, Permit);
 
 impl From<Room> for Held {
@@ -29,11 +29,11 @@ impl From<Room> for Held {
     }
 }
 
-/// What the client is told, under its own numbers.
+/// An answer to the client, under its own stream number.
 pub(super) enum GetReply {
-    /// Who holds what it looked for.
+    /// The holders of the blob.
     Located(Stream, Vec<Holder>),
-    /// The bytes of a read, which hold their room until they are written.
+    /// The bytes of a read. They hold their room until they are written.
     Chunk { stream: Stream, offset: u64, parents: Vec<Parent>, bytes: Bytes, room: Room },
     /// A lookup or a read failed.
     Failed(Failed),
@@ -41,14 +41,14 @@ pub(super) enum GetReply {
     Violation(Failed),
 }
 
-/// What an open lookup or read holds of the server.
+/// The resources of a lookup or read in progress.
 struct Open {
     _route: Route,
-    /// Of a read.
+    /// The room of a read.
     room: Option<Room>,
 }
 
-/// What comes with an input, for the action that follows from it.
+/// The resource that comes with an input, for the action that follows.
 enum Brought {
     Nothing,
     Room(Room),
@@ -60,14 +60,14 @@ type WaitForRoom = Pin<Box<dyn Future<Output = Option<Room>> + Send>>;
 /// The lookups and reads of one client.
 pub(super) struct GetPerformer {
     shared: Arc<Shared>,
-    /// Where replicas answer. Its owner gives what comes to [`reply`](Self::reply).
+    /// The mailbox for replies. The owner passes each to [`reply`](Self::reply).
     mailbox: mpsc::Sender<Box<Reply>>,
     core: ClientGets,
-    /// By the server's number.
+    /// The requests in progress, by the server's number.
     open: HashMap<Stream, Open>,
-    /// The oldest read that waits for room, in the queue of all clients.
+    /// The wait for room of the oldest waiting read, in the budget's queue of all clients.
     place: Option<WaitForRoom>,
-    /// The client's slots for reads that are not written yet.
+    /// The client's slots for reads whose answers are not written yet.
     own: Arc<Semaphore>,
     replies: Vec<GetReply>,
 }
@@ -83,7 +83,7 @@ impl GetPerformer {
         self.core.is_active()
     }
 
-    /// What the client is to be told since this was asked last.
+    /// The answers since the last call.
     pub(super) fn take_replies(&mut self) -> Vec<GetReply> {
         std::mem::take(&mut self.replies)
     }
@@ -97,8 +97,8 @@ impl GetPerformer {
         self.drive(GetInput::Read(read), Brought::Nothing);
     }
 
-    /// Completes with room for the oldest read that waits; never, if none waits. Its owner waits for it beside everything else: reads that
-    /// have room are answered meanwhile, and return it.
+    /// Completes with room for the oldest waiting read; never, if none waits. The owner must handle other events meanwhile: answered reads
+    /// release the room that this one waits for.
     pub(super) async fn room(&mut self, party: &Arc<Party>) -> Room {
         if self.core.wants_room() {
             let place = self.place.get_or_insert_with(|| {
@@ -117,7 +117,7 @@ impl GetPerformer {
         std::future::pending().await
     }
 
-    /// There is room for the oldest read that waits.
+    /// Starts the oldest waiting read, which has room now.
     pub(super) fn start(&mut self, room: Room) {
         self.drive(GetInput::Room, Brought::Room(room));
     }
@@ -139,7 +139,7 @@ impl GetPerformer {
         self.drive(GetInput::Tick, Brought::Nothing);
     }
 
-    /// Gives the core an input, performs what follows, and gives it what completes that.
+    /// Gives the core an input, performs its outputs, and gives it their completions.
     fn drive(&mut self, input: GetInput, mut brought: Brought) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -156,7 +156,7 @@ impl GetPerformer {
         }
     }
 
-    /// Performs one action; gives the input that completes it, if there is one.
+    /// Performs an action. Returns the input that completes it, if there is one.
     fn perform(&mut self, action: GetAction, brought: &mut Brought) -> Option<GetInput> {
         match action {
             GetAction::AskHolders { stream, digest, members } => {
@@ -198,7 +198,7 @@ impl GetPerformer {
 }
 
 impl Snapshot {
-    /// The members that are connected, by their links; `None` before there is a committee.
+    /// The connected members with their links; `None` before there is a committee.
     fn committee_links(&self) -> Option<BTreeMap<u16, LinkId>> {
         self.committee.is_some().then(|| self.links())
     }

@@ -40,15 +40,15 @@ pub use origin::{Origin, OriginError};
 use upgrade::Upgrade;
 use watched::Watched;
 
-/// A request's headers must be there by then.
+/// Timeout of a request's headers.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// The most bytes of headers.
+/// Maximum size of a request's headers in bytes.
 const HEADER_BYTES: usize = 16 << 10;
-/// After an error of the socket itself (no file descriptors left, say), before the next try.
+/// Pause after an error of the listening socket, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Connections closed then: whatever else took the descriptors needs some, too.
+/// Number of connections evicted after such an error: other parts of the process need file descriptors as well.
 const SHED: usize = 8;
-/// How often it is looked whether there is something to tell about limits.
+/// Interval between checks for a report about limited addresses.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `shutdown` completes.
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     let failures = Notice::default();
     tokio::pin!(shutdown);
     loop {
-        // what was told to go still has its descriptor
+        // Evicted connections still have their file descriptors.
         let may_accept = shared.guard.connections.leaving() <= guard::CLOSING;
         tokio::select! {
             biased;
@@ -76,7 +76,7 @@ pub(super) async fn serve(
             }
             accepted = listener.accept(), if may_accept => match accepted {
                 Ok((stream, from)) => {
-                    // with no room left the connection is dropped: answering would cost what there is none of
+                    // Drop the connection without an answer, which would cost the resource that is exhausted.
                     if let Ok(place) = shared.guard.accept(from.ip()) {
                         connections.spawn(connection(shared.clone(), stream, place));
                     }
@@ -98,7 +98,7 @@ pub(super) async fn serve(
 
 async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connection>) {
     let mut stream = TimeoutStream::new(stream);
-    // a peer that takes nothing of what waits for it would hold the connection for ever
+    // Evict a peer that does not read: otherwise it would hold the connection for ever.
     stream.set_write_timeout(Some(shared.config.reader_silence));
     let is_link = Arc::new(AtomicBool::new(false));
     let stream = Watched { io: Box::pin(stream), connection: place.clone(), is_link: is_link.clone() };
@@ -116,20 +116,20 @@ async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connect
     tokio::select! {
         biased;
         () = place.until_cut_off() => return,
-        // an error here is the peer's: a broken request or connection, answered where it could be
+        // The error is the peer's: a malformed request or a lost connection. hyper has answered it if possible.
         _ = served => {}
     }
     if let Ok(Upgrade { on_upgrade, has_origin }) = upgrades.try_recv()
         && let Ok(io) = on_upgrade.await
     {
-        // from here on the link says what counts as progress
+        // From here on, the link records progress.
         is_link.store(true, Ordering::Relaxed);
         let link = link::accepted(Box::new(TokioIo::new(io)), shared.guard.allowance(&place)).await;
         Box::pin(serve_link(shared, link, has_origin, place)).await;
     }
 }
 
-/// Serves a link to its end.
+/// Serves a link until it ends.
 async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
     let welcomed = tokio::select! {
         biased;

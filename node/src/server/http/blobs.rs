@@ -1,4 +1,4 @@
-//! Blobs over HTTP: requests in, answers out. Puts and gets go through the state machines that a client's link uses.
+//! Blobs over HTTP. Puts and gets use the same state machines as a client's link.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::expires::Expires;
 use crate::server::Shared;
 use crate::server::guard::Connection;
 
-/// An uploaded page must not run as one of the server's.
+/// An uploaded page must not run in the server's origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
 /// The bytes of a digest never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -46,7 +46,7 @@ pub(super) async fn get(
     let digest = digest(name)?;
     let tag = format!("\"{}\"", digest.to_hex());
     if reply::is_known(request.headers(), &tag) {
-        // whatever the replicas say: the bytes are those
+        // The digest identifies the bytes, so no replica is asked.
         return Ok(reply::not_modified(described(reply::empty(StatusCode::OK), digest, &tag, caller)));
     }
     let range = ranges::of_header(request, &tag);
@@ -59,7 +59,7 @@ pub(super) async fn get(
     if form == Form::Length {
         headers.insert(header::CONTENT_LENGTH, length.into());
     } else if range.is_some() && !part.is_empty() {
-        // the last bytes of none are the whole: Content-Range could not say it
+        // The last bytes of an empty blob are the whole blob, which Content-Range cannot express.
         let text = format!("bytes {}-{}/{length}", part.start, part.end - 1);
         reply::insert(headers, header::CONTENT_RANGE, &text);
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -95,11 +95,11 @@ async fn begin(
 ) -> Result<Begun, Problem> {
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug(), "too many downloads; try again");
     let permit = shared.guard.downloads.claim(connection.party(), 1).map_err(busy)?;
-    // where the server certified it, no replica's word is needed for its length
+    // A certificate states the length, so no replica's claim is needed.
     let known = shared.archive.load(digest).await.ok().flatten();
     let length = known.map(|certificate| certificate.claim.receipt.length);
     let committee = shared.committee();
-    // the last byte shows the length
+    // The last byte proves the length.
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
     let get = Get::begin(shared.clone(), connection.clone(), WantedBytes { digest, length, range }, committee);
     Ok(Box::pin(download::begin(shared, digest, get, form, permit)).await?)
@@ -112,7 +112,7 @@ fn body(begun: Begun, form: Form) -> Response<Body> {
     }
 }
 
-/// With what a browser and a cache must know about a blob.
+/// Adds the headers that a browser and a cache need for a blob.
 fn described(mut response: Response<Body>, digest: Digest, tag: &str, caller: &Caller) -> Response<Body> {
     let headers = response.headers_mut();
     let disposition = format!("attachment; filename=\"{}\"", digest.to_hex());
@@ -139,7 +139,7 @@ pub(super) async fn put(
     connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let expires_at = expires_at(request.uri().query().unwrap_or_default(), shared.host.unix_seconds())?;
-    // RFC 9110 section 14.5: who takes this for the whole stores what nobody meant
+    // RFC 9110 section 14.5: refuse a partial put, because storing a part as the whole blob is never what the client meant.
     if request.headers().contains_key(header::CONTENT_RANGE) {
         return Err(Problem::bad_request("a blob is put whole; expected no Content-Range"));
     }
@@ -153,14 +153,14 @@ pub(super) async fn put(
     Ok(response)
 }
 
-/// `expires_at` by a query at this time, `expires=30d` or nothing.
+/// `expires_at` from a query such as `expires=30d`; never, without one.
 fn expires_at(query: &str, now: u64) -> Result<u64, Problem> {
     let mut expires = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match (key, expires) {
             ("expires", None) => {
-                // a blank may be a plus
+                // In a query, a space may be encoded as a plus sign.
                 let value = value.replace('+', " ");
                 let value = percent_decode_str(&value).decode_utf8_lossy();
                 let parsed = value.parse::<Expires>();

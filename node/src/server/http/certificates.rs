@@ -1,4 +1,4 @@
-//! Certificates, as bundles: those that this server has, and those that members have.
+//! Certificates as bundles, from this server or from members.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) async fn get(shared: &Arc<Shared>, name: &str, headers: &HeaderMap) -
     let disposition = format!("attachment; filename=\"{}.vouch\"", digest.to_hex());
     reply::insert(answered, header::CONTENT_DISPOSITION, &disposition);
     reply::insert(answered, header::ETAG, &tag);
-    // a newer one may come
+    // Do not cache for long: a newer certificate may follow.
     answered.insert(header::CACHE_CONTROL, NO_CACHE);
     Ok(if reply::is_known(headers, &tag) { reply::not_modified(response) } else { response })
 }

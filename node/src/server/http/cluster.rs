@@ -55,13 +55,13 @@ pub(super) fn describe(shared: &Shared) -> Response<Body> {
     response
 }
 
-/// Which members of the committee a put can count on.
+/// The members of the committee that a put can count on.
 struct Readiness {
     quorum: usize,
     n: usize,
     /// Members that a put cannot count on, by name.
     fatal: Vec<(String, Trouble)>,
-    /// Members that take part, and slowly.
+    /// Members that take part, but slowly.
     impaired: Vec<(String, Trouble)>,
 }
 
@@ -80,17 +80,17 @@ impl Readiness {
         self.n - self.fatal.len()
     }
 
-    /// Whether a put would find its quorum.
+    /// Whether a put would have a quorum.
     fn is_ready(&self) -> bool {
         self.able() >= self.quorum
     }
 }
 
-/// Members that a text names one by one.
+/// Maximum number of members named in a text.
 const NAMED: usize = 20;
 
-/// Whether a put would find its quorum, and what is wrong with which member: as text, or as JSON where that is asked for. A failure
-/// is a problem (RFC 9457) unless text is asked for.
+/// Whether a put would have a quorum, and the trouble of each member: as text, or as JSON if the client prefers that. A failure is a
+/// problem (RFC 9457) unless the client prefers text.
 pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let snapshot = shared.snapshot.get();
     let Some(committee) = &snapshot.committee else {
@@ -110,7 +110,7 @@ pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response
     }
     let detail = format!("{quorum} of {n} replicas are needed for a put, {able} can store{}", each(&all));
     let mut failed = Failed::new(Stream::LINK, Code::NotEnoughReplicas, "");
-    // longer than a message on a link may be
+    // It may be longer than a message on a link.
     failed.detail = detail + "; see the replicas' logs, and `vouch status` where they run";
     refused(failed, fatal.into_iter().map(|(name, _)| name).collect(), headers)
 }

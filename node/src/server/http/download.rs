@@ -1,4 +1,4 @@
-//! A get as the body of an answer. Every byte is verified before it is sent; when no replica can go on, the connection is cut.
+//! A get as the body of a response. Each byte is verified before it is sent. If no replica can continue, the connection is closed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,37 +16,37 @@ use super::get::Get;
 use crate::budgets::Permit;
 use crate::server::{Event, Shared};
 
-/// What the body is made of.
+/// The form of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Nothing but the length is asked for.
+    /// No body: only the length is requested.
     Length,
     /// The bytes of the range.
     Bytes,
-    /// Slices with their proofs, for who verifies them again.
+    /// Slices with their proofs, for clients that verify.
     Slices,
 }
 
-/// A get that has come so far that the answer's head is known: the length is verified, and so is the first piece of the body.
+/// A get whose length and first piece are verified, so the response can begin.
 pub(super) struct Begun {
     pub(super) length: u64,
     pub(super) range: Range<u64>,
     pub(super) sending: Box<Sending>,
 }
 
-/// A get under way.
+/// A get in progress.
 pub(super) struct Sending {
     shared: Arc<Shared>,
     digest: Digest,
     get: Get,
     form: Form,
-    /// Pieces to send before anything else is asked for.
+    /// Verified pieces to send before the get continues.
     ready: VecDeque<Bytes>,
     is_over: bool,
     _permit: Permit,
 }
 
-/// Asks for a blob until it is known how to answer.
+/// Begins a get, up to its first verified piece.
 pub(super) async fn begin(
     shared: Arc<Shared>,
     digest: Digest,
@@ -69,7 +69,7 @@ pub(super) async fn begin(
 }
 
 impl Sending {
-    /// Goes one step on; gives length and range when they become known.
+    /// Takes one step of the get. Returns length and range once they are verified.
     async fn step(&mut self) -> Result<Option<(u64, Range<u64>)>, SessionError> {
         match self.get.next().await? {
             GetEvent::Length { length, range } => {
@@ -95,7 +95,7 @@ impl Sending {
         self.shared.report(Event::Trouble(format!("reading {}: {trouble}", self.digest)));
     }
 
-    /// The pieces as they may be sent. An error is the last item, and cuts the transfer short.
+    /// The verified pieces as a stream. An error is the last item, and ends the transfer early.
     pub(super) fn frames(self: Box<Self>) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
         stream::unfold(Some(self), |sending| async move {
             let mut sending = sending?;
@@ -109,7 +109,7 @@ impl Sending {
         })
     }
 
-    /// The next piece; none behind the last.
+    /// The next piece; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {

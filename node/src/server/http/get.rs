@@ -1,5 +1,5 @@
-//! A get over HTTP: the core's get, over the server's own lookups and reads. Its caller pulls: while one piece is sent the next one is verified,
-//! and nothing more is taken ahead.
+//! A get over HTTP: the core's get over the server's own lookups and reads. It is driven by its caller: while one piece is sent, the next
+//! one is verified, and nothing more is read ahead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,17 +21,16 @@ use crate::server::guard::Connection;
 use crate::server::routes::{self, Reply};
 use crate::server::{Shared, Snapshot, TICK};
 
-/// From so many bytes on, verifying is worth another thread, and too long for one that serves others.
+/// A piece of at least this many bytes is verified on a blocking thread: otherwise it would delay other requests.
 const VERIFIED_ELSEWHERE: usize = 16 << 10;
 
-/// A get under way. It trusts no replica, like every client: each byte is verified, and it goes on with another member where one
-/// fails.
+/// A get in progress. Like every client, it trusts no replica: each byte is verified, and another member continues if one fails.
 pub(super) struct Get {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     wanted: WantedBytes,
     get: Box<OneGet>,
-    /// The get itself, where it verifies a long piece on another thread.
+    /// The core's get while it verifies a large piece on another thread.
     away: Option<BlockingWork<Away>>,
     performer: GetPerformer,
     replies: mpsc::Receiver<Box<Reply>>,
@@ -40,12 +39,12 @@ pub(super) struct Get {
     watch: ProgressWatch,
     events: VecDeque<GetEvent>,
     answers: VecDeque<GetReply>,
-    /// Who was read from last.
+    /// The member that was read from last.
     reading: Option<u16>,
 }
 
 impl Get {
-    /// Asks who holds a blob.
+    /// Begins with a lookup of the blob's holders.
     pub(super) fn begin(
         shared: Arc<Shared>,
         connection: Arc<Connection>,
@@ -78,12 +77,12 @@ impl Get {
         begun
     }
 
-    /// What comes next, other than [`GetEvent::Send`].
+    /// The next event, except [`GetEvent::Send`], which is performed here.
     ///
     /// # Errors
-    /// See [`SessionError`]; the get is then over.
+    /// See [`SessionError`]; the get has then ended.
     pub(super) async fn next(&mut self) -> Result<GetEvent, SessionError> {
-        // until now the caller was busy with what came before
+        // Time that the caller spent on the last event does not count against the replicas.
         self.watch.restart();
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -101,7 +100,7 @@ impl Get {
         }
     }
 
-    /// Begins to verify what came meanwhile.
+    /// Begins to verify a piece that has arrived meanwhile.
     fn look_ahead(&mut self) {
         while let Ok(reply) = self.replies.try_recv() {
             self.performer.reply(*reply);
@@ -115,7 +114,7 @@ impl Get {
         }
     }
 
-    /// Takes what follows from a message: what is to be asked is asked at once.
+    /// Takes the events of a message. Sends its requests at once.
     fn follow(&mut self, events: Vec<GetEvent>) {
         for event in events {
             match event {
@@ -129,14 +128,14 @@ impl Get {
         match message {
             Message::Locate { stream, digest } => self.performer.locate(stream, digest),
             Message::Read(read) => {
-                // it goes over to the next member when the last one failed
+                // A read from another member means that the last one has failed.
                 let given_up = self.reading.replace(read.member).filter(|last| *last != read.member);
                 if let Some(member) = given_up {
                     self.shared.blame(read.stream, member, Fault::FailedGet);
                 }
                 self.performer.read(read);
             }
-            // a get asks for nothing else
+            // A get sends no other message.
             _ => {}
         }
     }
@@ -151,7 +150,7 @@ impl Get {
         Ok(())
     }
 
-    /// Has a message taken on a thread that may be busy for a while.
+    /// Handles a message on a blocking thread.
     fn send_away(&mut self, message: Message) {
         let placeholder = Box::new(OneGet::new(self.wanted, None));
         let mut get = std::mem::replace(&mut self.get, placeholder);
@@ -168,16 +167,16 @@ impl Get {
                 self.follow(events?);
                 Ok(())
             }
-            // as if it had happened here
+            // Resume the panic here.
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // the runtime ends
+            // The runtime is shutting down.
             Err(Err(_)) => std::future::pending().await,
         }
     }
 
     async fn wait(&mut self) -> Result<(), SessionError> {
         tokio::select! {
-            // answers come before the clock: they may have waited for whoever pulls
+            // Answers before deadlines: an answer may have arrived while the caller was busy.
             biased;
             Some(reply) = self.replies.recv() => self.performer.reply(*reply),
             Ok(()) = self.snapshot.changed() => {
@@ -194,7 +193,7 @@ impl Get {
     }
 }
 
-/// A get that comes back from another thread, with what follows from the message that it took.
+/// A get that returns from a blocking thread, with the events of the message that it handled.
 type Away = (Box<OneGet>, Result<Vec<GetEvent>, SessionError>);
 
 fn is_long(answer: &GetReply) -> bool {
@@ -206,7 +205,7 @@ fn message_of(answer: GetReply) -> Message {
         GetReply::Located(stream, holders) => Message::Located { stream, holders },
         GetReply::Failed(failed) | GetReply::Violation(failed) => Message::Failed(failed),
         GetReply::Chunk { stream, offset, parents, bytes, room } => {
-            // the room goes where the bytes go
+            // The bytes carry their room in the budget.
             let bytes = Held::from(room).by(bytes);
             Message::Chunk { stream, offset, parents, bytes }
         }

@@ -1,4 +1,4 @@
-//! Which web pages may open links and put: the server's own, and those of origins that its operator named.
+//! The web pages that may open links and put: the server's own, and those of origins that its operator allowed.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,15 +12,15 @@ use thiserror::Error;
 use super::problem::Problem;
 use super::reply::{self, Body};
 
-/// How long a browser may remember what it was allowed, in seconds.
+/// How long a browser may cache a preflight response, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// An origin as a browser sends it (RFC 6454 section 6.2): lower case, without a default port. `null` is one as well:
-/// every sandboxed page and every local file has it.
+/// An origin as a browser sends it (RFC 6454 section 6.2): lower case, without a default port. `null` is an origin too: that of every
+/// sandboxed page and every local file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
-/// Why a text is no origin.
+/// The text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "expected SCHEME://HOST or SCHEME://HOST:PORT without a path, such as https://vouch.example, or null; got {0:?}"
@@ -41,7 +41,7 @@ impl FromStr for Origin {
             && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
         let authority: Authority = authority.parse().map_err(|_| wrong())?;
         let host = authority.host().to_ascii_lowercase();
-        // with a user's name or a bad port the parts are not the whole; no browser sends a wildcard
+        // Host and port must be the whole authority: this refuses user names and bad ports. No browser sends a wildcard.
         let is_whole = match authority.port() {
             Some(port) => port.as_u16() > 0 && authority.as_str().len() == host.len() + 1 + port.as_str().len(),
             None => authority.as_str().len() == host.len(),
@@ -70,14 +70,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Who makes a request.
+/// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// No browser's page, which would have an origin.
+    /// Not a browser's page, which would send an origin.
     Program,
     /// A page of this server.
     Own,
-    /// A page of an origin that was allowed.
+    /// A page of an allowed origin.
     Allowed(HeaderValue),
     /// Any other page.
     Foreign(String),
@@ -98,7 +98,7 @@ impl Caller {
     }
 
     /// # Errors
-    /// A page of another origin: what it does is not what its visitor asked for.
+    /// A page of a foreign origin: its visitor did not ask for this request.
     pub(super) fn admit(&self) -> Result<(), Problem> {
         let Self::Foreign(origin) = self else { return Ok(()) };
         let detail = format!(
@@ -108,7 +108,7 @@ impl Caller {
         Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail))
     }
 
-    /// Lets an allowed page read the answer (CORS, as the Fetch standard has it). Credentials never: there are none.
+    /// Lets an allowed page read the response (CORS, in the Fetch standard). Credentials are never allowed: there are none.
     pub(super) fn let_read(&self, headers: &mut HeaderMap) {
         headers.append(header::VARY, HeaderValue::from_name(header::ORIGIN));
         if let Self::Allowed(origin) = self {
@@ -118,15 +118,15 @@ impl Caller {
         }
     }
 
-    /// Who may load a blob into a page (the Fetch standard's Cross-Origin-Resource-Policy).
+    /// The pages that may embed a blob (the Fetch standard's Cross-Origin-Resource-Policy).
     pub(super) fn resource_policy(&self) -> HeaderValue {
         HeaderValue::from_static(if matches!(self, Self::Allowed(_)) { "cross-origin" } else { "same-origin" })
     }
 
-    /// Answers a browser that asks before a request what would be allowed.
+    /// Answers a browser's preflight request.
     ///
     /// # Errors
-    /// Nothing, to a page of another origin.
+    /// A page of a foreign origin.
     pub(super) fn preflight(&self, methods: &'static str) -> Result<Response<Body>, Problem> {
         self.admit()?;
         let mut response = reply::empty(StatusCode::NO_CONTENT);
@@ -142,8 +142,8 @@ impl Caller {
     }
 }
 
-/// The origin of this server's own pages, by the request's `Host`. Only where that is an address or this machine: a name
-/// is whatever its owner makes it point to, and a page of evil.example can make its own name point here (DNS rebinding).
+/// The origin of this server's own pages, from the request's `Host`. Only for an IP address or `localhost`: a page of evil.example can make
+/// its own name resolve to this server (DNS rebinding).
 fn own(headers: &HeaderMap) -> Option<Origin> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
@@ -157,7 +157,7 @@ fn own(headers: &HeaderMap) -> Option<Origin> {
     if !is_address && !name.eq_ignore_ascii_case("localhost") {
         return None;
     }
-    // this port speaks no TLS: a page that came over https came from elsewhere
+    // This port has no TLS: a page from https is from elsewhere.
     format!("http://{authority}").parse().ok()
 }
 

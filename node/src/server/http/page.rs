@@ -7,16 +7,16 @@ use hyper::{Response, StatusCode};
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NOSNIFF};
 
-/// One file of the page.
+/// A file of the page.
 #[derive(Debug)]
 pub(super) struct File {
-    /// As in a URL: `/index.html`.
+    /// The path in a URL, such as `/index.html`.
     path: &'static str,
     media_type: &'static str,
     bytes: &'static [u8],
-    /// The same, compressed, where that is smaller.
+    /// The content in gzip, if that is smaller.
     gzip: Option<&'static [u8]>,
-    /// Another for other bytes.
+    /// The entity tag, which depends on the content.
     tag: &'static str,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct File {
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 const INDEX: &str = "/index.html";
-/// Carries a policy of its own: it must also work when it is saved and opened as a file.
+/// Has its own policy inside, because it must also work as a saved file.
 const SELF_CONTAINED: &str = "/verify.html";
 
-/// On scripts as well: a Worker has the policy that its script came with.
+/// Sent with scripts as well: a Worker has the policy of its script's response.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self'; \
      media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -52,7 +52,7 @@ fn find(files: &'static [File], path: &str) -> Option<&'static File> {
     files.iter().find(|file| file.path == path)
 }
 
-/// Whether there is something to get under a path.
+/// Whether a path names a file of the page.
 pub(super) fn has(files: &'static [File], path: &str) -> bool {
     path == "/" || find(files, path).is_some()
 }
@@ -79,7 +79,7 @@ impl File {
         let bytes = Bytes::from_static(compressed.unwrap_or(self.bytes));
         let mut response = reply::whole(StatusCode::OK, self.media_type, bytes);
         let headers = response.headers_mut();
-        // other bytes on the way, so another tag (RFC 9110 section 8.8.3.3)
+        // Other bytes are transferred, so the tag differs (RFC 9110 section 8.8.3.3).
         let tag = format!("\"{}{}\"", self.tag, if compressed.is_some() { "-gzip" } else { "" });
         reply::insert(headers, header::ETAG, &tag);
         if self.gzip.is_some() {
@@ -92,7 +92,7 @@ impl File {
     }
 }
 
-/// Whether gzip is welcome (RFC 9110 section 12.5.3); a named coding decides before `*`.
+/// Whether the client accepts gzip (RFC 9110 section 12.5.3). A named coding takes precedence over `*`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
     for part in reply::tokens(headers, header::ACCEPT_ENCODING) {

@@ -1,4 +1,4 @@
-//! Why a request fails, for programs and people (RFC 9457).
+//! Failures of requests, for programs and people (RFC 9457).
 
 use std::io::{self, ErrorKind};
 
@@ -10,18 +10,18 @@ use vouch_core::session::{Failure, SessionError};
 
 use super::reply::{self, Body};
 
-/// One failure.
+/// The failure of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     status: StatusCode,
-    /// One word for programs: the protocol's, where it has one.
+    /// One word for programs: the protocol's code, if there is one.
     code: String,
     detail: String,
     /// Names of the members concerned.
     members: Vec<String>,
-    /// The methods that there are, where it was another.
+    /// The allowed methods, if the request's is not one of them.
     allow: Option<&'static str>,
-    /// The length of the blob that has none of the bytes wanted.
+    /// The length of the blob, if the requested range lies outside it.
     length: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail) }
     }
 
-    /// A request's body that broke off, or came too slowly.
+    /// The request's body was truncated or too slow.
     pub(super) fn of_body(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, Code::TimedOut.slug(), error.to_string()),
@@ -51,12 +51,12 @@ impl Problem {
         }
     }
 
-    /// What no request causes.
+    /// A failure that the request did not cause.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    /// A refusal of the server's or of replicas.
+    /// A refusal by the server or by replicas.
     pub(super) fn refused(failed: &Failed, members: Vec<String>) -> Self {
         Self { members, ..Self::new(status(failed), failed.code.slug(), failed.to_string()) }
     }
@@ -91,7 +91,7 @@ impl Problem {
     }
 }
 
-/// Whose fault a code is: the request's (4xx), the server's (500, 503, 507) or the replicas' behind it (502, 504).
+/// The status of a code: the request's fault (4xx), the server's (500, 503, 507), or the replicas' (502, 504).
 fn status(failed: &Failed) -> StatusCode {
     match failed.code {
         Code::NotFound => StatusCode::NOT_FOUND,
@@ -102,7 +102,7 @@ fn status(failed: &Failed) -> StatusCode {
         }
         Code::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
         Code::Storage => StatusCode::INTERNAL_SERVER_ERROR,
-        // whoever is late is named, unless it is the client
+        // If subjects are named, replicas were late; otherwise the client was.
         Code::TimedOut if failed.subjects.is_empty() => StatusCode::REQUEST_TIMEOUT,
         Code::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         Code::Malformed

@@ -1,4 +1,4 @@
-//! Which bytes of a blob a request is for.
+//! The range of a blob that a request is for.
 
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request};
@@ -6,32 +6,32 @@ use vouch_core::session::ByteRange;
 
 use super::problem::Problem;
 
-/// The range of a GET that is answered with a part (RFC 9110 section 14.2). `None` for the whole: no range, several, another unit, what
-/// is no range at all, or a condition that does not hold.
+/// The range of a GET that is answered with a part (RFC 9110 section 14.2). `None` for the whole blob: no range, several ranges, another
+/// unit, a malformed range, or a condition that does not hold.
 pub(super) fn of_header(request: &Request<()>, tag: &str) -> Option<ByteRange> {
     let headers = request.headers();
     if request.method() != Method::GET || !condition_holds(headers, tag) {
         return None;
     }
     let (unit, ranges) = only(headers, &header::RANGE)?.split_once('=')?;
-    // a list, with its commas, is no range
+    // A list of ranges, with commas, does not parse.
     let range = ranges.trim_matches([' ', '\t']).parse();
     unit.eq_ignore_ascii_case("bytes").then_some(range.ok()).flatten()
 }
 
-/// Whether the client has other bytes of just this (RFC 9110 section 13.1.5): strong tags only, and a date says too little.
+/// Whether `If-Range` holds (RFC 9110 section 13.1.5). Only strong tags count; a date is too imprecise.
 fn condition_holds(headers: &HeaderMap, tag: &str) -> bool {
     !headers.contains_key(header::IF_RANGE) || only(headers, &header::IF_RANGE) == Some(tag)
 }
 
-/// A header that is there once.
+/// The value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).into_iter();
     let value = values.next()?.to_str().ok()?.trim();
     values.next().is_none().then_some(value)
 }
 
-/// The range of a query, `start=0&end=1024`: the end is not included; both may be left out.
+/// The range in a query, `start=0&end=1024`. The end is not included. Both are optional.
 pub(super) fn of_query(query: &str) -> Result<Option<ByteRange>, Problem> {
     let (mut start, mut end) = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

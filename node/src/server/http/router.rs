@@ -1,4 +1,4 @@
-//! Which request is whose.
+//! Routes requests by path and method.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::link;
 use crate::server::Shared;
 use crate::server::guard::Connection;
 
-/// What a path names.
+/// The resource that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place<'a> {
     Link,
-    /// Where blobs are put under any name.
+    /// The path for puts, under any file name.
     Blobs,
-    /// A digest to get; a name to put, of which nothing is made.
+    /// A digest to get, or a file name to put, which is ignored.
     Blob(&'a str),
-    /// A range of a digest's bytes, with its proof.
+    /// A range of a blob, with its proof.
     Slice(&'a str),
     Certificate(&'a str),
     Cluster,
     Health,
     Readiness,
-    /// A file of the page, or nothing.
+    /// A file of the page, or an unknown path.
     Page,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The methods that there are, for `Allow` and for preflights.
+    /// The allowed methods, for `Allow` and for preflights.
     fn methods(self) -> &'static str {
         match self {
             Self::Link => "GET, OPTIONS",
@@ -66,7 +66,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Answers one request. A failure is an answer as well.
+/// Answers a request. A failure is a response as well.
 pub(super) async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
@@ -79,7 +79,7 @@ pub(super) async fn answer(
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let pace = Pace { rate: shared.config.upload_rate, window: shared.config.upload_window };
     let (head, body) = request.into_parts();
-    // also of a request that is refused: it is read for a moment, or its sender would not come to read why
+    // Read the body of a refused request for a moment: otherwise its sender would never read the response.
     let body = upload::pieces(shared.host.clone(), body, waits_for_continue, pace, connection.clone());
     let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
     let mut response = answered.unwrap_or_else(Problem::response);

@@ -1,4 +1,4 @@
-//! The path that becomes a WebSocket (RFC 6455 section 4.2).
+//! The upgrade of a connection to a WebSocket (RFC 6455 section 4.2).
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -9,10 +9,10 @@ use super::problem::Problem;
 use super::reply::{self, Body, has_token};
 use crate::link;
 
-/// A connection that becomes a link.
+/// A connection that is being upgraded to a link.
 pub(super) struct Upgrade {
     pub(super) on_upgrade: hyper::upgrade::OnUpgrade,
-    /// A browser's; it can only be a client.
+    /// Whether the request is from a browser's page. Its link must be a client's.
     pub(super) has_origin: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The body of a put, in pieces, from the moment that the server is ready for them.
+//! Reads the body of a put in pieces, once the server is ready for them.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::host::Host;
 use crate::link::Held;
 use crate::server::guard::Connection;
 
-/// Bytes of a piece that take nothing from the budget: what a slow body brings before the piece goes off. There are as many such
-/// pieces as places in the queues from here to the replicas.
+/// The first bytes of a piece, which take no memory from the budget, because a slow body brings no more before the piece is passed on.
+/// The queues between here and the replicas bound the number of such pieces.
 const FREE: usize = 4 << 10;
-/// Pieces read ahead.
+/// Number of pieces read ahead.
 const QUEUE: usize = 1;
-/// A piece that is not full goes off so long after its first byte: whoever counts a client's silence sees what came.
+/// A piece that is not full is passed on this long after its first byte, so that slow progress is noticed.
 const LINGER: Duration = Duration::from_millis(100);
-/// How much and how long is read of a body that nobody wants any more, so that its sender comes to read why.
+/// How much of a refused body is read, and for how long, so that its sender reads the response.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The least that a body must bring while the server waits for it. What it waits for replicas is not counted.
+/// The minimum rate of a body. Time in which the server waits for replicas does not count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// Bytes a second, on average over a window.
+    /// Bytes per second, on average over the window.
     pub(super) rate: u64,
     pub(super) window: Duration,
 }
 
-/// Starts to read a body, and gives its pieces. Dropped instead, it lets the body go.
+/// Starts to read a body, and returns the channel of its pieces. If it is dropped instead, the body is discarded.
 pub(super) type Start = Box<dyn FnOnce() -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
 /// Prepares to read a body.
@@ -46,27 +46,27 @@ pub(super) fn pieces(
     connection: Arc<Connection>,
 ) -> Start {
     if body.is_end_stream() {
-        // nobody sends: it ends at once
+        // The sender was dropped, so the channel ends at once.
         return Box::new(|| mpsc::channel(QUEUE).1);
     }
     let (start, started) = oneshot::channel();
     host.clone().spawn(async move {
         match started.await {
             Ok(pieces) => flow(&host, body, &pieces, pace, &connection).await,
-            // it was not told to go on, so nothing comes; reading would tell it
+            // The client still waits for 100 Continue. Do not read: hyper would send it.
             Err(_) if waits_for_continue => {}
             Err(_) => drain(&host, body).await,
         }
     });
     Box::new(move || {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        // fails only when the runtime ends
+        // Fails only when the runtime shuts down.
         let _ = start.send(sender);
         receiver
     })
 }
 
-/// Sends pieces until the body's end, an error, or until nobody takes them.
+/// Sends pieces until the body's end, an error, or until the receiver is dropped.
 async fn flow(
     host: &Host,
     mut body: Incoming,
@@ -89,7 +89,7 @@ async fn flow(
         let now = host.monotonic();
         let mut data = match frame {
             Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-            // its time has come
+            // The piece has waited long enough.
             None => Bytes::new(),
             Some(Some(Err(error))) => return drop(pieces.send(Err(io::Error::other(error))).await),
             Some(None) => {
@@ -126,7 +126,7 @@ async fn flow(
     }
 }
 
-/// What is gathered, with its memory in the budget of all clients. A body that comes slowly is passed on before it needs any.
+/// The piece being gathered, with its memory from the budget of all clients. A slow body is passed on before it needs any.
 #[derive(Default)]
 struct Piece {
     bytes: BytesMut,
@@ -140,7 +140,7 @@ impl Piece {
 
     fn grow(&mut self, permit: Permit) {
         self.permit = Some(permit);
-        // at once: growing by doubling takes more than the permit is for
+        // Allocate at once: growing by doubling takes more memory than the permit covers.
         self.bytes.reserve(MAX_CHUNK - self.bytes.len());
     }
 
@@ -160,7 +160,7 @@ async fn waits(host: &Host, patience: Option<Duration>) {
     }
 }
 
-/// Holds the body to its pace.
+/// Checks the body's rate.
 struct Window {
     pace: Pace,
     waited: Duration,
@@ -201,7 +201,7 @@ async fn drain(host: &Host, mut body: Incoming) {
             left = left.saturating_sub(frame.into_data().map_or(0, |data| data.len()));
         }
     };
-    // out of time is as good as done
+    // After the time limit, stop as if the body had ended.
     let _ = host.timeout(DRAIN_TIME, drained).await;
 }
 
@@ -214,11 +214,11 @@ mod tests {
         let pace = Pace { rate: 1000, window: Duration::from_secs(30) };
         let mut window = Window::new(pace);
         let second = Duration::from_secs(1);
-        // nothing for a while is no matter, as long as the average is right
+        // A pause is allowed as long as the average is high enough.
         for received in [0, 0, 30_000].into_iter().chain([0; 27]) {
             window.note(second, received).unwrap();
         }
-        // what came before does not count for ever
+        // Bytes before the window do not count.
         for _ in 0..29 {
             window.note(second, 999).unwrap();
         }

@@ -1,4 +1,4 @@
-//! A connection whose answers' progress is noted as they are taken.
+//! A connection that records progress when the peer takes bytes of a response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::server::guard::Connection;
 
-/// Bytes over HTTP. Once it is a link, the link notes what counts.
+/// An HTTP connection. After an upgrade, the link records progress instead.
 pub(super) struct Watched<T> {
     pub(super) io: T,
     pub(super) connection: Arc<Connection>,
