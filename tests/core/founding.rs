@@ -13,15 +13,15 @@ use vouch_core::message::{Message, ReplicaStatus};
 use support::committee::TestCommittee;
 
 #[derive(Deserialize)]
-struct File {
-    statements: Vec<StatementBlock>,
+struct FoundingFile {
+    statements: Vec<AcceptBlock>,
     foundings: Vec<FoundingCase>,
     refusals: Vec<RefusalCase>,
     messages: Messages,
 }
 
 #[derive(Deserialize)]
-struct StatementBlock {
+struct AcceptBlock {
     committee: String,
     founding: String,
     statement: String,
@@ -72,7 +72,7 @@ struct ReplicaStatusBlock {
     message: String,
 }
 
-fn file() -> File {
+fn file() -> FoundingFile {
     let text = std::fs::read_to_string(crate::vectors::directory().join("founding.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }

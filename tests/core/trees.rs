@@ -8,7 +8,7 @@ use vouch_core::tree::{BLOCK, OutlineHasher, Parent, TreeHasher, proof, verify};
 use crate::vectors::directory;
 
 #[derive(Deserialize)]
-struct File {
+struct TreeFile {
     blobs: Vec<Blob>,
 }
 
@@ -34,7 +34,7 @@ fn at(position: u64) -> usize {
 #[test]
 fn digests_outboards_and_proofs_match_the_vectors() {
     let text = std::fs::read_to_string(directory().join("tree.json")).unwrap();
-    let File { blobs } = serde_json::from_str(&text).unwrap();
+    let TreeFile { blobs } = serde_json::from_str(&text).unwrap();
     assert!(blobs.len() >= 12);
     for Blob { length, digest, outboard, slices } in blobs {
         let bytes: Vec<u8> = (0..251u8).cycle().take(at(length)).collect();

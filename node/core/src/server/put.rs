@@ -1,6 +1,6 @@
-//! One put as the server sees it, from the client's request to the certificate or the failure.
+//! A put at the server, from the client's request to the certificate or the failure.
 //!
-//! A state machine without IO. Inputs are messages, completions and ticks; outputs are answers to the client and actions of the shell.
+//! A state machine without IO. Inputs are messages, completions and ticks. Outputs are answers to the client and actions of the shell.
 
 mod events;
 mod failures;
@@ -20,21 +20,22 @@ pub use events::{Forwarded, PutAction, PutAnswer, PutContext, PutInput, PutOutpu
 pub use failures::{too_few, too_late, why_too_few};
 use running::RunningPut;
 
-/// The least bytes a second at which a member reads what it holds; it has so much longer to answer an offer.
+/// Assumed minimum rate in bytes per second at which a member reads a stored blob. The deadline of an offer is extended accordingly.
 pub const READING_RATE: u64 = 32 << 20;
 
 /// How long each phase may take before the put fails.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From an offer until a quorum said from where it needs bytes, the reading of large blobs not counted, and from the last byte until a quorum stored.
+    /// From an offer until a quorum has named its resume offsets, plus the time to read a large blob; and from the last byte until a quorum
+    /// has stored.
     pub storing: Duration,
-    /// From the proposal until a quorum voted.
+    /// From the proposal until a quorum has voted.
     pub voting: Duration,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        // clients wait longer than that, by the same constants
+        // The client's deadlines are longer, and computed from the same constants.
         Self { storing: SERVER_STORES, voting: SERVER_VOTES }
     }
 }
@@ -42,21 +43,21 @@ impl Default for Deadlines {
 /// How long a put waits for members and for its client.
 #[derive(Debug, Clone, Copy)]
 pub struct PutPolicy {
-    /// For a quorum to connect and keep up.
+    /// How long a put waits for a quorum that is connected and keeps up.
     pub quorum_wait: Duration,
-    /// For the next bytes of a client that owes some.
+    /// How long a put waits for the next bytes of its client.
     pub client_silence: Duration,
-    /// For the members, in each phase.
+    /// How long a put waits for the members, in each phase.
     pub deadlines: Deadlines,
 }
 
 #[derive(Debug)]
 enum PutState {
-    /// It has no place in the server's budget yet.
+    /// The put has no place in the server's budget yet.
     New,
-    /// There may be no committee yet.
+    /// The server finds or founds the committee.
     FindingCommittee,
-    /// Fewer than a quorum of members keep up. From `until` on slow members will do.
+    /// Fewer than a quorum of members keep up. After `until`, slow members are accepted.
     WaitingForQuorum {
         committee: Arc<Committee>,
         until: Duration,
@@ -65,10 +66,10 @@ enum PutState {
     Over,
 }
 
-/// One put.
+/// A put.
 #[derive(Debug)]
 pub struct ServerPut {
-    /// The server's number for it.
+    /// The server's stream number of the put.
     stream: Stream,
     request: PutRequest,
     policy: PutPolicy,
@@ -76,32 +77,32 @@ pub struct ServerPut {
 }
 
 impl ServerPut {
-    /// A put that waits for [`PutInput::Begin`]. `stream` is the server's number for it.
+    /// A put that waits for [`PutInput::Begin`]. `stream`: the server's number of the put.
     pub fn new(stream: Stream, request: PutRequest, policy: PutPolicy) -> Self {
         Self { stream, request, policy, state: PutState::New }
     }
 
-    /// Whether it has not begun: its bytes would have no place to go.
+    /// Whether the put has not been admitted yet: there is no queue for its bytes.
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, PutState::New | PutState::FindingCommittee | PutState::WaitingForQuorum { .. })
     }
 
-    /// Whether the client was told to send, and has not declared the end.
+    /// Whether the client may send bytes: it was sent `Ready` and has not declared the end.
     pub fn is_receiving(&self) -> bool {
         matches!(&self.state, PutState::Running(running) if running.is_receiving())
     }
 
-    /// Whether the client said before what the bytes are, so that each chunk may have a proof.
+    /// Whether the blob was offered before its bytes, so that each chunk has a proof.
     pub fn is_offered(&self) -> bool {
         matches!(&self.state, PutState::Running(running) if running.is_offered())
     }
 
-    /// Whether it certified or failed, or was given up.
+    /// Whether the put has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.state, PutState::Over)
     }
 
-    /// Takes one input.
+    /// Handles one input.
     pub fn handle(&mut self, input: PutInput, context: &PutContext) -> Vec<PutOutput> {
         let mut out = Vec::new();
         match (&mut self.state, input) {

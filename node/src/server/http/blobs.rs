@@ -13,7 +13,7 @@ use vouch_core::session::{ByteRange, WantedBytes};
 use vouch_core::slice::MEDIA_TYPE as MEDIA_TYPE_SLICE;
 
 use super::download::{self, Begun, Form};
-use super::get::Get;
+use super::get::HttpGet;
 use super::origin::Caller;
 use super::problem::Problem;
 use super::put;
@@ -101,7 +101,7 @@ async fn begin(
     let committee = shared.committee();
     // The last byte proves the length.
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
-    let get = Get::begin(shared.clone(), connection.clone(), WantedBytes { digest, length, range }, committee);
+    let get = HttpGet::begin(shared.clone(), connection.clone(), WantedBytes { digest, length, range }, committee);
     Ok(Box::pin(download::begin(shared, digest, get, form, permit)).await?)
 }
 

@@ -12,7 +12,7 @@ use vouch_core::digest::Digest;
 use vouch_core::session::{GetEvent, SessionError};
 use vouch_core::slice::{Head, Slice};
 
-use super::get::Get;
+use super::get::HttpGet;
 use crate::budgets::Permit;
 use crate::server::{Event, Shared};
 
@@ -38,7 +38,7 @@ pub(super) struct Begun {
 pub(super) struct Sending {
     shared: Arc<Shared>,
     digest: Digest,
-    get: Get,
+    get: HttpGet,
     form: Form,
     /// Verified pieces to send before the get continues.
     ready: VecDeque<Bytes>,
@@ -50,7 +50,7 @@ pub(super) struct Sending {
 pub(super) async fn begin(
     shared: Arc<Shared>,
     digest: Digest,
-    get: Get,
+    get: HttpGet,
     form: Form,
     permit: Permit,
 ) -> Result<Begun, SessionError> {

@@ -25,7 +25,7 @@ use crate::server::{Shared, Snapshot, TICK};
 const VERIFIED_ELSEWHERE: usize = 16 << 10;
 
 /// A get in progress. Like every client, it trusts no replica: each byte is verified, and another member continues if one fails.
-pub(super) struct Get {
+pub(super) struct HttpGet {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     wanted: WantedBytes,
@@ -43,7 +43,7 @@ pub(super) struct Get {
     reading: Option<u16>,
 }
 
-impl Get {
+impl HttpGet {
     /// Begins with a lookup of the blob's holders.
     pub(super) fn begin(
         shared: Arc<Shared>,

@@ -19,7 +19,7 @@ use crate::server::guard::Connection;
 
 /// The resource that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place<'a> {
+enum Resource<'a> {
     Link,
     /// The path for puts, under any file name.
     Blobs,
@@ -35,7 +35,7 @@ enum Place<'a> {
     Page,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Resource<'a> {
     fn of(path: &'a str) -> Self {
         let between = |folder, end| path.strip_prefix(folder).and_then(|rest: &str| rest.strip_suffix(end));
         let under = |folder, end| between(folder, end).filter(|name: &&str| !name.is_empty() && !name.contains('/'));
@@ -98,28 +98,30 @@ async fn route(
     connection: Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
     let path = request.uri().path().to_owned();
-    let place = Place::of(&path);
+    let resource = Resource::of(&path);
     let method = request.method().clone();
     let is_read = matches!(method, Method::GET | Method::HEAD);
-    match place {
-        Place::Link if method == Method::GET => upgrade::switch(request, caller, upgraded),
-        Place::Blobs | Place::Blob(_) if method == Method::PUT => {
+    match resource {
+        Resource::Link if method == Method::GET => upgrade::switch(request, caller, upgraded),
+        Resource::Blobs | Resource::Blob(_) if method == Method::PUT => {
             caller.admit()?;
             Box::pin(blobs::put(shared, &request, body, &connection)).await
         }
-        Place::Blob(name) if is_read => Box::pin(blobs::get(shared, name, &request, caller, &connection)).await,
-        Place::Slice(name) if is_read => Box::pin(blobs::slice(shared, name, &request, caller, &connection)).await,
-        Place::Certificate(name) if is_read => certificates::get(&shared, name, request.headers()).await,
-        Place::Cluster if is_read => Ok(cluster::describe(&shared)),
-        Place::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
-        Place::Readiness if is_read => cluster::readiness(&shared, request.headers()),
-        Place::Page if is_read || page::has(page::FILES, &path) => match is_read {
+        Resource::Blob(name) if is_read => Box::pin(blobs::get(shared, name, &request, caller, &connection)).await,
+        Resource::Slice(name) if is_read => Box::pin(blobs::slice(shared, name, &request, caller, &connection)).await,
+        Resource::Certificate(name) if is_read => certificates::get(&shared, name, request.headers()).await,
+        Resource::Cluster if is_read => Ok(cluster::describe(&shared)),
+        Resource::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
+        Resource::Readiness if is_read => cluster::readiness(&shared, request.headers()),
+        Resource::Page if is_read || page::has(page::FILES, &path) => match is_read {
             true => page::get(page::FILES, &path, request.headers()),
-            false => Err(Problem::method(place.methods())),
+            false => Err(Problem::method(resource.methods())),
         },
-        Place::Page => Err(Problem::not_found("there is nothing under this path")),
-        _ if method == Method::OPTIONS && place.methods().contains("OPTIONS") => caller.preflight(place.methods()),
-        _ => Err(Problem::method(place.methods())),
+        Resource::Page => Err(Problem::not_found("there is nothing under this path")),
+        _ if method == Method::OPTIONS && resource.methods().contains("OPTIONS") => {
+            caller.preflight(resource.methods())
+        }
+        _ => Err(Problem::method(resource.methods())),
     }
 }
 
@@ -129,26 +131,26 @@ mod tests {
 
     #[test]
     fn paths_are_places() {
-        for (path, place) in [
-            ("/v1/link", Place::Link),
-            ("/v1/blobs", Place::Blobs),
-            ("/v1/blobs/", Place::Blobs),
-            ("/v1/blobs/report.pdf", Place::Blob("report.pdf")),
-            ("/v1/blobs/slice", Place::Blob("slice")),
-            ("/v1/blobs/abc/slice", Place::Slice("abc")),
-            ("/v1/blobs/a/b/slice", Place::Page),
-            ("/v1/blobs//slice", Place::Page),
-            ("/v1/certificates/abc", Place::Certificate("abc")),
-            ("/v1/cluster", Place::Cluster),
-            ("/healthz", Place::Health),
-            ("/readyz", Place::Readiness),
-            ("/", Place::Page),
-            ("/v1/blobs/a/b", Place::Page),
-            ("/v1/certificates/", Place::Page),
-            ("/v1/cluster/", Place::Page),
-            ("*", Place::Page),
+        for (path, resource) in [
+            ("/v1/link", Resource::Link),
+            ("/v1/blobs", Resource::Blobs),
+            ("/v1/blobs/", Resource::Blobs),
+            ("/v1/blobs/report.pdf", Resource::Blob("report.pdf")),
+            ("/v1/blobs/slice", Resource::Blob("slice")),
+            ("/v1/blobs/abc/slice", Resource::Slice("abc")),
+            ("/v1/blobs/a/b/slice", Resource::Page),
+            ("/v1/blobs//slice", Resource::Page),
+            ("/v1/certificates/abc", Resource::Certificate("abc")),
+            ("/v1/cluster", Resource::Cluster),
+            ("/healthz", Resource::Health),
+            ("/readyz", Resource::Readiness),
+            ("/", Resource::Page),
+            ("/v1/blobs/a/b", Resource::Page),
+            ("/v1/certificates/", Resource::Page),
+            ("/v1/cluster/", Resource::Page),
+            ("*", Resource::Page),
         ] {
-            assert_eq!(Place::of(path), place, "{path}");
+            assert_eq!(Resource::of(path), resource, "{path}");
         }
     }
 }

@@ -225,7 +225,7 @@ fn extreme_times_do_not_panic() {
 }
 
 /// A simulation under a seed: members with clocks, f of which lie, and a server that loses and delays answers.
-struct World {
+struct ClockWorld {
     seed: u64,
     n: u16,
     /// The last f of them lie.
@@ -235,7 +235,7 @@ struct World {
     number: u32,
 }
 
-impl World {
+impl ClockWorld {
     fn new(seed: u64, off: i64) -> Self {
         let mut world = Self {
             seed,
@@ -298,7 +298,7 @@ impl World {
 #[test]
 fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
     for seed in 0..2000 {
-        let mut world = World::new(seed, 0);
+        let mut world = ClockWorld::new(seed, 0);
         world.clocks.off = 0;
         for _ in 0..20 {
             let all = world.draw(2) == 0;
@@ -312,11 +312,11 @@ fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
 fn f_liars_keep_no_replica_at_work_whose_clock_is_wrong() {
     for seed in 0..2000 {
         // beyond the tolerance, what honest clocks are off, and the time that an answer takes
-        let far = 81 + i64::try_from(World::new(seed, 0).draw(1_000_000)).unwrap();
+        let far = 81 + i64::try_from(ClockWorld::new(seed, 0).draw(1_000_000)).unwrap();
         let off = if seed % 2 == 0 { far } else { -far };
-        let mut world = World::new(seed, off);
+        let mut world = ClockWorld::new(seed, off);
         world.round(true);
-        let context = |world: &World| format!("seed {seed}, n {}, off {off}", world.n);
+        let context = |world: &ClockWorld| format!("seed {seed}, n {}, off {off}", world.n);
         assert!(world.doubt.doubt().is_some(), "{}", context(&world));
         // neither silence nor lies end it
         for _ in 0..20 {

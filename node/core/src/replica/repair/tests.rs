@@ -19,7 +19,7 @@ const CONFIG: RepairConfig = RepairConfig { every: Duration::from_secs(300), rat
 const WALL: u64 = 1_790_000_000;
 
 /// A replica that is one of four members, and one link.
-struct World {
+struct RepairWorld {
     repair: LinkRepair,
     blobs: LackingBlobs,
     committee: Option<Arc<Committee>>,
@@ -30,7 +30,7 @@ struct World {
     turns_ended: usize,
 }
 
-impl World {
+impl RepairWorld {
     fn new() -> Self {
         let mut blobs = LackingBlobs::new(ListPositions::default());
         let link = blobs.begin_link();
@@ -144,7 +144,7 @@ fn assert_waits(request: RepairRequest, expected: Duration) {
 
 #[test]
 fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let lacking = certificate(b"lacking", 500, NEVER);
     let request = world.begin();
     let mut learned = vec![lacking.clone()];
@@ -172,7 +172,7 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
 
 #[test]
 fn a_replica_that_is_no_member_waits_for_its_committee() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     for committee in [None, Some(TestCommittee::of([2, 3, 4]).committee)] {
         world.committee = committee;
         assert!(matches!(world.give(RepairInput::Elapsed), RepairRequest::AwaitCommittee));
@@ -183,7 +183,7 @@ fn a_replica_that_is_no_member_waits_for_its_committee() {
 
 #[test]
 fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     assert_waits(world.idle_round(), seconds(300));
     // news: what was damaged is looked for after a second, the lists are not
     assert!(matches!(world.give(RepairInput::Woken), RepairRequest::Sleep(time) if time == seconds(1)));
@@ -193,7 +193,7 @@ fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
     let request = world.begin();
     assert!(matches!(request, RepairRequest::List { .. }));
     let _ = world.read_empty_lists(request);
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let _ = world.idle_round();
     world.now += seconds(299);
     assert!(matches!(world.begin(), RepairRequest::TakeTurn));
@@ -206,7 +206,7 @@ fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
 fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_this_replica() {
     // of the other three members
     for (server, members, is_known) in [(true, 3, true), (true, 2, true), (true, 1, false), (false, 3, false)] {
-        let mut world = World::new();
+        let mut world = RepairWorld::new();
         let request = world.begin();
         let mut read = 0;
         let answer = |source, from| match source {
@@ -230,7 +230,7 @@ fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_thi
 
 #[test]
 fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let own = world.committee.as_ref().unwrap().record().position(&node_key(1)).unwrap();
     let request = world.begin();
     let (stream, from) = match request {
@@ -268,7 +268,7 @@ fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() 
 #[test]
 fn no_list_keeps_another_from_being_read() {
     // one that never ends
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let request = world.begin();
     let mut pages = 0;
     let answer = |source, from| {
@@ -280,7 +280,7 @@ fn no_list_keeps_another_from_being_read() {
     assert_eq!(pages, MAX_PAGES);
     assert_eq!(world.blobs.progress(WALL).lacking, None);
     // one that goes back
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let request = world.begin();
     let answer = |source, from: ListPosition| match source {
         ListSource::Own => RepairInput::Page(Ok(ListPage { end: from, more: true, certificates: Vec::new() })),
@@ -289,7 +289,7 @@ fn no_list_keeps_another_from_being_read() {
     assert!(matches!(world.read_lists(request, answer, Learned::default), RepairRequest::TakeTurn));
     assert!(world.troubles()[0].starts_with("the server lists: expected entries after 0"), "{:?}", world.troubles());
     // one of garbage: nothing of its page counts, nor is the next one asked for
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let request = world.begin();
     let (mut pages, mut learned) = (0, 0);
     let answer = |source, from| {
@@ -312,7 +312,7 @@ fn no_list_keeps_another_from_being_read() {
         ]
     );
     // nothing is read any further once there is enough to fetch
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let request = world.begin();
     let first = certificate(b"one", 1, NEVER);
     let many = |number: usize| {

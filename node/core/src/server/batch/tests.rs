@@ -21,7 +21,7 @@ struct Asked {
     receipts: Vec<Receipt>,
 }
 
-struct World {
+struct BatchWorld {
     committee: Arc<Committee>,
     votes: Vec<VoteSecretKey>,
     batches: Batches,
@@ -42,7 +42,7 @@ fn receipt(number: u32) -> Receipt {
     Receipt { salt: [3; 16], digest: Digest::of(&number.to_le_bytes()), length: 4, expires_at: NEVER }
 }
 
-impl World {
+impl BatchWorld {
     fn new(n: u8) -> Self {
         let TestCommittee { committee, votes } = TestCommittee::new(n);
         let batches = Batches::new(committee.clone(), BatchPolicy::default(), VOTING, StreamNumbers::from(1001));
@@ -163,7 +163,7 @@ fn numbers(asked: &Asked) -> Vec<u32> {
 
 #[test]
 fn one_alone_waits_for_nobody() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let asked = world.one_proposed();
@@ -178,7 +178,7 @@ fn one_alone_waits_for_nobody() {
 
 #[test]
 fn those_that_are_being_stored_are_waited_for_a_moment() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.storing = 1;
     world.submit(1, 0..4);
     world.go_on();
@@ -190,7 +190,7 @@ fn those_that_are_being_stored_are_waited_for_a_moment() {
     world.go_on();
     assert_eq!(numbers(&world.one_proposed()), [1, 2]);
     // and no longer
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.storing = 1;
     world.submit(1, 0..4);
     world.wait(BatchPolicy::default().linger);
@@ -199,7 +199,7 @@ fn those_that_are_being_stored_are_waited_for_a_moment() {
 
 #[test]
 fn the_next_batch_gathers_while_one_is_signed() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let first = world.one_proposed();
@@ -229,7 +229,7 @@ fn the_next_batch_gathers_while_one_is_signed() {
 
 #[test]
 fn a_batch_has_so_many_receipts_and_no_more() {
-    let mut world = World::new(1);
+    let mut world = BatchWorld::new(1);
     world.storing = 1;
     for number in 0..5000 {
         world.submit(number, [0]);
@@ -240,7 +240,7 @@ fn a_batch_has_so_many_receipts_and_no_more() {
 
 #[test]
 fn a_batch_goes_to_those_who_hold_all_of_it() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, [0, 1, 2]);
     world.submit(3, [1, 2, 3]);
@@ -264,7 +264,7 @@ fn a_batch_goes_to_those_who_hold_all_of_it() {
 
 #[test]
 fn a_lying_member_is_left_out_and_costs_nobody_a_certificate() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     for number in 0..3 {
         world.submit(number, 0..4);
     }
@@ -290,7 +290,7 @@ fn one_that_refuses_a_receipt_is_left_out() {
     for (code, subjects) in
         [(Code::NotHeld, &[1][..]), (Code::NotHeld, &[]), (Code::NotHeld, &[999]), (Code::Clock, &[])]
     {
-        let mut world = World::new(4);
+        let mut world = BatchWorld::new(4);
         (0..3).for_each(|number| world.submit(number, 0..4));
         world.go_on();
         let asked = world.one_proposed();
@@ -305,7 +305,7 @@ fn one_that_refuses_a_receipt_is_left_out() {
 
 #[test]
 fn a_bad_receipt_fails_alone() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     (0..4).for_each(|number| world.submit(number, 0..4));
     world.go_on();
     let asked = world.one_proposed();
@@ -325,7 +325,7 @@ fn a_bad_receipt_fails_alone() {
 
 #[test]
 fn refusals_of_different_receipts_split_a_batch() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     (0..3).for_each(|number| world.submit(number, 0..4));
     world.go_on();
     let asked = world.one_proposed();
@@ -345,8 +345,8 @@ fn refusals_of_different_receipts_split_a_batch() {
 
 #[test]
 fn votes_are_verified_together_and_those_of_liars_apart() {
-    let mut world = World::new(4);
-    let propose = |world: &mut World, number| {
+    let mut world = BatchWorld::new(4);
+    let propose = |world: &mut BatchWorld, number| {
         world.submit(number, 0..4);
         world.go_on();
         world.one_proposed()
@@ -376,7 +376,7 @@ fn votes_are_verified_together_and_those_of_liars_apart() {
 #[test]
 fn one_that_lies_and_one_that_is_slow_fail_nobody() {
     let below_quorum = || {
-        let mut world = World::new(4);
+        let mut world = BatchWorld::new(4);
         world.submit(1, [0, 1, 2]);
         world.go_on();
         let asked = world.one_proposed();
@@ -394,7 +394,7 @@ fn one_that_lies_and_one_that_is_slow_fail_nobody() {
     again.members.iter().for_each(|member| world.vote(&again, *member));
     assert_eq!(world.signers(1), [1, 2, 3]);
 
-    let ends: [fn(&mut World); 3] = [
+    let ends: [fn(&mut BatchWorld); 3] = [
         |world| world.give(BatchInput::NeverHeld { put: Stream(1), member: 3 }),
         |world| world.give(BatchInput::Lost(3)),
         |world| world.wait(VOTING + Duration::from_millis(1)),
@@ -409,7 +409,7 @@ fn one_that_lies_and_one_that_is_slow_fail_nobody() {
 
 #[test]
 fn without_a_quorum_everybody_hears_who_is_missing() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, 0..4);
     world.go_on();
@@ -428,7 +428,7 @@ fn without_a_quorum_everybody_hears_who_is_missing() {
 
 #[test]
 fn a_silent_member_is_waited_for_once() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let first = world.one_proposed();
@@ -459,7 +459,7 @@ fn a_silent_member_is_waited_for_once() {
 
 #[test]
 fn too_few_votes_fail_in_time_and_the_silent_are_named() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let asked = world.one_proposed();
@@ -474,7 +474,7 @@ fn too_few_votes_fail_in_time_and_the_silent_are_named() {
 
 #[test]
 fn a_put_that_is_withdrawn_harms_nobody() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, 0..4);
     world.give(BatchInput::Withdraw(Stream(1)));
@@ -488,7 +488,7 @@ fn a_put_that_is_withdrawn_harms_nobody() {
 
 #[test]
 fn a_verified_vote_outlives_its_member() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let asked = world.one_proposed();
@@ -502,7 +502,7 @@ fn a_verified_vote_outlives_its_member() {
 
 #[test]
 fn everyone_who_voted_wrongly_is_told() {
-    let mut world = World::new(4);
+    let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
     let asked = world.proposed().remove(0);

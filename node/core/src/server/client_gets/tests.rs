@@ -10,7 +10,7 @@ const CLIENT: Stream = Stream(5);
 /// The server's first number.
 const FIRST: Stream = Stream(100);
 
-struct World {
+struct GetWorld {
     gets: ClientGets,
     now: Duration,
 }
@@ -57,7 +57,7 @@ fn releases(out: &[GetOutput]) -> Vec<Stream> {
     out.iter().filter_map(released).collect()
 }
 
-impl World {
+impl GetWorld {
     fn new() -> Self {
         Self { gets: ClientGets::new(StreamNumbers::from(FIRST.0), links(0..3)), now: Duration::from_secs(100) }
     }
@@ -105,7 +105,7 @@ impl World {
 
 #[test]
 fn a_lookup_ends_when_all_have_answered() {
-    let mut world = World::locating();
+    let mut world = GetWorld::locating();
     assert!(world.holds(1, FIRST, None).is_empty());
     assert!(world.holds(0, FIRST, None).is_empty());
     let out = world.holds(2, FIRST, None);
@@ -115,7 +115,7 @@ fn a_lookup_ends_when_all_have_answered() {
 
 #[test]
 fn once_one_holds_the_blob_the_others_have_a_moment() {
-    let mut world = World::locating();
+    let mut world = GetWorld::locating();
     world.holds(2, FIRST, Some(7));
     assert!(world.wait(LOCATE_GRACE - MS).is_empty());
     world.holds(1, FIRST, Some(7));
@@ -124,7 +124,7 @@ fn once_one_holds_the_blob_the_others_have_a_moment() {
 
 #[test]
 fn without_a_holder_all_are_waited_for_until_the_deadline() {
-    let mut world = World::locating();
+    let mut world = GetWorld::locating();
     world.holds(2, FIRST, None);
     assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
     assert_eq!(located(&world.wait(MS)), Some(vec![]));
@@ -132,7 +132,7 @@ fn without_a_holder_all_are_waited_for_until_the_deadline() {
 
 #[test]
 fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
-    let mut world = World::locating();
+    let mut world = GetWorld::locating();
     world.holds(2, FIRST, Some(7));
     world.wait(LOCATE_GRACE);
     let stream = world.locate();
@@ -148,7 +148,7 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
 
 #[test]
 fn only_members_that_were_asked_are_waited_for_and_heard_once() {
-    let mut world = World::new();
+    let mut world = GetWorld::new();
     world.give(GetInput::Locate(CLIENT, digest()));
     // the queue of member 1 was full
     assert!(world.give(GetInput::Asked(FIRST, [0, 2].into())).is_empty());
@@ -157,14 +157,14 @@ fn only_members_that_were_asked_are_waited_for_and_heard_once() {
     world.holds(0, FIRST, None);
     world.holds(0, FIRST, Some(9));
     assert_eq!(located(&world.give(GetInput::Connected(links([0, 1])))), Some(vec![]), "member 2 is gone");
-    let mut nobody = World::new();
+    let mut nobody = GetWorld::new();
     nobody.give(GetInput::Locate(CLIENT, digest()));
     assert_eq!(located(&nobody.give(GetInput::Asked(FIRST, BTreeSet::new()))), Some(vec![]));
 }
 
 #[test]
 fn one_lookup_at_a_time_and_none_without_a_committee() {
-    let mut world = World::locating();
+    let mut world = GetWorld::locating();
     let out = world.give(GetInput::Locate(Stream(6), digest()));
     assert_eq!(failures(&out), [(Stream(6), Code::Busy)]);
     world.give(GetInput::Connected(None));
@@ -174,7 +174,7 @@ fn one_lookup_at_a_time_and_none_without_a_committee() {
 
 #[test]
 fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
-    let mut world = World::reading(1);
+    let mut world = GetWorld::reading(1);
     for (member, stream) in [(0, FIRST), (1, Stream(99))] {
         assert!(world.give(GetInput::Bytes { member, stream }).is_empty(), "nobody asked {member} for {stream:?}");
     }
@@ -188,7 +188,7 @@ fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
 #[test]
 fn a_refusal_is_passed_on_under_the_clients_number() {
     let refusal = |member| GetInput::Refused(member, Failed::new(FIRST, Code::NotFound, "not here"));
-    let mut world = World::reading(1);
+    let mut world = GetWorld::reading(1);
     assert!(world.give(refusal(0)).is_empty(), "another member's");
     let out = world.give(refusal(1));
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::NotFound)], vec![FIRST]));
@@ -196,7 +196,7 @@ fn a_refusal_is_passed_on_under_the_clients_number() {
 
 #[test]
 fn a_read_has_its_time_and_no_more() {
-    let mut world = World::reading(1);
+    let mut world = GetWorld::reading(1);
     assert!(world.wait(READ_DEADLINE).is_empty());
     let out = world.wait(MS);
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
@@ -207,7 +207,7 @@ fn a_read_has_its_time_and_no_more() {
 
 #[test]
 fn a_read_ends_with_the_link_on_which_it_was_asked() {
-    let mut world = World::reading(1);
+    let mut world = GetWorld::reading(1);
     assert!(world.give(GetInput::Connected(links([1]))).is_empty());
     let mut again = links(0..3).unwrap();
     again.insert(1, link(1, 2));
@@ -217,17 +217,17 @@ fn a_read_ends_with_the_link_on_which_it_was_asked() {
 
 #[test]
 fn a_replica_that_is_not_there_or_does_not_read_is_said_to_the_client() {
-    let mut world = World::new();
+    let mut world = GetWorld::new();
     world.give(GetInput::Read(read_from(3, 5)));
     assert_eq!(failures(&world.give(GetInput::Room)), [(CLIENT, Code::NotFound)]);
-    let mut world = World::reading(1);
+    let mut world = GetWorld::reading(1);
     let out = world.give(GetInput::NotReading(FIRST));
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
 }
 
 #[test]
 fn reads_wait_for_room_in_their_order_and_there_are_so_many() {
-    let mut world = World::new();
+    let mut world = GetWorld::new();
     let most = u32::try_from(MAX_READS).unwrap();
     for client in 1..=most {
         assert!(world.give(GetInput::Read(read_from(0, client))).is_empty());
@@ -246,7 +246,7 @@ fn reads_wait_for_room_in_their_order_and_there_are_so_many() {
 
 #[test]
 fn room_that_nobody_waits_for_asks_for_nothing() {
-    let mut world = World::new();
+    let mut world = GetWorld::new();
     assert!(!world.gets.wants_room());
     assert!(world.give(GetInput::Room).is_empty());
     assert!(world.wait(SECOND).is_empty());

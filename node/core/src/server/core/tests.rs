@@ -20,18 +20,18 @@ fn receipt(number: u32) -> Receipt {
 
 /// A proposal, as the members that are asked see it.
 #[derive(Debug, Clone)]
-struct Proposal {
+struct SentProposal {
     batch: Stream,
     members: Vec<u16>,
     receipts: Vec<Receipt>,
 }
 
-struct World {
+struct ServerWorld {
     committee: TestCommittee,
     core: ServerCore<u16>,
     now: Duration,
     next_link: u64,
-    proposals: Vec<Proposal>,
+    proposals: Vec<SentProposal>,
     /// Whose votes were verified together.
     verified: Vec<Vec<u16>>,
     certified: Vec<Stream>,
@@ -43,7 +43,7 @@ struct World {
     is_unsettled: bool,
 }
 
-impl World {
+impl ServerWorld {
     /// A server that remembers its committee of 4, all of them connected.
     fn new() -> Self {
         let mut world = Self::without_members();
@@ -99,7 +99,7 @@ impl World {
                 ServerOutput::Deliver(_, reply) => self.delivered.push(reply),
                 ServerOutput::Batch(BatchRequest::Propose { members, proposal }) => {
                     let Message::Propose { stream, receipts, .. } = &*proposal else { panic!("{proposal:?}") };
-                    self.proposals.push(Proposal { batch: *stream, members, receipts: receipts.clone() });
+                    self.proposals.push(SentProposal { batch: *stream, members, receipts: receipts.clone() });
                 }
                 ServerOutput::Batch(BatchRequest::Verify { batch, ballot, votes }) => {
                     self.verified.push(votes.iter().map(|(member, _)| *member).collect());
@@ -137,12 +137,12 @@ impl World {
         self.give(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
     }
 
-    fn proposal(&mut self) -> Proposal {
+    fn proposal(&mut self) -> SentProposal {
         assert_eq!(self.proposals.len(), 1, "{:?}", self.proposals);
         self.proposals.remove(0)
     }
 
-    fn signature(&self, proposal: &Proposal, signer: &VoteSecretKey) -> VoteSignature {
+    fn signature(&self, proposal: &SentProposal, signer: &VoteSecretKey) -> VoteSignature {
         let batch = Batch::new(UNIX, proposal.receipts.clone()).unwrap();
         Statement::new(self.committee.committee.record(), batch.body()).sign(signer)
     }
@@ -151,7 +151,7 @@ impl World {
         self.give(ServerInput::Reply(self.link(member), Reply { member, stream, message }));
     }
 
-    fn vote(&mut self, proposal: &Proposal, member: u16) {
+    fn vote(&mut self, proposal: &SentProposal, member: u16) {
         let signature = self.signature(proposal, &self.committee.votes[usize::from(member)]);
         self.reply(member, proposal.batch, Message::Vote { stream: proposal.batch, signature });
     }
@@ -173,7 +173,7 @@ impl World {
 
 #[test]
 fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     assert_eq!(world.admit(0..4, false), world.begin(0..4, []));
     world.observe(3, Observed::TookBytesTooSlowly);
     assert_eq!(world.left_out, [(3, Code::TimedOut)], "the operator and the member are told");
@@ -183,7 +183,7 @@ fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
 
 #[test]
 fn a_put_waits_for_a_quorum_that_keeps_up_then_takes_a_slow_one_and_fails_below_it() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.leave(0);
     world.observe(3, Observed::TookBytesTooSlowly);
     assert_eq!(world.admit([], false), Admission::Wait);
@@ -217,7 +217,7 @@ fn without_a_committee_nothing_begins_and_nothing_is_certified() {
 
 #[test]
 fn a_batch_is_proposed_when_nothing_more_is_at_hand_and_certified_by_a_quorum() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.submit(1, &[0, 1, 2, 3]);
     world.submit(2, &[0, 1, 2, 3]);
     assert!(world.proposals.is_empty(), "there may be more to come");
@@ -235,7 +235,7 @@ fn a_batch_is_proposed_when_nothing_more_is_at_hand_and_certified_by_a_quorum() 
 
 #[test]
 fn a_batch_that_loses_its_quorum_goes_on_with_another_holder_and_fails_without() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.submit(1, &QUORUM_OF_4);
     world.settle();
     let first = world.proposal();
@@ -260,7 +260,7 @@ fn a_batch_that_loses_its_quorum_goes_on_with_another_holder_and_fails_without()
 
 #[test]
 fn a_replica_that_returns_is_asked_again_and_its_old_link_ends_nothing() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.observe(3, Observed::StoredTooLate);
     let old = world.link(3);
     world.submit(1, &[0, 1, 2, 3]);
@@ -286,8 +286,8 @@ fn a_replica_that_returns_is_asked_again_and_its_old_link_ends_nothing() {
 
 #[test]
 fn a_member_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
-    let mut world = World::new();
-    let round = |world: &mut World, number, voters: &[u16]| {
+    let mut world = ServerWorld::new();
+    let round = |world: &mut ServerWorld, number, voters: &[u16]| {
         world.submit(number, &[0, 1, 2, 3]);
         world.settle();
         let proposal = world.proposal();
@@ -310,12 +310,12 @@ fn a_member_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
 
 #[test]
 fn a_false_vote_is_told_once_and_verified_apart_from_then_on() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     for (number, groups) in [(1, vec![vec![0, 1, 2, 3]]), (2, vec![vec![0], vec![1, 2, 3]])] {
         world.submit(number, &[0, 1, 2, 3]);
         world.settle();
         let proposal = world.proposal();
-        let other = Proposal { receipts: vec![receipt(99)], ..proposal.clone() };
+        let other = SentProposal { receipts: vec![receipt(99)], ..proposal.clone() };
         let signature = world.signature(&other, &world.committee.votes[0]);
         world.reply(0, proposal.batch, Message::Vote { stream: proposal.batch, signature });
         (1..4).for_each(|member| world.vote(&proposal, member));
@@ -328,7 +328,7 @@ fn a_false_vote_is_told_once_and_verified_apart_from_then_on() {
 
 #[test]
 fn a_reply_goes_to_whoever_asked_and_one_that_nobody_waits_for_is_judged() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.reply(1, Stream(7), Message::Stored { stream: Stream(7) });
     let Some(Reply { member: 1, stream: Stream(7), .. }) = world.delivered.pop() else { panic!("not passed on") };
     // what it says of itself concerns no put
@@ -359,7 +359,7 @@ fn a_reply_goes_to_whoever_asked_and_one_that_nobody_waits_for_is_judged() {
 
 #[test]
 fn puts_that_are_being_stored_are_waited_for_a_moment() {
-    let mut world = World::new();
+    let mut world = ServerWorld::new();
     world.give(ServerInput::StoringBegan);
     world.submit(1, &[0, 1, 2, 3]);
     world.settle();

@@ -6,13 +6,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
 /// Four members, of which three are a quorum.
-struct World {
+struct FanoutWorld {
     fanout: Fanout,
     now: Duration,
     not_awaited: BTreeSet<u16>,
 }
 
-impl World {
+impl FanoutWorld {
     fn new() -> Self {
         let fanout = Fanout::new((0..4).collect(), 3);
         Self { fanout, now: Duration::from_secs(100), not_awaited: BTreeSet::new() }
@@ -45,14 +45,14 @@ fn sent(gone: &[u16], too_slow: &[u16]) -> Vec<FanoutOutput> {
 
 #[test]
 fn a_message_that_all_have_room_for_is_sent_at_once() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     assert_eq!(world.send([]), sent(&[], &[]));
     assert_eq!(world.members(), [0, 1, 2, 3]);
 }
 
 #[test]
 fn a_quorum_is_waited_for_until_the_deadline() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     let until = world.now + STALL_DEADLINE;
     assert_eq!(world.send([1, 2, 3]), [FanoutOutput::WaitUntil(until)]);
     world.now += SECOND;
@@ -64,7 +64,7 @@ fn a_quorum_is_waited_for_until_the_deadline() {
 
 #[test]
 fn members_behind_a_quorum_are_waited_for_a_little_over_all_messages() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.now += 20 * SECOND;
     // the time that a quorum needs is no lag
@@ -80,7 +80,7 @@ fn members_behind_a_quorum_are_waited_for_a_little_over_all_messages() {
 
 #[test]
 fn once_the_budget_is_spent_members_are_left_out_at_once() {
-    let mut world = World { fanout: Fanout::new((0..5).collect(), 3), ..World::new() };
+    let mut world = FanoutWorld { fanout: Fanout::new((0..5).collect(), 3), ..FanoutWorld::new() };
     world.send([4]);
     assert_eq!(world.wait(LAG_BUDGET), sent(&[], &[4]));
     assert_eq!(world.send([3]), [FanoutOutput::WaitUntil(world.now)]);
@@ -89,7 +89,7 @@ fn once_the_budget_is_spent_members_are_left_out_at_once() {
 
 #[test]
 fn a_member_that_took_the_message_while_nobody_looked_is_not_slow() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.now += STALL_DEADLINE;
     assert_eq!(world.give(FanoutInput::Took(2)), [FanoutOutput::WaitUntil(world.now + LAG_BUDGET)]);
@@ -99,10 +99,10 @@ fn a_member_that_took_the_message_while_nobody_looked_is_not_slow() {
 
 #[test]
 fn members_known_as_slow_are_waited_for_only_below_a_quorum() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.not_awaited.insert(3);
     assert_eq!(world.send([3]), sent(&[], &[3]));
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.not_awaited.insert(3);
     assert_eq!(world.send([2, 3]), [FanoutOutput::WaitUntil(world.now + STALL_DEADLINE)]);
     world.now += SECOND;
@@ -114,7 +114,7 @@ fn members_known_as_slow_are_waited_for_only_below_a_quorum() {
 
 #[test]
 fn members_whose_links_end_are_gone_and_not_slow() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.give(FanoutInput::Gone(3));
     assert_eq!(world.give(FanoutInput::Gone(3)), [FanoutOutput::WaitUntil(world.now + STALL_DEADLINE)]);
@@ -124,7 +124,7 @@ fn members_whose_links_end_are_gone_and_not_slow() {
 
 #[test]
 fn what_another_member_says_counts_once_and_for_itself() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.send([2, 3]);
     for member in [0, 9] {
         let out = world.give(FanoutInput::Took(member));
@@ -134,7 +134,7 @@ fn what_another_member_says_counts_once_and_for_itself() {
 
 #[test]
 fn a_member_that_is_left_out_is_told_and_one_that_knows_is_not() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     assert_eq!(world.give(FanoutInput::LeaveOut(1)), [FanoutOutput::Cancel { member: 1, keep: true }]);
     assert!(world.give(FanoutInput::LeaveOut(1)).is_empty(), "once");
     assert!(world.give(FanoutInput::Drop(2)).is_empty());
@@ -146,7 +146,7 @@ fn a_member_that_is_left_out_is_told_and_one_that_knows_is_not() {
 
 #[test]
 fn a_member_that_drops_out_while_it_is_awaited_is_awaited_no_more() {
-    let mut world = World::new();
+    let mut world = FanoutWorld::new();
     world.send([3]);
     assert_eq!(world.give(FanoutInput::Drop(3)), sent(&[], &[]));
 }

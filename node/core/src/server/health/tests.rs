@@ -15,12 +15,12 @@ fn failed(code: Code, why: &str) -> Message {
 }
 
 /// Four replicas with a link each.
-struct World {
+struct HealthWorld {
     health: Health,
     committee: CommitteeRecord,
 }
 
-impl World {
+impl HealthWorld {
     fn new() -> Self {
         let mut health = Health::default();
         (1..=4).for_each(|replica| health.connected(link(replica, replica.into())));
@@ -55,7 +55,7 @@ impl World {
 
 #[test]
 fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     let news = world.observe(2, Observed::TookBytesTooSlowly).unwrap();
     assert_eq!(news.code, Code::TimedOut);
     assert!(world.observe(2, Observed::TookBytesTooSlowly).is_some(), "another put went on without it");
@@ -71,7 +71,7 @@ fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
 
 #[test]
 fn one_that_stores_late_is_not_waited_for_until_it_stores_in_time() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::StoredTooLate).is_some());
     assert_eq!(world.observe(3, Observed::StoredTooLate), None, "told once");
     assert_eq!(world.health.not_awaited_to_store(&world.committee, NOW), [world.member(3)].into());
@@ -90,7 +90,7 @@ fn a_put_that_is_over_tells_who_would_have_stored_in_time() {
     for (put, at, is_late) in
         [(Stream(1), NOW + 49 * MS, false), (Stream(1), NOW + 50 * MS, true), (Stream(2), NOW, true)]
     {
-        let mut world = World::new();
+        let mut world = HealthWorld::new();
         world.observe(3, Observed::StoredTooLate);
         world.health.put_ended(Stream(1), NOW + 50 * MS);
         world.health.stored_after_end(&link(3, 3), put, at);
@@ -100,7 +100,7 @@ fn a_put_that_is_over_tells_who_would_have_stored_in_time() {
 
 #[test]
 fn one_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::VotedTooLate).is_some());
     assert_eq!(world.observe(3, Observed::VotedTooLate), None, "told once");
     assert_eq!(world.health.not_awaited_to_vote(&world.committee, NOW), [world.member(3)].into());
@@ -113,7 +113,7 @@ fn one_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
 
 #[test]
 fn a_storage_or_a_clock_is_in_trouble_until_the_replica_votes_or_says_that_it_is_not() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     let stored = |stream| Message::Stored { stream };
     let storage = || Some(Trouble::StorageFailed("disk".into()));
     let clock = || Some(Trouble::ClockInDoubt("off".into()));
@@ -137,7 +137,7 @@ fn a_storage_or_a_clock_is_in_trouble_until_the_replica_votes_or_says_that_it_is
 
 #[test]
 fn what_a_replica_says_of_itself_is_told_when_it_is_new() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     let by_itself = |code, why: &str| Message::failed(Stream::REPLICA, code, why);
     assert_eq!(world.hear(1, &failed(Code::Storage, "disk")), None, "the put's client hears of it");
     assert_eq!(world.hear(1, &by_itself(Code::Storage, "disk")), None);
@@ -151,7 +151,7 @@ fn what_a_replica_says_of_itself_is_told_when_it_is_new() {
 
 #[test]
 fn one_that_failed_a_get_is_read_last_for_a_while() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     let second = Duration::from_secs(1);
     let mut blame = |replica, at: u32| world.health.blame(&node_key(replica), Fault::FailedGet, at * second);
     assert_eq!(blame(1, 100), None, "each get tells of it");
@@ -169,7 +169,7 @@ fn one_that_failed_a_get_is_read_last_for_a_while() {
 
 #[test]
 fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     assert_eq!(world.health.blame(&node_key(2), Fault::LackedWhatItOffered, NOW), None);
     let doubted = |at| world.health.doubted(&world.committee, at);
     assert_eq!(doubted(NOW + FAULT_COUNTS - MS), [world.member(2)].into());
@@ -179,7 +179,7 @@ fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
 
 #[test]
 fn one_that_voted_falsely_is_verified_apart_for_ever() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     let news = world.health.blame(&node_key(2), Fault::VotedFalsely, NOW).unwrap();
     assert_eq!(news.code, Code::NotAuthenticated);
     assert_eq!(world.health.blame(&node_key(2), Fault::VotedFalsely, NOW), None, "told once");
@@ -188,7 +188,7 @@ fn one_that_voted_falsely_is_verified_apart_for_ever() {
 
 #[test]
 fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
-    let everything = |world: &mut World| {
+    let everything = |world: &mut HealthWorld| {
         for observed in [Observed::TookBytesTooSlowly, Observed::StoredTooLate, Observed::VotedTooLate] {
             world.observe(2, observed);
         }
@@ -197,7 +197,7 @@ fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
             world.health.blame(&node_key(2), fault, NOW);
         }
     };
-    let check = |world: &World| {
+    let check = |world: &HealthWorld| {
         let (health, committee) = (&world.health, &world.committee);
         let ended = [health.not_awaited_to_store(committee, NOW), health.not_awaited_to_vote(committee, NOW)];
         assert!(ended.iter().all(BTreeSet::is_empty) && !health.is_left_out_of_puts(&node_key(2), NOW));
@@ -205,13 +205,13 @@ fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
         let kept = [health.doubted(committee, NOW), health.verified_apart(committee, NOW)];
         assert!(kept.iter().all(|members| *members == [world.member(2)].into()), "{kept:?}");
     };
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     everything(&mut world);
     world.reconnect(2);
     check(&world);
     assert_eq!(world.trouble(2), None);
 
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     everything(&mut world);
     world.health.disconnected(link(2, 2));
     check(&world);
@@ -220,7 +220,7 @@ fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
 
 #[test]
 fn an_earlier_link_says_nothing_of_the_present_one() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     world.reconnect(2);
     assert_eq!(world.observe(2, Observed::StoredTooLate), None);
     assert_eq!(world.hear(2, &failed(Code::Storage, "disk")), None);
@@ -234,7 +234,7 @@ fn an_earlier_link_says_nothing_of_the_present_one() {
 
 #[test]
 fn another_committee_has_the_same_replicas_at_other_places() {
-    let mut world = World::new();
+    let mut world = HealthWorld::new();
     world.observe(4, Observed::StoredTooLate);
     for replica in [2, 4] {
         world.health.blame(&node_key(replica), Fault::LackedWhatItOffered, NOW);

@@ -30,7 +30,7 @@ fn stream_put() -> PutRequest {
     PutRequest { offer: None, renew: false, whole: None }
 }
 
-struct World {
+struct LinkPutsWorld {
     committee: Arc<Committee>,
     puts: LinkPuts,
     context: PutContext,
@@ -44,7 +44,7 @@ struct World {
     forwarding: Duration,
 }
 
-impl World {
+impl LinkPutsWorld {
     fn new() -> Self {
         let committee = TestCommittee::new(1).committee;
         let puts = LinkPuts::new(POLICY, RATE, StreamNumbers::from(100));
@@ -133,7 +133,7 @@ impl World {
 
 #[test]
 fn answers_have_the_clients_numbers_and_actions_the_servers() {
-    let mut world = World::with([7, 3]);
+    let mut world = LinkPutsWorld::with([7, 3]);
     assert_eq!(world.told, [7, 3].map(|client| Message::Ready { stream: Stream(client), offset: 0 }));
     assert!(world.puts.has(Stream(100)) && world.puts.has(Stream(101)) && !world.puts.has(Stream(7)));
     world.chunk(3, 0, 5);
@@ -147,7 +147,7 @@ fn answers_have_the_clients_numbers_and_actions_the_servers() {
 #[test]
 fn there_are_so_many_puts_on_a_link_and_the_next_is_busy() {
     let most = u32::try_from(MAX_PUTS).unwrap();
-    let mut world = World::with(1..=most);
+    let mut world = LinkPutsWorld::with(1..=most);
     assert!(world.failures().is_empty());
     world.begin(1000);
     assert_eq!(world.failures(), [(1000, Code::Busy)]);
@@ -162,7 +162,7 @@ fn there_are_so_many_puts_on_a_link_and_the_next_is_busy() {
 
 #[test]
 fn a_number_names_one_put_at_a_time() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     world.begin(7);
     assert_eq!(world.violation(), Some(Code::Unexpected));
     world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
@@ -172,7 +172,7 @@ fn a_number_names_one_put_at_a_time() {
 
 #[test]
 fn messages_of_a_put_that_just_ended_are_no_error_and_those_of_none_are() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     world.chunk(8, 0, 1);
     assert_eq!(world.violation(), Some(Code::Unexpected));
     world.give(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1))));
@@ -195,7 +195,7 @@ fn messages_of_a_put_that_just_ended_are_no_error_and_those_of_none_are() {
 #[test]
 fn a_put_that_is_cancelled_tells_the_members_and_then_the_client() {
     for keep in [true, false] {
-        let mut world = World::with([7]);
+        let mut world = LinkPutsWorld::with([7]);
         world.told.clear();
         world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep }));
         let last = world.performed.last();
@@ -206,7 +206,7 @@ fn a_put_that_is_cancelled_tells_the_members_and_then_the_client() {
 
 #[test]
 fn a_proof_comes_only_with_the_bytes_of_what_was_offered() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     world.give(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
     world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
     world.give(LinkPutsInput::Chunk { client: Stream(8), offset: 0, length: 4, parents: 2 });
@@ -217,7 +217,7 @@ fn a_proof_comes_only_with_the_bytes_of_what_was_offered() {
 
 #[test]
 fn while_a_put_waits_the_link_is_not_read() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     assert!(world.puts.takes_messages());
     world.is_admitted = false;
     world.begin(8);
@@ -229,7 +229,7 @@ fn while_a_put_waits_the_link_is_not_read() {
 
 #[test]
 fn a_put_that_brings_too_little_over_the_window_ends() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     world.told.clear();
     world.chunk(7, 0, 30_000);
     world.wait(RATE.window - SECOND);
@@ -247,7 +247,7 @@ fn a_put_that_brings_too_little_over_the_window_ends() {
 
 #[test]
 fn the_puts_of_a_link_share_the_rate() {
-    let mut world = World::with([7, 8, 9]);
+    let mut world = LinkPutsWorld::with([7, 8, 9]);
     world.told.clear();
     for (client, bytes) in [(7, 10_000), (8, 9_989), (9, 10_000)] {
         world.chunk(client, 0, bytes);
@@ -263,7 +263,7 @@ fn the_puts_of_a_link_share_the_rate() {
 
 #[test]
 fn while_members_have_no_room_no_put_of_the_link_is_too_slow() {
-    let mut world = World::with([7, 8]);
+    let mut world = LinkPutsWorld::with([7, 8]);
     world.told.clear();
     world.forwarding = RATE.window;
     world.chunk(7, 0, 1);
@@ -275,7 +275,7 @@ fn while_members_have_no_room_no_put_of_the_link_is_too_slow() {
 
 #[test]
 fn the_window_begins_when_the_client_may_send() {
-    let mut world = World::with([7]);
+    let mut world = LinkPutsWorld::with([7]);
     let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, whole: None };
     world.give(LinkPutsInput::Begin(Stream(8), offered));
     // what the link was blocked before is not this put's either
@@ -292,7 +292,7 @@ fn the_window_begins_when_the_client_may_send() {
 
 #[test]
 fn a_link_that_ends_gives_all_its_puts_up_and_tells_nobody_else() {
-    let mut world = World::with([7, 8]);
+    let mut world = LinkPutsWorld::with([7, 8]);
     world.told.clear();
     world.give(LinkPutsInput::LinkEnded);
     assert_eq!(world.over, [Stream(100), Stream(101)]);

@@ -1,4 +1,4 @@
-//! What a put takes, and what it wants done.
+//! Inputs and outputs of a put.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use vouch_core::receipt::Receipt;
 use crate::server::admission::Admission;
 use crate::server::health::{LinkId, Observed};
 
-/// What a client asks for.
+/// A client's request for a put.
 #[derive(Debug, Clone, Copy)]
 pub struct PutRequest {
     /// Digest, length and expiry, if the client knows them before it sends the bytes.
     pub offer: Option<Receipt>,
-    /// The client wants a new certificate, even if an earlier put's is valid.
+    /// The client asks for a new certificate, even if an earlier one promises as much.
     pub renew: bool,
-    /// The number of bytes that came in the same message, which are then all of them.
+    /// The number of bytes in the same message, if it has all bytes of the blob.
     pub whole: Option<u64>,
 }
 
-/// What an input depends on beside itself.
+/// The state outside the put that an input depends on.
 #[derive(Debug, Clone, Default)]
 pub struct PutContext {
     /// Monotonic.
     pub now: Duration,
     /// Seconds since 1970.
     pub unix_seconds: u64,
-    /// Members that stored late before: once a quorum answered or stored, a put goes on without them.
+    /// Members that stored late before: the put does not wait for them once a quorum has answered or stored.
     pub not_awaited: BTreeSet<u16>,
-    /// Members that said they had bytes and then did not store: what they say leaves nobody out.
+    /// Members that claimed bytes before and did not store: their claims leave no other member out.
     pub doubted: BTreeSet<u16>,
 }
 
-/// What happened.
+/// An input of a put.
 #[derive(Debug)]
 pub enum PutInput {
-    /// The client asked for the put.
+    /// The client has requested the put.
     Begin,
-    /// Completes [`PutAction::ClaimPlace`]: whether there was one.
+    /// Completes [`PutAction::ClaimPlace`]: whether there was a place.
     Claimed(bool),
     /// Completes [`PutAction::FindCommittee`].
     Committee(Result<Arc<Committee>, Failed>),
@@ -53,40 +53,40 @@ pub enum PutInput {
     Forwarded(Forwarded),
     /// The client sent bytes.
     Chunk {
-        /// The position of the first of them in the blob.
+        /// The offset of the bytes in the blob.
         offset: u64,
         /// The number of bytes.
         length: u64,
     },
-    /// The client declared the end.
+    /// The client has declared the end of the bytes.
     End(Receipt),
-    /// A member needs the bytes of what was offered from this offset on.
+    /// A member's resume offset for the offered blob.
     Ready(u16, u64),
-    /// A member holds the blob durably.
+    /// A member has stored the blob.
     Stored(u16),
-    /// A member refused.
+    /// A member has refused.
     Failed(u16, Failed),
-    /// Members connected or disconnected; these are connected now.
+    /// Members have connected or disconnected. The connected ones.
     Connected(BTreeMap<u16, LinkId>),
-    /// The batcher's certificate, durable here.
+    /// The batcher's certificate, which is durable here.
     Certified(Box<Certificate>),
     /// The batcher could not certify.
     Uncertified(Failed),
-    /// The client sent its bytes more slowly than it must, with the reason to tell it.
+    /// The client's upload is too slow. The reason, for the client.
     TooSlow(String),
-    /// The put's place in the server's budget is needed for another put.
+    /// The put was evicted from the server's budget.
     PlaceTaken,
-    /// The client cancelled the put, or is gone.
+    /// The client has cancelled the put, or disconnected.
     GiveUp {
-        /// The members keep what they received for another put of the same blob.
+        /// Whether the members keep the received bytes for another put of the same blob.
         keep: bool,
     },
-    /// Time passed.
+    /// Time has passed.
     Tick,
 }
 
 impl PutInput {
-    /// The input that a member's message is; `None` if it is no answer to a put.
+    /// A member's message as an input; `None` if it is not an answer to a put.
     pub fn of_reply(member: u16, message: Message) -> Option<Self> {
         match message {
             Message::Ready { offset, .. } => Some(Self::Ready(member, offset)),
@@ -97,21 +97,21 @@ impl PutInput {
     }
 }
 
-/// What happened while a message was queued for all members of a put. They do not take part any more.
+/// The members that left the put while a message was queued for all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarded {
-    /// Members whose links ended.
+    /// Members whose links have ended.
     pub gone: Vec<u16>,
-    /// Members that had no room for it in time.
+    /// Members whose queues had no room in time.
     pub too_slow: Vec<u16>,
 }
 
-/// What a put leads to.
+/// An output of a put.
 #[derive(Debug)]
 pub enum PutOutput {
-    /// Tell the client.
+    /// Answer the client.
     Answer(PutAnswer),
-    /// Do this.
+    /// Perform an action.
     Action(PutAction),
 }
 
@@ -127,95 +127,95 @@ impl From<PutAction> for PutOutput {
     }
 }
 
-/// What the client is told.
+/// An answer to the client.
 #[derive(Debug)]
 pub enum PutAnswer {
     /// Send the bytes from this offset on.
     Ready(u64),
-    /// How far a member is.
+    /// A member's stage.
     Progress(u16, Stage),
-    /// Done.
+    /// The put has succeeded.
     Certified(Box<Certificate>),
     /// The put failed. The stream in it is the server's number, not the client's.
     Failed(Failed),
 }
 
-/// What the shell is asked to do for a put. Those that name an input are requests: the shell comes back with it.
+/// An action of the shell. One that names an input is a request, which the shell completes with that input.
 #[derive(Debug)]
 pub enum PutAction {
-    /// Take a place for the put in the server's budget, then [`PutInput::Claimed`].
+    /// Take a place for the put in the server's budget. Completed by [`PutInput::Claimed`].
     ClaimPlace,
-    /// Find the committee, or found one, then [`PutInput::Committee`].
+    /// Find or found the committee. Completed by [`PutInput::Committee`].
     FindCommittee,
-    /// Ask [`ServerCore::admit`](crate::server::ServerCore::admit), then [`PutInput::Admission`].
+    /// Ask [`ServerCore::admit`](crate::server::ServerCore::admit). Completed by [`PutInput::Admission`].
     AskAdmission {
-        /// The put has waited for a quorum as long as it may.
+        /// Whether the put has waited for a quorum as long as it may.
         has_waited: bool,
     },
-    /// Expect replies to the put, and forward what follows to these members.
+    /// Expect replies to the put, and forward the following messages to these members.
     Open {
         /// The members that take part.
         members: BTreeSet<u16>,
-        /// So many of them must take each message.
+        /// The number of members that must take each message.
         quorum: usize,
     },
-    /// Look for an earlier certificate that covers this receipt, then [`PutInput::Earlier`].
+    /// Look for an earlier certificate that promises as much as this receipt. Completed by [`PutInput::Earlier`].
     FindEarlier(Receipt),
-    /// Send the beginning of the put to the members, then [`PutInput::Forwarded`].
+    /// Send the beginning of the put to the members. Completed by [`PutInput::Forwarded`].
     ForwardPut {
         /// Digest, length and expiry, if they are known.
         offer: Option<Receipt>,
-        /// A new certificate is wanted.
+        /// The client asks for a new certificate.
         renew: bool,
     },
-    /// Send the client's message with its bytes to the members, then [`PutInput::Forwarded`].
+    /// Forward the client's message with bytes to the members. Completed by [`PutInput::Forwarded`].
     ForwardBytes,
-    /// Send the end to the members, then [`PutInput::Forwarded`].
+    /// Send the end of the bytes to the members. Completed by [`PutInput::Forwarded`].
     ForwardEnd(Receipt),
     /// Send nothing more to this member.
     Drop(u16),
-    /// Tell this member that the put goes on without it, and why.
+    /// Tell this member that the put continues without it, with the reason.
     LeaveOut(u16, Code, String),
-    /// Tell the members that the put is cancelled.
+    /// Cancel the put at the members.
     Cancel {
-        /// They keep what they received for another put of the same blob.
+        /// Whether they keep the received bytes for another put of the same blob.
         keep: bool,
     },
-    /// The client made progress: the put keeps its place in the server's budget.
+    /// Record the client's progress, so that the put keeps its place in the server's budget.
     NoteProgress,
-    /// Members begin to store it: batches wait for it, and it waits for the server, not for its client.
+    /// Members have begun to store the blob: batches wait for the put, and it can no longer be evicted for its client's silence.
     StoringBegan,
-    /// It is not being stored any more: it is submitted or over.
+    /// The blob is no longer being stored: the put is submitted or has ended.
     StoringEnded,
-    /// Have it certified, then [`PutInput::Certified`] or [`PutInput::Uncertified`].
+    /// Submit the put for a certificate. Completed by [`PutInput::Certified`] or [`PutInput::Uncertified`].
     Submit {
-        /// What is certified.
+        /// The receipt to certify.
         receipt: Receipt,
-        /// Members that stored it.
+        /// Members that have stored the blob.
         holders: BTreeSet<u16>,
-        /// Members that may store it yet.
+        /// Members that may still store it.
         candidates: BTreeSet<u16>,
     },
-    /// Tell the batcher that one more member holds it.
+    /// Tell the batcher that a candidate has stored the blob.
     AlsoHeld(u16),
-    /// Tell the batcher that a candidate will not store it.
+    /// Tell the batcher that a candidate will not store the blob.
     NeverHeld(u16),
     /// Tell the batcher that nobody waits for the certificate.
     Withdraw,
-    /// Take note of how a member keeps up.
+    /// Record how a member keeps up.
     Observe {
         /// The member.
         member: u16,
-        /// The link that shows it.
+        /// The member's link.
         link: LinkId,
-        /// What was seen.
+        /// The observation.
         observed: Observed,
     },
-    /// Take note that a member lacked bytes that it said it had.
+    /// Record that a member lacked bytes that it claimed to have.
     Doubt(u16),
-    /// The put ended before some members stored; until then their answers are in time.
+    /// The put has ended before some members had stored.
     EndedBefore {
-        /// The moment.
+        /// The time until which their answers are in time.
         until: Duration,
     },
 }

@@ -1,4 +1,4 @@
-//! Why a put failed.
+//! The failures of a put.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::receipt::Receipt;
 
-/// Why fewer than a quorum are left: more than f members refused for one reason, or some are not there.
+/// Why fewer than a quorum of members are left: more than f refused for one reason, or some are not connected.
 pub fn why_too_few<'a>(
     committee: &Committee,
     stream: Stream,
@@ -30,8 +30,7 @@ pub fn why_too_few<'a>(
     too_few(committee, stream, is_there)
 }
 
-/// What the members said. Reasons that differ are told with their members' names: the text of the first one alone would blame one
-/// member for what several did.
+/// The members' reasons. Different reasons are listed with their members' names: the first reason alone would not explain the others.
 fn every_reason(committee: &Committee, refusals: &[(u16, &Failed)]) -> String {
     let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
     for (member, failed) in refusals {
@@ -42,7 +41,7 @@ fn every_reason(committee: &Committee, refusals: &[(u16, &Failed)]) -> String {
         }
     }
     match by_reason.as_slice() {
-        // the subjects name the members
+        // The failure's subjects name the members.
         [(reason, _)] => (*reason).to_owned(),
         _ => {
             let told = by_reason.iter().map(|(reason, names)| format!("{}: {reason}", names.join(", ")));
@@ -51,13 +50,13 @@ fn every_reason(committee: &Committee, refusals: &[(u16, &Failed)]) -> String {
     }
 }
 
-/// The failure that names who did not store or vote in time.
+/// The failure that names the members that did not store or vote in time.
 pub fn too_late(committee: &Committee, stream: Stream, what: &str, late: Vec<u16>) -> Failed {
     let detail = format!("{} of {} replicas did not {what} in time", late.len(), committee.record().n());
     Failed::new(stream, Code::TimedOut, detail).with_subjects(late)
 }
 
-/// The failure that names every member that is not there.
+/// The failure that names every member that is not connected.
 pub fn too_few(committee: &Committee, stream: Stream, is_there: impl Fn(u16) -> bool) -> Failed {
     let record = committee.record();
     let missing: Vec<u16> = (0..record.n()).filter(|member| !is_there(*member)).collect();
@@ -74,13 +73,13 @@ pub(super) fn expired(stream: Stream, receipt: &Receipt) -> Failed {
     Failed::new(stream, Code::Expired, detail)
 }
 
-/// The failure of a put whose client sends nothing.
+/// The failure of a put whose client sends no bytes.
 pub(super) fn silent(stream: Stream, silence: Duration) -> Failed {
     let detail = format!("expected bytes of the file within {} s, got none", silence.as_secs());
     Failed::new(stream, Code::TimedOut, detail)
 }
 
-/// The failure of a put whose place another one needs.
+/// The failure of a put that was evicted from the budget.
 pub(super) fn place_taken(stream: Stream) -> Failed {
     Failed::new(stream, Code::Busy, "the server is full, and your address holds most of it")
 }

@@ -1,7 +1,7 @@
-//! A put that was admitted: who takes part, who stored, and when to go on without the rest.
+//! An admitted put: which members take part, which have stored, and when the put continues without the others.
 //!
-//! Its own work ends when a quorum stored the blob: [`Batches`](crate::server::batch::Batches) certify it. It decides nothing that a
-//! verifier must believe: every client notices a wrong certificate.
+//! Its work ends once a quorum has stored the blob: then [`Batches`](crate::server::batch::Batches) certify it. No verifier relies on its
+//! decisions: every client detects a wrong certificate.
 
 mod offset;
 mod opening;
@@ -31,26 +31,26 @@ enum Participation {
 
 #[derive(Debug)]
 enum PutPhase {
-    /// The members are not told of it yet.
+    /// The members do not know the put yet.
     New,
-    /// The members say from where they need bytes.
+    /// The members name their resume offsets.
     Opening {
         answers: BTreeMap<u16, u64>,
         grace: GracePeriod,
     },
-    /// The client sends.
+    /// The client sends bytes.
     Receiving,
-    /// The members have all the bytes and store them.
+    /// All bytes are forwarded, and the members store them.
     Storing {
         receipt: Receipt,
         grace: GracePeriod,
     },
-    /// A quorum stored, and an earlier certificate is looked for.
+    /// A quorum has stored, and the server looks for an earlier certificate.
     Reusing {
         receipt: Receipt,
         grace: GracePeriod,
     },
-    /// A quorum stored, and the batcher certifies.
+    /// A quorum has stored, and the batcher certifies.
     Certifying {
         grace: GracePeriod,
     },
@@ -65,28 +65,28 @@ pub(super) struct RunningPut {
     request: PutRequest,
     client_silence: Duration,
     deadlines: Deadlines,
-    /// The links on which members take part. What a later link of a member says does not count: that link was asked nothing.
+    /// The links on which members take part. Answers on a later link of a member do not count: the put was not sent on it.
     links: BTreeMap<u16, LinkId>,
     parts: BTreeMap<u16, Participation>,
     phase: PutPhase,
-    /// The certificate of an earlier put, which will do if a quorum holds the blob now.
+    /// The certificate of an earlier put, which is returned if a quorum confirms that it holds the blob now.
     earlier: Option<Box<Certificate>>,
-    /// Members that said they had bytes and then did not store; what they say now leaves nobody out.
+    /// Members that claimed bytes before and did not store: their claims leave no other member out.
     doubted: BTreeSet<u16>,
-    /// Members that were not sent the first bytes, because they said that they had them.
+    /// Members that were not sent the first bytes, because they claimed to have them.
     skipped_prefix: BTreeSet<u16>,
     /// The offset at which the client's bytes begin.
     from: u64,
-    /// The offset at which they end so far.
+    /// The offset after the client's last byte so far.
     received: u64,
-    /// The client may send. Before, and when the put came in one message, it is told of nothing but the end.
+    /// Whether the client was sent `Ready`. Before that, and for a put in one message, it is sent only the result.
     is_told: bool,
-    /// When the members last had the client's bytes, or the client was told to send.
+    /// The time at which the client's last bytes were forwarded, or the client was sent `Ready`.
     heard: Duration,
 }
 
 impl RunningPut {
-    /// A put with these members; those left out take no part from the beginning.
+    /// A put with these members. Those left out take no part from the beginning.
     pub(super) fn new(
         committee: Arc<Committee>,
         stream: Stream,
@@ -117,8 +117,8 @@ impl RunningPut {
         }
     }
 
-    /// Has the members told of it, once it is known whether there is an earlier certificate. That one is looked for only if the client
-    /// sent no bytes yet: bytes that are here are stored first.
+    /// Begins the put. If the client has sent no bytes yet, first looks for an earlier certificate; bytes that are already here are stored
+    /// first.
     pub(super) fn begin(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
         out.push(PutAction::Open { members: self.links.keys().copied().collect(), quorum: self.quorum() }.into());
         match self.request {
@@ -159,7 +159,7 @@ impl RunningPut {
         matches!(self.phase, PutPhase::Over)
     }
 
-    /// Whether the batcher does not know of it yet.
+    /// Whether the put is not submitted to the batcher yet.
     fn is_before_certifying(&self) -> bool {
         !matches!(self.phase, PutPhase::Certifying { .. } | PutPhase::Over)
     }
@@ -214,9 +214,9 @@ impl RunningPut {
         }
     }
 
-    /// A message was queued for the members; after the first one they know of the put.
+    /// A message was queued for the members. After the first one, they know the put.
     fn forwarded(&mut self, gone: Vec<u16>, too_slow: Vec<u16>, now: Duration, out: &mut Vec<PutOutput>) {
-        // the client's silence begins here: it was not read meanwhile
+        // The client was not read meanwhile, so its silence is measured from now.
         self.heard = now;
         for member in &too_slow {
             self.observe(*member, Observed::TookBytesTooSlowly, out);
@@ -255,7 +255,7 @@ impl RunningPut {
     }
 
     fn end(&mut self, receipt: Receipt, context: &PutContext, out: &mut Vec<PutOutput>) {
-        // every replica would refuse it, and with it the batch that it is in
+        // Every replica would refuse it, and the batch with it.
         if receipt.is_expired(context.unix_seconds) {
             return self.end_early(expired(self.stream, &receipt), out);
         }
@@ -272,7 +272,7 @@ impl RunningPut {
         }
     }
 
-    /// Drops members that are not connected by the link on which they take part.
+    /// Drops members whose link of this put has ended.
     fn drop_disconnected(&mut self, connected: &BTreeMap<u16, LinkId>, out: &mut Vec<PutOutput>) {
         let is_gone = |(member, link): &(&u16, &LinkId)| connected.get(*member) != Some(*link);
         let gone: Vec<u16> = self.links.iter().filter(is_gone).map(|(member, _)| *member).collect();
@@ -286,7 +286,7 @@ impl RunningPut {
     fn drop_member(&mut self, member: u16, failed: Option<Failed>, out: &mut Vec<PutOutput>) {
         match self.parts.get_mut(&member) {
             None | Some(Participation::Out(_)) => {}
-            // the batcher knows of it, and decides
+            // The batcher knows the put and decides.
             Some(Participation::Stored) if matches!(self.phase, PutPhase::Certifying { .. }) => {}
             Some(part) => {
                 *part = Participation::Out(failed);
@@ -298,7 +298,7 @@ impl RunningPut {
         }
     }
 
-    /// Moves to the next phase when its time has come, and fails when it cannot come any more.
+    /// Moves to the next phase if its conditions hold. Fails if they cannot hold any more.
     fn go_on(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
         let quorum = self.quorum();
         if self.is_before_certifying() && self.members().count() < quorum {
@@ -310,8 +310,8 @@ impl RunningPut {
         self.finish_storing(quorum, context, out);
     }
 
-    /// The put fails for want of a quorum, and these members are to blame. Where they were not sent the first bytes, the next put should
-    /// send them.
+    /// The put fails without a quorum because of these members. If they claimed the first bytes and were not sent them, doubt their claims, so
+    /// that the next put sends these bytes.
     fn doubt(&self, is_to_blame: impl Fn(u16, &Participation) -> bool, out: &mut Vec<PutOutput>) {
         let blamed = self
             .parts
@@ -320,7 +320,7 @@ impl RunningPut {
         out.extend(blamed.map(|(member, _)| PutAction::Doubt(*member).into()));
     }
 
-    /// Fewer than a quorum are left: because replicas are gone, or because more than f of them refused for one reason.
+    /// The failure if fewer than a quorum are left: members have disconnected, or more than f have refused for one reason.
     fn why_too_few(&self) -> Failed {
         let refusals = self.parts.iter().filter_map(|(member, part)| match part {
             Participation::Out(Some(failed)) => Some((*member, failed)),
@@ -340,13 +340,13 @@ impl RunningPut {
         self.phase = PutPhase::Over;
     }
 
-    /// Ends it for a reason that is the client's, or nobody's.
+    /// Ends the put for a reason that is no member's fault.
     fn end_early(&mut self, failed: Failed, out: &mut Vec<PutOutput>) {
         self.give_up(true, out);
         out.push(PutAnswer::Failed(failed).into());
     }
 
-    /// Ends it without an answer: the members are told that nothing more comes, or the batcher that nobody waits.
+    /// Ends the put without an answer: cancels it at the members, or withdraws it from the batcher.
     fn give_up(&mut self, keep: bool, out: &mut Vec<PutOutput>) {
         self.end_storing(out);
         out.push(if self.is_before_certifying() { PutAction::Cancel { keep } } else { PutAction::Withdraw }.into());

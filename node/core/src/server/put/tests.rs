@@ -28,7 +28,7 @@ const POLICY: PutPolicy = PutPolicy {
 };
 const MS: Duration = Duration::from_millis(1);
 
-struct World {
+struct PutWorld {
     committee: Arc<Committee>,
     votes: Vec<VoteSecretKey>,
     put: ServerPut,
@@ -61,7 +61,7 @@ fn request(offer: Option<Receipt>) -> PutRequest {
     PutRequest { offer, renew: false, whole: None }
 }
 
-impl World {
+impl PutWorld {
     /// One whose put was not given [`PutInput::Begin`] yet.
     fn asked(n: u8, there: impl IntoIterator<Item = u16>, request: PutRequest) -> Self {
         let TestCommittee { committee, votes } = TestCommittee::new(n);
@@ -268,7 +268,7 @@ fn failure(out: &[PutOutput]) -> Option<&Failed> {
 
 #[test]
 fn everybody_stores_and_nobody_is_waited_for() {
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
         assert_eq!(submitted(world.give(PutInput::Stored(member))), None);
@@ -282,7 +282,7 @@ fn everybody_stores_and_nobody_is_waited_for() {
 
 #[test]
 fn a_straggler_gets_its_grace_and_no_more() {
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
         world.give(PutInput::Stored(member));
@@ -303,7 +303,7 @@ fn a_straggler_gets_its_grace_and_no_more() {
 #[test]
 fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let late = |member| {
-        let mut world = World::begun(4, 0..4, Some(receipt(4)));
+        let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
         world.context.not_awaited.insert(member);
         world.end();
         world
@@ -321,7 +321,7 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
     let mut world = late(3);
     assert!(is_in_time(world.give(PutInput::Stored(3)), 3));
     // before the bytes' end it cannot have stored
-    let mut world = World::begun(4, 0..4, None);
+    let mut world = PutWorld::begun(4, 0..4, None);
     world.context.not_awaited.insert(3);
     assert!(!is_in_time(world.give(PutInput::Stored(3)), 3));
     // where it is needed for a quorum it is waited for, late or not
@@ -336,7 +336,7 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
 fn a_whole_blob_is_answered_once() {
     let whole = |length| {
         let request = PutRequest { offer: Some(receipt(4)), renew: true, whole: Some(length) };
-        let mut world = World::asked(4, 0..4, request);
+        let mut world = PutWorld::asked(4, 0..4, request);
         world.give(PutInput::Begin);
         world
     };
@@ -354,7 +354,7 @@ fn a_whole_blob_is_answered_once() {
 
 #[test]
 fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     world.give(PutInput::Stored(0));
     world.give(PutInput::Stored(1));
@@ -365,7 +365,7 @@ fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
 
 #[test]
 fn f_may_go_and_one_more_is_named() {
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     assert!(failure(world.lose(2)).is_none());
     world.end();
     world.give(PutInput::Stored(0));
@@ -377,7 +377,7 @@ fn f_may_go_and_one_more_is_named() {
 #[test]
 fn more_than_f_equal_refusals_are_the_reason() {
     let refusal = || Failed::new(STREAM, Code::DigestDiffers, "expected a, got b");
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     assert!(failure(world.give(PutInput::Failed(0, refusal()))).is_none(), "one may lie");
     let failed = failure(world.give(PutInput::Failed(1, refusal()))).unwrap();
@@ -387,7 +387,7 @@ fn more_than_f_equal_refusals_are_the_reason() {
 #[test]
 fn the_client_is_held_to_what_it_said() {
     let code = |offer, inputs: Vec<PutInput>| {
-        let mut world = World::begun(1, 0..1, offer);
+        let mut world = PutWorld::begun(1, 0..1, offer);
         let mut codes = inputs.into_iter().filter_map(|input| failure(world.give(input)).map(|failed| failed.code));
         codes.next()
     };
@@ -403,7 +403,7 @@ fn the_client_is_held_to_what_it_said() {
 
 #[test]
 fn what_cannot_be_certified_fails() {
-    let mut world = World::begun(1, 0..1, Some(receipt(4)));
+    let mut world = PutWorld::begun(1, 0..1, Some(receipt(4)));
     world.end();
     assert!(submitted(world.give(PutInput::Stored(0))).is_some());
     let failed = Failed::new(Stream(99), Code::Storage, "disk");

@@ -3,7 +3,7 @@ use vouch_core::message::MAX_ENDORSE;
 use super::*;
 
 /// The first request for a blob, of a replica that lacks these.
-fn begin_fetching(world: &mut World, lacking: Vec<Certificate>) -> RepairRequest {
+fn begin_fetching(world: &mut RepairWorld, lacking: Vec<Certificate>) -> RepairRequest {
     let request = world.idle_round();
     assert!(matches!(request, RepairRequest::Wait(_)));
     world.blobs.add(lacking);
@@ -14,7 +14,7 @@ fn begin_fetching(world: &mut World, lacking: Vec<Certificate>) -> RepairRequest
 
 #[test]
 fn what_cannot_be_fetched_is_left_for_later_rounds_which_keep_further_apart() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let mut request = begin_fetching(&mut world, vec![certificate(b"one", 1, NEVER), certificate(b"two", 1, NEVER)]);
     for pause in [2, 4, 8, 16, 32, 64, 120, 120] {
         for _ in 0..2 {
@@ -40,7 +40,7 @@ fn what_cannot_be_fetched_is_left_for_later_rounds_which_keep_further_apart() {
 
 #[test]
 fn a_server_that_does_not_list_in_time_fails_the_round_and_known_blobs_are_fetched_all_the_same() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     world.blobs.add(vec![certificate(b"one", 1, NEVER)]);
     let _ = world.begin();
     assert!(matches!(world.give(RepairInput::NoPage), RepairRequest::TakeTurn));
@@ -51,7 +51,7 @@ fn a_server_that_does_not_list_in_time_fails_the_round_and_known_blobs_are_fetch
 
 #[test]
 fn only_what_this_replica_holds_anew_is_endorsed() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let blobs = [b"a", b"b", b"c", b"d"].map(|bytes| certificate(bytes, 0, NEVER));
     let mut request = begin_fetching(&mut world, blobs.to_vec());
     let mut endorsed = Vec::new();
@@ -82,7 +82,7 @@ fn many_blobs_are_endorsed_in_messages_of_a_bounded_size() {
         certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
         certificate
     });
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let mut request = begin_fetching(&mut world, many.collect());
     while matches!(request, RepairRequest::Fetch(..)) {
         request = world.give(RepairInput::Fetched(BlobSource::Others));
@@ -92,7 +92,7 @@ fn many_blobs_are_endorsed_in_messages_of_a_bounded_size() {
 
 #[test]
 fn an_expired_blob_is_not_fetched_and_lacks_no_more() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let lacking = vec![certificate(b"expired", 1, WALL), certificate(b"later", 1, WALL + 1)];
     let request = begin_fetching(&mut world, lacking);
     assert!(matches!(request, RepairRequest::Fetch(_, certificate) if certificate.claim.receipt.expires_at > WALL));
@@ -101,7 +101,7 @@ fn an_expired_blob_is_not_fetched_and_lacks_no_more() {
 
 #[test]
 fn when_the_clock_is_set_back_the_lists_that_were_read_meanwhile_are_read_again() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let hour = 3600;
     let lacking = vec![certificate(b"in force", 1, WALL + hour)];
     world.wall = WALL + 2 * hour;
@@ -116,7 +116,7 @@ fn when_the_clock_is_set_back_the_lists_that_were_read_meanwhile_are_read_again(
 
 #[test]
 fn positions_that_could_not_be_saved_are_saved_in_the_next_round() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let request = world.begin();
     assert!(matches!(world.read_empty_lists(request), RepairRequest::SavePositions(_)));
     assert_waits(world.give(RepairInput::Failed("the disk".into())), seconds(300));
@@ -127,7 +127,7 @@ fn positions_that_could_not_be_saved_are_saved_in_the_next_round() {
 
 #[test]
 fn damaged_blobs_are_fetched_and_those_without_a_certificate_have_the_lists_read() {
-    let mut world = World::new();
+    let mut world = RepairWorld::new();
     let _ = world.idle_round();
     let damaged = certificate(b"damaged", 0, NEVER);
     assert!(matches!(world.give(RepairInput::Elapsed), RepairRequest::FindDamaged));

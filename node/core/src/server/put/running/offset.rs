@@ -1,26 +1,25 @@
-//! Where a put begins: what a quorum can go on from is not sent again.
+//! Chooses the resume offset of a put from the members' offsets: bytes that a quorum has are not sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vouch_core::tree::BLOCK;
 
-/// So many bytes are rather sent again than that a member is left out.
+/// Maximum number of bytes that are sent again so that no member is left out.
 const MOST_SENT_AGAIN: u64 = 32 << 20;
 
-/// Whether a member that kept whole blocks can need a blob's bytes from here on.
+/// Whether a member that keeps whole blocks can have this resume offset.
 pub fn is_possible(offset: u64, length: u64) -> bool {
     offset == length || (offset < length && offset.is_multiple_of(BLOCK as u64))
 }
 
-/// As [`choose_among_all`], by those who are not doubted, as long as they are a quorum: what the others say they have leaves nobody
-/// out.
+/// As [`choose_among_all`], without the doubted members if the others are a quorum: a doubted claim must leave no other member out.
 pub fn choose(answers: &BTreeMap<u16, u64>, doubted: &BTreeSet<u16>, quorum: usize) -> Option<u64> {
     let trusted = answers.iter().filter(|(member, _)| !doubted.contains(member)).map(|(_, offset)| *offset);
     choose_among_all(trusted, quorum).or_else(|| choose_among_all(answers.values().copied(), quorum))
 }
 
-/// The offset to begin at, by those from which the members need bytes: the least of them, or, where that is too far below what a
-/// quorum can go on from, that one. `None` while fewer than a quorum have said theirs.
+/// The resume offset for these members' offsets: the least one or, if that is too far below the greatest offset that a quorum has reached,
+/// the latter. `None` if fewer than a quorum have answered.
 fn choose_among_all(answers: impl IntoIterator<Item = u64>, quorum: usize) -> Option<u64> {
     let mut descending: Vec<u64> = answers.into_iter().collect();
     descending.sort_unstable_by(|a, b| b.cmp(a));
@@ -44,14 +43,14 @@ mod tests {
             (vec![0], 1, Some(0)),
             (vec![0, 0, 0, 0], 3, Some(0)),
             (vec![64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB], 3, Some(64 * MIB)),
-            // the one behind gets its bytes, up to so many
+            // The member that lags behind gets its bytes, up to the maximum.
             (vec![64 * MIB, 32 * MIB, 64 * MIB, 64 * MIB], 3, Some(32 * MIB)),
             (vec![64 * MIB, 32 * MIB - 1, 64 * MIB, 64 * MIB], 3, Some(64 * MIB)),
-            // who is ahead of a quorum moves nothing, be it honest or not
+            // A member ahead of a quorum changes nothing, whether honest or not.
             (vec![0, u64::MAX, 0, 0], 3, Some(0)),
             (vec![0, 40 * MIB, 64 * MIB, 48 * MIB], 3, Some(40 * MIB)),
             (vec![40 * MIB, 64 * MIB, 48 * MIB], 3, Some(40 * MIB)),
-            // where all are needed, the least it is
+            // If all members are needed, the least offset is chosen.
             (vec![0, 64 * MIB], 2, Some(0)),
             (vec![0, 0, 0, 64 * MIB, 64 * MIB, 64 * MIB, 64 * MIB], 5, Some(0)),
         ] {
@@ -60,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_doubted_leaves_nobody_out() {
+    fn a_doubted_member_leaves_no_other_member_out() {
         let answers: BTreeMap<u16, u64> = [(0, 64 * MIB), (1, 64 * MIB), (2, 64 * MIB), (3, 0)].into();
         assert_eq!(choose(&answers, &BTreeSet::new(), 3), Some(64 * MIB));
         assert_eq!(choose(&answers, &BTreeSet::from([2]), 3), Some(0));

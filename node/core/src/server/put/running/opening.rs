@@ -1,4 +1,4 @@
-//! The beginning of an offered put: each member says from where it needs bytes, and what a quorum has is not sent again.
+//! The beginning of an offered put: each member names its resume offset, and bytes that a quorum has are not sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use super::{Participation, PutAction, PutAnswer, PutContext, PutOutput, PutPhase
 use crate::server::grace_period::GracePeriod;
 
 impl RunningPut {
-    /// The members know of the put.
+    /// The members know the put.
     pub(super) fn begun(&mut self, now: Duration, out: &mut Vec<PutOutput>) {
         match self.request.offer {
             Some(_) => self.phase = PutPhase::Opening { answers: BTreeMap::new(), grace: GracePeriod::new(now) },
-            // nobody knows what it will be
+            // A stream cannot resume: its digest is not known yet.
             None => self.receive_from(0, now, out),
         }
     }
 
-    /// A member needs the bytes from this offset on, by its word: whether it holds those before shows when it votes.
+    /// A member names its resume offset. Whether it has the bytes before it shows only when it votes.
     pub(super) fn ready(&mut self, member: u16, offset: u64, out: &mut Vec<PutOutput>) {
         let Some(offer) = self.request.offer else { return };
         if self.parts.get(&member) != Some(&Participation::Receiving) {
@@ -39,16 +39,16 @@ impl RunningPut {
         }
     }
 
-    /// Once a quorum has said from where it needs bytes, and the rest has or is late, says from where they come.
+    /// Chooses the resume offset, once a quorum has named theirs and the others have or are late.
     pub(super) fn open(&mut self, quorum: usize, context: &PutContext, out: &mut Vec<PutOutput>) {
         let PutContext { now, not_awaited, .. } = context;
         let live: BTreeSet<u16> = self.in_stage(&Participation::Receiving).collect();
         let length = self.request.offer.map(|offer| offer.length);
-        // a member that holds the blob reads it before it says so
+        // A member that holds the blob reads it before it answers.
         let reading = Duration::from_secs(length.unwrap_or_default() / READING_RATE);
         let PutPhase::Opening { answers, grace } = &mut self.phase else { return };
         answers.retain(|member, _| live.contains(member));
-        // a member that needs no byte has just looked at those that it has; of an empty blob, nobody needs any
+        // A member that needs no bytes has just read the blob. An empty blob needs none anyway.
         let holders = answers.values().filter(|offset| **offset > 0 && Some(**offset) == length).count();
         if (holders >= quorum || bugs::has(Bug::EarlierWithoutHolders))
             && let Some(certificate) = self.earlier.take()
@@ -77,7 +77,7 @@ impl RunningPut {
         }
     }
 
-    /// Has the client send the bytes from this offset on.
+    /// Asks the client for the bytes from this offset on.
     fn receive_from(&mut self, offset: u64, now: Duration, out: &mut Vec<PutOutput>) {
         self.phase = PutPhase::Receiving;
         (self.from, self.received) = (offset, offset);
@@ -90,13 +90,13 @@ impl RunningPut {
     }
 
     fn leave_out(&mut self, member: u16, code: Code, why: String, out: &mut Vec<PutOutput>) {
-        // only what a member did wrong counts as its refusal of the put
+        // Only a member's fault counts as its refusal of the put.
         let failed = (code == Code::Unexpected).then(|| Failed::new(self.stream, code, why.clone()));
         self.drop_member(member, failed, out);
         out.push(PutAction::LeaveOut(member, code, why).into());
     }
 
-    /// A member lacks bytes that the client does not send any more.
+    /// Leaves out a member that lacks bytes which the client will not send.
     fn lacks_bytes(&mut self, member: u16, has: u64, from: u64, out: &mut Vec<PutOutput>) {
         let why = format!("has {has} bytes of a blob of which a put sends those from {from} on; repair fetches it");
         self.leave_out(member, Code::NotHeld, why, out);

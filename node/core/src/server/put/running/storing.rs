@@ -1,4 +1,4 @@
-//! The end of a put: members store what they have, a quorum of them suffices, and the batcher certifies it.
+//! The end of a put: members store the blob, a quorum suffices, and the batcher certifies it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::server::grace_period::GracePeriod;
 use crate::server::health::Observed;
 
 impl RunningPut {
-    /// All bytes are there. `false` if they are not as many as declared.
+    /// All bytes are forwarded. `false` if their number is not the declared length.
     pub(super) fn store(&mut self, receipt: Receipt, now: Duration, out: &mut Vec<PutOutput>) -> bool {
         if receipt.length != self.received {
             let detail = format!("expected {} bytes as declared, got {}", receipt.length, self.received);
@@ -30,7 +30,7 @@ impl RunningPut {
             _ => return,
         }
         let is_in_time = match &self.phase {
-            // it cannot have seen the end of the bytes yet: whatever it says, it has not shown that it is quick
+            // Too early: the member cannot have received the end of the bytes yet, so this does not show that it is fast.
             PutPhase::New | PutPhase::Opening { .. } | PutPhase::Receiving | PutPhase::Over => false,
             PutPhase::Storing { grace, .. } | PutPhase::Reusing { grace, .. } => grace.is_in_time(context.now),
             PutPhase::Certifying { grace } => {
@@ -44,7 +44,7 @@ impl RunningPut {
         out.push(PutAnswer::Progress(member, Stage::Stored).into());
     }
 
-    /// Goes on once a quorum stored, and the rest has or is late.
+    /// Moves on once a quorum has stored and the others have or are late.
     pub(super) fn finish_storing(&mut self, quorum: usize, context: &PutContext, out: &mut Vec<PutOutput>) {
         let PutContext { now, not_awaited, .. } = context;
         let stored = self.in_stage(&Participation::Stored).count();
@@ -70,17 +70,17 @@ impl RunningPut {
         }
     }
 
-    /// Whether an earlier certificate will do once a quorum stored. A client that was asked for the bytes of what it offered takes only a
-    /// new one.
+    /// Whether an earlier certificate may be returned once a quorum has stored. A client that was asked for the bytes of its offer accepts
+    /// only a new one.
     fn may_reuse(&self) -> bool {
         !self.request.renew && (self.request.offer.is_none() || self.request.whole.is_some())
     }
 
-    /// A quorum stored, and this is what was certified before.
+    /// Returns the earlier certificate if one was found, or submits the put.
     pub(super) fn reuse_or_submit(&mut self, found: Option<Box<Certificate>>, out: &mut Vec<PutOutput>) {
         let PutPhase::Reusing { receipt, grace } = self.phase else { return };
         self.phase = PutPhase::Certifying { grace };
-        // members may have gone meanwhile
+        // Members may have disconnected meanwhile.
         let is_held = self.in_stage(&Participation::Stored).count() >= self.quorum();
         match found.filter(|_| is_held) {
             Some(certificate) => self.certified(certificate, out),
@@ -113,7 +113,7 @@ impl RunningPut {
         }
     }
 
-    /// The put ends before some members stored: they can still show that they are in time.
+    /// The put ends before some members have stored. Their answers can still be in time.
     pub(super) fn note_early_end(&self, out: &mut Vec<PutOutput>) {
         let PutPhase::Certifying { grace } = &self.phase else { return };
         if let Some(until) = grace.until().filter(|_| self.in_stage(&Participation::Receiving).next().is_some()) {

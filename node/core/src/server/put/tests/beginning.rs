@@ -2,17 +2,17 @@
 
 use super::*;
 
-fn asked(request: PutRequest) -> World {
-    World::asked(4, 0..4, request)
+fn asked(request: PutRequest) -> PutWorld {
+    PutWorld::asked(4, 0..4, request)
 }
 
 /// Gives an input and completes nothing.
-fn only(world: &mut World, input: PutInput) -> Vec<PutOutput> {
+fn only(world: &mut PutWorld, input: PutInput) -> Vec<PutOutput> {
     world.put.handle(input, &world.context)
 }
 
 /// One that has a place and a committee, and no quorum.
-fn waiting() -> World {
+fn waiting() -> PutWorld {
     let mut world = asked(request(None));
     world.admission = Admission::Wait;
     world.give(PutInput::Begin);
@@ -43,7 +43,7 @@ fn an_offer_that_expires_before_it_can_be_certified_is_refused() {
     let mut world = asked(request(Some(offer(UNIX))));
     assert_eq!(failure(world.give(PutInput::Begin)).unwrap().code, Code::Expired);
     assert!(world.put.is_over() && world.noted.is_empty(), "no member hears of it");
-    assert!(!World::new(4, 0..4, Some(offer(UNIX + 1))).put.is_over());
+    assert!(!PutWorld::new(4, 0..4, Some(offer(UNIX + 1))).put.is_over());
 }
 
 #[test]

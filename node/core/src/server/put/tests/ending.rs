@@ -6,15 +6,15 @@ fn chunk(offset: u64) -> PutInput {
     PutInput::Chunk { offset, length: 1 }
 }
 
-fn receiving() -> World {
-    let world = World::begun(4, 0..4, None);
+fn receiving() -> PutWorld {
+    let world = PutWorld::begun(4, 0..4, None);
     assert!(world.put.is_receiving());
     world
 }
 
 /// One that waits for its certificate; members 0 to 2 stored.
-fn certifying() -> World {
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+fn certifying() -> PutWorld {
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     world.store(0..3);
     assert_eq!(submitted(world.wait(LEAST_GRACE)), Some(vec![0, 1, 2]));
@@ -44,7 +44,7 @@ fn bytes_of_the_client_end_its_silence() {
 
 #[test]
 fn the_silence_begins_when_the_client_may_send() {
-    let mut world = World::new(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::new(4, 0..4, Some(receipt(4)));
     world.context.now += POLICY.client_silence + MS;
     world.say(0..4, 0);
     assert!(world.wait(POLICY.client_silence).is_empty());
@@ -65,9 +65,9 @@ fn while_members_have_no_room_the_client_is_not_silent() {
 #[test]
 fn a_client_that_owes_nothing_may_be_silent() {
     // before it may send, and after the end
-    let mut opening = World::new(4, 0..4, Some(receipt(4)));
+    let mut opening = PutWorld::new(4, 0..4, Some(receipt(4)));
     assert!(opening.wait(POLICY.client_silence + MS).is_empty());
-    let mut storing = World::begun(4, 0..4, Some(receipt(4)));
+    let mut storing = PutWorld::begun(4, 0..4, Some(receipt(4)));
     storing.end();
     assert!(storing.wait(POLICY.client_silence + MS).is_empty());
 }
@@ -114,7 +114,7 @@ fn who_gives_up_before_the_vote_tells_the_members_and_afterwards_the_batcher() {
 
 #[test]
 fn batches_wait_for_a_put_only_while_it_is_stored() {
-    let storing = |world: &World| -> Vec<bool> {
+    let storing = |world: &PutWorld| -> Vec<bool> {
         let began = |action: &PutAction| match action {
             PutAction::StoringBegan => Some(true),
             PutAction::StoringEnded => Some(false),
@@ -122,14 +122,14 @@ fn batches_wait_for_a_put_only_while_it_is_stored() {
         };
         world.noted.iter().filter_map(began).collect()
     };
-    let mut world = World::begun(4, 0..4, Some(receipt(4)));
+    let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     assert!(storing(&world).is_empty());
     world.end();
     assert_eq!(storing(&world), [true]);
     world.store(0..4);
     assert_eq!(storing(&world), [true, false], "it is submitted");
     for input in [PutInput::GiveUp { keep: true }, PutInput::PlaceTaken, chunk(4)] {
-        let mut world = World::begun(4, 0..4, Some(receipt(4)));
+        let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
         world.end();
         world.give(input);
         assert_eq!(storing(&world), [true, false]);
@@ -139,7 +139,7 @@ fn batches_wait_for_a_put_only_while_it_is_stored() {
 #[test]
 fn bytes_that_came_before_their_name_are_certified_anew_only_if_nothing_earlier_will_do() {
     let ended = |request: PutRequest, is_certified: bool| {
-        let mut world = World::asked(4, 0..4, request);
+        let mut world = PutWorld::asked(4, 0..4, request);
         world.earlier = is_certified.then(|| world.certificate(&[1, 2, 3], receipt(4)));
         world.give(PutInput::Begin);
         if request.whole.is_none() {
@@ -169,7 +169,7 @@ fn bytes_that_came_before_their_name_are_certified_anew_only_if_nothing_earlier_
 
 #[test]
 fn an_earlier_certificate_is_not_handed_out_when_its_holders_go_meanwhile() {
-    let mut world = World::begun(4, 0..4, None);
+    let mut world = PutWorld::begun(4, 0..4, None);
     world.earlier = Some(world.certificate(&[0, 1, 2], receipt(4)));
     world.end();
     world.give(PutInput::Stored(0));

@@ -6,8 +6,8 @@ const MIB: u64 = 1 << 20;
 /// Not a whole number of blocks.
 const LENGTH: u64 = 64 * MIB + 5;
 
-fn offered() -> World {
-    let world = World::new(4, 0..4, Some(receipt(LENGTH)));
+fn offered() -> PutWorld {
+    let world = PutWorld::new(4, 0..4, Some(receipt(LENGTH)));
     assert!(world.out.is_empty(), "the client waits");
     world
 }
@@ -93,7 +93,7 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
     assert_eq!((left_out(out), told(out)), (vec![3], vec![(3, Stage::Dropped)]), "its bytes do not come any more");
 
     // who was late before is not waited for
-    let mut world = World::new(4, 0..4, Some(receipt(LENGTH)));
+    let mut world = PutWorld::new(4, 0..4, Some(receipt(LENGTH)));
     world.context.not_awaited.insert(3);
     world.give(PutInput::Ready(0, 0));
     world.give(PutInput::Ready(1, 0));
@@ -145,7 +145,7 @@ fn members_refuse_and_go_before_anything_is_sent() {
 
 #[test]
 fn the_client_waits_until_it_may_send_and_begins_there() {
-    let code = |world: &mut World, input| failure(world.give(input)).map(|failed| failed.code);
+    let code = |world: &mut PutWorld, input| failure(world.give(input)).map(|failed| failed.code);
     for input in rest_from(0) {
         assert_eq!(code(&mut offered(), input), Some(Code::Unexpected));
     }
@@ -165,7 +165,7 @@ fn the_client_waits_until_it_may_send_and_begins_there() {
 
 #[test]
 fn a_stream_begins_at_once_and_nobody_is_asked() {
-    let mut world = World::new(4, 0..3, None);
+    let mut world = PutWorld::new(4, 0..3, None);
     assert_eq!(ready(&world.out), Some(0));
     assert_eq!(told(&world.out).len(), 3);
     assert!(world.give(PutInput::Ready(0, 7)).is_empty(), "an answer to nothing");
@@ -206,7 +206,7 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
     assert_eq!(doubted(at_the_vote.give(PutInput::Uncertified(few))), [0]);
 
     // and then it leaves nobody out
-    let mut again = World::asked(4, 0..4, request(Some(receipt(LENGTH))));
+    let mut again = PutWorld::asked(4, 0..4, request(Some(receipt(LENGTH))));
     again.context.doubted.insert(0);
     again.give(PutInput::Begin);
     again.say(0..3, 64 * MIB);
@@ -215,8 +215,8 @@ fn who_was_spared_bytes_and_did_not_store_is_doubted() {
 }
 
 /// An offer of a blob that was certified before.
-fn offered_again(length: u64) -> World {
-    let mut world = World::asked(4, 0..4, request(Some(receipt(length))));
+fn offered_again(length: u64) -> PutWorld {
+    let mut world = PutWorld::asked(4, 0..4, request(Some(receipt(length))));
     world.earlier = Some(world.certificate(&[0, 1, 2], receipt(length)));
     world.give(PutInput::Begin);
     world
