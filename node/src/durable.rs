@@ -82,7 +82,7 @@ impl Database {
         &self,
         apply: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, DurableError> {
-        let always = |transaction: &WriteTransaction| Ok((apply(transaction)?, Changes::Made));
+        let always = |(), transaction: &WriteTransaction| Ok((apply(transaction)?, Changes::Made));
         match self.commit_checked(|| Ok::<_, Infallible>(()), always).await? {
             Ok(value) => Ok(value),
             Err(never) => match never {},
@@ -91,18 +91,18 @@ impl Database {
 
     /// Like [`commit`](Self::commit), for a job that may be refused, or find nothing to change.
     ///
-    /// The committing thread calls `check` before it uses the database. The first use of a closed database opens it, and
-    /// creates its file if that is gone.
+    /// The committing thread calls `check` before it uses the database, and `apply` with its result. The first use of a closed
+    /// database opens it, and creates its file if that is gone.
     ///
     /// A transaction in which no job changed anything is aborted: what the jobs found is already durable, and a commit would make
     /// each of them wait for a sync.
     ///
     /// # Errors
     /// See [`DurableError`]. Nothing is committed then. An error of `check` is the inner one.
-    pub async fn commit_checked<T: Send + 'static, E: Send + 'static>(
+    pub async fn commit_checked<C: Send + 'static, T: Send + 'static, E: Send + 'static>(
         &self,
-        check: impl FnOnce() -> Result<(), E> + Send + 'static,
-        apply: impl FnOnce(&WriteTransaction) -> Result<(T, Changes), redb::Error> + Send + 'static,
+        check: impl FnOnce() -> Result<C, E> + Send + 'static,
+        apply: impl FnOnce(C, &WriteTransaction) -> Result<(T, Changes), redb::Error> + Send + 'static,
     ) -> Result<Result<T, E>, DurableError> {
         let closed = || DurableError::Closed { path: self.file.path.clone() };
         let (result, mut answered) = oneshot::channel();
@@ -110,8 +110,8 @@ impl Database {
         // a send fails only if the caller has stopped waiting
         let begin = Box::new(move || match check() {
             Err(refusal) => Err(Box::new(move || drop(result.send(Err(refusal)))) as JobReply),
-            Ok(()) => Ok(Box::new(move |transaction: &WriteTransaction| {
-                let (value, changes) = apply(transaction)?;
+            Ok(checked) => Ok(Box::new(move |transaction: &WriteTransaction| {
+                let (value, changes) = apply(checked, transaction)?;
                 Ok((Box::new(move || drop(result.send(Ok(value)))) as JobReply, changes))
             }) as Apply),
         });

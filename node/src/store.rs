@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use redb::WriteTransaction;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
@@ -205,19 +206,21 @@ impl Store {
     /// See [`StoreError`].
     pub async fn record(&self, blob: Complete) -> Result<(), StoreError> {
         let Complete { receipt, bytes, version, guard } = blob;
-        let Receipt { digest, length, expires_at, .. } = receipt;
-        let stored_at = self.inner.host.unix_seconds();
-        let new = NewBlob { digest, length, keep_until: expires_at, stored_at, bytes };
+        let new = NewBlob::of(&receipt, self.inner.host.unix_seconds(), bytes);
         // the guard is held until the entry is durable
         drop(self.inner.change(index::record(new, guard)).await?);
         match version {
             // before a vote, the version is compared with the files
-            Some(version) => self.inner.verified.note_read(digest, *version),
+            Some(version) => self.inner.verified.note_read(receipt.digest, *version),
             None => self.inner.verified.note_fresh(&receipt),
         }
-        let key = PartialKey { digest, length };
+        self.drop_idle_partial(&receipt).await
+    }
+
+    /// A blob arrived without its partial upload, if there is one, which then is of no use.
+    async fn drop_idle_partial(&self, receipt: &Receipt) -> Result<(), StoreError> {
+        let key = PartialKey { digest: receipt.digest, length: receipt.length };
         if self.inner.partials.is_idle(key) {
-            // The blob arrived without it, so the partial upload is of no use.
             let inner = self.inner.clone();
             collecting::blocking(&self.inner.host, move || inner.drop_partial(key)).await?;
         }
@@ -230,9 +233,18 @@ impl Store {
     /// [`StoreError::NotSmall`], [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`],
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
     pub async fn put_small(&self, receipt: &Receipt, bytes: Bytes) -> Result<(), StoreError> {
-        let (inner, receipt) = (self.inner.clone(), *receipt);
-        let complete = collecting::blocking(&self.inner.host, move || inner.admit_small(&receipt, bytes)).await?;
-        self.record(complete).await
+        let (inner, receipt, stored_at) = (self.inner.clone(), *receipt, self.inner.host.unix_seconds());
+        // the committing thread hashes it: a thread of its own for so few bytes costs more than their hash
+        let admit = move || {
+            inner.check()?;
+            let Complete { bytes, guard, .. } = inner.admit_small(&receipt, bytes)?;
+            Ok::<_, StoreError>((NewBlob::of(&receipt, stored_at, bytes), guard))
+        };
+        let record = |(new, guard), transaction: &WriteTransaction| index::record(new, guard)(transaction);
+        // the guard is held until the entry is durable
+        drop(self.inner.index.0.commit_checked(admit, record).await??);
+        self.inner.verified.note_fresh(&receipt);
+        self.drop_idle_partial(&receipt).await
     }
 
     /// Stores a blob whose files exist although the index does not name them: the index was lost, and the receipt of a certificate proves
@@ -314,7 +326,7 @@ impl OpenStore {
     /// Changes the index on its committing thread, which first checks that the store is usable and still in its place.
     async fn change<T: Send + 'static>(self: &Arc<Self>, change: impl index::Change<T>) -> Result<T, StoreError> {
         let inner = self.clone();
-        self.index.0.commit_checked(move || inner.check(), change).await?
+        self.index.0.commit_checked(move || inner.check(), |(), transaction| change(transaction)).await?
     }
 
     /// Compares a blob of at most [`MAX_SMALL`] bytes with its receipt, and reserves space for it. Blocks until the disk has answered.

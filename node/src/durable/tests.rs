@@ -84,8 +84,10 @@ async fn waiting_jobs_share_one_commit() {
 }
 
 /// Inserts a number unless it is there.
-fn insert_once(number: u64) -> impl FnOnce(&WriteTransaction) -> Result<(bool, Changes), redb::Error> + Send + 'static {
-    move |transaction| {
+fn insert_once(
+    number: u64,
+) -> impl FnOnce((), &WriteTransaction) -> Result<(bool, Changes), redb::Error> + Send + 'static {
+    move |(), transaction| {
         let mut numbers = transaction.open_table(NUMBERS)?;
         if numbers.get(number)?.is_some() {
             return Ok((false, Changes::None));
@@ -101,11 +103,11 @@ async fn a_group_is_committed_only_if_one_of_its_jobs_changed_something() {
     let may = || Ok::<_, ()>(());
     assert_eq!(database.commit_checked(may, insert_once(1)).await.unwrap(), Ok(true));
     assert_eq!(database.commit_checked(may, insert_once(1)).await.unwrap(), Ok(false));
-    assert_eq!(database.commit_checked(|| Err("not now"), insert_once(3)).await.unwrap(), Err("not now"));
+    assert_eq!(database.commit_checked(|| Err::<(), _>("not now"), insert_once(3)).await.unwrap(), Err("not now"));
     assert_eq!(database.commits(), 1);
     let (release, blocker) = occupy(&database);
     let mut jobs = [1, 2, 2, 1].map(|number| Box::pin(database.commit_checked(may, insert_once(number))));
-    let mut refused = Box::pin(database.commit_checked(|| Err("not now"), insert_once(3)));
+    let mut refused = Box::pin(database.commit_checked(|| Err::<(), _>("not now"), insert_once(3)));
     jobs.iter_mut().for_each(start);
     start(&mut refused);
     drop(release);

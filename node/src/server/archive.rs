@@ -22,6 +22,11 @@ use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::Host;
+use crate::host::files::{Action, FileError};
+
+mod lookups;
+
+use lookups::Lookups;
 
 /// Digest of the blob → the [best](Certificate::supersedes) certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
@@ -49,13 +54,14 @@ pub(crate) enum ArchiveError {
     /// Not what was saved.
     #[error("the certificate saved for {digest} is damaged: {error}; put the file again")]
     Damaged { digest: Digest, error: CertificateError },
-    /// The thread that read it failed.
+    /// The thread that reads it failed.
     #[error("reading a certificate: {0}")]
     Task(String),
 }
 
 pub(crate) struct Archive {
     host: Host,
+    lookups: Lookups,
     database: Arc<Database>,
 }
 
@@ -69,7 +75,10 @@ impl Archive {
             listing::create(transaction, random, certificates.len()?, keys)?;
             sort_by_expiry(transaction, &certificates)
         })?;
-        Ok((Self { host: host.clone(), database: Arc::new(database) }, replaced))
+        let database = Arc::new(database);
+        let lookups =
+            Lookups::start(host, database.clone()).map_err(|error| FileError::new(&path, Action::Open, error))?;
+        Ok((Self { host: host.clone(), lookups, database }, replaced))
     }
 
     /// Keeps certificates in one commit, each unless a newer one of the same blob is there.
@@ -168,10 +177,7 @@ impl Archive {
 
     /// The certificate that is kept of a blob, if there is one.
     pub(crate) async fn load(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
-        let database = self.database.clone();
-        let read = self.host.spawn_blocking(move || find(&database, digest));
-        let found = read.await.map_err(|error| ArchiveError::Task(error.to_string()))??;
-        found.transpose().map_err(|error| ArchiveError::Damaged { digest, error })
+        self.lookups.find(digest).await
     }
 }
 
@@ -264,11 +270,12 @@ fn sort_by_expiry(
     Ok(())
 }
 
-fn find(database: &Database, digest: Digest) -> Result<Option<Result<Certificate, CertificateError>>, DurableError> {
-    database.read(|transaction| {
-        let table = transaction.open_table(CERTIFICATES)?;
-        Ok(table.get(&digest.0)?.map(|bytes| decode(bytes.value())))
-    })
+fn find(
+    transaction: &ReadTransaction,
+    digest: &Digest,
+) -> Result<Option<Result<Certificate, CertificateError>>, redb::Error> {
+    let table = transaction.open_table(CERTIFICATES)?;
+    Ok(table.get(&digest.0)?.map(|bytes| decode(bytes.value())))
 }
 
 fn decode(bytes: &[u8]) -> Result<Certificate, CertificateError> {

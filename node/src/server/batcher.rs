@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use vouch_core::certificate::Certificate;
-use vouch_core::message::{Failed, Stream};
+use vouch_core::message::Stream;
 use vouch_core::receipt::Receipt;
 use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
+use vouch_node_core::server::put::PutInput;
 
 use super::Shared;
 use crate::host::Host;
@@ -18,17 +18,11 @@ use crate::host::Host;
 /// With nothing to do the core is looked at so seldom.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// What became of a put that was submitted.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    /// The server's number of it.
-    pub(super) put: Stream,
-    /// The certificate, durable here.
-    pub(super) result: Result<Box<Certificate>, Failed>,
-}
+/// Where puts hear what other parts of the server found out for them, by the server's number of the put.
+pub(super) type PutInbox = mpsc::Sender<(Stream, PutInput)>;
 
-/// Who waits for a put's outcome.
-type Waiters = HashMap<Stream, mpsc::Sender<Outcome>>;
+/// Who waits for the certificate of a put.
+type Waiters = HashMap<Stream, PutInbox>;
 
 /// Wakes the task that lets the core settle, and knows who waits for which put.
 #[derive(Debug, Default)]
@@ -58,7 +52,7 @@ impl Batcher {
     }
 
     /// Who waits for a put, which is over now.
-    pub(super) fn take_waiter(&self, put: Stream) -> Option<mpsc::Sender<Outcome>> {
+    pub(super) fn take_waiter(&self, put: Stream) -> Option<PutInbox> {
         self.waiters().remove(&put)
     }
 }
@@ -70,15 +64,15 @@ impl Shared {
         Storing(self.clone())
     }
 
-    /// Has a receipt certified that these members hold; the outcome comes to `outcomes`.
+    /// Has a receipt certified that these members hold; the certificate, or why there is none, comes to `inbox`.
     pub(super) fn submit(
         self: &Arc<Self>,
         put: Stream,
         receipt: Receipt,
         (holders, candidates): (BTreeSet<u16>, BTreeSet<u16>),
-        outcomes: mpsc::Sender<Outcome>,
+        inbox: PutInbox,
     ) {
-        self.batcher.waiters().insert(put, outcomes);
+        self.batcher.waiters().insert(put, inbox);
         self.handle(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
     }
 
@@ -118,11 +112,11 @@ pub(super) async fn run(shared: Weak<Shared>) {
 }
 
 /// Tells a client's link; one that is busy hears of it as soon as it listens again, and holds nobody up.
-pub(super) fn tell(host: &Host, outcomes: mpsc::Sender<Outcome>, outcome: Outcome) {
-    if let Err(mpsc::error::TrySendError::Full(outcome)) = outcomes.try_send(outcome) {
+pub(super) fn tell(host: &Host, inbox: PutInbox, put: Stream, input: PutInput) {
+    if let Err(mpsc::error::TrySendError::Full(told)) = inbox.try_send((put, input)) {
         host.spawn(async move {
             // a client that is gone wants nothing any more
-            let _ = outcomes.send(outcome).await;
+            let _ = inbox.send(told).await;
         });
     }
 }

@@ -18,8 +18,8 @@ use crate::link::{self, LinkError, LinkReader, Outgoing};
 
 /// Messages waiting for one client, beside three for each member of the committee and those kept free for answers.
 const CLIENT_QUEUE: usize = 64;
-/// Outcomes of puts that wait for the link.
-const OUTCOMES: usize = 2 * MAX_PUTS;
+/// What was found out for puts, and waits for the link.
+const PUT_INBOX: usize = 2 * MAX_PUTS;
 
 pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc<Connection>) {
     let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
@@ -49,9 +49,9 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
 
 /// Serves until the link ends; the reason is the last message queued.
 async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Box<Reply>>) {
-    let (outcomes, mut certified) = mpsc::channel(OUTCOMES);
+    let (inbox, mut told) = mpsc::channel(PUT_INBOX);
     let connection = link.connection.clone();
-    let mut puts = ClientPuts::new(&link.shared, outcomes);
+    let mut puts = ClientPuts::new(&link.shared, inbox);
     let mut gets = GetPerformer::new(link.shared.clone(), link.mailbox.clone());
     let mut ticks = link.shared.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,7 +63,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
             () = connection.until_cut_off() => Err(Ended::CutOff),
             _ = ticks.tick(), if busy => tick(&mut link, &mut puts, &mut gets).await,
             Ok(()) = link.snapshot.changed() => changed(&mut link, &mut puts, &mut gets).await,
-            Some(outcome) = certified.recv() => puts.outcome(&mut link, outcome).await,
+            Some((put, input)) = told.recv() => puts.told(&mut link, put, input).await,
             Some(reply) = replies.recv() => reply_of_member(&mut link, &mut puts, &mut gets, *reply).await,
             room = gets.room(connection.party()) => {
                 gets.start(room);

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use vouch_core::message::{Message, PayloadFrame, Stream};
 use vouch_node_core::server::link_puts::{LinkPuts, LinkPutsInput, LinkPutsOutput, UploadRate};
 use vouch_node_core::server::put::{PutInput, PutRequest};
 
-use super::batcher::Outcome;
+use super::batcher::PutInbox;
 use super::client::{Client, Ended};
 use super::put_performer::{PutMailboxes, PutPerformer};
 use super::routes::Reply;
@@ -19,15 +18,15 @@ pub(super) struct ClientPuts {
     core: LinkPuts,
     /// By the server's number.
     performers: BTreeMap<Stream, PutPerformer>,
-    /// Where the batcher answers.
-    outcomes: mpsc::Sender<Outcome>,
+    /// Where other parts of the server answer.
+    inbox: PutInbox,
 }
 
 impl ClientPuts {
-    pub(super) fn new(shared: &Shared, outcomes: mpsc::Sender<Outcome>) -> Self {
+    pub(super) fn new(shared: &Shared, inbox: PutInbox) -> Self {
         let rate = UploadRate { bytes_per_second: shared.config.upload_rate, window: shared.config.upload_window };
         let core = LinkPuts::new(shared.put_policy(), rate, shared.numbers.clone());
-        Self { core, performers: BTreeMap::new(), outcomes }
+        Self { core, performers: BTreeMap::new(), inbox }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -79,8 +78,9 @@ impl ClientPuts {
         }
     }
 
-    pub(super) async fn outcome(&mut self, link: &mut Client, outcome: Outcome) -> Result<(), Ended> {
-        self.drive(link, LinkPutsInput::OfServer(outcome.put, outcome.into()), None).await
+    /// Takes what another part of the server found out for a put.
+    pub(super) async fn told(&mut self, link: &mut Client, put: Stream, input: PutInput) -> Result<(), Ended> {
+        self.drive(link, LinkPutsInput::OfServer(put, input), None).await
     }
 
     pub(super) async fn members_changed(&mut self, link: &mut Client, snapshot: &Snapshot) -> Result<(), Ended> {
@@ -134,7 +134,7 @@ impl ClientPuts {
 
     fn performer(&mut self, link: &Client, stream: Stream) -> &mut PutPerformer {
         self.performers.entry(stream).or_insert_with(|| {
-            let mailboxes = PutMailboxes { replies: link.mailbox.clone(), outcomes: self.outcomes.clone() };
+            let mailboxes = PutMailboxes { replies: link.mailbox.clone(), inbox: self.inbox.clone() };
             PutPerformer::new(link.shared.clone(), mailboxes, stream, link.connection.source())
         })
     }

@@ -86,7 +86,7 @@ fn tell(shared: &Shared, member: u16, message: &Message) {
 
 /// The receipts are proposed to everybody: a new statement of the present.
 async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
-    let (outcomes, mut results) = mpsc::channel(MAX_ENDORSE);
+    let (inbox, mut told) = mpsc::channel(MAX_ENDORSE);
     // one that is named twice is one
     let digests: BTreeSet<[u8; 32]> = digests.into_iter().map(|digest| digest.0).collect();
     for digest in digests {
@@ -111,12 +111,12 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         if holders.len() < quorum || !holders.contains(&member) {
             continue;
         }
-        let (put, receipt, outcomes) = (shared.stream(), certificate.claim.receipt, outcomes.clone());
-        shared.submit(put, receipt, (holders, BTreeSet::new()), outcomes);
+        let (put, receipt, inbox) = (shared.stream(), certificate.claim.receipt, inbox.clone());
+        shared.submit(put, receipt, (holders, BTreeSet::new()), inbox);
     }
-    drop(outcomes);
+    drop(inbox);
     // where it comes to nothing, the certificates are as good as they were
-    while results.recv().await.is_some() {}
+    while told.recv().await.is_some() {}
 }
 
 /// The members that hold a blob, once a quorum and the member that asks have looked at its bytes, and the rest has or is late. A member that has not read a

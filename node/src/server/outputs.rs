@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{Batch, Stored};
 use vouch_core::tally::Tally;
 use vouch_node_core::server::batch::{BatchInput, BatchRequest};
+use vouch_node_core::server::put::PutInput;
 use vouch_node_core::server::{ServerClock, ServerCore, ServerInput, ServerOutput};
 
-use super::batcher::{Outcome, tell};
+use super::batcher::{PutInbox, tell};
 use super::{Event, ReplicaHandle, Shared, member_lists};
 use crate::bugs::{self, Bug};
 
@@ -64,13 +64,13 @@ impl Shared {
                 });
             }
             BatchRequest::Certify { batch, receipts, tally, puts, asked } => {
-                let outcomes = puts.into_iter().map(|put| (put, self.batcher.take_waiter(put))).collect();
-                let certifying = Certifying { batch, receipts, tally, outcomes, asked };
+                let waiters = puts.into_iter().map(|put| (put, self.batcher.take_waiter(put))).collect();
+                let certifying = Certifying { batch, receipts, tally, waiters, asked };
                 self.host.spawn(certifying.run(self.clone()));
             }
             BatchRequest::Fail(put, failed) => {
-                if let Some(outcomes) = self.batcher.take_waiter(put) {
-                    tell(&self.host, outcomes, Outcome { put, result: Err(failed) });
+                if let Some(inbox) = self.batcher.take_waiter(put) {
+                    tell(&self.host, inbox, put, PutInput::Uncertified(failed));
                 }
             }
         }
@@ -93,14 +93,14 @@ struct Certifying {
     batch: Stream,
     receipts: Box<Batch>,
     tally: Box<Tally<Stored>>,
-    outcomes: Vec<(Stream, Option<mpsc::Sender<Outcome>>)>,
+    waiters: Vec<(Stream, Option<PutInbox>)>,
     asked: Vec<u16>,
 }
 
 impl Certifying {
     /// Makes the certificates, makes them durable in one commit, and only then tells anybody.
     async fn run(self, shared: Arc<Shared>) {
-        let Self { batch, receipts, tally, outcomes, asked } = self;
+        let Self { batch, receipts, tally, waiters, asked } = self;
         let made = shared.host.spawn_blocking(move || tally.certificates(receipts.claims())).await;
         let certified = match made {
             Ok(Ok(certificates)) => {
@@ -123,22 +123,19 @@ impl Certifying {
         let certificates = match certified {
             Ok(certificates) => certificates,
             Err((code, detail)) => {
-                for (put, outcomes) in outcomes {
-                    if let Some(outcomes) = outcomes {
-                        tell(
-                            &shared.host,
-                            outcomes,
-                            Outcome { put, result: Err(Failed::new(put, code, detail.clone())) },
-                        );
+                for (put, inbox) in waiters {
+                    if let Some(inbox) = inbox {
+                        let failed = Failed::new(put, code, detail.clone());
+                        tell(&shared.host, inbox, put, PutInput::Uncertified(failed));
                     }
                 }
                 return;
             }
         };
-        for ((put, outcomes), certificate) in outcomes.into_iter().zip(certificates.iter()) {
+        for ((put, inbox), certificate) in waiters.into_iter().zip(certificates.iter()) {
             shared.report(Event::Certified(Box::new(certificate.clone())));
-            if let Some(outcomes) = outcomes {
-                tell(&shared.host, outcomes, Outcome { put, result: Ok(Box::new(certificate.clone())) });
+            if let Some(inbox) = inbox {
+                tell(&shared.host, inbox, put, PutInput::Certified(Box::new(certificate.clone())));
             }
         }
         let Some(first) = certificates.first() else { return };

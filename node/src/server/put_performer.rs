@@ -14,17 +14,17 @@ use vouch_node_core::server::fanout::FanoutInput;
 use vouch_node_core::server::health::{Fault, LinkId};
 use vouch_node_core::server::put::{Forwarded, PutAction, PutContext, PutInput, PutPolicy};
 
-use super::batcher::{Outcome, Storing};
+use super::batcher::{PutInbox, Storing, tell};
 use super::member_queues::MemberQueues;
 use super::routes::{Reply, Route};
 use super::{ReplicaHandle, Shared, Snapshot};
 use crate::budgets::{Party, Permit};
 
-/// Where replicas and the batcher answer a put. Its owner reads them, and gives the core what comes.
+/// Where replicas and other parts of the server answer a put. Its owner reads them, and gives the core what comes.
 #[derive(Clone)]
 pub(super) struct PutMailboxes {
     pub(super) replies: mpsc::Sender<Box<Reply>>,
-    pub(super) outcomes: mpsc::Sender<Outcome>,
+    pub(super) inbox: PutInbox,
 }
 
 /// What one put holds of the server. Dropped, it gives all of it back.
@@ -90,7 +90,12 @@ impl PutPerformer {
             }
             PutAction::FindEarlier(receipt) => {
                 let Some(committee) = shared.committee() else { return Some(PutInput::Earlier(None)) };
-                return Some(PutInput::Earlier(shared.earlier(&committee, &receipt).await));
+                // beside the link, so that its other puts go on and the lookups of many share a read
+                let (shared, inbox) = (shared.clone(), self.mailboxes.inbox.clone());
+                shared.host.clone().spawn(async move {
+                    let earlier = shared.earlier(&committee, &receipt).await;
+                    tell(&shared.host, inbox, stream, PutInput::Earlier(earlier));
+                });
             }
             PutAction::ForwardPut { offer, renew } => {
                 return Some(self.forward(&Message::Put { stream, offer, renew }.encode()).await);
@@ -115,8 +120,7 @@ impl PutPerformer {
             }
             PutAction::StoringEnded => self.storing = None,
             PutAction::Submit { receipt, holders, candidates } => {
-                let outcomes = self.mailboxes.outcomes.clone();
-                shared.submit(stream, receipt, (holders, candidates), outcomes);
+                shared.submit(stream, receipt, (holders, candidates), self.mailboxes.inbox.clone());
             }
             PutAction::AlsoHeld(member) => {
                 shared.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: stream, member }));
@@ -178,14 +182,5 @@ impl Snapshot {
     /// The members that are connected, by their links.
     pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
         self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
-    }
-}
-
-impl From<Outcome> for PutInput {
-    fn from(outcome: Outcome) -> Self {
-        match outcome.result {
-            Ok(certificate) => Self::Certified(certificate),
-            Err(failed) => Self::Uncertified(failed),
-        }
     }
 }

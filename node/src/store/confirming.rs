@@ -40,6 +40,10 @@ impl Store {
 /// Confirms every blob of a batch. Bytes that arrived with the put of a receipt need not be read again.
 async fn confirm(inner: &Arc<OpenStore>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
     let doubtful = inner.verified.not_fresh(receipts);
+    if doubtful.is_empty() {
+        // whether the store is still in its place is checked when the statement is entered in the journal
+        return Ok(Confirmed::default());
+    }
     let (reader, receipts) = (inner.clone(), receipts.to_vec());
     collecting::blocking(&inner.host, move || {
         reader.check()?;

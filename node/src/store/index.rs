@@ -106,6 +106,14 @@ pub(super) struct NewBlob {
     pub(super) bytes: Option<Bytes>,
 }
 
+impl NewBlob {
+    /// The blob of a receipt, stored at this time.
+    pub(super) fn of(receipt: &Receipt, stored_at: u64, bytes: Option<Bytes>) -> Self {
+        let Receipt { digest, length, expires_at, .. } = *receipt;
+        Self { digest, length, keep_until: expires_at, stored_at, bytes }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Index(pub(super) Database);
 

@@ -17,7 +17,6 @@ use vouch_node_core::server::put::{PutAnswer, PutInput, PutOutput, PutRequest, S
 use super::problem::Problem;
 use super::upload;
 use crate::host::tasks::MissedTickBehavior;
-use crate::server::batcher::Outcome;
 use crate::server::guard::Connection;
 use crate::server::put_performer::{PutMailboxes, PutPerformer};
 use crate::server::routes::{self, Reply};
@@ -48,9 +47,9 @@ async fn run(
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
     let (replies_to, mut replies) = routes::mailbox(shared.replicas());
-    let (outcomes_to, mut outcomes) = mpsc::channel(1);
+    let (inbox, mut told) = mpsc::channel(1);
     let mut snapshot = shared.snapshot.follow();
-    let mailboxes = PutMailboxes { replies: replies_to, outcomes: outcomes_to };
+    let mailboxes = PutMailboxes { replies: replies_to, inbox };
     let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, shared.stream());
     let mut put = BodyPut {
         put: ServerPut::new(stream, request, shared.put_policy()),
@@ -77,7 +76,7 @@ async fn run(
             () = done.closed() => break None,
             () = connection.until_cut_off() => break None,
             Some(reply) = replies.recv() => Step::Reply(reply),
-            Some(outcome) = outcomes.recv() => Step::Outcome(outcome),
+            Some((_, input)) = told.recv() => Step::Told(input),
             Ok(()) = snapshot.changed() => Step::Members(snapshot.see()),
             _ = ticks.tick() => Step::Tick,
             piece = put.body.next() => Step::Piece(piece),
@@ -119,7 +118,7 @@ impl Flow {
 /// What happened.
 enum Step {
     Reply(Box<Reply>),
-    Outcome(Outcome),
+    Told(PutInput),
     Members(Arc<Snapshot>),
     Tick,
     Piece(Option<io::Result<Bytes>>),
@@ -174,7 +173,7 @@ impl BodyPut {
                     self.drive(input).await;
                 }
             }
-            Step::Outcome(outcome) => self.drive(outcome.into()).await,
+            Step::Told(input) => self.drive(input).await,
             Step::Members(snapshot) => self.drive(PutInput::Connected(snapshot.links())).await,
             Step::Tick => {
                 self.watch.check_deadline(self.progress_mark(), self.shared.host.monotonic())?;
