@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn named_identity_comes_before_a_remembered_one_and_that_before_the_servers_word() {
+    fn named_identity_precedes_the_remembered_one_and_that_the_servers() {
         use IdentitySource::{Address, FirstUse, Given, Remembered};
         let (trusted, first) = (TrustState::Trusted, TrustState::FirstUse);
         assert_eq!(outcome(known()), (TrustState::None, None, None, false));

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_nobody_else_has_are_patched_where_they_are() {
+    fn bytes_without_another_owner_are_patched_in_place() {
         let frame = chunk(9, 2, MAX_CHUNK).encode();
         let at = frame.as_ptr();
         let patched = PayloadFrame::new(frame).unwrap().with_stream(Stream(1));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_somebody_else_has_do_not_change_for_them() {
+    fn bytes_with_another_owner_are_copied() {
         let frame = chunk(9, 0, 1000).encode();
         let before = frame.to_vec();
         let patched = PayloadFrame::new(frame.clone()).unwrap().with_stream(Stream(1));

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_swept_only_when_it_is_known_that_nothing_is_lacking() {
+    fn files_are_swept_only_once_nothing_is_lacking() {
         let mut timer = CollectionTimer::new(at(0));
         for (lacking, sweeps) in [(None, false), (Some(1), false), (Some(0), true)] {
             assert_eq!(timer.next(at(0), false, lacking).unwrap().sweeps, sweeps, "{lacking:?}");

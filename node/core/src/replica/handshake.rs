@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn another_cluster_is_refused_and_none_yet_is_not() {
+    fn only_another_cluster_is_refused() {
         let (mut handshake, _) = begin(Some(OURS));
         assert_eq!(refusal(&mut handshake, &Message::Hello(hello(Role::Server, Some(THEIRS)))), Code::AnotherCluster);
         for (ours, theirs) in [(Some(OURS), Some(OURS)), (Some(OURS), None), (None, Some(THEIRS)), (None, None)] {

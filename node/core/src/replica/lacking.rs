@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_anew_when_the_clock_that_passed_over_certificates_was_ahead() {
+    fn lists_restart_if_the_clock_that_skipped_certificates_was_ahead() {
         let position = ListPosition { list: 1, after: 1 };
         let mut blobs = LackingBlobs::new(ListPositions::default());
         let link = blobs.begin_link();

@@ -185,7 +185,7 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
 
     #[test]
-    fn queries_say_how_long() {
+    fn queries_set_the_expiry() {
         for query in ["", "&", "expires=never"] {
             assert_eq!(expires_at(query, NOW), Ok(NEVER), "{query}");
         }

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_rebound() {
+    fn a_host_name_is_never_the_servers_own() {
         for host in [
             "evil.example:9090",
             "evil.example",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn others_only_when_allowed() {
+    fn other_origins_are_foreign_unless_allowed() {
         let allowed = |text| Caller::Allowed(HeaderValue::from_static(text));
         assert_eq!(caller("https://vouch.example", "10.1.1.1"), allowed("https://vouch.example"));
         assert_eq!(caller("https://vouch.example", "vouch.example"), allowed("https://vouch.example"));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_twice_is_nobodys() {
+    fn a_repeated_header_is_foreign() {
         let own = "http://127.0.0.1";
         assert!(is_foreign(&Caller::of(&headers(&[own, own], &["127.0.0.1"]), &[])));
         assert!(is_foreign(&Caller::of(&headers(&[own], &["127.0.0.1", "127.0.0.1"]), &[])));

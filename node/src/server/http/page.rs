@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn compressed_when_welcome_and_smaller() {
+    async fn gzip_is_sent_if_accepted_and_smaller() {
         let gzip = headers(&[(header::ACCEPT_ENCODING, "gzip, br")]);
         let response = get(BUILT, "/", &gzip).unwrap();
         assert_eq!(response.headers()["content-encoding"], "gzip");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_browser_has_is_not_sent_again() {
+    async fn a_cached_file_is_not_sent_again() {
         let known = headers(&[(header::IF_NONE_MATCH, "\"x\", W/\"a1\"")]);
         let response = get(BUILT, "/", &known).unwrap();
         assert_eq!(response.status(), 304);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_page_it_is_said_how_to_build_it() {
+    async fn without_a_page_the_response_says_how_to_build_it() {
         assert!(has(&[], "/") && !has(&[], "/index.html"));
         let response = get(&[], "/", &headers(&[(header::IF_NONE_MATCH, "\"\"")])).unwrap();
         assert_eq!(response.status(), 200);

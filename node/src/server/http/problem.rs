@@ -158,7 +158,7 @@ mod tests {
     use vouch_core::message::Stream;
 
     #[test]
-    fn who_is_late_is_told_apart() {
+    fn late_clients_and_late_replicas_have_different_statuses() {
         let late = |subjects: Vec<u16>| Failed::new(Stream(1), Code::TimedOut, "late").with_subjects(subjects);
         assert_eq!(status(&late(Vec::new())), StatusCode::REQUEST_TIMEOUT);
         assert_eq!(status(&late(vec![2])), StatusCode::GATEWAY_TIMEOUT);

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_places() {
+    fn paths_name_resources() {
         for (path, resource) in [
             ("/v1/link", Resource::Link),
             ("/v1/blobs", Resource::Blobs),

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_keeps_its_pace_over_every_window() {
+    fn a_body_must_keep_its_rate_over_every_window() {
         let pace = Pace { rate: 1000, window: Duration::from_secs(30) };
         let mut window = Window::new(pace);
         let second = Duration::from_secs(1);

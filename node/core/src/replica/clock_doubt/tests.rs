@@ -309,7 +309,7 @@ fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
 }
 
 #[test]
-fn f_liars_keep_no_replica_at_work_whose_clock_is_wrong() {
+fn f_liars_cannot_keep_a_replica_working_whose_clock_is_wrong() {
     for seed in 0..2000 {
         // beyond the tolerance, what honest clocks are off, and the time that an answer takes
         let far = 81 + i64::try_from(ClockWorld::new(seed, 0).draw(1_000_000)).unwrap();

@@ -57,7 +57,7 @@ fn failed() -> IncomingResult {
 }
 
 #[test]
-fn an_offer_is_answered_with_where_it_resumes_and_another_put_is_not() {
+fn only_an_offer_is_answered_with_its_resume_offset() {
     let mut puts = puts();
     let id = begin(&mut puts, Some(receipt()));
     puts.done(id, IncomingResult::Opened { offset: 64, damage: None });
@@ -70,7 +70,7 @@ fn an_offer_is_answered_with_where_it_resumes_and_another_put_is_not() {
 }
 
 #[test]
-fn two_chunks_wait_behind_two_that_are_written_and_a_third_stops_the_link() {
+fn a_full_queue_of_chunks_stops_the_link() {
     let mut puts = puts();
     let id = open(&mut puts, None);
     for (offset, is_full) in [(0, false), (4, false), (8, false), (12, true)] {
@@ -101,7 +101,7 @@ fn chunks_wait_until_the_put_is_open_and_a_failure_frees_the_link() {
 }
 
 #[test]
-fn a_gap_ends_the_put_and_keeps_what_came() {
+fn a_gap_ends_the_put_and_keeps_its_bytes() {
     let mut puts = puts();
     open(&mut puts, None);
     let gap = puts.chunk(STREAM, chunk(4)).unwrap_err();
@@ -192,7 +192,7 @@ fn a_cancel_keeps_or_discards_at_once_and_is_not_answered() {
 }
 
 #[test]
-fn a_number_is_taken_until_its_put_ends_and_an_earlier_put_of_it_changes_nothing() {
+fn a_stream_number_is_free_again_after_its_put() {
     let mut puts = puts();
     let first = open(&mut puts, None);
     assert_eq!(puts.begin(STREAM, None).unwrap_err().code, Code::Unexpected);
@@ -206,7 +206,7 @@ fn a_number_is_taken_until_its_put_ends_and_an_earlier_put_of_it_changes_nothing
 }
 
 #[test]
-fn places_are_limited_and_held_until_the_worker_is_gone() {
+fn places_are_limited_and_held_until_the_worker_ends() {
     let busy = |puts: &mut IncomingPuts| {
         puts.whole(Stream(9), receipt(), Bytes::new()).err().map(|failed| (failed.stream, failed.code))
     };

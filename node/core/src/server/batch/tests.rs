@@ -162,7 +162,7 @@ fn numbers(asked: &Asked) -> Vec<u32> {
 }
 
 #[test]
-fn one_alone_waits_for_nobody() {
+fn a_lone_receipt_is_proposed_at_once() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
@@ -177,7 +177,7 @@ fn one_alone_waits_for_nobody() {
 }
 
 #[test]
-fn those_that_are_being_stored_are_waited_for_a_moment() {
+fn a_receipt_lingers_while_other_puts_are_stored() {
     let mut world = BatchWorld::new(4);
     world.storing = 1;
     world.submit(1, 0..4);
@@ -228,7 +228,7 @@ fn the_next_batch_gathers_while_one_is_signed() {
 }
 
 #[test]
-fn a_batch_has_so_many_receipts_and_no_more() {
+fn the_size_of_a_batch_is_bounded() {
     let mut world = BatchWorld::new(1);
     world.storing = 1;
     for number in 0..5000 {
@@ -239,7 +239,7 @@ fn a_batch_has_so_many_receipts_and_no_more() {
 }
 
 #[test]
-fn a_batch_goes_to_those_who_hold_all_of_it() {
+fn a_batch_is_proposed_only_to_members_that_hold_all_of_it() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, [0, 1, 2]);
@@ -263,7 +263,7 @@ fn a_batch_goes_to_those_who_hold_all_of_it() {
 }
 
 #[test]
-fn a_lying_member_is_left_out_and_costs_nobody_a_certificate() {
+fn a_lying_member_is_left_out_and_fails_no_put() {
     let mut world = BatchWorld::new(4);
     for number in 0..3 {
         world.submit(number, 0..4);
@@ -286,7 +286,7 @@ fn a_lying_member_is_left_out_and_costs_nobody_a_certificate() {
 }
 
 #[test]
-fn one_that_refuses_a_receipt_is_left_out() {
+fn a_member_that_refuses_a_receipt_is_left_out() {
     for (code, subjects) in
         [(Code::NotHeld, &[1][..]), (Code::NotHeld, &[]), (Code::NotHeld, &[999]), (Code::Clock, &[])]
     {
@@ -374,7 +374,7 @@ fn votes_are_verified_together_and_those_of_liars_apart() {
 }
 
 #[test]
-fn one_that_lies_and_one_that_is_slow_fail_nobody() {
+fn a_liar_and_a_slow_member_fail_no_put() {
     let below_quorum = || {
         let mut world = BatchWorld::new(4);
         world.submit(1, [0, 1, 2]);
@@ -408,7 +408,7 @@ fn one_that_lies_and_one_that_is_slow_fail_nobody() {
 }
 
 #[test]
-fn without_a_quorum_everybody_hears_who_is_missing() {
+fn without_a_quorum_every_put_names_the_missing_members() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, 0..4);
@@ -427,7 +427,7 @@ fn without_a_quorum_everybody_hears_who_is_missing() {
 }
 
 #[test]
-fn a_silent_member_is_waited_for_once() {
+fn a_silent_member_delays_only_one_batch() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
@@ -458,7 +458,7 @@ fn a_silent_member_is_waited_for_once() {
 }
 
 #[test]
-fn too_few_votes_fail_in_time_and_the_silent_are_named() {
+fn too_few_votes_fail_at_the_deadline_and_name_silent_members() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
@@ -473,7 +473,7 @@ fn too_few_votes_fail_in_time_and_the_silent_are_named() {
 }
 
 #[test]
-fn a_put_that_is_withdrawn_harms_nobody() {
+fn a_withdrawn_put_does_not_affect_others() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, 0..4);
@@ -487,7 +487,7 @@ fn a_put_that_is_withdrawn_harms_nobody() {
 }
 
 #[test]
-fn a_verified_vote_outlives_its_member() {
+fn a_verified_vote_counts_after_its_member_disconnects() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();
@@ -501,7 +501,7 @@ fn a_verified_vote_outlives_its_member() {
 }
 
 #[test]
-fn everyone_who_voted_wrongly_is_told() {
+fn every_false_voter_is_reported() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.go_on();

@@ -104,7 +104,7 @@ impl GetWorld {
 }
 
 #[test]
-fn a_lookup_ends_when_all_have_answered() {
+fn a_lookup_ends_once_all_members_have_answered() {
     let mut world = GetWorld::locating();
     assert!(world.holds(1, FIRST, None).is_empty());
     assert!(world.holds(0, FIRST, None).is_empty());
@@ -114,7 +114,7 @@ fn a_lookup_ends_when_all_have_answered() {
 }
 
 #[test]
-fn once_one_holds_the_blob_the_others_have_a_moment() {
+fn after_the_first_holder_the_others_have_a_short_timeout() {
     let mut world = GetWorld::locating();
     world.holds(2, FIRST, Some(7));
     assert!(world.wait(LOCATE_GRACE - MS).is_empty());
@@ -123,7 +123,7 @@ fn once_one_holds_the_blob_the_others_have_a_moment() {
 }
 
 #[test]
-fn without_a_holder_all_are_waited_for_until_the_deadline() {
+fn without_a_holder_a_lookup_waits_until_its_timeout() {
     let mut world = GetWorld::locating();
     world.holds(2, FIRST, None);
     assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
@@ -147,7 +147,7 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
 }
 
 #[test]
-fn only_members_that_were_asked_are_waited_for_and_heard_once() {
+fn only_first_answers_of_asked_members_count() {
     let mut world = GetWorld::new();
     world.give(GetInput::Locate(CLIENT, digest()));
     // the queue of member 1 was full
@@ -163,7 +163,7 @@ fn only_members_that_were_asked_are_waited_for_and_heard_once() {
 }
 
 #[test]
-fn one_lookup_at_a_time_and_none_without_a_committee() {
+fn only_one_lookup_at_a_time_and_none_without_a_committee() {
     let mut world = GetWorld::locating();
     let out = world.give(GetInput::Locate(Stream(6), digest()));
     assert_eq!(failures(&out), [(Stream(6), Code::Busy)]);
@@ -186,7 +186,7 @@ fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
 }
 
 #[test]
-fn a_refusal_is_passed_on_under_the_clients_number() {
+fn a_refusal_is_relayed_under_the_clients_number() {
     let refusal = |member| GetInput::Refused(member, Failed::new(FIRST, Code::NotFound, "not here"));
     let mut world = GetWorld::reading(1);
     assert!(world.give(refusal(0)).is_empty(), "another member's");
@@ -195,7 +195,7 @@ fn a_refusal_is_passed_on_under_the_clients_number() {
 }
 
 #[test]
-fn a_read_has_its_time_and_no_more() {
+fn a_read_times_out() {
     let mut world = GetWorld::reading(1);
     assert!(world.wait(READ_DEADLINE).is_empty());
     let out = world.wait(MS);
@@ -206,7 +206,7 @@ fn a_read_has_its_time_and_no_more() {
 }
 
 #[test]
-fn a_read_ends_with_the_link_on_which_it_was_asked() {
+fn a_read_ends_with_its_members_link() {
     let mut world = GetWorld::reading(1);
     assert!(world.give(GetInput::Connected(links([1]))).is_empty());
     let mut again = links(0..3).unwrap();
@@ -216,7 +216,7 @@ fn a_read_ends_with_the_link_on_which_it_was_asked() {
 }
 
 #[test]
-fn a_replica_that_is_not_there_or_does_not_read_is_said_to_the_client() {
+fn an_unreachable_member_fails_the_read() {
     let mut world = GetWorld::new();
     world.give(GetInput::Read(read_from(3, 5)));
     assert_eq!(failures(&world.give(GetInput::Room)), [(CLIENT, Code::NotFound)]);
@@ -226,7 +226,7 @@ fn a_replica_that_is_not_there_or_does_not_read_is_said_to_the_client() {
 }
 
 #[test]
-fn reads_wait_for_room_in_their_order_and_there_are_so_many() {
+fn reads_wait_for_room_in_order_and_are_bounded() {
     let mut world = GetWorld::new();
     let most = u32::try_from(MAX_READS).unwrap();
     for client in 1..=most {
@@ -245,7 +245,7 @@ fn reads_wait_for_room_in_their_order_and_there_are_so_many() {
 }
 
 #[test]
-fn room_that_nobody_waits_for_asks_for_nothing() {
+fn room_without_a_waiting_read_is_ignored() {
     let mut world = GetWorld::new();
     assert!(!world.gets.wants_room());
     assert!(world.give(GetInput::Room).is_empty());

@@ -182,7 +182,7 @@ fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
 }
 
 #[test]
-fn a_put_waits_for_a_quorum_that_keeps_up_then_takes_a_slow_one_and_fails_below_it() {
+fn a_put_waits_for_a_fast_quorum_then_accepts_a_slow_one() {
     let mut world = ServerWorld::new();
     world.leave(0);
     world.observe(3, Observed::TookBytesTooSlowly);
@@ -196,7 +196,7 @@ fn a_put_waits_for_a_quorum_that_keeps_up_then_takes_a_slow_one_and_fails_below_
 }
 
 #[test]
-fn without_a_committee_nothing_begins_and_nothing_is_certified() {
+fn without_a_committee_no_put_begins() {
     let mut core = ServerCore::new(None, BatchPolicy::default(), VOTING, StreamNumbers::default());
     let clock = ServerClock { now: Duration::from_secs(1), unix_seconds: UNIX };
     let link = LinkId { node_key: node_key(1), number: 1 };
@@ -216,7 +216,7 @@ fn without_a_committee_nothing_begins_and_nothing_is_certified() {
 }
 
 #[test]
-fn a_batch_is_proposed_when_nothing_more_is_at_hand_and_certified_by_a_quorum() {
+fn a_batch_is_proposed_once_no_input_is_pending() {
     let mut world = ServerWorld::new();
     world.submit(1, &[0, 1, 2, 3]);
     world.submit(2, &[0, 1, 2, 3]);
@@ -234,7 +234,7 @@ fn a_batch_is_proposed_when_nothing_more_is_at_hand_and_certified_by_a_quorum() 
 }
 
 #[test]
-fn a_batch_that_loses_its_quorum_goes_on_with_another_holder_and_fails_without() {
+fn a_batch_that_loses_its_quorum_needs_another_holder() {
     let mut world = ServerWorld::new();
     world.submit(1, &QUORUM_OF_4);
     world.settle();
@@ -259,7 +259,7 @@ fn a_batch_that_loses_its_quorum_goes_on_with_another_holder_and_fails_without()
 }
 
 #[test]
-fn a_replica_that_returns_is_asked_again_and_its_old_link_ends_nothing() {
+fn a_returning_replica_is_asked_on_its_new_link() {
     let mut world = ServerWorld::new();
     world.observe(3, Observed::StoredTooLate);
     let old = world.link(3);
@@ -285,7 +285,7 @@ fn a_replica_that_returns_is_asked_again_and_its_old_link_ends_nothing() {
 }
 
 #[test]
-fn a_member_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
+fn a_late_voter_is_not_awaited_until_in_time_again() {
     let mut world = ServerWorld::new();
     let round = |world: &mut ServerWorld, number, voters: &[u16]| {
         world.submit(number, &[0, 1, 2, 3]);
@@ -309,7 +309,7 @@ fn a_member_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
 }
 
 #[test]
-fn a_false_vote_is_told_once_and_verified_apart_from_then_on() {
+fn a_false_vote_is_reported_once_and_verified_apart_later() {
     let mut world = ServerWorld::new();
     for (number, groups) in [(1, vec![vec![0, 1, 2, 3]]), (2, vec![vec![0], vec![1, 2, 3]])] {
         world.submit(number, &[0, 1, 2, 3]);
@@ -327,7 +327,7 @@ fn a_false_vote_is_told_once_and_verified_apart_from_then_on() {
 }
 
 #[test]
-fn a_reply_goes_to_whoever_asked_and_one_that_nobody_waits_for_is_judged() {
+fn replies_are_delivered_and_unclaimed_ones_update_health() {
     let mut world = ServerWorld::new();
     world.reply(1, Stream(7), Message::Stored { stream: Stream(7) });
     let Some(Reply { member: 1, stream: Stream(7), .. }) = world.delivered.pop() else { panic!("not passed on") };
@@ -358,7 +358,7 @@ fn a_reply_goes_to_whoever_asked_and_one_that_nobody_waits_for_is_judged() {
 }
 
 #[test]
-fn puts_that_are_being_stored_are_waited_for_a_moment() {
+fn a_batch_lingers_while_puts_are_stored() {
     let mut world = ServerWorld::new();
     world.give(ServerInput::StoringBegan);
     world.submit(1, &[0, 1, 2, 3]);

@@ -44,14 +44,14 @@ fn sent(gone: &[u16], too_slow: &[u16]) -> Vec<FanoutOutput> {
 }
 
 #[test]
-fn a_message_that_all_have_room_for_is_sent_at_once() {
+fn a_message_is_sent_at_once_if_all_members_have_room() {
     let mut world = FanoutWorld::new();
     assert_eq!(world.send([]), sent(&[], &[]));
     assert_eq!(world.members(), [0, 1, 2, 3]);
 }
 
 #[test]
-fn a_quorum_is_waited_for_until_the_deadline() {
+fn a_quorum_without_room_is_awaited_until_the_deadline() {
     let mut world = FanoutWorld::new();
     let until = world.now + STALL_DEADLINE;
     assert_eq!(world.send([1, 2, 3]), [FanoutOutput::WaitUntil(until)]);
@@ -63,7 +63,7 @@ fn a_quorum_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn members_behind_a_quorum_are_waited_for_a_little_over_all_messages() {
+fn slow_members_have_one_time_budget_for_all_messages() {
     let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.now += 20 * SECOND;
@@ -79,7 +79,7 @@ fn members_behind_a_quorum_are_waited_for_a_little_over_all_messages() {
 }
 
 #[test]
-fn once_the_budget_is_spent_members_are_left_out_at_once() {
+fn after_the_time_budget_slow_members_are_left_out_at_once() {
     let mut world = FanoutWorld { fanout: Fanout::new((0..5).collect(), 3), ..FanoutWorld::new() };
     world.send([4]);
     assert_eq!(world.wait(LAG_BUDGET), sent(&[], &[4]));
@@ -88,7 +88,7 @@ fn once_the_budget_is_spent_members_are_left_out_at_once() {
 }
 
 #[test]
-fn a_member_that_took_the_message_while_nobody_looked_is_not_slow() {
+fn a_member_is_slow_only_at_a_tick() {
     let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.now += STALL_DEADLINE;
@@ -98,7 +98,7 @@ fn a_member_that_took_the_message_while_nobody_looked_is_not_slow() {
 }
 
 #[test]
-fn members_known_as_slow_are_waited_for_only_below_a_quorum() {
+fn known_slow_members_are_awaited_only_below_a_quorum() {
     let mut world = FanoutWorld::new();
     world.not_awaited.insert(3);
     assert_eq!(world.send([3]), sent(&[], &[3]));
@@ -113,7 +113,7 @@ fn members_known_as_slow_are_waited_for_only_below_a_quorum() {
 }
 
 #[test]
-fn members_whose_links_end_are_gone_and_not_slow() {
+fn a_lost_link_is_not_slowness() {
     let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.give(FanoutInput::Gone(3));
@@ -123,7 +123,7 @@ fn members_whose_links_end_are_gone_and_not_slow() {
 }
 
 #[test]
-fn what_another_member_says_counts_once_and_for_itself() {
+fn each_members_report_counts_once() {
     let mut world = FanoutWorld::new();
     world.send([2, 3]);
     for member in [0, 9] {
@@ -133,7 +133,7 @@ fn what_another_member_says_counts_once_and_for_itself() {
 }
 
 #[test]
-fn a_member_that_is_left_out_is_told_and_one_that_knows_is_not() {
+fn only_a_member_that_does_not_know_is_sent_a_cancel() {
     let mut world = FanoutWorld::new();
     assert_eq!(world.give(FanoutInput::LeaveOut(1)), [FanoutOutput::Cancel { member: 1, keep: true }]);
     assert!(world.give(FanoutInput::LeaveOut(1)).is_empty(), "once");
@@ -145,7 +145,7 @@ fn a_member_that_is_left_out_is_told_and_one_that_knows_is_not() {
 }
 
 #[test]
-fn a_member_that_drops_out_while_it_is_awaited_is_awaited_no_more() {
+fn a_member_that_leaves_is_no_longer_awaited() {
     let mut world = FanoutWorld::new();
     world.send([3]);
     assert_eq!(world.give(FanoutInput::Drop(3)), sent(&[], &[]));

@@ -54,7 +54,7 @@ impl HealthWorld {
 }
 
 #[test]
-fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
+fn a_slow_reader_is_left_out_of_puts_until_its_queue_is_empty() {
     let mut world = HealthWorld::new();
     let news = world.observe(2, Observed::TookBytesTooSlowly).unwrap();
     assert_eq!(news.code, Code::TimedOut);
@@ -70,7 +70,7 @@ fn one_that_takes_bytes_slowly_is_left_out_of_puts_until_its_queue_is_empty() {
 }
 
 #[test]
-fn one_that_stores_late_is_not_waited_for_until_it_stores_in_time() {
+fn a_late_storer_is_not_awaited_until_it_stores_in_time() {
     let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::StoredTooLate).is_some());
     assert_eq!(world.observe(3, Observed::StoredTooLate), None, "told once");
@@ -86,7 +86,7 @@ fn one_that_stores_late_is_not_waited_for_until_it_stores_in_time() {
 }
 
 #[test]
-fn a_put_that_is_over_tells_who_would_have_stored_in_time() {
+fn an_answer_after_the_end_of_a_put_may_be_in_time() {
     for (put, at, is_late) in
         [(Stream(1), NOW + 49 * MS, false), (Stream(1), NOW + 50 * MS, true), (Stream(2), NOW, true)]
     {
@@ -99,7 +99,7 @@ fn a_put_that_is_over_tells_who_would_have_stored_in_time() {
 }
 
 #[test]
-fn one_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
+fn a_late_voter_is_not_awaited_until_it_votes_in_time() {
     let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::VotedTooLate).is_some());
     assert_eq!(world.observe(3, Observed::VotedTooLate), None, "told once");
@@ -112,7 +112,7 @@ fn one_that_votes_late_is_not_waited_for_until_it_votes_in_time() {
 }
 
 #[test]
-fn a_storage_or_a_clock_is_in_trouble_until_the_replica_votes_or_says_that_it_is_not() {
+fn storage_and_clock_trouble_end_with_a_vote_or_a_report() {
     let mut world = HealthWorld::new();
     let stored = |stream| Message::Stored { stream };
     let storage = || Some(Trouble::StorageFailed("disk".into()));
@@ -136,7 +136,7 @@ fn a_storage_or_a_clock_is_in_trouble_until_the_replica_votes_or_says_that_it_is
 }
 
 #[test]
-fn what_a_replica_says_of_itself_is_told_when_it_is_new() {
+fn a_replicas_report_is_logged_when_it_changes() {
     let mut world = HealthWorld::new();
     let by_itself = |code, why: &str| Message::failed(Stream::REPLICA, code, why);
     assert_eq!(world.hear(1, &failed(Code::Storage, "disk")), None, "the put's client hears of it");
@@ -150,7 +150,7 @@ fn what_a_replica_says_of_itself_is_told_when_it_is_new() {
 }
 
 #[test]
-fn one_that_failed_a_get_is_read_last_for_a_while() {
+fn a_replica_that_failed_a_get_is_read_last_for_ten_minutes() {
     let mut world = HealthWorld::new();
     let second = Duration::from_secs(1);
     let mut blame = |replica, at: u32| world.health.blame(&node_key(replica), Fault::FailedGet, at * second);
@@ -168,7 +168,7 @@ fn one_that_failed_a_get_is_read_last_for_a_while() {
 }
 
 #[test]
-fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
+fn a_replica_that_lacked_claimed_bytes_is_doubted_for_ten_minutes() {
     let mut world = HealthWorld::new();
     assert_eq!(world.health.blame(&node_key(2), Fault::LackedWhatItOffered, NOW), None);
     let doubted = |at| world.health.doubted(&world.committee, at);
@@ -178,7 +178,7 @@ fn one_that_lacked_what_it_offered_is_doubted_for_a_while() {
 }
 
 #[test]
-fn one_that_voted_falsely_is_verified_apart_for_ever() {
+fn votes_of_a_false_voter_are_verified_apart_for_ever() {
     let mut world = HealthWorld::new();
     let news = world.health.blame(&node_key(2), Fault::VotedFalsely, NOW).unwrap();
     assert_eq!(news.code, Code::NotAuthenticated);
@@ -187,7 +187,7 @@ fn one_that_voted_falsely_is_verified_apart_for_ever() {
 }
 
 #[test]
-fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
+fn a_new_link_resets_slowness_but_not_faults() {
     let everything = |world: &mut HealthWorld| {
         for observed in [Observed::TookBytesTooSlowly, Observed::StoredTooLate, Observed::VotedTooLate] {
             world.observe(2, observed);
@@ -219,7 +219,7 @@ fn a_new_link_ends_how_a_replica_kept_up_and_not_what_it_did_wrong() {
 }
 
 #[test]
-fn an_earlier_link_says_nothing_of_the_present_one() {
+fn observations_on_an_earlier_link_are_ignored() {
     let mut world = HealthWorld::new();
     world.reconnect(2);
     assert_eq!(world.observe(2, Observed::StoredTooLate), None);
@@ -233,7 +233,7 @@ fn an_earlier_link_says_nothing_of_the_present_one() {
 }
 
 #[test]
-fn another_committee_has_the_same_replicas_at_other_places() {
+fn health_follows_the_node_key_into_another_committee() {
     let mut world = HealthWorld::new();
     world.observe(4, Observed::StoredTooLate);
     for replica in [2, 4] {

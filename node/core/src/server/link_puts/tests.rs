@@ -132,7 +132,7 @@ impl LinkPutsWorld {
 }
 
 #[test]
-fn answers_have_the_clients_numbers_and_actions_the_servers() {
+fn answers_have_the_clients_number_and_actions_the_servers() {
     let mut world = LinkPutsWorld::with([7, 3]);
     assert_eq!(world.told, [7, 3].map(|client| Message::Ready { stream: Stream(client), offset: 0 }));
     assert!(world.puts.has(Stream(100)) && world.puts.has(Stream(101)) && !world.puts.has(Stream(7)));
@@ -145,7 +145,7 @@ fn answers_have_the_clients_numbers_and_actions_the_servers() {
 }
 
 #[test]
-fn there_are_so_many_puts_on_a_link_and_the_next_is_busy() {
+fn puts_on_a_link_are_bounded_and_the_next_is_busy() {
     let most = u32::try_from(MAX_PUTS).unwrap();
     let mut world = LinkPutsWorld::with(1..=most);
     assert!(world.failures().is_empty());
@@ -161,7 +161,7 @@ fn there_are_so_many_puts_on_a_link_and_the_next_is_busy() {
 }
 
 #[test]
-fn a_number_names_one_put_at_a_time() {
+fn a_stream_number_in_use_is_refused() {
     let mut world = LinkPutsWorld::with([7]);
     world.begin(7);
     assert_eq!(world.violation(), Some(Code::Unexpected));
@@ -171,7 +171,7 @@ fn a_number_names_one_put_at_a_time() {
 }
 
 #[test]
-fn messages_of_a_put_that_just_ended_are_no_error_and_those_of_none_are() {
+fn messages_are_ignored_for_ended_puts_and_refused_for_unknown_ones() {
     let mut world = LinkPutsWorld::with([7]);
     world.chunk(8, 0, 1);
     assert_eq!(world.violation(), Some(Code::Unexpected));
@@ -193,7 +193,7 @@ fn messages_of_a_put_that_just_ended_are_no_error_and_those_of_none_are() {
 }
 
 #[test]
-fn a_put_that_is_cancelled_tells_the_members_and_then_the_client() {
+fn a_cancelled_put_ends_at_the_members_then_at_the_client() {
     for keep in [true, false] {
         let mut world = LinkPutsWorld::with([7]);
         world.told.clear();
@@ -205,7 +205,7 @@ fn a_put_that_is_cancelled_tells_the_members_and_then_the_client() {
 }
 
 #[test]
-fn a_proof_comes_only_with_the_bytes_of_what_was_offered() {
+fn only_chunks_of_an_offered_blob_have_proofs() {
     let mut world = LinkPutsWorld::with([7]);
     world.give(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
     world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
@@ -216,7 +216,7 @@ fn a_proof_comes_only_with_the_bytes_of_what_was_offered() {
 }
 
 #[test]
-fn while_a_put_waits_the_link_is_not_read() {
+fn the_link_is_not_read_while_a_put_waits_to_begin() {
     let mut world = LinkPutsWorld::with([7]);
     assert!(world.puts.takes_messages());
     world.is_admitted = false;
@@ -228,7 +228,7 @@ fn while_a_put_waits_the_link_is_not_read() {
 }
 
 #[test]
-fn a_put_that_brings_too_little_over_the_window_ends() {
+fn a_put_below_the_minimum_rate_ends() {
     let mut world = LinkPutsWorld::with([7]);
     world.told.clear();
     world.chunk(7, 0, 30_000);
@@ -262,7 +262,7 @@ fn the_puts_of_a_link_share_the_rate() {
 }
 
 #[test]
-fn while_members_have_no_room_no_put_of_the_link_is_too_slow() {
+fn the_rate_does_not_count_while_members_have_no_room() {
     let mut world = LinkPutsWorld::with([7, 8]);
     world.told.clear();
     world.forwarding = RATE.window;
@@ -274,7 +274,7 @@ fn while_members_have_no_room_no_put_of_the_link_is_too_slow() {
 }
 
 #[test]
-fn the_window_begins_when_the_client_may_send() {
+fn the_window_begins_with_ready() {
     let mut world = LinkPutsWorld::with([7]);
     let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, whole: None };
     world.give(LinkPutsInput::Begin(Stream(8), offered));
@@ -291,7 +291,7 @@ fn the_window_begins_when_the_client_may_send() {
 }
 
 #[test]
-fn a_link_that_ends_gives_all_its_puts_up_and_tells_nobody_else() {
+fn the_end_of_a_link_cancels_only_its_own_puts() {
     let mut world = LinkPutsWorld::with([7, 8]);
     world.told.clear();
     world.give(LinkPutsInput::LinkEnded);

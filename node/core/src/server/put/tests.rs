@@ -267,7 +267,7 @@ fn failure(out: &[PutOutput]) -> Option<&Failed> {
 }
 
 #[test]
-fn everybody_stores_and_nobody_is_waited_for() {
+fn a_put_is_submitted_at_once_when_all_members_have_stored() {
     let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
@@ -281,7 +281,7 @@ fn everybody_stores_and_nobody_is_waited_for() {
 }
 
 #[test]
-fn a_straggler_gets_its_grace_and_no_more() {
+fn a_straggler_gets_only_its_grace_period() {
     let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     for member in 0..3 {
@@ -301,7 +301,7 @@ fn a_straggler_gets_its_grace_and_no_more() {
 }
 
 #[test]
-fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
+fn a_late_member_is_not_awaited_until_it_stores_in_time() {
     let late = |member| {
         let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
         world.context.not_awaited.insert(member);
@@ -333,7 +333,7 @@ fn who_was_late_is_not_waited_for_until_it_is_in_time_again() {
 }
 
 #[test]
-fn a_whole_blob_is_answered_once() {
+fn a_whole_blob_gets_a_single_answer() {
     let whole = |length| {
         let request = PutRequest { offer: Some(receipt(4)), renew: true, whole: Some(length) };
         let mut world = PutWorld::asked(4, 0..4, request);
@@ -353,7 +353,7 @@ fn a_whole_blob_is_answered_once() {
 }
 
 #[test]
-fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
+fn below_a_quorum_the_put_fails_and_names_late_members() {
     let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
     world.give(PutInput::Stored(0));
@@ -364,7 +364,7 @@ fn below_a_quorum_nothing_is_proposed_and_the_late_are_named() {
 }
 
 #[test]
-fn f_may_go_and_one_more_is_named() {
+fn f_members_may_disconnect_and_one_more_fails_the_put_by_name() {
     let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     assert!(failure(world.lose(2)).is_none());
     world.end();
@@ -375,7 +375,7 @@ fn f_may_go_and_one_more_is_named() {
 }
 
 #[test]
-fn more_than_f_equal_refusals_are_the_reason() {
+fn more_than_f_equal_refusals_become_the_reason() {
     let refusal = || Failed::new(STREAM, Code::DigestDiffers, "expected a, got b");
     let mut world = PutWorld::begun(4, 0..4, Some(receipt(4)));
     world.end();
@@ -385,7 +385,7 @@ fn more_than_f_equal_refusals_are_the_reason() {
 }
 
 #[test]
-fn the_client_is_held_to_what_it_said() {
+fn the_declared_length_and_receipt_must_match() {
     let code = |offer, inputs: Vec<PutInput>| {
         let mut world = PutWorld::begun(1, 0..1, offer);
         let mut codes = inputs.into_iter().filter_map(|input| failure(world.give(input)).map(|failed| failed.code));
@@ -402,7 +402,7 @@ fn the_client_is_held_to_what_it_said() {
 }
 
 #[test]
-fn what_cannot_be_certified_fails() {
+fn a_put_fails_if_the_batcher_cannot_certify_it() {
     let mut world = PutWorld::begun(1, 0..1, Some(receipt(4)));
     world.end();
     assert!(submitted(world.give(PutInput::Stored(0))).is_some());

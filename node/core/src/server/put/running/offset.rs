@@ -35,7 +35,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn a_quorum_is_not_sent_much_again_for_the_sake_of_one() {
+    fn at_most_a_bounded_part_is_sent_again_for_one_member() {
         for (answers, quorum, expected) in [
             (vec![], 1, None),
             (vec![9], 0, None),

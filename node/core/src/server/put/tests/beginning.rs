@@ -47,7 +47,7 @@ fn an_offer_that_expires_before_it_can_be_certified_is_refused() {
 }
 
 #[test]
-fn without_a_committee_the_reason_is_passed_on() {
+fn without_a_committee_the_reason_is_reported() {
     let mut world = asked(request(None));
     only(&mut world, PutInput::Begin);
     assert!(matches!(only(&mut world, PutInput::Claimed(true))[..], [PutOutput::Action(PutAction::FindCommittee)]));
@@ -58,7 +58,7 @@ fn without_a_committee_the_reason_is_passed_on() {
 }
 
 #[test]
-fn a_put_waits_for_a_quorum_and_after_a_while_takes_slow_members_too() {
+fn a_put_waits_for_a_quorum_and_later_accepts_slow_members() {
     let mut world = waiting();
     let connected = links([0, 1]);
     assert_eq!(admission_asked(&only(&mut world, PutInput::Connected(connected))), Some(false));
@@ -75,7 +75,7 @@ fn a_put_waits_for_a_quorum_and_after_a_while_takes_slow_members_too() {
 }
 
 #[test]
-fn below_a_quorum_the_missing_are_named() {
+fn below_a_quorum_missing_members_are_named() {
     let mut world = waiting();
     world.admission = Admission::TooFew { connected: [0, 3].into() };
     let failed = failure(world.give(PutInput::Tick)).unwrap();
@@ -84,7 +84,7 @@ fn below_a_quorum_the_missing_are_named() {
 }
 
 #[test]
-fn a_put_that_waits_gives_its_place_up_without_a_word_to_the_members() {
+fn a_waiting_put_is_evicted_without_messages_to_members() {
     let mut taken = waiting();
     let out = taken.give(PutInput::PlaceTaken);
     assert_eq!(failure(out).unwrap().code, Code::Busy);
@@ -97,7 +97,7 @@ fn a_put_that_waits_gives_its_place_up_without_a_word_to_the_members() {
 }
 
 #[test]
-fn an_earlier_certificate_is_looked_for_only_where_it_will_do() {
+fn an_earlier_certificate_is_looked_up_only_if_it_may_be_returned() {
     let (offer, renew, whole) = (Some(receipt(4)), true, Some(4));
     for (asked_for, looked_up) in [
         (PutRequest { offer, renew: false, whole: None }, 1),
@@ -112,7 +112,7 @@ fn an_earlier_certificate_is_looked_for_only_where_it_will_do() {
 }
 
 #[test]
-fn members_may_go_while_an_earlier_certificate_is_looked_for() {
+fn members_may_disconnect_during_the_lookup_of_an_earlier_certificate() {
     let mut world = asked(request(Some(receipt(4))));
     for input in [PutInput::Begin, PutInput::Claimed(true), PutInput::Committee(Ok(world.committee.clone()))] {
         only(&mut world, input);

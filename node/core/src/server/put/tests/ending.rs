@@ -22,7 +22,7 @@ fn certifying() -> PutWorld {
 }
 
 #[test]
-fn a_client_that_owes_bytes_and_is_silent_ends_its_put() {
+fn a_silent_client_that_owes_bytes_ends_its_put() {
     let mut world = receiving();
     assert!(world.wait(POLICY.client_silence).is_empty());
     let out = world.wait(MS);
@@ -34,7 +34,7 @@ fn a_client_that_owes_bytes_and_is_silent_ends_its_put() {
 }
 
 #[test]
-fn bytes_of_the_client_end_its_silence() {
+fn bytes_restart_the_clients_silence() {
     let mut world = receiving();
     world.wait(POLICY.client_silence);
     world.give(chunk(0));
@@ -43,7 +43,7 @@ fn bytes_of_the_client_end_its_silence() {
 }
 
 #[test]
-fn the_silence_begins_when_the_client_may_send() {
+fn silence_counts_from_ready() {
     let mut world = PutWorld::new(4, 0..4, Some(receipt(4)));
     world.context.now += POLICY.client_silence + MS;
     world.say(0..4, 0);
@@ -52,7 +52,7 @@ fn the_silence_begins_when_the_client_may_send() {
 }
 
 #[test]
-fn while_members_have_no_room_the_client_is_not_silent() {
+fn silence_does_not_count_while_members_have_no_room() {
     let mut world = receiving();
     // the link is not read until the bytes are queued
     world.put.handle(chunk(0), &world.context);
@@ -63,7 +63,7 @@ fn while_members_have_no_room_the_client_is_not_silent() {
 }
 
 #[test]
-fn a_client_that_owes_nothing_may_be_silent() {
+fn silence_does_not_count_when_no_bytes_are_owed() {
     // before it may send, and after the end
     let mut opening = PutWorld::new(4, 0..4, Some(receipt(4)));
     assert!(opening.wait(POLICY.client_silence + MS).is_empty());
@@ -73,7 +73,7 @@ fn a_client_that_owes_nothing_may_be_silent() {
 }
 
 #[test]
-fn a_client_that_sends_too_slowly_is_told_why() {
+fn a_slow_upload_fails_with_the_reason() {
     let mut world = receiving();
     let out = world.give(PutInput::TooSlow("expected more".into()));
     assert!(is_cancelled(out));
@@ -82,7 +82,7 @@ fn a_client_that_sends_too_slowly_is_told_why() {
 }
 
 #[test]
-fn a_put_whose_place_is_needed_ends() {
+fn an_evicted_put_ends() {
     let mut world = receiving();
     let out = world.give(PutInput::PlaceTaken);
     assert!(is_cancelled(out));
@@ -91,7 +91,7 @@ fn a_put_whose_place_is_needed_ends() {
 }
 
 #[test]
-fn an_end_that_expired_meanwhile_is_refused() {
+fn a_receipt_that_expired_during_the_upload_is_refused() {
     let mut world = receiving();
     world.give(PutInput::Chunk { offset: 0, length: 4 });
     let out = world.give(PutInput::End(Receipt { expires_at: UNIX, ..receipt(4) }));
@@ -100,7 +100,7 @@ fn an_end_that_expired_meanwhile_is_refused() {
 }
 
 #[test]
-fn who_gives_up_before_the_vote_tells_the_members_and_afterwards_the_batcher() {
+fn giving_up_cancels_at_the_members_or_withdraws_from_the_batcher() {
     for keep in [true, false] {
         let mut world = receiving();
         let out = world.give(PutInput::GiveUp { keep });
@@ -113,7 +113,7 @@ fn who_gives_up_before_the_vote_tells_the_members_and_afterwards_the_batcher() {
 }
 
 #[test]
-fn batches_wait_for_a_put_only_while_it_is_stored() {
+fn a_put_counts_as_storing_only_while_it_is_stored() {
     let storing = |world: &PutWorld| -> Vec<bool> {
         let began = |action: &PutAction| match action {
             PutAction::StoringBegan => Some(true),
@@ -137,7 +137,7 @@ fn batches_wait_for_a_put_only_while_it_is_stored() {
 }
 
 #[test]
-fn bytes_that_came_before_their_name_are_certified_anew_only_if_nothing_earlier_will_do() {
+fn a_stream_reuses_an_earlier_certificate_if_one_promises_as_much() {
     let ended = |request: PutRequest, is_certified: bool| {
         let mut world = PutWorld::asked(4, 0..4, request);
         world.earlier = is_certified.then(|| world.certificate(&[1, 2, 3], receipt(4)));
@@ -168,7 +168,7 @@ fn bytes_that_came_before_their_name_are_certified_anew_only_if_nothing_earlier_
 }
 
 #[test]
-fn an_earlier_certificate_is_not_handed_out_when_its_holders_go_meanwhile() {
+fn an_earlier_certificate_is_not_returned_if_its_holders_disconnect() {
     let mut world = PutWorld::begun(4, 0..4, None);
     world.earlier = Some(world.certificate(&[0, 1, 2], receipt(4)));
     world.end();
@@ -186,7 +186,7 @@ fn an_earlier_certificate_is_not_handed_out_when_its_holders_go_meanwhile() {
 }
 
 #[test]
-fn a_member_takes_part_by_the_link_on_which_it_was_asked() {
+fn answers_count_only_on_the_link_of_the_request() {
     let mut world = receiving();
     let mut connected = links(0..4);
     connected.insert(3, link(3, 2));
@@ -199,7 +199,7 @@ fn a_member_takes_part_by_the_link_on_which_it_was_asked() {
 }
 
 #[test]
-fn members_that_took_no_bytes_in_time_are_out_and_known_as_slow() {
+fn members_without_room_in_time_are_left_out_and_recorded_as_slow() {
     let mut world = receiving();
     let out = world.give(PutInput::Forwarded(Forwarded { gone: vec![], too_slow: vec![1] }));
     assert_eq!((observed(out, Observed::TookBytesTooSlowly), told(out)), (vec![1], vec![(1, Stage::Dropped)]));
@@ -209,7 +209,7 @@ fn members_that_took_no_bytes_in_time_are_out_and_known_as_slow() {
 }
 
 #[test]
-fn a_put_that_ends_before_some_stored_says_until_when_they_are_in_time() {
+fn a_put_that_ends_early_reports_the_end_of_its_grace_period() {
     let mut world = certifying();
     let until = world.context.now;
     world.certify(&[0, 1, 2]);

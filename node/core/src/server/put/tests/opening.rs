@@ -33,7 +33,7 @@ fn rest_from(offset: u64) -> [PutInput; 2] {
 }
 
 #[test]
-fn all_are_asked_and_the_least_is_begun_at() {
+fn the_upload_begins_at_the_least_offset_of_all_members() {
     let mut world = offered();
     for (member, offset) in [(0, 64 * MIB), (1, 40 * MIB), (2, LENGTH)] {
         assert!(world.give(PutInput::Ready(member, offset)).is_empty(), "{member}");
@@ -54,7 +54,7 @@ fn all_are_asked_and_the_least_is_begun_at() {
 }
 
 #[test]
-fn who_lacks_too_much_is_left_out() {
+fn a_member_that_lacks_too_much_is_left_out() {
     let mut world = offered();
     for member in 0..3 {
         world.give(PutInput::Ready(member, 64 * MIB));
@@ -66,7 +66,7 @@ fn who_lacks_too_much_is_left_out() {
 }
 
 #[test]
-fn what_all_hold_is_not_sent() {
+fn bytes_that_all_members_hold_are_not_sent() {
     let mut world = offered();
     for member in 0..4 {
         world.give(PutInput::Ready(member, LENGTH));
@@ -77,7 +77,7 @@ fn what_all_hold_is_not_sent() {
 }
 
 #[test]
-fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
+fn a_late_resume_offset_within_reach_still_takes_part() {
     let late = || {
         let mut world = offered();
         world.say(0..3, 32 * MIB);
@@ -101,7 +101,7 @@ fn who_is_slow_to_say_has_its_grace_and_may_take_part_all_the_same() {
 }
 
 #[test]
-fn without_a_quorum_the_silent_are_named_once_they_had_time_to_read_what_they_hold() {
+fn silent_members_are_named_after_the_time_to_read_the_blob() {
     let mut world = offered();
     world.give(PutInput::Ready(0, 0));
     world.give(PutInput::Ready(0, MIB));
@@ -125,7 +125,7 @@ fn impossible_offsets_are_refused() {
 }
 
 #[test]
-fn members_refuse_and_go_before_anything_is_sent() {
+fn members_may_refuse_or_disconnect_before_any_byte_is_sent() {
     let mut world = offered();
     assert!(world.give(PutInput::Failed(0, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
     // what a member said that is gone is not counted
@@ -144,7 +144,7 @@ fn members_refuse_and_go_before_anything_is_sent() {
 }
 
 #[test]
-fn the_client_waits_until_it_may_send_and_begins_there() {
+fn bytes_before_ready_or_at_another_offset_are_refused() {
     let code = |world: &mut PutWorld, input| failure(world.give(input)).map(|failed| failed.code);
     for input in rest_from(0) {
         assert_eq!(code(&mut offered(), input), Some(Code::Unexpected));
@@ -164,7 +164,7 @@ fn the_client_waits_until_it_may_send_and_begins_there() {
 }
 
 #[test]
-fn a_stream_begins_at_once_and_nobody_is_asked() {
+fn a_stream_begins_at_once_without_resume_offsets() {
     let mut world = PutWorld::new(4, 0..3, None);
     assert_eq!(ready(&world.out), Some(0));
     assert_eq!(told(&world.out).len(), 3);
@@ -172,7 +172,7 @@ fn a_stream_begins_at_once_and_nobody_is_asked() {
 }
 
 #[test]
-fn who_was_spared_bytes_and_did_not_store_is_doubted() {
+fn a_member_that_claimed_bytes_and_did_not_store_is_doubted() {
     let doubted = |out: &[PutOutput]| -> Vec<u16> {
         let member = |action: &PutAction| if let PutAction::Doubt(member) = action { Some(*member) } else { None };
         actions(out).filter_map(member).collect()
@@ -253,7 +253,7 @@ fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
 }
 
 #[test]
-fn of_a_blob_without_bytes_nobody_says_that_it_is_held() {
+fn an_empty_blob_has_no_confirmed_holders() {
     let mut world = offered_again(0);
     let out = world.say(0..4, 0);
     assert!(certified(out).is_none() && ready(out) == Some(0));
