@@ -1,8 +1,8 @@
-//! The server's certificates, durable before a client hears of them.
+//! The server's certificates. A certificate is durable before a client receives it.
 //!
-//! A certificate that expired is dropped a day later, as the blob is by the replicas; else short-lived puts of strangers would fill
-//! the disk. What time it is, the newest certificate says: a quorum signed when it was issued, so a server whose clock is wrong
-//! drops nothing that is in force. Where nothing is put, nothing is dropped, and nothing grows.
+//! An expired certificate is deleted a day after its expiry, as the replicas delete the blob: otherwise short-lived puts would fill the
+//! disk. The newest certificate defines the time: a quorum signed its time of issue, so a server with a wrong clock deletes no certificate
+//! that is in force. Without puts, none is deleted, and the archive does not grow.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ use lookups::Lookups;
 /// Digest of the blob → the [best](Certificate::supersedes) certificate.
 const CERTIFICATES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("certificates");
 
-/// `expires_at`, digest → its position in the list of certificates; 0: unknown. Of certificates that expire.
+/// `expires_at`, digest → position in the list of certificates, 0 if unknown. Only of certificates that expire.
 const EXPIRY: TableDefinition<'_, (u64, [u8; 32]), u64> = TableDefinition::new("certificates by expiry");
 /// `newest` → the latest time at which a certificate was issued.
 const TIMES: TableDefinition<'_, &str, u64> = TableDefinition::new("times");
@@ -39,19 +39,19 @@ const TIMES: TableDefinition<'_, &str, u64> = TableDefinition::new("times");
 const NEWEST: &str = "newest";
 /// Seconds for which an expired certificate is kept.
 const KEPT_EXPIRED: u64 = 24 * 3600;
-/// Expired certificates that one commit drops beside as many as it inserts.
+/// Maximum number of expired certificates that one commit deletes, in addition to as many as it inserts.
 const DROPPED: usize = 64;
 
-/// Bytes of certificates in one page; the last one may go beyond.
+/// Maximum size in bytes of the certificates in a page. The last one may exceed it.
 const PAGE: usize = 128 << 10;
 
-/// Why a certificate cannot be read back.
+/// Why a saved certificate cannot be read.
 #[derive(Debug, Error)]
 pub(crate) enum ArchiveError {
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Durable(#[from] DurableError),
-    /// Not what was saved.
+    /// The saved bytes are damaged.
     #[error("the certificate saved for {digest} is damaged: {error}; put the file again")]
     Damaged { digest: Digest, error: CertificateError },
     /// The thread that reads it failed.
@@ -66,7 +66,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Opens the certificates. Damaged ones are put aside; the replicas have them too.
+    /// Opens the archive. Moves a damaged one aside: the replicas have its certificates as well.
     pub(crate) fn open(host: &Host, folder: &Path) -> Result<(Self, Option<Replaced>), DurableError> {
         let (path, random) = (folder.join("certificates.redb"), host.random());
         let (database, replaced) = Database::open_or_replace(host, &path, |transaction| {
@@ -81,12 +81,12 @@ impl Archive {
         Ok((Self { host: host.clone(), lookups, database }, replaced))
     }
 
-    /// Keeps certificates in one commit, each unless a newer one of the same blob is there.
+    /// Saves certificates in one commit, except those that do not supersede the saved one of the same blob.
     pub(crate) async fn save(&self, certificates: Arc<Vec<Certificate>>) -> Result<(), DurableError> {
         self.database.commit(move |transaction| insert(transaction, &certificates)).await
     }
 
-    /// The same for certificates out of a member's list, which was read up to a position.
+    /// As [`save`](Self::save), for certificates of a member's list. Also saves the position up to which the list was read.
     pub(crate) async fn save_listed(
         &self,
         certificates: Arc<Vec<Certificate>>,
@@ -100,14 +100,13 @@ impl Archive {
         commit.await
     }
 
-    /// How far a member's list was read.
+    /// The position up to which a member's list was read.
     pub(crate) async fn list_read(&self, owner: NodeKey) -> Result<ListPosition, ArchiveError> {
         let lists = self.read(listing::lists_read).await?;
         Ok(lists.get(&owner.0).copied().unwrap_or_default())
     }
 
-    /// Those of some certificates that [supersede](Certificate::supersedes) what is kept of their blobs, without those that would be
-    /// dropped at once.
+    /// The certificates that [supersede](Certificate::supersedes) the saved ones of their blobs, without those that would be deleted at once.
     pub(crate) async fn new_among(&self, certificates: Vec<Certificate>) -> Result<Vec<Certificate>, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
@@ -129,15 +128,15 @@ impl Archive {
         read.await
     }
 
-    /// Certificates after a position, in the order in which they came to be kept, as many as one message holds, without those that
-    /// a filter leaves out.
+    /// The certificates after a position, in the order in which they were saved, as many as fit in a page, without those that the filter
+    /// leaves out.
     pub(crate) async fn page(&self, from: ListPosition, filter: ListFilter) -> Result<ListPage, ArchiveError> {
         let read = self.read(move |transaction| {
             let table = transaction.open_table(CERTIFICATES)?;
             let (mut certificates, mut size) = (Vec::new(), 0);
             let (end, more) = listing::read(transaction, from, |digest, _| {
                 if let Some(bytes) = table.get(&digest)? {
-                    // what is damaged is listed by nobody, and put again
+                    // Skip a damaged certificate.
                     let is_shown = |certificate: &Certificate| match filter {
                         ListFilter::NotSignedBy(member) => !certificate.signers.contains(member),
                         ListFilter::All | ListFilter::NotFromAsker => true,
@@ -163,8 +162,8 @@ impl Archive {
         Ok(read.await.map_err(|error| ArchiveError::Task(error.to_string()))??)
     }
 
-    /// A certificate that is as good for a receipt as a new one: of the same bytes, by this committee, and for as long. One that
-    /// cannot be read is none.
+    /// An earlier certificate that promises at least as much as the receipt: of the same bytes, by this committee, and for as long. `None` if
+    /// it cannot be read.
     pub(crate) async fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
         let certificate = self.load(wanted.digest).await.ok().flatten()?;
         let Receipt { length, expires_at, .. } = certificate.claim.receipt;
@@ -175,7 +174,7 @@ impl Archive {
         fits.then(|| Box::new(certificate))
     }
 
-    /// The certificate that is kept of a blob, if there is one.
+    /// The saved certificate of a blob, if there is one.
     pub(crate) async fn load(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
         self.lookups.find(digest).await
     }
@@ -198,7 +197,7 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
         }
     }
     let first = listing::note(transaction, kept.iter().map(|certificate| certificate.claim.receipt.digest.0), 0)?;
-    // of several of one blob, the last one is kept
+    // If there are several of one blob, the last one is saved.
     let kept_of: BTreeMap<[u8; 32], (u64, u64)> = (first..)
         .zip(&kept)
         .map(|(position, certificate)| (position, &certificate.claim.receipt))
@@ -217,12 +216,12 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
     drop_expired(transaction, newest, kept.len() + DROPPED)
 }
 
-/// The last expiry of which certificates are dropped, if the newest one was issued then.
+/// Certificates with this expiry or an earlier one are deleted, if the newest certificate was issued at `newest`.
 fn dropped_until(newest: u64) -> Option<u64> {
     newest.checked_sub(KEPT_EXPIRED)
 }
 
-/// Drops certificates that expired a day before the newest one was issued, the first ones first.
+/// Deletes certificates that expired a day before the newest one was issued, the earliest first.
 fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Result<(), redb::Error> {
     let Some(last) = dropped_until(newest) else { return Ok(()) };
     let mut expiry = transaction.open_table(EXPIRY)?;
@@ -235,7 +234,7 @@ fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Re
     for ((expires_at, digest), position) in due {
         expiry.remove((expires_at, digest))?;
         let kept = table.get(&digest)?.map(|kept| decode(kept.value()));
-        // one that is damaged goes as well
+        // A damaged certificate is deleted as well.
         if kept.is_some_and(|kept| kept.is_ok_and(|kept| kept.claim.receipt.expires_at != expires_at)) {
             continue;
         }
@@ -245,7 +244,7 @@ fn drop_expired(transaction: &WriteTransaction, newest: u64, limit: usize) -> Re
     Ok(())
 }
 
-/// Makes the tables by expiry, for certificates of before there were any.
+/// Creates the tables by expiry for certificates of an earlier release.
 fn sort_by_expiry(
     transaction: &WriteTransaction,
     certificates: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
@@ -304,7 +303,7 @@ mod tests {
         }
     }
 
-    /// Of its own blob.
+    /// The certificate of a blob of its own.
     fn short_lived(number: u64, issued_at: u64, expires_at: u64) -> Certificate {
         let mut digest = [9; 32];
         digest[..8].copy_from_slice(&number.to_le_bytes());
@@ -331,7 +330,7 @@ mod tests {
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let (start, day) = (1_000_000, KEPT_EXPIRED);
         let short = short_lived(1, start, start + 60);
-        // the second one of its blob is kept longer
+        // The second certificate of its blob is kept longer.
         let prolonged = short_lived(2, start + 1, start + 10 * day);
         let forever = certificate(start);
         let first = vec![short.clone(), short_lived(2, start, start + 60), forever.clone(), prolonged.clone()];
@@ -349,7 +348,7 @@ mod tests {
     async fn short_lived_certificates_do_not_pile_up() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
-        // each day a thousand that expire at once
+        // Each day, a thousand certificates that expire at once.
         for day in 1..=20 {
             let now = day * KEPT_EXPIRED;
             let certificates = (0..1000).map(|number| short_lived(day * 1000 + number, now, now + 1)).collect();

@@ -1,5 +1,5 @@
-//! Gives the server's core its time: batches gather, and are proposed or ended, when no further input is at hand or a moment has come. Puts are
-//! submitted here, and hear here what became of them.
+//! The task that lets the server's core settle: it proposes and ends batches once no further input is pending, or at a deadline. Puts are
+//! submitted here and receive their outcomes here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,23 +15,23 @@ use vouch_node_core::server::put::PutInput;
 use super::Shared;
 use crate::host::Host;
 
-/// With nothing to do the core is looked at so seldom.
+/// Interval between calls of the core if it has no deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// Where puts hear what other parts of the server found out for them, by the server's number of the put.
+/// The channel on which a put receives inputs from other parts of the server, with the server's stream number of the put.
 pub(super) type PutInbox = mpsc::Sender<(Stream, PutInput)>;
 
-/// Who waits for the certificate of a put.
+/// The channels of the puts that wait for a certificate.
 type Waiters = HashMap<Stream, PutInbox>;
 
-/// Wakes the task that lets the core settle, and knows who waits for which put.
+/// Wakes the task that lets the core settle, and has the channels for the puts' outcomes.
 #[derive(Debug, Default)]
 pub(super) struct Batcher {
     settle: Arc<Notify>,
     waiters: Mutex<Waiters>,
 }
 
-/// Counts a put that is being stored, while it lives.
+/// Counts a put as being stored until it is dropped.
 pub(super) struct Storing(Arc<Shared>);
 
 impl Drop for Storing {
@@ -41,24 +41,24 @@ impl Drop for Storing {
 }
 
 impl Batcher {
-    /// The core settles as soon as the tasks that have more to say have said it.
+    /// Lets the core settle after the other ready tasks have given their inputs.
     pub(super) fn settle_soon(&self) {
         self.settle.notify_one();
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        // a panic elsewhere leaves it whole: every change is one call
+        // Consistent after a panic elsewhere: every change is one call.
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who waits for a put, which is over now.
+    /// Removes and returns the sender for a put's outcome. The put has then ended.
     pub(super) fn take_waiter(&self, put: Stream) -> Option<PutInbox> {
         self.waiters().remove(&put)
     }
 }
 
 impl Shared {
-    /// One more put is about to be submitted.
+    /// Counts one more put that will be submitted soon.
     pub(super) fn storing(self: &Arc<Self>) -> Storing {
         self.handle(ServerInput::StoringBegan);
         Storing(self.clone())
@@ -76,15 +76,15 @@ impl Shared {
         self.handle(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
     }
 
-    /// Nobody waits for a put any more.
+    /// Withdraws a put: nobody waits for its certificate any more.
     pub(super) fn withdraw(self: &Arc<Self>, put: Stream) {
-        // dropped after the lock is released
+        // Drop the sender only after the lock is released.
         drop(self.batcher.take_waiter(put));
         self.handle(ServerInput::Batch(BatchInput::Withdraw(put)));
     }
 }
 
-/// Works until the server is gone.
+/// Runs until the server is dropped.
 pub(super) async fn run(shared: Weak<Shared>) {
     let Some((host, mut members, settle)) =
         shared.upgrade().map(|shared| (shared.host.clone(), shared.snapshot.follow(), shared.batcher.settle.clone()))
@@ -98,7 +98,7 @@ pub(super) async fn run(shared: Weak<Shared>) {
             let at = shared.core().next_tick(clock);
             at.map_or(IDLE, |at| at.saturating_sub(clock.now))
         };
-        // the timer has no finer unit; rounded down it would wake in vain
+        // Round up to the timer's unit: otherwise it would fire before the deadline.
         let wait = wait.max(Duration::from_millis(1));
         tokio::select! {
             biased;
@@ -111,11 +111,11 @@ pub(super) async fn run(shared: Weak<Shared>) {
     }
 }
 
-/// Tells a client's link; one that is busy hears of it as soon as it listens again, and holds nobody up.
+/// Sends an outcome to a client's link. If its channel is full, a task waits, so that a busy client delays nobody.
 pub(super) fn tell(host: &Host, inbox: PutInbox, put: Stream, input: PutInput) {
     if let Err(mpsc::error::TrySendError::Full(told)) = inbox.try_send((put, input)) {
         host.spawn(async move {
-            // a client that is gone wants nothing any more
+            // Fails if the client has left.
             let _ = inbox.send(told).await;
         });
     }

@@ -1,4 +1,4 @@
-//! A client's link: some puts, lookups and reads at once. Everything a client does wrong ends this link only.
+//! A client's link with its puts, lookups and reads. A client's fault ends only its own link.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{Shared, TICK};
 use crate::host::tasks::MissedTickBehavior;
 use crate::link::{self, LinkError, LinkReader, Outgoing};
 
-/// Messages waiting for one client, beside three for each member of the committee and those kept free for answers.
+/// Base size of a client's queue in messages. It has three more for each member, and those reserved for answers.
 const CLIENT_QUEUE: usize = 64;
 /// What was found out for puts, and waits for the link.
 const PUT_INBOX: usize = 2 * MAX_PUTS;
@@ -31,23 +31,23 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
     let snapshot = shared.snapshot.follow();
     let link = Client { shared, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
     let writing = link.shared.host.spawn(async move {
-        // why it ended, the reader knows as well
+        // The reader returns the same error.
         let _ = link::write_queues(&mut writer, queue, no_data).await;
         writer
     });
     serve(link, &mut reader, replies).await;
     if connection.is_cut_off() {
-        // the connection is what is needed: nothing more is said on it
+        // The eviction needs the connection at once: send nothing more.
         writing.abort();
         return;
     }
-    // the queue closes with `serve`: the writer ends after the last message with the close frame
+    // `serve` has closed the queue: the writer sends the last message and the close frame, and ends.
     if let Ok(writer) = writing.await {
         link::drain(reader, writer).await;
     }
 }
 
-/// Serves until the link ends; the reason is the last message queued.
+/// Serves the client until the link ends. Queues the reason as the last message.
 async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Box<Reply>>) {
     let (inbox, mut told) = mpsc::channel(PUT_INBOX);
     let connection = link.connection.clone();
@@ -57,7 +57,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
         let busy = puts.is_active() || gets.is_active();
-        // what is rare comes first: a client that always has a message waiting holds up none of it
+        // Rare events first: a client that always has a message waiting must not delay them.
         let step = tokio::select! {
             biased;
             () = connection.until_cut_off() => Err(Ended::CutOff),
@@ -84,7 +84,7 @@ async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Rec
         Ended::Refused(failed) => failed,
         Ended::Link(error) => why(error),
     };
-    // a client that does not read hears nothing
+    // A client that does not read gets no reason.
     let _ = link.tell(&Message::Failed(failed));
 }
 
@@ -134,12 +134,12 @@ async fn tick(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetPerformer)
     puts.tick(link).await
 }
 
-/// Tells the client what became of its lookups and reads.
+/// Sends the client the answers to its lookups and reads.
 fn tell_gets(link: &mut Client, gets: &mut GetPerformer) -> Result<(), Ended> {
     for reply in gets.take_replies() {
         match reply {
             GetReply::Located(stream, holders) => {
-                // holders are members: the client must know the committee first
+                // The answer names members, so the client needs the committee first.
                 link.show_committee()?;
                 link.tell(&Message::Located { stream, holders })?;
             }

@@ -1,4 +1,4 @@
-//! The puts of one client's link, performed: the core decides over all of them, and each has a performer.
+//! Performs the puts of one client's link: the core decides for all of them, and each has a performer.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +16,7 @@ use super::{Shared, Snapshot};
 /// The puts in progress on one client's link.
 pub(super) struct ClientPuts {
     core: LinkPuts,
-    /// By the server's number.
+    /// The performers, by the server's numbers.
     performers: BTreeMap<Stream, PutPerformer>,
     /// Where other parts of the server answer.
     inbox: PutInbox,
@@ -41,7 +41,7 @@ impl ClientPuts {
         self.core.has(stream)
     }
 
-    /// Takes a client's message about a put; any other comes back. `frame` is its encoding.
+    /// Handles a client's message about a put. Returns any other message. `frame` is its encoding.
     pub(super) async fn message(
         &mut self,
         link: &mut Client,
@@ -64,7 +64,7 @@ impl ClientPuts {
             Message::Cancel { stream, keep } => (LinkPutsInput::OfClient(stream, PutInput::GiveUp { keep }), false),
             other => return Ok(Some(other)),
         };
-        // the decoded message is gone: nobody else has a part of the frame
+        // The decoded message was dropped, so the frame has no other owner and can be patched in place.
         let relayed = if has_payload { PayloadFrame::new(frame).ok() } else { None };
         self.drive(link, input, relayed).await?;
         Ok(None)
@@ -95,13 +95,13 @@ impl ClientPuts {
         self.drive(link, LinkPutsInput::Tick, None).await
     }
 
-    /// Gives all puts up: the link is over.
+    /// Cancels all puts: the link has ended.
     pub(super) async fn abandon_all(&mut self, link: &mut Client) {
-        // nobody is told anything
+        // There is no client to send answers to.
         let _ = self.drive(link, LinkPutsInput::LinkEnded, None).await;
     }
 
-    /// Gives the core an input, performs what follows, and gives it what completes that. `relayed` has the bytes that belong to the input.
+    /// Gives the core an input, performs its outputs, and gives it their completions. `relayed` has the input's bytes.
     async fn drive(
         &mut self,
         link: &mut Client,
@@ -123,7 +123,7 @@ impl ClientPuts {
                         inputs.extend(completed.map(|input| LinkPutsInput::OfServer(stream, input)));
                     }
                     LinkPutsOutput::Over(stream) => drop(self.performers.remove(&stream)),
-                    // the members are told all the same when the client cannot be told
+                    // Perform the remaining actions even if the client cannot be reached: the members must be told.
                     output => ended = ended.and_then(|()| tell(link, output)),
                 }
             }
@@ -140,7 +140,7 @@ impl ClientPuts {
     }
 }
 
-/// Tells the client; answers name members, so it must know the committee first.
+/// Sends the client an answer. Answers name members, so the client needs the committee first.
 fn tell(link: &mut Client, output: LinkPutsOutput) -> Result<(), Ended> {
     link.show_committee()?;
     match output {

@@ -1,5 +1,4 @@
-//! What replicas ask of the server beside their replies: which certificates there are, and to be counted in for blobs that they
-//! hold by now.
+//! Requests of replicas: lists of certificates, and endorsements: to certify blobs again that they hold by now.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,19 +16,19 @@ use super::routes::Reply;
 use super::{Event, Shared, member_lists};
 use crate::host::tasks::JoinSet;
 
-/// Lists that one replica asks for at once; it asks for one after the other.
+/// Maximum number of list requests of one replica in progress. An honest one has a single request in progress.
 const LISTS: usize = 4;
-/// Requests to be counted in of one replica at once. Members may have to read all these blobs first.
+/// Maximum number of endorsement requests of one replica in progress. Members may have to read all these blobs first.
 const ENDORSEMENTS: usize = 16;
-/// Within what time members confirm a blob of which they need not read much.
+/// Time within which members confirm a small blob.
 const CONFIRMING: Duration = SERVER_STORES;
 
-/// What is being done for one replica; it ends with its link.
+/// The requests of one replica in progress. They end with its link.
 #[derive(Debug)]
 pub(super) struct Errands {
     lists: JoinSet<()>,
     endorsements: JoinSet<()>,
-    /// One after the other: all of them have the same members read.
+    /// Endorsements run one after the other, because all of them make the same members read.
     turn: Arc<Semaphore>,
 }
 
@@ -64,7 +63,7 @@ impl Errands {
         }
     }
 
-    /// Has blobs certified anew with one who holds them by now. One that asks for too much is not heard: it has no claim.
+    /// Certifies blobs again with a member that holds them by now. Requests beyond the limit are ignored: an endorsement is optional.
     pub(super) fn endorse(&mut self, shared: &Arc<Shared>, member: u16, digests: Vec<Digest>) {
         if has_room(&mut self.endorsements, ENDORSEMENTS) {
             let (shared, turn) = (shared.clone(), self.turn.clone());
@@ -79,20 +78,20 @@ impl Errands {
 fn tell(shared: &Shared, member: u16, message: &Message) {
     let snapshot = shared.snapshot.get();
     if let Some(replica) = snapshot.members.get(&member) {
-        // one that does not read hears nothing
+        // A member that does not read gets no answer.
         replica.tell(message);
     }
 }
 
-/// The receipts are proposed to everybody: a new statement of the present.
+/// Proposes the receipts to all members in a new statement with the current time.
 async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
     let (inbox, mut told) = mpsc::channel(MAX_ENDORSE);
-    // one that is named twice is one
+    // Ignore repeated digests.
     let digests: BTreeSet<[u8; 32]> = digests.into_iter().map(|digest| digest.0).collect();
     for digest in digests {
         let certificate = match shared.certificate(Digest(digest)).await {
             Ok(Some(certificate)) => certificate,
-            // nobody has a certificate
+            // No certificate is known.
             Ok(None) => continue,
             Err(error) => {
                 shared.report(Event::Trouble(error.to_string()));
@@ -104,7 +103,7 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         }
         let holders = match certificate.claim.receipt.length > MAX_BLOB as u64 {
             true => confirmed(&shared, member, &certificate.claim.receipt).await,
-            // little is to be read of it, and who lacks it says so
+            // A small blob is read quickly, and a member that lacks it refuses.
             false => shared.snapshot.get().members.keys().copied().collect(),
         };
         let quorum = shared.committee().map_or(usize::MAX, |committee| committee.record().quorum().into());
@@ -115,13 +114,13 @@ async fn endorse(shared: Arc<Shared>, member: u16, digests: Vec<Digest>) {
         shared.submit(put, receipt, (holders, BTreeSet::new()), inbox);
     }
     drop(inbox);
-    // where it comes to nothing, the certificates are as good as they were
+    // If this fails, the earlier certificates stay as good as before.
     while told.recv().await.is_some() {}
 }
 
-/// The members that hold a blob, once a quorum and the member that asks have looked at its bytes, and the rest has or is late. A member that has not read a
-/// blob for a day reads it before it votes, and a large one takes longer than a vote may: so they are asked before, by an offer that
-/// brings no bytes, and what they read then counts for their votes.
+/// The members that hold a blob, after a quorum and the asking member have read its bytes, and the others have or are late. A member that
+/// has not read a blob for a day reads it before it votes, which takes longer for a large blob than a vote may. So the server first offers
+/// the blob without sending bytes: the members read it then, and that counts for their votes.
 async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTreeSet<u16> {
     let mut holders = BTreeSet::new();
     let Some(committee) = shared.committee() else { return holders };
@@ -138,7 +137,7 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
     let cancel = Message::Cancel { stream, keep: true };
     while !asked.is_empty() {
         let is_over = grace.is_over(holders.len(), quorum, asked.len(), shared.host.monotonic());
-        // without the one that asks, there is nothing to be certified anew
+        // Without the asking member, a new certificate would be useless.
         if is_over && !asked.contains(&member) {
             break;
         }
@@ -149,7 +148,7 @@ async fn confirmed(shared: &Arc<Shared>, member: u16, receipt: &Receipt) -> BTre
         if !asked.remove(&member) {
             continue;
         }
-        // a failure: it lacks the blob and has no room for it, or another put of it is under way
+        // The member refused: it lacks the blob and has no space, or another put of the blob is in progress.
         if let Message::Ready { offset, .. } = message {
             if offset == receipt.length {
                 holders.insert(member);

@@ -1,4 +1,4 @@
-//! Performs what the server's core decides.
+//! Performs the outputs of the server's core.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -14,9 +14,9 @@ use super::{Event, ReplicaHandle, Shared, member_lists};
 use crate::bugs::{self, Bug};
 
 impl Shared {
-    /// The core, for a look at what it knows. What changes it comes by [`handle`](Self::handle).
+    /// The core, for reading its state. Change it only through [`handle`](Self::handle).
     pub(super) fn core(&self) -> MutexGuard<'_, ServerCore<ReplicaHandle>> {
-        // a panic elsewhere leaves it whole: every change is one call
+        // Consistent after a panic elsewhere: every change is one call.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -24,7 +24,7 @@ impl Shared {
         ServerClock { now: self.host.monotonic(), unix_seconds: self.host.unix_seconds() }
     }
 
-    /// Gives the core an input, and performs what it decides. Waits for nothing: what takes long becomes a task, and comes back as an input.
+    /// Gives the core an input and performs its outputs. Does not wait: a long operation becomes a task whose result is an input.
     pub(super) fn handle(self: &Arc<Self>, input: ServerInput<ReplicaHandle>) {
         let clock = self.clock();
         let outputs = self.core().handle(input, clock);
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// The same bytes for every member.
+    /// Sends the proposal, encoded once, to these members.
     fn propose_batch(self: &Arc<Self>, members: &[u16], proposal: &Message) {
         let bytes = proposal.encode();
         let snapshot = self.snapshot.get();
@@ -88,7 +88,7 @@ impl Shared {
     }
 }
 
-/// A batch that a quorum signed.
+/// A batch with the votes of a quorum.
 struct Certifying {
     batch: Stream,
     receipts: Box<Batch>,
@@ -98,7 +98,7 @@ struct Certifying {
 }
 
 impl Certifying {
-    /// Makes the certificates, makes them durable in one commit, and only then tells anybody.
+    /// Makes the certificates, makes them durable in one commit, and only then sends them.
     async fn run(self, shared: Arc<Shared>) {
         let Self { batch, receipts, tally, waiters, asked } = self;
         let made = shared.host.spawn_blocking(move || tally.certificates(receipts.claims())).await;
@@ -143,7 +143,7 @@ impl Certifying {
         let archive = Message::Archive { stream: batch, signers, signature }.encode();
         let snapshot = shared.snapshot.get();
         for handle in asked.iter().filter_map(|member| snapshot.members.get(member)) {
-            // who does not read gets it from another, later
+            // A member that does not read gets it later from another member.
             handle.control.try_send(&archive);
         }
         member_lists::notify(&shared, &certificates, &asked);

@@ -1,5 +1,5 @@
-//! Performs what a [`ServerPut`](vouch_node_core::server::put::ServerPut) asks for: its place in the budget, the messages to its members,
-//! and its certificate. Each put of a client's link has one of these, and so has each put over HTTP.
+//! Performs the actions of a [`ServerPut`](vouch_node_core::server::put::ServerPut): takes its place in the budget, sends its messages to
+//! members, and obtains its certificate. Each put of a client's link and each put over HTTP has a performer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,25 +20,25 @@ use super::routes::{Reply, Route};
 use super::{ReplicaHandle, Shared, Snapshot};
 use crate::budgets::{Party, Permit};
 
-/// Where replicas and other parts of the server answer a put. Its owner reads them, and gives the core what comes.
+/// The mailboxes of a put, for replies of replicas and for inputs from other parts of the server. The owner passes both to the core.
 #[derive(Clone)]
 pub(super) struct PutMailboxes {
     pub(super) replies: mpsc::Sender<Box<Reply>>,
     pub(super) inbox: PutInbox,
 }
 
-/// What one put holds of the server. Dropped, it gives all of it back.
+/// The resources of a put. Dropping it releases all of them.
 pub(super) struct PutPerformer {
     shared: Arc<Shared>,
     mailboxes: PutMailboxes,
-    /// The server's number for the put.
+    /// The server's stream number of the put.
     stream: Stream,
-    /// What the put is counted as.
+    /// The party that the put's budgets count for.
     party: Arc<Party>,
     place: Option<Permit>,
-    /// The client's message with bytes that is to be forwarded.
+    /// The client's message with bytes, to be forwarded.
     relayed: Option<PayloadFrame>,
-    /// The members that were connected when admission was asked last.
+    /// The members that were connected at the last request for admission.
     connected: BTreeMap<u16, ReplicaHandle>,
     route: Option<Route>,
     queues: Option<MemberQueues>,
@@ -46,7 +46,7 @@ pub(super) struct PutPerformer {
 }
 
 impl PutPerformer {
-    /// One for a put that holds nothing yet. `source`: the client's address.
+    /// A performer without resources yet. `source`: the client's address.
     pub(super) fn new(shared: Arc<Shared>, mailboxes: PutMailboxes, stream: Stream, source: PeerAddress) -> Self {
         Self {
             shared,
@@ -62,7 +62,7 @@ impl PutPerformer {
         }
     }
 
-    /// Its place is needed for another put.
+    /// Completes when the put is evicted.
     pub(super) fn is_place_taken(&self) -> bool {
         self.party.is_cut_off()
     }
@@ -72,7 +72,7 @@ impl PutPerformer {
         self.relayed = Some(frame);
     }
 
-    /// Performs one action; gives the input that completes it, if there is one.
+    /// Performs an action. Returns the input that completes it, if there is one.
     pub(super) async fn perform(&mut self, action: PutAction) -> Option<PutInput> {
         let (shared, stream) = (&self.shared, self.stream);
         match action {
@@ -90,7 +90,7 @@ impl PutPerformer {
             }
             PutAction::FindEarlier(receipt) => {
                 let Some(committee) = shared.committee() else { return Some(PutInput::Earlier(None)) };
-                // beside the link, so that its other puts go on and the lookups of many share a read
+                // In a task of its own: the link's other puts continue, and the lookups of several puts share a read.
                 let (shared, inbox) = (shared.clone(), self.mailboxes.inbox.clone());
                 shared.host.clone().spawn(async move {
                     let earlier = shared.earlier(&committee, &receipt).await;
@@ -162,7 +162,7 @@ impl PutPerformer {
 }
 
 impl Shared {
-    /// What puts depend on beside their inputs, as it is now: another put may have found out meanwhile.
+    /// The state outside the put that its decisions depend on. Read it for each input: another put may have changed it.
     pub(super) fn put_context(&self) -> PutContext {
         let clock = self.clock();
         self.core().put_context(clock)
@@ -179,7 +179,7 @@ impl Shared {
 }
 
 impl Snapshot {
-    /// The members that are connected, by their links.
+    /// The connected members with their links.
     pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
         self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
     }

@@ -1,5 +1,5 @@
-//! Looking certificates up, many at a time: each put asks whether its blob was certified before. A thread for each lookup would cost
-//! far more than the lookup, which the database mostly answers from memory.
+//! Looks up certificates in groups. Each put looks up whether its blob was certified before. A thread per lookup would cost far more than
+//! the lookup itself, which the database mostly answers from memory.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ struct Lookup {
     reply: oneshot::Sender<Found>,
 }
 
-/// The thread that looks certificates up. Dropping this ends it.
+/// The handle of the lookup thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Lookups {
     /// `None` only while being dropped.
@@ -44,7 +44,7 @@ impl Lookups {
         Ok(Self { queue: Some(lookups), worker: Some(worker) })
     }
 
-    /// What is kept of a blob.
+    /// The saved certificate of a blob.
     pub(super) async fn find(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
         let ended = || ArchiveError::Task("the archive's thread ended".into());
         let (reply, found) = oneshot::channel();
@@ -58,7 +58,7 @@ impl Lookups {
 impl Drop for Lookups {
     fn drop(&mut self) {
         self.queue = None;
-        // its handle on the database goes first: whoever opens the file next finds it closed
+        // Wait for the thread, which drops its handle of the database: the file can then be opened again.
         if let Some(worker) = self.worker.take() {
             worker.join();
         }

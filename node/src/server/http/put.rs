@@ -1,4 +1,4 @@
-//! A put over HTTP: the body of a request, given to the core's put piece by piece.
+//! A put over HTTP: passes the body of a request to the core's put piece by piece.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -22,10 +22,10 @@ use crate::server::put_performer::{PutMailboxes, PutPerformer};
 use crate::server::routes::{self, Reply};
 use crate::server::{Shared, Snapshot, TICK};
 
-/// From so many bytes on, hashing is worth another thread, and too long for one that serves others.
+/// A piece of at least this many bytes is hashed on a blocking thread: otherwise it would delay other requests.
 const HASHED_ELSEWHERE: usize = 16 << 10;
 
-/// Puts a body. Dropped before it is done, it gives the put up.
+/// Puts a body. Dropping the future cancels the put.
 pub(super) async fn put(
     shared: Arc<Shared>,
     connection: Arc<Connection>,
@@ -33,7 +33,7 @@ pub(super) async fn put(
     expires_at: u64,
 ) -> Result<Box<Certificate>, Problem> {
     let (done, result) = oneshot::channel();
-    // beside the request, whose end must not cut short what the server does then: to call the put off at the replicas
+    // In a task of its own: if the request is dropped, the put must still be cancelled at the replicas.
     let host = shared.host.clone();
     host.spawn(Box::pin(run(shared, connection, body, expires_at, done)));
     result.await.unwrap_or_else(|_| Err(Problem::internal("the put was given up")))
@@ -47,7 +47,7 @@ async fn run(
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
     let (replies_to, mut replies) = routes::mailbox(shared.replicas());
-    let (inbox, mut told) = mpsc::channel(1);
+    let (inbox, mut reported) = mpsc::channel(1);
     let mut snapshot = shared.snapshot.follow();
     let mailboxes = PutMailboxes { replies: replies_to, inbox };
     let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, shared.stream());
@@ -59,7 +59,7 @@ async fn run(
         hasher: Hasher::new(),
         expires_at,
         shared: shared.clone(),
-        told: BTreeSet::new(),
+        reported: BTreeSet::new(),
         watch: ProgressWatch::default(),
         outcome: None,
     };
@@ -71,12 +71,12 @@ async fn run(
             break Some(outcome);
         }
         let step = tokio::select! {
-            // the body comes last: it is nearly always there, and what others say is little
+            // The body last: it is nearly always ready, and the other events are rare.
             biased;
             () = done.closed() => break None,
             () = connection.until_cut_off() => break None,
             Some(reply) = replies.recv() => Step::Reply(reply),
-            Some((_, input)) = told.recv() => Step::Told(input),
+            Some((_, input)) = reported.recv() => Step::Told(input),
             Ok(()) = snapshot.changed() => Step::Members(snapshot.see()),
             _ = ticks.tick() => Step::Tick,
             piece = put.body.next() => Step::Piece(piece),
@@ -86,13 +86,13 @@ async fn run(
         }
     };
     if let Some(outcome) = outcome {
-        // whoever is gone hears nothing
+        // Fails if the client has disconnected.
         let _ = done.send(outcome);
     }
     put.drive(PutInput::GiveUp { keep: true }).await;
 }
 
-/// The bytes of a body: not asked for yet, flowing, or all there.
+/// The state of reading a body: not started, in progress, or complete.
 enum Flow {
     Waiting(upload::Start),
     Flowing(mpsc::Receiver<io::Result<Bytes>>),
@@ -106,7 +106,7 @@ impl Flow {
         }
     }
 
-    /// The next piece, none at the end; never, unless the body flows.
+    /// The next piece; `None` at the end. Never completes unless reading is in progress.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         match self {
             Self::Flowing(pieces) => pieces.recv().await,
@@ -115,7 +115,7 @@ impl Flow {
     }
 }
 
-/// What happened.
+/// The next event of the put.
 enum Step {
     Reply(Box<Reply>),
     Told(PutInput),
@@ -126,22 +126,22 @@ enum Step {
 
 struct BodyPut {
     put: ServerPut,
-    /// The server's number for it.
+    /// The server's stream number of the put.
     stream: Stream,
     performer: PutPerformer,
     body: Flow,
-    /// Of the pieces that came.
+    /// Hashes the received pieces.
     hasher: Hasher,
     expires_at: u64,
     shared: Arc<Shared>,
-    /// What members were said to have done.
-    told: BTreeSet<(u16, u8)>,
+    /// The stages reported so far, by member: a repeated report is not progress.
+    reported: BTreeSet<(u16, u8)>,
     watch: ProgressWatch,
     outcome: Option<Result<Box<Certificate>, Problem>>,
 }
 
 impl BodyPut {
-    /// Gives the core an input, performs what follows, and gives it what completes that.
+    /// Gives the core an input, performs its outputs, and gives it their completions.
     async fn drive(&mut self, input: PutInput) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
@@ -157,7 +157,7 @@ impl BodyPut {
     fn answer(&mut self, answer: PutAnswer) {
         match answer {
             PutAnswer::Ready(_) => self.body.start(),
-            PutAnswer::Progress(member, stage) => drop(self.told.insert((member, stage as u8))),
+            PutAnswer::Progress(member, stage) => drop(self.reported.insert((member, stage as u8))),
             PutAnswer::Certified(certificate) => self.outcome = Some(Ok(certificate)),
             PutAnswer::Failed(failed) => {
                 let chain = self.shared.committee().map(CommitteeChain::new);
@@ -177,7 +177,7 @@ impl BodyPut {
             Step::Members(snapshot) => self.drive(PutInput::Connected(snapshot.links())).await,
             Step::Tick => {
                 self.watch.check_deadline(self.progress_mark(), self.shared.host.monotonic())?;
-                // the body is held to its pace where it is read
+                // The minimum rate is checked where the body is read.
                 let is_place_taken = self.performer.is_place_taken();
                 self.drive(if is_place_taken { PutInput::PlaceTaken } else { PutInput::Tick }).await;
             }
@@ -201,7 +201,7 @@ impl BodyPut {
             Flow::Flowing(_) => None,
             Flow::Ended => Some(Phase::Certifying),
         };
-        ProgressMark { phase, steps: self.told.len() as u64 }
+        ProgressMark { phase, steps: self.reported.len() as u64 }
     }
 
     async fn piece(&mut self, piece: Option<io::Result<Bytes>>) -> Result<(), Problem> {
