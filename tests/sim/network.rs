@@ -1,7 +1,7 @@
-//! A network in memory: connections that are slow, stand still in one direction or both, and break.
+//! A network in memory, whose connections are delayed, stall in one direction or both, and break.
 //!
-//! A connection keeps its bytes in order, as TCP does; what a lossy network does to it is delay. What was under way when a node lost
-//! its power is gone, and the other end hears nothing of it.
+//! A connection keeps its bytes in order, as TCP does, so a lost packet shows only as a delay. When a node loses power, the bytes in
+//! flight are lost, and the other end is not notified.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -26,12 +26,12 @@ use crate::trace::Trace;
 /// A node's number in the network.
 pub type Node = usize;
 
-/// Bytes under way in one direction of a connection; a sender waits then.
+/// Maximum number of bytes in flight in one direction of a connection. Beyond it, the sender waits.
 const WINDOW: usize = 256 << 10;
-/// How often it is looked whether a cut was mended.
+/// Interval between checks whether a partition has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// All connections. Clones are the same.
+/// All connections. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Wires(Arc<Mutex<State>>);
 
@@ -40,17 +40,17 @@ struct State {
     random: Random,
     trace: Trace,
     listeners: BTreeMap<String, (Node, mpsc::UnboundedSender<(Socket, SocketAddr)>)>,
-    /// From whom to whom nothing gets through.
+    /// The partitions: pairs of sender and receiver between which nothing is delivered.
     cuts: BTreeSet<(Node, Node)>,
-    /// Milliseconds that bytes take at most, to or from a node.
+    /// Maximum delay of bytes to or from a node, in milliseconds.
     slowness: BTreeMap<Node, u64>,
-    /// How many times slower than on one machine everything is.
+    /// A factor for all delays, relative to one machine.
     distance: u64,
     connections: Vec<Connection>,
     next_port: u16,
 }
 
-/// Who dialled, who was dialled, and the way there and back.
+/// The dialling and the dialled node, and the two directions of their connection.
 type Connection = (Node, Node, Arc<Mutex<Pipe>>, Arc<Mutex<Pipe>>);
 
 /// One direction of a connection.
@@ -58,10 +58,10 @@ type Connection = (Node, Node, Arc<Mutex<Pipe>>, Arc<Mutex<Pipe>>);
 struct Pipe {
     under_way: VecDeque<(Instant, Bytes)>,
     size: usize,
-    /// The sender said its last.
+    /// The sender has closed this direction.
     is_closed: bool,
     is_broken: bool,
-    /// An end lost its power: the other one hears nothing of it.
+    /// An end has lost power: the other one is not notified.
     is_lost: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -97,7 +97,7 @@ impl Wires {
         Sockets { wires: self.clone(), node }
     }
 
-    /// From now on nothing gets from one node to another; the other direction is another matter.
+    /// Begins a partition in one direction. The other direction is not affected.
     pub fn cut(&self, from: Node, to: Node) {
         lock(&self.0).cuts.insert((from, to));
     }
@@ -108,7 +108,7 @@ impl Wires {
         state.slowness.clear();
     }
 
-    /// Bytes of this node take up to so many milliseconds.
+    /// Sets the maximum delay of a node's bytes, in milliseconds.
     pub fn slow(&self, node: Node, milliseconds: u64) {
         lock(&self.0).slowness.insert(node, milliseconds);
     }
@@ -126,7 +126,7 @@ impl Wires {
         }
     }
 
-    /// A node is gone. What it said before may still arrive, unless it lost its power: then nobody hears from it, not even that.
+    /// A node has ended. Its bytes in flight may still arrive, unless it has lost power: then they are lost, and no peer is notified.
     pub fn gone(&self, node: Node, without_a_word: bool) {
         let mut state = lock(&self.0);
         state.listeners.retain(|_, (owner, _)| *owner != node);
@@ -155,7 +155,7 @@ impl Wires {
         let mut state = lock(&self.0);
         let most = [from, to].iter().filter_map(|node| state.slowness.get(node)).max().copied().unwrap_or(0);
         let usual = state.distance * state.random.within(200..2_000);
-        // a packet that was lost is sent again a little later
+        // A lost packet is sent again a little later.
         let lost = if state.random.one_in(200) { 200_000 } else { 0 };
         let slow = if most > 0 { state.random.within(0..most * 1000) } else { 0 };
         Duration::from_micros(usual + lost + slow)
@@ -224,7 +224,7 @@ impl Network for Sockets {
     }
 
     fn listen_unix(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
-        // one for each node
+        // One for each node.
         self.listen_at(&format!("{} {}", self.node, path.display()))
     }
 
@@ -270,7 +270,7 @@ struct Socket {
 }
 
 impl Socket {
-    /// Comes back at a time; whether it is that time already.
+    /// Ready once this time has come. Otherwise wakes the task at this time.
     fn wait_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         let mut timer = Box::pin(sleep_until(until));
         let waited = timer.as_mut().poll(context);
@@ -340,7 +340,7 @@ impl AsyncWrite for Socket {
             return Poll::Pending;
         }
         let taken = bytes.len().min(room);
-        // nothing overtakes what was sent before
+        // Bytes never overtake earlier ones.
         let last = pipe.under_way.back().map(|(at, _)| *at);
         let at = last.into_iter().chain([Instant::now() + delay]).max().unwrap_or_else(Instant::now);
         pipe.under_way.push_back((at, Bytes::copy_from_slice(&bytes[..taken])));
@@ -373,7 +373,7 @@ impl Drop for Socket {
         writes.wake();
         drop(writes);
         let mut reads = lock(&self.reads);
-        // whoever still writes to it finds nobody
+        // A peer that still writes gets an error.
         reads.is_broken = true;
         reads.wake();
     }

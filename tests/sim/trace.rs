@@ -1,10 +1,10 @@
-//! Everything that happens in a run, in its order: two runs of a seed have the same hash, or something in it is not under the seed.
+//! The trace of a run: all its events in order. If two runs of a seed have different hashes, something does not follow from the seed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// The record of one run. Clones are the same.
+/// The trace of one run. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Trace(Arc<Mutex<State>>);
 
@@ -12,7 +12,7 @@ pub struct Trace(Arc<Mutex<State>>);
 struct State {
     began: Instant,
     hasher: blake3::Hasher,
-    /// Kept for people, if they are to be shown.
+    /// The lines, if they are to be shown.
     lines: Option<Vec<String>>,
 }
 
@@ -46,7 +46,7 @@ impl Trace {
     }
 }
 
-/// Files that blobs come into have a number that the whole process counts, so that other runs in it take part in counting.
+/// Removes the numbers from names of partial uploads: the whole process counts them, so other runs affect them.
 fn without_numbers_of_files(line: String) -> String {
     const FOLDER: &str = "/partial/";
     match line.split_once(FOLDER) {

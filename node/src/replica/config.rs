@@ -1,4 +1,4 @@
-//! How a replica runs.
+//! The configuration of a replica.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::host::objects::{Credentials, StoreUrl};
 use crate::store;
 
-/// Between looks for expired blobs.
+/// Interval between collections of expired blobs.
 const COLLECT_EVERY: Duration = Duration::from_secs(300);
-/// A disk of 8 TB is read in twelve days.
+/// Bytes per second: a disk of 8 TB is read in twelve days.
 const SCRUB_RATE: u64 = 8 << 20;
 const SCRUB_PAUSE: Duration = Duration::from_secs(3600);
 const REPAIR_EVERY: Duration = Duration::from_secs(300);
-/// Puts and gets have the rest of the link.
+/// Bytes per second. Puts and gets use the rest of the link.
 const REPAIR_RATE: u64 = 64 << 20;
 
-/// Where a replica's data is.
+/// The data folder of a replica.
 #[derive(Debug, Clone)]
 pub enum Data {
     /// This folder.
@@ -24,43 +24,43 @@ pub enum Data {
     FirstFree(PathBuf),
 }
 
-/// How a replica runs.
+/// The configuration of a replica.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Its data.
+    /// The data folder.
     pub data: Data,
-    /// What people call it; the folder's name when not given.
+    /// The replica's name for people; the folder's name by default.
     pub name: Option<String>,
-    /// Give up a founding that never completed, and begin with new keys.
+    /// Abandon an incomplete founding, and create new keys.
     pub abandon_founding: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
-    /// Puts received at once, for one server.
+    /// Maximum number of puts received at once from one server.
     pub max_incoming: usize,
-    /// How much it may hold. Where is `location`'s to say.
+    /// The store's limits. Its place follows from `location`.
     pub store: store::Config,
-    /// Where its large blobs are; `None`: where they were, at first beside its index.
+    /// The place of the large blobs; `None`: the remembered one, or beside the index for a new replica.
     pub location: Option<StoreUrl>,
-    /// As whom a store elsewhere is asked.
+    /// The credentials for an object store.
     pub credentials: Credentials,
-    /// How often expired blobs are removed.
+    /// Interval between collections of expired blobs.
     pub collect_every: Duration,
-    /// How long, of running time, the wall clock must have said that a blob expired before it is removed.
+    /// Running time for which the wall clock must have said *expired* before a blob is deleted.
     pub settling: Duration,
-    /// Seconds between a blob's expiry and its removal; more than twice what clocks may be off.
+    /// Seconds between a blob's expiry and its deletion; more than twice the clock tolerance.
     pub grace: u64,
-    /// Bytes a second of the reading that looks for damage.
+    /// Maximum rate of scrubbing, in bytes per second.
     pub scrub_rate: u64,
-    /// From the end of one such reading to the next.
+    /// Pause between two scrub passes.
     pub scrub_pause: Duration,
-    /// How often it looks for certified blobs that it lacks, beside when a link begins or damage is found.
+    /// Interval between readings of the lists for repair, which also begins with a link or when damage is found.
     pub repair_every: Duration,
-    /// Bytes a second that it fetches of them.
+    /// Maximum rate of fetching for repair, in bytes per second.
     pub repair_rate: u64,
 }
 
 impl Config {
-    /// The defaults.
+    /// The default configuration.
     pub fn new(data: Data, servers: Vec<String>) -> Self {
         Self {
             data,

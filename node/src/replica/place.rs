@@ -1,7 +1,7 @@
-//! Where a replica keeps its large blobs: as the command line says, and the same at every start.
+//! The place of a replica's large blobs: set on the command line, and the same at every start.
 //!
-//! The address is remembered in the data folder, the replica's node key in the place itself: neither is a replica
-//! started without its blobs by mistake, nor do two of them share a place.
+//! The data folder records the place's address, and the place records the replica's node key. So a replica does not start without its
+//! blobs by mistake, and two replicas never share a place.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ use crate::host::files::FileError;
 use crate::host::objects::{Credentials, ObjectError, Objects, StoreUrl, StoreUrlError, Timeouts};
 use crate::store::{INDEX, Place};
 
-/// In the data folder: the address.
+/// The file with the place's address, in the data folder.
 const NAME: &str = "store";
-/// In a folder elsewhere: the node key.
+/// The file with the owner's node key, in a place outside the data folder.
 const OWNER: &str = "owner";
 const MAX_SIZE: usize = 8 << 10;
 const MODE: u32 = 0o600;
@@ -24,20 +24,20 @@ const MODE: u32 = 0o600;
 /// Why a place cannot be used.
 #[derive(Debug, Error)]
 pub enum PlaceError {
-    /// The blobs are elsewhere.
+    /// The data folder records another place.
     #[error(
         "this replica keeps its blobs in {recorded}, not in {asked}; start it without --store, or copy the blobs and then change {}",
         .file.display()
     )]
     Moved {
-        /// Where they are.
+        /// The recorded place.
         recorded: String,
-        /// Where they were looked for.
+        /// The requested place.
         asked: String,
-        /// The file that says so.
+        /// The file with the record.
         file: PathBuf,
     },
-    /// The address that is remembered is none.
+    /// The recorded address is malformed.
     #[error("{}: {error}", .file.display())]
     Recorded {
         /// The file.
@@ -45,7 +45,7 @@ pub enum PlaceError {
         /// What is wrong.
         error: StoreUrlError,
     },
-    /// The replica's blobs were there, and something else is there now.
+    /// The place held the replica's blobs before and does not any more.
     #[error(
         "{place} is not where this replica keeps its blobs: its file `owner` is missing. Is the disk mounted? Mount it and start again. If the blobs are lost, move {} away: the replica then fetches them from the others",
         .index.display()
@@ -53,29 +53,29 @@ pub enum PlaceError {
     Emptied {
         /// The folder, or the prefix.
         place: String,
-        /// The index of the blobs that were there.
+        /// The index that names the missing blobs.
         index: PathBuf,
     },
-    /// Another replica keeps its blobs there.
+    /// The place belongs to another replica.
     #[error("{} belongs to another replica, {owner:?}; give each replica a folder of its own with --store", .folder.display())]
     Taken {
         /// The folder.
         folder: PathBuf,
-        /// The other's node key.
+        /// The other replica's node key.
         owner: String,
     },
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] DataDirError),
-    /// The store elsewhere cannot be used.
+    /// The object store cannot be used.
     #[error(transparent)]
     Elsewhere(#[from] ObjectError),
-    /// The disk.
+    /// The disk failed.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// Takes the place for a replica. What is given back beside it keeps a folder locked.
+/// Takes the place for a replica. The lock that is returned with a folder must be kept.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -98,7 +98,7 @@ pub(super) fn take(
         (None, None) => StoreUrl::default(),
     };
     let index = data.join(INDEX);
-    // from then on the place is known by its owner: one without is another place, in which nothing may be made
+    // From now on, the place is known by its owner's key. If the key is missing later, it is another place, in which nothing may be created.
     let is_taken = disk.exists(&index)?;
     let emptied = |place: String| PlaceError::Emptied { place, index: index.clone() };
     let (url, place, lock) = match url {
@@ -121,14 +121,14 @@ pub(super) fn take(
             (url, Place::Elsewhere(objects), None)
         }
     };
-    // before the first blob is there; an endpoint may have changed since
+    // Record the address before the first blob is stored. The endpoint may have changed since the last start.
     if recorded.as_ref() != Some(&url) {
         disk.write_durably(&file, format!("{url}\n").as_bytes(), MODE)?;
     }
     Ok((place, lock))
 }
 
-/// The next start may be from another folder.
+/// Makes a path absolute: the next start may be from another folder.
 fn from_the_root(disk: &dyn Disk, url: &StoreUrl) -> Result<StoreUrl, FileError> {
     match url {
         StoreUrl::Files(Some(folder)) if disk.exists(folder)? => Ok(StoreUrl::Files(Some(disk.absolute(folder)?))),
@@ -140,7 +140,7 @@ fn recorded(disk: &dyn Disk, data: &Path, file: &Path) -> Result<Option<StoreUrl
     let text = match disk.read_all(file, MAX_SIZE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(FileError::NotFound { .. }) => {
-            // a replica that was there before addresses were remembered has its index, and its blobs beside it
+            // An earlier release recorded no address: the blobs are beside the index.
             return Ok(disk.exists(&data.join(INDEX))?.then(StoreUrl::default));
         }
         Err(error) => return Err(error.into()),
@@ -216,7 +216,7 @@ mod tests {
         let (data, blobs) = (root.path().join("data"), root.path().join("blobs"));
         std::fs::create_dir(&data).unwrap();
         let asked = format!("file:{}", blobs.display());
-        // before there is an index, a start that was cut short is made up for
+        // Without an index, an interrupted first start is completed.
         drop(take_files(&data, Some(&asked), key(1)).unwrap());
         std::fs::remove_file(blobs.join(OWNER)).unwrap();
         drop(take_files(&data, None, key(1)).unwrap());
@@ -254,7 +254,7 @@ mod tests {
         drop(first);
         let error = take_files(&two, Some(&asked), key(2)).unwrap_err();
         assert!(matches!(&error, PlaceError::Taken { owner, .. } if *owner == key(1).to_string()), "{error}");
-        // nothing is remembered of what was refused
+        // A refused place is not recorded.
         assert!(matches!(take_files(&two, None, key(2)), Ok((Place::Beside, None))));
     }
 }
