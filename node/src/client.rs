@@ -24,6 +24,7 @@ use vouch_core::slice::Slice;
 
 use crate::host::Host;
 use crate::host::source::Source;
+use crate::host::tasks::JoinHandle;
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 pub use get::{Get, GetProgress, GetResult, get};
 pub use held_range::{HeldPrefix, held_range};
@@ -150,17 +151,20 @@ async fn dial(host: &Host, server: &str, limit: WaitLimit) -> Result<(LinkReader
     Ok(host.timeout(waited, dialled).await.map_err(late)??)
 }
 
+/// The task that writes to a link. Its result says why it ended.
+type Writing = JoinHandle<Result<(), LinkError>>;
+
 /// Sends the hello over an open link. The writing task ends when the queue is closed.
 async fn open(
     host: &Host,
     (reader, mut writer): (LinkReader, LinkWriter),
     hello: Message,
-) -> (LinkReader, mpsc::Sender<Outgoing>) {
+) -> (LinkReader, mpsc::Sender<Outgoing>, Writing) {
     let (outgoing, queue) = mpsc::channel(QUEUE);
     let (_, no_data) = mpsc::channel::<Bytes>(1);
-    host.spawn(async move { link::write_queues(&mut writer, queue, no_data).await });
+    let writing = host.spawn(async move { link::write_queues(&mut writer, queue, no_data).await });
     send(&outgoing, &hello).await;
-    (reader, outgoing)
+    (reader, outgoing, writing)
 }
 
 /// Queues a message. If the writer has failed, the message is lost: the reader returns the error.
@@ -225,7 +229,7 @@ impl Download {
     ) -> Self {
         let (session, hello) = GetSession::new(request);
         let session = session.with_verified_committee(known).with_wait_limit(limit);
-        let (link, outgoing) = open(host, link, hello).await;
+        let (link, outgoing, _) = open(host, link, hello).await;
         Self { host: host.clone(), session, link, outgoing, events: VecDeque::new() }
     }
 

@@ -120,7 +120,8 @@ pub fn load_founding(disk: &dyn Disk, folder: &Path) -> Result<Option<Founding>,
         // The acceptances are written before the committee, so a crash between the two leaves those of another founding.
         Ok(Message::Founding(shown)) if shown.genesis.digest() != without.digest() => Ok(Some(without)),
         Ok(Message::Founding(shown)) => {
-            Founding::open(*shown).map(Some).map_err(|error| CommitteeFileError::Founding { path, error })
+            let opened = Founding::open_known(*shown, Some(&without));
+            opened.map(Some).map_err(|error| CommitteeFileError::Founding { path, error })
         }
         Ok(other) => Err(CommitteeFileError::AnotherMessage { path, got: other.name() }),
         Err(error) => Err(CommitteeFileError::Malformed { path, error }),

@@ -6,6 +6,7 @@ pub mod control;
 mod founding;
 mod identity;
 mod link;
+mod load;
 mod place;
 mod put_workers;
 pub mod repair;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vouch_core::DecodeError;
+use vouch_core::bls::{Possession, VoteKey};
 use vouch_core::committee::{Committee, MemberName};
 use vouch_core::founding::ReplicaFounding;
 use vouch_core::link::NodeKey;
@@ -40,6 +42,7 @@ pub use config::{Config, Data};
 use founding::Foundings;
 use identity::Identity;
 pub use identity::{IdentityError, keys_of};
+pub use load::{ReplicaGauge, ReplicaLoad};
 pub use place::PlaceError;
 use repair::Repairer;
 use scrub::Scrubber;
@@ -76,6 +79,8 @@ pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
 pub(crate) struct Shared {
     host: Host,
     keys: ReplicaKeys,
+    /// The public half of the vote key and its proof, which every link shows.
+    proved_vote_key: (VoteKey, Possession),
     name: MemberName,
     store: Store,
     links: Links,
@@ -213,6 +218,7 @@ impl Replica {
         let store = Store::open(&host, data.path(), &store::Config { place, ..config.store })?;
         let repairer = Repairer::new(store.lists_read()?);
         let shared = Arc::new(Shared {
+            proved_vote_key: (keys.vote.vote_key(), keys.vote.prove_possession()),
             keys,
             name,
             store,

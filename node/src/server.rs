@@ -11,6 +11,7 @@ mod founding;
 mod get_performer;
 mod guard;
 mod http;
+mod load;
 mod member_lists;
 mod member_queues;
 mod outputs;
@@ -54,6 +55,7 @@ use batcher::Batcher;
 use byte_bounded_queue::ByteBoundedQueue;
 use guard::Guard;
 pub use http::{Origin, OriginError};
+pub use load::{ServerGauge, ServerLoad};
 use member_lists::Listing;
 use routes::Routes;
 

@@ -53,6 +53,7 @@ pub use offered::{Finished, Offered};
 pub use partials::{CancelToken, PartialConfig};
 pub use reading::Slice;
 pub use settling::SETTLING;
+pub use space::ReservedSpace;
 pub use usage::Usage;
 
 use anchor::Anchor;

@@ -10,7 +10,9 @@ pub use member::{Member, MemberName};
 
 use thiserror::Error;
 
-use crate::bls::{self, AggregateSignature, BlsError, KeySum, Possession, VoteKey, VoteSignature, check_possessions};
+use crate::bls::{
+    self, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, VoteKey, VoteSignature, check_possessions,
+};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
@@ -277,23 +279,48 @@ impl Committee {
     /// # Errors
     /// See [`GenesisError`].
     pub fn genesis(record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Self, GenesisError> {
+        Self::genesis_knowing(record, possessions, None)
+    }
+
+    /// As [`genesis`](Self::genesis). The keys of members that `known` has with the same proofs are not verified again.
+    ///
+    /// # Errors
+    /// As [`genesis`](Self::genesis).
+    pub fn genesis_knowing(
+        record: CommitteeRecord,
+        possessions: Vec<Possession>,
+        known: Option<&Self>,
+    ) -> Result<Self, GenesisError> {
         let expected = record.members.len();
         if possessions.len() != expected {
             return Err(CommitteeError::PossessionCount { expected, got: possessions.len() }.into());
         }
+        let verified =
+            |(member, proof): (&Member, &Possession)| known.and_then(|known| known.verified_key(member, proof));
+        let mut keys: Vec<_> = record.members.iter().zip(&possessions).map(verified).collect();
+        let new: Vec<_> = (0..expected).filter(|position| keys[*position].is_none()).collect();
         let pairs: Vec<_> =
-            record.members.iter().map(|member| member.vote_key).zip(possessions.iter().copied()).collect();
-        let keys = check_possessions(&pairs).map_err(|(member, error)| match member {
-            Some(member) => {
+            new.iter().map(|position| (record.members[*position].vote_key, possessions[*position])).collect();
+        let checked = check_possessions(&pairs).map_err(|(number, error)| match number {
+            Some(number) => {
+                let member = new.get(number).copied().unwrap_or(number);
                 let name = record.members.get(member).map_or_else(String::new, |member| member.name.to_string());
                 PossessionError::Point { member, name, error }
             }
             None => PossessionError::Together { members: expected },
         })?;
-        let Some(keys) = KeySum::new(keys) else {
+        new.into_iter().zip(checked).for_each(|(position, key)| keys[position] = Some(key));
+        let Some(keys) = KeySum::new(keys.into_iter().flatten().collect()) else {
             return Err(CommitteeError::PossessionCount { expected: 1, got: 0 }.into());
         };
         Ok(Self { record, possessions, keys })
+    }
+
+    /// The key of this member, if it is one here too, with the same vote key and proof.
+    fn verified_key(&self, member: &Member, proof: &Possession) -> Option<CheckedKey> {
+        let position = usize::from(self.record.position(&member.node_key)?);
+        let is_same = self.record.members[position].vote_key == member.vote_key && self.possessions[position] == *proof;
+        self.keys.key(position).filter(|_| is_same).copied()
     }
 
     /// The committee's record.

@@ -23,7 +23,7 @@ use crate::committee::{Committee, CommitteeRecord, GenesisError};
 use crate::digest::CommitteeDigest;
 use crate::link::NodeKey;
 use crate::statement::{Accept, Statement};
-use crate::tally::{Ballot, Tally, VerifiedVote, VoteError};
+use crate::tally::{Tally, VerifiedVote, VoteError};
 
 pub use record::{RecordError, ReplicaRecord};
 pub use refusal::{Evidence, Refusal, RefusalError};
@@ -63,24 +63,29 @@ pub fn accept_statement(genesis: &CommitteeRecord) -> Statement<Accept> {
     Statement::new(genesis, Accept::GENESIS)
 }
 
-/// Verifies acceptances of one founding: all together and, if that fails, one by one.
+/// Verifies acceptances of a founding, except those that it has: all together and, if that fails, one by one.
 ///
 /// # Errors
 /// The first invalid acceptance. The rest are not verified: otherwise a message with a thousand bad ones would cost a thousand pairings.
 pub fn verify_acceptances(
-    committee: &Committee,
+    founding: &Founding,
     claimed: &[(u16, VoteSignature)],
 ) -> Result<Vec<VerifiedVote<Accept>>, FoundingError> {
-    let record = committee.record();
-    let ballot = Ballot::new(accept_statement(record));
-    if let Some(verified) = ballot.verify_together(committee, claimed) {
+    let known = |(member, vote): &(u16, VoteSignature)| {
+        founding.acceptances.vote_of(*member).filter(|_| founding.acceptances().get(member) == Some(vote))
+    };
+    let new: Vec<_> = claimed.iter().filter(|acceptance| known(acceptance).is_none()).copied().collect();
+    let mut verified: Vec<_> = claimed.iter().filter_map(known).collect();
+    let ballot = founding.acceptances.ballot();
+    if let Some(together) = ballot.verify_together(&founding.committee, &new) {
+        verified.extend(together);
         return Ok(verified);
     }
-    let verify = |(member, vote): &(u16, VoteSignature)| {
-        let invalid = |error| FoundingError::Acceptance { name: record.name(*member), error };
-        ballot.verify(committee, *member, *vote).map_err(invalid)
-    };
-    claimed.iter().map(verify).collect()
+    for (member, vote) in new {
+        let invalid = |error| FoundingError::Acceptance { name: founding.record().name(member), error };
+        verified.push(ballot.verify(&founding.committee, member, vote).map_err(invalid)?);
+    }
+    Ok(verified)
 }
 
 /// A genesis committee with verified proofs of possession, and verified acceptances of it.
@@ -105,19 +110,23 @@ impl Founding {
         Self::open_known(message, None)
     }
 
-    /// Like [`open`](Self::open), but if `known` is this committee, verifies only the acceptances: its proofs were verified before.
+    /// As [`open`](Self::open). The proofs of possession that `known` has, and its acceptances if it is this founding, are not verified
+    /// again.
     ///
     /// # Errors
     /// See [`FoundingError`].
-    pub fn open_known(message: FoundingMessage, known: Option<Arc<Committee>>) -> Result<Self, FoundingError> {
+    pub fn open_known(message: FoundingMessage, known: Option<&Self>) -> Result<Self, FoundingError> {
         let FoundingMessage { genesis, possessions, acceptances } = message;
-        let committee = match known.filter(|known| *known.record() == genesis) {
-            Some(known) => known,
-            None => Arc::new(Committee::genesis(genesis, possessions)?),
+        let known = match known {
+            Some(known) if *known.record() == genesis => known.clone(),
+            known => {
+                let committee = known.map(|known| &*known.committee);
+                Self::new(Arc::new(Committee::genesis_knowing(genesis, possessions, committee)?))
+            }
         };
-        let claimed: Vec<_> = acceptances.iter().map(|(member, signature)| (*member, *signature)).collect();
-        let mut founding = Self::new(committee);
-        for acceptance in verify_acceptances(&founding.committee, &claimed)? {
+        let claimed: Vec<_> = acceptances.into_iter().collect();
+        let mut founding = Self::new(known.committee.clone());
+        for acceptance in verify_acceptances(&known, &claimed)? {
             founding.add(acceptance);
         }
         Ok(founding)

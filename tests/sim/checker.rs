@@ -9,13 +9,16 @@ use bytes::Bytes;
 use redb::ReadableDatabase;
 use vouch::host::Host;
 use vouch::host::disk::Disk;
+use vouch::replica::{ReplicaGauge, ReplicaLoad};
+use vouch::server::{ServerGauge, ServerLoad};
 use vouch::store::{self, Store};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::{CommitteeDigest, Digest};
 use vouch_core::limits::Limits;
-use vouch_core::statement::{Body, Stored, StoredClaim};
-use vouch_core::verify::{Subject, verify_certificate};
+use vouch_core::receipt::Receipt;
+use vouch_core::statement::{Batch, Body, Statement, Stored, StoredClaim};
+use vouch_core::verify::{Subject, VerifiedAggregates, verify_certificate_of_batch};
 
 use crate::network::Node;
 use crate::node;
@@ -23,18 +26,20 @@ use crate::plan::Shape;
 use crate::simulated::SimulatedDisk;
 
 pub const FOLDER: &str = "/data";
+/// More than the tolerance of [`Checker::must_hold`].
+const DECAY_COUNTS_AFTER: Duration = Duration::from_secs(3);
 
 /// A rule. Its name is what people read in the table of bugs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Every certificate verifies, and has n − f signers.
     Genuine,
-    /// A signer has the bytes that it signed for, durably, when the certificate is made and later.
-    SignerHolds,
-    /// A signer's journal has what it signed.
-    Journalled,
-    /// Nobody votes for what it does not have, whatever a server proposes.
+    /// A replica has the bytes that it votes for, durably, at that moment, whatever a server proposed.
     VoteHolds,
+    /// A replica's journal has what it signs, durably, before the vote leaves.
+    Journalled,
+    /// A signer of a certificate still has the bytes, durably, in the end.
+    SignerHolds,
     /// A server has saved a certificate before anybody hears of it.
     Saved,
     /// An earlier certificate is given again only while the committee holds the blob.
@@ -55,7 +60,8 @@ pub enum Rule {
     NotReplayed,
     /// A put ends with a certificate or a named error, and nobody honest breaks the protocol.
     NamedEnd,
-    /// A cluster that is whole again has given back what was held: it certifies as many puts at once as its limits allow.
+    /// A cluster that is whole again certifies as many puts at once as its limits allow, and holds nothing for requests once all have
+    /// ended.
     NothingHeld,
 }
 
@@ -84,14 +90,38 @@ fn now() -> u64 {
     node::BEGINNING + node::elapsed().as_secs()
 }
 
+/// Reads what a process holds for requests in progress.
+#[derive(Debug)]
+pub enum Gauge {
+    Server(ServerGauge),
+    Replica(ReplicaGauge),
+}
+
+impl Gauge {
+    /// What it holds, if it holds something.
+    fn read(&self) -> Option<String> {
+        match self {
+            Self::Server(gauge) => {
+                gauge.read().filter(|load| *load != ServerLoad::default()).map(|load| format!("{load:?}"))
+            }
+            Self::Replica(gauge) => {
+                gauge.read().filter(|load| *load != ReplicaLoad::default()).map(|load| format!("{load:?}"))
+            }
+        }
+    }
+}
+
 /// What is known in a run.
 #[derive(Debug)]
 pub struct Known {
     pub shape: Shape,
+    pub is_repeat: bool,
     pub disks: Vec<SimulatedDisk>,
     pub committee: Option<Arc<Committee>>,
-    /// Certificates that were verified, by their encoding: a pairing is what costs most in a run.
+    /// Certificates that were verified, by their encoding, and the aggregate signatures of the latest ones: a pairing is what costs
+    /// most in a run.
     verified: BTreeSet<Vec<u8>>,
+    aggregates: VerifiedAggregates,
     pub promises: Vec<Promise>,
     pub failures: u64,
     /// When a blob was last spoiled at a replica.
@@ -100,13 +130,20 @@ pub struct Known {
     pub ruined: BTreeMap<Digest, Duration>,
     /// Certificates of those blobs.
     pub ruined_certificates: Vec<Certificate>,
-    /// Ruined blobs, which their owners put again.
-    pub put_again: VecDeque<Bytes>,
-    /// Blobs that decayed at one replica: somebody wants a new certificate of them.
-    pub renew: VecDeque<Bytes>,
+    /// Blobs that some client puts next: those that were ruined, and those whose upload is to be cut.
+    pub to_put: VecDeque<Bytes>,
+    /// Blobs that decayed at one replica, and when: their owners renew them.
+    decayed: VecDeque<(Duration, Bytes)>,
     /// The latest expiry that anybody asked for, by blob.
     pub asked_expiry: BTreeMap<Digest, u64>,
     pub liar_key: Option<String>,
+    /// Replicas that started with a wrong clock and do not know it yet. [`SETTLING`](crate::servers::SETTLING) is the time to learn it
+    /// from the others: a day in earnest, and less than an outage here.
+    pub unaware: BTreeSet<Node>,
+    /// When the lying server last proposed a statement of this time about a blob to a replica, in seconds since 1970.
+    pub proposed_by_liar: BTreeMap<(Node, u64, Digest), u64>,
+    /// Of the processes that run, or ran last.
+    pub gauges: BTreeMap<Node, Gauge>,
     violation: Option<String>,
 }
 
@@ -115,27 +152,47 @@ pub struct Known {
 pub struct Checker(Arc<Mutex<Known>>);
 
 impl Checker {
-    pub fn new(shape: Shape) -> Self {
+    /// `is_repeat`: the run was made before. What is looked up on the side and changes nothing in it is not looked up again.
+    pub fn new(shape: Shape, is_repeat: bool) -> Self {
         Self(Arc::new(Mutex::new(Known {
             shape,
+            is_repeat,
             disks: Vec::new(),
             committee: None,
             verified: BTreeSet::new(),
+            aggregates: VerifiedAggregates::default(),
             promises: Vec::new(),
             failures: 0,
             spoiled: BTreeMap::new(),
             ruined: BTreeMap::new(),
             ruined_certificates: Vec::new(),
-            put_again: VecDeque::new(),
-            renew: VecDeque::new(),
+            to_put: VecDeque::new(),
+            decayed: VecDeque::new(),
             asked_expiry: BTreeMap::new(),
             liar_key: None,
+            unaware: BTreeSet::new(),
+            proposed_by_liar: BTreeMap::new(),
+            gauges: BTreeMap::new(),
             violation: None,
         })))
     }
 
     pub fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A blob decayed at a replica just now.
+    pub fn decayed(&self, node: Node, promise: Promise) {
+        let mut known = self.known();
+        known.spoiled.insert((node, promise.digest()), node::elapsed());
+        known.decayed.push_back((node::elapsed(), promise.bytes));
+    }
+
+    /// A blob that decayed long enough ago for its replica to be held to that: what it read just before may count.
+    pub fn take_decayed(&self) -> Option<Bytes> {
+        let mut known = self.known();
+        let is_due = known.decayed.front().is_some_and(|(at, _)| *at + DECAY_COUNTS_AFTER < node::elapsed());
+        if is_due { known.decayed.pop_front().map(|(_, bytes)| bytes) } else { None }
     }
 
     /// Notes that a rule is broken; the first one counts.
@@ -150,6 +207,12 @@ impl Checker {
         if let Some(violation) = violation {
             panic!("{violation}");
         }
+    }
+
+    /// What processes hold for requests in progress, by node.
+    pub fn held(&self) -> Vec<(Node, String)> {
+        let known = self.known();
+        known.gauges.iter().filter_map(|(node, gauge)| Some((*node, gauge.read()?))).collect()
     }
 
     pub fn promises(&self) -> Vec<Promise> {
@@ -192,7 +255,8 @@ impl Checker {
 
     /// A replica deleted blobs that expired by its clock.
     pub fn collected(&self, node: Node) {
-        let Some(committee) = self.known().committee.clone() else { return };
+        let committee = self.known().committee.clone();
+        let Some(committee) = committee.filter(|_| !self.known().unaware.contains(&node)) else { return };
         let store = open(self.known().disks[node].after_kill());
         for promise in self.promises().iter().filter(|promise| !promise.is_expired()) {
             let mut signers = promise.certificate.signers.iter().map(|signer| node_of(&committee, signer));
@@ -208,6 +272,9 @@ impl Checker {
 
     /// A server made a certificate, and is about to tell people.
     pub fn certified(&self, server: Node, certificate: &Certificate) {
+        if self.known().is_repeat {
+            return;
+        }
         let receipt = certificate.claim.receipt;
         let (shape, committee) = {
             let known = self.known();
@@ -226,27 +293,22 @@ impl Checker {
         if !self.has_saved(server, receipt.digest) {
             self.broken(Rule::Saved, format_args!("server {server} would lose the certificate for {}", receipt.digest));
         }
-        // one of them, for each costs the opening of a store; another one for another certificate
-        let signers: Vec<u16> = certificate.signers.iter().collect();
-        let is_spoiled = |signer: &u16| {
-            let node = node_of(&committee, *signer);
-            self.known().spoiled.contains_key(&(node, receipt.digest))
-        };
-        let pick = signers[usize::from(receipt.salt[0]) % signers.len()];
-        let pick = signers.iter().copied().find(is_spoiled).unwrap_or(pick);
-        self.check_signer(&committee, certificate, pick);
     }
 
     /// Whether a certificate verifies; it is a broken rule if not.
     pub fn is_genuine(&self, certificate: &Certificate, committee: &Committee) -> bool {
         let encoding = certificate.encode();
-        if self.known().verified.contains(&encoding) {
-            return true;
-        }
         let StoredClaim { issued_at, receipt, .. } = &certificate.claim;
         let subject = Subject { digest: receipt.digest, length: Some(receipt.length) };
-        match verify_certificate(certificate, committee, &subject, *issued_at, true) {
-            Ok(_) => self.known().verified.insert(encoding),
+        let result = {
+            let known = &mut *self.known();
+            if known.is_repeat || known.verified.contains(&encoding) {
+                return true;
+            }
+            verify_certificate_of_batch(certificate, committee, &subject, *issued_at, &mut known.aggregates)
+        };
+        match result {
+            Ok(()) => self.known().verified.insert(encoding),
             Err(error) => {
                 self.broken(Rule::Genuine, format_args!("{error}"));
                 false
@@ -254,29 +316,25 @@ impl Checker {
         }
     }
 
-    /// A signer of a new certificate has what it signed for, durably, and the statement in its journal.
-    fn check_signer(&self, committee: &Committee, certificate: &Certificate, signer: u16) {
-        let node = node_of(committee, signer);
-        let receipt = certificate.claim.receipt;
-        if !self.must_hold(node, receipt.digest, certificate.claim.issued_at) {
-            return;
+    /// A replica signed a statement, and its vote is about to leave: every blob of it and the statement are durable there.
+    pub fn voted(&self, node: Node, issued_at: u64, receipts: &[Receipt]) {
+        let committee = self.known().committee.clone();
+        let Some(committee) = committee.filter(|_| !self.known().is_repeat) else { return };
+        let digests: BTreeSet<Digest> = receipts.iter().map(|receipt| receipt.digest).collect();
+        let obliges = |digest: &&Digest| {
+            let asked = self.known().proposed_by_liar.get(&(node, issued_at, **digest)).copied().unwrap_or(issued_at);
+            self.must_hold(node, **digest, asked)
+        };
+        let digests: BTreeSet<Digest> = digests.iter().filter(obliges).copied().collect();
+        let Some(batch) = Batch::new(issued_at, receipts.to_vec()).filter(|_| !digests.is_empty()) else { return };
+        let store = self.store_of(node, &digests);
+        for digest in digests {
+            self.check_held(node, &store, digest, Rule::VoteHolds);
         }
-        let store = self.store_of(node, receipt.digest);
-        self.check_held(node, &store, receipt.digest, Rule::SignerHolds);
-        if let Some(statement) = certificate.statement(committee.record()) {
-            let signed = store.signed(Stored::KIND, certificate.claim.issued_at).unwrap_or_default();
-            if !signed.contains(&statement.id()) {
-                self.broken(Rule::Journalled, format_args!("{node} signed {:?}", statement.id()));
-            }
+        let statement = Statement::new(committee.record(), batch.body());
+        if !store.signed(Stored::KIND, issued_at).unwrap_or_default().contains(&statement.id()) {
+            self.broken(Rule::Journalled, format_args!("{node} signed {:?}", statement.id()));
         }
-    }
-
-    /// A replica voted for a blob just now; a server proposed it at a time.
-    pub fn voted(&self, node: Node, digest: Digest, proposed: Duration) {
-        if !self.must_hold(node, digest, node::BEGINNING + proposed.as_secs()) {
-            return;
-        }
-        self.check_held(node, &self.store_of(node, digest), digest, Rule::VoteHolds);
     }
 
     /// A replica that signed for a blob has its bytes in its store.
@@ -289,7 +347,8 @@ impl Checker {
     /// A put came to an end with a certificate of before it began.
     pub fn check_reused(&self, promise: &Promise) {
         let (shape, digest) = (self.known().shape, promise.digest());
-        let holders = shape.honest().filter(|node| read(&self.store_of(*node, digest), digest).is_some()).count();
+        let holders =
+            shape.honest().filter(|node| read(&self.store_of(*node, &[digest].into()), digest).is_some()).count();
         // one may decay meanwhile, and a liar says anything
         let expected = (shape.replicas - shape.tolerated()).saturating_sub(1 + usize::from(shape.lie.is_some()));
         if holders < expected {
@@ -305,13 +364,13 @@ impl Checker {
         known.shape.honest().contains(&node) && since.iter().flatten().all(|spoiled| spoiled.as_secs() + 1 < issued)
     }
 
-    /// What a replica's store would be after a loss of power, as far as it has to do with one blob.
-    fn store_of(&self, node: Node, digest: Digest) -> Store {
+    /// A replica's store after a loss of power, with no other blobs in files than these.
+    fn store_of(&self, node: Node, digests: &BTreeSet<Digest>) -> Store {
         let blobs = Path::new(FOLDER).join("blobs");
-        let name = digest.to_hex();
+        let names: Vec<String> = digests.iter().map(Digest::to_hex).collect();
         let disk = self.known().disks[node].durable_part(|path| {
-            let is_its = path.file_stem().is_some_and(|stem| stem == name.as_str());
-            is_its || !path.starts_with(&blobs) || path.file_name().is_some_and(|name| name == "store-id")
+            let is_wanted = path.file_stem().is_some_and(|stem| names.iter().any(|name| stem == name.as_str()));
+            is_wanted || !path.starts_with(&blobs) || path.file_name().is_some_and(|name| name == "store-id")
         });
         open(disk)
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use vouch::client::{self, ClientError, DownloadEvent, PutLink};
 use vouch::host::Host;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Code;
@@ -22,23 +23,25 @@ use crate::random::Random;
 use crate::servers::address;
 use crate::trace::Trace;
 
+/// A put that has not ended after this never ends: more than all deadlines of a client together.
+pub const LONGEST_PUT: Duration = Duration::from_secs(180);
+
 /// Puts and gets, for as long as nobody ends it.
 pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: Checker) {
-    let (mut link, mut again): (Option<PutLink>, Option<Bytes>) = (None, None);
+    let (mut link, mut again) = (ClientLink::default(), None::<Bytes>);
     let Shape { servers, distance, .. } = checker.known().shape;
     for number in 0_u64.. {
         host.sleep(Duration::from_millis(random.within(10..2_000))).await;
         let server = random.index(servers);
-        let (trusted, promises, ruined, decayed) = {
+        let (trusted, promises, wanted) = {
             let mut known = checker.known();
             let trusted = known.committee.as_ref().map(|committee| committee.cluster());
-            let ruined = known.put_again.pop_front();
-            let decayed = if ruined.is_none() { known.renew.pop_front() } else { None };
-            (trusted, known.promises.clone(), ruined, decayed)
+            (trusted, known.promises.clone(), known.to_put.pop_front())
         };
-        if ruined.is_none() && decayed.is_none() && !promises.is_empty() && random.one_in(4) {
+        let decayed = if wanted.is_none() { checker.take_decayed() } else { None };
+        if wanted.is_none() && decayed.is_none() && !promises.is_empty() && random.one_in(4) {
             let promise = &promises[random.index(promises.len())];
-            let known = checker.known().committee.clone().filter(|_| !random.one_in(4));
+            let known = checker.known().committee.clone().filter(|_| !random.one_in(8));
             let got = match known {
                 Some(committee) => get_knowing(&host, server, &committee, promise.digest()).await,
                 None => get(&host, server, trusted, promise.digest()).await,
@@ -52,16 +55,15 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
         }
         let renewed = promises.last().filter(|_| random.one_in(6)).map(|promise| promise.bytes.clone());
         let renewed = decayed.or(renewed);
-        let renew = ruined.is_none() && renewed.is_some();
+        let renew = wanted.is_none() && renewed.is_some();
         // what failed is put again, most of the time, and goes on where it stopped
-        let bytes = ruined.or(renewed).or_else(|| again.take().filter(|_| !random.one_in(6)));
+        let bytes = wanted.or(renewed).or_else(|| again.take().filter(|_| !random.one_in(6)));
         let bytes = bytes.unwrap_or_else(|| {
-            let mut bytes = vec![0; usize::try_from(size(&mut random)).unwrap_or(0)];
-            random.fill(&mut bytes);
-            bytes.into()
+            let size = usize::try_from(size(&mut random)).unwrap_or(0);
+            random.bytes(size)
         });
         if random.one_in(5) {
-            link = None;
+            link.open = None;
         }
         let put = Put { bytes, expires_at: expiry(&mut random, host.unix_seconds()), renew };
         {
@@ -70,13 +72,14 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
             *latest = put.expires_at.max(*latest);
         }
         let gives_up = random.one_in(4).then(|| Duration::from_millis(random.within(1..40 * (distance + 4))));
-        let limit = gives_up.unwrap_or(Duration::from_secs(180));
+        let limit = gives_up.unwrap_or(LONGEST_PUT);
         // the same put over a second link, where a user has no patience
         let second = random.one_in(8).then(|| random.index(servers));
+        let mut second_link = ClientLink::knowing(link.known.clone());
         let twice = async {
             let server = second?;
             host.sleep(Duration::from_millis(random.within(0..20 * (distance + 4)))).await;
-            Some(timeout(Duration::from_secs(180), put.over(&host, server, trusted, &mut None)).await)
+            Some(timeout(LONGEST_PUT, put.over(&host, server, trusted, &mut second_link)).await)
         };
         let first = timeout(limit, put.over(&host, server, trusted, &mut link));
         let (first, twice) = tokio::join!(first, twice);
@@ -125,7 +128,7 @@ fn keep(checker: &Checker, promise: Promise) {
         (is_ruined, issued + 1 < promise.began.as_secs())
     };
     if is_ruined {
-        checker.known().put_again.push_back(promise.bytes);
+        checker.known().to_put.push_back(promise.bytes);
         return;
     }
     if is_reused {
@@ -167,6 +170,20 @@ fn size(random: &mut Random) -> u64 {
     }
 }
 
+/// A client's link, and the committees that its links have shown: their proofs of possession are verified once.
+#[derive(Debug, Clone, Default)]
+pub struct ClientLink {
+    open: Option<PutLink>,
+    pub known: Option<CommitteeChain>,
+}
+
+impl ClientLink {
+    /// Of a client that has verified these committees.
+    pub fn knowing(known: Option<CommitteeChain>) -> Self {
+        Self { open: None, known }
+    }
+}
+
 /// What a client puts.
 #[derive(Debug, Clone)]
 pub struct Put {
@@ -184,17 +201,20 @@ impl Put {
         host: &Host,
         server: usize,
         trusted: Option<ClusterId>,
-        kept: &mut Option<PutLink>,
+        link: &mut ClientLink,
     ) -> Result<(Promise, Arc<Committee>), ClientError> {
         let began = node::elapsed();
-        let link = match kept.take().filter(|link| !link.is_closed()) {
-            Some(link) => link,
+        let open = match link.open.take().filter(|link| !link.is_closed()) {
+            Some(open) => open,
             None => {
-                PutLink::open_with(host, &address(server), trusted, WaitLimit::new(Duration::from_secs(30))).await?
+                let (known, limit) = (link.known.clone(), WaitLimit::new(Duration::from_secs(30)));
+                PutLink::open_with_committee(host, &address(server), trusted, known, limit).await?
             }
         };
-        let link = kept.insert(link);
-        let certified = link.put_bytes(self.bytes.clone(), self.expires_at, self.renew).await?;
+        let open = link.open.insert(open);
+        let put = open.put_bytes(self.bytes.clone(), self.expires_at, self.renew).await;
+        link.known = open.chain().cloned().or(link.known.take());
+        let certified = put?;
         let certificate = certified.certificate;
         Ok((Promise { bytes: self.bytes.clone(), certificate, began }, certified.committee))
     }

@@ -1,7 +1,7 @@
 //! A server that is not the cluster's and to which every replica dials. It asks for votes on blobs that were spoiled, asks twice, and
 //! shows at one end what was said at another.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use crate::servers::address;
 const ANSWER: Duration = Duration::from_secs(20);
 const FOR_EVER: Duration = Duration::from_secs(1 << 20);
 
-type Socket = WebSocketStream<Box<dyn Io>>;
+pub type Socket = WebSocketStream<Box<dyn Io>>;
 
 /// Serves replicas once there is a committee.
 pub async fn serve_lies(host: Host, node: Node, mut random: Random, checker: Checker) {
@@ -65,7 +65,7 @@ async fn serve_replica(stream: Box<dyn Io>, host: Host, mut random: Random, chec
     }
     let member = committee.record().position(&hello.node_key)?;
     let node = crate::checker::node_of(&committee, member);
-    Asker { socket, host, node, random, checker, asked: BTreeMap::new() }.ask().await
+    Asker { socket, host, node, random, checker, open: BTreeMap::new() }.ask().await
 }
 
 /// Shows a replica the first messages of a server on another link. The replica must not go on.
@@ -122,8 +122,8 @@ struct Asker {
     node: Node,
     random: Random,
     checker: Checker,
-    /// Proposals without an answer: the blob, and when it was proposed.
-    asked: BTreeMap<Stream, VecDeque<(Receipt, Duration)>>,
+    /// Number of proposals without an answer.
+    open: BTreeMap<Stream, usize>,
 }
 
 impl Asker {
@@ -138,9 +138,11 @@ impl Asker {
                 }
             }
             for message in self.question(Stream(number)) {
-                if let Message::Propose { stream, receipts, .. } = &message {
-                    let asked = receipts.first().map(|receipt| (*receipt, node::elapsed()));
-                    self.asked.entry(*stream).or_default().extend(asked);
+                if let Message::Propose { stream, issued_at, receipts } = &message {
+                    *self.open.entry(*stream).or_default() += 1;
+                    let now = node::BEGINNING + node::elapsed().as_secs();
+                    let asked = receipts.iter().map(|receipt| ((self.node, *issued_at, receipt.digest), now));
+                    self.checker.known().proposed_by_liar.extend(asked);
                 }
                 send(&mut self.socket, &message).await?;
             }
@@ -154,14 +156,13 @@ impl Asker {
             Message::Failed(failed) => (failed.stream, false),
             _ => return,
         };
-        match self.asked.get_mut(&stream).and_then(VecDeque::pop_front) {
-            Some((receipt, at)) if is_vote => self.checker.voted(self.node, receipt.digest, at),
-            Some(_) => {}
-            None if is_vote => {
+        match self.open.get_mut(&stream) {
+            Some(open @ 1..) => *open -= 1,
+            _ if is_vote => {
                 let node = self.node;
                 self.checker.broken(Rule::NamedEnd, format_args!("{node} votes again for what was proposed once"));
             }
-            None => {}
+            _ => {}
         }
     }
 
@@ -201,11 +202,11 @@ impl Asker {
     }
 }
 
-async fn send(socket: &mut Socket, message: &Message) -> Option<()> {
+pub async fn send(socket: &mut Socket, message: &Message) -> Option<()> {
     socket.send(Frame::Binary(message.encode())).await.ok()
 }
 
-async fn receive_bytes(socket: &mut Socket) -> Option<Bytes> {
+pub async fn receive_bytes(socket: &mut Socket) -> Option<Bytes> {
     loop {
         match socket.next().await?.ok()? {
             Frame::Binary(bytes) => return Some(bytes),

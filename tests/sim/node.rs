@@ -54,6 +54,10 @@ impl Machine {
         }
     }
 
+    pub fn is_clock_off(&self) -> bool {
+        *self.clock_is_off.lock().unwrap_or_else(PoisonError::into_inner) != 0
+    }
+
     /// Sets its wall clock off by so many seconds.
     pub fn set_clock_off(&self, seconds: i64) {
         *self.clock_is_off.lock().unwrap_or_else(PoisonError::into_inner) = seconds;

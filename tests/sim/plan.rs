@@ -7,7 +7,7 @@ use crate::network::Node;
 use crate::random::Random;
 
 /// How long things go wrong.
-pub const TROUBLE: Duration = Duration::from_secs(25);
+pub const TROUBLE: Duration = Duration::from_secs(17);
 
 /// Who is there. Nodes are numbered in this order: servers, replicas, clients, the lying server.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +37,9 @@ pub const CLIENTS: usize = 2;
 
 impl Shape {
     fn draw(random: &mut Random) -> Self {
-        let replicas = match random.within(0..16) {
-            0 | 1 => 1,
-            2 => 7,
+        let replicas = match random.within(0..24) {
+            0..=2 => 1,
+            3 => 7,
             _ => 4,
         };
         let lie = match random.within(0..6) {
@@ -96,6 +96,9 @@ pub enum Event {
     Stop { node: Node, loses_power: bool, anyway: bool, seed: u64 },
     /// A machine loses power at one of its next operations on its disk; `all`: every other machine with it.
     PowerCut { node: Node, operations: usize, all: bool, seed: u64 },
+    /// A client uploads this many bytes. All replicas lose power when one of them does the operation of this number on its partial
+    /// uploads. The client puts the blob again.
+    CutUpload { node: Node, size: usize, operations: usize, seed: u64 },
     /// One of the next operations on a disk fails.
     DiskFault { node: Node, operations: usize },
     /// Nothing gets from one node to another.
@@ -157,7 +160,7 @@ impl Plan {
         let server = random.index(shape.servers);
         let node = shape.honest().start + random.index(shape.honest().len());
         let later = |random: &mut Random| at + Duration::from_millis(random.within(100..8_000));
-        let event = match random.within(0..19) {
+        let event = match random.within(0..20) {
             0..=2 => {
                 events.push((later(random), Event::Start(node)));
                 let (loses_power, anyway) = (random.one_in(2), random.one_in(8));
@@ -191,8 +194,15 @@ impl Plan {
                 Event::Reset { one: server, other }
             }
             11 => Event::Slow { node, milliseconds: random.within(10..4_000) },
-            12 => Event::Clock { node, seconds: [-4_000, -90, -5, 0, 5, 90, 4_000][random.index(7)] },
+            12 => Event::Clock { node, seconds: [-4_000, -90, -5, 0, 5, 90, 4_000, 4_000][random.index(8)] },
             13 => Event::Space { node, is_full: random.one_in(2) },
+            17 => {
+                let again = later(random) + Duration::from_secs(2);
+                events.extend(shape.honest().map(|node| (again, Event::Start(node))));
+                let size = usize::try_from(random.within(600 << 10..2_000 << 10)).unwrap_or(0);
+                let operations = usize::try_from(random.within(4..20)).unwrap_or(0);
+                Event::CutUpload { node, size, operations, seed: random.next() }
+            }
             14 | 15 if shape.spare() > 0 => Event::Decay { pick: random.next() },
             16 => Event::Ruin { pick: random.next() },
             _ => Event::Mend,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use support::blobs::next_random;
 
 /// The same on every machine.
@@ -33,6 +34,12 @@ impl Random {
     /// Once in so many times.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.within(0..times) == 0
+    }
+
+    pub fn bytes(&mut self, length: usize) -> Bytes {
+        let mut bytes = vec![0; length];
+        self.fill(&mut bytes);
+        bytes.into()
     }
 
     pub fn fill(&mut self, bytes: &mut [u8]) {

@@ -1,16 +1,17 @@
 //! The end of a run: everything is right again, and what was promised must be there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use vouch::client::ClientError;
+use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::receipt::NEVER;
 
 use crate::checker::{Promise, Rule, node_of, open};
-use crate::clients::{Put, get_knowing};
+use crate::clients::{ClientLink, LONGEST_PUT, Put, get_knowing};
 use crate::network::Node;
 use crate::node;
 use crate::plan::TROUBLE;
@@ -21,7 +22,9 @@ use crate::world::World;
 
 /// How long a cluster that is whole again may take until it certifies: a replica without others doubts its clock for ten minutes.
 const RECOVERY: Duration = Duration::from_secs(900);
-const TRY_AGAIN: Duration = Duration::from_secs(3);
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// How long the last request may hold something after its end.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// Puts at once when all is well again: as many as a server and a replica have room for.
 const AT_ONCE: usize = 4;
 
@@ -44,11 +47,13 @@ impl World {
 
     /// Whoever signed still has the bytes: of each promise, one signer is looked at.
     pub(super) fn check_signers(&mut self) {
-        let Some(committee) = self.checker.known().committee.clone() else { return };
-        let mut stores = BTreeMap::new();
+        let committee = self.checker.known().committee.clone();
+        let Some(committee) = committee.filter(|_| !self.checker.known().is_repeat) else { return };
+        // of its own: a repeat draws none of these numbers
+        let (mut random, mut stores) = (Random::new(self.seed, 3), BTreeMap::new());
         for promise in self.unexpired() {
             let signers: Vec<u16> = promise.certificate.signers.iter().collect();
-            let signer = signers[self.random.index(signers.len())];
+            let signer = signers[random.index(signers.len())];
             let (node, digest) = (node_of(&committee, signer), promise.digest());
             if self.checker.must_hold(node, digest, promise.certificate.claim.issued_at) {
                 // opening one is what costs
@@ -110,8 +115,8 @@ impl World {
         let ruined = self.checker.known().ruined.clone();
         promises.retain(|promise| !ruined.contains_key(&promise.digest()));
         let mut lacking = Vec::new();
-        for _ in 0..20 {
-            sleep(RECOVERY / 20).await;
+        let end = node::elapsed() + RECOVERY;
+        while node::elapsed() < end {
             lacking.clear();
             for node in self.shape.honest().filter(|node| *node != self.decaying) {
                 let store = open(self.machines[node].disk.after_kill());
@@ -124,37 +129,67 @@ impl World {
                 return;
             }
             self.trace.note(format_args!("{} are lacking", lacking.len()));
+            sleep(RECOVERY / 60).await;
         }
         self.checker.broken(Rule::Repaired, format_args!("never fetched, by node: {lacking:?}"));
         self.checker.assert_holds();
     }
 
-    /// As many puts at once as there is room for are certified again, in time, by every server.
+    /// Every server certifies again within [`RECOVERY`]: one large blob, and then as many others at once as there is room for. One of
+    /// them is renewed, if there is one that decayed.
+    ///
+    /// # Panics
+    /// When it does not.
     pub(super) async fn check_recovery(&mut self) {
+        let committee = self.checker.known().committee.clone();
+        let mut link = ClientLink::knowing(committee.map(Into::into));
         for server in 0..self.shape.servers {
-            let puts = (0..AT_ONCE).map(|number| {
-                let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
-                let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
-                // one is larger than the queue of a replica
-                let size = if number == 0 { 5 << 18 } else { 40 };
-                let mut bytes = vec![0; size];
-                Random::new(self.seed, (server * AT_ONCE + number) as u64 + 1000).fill(&mut bytes);
-                let (bytes, trace) = (Bytes::from(bytes), self.trace.clone());
-                async move {
-                    let put = Put { bytes, expires_at: NEVER, renew: false };
-                    let attempt = async || put.over(&host, server, trusted, &mut None).await;
-                    until_recovered(&trace, attempt).await
+            // more than the queue of a replica takes: an interrupted upload, if there is one
+            let large = self.cut_uploads.pop().unwrap_or_else(|| self.random.bytes(5 << 18));
+            let large = Put { bytes: large, expires_at: NEVER, renew: false };
+            let renewed = self.checker.take_decayed().map(|bytes| Put { bytes, expires_at: NEVER, renew: true });
+            let small = || Put { bytes: self.random.bytes(40), expires_at: NEVER, renew: false };
+            let others: Vec<Put> = renewed.into_iter().chain(std::iter::repeat_with(small)).take(AT_ONCE).collect();
+            link = ClientLink::knowing(link.known);
+            for puts in [vec![large], others] {
+                let puts: Vec<_> =
+                    puts.into_iter().map(|put| self.put_until_recovered(server, link.clone(), put)).collect();
+                for put in futures_util::future::join_all(puts).await {
+                    self.checker.assert_holds();
+                    let Some((promise, committee, used)) = put else {
+                        self.checker.broken(Rule::NothingHeld, format_args!("a whole cluster does not certify"));
+                        return self.checker.assert_holds();
+                    };
+                    self.checker.founded(&committee);
+                    link = used;
+                    let mut known = self.checker.known();
+                    known.asked_expiry.insert(promise.digest(), NEVER);
+                    known.promises.push(promise);
                 }
-            });
-            for put in futures_util::future::join_all(puts).await {
-                self.checker.assert_holds();
-                let Some((promise, committee)) = put else {
-                    self.checker.broken(Rule::NothingHeld, format_args!("a whole cluster does not certify"));
-                    return self.checker.assert_holds();
-                };
-                self.checker.founded(&committee);
-                self.checker.known().promises.push(promise);
             }
+        }
+    }
+
+    /// Puts a blob again and again until it is certified.
+    fn put_until_recovered(
+        &mut self,
+        server: Node,
+        mut link: ClientLink,
+        put: Put,
+    ) -> impl Future<Output = Option<(Promise, Arc<Committee>, ClientLink)>> + use<> {
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
+        let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
+        let (trace, checker) = (self.trace.clone(), self.checker.clone());
+        async move {
+            let put = async || {
+                let ended = timeout(LONGEST_PUT, put.over(&host, server, trusted, &mut link)).await;
+                ended.unwrap_or_else(|_| {
+                    checker.broken(Rule::NamedEnd, format_args!("a put to a whole cluster has no end"));
+                    Err(ClientError::Stalled { after: LONGEST_PUT, what: "putting" })
+                })
+            };
+            let (promise, committee) = until_recovered(&trace, put).await?;
+            Some((promise, committee, link))
         }
     }
 
@@ -188,10 +223,30 @@ impl World {
             self.check_readable(&promise).await;
         }
     }
+
+    /// Once nobody asks for anything, nothing is held.
+    ///
+    /// # Panics
+    /// When something is.
+    pub(super) async fn check_nothing_held(&mut self) {
+        let end = node::elapsed() + SETTLED_WITHIN;
+        loop {
+            let held = self.checker.held();
+            if held.is_empty() {
+                return;
+            }
+            if node::elapsed() > end {
+                self.checker.broken(Rule::NothingHeld, format_args!("by node: {held:?}"));
+                return self.checker.assert_holds();
+            }
+            self.trace.note(format_args!("still held: {held:?}"));
+            sleep(TRY_AGAIN).await;
+        }
+    }
 }
 
 /// Tries again and again for as long as a recovery may take.
-async fn until_recovered<T>(trace: &Trace, attempt: impl AsyncFn() -> Result<T, ClientError>) -> Option<T> {
+async fn until_recovered<T>(trace: &Trace, mut attempt: impl AsyncFnMut() -> Result<T, ClientError>) -> Option<T> {
     let end = node::elapsed() + RECOVERY;
     while node::elapsed() < end {
         match attempt().await {

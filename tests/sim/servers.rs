@@ -9,18 +9,18 @@ use support::raw_link::RawLink;
 use vouch::host::Host;
 use vouch::link::SUBPROTOCOL;
 use vouch::replica::{self, Data, Replica};
-use vouch::server::{self, Server};
+use vouch::server::{self, BatchPolicy, Server};
 use vouch_core::message::{Code, Message};
 
-use crate::checker::{Checker, FOLDER};
+use crate::checker::{Checker, FOLDER, Gauge};
 use crate::network::Node;
 use crate::plan::Lie;
 use crate::trace::Trace;
 
 /// How long a wall clock must have said that a blob expired, and how long ago that must be, before the blob is deleted.
-pub const SETTLING: Duration = Duration::from_secs(10);
+pub const SETTLING: Duration = Duration::from_secs(8);
 pub const GRACE: Duration = Duration::from_secs(121);
-pub const COLLECT_EVERY: Duration = Duration::from_secs(5);
+pub const COLLECT_EVERY: Duration = Duration::from_secs(3);
 
 /// Where a server listens.
 pub fn address(server: Node) -> String {
@@ -34,6 +34,11 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
     // so that what is never given back is missed soon
     config.replica_queue = 4;
     config.max_puts = 4;
+    // what is put at about the same time shares a batch, wherever the replicas are
+    let distance = u32::try_from(checker.known().shape.distance).unwrap_or(1);
+    let policy = config.batching;
+    config.batching = BatchPolicy { linger: policy.linger * 3 * distance, wait: policy.wait * distance, ..policy };
+    let known = checker.clone();
     let reporter = move |event: server::Event| {
         match &event {
             server::Event::Certified(certificate) => checker.certified(node, certificate),
@@ -47,6 +52,7 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
         Ok(server) => server,
         Err(error) => return error.to_string(),
     };
+    known.known().gauges.insert(node, Gauge::Server(server.gauge()));
     let listener = match host.listen(&address(node)).await {
         Ok(listener) => listener,
         Err(error) => return error.to_string(),
@@ -69,10 +75,13 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     config.max_incoming = 4;
     config.store.partials.checkpoint = 1;
     (config.settling, config.grace, config.collect_every) = (SETTLING, GRACE.as_secs(), COLLECT_EVERY);
+    let known = checker.clone();
     let reporter = move |event: replica::Event| {
         match &event {
+            replica::Event::Voted(proposal) => checker.voted(node, proposal.issued_at, &proposal.receipts),
             replica::Event::Founding(text) => checker.said_of_founding(node, text),
             replica::Event::Collected(..) => checker.collected(node),
+            replica::Event::ClockInDoubt(_) => drop(checker.known().unaware.remove(&node)),
             replica::Event::Member(committee, _) => checker.founded(committee),
             _ => {}
         }
@@ -80,6 +89,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     };
     match Replica::open(host.clone(), config, Arc::new(reporter)) {
         Ok(replica) => {
+            known.known().gauges.insert(node, Gauge::Replica(replica.gauge()));
             replica.run(std::future::pending()).await;
             "done".into()
         }

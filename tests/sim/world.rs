@@ -1,9 +1,11 @@
 //! One run: a cluster, clients, and everything that goes wrong meanwhile.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::checker::{Checker, FOLDER, Promise};
@@ -19,8 +21,9 @@ use crate::trace::Trace;
 
 /// How often a disk that is to fail is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A power cut that waits for an operation waits no longer.
+/// A power cut that waits for an operation waits no longer than this: and longer for one that waits until a client begins an upload.
 const CUT_WITHIN: Duration = Duration::from_secs(4);
+const CUT_UPLOAD_WITHIN: Duration = Duration::from_secs(8);
 
 /// A cluster under a seed.
 pub struct World {
@@ -32,11 +35,24 @@ pub struct World {
     pub(super) wires: Wires,
     pub(super) machines: Vec<Machine>,
     running: BTreeSet<Node>,
-    /// Power cuts that wait for an operation: at which machine, whether everywhere, and until when.
-    pub(super) cuts: Vec<(Node, bool, u64, Duration)>,
+    pub(super) cuts: Vec<PendingCut>,
+    /// Blobs whose upload was to be cut: their owners put them again in the end.
+    pub(super) cut_uploads: Vec<Bytes>,
     /// The replica whose disk decays.
     pub(super) decaying: Node,
     pub(super) checker: Checker,
+}
+
+/// A power cut that waits for an operation on a disk.
+#[derive(Debug, Clone)]
+pub(super) struct PendingCut {
+    /// Whose disk it is.
+    node: Node,
+    /// The machines that lose power.
+    machines: Range<Node>,
+    seed: u64,
+    /// If the operation has not come until then, there is no cut.
+    until: Duration,
 }
 
 /// What a run came to.
@@ -50,17 +66,18 @@ pub struct Outcome {
 }
 
 impl World {
-    pub fn new(seed: u64, plan: Plan, trace: Trace) -> Self {
+    /// `is_repeat`: this run was made before.
+    pub fn new(seed: u64, plan: Plan, trace: Trace, is_repeat: bool) -> Self {
         node::begin();
         let Plan { shape, events } = plan;
         let mut random = Random::new(seed, 1);
         let wires = Wires::new(Random::new(seed, 2), shape.distance, trace.clone());
         let machines: Vec<Machine> = (0..=shape.lying_server()).map(Machine::new).collect();
         let decaying = shape.honest().start + random.index(shape.honest().len());
-        let checker = Checker::new(shape);
+        let checker = Checker::new(shape, is_repeat);
         checker.known().disks = machines.iter().map(|machine| machine.disk.clone()).collect();
-        let (running, cuts) = (BTreeSet::new(), Vec::new());
-        Self { seed, shape, events, random, trace, wires, machines, running, cuts, decaying, checker }
+        let (running, cuts, cut_uploads) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { seed, shape, events, random, trace, wires, machines, running, cuts, cut_uploads, decaying, checker }
     }
 
     /// Lets everything happen, and holds it against what was promised.
@@ -103,6 +120,7 @@ impl World {
         self.check_repair().await;
         self.check_expired().await;
         self.check_without_some().await;
+        self.check_nothing_held().await;
         self.checker.assert_holds();
         let known = self.checker.known();
         Outcome { trace: self.trace.hash(), certified: known.promises.len(), failed: known.failures }
@@ -113,17 +131,16 @@ impl World {
         while node::elapsed() < until {
             let left = until.saturating_sub(node::elapsed());
             sleep(if self.cuts.is_empty() { left } else { left.min(LOOK_EVERY) }).await;
-            for (node, all, seed, since) in std::mem::take(&mut self.cuts) {
-                if !self.is_up(node) {
+            for cut in std::mem::take(&mut self.cuts) {
+                if !self.is_up(cut.node) {
                     continue;
                 }
-                if self.machines[node].disk.had_mishap() {
-                    let nodes: Vec<Node> = if all { self.running.iter().copied().collect() } else { vec![node] };
-                    nodes.into_iter().for_each(|node| self.stop(node, true, seed));
-                } else if node::elapsed() > since + CUT_WITHIN {
-                    self.machines[node].disk.no_mishap();
+                if self.machines[cut.node].disk.had_mishap() {
+                    cut.machines.for_each(|node| self.stop(node, true, cut.seed));
+                } else if node::elapsed() > cut.until {
+                    self.machines[cut.node].disk.no_mishap();
                 } else {
-                    self.cuts.push((node, all, seed, since));
+                    self.cuts.push(cut);
                 }
             }
         }
@@ -134,6 +151,14 @@ impl World {
             return;
         }
         let host = self.machines[node].start(self.seed, &self.wires);
+        {
+            let unaware = &mut self.checker.known().unaware;
+            if self.machines[node].is_clock_off() {
+                unaware.insert(node)
+            } else {
+                unaware.remove(&node)
+            };
+        }
         let (trace, checker, is_server) = (self.trace.clone(), self.checker.clone(), node < self.shape.servers);
         trace.note(format_args!("start {node}"));
         let starting = host.clone();
@@ -176,7 +201,11 @@ impl World {
         let loses_power = loses_power || machine.disk.had_mishap();
         self.trace.note(format_args!("stop {node}{}", if loses_power { ", without power" } else { "" }));
         let names = if seed & 1 == 0 { Names::Lost } else { Names::Kept };
-        let writes = if seed & 2 == 0 { Writes::Lost } else { Writes::Mixed(seed.wrapping_add(node as u64)) };
+        let writes = match seed >> 1 & 3 {
+            0 => Writes::Lost,
+            1 => Writes::Zeroed,
+            _ => Writes::Mixed(seed.wrapping_add(node as u64)),
+        };
         self.wires.gone(node, loses_power);
         machine.disk = match loses_power {
             true => machine.disk.after_power_cut(writes, names),
@@ -202,7 +231,19 @@ impl World {
             Event::PowerCut { node, operations, all, seed } => {
                 if self.is_up(node) && !self.machines[node].disk.had_mishap() {
                     self.machines[node].disk.mishap_after(operations, Mishap::PowerCut);
-                    self.cuts.push((node, all, seed, node::elapsed()));
+                    let machines = if all { self.shape.nodes() } else { node..node + 1 };
+                    self.cuts.push(PendingCut { node, machines, seed, until: node::elapsed() + CUT_WITHIN });
+                }
+            }
+            Event::CutUpload { node, size, operations, seed } => {
+                let bytes = Random::new(seed, 0).bytes(size);
+                self.cut_uploads.push(bytes.clone());
+                self.checker.known().to_put.push_back(bytes);
+                if self.is_up(node) && !self.machines[node].disk.had_mishap() {
+                    let partials = Path::new(FOLDER).join("partial");
+                    self.machines[node].disk.mishap_below(&partials, operations, Mishap::PowerCut);
+                    let (machines, until) = (self.shape.honest(), node::elapsed() + CUT_UPLOAD_WITHIN);
+                    self.cuts.push(PendingCut { node, machines, seed, until });
                 }
             }
             Event::DiskFault { node, operations } => {
@@ -235,9 +276,7 @@ impl World {
         if let Some(promise) = self.pick(pick)
             && self.spoil(self.decaying, &promise, Damage::of(pick))
         {
-            let mut known = self.checker.known();
-            known.spoiled.insert((self.decaying, promise.digest()), node::elapsed());
-            known.renew.push_back(promise.bytes);
+            self.checker.decayed(self.decaying, promise);
         }
     }
 
@@ -251,7 +290,7 @@ impl World {
         known.ruined.insert(digest, node::elapsed());
         known.ruined_certificates.push(promise.certificate);
         known.promises.retain(|promise| promise.digest() != digest);
-        known.put_again.push_back(promise.bytes);
+        known.to_put.push_back(promise.bytes);
     }
 
     /// Spoils a blob, if its files are there.

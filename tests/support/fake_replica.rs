@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{Committee, MemberName};
+use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::founding::{FoundingMessage, accept_statement};
 use vouch_core::link::{NodeSecretKey, Role};
@@ -62,7 +62,7 @@ impl Identity {
 #[derive(Debug)]
 pub struct Honest {
     identity: Arc<Identity>,
-    committee: Option<Committee>,
+    committee: Option<CommitteeRecord>,
     incoming: HashMap<Stream, Vec<u8>>,
     blobs: HashMap<Digest, Vec<u8>>,
 }
@@ -71,12 +71,12 @@ impl Honest {
     /// A vote for a batch.
     pub fn vote(&self, stream: Stream, issued_at: u64, receipts: &[Receipt]) -> Message {
         let batch = Batch::new(issued_at, receipts.to_vec()).unwrap();
-        let statement = Statement::new(self.committee.as_ref().unwrap().record(), batch.body());
+        let statement = Statement::new(self.committee.as_ref().unwrap(), batch.body());
         Message::Vote { stream, signature: statement.sign(&self.identity.vote) }
     }
 
     fn learn(&mut self, cluster: ClusterMessage) {
-        self.committee = Some(Committee::genesis(cluster.genesis, cluster.possessions).unwrap());
+        self.committee = Some(cluster.genesis);
     }
 
     fn answer(&mut self, message: Message) -> Vec<Message> {
@@ -114,7 +114,7 @@ impl Honest {
             }
             Message::Propose { stream, issued_at, receipts } => return vec![self.vote(stream, issued_at, &receipts)],
             Message::Locate { stream, digest } => {
-                let member = self.committee.as_ref().unwrap().record().position(&self.identity.node.node_key());
+                let member = self.committee.as_ref().unwrap().position(&self.identity.node.node_key());
                 let holder = |bytes: &Vec<u8>| Holder { member: member.unwrap(), length: bytes.len() as u64 };
                 return vec![Message::Located {
                     stream,

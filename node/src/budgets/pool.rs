@@ -192,6 +192,12 @@ impl Pool {
         }
     }
 
+    /// The amount held, by holders that were cut off as well.
+    pub fn held(&self) -> u64 {
+        let state = self.state();
+        state.share.held() + state.share.leaving()
+    }
+
     /// The amount held by holders that were cut off and have not ended yet.
     pub fn leaving(&self) -> u64 {
         self.state().share.leaving()

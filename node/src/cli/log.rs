@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -126,6 +126,9 @@ pub(super) fn replica(event: &replica::Event) {
             info!("standby: the committee of cluster {cluster} is complete; waiting until membership can change")
         }
         replica::Event::Stored(digest, length) => info!("stored {digest}, {}", output::bytes(*length)),
+        replica::Event::Voted(proposal) => {
+            debug!("voted for {}", output::count(proposal.receipts.len() as u64, "blob"))
+        }
         replica::Event::Adopted(blobs, bytes) => {
             let blobs = output::count(*blobs, "blob");
             info!("found {blobs} on the disk that were missing in the index, {}", output::bytes(*bytes));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
 use vouch_core::session::{Certified, Retry, WaitLimit};
@@ -51,6 +52,8 @@ struct Puts {
     /// The identity given by the user, or else the one that the first link showed: later links must show the same.
     trusted: Option<ClusterId>,
     link: PutLink,
+    /// The committees that an earlier link showed, verified.
+    known: Option<CommitteeChain>,
     queue: VecDeque<FilePut>,
     running: JoinSet<Attempt>,
     retry: Arc<Mutex<Retry>>,
@@ -92,6 +95,7 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
         trust,
         expires_at,
         link,
+        known: None,
         queue,
         running: JoinSet::new(),
         retry: Arc::new(Mutex::new(retry)),
@@ -192,16 +196,16 @@ impl Puts {
         if !self.link.is_closed() {
             return;
         }
-        let error =
-            match PutLink::open_with(&self.host, &self.trust.server, self.trusted, WaitLimit::new(self.args.retry))
-                .await
-            {
-                Ok(link) => {
-                    self.link = link;
-                    return;
-                }
-                Err(error) => error,
-            };
+        let (limit, known) = (WaitLimit::new(self.args.retry), self.link.chain().or(self.known.as_ref()).cloned());
+        self.known = known.clone();
+        let error = match PutLink::open_with_committee(&self.host, &self.trust.server, self.trusted, known, limit).await
+        {
+            Ok(link) => {
+                self.link = link;
+                return;
+            }
+            Err(error) => error,
+        };
         let planned = client::pause(&mut self.retry(), error, &self.host);
         match planned {
             Ok((pause, error)) => {

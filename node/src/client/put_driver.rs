@@ -15,9 +15,13 @@ use vouch_core::tree::Outline;
 
 use super::offer::{OfferedBytes, Pieces};
 use super::put_link::LinkInfo;
-use super::{CHECK_EVERY, ClientError, PutProgress, send};
+use super::{CHECK_EVERY, ClientError, PutProgress, Writing, send};
 use crate::host::Host;
-use crate::link::{LinkReader, Outgoing};
+use crate::link::{LinkError, LinkReader, Outgoing};
+
+/// Number of deadline checks for which a link is still read after its writer failed: the server may have said why. Then the link ends.
+/// Otherwise, if a server sends pings and reads nothing, later puts on the link would neither begin nor fail.
+const LAST_CHECKS: u32 = 2;
 
 /// The number of a put on one link, given by its caller. It exists before the put has a stream number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,7 @@ pub(super) struct PutDriver {
     host: Host,
     session: session::PutLink,
     outgoing: mpsc::Sender<Outgoing>,
+    writing: Writing,
     puts: BTreeMap<Stream, RunningPut>,
     /// The put whose bytes were sent last: the next one comes first.
     last_served: Stream,
@@ -101,10 +106,10 @@ impl PutDriver {
     pub(super) fn new(
         host: Host,
         session: session::PutLink,
-        outgoing: mpsc::Sender<Outgoing>,
+        (outgoing, writing): (mpsc::Sender<Outgoing>, Writing),
         info: Arc<LinkInfo>,
     ) -> Self {
-        Self { host, session, outgoing, puts: BTreeMap::new(), last_served: Stream(0), info }
+        Self { host, session, outgoing, writing, puts: BTreeMap::new(), last_served: Stream(0), info }
     }
 
     pub(super) async fn run(mut self, reader: LinkReader, mut queue: mpsc::Receiver<PutCommand>, opened: OpenedSender) {
@@ -135,7 +140,7 @@ impl PutDriver {
         opened: &mut Option<OpenedSender>,
     ) -> Result<(), ClientError> {
         let mut looks = self.host.interval(CHECK_EVERY);
-        let mut can_send = true;
+        let (mut can_send, mut checks_without_writer) = (true, 0);
         loop {
             let outgoing = self.outgoing.clone();
             // One future for the whole frame: the link counts its own silence from its beginning.
@@ -147,12 +152,16 @@ impl PutDriver {
                     _ = looks.tick() => {
                         let late = self.session.check_deadlines(self.host.monotonic())?;
                         self.perform(late, opened).await;
+                        checks_without_writer += u32::from(!can_send);
+                        if checks_without_writer > LAST_CHECKS {
+                            return Err(self.writer_error().await);
+                        }
                     }
                     frame = &mut next => break frame?,
                     // Reading continues while the link takes nothing: if both ends only sent, neither would get on.
                     work = next_work(&outgoing, queue, &mut self.puts, self.last_served), if opened.is_none() && can_send => {
                         match work {
-                            // The writer failed. The reader knows why, or will soon.
+                            // The writer failed. If the link broke, the reader knows why, or will soon.
                             None => can_send = false,
                             Some((_, Work::Command(None))) => return Ok(()),
                             Some((room, Work::Command(Some(command)))) => {
@@ -167,6 +176,14 @@ impl PutDriver {
             };
             let events = self.session.receive(&frame, self.host.unix_seconds())?;
             self.perform(events, opened).await;
+        }
+    }
+
+    /// Why the writer ended.
+    async fn writer_error(&mut self) -> ClientError {
+        match (&mut self.writing).await {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => LinkError::Closed(String::new()).into(),
         }
     }
 

@@ -103,8 +103,12 @@ impl PutLink {
         Self::open_with_committee(host, server, trusted, None, limit).await
     }
 
-    /// As [`open_with`](Self::open_with). `known`: committees whose proofs of possession were verified before.
-    pub(super) async fn open_with_committee(
+    /// As [`open_with`](Self::open_with). `known`: the committees that an earlier link [showed](Self::chain). Their proofs of possession
+    /// were verified then, and are not verified again.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub async fn open_with_committee(
         host: &Host,
         server: &str,
         trusted: Option<ClusterId>,
@@ -113,11 +117,11 @@ impl PutLink {
     ) -> Result<Self, ClientError> {
         let (session, hello) = session::PutLink::new(trusted, host.random());
         let session = session.with_verified_committee(known).with_wait_limit(limit);
-        let (reader, outgoing) = open(host, dial(host, server, limit).await?, hello).await;
+        let (reader, outgoing, writing) = open(host, dial(host, server, limit).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();
         let info = Arc::new(LinkInfo::default());
-        let driver = PutDriver::new(host.clone(), session, outgoing, info.clone());
+        let driver = PutDriver::new(host.clone(), session, (outgoing, writing), info.clone());
         host.spawn(driver.run(reader, queue, opened));
         is_open.await.unwrap_or_else(|_| Err(closed()))?;
         let (places, next_number) = (Arc::new(Semaphore::new(MAX_PUTS)), Arc::default());
@@ -179,8 +183,8 @@ impl PutLink {
         self.commands.is_closed()
     }
 
-    /// The committees that the server showed.
-    pub(super) fn chain(&self) -> Option<&CommitteeChain> {
+    /// The committees that the server showed, verified.
+    pub fn chain(&self) -> Option<&CommitteeChain> {
         self.info.chain.get()
     }
 

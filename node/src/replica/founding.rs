@@ -95,9 +95,9 @@ pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> R
             Ok(actions.reply)
         }
         Message::Acceptances { founding, acceptances } => {
-            let known = shared.foundings.core.lock().await.founding(&founding).map(|known| known.committee().clone());
-            let Some(committee) = known else { return Ok(Vec::new()) };
-            let checked = shared.host.spawn_blocking(move || verify_acceptances(&committee, &acceptances)).await;
+            let known = shared.foundings.core.lock().await.founding(&founding).cloned();
+            let Some(known) = known else { return Ok(Vec::new()) };
+            let checked = shared.host.spawn_blocking(move || verify_acceptances(&known, &acceptances)).await;
             let acceptances = checked.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)?;
             Ok(perform(shared, link, |core| core.accept(&acceptances, node, vote)).await?.reply)
         }
@@ -112,13 +112,13 @@ fn refused(error: impl std::fmt::Display) -> LinkError {
     LinkError::violation(Code::Unexpected, error.to_string())
 }
 
-/// Checks a founding that a server shows; of one that is known, the acceptances only.
+/// Verifies a founding that a server shows; of one that is known, only the acceptances that are new.
 async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, LinkError> {
     let digest = shown.genesis.digest();
-    let known = shared.foundings.core.lock().await.founding(&digest).map(|known| known.committee().clone());
+    let known = shared.foundings.core.lock().await.founding_or_other(&digest).cloned();
     shared
         .host
-        .spawn_blocking(move || Founding::open_known(shown, known))
+        .spawn_blocking(move || Founding::open_known(shown, known.as_ref()))
         .await
         .map_err(|error| LinkError::Broken(error.to_string()))?
         .map_err(refused)

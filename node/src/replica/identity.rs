@@ -123,7 +123,7 @@ impl Identity {
     /// the replica accepts it now, durably.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, IdentityError> {
         let committee = committee_file::load(host.disk(), folder)?.map(Arc::new);
-        let mut record = load(host.disk(), folder)?;
+        let mut record = load(host.disk(), folder, committee.clone())?;
         let accepted = record.as_ref().and_then(ReplicaRecord::accepted);
         if let (Some(committee), Some(accepted)) = (&committee, accepted)
             && committee.record().digest() != accepted.digest()
@@ -168,10 +168,17 @@ pub fn keys_of(host: &Host, folder: &Path) -> Result<ReplicaKeys, IdentityError>
     Ok(Identity::open(host, folder)?.keys)
 }
 
-fn load(disk: &dyn Disk, folder: &Path) -> Result<Option<ReplicaRecord>, IdentityError> {
+fn load(
+    disk: &dyn Disk,
+    folder: &Path,
+    committee: Option<Arc<Committee>>,
+) -> Result<Option<ReplicaRecord>, IdentityError> {
     let path = folder.join(FOUNDING);
     match disk.read_all(&path, LIMIT) {
-        Ok(bytes) => ReplicaRecord::decode(&bytes).map(Some).map_err(|error| IdentityError::Record { path, error }),
+        Ok(bytes) => {
+            let record = ReplicaRecord::decode(&bytes, committee.map(Founding::new).as_ref());
+            record.map(Some).map_err(|error| IdentityError::Record { path, error })
+        }
         Err(FileError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

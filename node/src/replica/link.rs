@@ -83,11 +83,8 @@ async fn greet(
             break server;
         }
     };
-    let vote = &shared.keys.vote;
-    let mut messages = vec![
-        server.auth(&shared.keys.node),
-        Message::Join { vote_key: vote.vote_key(), possession: vote.prove_possession(), name: shared.name },
-    ];
+    let (vote_key, possession) = shared.proved_vote_key;
+    let mut messages = vec![server.auth(&shared.keys.node), Message::Join { vote_key, possession, name: shared.name }];
     let ProvenServer { node_key, cluster, .. } = server;
     let (listener, shown) = shared.foundings.join(shared, cluster).await;
     messages.extend(shown);
@@ -228,7 +225,10 @@ impl LinkShell {
                 self.shared.report(Event::ReplicaStatus(self.address.to_string(), status, detail));
             }
             Output::LeftOut(why) => self.shared.left_out(&self.address, &why),
-            Output::Voted => self.shared.signing.voted(now()),
+            Output::Voted(proposal) => {
+                self.shared.signing.voted(now());
+                self.shared.report(Event::Voted(proposal));
+            }
             Output::RefusedVote(why) => self.shared.signing.refused(now(), why),
             // a page that nobody asked for, or asks for any more, is not kept
             Output::Listed(stream, page) => drop(self.pages.try_send((stream, page))),

@@ -142,12 +142,12 @@ impl Shared {
         if !self.founding().concerns(&digest) {
             return Ok(());
         }
-        let known = self.founding().committee(&digest);
+        let known = self.founding().founding_or_other(&digest).cloned();
         // One at a time: a founding of a thousand members takes a second, so strangers can keep only one core busy.
         let _one_at_a_time = self.checking.lock().await;
         let founding = self
             .host
-            .spawn_blocking(move || Founding::open_known(message, known))
+            .spawn_blocking(move || Founding::open_known(message, known.as_ref()))
             .await
             .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
             .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;
@@ -163,10 +163,10 @@ impl Shared {
         founding: &CommitteeDigest,
         claimed: Vec<(u16, VoteSignature)>,
     ) -> Result<(), LinkError> {
-        let Some(committee) = self.founding().committee(founding) else { return Ok(()) };
+        let Some(known) = self.founding().founding(founding).cloned() else { return Ok(()) };
         let acceptances = self
             .host
-            .spawn_blocking(move || verify_acceptances(&committee, &claimed))
+            .spawn_blocking(move || verify_acceptances(&known, &claimed))
             .await
             .map_err(|error| LinkError::violation(Code::Storage, error.to_string()))?
             .map_err(|error| LinkError::violation(Code::NotAuthenticated, error.to_string()))?;

@@ -36,7 +36,7 @@ pub(crate) struct Guard {
     pub(super) puts: Arc<Pool>,
     pub(super) downloads: Arc<Pool>,
     pub(super) reads: Arc<Pool>,
-    messages: Arc<Pool>,
+    pub(super) messages: Arc<Pool>,
     replicas: Arc<Pool>,
     joins: Mutex<AddressBuckets>,
     told: Mutex<AddressBuckets>,

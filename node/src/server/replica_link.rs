@@ -112,8 +112,9 @@ async fn admit(
         }
         other => return refuse(Code::Unexpected, format!("expected Auth, got {}", other.name())),
     }
-    let is_member = shared.committee().is_some_and(|c| c.record().position(&link.hello.node_key).is_some());
-    let place = if is_member {
+    let committee = shared.committee();
+    let member = committee.as_ref().and_then(|committee| committee.record().position(&link.hello.node_key));
+    let place = if member.is_some() {
         connection.exempt();
         link.reader.is_member();
         None
@@ -127,6 +128,13 @@ async fn admit(
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
     shared.may_join(connection.source(), &link.hello.node_key)?;
+    // The committee has this key's proof, verified when the committee was founded: skip the pairing.
+    if let (Some(committee), Some(member)) = (&committee, member.map(usize::from))
+        && committee.record().members().get(member).is_some_and(|member| member.vote_key == vote_key)
+        && let Some(possession) = committee.possessions().get(member).copied()
+    {
+        return Ok((Candidate { vote_key, possession, name }, place));
+    }
     // Costs a pairing.
     let proved = shared.host.spawn_blocking(move || verify_possession(&vote_key, &possession)).await;
     if let Err(error) = proved.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {

@@ -26,6 +26,11 @@ impl Routes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Number of open requests.
+    pub(crate) fn len(&self) -> usize {
+        self.map().len()
+    }
+
     /// Routes replies on `stream` to `mailbox` until the route is dropped.
     pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
         self.map().insert(stream, mailbox);

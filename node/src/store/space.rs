@@ -48,9 +48,24 @@ impl SpaceBudget {
         Reservation { budget: self.clone(), added: 0, unwritten: 0 }
     }
 
+    /// All that is reserved.
+    pub(super) fn reserved(&self) -> ReservedSpace {
+        let pending = self.lock();
+        ReservedSpace { added: pending.added, unwritten: pending.unwritten }
+    }
+
     fn lock(&self) -> MutexGuard<'_, PendingBytes> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Space that puts in progress have reserved, without that of partial uploads that no put is adding to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReservedSpace {
+    /// Bytes that will be stored in addition to those stored now.
+    pub added: u64,
+    /// Bytes that are not written yet.
+    pub unwritten: u64,
 }
 
 /// The space that one put has reserved. Dropping it releases the space; drop it only after the blob counts as stored.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
+use super::{ReservedSpace, Store, StoreError};
 
 /// What a store holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,13 @@ pub struct Usage {
 }
 
 impl Store {
+    /// The space that puts in progress have reserved.
+    pub fn reserved(&self) -> ReservedSpace {
+        let (_, idle) = self.inner.partials.idle();
+        let all = self.inner.space.reserved();
+        ReservedSpace { added: all.added.saturating_sub(idle), ..all }
+    }
+
     /// What the store holds, and what is free on the disk.
     ///
     /// # Errors

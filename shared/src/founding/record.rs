@@ -80,11 +80,12 @@ impl ReplicaRecord {
         out
     }
 
-    /// Decodes and verifies a saved record.
+    /// Decodes and verifies a saved record. `known`: the founding of the committee that was saved beside it, if there is
+    /// one. If it is the accepted one, its proofs of possession are not verified a second time.
     ///
     /// # Errors
     /// See [`RecordError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub fn decode(bytes: &[u8], known: Option<&Founding>) -> Result<Self, RecordError> {
         let mut reader = Reader::new(bytes);
         reader.tag("magic", MAGIC)?;
         let version = reader.u8("version")?;
@@ -95,7 +96,7 @@ impl ReplicaRecord {
         in_range("accepted", has_accepted.into(), 0, 1)?;
         let accepted = match has_accepted {
             0 => None,
-            _ => Some(Founding::open(read_founding(&mut reader)?)?),
+            _ => Some(Founding::open_known(read_founding(&mut reader)?, known)?),
         };
         let mut refused = BTreeMap::new();
         let number = reader.u16("number of refused foundings")?;

@@ -147,6 +147,11 @@ impl ReplicaFounding {
         self.record.accepted.as_ref().filter(|accepted| accepted.digest() == *digest).or(self.offered.get(digest))
     }
 
+    /// The founding of this digest, or else another one, which may name the same members.
+    pub fn founding_or_other(&self, digest: &CommitteeDigest) -> Option<&Founding> {
+        self.founding(digest).or(self.record.accepted.as_ref()).or(self.offered.values().next())
+    }
+
     /// Handles acceptances from a server. They are verified.
     pub fn accept(
         &mut self,

@@ -164,10 +164,15 @@ impl ServerFounding {
         }
     }
 
-    /// The committee of a founding of which acceptances may arrive.
-    pub fn committee(&self, digest: &CommitteeDigest) -> Option<Arc<Committee>> {
+    /// The founding of this digest, if acceptances of it may arrive.
+    pub fn founding(&self, digest: &CommitteeDigest) -> Option<&Founding> {
         let settled = self.settled.as_ref().filter(|settled| settled.digest() == *digest);
-        settled.or(self.known.get(digest)).map(|founding| founding.committee().clone())
+        settled.or(self.known.get(digest))
+    }
+
+    /// The founding of this digest, or else another one, which may name the same members.
+    pub fn founding_or_other(&self, digest: &CommitteeDigest) -> Option<&Founding> {
+        self.founding(digest).or(self.known.values().next())
     }
 
     /// Handles the founding that a connected replica says it accepted.
@@ -335,7 +340,8 @@ impl ServerFounding {
         chosen.sort_by_key(|(member, _)| member.node_key);
         let (members, possessions): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
         let record = CommitteeRecord::genesis(nonce, members)?;
-        let founding = Founding::new(Arc::new(Committee::genesis(record, possessions)?));
+        let known = self.known.values().next().map(|known| &**known.committee());
+        let founding = Founding::new(Arc::new(Committee::genesis_knowing(record, possessions, known)?));
         let digest = founding.digest();
         self.known.insert(digest, founding);
         let mut sends = OutgoingMessages::new();

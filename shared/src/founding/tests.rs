@@ -79,7 +79,7 @@ fn a_founding_is_accepted_durably_and_its_greater_rival_refused() {
     assert_eq!((refusal.refused, refusal.accepted), (greater.digest(), lesser.digest()));
     assert_eq!(refusal.check(greater.record()), Ok(greater.record().position(&a.node.node_key()).unwrap()));
     // after a restart as well
-    let record = ReplicaRecord::decode(&replica.record().encode()).unwrap();
+    let record = ReplicaRecord::decode(&replica.record().encode(), None).unwrap();
     assert_eq!(record.encode(), replica.record().encode());
     let mut replica = ReplicaFounding::new(record, false);
     assert_eq!(refusals(&replica.offer(greater, &a.node, &a.vote)), [refusal]);
@@ -168,7 +168,7 @@ fn a_replica_that_completes_a_founding_sends_it_to_its_other_servers() {
     let mut signed = shown;
     signed.accept_as(&b.node.node_key(), &b.vote);
     let (member, signature) = signed.acceptances().first_key_value().unwrap();
-    let acceptances = verify_acceptances(signed.committee(), &[(*member, *signature)]).unwrap();
+    let acceptances = verify_acceptances(&Founding::new(signed.committee().clone()), &[(*member, *signature)]).unwrap();
     let last = replica.accept(&acceptances, &a.node, &a.vote);
     assert!(replica.is_founded() && last.save);
     let [Message::Founding(sent)] = &last.to_others[..] else { panic!("expected one founding, got {last:?}") };
@@ -185,6 +185,26 @@ fn a_founding_that_names_another_vote_key_is_not_accepted() {
 }
 
 #[test]
+fn verified_keys_of_another_founding_count_only_with_their_proofs() {
+    let all @ [a, b, c] = &[Keys::new(0), Keys::new(1), Keys::new(2)];
+    let known = founding(1, &[a, b]);
+    let mut other = founding(2, &[a, b, c]);
+    all.iter().for_each(|keys| other.accept_as(&keys.node.node_key(), &keys.vote));
+    assert_eq!(Founding::open_known(other.message(), Some(&known)).unwrap().message(), other.message());
+    for member in 0..3 {
+        let mut swapped = other.message();
+        swapped.possessions.swap(member, (member + 1) % 3);
+        let mut malformed = other.message();
+        malformed.possessions[member].0 = [0xFF; 96];
+        for forged in [swapped, malformed] {
+            let error = Founding::open_known(forged.clone(), Some(&known)).unwrap_err();
+            assert!(matches!(error, FoundingError::Genesis(_)), "{error}");
+            assert_eq!(error, Founding::open(forged).unwrap_err());
+        }
+    }
+}
+
+#[test]
 fn an_acceptance_counts_only_for_its_signer_and_its_founding() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let mut good = founding(1, &[&a, &b]);
@@ -198,11 +218,22 @@ fn an_acceptance_counts_only_for_its_signer_and_its_founding() {
         Founding::open(swapped),
         Err(FoundingError::Acceptance { error: VoteError::Invalid { member: 1, .. }, .. })
     ));
-    let committee = good.committee();
     assert!(matches!(
-        verify_acceptances(committee, &[(2, signature)]),
+        verify_acceptances(&good, &[(2, signature)]),
         Err(FoundingError::Acceptance { error: VoteError::NotAMember { n: 2, got: 2 }, .. })
     ));
+    // a known acceptance vouches for itself, and for no other signature of its member
+    let second = if first.vote.vote_key() == a.vote.vote_key() { &b } else { &a };
+    let mut of_second = founding(1, &[&a, &b]);
+    of_second.accept_as(&second.node.node_key(), &second.vote);
+    let another = of_second.acceptances()[&1];
+    let reopened = Founding::open_known(good.message(), Some(&good)).unwrap();
+    assert_eq!(reopened.message(), good.message());
+    let mut forged = good.message();
+    forged.acceptances = BTreeMap::from([(0, another)]);
+    assert!(Founding::open_known(forged, Some(&good)).is_err());
+    assert!(verify_acceptances(&good, &[(0, signature), (0, another)]).is_err());
+    assert_eq!(verify_acceptances(&good, &[(0, signature), (1, another)]).unwrap().len(), 2);
     // `accept_as` does not sign with a key that is not the member's
     let mut foreign = good.clone();
     let second = foreign.record().members()[1].node_key;
@@ -210,7 +241,7 @@ fn an_acceptance_counts_only_for_its_signer_and_its_founding() {
     assert_eq!(foreign.acceptances(), good.acceptances());
     // an acceptance of another founding of the same members
     let other = founding(2, &[&a, &b]);
-    assert!(verify_acceptances(other.committee(), &[(0, signature)]).is_err());
+    assert!(verify_acceptances(&other, &[(0, signature)]).is_err());
     // An acceptance cannot be used as another vote: kind and committee are signed.
     assert_eq!(accept_statement(good.record()).encode()[18], 3);
     assert_eq!(accept_statement(good.record()).encode().len(), 128);
@@ -270,7 +301,7 @@ fn an_acceptance_counts_although_another_member_disconnected_before_it_arrived()
     let mut accepted = Founding::open((**shown).clone()).unwrap();
     accepted.accept_as(&a.node.node_key(), &a.vote);
     let claimed: Vec<_> = accepted.acceptances().iter().map(|(member, signature)| (*member, *signature)).collect();
-    server.accepted(&a.node.node_key(), &verify_acceptances(accepted.committee(), &claimed).unwrap());
+    server.accepted(&a.node.node_key(), &verify_acceptances(&accepted, &claimed).unwrap());
     let Progress::Waiting(why) = server.progress() else { panic!("not under way") };
     assert!(why.contains("1 did; it waits for replica-1, which is not connected"), "{why}");
 }

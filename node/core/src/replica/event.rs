@@ -6,6 +6,8 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::ReplicaStatus;
 
+use super::proposals::Proposal;
+
 /// An event for a replica's log.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -28,6 +30,8 @@ pub enum Event {
     Standby(Arc<str>),
     /// A blob is stored durably. Its digest and its length in bytes.
     Stored(Digest, u64),
+    /// The replica signed a statement about these blobs: their bytes and the statement are durable. The vote leaves now.
+    Voted(Proposal),
     /// Blobs were found on the disk that the index did not name. Their number, and their bytes.
     Adopted(u64, u64),
     /// Expired blobs were removed. Their number, and their bytes.

@@ -4,7 +4,7 @@
 //! may be lost, kept, torn or mixed. A failed sync loses the bytes that it should have kept, and the disk still shows them,
 //! as kernels do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,12 @@ use crate::host::files::{Action, FileError};
 mod content;
 #[path = "simulated/pages.rs"]
 mod pages;
+#[path = "simulated/tree.rs"]
+mod tree;
 
 pub use content::Writes;
 use content::{FileChange, FileContent};
+use tree::{Node, Tree};
 
 const ENOENT: i32 = 2;
 const EIO: i32 = 5;
@@ -59,19 +62,15 @@ pub struct Operation {
 #[derive(Debug, Clone, Default)]
 pub struct SimulatedDisk(Arc<Mutex<DiskState>>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Folder,
-    File(usize),
-}
-
 #[derive(Debug, Clone, Default)]
 struct DiskState {
     contents: Vec<FileContent>,
-    shown: BTreeMap<PathBuf, Node>,
-    durable: BTreeMap<PathBuf, Node>,
+    shown: Tree,
+    durable: Tree,
     done: Vec<Operation>,
     mishap: Option<(usize, Mishap)>,
+    /// A mishap that waits for operations below a folder: after how many of them it happens.
+    mishap_below: Option<(PathBuf, usize, Mishap)>,
     write_error: i32,
     sync_error: i32,
     off: bool,
@@ -104,11 +103,17 @@ impl SimulatedDisk {
         state.mishap = Some((state.done.len() + operations, mishap));
     }
 
+    /// Makes an operation on a file below a folder fail, this many of them from now.
+    pub fn mishap_below(&self, folder: &Path, operations: usize, mishap: Mishap) {
+        self.state().mishap_below = Some((folder.to_owned(), operations, mishap));
+    }
+
     /// Cancels a mishap that has not happened yet.
     pub fn no_mishap(&self) {
         let mut state = self.state();
         let now = state.done.len();
         state.mishap = state.mishap.filter(|(at, _)| *at < now);
+        state.mishap_below = None;
     }
 
     /// Whether a mishap has happened.
@@ -120,18 +125,13 @@ impl SimulatedDisk {
     /// The disk after a power cut that lost all unsynced changes, with only the wanted files.
     pub fn durable_part(&self, is_wanted: impl Fn(&Path) -> bool) -> Self {
         let state = self.state();
-        let found = state.durable.iter().filter(|(path, node)| **node == Node::Folder || is_wanted(path));
-        let (mut contents, mut shown) = (Vec::new(), BTreeMap::new());
-        for (path, node) in found {
-            let node = match node {
-                Node::Folder => Node::Folder,
-                Node::File(file) => {
-                    contents.push(state.contents[*file].survives(Writes::Lost));
-                    Node::File(contents.len() - 1)
-                }
-            };
-            shown.insert(path.clone(), node);
-        }
+        let mut contents = Vec::new();
+        let shown = state.durable.map_files(|path, file| {
+            is_wanted(path).then(|| {
+                contents.push(state.contents[file].survives(Writes::Lost));
+                contents.len() - 1
+            })
+        });
         Self(Arc::new(Mutex::new(DiskState { contents, durable: shown.clone(), shown, ..DiskState::default() })))
     }
 
@@ -173,7 +173,7 @@ impl SimulatedDisk {
     /// Replaces a file's bytes, durably, to simulate decay.
     pub fn overwrite(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
-        let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
+        let Some(Node::File(file)) = state.shown.get(path) else { panic!("{path:?} is no file") };
         let changes = state.contents[file].changes + 1;
         state.contents[file] = FileContent::durable(bytes);
         state.contents[file].changes = changes;
@@ -182,8 +182,8 @@ impl SimulatedDisk {
     /// Removes a folder with its content, without the store's knowledge.
     pub fn remove_folder(&self, folder: &Path) {
         let mut state = self.state();
-        state.shown.retain(|path, _| !path.starts_with(folder));
-        state.durable.retain(|path, _| !path.starts_with(folder));
+        state.shown.remove_all(folder);
+        state.durable.remove_all(folder);
     }
 
     /// Simulates the mount of another disk with the same names and bytes.
@@ -194,7 +194,7 @@ impl SimulatedDisk {
     /// A file's visible bytes.
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
-        let Some(Node::File(file)) = state.shown.get(path).copied() else { panic!("{path:?} is no file") };
+        let Some(Node::File(file)) = state.shown.get(path) else { panic!("{path:?} is no file") };
         state.contents[file].shown.to_vec()
     }
 
@@ -208,7 +208,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         // it is long, and the next disk counts anew
         let done = std::mem::take(&mut state.done);
-        let next = DiskState { locks: BTreeSet::new(), mishap: None, ..state.clone() };
+        let next = DiskState { locks: BTreeSet::new(), mishap: None, mishap_below: None, ..state.clone() };
         state.done = done;
         Self(Arc::new(Mutex::new(next)))
     }
@@ -216,8 +216,8 @@ impl SimulatedDisk {
     /// All files below a folder.
     pub fn files_below(&self, folder: &Path) -> Vec<PathBuf> {
         let state = self.state();
-        let files = state.shown.iter().filter(|(path, node)| path.starts_with(folder) && **node != Node::Folder);
-        files.map(|(path, _)| path.clone()).collect()
+        let files = state.shown.files().map(|(path, _)| path);
+        files.filter(|path| path.starts_with(folder)).collect()
     }
 
     /// The disk after a power cut.
@@ -227,12 +227,7 @@ impl SimulatedDisk {
             Names::Lost => &state.durable,
             Names::Kept => &state.shown,
         };
-        let is_folder = |path: &Path| path == Path::new("/") || found.get(path) == Some(&Node::Folder);
-        let found: BTreeMap<PathBuf, Node> = found
-            .iter()
-            .filter(|(path, _)| path.ancestors().skip(1).all(is_folder))
-            .map(|(path, node)| (path.clone(), *node))
-            .collect();
+        let found = found.reachable();
         let contents = state.contents.iter().map(|content| content.survives(writes)).collect();
         Self(Arc::new(Mutex::new(DiskState {
             contents,
@@ -255,6 +250,17 @@ impl DiskState {
     fn begin(&mut self, action: Action, path: &Path) -> io::Result<()> {
         let number = self.done.len();
         self.done.push(Operation { action, path: path.to_owned() });
+        if let Some((folder, left, mishap)) = &mut self.mishap_below
+            && path.starts_with(folder)
+        {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => {
+                    self.mishap = Some((number, *mishap));
+                    self.mishap_below = None;
+                }
+            }
+        }
         let due = self.mishap.filter(|(at, _)| *at == number).map(|(_, mishap)| mishap);
         self.off |= due == Some(Mishap::PowerCut);
         let error = match action {
@@ -273,7 +279,7 @@ impl DiskState {
 
     fn file(&self, path: &Path, action: Action) -> Result<usize, FileError> {
         match self.shown.get(path) {
-            Some(Node::File(file)) => Ok(*file),
+            Some(Node::File(file)) => Ok(file),
             _ => Err(failure(path, action, ENOENT)),
         }
     }
@@ -297,7 +303,7 @@ impl DiskState {
 
     fn create(&mut self, path: &Path) -> usize {
         self.contents.push(FileContent::default());
-        self.shown.insert(path.to_owned(), Node::File(self.contents.len() - 1));
+        self.shown.insert(path, Node::File(self.contents.len() - 1));
         self.contents.len() - 1
     }
 
@@ -316,10 +322,7 @@ impl DiskState {
         if self.lies.is_some_and(|lies| lies(folder)) {
             return;
         }
-        let inside = |path: &PathBuf| path.parent() == Some(folder);
-        self.durable.retain(|path, _| !inside(path));
-        let now: Vec<_> = self.shown.iter().filter(|(path, _)| inside(path)).map(|(p, n)| (p.clone(), *n)).collect();
-        self.durable.extend(now);
+        self.durable.take_folder(folder, &self.shown);
     }
 }
 
@@ -335,9 +338,7 @@ impl Disk for SimulatedDisk {
         // power may fail halfway
         let made = if begun.is_ok() { folders.len() } else { folders.len() / 2 };
         for folder in &folders[..made] {
-            for above in folder.ancestors() {
-                state.shown.entry(above.to_owned()).or_insert(Node::Folder);
-            }
+            state.shown.create_folder(folder);
         }
         begun?;
         state.enter(Action::Sync, first)?;
@@ -349,7 +350,7 @@ impl Disk for SimulatedDisk {
     fn create(&self, path: &Path, _mode: u32) -> Result<Box<dyn DiskFile>, FileError> {
         let mut state = self.state();
         state.enter(Action::Create, path)?;
-        if state.shown.contains_key(path) {
+        if state.shown.has(path) {
             return Err(failure(path, Action::Create, EEXIST));
         }
         let file = state.create(path);
@@ -396,12 +397,12 @@ impl Disk for SimulatedDisk {
         state.enter(Action::Rename, to)?;
         let file = state.file(from, Action::Rename)?;
         state.shown.remove(from);
-        state.shown.insert(to.to_owned(), Node::File(file));
+        state.shown.insert(to, Node::File(file));
         Ok(())
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> Result<(), FileError> {
-        if self.state().shown.contains_key(to) {
+        if self.state().shown.has(to) {
             return Err(failure(to, Action::Rename, EEXIST));
         }
         self.rename(from, to)
@@ -425,19 +426,17 @@ impl Disk for SimulatedDisk {
     fn exists(&self, path: &Path) -> Result<bool, FileError> {
         let mut state = self.state();
         state.enter(Action::Open, path)?;
-        Ok(state.shown.contains_key(path))
+        Ok(state.shown.has(path))
     }
 
     fn is_folder(&self, path: &Path) -> bool {
-        self.state().shown.get(path) == Some(&Node::Folder)
+        self.state().shown.get(path) == Some(Node::Folder)
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<OsString>, FileError> {
         let mut state = self.state();
         state.enter(Action::Read, folder)?;
-        let below = state.shown.range(folder.to_owned()..).map(|(path, _)| path);
-        let inside = below.take_while(|path| path.starts_with(folder)).filter(|path| path.parent() == Some(folder));
-        Ok(inside.filter_map(|path| path.file_name().map(Into::into)).collect())
+        Ok(state.shown.list(folder))
     }
 
     fn read(&self, path: &Path, limit: usize) -> Result<(Vec<u8>, u32), FileError> {
@@ -455,7 +454,7 @@ impl Disk for SimulatedDisk {
     fn absolute(&self, path: &Path) -> Result<PathBuf, FileError> {
         let mut state = self.state();
         state.enter(Action::Open, path)?;
-        match state.shown.contains_key(path) {
+        match state.shown.has(path) {
             true => Ok(path.to_owned()),
             false => Err(failure(path, Action::Open, ENOENT)),
         }
@@ -464,7 +463,7 @@ impl Disk for SimulatedDisk {
     fn lock(&self, path: &Path) -> Result<Option<DiskLock>, FileError> {
         let mut state = self.state();
         state.enter(Action::Open, path)?;
-        if !state.shown.contains_key(path) {
+        if !state.shown.has(path) {
             state.create(path);
         }
         match state.locks.insert(path.to_owned()) {
@@ -478,7 +477,7 @@ impl Disk for SimulatedDisk {
         state.ask_identity(Action::Open, path)?;
         match state.shown.get(path) {
             None => Err(failure(path, Action::Open, ENOENT)),
-            Some(Node::File(file)) => Ok(state.identity_of(*file as u64, state.contents.get(*file))),
+            Some(Node::File(file)) => Ok(state.identity_of(file as u64, state.contents.get(file))),
             // all folders have one inode: a folder that is created again is recognized only by its files
             Some(Node::Folder) => Ok(state.identity_of(u64::MAX, None)),
         }

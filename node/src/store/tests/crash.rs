@@ -222,10 +222,10 @@ fn is_shard(path: &Path) -> bool {
 }
 
 /// What may survive a mishap at this operation.
-fn survivals(number: usize) -> [(Writes, Names); 8] {
+fn survivals(number: usize) -> [(Writes, Names); 10] {
     let mixed = Writes::Mixed(number as u64);
     [Names::Lost, Names::Kept]
-        .map(|names| [Writes::Lost, Writes::Kept, Writes::Torn, mixed].map(|writes| (writes, names)))
+        .map(|names| [Writes::Lost, Writes::Kept, Writes::Torn, Writes::Zeroed, mixed].map(|writes| (writes, names)))
         .concat()
         .try_into()
         .unwrap()

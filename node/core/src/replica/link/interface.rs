@@ -113,8 +113,8 @@ pub enum Output<J> {
     ReplicaStatus(ReplicaStatus, String),
     /// A put or a batch continued without this replica. The server's reason.
     LeftOut(String),
-    /// A vote was sent.
-    Voted,
+    /// A vote on this proposal was sent.
+    Voted(Proposal),
     /// The replica refused to vote. The reason.
     RefusedVote(String),
     /// The answer to a list request of the repair.

@@ -109,7 +109,7 @@ fn a_vote_is_confirmed_then_promised_then_signed() {
     let signature = world.vote(receipt());
     let outputs = world.done(number, Completion::Signed(signature));
     let Ok([voted, sent]) = <[_; 2]>::try_from(outputs) else { panic!("expected two outputs") };
-    assert!(matches!(voted, Output::Voted));
+    assert!(matches!(voted, Output::Voted(proposal) if *proposal.receipts == [receipt()]));
     assert!(matches!(sent, Output::Send(message) if message == Message::Vote { stream: Stream(7), signature }));
 }
 

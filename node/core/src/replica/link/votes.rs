@@ -49,7 +49,7 @@ impl<J> ReplicaLink<J> {
             (Completion::Promised(journalled), _) => still_open().map(|()| Request::Sign(journalled)),
             (Completion::Lacking(lacking), _) => Err(not_held(stream, lacking, receipts.len())),
             (Completion::Signed(signature), _) => {
-                self.out.push(Output::Voted);
+                self.out.push(Output::Voted(proposal));
                 return self.out.push(Output::Send(Message::Vote { stream, signature }));
             }
             (other, _) => Err(unanswered(stream, other)),

@@ -13,6 +13,8 @@ pub enum Writes {
     Torn,
     /// Random pages of them are kept, by this seed.
     Mixed(u64),
+    /// The lengths that they gave files are kept, and new bytes read as zero: a file system that journals only metadata does this.
+    Zeroed,
 }
 
 #[derive(Debug, Clone)]
@@ -68,6 +70,14 @@ impl FileContent {
                             FileChange::Write(*offset, data[..data.len() / 2].to_vec()).apply(&mut bytes);
                         }
                         change => change.apply(&mut bytes),
+                    }
+                }
+            }
+            Writes::Zeroed => {
+                for change in &self.pending {
+                    match change {
+                        FileChange::Write(offset, data) => bytes.resize(bytes.len().max(index(*offset) + data.len())),
+                        FileChange::Resize(_) => change.apply(&mut bytes),
                     }
                 }
             }

@@ -1,0 +1,46 @@
+//! What a server holds for requests in progress: nothing, when there are none.
+
+use std::sync::{Arc, Weak};
+
+use super::{Server, Shared};
+
+/// What is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerLoad {
+    /// Puts in progress.
+    pub puts: u64,
+    /// Gets in progress.
+    pub downloads: u64,
+    /// Bytes that wait for readers.
+    pub reads: u64,
+    /// Bytes of messages and pieces of bodies that are not processed yet.
+    pub messages: u64,
+    /// Requests to replicas without an answer.
+    pub requests: usize,
+}
+
+/// Reads the load of a server that runs.
+#[derive(Debug, Clone)]
+pub struct ServerGauge(Weak<Shared>);
+
+impl Server {
+    /// A gauge of this server, which can be read while it runs.
+    pub fn gauge(&self) -> ServerGauge {
+        ServerGauge(Arc::downgrade(&self.shared))
+    }
+}
+
+impl ServerGauge {
+    /// What is held now; `None` once the server has ended.
+    pub fn read(&self) -> Option<ServerLoad> {
+        let shared = self.0.upgrade()?;
+        let guard = &shared.guard;
+        Some(ServerLoad {
+            puts: guard.puts.held(),
+            downloads: guard.downloads.held(),
+            reads: guard.reads.held(),
+            messages: guard.messages.held(),
+            requests: shared.routes.len(),
+        })
+    }
+}
