@@ -2,16 +2,19 @@
 
 pub mod clock_watch;
 mod config;
+mod context;
 pub mod control;
 mod founding;
 mod identity;
+mod last_votes;
 mod link;
 mod load;
 mod place;
 mod put_workers;
 pub mod repair;
+mod repair_queue;
 pub mod scrub;
-mod signing;
+mod server_links;
 pub mod status;
 mod upkeep;
 
@@ -22,8 +25,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vouch_core::DecodeError;
-use vouch_core::bls::{Possession, VoteKey};
-use vouch_core::committee::{Committee, MemberName};
+use vouch_core::committee::MemberName;
 use vouch_core::founding::ReplicaFounding;
 use vouch_core::link::NodeKey;
 pub use vouch_node_core::replica::Event;
@@ -33,24 +35,24 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::host::Host;
 use crate::host::objects::Credentials;
 use crate::host::tasks::JoinSet;
-use crate::keys::ReplicaKeys;
-use crate::latest::Latest;
 use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
 use clock_watch::ClockWatch;
 pub use config::{Config, Data};
+pub use context::Reporter;
+use context::{LockedFolders, OwnIdentity, Reports, Storage};
 use founding::Foundings;
 use identity::Identity;
 pub use identity::{IdentityError, keys_of};
+use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
 pub use place::PlaceError;
-use repair::Repairer;
+use repair_queue::RepairQueue;
 use scrub::Scrubber;
-use signing::Signing;
-use status::Links;
+use status::OperatorContext;
 use upkeep::{Upkeep, keep_linked};
 
-/// For what came of puts when it shuts down.
+/// How long a shutdown waits until partial uploads are durable.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
 /// Why a replica cannot start or go on.
@@ -71,89 +73,15 @@ pub enum ReplicaError {
     /// Its name.
     #[error("{0}; choose another with --name")]
     Name(#[from] DecodeError),
-}
-
-/// Takes the replica's events.
-pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
-
-pub(crate) struct Shared {
-    host: Host,
-    keys: ReplicaKeys,
-    /// The public half of the vote key and its proof, which every link shows.
-    proved_vote_key: (VoteKey, Possession),
-    name: MemberName,
-    store: Store,
-    links: Links,
-    scrubber: Scrubber,
-    repairer: Repairer,
-    clock: ClockWatch,
-    repair: RepairConfig,
-    /// Watched by every link: a server without a committee hears of it.
-    committee: Latest<Option<Arc<Committee>>>,
-    /// Lines about puts that went on without this replica: one for each put would be a flood.
-    left_out: Notice,
-    foundings: Foundings,
-    signing: Signing,
-    max_incoming: usize,
-    /// Read by each put that is being received.
-    receiving: Arc<tokio::sync::RwLock<()>>,
-    reporter: Reporter,
-    // keeps the folder locked
-    data: DataDir,
-    _files: Option<DataDir>,
-}
-
-impl Shared {
-    fn committee(&self) -> Option<Arc<Committee>> {
-        self.committee.get()
-    }
-
-    fn report(&self, event: Event) {
-        self.links.hear(&event);
-        (self.reporter)(event);
-    }
-
-    /// Says what this replica is: a member, or one that waits for its committee.
-    fn report_membership(&self) {
-        match self.committee() {
-            None => self.report(Event::Waiting),
-            Some(committee) => {
-                if let Some(position) = self.position(&committee) {
-                    self.report(Event::Member(committee, position));
-                }
-            }
-        }
-    }
-
-    /// Takes note of a put or a batch that went on without this replica, by a server's word.
-    fn left_out(&self, server: &str, why: &str) {
-        let text = format!("{server} says of this replica: it {why}");
-        if let Some(line) = self.left_out.line(self.host.monotonic(), &text) {
-            self.report(Event::LeftOut(line));
-        }
-    }
-
-    /// See [`store::blocking`].
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        store::blocking(&self.host, work).await
-    }
-
-    /// Why it can neither store nor vote, if that is so.
-    fn storage_failure(&self) -> Option<String> {
-        self.store.failure().or_else(|| self.store.usage().err().map(|error| error.to_string()))
-    }
-
-    fn position(&self, committee: &Committee) -> Option<u16> {
-        committee.record().position(&self.keys.node.node_key())
-    }
+    /// The thread that opened the data folder failed.
+    #[error("opening the data folder: {0}")]
+    Task(String),
 }
 
 /// A replica that is ready to run.
 pub struct Replica {
-    shared: Arc<Shared>,
+    link: Arc<LinkContext>,
+    operator: Arc<OperatorContext>,
     servers: Vec<String>,
     upkeep: Upkeep,
 }
@@ -162,8 +90,7 @@ pub struct Replica {
 pub struct AtRest {
     /// Its blobs.
     pub store: Store,
-    _files: Option<DataDir>,
-    _data: DataDir,
+    _folders: LockedFolders,
 }
 
 impl AtRest {
@@ -175,32 +102,41 @@ impl AtRest {
         let data = DataDir::open(host.disk(), folder)?;
         let Identity { keys, .. } = Identity::open(host, data.path())?;
         let credentials = Credentials::from_environment();
-        let (place, files) = place::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
+        let (place, blobs) = place::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
         let store = Store::open(host, data.path(), &store::Config { place, ..store::Config::default() })?;
-        Ok(Self { store, _files: files, _data: data })
+        Ok(Self { store, _folders: LockedFolders { data, _blobs: blobs } })
     }
 }
 
+/// A folder's name, cut to the longest name that a member may have.
+fn shortened(mut name: String) -> String {
+    while name.len() > MemberName::MAX_SIZE {
+        name.pop();
+    }
+    name
+}
+
 impl Replica {
-    /// Opens the data folder and everything in it. With blobs in a store elsewhere, to be called on a runtime of
-    /// several threads.
+    /// Opens the data folder and everything in it, on a thread that may block: a committee's proofs of possession take a
+    /// millisecond for each member, and the index is read. With blobs in S3, the runtime must have several threads.
     ///
     /// # Errors
     /// See [`ReplicaError`].
-    pub fn open(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+    pub async fn open(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+        let opening = host.clone();
+        let opened = host.spawn_blocking(move || Self::open_blocking(opening, config, reporter)).await;
+        opened.map_err(|panicked| ReplicaError::Task(panicked.to_string()))?
+    }
+
+    fn open_blocking(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
         let data = match &config.data {
             Data::Folder(path) => DataDir::open(host.disk(), path)?,
             Data::FirstFree(root) => DataDir::take_replica(host.disk(), root)?,
         };
-        let name = config.name.unwrap_or_else(|| {
-            // a folder may have a longer name than a member
-            let mut name = data.name().to_owned();
-            while name.len() > MemberName::MAX_SIZE {
-                name.pop();
-            }
-            name
-        });
-        let name = MemberName::new(&name)?;
+        let name = match config.name {
+            Some(name) => MemberName::new(&name)?,
+            None => MemberName::new(&shortened(data.name()))?,
+        };
         if config.abandon_founding
             && let Some(aside) = identity::abandon(host.disk(), data.path())?
         {
@@ -210,66 +146,76 @@ impl Replica {
             )));
         }
         let Identity { keys, record, committee } = Identity::open(&host, data.path())?;
-        let is_founded = committee.is_some();
+        let founding = ReplicaFounding::new(record, committee.is_some());
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
-        let (place, files) =
+        let (place, blobs) =
             place::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
         let store = Store::open(&host, data.path(), &store::Config { place, ..config.store })?;
-        let repairer = Repairer::new(store.lists_read()?);
-        let shared = Arc::new(Shared {
-            proved_vote_key: (keys.vote.vote_key(), keys.vote.prove_possession()),
-            keys,
-            name,
+        let identity = Arc::new(OwnIdentity::new(keys, name, committee));
+        let reports = Arc::new(Reports::new(&config.servers, reporter));
+        let storage = Storage {
+            host: host.clone(),
+            repairs: Arc::new(RepairQueue::new(store.lists_read()?)),
             store,
-            links: Links::new(&config.servers),
-            scrubber: Scrubber::default(),
-            repairer,
-            clock: ClockWatch::new(host.clone()),
-            host,
-            repair: RepairConfig { every: config.repair_every, rate: config.repair_rate },
-            committee: Latest::new(committee),
+            reports: reports.clone(),
+            folders: Arc::new(LockedFolders { data, _blobs: blobs }),
+        };
+        let folder = storage.folder().to_owned();
+        let link = Arc::new(LinkContext {
+            clock: Arc::new(ClockWatch::new(host.clone(), identity.clone(), reports.clone())),
+            foundings: Arc::new(Foundings::new(host, folder, identity.clone(), reports.clone(), founding)),
+            identity,
+            reports,
+            storage,
+            votes: Arc::default(),
             left_out: Notice::default(),
-            foundings: Foundings::new(ReplicaFounding::new(record, is_founded)),
-            signing: Signing::default(),
+            repair: RepairConfig { every: config.repair_every, rate: config.repair_rate },
             max_incoming: config.max_incoming,
             receiving: Arc::default(),
-            reporter,
-            data,
-            _files: files,
         });
-        if let Some(word) = shared.store.replaced() {
+        let operator = Arc::new(OperatorContext {
+            identity: link.identity.clone(),
+            reports: link.reports.clone(),
+            storage: link.storage.clone(),
+            clock: link.clock.clone(),
+            foundings: link.foundings.clone(),
+            votes: link.votes.clone(),
+            scrubber: Scrubber::new(link.storage.clone()),
+        });
+        if let Some(word) = link.storage.store.replaced() {
             let next =
                 "this replica holds nothing until it has found its blobs on its disk, or fetched them from the others";
-            shared.report(Event::Trouble(format!("{word}; {next}")));
+            link.reports.report(Event::Trouble(format!("{word}; {next}")));
         }
         let Config { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
-        Ok(Self { shared, servers, upkeep: Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause } })
+        let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
+        Ok(Self { link, operator, servers, upkeep })
     }
 
     /// Its link key, which names it.
     pub fn node_key(&self) -> NodeKey {
-        self.shared.keys.node.node_key()
+        self.link.identity.node_key()
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.shared.name.as_str()
+        self.link.identity.name.as_str()
     }
 
     /// Its data folder.
     pub fn folder(&self) -> &std::path::Path {
-        self.shared.data.path()
+        self.link.storage.folder()
     }
 
     /// Serves until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut links = JoinSet::new();
         for address in self.servers {
-            links.spawn(keep_linked(self.shared.clone(), address));
+            links.spawn(keep_linked(self.link.clone(), address));
         }
         tokio::pin!(shutdown);
-        let upkeep = self.upkeep.run(&self.shared);
+        let upkeep = self.upkeep.run(&self.operator);
         tokio::pin!(upkeep);
         tokio::select! {
             biased;
@@ -277,8 +223,8 @@ impl Replica {
             () = &mut upkeep => {}
         }
         links.shutdown().await;
-        // what came of puts is made durable; a disk that hangs is not waited for any longer
-        let _ = self.shared.host.timeout(LAST_WRITES, self.shared.receiving.write()).await;
+        // Wait until partial uploads are durable, unless the disk hangs.
+        let _ = self.link.storage.host.timeout(LAST_WRITES, self.link.receiving.write()).await;
     }
 }
 
@@ -287,11 +233,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_folder_stays_locked_while_a_worker_may_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("replica");
+        let config = Config::new(Data::Folder(path.clone()), Vec::new());
+        let replica = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap();
+        let worker = replica.link.storage.clone();
+        drop(replica);
+        let host = Host::system();
+        assert!(matches!(DataDir::open(host.disk(), &path), Err(DataDirError::InUse { .. })));
+        drop(worker);
+        drop(DataDir::open(host.disk(), &path).unwrap());
+    }
+
+    #[test]
     fn a_grace_too_short_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let config = Config { grace: 120, ..config };
-        let refused = Replica::open(Host::system(), config, Arc::new(|_| {})).map(drop).unwrap_err();
+        let refused = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).map(drop).unwrap_err();
         assert!(matches!(refused, ReplicaError::Store(StoreError::ShortGrace { got: 120, least: 120 })), "{refused}");
     }
 }

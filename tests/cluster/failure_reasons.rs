@@ -40,7 +40,7 @@ async fn replica_tells_a_server_why_it_ends_the_link() {
     let address = listener.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let config = Config::new(Data::Folder(folder.path().join("replica")), vec![address]);
-    let replica = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap();
+    let replica = Replica::open(Host::system(), config, Arc::new(|_| {})).await.unwrap();
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(replica.run(async { drop(told.await) }));
     let failed = reason_of_a_replica(listener, said).await;

@@ -87,7 +87,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
         }
         trace.note(format_args!("{node}: {event:?}"));
     };
-    match Replica::open(host.clone(), config, Arc::new(reporter)) {
+    match Replica::open(host.clone(), config, Arc::new(reporter)).await {
         Ok(replica) => {
             known.known().gauges.insert(node, Gauge::Replica(replica.gauge()));
             replica.run(std::future::pending()).await;

@@ -103,7 +103,7 @@ impl InProcess {
         let events = Events::new();
         let (config, reporter) = (self.config.clone(), events.reporter());
         // tasks of a stopped server may hold its folder for another moment
-        let server = retry(|| Server::open(Host::system(), config.clone(), reporter.clone())).await;
+        let server = retry(async || Server::open(Host::system(), config.clone(), reporter.clone())).await;
         let listener = Host::system().listen(&self.address).await.unwrap();
         self.address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel();
@@ -208,12 +208,12 @@ impl Running<replica::Event> {
     }
 }
 
-async fn retry<T, E: std::fmt::Display>(mut open: impl FnMut() -> Result<T, E>) -> T {
+async fn retry<T, E: std::fmt::Display>(mut open: impl AsyncFnMut() -> Result<T, E>) -> T {
     for _ in 0..500 {
-        if let Ok(opened) = open() {
+        if let Ok(opened) = open().await {
             return opened;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    open().unwrap_or_else(|error| panic!("{error}"))
+    open().await.unwrap_or_else(|error| panic!("{error}"))
 }

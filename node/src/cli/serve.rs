@@ -116,7 +116,8 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;
-    let replica = Replica::open(host.clone(), config, Arc::new(|event| log::replica(&event))).map_err(Failure::new)?;
+    let opening = Replica::open(host.clone(), config, Arc::new(|event| log::replica(&event)));
+    let replica = opening.await.map_err(Failure::new)?;
     output::line(format_args!(
         "replica {} ({}), data in {}",
         replica.name(),

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Message, Stream};
 use vouch_core::signed_time::{TimeQuestion, TimeSignature};
 use vouch_node_core::budgets::TokenBucket;
 
-use super::{Event, Shared};
+use super::Event;
+use super::context::{OwnIdentity, Reports};
 use crate::host::Host;
 use crate::link::Outgoing;
 
@@ -44,8 +45,10 @@ pub struct ClockStatus {
 }
 
 /// The watch over one replica's wall clock.
-#[derive(Debug)]
 pub(super) struct ClockWatch {
+    host: Host,
+    identity: Arc<OwnIdentity>,
+    reports: Arc<Reports>,
     state: Mutex<State>,
     /// Something calls for a question.
     called: Notify,
@@ -55,7 +58,7 @@ pub(super) struct ClockWatch {
 struct State {
     host: Host,
     doubt: ClockDoubt,
-    committee: Option<Arc<Committee>>,
+    committees: Option<CommitteeChain>,
     /// The nonces of the last questions, by number.
     nonces: BTreeMap<u32, [u8; 32]>,
     next_number: u32,
@@ -71,18 +74,18 @@ fn reading(host: &Host) -> ClockReading {
 }
 
 impl ClockWatch {
-    pub(super) fn new(host: Host) -> Self {
+    pub(super) fn new(host: Host, identity: Arc<OwnIdentity>, reports: Arc<Reports>) -> Self {
         let state = State {
             doubt: ClockDoubt::new(reading(&host)),
-            host,
-            committee: None,
+            host: host.clone(),
+            committees: None,
             nonces: BTreeMap::new(),
             next_number: FIRST_NUMBER,
             links: BTreeMap::new(),
             next_link: 0,
             askers: BTreeMap::new(),
         };
-        Self { state: Mutex::new(state), called: Notify::new() }
+        Self { host, identity, reports, state: Mutex::new(state), called: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,8 +114,8 @@ impl ClockWatch {
         let now = reading(&state.host);
         let before = ClockReading { wall: now.wall - Duration::from_secs(seconds), ..now };
         state.doubt = ClockDoubt::new(before);
-        if let Some(committee) = &state.committee {
-            let n = committee.record().n();
+        if let Some(chain) = &state.committees {
+            let n = chain.current().record().n();
             state.doubt.join(n);
         }
     }
@@ -131,7 +134,6 @@ impl ClockWatch {
 }
 
 /// A link that questions leave on.
-#[derive(Debug)]
 pub(super) struct LinkGuard<'a> {
     watch: &'a ClockWatch,
     number: u64,
@@ -145,13 +147,13 @@ impl Drop for LinkGuard<'_> {
 
 impl State {
     fn name(&self, member: u16) -> String {
-        self.committee
+        self.committees
             .as_ref()
-            .map_or_else(|| format!("member {}", member + 1), |committee| committee.record().name(member))
+            .map_or_else(|| format!("member {}", member + 1), |chain| chain.current().record().name(member))
     }
 
     fn question(&self, asker: NodeKey, nonce: [u8; 32]) -> Option<TimeQuestion> {
-        let cluster = self.committee.as_ref()?.cluster();
+        let cluster = self.committees.as_ref()?.cluster();
         Some(TimeQuestion { cluster, asker, nonce })
     }
 
@@ -190,38 +192,38 @@ impl State {
 }
 
 /// Compares the clocks and asks the other members for their times, for as long as the replica runs.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let mut committee = shared.committee.follow();
+pub(super) async fn run(watch: &ClockWatch) {
+    let mut committees = watch.identity.committees.follow();
     loop {
-        committee.see();
-        let next = shared.watch_clock();
+        committees.see();
+        let next = watch.look();
         tokio::select! {
             biased;
-            () = shared.host.sleep(next) => {}
-            () = shared.clock.called.notified() => {}
-            changed = committee.changed() => if changed.is_err() { return },
+            () = watch.host.sleep(next) => {}
+            () = watch.called.notified() => {}
+            changed = committees.changed() => if changed.is_err() { return },
         }
     }
 }
 
-impl Shared {
+impl ClockWatch {
     /// Looks at the clocks, and asks if it is time. Gives how long until it is time again.
-    fn watch_clock(&self) -> Duration {
+    fn look(&self) -> Duration {
         let (change, next) = {
-            let mut state = self.clock.state();
-            if state.committee.is_none()
-                && let Some(committee) = self.committee()
+            let mut state = self.state();
+            if state.committees.is_none()
+                && let Some(chain) = self.identity.chain()
             {
                 // one that is no member signs nothing, and has nobody to ask
-                if self.position(&committee).is_some() {
-                    state.doubt.join(committee.record().n());
+                if self.identity.position(chain.current()).is_some() {
+                    state.doubt.join(chain.current().record().n());
                 }
-                state.committee = Some(committee);
+                state.committees = Some(chain);
             }
             let seen = state.doubt.observe(reading(&self.host));
             let is_due = state.doubt.next_question().is_some_and(|due| due <= self.host.since_boot());
             let asked = match is_due && !state.links.is_empty() {
-                true => state.ask(self.keys.node.node_key()),
+                true => state.ask(self.identity.node_key()),
                 false => None,
             };
             let change = seen.or(asked).map(|change| state.event(&change));
@@ -229,33 +231,34 @@ impl Shared {
             (change, due.map_or(LOOK_EVERY, |due| due.saturating_sub(self.host.since_boot()).min(LOOK_EVERY)))
         };
         if let Some(event) = change {
-            self.report(event);
+            self.reports.report(event);
         }
         next
     }
 
     /// Looks at the clocks now; gives why nothing may be signed or deleted, if that is so.
-    pub(super) fn clock_doubt(&self) -> Option<String> {
+    pub(super) fn doubt(&self) -> Option<String> {
         let (change, words) = {
-            let mut state = self.clock.state();
+            let mut state = self.state();
             let change = state.doubt.observe(reading(&self.host));
             let change = change.map(|change| state.event(&change));
             (change, state.doubt.doubt().map(|doubt| doubt.describe(|member| state.name(member))))
         };
         if let Some(event) = change {
-            self.clock.called.notify_one();
-            self.report(event);
+            self.called.notify_one();
+            self.reports.report(event);
         }
         words
     }
 
     /// This replica's time, signed for a member that asks; `None` for anybody else, and for one that asks too often.
-    pub(super) fn answer_time(&self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) -> Option<Message> {
-        let committee = self.committee()?;
-        let member = self.position(&committee)?;
+    pub(super) fn answer(&self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) -> Option<Message> {
+        let chain = self.identity.chain()?;
+        let committee = chain.current();
+        let member = self.identity.position(committee)?;
         committee.record().position(&asker).filter(|asker| *asker != member)?;
         let may_ask = {
-            let mut state = self.clock.state();
+            let mut state = self.state();
             // no more buckets than members
             let bucket = state.askers.entry(asker.0).or_insert(TokenBucket::new(ANSWERS, ANSWER_EVERY));
             bucket.take(self.host.since_boot())
@@ -265,19 +268,20 @@ impl Shared {
         }
         let question = TimeQuestion { cluster: committee.cluster(), asker, nonce };
         let time = self.host.unix_seconds();
-        let signature = question.answer(&self.keys.node, time);
+        let signature = question.answer(&self.identity.keys.node, time);
         Some(Message::SignedTime { stream, member, time, signature })
     }
 
     /// Takes another member's answer. One that is not signed by that member for a question of this replica says nothing.
-    pub(super) fn hear_time(&self, stream: Stream, member: u16, time: u64, signature: &TimeSignature) {
-        let Some(committee) = self.committee() else { return };
-        let own = self.keys.node.node_key();
-        let Some(key) = committee.record().members().get(usize::from(member)).map(|member| member.node_key) else {
+    pub(super) fn hear(&self, stream: Stream, member: u16, time: u64, signature: &TimeSignature) {
+        let Some(chain) = self.identity.chain() else { return };
+        let own = self.identity.node_key();
+        let Some(key) = chain.current().record().members().get(usize::from(member)).map(|member| member.node_key)
+        else {
             return;
         };
         let question = {
-            let state = self.clock.state();
+            let state = self.state();
             if key == own || !state.doubt.is_awaited(stream.0, member) {
                 return;
             }
@@ -287,13 +291,13 @@ impl Shared {
             return;
         }
         let change = {
-            let mut state = self.clock.state();
+            let mut state = self.state();
             let change = state.doubt.answer(reading(&self.host), stream.0, member, time);
             change.map(|change| state.event(&change))
         };
         if let Some(event) = change {
-            self.clock.called.notify_one();
-            self.report(event);
+            self.called.notify_one();
+            self.reports.report(event);
         }
     }
 }

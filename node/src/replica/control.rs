@@ -1,4 +1,4 @@
-//! A replica's own door: a socket in its data folder, for its operator's commands.
+//! A replica's control socket: a socket in its data folder, for its operator's commands.
 //!
 //! One request as a line of JSON, then replies, a line each, the last of which says that it is. The folder is the owner's
 //! alone, and so is the socket: no further authentication.
@@ -13,9 +13,9 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 
-use super::scrub::{self, Scrubbed};
-use super::status::Status;
-use super::{Event, Shared};
+use super::Event;
+use super::scrub::Scrubbed;
+use super::status::{OperatorContext, Status};
 use crate::host::Host;
 use crate::host::net::{Io, Listener};
 use crate::store::Usage;
@@ -102,13 +102,13 @@ pub enum ControlError {
 
 /// A socket that is removed with its replica.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct ControlSocket {
     host: Host,
     listener: Box<dyn Listener>,
     path: PathBuf,
 }
 
-impl Door {
+impl ControlSocket {
     /// Listens in a folder that this process holds. What an earlier process left is replaced.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, ControlError> {
         let path = folder.join(NAME);
@@ -117,21 +117,21 @@ impl Door {
     }
 
     /// Answers for as long as it is polled.
-    pub(super) async fn serve(self, shared: Arc<Shared>) {
+    pub(super) async fn serve(self, context: Arc<OperatorContext>) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => drop(shared.host.spawn(answer(shared.clone(), stream))),
+                Ok((stream, _)) => drop(context.storage.host.spawn(answer(context.clone(), stream))),
                 Err(error) => {
                     // out of descriptors, most likely: others will be given back
-                    shared.report(Event::Trouble(format!("{}: {error}", self.path.display())));
-                    shared.host.sleep(Duration::from_secs(1)).await;
+                    context.reports.report(Event::Trouble(format!("{}: {error}", self.path.display())));
+                    context.storage.host.sleep(Duration::from_secs(1)).await;
                 }
             }
         }
     }
 }
 
-impl Drop for Door {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         self.host.forget_unix(&self.path);
     }
@@ -144,12 +144,12 @@ fn failed(path: &Path, error: io::Error) -> ControlError {
     }
 }
 
-async fn answer(shared: Arc<Shared>, stream: Box<dyn Io>) {
-    let host = shared.host.clone();
+async fn answer(context: Arc<OperatorContext>, stream: Box<dyn Io>) {
+    let host = context.storage.host.clone();
     let (reader, mut writer) = tokio::io::split(stream);
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(MAX_LINE));
-    let read = shared.host.timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await;
+    let read = context.storage.host.timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await;
     let request = match read {
         Ok(Ok(_)) => serde_json::from_slice::<Request>(&line).map_err(|error| error.to_string()),
         Ok(Err(_)) | Err(_) => return,
@@ -157,7 +157,7 @@ async fn answer(shared: Arc<Shared>, stream: Box<dyn Io>) {
     let (replies, mut queue) = mpsc::channel(QUEUE);
     let work = async move {
         match request {
-            Ok(request) => perform(&shared, request, &replies).await,
+            Ok(request) => perform(&context, request, &replies).await,
             Err(error) => tell(&replies, Reply::Failed(format!("expected status, usage or scrub: {error}"))).await,
         }
     };
@@ -189,38 +189,41 @@ async fn tell(replies: &mpsc::Sender<Reply>, reply: Reply) {
     let _ = replies.send(reply).await;
 }
 
-async fn perform(shared: &Arc<Shared>, request: Request, replies: &mpsc::Sender<Reply>) {
+async fn perform(context: &Arc<OperatorContext>, request: Request, replies: &mpsc::Sender<Reply>) {
     let reply = match request {
-        Request::Status => reading(shared, |shared| Ok(Reply::Status(Box::new(shared.status())))).await,
+        Request::Status => reading(context, |context| Ok(Reply::Status(Box::new(context.status())))).await,
         Request::Usage => {
-            reading(shared, |shared| shared.store.usage().map(Reply::Usage).map_err(|error| error.to_string())).await
+            reading(context, |context| {
+                context.storage.store.usage().map(Reply::Usage).map_err(|error| error.to_string())
+            })
+            .await
         }
         Request::Scrub => {
             tell(replies, Reply::Scrubbing(Scrubbed::default())).await;
-            scrub(shared, replies).await.map(Reply::Scrubbed)
+            scrub(context, replies).await.map(Reply::Scrubbed)
         }
     };
     tell(replies, reply.unwrap_or_else(Reply::Failed)).await;
 }
 
 /// Reads every blob, and passes on how far that is.
-async fn scrub(shared: &Arc<Shared>, replies: &mpsc::Sender<Reply>) -> Result<Scrubbed, String> {
+async fn scrub(context: &Arc<OperatorContext>, replies: &mpsc::Sender<Reply>) -> Result<Scrubbed, String> {
     let (told, mut progress) = mpsc::channel(1);
     let passing_on = async {
         while let Some(so_far) = progress.recv().await {
             tell(replies, Reply::Scrubbing(so_far)).await;
         }
     };
-    tokio::join!(scrub::now(shared, told), passing_on).0
+    tokio::join!(context.scrubber.pass_now(told), passing_on).0
 }
 
 /// Reads the index on a thread that may wait for the disk.
 async fn reading(
-    shared: &Arc<Shared>,
-    read: impl FnOnce(&Shared) -> Result<Reply, String> + Send + 'static,
+    context: &Arc<OperatorContext>,
+    read: impl FnOnce(&OperatorContext) -> Result<Reply, String> + Send + 'static,
 ) -> Result<Reply, String> {
-    let reader = shared.clone();
-    shared.host.spawn_blocking(move || read(&reader)).await.map_err(|error| error.to_string())?
+    let reader = context.clone();
+    context.storage.host.spawn_blocking(move || read(&reader)).await.map_err(|error| error.to_string())?
 }
 
 /// Asks the replica that runs on a folder; `progress` takes the replies before the last.

@@ -1,5 +1,6 @@
 //! A replica's part in foundings: makes each decision of [`ReplicaFounding`] durable, and then speaks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,9 +14,12 @@ use vouch_core::founding::{
 };
 use vouch_core::message::{Code, Message};
 
+use super::Event;
+use super::context::{OwnIdentity, Reports};
 use super::identity;
-use super::{Event, Shared};
 use crate::bugs::{self, Bug};
+use crate::host::Host;
+use crate::keys::ReplicaKeys;
 use crate::link::{LinkError, Outgoing};
 
 /// Messages that a link may be behind; one further behind is closed, and shows everything on its next link.
@@ -23,6 +27,11 @@ const QUEUE: usize = 64;
 
 /// What every link of a replica must say, and the state behind it.
 pub(super) struct Foundings {
+    host: Host,
+    /// Where decisions are made durable.
+    folder: PathBuf,
+    identity: Arc<OwnIdentity>,
+    reports: Arc<Reports>,
     core: tokio::sync::Mutex<ReplicaFounding>,
     said: broadcast::Sender<Said>,
     next_link: AtomicU64,
@@ -42,16 +51,23 @@ pub(super) struct Listener {
 }
 
 impl Foundings {
-    pub(super) fn new(core: ReplicaFounding) -> Self {
-        Self { core: tokio::sync::Mutex::new(core), said: broadcast::Sender::new(QUEUE), next_link: AtomicU64::new(0) }
+    pub(super) fn new(
+        host: Host,
+        folder: PathBuf,
+        identity: Arc<OwnIdentity>,
+        reports: Arc<Reports>,
+        core: ReplicaFounding,
+    ) -> Self {
+        let (core, said) = (tokio::sync::Mutex::new(core), broadcast::Sender::new(QUEUE));
+        Self { host, folder, identity, reports, core, said, next_link: AtomicU64::new(0) }
     }
 
     /// A number for messages of a new link, and what that link shows first. Nothing said from now on is missed.
-    pub(super) async fn join(&self, shared: &Shared, served: Option<ClusterId>) -> (Listener, Vec<Message>) {
+    pub(super) async fn join(&self, served: Option<ClusterId>) -> (Listener, Vec<Message>) {
         let core = self.core.lock().await;
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
         let listener = Listener { number, said: self.said.subscribe() };
-        (listener, core.show(served, &shared.keys.node))
+        (listener, core.show(served, &self.identity.keys.node))
     }
 
     /// How many members the accepted founding has, and how many of them accepted; `None` once it is complete.
@@ -60,6 +76,123 @@ impl Foundings {
         let core = self.core.try_lock().ok()?;
         let accepted = core.accepted().filter(|_| !core.is_founded())?;
         Some((accepted.record().n(), accepted.acceptances().len()))
+    }
+
+    /// Takes a message about foundings, and gives the answers for the link that it came on.
+    ///
+    /// # Errors
+    /// The server showed what does not hold, or this replica's disk failed. The link ends.
+    pub(super) async fn hear(&self, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
+        match message {
+            Message::Founding(shown) => {
+                let founding = self.open(*shown).await?;
+                let (cluster, is_complete) = (founding.record().cluster(), founding.is_complete());
+                let actions = self.perform(link, |core, keys| core.offer(founding, &keys.node, &keys.vote)).await?;
+                if actions.is_standby && is_complete && self.identity.chain().is_none() {
+                    self.reports.report(Event::Standby(cluster.to_string().into()));
+                }
+                Ok(actions.reply)
+            }
+            Message::Acceptances { founding, acceptances } => {
+                let known = self.core.lock().await.founding(&founding).cloned();
+                let Some(known) = known else { return Ok(Vec::new()) };
+                let checked = self.host.spawn_blocking(move || verify_acceptances(&known, &acceptances));
+                let acceptances = checked.await.map_err(broken)?.map_err(refused)?;
+                let accept = move |core: &mut ReplicaFounding, keys: &ReplicaKeys| {
+                    core.accept(&acceptances, &keys.node, &keys.vote)
+                };
+                Ok(self.perform(link, accept).await?.reply)
+            }
+            Message::Refusals(refusals) => {
+                let refuse = move |core: &mut ReplicaFounding, keys: &ReplicaKeys| {
+                    core.refuse(&refusals, &keys.node, &keys.vote)
+                };
+                Ok(self.perform(link, refuse).await?.reply)
+            }
+            other => Err(LinkError::unexpected("a founding", &other)),
+        }
+    }
+
+    /// Verifies a founding that a server shows; of one that is known, only the acceptances that are new.
+    async fn open(&self, shown: FoundingMessage) -> Result<Founding, LinkError> {
+        let known = self.core.lock().await.founding_or_other(&shown.genesis.digest()).cloned();
+        let opening = self.host.spawn_blocking(move || Founding::open_known(shown, known.as_ref()));
+        opening.await.map_err(broken)?.map_err(refused)
+    }
+
+    /// Decides, makes the decision durable, and only then lets it count and be heard.
+    async fn perform(
+        &self,
+        link: u64,
+        decide: impl FnOnce(&mut ReplicaFounding, &ReplicaKeys) -> FoundingActions + Send + 'static,
+    ) -> Result<FoundingActions, LinkError> {
+        let mut core = self.core.lock().await;
+        let mut next = core.clone();
+        if bugs::has(Bug::TwoFoundings) && !next.is_founded() {
+            next = ReplicaFounding::new(ReplicaRecord::default(), false);
+        }
+        let identity = self.identity.clone();
+        // to accept is to sign with the vote key
+        let deciding = self.host.spawn_blocking(move || {
+            let actions = decide(&mut next, &identity.keys);
+            (next, actions)
+        });
+        let (next, actions) = deciding.await.map_err(broken)?;
+        let mut founded = None;
+        if actions.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
+            founded = self.save(&next).await?;
+        }
+        *core = next;
+        for message in &actions.to_others {
+            // nobody listens when no other server is connected
+            let _ = self.said.send(Said { except: link, bytes: message.encode() });
+        }
+        drop(core);
+        for event in &actions.events {
+            self.tell(event);
+        }
+        if let Some(committee) = founded {
+            self.identity.committees.replace(Some(committee.into()));
+            self.reports.report_membership(&self.identity);
+        }
+        Ok(actions)
+    }
+
+    /// Saves the record, then the committee once it counts, which is given back when it is new.
+    async fn save(&self, core: &ReplicaFounding) -> Result<Option<Arc<Committee>>, LinkError> {
+        let founded = core.accepted().filter(|_| core.is_founded() && self.identity.chain().is_none());
+        let founded = founded.map(|accepted| accepted.committee().clone());
+        let (folder, record, committee) = (self.folder.clone(), core.record().clone(), founded.clone());
+        let disk = self.host.shared_disk();
+        let saving = self.host.spawn_blocking(move || identity::save(&*disk, &folder, &record, committee.as_deref()));
+        if let Err(error) = saving.await.map_err(broken)? {
+            self.reports.report(Event::Trouble(error.to_string()));
+            return Err(LinkError::violation(Code::Storage, error.to_string()));
+        }
+        Ok(founded)
+    }
+
+    fn tell(&self, event: &ReplicaFoundingEvent) {
+        let text = match event {
+            ReplicaFoundingEvent::Accepted(digest, n) => {
+                format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
+            }
+            // reported as its membership
+            ReplicaFoundingEvent::Founded(_) => return,
+            ReplicaFoundingEvent::Refused(digest) => {
+                format!("refused the founding {digest}: another one was accepted before")
+            }
+            ReplicaFoundingEvent::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
+            ReplicaFoundingEvent::Evidence(evidence) => evidence.to_string(),
+            ReplicaFoundingEvent::AnotherVoteKey(digest) => format!(
+                "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
+            ),
+            ReplicaFoundingEvent::AcceptedBefore(digest) => format!(
+                "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
+                 completed, start it with --abandon-founding"
+            ),
+        };
+        self.reports.report(Event::Founding(text));
     }
 }
 
@@ -78,118 +211,11 @@ impl Listener {
     }
 }
 
-/// Deals with a message about foundings, and gives the answers for the link that it came on.
-///
-/// # Errors
-/// The server showed what does not hold, or this replica's disk failed. The link ends.
-pub(super) async fn hear(shared: &Arc<Shared>, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
-    let (node, vote) = (&shared.keys.node, &shared.keys.vote);
-    match message {
-        Message::Founding(shown) => {
-            let founding = open(shared, *shown).await?;
-            let (cluster, is_complete) = (founding.record().cluster(), founding.is_complete());
-            let actions = perform(shared, link, |core| core.offer(founding, node, vote)).await?;
-            if actions.is_standby && is_complete && shared.committee().is_none() {
-                shared.report(Event::Standby(cluster.to_string().into()));
-            }
-            Ok(actions.reply)
-        }
-        Message::Acceptances { founding, acceptances } => {
-            let known = shared.foundings.core.lock().await.founding(&founding).cloned();
-            let Some(known) = known else { return Ok(Vec::new()) };
-            let checked = shared.host.spawn_blocking(move || verify_acceptances(&known, &acceptances)).await;
-            let acceptances = checked.map_err(|error| LinkError::Broken(error.to_string()))?.map_err(refused)?;
-            Ok(perform(shared, link, |core| core.accept(&acceptances, node, vote)).await?.reply)
-        }
-        Message::Refusals(refusals) => {
-            Ok(perform(shared, link, |core| core.refuse(&refusals, node, vote)).await?.reply)
-        }
-        other => Err(LinkError::unexpected("a founding", &other)),
-    }
-}
-
 fn refused(error: impl std::fmt::Display) -> LinkError {
     LinkError::violation(Code::Unexpected, error.to_string())
 }
 
-/// Verifies a founding that a server shows; of one that is known, only the acceptances that are new.
-async fn open(shared: &Arc<Shared>, shown: FoundingMessage) -> Result<Founding, LinkError> {
-    let digest = shown.genesis.digest();
-    let known = shared.foundings.core.lock().await.founding_or_other(&digest).cloned();
-    shared
-        .host
-        .spawn_blocking(move || Founding::open_known(shown, known.as_ref()))
-        .await
-        .map_err(|error| LinkError::Broken(error.to_string()))?
-        .map_err(refused)
-}
-
-/// Decides, makes the decision durable, and only then lets it count and be heard.
-async fn perform(
-    shared: &Arc<Shared>,
-    link: u64,
-    decide: impl FnOnce(&mut ReplicaFounding) -> FoundingActions,
-) -> Result<FoundingActions, LinkError> {
-    let mut core = shared.foundings.core.lock().await;
-    let mut next = core.clone();
-    if bugs::has(Bug::TwoFoundings) && !next.is_founded() {
-        next = ReplicaFounding::new(ReplicaRecord::default(), false);
-    }
-    let actions = decide(&mut next);
-    let mut founded = None;
-    if actions.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
-        founded = save(shared, &next).await?;
-    }
-    *core = next;
-    for message in &actions.to_others {
-        // nobody listens when no other server is connected
-        let _ = shared.foundings.said.send(Said { except: link, bytes: message.encode() });
-    }
-    drop(core);
-    for event in &actions.events {
-        tell(shared, event);
-    }
-    if let Some(committee) = founded {
-        shared.committee.replace(Some(committee));
-        shared.report_membership();
-    }
-    Ok(actions)
-}
-
-/// Saves the record, then the committee once it counts, which is given back when it is new.
-async fn save(shared: &Arc<Shared>, core: &ReplicaFounding) -> Result<Option<Arc<Committee>>, LinkError> {
-    let founded = core.accepted().filter(|_| core.is_founded() && shared.committee().is_none());
-    let founded = founded.map(|accepted| accepted.committee().clone());
-    let (folder, record, committee) = (shared.data.path().to_owned(), core.record().clone(), founded.clone());
-    let disk = shared.host.shared_disk();
-    let saved =
-        shared.host.spawn_blocking(move || identity::save(&*disk, &folder, &record, committee.as_deref())).await;
-    if let Err(error) = saved.map_err(|error| LinkError::Broken(error.to_string()))? {
-        shared.report(Event::Trouble(error.to_string()));
-        return Err(LinkError::violation(Code::Storage, error.to_string()));
-    }
-    Ok(founded)
-}
-
-fn tell(shared: &Shared, event: &ReplicaFoundingEvent) {
-    let text = match event {
-        ReplicaFoundingEvent::Accepted(digest, n) => {
-            format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
-        }
-        // reported as its membership
-        ReplicaFoundingEvent::Founded(_) => return,
-        ReplicaFoundingEvent::Refused(digest) => {
-            format!("refused the founding {digest}: another one was accepted before")
-        }
-        ReplicaFoundingEvent::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
-        ReplicaFoundingEvent::Evidence(evidence) => evidence.to_string(),
-        ReplicaFoundingEvent::AnotherVoteKey(digest) => format!(
-            "the founding {digest} names this replica's node key with another vote key; a copy of its node.key may be in use elsewhere"
-        ),
-        ReplicaFoundingEvent::AcceptedBefore(digest) => format!(
-            "this replica accepted the founding {digest} before it lost its `founding` file, and another one since; if neither is \
-             completed, start it with --abandon-founding"
-        ),
-    };
-    shared.report(Event::Founding(text));
+/// Work beside the link panicked.
+fn broken(error: impl std::fmt::Display) -> LinkError {
+    LinkError::Broken(error.to_string())
 }

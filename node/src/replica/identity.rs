@@ -303,6 +303,10 @@ mod tests {
             assert!(opened.committee.is_some());
             let accepted = opened.record.accepted().unwrap();
             assert_eq!(accepted.acceptances(), founding(&keys, false).acceptances());
+            assert!(
+                Arc::ptr_eq(accepted.committee(), opened.committee.as_ref().unwrap()),
+                "the proofs of possession are verified once"
+            );
         }
     }
 

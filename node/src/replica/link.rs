@@ -1,5 +1,6 @@
 //! A replica's link to one server: reads frames, has the core decide, and performs what comes out.
 
+mod context;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,14 @@ use vouch_core::statement::Stored;
 use vouch_node_core::replica::handshake::{Handshake, ProvenServer};
 use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, ReplicaLink};
 
-use super::founding::{self, Listener};
+use super::Event;
+use super::context::{OwnIdentity, Storage};
+use super::founding::Listener;
 use super::put_workers::PutWorkers;
-use super::repair::{Page, Repairing};
-use super::{Event, Shared};
+use super::repair::{Page, RepairTask};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 use crate::store::Journalled;
+pub(super) use context::LinkContext;
 use requests::Requests;
 
 /// Replies waiting to be sent.
@@ -33,12 +36,12 @@ const LIST_QUEUE: usize = 2;
 const LOOK_AT_ITSELF: Duration = Duration::from_secs(5);
 
 /// Runs one link to its end and says why it ended.
-pub(super) async fn run(shared: &Arc<Shared>, address: &str) -> LinkError {
-    match open(shared, address).await {
+pub(super) async fn run(context: &Arc<LinkContext>, address: &str) -> LinkError {
+    match open(context, address).await {
         Ok(opened) => {
-            shared.report(Event::Connected(address.into()));
-            shared.report_membership();
-            serve(shared, address, opened).await
+            context.reports.report(Event::Connected(address.into()));
+            context.reports.report_membership(&context.identity);
+            serve(context, address, opened).await
         }
         Err(error) => error,
     }
@@ -54,9 +57,9 @@ struct Opened {
     listener: Listener,
 }
 
-async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> {
-    let (mut reader, mut writer) = link::dial(&shared.host, address).await?;
-    match greet(shared, &mut reader, &mut writer).await {
+async fn open(context: &Arc<LinkContext>, address: &str) -> Result<Opened, LinkError> {
+    let (mut reader, mut writer) = link::dial(&context.storage.host, address).await?;
+    match greet(context, &mut reader, &mut writer).await {
         Ok((server, listener)) => Ok(Opened { reader, writer, server, listener }),
         Err(error) => {
             if let Some(failed) = error.to_tell() {
@@ -69,24 +72,27 @@ async fn open(shared: &Arc<Shared>, address: &str) -> Result<Opened, LinkError> 
 
 /// Proves the keys, has the server prove its own, and shows the founding that this replica accepted.
 async fn greet(
-    shared: &Arc<Shared>,
+    context: &Arc<LinkContext>,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<(NodeKey, Listener), LinkError> {
-    let cluster = shared.committee().map(|committee| committee.cluster());
-    let (mut handshake, hello) = Handshake::begin(shared.keys.node.node_key(), cluster, shared.host.random());
+    let OwnIdentity { keys, name, possession, .. } = &*context.identity;
+    let cluster = context.identity.chain().map(|chain| chain.cluster());
+    let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), cluster, context.storage.host.random());
     writer.send(hello.encode()).await?;
-    let deadline = link::Handshake::begin(&shared.host);
+    let deadline = link::Handshake::begin(&context.storage.host);
     let server = loop {
         let message = reader.expect(handshake.awaits(), deadline).await?;
         if let Some(server) = handshake.handle(&message).map_err(LinkError::Violation)? {
             break server;
         }
     };
-    let (vote_key, possession) = shared.proved_vote_key;
-    let mut messages = vec![server.auth(&shared.keys.node), Message::Join { vote_key, possession, name: shared.name }];
+    let mut messages = vec![
+        server.auth(&keys.node),
+        Message::Join { vote_key: keys.vote.vote_key(), possession: *possession, name: *name },
+    ];
     let ProvenServer { node_key, cluster, .. } = server;
-    let (listener, shown) = shared.foundings.join(shared, cluster).await;
+    let (listener, shown) = context.foundings.join(cluster).await;
     messages.extend(shown);
     for message in messages {
         writer.send(message.encode()).await?;
@@ -94,7 +100,7 @@ async fn greet(
     Ok((node_key, listener))
 }
 
-async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError {
+async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> LinkError {
     let Opened { mut reader, mut writer, server, listener } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
@@ -103,21 +109,31 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
     let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + 2);
     let listener_number = listener.number();
     let announcing = listener.pass_on(replies.clone());
-    let repairing = Repairing::new(shared.clone(), (address.into(), server), replies.clone(), listed);
+    let repairing = {
+        let LinkContext { storage, identity, repair, .. } = &**context;
+        RepairTask::new(storage.clone(), identity, *repair, (address.into(), server), replies.clone(), listed)
+    };
     let number = repairing.number();
     let repairing = repairing.run();
-    let watching = watch_storage(shared, inputs.clone());
-    let _asking = shared.clock.link(replies.clone());
+    let watching = watch_storage(&context.storage, inputs.clone());
+    let _asking = context.clock.link(replies.clone());
     let mut link = LinkShell {
-        core: ReplicaLink::new(shared.keys.node.node_key(), shared.max_incoming),
-        shared: shared.clone(),
+        core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),
+        context: context.clone(),
         address: Arc::from(address),
         listener: listener_number,
-        puts: PutWorkers::new(shared.clone(), inputs.clone()),
+        puts: PutWorkers::new(context.storage.clone(), context.receiving.clone(), inputs.clone()),
         replies,
         chunks: chunks.clone(),
         pages,
-        requests: Requests { shared: shared.clone(), server, number, chunks, inputs },
+        requests: Requests {
+            identity: context.identity.clone(),
+            storage: context.storage.clone(),
+            server,
+            number,
+            chunks,
+            inputs,
+        },
         number,
     };
     let serving = async {
@@ -154,24 +170,24 @@ async fn serve(shared: &Arc<Shared>, address: &str, opened: Opened) -> LinkError
 }
 
 /// Looks at the storage again and again.
-async fn watch_storage(shared: &Arc<Shared>, inputs: mpsc::Sender<Input<Journalled<Stored>>>) {
+async fn watch_storage(storage: &Storage, inputs: mpsc::Sender<Input<Journalled<Stored>>>) {
     loop {
-        let looking = shared.clone();
-        let found = shared.host.spawn_blocking(move || looking.storage_failure()).await;
+        let looking = storage.clone();
+        let found = storage.host.spawn_blocking(move || looking.failure()).await;
         let failure = found.unwrap_or_else(|panicked| Some(panicked.to_string()));
         if inputs.send(Input::Storage(failure)).await.is_err() {
             return;
         }
-        shared.host.sleep(LOOK_AT_ITSELF).await;
+        storage.host.sleep(LOOK_AT_ITSELF).await;
     }
 }
 
 struct LinkShell {
     core: ReplicaLink<Journalled<Stored>>,
-    shared: Arc<Shared>,
+    context: Arc<LinkContext>,
     /// Of the server, as it was dialled.
     address: Arc<str>,
-    /// By which the foundings know the link.
+    /// The link's number among the listeners of the foundings.
     listener: u64,
     puts: PutWorkers,
     replies: mpsc::Sender<Outgoing>,
@@ -179,7 +195,7 @@ struct LinkShell {
     /// What the server lists, for the repair.
     pages: mpsc::Sender<Page>,
     requests: Requests,
-    /// By which the repairer knows the link.
+    /// The link's number in the repair queue.
     number: u64,
 }
 
@@ -199,12 +215,9 @@ impl LinkShell {
         {
             self.puts.forget(*id);
         }
-        let (committee, doubt) = (self.shared.committee(), self.shared.clock_doubt());
-        let moment = Moment {
-            wall: self.shared.host.unix_seconds(),
-            clock_doubt: doubt.as_deref(),
-            committee: committee.as_ref(),
-        };
+        let (chain, doubt) = (self.context.identity.chain(), self.context.clock.doubt());
+        let wall = self.context.storage.host.unix_seconds();
+        let moment = Moment { wall, clock_doubt: doubt.as_deref(), chain: chain.as_ref() };
         for output in self.core.handle(input, &moment) {
             self.perform(output).await?;
         }
@@ -212,37 +225,37 @@ impl LinkShell {
     }
 
     async fn perform(&mut self, output: Output<Journalled<Stored>>) -> Result<(), LinkError> {
-        let now = || self.shared.host.unix_seconds();
+        let now = || self.context.storage.host.unix_seconds();
         match output {
             Output::Send(message) => self.reply(&message).await,
             // fails only when the link is ending
             Output::SendData(message) => drop(self.chunks.send(message.encode()).await),
             Output::Request(number, request) => self.requests.start(number, request),
             Output::Incoming(id, task) => self.puts.give(id, task),
-            Output::Report(event) => self.shared.report(event),
-            Output::Lost(digest, what) => self.shared.lost(digest, what),
+            Output::Report(event) => self.context.reports.report(event),
+            Output::Lost(digest, what) => self.context.storage.lost(digest, what),
             Output::ReplicaStatus(status, detail) => {
-                self.shared.report(Event::ReplicaStatus(self.address.to_string(), status, detail));
+                self.context.reports.report(Event::ReplicaStatus(self.address.to_string(), status, detail));
             }
-            Output::LeftOut(why) => self.shared.left_out(&self.address, &why),
+            Output::LeftOut(why) => self.context.report_left_out(&self.address, &why),
             Output::Voted(proposal) => {
-                self.shared.signing.voted(now());
-                self.shared.report(Event::Voted(proposal));
+                self.context.votes.voted(now());
+                self.context.reports.report(Event::Voted(proposal));
             }
-            Output::RefusedVote(why) => self.shared.signing.refused(now(), why),
+            Output::RefusedVote(why) => self.context.votes.refused(now(), why),
             // a page that nobody asked for, or asks for any more, is not kept
             Output::Listed(stream, page) => drop(self.pages.try_send((stream, page))),
-            Output::ListsDoubtful => self.shared.repairer.doubt(self.number),
+            Output::ListsDoubtful => self.context.storage.repairs.read_lists_again(self.number),
             Output::AnswerTime(stream, asker, nonce) => {
-                if let Some(answer) = self.shared.answer_time(stream, asker, nonce) {
+                if let Some(answer) = self.context.clock.answer(stream, asker, nonce) {
                     self.reply(&answer).await;
                 }
             }
             Output::HearTime(stream, member, time, signature) => {
-                self.shared.hear_time(stream, member, time, &signature);
+                self.context.clock.hear(stream, member, time, &signature);
             }
             Output::Founding(message) => {
-                for answer in founding::hear(&self.shared, self.listener, message).await? {
+                for answer in self.context.foundings.hear(self.listener, message).await? {
                     self.reply(&answer).await;
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Replica, Shared};
+use super::Replica;
+use super::link::LinkContext;
 use crate::store::ReservedSpace;
 
 /// What is held.
@@ -16,21 +17,21 @@ pub struct ReplicaLoad {
 
 /// Reads the load of a replica that runs.
 #[derive(Debug, Clone)]
-pub struct ReplicaGauge(Weak<Shared>);
+pub struct ReplicaGauge(Weak<LinkContext>);
 
 impl Replica {
     /// A gauge of this replica, which can be read while it runs.
     pub fn gauge(&self) -> ReplicaGauge {
-        ReplicaGauge(Arc::downgrade(&self.shared))
+        ReplicaGauge(Arc::downgrade(&self.link))
     }
 }
 
 impl ReplicaGauge {
     /// What is held now; `None` once the replica has ended.
     pub fn read(&self) -> Option<ReplicaLoad> {
-        let shared = self.0.upgrade()?;
+        let context = self.0.upgrade()?;
         // each put that is being received has a read guard, which shares the lock
-        let receiving = Arc::strong_count(&shared.receiving) - 1;
-        Some(ReplicaLoad { receiving, reserved: shared.store.reserved() })
+        let receiving = Arc::strong_count(&context.receiving) - 1;
+        Some(ReplicaLoad { receiving, reserved: context.storage.store.reserved() })
     }
 }

@@ -6,14 +6,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedRwLockReadGuard, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 use vouch_core::message::Code;
 use vouch_core::receipt::Receipt;
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResult, IncomingTask};
 use vouch_node_core::replica::link::Input;
 
-use super::Shared;
+use super::context::Storage;
 use crate::store::{CancelToken, Finished, Incoming, Journalled, Offered, Store, StoreError};
 
 /// Tasks that a worker has at most: one that it performs, and the last two.
@@ -23,7 +23,9 @@ type Inputs = mpsc::Sender<Input<Journalled<Stored>>>;
 
 /// The workers of one link's puts.
 pub(super) struct PutWorkers {
-    shared: Arc<Shared>,
+    storage: Storage,
+    /// Read by each put that is being received: whoever shuts down waits for them.
+    receiving: Arc<RwLock<()>>,
     /// Where results go.
     inputs: Inputs,
     workers: HashMap<IncomingId, WorkerHandle>,
@@ -35,8 +37,8 @@ struct WorkerHandle {
 }
 
 impl PutWorkers {
-    pub(super) fn new(shared: Arc<Shared>, inputs: Inputs) -> Self {
-        Self { shared, inputs, workers: HashMap::new() }
+    pub(super) fn new(storage: Storage, receiving: Arc<RwLock<()>>, inputs: Inputs) -> Self {
+        Self { storage, receiving, inputs, workers: HashMap::new() }
     }
 
     /// Gives a put's worker a task; the first one starts it.
@@ -71,15 +73,15 @@ impl PutWorkers {
 
     /// Starts a worker. Whoever shuts down waits for it; from then on none is started.
     fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(Worker) -> W) {
-        match self.shared.receiving.clone().try_read_owned() {
+        match self.receiving.clone().try_read_owned() {
             Ok(awaited) => {
-                let (shared, inputs) = (self.shared.clone(), self.inputs.clone());
-                self.shared.host.spawn(work(Worker { shared, id, inputs, _awaited: awaited }));
+                let (storage, inputs) = (self.storage.clone(), self.inputs.clone());
+                self.storage.host.spawn(work(Worker { storage, id, inputs, _awaited: awaited }));
             }
             Err(_) => {
                 let failed = IncomingResult::Failed(Code::ShuttingDown, "the replica is shutting down".into());
                 let inputs = self.inputs.clone();
-                self.shared.host.spawn(async move { drop(inputs.send(Input::Incoming(id, failed)).await) });
+                self.storage.host.spawn(async move { drop(inputs.send(Input::Incoming(id, failed)).await) });
             }
         }
     }
@@ -87,7 +89,7 @@ impl PutWorkers {
 
 /// The worker of one put.
 struct Worker {
-    shared: Arc<Shared>,
+    storage: Storage,
     id: IncomingId,
     inputs: Inputs,
     _awaited: OwnedRwLockReadGuard<()>,
@@ -101,7 +103,7 @@ impl Worker {
     }
 
     async fn whole(self, receipt: Receipt, bytes: Bytes) {
-        let stored = self.shared.store.put_small(&receipt, bytes).await;
+        let stored = self.storage.store.put_small(&receipt, bytes).await;
         self.tell(stored.map(|()| IncomingResult::Stored)).await;
     }
 
@@ -117,19 +119,19 @@ impl Worker {
         cancel: CancelToken,
         mut tasks: mpsc::Receiver<IncomingTask>,
     ) -> Result<IncomingResult, StoreError> {
-        let store = self.shared.store.clone();
-        let mut blob = self.shared.on_disk(move || Blob::open(&store, offer, &cancel)).await?;
+        let store = self.storage.store.clone();
+        let mut blob = self.storage.on_disk(move || Blob::open(&store, offer, &cancel)).await?;
         let opened = IncomingResult::Opened { offset: blob.offset(), damage: blob.damage() };
         self.tell(Ok(opened)).await;
         loop {
             match tasks.recv().await {
                 Some(IncomingTask::Write(chunks)) => {
-                    blob = self.shared.on_disk(move || blob.write(chunks)).await?;
+                    blob = self.storage.on_disk(move || blob.write(chunks)).await?;
                     self.tell(Ok(IncomingResult::Written)).await;
                 }
                 Some(IncomingTask::Finish(receipt)) => {
-                    let finished = self.shared.on_disk(move || blob.finish(&receipt)).await?;
-                    self.shared.store.enter(finished).await?;
+                    let finished = self.storage.on_disk(move || blob.finish(&receipt)).await?;
+                    self.storage.store.enter(finished).await?;
                     return Ok(IncomingResult::Stored);
                 }
                 Some(IncomingTask::PutAway { .. } | IncomingTask::Open(_) | IncomingTask::Whole(..)) | None => {
@@ -138,7 +140,7 @@ impl Worker {
                         drop(blob);
                         Ok(IncomingResult::PutAway)
                     };
-                    return self.shared.on_disk(put_away).await;
+                    return self.storage.on_disk(put_away).await;
                 }
             }
         }

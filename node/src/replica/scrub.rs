@@ -1,7 +1,7 @@
 //! Reads every blob against its hash tree, slowly and for ever: what has decayed is taken out of what is held, and fetched anew
 //! from other replicas. [`scrubbing`](vouch_node_core::replica::scrubbing) decides; this performs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,76 +9,86 @@ use vouch_core::digest::Digest;
 pub use vouch_node_core::replica::scrubbing::Scrubbed;
 use vouch_node_core::replica::scrubbing::{BlobCondition, ScrubPace, ScrubPass, ScrubStep, ScrubbedBlob};
 
-use super::{Event, Shared};
+use super::Event;
+use super::context::Storage;
 use crate::host::Host;
 use crate::store::{self, Store, StoreError};
 
-/// Blobs listed at once.
+/// Storage listed at once.
 const PAGE: usize = 256;
 /// How often somebody who waits hears how far a pass is.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// What all passes since the start came to, and whose turn it is.
-#[derive(Debug, Default)]
 pub(super) struct Scrubber {
+    storage: Storage,
     total: Mutex<Scrubbed>,
     /// One pass that somebody waits for at a time.
     asked: tokio::sync::Mutex<()>,
 }
 
 impl Scrubber {
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, total: Mutex::default(), asked: tokio::sync::Mutex::default() }
+    }
+
     pub(super) fn so_far(&self) -> Scrubbed {
         *self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, length: u64, is_damaged: bool) {
-        self.total.lock().unwrap_or_else(PoisonError::into_inner).add(length, is_damaged);
+    /// Counts what a pass found.
+    fn found(&self, found: ScrubbedBlob) {
+        let ScrubbedBlob { digest, length, damage } = found;
+        self.total.lock().unwrap_or_else(PoisonError::into_inner).add(length, damage.is_some());
+        if let Some(what) = damage {
+            self.storage.lost(digest, what);
+        }
     }
-}
 
-/// Passes over everything, one after the other, at `rate` bytes a second.
-pub(super) async fn run(shared: Arc<Shared>, rate: u64, pause: Duration) {
-    let (host, store) = (&shared.host, &shared.store);
-    // anywhere, so that a replica that is restarted often does not read its first blobs only
-    let mut from = Some(Digest(host.random()));
-    loop {
-        let pace = ScrubPace::new(rate, host.monotonic(), store.bytes_confirmed());
-        let mut pass = ScrubPass::new(from.take());
+    /// Passes over everything, one after the other, at `rate` bytes a second.
+    pub(super) async fn run(&self, rate: u64, pause: Duration) {
+        let Storage { host, store, reports, .. } = &self.storage;
+        // anywhere, so that a replica that is restarted often does not read its first blobs only
+        let mut from = Some(Digest(host.random()));
         loop {
-            match read_next(host, store, &mut pass).await {
-                Ok(Some(found)) => shared.found(found),
-                Ok(None) => break,
-                Err(error) => {
-                    shared.report(Event::Trouble(format!("scrubbing stopped: {error}")));
-                    break;
+            let pace = ScrubPace::new(rate, host.monotonic(), store.bytes_confirmed());
+            let mut pass = ScrubPass::new(from.take());
+            loop {
+                match read_next(host, store, &mut pass).await {
+                    Ok(Some(found)) => self.found(found),
+                    Ok(None) => break,
+                    Err(error) => {
+                        reports.report(Event::Trouble(format!("scrubbing stopped: {error}")));
+                        break;
+                    }
                 }
+                let read = pass.so_far().bytes;
+                host.sleep(pace.delay(read, store.bytes_confirmed(), host.monotonic())).await;
             }
-            let read = pass.so_far().bytes;
-            host.sleep(pace.delay(read, store.bytes_confirmed(), host.monotonic())).await;
+            host.sleep(pause).await;
         }
-        host.sleep(pause).await;
     }
-}
 
-/// One pass as fast as the disk gives it, for somebody who waits; `told` hears how far it is.
-///
-/// # Errors
-/// Another one is running, or the index cannot be read.
-pub(super) async fn now(shared: &Shared, told: mpsc::Sender<Scrubbed>) -> Result<Scrubbed, String> {
-    let _one_at_a_time = shared.scrubber.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
-    let (host, store) = (&shared.host, &shared.store);
-    let mut pass = ScrubPass::new(None);
-    let mut told_at = host.monotonic();
-    while let Some(found) = read_next(host, store, &mut pass).await.map_err(|error| error.to_string())? {
-        shared.found(found);
-        let now = host.monotonic();
-        if now >= told_at + TELL_EVERY {
-            told_at = now;
-            // the caller may be gone; the pass goes on, for what it finds
-            let _ = told.send(pass.so_far()).await;
+    /// One pass as fast as the disk gives it, for somebody who waits; `told` hears how far it is.
+    ///
+    /// # Errors
+    /// Another one is running, or the index cannot be read.
+    pub(super) async fn pass_now(&self, told: mpsc::Sender<Scrubbed>) -> Result<Scrubbed, String> {
+        let _one_at_a_time = self.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
+        let Storage { host, store, .. } = &self.storage;
+        let mut pass = ScrubPass::new(None);
+        let mut told_at = host.monotonic();
+        while let Some(found) = read_next(host, store, &mut pass).await.map_err(|error| error.to_string())? {
+            self.found(found);
+            let now = host.monotonic();
+            if now >= told_at + TELL_EVERY {
+                told_at = now;
+                // the caller may be gone; the pass goes on, for what it finds
+                let _ = told.send(pass.so_far()).await;
+            }
         }
+        Ok(pass.so_far())
     }
-    Ok(pass.so_far())
 }
 
 /// One pass over the store of a replica that does not run.
@@ -122,31 +132,5 @@ async fn read(host: &Host, store: &Store, digest: Digest) -> Result<BlobConditio
             Ok(BlobCondition::Damaged(error.to_string()))
         }
         Err(error) => Err(error),
-    }
-}
-
-impl Shared {
-    /// Counts what scrubbing found.
-    fn found(&self, found: ScrubbedBlob) {
-        let ScrubbedBlob { digest, length, damage } = found;
-        self.scrubber.count(length, damage.is_some());
-        if let Some(what) = damage {
-            self.lost(digest, what);
-        }
-    }
-
-    /// A blob that was held is held no more: it is fetched from the others.
-    pub(super) fn lost(&self, digest: Digest, what: String) {
-        self.report(Event::Damaged(digest, what));
-        self.repairer.call();
-    }
-
-    /// A read met a damaged blob: it is held no more.
-    pub(super) async fn met_damage(&self, digest: Digest, error: &StoreError) {
-        self.report(Event::Damaged(digest, error.to_string()));
-        match self.store.mark_damaged(&digest).await {
-            Ok(()) => self.repairer.call(),
-            Err(error) => self.report(Event::Trouble(error.to_string())),
-        }
     }
 }

@@ -8,8 +8,12 @@ use vouch_core::message::MessageError;
 use vouch_node_core::replica::collecting::{Collection, CollectionTimer};
 use vouch_node_core::replica::dialling::{DialBackoff, LinkEnd, Redial};
 
-use super::control::Door;
-use super::{Event, Shared, clock_watch, link, scrub};
+use super::Event;
+use super::clock_watch::{self, ClockWatch};
+use super::context::Storage;
+use super::control::ControlSocket;
+use super::link::{self, LinkContext};
+use super::status::OperatorContext;
 use crate::link::LinkError;
 
 /// What is done beside the links, and how often.
@@ -23,32 +27,33 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// Never completes.
-    pub(super) async fn run(self, shared: &Arc<Shared>) {
-        let collecting = keep_collecting(shared, self.collect_every, self.settling, self.grace);
-        let scrubbing = scrub::run(shared.clone(), self.scrub_rate, self.scrub_pause);
+    pub(super) async fn run(self, operator: &Arc<OperatorContext>) {
+        let OperatorContext { storage, reports, clock, scrubber, .. } = &**operator;
+        let collecting = keep_collecting(storage, clock, self.collect_every, self.settling, self.grace);
+        let scrubbing = scrubber.run(self.scrub_rate, self.scrub_pause);
         let answering = async {
-            match Door::open(&shared.host, shared.data.path()) {
-                Ok(door) => door.serve(shared.clone()).await,
-                // a replica without that serves as well as any other
-                Err(error) => shared.report(Event::Trouble(format!("no status from outside: {error}"))),
+            match ControlSocket::open(&storage.host, storage.folder()) {
+                Ok(socket) => socket.serve(operator.clone()).await,
+                // Go on without it: only the operator's commands need it.
+                Err(error) => reports.report(Event::Trouble(format!("no status from outside: {error}"))),
             }
         };
-        let watching = clock_watch::run(shared.clone());
+        let watching = clock_watch::run(clock);
         tokio::join!(collecting, scrubbing, answering, watching);
     }
 }
 
 /// Dials a server again and again.
-pub(super) async fn keep_linked(shared: Arc<Shared>, address: String) {
-    let mut backoff = DialBackoff::default();
+pub(super) async fn keep_linked(context: Arc<LinkContext>, address: String) {
+    let (host, mut backoff) = (&context.storage.host, DialBackoff::default());
     loop {
-        let began = shared.host.monotonic();
-        let error = link::run(&shared, &address).await;
-        let lasted = shared.host.monotonic().saturating_sub(began);
+        let began = host.monotonic();
+        let error = link::run(&context, &address).await;
+        let lasted = host.monotonic().saturating_sub(began);
         let Redial { after, is_refused_for_good } = backoff.ended(end(&error), lasted);
         let event = if is_refused_for_good { Event::RefusedForGood } else { Event::Disconnected };
-        shared.report(event(address.clone(), error.to_string()));
-        shared.host.sleep(after).await;
+        context.reports.report(event(address.clone(), error.to_string()));
+        host.sleep(after).await;
     }
 }
 
@@ -61,26 +66,26 @@ fn end(error: &LinkError) -> LinkEnd {
 }
 
 /// Removes what has expired, again and again.
-async fn keep_collecting(shared: &Shared, every: Duration, settling: Duration, grace: u64) {
-    let mut timer = CollectionTimer::new(shared.host.monotonic());
+async fn keep_collecting(storage: &Storage, clock: &ClockWatch, every: Duration, settling: Duration, grace: u64) {
+    let mut timer = CollectionTimer::new(storage.host.monotonic());
     loop {
-        shared.host.sleep(every).await;
-        collect(shared, &mut timer, settling, grace).await;
+        storage.host.sleep(every).await;
+        collect(storage, clock, &mut timer, settling, grace).await;
     }
 }
 
-async fn collect(shared: &Shared, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
+async fn collect(storage: &Storage, clock: &ClockWatch, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
     // read first: a clock that jumps from here on is in doubt already when it is looked at
-    let wall = shared.host.unix_seconds();
-    let is_in_doubt = shared.clock_doubt().is_some();
-    let next = timer.next(shared.host.monotonic(), is_in_doubt, shared.repairer.so_far(wall).lacking);
+    let wall = storage.host.unix_seconds();
+    let is_in_doubt = clock.doubt().is_some();
+    let next = timer.next(storage.host.monotonic(), is_in_doubt, storage.repairs.progress(wall).lacking);
     let Some(Collection { ran, sweeps }) = next else { return };
-    match shared.store.collect_settled(wall, ran, settling, grace, sweeps).await {
+    match storage.store.collect_settled(wall, ran, settling, grace, sweeps).await {
         Ok(collected) if collected.blobs > 0 => {
-            shared.report(Event::Collected(collected.blobs, collected.bytes));
+            storage.reports.report(Event::Collected(collected.blobs, collected.bytes));
         }
         Ok(_) => {}
-        Err(error) => shared.report(Event::Trouble(error.to_string())),
+        Err(error) => storage.reports.report(Event::Trouble(error.to_string())),
     }
 }
 
@@ -105,8 +110,9 @@ mod tests {
         let settling = Duration::ZERO;
         let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
         let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let replica = Replica::open(Host::system(), config, Arc::new(move |event| drop(events.send(event)))).unwrap();
-        let store = replica.shared.store.clone();
+        let replica = Replica::open_blocking(Host::system(), config, Arc::new(move |event| drop(events.send(event))));
+        let replica = replica.unwrap();
+        let store = replica.link.storage.store.clone();
         for (bytes, expires_at) in [(b"expired".as_slice(), 1), (b"stays", Host::system().unix_seconds())] {
             let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at };
             store.put_small(&receipt, bytes.to_vec().into()).await.unwrap();
@@ -127,17 +133,18 @@ mod tests {
     #[tokio::test]
     async fn a_clock_in_doubt_deletes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let shared = Replica::open(Host::system(), config(folder.path()), Arc::new(|_| {})).unwrap().shared;
+        let replica = Replica::open_blocking(Host::system(), config(folder.path()), Arc::new(|_| {})).unwrap();
+        let (storage, clock) = (&replica.link.storage, &replica.link.clock);
         let receipt = Receipt { salt: [0; 16], digest: Digest::of(b"expired"), length: 7, expires_at: 1 };
-        shared.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
-        let held = || shared.store.length_of(&receipt.digest).unwrap();
-        let mut timer = CollectionTimer::new(shared.host.monotonic());
+        storage.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
+        let held = || storage.store.length_of(&receipt.digest).unwrap();
+        let mut timer = CollectionTimer::new(storage.host.monotonic());
         // set forward by an hour since it was looked at last
-        shared.clock.set_off(3600);
-        collect(&shared, &mut timer, Duration::ZERO, store::GRACE).await;
+        clock.set_off(3600);
+        collect(storage, clock, &mut timer, Duration::ZERO, store::GRACE).await;
         assert_eq!(held(), Some(7));
-        shared.clock.trust();
-        collect(&shared, &mut timer, Duration::ZERO, store::GRACE).await;
+        clock.trust();
+        collect(storage, clock, &mut timer, Duration::ZERO, store::GRACE).await;
         assert_eq!(held(), None);
     }
 }

@@ -138,7 +138,7 @@ impl<J> ReplicaLink<J> {
             Message::Archive { stream, signers, signature } => {
                 // If the proposal is no longer remembered, repair learns its certificates from another member.
                 if let Some(proposal) = self.proposals.take(stream)
-                    && let Some(committee) = moment.committee
+                    && let Some(committee) = moment.committee()
                 {
                     let request = Request::Archive(committee.clone(), proposal, signers, signature);
                     self.request(Pending::Background, request);
@@ -146,7 +146,7 @@ impl<J> ReplicaLink<J> {
             }
             Message::Missed { certificates } if certificates.is_empty() => self.out.push(Output::ListsDoubtful),
             Message::Missed { certificates } => {
-                if let Some(committee) = moment.committee {
+                if let Some(committee) = moment.committee() {
                     self.request(Pending::Background, Request::Missed(committee.clone(), certificates));
                 }
             }
@@ -180,7 +180,7 @@ impl<J> ReplicaLink<J> {
     }
 
     fn position(&self, moment: &Moment<'_>) -> Option<u16> {
-        moment.committee.and_then(|committee| committee.record().position(&self.own))
+        moment.committee().and_then(|committee| committee.record().position(&self.own))
     }
 
     fn request(&mut self, pending: Pending, request: Request<J>) {

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 
@@ -144,7 +145,10 @@ impl LinkRepair {
     }
 
     fn begin_round(&mut self, moment: &RepairMoment<'_>) -> RepairRequest {
-        let committee = moment.committee.filter(|committee| committee.record().position(&self.own).is_some());
+        let committee = moment
+            .chain
+            .map(CommitteeChain::current)
+            .filter(|committee| committee.record().position(&self.own).is_some());
         let Some(committee) = committee else { return RepairRequest::AwaitCommittee };
         self.stage = RepairStage::FindDamaged(Round { committee: committee.clone(), has_failed: false });
         RepairRequest::FindDamaged

@@ -1,16 +1,17 @@
 use std::sync::Mutex;
 
 use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
 
 use super::*;
 use crate::host::Host;
+use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
 /// A replica that is a member of four, with the keys of the others, a link, and what it reported.
 struct Watched {
-    shared: Arc<Shared>,
+    context: Arc<LinkContext>,
     others: Vec<(u16, NodeSecretKey)>,
     requests: mpsc::Receiver<Outgoing>,
     sender: mpsc::Sender<Outgoing>,
@@ -24,12 +25,13 @@ impl Watched {
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let heard = events.clone();
-        let shared = Replica::open(Host::system(), config, Arc::new(move |event| heard.lock().unwrap().push(event)))
-            .unwrap()
-            .shared;
+        let context =
+            Replica::open_blocking(Host::system(), config, Arc::new(move |event| heard.lock().unwrap().push(event)))
+                .unwrap()
+                .link;
         let votes: Vec<_> = (1..4u8).map(|number| VoteSecretKey::generate(&[number; 32]).unwrap()).collect();
         let nodes = (1..4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
-        let mut all = vec![(shared.keys.node.node_key(), &shared.keys.vote)];
+        let mut all = vec![(context.identity.node_key(), &context.identity.keys.vote)];
         let others: Vec<_> = nodes.collect();
         all.extend(others.iter().zip(&votes).map(|(node, vote)| (node.node_key(), vote)));
         all.sort_by_key(|(node_key, _)| *node_key);
@@ -42,35 +44,35 @@ impl Watched {
         let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
         let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        shared.committee.replace(Some(committee.clone()));
+        context.identity.committees.replace(Some(committee.clone().into()));
         let position = |key: &NodeSecretKey| committee.record().position(&key.node_key()).unwrap();
         let others = others.into_iter().map(|key| (position(&key), key)).collect();
         let (sender, requests) = mpsc::channel(16);
-        Self { shared, others, requests, sender, events, _folder: folder }
+        Self { context, others, requests, sender, events, _folder: folder }
     }
 
     /// The question that it asks now.
     fn asked(&mut self) -> (Stream, TimeQuestion) {
-        self.shared.watch_clock();
+        self.context.clock.look();
         let request = self.requests.try_recv().expect("it asks");
         let Message::AskTime { stream, asker, nonce } = Message::decode(&request.bytes).unwrap() else { panic!() };
-        assert_eq!(asker, self.shared.keys.node.node_key());
-        (stream, TimeQuestion { cluster: self.shared.committee().unwrap().cluster(), asker, nonce })
+        assert_eq!(asker, self.context.identity.node_key());
+        (stream, TimeQuestion { cluster: self.context.identity.chain().unwrap().cluster(), asker, nonce })
     }
 
     /// Another member's answer to a question.
     fn hear(&self, (stream, question): &(Stream, TimeQuestion), other: usize, time: u64) {
         let (member, key) = &self.others[other];
-        self.shared.hear_time(*stream, *member, time, &question.answer(key, time));
+        self.context.clock.hear(*stream, *member, time, &question.answer(key, time));
     }
 
     fn doubt(&self) -> Option<String> {
-        self.shared.clock_doubt()
+        self.context.clock.doubt()
     }
 
     /// Asks anew at once, as after a new link.
     fn ask_again(&mut self) -> (Stream, TimeQuestion) {
-        self.shared.clock.trust();
+        self.context.clock.trust();
         self.asked()
     }
 }
@@ -78,9 +80,9 @@ impl Watched {
 #[test]
 fn answers_count_only_as_their_members_signed_them() {
     let mut watched = Watched::new();
-    let shared = watched.shared.clone();
+    let context = watched.context.clone();
     let sender = watched.sender.clone();
-    let _link = shared.clock.link(sender);
+    let _link = context.clock.link(sender);
     let first = watched.asked();
     let far = Host::system().unix_seconds() + 7200;
     // one of four may lie
@@ -95,11 +97,15 @@ fn answers_count_only_as_their_members_signed_them() {
         (stream, *member, question.answer(&watched.others[2].1, far)),
         (stream, *member, TimeQuestion { nonce: [0; 32], ..question }.answer(key, far)),
         (Stream(7), *member, question.answer(key, far)),
-        (stream, shared.position(&shared.committee().unwrap()).unwrap(), question.answer(&shared.keys.node, far)),
+        (
+            stream,
+            context.identity.position(context.identity.chain().unwrap().current()).unwrap(),
+            question.answer(&context.identity.keys.node, far),
+        ),
         (stream, 999, question.answer(key, far)),
     ];
     for (stream, member, signature) in forged {
-        shared.hear_time(stream, member, far, &signature);
+        context.clock.hear(stream, member, far, &signature);
         assert_eq!(watched.doubt(), None);
     }
     assert!(watched.events.lock().unwrap().is_empty());
@@ -110,14 +116,14 @@ fn answers_count_only_as_their_members_signed_them() {
     for part in ["it is ", "2 h behind ", &name(0), &name(1)] {
         assert!(doubt.contains(part), "{part}: {doubt}");
     }
-    assert!(shared.status().clock.in_doubt);
-    assert!(shared.status().clock.reason.unwrap().contains("2 h behind"));
+    assert!(context.clock.status().in_doubt);
+    assert!(context.clock.status().reason.unwrap().contains("2 h behind"));
     // answers of before fit no later question
     let second = watched.ask_again();
     assert_ne!(second.1.nonce, first.1.nonce);
     for other in 0..2 {
         let (member, key) = &watched.others[other];
-        shared.hear_time(second.0, *member, far, &first.1.answer(key, far));
+        context.clock.hear(second.0, *member, far, &first.1.answer(key, far));
     }
     assert_eq!(watched.doubt(), None);
 }
@@ -125,11 +131,11 @@ fn answers_count_only_as_their_members_signed_them() {
 #[test]
 fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
     let mut watched = Watched::new();
-    let shared = watched.shared.clone();
+    let context = watched.context.clone();
     let sender = watched.sender.clone();
-    let link = shared.clock.link(sender);
+    let link = context.clock.link(sender);
     watched.asked();
-    shared.clock.set_off(3600);
+    context.clock.set_off(3600);
     for _ in 0..3 {
         assert!(watched.doubt().unwrap().ends_with("it was set forward by 1 h"));
     }
@@ -139,7 +145,7 @@ fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
         watched.hear(&question, other, now);
     }
     assert_eq!(watched.doubt(), None);
-    let status = shared.status().clock;
+    let status = context.clock.status();
     assert_eq!((status.in_doubt, status.reason, status.agreeing), (false, None, 3));
     let events = watched.events.lock().unwrap().clone();
     let [Event::ClockInDoubt(began), Event::ClockTrusted(ended)] = &events[..] else { panic!("{events:?}") };
@@ -150,28 +156,31 @@ fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
     );
     // without a link nobody is asked
     drop(link);
-    shared.clock.set_off(0);
-    shared.watch_clock();
+    context.clock.set_off(0);
+    context.clock.look();
     assert!(watched.requests.try_recv().is_err());
 }
 
 #[test]
 fn only_members_are_answered_and_not_too_often() {
     let watched = Watched::new();
-    let shared = &watched.shared;
-    let cluster = shared.committee().unwrap().cluster();
-    let own = shared.keys.node.node_key();
+    let context = &watched.context;
+    let cluster = context.identity.chain().unwrap().cluster();
+    let own = context.identity.node_key();
     let stranger = NodeSecretKey::from_bytes(&[77; 32]).node_key();
     for asker in [own, stranger, NodeKey::ANONYMOUS] {
-        assert_eq!(shared.answer_time(Stream(1), asker, [5; 32]), None);
+        assert_eq!(context.clock.answer(Stream(1), asker, [5; 32]), None);
     }
     let (asker, other) = (watched.others[0].1.node_key(), watched.others[1].1.node_key());
-    let answered = (0..100).filter_map(|_| shared.answer_time(Stream(3), asker, [5; 32])).collect::<Vec<_>>();
+    let answered = (0..100).filter_map(|_| context.clock.answer(Stream(3), asker, [5; 32])).collect::<Vec<_>>();
     // a machine under load may take long enough for one more
     assert!((4..20).contains(&answered.len()), "{}", answered.len());
-    assert!(shared.answer_time(Stream(3), other, [5; 32]).is_some(), "another one has its own");
+    assert!(context.clock.answer(Stream(3), other, [5; 32]).is_some(), "another one has its own");
     let Message::SignedTime { stream, member, time, signature } = &answered[0] else { panic!() };
-    assert_eq!((*stream, Some(*member)), (Stream(3), shared.committee().unwrap().record().position(&own)));
+    assert_eq!(
+        (*stream, Some(*member)),
+        (Stream(3), context.identity.chain().unwrap().current().record().position(&own))
+    );
     assert!(time.abs_diff(Host::system().unix_seconds()) < 60);
     TimeQuestion { cluster, asker, nonce: [5; 32] }.verify(&own, *time, signature).unwrap();
 }

@@ -17,7 +17,8 @@ use vouch_node_core::replica::proposals::Proposal;
 use vouch_node_core::replica::repair::Learned;
 use vouch_node_core::replica::voting;
 
-use crate::replica::{Shared, repair};
+use crate::replica::context::{OwnIdentity, Storage};
+use crate::replica::repair;
 use crate::store::{Confirmed, Journalled, Promise, Slice, StoreError};
 
 /// Bytes of certificates in a page that is shown; the last one may go beyond.
@@ -31,10 +32,11 @@ type Done = Completion<Journalled<Stored>>;
 /// Performs the requests of one link.
 #[derive(Clone)]
 pub(super) struct Requests {
-    pub(super) shared: Arc<Shared>,
+    pub(super) identity: Arc<OwnIdentity>,
+    pub(super) storage: Storage,
     /// The server's node key.
     pub(super) server: NodeKey,
-    /// By which the repairer knows the link.
+    /// The link's number in the repair queue.
     pub(super) number: u64,
     /// Where bytes that were read go.
     pub(super) chunks: mpsc::Sender<Bytes>,
@@ -46,7 +48,7 @@ impl Requests {
     /// Starts a request beside the link.
     pub(super) fn start(&self, number: u64, request: Request<Journalled<Stored>>) {
         let requests = self.clone();
-        self.shared.host.spawn(async move {
+        self.storage.host.spawn(async move {
             let done = requests.perform(request).await;
             // fails only when the link is ending
             let _ = requests.inputs.send(Input::Done(number, done)).await;
@@ -54,26 +56,26 @@ impl Requests {
     }
 
     async fn perform(&self, request: Request<Journalled<Stored>>) -> Done {
-        let shared = &self.shared;
+        let storage = &self.storage;
         match request {
-            Request::Confirm(receipts) => shared.store.confirm(&receipts).await.map_or_else(failed, confirmed),
+            Request::Confirm(receipts) => storage.store.confirm(&receipts).await.map_or_else(failed, confirmed),
             Request::Promise(committee, proposal) => self.promise(committee, proposal).await,
             Request::Sign(journalled) => {
-                let signer = shared.clone();
-                let signing = move || Ok(Completion::Signed(journalled.sign(&signer.keys.vote)));
+                let identity = self.identity.clone();
+                let signing = move || Ok(Completion::Signed(journalled.sign(&identity.keys.vote)));
                 self.blocking(signing).await
             }
             Request::Read(read) => self.read(read).await,
             Request::Length(digest) => {
-                let store = shared.store.clone();
+                let store = storage.store.clone();
                 self.blocking(move || store.length_of(&digest).map(Completion::Length)).await
             }
             Request::List(from, filter) => {
-                let (store, server) = (shared.store.clone(), self.server);
+                let (store, server) = (storage.store.clone(), self.server);
                 self.blocking(move || store.list(from, filter, &server, LIST_PAGE).map(Completion::Listed)).await
             }
             Request::Certificate(digest) => {
-                let store = shared.store.clone();
+                let store = storage.store.clone();
                 let found = move || Ok(Completion::Certificate(store.certificate(&digest)?.map(Box::new)));
                 self.blocking(found).await
             }
@@ -83,7 +85,7 @@ impl Requests {
             Request::Missed(committee, certificates) => {
                 let missed = finished(self.missed(committee, certificates)).await;
                 if matches!(missed, Completion::Failed(..)) {
-                    shared.repairer.doubt(self.number);
+                    storage.repairs.read_lists_again(self.number);
                 }
                 missed
             }
@@ -91,7 +93,7 @@ impl Requests {
     }
 
     async fn blocking(&self, work: impl FnOnce() -> Result<Done, StoreError> + Send + 'static) -> Done {
-        self.shared.on_disk(work).await.unwrap_or_else(failed)
+        self.storage.on_disk(work).await.unwrap_or_else(failed)
     }
 
     async fn promise(&self, committee: Arc<Committee>, Proposal { issued_at, receipts }: Proposal) -> Done {
@@ -99,7 +101,7 @@ impl Requests {
             voting::statement(&committee, issued_at, &receipts)
         } else {
             let batch = receipts.clone();
-            let stating = self.shared.host.spawn_blocking(move || voting::statement(&committee, issued_at, &batch));
+            let stating = self.storage.host.spawn_blocking(move || voting::statement(&committee, issued_at, &batch));
             match stating.await {
                 Ok(statement) => statement,
                 Err(error) => return Completion::Failed(Code::Storage, error.to_string()),
@@ -108,7 +110,7 @@ impl Requests {
         let Some(statement) = statement else {
             return Completion::Failed(Code::Unexpected, "a batch of a forbidden size".into());
         };
-        match self.shared.store.promise(&receipts, statement).await {
+        match self.storage.store.promise(&receipts, statement).await {
             Ok(Promise::Journalled(statement)) => Completion::Promised(statement),
             Ok(Promise::Lacking(lacking)) => Completion::Lacking(lacking),
             Err(error) => failed(error),
@@ -118,12 +120,12 @@ impl Requests {
     async fn read(&self, Read { digest, offset, length, .. }: Read) -> Done {
         // one read at a time: the room is still there when the bytes are
         drop(self.chunks.reserve().await);
-        let store = self.shared.store.clone();
-        match self.shared.on_disk(move || store.read(&digest, offset, length)).await {
+        let store = self.storage.store.clone();
+        match self.storage.on_disk(move || store.read(&digest, offset, length)).await {
             Ok(Slice { bytes, proof }) => Completion::Slice(bytes, proof),
             Err(error) => {
                 if matches!(error, StoreError::Damaged { .. }) {
-                    self.shared.met_damage(digest, &error).await;
+                    self.storage.found_damaged(digest, &error).await;
                 }
                 failed(error)
             }
@@ -138,8 +140,8 @@ impl Requests {
         signers: Signers,
         signature: AggregateSignature,
     ) -> Result<(), StoreError> {
-        let store = self.shared.store.clone();
-        let checking = self.shared.on_disk(move || {
+        let store = self.storage.store.clone();
+        let checking = self.storage.on_disk(move || {
             let checked = proposal.certificates(&committee, &signers, &signature);
             Ok(checked.map(|mut certificates| {
                 certificates.retain(|certificate| {
@@ -151,7 +153,7 @@ impl Requests {
         });
         match checking.await? {
             Ok(certificates) if certificates.is_empty() => Ok(()),
-            Ok(certificates) => self.shared.store.archive_from(&self.server, certificates).await,
+            Ok(certificates) => self.storage.store.archive_from(&self.server, certificates).await,
             Err(invalid) => {
                 self.refused(&invalid.to_string());
                 Ok(())
@@ -161,16 +163,16 @@ impl Requests {
 
     /// Takes note of certificates that the server says this replica missed, and has the blobs fetched that it lacks.
     async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        let Learned { lacking, invalid, .. } = repair::learn(&self.shared, &committee, certificates).await?;
+        let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, certificates).await?;
         if let Some(invalid) = invalid {
             self.refused(&invalid);
         }
-        self.shared.repairer.missed(self.number, lacking);
+        self.storage.repairs.add(self.number, lacking);
         Ok(())
     }
 
     fn refused(&self, invalid: &str) {
-        self.shared.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
+        self.storage.reports.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
     }
 }
 

@@ -16,7 +16,7 @@ struct TestLink {
     replies: mpsc::Receiver<Outgoing>,
     inputs: mpsc::Receiver<Input<Journalled<Stored>>>,
     listed: mpsc::Receiver<Page>,
-    shared: Arc<Shared>,
+    context: Arc<LinkContext>,
     _folder: tempfile::TempDir,
 }
 
@@ -24,14 +24,14 @@ impl TestLink {
     fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-        let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
-        let (shell, replies, inputs, listed) = shell(&shared);
-        Self { shell, replies, inputs, listed, shared, _folder: folder }
+        let context = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap().link;
+        let (shell, replies, inputs, listed) = shell(&context);
+        Self { shell, replies, inputs, listed, context, _folder: folder }
     }
 
     /// The link ends, and another one begins.
     fn begin_anew(&mut self) {
-        (self.shell, self.replies, self.inputs, self.listed) = shell(&self.shared);
+        (self.shell, self.replies, self.inputs, self.listed) = shell(&self.context);
     }
 
     /// Sends a message once the link takes one.
@@ -57,7 +57,7 @@ impl TestLink {
     /// Waits until no worker is at a put any more.
     async fn settle(&mut self) {
         // as whoever shuts down
-        drop(Host::system().timeout(PATIENCE, self.shared.receiving.write()).await.unwrap());
+        drop(Host::system().timeout(PATIENCE, self.context.receiving.write()).await.unwrap());
         while !self.inputs.is_empty() {
             self.take_input().await;
         }
@@ -66,18 +66,24 @@ impl TestLink {
 
 type Ends = (LinkShell, mpsc::Receiver<Outgoing>, mpsc::Receiver<Input<Journalled<Stored>>>, mpsc::Receiver<Page>);
 
-fn shell(shared: &Arc<Shared>) -> Ends {
+fn shell(context: &Arc<LinkContext>) -> Ends {
     let ((replies, queue), (inputs, events), (pages, listed)) =
         (mpsc::channel(64), mpsc::channel(64), mpsc::channel(LIST_QUEUE));
     let chunks = mpsc::channel(1).0;
     let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
-    let puts = PutWorkers::new(shared.clone(), inputs.clone());
-    let requests =
-        Requests { shared: shared.clone(), server: NodeKey([9; 32]), number, chunks: chunks.clone(), inputs };
-    let core = ReplicaLink::new(shared.keys.node.node_key(), shared.max_incoming);
-    let shared = shared.clone();
+    let context = context.clone();
+    let puts = PutWorkers::new(context.storage.clone(), context.receiving.clone(), inputs.clone());
+    let requests = Requests {
+        identity: context.identity.clone(),
+        storage: context.storage.clone(),
+        server: NodeKey([9; 32]),
+        number,
+        chunks: chunks.clone(),
+        inputs,
+    };
+    let core = ReplicaLink::new(context.identity.node_key(), context.max_incoming);
     (
-        LinkShell { core, shared, address, listener, puts, replies, chunks, pages, requests, number },
+        LinkShell { core, context, address, listener, puts, replies, chunks, pages, requests, number },
         queue,
         events,
         listed,

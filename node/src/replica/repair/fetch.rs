@@ -9,9 +9,9 @@ use vouch_core::receipt::Receipt;
 use vouch_core::session::GetRequest;
 use vouch_node_core::replica::repair::BlobSource;
 
-use super::super::Shared;
 use crate::client::{ClientError, Download, DownloadEvent};
 use crate::link::{self, LinkError};
+use crate::replica::context::Storage;
 use crate::store::{MAX_SMALL, StoreError};
 
 /// Why one blob was not fetched.
@@ -27,29 +27,29 @@ pub(super) enum FetchError {
 
 /// Has the blob of a certificate that was verified, over a link of its own to the server at `address`.
 pub(super) async fn fetch(
-    shared: &Shared,
+    storage: &Storage,
     address: &str,
     committee: &Arc<Committee>,
     certificate: Certificate,
 ) -> Result<BlobSource, FetchError> {
     let receipt = certificate.claim.receipt;
-    let store = shared.store.clone();
-    let held = shared.on_disk(move || store.length_of(&receipt.digest)).await?;
+    let store = storage.store.clone();
+    let held = storage.on_disk(move || store.length_of(&receipt.digest)).await?;
     let source = if held == Some(receipt.length) {
         BlobSource::Put
-    } else if shared.store.adopt(&receipt).await? {
+    } else if storage.store.adopt(&receipt).await? {
         BlobSource::OwnDisk
     } else {
-        download(shared, address, committee, &receipt).await?;
+        download(storage, address, committee, &receipt).await?;
         BlobSource::Others
     };
-    shared.store.archive(vec![certificate]).await?;
+    storage.store.archive(vec![certificate]).await?;
     Ok(source)
 }
 
 /// Gets a blob as any client does, and stores it as any put.
 async fn download(
-    shared: &Shared,
+    storage: &Storage,
     address: &str,
     committee: &Arc<Committee>,
     receipt: &Receipt,
@@ -59,18 +59,18 @@ async fn download(
         digest: receipt.digest,
         length: Some(receipt.length),
         range: None,
-        nonce: shared.host.random(),
+        nonce: storage.host.random(),
     };
-    let link = link::dial(&shared.host, address).await?;
-    let mut download = Download::begin(&shared.host, link, request, Some(committee.clone().into())).await;
+    let link = link::dial(&storage.host, address).await?;
+    let mut download = Download::begin(&storage.host, link, request, Some(committee.clone().into())).await;
     if receipt.length > MAX_SMALL {
-        return store_large(shared, download, receipt).await;
+        return store_large(storage, download, receipt).await;
     }
     let mut bytes = Vec::new();
     loop {
         match download.next().await? {
             DownloadEvent::Bytes(piece) => bytes.extend_from_slice(&piece),
-            DownloadEvent::Verified(_) => return Ok(shared.store.put_small(receipt, bytes.into()).await?),
+            DownloadEvent::Verified(_) => return Ok(storage.store.put_small(receipt, bytes.into()).await?),
             DownloadEvent::Start { .. }
             | DownloadEvent::Length { .. }
             | DownloadEvent::Slice(_)
@@ -80,13 +80,13 @@ async fn download(
 }
 
 /// Writes pieces as they come, one at a time.
-async fn store_large(shared: &Shared, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
-    let (store, receipt) = (shared.store.clone(), *receipt);
-    let mut incoming = shared.on_disk(move || store.begin(Some(&receipt))).await?;
+async fn store_large(storage: &Storage, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
+    let (store, receipt) = (storage.store.clone(), *receipt);
+    let mut incoming = storage.on_disk(move || store.begin(Some(&receipt))).await?;
     loop {
         match download.next().await? {
             DownloadEvent::Bytes(piece) => {
-                incoming = shared.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
+                incoming = storage.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
             }
             DownloadEvent::Verified(_) => break,
             DownloadEvent::Start { .. }
@@ -95,6 +95,6 @@ async fn store_large(shared: &Shared, mut download: Download, receipt: &Receipt)
             | DownloadEvent::Rejected(_) => {}
         }
     }
-    let complete = shared.on_disk(move || incoming.finish(&receipt)).await?;
-    Ok(shared.store.record(complete).await?)
+    let complete = storage.on_disk(move || incoming.finish(&receipt)).await?;
+    Ok(storage.store.record(complete).await?)
 }

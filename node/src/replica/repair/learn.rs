@@ -8,8 +8,8 @@ use vouch_core::receipt::Receipt;
 use vouch_core::verify::Invalid;
 use vouch_node_core::replica::repair::Learned;
 
-use super::super::Shared;
 use crate::listed::PageVerifier;
+use crate::replica::context::Storage;
 use crate::store::{Store, StoreError};
 
 /// Certificates that were verified, as far as they matter to this replica.
@@ -29,33 +29,33 @@ struct Sorted {
 
 /// Verifies certificates. Keeps those of blobs that are held, and takes on their duties; gives those of blobs that are lacking.
 pub(in super::super) async fn learn(
-    shared: &Arc<Shared>,
+    storage: &Storage,
     committee: &Arc<Committee>,
     certificates: Vec<Certificate>,
 ) -> Result<Learned, StoreError> {
     if certificates.is_empty() {
         return Ok(Learned::default());
     }
-    let (sharing, committee) = (shared.clone(), committee.clone());
-    let sorted = shared.on_disk(move || sort(&sharing, &committee, certificates)).await?;
+    let (sorting, committee) = (storage.clone(), committee.clone());
+    let sorted = storage.on_disk(move || sort(&sorting, &committee, certificates)).await?;
     let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
     // before the positions in the lists are: else these could be saved without it
-    shared.repairer.with(|blobs| blobs.pass_over(passed_over_until));
+    storage.repairs.with(|blobs| blobs.pass_over(passed_over_until));
     if !held.is_empty() {
-        keep(shared, held).await?;
+        keep(storage, held).await?;
     }
     let lacking = if is_garbage { Vec::new() } else { lacking };
     Ok(Learned { lacking, invalid: invalid.map(|invalid| invalid.to_string()), is_garbage })
 }
 
 /// Only those that matter are verified; what is known already costs a look into the index. Blocks for as long as the disk takes.
-fn sort(shared: &Shared, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
-    let now = shared.host.unix_seconds();
+fn sort(storage: &Storage, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
+    let now = storage.host.unix_seconds();
     let mut sorted = Sorted::default();
     let mut verifier = PageVerifier::new(committee);
     for certificate in certificates {
         let is_own = certificate.committee == committee.record().digest();
-        let standing = standing(&shared.store, &certificate)?;
+        let standing = standing(&storage.store, &certificate)?;
         let Receipt { expires_at, .. } = certificate.claim.receipt;
         if is_own && certificate.claim.receipt.is_expired(now) {
             sorted.passed_over_until = sorted.passed_over_until.max(expires_at);
@@ -63,7 +63,7 @@ fn sort(shared: &Shared, committee: &Committee, certificates: Vec<Certificate>) 
         }
         if !is_own
             || standing == Standing::Known
-            || (standing == Standing::Lacking && shared.repairer.with(|blobs| blobs.knows(&certificate)))
+            || (standing == Standing::Lacking && storage.repairs.knows(&certificate))
         {
             continue;
         }
@@ -83,10 +83,10 @@ fn sort(shared: &Shared, committee: &Committee, certificates: Vec<Certificate>) 
 }
 
 /// Keeps the certificates of held blobs.
-async fn keep(shared: &Shared, held: Vec<Certificate>) -> Result<(), StoreError> {
+async fn keep(storage: &Storage, held: Vec<Certificate>) -> Result<(), StoreError> {
     let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.claim.receipt).collect();
-    let store = shared.store.clone();
-    let longer = shared.on_disk(move || {
+    let store = storage.store.clone();
+    let longer = storage.on_disk(move || {
         let mut longer = Vec::new();
         for receipt in receipts {
             if store.keep_until(&receipt.digest)?.is_some_and(|until| until < receipt.expires_at) {
@@ -98,9 +98,9 @@ async fn keep(shared: &Shared, held: Vec<Certificate>) -> Result<(), StoreError>
     let longer = longer.await?;
     if !longer.is_empty() {
         // a renewal that this replica missed: without its duty the blob would be deleted too early
-        shared.store.keep(&longer).await?;
+        storage.store.keep(&longer).await?;
     }
-    shared.store.archive(held).await
+    storage.store.archive(held).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

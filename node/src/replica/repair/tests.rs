@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{CommitteeRecord, Member, MemberName};
+use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, ListPosition, ListSource};
 use vouch_core::receipt::{NEVER, Receipt};
@@ -11,6 +13,7 @@ use vouch_core::tally::Tally;
 
 use super::*;
 use crate::host::Host;
+use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,7 +22,7 @@ const SERVER: NodeKey = NodeKey([9; 32]);
 
 /// A replica that is a member of four, and the votes of the other three.
 struct Cluster {
-    shared: Arc<Shared>,
+    context: Arc<LinkContext>,
     committee: Arc<Committee>,
     others: Vec<(NodeSecretKey, VoteSecretKey)>,
     _folder: tempfile::TempDir,
@@ -29,21 +32,21 @@ impl Cluster {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-        let shared = Replica::open(Host::system(), config, Arc::new(|_| {})).unwrap().shared;
+        let context = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap().link;
         let key =
             |number: u8| (NodeSecretKey::from_bytes(&[number; 32]), VoteSecretKey::generate(&[number; 32]).unwrap());
         let others: Vec<_> = (1..4).map(key).collect();
         let name = MemberName::new("member").unwrap();
         let all = others.iter().map(|(node, vote)| (node.node_key(), vote));
-        let mut all: Vec<_> = all.chain([(shared.keys.node.node_key(), &shared.keys.vote)]).collect();
+        let mut all: Vec<_> = all.chain([(context.identity.node_key(), &context.identity.keys.vote)]).collect();
         all.sort_by_key(|(node_key, _)| *node_key);
         let members =
             all.iter().map(|(node_key, vote)| Member { node_key: *node_key, vote_key: vote.vote_key(), name });
         let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
         let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
         let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        shared.committee.replace(Some(committee.clone()));
-        Self { shared, committee, others, _folder: folder }
+        context.identity.committees.replace(Some(committee.clone().into()));
+        Self { context, committee, others, _folder: folder }
     }
 
     /// Signed by the others.
@@ -61,12 +64,12 @@ impl Cluster {
     }
 
     fn lacking(&self) -> Option<u64> {
-        self.shared.repairer.so_far(self.shared.host.unix_seconds()).lacking
+        self.context.storage.repairs.progress(self.context.storage.host.unix_seconds()).lacking
     }
 
     /// Whether or not that is all.
     fn lacking_known(&self) -> usize {
-        let (mut tried, repairer) = (BTreeSet::new(), &self.shared.repairer);
+        let (mut tried, repairer) = (BTreeSet::new(), &self.context.storage.repairs);
         while let Some(next) = repairer.with(|blobs| blobs.next(&tried)) {
             tried.insert(next.claim.receipt.digest);
         }
@@ -84,8 +87,8 @@ impl Cluster {
     }
 
     async fn hear(&self, link: u64, certificates: Vec<Certificate>) {
-        let learned = learn(&self.shared, &self.committee, certificates).await.unwrap();
-        self.shared.repairer.missed(link, learned.lacking);
+        let learned = learn(&self.context.storage, &self.committee, certificates).await.unwrap();
+        self.context.storage.repairs.add(link, learned.lacking);
     }
 }
 
@@ -122,15 +125,18 @@ impl Server {
 }
 
 /// A link to a server on which nobody can fetch anything.
-fn link(cluster: &Cluster) -> (Repairing, Server) {
+fn link(cluster: &Cluster) -> (RepairTask, Server) {
     let (requests, queue) = mpsc::channel(64);
     let (listed, pages) = mpsc::channel(2);
-    let repairing = Repairing::new(cluster.shared.clone(), ("127.0.0.1:1".into(), SERVER), requests, pages);
-    (repairing, Server { pages: BTreeMap::new(), requests: queue, listed })
+    let task = {
+        let LinkContext { storage, identity, repair, .. } = &*cluster.context;
+        RepairTask::new(storage.clone(), identity, *repair, ("127.0.0.1:1".into(), SERVER), requests, pages)
+    };
+    (task, Server { pages: BTreeMap::new(), requests: queue, listed })
 }
 
 fn other_members(cluster: &Cluster) -> Vec<ListSource> {
-    let own = cluster.shared.position(&cluster.committee).unwrap();
+    let own = cluster.context.identity.position(&cluster.committee).unwrap();
     (0..4).filter(|member| *member != own).map(ListSource::Member).collect()
 }
 
@@ -163,7 +169,7 @@ async fn what_is_lacking_is_unknown_until_the_lists_of_a_quorum_were_read() {
     cluster.hear(number, vec![three]).await;
     assert_eq!(cluster.lacking(), Some(3));
     // there is more than it was shown
-    cluster.shared.repairer.doubt(number);
+    cluster.context.storage.repairs.read_lists_again(number);
     assert_eq!(cluster.lacking(), None);
     server.answer(4).await;
     cluster.until_lacking(Some(3)).await;
@@ -198,9 +204,9 @@ async fn a_renewal_that_was_missed_prolongs_the_duty() {
     let bytes = b"held, for a while";
     let certificate = cluster.certificate(bytes);
     let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.claim.receipt };
-    cluster.shared.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
+    cluster.context.storage.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
     cluster.hear(1, vec![certificate.clone()]).await;
-    assert_eq!(cluster.shared.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
-    assert_eq!(cluster.shared.store.certificate(&receipt.digest).unwrap(), Some(certificate));
+    assert_eq!(cluster.context.storage.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
+    assert_eq!(cluster.context.storage.store.certificate(&receipt.digest).unwrap(), Some(certificate));
     assert_eq!(cluster.lacking_known(), 0);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vouch_core::bls::{AggregateSignature, VoteSignature};
 use vouch_core::certificate::{Certificate, Signers};
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
@@ -24,8 +25,15 @@ pub struct Moment<'a> {
     pub wall: u64,
     /// Why the wall clock is in doubt, if it is.
     pub clock_doubt: Option<&'a str>,
-    /// The committee; `None` before the founding.
-    pub committee: Option<&'a Arc<Committee>>,
+    /// The cluster's committees, once there are any.
+    pub chain: Option<&'a CommitteeChain>,
+}
+
+impl<'a> Moment<'a> {
+    /// The committee that signs new statements, once there is one.
+    pub(super) fn committee(&self) -> Option<&'a Arc<Committee>> {
+        self.chain.map(CommitteeChain::current)
+    }
 }
 
 /// An input of a link.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::digest::Digest;
 use vouch_core::message::{ListFilter, ListPosition, ReplicaStatus};
@@ -40,8 +41,8 @@ impl World {
     }
 
     fn give(&mut self, input: Input<Entered>) -> Vec<Output<Entered>> {
-        let committee = self.committee.clone();
-        let moment = Moment { wall: self.wall, clock_doubt: self.doubt, committee: committee.as_ref() };
+        let chain = self.committee.clone().map(CommitteeChain::new);
+        let moment = Moment { wall: self.wall, clock_doubt: self.doubt, chain: chain.as_ref() };
         self.link.handle(input, &moment)
     }
 

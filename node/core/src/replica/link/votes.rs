@@ -11,7 +11,7 @@ impl<J> ReplicaLink<J> {
     /// Begins the vote on a batch: check the clock, confirm the bytes, record the duty, sign.
     pub(super) fn propose(&mut self, stream: Stream, proposal: Proposal, moment: &Moment<'_>) {
         self.proposals.add(stream, proposal.clone());
-        let checked = match moment.committee {
+        let checked = match moment.committee() {
             None => Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee")),
             Some(_) => check_clock(stream, moment)
                 .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall)),
@@ -38,7 +38,7 @@ impl<J> ReplicaLink<J> {
             check_clock(stream, moment)?;
             voting::check_again(stream, issued_at, &receipts, moment.wall)
         };
-        let next = match (completion, moment.committee) {
+        let next = match (completion, moment.committee()) {
             (Completion::Confirmed { lacking, damaged }, Some(committee)) => {
                 self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Lost(digest, what)));
                 match lacking.is_empty() {

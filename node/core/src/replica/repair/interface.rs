@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::certificate::Certificate;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
@@ -19,8 +20,8 @@ pub struct RepairMoment<'a> {
     pub now: Duration,
     /// The wall clock, in seconds since 1970.
     pub wall: u64,
-    /// The committee; `None` before the founding.
-    pub committee: Option<&'a Arc<Committee>>,
+    /// The cluster's committees, once there are any.
+    pub chain: Option<&'a CommitteeChain>,
 }
 
 /// How a lacking blob was obtained.

@@ -47,7 +47,8 @@ impl RepairWorld {
     }
 
     fn give(&mut self, input: RepairInput) -> RepairRequest {
-        let moment = RepairMoment { now: self.now, wall: self.wall, committee: self.committee.as_ref() };
+        let chain = self.committee.clone().map(CommitteeChain::new);
+        let moment = RepairMoment { now: self.now, wall: self.wall, chain: chain.as_ref() };
         let RepairStep { outputs, request } = self.repair.handle(input, &moment, &mut self.blobs);
         for output in outputs {
             match output {

@@ -59,7 +59,7 @@ impl TestLink {
     async fn assert_stored(&mut self, stream: u32, blob: &Blob) {
         self.end(stream, blob.receipt).await;
         assert_eq!(self.reply().await, Message::Stored { stream: Stream(stream) });
-        assert_eq!(self.shared.store.length_of(&blob.receipt.digest).unwrap(), Some(blob.receipt.length));
+        assert_eq!(self.context.storage.store.length_of(&blob.receipt.digest).unwrap(), Some(blob.receipt.length));
     }
 
     async fn assert_failed(&mut self, stream: u32, code: Code) {
@@ -105,7 +105,7 @@ async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
     }
     link.settle_after_cancel(1, true).await;
     assert!(link.replies.is_empty(), "it is not answered either");
-    assert_eq!(link.shared.store.usage().unwrap().partials, 0);
+    assert_eq!(link.context.storage.store.usage().unwrap().partials, 0);
     assert_eq!(blob.offer(&mut link, 2).await, 0);
     link.settle_after_cancel(2, true).await;
 

@@ -15,11 +15,11 @@ pub struct Votes {
     pub refused_because: Option<String>,
 }
 
-/// Takes note of every vote.
+/// The last vote and the last refusal.
 #[derive(Debug, Default)]
-pub(super) struct Signing(Mutex<Votes>);
+pub(super) struct LastVotes(Mutex<Votes>);
 
-impl Signing {
+impl LastVotes {
     fn votes(&self) -> MutexGuard<'_, Votes> {
         // a panic elsewhere leaves it whole: every change is one assignment after another of plain values
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,136 @@
+//! The handles that a replica's modules share. Each module is given only those that it uses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use vouch_core::bls::Possession;
+use vouch_core::chain::CommitteeChain;
+use vouch_core::committee::{Committee, MemberName};
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_node_core::replica::Event;
+
+use super::repair_queue::RepairQueue;
+use super::server_links::ServerLinks;
+use crate::data_dir::DataDir;
+use crate::host::Host;
+use crate::keys::ReplicaKeys;
+use crate::latest::Latest;
+use crate::store::{self, Store, StoreError};
+
+/// Takes the replica's events.
+pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// The replica's keys, its name, and the committees of its cluster.
+pub(super) struct OwnIdentity {
+    pub(super) keys: ReplicaKeys,
+    pub(super) name: MemberName,
+    /// Proof of possession of the vote key. Made once: it costs as much as a vote, and every link sends it.
+    pub(super) possession: Possession,
+    /// Their proofs of possession were verified. Every link follows this: its server may have no committee yet.
+    pub(super) committees: Latest<Option<CommitteeChain>>,
+}
+
+impl OwnIdentity {
+    pub(super) fn new(keys: ReplicaKeys, name: MemberName, committee: Option<Arc<Committee>>) -> Self {
+        let possession = keys.vote.prove_possession();
+        Self { keys, name, possession, committees: Latest::new(committee.map(CommitteeChain::new)) }
+    }
+
+    pub(super) fn node_key(&self) -> NodeKey {
+        self.keys.node.node_key()
+    }
+
+    /// The cluster's committees, once the replica is in one.
+    pub(super) fn chain(&self) -> Option<CommitteeChain> {
+        self.committees.get()
+    }
+
+    /// The replica's index in a committee.
+    pub(super) fn position(&self, committee: &Committee) -> Option<u16> {
+        committee.record().position(&self.node_key())
+    }
+}
+
+/// Passes events on to the operator, and into the status.
+pub(super) struct Reports {
+    pub(super) links: ServerLinks,
+    reporter: Reporter,
+}
+
+impl Reports {
+    pub(super) fn new(servers: &[String], reporter: Reporter) -> Self {
+        Self { links: ServerLinks::new(servers), reporter }
+    }
+
+    pub(super) fn report(&self, event: Event) {
+        self.links.hear(&event);
+        (self.reporter)(event);
+    }
+
+    /// Reports whether the replica is a member, or waits for its committee.
+    pub(super) fn report_membership(&self, identity: &OwnIdentity) {
+        match identity.chain() {
+            None => self.report(Event::Waiting),
+            Some(chain) => {
+                if let Some(position) = identity.position(chain.current()) {
+                    self.report(Event::Member(chain.current().clone(), position));
+                }
+            }
+        }
+    }
+}
+
+/// The replica's folders. No other process opens them while this is held.
+#[derive(Debug)]
+pub(super) struct LockedFolders {
+    pub(super) data: DataDir,
+    /// Of large blobs, where they are not in the data folder.
+    pub(super) _blobs: Option<DataDir>,
+}
+
+/// The blobs, and everything that must happen when one is lost.
+#[derive(Clone)]
+pub(super) struct Storage {
+    pub(super) host: Host,
+    pub(super) store: Store,
+    pub(super) repairs: Arc<RepairQueue>,
+    pub(super) reports: Arc<Reports>,
+    /// Held by everything that may write: a put's worker outlives a replica whose disk hangs.
+    pub(super) folders: Arc<LockedFolders>,
+}
+
+impl Storage {
+    /// The data folder.
+    pub(super) fn folder(&self) -> &Path {
+        self.folders.data.path()
+    }
+
+    /// See [`store::blocking`].
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        store::blocking(&self.host, work).await
+    }
+
+    /// Why the replica can neither store nor vote, if that is so. Blocks for as long as the disk takes.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.store.failure().or_else(|| self.store.usage().err().map(|error| error.to_string()))
+    }
+
+    /// A blob turned out damaged, and the index says so: reports it, and has it fetched from other replicas.
+    pub(super) fn lost(&self, digest: Digest, what: String) {
+        self.reports.report(Event::Damaged(digest, what));
+        self.repairs.wake_all();
+    }
+
+    /// A read found a damaged blob: marks it in the index, reports it, and has it fetched from other replicas.
+    pub(super) async fn found_damaged(&self, digest: Digest, error: &StoreError) {
+        self.reports.report(Event::Damaged(digest, error.to_string()));
+        match self.store.mark_damaged(&digest).await {
+            Ok(()) => self.repairs.wake_all(),
+            Err(error) => self.reports.report(Event::Trouble(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The handles that a link is given.
+
+use std::sync::Arc;
+
+use tokio::sync::RwLock;
+use vouch_node_core::replica::Event;
+use vouch_node_core::replica::repair::RepairConfig;
+
+use crate::notices::Notice;
+use crate::replica::clock_watch::ClockWatch;
+use crate::replica::context::{OwnIdentity, Reports, Storage};
+use crate::replica::founding::Foundings;
+use crate::replica::last_votes::LastVotes;
+
+/// What the replica's links share.
+pub(in crate::replica) struct LinkContext {
+    pub(in crate::replica) identity: Arc<OwnIdentity>,
+    pub(in crate::replica) reports: Arc<Reports>,
+    pub(in crate::replica) storage: Storage,
+    pub(in crate::replica) clock: Arc<ClockWatch>,
+    pub(in crate::replica) foundings: Arc<Foundings>,
+    pub(in crate::replica) votes: Arc<LastVotes>,
+    /// Limits the lines about puts that went on without this replica: one for each put would be a flood.
+    pub(in crate::replica) left_out: Notice,
+    pub(in crate::replica) repair: RepairConfig,
+    /// Puts that one link receives at once.
+    pub(in crate::replica) max_incoming: usize,
+    /// Read by each put that is being received, and written by a shutdown, which waits for them.
+    pub(in crate::replica) receiving: Arc<RwLock<()>>,
+}
+
+impl LinkContext {
+    /// Reports a put or a batch that a server says went on without this replica.
+    pub(super) fn report_left_out(&self, server: &str, why: &str) {
+        let text = format!("{server} says of this replica: it {why}");
+        if let Some(line) = self.left_out.line(self.storage.host.monotonic(), &text) {
+            self.reports.report(Event::LeftOut(line));
+        }
+    }
+}
