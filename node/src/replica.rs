@@ -224,7 +224,7 @@ impl Replica {
         }
         links.shutdown().await;
         // Wait until partial uploads are durable, unless the disk hangs.
-        let _ = self.link.storage.host.timeout(LAST_WRITES, self.link.receiving.write()).await;
+        let _ = self.link.storage.host.timeout(LAST_WRITES, self.link.receiving.finished()).await;
     }
 }
 

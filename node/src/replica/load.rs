@@ -30,8 +30,6 @@ impl ReplicaGauge {
     /// What is held now; `None` once the replica has ended.
     pub fn read(&self) -> Option<ReplicaLoad> {
         let context = self.0.upgrade()?;
-        // each put that is being received has a read guard, which shares the lock
-        let receiving = Arc::strong_count(&context.receiving) - 1;
-        Some(ReplicaLoad { receiving, reserved: context.storage.store.reserved() })
+        Some(ReplicaLoad { receiving: context.receiving.count(), reserved: context.storage.store.reserved() })
     }
 }

@@ -21,11 +21,33 @@ const TASK_QUEUE: usize = 3;
 
 type Inputs = mpsc::Sender<Input<Journalled<Stored>>>;
 
+/// The puts that are being received, over all links.
+#[derive(Debug, Default)]
+pub(super) struct ReceivingPuts(Arc<RwLock<()>>);
+
+impl ReceivingPuts {
+    /// Counts one more, until the guard is dropped; `None` while a shutdown waits for the last ones.
+    fn enter(&self) -> Option<OwnedRwLockReadGuard<()>> {
+        self.0.clone().try_read_owned().ok()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        // only guards share the lock
+        Arc::strong_count(&self.0) - 1
+    }
+
+    /// Waits until there are none. None begins meanwhile.
+    pub(super) async fn finished(&self) {
+        drop(self.0.write().await);
+    }
+}
+
 /// The workers of one link's puts.
 pub(super) struct PutWorkers {
     storage: Storage,
     /// Read by each put that is being received: whoever shuts down waits for them.
-    receiving: Arc<RwLock<()>>,
+    receiving: Arc<ReceivingPuts>,
     /// Where results go.
     inputs: Inputs,
     workers: HashMap<IncomingId, WorkerHandle>,
@@ -37,7 +59,7 @@ struct WorkerHandle {
 }
 
 impl PutWorkers {
-    pub(super) fn new(storage: Storage, receiving: Arc<RwLock<()>>, inputs: Inputs) -> Self {
+    pub(super) fn new(storage: Storage, receiving: Arc<ReceivingPuts>, inputs: Inputs) -> Self {
         Self { storage, receiving, inputs, workers: HashMap::new() }
     }
 
@@ -73,12 +95,12 @@ impl PutWorkers {
 
     /// Starts a worker. Whoever shuts down waits for it; from then on none is started.
     fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(Worker) -> W) {
-        match self.receiving.clone().try_read_owned() {
-            Ok(awaited) => {
+        match self.receiving.enter() {
+            Some(awaited) => {
                 let (storage, inputs) = (self.storage.clone(), self.inputs.clone());
                 self.storage.host.spawn(work(Worker { storage, id, inputs, _awaited: awaited }));
             }
-            Err(_) => {
+            None => {
                 let failed = IncomingResult::Failed(Code::ShuttingDown, "the replica is shutting down".into());
                 let inputs = self.inputs.clone();
                 self.storage.host.spawn(async move { drop(inputs.send(Input::Incoming(id, failed)).await) });

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::RwLock;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::repair::RepairConfig;
 
@@ -11,6 +10,7 @@ use crate::replica::clock_watch::ClockWatch;
 use crate::replica::context::{OwnIdentity, Reports, Storage};
 use crate::replica::founding::Foundings;
 use crate::replica::last_votes::LastVotes;
+use crate::replica::put_workers::ReceivingPuts;
 
 /// What the replica's links share.
 pub(in crate::replica) struct LinkContext {
@@ -25,8 +25,8 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) repair: RepairConfig,
     /// Puts that one link receives at once.
     pub(in crate::replica) max_incoming: usize,
-    /// Read by each put that is being received, and written by a shutdown, which waits for them.
-    pub(in crate::replica) receiving: Arc<RwLock<()>>,
+    /// A shutdown waits for them.
+    pub(in crate::replica) receiving: Arc<ReceivingPuts>,
 }
 
 impl LinkContext {

@@ -57,7 +57,7 @@ impl TestLink {
     /// Waits until no worker is at a put any more.
     async fn settle(&mut self) {
         // as whoever shuts down
-        drop(Host::system().timeout(PATIENCE, self.context.receiving.write()).await.unwrap());
+        Host::system().timeout(PATIENCE, self.context.receiving.finished()).await.unwrap();
         while !self.inputs.is_empty() {
             self.take_input().await;
         }
