@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -149,11 +150,25 @@ impl Hasher {
 
 /// BLAKE3 in key-derivation mode. Each use has its own context string, which separates its hashes from other uses'.
 pub(crate) fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    for part in parts {
-        hasher.update(part);
+    DerivedHash::new(context).of(parts)
+}
+
+/// BLAKE3 in key-derivation mode with one context, for many short inputs: the context is hashed once, and not with each of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DerivedHash(ContextKey);
+
+impl DerivedHash {
+    pub(crate) fn new(context: &str) -> Self {
+        Self(hash_derive_key_context(context))
     }
-    *hasher.finalize().as_bytes()
+
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_from_context_key(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        *hasher.finalize().as_bytes()
+    }
 }
 
 #[cfg(test)]

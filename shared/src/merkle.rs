@@ -3,7 +3,7 @@
 //! The statement and the certificate fix `index` and `count`, and these fix the path's length. There is no root to compare
 //! with: the signature is checked over the root computed here.
 
-use crate::digest::derive;
+use crate::digest::DerivedHash;
 
 /// The key-derivation contexts of one kind of tree. They separate its hashes from those of every other kind.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +18,23 @@ pub struct TreeContexts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TreeHash(pub [u8; 32]);
 
-impl TreeContexts {
+/// Hashes leaves and nodes of one kind of tree.
+struct TreeHasher {
+    leaf: DerivedHash,
+    node: DerivedHash,
+}
+
+impl TreeHasher {
+    fn new(contexts: &TreeContexts) -> Self {
+        Self { leaf: DerivedHash::new(contexts.leaf), node: DerivedHash::new(contexts.node) }
+    }
+
     fn leaf(&self, bytes: &[u8]) -> TreeHash {
-        TreeHash(derive(self.leaf, &[bytes]))
+        TreeHash(self.leaf.of(&[bytes]))
     }
 
     fn node(&self, left: &TreeHash, right: &TreeHash) -> TreeHash {
-        TreeHash(derive(self.node, &[&left.0, &right.0]))
+        TreeHash(self.node.of(&[&left.0, &right.0]))
     }
 }
 
@@ -38,13 +48,14 @@ pub struct MerkleTree {
 impl MerkleTree {
     /// The tree over these leaves. `None` if there are none, or more than `u32::MAX`.
     pub fn new(contexts: &TreeContexts, leaves: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
-        let mut levels = vec![leaves.into_iter().map(|leaf| contexts.leaf(leaf.as_ref())).collect::<Vec<_>>()];
+        let hasher = TreeHasher::new(contexts);
+        let mut levels = vec![leaves.into_iter().map(|leaf| hasher.leaf(leaf.as_ref())).collect::<Vec<_>>()];
         let count = u32::try_from(levels[0].len()).ok().filter(|count| *count > 0)?;
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
             let level = below
                 .chunks(2)
                 .map(|pair| match pair {
-                    [left, right] => contexts.node(left, right),
+                    [left, right] => hasher.node(left, right),
                     odd => odd[0],
                 })
                 .collect();
@@ -103,14 +114,15 @@ pub fn root_from_path(
     if index >= count || path.len() != path_length(index, count) {
         return None;
     }
-    let mut hash = contexts.leaf(leaf);
+    let hasher = TreeHasher::new(contexts);
+    let mut hash = hasher.leaf(leaf);
     let (mut position, mut last) = (index, count - 1);
     let mut siblings = path.iter();
     while last > 0 {
         if position % 2 == 1 {
-            hash = contexts.node(siblings.next()?, &hash);
+            hash = hasher.node(siblings.next()?, &hash);
         } else if position < last {
-            hash = contexts.node(&hash, siblings.next()?);
+            hash = hasher.node(&hash, siblings.next()?);
         }
         position /= 2;
         last /= 2;
@@ -131,10 +143,10 @@ mod tests {
     /// RFC 9162's recursive definition, as an oracle for the iterative code.
     fn root_by_definition(leaves: &[[u8; 4]]) -> TreeHash {
         if let [one] = leaves {
-            return CONTEXTS.leaf(one);
+            return TreeHasher::new(&CONTEXTS).leaf(one);
         }
         let split = leaves.len().next_power_of_two() / 2;
-        CONTEXTS.node(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
+        TreeHasher::new(&CONTEXTS).node(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
     }
 
     #[test]
