@@ -1,4 +1,4 @@
-//! What must hold in a run, and what everybody in it knows. The first rule that is broken ends the run.
+//! The rules of a run, and what is known in it. The first broken rule ends the run.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -29,7 +29,7 @@ pub const FOLDER: &str = "/data";
 /// More than the tolerance of [`Checker::must_hold`].
 const DECAY_COUNTS_AFTER: Duration = Duration::from_secs(3);
 
-/// A rule. Its name is what people read in the table of bugs.
+/// A rule. The table of bugs shows its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Every certificate verifies, and has n − f signers.
@@ -42,35 +42,35 @@ pub enum Rule {
     SignerHolds,
     /// A server has saved a certificate before anybody hears of it.
     Saved,
-    /// An earlier certificate is given again only while the committee holds the blob.
+    /// A server returns an earlier certificate only while the committee holds the blob.
     Reused,
     /// A certified blob comes back byte for byte, with f replicas down.
     Readable,
-    /// Every replica gets what was certified without it.
+    /// Every replica fetches the blobs that were certified without it.
     Repaired,
-    /// There is one committee, and no honest replica is shown to have accepted two.
+    /// There is one committee, and nobody can prove that an honest replica accepted two.
     OneCommittee,
     /// A replica has saved the founding that it accepted before anybody hears of it, and never forgets it.
     AcceptanceSaved,
-    /// A blob that a replica signed for stays until its expiry, by clocks that are right.
+    /// A replica keeps a blob that it signed for until the blob expires, by a right clock.
     KeptUntilExpiry,
-    /// What has expired is deleted.
+    /// Expired blobs are deleted.
     Collected,
-    /// What was said on one link opens no other.
+    /// Messages of one link do not authenticate another.
     NotReplayed,
-    /// A put ends with a certificate or a named error, and nobody honest breaks the protocol.
+    /// A put ends with a certificate or a named error, and no honest party breaks the protocol.
     NamedEnd,
     /// A cluster that is whole again certifies as many puts at once as its limits allow, and holds nothing for requests once all have
     /// ended.
     NothingHeld,
 }
 
-/// What somebody was promised.
+/// A certificate that a client received.
 #[derive(Debug, Clone)]
 pub struct Promise {
     pub bytes: Bytes,
     pub certificate: Certificate,
-    /// When its put began.
+    /// When the put began, since the start of the run.
     pub began: Duration,
 }
 
@@ -79,13 +79,13 @@ impl Promise {
         self.certificate.claim.receipt.digest
     }
 
-    /// Whether nobody has to keep the blob for this promise any more.
+    /// Whether the promise has expired.
     pub fn is_expired(&self) -> bool {
         self.certificate.claim.receipt.is_expired(now())
     }
 }
 
-/// The time by a clock that is right.
+/// The time by a right clock, in seconds since 1970.
 fn now() -> u64 {
     node::BEGINNING + node::elapsed().as_secs()
 }
@@ -98,7 +98,7 @@ pub enum Gauge {
 }
 
 impl Gauge {
-    /// What it holds, if it holds something.
+    /// What the process holds, if anything.
     fn read(&self) -> Option<String> {
         match self {
             Self::Server(gauge) => {
@@ -111,15 +111,14 @@ impl Gauge {
     }
 }
 
-/// What is known in a run.
+/// The knowledge of a run.
 #[derive(Debug)]
 pub struct Known {
     pub shape: Shape,
     pub is_repeat: bool,
     pub disks: Vec<SimulatedDisk>,
     pub committee: Option<Arc<Committee>>,
-    /// Certificates that were verified, by their encoding, and the aggregate signatures of the latest ones: a pairing is what costs
-    /// most in a run.
+    /// Verified certificates, by their encoding, and the aggregate signatures of the latest ones: pairings cost most of a run's time.
     verified: BTreeSet<Vec<u8>>,
     aggregates: VerifiedAggregates,
     pub promises: Vec<Promise>,
@@ -128,31 +127,31 @@ pub struct Known {
     pub spoiled: BTreeMap<(Node, Digest), Duration>,
     /// When a blob was spoiled everywhere.
     pub ruined: BTreeMap<Digest, Duration>,
-    /// Certificates of those blobs.
+    /// Certificates of blobs that were spoiled everywhere.
     pub ruined_certificates: Vec<Certificate>,
-    /// Blobs that some client puts next: those that were ruined, and those whose upload is to be cut.
+    /// Blobs that a client puts next: those that were spoiled everywhere, and those whose upload is to be cut.
     pub to_put: VecDeque<Bytes>,
     /// Blobs that decayed at one replica, and when: their owners renew them.
     decayed: VecDeque<(Duration, Bytes)>,
-    /// The latest expiry that anybody asked for, by blob.
+    /// The latest requested expiry, by blob.
     pub asked_expiry: BTreeMap<Digest, u64>,
     pub liar_key: Option<String>,
-    /// Replicas that started with a wrong clock and do not know it yet. [`SETTLING`](crate::servers::SETTLING) is the time to learn it
-    /// from the others: a day in earnest, and less than an outage here.
+    /// Replicas that started with a wrong clock and have not learned it yet. [`SETTLING`](crate::servers::SETTLING) gives them time to
+    /// learn it from the others: in a real cluster a day, and here less than an outage.
     pub unaware: BTreeSet<Node>,
     /// When the lying server last proposed a statement of this time about a blob to a replica, in seconds since 1970.
     pub proposed_by_liar: BTreeMap<(Node, u64, Digest), u64>,
-    /// Of the processes that run, or ran last.
+    /// Gauges of the processes that run, or ran last.
     pub gauges: BTreeMap<Node, Gauge>,
     violation: Option<String>,
 }
 
-/// Clones are the same.
+/// Checks the rules. Clones share their knowledge.
 #[derive(Debug, Clone)]
 pub struct Checker(Arc<Mutex<Known>>);
 
 impl Checker {
-    /// `is_repeat`: the run was made before. What is looked up on the side and changes nothing in it is not looked up again.
+    /// `is_repeat`: the run was made before. Checks that do not change the run are skipped.
     pub fn new(shape: Shape, is_repeat: bool) -> Self {
         Self(Arc::new(Mutex::new(Known {
             shape,
@@ -181,27 +180,27 @@ impl Checker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A blob decayed at a replica just now.
+    /// Notes that a blob has just decayed at a replica.
     pub fn decayed(&self, node: Node, promise: Promise) {
         let mut known = self.known();
         known.spoiled.insert((node, promise.digest()), node::elapsed());
         known.decayed.push_back((node::elapsed(), promise.bytes));
     }
 
-    /// A blob that decayed long enough ago for its replica to be held to that: what it read just before may count.
+    /// A blob that decayed so long ago that its replica must notice. A replica need not read again what it read shortly before.
     pub fn take_decayed(&self) -> Option<Bytes> {
         let mut known = self.known();
         let is_due = known.decayed.front().is_some_and(|(at, _)| *at + DECAY_COUNTS_AFTER < node::elapsed());
         if is_due { known.decayed.pop_front().map(|(_, bytes)| bytes) } else { None }
     }
 
-    /// Notes that a rule is broken; the first one counts.
+    /// Notes that a rule is broken. The first one counts.
     pub fn broken(&self, rule: Rule, what: std::fmt::Arguments<'_>) {
         self.known().violation.get_or_insert_with(|| format!("{rule:?}: {what}"));
     }
 
     /// # Panics
-    /// When a rule was broken.
+    /// A rule was broken.
     pub fn assert_holds(&self) {
         let violation = self.known().violation.clone();
         if let Some(violation) = violation {
@@ -209,7 +208,7 @@ impl Checker {
         }
     }
 
-    /// What processes hold for requests in progress, by node.
+    /// What the processes hold for requests in progress, by node.
     pub fn held(&self) -> Vec<(Node, String)> {
         let known = self.known();
         known.gauges.iter().filter_map(|(node, gauge)| Some((*node, gauge.read()?))).collect()
@@ -219,7 +218,7 @@ impl Checker {
         self.known().promises.clone()
     }
 
-    /// Somebody has taken up a committee.
+    /// Checks a committee that a node or client has taken up.
     pub fn founded(&self, committee: &Arc<Committee>) {
         let first = self.known().committee.get_or_insert_with(|| committee.clone()).cluster();
         if first != committee.cluster() {
@@ -227,13 +226,13 @@ impl Checker {
         }
     }
 
-    /// A node told its operator this about foundings.
+    /// Checks what a node reports about foundings.
     pub fn said_of_founding(&self, node: Node, text: &str) {
         let liar = self.known().liar_key.clone();
         if text.contains("is faulty") && liar.is_none_or(|liar| !text.contains(&liar)) {
             self.broken(Rule::OneCommittee, format_args!("{text}"));
         }
-        // no run takes that file away
+        // no run removes that file
         if text.contains("before it lost its `founding` file") {
             self.broken(Rule::AcceptanceSaved, format_args!("{node} says: {text}"));
         }
@@ -243,7 +242,7 @@ impl Checker {
         }
     }
 
-    /// A replica is about to answer that it accepted a founding.
+    /// Checks a replica that is about to answer that it accepted a founding.
     fn check_acceptance(&self, node: Node, digest: &str) {
         let path = Path::new(FOLDER).join("founding");
         let disk = self.known().disks[node].durable_part(|of| of == path);
@@ -253,7 +252,7 @@ impl Checker {
         }
     }
 
-    /// A replica deleted blobs that expired by its clock.
+    /// Checks a replica that has deleted expired blobs.
     pub fn collected(&self, node: Node) {
         let committee = self.known().committee.clone();
         let Some(committee) = committee.filter(|_| !self.known().unaware.contains(&node)) else { return };
@@ -270,7 +269,7 @@ impl Checker {
         }
     }
 
-    /// A server made a certificate, and is about to tell people.
+    /// Checks a certificate that a server is about to send.
     pub fn certified(&self, server: Node, certificate: &Certificate) {
         if self.known().is_repeat {
             return;
@@ -295,7 +294,7 @@ impl Checker {
         }
     }
 
-    /// Whether a certificate verifies; it is a broken rule if not.
+    /// Whether a certificate verifies. If not, a rule is broken.
     pub fn is_genuine(&self, certificate: &Certificate, committee: &Committee) -> bool {
         let encoding = certificate.encode();
         let StoredClaim { issued_at, receipt, .. } = &certificate.claim;
@@ -316,7 +315,7 @@ impl Checker {
         }
     }
 
-    /// A replica signed a statement, and its vote is about to leave: every blob of it and the statement are durable there.
+    /// Checks a vote that is about to leave a replica: the statement and each of its blobs are durable there.
     pub fn voted(&self, node: Node, issued_at: u64, receipts: &[Receipt]) {
         let committee = self.known().committee.clone();
         let Some(committee) = committee.filter(|_| !self.known().is_repeat) else { return };
@@ -337,26 +336,26 @@ impl Checker {
         }
     }
 
-    /// A replica that signed for a blob has its bytes in its store.
+    /// Checks that a replica that signed for a blob has its bytes in its store.
     pub fn check_held(&self, node: Node, store: &Store, digest: Digest, rule: Rule) {
         if read(store, digest).is_none_or(|bytes| Digest::of(&bytes) != digest) {
             self.broken(rule, format_args!("{node} signed for {digest} and would not have it without power"));
         }
     }
 
-    /// A put came to an end with a certificate of before it began.
+    /// Checks a put that ended with an earlier certificate.
     pub fn check_reused(&self, promise: &Promise) {
         let (shape, digest) = (self.known().shape, promise.digest());
         let holders =
             shape.honest().filter(|node| read(&self.store_of(*node, &[digest].into()), digest).is_some()).count();
-        // one may decay meanwhile, and a liar says anything
+        // one blob may decay meanwhile, and one replica may lie
         let expected = (shape.replicas - shape.tolerated()).saturating_sub(1 + usize::from(shape.lie.is_some()));
         if holders < expected {
             self.broken(Rule::Reused, format_args!("{digest}: expected {expected} holders, got {holders}"));
         }
     }
 
-    /// Whether a signature of this second obliges a replica: it is honest, and the blob was not spoiled there since.
+    /// Whether a signature of this second obliges a replica: the replica is honest, and the blob was not spoiled there since.
     pub fn must_hold(&self, node: Node, digest: Digest, issued_at: u64) -> bool {
         let known = self.known();
         let issued = issued_at.saturating_sub(node::BEGINNING);
@@ -364,7 +363,7 @@ impl Checker {
         known.shape.honest().contains(&node) && since.iter().flatten().all(|spoiled| spoiled.as_secs() + 1 < issued)
     }
 
-    /// A replica's store after a loss of power, with no other blobs in files than these.
+    /// A replica's store after a loss of power, with only these blobs in files.
     fn store_of(&self, node: Node, digests: &BTreeSet<Digest>) -> Store {
         let blobs = Path::new(FOLDER).join("blobs");
         let names: Vec<String> = digests.iter().map(Digest::to_hex).collect();
@@ -429,13 +428,13 @@ pub fn node_of(committee: &Committee, member: u16) -> Node {
 /// The store on a disk.
 ///
 /// # Panics
-/// When it does not open, which it does whatever was lost.
+/// The store does not open. It must open whatever was lost.
 pub fn open(disk: SimulatedDisk) -> Store {
     let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::Config::default());
     store.expect("a store opens after a loss of power")
 }
 
-/// All of a blob, if it is held and right.
+/// The whole blob, if it is held and undamaged.
 pub fn read(store: &Store, digest: Digest) -> Option<Vec<u8>> {
     let length = store.length_of(&digest).ok()??;
     let mut bytes = Vec::new();

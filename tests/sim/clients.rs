@@ -1,4 +1,4 @@
-//! Clients, which put and get, give up half way, and put again what failed.
+//! Clients that put and get, give up half-way, and retry failed puts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::random::Random;
 use crate::servers::address;
 use crate::trace::Trace;
 
-/// A put that has not ended after this never ends: more than all deadlines of a client together.
+/// A put that runs for longer than this never ends: it exceeds the sum of all deadlines of a client.
 pub const LONGEST_PUT: Duration = Duration::from_secs(180);
 
-/// Puts and gets, for as long as nobody ends it.
+/// Puts and gets until it is aborted.
 pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: Checker) {
     let (mut link, mut again) = (ClientLink::default(), None::<Bytes>);
     let Shape { servers, distance, .. } = checker.known().shape;
@@ -56,7 +56,7 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
         let renewed = promises.last().filter(|_| random.one_in(6)).map(|promise| promise.bytes.clone());
         let renewed = decayed.or(renewed);
         let renew = wanted.is_none() && renewed.is_some();
-        // what failed is put again, most of the time, and goes on where it stopped
+        // mostly retry a failed put, which resumes where it stopped
         let bytes = wanted.or(renewed).or_else(|| again.take().filter(|_| !random.one_in(6)));
         let bytes = bytes.unwrap_or_else(|| {
             let size = usize::try_from(size(&mut random)).unwrap_or(0);
@@ -73,7 +73,7 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
         }
         let gives_up = random.one_in(4).then(|| Duration::from_millis(random.within(1..40 * (distance + 4))));
         let limit = gives_up.unwrap_or(LONGEST_PUT);
-        // the same put over a second link, where a user has no patience
+        // an impatient user starts the same put over a second link
         let second = random.one_in(8).then(|| random.index(servers));
         let mut second_link = ClientLink::knowing(link.known.clone());
         let twice = async {
@@ -110,7 +110,7 @@ pub async fn use_cluster(host: Host, mut random: Random, trace: Trace, checker: 
     }
 }
 
-/// Mostly never; else soon, within the run, or later, when clocks are ahead that are wrong.
+/// Mostly never; else within the run, or later, when a wrong clock may say that it is expired.
 fn expiry(random: &mut Random, now: u64) -> u64 {
     match random.within(0..6) {
         0 => now + random.within(5..60),
@@ -119,7 +119,7 @@ fn expiry(random: &mut Random, now: u64) -> u64 {
     }
 }
 
-/// Takes note of a promise, unless the blob was ruined while it was made.
+/// Notes a promise, unless the blob was spoiled everywhere during the put.
 fn keep(checker: &Checker, promise: Promise) {
     let (is_ruined, is_reused) = {
         let known = checker.known();
@@ -137,7 +137,7 @@ fn keep(checker: &Checker, promise: Promise) {
     checker.known().promises.push(promise);
 }
 
-/// Whether a put may end so, though nobody honest breaks the protocol.
+/// Whether a put may end with this error although no honest party breaks the protocol.
 fn is_fair(error: &ClientError) -> bool {
     match error {
         ClientError::Session(SessionError::Refused { failed, .. }) => !matches!(
@@ -150,7 +150,7 @@ fn is_fair(error: &ClientError) -> bool {
                 | Code::DigestDiffers
                 | Code::LengthDiffers
         ),
-        // what a server learned later than the client
+        // the server may learn of it later than the client
         ClientError::Session(SessionError::AnotherCluster { got, .. }) => got.is_none(),
         // a put that ends after its expiry
         ClientError::Session(SessionError::Invalid(Invalid::Expired { .. })) => true,
@@ -170,7 +170,7 @@ fn size(random: &mut Random) -> u64 {
     }
 }
 
-/// A client's link, and the committees that its links have shown: their proofs of possession are verified once.
+/// A client's link, and the committees that its links have shown, so that their proofs of possession are verified once.
 #[derive(Debug, Clone, Default)]
 pub struct ClientLink {
     open: Option<PutLink>,
@@ -178,24 +178,24 @@ pub struct ClientLink {
 }
 
 impl ClientLink {
-    /// Of a client that has verified these committees.
+    /// A client that has verified these committees.
     pub fn knowing(known: Option<CommitteeChain>) -> Self {
         Self { open: None, known }
     }
 }
 
-/// What a client puts.
+/// A client's put.
 #[derive(Debug, Clone)]
 pub struct Put {
     pub bytes: Bytes,
     /// Seconds since 1970, or never.
     pub expires_at: u64,
-    /// A new certificate is wanted, though there may be an earlier one.
+    /// Whether it requests a new certificate although there may be an earlier one.
     pub renew: bool,
 }
 
 impl Put {
-    /// Puts over a link that is open, or a new one, which is kept.
+    /// Puts over the open link, or over a new one, which stays open.
     pub async fn over(
         &self,
         host: &Host,
@@ -233,7 +233,7 @@ pub async fn get(
     Ok(bytes)
 }
 
-/// The same by a client that knows the committee: it verifies no proofs of possession, which take longer than all else.
+/// The same for a client that knows the committee: it does not verify proofs of possession, which take most of the time.
 pub async fn get_knowing(
     host: &Host,
     server: usize,

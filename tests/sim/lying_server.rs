@@ -1,5 +1,5 @@
-//! A server that is not the cluster's and to which every replica dials. It asks for votes on blobs that were spoiled, asks twice, and
-//! shows at one end what was said at another.
+//! A lying server to which every replica dials. It proposes spoiled blobs, proposes twice, and replays messages of one link on
+//! another.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::plan::TROUBLE;
 use crate::random::Random;
 use crate::servers::address;
 
-/// How long an answer to replayed messages is waited for.
+/// How long it waits for an answer to replayed messages.
 const ANSWER: Duration = Duration::from_secs(20);
 const FOR_EVER: Duration = Duration::from_secs(1 << 20);
 
@@ -68,7 +68,7 @@ async fn serve_replica(stream: Box<dyn Io>, host: Host, mut random: Random, chec
     Asker { socket, host, node, random, checker, open: BTreeMap::new() }.ask().await
 }
 
-/// Shows a replica the first messages of a server on another link. The replica must not go on.
+/// Replays a server's first messages to a replica. The replica must end the link.
 async fn replay_server(mut socket: Socket, host: &Host, random: &mut Random, checker: &Checker) -> Option<()> {
     let (servers, cluster) = {
         let known = checker.known();
@@ -88,7 +88,7 @@ async fn replay_server(mut socket: Socket, host: &Host, random: &mut Random, che
     None
 }
 
-/// Shows a server what a replica said to this one. The server must not take it for the replica.
+/// Replays a replica's messages to a server. The server must not take it for the replica.
 async fn replay_replica(host: Host, server: usize, said: [Bytes; 3], checker: Checker) -> Option<()> {
     let mut link = dial(&host, server).await?;
     for bytes in said {
@@ -96,7 +96,7 @@ async fn replay_replica(host: Host, server: usize, said: [Bytes; 3], checker: Ch
     }
     loop {
         match host.timeout(ANSWER, link.next()).await.ok()?? {
-            // these come before the replica has proved anything
+            // a server sends these before the replica has proved anything
             Message::Hello(_) | Message::Auth(_) | Message::Founding(_) => {}
             Message::Failed(_) => return None,
             other => {
@@ -115,7 +115,7 @@ async fn dial(host: &Host, server: usize) -> Option<RawLink<Box<dyn Io>>> {
     opened.ok().map(|(link, _)| link)
 }
 
-/// Asks one replica.
+/// The link to one replica.
 struct Asker {
     socket: Socket,
     host: Host,
@@ -130,7 +130,7 @@ impl Asker {
     async fn ask(mut self) -> Option<()> {
         for number in 1.. {
             let end = node::elapsed() + Duration::from_millis(self.random.within(1_500..8_000));
-            // then it is silent: a cluster that is whole again is not disturbed
+            // then stay silent: do not disturb the recovery
             while node::elapsed() < end || node::elapsed() >= TROUBLE {
                 let left = if node::elapsed() < TROUBLE { end - node::elapsed() } else { FOR_EVER };
                 if let Ok(bytes) = self.host.timeout(left, receive_bytes(&mut self.socket)).await {
@@ -166,10 +166,10 @@ impl Asker {
         }
     }
 
-    /// What is asked next, if there is something to ask about.
+    /// The next proposal or request, if there is a blob for one.
     fn question(&mut self, stream: Stream) -> Vec<Message> {
         let known = self.checker.known();
-        // what was spoiled, before all else
+        // spoiled blobs first
         let spoiled = known.spoiled.keys().filter(|(of, _)| *of == self.node).map(|(_, digest)| *digest);
         let lost: Vec<_> = spoiled.chain(known.ruined.keys().copied()).collect();
         let all: Vec<&Certificate> =
@@ -182,7 +182,7 @@ impl Asker {
         let certificate = from[self.random.index(from.len())].clone();
         drop(known);
         let claim = &certificate.claim;
-        // the replica takes it for another put of the same bytes, which did not bring any
+        // to the replica, another put of the same bytes, which brings none
         let receipt = Receipt { salt: [9; 16], ..claim.receipt };
         let issued_at = node::BEGINNING + node::elapsed().as_secs();
         let messages = match self.random.within(0..8) {

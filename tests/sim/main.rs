@@ -1,8 +1,8 @@
 //! Whole clusters in one thread under a seed: servers, replicas with the real store, and clients, on a virtual clock, a network in
-//! memory and disks that lose what was not synced. What goes wrong is drawn from the seed ([`plan`]), what must hold is checked while it
-//! happens and afterwards ([`checker`]).
+//! memory and disks that lose what was not synced. The seed decides the faults ([`plan`]). The rules are checked during and after the
+//! run ([`checker`]).
 //!
-//! One seed again, with everything that happened: `VOUCH_SEED=7 cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture`.
+//! To replay one seed with its trace: `VOUCH_SEED=7 cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture`.
 //! `VOUCH_EVENTS=3,8` leaves only these events of its plan.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a run that fails ends with a word")]
@@ -33,15 +33,15 @@ use vouch::host;
 use vouch::host::disk::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use world::{Outcome, World};
 
-/// What every test run tries.
+/// Number of seeds in every test run.
 const SEEDS: u64 = 200;
-/// Runs that are spent on a smaller list of events for a seed that fails.
+/// Maximum number of runs for shrinking the events of a failing seed.
 const SHRINKING: usize = 60;
 
-/// The numbers of events that are left of a plan.
+/// The numbers of a plan's events that remain.
 type Kept = BTreeSet<usize>;
 
-/// What is kept of a run's trace beside its hash, and what is checked.
+/// How much of a run is kept and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Hash,
@@ -71,7 +71,7 @@ fn run(seed: u64, kept: Option<&Kept>, mode: Mode) -> (Result<Outcome, String>, 
     thread.join().unwrap()
 }
 
-/// The command that runs a seed again.
+/// The command that replays a seed.
 fn again(seed: u64, kept: Option<&Kept>) -> String {
     let kept = kept.map_or(String::new(), |kept| {
         let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
@@ -80,7 +80,7 @@ fn again(seed: u64, kept: Option<&Kept>) -> String {
     format!("VOUCH_SEED={seed} {kept}cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture")
 }
 
-/// Leaves out events of a plan for as long as it still fails, half of them at first and then ever smaller parts.
+/// Removes events of a plan while it still fails: first halves, then ever smaller parts.
 fn shrink(count: usize, mut fails: impl FnMut(&Kept) -> bool) -> Kept {
     let mut kept: Vec<usize> = (0..count).collect();
     let (mut part, mut runs) = (count.div_ceil(2), 0);
@@ -100,7 +100,7 @@ fn shrink(count: usize, mut fails: impl FnMut(&Kept) -> bool) -> Kept {
     kept.into_iter().collect()
 }
 
-/// What to say of a seed that fails: why, how to run it again, and how to with fewer events.
+/// The report of a failing seed: the broken rule, and the commands that replay it with all and with fewer events.
 fn report(seed: u64, why: &str) -> String {
     let events = Plan::draw(seed).events;
     let kept = shrink(events.len(), |kept| run(seed, Some(kept), Mode::Hash).0.is_err());
@@ -166,7 +166,7 @@ fn more_seeds() {
 #[cfg(feature = "bugs")]
 const BUG_SEEDS: u64 = SEEDS;
 
-/// The bugs that are asked for by `VOUCH_BUG`, or all of them.
+/// The bug that `VOUCH_BUG` names, or all of them.
 #[cfg(feature = "bugs")]
 fn bugs_wanted() -> impl Iterator<Item = vouch_core::bugs::Bug> {
     let only = std::env::var("VOUCH_BUG").ok();
@@ -174,7 +174,7 @@ fn bugs_wanted() -> impl Iterator<Item = vouch_core::bugs::Bug> {
     vouch_core::bugs::Bug::ALL.into_iter().filter(is_wanted)
 }
 
-/// The first seed from one on that fails, with why. On all cores: the process has one bug at a time, so they look for the same one.
+/// The first failing seed from this one on, with the broken rule. Uses all cores: the process has one bug at a time.
 #[cfg(feature = "bugs")]
 fn first_to_fail(from: u64) -> Option<(u64, String)> {
     let (next, found) = (AtomicU64::new(from), std::sync::Mutex::new(std::collections::BTreeMap::new()));
@@ -193,11 +193,11 @@ fn first_to_fail(from: u64) -> Option<(u64, String)> {
             });
         }
     });
-    // a lower seed than the first that was found may have ended after it
+    // a lower seed may have ended after the first one that failed
     found.into_inner().unwrap().pop_first()
 }
 
-/// Puts bugs back that were found before, one at a time. A seed finds a bug when it fails with the bug and holds without it.
+/// Puts earlier bugs back, one at a time. A seed finds a bug if it fails with the bug and holds without it.
 #[cfg(feature = "bugs")]
 #[test]
 #[ignore = "takes minutes: run by make soak-bugs"]

@@ -1,4 +1,4 @@
-//! What a node is given instead of the operating system.
+//! The simulated operating system of a node.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::network::{Node, Wires};
 use crate::random::Random;
 use crate::simulated::SimulatedDisk;
 
-/// When every run begins, seconds since 1970.
+/// The beginning of every run, in seconds since 1970.
 pub const BEGINNING: u64 = 1_800_000_000;
 
-/// A machine: what stays of a node when its process ends.
+/// A machine: the part of a node that outlives its process.
 #[derive(Debug)]
 pub struct Machine {
     pub node: Node,
     pub disk: SimulatedDisk,
-    /// What its wall clock is ahead, in seconds; behind when negative.
+    /// How far its wall clock is ahead, in seconds; negative if it is behind.
     clock_is_off: Arc<Mutex<i64>>,
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
     starts: u64,
@@ -33,7 +33,7 @@ impl Machine {
         Self { node, disk, clock_is_off: Arc::default(), tasks: Arc::default(), starts: 0 }
     }
 
-    /// The host of a process that starts now.
+    /// The host of a new process.
     pub fn start(&mut self, seed: u64, wires: &Wires) -> Host {
         self.starts += 1;
         let random = Random::new(seed, (self.node as u64 + 1) << 32 | self.starts);
@@ -47,7 +47,7 @@ impl Machine {
         })
     }
 
-    /// Every task of its process ends where it is.
+    /// Aborts every task of its process.
     pub fn abort(&self) {
         for task in std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)) {
             task.abort();
@@ -58,7 +58,7 @@ impl Machine {
         *self.clock_is_off.lock().unwrap_or_else(PoisonError::into_inner) != 0
     }
 
-    /// Sets its wall clock off by so many seconds.
+    /// Sets its wall clock ahead by this many seconds.
     pub fn set_clock_off(&self, seconds: i64) {
         *self.clock_is_off.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
     }
@@ -70,11 +70,11 @@ struct SimulatedClock {
 }
 
 thread_local! {
-    /// When the run of this thread began, on the virtual clock.
+    /// The beginning of this thread's run on the virtual clock.
     static BEGAN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
 }
 
-/// A run begins: every clock counts from here.
+/// Begins a run: every clock counts from here.
 pub fn begin() {
     BEGAN.set(Some(Instant::now()));
 }

@@ -1,35 +1,35 @@
-//! What goes wrong in a run, and when: drawn from the seed before the run begins, so that a failing run can be tried again without
-//! some of it.
+//! The plan of a run: its faults and their times. It is drawn from the seed before the run begins, so that a failing run can be
+//! repeated with fewer faults.
 
 use std::time::Duration;
 
 use crate::network::Node;
 use crate::random::Random;
 
-/// How long things go wrong.
+/// How long faults happen.
 pub const TROUBLE: Duration = Duration::from_secs(17);
 
-/// Who is there. Nodes are numbered in this order: servers, replicas, clients, the lying server.
+/// The nodes of a run, numbered in this order: servers, replicas, clients, the lying server.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     pub servers: usize,
     pub replicas: usize,
-    /// How many times longer than on one machine messages take.
+    /// A factor for the delays of messages, relative to one machine.
     pub distance: u64,
-    /// The last replica lies, in this way.
+    /// How the last replica lies, if it does.
     pub lie: Option<Lie>,
-    /// A server asks replicas for votes that they must not give.
+    /// Whether there is a lying server, which asks replicas for votes that they must not give.
     pub has_lying_server: bool,
 }
 
 /// How a replica lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Its votes are signatures of something else.
+    /// Its votes sign another statement.
     FalseVotes,
-    /// The bytes that it sends are others.
+    /// It sends wrong bytes.
     DamagedBytes,
-    /// It votes and keeps nothing.
+    /// It votes and stores nothing.
     KeepsNothing,
 }
 
@@ -76,23 +76,23 @@ impl Shape {
         self.client(CLIENTS)
     }
 
-    /// Replicas that may fail, by the design's rule and not by the program's.
+    /// The number f of replicas that may fail, by a rule written here again.
     pub fn tolerated(&self) -> usize {
         (self.replicas - 1) / 3
     }
 
-    /// The honest ones that may be down.
+    /// The number of honest replicas that may be down.
     pub fn spare(&self) -> usize {
         self.tolerated() - usize::from(self.lie.is_some()).min(self.tolerated())
     }
 }
 
-/// Something goes wrong, or right again.
+/// A fault, or its end.
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
     /// A node that is down starts.
     Start(Node),
-    /// A process ends, or its machine loses power. `anyway`: though no more replicas may be down.
+    /// A process ends, or its machine loses power. `anyway`: even if no more replicas may be down.
     Stop { node: Node, loses_power: bool, anyway: bool, seed: u64 },
     /// A machine loses power at one of its next operations on its disk; `all`: every other machine with it.
     PowerCut { node: Node, operations: usize, all: bool, seed: u64 },
@@ -101,25 +101,25 @@ pub enum Event {
     CutUpload { node: Node, size: usize, operations: usize, seed: u64 },
     /// One of the next operations on a disk fails.
     DiskFault { node: Node, operations: usize },
-    /// Nothing gets from one node to another.
+    /// No message gets from one node to another.
     Cut { from: Node, to: Node },
     /// Connections between two nodes break.
     Reset { one: Node, other: Node },
-    /// What a node sends and receives takes up to so many milliseconds more.
+    /// The messages of a node take up to this many milliseconds longer.
     Slow { node: Node, milliseconds: u64 },
-    /// A replica's wall clock is off by so many seconds.
+    /// A replica's wall clock is wrong by this many seconds.
     Clock { node: Node, seconds: i64 },
-    /// A disk is full, or is not any more.
+    /// A disk is full, or has space again.
     Space { node: Node, is_full: bool },
-    /// A large blob is spoiled on the disk of the one replica to which that happens, and its owner renews it.
+    /// A large blob is spoiled on the disk of the one replica whose disk decays, and its owner renews it.
     Decay { pick: u64 },
     /// A large blob is spoiled at every replica, which is more than the committee tolerates; its owner puts it again.
     Ruin { pick: u64 },
-    /// All networks are whole again.
+    /// All partitions end.
     Mend,
 }
 
-/// What happens in a run.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub shape: Shape,
@@ -131,7 +131,7 @@ impl Plan {
         let mut random = Random::new(seed, 0);
         let shape = Shape::draw(&mut random);
         let mut events = Vec::new();
-        // while the committee is founded, which is where some worlds have most of their trouble
+        // during the founding; some runs have most of their faults here
         let most = if random.one_in(6) { 16 } else { 5 };
         for _ in 0..random.within(0..most) {
             let node = shape.honest().start + random.index(shape.honest().len());

@@ -1,16 +1,16 @@
-//! Numbers that follow from a seed.
+//! Random numbers from a seed.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use support::blobs::next_random;
 
-/// The same on every machine.
+/// A generator that gives the same numbers on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The stream of one purpose under a seed.
+    /// The stream of numbers for one purpose under a seed.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed ^ purpose.wrapping_mul(0xD6E8_FEB8_6659_FD93));
         random.next();
@@ -21,7 +21,7 @@ impl Random {
         next_random(&mut self.0)
     }
 
-    /// Below the range's end.
+    /// A number in a range.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start).max(1)
     }
@@ -31,7 +31,7 @@ impl Random {
         usize::try_from(self.within(0..length as u64)).unwrap_or(0)
     }
 
-    /// Once in so many times.
+    /// `true` once in this many calls, on average.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.within(0..times) == 0
     }

@@ -1,4 +1,4 @@
-//! The end of a run: everything is right again, and what was promised must be there.
+//! The end of a run: all faults end, and every promise is checked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::servers::{COLLECT_EVERY, GRACE, SETTLING};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// How long a cluster that is whole again may take until it certifies: a replica without others doubts its clock for ten minutes.
+/// Time limit until a healed cluster certifies: a replica that reaches no others doubts its clock for ten minutes.
 const RECOVERY: Duration = Duration::from_secs(900);
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// How long the last request may hold something after its end.
+/// Time limit until nothing is held after the last request.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
-/// Puts at once when all is well again: as many as a server and a replica have room for.
+/// Number of concurrent puts after healing: as many as a server and a replica have room for.
 const AT_ONCE: usize = 4;
 
 impl World {
-    /// Everything is right again.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.trace.note(format_args!("heal"));
         self.wires.mend();
@@ -45,18 +45,18 @@ impl World {
         }
     }
 
-    /// Whoever signed still has the bytes: of each promise, one signer is looked at.
+    /// Checks one signer of each promise: it still has the bytes.
     pub(super) fn check_signers(&mut self) {
         let committee = self.checker.known().committee.clone();
         let Some(committee) = committee.filter(|_| !self.checker.known().is_repeat) else { return };
-        // of its own: a repeat draws none of these numbers
+        // a separate stream: a repeat draws none of these numbers
         let (mut random, mut stores) = (Random::new(self.seed, 3), BTreeMap::new());
         for promise in self.unexpired() {
             let signers: Vec<u16> = promise.certificate.signers.iter().collect();
             let signer = signers[random.index(signers.len())];
             let (node, digest) = (node_of(&committee, signer), promise.digest());
             if self.checker.must_hold(node, digest, promise.certificate.claim.issued_at) {
-                // opening one is what costs
+                // opening a store takes most of the time
                 let store = stores.entry(node).or_insert_with(|| open(self.machines[node].disk.durable_part(|_| true)));
                 self.checker.check_held(node, store, digest, Rule::SignerHolds);
             }
@@ -64,17 +64,17 @@ impl World {
         self.checker.assert_holds();
     }
 
-    /// What everybody still has to keep.
+    /// The promises that have not expired.
     fn unexpired(&self) -> Vec<Promise> {
         let mut promises = self.checker.promises();
         promises.retain(|promise| !promise.is_expired());
         promises
     }
 
-    /// What has expired goes, everywhere.
+    /// Waits until every replica has deleted the expired blobs.
     ///
     /// # Panics
-    /// When it does not.
+    /// A blob stays.
     pub(super) async fn check_expired(&mut self) {
         let soon = node::BEGINNING + node::elapsed().as_secs() + TROUBLE.as_secs();
         let asked = self.checker.known().asked_expiry.clone();
@@ -105,13 +105,13 @@ impl World {
         }
     }
 
-    /// Everybody fetches what it missed.
+    /// Waits until every member has fetched the blobs that it missed.
     ///
     /// # Panics
-    /// When a member still lacks something in the end.
+    /// A member still lacks a blob in the end.
     pub(super) async fn check_repair(&mut self) {
         let mut promises = self.checker.promises();
-        // a replica of whose files one was spoiled knows only once it reads it, which takes longer than a run
+        // a replica notices a spoiled file only when it reads it, which takes longer than a run
         let ruined = self.checker.known().ruined.clone();
         promises.retain(|promise| !ruined.contains_key(&promise.digest()));
         let mut lacking = Vec::new();
@@ -139,12 +139,12 @@ impl World {
     /// them is renewed, if there is one that decayed.
     ///
     /// # Panics
-    /// When it does not.
+    /// A server does not certify.
     pub(super) async fn check_recovery(&mut self) {
         let committee = self.checker.known().committee.clone();
         let mut link = ClientLink::knowing(committee.map(Into::into));
         for server in 0..self.shape.servers {
-            // more than the queue of a replica takes: an interrupted upload, if there is one
+            // larger than a replica's queue: an interrupted upload, if there is one
             let large = self.cut_uploads.pop().unwrap_or_else(|| self.random.bytes(5 << 18));
             let large = Put { bytes: large, expires_at: NEVER, renew: false };
             let renewed = self.checker.take_decayed().map(|bytes| Put { bytes, expires_at: NEVER, renew: true });
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Puts a blob again and again until it is certified.
+    /// Retries a put until the blob is certified.
     fn put_until_recovered(
         &mut self,
         server: Node,
@@ -193,10 +193,10 @@ impl World {
         }
     }
 
-    /// A blob that was certified comes back byte for byte.
+    /// Checks that a certified blob comes back byte for byte.
     ///
     /// # Panics
-    /// When it does not.
+    /// It does not.
     async fn check_readable(&mut self, promise: &Promise) {
         if promise.is_expired() {
             return;
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    /// As many as may fail lose their power: everything that was certified is there all the same.
+    /// Cuts the power of as many replicas as may fail, and checks that every certified blob is still available.
     pub(super) async fn check_without_some(&mut self) {
         for _ in 0..self.shape.spare() {
             let up: Vec<Node> = self.shape.honest().filter(|node| self.is_up(*node)).collect();
@@ -224,10 +224,10 @@ impl World {
         }
     }
 
-    /// Once nobody asks for anything, nothing is held.
+    /// Checks that nothing is held once there are no requests.
     ///
     /// # Panics
-    /// When something is.
+    /// A process holds something.
     pub(super) async fn check_nothing_held(&mut self) {
         let end = node::elapsed() + SETTLED_WITHIN;
         loop {
@@ -245,7 +245,7 @@ impl World {
     }
 }
 
-/// Tries again and again for as long as a recovery may take.
+/// Retries for as long as a recovery may take.
 async fn until_recovered<T>(trace: &Trace, mut attempt: impl AsyncFnMut() -> Result<T, ClientError>) -> Option<T> {
     let end = node::elapsed() + RECOVERY;
     while node::elapsed() < end {

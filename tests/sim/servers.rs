@@ -17,7 +17,7 @@ use crate::network::Node;
 use crate::plan::Lie;
 use crate::trace::Trace;
 
-/// How long a wall clock must have said that a blob expired, and how long ago that must be, before the blob is deleted.
+/// Before a blob is deleted, the wall clock must have said for this long that it expired, and this long ago.
 pub const SETTLING: Duration = Duration::from_secs(8);
 pub const GRACE: Duration = Duration::from_secs(121);
 pub const COLLECT_EVERY: Duration = Duration::from_secs(3);
@@ -31,10 +31,10 @@ pub fn address(server: Node) -> String {
 pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> String {
     let mut config = server::Config::new(PathBuf::from(FOLDER));
     config.wanted.replicas = u16::try_from(checker.known().shape.replicas).ok();
-    // so that what is never given back is missed soon
+    // small, so that a leak shows soon
     config.replica_queue = 4;
     config.max_puts = 4;
-    // what is put at about the same time shares a batch, wherever the replicas are
+    // concurrent puts share a batch, however far away the replicas are
     let distance = u32::try_from(checker.known().shape.distance).unwrap_or(1);
     let policy = config.batching;
     config.batching = BatchPolicy { linger: policy.linger * 3 * distance, wait: policy.wait * distance, ..policy };
@@ -102,7 +102,7 @@ pub fn liar(seed: u64, node: Node) -> Identity {
     Identity::new(u32::try_from(seed % 1_000_000).unwrap_or(0), &format!("node-{node}"))
 }
 
-/// Joins a server again and again, and lies.
+/// Joins a server, and lies; joins again after each link.
 pub async fn lie_to(host: Host, server: Node, identity: Identity, lie: Lie) {
     let identity = Arc::new(identity);
     loop {

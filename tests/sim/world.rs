@@ -1,4 +1,4 @@
-//! One run: a cluster, clients, and everything that goes wrong meanwhile.
+//! One run: a cluster, its clients, and the faults.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,9 +19,9 @@ use crate::servers::{liar, lie_to, replicate, serve};
 use crate::simulated::{Mishap, Names, Writes};
 use crate::trace::Trace;
 
-/// How often a disk that is to fail is looked at.
+/// Interval between checks of a disk that is to fail.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A power cut that waits for an operation waits no longer than this: and longer for one that waits until a client begins an upload.
+/// How long a power cut waits for its operation. One that waits for a client's upload waits longer.
 const CUT_WITHIN: Duration = Duration::from_secs(4);
 const CUT_UPLOAD_WITHIN: Duration = Duration::from_secs(8);
 
@@ -36,7 +36,7 @@ pub struct World {
     pub(super) machines: Vec<Machine>,
     running: BTreeSet<Node>,
     pub(super) cuts: Vec<PendingCut>,
-    /// Blobs whose upload was to be cut: their owners put them again in the end.
+    /// Blobs whose upload was to be cut. Their owners put them again in the end.
     pub(super) cut_uploads: Vec<Bytes>,
     /// The replica whose disk decays.
     pub(super) decaying: Node,
@@ -46,21 +46,21 @@ pub struct World {
 /// A power cut that waits for an operation on a disk.
 #[derive(Debug, Clone)]
 pub(super) struct PendingCut {
-    /// Whose disk it is.
+    /// The node with the disk.
     node: Node,
     /// The machines that lose power.
     machines: Range<Node>,
     seed: u64,
-    /// If the operation has not come until then, there is no cut.
+    /// The cut is cancelled at this time.
     until: Duration,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The hash of everything that happened.
+    /// The hash of the trace.
     pub trace: blake3::Hash,
-    /// Puts that were certified, and those that failed by name.
+    /// Number of certified puts, and of puts that failed with a named error.
     pub certified: usize,
     pub failed: u64,
 }
@@ -80,10 +80,10 @@ impl World {
         Self { seed, shape, events, random, trace, wires, machines, running, cuts, cut_uploads, decaying, checker }
     }
 
-    /// Lets everything happen, and holds it against what was promised.
+    /// Runs the plan, and checks the rules.
     ///
     /// # Panics
-    /// When a rule was broken.
+    /// A rule was broken.
     pub async fn run(mut self) -> Outcome {
         self.trace.note(format_args!("{:?}", self.shape));
         for node in self.shape.nodes() {
@@ -106,7 +106,7 @@ impl World {
         self.wait_until(TROUBLE).await;
         for client in clients {
             client.abort();
-            // one that panicked says why
+            // pass a panic on
             if let Err(error) = client.await
                 && error.is_panic()
             {
@@ -126,7 +126,7 @@ impl World {
         Outcome { trace: self.trace.hash(), certified: known.promises.len(), failed: known.failures }
     }
 
-    /// Waits, and cuts the power meanwhile where a disk came to the operation at which it goes.
+    /// Waits, and performs the power cuts that become due meanwhile.
     async fn wait_until(&mut self, until: Duration) {
         while node::elapsed() < until {
             let left = until.saturating_sub(node::elapsed());
@@ -162,7 +162,7 @@ impl World {
         let (trace, checker, is_server) = (self.trace.clone(), self.checker.clone(), node < self.shape.servers);
         trace.note(format_args!("start {node}"));
         let starting = host.clone();
-        // a start that fails is tried again, as a supervisor does
+        // restart after a failure, as a supervisor does
         host.spawn(async move {
             loop {
                 let (said, known) = (trace.clone(), checker.clone());
@@ -191,13 +191,13 @@ impl World {
         }
     }
 
-    /// Its process ends, or its machine loses power.
+    /// Ends a node's process, or cuts its machine's power.
     pub(super) fn stop(&mut self, node: Node, loses_power: bool, seed: u64) {
         if !self.running.remove(&node) {
             return;
         }
         let machine = &mut self.machines[node];
-        // a machine whose disk failed starts anew: what its kernel shows and did not write is gone
+        // after a disk fault, the machine restarts: unwritten data in its kernel is lost
         let loses_power = loses_power || machine.disk.had_mishap();
         self.trace.note(format_args!("stop {node}{}", if loses_power { ", without power" } else { "" }));
         let names = if seed & 1 == 0 { Names::Lost } else { Names::Kept };
@@ -264,7 +264,7 @@ impl World {
         }
     }
 
-    /// A blob that is large enough to have a file, out of those that were certified.
+    /// A certified blob that is large enough to have files.
     fn pick(&self, pick: u64) -> Option<Promise> {
         let mut promises = self.checker.promises();
         promises.retain(|promise| promise.bytes.len() > 64 << 10);
@@ -293,7 +293,7 @@ impl World {
         known.to_put.push_back(promise.bytes);
     }
 
-    /// Spoils a blob, if its files are there.
+    /// Spoils a blob if it has files.
     fn spoil(&self, node: Node, promise: &Promise, damage: Damage) -> bool {
         let (disk, name) = (&self.machines[node].disk, promise.digest().to_hex());
         let mut path = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
@@ -321,7 +321,7 @@ impl World {
     }
 }
 
-/// What happens to a blob's files behind a replica's back.
+/// Damage to a blob's files that the replica does not notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
     Byte,

@@ -1,4 +1,4 @@
-//! Watches a replica's wall clock: asks the other members for their times over every link, answers when they ask, and stops votes
+//! Watches a replica's wall clock: asks the other members for their times over every link, answers their questions, and stops votes
 //! and deletion while the clock is in doubt. [`clock_doubt`](vouch_node_core::replica::clock_doubt) decides; this performs.
 
 use std::collections::BTreeMap;
@@ -23,24 +23,24 @@ mod tests;
 
 use vouch_node_core::replica::clock_doubt::{ClockDoubt, ClockReading, DoubtChange};
 
-/// How often both clocks are looked at, beside every vote.
+/// Interval between readings of both clocks. Every vote reads them as well.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Answers to one asker: so many at once, and then one every so often.
+/// Rate limit of answers to one asker: a burst of this size, and then one per interval.
 const ANSWERS: u32 = 4;
 const ANSWER_EVERY: Duration = Duration::from_secs(2);
-/// Numbers of questions begin here, far from those of lists on the same link.
+/// First number of questions, far from the numbers of lists on the same link.
 const FIRST_NUMBER: u32 = 1 << 31;
-/// Questions of which the nonce is remembered.
+/// Number of questions whose nonces are remembered.
 const NONCES: usize = 8;
 
-/// What a replica says of its wall clock.
+/// The state of a replica's wall clock, for its operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockStatus {
-    /// Whether it is in doubt: then nothing is signed and nothing deleted.
+    /// Whether it is in doubt. Nothing is signed or deleted then.
     pub in_doubt: bool,
-    /// What speaks against it, while it is in doubt.
+    /// Why it is in doubt.
     pub reason: Option<String>,
-    /// How many other members agreed when they were asked last.
+    /// Number of other members that agreed with it when last asked.
     pub agreeing: usize,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct ClockWatch {
     identity: Arc<OwnIdentity>,
     reports: Arc<Reports>,
     state: Mutex<State>,
-    /// Something calls for a question.
+    /// Notified when members should be asked.
     called: Notify,
 }
 
@@ -62,10 +62,10 @@ struct State {
     /// The nonces of the last questions, by number.
     nonces: BTreeMap<u32, [u8; 32]>,
     next_number: u32,
-    /// Links that questions leave on.
+    /// The links on which questions are sent.
     links: BTreeMap<u64, mpsc::Sender<Outgoing>>,
     next_link: u64,
-    /// Members that asked.
+    /// Rate limits of the members that asked, by node key.
     askers: BTreeMap<[u8; 32], TokenBucket>,
 }
 
@@ -89,11 +89,11 @@ impl ClockWatch {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // a panic elsewhere leaves it whole: what changes together changes in one call
+        // recover from poisoning: every change is one call, so the state is whole
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets questions leave on a link for as long as the guard lives.
+    /// Sends questions on a link for as long as the guard lives.
     pub(super) fn link<'a>(&'a self, requests: mpsc::Sender<Outgoing>) -> LinkGuard<'a> {
         let number = {
             let mut state = self.state();

@@ -1,7 +1,7 @@
 //! A replica's control socket: a socket in its data folder, for its operator's commands.
 //!
-//! One request as a line of JSON, then replies, a line each, the last of which says that it is. The folder is the owner's
-//! alone, and so is the socket: no further authentication.
+//! A command sends one request as a line of JSON. Each reply is a line; the last one says that it is the last. Only the owner can reach
+//! the folder and the socket, so there is no further authentication.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,42 +22,42 @@ use crate::store::Usage;
 
 /// The socket's name in the data folder.
 const NAME: &str = "control.sock";
-/// The most bytes of a line, in either direction.
+/// Maximum length of a line in bytes, in either direction.
 const MAX_LINE: u64 = 64 << 10;
-/// How long a request may take to come.
+/// Time limit for a request to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a replica may take for its next reply. A command must not hang on a process that is stopped.
+/// Time limit for the replica's next reply: a command must not hang on a stopped process.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the last reply is repeated while the next one is worked on, so that long work is no silence.
+/// Interval at which the last reply is repeated during long work, so that the command does not give up.
 const REPEAT_EVERY: Duration = Duration::from_secs(2);
-/// Replies that wait for a command that reads slowly.
+/// Capacity of the queue of replies to a command that reads slowly.
 const QUEUE: usize = 4;
 
-/// What an operator asks.
+/// An operator's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// Everything about the replica at once.
+    /// The replica's status.
     Status,
     /// What the store holds.
     Usage,
-    /// Read every blob now, and say how far that is.
+    /// Read every blob now, with progress reports.
     Scrub,
 }
 
-/// What the replica answers.
+/// The replica's reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// To [`Request::Status`]; the last.
+    /// The answer to [`Request::Status`]; the last reply.
     Status(Box<Status>),
-    /// To [`Request::Usage`]; the last.
+    /// The answer to [`Request::Usage`]; the last reply.
     Usage(Usage),
-    /// To [`Request::Scrub`]; more follow.
+    /// Progress of [`Request::Scrub`]; more replies follow.
     Scrubbing(Scrubbed),
-    /// Every blob was read; the last.
+    /// Every blob was read; the last reply.
     Scrubbed(Scrubbed),
-    /// It cannot be done; the last.
+    /// The request failed; the last reply.
     Failed(String),
 }
 
@@ -67,10 +67,10 @@ pub enum ControlError {
     /// No replica runs on the folder.
     #[error("no replica runs on {0}")]
     NotRunning(PathBuf),
-    /// The system's limit for a socket's path.
+    /// The socket's path exceeds the system's limit.
     #[error("{0}: the path of a socket is too long for the system; give the replica a folder with a shorter path")]
     PathTooLong(PathBuf),
-    /// The socket.
+    /// The socket failed.
     #[error("{path}: {error}")]
     Io {
         /// The socket.
@@ -78,7 +78,7 @@ pub enum ControlError {
         /// What the system said.
         error: io::Error,
     },
-    /// It runs, and says nothing.
+    /// The replica runs and does not answer.
     #[error(
         "the replica on {folder} did not answer within {} s; it may be stopped, or wait for its disk",
         REPLY_DEADLINE.as_secs()
@@ -87,7 +87,7 @@ pub enum ControlError {
         /// The replica's folder.
         folder: PathBuf,
     },
-    /// No reply of this version.
+    /// The reply cannot be understood; the versions may differ.
     #[error("the replica on {folder} gave no reply that this program understands: {error}; is it of the same version?")]
     Malformed {
         /// The replica's folder.
@@ -95,7 +95,7 @@ pub enum ControlError {
         /// What is wrong.
         error: String,
     },
-    /// The replica's own words.
+    /// The replica refused, with its reason.
     #[error("{0}")]
     Failed(String),
 }
@@ -109,20 +109,20 @@ pub(super) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens in a folder that this process holds. What an earlier process left is replaced.
+    /// Listens in a folder that this process has locked. Replaces the socket of an earlier process.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, ControlError> {
         let path = folder.join(NAME);
         let listener = host.listen_unix(&path).map_err(|error| failed(&path, error))?;
         Ok(Self { host: host.clone(), listener, path })
     }
 
-    /// Answers for as long as it is polled.
+    /// Answers requests. Never completes.
     pub(super) async fn serve(self, context: Arc<OperatorContext>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => drop(context.storage.host.spawn(answer(context.clone(), stream))),
                 Err(error) => {
-                    // out of descriptors, most likely: others will be given back
+                    // most likely out of descriptors; some will be released
                     context.reports.report(Event::Trouble(format!("{}: {error}", self.path.display())));
                     context.storage.host.sleep(Duration::from_secs(1)).await;
                 }

@@ -1,4 +1,4 @@
-//! A replica's part in foundings: makes each decision of [`ReplicaFounding`] durable, and then speaks.
+//! A replica's part in foundings: makes each decision of [`ReplicaFounding`] durable, and only then sends it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::host::Host;
 use crate::keys::ReplicaKeys;
 use crate::link::{LinkError, Outgoing};
 
-/// Messages that a link may be behind; one further behind is closed, and shows everything on its next link.
+/// Number of messages that a link may be behind. A link further behind is closed; the next one shows everything.
 const QUEUE: usize = 64;
 
-/// What every link of a replica must say, and the state behind it.
+/// The state of foundings, and the messages about it for every link.
 pub(super) struct Foundings {
     host: Host,
-    /// Where decisions are made durable.
+    /// The folder in which decisions are made durable.
     folder: PathBuf,
     identity: Arc<OwnIdentity>,
     reports: Arc<Reports>,
@@ -37,14 +37,14 @@ pub(super) struct Foundings {
     next_link: AtomicU64,
 }
 
-/// A message for every link but one.
+/// A message for every link except one.
 #[derive(Debug, Clone)]
 struct Said {
     except: u64,
     bytes: Bytes,
 }
 
-/// One link's place among those that hear what this replica says.
+/// One link's subscription to this replica's messages about foundings.
 pub(super) struct Listener {
     number: u64,
     said: broadcast::Receiver<Said>,
@@ -62,7 +62,7 @@ impl Foundings {
         Self { host, folder, identity, reports, core, said, next_link: AtomicU64::new(0) }
     }
 
-    /// A number for messages of a new link, and what that link shows first. Nothing said from now on is missed.
+    /// Subscribes a new link. Returns the messages that it shows first; it misses no later one.
     pub(super) async fn join(&self, served: Option<ClusterId>) -> (Listener, Vec<Message>) {
         let core = self.core.lock().await;
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
@@ -70,18 +70,18 @@ impl Foundings {
         (listener, core.show(served, &self.identity.keys.node))
     }
 
-    /// How many members the accepted founding has, and how many of them accepted; `None` once it is complete.
+    /// The number of members of the accepted founding, and how many of them have accepted. `None` once it is complete.
     pub(super) fn under_way(&self) -> Option<(u16, usize)> {
-        // a disk that hangs while a founding is saved must not hang the status
+        // do not wait: a disk that hangs while a founding is saved must not hang the status
         let core = self.core.try_lock().ok()?;
         let accepted = core.accepted().filter(|_| !core.is_founded())?;
         Some((accepted.record().n(), accepted.acceptances().len()))
     }
 
-    /// Takes a message about foundings, and gives the answers for the link that it came on.
+    /// Handles a message about foundings. Returns the answers for its link.
     ///
     /// # Errors
-    /// The server showed what does not hold, or this replica's disk failed. The link ends.
+    /// The server showed something invalid, or this replica's disk failed. The link ends.
     pub(super) async fn hear(&self, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
         match message {
             Message::Founding(shown) => {
@@ -120,7 +120,7 @@ impl Foundings {
         opening.await.map_err(broken)?.map_err(refused)
     }
 
-    /// Decides, makes the decision durable, and only then lets it count and be heard.
+    /// Decides, makes the decision durable, and only then takes it up and sends it.
     async fn perform(
         &self,
         link: u64,
@@ -132,7 +132,7 @@ impl Foundings {
             next = ReplicaFounding::new(ReplicaRecord::default(), false);
         }
         let identity = self.identity.clone();
-        // to accept is to sign with the vote key
+        // accepting means signing with the vote key
         let deciding = self.host.spawn_blocking(move || {
             let actions = decide(&mut next, &identity.keys);
             (next, actions)
@@ -144,7 +144,7 @@ impl Foundings {
         }
         *core = next;
         for message in &actions.to_others {
-            // nobody listens when no other server is connected
+            // fails if no other server is connected
             let _ = self.said.send(Said { except: link, bytes: message.encode() });
         }
         drop(core);
@@ -158,7 +158,7 @@ impl Foundings {
         Ok(actions)
     }
 
-    /// Saves the record, then the committee once it counts, which is given back when it is new.
+    /// Saves the record, and then the committee once it is founded. Returns the committee if it is new.
     async fn save(&self, core: &ReplicaFounding) -> Result<Option<Arc<Committee>>, LinkError> {
         let founded = core.accepted().filter(|_| core.is_founded() && self.identity.chain().is_none());
         let founded = founded.map(|accepted| accepted.committee().clone());
@@ -201,7 +201,7 @@ impl Listener {
         self.number
     }
 
-    /// Sends on what the replica says to all its servers; ends when this link is too far behind.
+    /// Forwards the replica's messages to this link's server. Ends if the link is too far behind.
     pub(super) async fn pass_on(mut self, replies: mpsc::Sender<Outgoing>) {
         while let Ok(Said { except, bytes }) = self.said.recv().await {
             if except != self.number && replies.send(bytes.into()).await.is_err() {
@@ -215,7 +215,7 @@ fn refused(error: impl std::fmt::Display) -> LinkError {
     LinkError::violation(Code::Unexpected, error.to_string())
 }
 
-/// Work beside the link panicked.
+/// Blocking work failed.
 fn broken(error: impl std::fmt::Display) -> LinkError {
     LinkError::Broken(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Who a replica is: its keys, the founding that it accepted, and its committee. They must fit together.
+//! A replica's identity: its keys, the founding that it accepted, and its committee. They must belong together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::keys::{self, KeyError, ReplicaKeys};
 
-/// What the replica accepted and refused, durable before it is spoken.
+/// The file with the foundings that the replica accepted and refused. It is durable before anybody hears of them.
 const FOUNDING: &str = "founding";
-/// A founding, and a thousand entries beside it.
+/// Room for a founding and a thousand entries.
 const LIMIT: usize = MAX_MESSAGE + (1 << 20);
 const MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -24,7 +24,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// Why a replica's keys, founding and committee cannot be used.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// A key.
+    /// A key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The committee.
@@ -41,7 +41,7 @@ pub enum IdentityError {
         /// What is wrong.
         error: RecordError,
     },
-    /// The founding accepted is not the committee's.
+    /// The accepted founding is not the committee's.
     #[error(
         "{}: expected the founding {expected}, which this replica accepted, got the committee {got}; restore both files from one copy",
         .path.display()
@@ -49,12 +49,12 @@ pub enum IdentityError {
     AnotherCommittee {
         /// The committee's file.
         path: PathBuf,
-        /// The founding accepted.
+        /// The accepted founding.
         expected: String,
-        /// The committee saved.
+        /// The saved committee.
         got: String,
     },
-    /// A key is gone that others know this replica by.
+    /// A key by which others know this replica is missing.
     #[error(
         "{} is missing, and this replica is a member of {cluster}, which knows it by that key. Restore the file from a copy. Without one \
          this member is lost: {}",
@@ -65,10 +65,10 @@ pub enum IdentityError {
         path: PathBuf,
         /// The cluster or the founding.
         cluster: String,
-        /// Whether the cluster counts already.
+        /// Whether the cluster is founded.
         is_founded: bool,
     },
-    /// A key is not the one that others know this replica by.
+    /// A key is not the one by which others know this replica.
     #[error(
         "{}: expected the key of a member of {cluster}, {expected}, got {got}. Restore the file from a copy. Without one this member is \
          lost: {}",
@@ -79,11 +79,11 @@ pub enum IdentityError {
         path: PathBuf,
         /// The cluster or the founding.
         cluster: String,
-        /// Which keys would do.
+        /// The keys that would match.
         expected: String,
-        /// The public half of the one there.
+        /// The public half of the key in the folder.
         got: String,
-        /// Whether the cluster counts already.
+        /// Whether the cluster is founded.
         is_founded: bool,
     },
     /// A founded cluster cannot be left.
@@ -107,20 +107,20 @@ fn way_out(is_founded: bool) -> &'static str {
     }
 }
 
-/// What a data folder says about who its replica is.
+/// The identity in a data folder.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) keys: ReplicaKeys,
     pub(super) record: ReplicaRecord,
-    /// Once it counts.
+    /// The committee, once it is founded.
     pub(super) committee: Option<Arc<Committee>>,
 }
 
 impl Identity {
-    /// Reads everything; makes keys where nobody knows this replica by any yet.
+    /// Reads the identity. Makes keys if nobody knows this replica by any yet.
     ///
-    /// A folder with a committee and no `founding` is of a release that kept no acceptances: its committee was taken up for good, so
-    /// the replica accepts it now, durably.
+    /// A folder with a committee and no `founding` comes from a release that kept no acceptances. The replica took that committee up for
+    /// good, so it accepts it now, durably.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, IdentityError> {
         let committee = committee_file::load(host.disk(), folder)?.map(Arc::new);
         let mut record = load(host.disk(), folder, committee.clone())?;
@@ -147,7 +147,7 @@ impl Identity {
             record = Some(accepted);
         }
         let record = record.unwrap_or_default();
-        // a crash between the two files: all acceptances are there, so the committee counts
+        // a crash between the two files: all acceptances are there, so the committee is founded
         let complete = record.accepted().filter(|accepted| committee.is_none() && accepted.is_complete());
         let committee = match complete.map(|accepted| accepted.committee().clone()) {
             Some(completed) => {
@@ -160,10 +160,10 @@ impl Identity {
     }
 }
 
-/// The keys of a data folder; made where nobody knows its replica by any yet.
+/// The keys of a data folder. Makes them if nobody knows its replica by any yet.
 ///
 /// # Errors
-/// Those of a member are missing, or others.
+/// Keys of a member are missing or are others.
 pub fn keys_of(host: &Host, folder: &Path) -> Result<ReplicaKeys, IdentityError> {
     Ok(Identity::open(host, folder)?.keys)
 }
@@ -184,7 +184,7 @@ fn load(
     }
 }
 
-/// Makes durable what the replica promised, and then the committee once it counts.
+/// Makes the replica's promises durable, and then the committee, once it is founded.
 pub(super) fn save(
     disk: &dyn Disk,
     folder: &Path,
@@ -195,7 +195,7 @@ pub(super) fn save(
     committee.map_or(Ok(()), |committee| committee_file::save(disk, folder, committee))
 }
 
-/// Both keys must be there, and be those of one member: with others nobody would count what this replica signs.
+/// Requires both keys, and that they are those of one member: nobody counts what other keys sign.
 fn keys_of_a_member(
     host: &Host,
     folder: &Path,
@@ -230,8 +230,8 @@ fn keys_of_a_member(
     }
 }
 
-/// Gives a founding up that never completed: moves keys and record aside, into a folder that is returned, so that new ones are made.
-/// The old keys stay bound to that founding.
+/// Gives up a founding that was never completed: moves keys and record aside, so that new keys are made, and returns the folder that
+/// has them now. The old keys stay bound to that founding.
 ///
 /// # Errors
 /// [`IdentityError::Founded`]; the disk.

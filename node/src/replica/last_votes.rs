@@ -1,17 +1,17 @@
-//! When this replica last voted, and when and why it last refused to.
+//! The last vote of this replica, and its last refusal.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// What an operator sees about votes; times in seconds since 1970.
+/// The last vote and the last refusal, for the operator. Times are in seconds since 1970.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Votes {
-    /// The last vote since the start.
+    /// The time of the last vote since the start.
     pub last_vote: Option<u64>,
-    /// The last refusal since the start.
+    /// The time of the last refusal since the start.
     pub last_refusal: Option<u64>,
-    /// Why.
+    /// The reason of the last refusal.
     pub refused_because: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct LastVotes(Mutex<Votes>);
 
 impl LastVotes {
     fn votes(&self) -> MutexGuard<'_, Votes> {
-        // a panic elsewhere leaves it whole: every change is one assignment after another of plain values
+        // recover from poisoning: every change assigns plain values
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

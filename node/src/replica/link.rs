@@ -1,4 +1,4 @@
-//! A replica's link to one server: reads frames, has the core decide, and performs what comes out.
+//! A replica's link to one server: reads frames, gives them to the core, and performs its outputs.
 
 mod context;
 mod requests;
@@ -26,13 +26,13 @@ use crate::store::Journalled;
 pub(super) use context::LinkContext;
 use requests::Requests;
 
-/// Replies waiting to be sent.
+/// Capacity of the queue of replies.
 const REPLY_QUEUE: usize = 1024;
-/// Chunks read waiting for the link.
+/// Capacity of the queue of chunks that were read.
 const CHUNK_QUEUE: usize = 4;
-/// Pages of a list; one is asked for at a time.
+/// Capacity of the queue of list pages. One page is requested at a time.
 const LIST_QUEUE: usize = 2;
-/// How often a replica looks at its storage and clock, to say when one fails and when both are right again.
+/// Interval between checks of storage and clock. The server hears when one fails and when both are right again.
 const LOOK_AT_ITSELF: Duration = Duration::from_secs(5);
 
 /// Runs one link to its end and says why it ended.
@@ -47,13 +47,13 @@ pub(super) async fn run(context: &Arc<LinkContext>, address: &str) -> LinkError 
     }
 }
 
-/// A link on which both ends proved their keys.
+/// A link on which both ends have proved their keys.
 struct Opened {
     reader: LinkReader,
     writer: LinkWriter,
     /// The server's node key.
     server: NodeKey,
-    /// What the replica says about foundings to all its servers.
+    /// The messages about foundings that go to all servers.
     listener: Listener,
 }
 
@@ -70,7 +70,7 @@ async fn open(context: &Arc<LinkContext>, address: &str) -> Result<Opened, LinkE
     }
 }
 
-/// Proves the keys, has the server prove its own, and shows the founding that this replica accepted.
+/// Proves this replica's keys, verifies the server's, and shows the founding that this replica accepted.
 async fn greet(
     context: &Arc<LinkContext>,
     reader: &mut LinkReader,
@@ -105,7 +105,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
-    // a completion of each request, those of a read and of a look at the storage included; workers of puts wait for room
+    // room for the completion of each request, a read and a check of the storage included; workers of puts wait for room
     let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + 2);
     let listener_number = listener.number();
     let announcing = listener.pass_on(replies.clone());
@@ -169,7 +169,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
     ended
 }
 
-/// Looks at the storage again and again.
+/// Checks the storage periodically.
 async fn watch_storage(storage: &Storage, inputs: mpsc::Sender<Input<Journalled<Stored>>>) {
     loop {
         let looking = storage.clone();
@@ -185,14 +185,14 @@ async fn watch_storage(storage: &Storage, inputs: mpsc::Sender<Input<Journalled<
 struct LinkShell {
     core: ReplicaLink<Journalled<Stored>>,
     context: Arc<LinkContext>,
-    /// Of the server, as it was dialled.
+    /// The server's address, as dialled.
     address: Arc<str>,
     /// The link's number among the listeners of the foundings.
     listener: u64,
     puts: PutWorkers,
     replies: mpsc::Sender<Outgoing>,
     chunks: mpsc::Sender<Bytes>,
-    /// What the server lists, for the repair.
+    /// Pages of the server's lists, for the repair.
     pages: mpsc::Sender<Page>,
     requests: Requests,
     /// The link's number in the repair queue.
@@ -200,15 +200,15 @@ struct LinkShell {
 }
 
 impl LinkShell {
-    /// Takes one message.
+    /// Handles one message.
     ///
     /// # Errors
-    /// The link is over.
+    /// Why the link ends.
     async fn handle(&mut self, bytes: &Bytes) -> Result<(), LinkError> {
         self.decide(Input::Message(Message::decode(bytes)?)).await
     }
 
-    /// Has the core decide what an event leads to, and performs it.
+    /// Gives the core an input, and performs the outputs.
     async fn decide(&mut self, input: Input<Journalled<Stored>>) -> Result<(), LinkError> {
         if let Input::Incoming(id, result) = &input
             && result.is_last()
@@ -228,7 +228,7 @@ impl LinkShell {
         let now = || self.context.storage.host.unix_seconds();
         match output {
             Output::Send(message) => self.reply(&message).await,
-            // fails only when the link is ending
+            // fails only if the link is ending
             Output::SendData(message) => drop(self.chunks.send(message.encode()).await),
             Output::Request(number, request) => self.requests.start(number, request),
             Output::Incoming(id, task) => self.puts.give(id, task),
@@ -243,7 +243,7 @@ impl LinkShell {
                 self.context.reports.report(Event::Voted(proposal));
             }
             Output::RefusedVote(why) => self.context.votes.refused(now(), why),
-            // a page that nobody asked for, or asks for any more, is not kept
+            // drop a page that nobody waits for
             Output::Listed(stream, page) => drop(self.pages.try_send((stream, page))),
             Output::ListsDoubtful => self.context.storage.repairs.read_lists_again(self.number),
             Output::AnswerTime(stream, asker, nonce) => {
@@ -266,13 +266,13 @@ impl LinkShell {
     }
 
     async fn reply(&self, message: &Message) {
-        // fails only when the link is ending
+        // fails only if the link is ending
         let _ = self.replies.send(message.encode().into()).await;
     }
 }
 
 impl Drop for LinkShell {
-    /// What its puts brought is kept, also when the link is dropped because the replica shuts down.
+    /// Keeps the partial uploads of its puts, also if the link is dropped because the replica shuts down.
     fn drop(&mut self) {
         for (id, task) in self.core.close() {
             self.puts.give(id, task);

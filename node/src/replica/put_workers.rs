@@ -1,4 +1,4 @@
-//! The disk work of incoming puts: one task for each put, which owns the open blob.
+//! The disk work of incoming puts. Each put has one task, which owns the open blob.
 //! [`incoming`](vouch_node_core::replica::incoming) decides; this performs.
 
 use std::collections::HashMap;
@@ -16,28 +16,28 @@ use vouch_node_core::replica::link::Input;
 use super::context::Storage;
 use crate::store::{CancelToken, Finished, Incoming, Journalled, Offered, Store, StoreError};
 
-/// Tasks that a worker has at most: one that it performs, and the last two.
+/// Maximum number of tasks in a worker's queue: the current one and the last two.
 const TASK_QUEUE: usize = 3;
 
 type Inputs = mpsc::Sender<Input<Journalled<Stored>>>;
 
-/// The puts that are being received, over all links.
+/// The puts that are being received over all links.
 #[derive(Debug, Default)]
 pub(super) struct ReceivingPuts(Arc<RwLock<()>>);
 
 impl ReceivingPuts {
-    /// Counts one more, until the guard is dropped; `None` while a shutdown waits for the last ones.
+    /// Counts one more until the guard is dropped. `None` during a shutdown, which waits for the last ones.
     fn enter(&self) -> Option<OwnedRwLockReadGuard<()>> {
         self.0.clone().try_read_owned().ok()
     }
 
-    /// How many there are.
+    /// Their number.
     pub(super) fn count(&self) -> usize {
         // only guards share the lock
         Arc::strong_count(&self.0) - 1
     }
 
-    /// Waits until there are none. None begins meanwhile.
+    /// Waits until there are none. No put begins meanwhile.
     pub(super) async fn finished(&self) {
         drop(self.0.write().await);
     }
@@ -46,9 +46,9 @@ impl ReceivingPuts {
 /// The workers of one link's puts.
 pub(super) struct PutWorkers {
     storage: Storage,
-    /// Read by each put that is being received: whoever shuts down waits for them.
+    /// Counts the puts that are being received: a shutdown waits for them.
     receiving: Arc<ReceivingPuts>,
-    /// Where results go.
+    /// The queue of results.
     inputs: Inputs,
     workers: HashMap<IncomingId, WorkerHandle>,
 }
@@ -63,7 +63,7 @@ impl PutWorkers {
         Self { storage, receiving, inputs, workers: HashMap::new() }
     }
 
-    /// Gives a put's worker a task; the first one starts it.
+    /// Gives a put's worker a task. The first one starts the worker.
     pub(super) fn give(&mut self, id: IncomingId, task: IncomingTask) {
         match task {
             IncomingTask::Open(offer) => {
@@ -76,24 +76,24 @@ impl PutWorkers {
             task => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 if let IncomingTask::PutAway { keep } = task {
-                    // at once: the put that follows need not wait until the worker hears of it
+                    // at once: the next put of the blob need not wait until the worker takes the task
                     match keep {
                         true => worker.cancel.keep(),
                         false => worker.cancel.discard(),
                     }
                 }
-                // fails only when the worker failed, which it has told
+                // fails only if the worker has failed and reported it
                 let _ = worker.tasks.try_send(task);
             }
         }
     }
 
-    /// A put's last result came.
+    /// Forgets a put after its last result.
     pub(super) fn forget(&mut self, id: IncomingId) {
         self.workers.remove(&id);
     }
 
-    /// Starts a worker. Whoever shuts down waits for it; from then on none is started.
+    /// Starts a worker, unless the replica is shutting down. A shutdown waits for it.
     fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(Worker) -> W) {
         match self.receiving.enter() {
             Some(awaited) => {
@@ -120,7 +120,7 @@ struct Worker {
 impl Worker {
     async fn tell(&self, result: Result<IncomingResult, StoreError>) {
         let result = result.unwrap_or_else(|error| IncomingResult::Failed(error.code(), error.to_string()));
-        // the link may have ended: what it received is kept all the same
+        // fails if the link has ended; the partial upload is kept all the same
         let _ = self.inputs.send(Input::Incoming(self.id, result)).await;
     }
 
@@ -134,7 +134,7 @@ impl Worker {
         self.tell(last).await;
     }
 
-    /// Performs one task after the other; gives the result of the last one.
+    /// Performs one task after the other. Returns the result of the last one.
     async fn perform(
         &self,
         offer: Option<Receipt>,
@@ -157,7 +157,7 @@ impl Worker {
                     return Ok(IncomingResult::Stored);
                 }
                 Some(IncomingTask::PutAway { .. } | IncomingTask::Open(_) | IncomingTask::Whole(..)) | None => {
-                    // dropping it makes the received part durable, or removes it
+                    // dropping it makes the partial upload durable, or removes it
                     let put_away = move || {
                         drop(blob);
                         Ok(IncomingResult::PutAway)
@@ -169,9 +169,9 @@ impl Worker {
     }
 }
 
-/// What is being received.
+/// The blob that is being received.
 enum Blob {
-    /// Nothing is known of it before the end.
+    /// The receipt comes at the end.
     Unknown(Box<Incoming>),
     Offered(Box<Offered>),
 }
@@ -184,7 +184,7 @@ impl Blob {
         }
     }
 
-    /// From where bytes are needed.
+    /// The offset from which bytes are needed.
     fn offset(&self) -> u64 {
         match self {
             Self::Unknown(_) => 0,
@@ -192,7 +192,7 @@ impl Blob {
         }
     }
 
-    /// What was wrong with it, where it was held until now.
+    /// The damage, if the blob was stored and is damaged.
     fn damage(&self) -> Option<String> {
         match self {
             Self::Unknown(_) => None,

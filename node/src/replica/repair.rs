@@ -1,8 +1,8 @@
-//! What a replica lacks of the certified blobs, it fetches from the others, verified as by any client, and has itself counted
-//! in. It was down when they were put, or its disk lost them.
+//! Fetches the certified blobs that this replica lacks from other replicas, verifies them as any client does, and has them certified
+//! again with this replica among the signers. A replica lacks what was put while it was down, or what its disk lost.
 //!
-//! It learns of them from the lists of certificates that the server and every other member keep, and from the server's notices
-//! of what it just missed. Nothing of that is believed but certificates that a quorum of the own committee signed.
+//! It learns of them from the lists of certificates that the server and every other member keep, and from the server's notices.
+//! It believes only certificates that a quorum of its committee signed.
 //! [`repair`](vouch_node_core::replica::repair) decides; this performs.
 
 use std::collections::BTreeSet;
@@ -32,17 +32,17 @@ mod tests;
 
 pub(super) use learn::learn;
 
-/// Damaged blobs looked at a time.
+/// Number of damaged blobs in one read of the index.
 const PAGE: usize = 256;
 
-/// What a server answers to a list, by the list's number.
+/// The answer to a list request, by its number.
 pub(super) type Page = (Stream, Result<ListPage, Failed>);
 
 /// The repair over one link. It ends with the link.
 pub(super) struct RepairTask {
     storage: Storage,
     core: LinkRepair,
-    /// The server, for the links that blobs are fetched over.
+    /// The server's address, for the links over which blobs are fetched.
     address: String,
     requests: mpsc::Sender<Outgoing>,
     listed: mpsc::Receiver<Page>,
@@ -71,7 +71,7 @@ impl RepairTask {
         self.link.number
     }
 
-    /// Looks for what is lacking and fetches it, again and again; ends with the link.
+    /// Runs rounds of repair until the link ends.
     pub(super) async fn run(mut self) {
         let mut input = RepairInput::Elapsed;
         loop {
@@ -81,7 +81,7 @@ impl RepairTask {
                     RepairOutput::Report(event) => self.storage.reports.report(event),
                     RepairOutput::EndTurn => self.turn = None,
                     RepairOutput::Endorse(digests) => {
-                        // the link is ending when this fails, and the certificates are good as they are
+                        // fails only if the link is ending; the existing certificates stay valid
                         let _ = self.requests.send(Message::Endorse { digests }.encode().into()).await;
                     }
                 }
@@ -97,7 +97,7 @@ impl RepairTask {
         self.storage.repairs.with(|blobs| self.core.handle(input, &moment, blobs))
     }
 
-    /// Gives how a request ended; nothing when the link is ending.
+    /// Performs a request. `None` if the link is ending.
     async fn perform(&mut self, request: RepairRequest) -> Option<RepairInput> {
         let storage = &self.storage;
         let failed = |error: StoreError| RepairInput::Failed(error.to_string());
@@ -145,7 +145,7 @@ impl RepairTask {
         })
     }
 
-    /// The answer to a list. Those to lists that were given up before are dropped.
+    /// Waits for the answer to a list request. Drops late answers to earlier requests.
     async fn page(&mut self, stream: Stream) -> Option<RepairInput> {
         let host = self.storage.host.clone();
         let answer = async {
@@ -161,7 +161,7 @@ impl RepairTask {
     }
 }
 
-/// The certificates of damaged blobs, and those damaged blobs that have none. Blocks for as long as the disk takes.
+/// The certificates of damaged blobs, and the damaged blobs without one. Blocks until the disk has answered.
 fn damaged(store: &Store) -> Result<(Vec<Certificate>, BTreeSet<Digest>), StoreError> {
     let (mut after, mut certificates, mut orphans) = (None, Vec::new(), BTreeSet::new());
     while certificates.len() + orphans.len() < MAX_LACKING {
@@ -171,7 +171,7 @@ fn damaged(store: &Store) -> Result<(Vec<Certificate>, BTreeSet<Digest>), StoreE
         for Damaged { digest, .. } in page {
             match store.certificate(&digest) {
                 Ok(Some(certificate)) => certificates.push(certificate),
-                // one that cannot be read is as good as none
+                // an unreadable certificate counts as none
                 Ok(None) | Err(StoreError::Certificate { .. }) => drop(orphans.insert(digest)),
                 Err(error) => return Err(error),
             }

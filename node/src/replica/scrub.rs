@@ -1,5 +1,5 @@
-//! Reads every blob against its hash tree, slowly and for ever: what has decayed is taken out of what is held, and fetched anew
-//! from other replicas. [`scrubbing`](vouch_node_core::replica::scrubbing) decides; this performs.
+//! Reads every blob against its hash tree, slowly and repeatedly. A damaged blob is no longer held, and is fetched again from other
+//! replicas. [`scrubbing`](vouch_node_core::replica::scrubbing) decides; this performs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::context::Storage;
 use crate::host::Host;
 use crate::store::{self, Store, StoreError};
 
-/// Storage listed at once.
+/// Number of blobs in one read of the index.
 const PAGE: usize = 256;
-/// How often somebody who waits hears how far a pass is.
+/// Interval between progress reports of a pass to its caller.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
-/// What all passes since the start came to, and whose turn it is.
+/// The results of all passes since the start, and the turn of the next one.
 pub(super) struct Scrubber {
     storage: Storage,
     total: Mutex<Scrubbed>,
-    /// One pass that somebody waits for at a time.
+    /// Held by the pass that an operator asked for; there is one at a time.
     asked: tokio::sync::Mutex<()>,
 }
 
@@ -36,7 +36,7 @@ impl Scrubber {
         *self.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what a pass found.
+    /// Adds a pass's result.
     fn found(&self, found: ScrubbedBlob) {
         let ScrubbedBlob { digest, length, damage } = found;
         self.total.lock().unwrap_or_else(PoisonError::into_inner).add(length, damage.is_some());
@@ -45,10 +45,10 @@ impl Scrubber {
         }
     }
 
-    /// Passes over everything, one after the other, at `rate` bytes a second.
+    /// Runs passes over all blobs, one after the other, at `rate` bytes per second.
     pub(super) async fn run(&self, rate: u64, pause: Duration) {
         let Storage { host, store, reports, .. } = &self.storage;
-        // anywhere, so that a replica that is restarted often does not read its first blobs only
+        // start anywhere: a replica that restarts often would otherwise read only its first blobs
         let mut from = Some(Digest(host.random()));
         loop {
             let pace = ScrubPace::new(rate, host.monotonic(), store.bytes_confirmed());
@@ -69,10 +69,10 @@ impl Scrubber {
         }
     }
 
-    /// One pass as fast as the disk gives it, for somebody who waits; `told` hears how far it is.
+    /// Runs one pass as fast as the disk allows, and reports its progress to `told`.
     ///
     /// # Errors
-    /// Another one is running, or the index cannot be read.
+    /// Another pass is running, or the index cannot be read.
     pub(super) async fn pass_now(&self, told: mpsc::Sender<Scrubbed>) -> Result<Scrubbed, String> {
         let _one_at_a_time = self.asked.try_lock().map_err(|_| "a scrub is running already".to_owned())?;
         let Storage { host, store, .. } = &self.storage;
@@ -83,7 +83,7 @@ impl Scrubber {
             let now = host.monotonic();
             if now >= told_at + TELL_EVERY {
                 told_at = now;
-                // the caller may be gone; the pass goes on, for what it finds
+                // fails if the caller is gone; the pass goes on
                 let _ = told.send(pass.so_far()).await;
             }
         }
@@ -91,7 +91,7 @@ impl Scrubber {
     }
 }
 
-/// One pass over the store of a replica that does not run.
+/// Runs one pass over the store of a replica that is not running.
 ///
 /// # Errors
 /// The index cannot be read or written.
@@ -103,7 +103,7 @@ pub async fn offline(host: &Host, store: Store, tell: impl Fn(Scrubbed)) -> Resu
     Ok(pass.so_far())
 }
 
-/// Reads the next blob of a pass; `None` after the last. What is damaged is held no more.
+/// Reads the next blob of a pass; `None` after the last. A damaged blob is no longer held.
 async fn read_next(host: &Host, store: &Store, pass: &mut ScrubPass) -> Result<Option<ScrubbedBlob>, StoreError> {
     loop {
         match pass.step() {

@@ -1,4 +1,4 @@
-//! What a replica says of itself.
+//! The status of a replica, for its operator.
 
 use std::sync::Arc;
 
@@ -16,40 +16,40 @@ use super::scrub::{Scrubbed, Scrubber};
 pub use super::server_links::ServerLink;
 use crate::store::Usage;
 
-/// Everything that an operator wants to see at once.
+/// The status of a replica.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Its name in the committee.
     pub name: String,
-    /// Its link key, base58.
+    /// Its node key, base58.
     pub node_key: String,
-    /// Its cluster, base58, once it is a member of one.
+    /// Its cluster's identity, base58, once it is a member.
     pub cluster: Option<String>,
     /// Its position in the committee, from 0.
     pub member: Option<u16>,
-    /// The founding that it accepted and that is not complete, in words.
+    /// The accepted founding that is not complete, in words.
     pub founding: Option<String>,
-    /// Why it signs nothing now; none where it does.
+    /// Why it signs nothing now. `None` if it signs.
     pub signs_nothing: Option<String>,
     /// Its votes.
     pub votes: Votes,
     /// Its servers.
     pub servers: Vec<ServerLink>,
-    /// What it holds; `None` when its index cannot be read.
+    /// What it holds. `None` if its index cannot be read.
     pub usage: Option<Usage>,
-    /// Why its index cannot be read, if that is so.
+    /// Why its index cannot be read.
     pub index_failed: Option<String>,
-    /// Why it stores and votes no more, if that is so.
+    /// Why it no longer stores and votes.
     pub storage_failed: Option<String>,
-    /// What is known of its wall clock.
+    /// The state of its wall clock.
     pub clock: ClockStatus,
-    /// What scrubbing found since it started.
+    /// The results of scrubbing since the start.
     pub scrubbed: Scrubbed,
-    /// What is being fetched from the other replicas.
+    /// The progress of repair.
     pub repair: Repair,
 }
 
-/// What the operator's commands reach.
+/// The handles that the operator's commands use.
 pub(super) struct OperatorContext {
     pub(super) identity: Arc<OwnIdentity>,
     pub(super) reports: Arc<Reports>,
@@ -61,7 +61,7 @@ pub(super) struct OperatorContext {
 }
 
 impl OperatorContext {
-    /// Everything about the replica now. Blocks for as long as the disk takes.
+    /// The status now. Blocks until the disk has answered.
     pub(super) fn status(&self) -> Status {
         let chain = self.identity.chain();
         let committee = chain.as_ref().map(CommitteeChain::current);
@@ -96,7 +96,7 @@ impl OperatorContext {
         }
     }
 
-    /// Why this replica signs nothing now, the first reason that holds. A further one gets its line here.
+    /// Why this replica signs nothing now: the first reason that holds. A new reason gets its line here.
     fn signs_nothing(
         &self,
         committee: Option<&Committee>,

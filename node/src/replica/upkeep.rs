@@ -1,4 +1,4 @@
-//! What a replica does beside its links: it dials, collects what expired, reads for decay, watches its clock, and answers its operator.
+//! A replica's background work: dialling, collecting expired blobs, scrubbing, watching the clock, and answering the operator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::link::{self, LinkContext};
 use super::status::OperatorContext;
 use crate::link::LinkError;
 
-/// What is done beside the links, and how often.
+/// The background work, and its intervals.
 pub(super) struct Upkeep {
     pub(super) collect_every: Duration,
     pub(super) settling: Duration,
@@ -43,7 +43,7 @@ impl Upkeep {
     }
 }
 
-/// Dials a server again and again.
+/// Dials a server for ever.
 pub(super) async fn keep_linked(context: Arc<LinkContext>, address: String) {
     let (host, mut backoff) = (&context.storage.host, DialBackoff::default());
     loop {
@@ -65,7 +65,7 @@ fn end(error: &LinkError) -> LinkEnd {
     }
 }
 
-/// Removes what has expired, again and again.
+/// Removes expired blobs periodically.
 async fn keep_collecting(storage: &Storage, clock: &ClockWatch, every: Duration, settling: Duration, grace: u64) {
     let mut timer = CollectionTimer::new(storage.host.monotonic());
     loop {
@@ -75,7 +75,7 @@ async fn keep_collecting(storage: &Storage, clock: &ClockWatch, every: Duration,
 }
 
 async fn collect(storage: &Storage, clock: &ClockWatch, timer: &mut CollectionTimer, settling: Duration, grace: u64) {
-    // read first: a clock that jumps from here on is in doubt already when it is looked at
+    // read the clock first: if it jumps from here on, the check for doubt notices
     let wall = storage.host.unix_seconds();
     let is_in_doubt = clock.doubt().is_some();
     let next = timer.next(storage.host.monotonic(), is_in_doubt, storage.repairs.progress(wall).lacking);

@@ -1,4 +1,4 @@
-//! What a link asks of the disk and of the vote key: performed beside it, each request with one completion.
+//! Performs a link's requests to the disk and to the vote key in tasks of their own. Each request has one completion.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::replica::context::{OwnIdentity, Storage};
 use crate::replica::repair;
 use crate::store::{Confirmed, Journalled, Promise, Slice, StoreError};
 
-/// Bytes of certificates in a page that is shown; the last one may go beyond.
+/// Size of a list page in bytes. Its last certificate may exceed it.
 const LIST_PAGE: usize = 128 << 10;
 
-/// Number of receipts that are hashed at once: the tree over so few takes 20 µs, and another thread longer to wake.
+/// Number of receipts up to which a statement is made here: hashing so few takes less time than another thread to wake.
 const HASHED_HERE: usize = 64;
 
 type Done = Completion<Journalled<Stored>>;
@@ -38,19 +38,19 @@ pub(super) struct Requests {
     pub(super) server: NodeKey,
     /// The link's number in the repair queue.
     pub(super) number: u64,
-    /// Where bytes that were read go.
+    /// The queue of chunks that were read.
     pub(super) chunks: mpsc::Sender<Bytes>,
-    /// Where completions go.
+    /// The queue of completions.
     pub(super) inputs: mpsc::Sender<Input<Journalled<Stored>>>,
 }
 
 impl Requests {
-    /// Starts a request beside the link.
+    /// Starts a request in a task of its own.
     pub(super) fn start(&self, number: u64, request: Request<Journalled<Stored>>) {
         let requests = self.clone();
         self.storage.host.spawn(async move {
             let done = requests.perform(request).await;
-            // fails only when the link is ending
+            // fails only if the link is ending
             let _ = requests.inputs.send(Input::Done(number, done)).await;
         });
     }
@@ -118,7 +118,7 @@ impl Requests {
     }
 
     async fn read(&self, Read { digest, offset, length, .. }: Read) -> Done {
-        // one read at a time: the room is still there when the bytes are
+        // there is one read at a time, so the room is still there when the bytes have been read
         drop(self.chunks.reserve().await);
         let store = self.storage.store.clone();
         match self.storage.on_disk(move || store.read(&digest, offset, length)).await {
@@ -132,7 +132,7 @@ impl Requests {
         }
     }
 
-    /// Keeps the certificates of a batch, of those blobs that are held.
+    /// Keeps a batch's certificates of blobs that are held.
     async fn archive(
         &self,
         committee: Arc<Committee>,
@@ -161,7 +161,7 @@ impl Requests {
         }
     }
 
-    /// Takes note of certificates that the server says this replica missed, and has the blobs fetched that it lacks.
+    /// Compares certificates that this replica missed, as the server says, with the store, and queues the lacking blobs for repair.
     async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
         let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, certificates).await?;
         if let Some(invalid) = invalid {

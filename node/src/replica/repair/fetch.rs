@@ -1,4 +1,4 @@
-//! Gets one blob that is lacking: from the own disk, where the index lost it, or from the other replicas.
+//! Obtains one lacking blob: from this replica's disk, if only the index lost it, or from the other replicas.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(super) enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// Has the blob of a certificate that was verified, over a link of its own to the server at `address`.
+/// Obtains the blob of a verified certificate; if it must be fetched, over a separate link to the server at `address`.
 pub(super) async fn fetch(
     storage: &Storage,
     address: &str,
@@ -47,7 +47,7 @@ pub(super) async fn fetch(
     Ok(source)
 }
 
-/// Gets a blob as any client does, and stores it as any put.
+/// Gets a blob as a client does, and stores it as a put does.
 async fn download(
     storage: &Storage,
     address: &str,
@@ -79,7 +79,7 @@ async fn download(
     }
 }
 
-/// Writes pieces as they come, one at a time.
+/// Writes pieces as they arrive, one at a time.
 async fn store_large(storage: &Storage, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
     let (store, receipt) = (storage.store.clone(), *receipt);
     let mut incoming = storage.on_disk(move || store.begin(Some(&receipt))).await?;

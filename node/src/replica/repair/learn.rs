@@ -1,4 +1,4 @@
-//! Compares certificates with what is held: those of held blobs are kept, those of others say what is lacking.
+//! Compares certificates with the store. Keeps those of held blobs; the others say which blobs are lacking.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::listed::PageVerifier;
 use crate::replica::context::Storage;
 use crate::store::{Store, StoreError};
 
-/// Certificates that were verified, as far as they matter to this replica.
+/// Verified certificates that change something for this replica.
 #[derive(Debug, Default)]
 struct Sorted {
-    /// Of blobs that it does not hold.
+    /// Certificates of blobs that it does not hold.
     lacking: Vec<Certificate>,
     /// The latest expiry of those that had expired by the wall clock; 0: of none.
     passed_over_until: u64,
-    /// Of blobs that it holds, better than its own.
+    /// Certificates of blobs that it holds, each better than the one it has.
     held: Vec<Certificate>,
-    /// The last that is wrong.
+    /// The failed check of the last wrong certificate.
     invalid: Option<Invalid>,
-    /// Too many are.
+    /// Whether too many were wrong to go on.
     is_garbage: bool,
 }
 
-/// Verifies certificates. Keeps those of blobs that are held, and takes on their duties; gives those of blobs that are lacking.
+/// Verifies certificates. Keeps those of held blobs, with their duties, and returns those of lacking blobs.
 pub(in super::super) async fn learn(
     storage: &Storage,
     committee: &Arc<Committee>,
@@ -39,7 +39,7 @@ pub(in super::super) async fn learn(
     let (sorting, committee) = (storage.clone(), committee.clone());
     let sorted = storage.on_disk(move || sort(&sorting, &committee, certificates)).await?;
     let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
-    // before the positions in the lists are: else these could be saved without it
+    // before the positions in the lists change: else they could be saved without it
     storage.repairs.with(|blobs| blobs.pass_over(passed_over_until));
     if !held.is_empty() {
         keep(storage, held).await?;
@@ -48,27 +48,27 @@ pub(in super::super) async fn learn(
     Ok(Learned { lacking, invalid: invalid.map(|invalid| invalid.to_string()), is_garbage })
 }
 
-/// Only those that matter are verified; what is known already costs a look into the index. Blocks for as long as the disk takes.
+/// Verifies only certificates that change something: a known one costs a read of the index. Blocks until the disk has answered.
 fn sort(storage: &Storage, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
     let now = storage.host.unix_seconds();
     let mut sorted = Sorted::default();
     let mut verifier = PageVerifier::new(committee);
     for certificate in certificates {
         let is_own = certificate.committee == committee.record().digest();
-        let standing = standing(&storage.store, &certificate)?;
+        let state = certificate_state(&storage.store, &certificate)?;
         let Receipt { expires_at, .. } = certificate.claim.receipt;
         if is_own && certificate.claim.receipt.is_expired(now) {
             sorted.passed_over_until = sorted.passed_over_until.max(expires_at);
             continue;
         }
         if !is_own
-            || standing == Standing::Known
-            || (standing == Standing::Lacking && storage.repairs.knows(&certificate))
+            || state == CertificateState::Known
+            || (state == CertificateState::Lacking && storage.repairs.knows(&certificate))
         {
             continue;
         }
         match verifier.verify(&certificate) {
-            Ok(()) if standing == Standing::Lacking => sorted.lacking.push(certificate),
+            Ok(()) if state == CertificateState::Lacking => sorted.lacking.push(certificate),
             Ok(()) => sorted.held.push(certificate),
             Err(why) => {
                 sorted.invalid = Some(why);
@@ -97,27 +97,27 @@ async fn keep(storage: &Storage, held: Vec<Certificate>) -> Result<(), StoreErro
     });
     let longer = longer.await?;
     if !longer.is_empty() {
-        // a renewal that this replica missed: without its duty the blob would be deleted too early
+        // this replica missed a renewal: without its duty, the blob would be deleted too early
         storage.store.keep(&longer).await?;
     }
     storage.store.archive(held).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Held, with a certificate that is no worse.
+enum CertificateState {
+    /// The blob is held, with a certificate that is no worse.
     Known,
     Held,
     Lacking,
 }
 
-fn standing(store: &Store, certificate: &Certificate) -> Result<Standing, StoreError> {
+fn certificate_state(store: &Store, certificate: &Certificate) -> Result<CertificateState, StoreError> {
     let Receipt { digest, length, .. } = certificate.claim.receipt;
     if store.length_of(&digest)? != Some(length) {
-        return Ok(Standing::Lacking);
+        return Ok(CertificateState::Lacking);
     }
-    // one that cannot be read is replaced
+    // an unreadable certificate is replaced
     let kept = store.certificate(&digest).ok().flatten();
     let is_better = kept.is_none_or(|kept| certificate.supersedes(&kept));
-    Ok(if is_better { Standing::Held } else { Standing::Known })
+    Ok(if is_better { CertificateState::Held } else { CertificateState::Known })
 }
