@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use vouch_core::message::{Message, PayloadFrame, Stream};
-use vouch_node_core::server::link_puts::{LinkPuts, LinkPutsInput, LinkPutsOutput, UploadRate};
+use vouch_node_core::server::link_puts::{LinkPuts, LinkPutsInput, LinkPutsOutput};
 use vouch_node_core::server::put::{PutInput, PutRequest};
 
 use super::batcher::PutInbox;
@@ -24,8 +24,7 @@ pub(super) struct ClientPuts {
 
 impl ClientPuts {
     pub(super) fn new(shared: &Shared, inbox: PutInbox) -> Self {
-        let rate = UploadRate { bytes_per_second: shared.config.upload_rate, window: shared.config.upload_window };
-        let core = LinkPuts::new(shared.put_policy(), rate, shared.numbers.clone());
+        let core = LinkPuts::new(shared.put_policy(), shared.upload_rate(), shared.numbers.clone());
         Self { core, performers: BTreeMap::new(), inbox }
     }
 

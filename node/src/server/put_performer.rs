@@ -12,6 +12,7 @@ use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::fanout::FanoutInput;
 use vouch_node_core::server::health::{Fault, LinkId};
+use vouch_node_core::server::link_puts::UploadRate;
 use vouch_node_core::server::put::{Forwarded, PutAction, PutContext, PutInput, PutPolicy};
 
 use super::batcher::{PutInbox, Storing, tell};
@@ -166,6 +167,10 @@ impl Shared {
     pub(super) fn put_context(&self) -> PutContext {
         let clock = self.clock();
         self.core().put_context(clock)
+    }
+
+    pub(super) fn upload_rate(&self) -> UploadRate {
+        UploadRate { bytes_per_second: self.config.upload_rate, window: self.config.upload_window }
     }
 
     pub(super) fn put_policy(&self) -> PutPolicy {

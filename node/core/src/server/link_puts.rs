@@ -15,8 +15,7 @@ use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 use super::health::LinkId;
 use super::put::{PutAction, PutAnswer, PutContext, PutInput, PutOutput, PutPolicy, PutRequest, ServerPut};
 use super::stream_numbers::StreamNumbers;
-pub use upload_rate::UploadRate;
-use upload_rate::UploadWindow;
+pub use upload_rate::{UploadRate, UploadWindow};
 
 /// Maximum number of ended puts that a link remembers, because messages of them may still arrive.
 const REMEMBERED: usize = 4 * MAX_PUTS;

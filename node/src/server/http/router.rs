@@ -11,7 +11,7 @@ use super::origin::Caller;
 use super::problem::Problem;
 use super::reply::{self, Body};
 use super::upgrade::{self, Upgrade};
-use super::upload::{self, Pace};
+use super::upload;
 use super::{blobs, certificates, cluster, page};
 use crate::link;
 use crate::server::Shared;
@@ -77,10 +77,9 @@ pub(super) async fn answer(
     let caller = Caller::of(request.headers(), &shared.config.allowed_origins);
     let is_for_programs = request.uri().path().starts_with("/v1/");
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
-    let pace = Pace { rate: shared.config.upload_rate, window: shared.config.upload_window };
     let (head, body) = request.into_parts();
     // Read the body of a refused request for a moment: otherwise its sender would never read the response.
-    let body = upload::pieces(shared.host.clone(), body, waits_for_continue, pace, connection.clone());
+    let body = upload::pieces(shared.host.clone(), body, waits_for_continue, shared.upload_rate(), connection.clone());
     let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
     let mut response = answered.unwrap_or_else(Problem::response);
     if is_for_programs {

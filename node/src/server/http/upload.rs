@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{mpsc, oneshot};
 use vouch_core::message::MAX_CHUNK;
+use vouch_node_core::server::link_puts::{UploadRate, UploadWindow};
 
 use crate::budgets::Permit;
 use crate::host::Host;
@@ -26,14 +27,6 @@ const LINGER: Duration = Duration::from_millis(100);
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// The minimum rate of a body. Time in which the server waits for replicas does not count.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// Bytes per second, on average over the window.
-    pub(super) rate: u64,
-    pub(super) window: Duration,
-}
-
 /// Starts to read a body, and returns the channel of its pieces. If it is dropped instead, the body is discarded.
 pub(super) type Start = Box<dyn FnOnce() -> mpsc::Receiver<io::Result<Bytes>> + Send>;
 
@@ -42,7 +35,7 @@ pub(super) fn pieces(
     host: Host,
     body: Incoming,
     waits_for_continue: bool,
-    pace: Pace,
+    rate: UploadRate,
     connection: Arc<Connection>,
 ) -> Start {
     if body.is_end_stream() {
@@ -52,7 +45,7 @@ pub(super) fn pieces(
     let (start, started) = oneshot::channel();
     host.clone().spawn(async move {
         match started.await {
-            Ok(pieces) => flow(&host, body, &pieces, pace, &connection).await,
+            Ok(pieces) => flow(&host, body, &pieces, rate, &connection).await,
             // The client still waits for 100 Continue. Do not read: hyper would send it.
             Err(_) if waits_for_continue => {}
             Err(_) => drain(&host, body).await,
@@ -71,12 +64,14 @@ async fn flow(
     host: &Host,
     mut body: Incoming,
     pieces: &mpsc::Sender<io::Result<Bytes>>,
-    pace: Pace,
+    rate: UploadRate,
     connection: &Connection,
 ) {
     let mut piece = Piece::default();
     let mut began = Duration::ZERO;
-    let mut window = Window::new(pace);
+    // On a clock that counts only the time spent waiting for the client: the server may wait for replicas meanwhile.
+    let mut waited = Duration::ZERO;
+    let mut window = UploadWindow::begin(waited, Duration::ZERO);
     loop {
         let asked = host.monotonic();
         let patience = if piece.bytes.is_empty() { None } else { Some((began + LINGER).saturating_sub(asked)) };
@@ -99,8 +94,10 @@ async fn flow(
                 return;
             }
         };
-        if let Err(error) = window.note(now.saturating_sub(asked), data.len()) {
-            return drop(pieces.send(Err(error)).await);
+        waited += now.saturating_sub(asked);
+        window.add(data.len() as u64);
+        if let Some(reason) = window.is_slow(rate, waited, Duration::ZERO, 1) {
+            return drop(pieces.send(Err(io::Error::new(ErrorKind::TimedOut, reason))).await);
         }
         if !data.is_empty() {
             connection.progress();
@@ -160,38 +157,6 @@ async fn waits(host: &Host, patience: Option<Duration>) {
     }
 }
 
-/// Checks the body's rate.
-struct Window {
-    pace: Pace,
-    waited: Duration,
-    received: u64,
-}
-
-impl Window {
-    fn new(pace: Pace) -> Self {
-        Self { pace, waited: Duration::ZERO, received: 0 }
-    }
-
-    fn note(&mut self, waited: Duration, received: usize) -> io::Result<()> {
-        self.waited += waited;
-        self.received += received as u64;
-        if self.waited < self.pace.window {
-            return Ok(());
-        }
-        let (rate, got, seconds) = (self.pace.rate, self.received, self.waited.as_secs_f64());
-        *self = Self::new(self.pace);
-        #[expect(clippy::cast_precision_loss, reason = "an average")]
-        let is_slow = (got as f64) < rate as f64 * seconds;
-        match is_slow {
-            true => {
-                let reason = format!("expected at least {rate} bytes a second, got {got} in {seconds:.1} s");
-                Err(io::Error::new(ErrorKind::TimedOut, reason))
-            }
-            false => Ok(()),
-        }
-    }
-}
-
 async fn drain(host: &Host, mut body: Incoming) {
     let drained = async {
         let mut left = DRAIN_BYTES;
@@ -203,27 +168,4 @@ async fn drain(host: &Host, mut body: Incoming) {
     };
     // After the time limit, stop as if the body had ended.
     let _ = host.timeout(DRAIN_TIME, drained).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_must_keep_its_rate_over_every_window() {
-        let pace = Pace { rate: 1000, window: Duration::from_secs(30) };
-        let mut window = Window::new(pace);
-        let second = Duration::from_secs(1);
-        // A pause is allowed as long as the average is high enough.
-        for received in [0, 0, 30_000].into_iter().chain([0; 27]) {
-            window.note(second, received).unwrap();
-        }
-        // Bytes before the window do not count.
-        for _ in 0..29 {
-            window.note(second, 999).unwrap();
-        }
-        let error = window.note(second, 999).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert_eq!(error.to_string(), "expected at least 1000 bytes a second, got 29970 in 30.0 s");
-    }
 }
