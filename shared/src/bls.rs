@@ -203,12 +203,43 @@ fn weight(seed: &[u8; 32], position: u64) -> [u8; WEIGHT_BITS / 8] {
     weight
 }
 
-/// Checks one key and its proof, before the key may join a committee.
-///
-/// # Errors
-/// What is wrong with the key or the proof.
-pub fn verify_possession(key: &VoteKey, proof: &Possession) -> Result<(), BlsError> {
-    check_possessions(&[(*key, *proof)]).map(|_| ()).map_err(|(_, error)| error)
+/// A vote key with its proof of possession, which was verified. A committee of such keys needs no further pairing.
+#[derive(Debug, Clone, Copy)]
+pub struct ProvenVoteKey {
+    key: VoteKey,
+    possession: Possession,
+    checked: CheckedKey,
+}
+
+impl ProvenVoteKey {
+    /// Verifies a key and its proof, before the key may join a committee. Costs a pairing.
+    ///
+    /// # Errors
+    /// What is wrong with the key or the proof.
+    pub fn verify(key: VoteKey, possession: Possession) -> Result<Self, BlsError> {
+        let checked = check_possessions(&[(key, possession)]).map_err(|(_, error)| error)?;
+        let checked = checked.first().copied().ok_or(BlsError::Mismatch)?;
+        Ok(Self { key, possession, checked })
+    }
+
+    /// A member's key in a committee, whose proofs were verified.
+    pub(crate) fn of_member(key: VoteKey, possession: Possession, checked: CheckedKey) -> Self {
+        Self { key, possession, checked }
+    }
+
+    /// The vote key.
+    pub fn vote_key(&self) -> VoteKey {
+        self.key
+    }
+
+    /// The proof of possession.
+    pub fn possession(&self) -> Possession {
+        self.possession
+    }
+
+    pub(crate) fn checked(&self) -> CheckedKey {
+        self.checked
+    }
 }
 
 fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {

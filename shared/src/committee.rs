@@ -11,7 +11,8 @@ pub use member::{Member, MemberName};
 use thiserror::Error;
 
 use crate::bls::{
-    self, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, VoteKey, VoteSignature, check_possessions,
+    self, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey, VoteSignature,
+    check_possessions,
 };
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::comparison::{Comparison, display_comparison};
@@ -314,6 +315,34 @@ impl Committee {
             return Err(CommitteeError::PossessionCount { expected: 1, got: 0 }.into());
         };
         Ok(Self { record, possessions, keys })
+    }
+
+    /// A genesis committee of members whose proofs of possession were verified. The members ascend by node key.
+    ///
+    /// # Errors
+    /// The committee is not well formed.
+    pub fn genesis_of_proven(
+        nonce: [u8; 16],
+        members: Vec<(NodeKey, MemberName, ProvenVoteKey)>,
+    ) -> Result<Self, CommitteeError> {
+        let possessions = members.iter().map(|(_, _, proven)| proven.possession()).collect();
+        let keys = members.iter().map(|(_, _, proven)| proven.checked()).collect();
+        let member = |(node_key, name, proven): (NodeKey, MemberName, ProvenVoteKey)| Member {
+            node_key,
+            vote_key: proven.vote_key(),
+            name,
+        };
+        let record = CommitteeRecord::genesis(nonce, members.into_iter().map(member).collect())?;
+        let keys = KeySum::new(keys).ok_or(CommitteeError::PossessionCount { expected: 1, got: 0 })?;
+        Ok(Self { record, possessions, keys })
+    }
+
+    /// A member's vote key with its verified proof. `None` if there is no such member.
+    pub fn proven_key(&self, member: u16) -> Option<ProvenVoteKey> {
+        let member = usize::from(member);
+        let vote_key = self.record.members.get(member)?.vote_key;
+        let possession = self.possessions.get(member).copied()?;
+        Some(ProvenVoteKey::of_member(vote_key, possession, *self.keys.key(member)?))
     }
 
     /// The key of this member, if it is one here too, with the same vote key and proof.

@@ -192,7 +192,7 @@ fn committees_match_the_vectors() {
             assert_eq!(hex(member.node_key.0), expected.node_key, "{label}");
             assert_eq!(NodeSecretKey::from_bytes(&array(&expected.node_secret)).node_key(), member.node_key, "{label}");
             assert_eq!(member.name.as_str(), expected.name, "{label}");
-            vouch_core::bls::verify_possession(&VoteKey(member.vote_key.0), &secret.prove_possession()).unwrap();
+            vouch_core::bls::ProvenVoteKey::verify(VoteKey(member.vote_key.0), secret.prove_possession()).unwrap();
         }
         block.open();
     }

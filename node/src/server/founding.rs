@@ -115,7 +115,7 @@ impl Shared {
         let proposed = self.founding().propose(at_a_put, self.host.random());
         match proposed {
             Ok(sends) => self.send(sends),
-            // Cannot fail: each proof was verified when its replica joined.
+            // Cannot fail: members ascend, and no two have the same keys.
             Err(error) => self.report(Event::Trouble(format!("cannot propose a committee: {error}"))),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vouch_core::bls::verify_possession;
+use vouch_core::bls::ProvenVoteKey;
 use vouch_core::founding::{Candidate, Founding};
 use vouch_core::link::{Hello, Role};
 use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
@@ -129,18 +129,15 @@ async fn admit(
     };
     shared.may_join(connection.source(), &link.hello.node_key)?;
     // The committee has this key's proof, verified when the committee was founded: skip the pairing.
-    if let (Some(committee), Some(member)) = (&committee, member.map(usize::from))
-        && committee.record().members().get(member).is_some_and(|member| member.vote_key == vote_key)
-        && let Some(possession) = committee.possessions().get(member).copied()
-    {
-        return Ok((Candidate { vote_key, possession, name }, place));
+    let known = committee.zip(member).and_then(|(committee, member)| committee.proven_key(member));
+    if let Some(known) = known.filter(|known| known.vote_key() == vote_key) {
+        return Ok((Candidate { vote_key: known, name }, place));
     }
-    // Costs a pairing.
-    let proved = shared.host.spawn_blocking(move || verify_possession(&vote_key, &possession)).await;
-    if let Err(error) = proved.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {
-        return refuse(Code::NotAuthenticated, format!("vote key: {error}"));
+    let proving = shared.host.spawn_blocking(move || ProvenVoteKey::verify(vote_key, possession));
+    match proving.await.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {
+        Ok(vote_key) => Ok((Candidate { vote_key, name }, place)),
+        Err(error) => refuse(Code::NotAuthenticated, format!("vote key: {error}")),
     }
-    Ok((Candidate { vote_key, possession, name }, place))
 }
 
 /// Receives a founding before the join, if the replica shows one and this server has no committee. So the server has the committee before

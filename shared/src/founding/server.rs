@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub use progress::Progress;
 
 use super::{Evidence, Founding, Refusal, WantedCommittee};
-use crate::bls::{Possession, VoteKey};
-use crate::committee::{Committee, CommitteeRecord, GenesisError, Member, MemberName};
+use crate::bls::ProvenVoteKey;
+use crate::committee::{Committee, CommitteeError, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
@@ -24,13 +24,11 @@ const MAX_FOUNDINGS: usize = 64;
 /// Maximum number of refusals that a server remembers, to answer replicas that send a dead founding again.
 const MAX_DEAD: usize = 256;
 
-/// A replica that may become a member. Its proof of possession was verified when it joined.
+/// A replica that may become a member.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// The vote key.
-    pub vote_key: VoteKey,
-    /// The proof of possession of the vote key.
-    pub possession: Possession,
+    /// The vote key, whose proof of possession was verified when the replica joined.
+    pub vote_key: ProvenVoteKey,
     /// The name.
     pub name: MemberName,
 }
@@ -268,7 +266,9 @@ impl ServerFounding {
             let named = founding.record().members().get(usize::from(member));
             let Some(peer) = self.peers.get_mut(node_key) else { continue };
             // A replica with this node key and another vote key is not a member.
-            if named.is_none_or(|named| named.vote_key != peer.candidate.vote_key) || peer.sent.contains_key(digest) {
+            if named.is_none_or(|named| named.vote_key != peer.candidate.vote_key.vote_key())
+                || peer.sent.contains_key(digest)
+            {
                 continue;
             }
             peer.sent.insert(*digest, founding.acceptances().keys().copied().collect());
@@ -323,8 +323,8 @@ impl ServerFounding {
     /// none while one that the operator wants is in progress.
     ///
     /// # Errors
-    /// A proof of possession is invalid.
-    pub fn propose(&mut self, at_a_put: bool, nonce: [u8; 16]) -> Result<OutgoingMessages, GenesisError> {
+    /// The committee is not well formed.
+    pub fn propose(&mut self, at_a_put: bool, nonce: [u8; 16]) -> Result<OutgoingMessages, CommitteeError> {
         self.forget_unheld();
         let is_in_progress = self.known.values().any(|founding| self.wanted.allows(founding.record()).is_ok());
         if self.settled.is_some() || self.wanted.cluster.is_some() || is_in_progress {
@@ -336,12 +336,9 @@ impl ServerFounding {
             return Ok(OutgoingMessages::new());
         }
         let mut chosen: Vec<_> = free.into_iter().take(size).collect();
-        // members, and so their proofs, ascend by node key
-        chosen.sort_by_key(|(member, _)| member.node_key);
-        let (members, possessions): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
-        let record = CommitteeRecord::genesis(nonce, members)?;
-        let known = self.known.values().next().map(|known| &**known.committee());
-        let founding = Founding::new(Arc::new(Committee::genesis_knowing(record, possessions, known)?));
+        // members ascend by node key
+        chosen.sort_by_key(|(node_key, _, _)| *node_key);
+        let founding = Founding::new(Arc::new(Committee::genesis_of_proven(nonce, chosen)?));
         let digest = founding.digest();
         self.known.insert(digest, founding);
         let mut sends = OutgoingMessages::new();
@@ -357,7 +354,7 @@ impl ServerFounding {
 
     /// The replicas that a new founding may name, in the order of their arrival: not bound, not named by a founding in progress, and
     /// listed if there is a list. Of two with the same vote key, only the first.
-    fn free(&self) -> Vec<(Member, Possession)> {
+    fn free(&self) -> Vec<(NodeKey, MemberName, ProvenVoteKey)> {
         let named: BTreeSet<_> =
             self.known.values().flat_map(|known| known.record().members()).map(|member| member.node_key).collect();
         let mut peers: Vec<_> = self
@@ -368,11 +365,8 @@ impl ServerFounding {
             .collect();
         peers.sort_by_key(|(_, peer)| peer.arrival);
         let mut vote_keys = BTreeSet::new();
-        peers.retain(|(_, peer)| vote_keys.insert(peer.candidate.vote_key));
-        let member = |(node_key, peer): (&NodeKey, &Peer)| {
-            let Candidate { vote_key, possession, name } = peer.candidate;
-            (Member { node_key: *node_key, vote_key, name }, possession)
-        };
+        peers.retain(|(_, peer)| vote_keys.insert(peer.candidate.vote_key.vote_key()));
+        let member = |(node_key, peer): (&NodeKey, &Peer)| (*node_key, peer.candidate.name, peer.candidate.vote_key);
         peers.into_iter().map(member).collect()
     }
 

@@ -5,6 +5,7 @@ mod simulation;
 use simulation::{Simulation, World};
 
 use super::*;
+use crate::bls::ProvenVoteKey;
 use crate::committee::{Member, MemberName};
 use crate::link::NodeSecretKey;
 use crate::message::Message;
@@ -25,8 +26,7 @@ impl Keys {
 
     fn candidate(&self, number: usize) -> Candidate {
         Candidate {
-            vote_key: self.vote.vote_key(),
-            possession: self.vote.prove_possession(),
+            vote_key: ProvenVoteKey::verify(self.vote.vote_key(), self.vote.prove_possession()).unwrap(),
             name: MemberName::new(&format!("replica-{number}")).unwrap(),
         }
     }
@@ -37,8 +37,8 @@ fn founding(nonce: u8, keys: &[&Keys]) -> Founding {
     let mut members: Vec<_> = keys
         .iter()
         .map(|keys| {
-            let Candidate { vote_key, possession, name } = keys.candidate(0);
-            (Member { node_key: keys.node.node_key(), vote_key, name }, possession)
+            let Candidate { vote_key: proven, name } = keys.candidate(0);
+            (Member { node_key: keys.node.node_key(), vote_key: proven.vote_key(), name }, proven.possession())
         })
         .collect();
     members.sort_by_key(|(member, _)| member.node_key);
