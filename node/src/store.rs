@@ -206,22 +206,35 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn record(&self, blob: Complete) -> Result<(), StoreError> {
-        let Complete { receipt, bytes, version, guard } = blob;
-        let new = NewBlob::of(&receipt, self.inner.host.unix_seconds(), bytes);
+        self.record_checked(blob.receipt, move |_| Ok(blob)).await
+    }
+
+    /// See [`record`](Self::record). The committing thread calls `complete`, after it checked that the store is in its place.
+    async fn record_checked(
+        &self,
+        receipt: Receipt,
+        complete: impl FnOnce(&OpenStore) -> Result<Complete, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let (inner, stored_at) = (self.inner.clone(), self.inner.host.unix_seconds());
+        let check = move || {
+            inner.check()?;
+            complete(&inner)
+        };
+        let record = move |complete, transaction: &WriteTransaction| {
+            let Complete { receipt, bytes, version, guard } = complete;
+            index::record(NewBlob::of(&receipt, stored_at, bytes), (guard, version))(transaction)
+        };
         // the guard is held until the entry is durable
-        drop(self.inner.change(index::record(new, guard)).await?);
+        let (guard, version) = self.inner.index.0.commit_checked(check, record).await??;
+        drop(guard);
         match version {
             // before a vote, the version is compared with the files
             Some(version) => self.inner.verified.note_read(receipt.digest, *version),
             None => self.inner.verified.note_fresh(&receipt),
         }
-        self.drop_idle_partial(&receipt).await
-    }
-
-    /// A blob arrived without its partial upload, if there is one, which then is of no use.
-    async fn drop_idle_partial(&self, receipt: &Receipt) -> Result<(), StoreError> {
         let key = PartialKey { digest: receipt.digest, length: receipt.length };
         if self.inner.partials.is_idle(key) {
+            // The blob arrived without it, so the partial upload is of no use.
             let inner = self.inner.clone();
             collecting::blocking(&self.inner.host, move || inner.drop_partial(key)).await?;
         }
@@ -234,18 +247,9 @@ impl Store {
     /// [`StoreError::NotSmall`], [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`],
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
     pub async fn put_small(&self, receipt: &Receipt, bytes: Bytes) -> Result<(), StoreError> {
-        let (inner, receipt, stored_at) = (self.inner.clone(), *receipt, self.inner.host.unix_seconds());
+        let receipt = *receipt;
         // the committing thread hashes it: a thread of its own for so few bytes costs more than their hash
-        let admit = move || {
-            inner.check()?;
-            let Complete { bytes, guard, .. } = inner.admit_small(&receipt, bytes)?;
-            Ok::<_, StoreError>((NewBlob::of(&receipt, stored_at, bytes), guard))
-        };
-        let record = |(new, guard), transaction: &WriteTransaction| index::record(new, guard)(transaction);
-        // the guard is held until the entry is durable
-        drop(self.inner.index.0.commit_checked(admit, record).await??);
-        self.inner.verified.note_fresh(&receipt);
-        self.drop_idle_partial(&receipt).await
+        self.record_checked(receipt, move |inner| inner.admit_small(&receipt, bytes)).await
     }
 
     /// Stores a blob whose files exist although the index does not name them: the index was lost, and the receipt of a certificate proves

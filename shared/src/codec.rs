@@ -108,6 +108,13 @@ impl<'a> Reader<'a> {
         Ok(u8::from_le_bytes(self.array(field)?))
     }
 
+    /// One byte, 0 or 1.
+    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        let flag = self.u8(field)?;
+        in_range(field, flag.into(), 0, 1)?;
+        Ok(flag == 1)
+    }
+
     pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(field)?))
     }

@@ -347,9 +347,9 @@ impl Committee {
 
     /// The key of this member, if it is one here too, with the same vote key and proof.
     fn verified_key(&self, member: &Member, proof: &Possession) -> Option<CheckedKey> {
-        let position = usize::from(self.record.position(&member.node_key)?);
-        let is_same = self.record.members[position].vote_key == member.vote_key && self.possessions[position] == *proof;
-        self.keys.key(position).filter(|_| is_same).copied()
+        let proven = self.proven_key(self.record.position(&member.node_key)?)?;
+        let is_same = proven.vote_key() == member.vote_key && proven.possession() == *proof;
+        is_same.then(|| proven.checked())
     }
 
     /// The committee's record.

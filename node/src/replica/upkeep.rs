@@ -43,7 +43,7 @@ impl Upkeep {
     }
 }
 
-/// Dials a server for ever.
+/// Keeps dialling a server. Never completes.
 pub(super) async fn keep_linked(context: Arc<LinkContext>, address: String) {
     let (host, mut backoff) = (&context.storage.host, DialBackoff::default());
     loop {

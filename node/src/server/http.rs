@@ -98,7 +98,7 @@ pub(super) async fn serve(
 
 async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connection>) {
     let mut stream = TimeoutStream::new(stream);
-    // Evict a peer that does not read: otherwise it would hold the connection for ever.
+    // Evict a peer that does not read: otherwise it would hold the connection indefinitely.
     stream.set_write_timeout(Some(shared.config.reader_silence));
     let is_link = Arc::new(AtomicBool::new(false));
     let stream = Watched { io: Box::pin(stream), connection: place.clone(), is_link: is_link.clone() };

@@ -26,7 +26,8 @@ impl Store {
     /// Damaged blobs are no longer stored afterwards.
     ///
     /// # Errors
-    /// [`StoreError::Displaced`]; see [`StoreError`]. Then no blob is confirmed.
+    /// [`StoreError::Displaced`], if anything had to be read; see [`StoreError`]. Then no blob is confirmed.
+    /// [`promise`](Self::promise) checks the place of the store again, in every case.
     pub async fn confirm(&self, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
         confirm(&self.inner, receipts).await
     }

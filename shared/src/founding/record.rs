@@ -92,11 +92,9 @@ impl ReplicaRecord {
         if version != VERSION {
             return Err(RecordError::UnknownVersion(version));
         }
-        let has_accepted = reader.u8("accepted")?;
-        in_range("accepted", has_accepted.into(), 0, 1)?;
-        let accepted = match has_accepted {
-            0 => None,
-            _ => Some(Founding::open_known(read_founding(&mut reader)?, known)?),
+        let accepted = match reader.flag("accepted")? {
+            false => None,
+            true => Some(Founding::open_known(read_founding(&mut reader)?, known)?),
         };
         let mut refused = BTreeMap::new();
         let number = reader.u16("number of refused foundings")?;

@@ -65,9 +65,8 @@ impl Message {
             }
             CANCEL => {
                 let stream = read_stream(&mut reader)?;
-                let keep = reader.u8("keep")?;
-                in_range("keep", keep.into(), 0, 1)?;
-                Self::Cancel { stream, keep: keep == 1 }
+                let keep = reader.flag("keep")?;
+                Self::Cancel { stream, keep }
             }
             READY => Self::Ready { stream: read_stream(&mut reader)?, offset: reader.safe_u64("offset")? },
             PROGRESS => {
@@ -91,12 +90,11 @@ impl Message {
             STORED => Self::Stored { stream: read_stream(&mut reader)? },
             BLOB => {
                 let stream = read_stream(&mut reader)?;
-                let renew = reader.u8("renew")?;
-                in_range("renew", renew.into(), 0, 1)?;
+                let renew = reader.flag("renew")?;
                 let receipt = Receipt::read(&mut reader)?;
                 let size = reader.rest().len();
                 in_range("bytes of a blob", size as u64, 0, MAX_BLOB as u64)?;
-                Self::Blob { stream, receipt, renew: renew == 1, bytes: bytes.slice(BLOB_HEADER..) }
+                Self::Blob { stream, receipt, renew, bytes: bytes.slice(BLOB_HEADER..) }
             }
             LOCATE => {
                 let stream = read_stream(&mut reader)?;
@@ -161,10 +159,9 @@ impl Message {
             LISTED => {
                 let stream = read_stream(&mut reader)?;
                 let end = read_list_position(&mut reader)?;
-                let more = reader.u8("more")?;
-                in_range("more", more.into(), 0, 1)?;
+                let more = reader.flag("more")?;
                 let certificates = read_certificates(&mut reader)?;
-                Self::Listed { stream, page: ListPage { end, more: more == 1, certificates } }
+                Self::Listed { stream, page: ListPage { end, more, certificates } }
             }
             #[cfg(feature = "nodes")]
             ENDORSE => {
@@ -194,9 +191,8 @@ impl Message {
             #[cfg(feature = "nodes")]
             FOUND_CERTIFICATE => {
                 let stream = read_stream(&mut reader)?;
-                let is_found = reader.u8("found")?;
-                in_range("found", is_found.into(), 0, 1)?;
-                let certificate = (is_found == 1).then(|| read_certificate(&mut reader)).transpose()?;
+                let is_found = reader.flag("found")?;
+                let certificate = is_found.then(|| read_certificate(&mut reader)).transpose()?;
                 Self::FoundCertificate { stream, certificate }
             }
             #[cfg(feature = "nodes")]

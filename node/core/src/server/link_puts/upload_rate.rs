@@ -1,5 +1,5 @@
 //! The minimum upload rate of a client. Without it, a client that sends a byte now and then could hold a put and its place at every
-//! replica for ever.
+//! replica indefinitely.
 
 use std::time::Duration;
 
