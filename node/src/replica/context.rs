@@ -126,8 +126,8 @@ impl Storage {
     }
 
     /// A read found a damaged blob: marks it in the index, reports it, and has it fetched from other replicas.
-    pub(super) async fn found_damaged(&self, digest: Digest, error: &StoreError) {
-        self.reports.report(Event::Damaged(digest, error.to_string()));
+    pub(super) async fn found_damaged(&self, digest: Digest, error: String) {
+        self.reports.report(Event::Damaged(digest, error));
         match self.store.mark_damaged(&digest).await {
             Ok(()) => self.repairs.wake_all(),
             Err(error) => self.reports.report(Event::Trouble(error.to_string())),

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use vouch_core::link::NodeKey;
 use vouch_core::message::Message;
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::handshake::{Handshake, ProvenServer};
-use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, ReplicaLink};
+use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, READS_AT_ONCE, ReplicaLink};
 
 use super::Event;
 use super::context::{OwnIdentity, Storage};
@@ -24,7 +26,7 @@ use super::repair::{Page, RepairTask};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
 use crate::store::Journalled;
 pub(super) use context::LinkContext;
-use requests::Requests;
+use requests::{Requests, Running};
 
 /// Capacity of the queue of replies.
 const REPLY_QUEUE: usize = 1024;
@@ -105,8 +107,8 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
-    // room for the completion of each request, a read and a check of the storage included; workers of puts wait for room
-    let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + 2);
+    // room for the completion of each request, reads and a check of the storage included; workers of puts wait for room
+    let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + READS_AT_ONCE + 1);
     let listener_number = listener.number();
     let announcing = listener.pass_on(replies.clone());
     let repairing = {
@@ -134,6 +136,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
             chunks,
             inputs,
         },
+        running: FuturesUnordered::new(),
         number,
     };
     let serving = async {
@@ -142,6 +145,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
                 biased;
                 // the link keeps a sender, so the queue does not end
                 Some(event) = events.recv() => link.decide(event).await,
+                Some((number, done)) = link.running.next() => link.decide(Input::Done(number, done)).await,
                 received = reader.next(), if !link.core.is_full() => match received {
                     Ok(bytes) => link.handle(&bytes).await,
                     Err(error) => Err(error),
@@ -195,6 +199,8 @@ struct LinkShell {
     /// Pages of the server's lists, for the repair.
     pages: mpsc::Sender<Page>,
     requests: Requests,
+    /// The requests that run in the link's own task.
+    running: FuturesUnordered<Running>,
     /// The link's number in the repair queue.
     number: u64,
 }
@@ -227,10 +233,10 @@ impl LinkShell {
     async fn perform(&mut self, output: Output<Journalled<Stored>>) -> Result<(), LinkError> {
         let now = || self.context.storage.host.unix_seconds();
         match output {
-            Output::Send(message) => self.reply(&message).await,
+            Output::Send(message) => reply(&self.replies, &message).await,
             // fails only if the link is ending
             Output::SendData(message) => drop(self.chunks.send(message.encode()).await),
-            Output::Request(number, request) => self.requests.start(number, request),
+            Output::Request(number, request) => self.running.extend(self.requests.start(number, request)),
             Output::Incoming(id, task) => self.puts.give(id, task),
             Output::Report(event) => self.context.reports.report(event),
             Output::Lost(digest, what) => self.context.storage.lost(digest, what),
@@ -248,7 +254,7 @@ impl LinkShell {
             Output::ListsDoubtful => self.context.storage.repairs.read_lists_again(self.number),
             Output::AnswerTime(stream, asker, nonce) => {
                 if let Some(answer) = self.context.clock.answer(stream, asker, nonce) {
-                    self.reply(&answer).await;
+                    reply(&self.replies, &answer).await;
                 }
             }
             Output::HearTime(stream, member, time, signature) => {
@@ -256,7 +262,7 @@ impl LinkShell {
             }
             Output::Founding(message) => {
                 for answer in self.context.foundings.hear(self.listener, message).await? {
-                    self.reply(&answer).await;
+                    reply(&self.replies, &answer).await;
                 }
             }
             Output::End(End::Refused(failed)) => return Err(LinkError::Refused(failed)),
@@ -264,11 +270,11 @@ impl LinkShell {
         }
         Ok(())
     }
+}
 
-    async fn reply(&self, message: &Message) {
-        // fails only if the link is ending
-        let _ = self.replies.send(message.encode().into()).await;
-    }
+async fn reply(replies: &mpsc::Sender<Outgoing>, message: &Message) {
+    // fails only if the link is ending
+    let _ = replies.send(message.encode().into()).await;
 }
 
 impl Drop for LinkShell {

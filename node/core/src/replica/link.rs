@@ -22,19 +22,31 @@ pub use interface::{Completion, End, Input, Moment, Output, Request};
 
 /// Maximum number of requests in progress, not counting reads and puts. Beyond it, the link is not read.
 pub const MAX_REQUESTS: usize = 64;
-/// Maximum number of reads that wait for the current one.
+/// Maximum number of reads in progress: while one is sent, the next is read and verified. More would keep the disk from puts.
+pub const READS_AT_ONCE: usize = 2;
+/// Maximum number of reads that wait for the ones in progress.
 const READ_QUEUE: usize = 256;
 
 /// The purpose of a request in progress.
 #[derive(Debug)]
 enum Pending {
     Vote(Stream, Proposal),
-    Read(Stream, u64),
+    Read,
     Locate(Stream),
     List(Stream),
     FindCertificate(Stream),
     /// No message waits for the completion.
     Background,
+}
+
+/// A read in progress. Clients expect the answers of one holder in the order of their reads.
+#[derive(Debug)]
+struct CurrentRead {
+    request: u64,
+    stream: Stream,
+    offset: u64,
+    /// Set while an earlier read has no answer yet.
+    answer: Option<Message>,
 }
 
 /// A link. `J` is the proof that a statement is in the journal.
@@ -46,8 +58,8 @@ pub struct ReplicaLink<J> {
     puts: IncomingPuts,
     proposals: Proposals,
     reads: VecDeque<Read>,
-    /// Whether a read is in progress. The others wait, so that at most one read's bytes wait for the link.
-    is_reading: bool,
+    /// The reads in progress, oldest first. The others wait, so that the bytes of few reads wait for the link.
+    reading: VecDeque<CurrentRead>,
     /// The last state of storage and clock that the server was sent; `None`: both are fine.
     told: Option<Failed>,
     out: Vec<Output<J>>,
@@ -63,7 +75,7 @@ impl<J> ReplicaLink<J> {
             puts: IncomingPuts::new(max_incoming),
             proposals: Proposals::default(),
             reads: VecDeque::new(),
-            is_reading: false,
+            reading: VecDeque::new(),
             told: None,
             out: Vec::new(),
         }
@@ -71,7 +83,12 @@ impl<J> ReplicaLink<J> {
 
     /// Whether the link must not be read before a request or a put's task has ended.
     pub fn is_full(&self) -> bool {
-        self.puts.is_full() || self.pending.len() - usize::from(self.is_reading) >= MAX_REQUESTS
+        self.puts.is_full() || self.requests_in_progress() >= MAX_REQUESTS
+    }
+
+    /// Number of requests in progress, without reads.
+    fn requests_in_progress(&self) -> usize {
+        self.pending.len() - self.reading.iter().filter(|read| read.answer.is_none()).count()
     }
 
     /// Handles one input.
@@ -194,13 +211,31 @@ impl<J> ReplicaLink<J> {
         self.out.push(Output::Send(Message::Failed(failed)));
     }
 
+    /// Starts the reads for which there is room.
     fn read_next(&mut self) {
-        if !self.is_reading
+        while self.reading.len() < READS_AT_ONCE
             && let Some(read) = self.reads.pop_front()
         {
-            self.is_reading = true;
-            self.request(Pending::Read(read.stream, read.offset), Request::Read(read));
+            let Read { stream, offset, .. } = read;
+            self.request(Pending::Read, Request::Read(read));
+            self.reading.push_back(CurrentRead { request: self.next_request, stream, offset, answer: None });
         }
+    }
+
+    /// Notes the answer of a read, and sends those whose turn it is.
+    fn answer_read(&mut self, request: u64, completion: Completion<J>) {
+        if let Some(read) = self.reading.iter_mut().find(|read| read.request == request) {
+            let CurrentRead { stream, offset, .. } = *read;
+            read.answer = Some(match completion {
+                Completion::Slice(bytes, parents) => Message::Chunk { stream, offset, parents, bytes },
+                other => Message::Failed(unanswered(stream, other)),
+            });
+        }
+        while let Some(answer) = self.reading.front_mut().and_then(|read| read.answer.take()) {
+            self.reading.pop_front();
+            self.out.push(Output::SendData(answer));
+        }
+        self.read_next();
     }
 
     fn done(&mut self, number: u64, completion: Completion<J>, moment: &Moment<'_>) {
@@ -208,14 +243,7 @@ impl<J> ReplicaLink<J> {
         let Some(pending) = self.pending.remove(&number) else { return };
         match (pending, completion) {
             (Pending::Vote(stream, proposal), completion) => self.go_on_voting(stream, proposal, completion, moment),
-            (Pending::Read(stream, offset), completion) => {
-                self.is_reading = false;
-                self.out.push(Output::SendData(match completion {
-                    Completion::Slice(bytes, parents) => Message::Chunk { stream, offset, parents, bytes },
-                    other => Message::Failed(unanswered(stream, other)),
-                }));
-                self.read_next();
-            }
+            (Pending::Read, completion) => self.answer_read(number, completion),
             (Pending::Locate(stream), completion) => {
                 let holder = match completion {
                     Completion::Length(length) => length,

@@ -1,6 +1,7 @@
-//! Performs a link's requests to the disk and to the vote key in tasks of their own. Each request has one completion.
+//! Performs a link's requests to the disk and to the vote key. Each request has one completion.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Read};
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::Event;
-use vouch_node_core::replica::link::{Completion, Input, Request};
+use vouch_node_core::replica::link::{Completion, Input, READS_AT_ONCE, Request};
 use vouch_node_core::replica::proposals::Proposal;
 use vouch_node_core::replica::repair::Learned;
 use vouch_node_core::replica::voting;
@@ -29,6 +30,9 @@ const HASHED_HERE: usize = 64;
 
 type Done = Completion<Journalled<Stored>>;
 
+/// A request in progress: yields its number and its completion.
+pub(super) type Running = Pin<Box<dyn Future<Output = (u64, Done)> + Send>>;
+
 /// Performs the requests of one link.
 #[derive(Clone)]
 pub(super) struct Requests {
@@ -40,19 +44,24 @@ pub(super) struct Requests {
     pub(super) number: u64,
     /// The queue of chunks that were read.
     pub(super) chunks: mpsc::Sender<Bytes>,
-    /// The queue of completions.
+    /// The queue of completions of tasks.
     pub(super) inputs: mpsc::Sender<Input<Journalled<Stored>>>,
 }
 
 impl Requests {
-    /// Starts a request in a task of its own.
-    pub(super) fn start(&self, number: u64, request: Request<Journalled<Stored>>) {
+    /// Starts a request. What only the server waits for runs in the link's own task, as each hop to another task costs more than a read of
+    /// a chunk; it ends with the link. What this replica keeps runs in a task of its own, to its end.
+    pub(super) fn start(&self, number: u64, request: Request<Journalled<Stored>>) -> Option<Running> {
         let requests = self.clone();
+        if !matches!(request, Request::Archive(..) | Request::Missed(..)) {
+            return Some(Box::pin(async move { (number, requests.perform(request).await) }));
+        }
         self.storage.host.spawn(async move {
             let done = requests.perform(request).await;
             // fails only if the link is ending
             let _ = requests.inputs.send(Input::Done(number, done)).await;
         });
+        None
     }
 
     async fn perform(&self, request: Request<Journalled<Stored>>) -> Done {
@@ -118,14 +127,16 @@ impl Requests {
     }
 
     async fn read(&self, Read { digest, offset, length, .. }: Read) -> Done {
-        // there is one read at a time, so the room is still there when the bytes have been read
-        drop(self.chunks.reserve().await);
+        // nobody else fills the queue, so the room is still there when the bytes have been read
+        drop(self.chunks.reserve_many(READS_AT_ONCE).await);
         let store = self.storage.store.clone();
         match self.storage.on_disk(move || store.read(&digest, offset, length)).await {
             Ok(Slice { bytes, proof }) => Completion::Slice(bytes, proof),
             Err(error) => {
                 if matches!(error, StoreError::Damaged { .. }) {
-                    self.storage.found_damaged(digest, &error).await;
+                    // in a task of its own, which does not end with the link
+                    let (storage, error) = (self.storage.clone(), error.to_string());
+                    self.storage.host.spawn(async move { storage.found_damaged(digest, error).await });
                 }
                 failed(error)
             }

@@ -82,8 +82,9 @@ fn shell(context: &Arc<LinkContext>) -> Ends {
         inputs,
     };
     let core = ReplicaLink::new(context.identity.node_key(), context.max_incoming);
+    let running = FuturesUnordered::new();
     (
-        LinkShell { core, context, address, listener, puts, replies, chunks, pages, requests, number },
+        LinkShell { core, context, address, listener, puts, replies, chunks, pages, requests, running, number },
         queue,
         events,
         listed,
