@@ -55,7 +55,7 @@ use upkeep::{Upkeep, keep_linked};
 /// How long a shutdown waits until partial uploads are durable.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
-/// Why a replica cannot start or go on.
+/// Why a replica cannot start.
 #[derive(Debug, Error)]
 pub enum ReplicaError {
     /// The data folder.
@@ -86,7 +86,7 @@ pub struct Replica {
     upkeep: Upkeep,
 }
 
-/// The store of a replica that does not run; nobody starts it while this is held.
+/// The store of a replica that is not running. The lock keeps the replica from starting.
 pub struct AtRest {
     /// Its blobs.
     pub store: Store,
@@ -183,17 +183,17 @@ impl Replica {
             votes: link.votes.clone(),
             scrubber: Scrubber::new(link.storage.clone()),
         });
-        if let Some(word) = link.storage.store.replaced() {
+        if let Some(replaced) = link.storage.store.replaced() {
             let next =
                 "this replica holds nothing until it has found its blobs on its disk, or fetched them from the others";
-            link.reports.report(Event::Trouble(format!("{word}; {next}")));
+            link.reports.report(Event::Trouble(format!("{replaced}; {next}")));
         }
         let Config { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
         Ok(Self { link, operator, servers, upkeep })
     }
 
-    /// Its link key, which names it.
+    /// Its node key.
     pub fn node_key(&self) -> NodeKey {
         self.link.identity.node_key()
     }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_too_short_is_refused() {
+    fn a_short_grace_period_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let config = Config { grace: 120, ..config };

@@ -19,12 +19,12 @@ pub struct TreeContexts {
 pub struct TreeHash(pub [u8; 32]);
 
 /// Hashes leaves and nodes of one kind of tree.
-struct TreeHasher {
+struct MerkleHasher {
     leaf: DerivedHash,
     node: DerivedHash,
 }
 
-impl TreeHasher {
+impl MerkleHasher {
     fn new(contexts: &TreeContexts) -> Self {
         Self { leaf: DerivedHash::new(contexts.leaf), node: DerivedHash::new(contexts.node) }
     }
@@ -48,7 +48,7 @@ pub struct MerkleTree {
 impl MerkleTree {
     /// The tree over these leaves. `None` if there are none, or more than `u32::MAX`.
     pub fn new(contexts: &TreeContexts, leaves: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
-        let hasher = TreeHasher::new(contexts);
+        let hasher = MerkleHasher::new(contexts);
         let mut levels = vec![leaves.into_iter().map(|leaf| hasher.leaf(leaf.as_ref())).collect::<Vec<_>>()];
         let count = u32::try_from(levels[0].len()).ok().filter(|count| *count > 0)?;
         while let Some(below) = levels.last().filter(|level| level.len() > 1) {
@@ -114,7 +114,7 @@ pub fn root_from_path(
     if index >= count || path.len() != path_length(index, count) {
         return None;
     }
-    let hasher = TreeHasher::new(contexts);
+    let hasher = MerkleHasher::new(contexts);
     let mut hash = hasher.leaf(leaf);
     let (mut position, mut last) = (index, count - 1);
     let mut siblings = path.iter();
@@ -143,10 +143,10 @@ mod tests {
     /// RFC 9162's recursive definition, as an oracle for the iterative code.
     fn root_by_definition(leaves: &[[u8; 4]]) -> TreeHash {
         if let [one] = leaves {
-            return TreeHasher::new(&CONTEXTS).leaf(one);
+            return MerkleHasher::new(&CONTEXTS).leaf(one);
         }
         let split = leaves.len().next_power_of_two() / 2;
-        TreeHasher::new(&CONTEXTS).node(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
+        MerkleHasher::new(&CONTEXTS).node(&root_by_definition(&leaves[..split]), &root_by_definition(&leaves[split..]))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use support::blobs::content;
-use support::s3::{BUCKET, KEY, S3Server, SECRET, Wire, lying_server, overwrite};
+use support::s3::{BUCKET, KEY, S3Proxy, S3Server, SECRET, lying_server, overwrite};
 use vouch::host::objects::{Credentials, ObjectError, Objects, S3Url, Timeouts};
 
 const MIB: usize = 1 << 20;
@@ -60,10 +60,10 @@ async fn objects_are_readable_in_whole_and_in_ranges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_than_two_parts_are_read_ahead() {
     let server = S3Server::start().await;
-    let wire = Wire::to(server.address()).await;
-    let objects = open(&wire.endpoint(), "a", "one").unwrap();
-    // the wire is cut within the first part, so no part completes
-    wire.cut_after(4 * MIB as u64);
+    let proxy = S3Proxy::to(server.address()).await;
+    let objects = open(&proxy.endpoint(), "a", "one").unwrap();
+    // the proxy is cut within the first part, so no part completes
+    proxy.cut_after(4 * MIB as u64);
     let read = Mutex::new(0);
     let error = objects.put("blobs/a", 80 * MIB as u64, |_, buffer| {
         *read.lock().unwrap() += buffer.len();
@@ -188,23 +188,23 @@ async fn unreachable_or_silent_server_times_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_upload_leaves_no_readable_object() {
     let server = S3Server::start().await;
-    let wire = Wire::to(server.address()).await;
-    let objects = open(&wire.endpoint(), "a", "one").unwrap();
+    let proxy = S3Proxy::to(server.address()).await;
+    let objects = open(&proxy.endpoint(), "a", "one").unwrap();
     let bytes = content(1, 30 * MIB);
     // in the first part, between parts, in the last
     for cut in [3, 17, 29] {
-        wire.cut_after((cut * MIB) as u64);
+        proxy.cut_after((cut * MIB) as u64);
         let error = put(&objects, "blobs/a", &bytes).unwrap_err();
         assert!(matches!(&error, ObjectError::Unreachable { .. }), "{error:?}");
-        assert!(wire.is_cut());
+        assert!(proxy.is_cut());
         assert!(!server.file("a/blobs/a").exists(), "cut after {cut} MiB");
-        wire.mend();
+        proxy.mend();
         assert_eq!(objects.length("blobs/a"), Ok(None));
     }
     // a single request, which the server stores as a whole or not at all
-    wire.cut_after(2 * MIB as u64);
+    proxy.cut_after(2 * MIB as u64);
     put(&objects, "blobs/b", &bytes[..4 * MIB]).unwrap_err();
-    wire.mend();
+    proxy.mend();
     assert_eq!(objects.length("blobs/b"), Ok(None));
     put(&objects, "blobs/a", &bytes).unwrap();
     assert!(objects.get("blobs/a", 0, 30 << 20).unwrap() == bytes);

@@ -58,10 +58,10 @@ impl Server {
     }
 }
 
-type Hear = Box<dyn FnMut(&Bytes) -> Result<(), SessionError>>;
+type Receive = Box<dyn FnMut(&Bytes) -> Result<(), SessionError>>;
 
 /// A put and a get session, which share the handshake, with their first messages.
-fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
+fn both(trusted: Option<ClusterId>) -> [(Receive, Message); 2] {
     let (mut put, put_hello) = LonePut::new(put::request(trusted, Source::Streamed));
     let get = GetRequest { trusted, digest: Digest::of(b""), length: None, range: None, nonce: hello_nonce("get") };
     let (mut get, get_hello) = GetSession::new(get);
@@ -73,10 +73,10 @@ fn both(trusted: Option<ClusterId>) -> [(Hear, Message); 2] {
 
 /// The error that both sessions end with when the server sends these messages.
 fn outcome(trusted: Option<ClusterId>, server: &Server, then: &[Message]) -> SessionError {
-    let [put, get] = both(trusted).map(|(mut hear, hello)| {
+    let [put, get] = both(trusted).map(|(mut receive, hello)| {
         let welcome = server.welcome(&hello).into_iter();
         let all = welcome.chain(then.iter().map(Message::encode));
-        all.map(|bytes| hear(&bytes)).find_map(Result::err).expect("some error")
+        all.map(|bytes| receive(&bytes)).find_map(Result::err).expect("some error")
     });
     assert_eq!(put, get);
     put
@@ -107,33 +107,33 @@ fn only_a_server_may_answer_the_hello() {
 
 #[test]
 fn other_link_version_is_refused() {
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         let [mut listener, _] = Server::honest().welcome(&hello).map(Vec::from);
         listener[1] = 1;
         let error = HelloError::Version { theirs: 1 };
-        assert_eq!(hear(&listener.into()), Err(SessionError::Malformed(error.into())));
+        assert_eq!(receive(&listener.into()), Err(SessionError::Malformed(error.into())));
     }
 }
 
 #[test]
 fn messages_out_of_order_are_refused() {
     let ready = Message::Ready { stream: Stream(1), offset: 0 };
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         let [_, auth] = Server::honest().welcome(&hello);
-        assert_eq!(hear(&auth), Err(unexpected("Hello of a server", "Auth")));
+        assert_eq!(receive(&auth), Err(unexpected("Hello of a server", "Auth")));
     }
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         let [listener, _] = Server::honest().welcome(&hello);
-        assert_eq!(hear(&listener), Ok(()));
-        assert_eq!(hear(&listener), Err(unexpected("Auth", "Hello")));
+        assert_eq!(receive(&listener), Ok(()));
+        assert_eq!(receive(&listener), Err(unexpected("Auth", "Hello")));
     }
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         let [listener, _] = Server::honest().welcome(&hello);
-        assert_eq!(hear(&listener), Ok(()));
-        assert_eq!(hear(&CLUSTER.message().encode()), Err(unexpected("Auth", "Cluster")));
+        assert_eq!(receive(&listener), Ok(()));
+        assert_eq!(receive(&CLUSTER.message().encode()), Err(unexpected("Auth", "Cluster")));
     }
-    for (mut hear, _) in both(None) {
-        assert_eq!(hear(&ready.encode()), Err(unexpected("Hello of a server", "Ready")));
+    for (mut receive, _) in both(None) {
+        assert_eq!(receive(&ready.encode()), Err(unexpected("Hello of a server", "Ready")));
     }
 }
 
@@ -173,11 +173,11 @@ fn committee_must_match_the_trusted_or_announced_identity() {
 #[test]
 fn client_without_trust_accepts_the_committee_shown() {
     let server = Server { announced: None, ..Server::honest() };
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         for bytes in server.welcome(&hello) {
-            assert_eq!(hear(&bytes), Ok(()));
+            assert_eq!(receive(&bytes), Ok(()));
         }
-        assert_eq!(hear(&FOREIGN.message().encode()), Ok(()));
+        assert_eq!(receive(&FOREIGN.message().encode()), Ok(()));
     }
 }
 
@@ -193,7 +193,7 @@ fn committee_must_prove_its_keys() {
 #[test]
 fn known_committee_is_reused_for_itself_only() {
     let known = CLUSTER.committee.clone();
-    let hear = |shown: Message| {
+    let receive = |shown: Message| {
         let request = put::request(None, Source::Streamed);
         let (mut session, hello) = LonePut::with(request, Some(known.clone().into()), None, None).unwrap();
         let server = Server { announced: None, ..Server::honest() };
@@ -203,22 +203,22 @@ fn known_committee_is_reused_for_itself_only() {
         session.receive(&shown.encode(), put::NOW)?;
         Ok::<_, SessionError>(session.chain.unwrap().current().clone())
     };
-    assert!(std::sync::Arc::ptr_eq(&hear(CLUSTER.message()).unwrap(), &known), "its proofs were checked");
-    assert_eq!(hear(FOREIGN.message()).unwrap().cluster(), identity(&FOREIGN));
+    assert!(std::sync::Arc::ptr_eq(&receive(CLUSTER.message()).unwrap(), &known), "its proofs were checked");
+    assert_eq!(receive(FOREIGN.message()).unwrap().cluster(), identity(&FOREIGN));
     // the same members with other proofs are verified like an unknown committee
     let mut possessions = CLUSTER.committee.possessions().to_vec();
     possessions.swap(0, 1);
-    assert!(matches!(hear(CLUSTER.message_with(possessions)), Err(SessionError::Committee(_))));
+    assert!(matches!(receive(CLUSTER.message_with(possessions)), Err(SessionError::Committee(_))));
 }
 
 #[test]
 fn second_committee_is_refused() {
-    for (mut hear, hello) in both(None) {
+    for (mut receive, hello) in both(None) {
         for bytes in Server::honest().welcome(&hello) {
-            hear(&bytes).unwrap();
+            receive(&bytes).unwrap();
         }
-        hear(&CLUSTER.message().encode()).unwrap();
-        assert!(matches!(hear(&CLUSTER.message().encode()), Err(SessionError::Unexpected { got: "Cluster", .. })));
+        receive(&CLUSTER.message().encode()).unwrap();
+        assert!(matches!(receive(&CLUSTER.message().encode()), Err(SessionError::Unexpected { got: "Cluster", .. })));
     }
 }
 
@@ -231,11 +231,11 @@ fn malformed_message_ends_the_session() {
     };
     for taken in 0..=3 {
         for bytes in &broken {
-            for (mut hear, hello) in both(None) {
+            for (mut receive, hello) in both(None) {
                 for step in &steps(&hello)[..taken] {
-                    hear(step).unwrap();
+                    receive(step).unwrap();
                 }
-                let outcome = hear(&Bytes::copy_from_slice(bytes));
+                let outcome = receive(&Bytes::copy_from_slice(bytes));
                 assert!(matches!(outcome, Err(SessionError::Malformed(_))), "{bytes:?} after {taken}: {outcome:?}");
             }
         }
@@ -257,10 +257,10 @@ fn failure_names_its_members_once_the_committee_is_known() {
     // for this code the subjects are receipts, not members
     assert_eq!(names(&[CLUSTER.message(), about(Code::NotHeld)]), none);
     // a failure may come at any time, even before the hello
-    for (mut hear, _) in both(None) {
+    for (mut receive, _) in both(None) {
         let failed = Failed::new(Stream::LINK, Code::Busy, "full");
         let refused = SessionError::Refused { failed: failed.clone(), names: Vec::new() };
-        assert_eq!(hear(&Message::Failed(failed).encode()), Err(refused));
+        assert_eq!(receive(&Message::Failed(failed).encode()), Err(refused));
     }
 }
 
@@ -270,12 +270,12 @@ fn any_message_at_any_step_causes_no_panic() {
     let strange = crate::golden::messages(&FOREIGN);
     for taken in 0..=3 {
         for (name, message) in &strange {
-            for (mut hear, hello) in both(Some(identity(&CLUSTER))) {
+            for (mut receive, hello) in both(Some(identity(&CLUSTER))) {
                 let [listener, auth] = Server::honest().welcome(&hello);
                 for step in &[listener, auth, CLUSTER.message().encode()][..taken] {
-                    hear(step).unwrap();
+                    receive(step).unwrap();
                 }
-                let outcome = hear(&message.encode());
+                let outcome = receive(&message.encode());
                 assert!(outcome.is_err(), "{name} after {taken}: {outcome:?}");
             }
         }

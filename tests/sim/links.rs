@@ -13,7 +13,7 @@ use vouch_core::message::Message;
 use vouch_core::receipt::NEVER;
 
 use crate::lying_server::{receive_bytes, send};
-use crate::network::Wires;
+use crate::network::SimulatedNetwork;
 use crate::node::{self, Machine};
 use crate::random::Random;
 use crate::servers::address;
@@ -42,11 +42,11 @@ async fn serve_without_reading(host: Host) -> Option<()> {
 #[tokio::test(start_paused = true)]
 async fn every_put_ends_on_a_link_that_takes_nothing() {
     node::begin();
-    let wires = Wires::new(Random::new(1, 0), 1, Trace::new(false));
+    let network = SimulatedNetwork::new(Random::new(1, 0), 1, Trace::new(false));
     let [mut server, mut client] = [0, 1].map(Machine::new);
-    let serving = server.start(1, &wires);
+    let serving = server.start(1, &network);
     serving.spawn(serve_without_reading(serving.clone()));
-    let client = client.start(1, &wires);
+    let client = client.start(1, &network);
     client.sleep(Duration::from_secs(1)).await;
     let link = PutLink::open(&client, &address(0), None).await.unwrap();
     // sent with their offers, and more than the connection takes

@@ -134,7 +134,7 @@ impl Asker {
             while node::elapsed() < end || node::elapsed() >= TROUBLE {
                 let left = if node::elapsed() < TROUBLE { end - node::elapsed() } else { FOR_EVER };
                 if let Ok(bytes) = self.host.timeout(left, receive_bytes(&mut self.socket)).await {
-                    self.hear(Message::decode(&bytes?).ok()?);
+                    self.receive(Message::decode(&bytes?).ok()?);
                 }
             }
             for message in self.question(Stream(number)) {
@@ -150,7 +150,7 @@ impl Asker {
         None
     }
 
-    fn hear(&mut self, message: Message) {
+    fn receive(&mut self, message: Message) {
         let (stream, is_vote) = match message {
             Message::Vote { stream, .. } => (stream, true),
             Message::Failed(failed) => (failed.stream, false),

@@ -33,13 +33,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// All connections. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Wires(Arc<Mutex<State>>);
+pub struct SimulatedNetwork(Arc<Mutex<NetworkState>>);
 
 #[derive(Debug)]
-struct State {
+struct NetworkState {
     random: Random,
     trace: Trace,
-    listeners: BTreeMap<String, (Node, mpsc::UnboundedSender<(Socket, SocketAddr)>)>,
+    listeners: BTreeMap<String, (Node, mpsc::UnboundedSender<(SimulatedSocket, SocketAddr)>)>,
     /// The partitions: pairs of sender and receiver between which nothing is delivered.
     cuts: BTreeSet<(Node, Node)>,
     /// Maximum delay of bytes to or from a node, in milliseconds.
@@ -77,9 +77,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Wires {
+impl SimulatedNetwork {
     pub fn new(random: Random, distance: u64, trace: Trace) -> Self {
-        let state = State {
+        let state = NetworkState {
             random,
             trace,
             listeners: BTreeMap::new(),
@@ -94,7 +94,7 @@ impl Wires {
 
     /// The network as one node sees it.
     pub fn of(&self, node: Node) -> Sockets {
-        Sockets { wires: self.clone(), node }
+        Sockets { network: self.clone(), node }
     }
 
     /// Begins a partition in one direction. The other direction is not affected.
@@ -169,14 +169,14 @@ impl Wires {
 /// The sockets of one node.
 #[derive(Debug)]
 pub struct Sockets {
-    wires: Wires,
+    network: SimulatedNetwork,
     node: Node,
 }
 
 impl Sockets {
     fn listen_at(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let (sender, queue) = mpsc::unbounded_channel();
-        let mut state = lock(&self.wires.0);
+        let mut state = lock(&self.network.0);
         if state.listeners.get(address).is_some_and(|(_, sender)| !sender.is_closed()) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
@@ -185,18 +185,18 @@ impl Sockets {
     }
 
     async fn connect_to(&self, address: &str) -> io::Result<Box<dyn Io>> {
-        let there = lock(&self.wires.0).listeners.get(address).map(|(node, _)| *node);
+        let there = lock(&self.network.0).listeners.get(address).map(|(node, _)| *node);
         let there = there.ok_or(io::ErrorKind::ConnectionRefused)?;
-        sleep(self.wires.delay(self.node, there) + self.wires.delay(there, self.node)).await;
-        while self.wires.is_cut(self.node, there) || self.wires.is_cut(there, self.node) {
+        sleep(self.network.delay(self.node, there) + self.network.delay(there, self.node)).await;
+        while self.network.is_cut(self.node, there) || self.network.is_cut(there, self.node) {
             sleep(LOOK_EVERY).await;
         }
-        let mut state = lock(&self.wires.0);
+        let mut state = lock(&self.network.0);
         let (_, listener) = state.listeners.get(address).ok_or(io::ErrorKind::ConnectionRefused)?;
         let listener = listener.clone();
         let (out, back) = (Arc::<Mutex<Pipe>>::default(), Arc::<Mutex<Pipe>>::default());
-        let end = |from, to, reads: &Arc<Mutex<Pipe>>, writes: &Arc<Mutex<Pipe>>| Socket {
-            wires: self.wires.clone(),
+        let end = |from, to, reads: &Arc<Mutex<Pipe>>, writes: &Arc<Mutex<Pipe>>| SimulatedSocket {
+            network: self.network.clone(),
             from,
             to,
             reads: reads.clone(),
@@ -233,14 +233,14 @@ impl Network for Sockets {
     }
 
     fn forget_unix(&self, path: &Path) {
-        lock(&self.wires.0).listeners.remove(&format!("{} {}", self.node, path.display()));
+        lock(&self.network.0).listeners.remove(&format!("{} {}", self.node, path.display()));
     }
 }
 
 #[derive(Debug)]
 struct Waiting {
     address: Option<SocketAddr>,
-    queue: tokio::sync::Mutex<mpsc::UnboundedReceiver<(Socket, SocketAddr)>>,
+    queue: tokio::sync::Mutex<mpsc::UnboundedReceiver<(SimulatedSocket, SocketAddr)>>,
 }
 
 impl Listener for Waiting {
@@ -260,8 +260,8 @@ impl Listener for Waiting {
 
 /// One end of a connection.
 #[derive(Debug)]
-struct Socket {
-    wires: Wires,
+struct SimulatedSocket {
+    network: SimulatedNetwork,
     from: Node,
     to: Node,
     reads: Arc<Mutex<Pipe>>,
@@ -269,7 +269,7 @@ struct Socket {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
+impl SimulatedSocket {
     /// Ready once this time has come. Otherwise wakes the task at this time.
     fn wait_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         let mut timer = Box::pin(sleep_until(until));
@@ -279,14 +279,14 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for SimulatedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let is_cut = self.wires.is_cut(self.to, self.from);
+            let is_cut = self.network.is_cut(self.to, self.from);
             let reads = self.reads.clone();
             let mut pipe = lock(&reads);
             if pipe.is_broken {
@@ -305,7 +305,7 @@ impl AsyncRead for Socket {
                     if let Some(writer) = pipe.writer.take() {
                         writer.wake();
                     }
-                    let trace = lock(&self.wires.0).trace.clone();
+                    let trace = lock(&self.network.0).trace.clone();
                     trace.note(format_args!("{} <- {}: {}", self.from, self.to, taken.len()));
                     return Poll::Ready(Ok(()));
                 }
@@ -327,9 +327,9 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for SimulatedSocket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let delay = self.wires.delay(self.from, self.to);
+        let delay = self.network.delay(self.from, self.to);
         let mut pipe = lock(&self.writes);
         if pipe.is_broken || pipe.is_closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -363,7 +363,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for SimulatedSocket {
     fn drop(&mut self) {
         let mut writes = lock(&self.writes);
         if writes.is_lost {

@@ -9,7 +9,7 @@ use vouch::host::entropy::Entropy;
 use vouch::host::tasks::{AbortHandle, OneThread};
 use vouch::host::{Host, Parts};
 
-use crate::network::{Node, Wires};
+use crate::network::{Node, SimulatedNetwork};
 use crate::random::Random;
 use crate::simulated::SimulatedDisk;
 
@@ -34,7 +34,7 @@ impl Machine {
     }
 
     /// The host of a new process.
-    pub fn start(&mut self, seed: u64, wires: &Wires) -> Host {
+    pub fn start(&mut self, seed: u64, network: &SimulatedNetwork) -> Host {
         self.starts += 1;
         let random = Random::new(seed, (self.node as u64 + 1) << 32 | self.starts);
         let work = Random::new(seed, (self.node as u64 + 1) << 33 | self.starts);
@@ -42,7 +42,7 @@ impl Machine {
             clock: Box::new(SimulatedClock { is_off: self.clock_is_off.clone() }),
             entropy: Box::new(SimulatedEntropy(Mutex::new(random))),
             disk: Arc::new(self.disk.clone()),
-            network: Box::new(wires.of(self.node)),
+            network: Box::new(network.of(self.node)),
             one_thread: Some(Box::new(Tasks { tasks: self.tasks.clone(), random: Mutex::new(work) })),
         })
     }

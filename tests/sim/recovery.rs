@@ -32,7 +32,7 @@ impl World {
     /// Ends all faults.
     pub(super) fn heal(&mut self) {
         self.trace.note(format_args!("heal"));
-        self.wires.mend();
+        self.network.mend();
         self.cuts.clear();
         for node in self.shape.nodes() {
             self.machines[node].set_clock_off(0);
@@ -177,7 +177,7 @@ impl World {
         mut link: ClientLink,
         put: Put,
     ) -> impl Future<Output = Option<(Promise, Arc<Committee>, ClientLink)>> + use<> {
-        let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
         let trusted = self.checker.known().committee.as_ref().map(|committee| committee.cluster());
         let (trace, checker) = (self.trace.clone(), self.checker.clone());
         async move {
@@ -201,7 +201,7 @@ impl World {
         if promise.is_expired() {
             return;
         }
-        let host = self.machines[self.shape.client(0)].start(self.seed, &self.wires);
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
         let Some(committee) = self.checker.known().committee.clone() else { return };
         let server = self.random.index(self.shape.servers);
         let digest = promise.digest();

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 /// The trace of one run. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Trace(Arc<Mutex<State>>);
+pub struct Trace(Arc<Mutex<TraceState>>);
 
 #[derive(Debug)]
-struct State {
+struct TraceState {
     began: Instant,
     hasher: blake3::Hasher,
     /// The lines, if they are to be shown.
@@ -19,10 +19,10 @@ struct State {
 impl Trace {
     pub fn new(keeps_lines: bool) -> Self {
         let lines = keeps_lines.then(Vec::new);
-        Self(Arc::new(Mutex::new(State { began: Instant::now(), hasher: blake3::Hasher::new(), lines })))
+        Self(Arc::new(Mutex::new(TraceState { began: Instant::now(), hasher: blake3::Hasher::new(), lines })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TraceState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::checker::{Checker, FOLDER, Promise};
 use crate::clients::use_cluster;
 use crate::lying_server::serve_lies;
-use crate::network::{Node, Wires};
+use crate::network::{Node, SimulatedNetwork};
 use crate::node::{self, Machine};
 use crate::plan::{CLIENTS, Event, Plan, Shape, TROUBLE};
 use crate::random::Random;
@@ -32,7 +32,7 @@ pub struct World {
     events: Vec<(Duration, Event)>,
     pub(super) random: Random,
     pub(super) trace: Trace,
-    pub(super) wires: Wires,
+    pub(super) network: SimulatedNetwork,
     pub(super) machines: Vec<Machine>,
     running: BTreeSet<Node>,
     pub(super) cuts: Vec<PendingCut>,
@@ -71,13 +71,13 @@ impl World {
         node::begin();
         let Plan { shape, events } = plan;
         let mut random = Random::new(seed, 1);
-        let wires = Wires::new(Random::new(seed, 2), shape.distance, trace.clone());
+        let network = SimulatedNetwork::new(Random::new(seed, 2), shape.distance, trace.clone());
         let machines: Vec<Machine> = (0..=shape.lying_server()).map(Machine::new).collect();
         let decaying = shape.honest().start + random.index(shape.honest().len());
         let checker = Checker::new(shape, is_repeat);
         checker.known().disks = machines.iter().map(|machine| machine.disk.clone()).collect();
         let (running, cuts, cut_uploads) = (BTreeSet::new(), Vec::new(), Vec::new());
-        Self { seed, shape, events, random, trace, wires, machines, running, cuts, cut_uploads, decaying, checker }
+        Self { seed, shape, events, random, trace, network, machines, running, cuts, cut_uploads, decaying, checker }
     }
 
     /// Runs the plan, and checks the rules.
@@ -92,7 +92,7 @@ impl World {
         self.start_liars();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let host = self.machines[self.shape.client(number)].start(self.seed, &self.wires);
+                let host = self.machines[self.shape.client(number)].start(self.seed, &self.network);
                 let random = Random::new(self.seed, 100 + number as u64);
                 tokio::spawn(use_cluster(host, random, self.trace.clone(), self.checker.clone()))
             })
@@ -150,7 +150,7 @@ impl World {
         if !self.running.insert(node) {
             return;
         }
-        let host = self.machines[node].start(self.seed, &self.wires);
+        let host = self.machines[node].start(self.seed, &self.network);
         {
             let unaware = &mut self.checker.known().unaware;
             if self.machines[node].is_clock_off() {
@@ -178,7 +178,7 @@ impl World {
 
     fn start_liars(&mut self) {
         if let (Some(node), Some(lie)) = (self.shape.liar(), self.shape.lie) {
-            let host = self.machines[node].start(self.seed, &self.wires);
+            let host = self.machines[node].start(self.seed, &self.network);
             self.checker.known().liar_key = Some(liar(self.seed, node).node.node_key().to_string());
             for server in 0..self.shape.servers {
                 host.spawn(lie_to(host.clone(), server, liar(self.seed, node), lie));
@@ -186,7 +186,7 @@ impl World {
         }
         if self.shape.has_lying_server {
             let node = self.shape.lying_server();
-            let host = self.machines[node].start(self.seed, &self.wires);
+            let host = self.machines[node].start(self.seed, &self.network);
             host.spawn(serve_lies(host.clone(), node, Random::new(self.seed, 200), self.checker.clone()));
         }
     }
@@ -206,7 +206,7 @@ impl World {
             1 => Writes::Zeroed,
             _ => Writes::Mixed(seed.wrapping_add(node as u64)),
         };
-        self.wires.gone(node, loses_power);
+        self.network.gone(node, loses_power);
         machine.disk = match loses_power {
             true => machine.disk.after_power_cut(writes, names),
             false => machine.disk.after_kill(),
@@ -251,16 +251,16 @@ impl World {
                     self.machines[node].disk.mishap_after(operations, Mishap::Error);
                 }
             }
-            Event::Cut { from, to } => self.wires.cut(from, to),
-            Event::Reset { one, other } => self.wires.reset(one, other),
-            Event::Slow { node, milliseconds } => self.wires.slow(node, milliseconds),
+            Event::Cut { from, to } => self.network.cut(from, to),
+            Event::Reset { one, other } => self.network.reset(one, other),
+            Event::Slow { node, milliseconds } => self.network.slow(node, milliseconds),
             Event::Clock { node, seconds } => self.machines[node].set_clock_off(seconds),
             Event::Space { node, is_full } => {
                 self.machines[node].disk.set_space(if is_full { 1 << 20 } else { 1 << 40 }, 1 << 40);
             }
             Event::Decay { pick } => self.decay(pick),
             Event::Ruin { pick } => self.ruin(pick),
-            Event::Mend => self.wires.mend(),
+            Event::Mend => self.network.mend(),
         }
     }
 

@@ -18,12 +18,12 @@ const PIECE: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Proxy {
     address: String,
-    wire: Arc<Wire>,
+    state: Arc<ProxyState>,
     listening: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Wire {
+struct ProxyState {
     sent: AtomicU64,
     open: AtomicU64,
     received: AtomicU64,
@@ -41,7 +41,7 @@ impl Proxy {
     pub async fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let wire = Arc::new(Wire {
+        let state = Arc::new(ProxyState {
             sent: AtomicU64::new(0),
             open: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -50,13 +50,13 @@ impl Proxy {
             receive_limit: AtomicU64::new(u64::MAX),
             is_up: watch::channel(true).0,
         });
-        let (target, shared) = (target.to_owned(), wire.clone());
+        let (target, shared) = (target.to_owned(), state.clone());
         let listening = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 tokio::spawn(connect(near, target.clone(), shared.clone()));
             }
         });
-        Self { address, wire, listening }
+        Self { address, state, listening }
     }
 
     /// `host:port`.
@@ -66,23 +66,23 @@ impl Proxy {
 
     /// Bytes that clients sent, over all connections.
     pub fn sent(&self) -> u64 {
-        self.wire.sent.load(Ordering::Relaxed)
+        self.state.sent.load(Ordering::Relaxed)
     }
 
     /// Bytes that clients received, over all connections.
     pub fn received(&self) -> u64 {
-        self.wire.received.load(Ordering::Relaxed)
+        self.state.received.load(Ordering::Relaxed)
     }
 
     /// Limits what clients receive, in bytes per second; 0 for no limit.
     pub fn set_receive_rate(&self, rate: u64) {
-        self.wire.receive_rate.store(rate, Ordering::Relaxed);
+        self.state.receive_rate.store(rate, Ordering::Relaxed);
     }
 
     /// Holds everything back once clients received `bytes` bytes in total, so that a slow machine interrupts them there, too;
     /// `u64::MAX` for no limit.
     pub fn set_receive_limit(&self, bytes: u64) {
-        self.wire.receive_limit.store(bytes, Ordering::Relaxed);
+        self.state.receive_limit.store(bytes, Ordering::Relaxed);
     }
 
     /// Waits until clients received `bytes` bytes in total.
@@ -92,17 +92,17 @@ impl Proxy {
 
     /// Limits what clients send, in bytes per second; 0 for no limit.
     pub fn set_rate(&self, rate: u64) {
-        self.wire.rate.store(rate, Ordering::Relaxed);
+        self.state.rate.store(rate, Ordering::Relaxed);
     }
 
     /// Cuts all connections and refuses new ones, or lets them through again.
     pub fn set_up(&self, is_up: bool) {
-        self.wire.is_up.send_replace(is_up);
+        self.state.is_up.send_replace(is_up);
     }
 
     /// Waits until all connections have ended, with everything delivered.
     pub async fn until_idle(&self) {
-        until("all connections end", || self.wire.open.load(Ordering::Relaxed) == 0).await;
+        until("all connections end", || self.state.open.load(Ordering::Relaxed) == 0).await;
     }
 
     /// Waits until clients sent `bytes` bytes in total.
@@ -118,22 +118,22 @@ impl Drop for Proxy {
     }
 }
 
-async fn connect(near: TcpStream, target: String, wire: Arc<Wire>) {
-    let mut is_up = wire.is_up.subscribe();
+async fn connect(near: TcpStream, target: String, state: Arc<ProxyState>) {
+    let mut is_up = state.is_up.subscribe();
     let connected = TcpStream::connect(&target).await;
     let (true, Ok(far)) = (*is_up.borrow(), connected) else { return };
     // do not delay small messages (Nagle's algorithm)
     near.set_nodelay(true).unwrap();
     far.set_nodelay(true).unwrap();
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    wire.open.fetch_add(1, Ordering::Relaxed);
+    state.open.fetch_add(1, Ordering::Relaxed);
     let no_limit = AtomicU64::new(u64::MAX);
     tokio::select! {
-        () = forward(near_in, far_out, &wire.sent, &wire.rate, &no_limit) => {}
-        () = forward(far_in, near_out, &wire.received, &wire.receive_rate, &wire.receive_limit) => {}
+        () = forward(near_in, far_out, &state.sent, &state.rate, &no_limit) => {}
+        () = forward(far_in, near_out, &state.received, &state.receive_rate, &state.receive_limit) => {}
         _ = is_up.wait_for(|is_up| !is_up) => {}
     }
-    wire.open.fetch_sub(1, Ordering::Relaxed);
+    state.open.fetch_sub(1, Ordering::Relaxed);
 }
 
 async fn forward(

@@ -107,27 +107,27 @@ impl S3Server {
 }
 
 /// A proxy to a server that stops forwarding after a number of bytes, until it is mended.
-pub struct Wire {
+pub struct S3Proxy {
     address: SocketAddr,
     left: Arc<AtomicU64>,
     is_cut: Arc<AtomicBool>,
     running: JoinHandle<()>,
 }
 
-impl Wire {
+impl S3Proxy {
     /// Starts a proxy that forwards everything.
     pub async fn to(server: SocketAddr) -> Self {
         let (listener, address) = listen("127.0.0.1:0").await;
         let left = Arc::new(AtomicU64::new(u64::MAX));
         let is_cut = Arc::new(AtomicBool::new(false));
-        let (wire_left, wire_is_cut) = (left.clone(), is_cut.clone());
+        let (proxy_left, proxy_is_cut) = (left.clone(), is_cut.clone());
         let running = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // a cut wire drops new connections
-                if !wire_is_cut.load(Ordering::SeqCst) {
-                    connections.spawn(carry(stream, server, wire_left.clone(), wire_is_cut.clone()));
+                // a cut proxy drops new connections
+                if !proxy_is_cut.load(Ordering::SeqCst) {
+                    connections.spawn(carry(stream, server, proxy_left.clone(), proxy_is_cut.clone()));
                 }
             }
         });
@@ -139,7 +139,7 @@ impl Wire {
         format!("http://{}", self.address)
     }
 
-    /// Cuts the wire after `bytes` more bytes to the server.
+    /// Cuts the proxy after `bytes` more bytes to the server.
     pub fn cut_after(&self, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
     }
@@ -156,7 +156,7 @@ impl Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for S3Proxy {
     fn drop(&mut self) {
         self.running.abort();
     }

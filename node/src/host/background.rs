@@ -25,12 +25,12 @@ pub struct BackgroundWriter(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    state: Mutex<QueueState>,
+    state: Mutex<LineQueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct QueueState {
+struct LineQueueState {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// The thread is writing lines that it took from the queue.
@@ -87,13 +87,13 @@ impl BackgroundWriter {
 
     /// Waits until everything queued is written, for at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
-        let is_busy = |state: &mut QueueState| !state.lines.is_empty() || state.is_writing;
+        let is_busy = |state: &mut LineQueueState| !state.lines.is_empty() || state.is_writing;
         drop(self.0.changed.wait_timeout_while(self.0.lock(), timeout, is_busy));
     }
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
+    fn lock(&self) -> MutexGuard<'_, LineQueueState> {
         // Recover from poisoning: every change leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ mod tests;
 use vouch_node_core::replica::clock_doubt::{ClockDoubt, ClockReading, DoubtChange};
 
 /// Interval between readings of both clocks. Every vote reads them as well.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Rate limit of answers to one asker: a burst of this size, and then one per interval.
 const ANSWERS: u32 = 4;
 const ANSWER_EVERY: Duration = Duration::from_secs(2);
@@ -49,13 +49,13 @@ pub(super) struct ClockWatch {
     host: Host,
     identity: Arc<OwnIdentity>,
     reports: Arc<Reports>,
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
     /// Notified when members should be asked.
-    called: Notify,
+    ask_soon: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct WatchState {
     host: Host,
     doubt: ClockDoubt,
     committees: Option<CommitteeChain>,
@@ -75,7 +75,7 @@ fn reading(host: &Host) -> ClockReading {
 
 impl ClockWatch {
     pub(super) fn new(host: Host, identity: Arc<OwnIdentity>, reports: Arc<Reports>) -> Self {
-        let state = State {
+        let state = WatchState {
             doubt: ClockDoubt::new(reading(&host)),
             host: host.clone(),
             committees: None,
@@ -85,11 +85,11 @@ impl ClockWatch {
             next_link: 0,
             askers: BTreeMap::new(),
         };
-        Self { host, identity, reports, state: Mutex::new(state), called: Notify::new() }
+        Self { host, identity, reports, state: Mutex::new(state), ask_soon: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // recover from poisoning: every change is one call, so the state is whole
+    fn state(&self) -> MutexGuard<'_, WatchState> {
+        // Recover from poisoning: every change is one call, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,13 +103,13 @@ impl ClockWatch {
             state.doubt.call();
             number
         };
-        self.called.notify_one();
+        self.ask_soon.notify_one();
         LinkGuard { watch: self, number }
     }
 
-    /// As if the wall clock had been set forward by so many seconds since it was looked at last.
+    /// Simulates that the wall clock was set forward by this many seconds since the last check.
     #[cfg(test)]
-    pub(super) fn set_off(&self, seconds: u64) {
+    pub(super) fn simulate_jump(&self, seconds: u64) {
         let mut state = self.state();
         let now = reading(&state.host);
         let before = ClockReading { wall: now.wall - Duration::from_secs(seconds), ..now };
@@ -120,10 +120,10 @@ impl ClockWatch {
         }
     }
 
-    /// As if nothing had spoken against the clock.
+    /// Forgets every doubt, as at the start.
     #[cfg(test)]
     pub(super) fn trust(&self) {
-        self.set_off(0);
+        self.simulate_jump(0);
     }
 
     pub(super) fn status(&self) -> ClockStatus {
@@ -133,7 +133,7 @@ impl ClockWatch {
     }
 }
 
-/// A link that questions leave on.
+/// A link on which questions are sent. Dropping this removes it.
 pub(super) struct LinkGuard<'a> {
     watch: &'a ClockWatch,
     number: u64,
@@ -145,7 +145,7 @@ impl Drop for LinkGuard<'_> {
     }
 }
 
-impl State {
+impl WatchState {
     fn name(&self, member: u16) -> String {
         self.committees
             .as_ref()
@@ -157,10 +157,10 @@ impl State {
         Some(TimeQuestion { cluster, asker, nonce })
     }
 
-    /// Asks on every link; gives what changed.
+    /// Sends a question on every link. Returns whether a doubt began or ended.
     fn ask(&mut self, own: NodeKey) -> Option<DoubtChange> {
         let (number, nonce) = (self.next_number, self.host.random());
-        // the last number of all is no question's
+        // The greatest number is reserved for the replica as a whole.
         self.next_number = if number + 1 < Stream::REPLICA.0 { number + 1 } else { FIRST_NUMBER };
         self.nonces.insert(number, nonce);
         while self.nonces.len() > NONCES {
@@ -168,7 +168,7 @@ impl State {
         }
         let change = self.doubt.ask(reading(&self.host), number);
         let question = Message::AskTime { stream: Stream(number), asker: own, nonce }.encode();
-        // a link whose queue is full is asked the next time
+        // Skip a link whose queue is full: it gets the next question.
         self.links.values().for_each(|link| drop(link.try_send(question.clone().into())));
         change
     }
@@ -196,25 +196,25 @@ pub(super) async fn run(watch: &ClockWatch) {
     let mut committees = watch.identity.committees.follow();
     loop {
         committees.see();
-        let next = watch.look();
+        let next = watch.check();
         tokio::select! {
             biased;
             () = watch.host.sleep(next) => {}
-            () = watch.called.notified() => {}
+            () = watch.ask_soon.notified() => {}
             changed = committees.changed() => if changed.is_err() { return },
         }
     }
 }
 
 impl ClockWatch {
-    /// Looks at the clocks, and asks if it is time. Gives how long until it is time again.
-    fn look(&self) -> Duration {
+    /// Compares the clocks, and asks the members if a question is due. Returns the wait until the next check.
+    fn check(&self) -> Duration {
         let (change, next) = {
             let mut state = self.state();
             if state.committees.is_none()
                 && let Some(chain) = self.identity.chain()
             {
-                // one that is no member signs nothing, and has nobody to ask
+                // A replica that is not a member signs nothing and has nobody to ask.
                 if self.identity.position(chain.current()).is_some() {
                     state.doubt.join(chain.current().record().n());
                 }
@@ -228,7 +228,7 @@ impl ClockWatch {
             };
             let change = seen.or(asked).map(|change| state.event(&change));
             let due = state.doubt.next_question().filter(|_| !state.links.is_empty());
-            (change, due.map_or(LOOK_EVERY, |due| due.saturating_sub(self.host.since_boot()).min(LOOK_EVERY)))
+            (change, due.map_or(CHECK_EVERY, |due| due.saturating_sub(self.host.since_boot()).min(CHECK_EVERY)))
         };
         if let Some(event) = change {
             self.reports.report(event);
@@ -236,22 +236,22 @@ impl ClockWatch {
         next
     }
 
-    /// Looks at the clocks now; gives why nothing may be signed or deleted, if that is so.
+    /// Compares the clocks now. Returns why nothing may be signed or deleted, if the clock is in doubt.
     pub(super) fn doubt(&self) -> Option<String> {
-        let (change, words) = {
+        let (change, reason) = {
             let mut state = self.state();
             let change = state.doubt.observe(reading(&self.host));
             let change = change.map(|change| state.event(&change));
             (change, state.doubt.doubt().map(|doubt| doubt.describe(|member| state.name(member))))
         };
         if let Some(event) = change {
-            self.called.notify_one();
+            self.ask_soon.notify_one();
             self.reports.report(event);
         }
-        words
+        reason
     }
 
-    /// This replica's time, signed for a member that asks; `None` for anybody else, and for one that asks too often.
+    /// The answer to a member's question: this replica's time, signed. `None` if the asker is not a member, or asks too often.
     pub(super) fn answer(&self, stream: Stream, asker: NodeKey, nonce: [u8; 32]) -> Option<Message> {
         let chain = self.identity.chain()?;
         let committee = chain.current();
@@ -259,7 +259,7 @@ impl ClockWatch {
         committee.record().position(&asker).filter(|asker| *asker != member)?;
         let may_ask = {
             let mut state = self.state();
-            // no more buckets than members
+            // Only members reach this line, so there are at most as many buckets as members.
             let bucket = state.askers.entry(asker.0).or_insert(TokenBucket::new(ANSWERS, ANSWER_EVERY));
             bucket.take(self.host.since_boot())
         };
@@ -272,8 +272,8 @@ impl ClockWatch {
         Some(Message::SignedTime { stream, member, time, signature })
     }
 
-    /// Takes another member's answer. One that is not signed by that member for a question of this replica says nothing.
-    pub(super) fn hear(&self, stream: Stream, member: u16, time: u64, signature: &TimeSignature) {
+    /// Handles another member's answer. Ignores it unless that member signed it for a question of this replica.
+    pub(super) fn handle_answer(&self, stream: Stream, member: u16, time: u64, signature: &TimeSignature) {
         let Some(chain) = self.identity.chain() else { return };
         let own = self.identity.node_key();
         let Some(key) = chain.current().record().members().get(usize::from(member)).map(|member| member.node_key)
@@ -296,7 +296,7 @@ impl ClockWatch {
             change.map(|change| state.event(&change))
         };
         if let Some(event) = change {
-            self.called.notify_one();
+            self.ask_soon.notify_one();
             self.reports.report(event);
         }
     }

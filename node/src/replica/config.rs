@@ -35,7 +35,7 @@ pub struct Config {
     pub abandon_founding: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
-    /// Maximum number of puts received at once from one server.
+    /// Maximum number of puts received at once over one link.
     pub max_incoming: usize,
     /// The store's limits. Its place follows from `location`.
     pub store: store::Config,

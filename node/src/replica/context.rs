@@ -25,9 +25,9 @@ pub type Reporter = Arc<dyn Fn(Event) + Send + Sync>;
 pub(super) struct OwnIdentity {
     pub(super) keys: ReplicaKeys,
     pub(super) name: MemberName,
-    /// Proof of possession of the vote key. Made once: it costs as much as a vote, and every link sends it.
+    /// Proof of possession of the vote key. Made once, because it costs as much as a vote and every link sends it.
     pub(super) possession: Possession,
-    /// Their proofs of possession were verified. Every link follows this: its server may have no committee yet.
+    /// The verified committees. Every link follows this value, because its server may have no committee yet.
     pub(super) committees: Latest<Option<CommitteeChain>>,
 }
 
@@ -64,7 +64,7 @@ impl Reports {
     }
 
     pub(super) fn report(&self, event: Event) {
-        self.links.hear(&event);
+        self.links.record(&event);
         (self.reporter)(event);
     }
 
@@ -85,18 +85,18 @@ impl Reports {
 #[derive(Debug)]
 pub(super) struct LockedFolders {
     pub(super) data: DataDir,
-    /// Of large blobs, where they are not in the data folder.
+    /// The folder of large blobs, if it is not in the data folder.
     pub(super) _blobs: Option<DataDir>,
 }
 
-/// The blobs, and everything that must happen when one is lost.
+/// The store, and everyone who must know when a blob turns out damaged.
 #[derive(Clone)]
 pub(super) struct Storage {
     pub(super) host: Host,
     pub(super) store: Store,
     pub(super) repairs: Arc<RepairQueue>,
     pub(super) reports: Arc<Reports>,
-    /// Held by everything that may write: a put's worker outlives a replica whose disk hangs.
+    /// Keeps the locks while anything may write: if the disk hangs, a put's worker outlives the replica.
     pub(super) folders: Arc<LockedFolders>,
 }
 
@@ -114,18 +114,18 @@ impl Storage {
         store::blocking(&self.host, work).await
     }
 
-    /// Why the replica can neither store nor vote, if that is so. Blocks for as long as the disk takes.
+    /// Why the replica can neither store nor vote; `None` if it can. Blocks until the disk has answered.
     pub(super) fn failure(&self) -> Option<String> {
         self.store.failure().or_else(|| self.store.usage().err().map(|error| error.to_string()))
     }
 
-    /// A blob turned out damaged, and the index says so: reports it, and has it fetched from other replicas.
-    pub(super) fn lost(&self, digest: Digest, what: String) {
+    /// Reports a blob that the index has marked as damaged, and has it fetched from other replicas.
+    pub(super) fn report_damaged(&self, digest: Digest, what: String) {
         self.reports.report(Event::Damaged(digest, what));
         self.repairs.wake_all();
     }
 
-    /// A read found a damaged blob: marks it in the index, reports it, and has it fetched from other replicas.
+    /// Marks a blob that a read found damaged in the index, reports it, and has it fetched from other replicas.
     pub(super) async fn found_damaged(&self, digest: Digest, error: String) {
         self.reports.report(Event::Damaged(digest, error));
         match self.store.mark_damaged(&digest).await {

@@ -158,7 +158,9 @@ async fn answer(context: Arc<OperatorContext>, stream: Box<dyn Io>) {
     let work = async move {
         match request {
             Ok(request) => perform(&context, request, &replies).await,
-            Err(error) => tell(&replies, Reply::Failed(format!("expected status, usage or scrub: {error}"))).await,
+            Err(error) => {
+                send_reply(&replies, Reply::Failed(format!("expected status, usage or scrub: {error}"))).await
+            }
         }
     };
     let write = async {
@@ -184,7 +186,7 @@ async fn answer(context: Arc<OperatorContext>, stream: Box<dyn Io>) {
     tokio::join!(work, write);
 }
 
-async fn tell(replies: &mpsc::Sender<Reply>, reply: Reply) {
+async fn send_reply(replies: &mpsc::Sender<Reply>, reply: Reply) {
     // the caller may be gone
     let _ = replies.send(reply).await;
 }
@@ -199,11 +201,11 @@ async fn perform(context: &Arc<OperatorContext>, request: Request, replies: &mps
             .await
         }
         Request::Scrub => {
-            tell(replies, Reply::Scrubbing(Scrubbed::default())).await;
+            send_reply(replies, Reply::Scrubbing(Scrubbed::default())).await;
             scrub(context, replies).await.map(Reply::Scrubbed)
         }
     };
-    tell(replies, reply.unwrap_or_else(Reply::Failed)).await;
+    send_reply(replies, reply.unwrap_or_else(Reply::Failed)).await;
 }
 
 /// Reads every blob, and passes on how far that is.
@@ -211,7 +213,7 @@ async fn scrub(context: &Arc<OperatorContext>, replies: &mpsc::Sender<Reply>) ->
     let (told, mut progress) = mpsc::channel(1);
     let passing_on = async {
         while let Some(so_far) = progress.recv().await {
-            tell(replies, Reply::Scrubbing(so_far)).await;
+            send_reply(replies, Reply::Scrubbing(so_far)).await;
         }
     };
     tokio::join!(context.scrubber.pass_now(told), passing_on).0

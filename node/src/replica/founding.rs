@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::keys::ReplicaKeys;
 use crate::link::{LinkError, Outgoing};
 
-/// Number of messages that a link may be behind. A link further behind is closed; the next one shows everything.
+/// Maximum number of messages that a link may lag behind. A link that lags further is closed; the next one sends everything.
 const QUEUE: usize = 64;
 
 /// The state of foundings, and the messages about it for every link.
@@ -33,21 +33,21 @@ pub(super) struct Foundings {
     identity: Arc<OwnIdentity>,
     reports: Arc<Reports>,
     core: tokio::sync::Mutex<ReplicaFounding>,
-    said: broadcast::Sender<Said>,
+    broadcasts: broadcast::Sender<Broadcast>,
     next_link: AtomicU64,
 }
 
 /// A message for every link except one.
 #[derive(Debug, Clone)]
-struct Said {
+struct Broadcast {
     except: u64,
     bytes: Bytes,
 }
 
 /// One link's subscription to this replica's messages about foundings.
-pub(super) struct Listener {
+pub(super) struct FoundingSubscription {
     number: u64,
-    said: broadcast::Receiver<Said>,
+    broadcasts: broadcast::Receiver<Broadcast>,
 }
 
 impl Foundings {
@@ -58,21 +58,21 @@ impl Foundings {
         reports: Arc<Reports>,
         core: ReplicaFounding,
     ) -> Self {
-        let (core, said) = (tokio::sync::Mutex::new(core), broadcast::Sender::new(QUEUE));
-        Self { host, folder, identity, reports, core, said, next_link: AtomicU64::new(0) }
+        let (core, broadcasts) = (tokio::sync::Mutex::new(core), broadcast::Sender::new(QUEUE));
+        Self { host, folder, identity, reports, core, broadcasts, next_link: AtomicU64::new(0) }
     }
 
-    /// Subscribes a new link. Returns the messages that it shows first; it misses no later one.
-    pub(super) async fn join(&self, served: Option<ClusterId>) -> (Listener, Vec<Message>) {
+    /// Subscribes a new link. Returns the messages to send first; the subscription has all later ones.
+    pub(super) async fn subscribe(&self, served: Option<ClusterId>) -> (FoundingSubscription, Vec<Message>) {
         let core = self.core.lock().await;
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
-        let listener = Listener { number, said: self.said.subscribe() };
-        (listener, core.show(served, &self.identity.keys.node))
+        let subscription = FoundingSubscription { number, broadcasts: self.broadcasts.subscribe() };
+        (subscription, core.show(served, &self.identity.keys.node))
     }
 
     /// The number of members of the accepted founding, and how many of them have accepted. `None` once it is complete.
-    pub(super) fn under_way(&self) -> Option<(u16, usize)> {
-        // do not wait: a disk that hangs while a founding is saved must not hang the status
+    pub(super) fn progress(&self) -> Option<(u16, usize)> {
+        // Do not wait for the lock: if the disk hangs while a founding is saved, the status must still be available.
         let core = self.core.try_lock().ok()?;
         let accepted = core.accepted().filter(|_| !core.is_founded())?;
         Some((accepted.record().n(), accepted.acceptances().len()))
@@ -81,8 +81,8 @@ impl Foundings {
     /// Handles a message about foundings. Returns the answers for its link.
     ///
     /// # Errors
-    /// The server showed something invalid, or this replica's disk failed. The link ends.
-    pub(super) async fn hear(&self, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
+    /// The server sent an invalid founding, acceptance or refusal, or this replica's disk failed. The link ends.
+    pub(super) async fn handle(&self, link: u64, message: Message) -> Result<Vec<Message>, LinkError> {
         match message {
             Message::Founding(shown) => {
                 let founding = self.open(*shown).await?;
@@ -113,14 +113,14 @@ impl Foundings {
         }
     }
 
-    /// Verifies a founding that a server shows; of one that is known, only the acceptances that are new.
+    /// Verifies a founding that a server sent. If the founding is known, only its new acceptances are verified.
     async fn open(&self, shown: FoundingMessage) -> Result<Founding, LinkError> {
         let known = self.core.lock().await.founding_or_other(&shown.genesis.digest()).cloned();
         let opening = self.host.spawn_blocking(move || Founding::open_known(shown, known.as_ref()));
         opening.await.map_err(broken)?.map_err(refused)
     }
 
-    /// Decides, makes the decision durable, and only then takes it up and sends it.
+    /// Decides, makes the decision durable, and only then applies and sends it.
     async fn perform(
         &self,
         link: u64,
@@ -132,7 +132,7 @@ impl Foundings {
             next = ReplicaFounding::new(ReplicaRecord::default(), false);
         }
         let identity = self.identity.clone();
-        // accepting means signing with the vote key
+        // Accepting signs with the vote key, which takes milliseconds.
         let deciding = self.host.spawn_blocking(move || {
             let actions = decide(&mut next, &identity.keys);
             (next, actions)
@@ -144,12 +144,12 @@ impl Foundings {
         }
         *core = next;
         for message in &actions.to_others {
-            // fails if no other server is connected
-            let _ = self.said.send(Said { except: link, bytes: message.encode() });
+            // Fails if no other server is connected.
+            let _ = self.broadcasts.send(Broadcast { except: link, bytes: message.encode() });
         }
         drop(core);
         for event in &actions.events {
-            self.tell(event);
+            self.report(event);
         }
         if let Some(committee) = founded {
             self.identity.committees.replace(Some(committee.into()));
@@ -172,12 +172,12 @@ impl Foundings {
         Ok(founded)
     }
 
-    fn tell(&self, event: &ReplicaFoundingEvent) {
+    fn report(&self, event: &ReplicaFoundingEvent) {
         let text = match event {
             ReplicaFoundingEvent::Accepted(digest, n) => {
                 format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
             }
-            // reported as its membership
+            // reported by `report_membership`
             ReplicaFoundingEvent::Founded(_) => return,
             ReplicaFoundingEvent::Refused(digest) => {
                 format!("refused the founding {digest}: another one was accepted before")
@@ -196,14 +196,14 @@ impl Foundings {
     }
 }
 
-impl Listener {
+impl FoundingSubscription {
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
     /// Forwards the replica's messages to this link's server. Ends if the link is too far behind.
-    pub(super) async fn pass_on(mut self, replies: mpsc::Sender<Outgoing>) {
-        while let Ok(Said { except, bytes }) = self.said.recv().await {
+    pub(super) async fn forward(mut self, replies: mpsc::Sender<Outgoing>) {
+        while let Ok(Broadcast { except, bytes }) = self.broadcasts.recv().await {
             if except != self.number && replies.send(bytes.into()).await.is_err() {
                 return;
             }

@@ -14,7 +14,7 @@ use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::keys::{self, KeyError, ReplicaKeys};
 
-/// The file with the foundings that the replica accepted and refused. It is durable before anybody hears of them.
+/// The file with the foundings that the replica accepted and refused. It is durable before an answer leaves the replica.
 const FOUNDING: &str = "founding";
 /// Room for a founding and a thousand entries.
 const LIMIT: usize = MAX_MESSAGE + (1 << 20);
@@ -117,10 +117,10 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity. Makes keys if nobody knows this replica by any yet.
+    /// Reads the identity. Creates the keys if the replica has accepted no founding yet.
     ///
-    /// A folder with a committee and no `founding` comes from a release that kept no acceptances. The replica took that committee up for
-    /// good, so it accepts it now, durably.
+    /// A folder with a committee and no `founding` was written by a release that kept no acceptances. The replica is bound to that
+    /// committee permanently, so it accepts it now, durably.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, IdentityError> {
         let committee = committee_file::load(host.disk(), folder)?.map(Arc::new);
         let mut record = load(host.disk(), folder, committee.clone())?;
@@ -147,7 +147,7 @@ impl Identity {
             record = Some(accepted);
         }
         let record = record.unwrap_or_default();
-        // a crash between the two files: all acceptances are there, so the committee is founded
+        // After a crash between the two files, all acceptances are there: the committee is founded.
         let complete = record.accepted().filter(|accepted| committee.is_none() && accepted.is_complete());
         let committee = match complete.map(|accepted| accepted.committee().clone()) {
             Some(completed) => {
@@ -160,10 +160,10 @@ impl Identity {
     }
 }
 
-/// The keys of a data folder. Makes them if nobody knows its replica by any yet.
+/// The keys of a data folder. Creates them if its replica has accepted no founding yet.
 ///
 /// # Errors
-/// Keys of a member are missing or are others.
+/// A member's keys are missing, or the keys are not the member's.
 pub fn keys_of(host: &Host, folder: &Path) -> Result<ReplicaKeys, IdentityError> {
     Ok(Identity::open(host, folder)?.keys)
 }
@@ -195,7 +195,7 @@ pub(super) fn save(
     committee.map_or(Ok(()), |committee| committee_file::save(disk, folder, committee))
 }
 
-/// Requires both keys, and that they are those of one member: nobody counts what other keys sign.
+/// Reads both keys, and checks that they are the keys of one member: signatures by other keys would not count.
 fn keys_of_a_member(
     host: &Host,
     folder: &Path,
@@ -230,8 +230,8 @@ fn keys_of_a_member(
     }
 }
 
-/// Gives up a founding that was never completed: moves keys and record aside, so that new keys are made, and returns the folder that
-/// has them now. The old keys stay bound to that founding.
+/// Abandons a founding that was never completed: moves keys and record aside, so that the next start creates new keys. Returns the
+/// folder that they were moved to. The old keys stay bound to that founding.
 ///
 /// # Errors
 /// [`IdentityError::Founded`]; the disk.
@@ -252,7 +252,7 @@ pub(super) fn abandon(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>,
         number += 1;
     };
     disk.create_folder_durably(&aside, FOLDER_MODE)?;
-    // The record goes last: after a crash it is still there, and this is done again.
+    // Move the record last: after a crash it is still there, and the next call completes the move.
     for name in [keys::NODE_KEY, keys::VOTE_KEY, FOUNDING] {
         if disk.exists(&folder.join(name))? {
             disk.rename_durably(&folder.join(name), &aside.join(name))?;
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::host::disk::SystemDisk;
 
-    /// A founding of this replica and another one, which accepted as well if that is asked for.
+    /// A founding of this replica and another one. The other replica has accepted it only `with_the_other`.
     fn founding(keys: &ReplicaKeys, with_the_other: bool) -> Founding {
         let other = (NodeSecretKey::from_bytes(&[9; 32]), VoteSecretKey::generate(&[9; 32]).unwrap());
         let member = |node: &NodeSecretKey, vote: &VoteSecretKey| Member {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_missing_or_others_are_refused_with_the_way_out() {
+    fn missing_or_wrong_keys_are_refused_and_the_error_says_what_to_do() {
         for is_founded in [true, false] {
             let folder = tempfile::tempdir().unwrap();
             let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
@@ -357,7 +357,7 @@ mod tests {
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         assert_eq!(abandon(&SystemDisk, folder.path()).unwrap(), None, "nothing was accepted");
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
-        // a crash midway: the node key is aside, the rest is not
+        // a crash after the node key was moved
         std::fs::create_dir(folder.path().join("abandoned-1")).unwrap();
         std::fs::rename(folder.path().join("node.key"), folder.path().join("abandoned-1/node.key")).unwrap();
         let aside = abandon(&SystemDisk, folder.path()).unwrap().unwrap();
@@ -366,10 +366,10 @@ mod tests {
         let anew = Identity::open(&Host::system(), folder.path()).unwrap();
         assert_ne!(anew.keys.node.node_key(), keys.node.node_key());
         assert!(anew.record.accepted().is_none());
-        // again, into another folder
+        // a second founding goes into another folder
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&anew.keys, false)), None).unwrap();
         assert!(abandon(&SystemDisk, folder.path()).unwrap().unwrap().ends_with("abandoned-2"));
-        // what was founded cannot be left
+        // a founded cluster cannot be left
         let last = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         committee_file::save(&SystemDisk, folder.path(), founding(&last, true).committee()).unwrap();
         assert!(matches!(abandon(&SystemDisk, folder.path()), Err(IdentityError::Founded { .. })));

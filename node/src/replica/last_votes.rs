@@ -11,7 +11,7 @@ pub struct Votes {
     pub last_vote: Option<u64>,
     /// The time of the last refusal since the start.
     pub last_refusal: Option<u64>,
-    /// The reason of the last refusal.
+    /// The reason for the last refusal.
     pub refused_because: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct LastVotes(Mutex<Votes>);
 
 impl LastVotes {
     fn votes(&self) -> MutexGuard<'_, Votes> {
-        // recover from poisoning: every change assigns plain values
+        // Recover from poisoning: every change assigns plain values.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -35,7 +35,7 @@ impl LastVotes {
         votes.refused_because = Some(why);
     }
 
-    pub(super) fn so_far(&self) -> Votes {
+    pub(super) fn status(&self) -> Votes {
         self.votes().clone()
     }
 }

@@ -20,7 +20,7 @@ use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, R
 
 use super::Event;
 use super::context::{OwnIdentity, Storage};
-use super::founding::Listener;
+use super::founding::FoundingSubscription;
 use super::put_workers::PutWorkers;
 use super::repair::{Page, RepairTask};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
@@ -34,8 +34,8 @@ const REPLY_QUEUE: usize = 1024;
 const CHUNK_QUEUE: usize = 4;
 /// Capacity of the queue of list pages. One page is requested at a time.
 const LIST_QUEUE: usize = 2;
-/// Interval between checks of storage and clock. The server hears when one fails and when both are right again.
-const LOOK_AT_ITSELF: Duration = Duration::from_secs(5);
+/// Interval between checks of storage and clock. The server is told when one fails, and when both are right again.
+const CHECK_SELF_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs one link to its end and says why it ended.
 pub(super) async fn run(context: &Arc<LinkContext>, address: &str) -> LinkError {
@@ -50,19 +50,19 @@ pub(super) async fn run(context: &Arc<LinkContext>, address: &str) -> LinkError 
 }
 
 /// A link on which both ends have proved their keys.
-struct Opened {
+struct OpenedLink {
     reader: LinkReader,
     writer: LinkWriter,
     /// The server's node key.
     server: NodeKey,
     /// The messages about foundings that go to all servers.
-    listener: Listener,
+    foundings: FoundingSubscription,
 }
 
-async fn open(context: &Arc<LinkContext>, address: &str) -> Result<Opened, LinkError> {
+async fn open(context: &Arc<LinkContext>, address: &str) -> Result<OpenedLink, LinkError> {
     let (mut reader, mut writer) = link::dial(&context.storage.host, address).await?;
     match greet(context, &mut reader, &mut writer).await {
-        Ok((server, listener)) => Ok(Opened { reader, writer, server, listener }),
+        Ok((server, foundings)) => Ok(OpenedLink { reader, writer, server, foundings }),
         Err(error) => {
             if let Some(failed) = error.to_tell() {
                 link::refuse(reader, writer, failed).await;
@@ -77,7 +77,7 @@ async fn greet(
     context: &Arc<LinkContext>,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
-) -> Result<(NodeKey, Listener), LinkError> {
+) -> Result<(NodeKey, FoundingSubscription), LinkError> {
     let OwnIdentity { keys, name, possession, .. } = &*context.identity;
     let cluster = context.identity.chain().map(|chain| chain.cluster());
     let (mut handshake, hello) = Handshake::begin(keys.node.node_key(), cluster, context.storage.host.random());
@@ -94,23 +94,23 @@ async fn greet(
         Message::Join { vote_key: keys.vote.vote_key(), possession: *possession, name: *name },
     ];
     let ProvenServer { node_key, cluster, .. } = server;
-    let (listener, shown) = context.foundings.join(cluster).await;
+    let (subscription, shown) = context.foundings.subscribe(cluster).await;
     messages.extend(shown);
     for message in messages {
         writer.send(message.encode()).await?;
     }
-    Ok((node_key, listener))
+    Ok((node_key, subscription))
 }
 
-async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> LinkError {
-    let Opened { mut reader, mut writer, server, listener } = opened;
+async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) -> LinkError {
+    let OpenedLink { mut reader, mut writer, server, foundings } = opened;
     let (replies, reply_queue) = mpsc::channel(REPLY_QUEUE);
     let (chunks, chunk_queue) = mpsc::channel(CHUNK_QUEUE);
     let (pages, listed) = mpsc::channel(LIST_QUEUE);
-    // room for the completion of each request, reads and a check of the storage included; workers of puts wait for room
+    // Capacity for a completion of each request and read, and a check of the storage. Workers of puts wait for a free place.
     let (inputs, mut events) = mpsc::channel(MAX_REQUESTS + READS_AT_ONCE + 1);
-    let listener_number = listener.number();
-    let announcing = listener.pass_on(replies.clone());
+    let subscription = foundings.number();
+    let forwarding = foundings.forward(replies.clone());
     let repairing = {
         let LinkContext { storage, identity, repair, .. } = &**context;
         RepairTask::new(storage.clone(), identity, *repair, (address.into(), server), replies.clone(), listed)
@@ -123,7 +123,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
         core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),
         context: context.clone(),
         address: Arc::from(address),
-        listener: listener_number,
+        subscription,
         puts: PutWorkers::new(context.storage.clone(), context.receiving.clone(), inputs.clone()),
         replies,
         chunks: chunks.clone(),
@@ -143,7 +143,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
         loop {
             let handled = tokio::select! {
                 biased;
-                // the link keeps a sender, so the queue does not end
+                // The link keeps a sender, so the queue never closes.
                 Some(event) = events.recv() => link.decide(event).await,
                 Some((number, done)) = link.running.next() => link.decide(Input::Done(number, done)).await,
                 received = reader.next(), if !link.core.is_full() => match received {
@@ -159,7 +159,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
     let ended = tokio::select! {
         biased;
         error = serving => error,
-        () = announcing => LinkError::Closed(String::new()),
+        () = forwarding => LinkError::Closed(String::new()),
         () = watching => LinkError::Closed(String::new()),
         () = repairing => LinkError::Closed(String::new()),
         written = link::write_queues(&mut writer, reply_queue, chunk_queue) => match written {
@@ -176,13 +176,13 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: Opened) -> Lin
 /// Checks the storage periodically.
 async fn watch_storage(storage: &Storage, inputs: mpsc::Sender<Input<Journalled<Stored>>>) {
     loop {
-        let looking = storage.clone();
-        let found = storage.host.spawn_blocking(move || looking.failure()).await;
+        let checked = storage.clone();
+        let found = storage.host.spawn_blocking(move || checked.failure()).await;
         let failure = found.unwrap_or_else(|panicked| Some(panicked.to_string()));
         if inputs.send(Input::Storage(failure)).await.is_err() {
             return;
         }
-        storage.host.sleep(LOOK_AT_ITSELF).await;
+        storage.host.sleep(CHECK_SELF_EVERY).await;
     }
 }
 
@@ -191,8 +191,8 @@ struct LinkShell {
     context: Arc<LinkContext>,
     /// The server's address, as dialled.
     address: Arc<str>,
-    /// The link's number among the listeners of the foundings.
-    listener: u64,
+    /// The link's number among the subscriptions to foundings.
+    subscription: u64,
     puts: PutWorkers,
     replies: mpsc::Sender<Outgoing>,
     chunks: mpsc::Sender<Bytes>,
@@ -234,12 +234,12 @@ impl LinkShell {
         let now = || self.context.storage.host.unix_seconds();
         match output {
             Output::Send(message) => reply(&self.replies, &message).await,
-            // fails only if the link is ending
+            // Fails only if the link is ending.
             Output::SendData(message) => drop(self.chunks.send(message.encode()).await),
             Output::Request(number, request) => self.running.extend(self.requests.start(number, request)),
             Output::Incoming(id, task) => self.puts.give(id, task),
             Output::Report(event) => self.context.reports.report(event),
-            Output::Lost(digest, what) => self.context.storage.lost(digest, what),
+            Output::Damaged(digest, what) => self.context.storage.report_damaged(digest, what),
             Output::ReplicaStatus(status, detail) => {
                 self.context.reports.report(Event::ReplicaStatus(self.address.to_string(), status, detail));
             }
@@ -249,7 +249,7 @@ impl LinkShell {
                 self.context.reports.report(Event::Voted(proposal));
             }
             Output::RefusedVote(why) => self.context.votes.refused(now(), why),
-            // drop a page that nobody waits for
+            // A page that nobody waits for is dropped.
             Output::Listed(stream, page) => drop(self.pages.try_send((stream, page))),
             Output::ListsDoubtful => self.context.storage.repairs.read_lists_again(self.number),
             Output::AnswerTime(stream, asker, nonce) => {
@@ -257,11 +257,11 @@ impl LinkShell {
                     reply(&self.replies, &answer).await;
                 }
             }
-            Output::HearTime(stream, member, time, signature) => {
-                self.context.clock.hear(stream, member, time, &signature);
+            Output::TimeAnswer(stream, member, time, signature) => {
+                self.context.clock.handle_answer(stream, member, time, &signature);
             }
             Output::Founding(message) => {
-                for answer in self.context.foundings.hear(self.listener, message).await? {
+                for answer in self.context.foundings.handle(self.subscription, message).await? {
                     reply(&self.replies, &answer).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! What a replica holds for puts in progress: nothing, when there are none.
+//! What a replica holds for puts in progress. It must be nothing once there are none.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use super::Replica;
 use super::link::LinkContext;
 use crate::store::ReservedSpace;
 
-/// What is held.
+/// What a replica holds for puts in progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplicaLoad {
     /// Puts that are being received.
@@ -15,7 +15,7 @@ pub struct ReplicaLoad {
     pub reserved: ReservedSpace,
 }
 
-/// Reads the load of a replica that runs.
+/// Reads the load of a running replica.
 #[derive(Debug, Clone)]
 pub struct ReplicaGauge(Weak<LinkContext>);
 

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn blobs_are_looked_for_where_they_are() {
+    fn a_replica_finds_its_blobs_in_the_recorded_place_only() {
         let root = tempfile::tempdir().unwrap();
         let (data, blobs) = (root.path().join("data"), root.path().join("blobs"));
         std::fs::create_dir(&data).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_of_before_has_its_blobs_beside_its_index() {
+    fn an_earlier_release_kept_blobs_beside_the_index() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join(INDEX), "").unwrap();
         let error = take_files(data.path(), Some("s3://bucket/prefix"), key(1)).unwrap_err();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_lost_its_owner_is_another_one() {
+    fn a_folder_without_the_owner_file_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let (data, blobs) = (root.path().join("data"), root.path().join("blobs"));
         std::fs::create_dir(&data).unwrap();
@@ -233,7 +233,7 @@ mod tests {
                 assert!(error.to_string().contains("Is the disk mounted?"), "{error}");
             }
             assert_eq!(blobs.exists(), is_there);
-            assert!(!blobs.join(OWNER).exists() && !blobs.join("lock").exists(), "nothing is made in it");
+            assert!(!blobs.join(OWNER).exists() && !blobs.join("lock").exists(), "nothing is created in it");
             std::fs::create_dir_all(&blobs).unwrap();
         }
         std::fs::write(blobs.join(OWNER), key(1).to_string()).unwrap();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_one_replicas() {
+    fn a_folder_belongs_to_one_replica() {
         let root = tempfile::tempdir().unwrap();
         let asked = format!("file:{}", root.path().join("blobs").display());
         let (one, two) = (root.path().join("one"), root.path().join("two"));

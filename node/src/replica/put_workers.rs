@@ -94,11 +94,11 @@ impl PutWorkers {
     }
 
     /// Starts a worker, unless the replica is shutting down. A shutdown waits for it.
-    fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(Worker) -> W) {
+    fn start<W: Future<Output = ()> + Send + 'static>(&self, id: IncomingId, work: impl FnOnce(PutWorker) -> W) {
         match self.receiving.enter() {
             Some(awaited) => {
                 let (storage, inputs) = (self.storage.clone(), self.inputs.clone());
-                self.storage.host.spawn(work(Worker { storage, id, inputs, _awaited: awaited }));
+                self.storage.host.spawn(work(PutWorker { storage, id, inputs, _awaited: awaited }));
             }
             None => {
                 let failed = IncomingResult::Failed(Code::ShuttingDown, "the replica is shutting down".into());
@@ -110,28 +110,28 @@ impl PutWorkers {
 }
 
 /// The worker of one put.
-struct Worker {
+struct PutWorker {
     storage: Storage,
     id: IncomingId,
     inputs: Inputs,
     _awaited: OwnedRwLockReadGuard<()>,
 }
 
-impl Worker {
-    async fn tell(&self, result: Result<IncomingResult, StoreError>) {
+impl PutWorker {
+    async fn report(&self, result: Result<IncomingResult, StoreError>) {
         let result = result.unwrap_or_else(|error| IncomingResult::Failed(error.code(), error.to_string()));
-        // fails if the link has ended; the partial upload is kept all the same
+        // Fails if the link has ended. The partial upload is kept nevertheless.
         let _ = self.inputs.send(Input::Incoming(self.id, result)).await;
     }
 
     async fn whole(self, receipt: Receipt, bytes: Bytes) {
         let stored = self.storage.store.put_small(&receipt, bytes).await;
-        self.tell(stored.map(|()| IncomingResult::Stored)).await;
+        self.report(stored.map(|()| IncomingResult::Stored)).await;
     }
 
     async fn receive(self, offer: Option<Receipt>, cancel: CancelToken, tasks: mpsc::Receiver<IncomingTask>) {
         let last = self.perform(offer, cancel, tasks).await;
-        self.tell(last).await;
+        self.report(last).await;
     }
 
     /// Performs one task after the other. Returns the result of the last one.
@@ -142,14 +142,14 @@ impl Worker {
         mut tasks: mpsc::Receiver<IncomingTask>,
     ) -> Result<IncomingResult, StoreError> {
         let store = self.storage.store.clone();
-        let mut blob = self.storage.on_disk(move || Blob::open(&store, offer, &cancel)).await?;
+        let mut blob = self.storage.on_disk(move || IncomingBlob::open(&store, offer, &cancel)).await?;
         let opened = IncomingResult::Opened { offset: blob.offset(), damage: blob.damage() };
-        self.tell(Ok(opened)).await;
+        self.report(Ok(opened)).await;
         loop {
             match tasks.recv().await {
                 Some(IncomingTask::Write(chunks)) => {
                     blob = self.storage.on_disk(move || blob.write(chunks)).await?;
-                    self.tell(Ok(IncomingResult::Written)).await;
+                    self.report(Ok(IncomingResult::Written)).await;
                 }
                 Some(IncomingTask::Finish(receipt)) => {
                     let finished = self.storage.on_disk(move || blob.finish(&receipt)).await?;
@@ -170,13 +170,13 @@ impl Worker {
 }
 
 /// The blob that is being received.
-enum Blob {
+enum IncomingBlob {
     /// The receipt comes at the end.
     Unknown(Box<Incoming>),
     Offered(Box<Offered>),
 }
 
-impl Blob {
+impl IncomingBlob {
     fn open(store: &Store, offer: Option<Receipt>, cancel: &CancelToken) -> Result<Self, StoreError> {
         match offer {
             None => Ok(Self::Unknown(Box::new(store.begin(None)?))),

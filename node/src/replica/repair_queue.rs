@@ -10,13 +10,13 @@ use vouch_node_core::replica::lacking::{LackingBlobs, ListPositions, Repair};
 /// The blobs to fetch, and the links that fetch them.
 #[derive(Debug, Default)]
 pub(super) struct RepairQueue {
-    state: Mutex<QueueState>,
-    /// One link fetches at a time: the next one has less to do.
+    state: Mutex<RepairQueueState>,
+    /// Only one link fetches at a time: otherwise two would fetch the same blob.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
-struct QueueState {
+struct RepairQueueState {
     blobs: LackingBlobs,
     /// Wakes a link's repair, by the number of the link.
     wakes: BTreeMap<u64, Arc<Notify>>,
@@ -48,7 +48,7 @@ impl Drop for RegisteredLink {
 impl RepairQueue {
     /// Continues the lists at their saved positions.
     pub(super) fn new(read: ListPositions) -> Self {
-        let state = QueueState { blobs: LackingBlobs::new(read), wakes: BTreeMap::new() };
+        let state = RepairQueueState { blobs: LackingBlobs::new(read), wakes: BTreeMap::new() };
         Self { state: Mutex::new(state), ..Self::default() }
     }
 
@@ -66,13 +66,13 @@ impl RepairQueue {
         RegisteredLink { queue: self.clone(), number, wake }
     }
 
-    /// Waits until no other link fetches. None does until the guard is dropped.
+    /// Waits until no other link fetches, and keeps others from fetching until the guard is dropped.
     pub(super) async fn take_turn(&self) -> OwnedMutexGuard<()> {
         self.turn.clone().lock_owned().await
     }
 
-    fn state(&self) -> MutexGuard<'_, QueueState> {
-        // Recover from poisoning: every change is one call, so the state is whole.
+    fn state(&self) -> MutexGuard<'_, RepairQueueState> {
+        // Recover from poisoning: every change is one call, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,13 +17,13 @@ use crate::store::{self, Store, StoreError};
 /// Number of blobs in one read of the index.
 const PAGE: usize = 256;
 /// Interval between progress reports of a pass to its caller.
-const TELL_EVERY: Duration = Duration::from_millis(500);
+const REPORT_EVERY: Duration = Duration::from_millis(500);
 
-/// The results of all passes since the start, and the turn of the next one.
+/// Runs passes, and counts the results of all passes since the start.
 pub(super) struct Scrubber {
     storage: Storage,
     total: Mutex<Scrubbed>,
-    /// Held by the pass that an operator asked for; there is one at a time.
+    /// Locked by the pass that an operator requested: only one runs at a time.
     asked: tokio::sync::Mutex<()>,
 }
 
@@ -41,14 +41,14 @@ impl Scrubber {
         let ScrubbedBlob { digest, length, damage } = found;
         self.total.lock().unwrap_or_else(PoisonError::into_inner).add(length, damage.is_some());
         if let Some(what) = damage {
-            self.storage.lost(digest, what);
+            self.storage.report_damaged(digest, what);
         }
     }
 
     /// Runs passes over all blobs, one after the other, at `rate` bytes per second.
     pub(super) async fn run(&self, rate: u64, pause: Duration) {
         let Storage { host, store, reports, .. } = &self.storage;
-        // start anywhere: a replica that restarts often would otherwise read only its first blobs
+        // Start at a random blob: otherwise a replica that restarts often would read only its first blobs.
         let mut from = Some(Digest(host.random()));
         loop {
             let pace = ScrubPace::new(rate, host.monotonic(), store.bytes_confirmed());
@@ -81,9 +81,9 @@ impl Scrubber {
         while let Some(found) = read_next(host, store, &mut pass).await.map_err(|error| error.to_string())? {
             self.found(found);
             let now = host.monotonic();
-            if now >= told_at + TELL_EVERY {
+            if now >= told_at + REPORT_EVERY {
                 told_at = now;
-                // fails if the caller is gone; the pass goes on
+                // Fails if the caller is gone. The pass continues.
                 let _ = told.send(pass.so_far()).await;
             }
         }

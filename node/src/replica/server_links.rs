@@ -1,4 +1,4 @@
-//! The state of the links to the servers, as the events tell it.
+//! The state of the links to the servers, derived from the replica's events.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub struct ServerLink {
     pub connected: bool,
     /// Why it is down.
     pub reason: Option<String>,
-    /// Whether this replica is a member to the server: puts go to it, and its votes count.
+    /// Whether the server counts this replica as a member: it gets puts, and its votes count.
     pub counted: bool,
     /// What the server is waiting for, or why it does not count this replica.
     pub standing: Option<String>,
@@ -30,24 +30,24 @@ pub(super) struct ServerLinks(Mutex<BTreeMap<String, LinkState>>);
 enum LinkState {
     /// Down, and why.
     Down(String),
-    /// Up; the replica's status on the server, once the server said it.
+    /// Up. The replica's status at the server and the reason, once the server sent them.
     Up(Option<(ReplicaStatus, String)>),
 }
 
 impl ServerLinks {
-    /// None of the servers is connected yet.
+    /// No server is connected yet.
     pub(super) fn new(addresses: &[String]) -> Self {
         let not_yet = |address: &String| (address.clone(), LinkState::Down("not connected yet".to_owned()));
         Self(Mutex::new(addresses.iter().map(not_yet).collect()))
     }
 
     fn links(&self) -> MutexGuard<'_, BTreeMap<String, LinkState>> {
-        // Recover from poisoning: every change is one call, so the map is whole.
+        // Recover from poisoning: every change is one call, so the map is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of what an event says about a link.
-    pub(super) fn hear(&self, event: &Event) {
+    /// Updates the state of a link that the event is about.
+    pub(super) fn record(&self, event: &Event) {
         let (address, link) = match event {
             Event::Connected(address) => (address, LinkState::Up(None)),
             Event::Disconnected(address, why) => (address, LinkState::Down(why.clone())),
@@ -65,9 +65,9 @@ impl ServerLinks {
         self.links().values().any(|link| matches!(link, LinkState::Up(Some((ReplicaStatus::Member, _)))))
     }
 
-    /// What the operator sees of them.
-    pub(super) fn show(&self) -> Vec<ServerLink> {
-        let show = |(address, link): (&String, &LinkState)| ServerLink {
+    /// The links, for the operator.
+    pub(super) fn status(&self) -> Vec<ServerLink> {
+        let status = |(address, link): (&String, &LinkState)| ServerLink {
             address: address.clone(),
             connected: matches!(link, LinkState::Up(_)),
             reason: match link {
@@ -81,6 +81,6 @@ impl ServerLinks {
                 _ => None,
             },
         };
-        self.links().iter().map(show).collect()
+        self.links().iter().map(status).collect()
     }
 }

@@ -81,12 +81,12 @@ impl OperatorContext {
             node_key: self.identity.node_key().to_string(),
             cluster: chain.as_ref().map(|chain| chain.cluster().to_string()),
             member: committee.and_then(|committee| self.identity.position(committee)),
-            founding: self.foundings.under_way().map(|(n, accepted)| {
+            founding: self.foundings.progress().map(|(n, accepted)| {
                 format!("accepted a founding of {n} members; {accepted} of them are known to have accepted")
             }),
             signs_nothing,
-            votes: self.votes.so_far(),
-            servers: self.reports.links.show(),
+            votes: self.votes.status(),
+            servers: self.reports.links.status(),
             usage,
             index_failed,
             storage_failed,
@@ -108,7 +108,7 @@ impl OperatorContext {
             return Some("it is in no committee yet".into());
         };
         if self.identity.position(committee).is_none() {
-            return Some("it is no member of its committee".into());
+            return Some("it is not a member of its committee".into());
         }
         if let Some(why) = index_failed {
             return Some(format!("its index cannot be read: {why}"));

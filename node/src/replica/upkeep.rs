@@ -105,11 +105,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn expired_blobs_are_removed_while_it_runs() {
+    async fn a_running_replica_deletes_expired_blobs() {
         let folder = tempfile::tempdir().unwrap();
         let settling = Duration::ZERO;
         let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
-        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (events, mut reported) = tokio::sync::mpsc::unbounded_channel();
         let replica = Replica::open_blocking(Host::system(), config, Arc::new(move |event| drop(events.send(event))));
         let replica = replica.unwrap();
         let store = replica.link.storage.store.clone();
@@ -119,7 +119,7 @@ mod tests {
         }
         let collected = async {
             loop {
-                if let Some(Event::Collected(blobs, bytes)) = told.recv().await {
+                if let Some(Event::Collected(blobs, bytes)) = reported.recv().await {
                     assert_eq!((blobs, bytes), (1, 7));
                     return;
                 }
@@ -127,7 +127,7 @@ mod tests {
         };
         Host::system().timeout(Duration::from_secs(30), replica.run(collected)).await.unwrap();
         assert_eq!(store.length_of(&Digest::of(b"expired")).unwrap(), None);
-        assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "its grace is not over");
+        assert_eq!(store.length_of(&Digest::of(b"stays")).unwrap(), Some(5), "still in its grace period");
     }
 
     #[tokio::test]
@@ -139,8 +139,7 @@ mod tests {
         storage.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
         let held = || storage.store.length_of(&receipt.digest).unwrap();
         let mut timer = CollectionTimer::new(storage.host.monotonic());
-        // set forward by an hour since it was looked at last
-        clock.set_off(3600);
+        clock.simulate_jump(3600);
         collect(storage, clock, &mut timer, Duration::ZERO, store::GRACE).await;
         assert_eq!(held(), Some(7));
         clock.trust();

@@ -12,7 +12,7 @@ use crate::message::{MessageError, read_founding, read_refusal, write_founding, 
 const MAGIC: &[u8; 7] = b"vouchfd";
 const VERSION: u8 = 1;
 /// Maximum number of foundings that a replica has refused. It keeps them permanently, because it must never accept them. Only a hostile
-/// server gets near this number. Beyond it the replica refuses no more, and some foundings wait for it in vain.
+/// server gets near this number. Beyond it, the replica refuses no more, so some of them never end.
 pub(super) const MAX_REFUSED: usize = 1024;
 /// Maximum number of foundings that a replica accepted and was released from. If one is shown again, the replica answers with the other member's
 /// refusal; a refusal of its own would be evidence against it. Beyond this number it is no longer released.

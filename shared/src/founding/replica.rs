@@ -190,7 +190,7 @@ impl ReplicaFounding {
             return;
         }
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
-        // The signer has accepted the founding, too, so it may be complete to_others: leaving it now could found two clusters.
+        // The signer has accepted the founding, too, so the founding may be complete elsewhere: leaving it now could found two clusters.
         if let Err(evidence) = judged {
             actions.events.push(ReplicaFoundingEvent::Evidence(Box::new(evidence)));
             return;

@@ -78,11 +78,11 @@ impl Client {
     /// A client whose lookup was answered with these holders and lengths.
     fn located(blob: &[u8], holders: &[(u16, usize)]) -> Self {
         let mut client = Self::new(blob, None);
-        client.hear(&located(holders)).unwrap();
+        client.receive(&located(holders)).unwrap();
         client
     }
 
-    fn hear(&mut self, message: &Message) -> Result<(), SessionError> {
+    fn receive(&mut self, message: &Message) -> Result<(), SessionError> {
         for event in self.session.receive(&message.encode())? {
             assert!(!self.verified, "{event:?} after the end");
             match event {
@@ -112,13 +112,13 @@ impl Client {
     /// Answers the oldest read honestly from these bytes.
     fn answer(&mut self, held: &[u8]) -> Result<(), SessionError> {
         let read = self.reads.pop_front().expect("a read");
-        self.hear(&chunk(&read, held))
+        self.receive(&chunk(&read, held))
     }
 
     /// All named holders have failed: answers the second lookup with none; returns the rejections.
     fn assert_exhausted(&mut self) -> Vec<Rejection> {
         assert!(self.asked_again, "rejected: {:?}", self.rejected);
-        match self.hear(&located(&[])) {
+        match self.receive(&located(&[])) {
             Err(SessionError::Exhausted(rejections)) => rejections,
             other => panic!("{other:?}"),
         }
@@ -182,7 +182,7 @@ fn blob_is_read_from_the_first_holder() {
             assert_eq!(tree::verify(&Digest::of(blob), blob.len() as u64, *offset, bytes, proof), Ok(()));
         }
         let more = Message::Located { stream: LOCATE, holders: Vec::new() };
-        assert_eq!(client.hear(&more), Err(unexpected("nothing more", "Located")));
+        assert_eq!(client.receive(&more), Err(unexpected("nothing more", "Located")));
     }
 }
 
@@ -229,7 +229,7 @@ fn every_range_yields_exactly_its_bytes() {
     ];
     for (text, expected, reads) in cases {
         let mut client = Client::wanting(&LARGE, None, Some(text.parse().unwrap()));
-        client.hear(&located(&[(0, LARGE.len())])).unwrap();
+        client.receive(&located(&[(0, LARGE.len())])).unwrap();
         let mut asked = client.reads.len();
         while !client.reads.is_empty() {
             let before = client.reads.len();
@@ -249,7 +249,7 @@ fn range_is_beyond_the_end_only_of_a_verified_length() {
     let beyond: ByteRange = format!("{length}-").parse().unwrap();
     // an unverified claim decides nothing, smaller or larger
     let mut client = Client::wanting(&SMALL, None, Some(beyond));
-    client.hear(&located(&[(0, 5), (1, length + 1), (2, length)])).unwrap();
+    client.receive(&located(&[(0, 5), (1, length + 1), (2, length)])).unwrap();
     client.answer(&SMALL[..5]).unwrap();
     let longer = [&SMALL[..], b"!"].concat();
     client.answer(&longer).unwrap();
@@ -260,28 +260,28 @@ fn range_is_beyond_the_end_only_of_a_verified_length() {
     // an empty blob has no first byte; a suffix range of it is the whole blob
     let mut client = Client::wanting(b"", None, Some(ByteRange::From(0)));
     let unsatisfiable = SessionError::Unsatisfiable { range: ByteRange::From(0), length: 0 };
-    assert_eq!(client.hear(&located(&[(0, 0)])), Err(unsatisfiable));
+    assert_eq!(client.receive(&located(&[(0, 0)])), Err(unsatisfiable));
     let mut client = Client::wanting(b"", None, Some(ByteRange::Last(7)));
-    client.hear(&located(&[(0, 0)])).unwrap();
+    client.receive(&located(&[(0, 0)])).unwrap();
     client.assert_got(b"", "replica-0");
 }
 
 #[test]
 fn get_without_holders_fails() {
     let mut client = Client::new(&SMALL, None);
-    assert_eq!(client.hear(&located(&[])), Err(SessionError::NotFound(Digest::of(&SMALL))));
+    assert_eq!(client.receive(&located(&[])), Err(SessionError::NotFound(Digest::of(&SMALL))));
 }
 
 #[test]
 fn only_the_awaited_message_is_accepted() {
     let expected = |got| Err(unexpected("Cluster, then Located", got));
     let mut client = Client::new(&SMALL, None);
-    assert_eq!(client.hear(&Message::Located { stream: Stream(2), holders: Vec::new() }), expected("Located"));
+    assert_eq!(client.receive(&Message::Located { stream: Stream(2), holders: Vec::new() }), expected("Located"));
     let mut client = Client::new(&SMALL, None);
     let early = Message::Chunk { stream: LOCATE, offset: 0, parents: Vec::new(), bytes: SMALL.slice(..1) };
-    assert_eq!(client.hear(&early), expected("Chunk"));
+    assert_eq!(client.receive(&early), expected("Chunk"));
     let mut client = Client::located(&SMALL, &[(0, SMALL.len())]);
-    assert_eq!(client.hear(&located(&[(1, SMALL.len())])), Err(unexpected("Chunk", "Located")));
+    assert_eq!(client.receive(&located(&[(1, SMALL.len())])), Err(unexpected("Chunk", "Located")));
     // before `Cluster`, which names the members
     let (mut session, hello) = GetSession::new(GetRequest {
         trusted: None,
@@ -301,14 +301,14 @@ fn failed_lookup_is_reported() {
     let failed = Failed::new(LOCATE, Code::NotEnoughReplicas, "nobody").with_subjects(vec![2]);
     let mut client = Client::new(&SMALL, None);
     let refused = SessionError::Refused { failed: failed.clone(), names: vec!["replica-2".into()] };
-    assert_eq!(client.hear(&Message::Failed(failed)), Err(refused));
+    assert_eq!(client.receive(&Message::Failed(failed)), Err(refused));
 }
 
 #[test]
 fn holder_claiming_another_length_than_the_bundle_is_not_tried() {
     let length = SMALL.len();
     let mut client = Client::new(&SMALL, Some(length as u64));
-    client.hear(&located(&[(0, length - 1), (1, length + 1), (2, length)])).unwrap();
+    client.receive(&located(&[(0, length - 1), (1, length + 1), (2, length)])).unwrap();
     // all three claims differ, so they are considered in member order
     assert_eq!(
         client.rejected,
@@ -333,11 +333,11 @@ fn most_claimed_length_is_tried_first() {
     let mut client = Client::located(&SMALL, &[(0, length + 1), (1, length), (2, length + 2), (3, length)]);
     client.answer(&SMALL).unwrap();
     let oldest = client.reads.drain(..).next().unwrap();
-    client.hear(&failed(&oldest)).unwrap();
+    client.receive(&failed(&oldest)).unwrap();
     assert_eq!(client.started, ["replica-1", "replica-3"]);
     let oldest = client.reads.drain(..).next().unwrap();
     // all four were tried: a second lookup is pointless
-    let Err(SessionError::Exhausted(rejections)) = client.hear(&failed(&oldest)) else { panic!() };
+    let Err(SessionError::Exhausted(rejections)) = client.receive(&failed(&oldest)) else { panic!() };
     let reasons: Vec<_> = rejections[2..].iter().map(ToString::to_string).collect();
     let claim = |name: &str, claimed: usize| format!("{name}: expected {length} bytes, got a claim of {claimed}");
     assert_eq!(reasons, [claim("replica-0", length + 1), claim("replica-2", length + 2)]);
@@ -351,12 +351,12 @@ fn node_key(member: usize) -> NodeKey {
 fn suspects_are_tried_last_and_named_on_failure() {
     let mut client = Client::new(&SMALL, None);
     client.session.try_last([0, 2].map(node_key).into());
-    client.hear(&located(&[0, 1, 2, 3].map(|member| (member, SMALL.len())))).unwrap();
+    client.receive(&located(&[0, 1, 2, 3].map(|member| (member, SMALL.len())))).unwrap();
     let mut end = Ok(());
     while end.is_ok() {
         let read = client.reads.pop_back().expect("a read");
         client.reads.clear();
-        end = client.hear(&failed(&read));
+        end = client.receive(&failed(&read));
     }
     let Err(SessionError::Exhausted(rejections)) = end else { panic!("{end:?}") };
     let named: Vec<_> = rejections.into_iter().map(|rejection| rejection.name).collect();
@@ -364,7 +364,7 @@ fn suspects_are_tried_last_and_named_on_failure() {
     // a suspect is asked if it is the only holder
     let mut client = Client::new(&SMALL, None);
     client.session.try_last([1].map(node_key).into());
-    client.hear(&located(&[(1, SMALL.len())])).unwrap();
+    client.receive(&located(&[(1, SMALL.len())])).unwrap();
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");
 }
@@ -376,16 +376,16 @@ fn late_holders_are_asked_after_all_others_failed() {
     let mut client = Client::located(&SMALL, &[(0, length), (2, length)]);
     (0..2).for_each(|_| client.answer(&SMALL).unwrap());
     let of_first: Vec<_> = client.reads.drain(..).collect();
-    client.hear(&failed(&of_first[0])).unwrap();
+    client.receive(&failed(&of_first[0])).unwrap();
     let of_second: Vec<_> = client.reads.drain(..).collect();
     assert!(!client.asked_again);
-    client.hear(&failed(&of_second[0])).unwrap();
+    client.receive(&failed(&of_second[0])).unwrap();
     assert!(client.asked_again && client.reads.is_empty());
     // answers to abandoned reads may still arrive
-    client.hear(&chunk(&of_first[1], &SMALL)).unwrap();
-    client.hear(&failed(&of_second[1])).unwrap();
+    client.receive(&chunk(&of_first[1], &SMALL)).unwrap();
+    client.receive(&failed(&of_second[1])).unwrap();
     // no holder is asked twice, whatever it claims now
-    client.hear(&located(&[(0, length + 1), (2, length), (3, length)])).unwrap();
+    client.receive(&located(&[(0, length + 1), (2, length), (3, length)])).unwrap();
     let next = client.reads.front().map(|read| (read.member, read.offset));
     assert_eq!((next, client.started.len()), (Some((3, MAX_CHUNK as u64)), 3));
     client.answer_all(&SMALL).unwrap();
@@ -399,7 +399,7 @@ fn second_lookup_without_new_holders_names_the_failed_ones() {
         let mut client = Client::located(&SMALL, &[(1, SMALL.len())]);
         let read = client.reads.pop_front().unwrap();
         client.reads.clear();
-        client.hear(&failed(&read)).unwrap();
+        client.receive(&failed(&read)).unwrap();
         assert!(client.asked_again);
         client
     };
@@ -407,14 +407,14 @@ fn second_lookup_without_new_holders_names_the_failed_ones() {
     assert_eq!(failing().assert_exhausted(), expected);
     // the second lookup names only holders that failed already
     let exhausted = Err(SessionError::Exhausted(expected.to_vec()));
-    assert_eq!(failing().hear(&located(&[(1, SMALL.len())])), exhausted);
+    assert_eq!(failing().receive(&located(&[(1, SMALL.len())])), exhausted);
     // the server refuses the second lookup
-    assert_eq!(failing().hear(&Message::failed(LOCATE, Code::Busy, "one lookup at a time")), exhausted);
+    assert_eq!(failing().receive(&Message::failed(LOCATE, Code::Busy, "one lookup at a time")), exhausted);
     // a late holder that fails is named with the others, and there is no third lookup
     let mut client = failing();
-    client.hear(&located(&[(1, SMALL.len()), (2, SMALL.len())])).unwrap();
+    client.receive(&located(&[(1, SMALL.len()), (2, SMALL.len())])).unwrap();
     let read = client.reads.pop_front().unwrap();
-    let Err(SessionError::Exhausted(rejections)) = client.hear(&failed(&read)) else { panic!() };
+    let Err(SessionError::Exhausted(rejections)) = client.receive(&failed(&read)) else { panic!() };
     let named: Vec<_> = rejections.into_iter().map(|rejection| rejection.name).collect();
     assert_eq!(named, ["replica-1", "replica-2"]);
 }
@@ -423,17 +423,17 @@ fn second_lookup_without_new_holders_names_the_failed_ones() {
 fn late_answers_of_an_abandoned_holder_are_ignored() {
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let late: Vec<_> = client.reads.drain(..).collect();
-    client.hear(&failed(&late[0])).unwrap();
+    client.receive(&failed(&late[0])).unwrap();
     let own: Vec<_> = client.reads.drain(..).collect();
     let garbage = vec![0; SMALL.len()];
     // late chunks and failures arrive between the next holder's answers
-    client.hear(&chunk(&late[1], &garbage)).unwrap();
-    client.hear(&chunk(&own[0], &SMALL)).unwrap();
-    client.hear(&failed(&late[2])).unwrap();
-    client.hear(&chunk(&late[2], &garbage)).unwrap();
-    client.hear(&chunk(&own[1], &SMALL)).unwrap();
-    client.hear(&chunk(&own[2], &SMALL)).unwrap();
-    client.hear(&chunk(&own[3], &SMALL)).unwrap();
+    client.receive(&chunk(&late[1], &garbage)).unwrap();
+    client.receive(&chunk(&own[0], &SMALL)).unwrap();
+    client.receive(&failed(&late[2])).unwrap();
+    client.receive(&chunk(&late[2], &garbage)).unwrap();
+    client.receive(&chunk(&own[1], &SMALL)).unwrap();
+    client.receive(&chunk(&own[2], &SMALL)).unwrap();
+    client.receive(&chunk(&own[3], &SMALL)).unwrap();
     client.assert_got(&SMALL, "replica-1");
     assert_eq!(client.rejected.len(), 1);
 }
@@ -449,15 +449,15 @@ fn at_most_eight_reads_are_unanswered() {
     for member in 0..2 {
         let oldest = client.reads.iter().position(|read| read.member == member).unwrap();
         let first = client.reads.remove(oldest).unwrap();
-        client.hear(&failed(&first)).unwrap();
+        client.receive(&failed(&first)).unwrap();
         assert_eq!(client.reads.len(), MAX_READS, "{member}");
         // one read may be sent for the one that was answered
         assert_eq!(client.reads.iter().filter(|read| read.member == member + 1).count(), 1);
     }
     // a duplicate answer frees one slot only
     let late = client.reads.pop_front().unwrap();
-    client.hear(&failed(&late)).unwrap();
-    client.hear(&failed(&late)).unwrap();
+    client.receive(&failed(&late)).unwrap();
+    client.receive(&failed(&late)).unwrap();
     assert_eq!(client.reads.len(), MAX_READS);
     client.answer_all(&LARGE).unwrap();
     client.assert_got(&LARGE, "replica-2");
@@ -470,6 +470,6 @@ fn holder_beyond_the_committee_is_named_by_its_number() {
     assert_eq!(client.started, ["member 999"]);
     let read = client.reads.pop_front().unwrap();
     let reason = "storage fault: the disk".into();
-    client.hear(&failed(&read)).unwrap();
+    client.receive(&failed(&read)).unwrap();
     assert_eq!(client.assert_exhausted(), [Rejection { name: "member 999".into(), reason }]);
 }

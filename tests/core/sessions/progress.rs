@@ -13,7 +13,7 @@ use vouch_core::session::{
 use support::blobs::proof;
 
 use super::lone_put::{LonePut, STREAM};
-use super::put::{FILE, NOW, hear, known, opened, request};
+use super::put::{FILE, NOW, known, opened, receive, request};
 use super::{CLUSTER, Server, identity};
 use support::committee::{EXPIRES, blob, hello_nonce, salt};
 
@@ -66,9 +66,9 @@ fn put_times_out_in_each_phase() {
     session.receive(&auth, NOW).unwrap();
     assert_deadline(Phase::Offered, session.progress_mark());
     let before = session.progress_mark();
-    hear(&mut session, &CLUSTER.message()).unwrap();
+    receive(&mut session, &CLUSTER.message()).unwrap();
     assert_eq!(session.progress_mark(), before, "it was asked for something else");
-    hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
+    receive(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
     assert_eq!(session.progress_mark().phase, None, "the client is to send");
     session.chunk(Bytes::from_static(FILE)).unwrap();
     session.end().unwrap();
@@ -79,13 +79,13 @@ fn put_times_out_in_each_phase() {
 fn repeated_member_stage_is_no_progress() {
     let (mut session, _) = opened(request(None, known()));
     for message in [CLUSTER.message(), Message::Ready { stream: STREAM, offset: 0 }] {
-        hear(&mut session, &message).unwrap();
+        receive(&mut session, &message).unwrap();
     }
     session.chunk(Bytes::from_static(FILE)).unwrap();
     session.end().unwrap();
     let mut say = |member, stage| {
         let before = session.progress_mark();
-        hear(&mut session, &Message::Progress { stream: STREAM, member, stage }).unwrap();
+        receive(&mut session, &Message::Progress { stream: STREAM, member, stage }).unwrap();
         session.progress_mark() != before
     };
     assert!(say(0, Stage::Stored) && say(1, Stage::Stored) && say(0, Stage::Voted));

@@ -31,7 +31,7 @@ pub(super) fn receipt() -> Receipt {
     receipt_of(salt("put"), FILE)
 }
 
-pub(super) fn hear(session: &mut LonePut, message: &Message) -> Result<Vec<PutEvent>, SessionError> {
+pub(super) fn receive(session: &mut LonePut, message: &Message) -> Result<Vec<PutEvent>, SessionError> {
     session.receive(&message.encode(), NOW)
 }
 
@@ -50,10 +50,10 @@ pub(super) fn opened(request: LoneRequest) -> (LonePut, Message) {
 /// A session after `Ready`.
 fn ready(request: LoneRequest) -> LonePut {
     let (mut session, _) = opened(request);
-    let events = hear(&mut session, &CLUSTER.message()).unwrap();
+    let events = receive(&mut session, &CLUSTER.message()).unwrap();
     assert!(events.is_empty(), "{events:?}");
     assert_eq!(session.chain.as_ref().unwrap().current().record(), CLUSTER.record());
-    let events = hear(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
+    let events = receive(&mut session, &Message::Ready { stream: STREAM, offset: 0 }).unwrap();
     assert!(matches!(&events[..], [PutEvent::Ready { offset: 0 }]), "{events:?}");
     session
 }
@@ -78,11 +78,11 @@ pub(super) fn sent(request: LoneRequest) -> (LonePut, Message) {
 fn certified(certificate: Certificate) -> Result<Box<Certified>, SessionError> {
     let (mut session, _) = sent(request(Some(identity(&CLUSTER)), known()));
     let message = Message::Certified { stream: STREAM, certificate: Box::new(certificate) };
-    let mut events = hear(&mut session, &message)?;
+    let mut events = receive(&mut session, &message)?;
     match (events.pop(), events.len()) {
         (Some(PutEvent::Certified(certified)), 0) => {
             // a second certificate is ignored
-            assert!(hear(&mut session, &message).unwrap().is_empty());
+            assert!(receive(&mut session, &message).unwrap().is_empty());
             Ok(certified)
         }
         other => panic!("{other:?}"),
@@ -104,7 +104,7 @@ fn put_ends_with_a_bundle_that_verifies() {
             assert_eq!(end, Message::PutEnd { stream: STREAM, receipt: receipt() });
             for stage in [Stage::Receiving, Stage::Stored, Stage::Voted, Stage::Dropped] {
                 let progress = Message::Progress { stream: STREAM, member: 2, stage };
-                let events = hear(&mut session, &progress).unwrap();
+                let events = receive(&mut session, &progress).unwrap();
                 let [PutEvent::Progress { member: MemberId { epoch: 0, index: 2 }, stage: got }] = events[..] else {
                     panic!("{events:?}")
                 };
@@ -112,7 +112,7 @@ fn put_ends_with_a_bundle_that_verifies() {
             }
             let certificate = CLUSTER.certify_one(NOW, receipt());
             let message = Message::Certified { stream: STREAM, certificate: Box::new(certificate.clone()) };
-            let events = hear(&mut session, &message).unwrap();
+            let events = receive(&mut session, &message).unwrap();
             let [PutEvent::Certified(certified)] = &events[..] else { panic!("{events:?}") };
             assert_eq!(certified.certificate, certificate);
             assert_eq!(certified.server, node_secret(KEY).node_key());
@@ -130,7 +130,7 @@ fn empty_file_sends_no_chunk() {
         let receipt = receipt_of(salt("put"), b"");
         assert_eq!(session.end(), Ok(Message::PutEnd { stream: STREAM, receipt }));
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt));
-        assert!(hear(&mut session, &Message::Certified { stream: STREAM, certificate }).is_ok());
+        assert!(receive(&mut session, &Message::Certified { stream: STREAM, certificate }).is_ok());
     }
 }
 
@@ -148,9 +148,9 @@ fn small_file_is_sent_in_one_message() {
         panic!("{events:?}")
     };
     assert_eq!((*sent, &bytes[..]), (receipt(), FILE));
-    hear(&mut session, &CLUSTER.message()).unwrap();
+    receive(&mut session, &CLUSTER.message()).unwrap();
     let certificate = Box::new(CLUSTER.certify_one(NOW, receipt()));
-    let mut events = hear(&mut session, &Message::Certified { stream: STREAM, certificate }).unwrap();
+    let mut events = receive(&mut session, &Message::Certified { stream: STREAM, certificate }).unwrap();
     assert!(matches!(events.pop(), Some(PutEvent::Certified(_))));
     // no progress came before: signers count as stored, the fourth member as not taking part
     let told = events.into_iter().map(|event| match event {
@@ -260,7 +260,7 @@ fn certificate_must_be_by_a_quorum_of_this_committee() {
 
 #[test]
 fn messages_out_of_order_end_the_put() {
-    let at = |mut session: LonePut, message: &Message| hear(&mut session, message).map(|_| ()).unwrap_err();
+    let at = |mut session: LonePut, message: &Message| receive(&mut session, message).map(|_| ()).unwrap_err();
     let own = || request(Some(identity(&CLUSTER)), known());
     let certificate = Message::Certified { stream: STREAM, certificate: Box::new(CLUSTER.certify_one(NOW, receipt())) };
     let ready_message = |stream| Message::Ready { stream, offset: 0 };
@@ -286,7 +286,7 @@ fn failure_ends_a_put_in_any_phase() {
         (ready(own()), vec!["replica-0".to_owned(), "replica-2".to_owned()]),
         (sent(own()).0, vec!["replica-0".to_owned(), "replica-2".to_owned()]),
     ] {
-        let error = hear(&mut session, &Message::Failed(failed.clone())).map(|_| ()).unwrap_err();
+        let error = receive(&mut session, &Message::Failed(failed.clone())).map(|_| ()).unwrap_err();
         assert_eq!(error, SessionError::Refused { failed: failed.clone(), names });
     }
 }
@@ -322,8 +322,8 @@ fn begun(digest: Digest, length: u64, outline: Option<Outline>, offset: u64) -> 
     for message in Server::honest().welcome(&hello) {
         session.receive(&message, NOW).unwrap();
     }
-    hear(&mut session, &CLUSTER.message()).unwrap();
-    let events = hear(&mut session, &Message::Ready { stream: STREAM, offset })?;
+    receive(&mut session, &CLUSTER.message()).unwrap();
+    let events = receive(&mut session, &Message::Ready { stream: STREAM, offset })?;
     assert!(matches!(events[..], [PutEvent::Ready { offset: at }] if at == offset), "{events:?}");
     Ok(session)
 }
@@ -372,7 +372,7 @@ fn put_resumes_at_the_requested_offset() {
     }
     // a stream cannot resume
     let (mut streamed, _) = opened(request(None, Source::Streamed));
-    hear(&mut streamed, &CLUSTER.message()).unwrap();
-    let went_on = hear(&mut streamed, &Message::Ready { stream: STREAM, offset: block }).map(|_| ());
+    receive(&mut streamed, &CLUSTER.message()).unwrap();
+    let went_on = receive(&mut streamed, &Message::Ready { stream: STREAM, offset: block }).map(|_| ());
     assert_eq!(went_on, Err(SessionError::BadOffset { length: 0, got: block }));
 }

@@ -18,11 +18,11 @@ fn opened() -> PutLink {
     for message in Server::honest().welcome(&hello) {
         link.receive(&message, NOW).unwrap();
     }
-    assert!(matches!(&hear(&mut link, &CLUSTER.message())[..], [PutLinkEvent::Cluster(_)]));
+    assert!(matches!(&receive(&mut link, &CLUSTER.message())[..], [PutLinkEvent::Cluster(_)]));
     link
 }
 
-fn hear(link: &mut PutLink, message: &Message) -> Vec<PutLinkEvent> {
+fn receive(link: &mut PutLink, message: &Message) -> Vec<PutLinkEvent> {
     link.receive(&message.encode(), NOW).unwrap()
 }
 
@@ -57,7 +57,7 @@ fn batch(count: u32) -> Vec<Certificate> {
 /// The result of put `number` when it receives this certificate.
 fn certify(link: &mut PutLink, number: u32, certificate: Certificate) -> Result<Box<Certified>, SessionError> {
     let message = Message::Certified { stream: Stream(number), certificate: Box::new(certificate) };
-    match hear(link, &message).pop() {
+    match receive(link, &message).pop() {
         Some(PutLinkEvent::Put(stream, Ok(PutEvent::Certified(certified)))) if stream == Stream(number) => {
             Ok(certified)
         }
@@ -147,7 +147,7 @@ fn failure_of_one_put_does_not_affect_the_others() {
     let mut link = opened();
     puts(&mut link, 3);
     let failed = Failed::new(Stream(2), Code::DigestDiffers, "no");
-    let events = hear(&mut link, &Message::Failed(failed.clone()));
+    let events = receive(&mut link, &Message::Failed(failed.clone()));
     let [PutLinkEvent::Put(Stream(2), Err(SessionError::Refused { failed: got, .. }))] = &events[..] else {
         panic!("{events:?}")
     };
@@ -156,7 +156,7 @@ fn failure_of_one_put_does_not_affect_the_others() {
     // messages in flight for the two ended puts are ignored
     for stream in [2, 3] {
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt(stream)));
-        assert!(hear(&mut link, &Message::Certified { stream: Stream(stream), certificate }).is_empty());
+        assert!(receive(&mut link, &Message::Certified { stream: Stream(stream), certificate }).is_empty());
         assert_eq!(link.cancel(Stream(stream), true), None);
         assert_eq!(link.chunk(Stream(stream), file(1)), Ok(None));
     }
@@ -173,7 +173,7 @@ fn chunked_put_runs_beside_the_others() {
     let new = NewPut { source: Source::Streamed, ..small(2) };
     let (stream, message) = link.begin(new, None, None).unwrap();
     assert_eq!(message, Some(Message::Put { stream, offer: None, renew: false }));
-    let events = hear(&mut link, &Message::Ready { stream, offset: 0 });
+    let events = receive(&mut link, &Message::Ready { stream, offset: 0 });
     assert!(
         matches!(&events[..], [PutLinkEvent::Put(of, Ok(PutEvent::Ready { offset: 0 }))] if *of == stream),
         "{events:?}"

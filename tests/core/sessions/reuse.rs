@@ -8,7 +8,7 @@ use vouch_core::session::{Certified, PutEvent, SessionError, Source};
 use vouch_core::verify::Invalid;
 
 use super::lone_put::{LonePut, LoneRequest, STREAM};
-use super::put::{FILE, NOW, hear, known, opened, receipt, request, sent};
+use super::put::{FILE, NOW, known, opened, receipt, receive, request, sent};
 use super::{CLUSTER, Server, identity, unexpected};
 use support::committee::{EXPIRES, receipt_of, salt};
 
@@ -26,7 +26,7 @@ fn another() -> Receipt {
 
 fn answer(session: &mut LonePut, receipt: Receipt) -> Result<Box<Certified>, SessionError> {
     let certificate = Box::new(CLUSTER.certify_one(EARLIER, receipt));
-    let mut events = hear(session, &Message::Certified { stream: STREAM, certificate })?;
+    let mut events = receive(session, &Message::Certified { stream: STREAM, certificate })?;
     match events.pop() {
         Some(PutEvent::Certified(certified)) => Ok(certified),
         other => panic!("{other:?}"),
@@ -36,7 +36,7 @@ fn answer(session: &mut LonePut, receipt: Receipt) -> Result<Box<Certified>, Ses
 /// A session that offered the file and sent no bytes.
 fn offered(request: LoneRequest) -> LonePut {
     let (mut session, _) = opened(request);
-    hear(&mut session, &CLUSTER.message()).unwrap();
+    receive(&mut session, &CLUSTER.message()).unwrap();
     session
 }
 
@@ -48,7 +48,7 @@ fn whole(request: LoneRequest) -> LonePut {
     for message in Server::honest().welcome(&hello) {
         session.receive(&message, NOW).unwrap();
     }
-    hear(&mut session, &CLUSTER.message()).unwrap();
+    receive(&mut session, &CLUSTER.message()).unwrap();
     session
 }
 
@@ -67,7 +67,7 @@ fn earlier_certificate_is_accepted_and_marked_as_reused() {
         }
         let new = Box::new(CLUSTER.certify_one(NOW, receipt()));
         let events =
-            hear(&mut place(trusting(known())), &Message::Certified { stream: STREAM, certificate: new }).unwrap();
+            receive(&mut place(trusting(known())), &Message::Certified { stream: STREAM, certificate: new }).unwrap();
         assert!(matches!(events.last(), Some(PutEvent::Certified(certified)) if !certified.reused), "{events:?}");
     }
 }

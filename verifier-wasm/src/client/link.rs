@@ -76,8 +76,9 @@ impl<S: Session> Link<S> {
             waiting: RefCell::default(),
             is_paused: RefCell::new(false),
         });
-        let heard = inner.clone();
-        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| heard.hear(&event.data()));
+        let receiver = inner.clone();
+        let on_message =
+            Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| receiver.receive_frame(&event.data()));
         inner.socket.set_binary_type(BinaryType::Arraybuffer);
         inner.socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         inner.send(hello);
@@ -115,7 +116,7 @@ impl<S: Session> Link<S> {
     /// Processes the messages held back, and continues.
     pub(super) fn resume(&self) {
         self.inner.is_paused.replace(false);
-        self.inner.go_on();
+        self.inner.process_waiting();
     }
 }
 
@@ -126,7 +127,7 @@ impl<S> Drop for Link<S> {
 }
 
 impl<S: Session> Inner<S> {
-    fn hear(&self, data: &JsValue) {
+    fn receive_frame(&self, data: &JsValue) {
         // A text frame becomes an empty message, which the session refuses.
         let bytes = data.dyn_ref::<ArrayBuffer>().map_or_else(Bytes::new, |buffer| {
             // Copy at most one byte above the limit, which is enough to see that the message is too long.
@@ -141,18 +142,18 @@ impl<S: Session> Inner<S> {
         if waiting > MAX_WAITING {
             self.fail(&SessionError::Unexpected { expected: "an answer to a request", got: "messages without end" });
         }
-        self.go_on();
+        self.process_waiting();
     }
 
     /// Passes the waiting messages to the session, unless paused.
-    fn go_on(&self) {
+    fn process_waiting(&self) {
         while !*self.is_paused.borrow() {
             let Some(bytes) = self.waiting.borrow_mut().pop_front() else { return };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
             let now = (Date::now() / 1000.0) as u64;
             // Hold no borrow while the listener runs: it may call methods of this link.
-            let heard = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
-            match heard {
+            let received = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
+            match receiver {
                 Some(Ok(steps)) => steps.into_iter().for_each(|step| self.perform(step)),
                 Some(Err(error)) => self.fail(&error),
                 None => return,

@@ -72,7 +72,7 @@ mod tests {
         let report = "limited: 127.0.0.9: 9 puts refused; 127.0.0.8: 8 puts refused; 127.0.0.7: 7 puts refused; \
                       and 6 more addresses";
         assert_eq!(limits.report(at(11)).as_deref(), Some(report));
-        assert_eq!(limits.report(at(99)), None, "nothing is told twice");
+        assert_eq!(limits.report(at(99)), None, "nothing is reported twice");
     }
 
     #[test]

@@ -70,7 +70,7 @@ mod tests {
         let mut take = |last, second| buckets.take(source(last), Duration::from_secs(second));
         assert!((0..3).all(|_| take(1, 10)));
         assert!(!take(1, 10) && !take(1, 11));
-        assert!(take(2, 11), "another address has its own");
+        assert!(take(2, 11), "each address has its own bucket");
         assert!(take(1, 12) && !take(1, 12));
         assert!((0..3).all(|_| take(1, 100)) && !take(1, 100));
     }

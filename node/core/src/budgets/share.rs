@@ -176,7 +176,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Holders `from`, `from + 1`, … of one address, a unit each, each a second younger.
+    /// Adds `count` holders of one address, numbered from `from`, with one unit each, one second apart.
     fn fill(share: &mut FairShare, by: u8, from: u64, count: u64) {
         for number in from..from + count {
             assert!(share.take(source(by), Holder(number), 1, seconds(number)), "{number}");
@@ -188,13 +188,13 @@ mod tests {
         let mut share = FairShare::new(10, 10, STALE);
         fill(&mut share, 2, 0, 10);
         assert!(!share.take(source(1), Holder(100), 1, seconds(10)));
-        // the oldest of the heaviest goes
+        // the oldest holder of the address that holds most gives way
         assert_eq!(share.press(source(1), 1, seconds(10)), Some(Holder(0)));
         assert!(share.take(source(1), Holder(100), 1, seconds(10)));
         assert_eq!((share.held(), share.leaving()), (10, 1));
         share.give(Holder(0), 1);
         assert_eq!((share.held(), share.leaving()), (10, 0));
-        // one that made progress is not the oldest any more
+        // a holder that made progress is no longer the oldest
         share.progress(Holder(1), seconds(11));
         assert_eq!(share.press(source(3), 1, seconds(11)), Some(Holder(2)));
     }
@@ -210,7 +210,7 @@ mod tests {
                 replaced += 1;
             }
         }
-        assert_eq!(replaced, 3, "none of them is gone yet");
+        assert_eq!(replaced, 3, "none of them has released its part yet");
         assert!(share.press(source(1), 1, seconds(200)).is_some());
         assert!(share.take(source(1), Holder(200), 1, seconds(200)));
     }
@@ -220,14 +220,14 @@ mod tests {
         let mut share = FairShare::new(4, 4, Duration::MAX);
         fill(&mut share, 1, 0, 1);
         fill(&mut share, 2, 10, 3);
-        assert_eq!(share.press(source(2), 1, seconds(13)), None, "it is the heaviest itself");
+        assert_eq!(share.press(source(2), 1, seconds(13)), None, "it holds most itself");
         assert_eq!(share.press(source(1), 1, seconds(13)), Some(Holder(10)));
         assert!(share.take(source(1), Holder(1), 1, seconds(13)));
         share.give(Holder(10), 1);
-        // two each: neither would be lighter
+        // with two each, neither holds less
         assert_eq!(share.press(source(1), 1, seconds(13)), None);
         assert_eq!(share.press(source(2), 1, seconds(13)), None);
-        // a third one would
+        // a third address does
         assert_eq!(share.press(source(3), 1, seconds(13)), Some(Holder(11)));
     }
 
@@ -238,7 +238,11 @@ mod tests {
         assert_eq!(share.press(source(1), 1, seconds(4)), None);
         assert_eq!(share.press(source(1), 1, seconds(5)), Some(Holder(0)));
         share.progress(Holder(1), Duration::MAX);
-        assert_eq!(share.press(source(1), 1, seconds(1_000_000)), None, "one that waits for the server is not idle");
+        assert_eq!(
+            share.press(source(1), 1, seconds(1_000_000)),
+            None,
+            "a holder that waits for the server is not idle"
+        );
     }
 
     #[test]
@@ -246,8 +250,8 @@ mod tests {
         let mut share = FairShare::new(10, 6, STALE);
         fill(&mut share, 1, 0, 6);
         fill(&mut share, 2, 10, 2);
-        assert!(!share.take(source(1), Holder(6), 1, seconds(6)), "though there is room");
-        assert_eq!(share.press(source(1), 1, seconds(5)), Some(Holder(0)), "only its own idle ones give way");
+        assert!(!share.take(source(1), Holder(6), 1, seconds(6)), "beyond its own limit, although there is room");
+        assert_eq!(share.press(source(1), 1, seconds(5)), Some(Holder(0)), "only its own idle holders give way");
     }
 
     #[test]
@@ -255,9 +259,9 @@ mod tests {
         let mut share = FairShare::new(8, 8, Duration::ZERO);
         fill(&mut share, 2, 0, 8);
         let pressed: Vec<_> = (0..8).map_while(|_| share.press(source(1), 1, seconds(8))).collect();
-        assert_eq!(pressed.len(), 5, "a half, and the one over it");
+        assert_eq!(pressed.len(), 5, "half of them, and one more");
         for holder in pressed {
-            assert!(!share.take(source(2), holder, 1, seconds(8)), "who was told to go takes no more");
+            assert!(!share.take(source(2), holder, 1, seconds(8)), "a holder that was dismissed takes nothing more");
             share.give(holder, 1);
             share.give(holder, 1);
         }

@@ -95,7 +95,7 @@ pub enum IncomingOutput {
     /// Report to the operator.
     Report(Event),
     /// A stored blob was found damaged. Its digest, and the damage.
-    Lost(Digest, String),
+    Damaged(Digest, String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +268,7 @@ impl IncomingPuts {
         }
         let tasks = self.take_outputs().into_iter().filter_map(|output| match output {
             IncomingOutput::Task(id, task) => Some((id, task)),
-            IncomingOutput::Send(_) | IncomingOutput::Report(_) | IncomingOutput::Lost(..) => None,
+            IncomingOutput::Send(_) | IncomingOutput::Report(_) | IncomingOutput::Damaged(..) => None,
         });
         tasks.collect()
     }
@@ -281,7 +281,7 @@ impl IncomingPuts {
         match (result, phase) {
             (IncomingResult::Opened { offset, damage }, phase) => {
                 if let (Some(offer), Some(what)) = (put.offer, damage) {
-                    self.out.push(IncomingOutput::Lost(offer.digest, what));
+                    self.out.push(IncomingOutput::Damaged(offer.digest, what));
                 }
                 if put.offer.is_some() && phase != IncomingPhase::GivenUp {
                     self.out.push(IncomingOutput::Send(Message::Ready { stream, offset }));

@@ -292,17 +292,17 @@ mod tests {
         blobs.saved(&saved);
         blobs.check_clock(1000);
         assert_eq!((blobs.position(&OWNER), blobs.progress(1000).lacking), ((position, true), Some(0)));
-        // it is set back: what expires now was passed over
+        // the clock is set back: the skipped certificate has not expired
         assert_eq!(blobs.progress(999).lacking, None);
         blobs.check_clock(999);
         assert_eq!(blobs.position(&OWNER), (ListPosition::default(), false));
         assert_eq!(blobs.knowledge(link), Knowledge::New);
-        // once
+        // the lists restart only once
         blobs.advance(&OWNER, (position, true), Vec::new());
         blobs.check_clock(999);
         assert_eq!(blobs.position(&OWNER), (position, true));
         assert_eq!(blobs.positions_to_save(), Some(positions([(OWNER.0, position)], 0)));
-        // it was set back while the replica did not run
+        // the clock was set back while the replica was down
         let mut blobs = LackingBlobs::new(saved);
         blobs.check_clock(999);
         assert_eq!(blobs.position(&OWNER), (ListPosition::default(), false));

@@ -186,7 +186,7 @@ impl<J> ReplicaLink<J> {
             }
             Message::AskTime { stream, asker, nonce } => self.out.push(Output::AnswerTime(stream, asker, nonce)),
             Message::SignedTime { stream, member, time, signature } => {
-                self.out.push(Output::HearTime(stream, member, time, signature));
+                self.out.push(Output::TimeAnswer(stream, member, time, signature));
             }
             other => {
                 let detail = format!("expected a request, got {}", other.name());
@@ -242,7 +242,7 @@ impl<J> ReplicaLink<J> {
         // Each request has one completion.
         let Some(pending) = self.pending.remove(&number) else { return };
         match (pending, completion) {
-            (Pending::Vote(stream, proposal), completion) => self.go_on_voting(stream, proposal, completion, moment),
+            (Pending::Vote(stream, proposal), completion) => self.continue_vote(stream, proposal, completion, moment),
             (Pending::Read, completion) => self.answer_read(number, completion),
             (Pending::Locate(stream), completion) => {
                 let holder = match completion {

@@ -118,12 +118,14 @@ impl LinkRepair {
                 }
                 self.read_lists(round, moment, blobs)
             }
-            (RepairStage::ReadLists(round, lists), input) => self.go_on_reading(round, lists, input, moment, blobs),
+            (RepairStage::ReadLists(round, lists), input) => self.continue_reading(round, lists, input, moment, blobs),
             (RepairStage::TakeTurn(round), _) => {
                 let fetching = Fetching::new(self.config.rate, moment.now);
                 self.fetch_next(round, fetching, moment, blobs)
             }
-            (RepairStage::Fetch(round, fetching), input) => self.go_on_fetching(round, fetching, input, moment, blobs),
+            (RepairStage::Fetch(round, fetching), input) => {
+                self.continue_fetching(round, fetching, input, moment, blobs)
+            }
             (RepairStage::SavePositions(round), input) => {
                 match input {
                     RepairInput::Saved(positions) => blobs.saved(&positions),
@@ -187,7 +189,7 @@ impl LinkRepair {
         request
     }
 
-    fn go_on_reading(
+    fn continue_reading(
         &mut self,
         mut round: Round,
         mut lists: ListsRound,
@@ -201,7 +203,7 @@ impl LinkRepair {
                 self.stage = RepairStage::ReadLists(round, lists);
                 RepairRequest::Learn(committee, certificates)
             }
-            ListStep::GoOn(notes) => {
+            ListStep::Continue(notes) => {
                 notes.into_iter().for_each(|note| self.trouble(note));
                 self.next_page(round, lists, moment, blobs)
             }

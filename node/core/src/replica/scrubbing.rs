@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(found, Some(ScrubbedBlob { digest: digest(3), length: 20, damage: Some("a byte".into()) }));
         assert_eq!(pass.step(), ScrubStep::List(Some(digest(3))));
         pass.listed([(digest(4), 40)]);
-        assert_eq!(pass.found(BlobCondition::Gone), None, "what was collected is not counted");
-        assert_eq!(pass.step(), ScrubStep::List(Some(digest(4))), "nor read again");
+        assert_eq!(pass.found(BlobCondition::Gone), None, "a collected blob is not counted");
+        assert_eq!(pass.step(), ScrubStep::List(Some(digest(4))), "and is not read again");
         pass.listed([]);
         assert_eq!(pass.step(), ScrubStep::Over);
         assert_eq!(pass.so_far(), Scrubbed { blobs: 2, bytes: 30, damaged: 1 });

@@ -144,7 +144,7 @@ impl<H: Clone> ServerCore<H> {
     /// Records what a reply says about the member's health. A vote goes to its batch, any other reply to the put or get that waits for it.
     fn reply(&mut self, link: LinkId, reply: Reply, clock: ServerClock, out: &mut Vec<ServerOutput>) {
         let Reply { member, stream, message } = reply;
-        if let Some(line) = self.health.hear(&link, &message, clock.now) {
+        if let Some(line) = self.health.record_reply(&link, &message, clock.now) {
             out.push(ServerOutput::MemberReport { member, line });
         }
         match message {

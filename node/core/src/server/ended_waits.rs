@@ -41,7 +41,7 @@ mod tests {
         ended.add(Stream(1), ms(50));
         assert!(ended.is_in_time(Stream(1), ms(49)));
         assert!(!ended.is_in_time(Stream(1), ms(50)));
-        assert!(!ended.is_in_time(Stream(2), ms(0)), "nobody knows of it");
+        assert!(!ended.is_in_time(Stream(2), ms(0)), "it is not remembered");
         (0..4).for_each(|_| ended.add(Stream(3), ms(50)));
         assert!(!ended.is_in_time(Stream(1), ms(0)), "memory is bounded");
     }

@@ -253,7 +253,7 @@ impl Health {
 
     /// Records what a reply says about the replica's storage and clock. Returns a line for the operator. A full disk is not recorded:
     /// otherwise a client could make a replica look dead by offering more than fits.
-    pub fn hear(&mut self, link: &LinkId, reply: &Message, now: Duration) -> Option<String> {
+    pub fn record_reply(&mut self, link: &LinkId, reply: &Message, now: Duration) -> Option<String> {
         if !self.is_present(link) {
             return None;
         }

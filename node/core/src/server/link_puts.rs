@@ -53,7 +53,7 @@ pub enum LinkPutsInput {
 pub enum LinkPutsOutput {
     /// Send the client a message.
     Tell(Message),
-    /// Send the client a message that it can do without, if its queue has room.
+    /// Send the client a message only if its queue has room. The message is not essential.
     Hint(Message),
     /// Perform an action of the put with this server's number.
     Perform(Stream, PutAction),

@@ -9,8 +9,8 @@ use crate::host::Host;
 use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
-/// A replica that is a member of four, with the keys of the others, a link, and what it reported.
-struct Watched {
+/// A replica in a committee of four, with the other members' keys, a link, and the reported events.
+struct WatchedReplica {
     context: Arc<LinkContext>,
     others: Vec<(u16, NodeSecretKey)>,
     requests: mpsc::Receiver<Outgoing>,
@@ -19,14 +19,14 @@ struct Watched {
     _folder: tempfile::TempDir,
 }
 
-impl Watched {
+impl WatchedReplica {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
-        let heard = events.clone();
+        let reported = events.clone();
         let context =
-            Replica::open_blocking(Host::system(), config, Arc::new(move |event| heard.lock().unwrap().push(event)))
+            Replica::open_blocking(Host::system(), config, Arc::new(move |event| reported.lock().unwrap().push(event)))
                 .unwrap()
                 .link;
         let votes: Vec<_> = (1..4u8).map(|number| VoteSecretKey::generate(&[number; 32]).unwrap()).collect();
@@ -51,26 +51,26 @@ impl Watched {
         Self { context, others, requests, sender, events, _folder: folder }
     }
 
-    /// The question that it asks now.
+    /// The question that the replica sends now.
     fn asked(&mut self) -> (Stream, TimeQuestion) {
-        self.context.clock.look();
-        let request = self.requests.try_recv().expect("it asks");
+        self.context.clock.check();
+        let request = self.requests.try_recv().expect("a question");
         let Message::AskTime { stream, asker, nonce } = Message::decode(&request.bytes).unwrap() else { panic!() };
         assert_eq!(asker, self.context.identity.node_key());
         (stream, TimeQuestion { cluster: self.context.identity.chain().unwrap().cluster(), asker, nonce })
     }
 
-    /// Another member's answer to a question.
-    fn hear(&self, (stream, question): &(Stream, TimeQuestion), other: usize, time: u64) {
+    /// Another member answers a question with this time.
+    fn answer(&self, (stream, question): &(Stream, TimeQuestion), other: usize, time: u64) {
         let (member, key) = &self.others[other];
-        self.context.clock.hear(*stream, *member, time, &question.answer(key, time));
+        self.context.clock.handle_answer(*stream, *member, time, &question.answer(key, time));
     }
 
     fn doubt(&self) -> Option<String> {
         self.context.clock.doubt()
     }
 
-    /// Asks anew at once, as after a new link.
+    /// A further question, sent at once as after a new link.
     fn ask_again(&mut self) -> (Stream, TimeQuestion) {
         self.context.clock.trust();
         self.asked()
@@ -78,21 +78,21 @@ impl Watched {
 }
 
 #[test]
-fn answers_count_only_as_their_members_signed_them() {
-    let mut watched = Watched::new();
+fn only_answers_signed_by_their_members_count() {
+    let mut watched = WatchedReplica::new();
     let context = watched.context.clone();
     let sender = watched.sender.clone();
     let _link = context.clock.link(sender);
     let first = watched.asked();
     let far = Host::system().unix_seconds() + 7200;
-    // one of four may lie
-    watched.hear(&first, 0, far);
-    watched.hear(&first, 0, far);
+    // one member of four may lie
+    watched.answer(&first, 0, far);
+    watched.answer(&first, 0, far);
     assert_eq!(watched.doubt(), None);
     let (stream, question) = first;
     let (member, key) = &watched.others[1];
     let forged = [
-        // a time that it did not sign, another member's signature, another question's, one without a question, its own
+        // signed for another time, by another member, for another nonce, for no question, by the asker, by nobody
         (stream, *member, question.answer(key, far - 1)),
         (stream, *member, question.answer(&watched.others[2].1, far)),
         (stream, *member, TimeQuestion { nonce: [0; 32], ..question }.answer(key, far)),
@@ -105,12 +105,12 @@ fn answers_count_only_as_their_members_signed_them() {
         (stream, 999, question.answer(key, far)),
     ];
     for (stream, member, signature) in forged {
-        context.clock.hear(stream, member, far, &signature);
+        context.clock.handle_answer(stream, member, far, &signature);
         assert_eq!(watched.doubt(), None);
     }
     assert!(watched.events.lock().unwrap().is_empty());
 
-    watched.hear(&first, 1, far);
+    watched.answer(&first, 1, far);
     let doubt = watched.doubt().unwrap();
     let name = |other: usize| format!("replica-{}", watched.others[other].0);
     for part in ["it is ", "2 h behind ", &name(0), &name(1)] {
@@ -118,31 +118,31 @@ fn answers_count_only_as_their_members_signed_them() {
     }
     assert!(context.clock.status().in_doubt);
     assert!(context.clock.status().reason.unwrap().contains("2 h behind"));
-    // answers of before fit no later question
+    // an answer to an earlier question does not count for a later one
     let second = watched.ask_again();
     assert_ne!(second.1.nonce, first.1.nonce);
     for other in 0..2 {
         let (member, key) = &watched.others[other];
-        context.clock.hear(second.0, *member, far, &first.1.answer(key, far));
+        context.clock.handle_answer(second.0, *member, far, &first.1.answer(key, far));
     }
     assert_eq!(watched.doubt(), None);
 }
 
 #[test]
-fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
-    let mut watched = Watched::new();
+fn the_beginning_and_the_end_of_a_doubt_are_reported_once() {
+    let mut watched = WatchedReplica::new();
     let context = watched.context.clone();
     let sender = watched.sender.clone();
     let link = context.clock.link(sender);
     watched.asked();
-    context.clock.set_off(3600);
+    context.clock.simulate_jump(3600);
     for _ in 0..3 {
         assert!(watched.doubt().unwrap().ends_with("it was set forward by 1 h"));
     }
     let question = watched.asked();
     let now = Host::system().unix_seconds();
     for other in 0..3 {
-        watched.hear(&question, other, now);
+        watched.answer(&question, other, now);
     }
     assert_eq!(watched.doubt(), None);
     let status = context.clock.status();
@@ -154,16 +154,16 @@ fn the_log_says_once_that_a_doubt_began_and_once_that_it_ended() {
         ended.starts_with("it agrees with replica-") && ended.ends_with("before, it was set forward by 1 h"),
         "{ended}"
     );
-    // without a link nobody is asked
+    // no question is sent without a link
     drop(link);
-    context.clock.set_off(0);
-    context.clock.look();
+    context.clock.simulate_jump(0);
+    context.clock.check();
     assert!(watched.requests.try_recv().is_err());
 }
 
 #[test]
 fn only_members_are_answered_and_not_too_often() {
-    let watched = Watched::new();
+    let watched = WatchedReplica::new();
     let context = &watched.context;
     let cluster = context.identity.chain().unwrap().cluster();
     let own = context.identity.node_key();
@@ -173,9 +173,9 @@ fn only_members_are_answered_and_not_too_often() {
     }
     let (asker, other) = (watched.others[0].1.node_key(), watched.others[1].1.node_key());
     let answered = (0..100).filter_map(|_| context.clock.answer(Stream(3), asker, [5; 32])).collect::<Vec<_>>();
-    // a machine under load may take long enough for one more
+    // on a busy machine this takes long enough for further tokens
     assert!((4..20).contains(&answered.len()), "{}", answered.len());
-    assert!(context.clock.answer(Stream(3), other, [5; 32]).is_some(), "another one has its own");
+    assert!(context.clock.answer(Stream(3), other, [5; 32]).is_some(), "each asker has its own limit");
     let Message::SignedTime { stream, member, time, signature } = &answered[0] else { panic!() };
     assert_eq!(
         (*stream, Some(*member)),

@@ -20,17 +20,17 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) clock: Arc<ClockWatch>,
     pub(in crate::replica) foundings: Arc<Foundings>,
     pub(in crate::replica) votes: Arc<LastVotes>,
-    /// Limits the lines about puts that went on without this replica: one for each put would be a flood.
+    /// Rate limit for log lines about puts that continued without this replica.
     pub(in crate::replica) left_out: Notice,
     pub(in crate::replica) repair: RepairConfig,
-    /// Puts that one link receives at once.
+    /// Maximum number of puts received at once over one link.
     pub(in crate::replica) max_incoming: usize,
-    /// A shutdown waits for them.
+    /// The puts being received. A shutdown waits for them.
     pub(in crate::replica) receiving: Arc<ReceivingPuts>,
 }
 
 impl LinkContext {
-    /// Reports a put or a batch that a server says went on without this replica.
+    /// Reports that a server continued a put or a batch without this replica.
     pub(super) fn report_left_out(&self, server: &str, why: &str) {
         let text = format!("{server} says of this replica: it {why}");
         if let Some(line) = self.left_out.line(self.storage.host.monotonic(), &text) {

@@ -25,8 +25,8 @@ use crate::store::{Confirmed, Journalled, Promise, Slice, StoreError};
 /// Size of a list page in bytes. Its last certificate may exceed it.
 const LIST_PAGE: usize = 128 << 10;
 
-/// Number of receipts up to which a statement is made here: hashing so few takes less time than another thread to wake.
-const HASHED_HERE: usize = 64;
+/// Maximum number of receipts that are hashed on this thread: for so few, waking another thread takes longer.
+const MAX_HASHED_HERE: usize = 64;
 
 type Done = Completion<Journalled<Stored>>;
 
@@ -106,7 +106,7 @@ impl Requests {
     }
 
     async fn promise(&self, committee: Arc<Committee>, Proposal { issued_at, receipts }: Proposal) -> Done {
-        let statement = if receipts.len() <= HASHED_HERE {
+        let statement = if receipts.len() <= MAX_HASHED_HERE {
             voting::statement(&committee, issued_at, &receipts)
         } else {
             let batch = receipts.clone();
@@ -117,7 +117,7 @@ impl Requests {
             }
         };
         let Some(statement) = statement else {
-            return Completion::Failed(Code::Unexpected, "a batch of a forbidden size".into());
+            return Completion::Failed(Code::Unexpected, "a batch that is empty or too large".into());
         };
         match self.storage.store.promise(&receipts, statement).await {
             Ok(Promise::Journalled(statement)) => Completion::Promised(statement),
@@ -127,7 +127,7 @@ impl Requests {
     }
 
     async fn read(&self, Read { digest, offset, length, .. }: Read) -> Done {
-        // nobody else fills the queue, so the room is still there when the bytes have been read
+        // Wait for free places before reading. Only reads fill the queue, so the places stay free.
         drop(self.chunks.reserve_many(READS_AT_ONCE).await);
         let store = self.storage.store.clone();
         match self.storage.on_disk(move || store.read(&digest, offset, length)).await {
@@ -143,7 +143,7 @@ impl Requests {
         }
     }
 
-    /// Keeps a batch's certificates of blobs that are held.
+    /// Keeps a batch's certificates of stored blobs.
     async fn archive(
         &self,
         committee: Arc<Committee>,
@@ -172,7 +172,7 @@ impl Requests {
         }
     }
 
-    /// Compares certificates that this replica missed, as the server says, with the store, and queues the lacking blobs for repair.
+    /// Compares certificates that the server says this replica missed with the store, and queues lacking blobs for repair.
     async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
         let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, certificates).await?;
         if let Some(invalid) = invalid {
@@ -183,7 +183,7 @@ impl Requests {
     }
 
     fn refused(&self, invalid: &str) {
-        self.storage.reports.report(Event::Refused(format!("a certificate of the server's: {invalid}")));
+        self.storage.reports.report(Event::Refused(format!("a certificate sent by the server: {invalid}")));
     }
 }
 

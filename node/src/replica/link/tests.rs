@@ -10,7 +10,7 @@ mod puts;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A link whose server is the test.
+/// A replica's link, of which the test is the server.
 struct TestLink {
     shell: LinkShell,
     replies: mpsc::Receiver<Outgoing>,
@@ -29,12 +29,12 @@ impl TestLink {
         Self { shell, replies, inputs, listed, context, _folder: folder }
     }
 
-    /// The link ends, and another one begins.
-    fn begin_anew(&mut self) {
+    /// Ends the link and begins another one.
+    fn reconnect(&mut self) {
         (self.shell, self.replies, self.inputs, self.listed) = shell(&self.context);
     }
 
-    /// Sends a message once the link takes one.
+    /// Sends a message once the link is read.
     async fn send(&mut self, message: Message) {
         while self.shell.core.is_full() {
             self.take_input().await;
@@ -54,9 +54,8 @@ impl TestLink {
         Message::decode(&self.replies.try_recv().unwrap().bytes).unwrap()
     }
 
-    /// Waits until no worker is at a put any more.
+    /// Waits until all workers of puts have ended.
     async fn settle(&mut self) {
-        // as whoever shuts down
         Host::system().timeout(PATIENCE, self.context.receiving.finished()).await.unwrap();
         while !self.inputs.is_empty() {
             self.take_input().await;
@@ -64,13 +63,14 @@ impl TestLink {
     }
 }
 
-type Ends = (LinkShell, mpsc::Receiver<Outgoing>, mpsc::Receiver<Input<Journalled<Stored>>>, mpsc::Receiver<Page>);
+type ShellAndQueues =
+    (LinkShell, mpsc::Receiver<Outgoing>, mpsc::Receiver<Input<Journalled<Stored>>>, mpsc::Receiver<Page>);
 
-fn shell(context: &Arc<LinkContext>) -> Ends {
+fn shell(context: &Arc<LinkContext>) -> ShellAndQueues {
     let ((replies, queue), (inputs, events), (pages, listed)) =
         (mpsc::channel(64), mpsc::channel(64), mpsc::channel(LIST_QUEUE));
     let chunks = mpsc::channel(1).0;
-    let (address, listener, number) = (Arc::from("127.0.0.1:1"), 0, 1);
+    let (address, subscription, number) = (Arc::from("127.0.0.1:1"), 0, 1);
     let context = context.clone();
     let puts = PutWorkers::new(context.storage.clone(), context.receiving.clone(), inputs.clone());
     let requests = Requests {
@@ -84,7 +84,7 @@ fn shell(context: &Arc<LinkContext>) -> Ends {
     let core = ReplicaLink::new(context.identity.node_key(), context.max_incoming);
     let running = FuturesUnordered::new();
     (
-        LinkShell { core, context, address, listener, puts, replies, chunks, pages, requests, running, number },
+        LinkShell { core, context, address, subscription, puts, replies, chunks, pages, requests, running, number },
         queue,
         events,
         listed,
@@ -92,7 +92,7 @@ fn shell(context: &Arc<LinkContext>) -> Ends {
 }
 
 #[tokio::test]
-async fn what_a_server_fails_to_list_ends_no_put_of_the_same_number() {
+async fn a_failed_list_request_does_not_end_a_put_with_the_same_stream_number() {
     let mut link = TestLink::open();
     let (stream, bytes) = (Stream(1), Bytes::from_static(b"the bytes of a put"));
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(&bytes), length: bytes.len() as u64, expires_at: NEVER };

@@ -12,7 +12,7 @@ use crate::listed::PageVerifier;
 use crate::replica::context::Storage;
 use crate::store::{Store, StoreError};
 
-/// Verified certificates that change something for this replica.
+/// The certificates of a page that change something for this replica. All are verified.
 #[derive(Debug, Default)]
 struct Sorted {
     /// Certificates of blobs that it does not hold.
@@ -39,7 +39,7 @@ pub(in super::super) async fn learn(
     let (sorting, committee) = (storage.clone(), committee.clone());
     let sorted = storage.on_disk(move || sort(&sorting, &committee, certificates)).await?;
     let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
-    // before the positions in the lists change: else they could be saved without it
+    // Note this before the positions in the lists change: otherwise they could be saved without it.
     storage.repairs.with(|blobs| blobs.pass_over(passed_over_until));
     if !held.is_empty() {
         keep(storage, held).await?;
@@ -97,7 +97,7 @@ async fn keep(storage: &Storage, held: Vec<Certificate>) -> Result<(), StoreErro
     });
     let longer = longer.await?;
     if !longer.is_empty() {
-        // this replica missed a renewal: without its duty, the blob would be deleted too early
+        // This replica missed a renewal. Without its duty, the blob would be deleted too early.
         storage.store.keep(&longer).await?;
     }
     storage.store.archive(held).await
@@ -116,7 +116,7 @@ fn certificate_state(store: &Store, certificate: &Certificate) -> Result<Certifi
     if store.length_of(&digest)? != Some(length) {
         return Ok(CertificateState::Lacking);
     }
-    // an unreadable certificate is replaced
+    // Replace an unreadable certificate.
     let kept = store.certificate(&digest).ok().flatten();
     let is_better = kept.is_none_or(|kept| certificate.supersedes(&kept));
     Ok(if is_better { CertificateState::Held } else { CertificateState::Known })

@@ -17,18 +17,18 @@ use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// This server's own key, of its list.
+/// The node key of the server, which owns its list.
 const SERVER: NodeKey = NodeKey([9; 32]);
 
-/// A replica that is a member of four, and the votes of the other three.
-struct Cluster {
+/// A replica in a committee of four, and the keys of the other three.
+struct RepairedReplica {
     context: Arc<LinkContext>,
     committee: Arc<Committee>,
     others: Vec<(NodeSecretKey, VoteSecretKey)>,
     _folder: tempfile::TempDir,
 }
 
-impl Cluster {
+impl RepairedReplica {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
@@ -49,7 +49,7 @@ impl Cluster {
         Self { context, committee, others, _folder: folder }
     }
 
-    /// Signed by the others.
+    /// A certificate of these bytes, signed by the other members.
     fn certificate(&self, bytes: &[u8]) -> Certificate {
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
@@ -67,8 +67,8 @@ impl Cluster {
         self.context.storage.repairs.progress(self.context.storage.host.unix_seconds()).lacking
     }
 
-    /// Whether or not that is all.
-    fn lacking_known(&self) -> usize {
+    /// Number of blobs that are known to be lacking, even if there may be more.
+    fn known_lacking(&self) -> usize {
         let (mut tried, repairer) = (BTreeSet::new(), &self.context.storage.repairs);
         while let Some(next) = repairer.with(|blobs| blobs.next(&tried)) {
             tried.insert(next.claim.receipt.digest);
@@ -86,7 +86,7 @@ impl Cluster {
         reached.unwrap_or_else(|_| panic!("expected {lacking:?} lacking, got {:?}", self.lacking()));
     }
 
-    async fn hear(&self, link: u64, certificates: Vec<Certificate>) {
+    async fn learn(&self, link: u64, certificates: Vec<Certificate>) {
         let learned = learn(&self.context.storage, &self.committee, certificates).await.unwrap();
         self.context.storage.repairs.add(link, learned.lacking);
     }
@@ -99,14 +99,14 @@ fn forged(certificate: &Certificate) -> Certificate {
 }
 
 /// The lists that a server shows, and its answers for members that it cannot reach.
-struct Server {
+struct ListServer {
     pages: BTreeMap<ListSource, Vec<Certificate>>,
     requests: mpsc::Receiver<Outgoing>,
     listed: mpsc::Sender<Page>,
 }
 
-impl Server {
-    /// Answers so many requests for lists.
+impl ListServer {
+    /// Answers this many list requests.
     async fn answer(&mut self, mut requests: usize) {
         while requests > 0 {
             let request = Host::system().timeout(PATIENCE, self.requests.recv()).await.unwrap().unwrap();
@@ -124,89 +124,89 @@ impl Server {
     }
 }
 
-/// A link to a server on which nobody can fetch anything.
-fn link(cluster: &Cluster) -> (RepairTask, Server) {
+/// A link to a server from which nothing can be fetched.
+fn link(replica: &RepairedReplica) -> (RepairTask, ListServer) {
     let (requests, queue) = mpsc::channel(64);
     let (listed, pages) = mpsc::channel(2);
     let task = {
-        let LinkContext { storage, identity, repair, .. } = &*cluster.context;
+        let LinkContext { storage, identity, repair, .. } = &*replica.context;
         RepairTask::new(storage.clone(), identity, *repair, ("127.0.0.1:1".into(), SERVER), requests, pages)
     };
-    (task, Server { pages: BTreeMap::new(), requests: queue, listed })
+    (task, ListServer { pages: BTreeMap::new(), requests: queue, listed })
 }
 
-fn other_members(cluster: &Cluster) -> Vec<ListSource> {
-    let own = cluster.context.identity.position(&cluster.committee).unwrap();
+fn other_members(replica: &RepairedReplica) -> Vec<ListSource> {
+    let own = replica.context.identity.position(&replica.committee).unwrap();
     (0..4).filter(|member| *member != own).map(ListSource::Member).collect()
 }
 
 #[tokio::test]
-async fn what_is_lacking_is_unknown_until_the_lists_of_a_quorum_were_read() {
-    let cluster = Cluster::new();
-    let others = other_members(&cluster);
-    let (repairing, mut server) = link(&cluster);
+async fn lacking_blobs_are_unknown_until_the_lists_of_a_quorum_are_read() {
+    let replica = RepairedReplica::new();
+    let others = other_members(&replica);
+    let (repairing, mut server) = link(&replica);
     let number = repairing.number();
     server.pages.insert(ListSource::Own, Vec::new());
-    server.pages.insert(others[0], vec![cluster.certificate(b"one")]);
-    assert_eq!(cluster.lacking(), None);
+    server.pages.insert(others[0], vec![replica.certificate(b"one")]);
+    assert_eq!(replica.lacking(), None);
     let run = Host::system().spawn(repairing.run());
     // the server's list and one member's are not enough
     server.answer(4).await;
-    // asked again: the first round is over
+    // the first request of the second round
     let first = server.requests.recv().await.unwrap();
-    assert_eq!(cluster.lacking(), None);
+    assert_eq!(replica.lacking(), None);
     let Message::List { stream, .. } = Message::decode(&first.bytes).unwrap() else { panic!("expected a list") };
     server.listed.send((stream, Err(Failed::new(stream, Code::Storage, "the disk")))).await.unwrap();
-    server.pages.insert(others[2], vec![cluster.certificate(b"one"), cluster.certificate(b"two")]);
+    server.pages.insert(others[2], vec![replica.certificate(b"one"), replica.certificate(b"two")]);
     server.answer(3).await;
-    // nor is it without the server's own
+    // members' lists without the server's are not enough either
     server.answer(4).await;
-    cluster.until_lacking(Some(2)).await;
-    // of what it hears by the way, and believes
-    let three = cluster.certificate(b"three");
-    cluster.hear(number, vec![forged(&three)]).await;
-    assert_eq!(cluster.lacking(), Some(2));
-    cluster.hear(number, vec![three]).await;
-    assert_eq!(cluster.lacking(), Some(3));
-    // there is more than it was shown
-    cluster.context.storage.repairs.read_lists_again(number);
-    assert_eq!(cluster.lacking(), None);
+    replica.until_lacking(Some(2)).await;
+    // certificates that arrive between rounds count, if they are valid
+    let three = replica.certificate(b"three");
+    replica.learn(number, vec![forged(&three)]).await;
+    assert_eq!(replica.lacking(), Some(2));
+    replica.learn(number, vec![three]).await;
+    assert_eq!(replica.lacking(), Some(3));
+    // the server has certificates that it did not send
+    replica.context.storage.repairs.read_lists_again(number);
+    assert_eq!(replica.lacking(), None);
     server.answer(4).await;
-    cluster.until_lacking(Some(3)).await;
-    // the link ends
+    replica.until_lacking(Some(3)).await;
+    // a link that has ended counts no longer
     run.abort();
     let _ = run.await;
-    assert_eq!(cluster.lacking(), None);
+    assert_eq!(replica.lacking(), None);
 }
 
 #[tokio::test]
-async fn no_list_ends_another() {
-    let cluster = Cluster::new();
-    let others = other_members(&cluster);
-    let (repairing, mut server) = link(&cluster);
-    let two = cluster.certificate(b"two");
+async fn a_list_of_garbage_does_not_keep_others_from_being_read() {
+    let replica = RepairedReplica::new();
+    let others = other_members(&replica);
+    let (repairing, mut server) = link(&replica);
+    let two = replica.certificate(b"two");
     server.pages.insert(ListSource::Own, vec![forged(&two); 40]);
-    server.pages.insert(others[0], [vec![forged(&two)], vec![cluster.certificate(b"one")]].concat());
+    server.pages.insert(others[0], [vec![forged(&two)], vec![replica.certificate(b"one")]].concat());
     server.pages.insert(others[1], vec![forged(&two); 40]);
     server.pages.insert(others[2], vec![two]);
     let run = Host::system().spawn(repairing.run());
     server.answer(4).await;
-    // asked again: the first round is over
+    // the first request of the second round
     let _ = server.requests.recv().await.unwrap();
-    assert_eq!(cluster.lacking(), None, "garbage is not read to its end");
-    assert_eq!(cluster.lacking_known(), 2, "a wrong certificate is passed over");
+    assert_eq!(replica.lacking(), None, "a list of garbage is not read to its end");
+    assert_eq!(replica.known_lacking(), 2, "one wrong certificate is skipped");
     run.abort();
 }
 
 #[tokio::test]
-async fn a_renewal_that_was_missed_prolongs_the_duty() {
-    let cluster = Cluster::new();
+async fn a_missed_renewal_prolongs_the_duty() {
+    let replica = RepairedReplica::new();
     let bytes = b"held, for a while";
-    let certificate = cluster.certificate(bytes);
+    let certificate = replica.certificate(bytes);
     let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.claim.receipt };
-    cluster.context.storage.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
-    cluster.hear(1, vec![certificate.clone()]).await;
-    assert_eq!(cluster.context.storage.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
-    assert_eq!(cluster.context.storage.store.certificate(&receipt.digest).unwrap(), Some(certificate));
-    assert_eq!(cluster.lacking_known(), 0);
+    replica.context.storage.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
+    replica.learn(1, vec![certificate.clone()]).await;
+    assert_eq!(replica.context.storage.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
+    assert_eq!(replica.context.storage.store.certificate(&receipt.digest).unwrap(), Some(certificate));
+    assert_eq!(replica.known_lacking(), 0);
 }

@@ -77,7 +77,7 @@ fn lie_about_any_chunk_rejects_the_member_and_the_next_one_continues() {
             assert_eq!(client.bytes.len(), came);
             let (what, lie) = lies(&honest(&client)).remove(i);
             client.reads.pop_front();
-            client.hear(&lie).unwrap();
+            client.receive(&lie).unwrap();
             assert_eq!(client.bytes.len(), came, "{what} of {number}");
             assert!(matches!(&client.rejected[..], [one] if one.starts_with("replica-0: ")), "{:?}", client.rejected);
             // later answers of the first holder are ignored; the next holder is read from the failed offset
@@ -125,14 +125,14 @@ fn false_length_claim_is_detected_before_any_output() {
 fn answers_out_of_order_reject_the_member() {
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let second = client.reads.remove(1).unwrap();
-    client.hear(&chunk(&second, &SMALL)).unwrap();
+    client.receive(&chunk(&second, &SMALL)).unwrap();
     assert_eq!(client.rejected, ["replica-0: expected an answer to the oldest read, got another"]);
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");
     // an answer on an unused stream
     let mut client = Client::located(&SMALL, &[(0, SMALL.len()), (1, SMALL.len())]);
     let never = Read { stream: Stream(1000), ..client.reads[0] };
-    client.hear(&chunk(&never, &SMALL)).unwrap();
+    client.receive(&chunk(&never, &SMALL)).unwrap();
     assert_eq!(client.rejected.len(), 1);
     client.answer_all(&SMALL).unwrap();
     client.assert_got(&SMALL, "replica-1");

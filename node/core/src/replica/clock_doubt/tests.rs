@@ -6,7 +6,7 @@ const START: u64 = 1_790_000_000;
 #[derive(Clone, Copy)]
 struct Clocks {
     running: u64,
-    /// How far the wall clock is off.
+    /// The error of the wall clock, in seconds.
     off: i64,
 }
 
@@ -55,20 +55,20 @@ fn round(doubt: &mut ClockDoubt, clocks: Clocks, number: u32, answers: &[(u16, u
 fn f_plus_one_contradictions_on_one_side_begin_a_doubt_and_f_plus_one_agreements_end_it() {
     let (mut clocks, mut doubt) = start(4);
     clocks.off = 3600;
-    // the clock was wrong from the start, so it did not jump
+    // the clock is wrong from the start, so there is no jump
     let mut doubt_off = ClockDoubt::new(clocks.read());
     doubt_off.join(4);
     let truth = clocks.truth();
-    assert_eq!(round(&mut doubt_off, clocks, 1, &[(1, truth)]), [], "one may lie");
+    assert_eq!(round(&mut doubt_off, clocks, 1, &[(1, truth)]), [], "one member may lie");
     let changes = round(&mut doubt_off, clocks, 2, &[(1, truth), (2, truth + 5), (3, truth)]);
     let [DoubtChange::Began(why)] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!(why.describe(name), "it is 1 h ahead of replica-1, 59 min 55 s ahead of replica-2");
     assert!(
         matches!(doubt_off.doubt(), Some(DoubtReason::Contradicted(members)) if members.len() == 3),
-        "all are named"
+        "every contradicting member is named"
     );
 
-    // silence changes nothing, and neither does one member that agrees
+    // neither silence nor one agreeing member ends the doubt
     for number in 3..100 {
         clocks.pass(15);
         assert_eq!(round(&mut doubt_off, clocks, number, &[(1, clocks.shown())]), []);
@@ -84,7 +84,7 @@ fn f_plus_one_contradictions_on_one_side_begin_a_doubt_and_f_plus_one_agreements
     assert_eq!((was.describe(name).as_str(), &agreeing[..]), ("it was set back by 1 h", &[1, 2][..]));
     assert_eq!(doubt_off.agreed(), (3, 2));
 
-    // one on each side does not make f + 1
+    // contradictions on different sides do not add up
     let (clocks, truth) = (clocks, clocks.truth());
     assert_eq!(round(&mut doubt, Clocks { off: 0, ..clocks }, 1, &[(1, truth - 1000), (2, truth + 1000)]), []);
 }
@@ -127,14 +127,14 @@ fn a_jump_begins_a_doubt_at_once_and_asks_at_once() {
         let Some(DoubtChange::Began(why)) = doubt.observe(clocks.read()) else { panic!() };
         assert_eq!(why.describe(name), expected);
         assert!(doubt.next_question().unwrap() <= clocks.read().running + ASK_APART);
-        assert!(!doubt.is_awaited(2, 1), "it was asked by another clock");
+        assert!(!doubt.is_awaited(2, 1), "the question was sent before the jump");
         clocks.pass(3);
         // the others contradict the new time
         let changes = round(&mut doubt, clocks, 3, &[(1, clocks.truth()), (2, clocks.truth())]);
         assert_eq!(changes, [], "it is in doubt already");
         assert!(matches!(doubt.doubt(), Some(DoubtReason::Contradicted(_))));
         clocks.pass(15);
-        // or they agree with it
+        // or the others agree with the new time
         let wall = clocks.shown();
         let changes = round(&mut doubt, clocks, 4, &[(1, wall), (3, wall)]);
         assert!(matches!(changes[..], [DoubtChange::Ended(..)]), "{changes:?}");
@@ -163,7 +163,7 @@ fn a_replica_with_nobody_to_ask_trusts_a_clock_that_keeps_step() {
         assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Began(_))));
         clocks.pass(599);
         assert_eq!(doubt.observe(clocks.read()), None);
-        // the clock jumps again, so the time starts again
+        // another jump restarts the time
         clocks.off = 0;
         assert_eq!(doubt.observe(clocks.read()), None);
         clocks.pass(599);
@@ -172,7 +172,7 @@ fn a_replica_with_nobody_to_ask_trusts_a_clock_that_keeps_step() {
         clocks.pass(1);
         assert!(matches!(doubt.observe(clocks.read()), Some(DoubtChange::Ended(_, agreeing)) if agreeing.is_empty()));
     }
-    // a replica with others waits for them, however long it takes
+    // a replica with other members always waits for their answers
     let (mut clocks, mut doubt) = start(2);
     clocks.off = 3600;
     doubt.observe(clocks.read());
@@ -185,9 +185,9 @@ fn a_replica_with_nobody_to_ask_trusts_a_clock_that_keeps_step() {
 fn questions_have_a_minimum_interval_and_repeat_until_enough_agree() {
     let (mut clocks, mut doubt) = start(4);
     let at = Duration::from_secs;
-    assert_eq!(doubt.next_question(), Some(Duration::ZERO), "at once");
+    assert_eq!(doubt.next_question(), Some(Duration::ZERO), "the first question is due at once");
     round(&mut doubt, clocks, 1, &[(1, clocks.truth())]);
-    assert_eq!(doubt.next_question(), Some(at(1015)), "too few answered");
+    assert_eq!(doubt.next_question(), Some(at(1015)), "too few have answered");
     doubt.call();
     assert_eq!(doubt.next_question(), Some(at(1003)));
     clocks.pass(3);
@@ -228,7 +228,7 @@ fn extreme_times_do_not_panic() {
 struct ClockWorld {
     seed: u64,
     n: u16,
-    /// The last f of them lie.
+    /// Number of members that lie: the last ones.
     f: u16,
     clocks: Clocks,
     doubt: ClockDoubt,
@@ -311,19 +311,19 @@ fn f_liars_cannot_stop_a_replica_whose_clock_is_right() {
 #[test]
 fn f_liars_cannot_keep_a_replica_working_whose_clock_is_wrong() {
     for seed in 0..2000 {
-        // beyond the tolerance, what honest clocks are off, and the time that an answer takes
+        // more than the tolerance, the error of honest clocks and the delay of an answer together
         let far = 81 + i64::try_from(ClockWorld::new(seed, 0).draw(1_000_000)).unwrap();
         let off = if seed % 2 == 0 { far } else { -far };
         let mut world = ClockWorld::new(seed, off);
         world.round(true);
         let context = |world: &ClockWorld| format!("seed {seed}, n {}, off {off}", world.n);
         assert!(world.doubt.doubt().is_some(), "{}", context(&world));
-        // neither silence nor lies end it
+        // neither silence nor lies end the doubt
         for _ in 0..20 {
             world.round(false);
             assert!(world.doubt.doubt().is_some(), "{}", context(&world));
         }
-        // nor setting it, until the others agree
+        // nor does a jump, until the others agree
         world.clocks.off = 0;
         world.doubt.observe(world.clocks.read());
         assert!(world.doubt.doubt().is_some(), "{}", context(&world));

@@ -16,7 +16,7 @@ fn puts() -> IncomingPuts {
     IncomingPuts::new(2)
 }
 
-/// The tasks among what comes out; nothing else comes out.
+/// The new tasks. There must be no other output.
 fn tasks(puts: &mut IncomingPuts) -> Vec<IncomingTask> {
     let task = |output| match output {
         IncomingOutput::Task(_, task) => task,
@@ -31,7 +31,7 @@ fn begin(puts: &mut IncomingPuts, offer: Option<Receipt>) -> IncomingId {
     IncomingId(puts.next_id)
 }
 
-/// A put of which the worker is free.
+/// A put whose worker is free.
 fn open(puts: &mut IncomingPuts, offer: Option<Receipt>) -> IncomingId {
     let id = begin(puts, offer);
     puts.done(id, IncomingResult::Opened { offset: 0, damage: None });
@@ -43,7 +43,7 @@ fn written(offsets: &[u64]) -> IncomingTask {
     IncomingTask::Write(offsets.iter().map(|offset| chunk(*offset)).collect())
 }
 
-/// What the server is told, if anything.
+/// The new messages to the server.
 fn sent(puts: &mut IncomingPuts) -> Vec<Message> {
     let message = |output| match output {
         IncomingOutput::Send(message) => Some(message),
@@ -109,12 +109,12 @@ fn a_gap_ends_the_put_and_keeps_its_bytes() {
     assert_eq!(tasks(&mut puts), [IncomingTask::PutAway { keep: true }]);
     let mut puts = self::puts();
     open(&mut puts, Some(receipt()));
-    // an offered blob begins anywhere, and goes on without a gap
+    // the chunks of an offered blob may begin anywhere, and continue without a gap
     puts.chunk(STREAM, chunk(8)).unwrap();
     puts.chunk(STREAM, chunk(12)).unwrap();
     assert!(puts.chunk(STREAM, chunk(20)).is_err());
     assert_eq!(tasks(&mut puts), [written(&[8]), written(&[12]), IncomingTask::PutAway { keep: true }]);
-    // what is still on its way is dropped
+    // messages still on their way are ignored
     puts.chunk(STREAM, chunk(16)).unwrap();
     puts.end(STREAM, receipt());
     assert!(puts.take_outputs().is_empty());
@@ -141,7 +141,7 @@ fn an_end_follows_the_last_chunk_and_is_answered_once_stored() {
             IncomingOutput::Send(Message::Stored { stream: STREAM })
         ] if digest == receipt().digest
     ));
-    // what the server did not end is not stored
+    // a put that the server has not ended is not reported as stored
     let id = open(&mut puts, None);
     puts.done(id, IncomingResult::Stored);
     assert!(puts.take_outputs().is_empty());
@@ -160,7 +160,7 @@ fn a_failure_is_answered_and_reported_by_its_kind() {
         assert_eq!(matches!(event, Event::Trouble(_)), is_trouble, "{code:?}");
         assert_eq!((failed.stream, failed.code), (STREAM, code));
         puts.chunk(STREAM, chunk(0)).unwrap();
-        assert!(puts.take_outputs().is_empty(), "it is over");
+        assert!(puts.take_outputs().is_empty(), "the put has ended");
     }
 }
 
@@ -174,12 +174,12 @@ fn a_cancel_keeps_or_discards_at_once_and_is_not_answered() {
         let put_away = IncomingTask::PutAway { keep };
         let expected = if keep { vec![written(&[0]), put_away] } else { vec![put_away] };
         assert_eq!(tasks(&mut puts), expected);
-        // damage that it found is news all the same
+        // damage that the worker found is reported nevertheless
         puts.done(id, IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) });
         let outputs = puts.take_outputs();
-        assert!(matches!(&outputs[..], [IncomingOutput::Lost(digest, _)] if *digest == receipt().digest));
-        // the put that came after it took over
-        puts.done(id, IncomingResult::Failed(Code::Busy, "another put went on with it".into()));
+        assert!(matches!(&outputs[..], [IncomingOutput::Damaged(digest, _)] if *digest == receipt().digest));
+        // the next put of the blob took over
+        puts.done(id, IncomingResult::Failed(Code::Busy, "another put took over".into()));
         assert!(puts.take_outputs().is_empty());
     }
     let mut puts = puts();
@@ -188,7 +188,7 @@ fn a_cancel_keeps_or_discards_at_once_and_is_not_answered() {
     puts.take_outputs();
     puts.done(id, failed());
     let outputs = puts.take_outputs();
-    assert!(matches!(&outputs[..], [IncomingOutput::Report(Event::Trouble(_))]), "the operator hears of the disk");
+    assert!(matches!(&outputs[..], [IncomingOutput::Report(Event::Trouble(_))]), "a failed disk is reported");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn places_are_limited_and_held_until_the_worker_ends() {
     let whole = IncomingId(puts.next_id);
     assert_eq!(busy(&mut puts), refused);
     puts.cancel(STREAM, false);
-    assert_eq!(busy(&mut puts), refused, "the disk is still at it");
+    assert_eq!(busy(&mut puts), refused, "the worker has not ended yet");
     puts.done(first, IncomingResult::Opened { offset: 0, damage: None });
     assert_eq!(busy(&mut puts), refused);
     puts.done(first, IncomingResult::PutAway);
@@ -231,13 +231,13 @@ fn places_are_limited_and_held_until_the_worker_ends() {
 }
 
 #[test]
-fn the_end_of_the_link_keeps_what_came() {
+fn the_end_of_the_link_keeps_the_received_bytes() {
     let mut puts = puts();
     let receiving = open(&mut puts, Some(receipt()));
     puts.chunk(STREAM, chunk(0)).unwrap();
     puts.chunk(STREAM, chunk(4)).unwrap();
     puts.take_outputs();
-    // the other has its last task already
+    // the worker of this put has its last task already
     puts.whole(Stream(6), receipt(), Bytes::new()).unwrap();
     puts.take_outputs();
     assert_eq!(puts.close(), [(receiving, written(&[4])), (receiving, IncomingTask::PutAway { keep: true })]);

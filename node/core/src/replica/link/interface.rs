@@ -116,7 +116,7 @@ pub enum Output<J> {
     /// Report to the operator.
     Report(Event),
     /// A stored blob was found damaged. Its digest, and the damage.
-    Lost(Digest, String),
+    Damaged(Digest, String),
     /// The replica's status at the server, with the reason.
     ReplicaStatus(ReplicaStatus, String),
     /// A put or a batch continued without this replica. The server's reason.
@@ -127,12 +127,12 @@ pub enum Output<J> {
     RefusedVote(String),
     /// The answer to a list request of the repair.
     Listed(Stream, Result<ListPage, Failed>),
-    /// The server has missed certificates that it did not show.
+    /// The server has certificates that it did not send: read the lists again.
     ListsDoubtful,
     /// Sign this replica's time for another member.
     AnswerTime(Stream, NodeKey, [u8; 32]),
-    /// Another member's signed time.
-    HearTime(Stream, u16, u64, TimeSignature),
+    /// Another member's answer: its signed time.
+    TimeAnswer(Stream, u16, u64, TimeSignature),
     /// A message about foundings.
     Founding(Message),
     /// Close the link.
@@ -154,7 +154,7 @@ impl<J> From<IncomingOutput> for Output<J> {
             IncomingOutput::Task(id, task) => Self::Incoming(id, task),
             IncomingOutput::Send(message) => Self::Send(message),
             IncomingOutput::Report(event) => Self::Report(event),
-            IncomingOutput::Lost(digest, what) => Self::Lost(digest, what),
+            IncomingOutput::Damaged(digest, what) => Self::Damaged(digest, what),
         }
     }
 }

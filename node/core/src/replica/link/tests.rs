@@ -18,20 +18,20 @@ use crate::replica::voting;
 const OWN: NodeKey = NodeKey([1; 32]);
 const NOW: u64 = 1_790_000_000;
 
-/// Stands for a statement that is in the journal; nothing but a completion of a test makes one.
+/// Stands for the proof that a statement is in the journal.
 #[derive(Debug, PartialEq, Eq)]
-struct Entered;
+struct JournalProof;
 
-/// A link of the only member of a committee.
-struct World {
-    link: ReplicaLink<Entered>,
+/// A link of a replica that is the only member of its committee.
+struct LinkWorld {
+    link: ReplicaLink<JournalProof>,
     committee: Option<Arc<Committee>>,
     secret: VoteSecretKey,
     wall: u64,
     doubt: Option<&'static str>,
 }
 
-impl World {
+impl LinkWorld {
     fn new() -> Self {
         let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
         let member = Member { node_key: OWN, vote_key: secret.vote_key(), name: MemberName::new("replica").unwrap() };
@@ -40,23 +40,23 @@ impl World {
         Self { link: ReplicaLink::new(OWN, 8), committee: Some(Arc::new(committee)), secret, wall: NOW, doubt: None }
     }
 
-    fn give(&mut self, input: Input<Entered>) -> Vec<Output<Entered>> {
+    fn handle(&mut self, input: Input<JournalProof>) -> Vec<Output<JournalProof>> {
         let chain = self.committee.clone().map(CommitteeChain::new);
         let moment = Moment { wall: self.wall, clock_doubt: self.doubt, chain: chain.as_ref() };
         self.link.handle(input, &moment)
     }
 
-    fn hear(&mut self, message: Message) -> Vec<Output<Entered>> {
-        self.give(Input::Message(message))
+    fn receive(&mut self, message: Message) -> Vec<Output<JournalProof>> {
+        self.handle(Input::Message(message))
     }
 
-    fn done(&mut self, number: u64, completion: Completion<Entered>) -> Vec<Output<Entered>> {
-        self.give(Input::Done(number, completion))
+    fn done(&mut self, number: u64, completion: Completion<JournalProof>) -> Vec<Output<JournalProof>> {
+        self.handle(Input::Done(number, completion))
     }
 
-    /// Proposes one blob, under number 7.
-    fn propose(&mut self, receipt: Receipt) -> Vec<Output<Entered>> {
-        self.hear(Message::Propose { stream: Stream(7), issued_at: NOW, receipts: vec![receipt] })
+    /// The server proposes one blob under stream number 7.
+    fn propose(&mut self, receipt: Receipt) -> Vec<Output<JournalProof>> {
+        self.receive(Message::Propose { stream: Stream(7), issued_at: NOW, receipts: vec![receipt] })
     }
 
     fn vote(&self, receipt: Receipt) -> VoteSignature {
@@ -68,16 +68,16 @@ fn receipt() -> Receipt {
     Receipt { salt: [0; 16], digest: Digest::of(b"blob"), length: 4, expires_at: NEVER }
 }
 
-fn all_right() -> Completion<Entered> {
+fn confirmed() -> Completion<JournalProof> {
     Completion::Confirmed { lacking: Vec::new(), damaged: Vec::new() }
 }
 
-fn disk_failed() -> Completion<Entered> {
+fn disk_failed() -> Completion<JournalProof> {
     Completion::Failed(Code::Storage, "the disk".into())
 }
 
-/// The only request among what comes out.
-fn request(outputs: Vec<Output<Entered>>) -> (u64, Request<Entered>) {
+/// The only request among the outputs.
+fn request(outputs: Vec<Output<JournalProof>>) -> (u64, Request<JournalProof>) {
     let mut requests = outputs.into_iter().filter_map(|output| match output {
         Output::Request(number, request) => Some((number, request)),
         _ => None,
@@ -87,8 +87,8 @@ fn request(outputs: Vec<Output<Entered>>) -> (u64, Request<Entered>) {
     first
 }
 
-/// The refusal of a vote: it is noted, and nothing is asked of the disk or the key.
-fn refusal(outputs: Vec<Output<Entered>>) -> Failed {
+/// The refusal of a vote. It must be reported, and no further request may follow.
+fn refusal(outputs: Vec<Output<JournalProof>>) -> Failed {
     assert!(outputs.iter().any(|output| matches!(output, Output::RefusedVote(_))), "{outputs:?}");
     assert!(!outputs.iter().any(|output| matches!(output, Output::Request(..))), "{outputs:?}");
     let sent = outputs.into_iter().find_map(|output| match output {
@@ -100,13 +100,13 @@ fn refusal(outputs: Vec<Output<Entered>>) -> Failed {
 
 #[test]
 fn a_vote_is_confirmed_then_promised_then_signed() {
-    let mut world = World::new();
+    let mut world = LinkWorld::new();
     let (number, asked) = request(world.propose(receipt()));
     assert!(matches!(asked, Request::Confirm(receipts) if *receipts == [receipt()]));
-    let (number, asked) = request(world.done(number, all_right()));
+    let (number, asked) = request(world.done(number, confirmed()));
     assert!(matches!(asked, Request::Promise(_, proposal) if *proposal.receipts == [receipt()]));
-    let (number, asked) = request(world.done(number, Completion::Promised(Entered)));
-    assert!(matches!(asked, Request::Sign(Entered)));
+    let (number, asked) = request(world.done(number, Completion::Promised(JournalProof)));
+    assert!(matches!(asked, Request::Sign(JournalProof)));
     let signature = world.vote(receipt());
     let outputs = world.done(number, Completion::Signed(signature));
     let Ok([voted, sent]) = <[_; 2]>::try_from(outputs) else { panic!("expected two outputs") };
@@ -115,80 +115,80 @@ fn a_vote_is_confirmed_then_promised_then_signed() {
 }
 
 #[test]
-fn without_the_completion_of_one_step_there_is_no_next_one() {
-    // the bytes
-    let mut world = World::new();
+fn a_step_that_fails_ends_the_vote() {
+    // confirming the bytes fails
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
     assert_eq!(refusal(world.done(number, disk_failed())).code, Code::Storage);
-    let mut world = World::new();
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
     let lacking = Completion::Confirmed { lacking: vec![0], damaged: vec![(receipt().digest, "a byte".into())] };
     let outputs = world.done(number, lacking);
-    assert!(matches!(&outputs[0], Output::Lost(digest, _) if *digest == receipt().digest));
+    assert!(matches!(&outputs[0], Output::Damaged(digest, _) if *digest == receipt().digest));
     let refused = refusal(outputs);
     assert_eq!((refused.code, &refused.subjects[..]), (Code::NotHeld, &[0][..]));
-    // a completion of another kind is no confirmation
-    let mut world = World::new();
+    // a completion of another kind counts as a failure
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
     assert_eq!(refusal(world.done(number, Completion::Finished)).code, Code::Storage);
-    // the duty
+    // recording the duty fails
     for (completion, code) in [(Completion::Lacking(vec![0]), Code::NotHeld), (disk_failed(), Code::Storage)] {
-        let mut world = World::new();
+        let mut world = LinkWorld::new();
         let (number, _) = request(world.propose(receipt()));
-        let (number, _) = request(world.done(number, all_right()));
+        let (number, _) = request(world.done(number, confirmed()));
         assert_eq!(refusal(world.done(number, completion)).code, code);
     }
-    // a completion that comes twice, or of no request, does nothing
-    let mut world = World::new();
+    // a second completion, or one without a request, is ignored
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
-    let _ = request(world.done(number, all_right()));
-    assert!(world.done(number, all_right()).is_empty());
-    assert!(world.done(99, Completion::Promised(Entered)).is_empty());
+    let _ = request(world.done(number, confirmed()));
+    assert!(world.done(number, confirmed()).is_empty());
+    assert!(world.done(99, Completion::Promised(JournalProof)).is_empty());
 }
 
 #[test]
-fn a_batch_that_is_too_old_once_its_bytes_were_read_is_not_promised_and_not_signed() {
-    // the reading took a minute and a second
-    let mut world = World::new();
+fn a_batch_that_becomes_too_old_during_a_step_is_refused() {
+    // confirming took 61 s
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
     world.wall += 61;
-    let refused = refusal(world.done(number, all_right()));
+    let refused = refusal(world.done(number, confirmed()));
     assert_eq!(refused.code, Code::TimedOut);
     assert!(refused.detail.contains("voting closes 1 min after"), "{refused}");
-    // the commit did
-    let mut world = World::new();
+    // recording the duty took too long
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(receipt()));
     world.wall += 60;
-    let (number, _) = request(world.done(number, all_right()));
+    let (number, _) = request(world.done(number, confirmed()));
     world.wall += 1;
-    assert_eq!(refusal(world.done(number, Completion::Promised(Entered))).code, Code::TimedOut);
-    // it expired meanwhile
-    let mut world = World::new();
+    assert_eq!(refusal(world.done(number, Completion::Promised(JournalProof))).code, Code::TimedOut);
+    // the receipt expired meanwhile
+    let mut world = LinkWorld::new();
     let (number, _) = request(world.propose(Receipt { expires_at: NOW + 30, ..receipt() }));
     world.wall += 30;
-    let refused = refusal(world.done(number, all_right()));
+    let refused = refusal(world.done(number, confirmed()));
     assert_eq!((refused.code, &refused.subjects[..]), (Code::Expired, &[0][..]));
 }
 
 #[test]
-fn a_clock_that_comes_into_doubt_stops_a_vote_at_every_step() {
-    let steps: [fn(&mut World) -> u64; 2] = [
+fn a_doubt_about_the_clock_stops_a_vote_at_every_step() {
+    let steps: [fn(&mut LinkWorld) -> u64; 2] = [
         |world| request(world.propose(receipt())).0,
         |world| {
             let number = request(world.propose(receipt())).0;
-            request(world.done(number, all_right())).0
+            request(world.done(number, confirmed())).0
         },
     ];
-    for (step, completion) in steps.into_iter().zip([all_right(), Completion::Promised(Entered)]) {
-        let mut world = World::new();
+    for (step, completion) in steps.into_iter().zip([confirmed(), Completion::Promised(JournalProof)]) {
+        let mut world = LinkWorld::new();
         let number = step(&mut world);
         world.doubt = Some("it was set back by 1 h");
         let outputs = world.done(number, completion);
-        // the operator reads once that the doubt began
+        // the beginning of the doubt was reported already
         assert!(!outputs.iter().any(|output| matches!(output, Output::Report(_))));
         assert_eq!(refusal(outputs).code, Code::ClockInDoubt);
     }
-    let mut world = World::new();
+    let mut world = LinkWorld::new();
     world.doubt = Some("it was set back by 1 h");
     assert_eq!(refusal(world.propose(receipt())).code, Code::ClockInDoubt);
     world.doubt = None;
@@ -200,22 +200,22 @@ fn a_clock_that_comes_into_doubt_stops_a_vote_at_every_step() {
 
 #[test]
 fn reads_are_answered_in_order_and_their_queue_is_bounded() {
-    let mut world = World::new();
+    let mut world = LinkWorld::new();
     let read = |number| Read { stream: Stream(number), member: 0, digest: receipt().digest, offset: 0, length: 4 };
-    let (first, asked) = request(world.hear(Message::Read(read(1))));
+    let (first, asked) = request(world.receive(Message::Read(read(1))));
     assert!(matches!(asked, Request::Read(asked) if asked == read(1)));
-    let (second, asked) = request(world.hear(Message::Read(read(2))));
+    let (second, asked) = request(world.receive(Message::Read(read(2))));
     assert!(matches!(asked, Request::Read(asked) if asked == read(2)));
     for number in 3..=258 {
-        assert!(world.hear(Message::Read(read(number))).is_empty());
+        assert!(world.receive(Message::Read(read(number))).is_empty());
     }
-    let refused = world.hear(Message::Read(read(259)));
+    let refused = world.receive(Message::Read(read(259)));
     assert!(refused.iter().any(|output| matches!(
         output,
         Output::Send(Message::Failed(failed)) if (failed.stream, failed.code) == (Stream(259), Code::Busy)
     )));
-    assert!(!world.link.is_full(), "reads keep nothing else waiting");
-    // a failure is an answer like any other; it waits for the earlier read's, and no third read begins meanwhile
+    assert!(!world.link.is_full(), "waiting reads do not stop the link");
+    // a failed read is answered too, after the earlier read; no third read begins meanwhile
     assert!(world.done(second, Completion::Failed(Code::NotFound, "gone".into())).is_empty());
     let mut outputs = world.done(first, Completion::Slice(Bytes::from_static(b"blob"), Vec::new()));
     assert!(matches!(outputs.remove(0), Output::SendData(Message::Chunk { stream: Stream(1), offset: 0, .. })));
@@ -229,8 +229,8 @@ fn reads_are_answered_in_order_and_their_queue_is_bounded() {
 }
 
 #[test]
-fn the_link_waits_when_it_has_asked_for_enough() {
-    let mut world = World::new();
+fn the_link_is_not_read_while_too_many_requests_are_in_progress() {
+    let mut world = LinkWorld::new();
     let mut last = 0;
     for _ in 0..MAX_REQUESTS {
         assert!(!world.link.is_full());
@@ -242,15 +242,15 @@ fn the_link_waits_when_it_has_asked_for_enough() {
 }
 
 #[test]
-fn what_is_asked_for_is_answered_even_when_the_disk_fails() {
+fn requests_are_answered_even_if_the_disk_fails() {
     let (stream, digest) = (Stream(3), receipt().digest);
-    let mut world = World::new();
+    let mut world = LinkWorld::new();
     for (completion, expected) in [
         (Completion::Length(Some(4)), vec![Holder { member: 0, length: 4 }]),
         (Completion::Length(None), Vec::new()),
         (disk_failed(), Vec::new()),
     ] {
-        let (number, asked) = request(world.hear(Message::Locate { stream, digest }));
+        let (number, asked) = request(world.receive(Message::Locate { stream, digest }));
         assert!(matches!(asked, Request::Length(of) if of == digest));
         let last = world.done(number, completion).pop();
         assert!(
@@ -258,39 +258,39 @@ fn what_is_asked_for_is_answered_even_when_the_disk_fails() {
         );
     }
     let list = |source| Message::List { stream, source, from: ListPosition::default(), filter: ListFilter::All };
-    let (number, _) = request(world.hear(list(ListSource::Own)));
+    let (number, _) = request(world.receive(list(ListSource::Own)));
     let outputs = world.done(number, disk_failed());
     assert!(matches!(&outputs[..], [Output::Send(Message::Failed(failed))] if failed.code == Code::Storage));
-    let outputs = world.hear(list(ListSource::Member(0)));
+    let outputs = world.receive(list(ListSource::Member(0)));
     assert!(matches!(&outputs[1], Output::Send(Message::Failed(failed)) if failed.code == Code::Unexpected));
-    let (number, _) = request(world.hear(Message::FindCertificate { stream, digest }));
+    let (number, _) = request(world.receive(Message::FindCertificate { stream, digest }));
     let outputs = world.done(number, disk_failed());
     assert!(matches!(outputs.last(), Some(Output::Send(Message::FoundCertificate { certificate: None, .. }))));
 }
 
 #[test]
-fn only_a_proposal_that_is_remembered_is_archived_and_only_once() {
-    let mut world = World::new();
+fn only_a_remembered_proposal_is_archived_and_only_once() {
+    let mut world = LinkWorld::new();
     let committee = world.committee.clone().unwrap();
     let batch = Batch::new(NOW, vec![receipt()]).unwrap();
     let mut tally = Tally::new(committee.record(), batch.body());
     tally.add(&committee, 0, world.vote(receipt())).unwrap();
     let Certificate { signers, signature, .. } = tally.certificates(batch.claims()).unwrap().remove(0);
     let archive = || Message::Archive { stream: Stream(7), signers: signers.clone(), signature };
-    assert!(world.hear(archive()).is_empty());
+    assert!(world.receive(archive()).is_empty());
     let _ = world.propose(receipt());
-    let (number, asked) = request(world.hear(archive()));
+    let (number, asked) = request(world.receive(archive()));
     assert!(matches!(asked, Request::Archive(_, proposal, ..) if *proposal.receipts == [receipt()]));
     assert!(world.done(number, Completion::Finished).is_empty());
-    assert!(world.hear(archive()).is_empty());
+    assert!(world.receive(archive()).is_empty());
 }
 
 #[test]
-fn the_server_hears_when_storage_or_clock_fail_and_when_both_are_right_again() {
-    let mut world = World::new();
-    let mut told = |doubt, failure: Option<&str>| {
+fn failures_of_storage_and_clock_and_their_end_are_reported_to_the_server() {
+    let mut world = LinkWorld::new();
+    let mut reported = |doubt, failure: Option<&str>| {
         world.doubt = doubt;
-        let mut outputs = world.give(Input::Storage(failure.map(str::to_owned)));
+        let mut outputs = world.handle(Input::Storage(failure.map(str::to_owned)));
         assert!(outputs.len() <= 1);
         outputs.pop().map(|output| match output {
             Output::Send(Message::Failed(failed)) => (failed.stream, Some(failed.code)),
@@ -298,21 +298,21 @@ fn the_server_hears_when_storage_or_clock_fail_and_when_both_are_right_again() {
             other => panic!("{other:?}"),
         })
     };
-    assert_eq!(told(None, None), None, "nothing is said of what is right from the start");
-    assert_eq!(told(None, Some("full")), Some((Stream::REPLICA, Some(Code::Storage))));
-    assert_eq!(told(Some("off"), Some("full")), None, "once");
-    assert_eq!(told(Some("off"), None), Some((Stream::REPLICA, Some(Code::ClockInDoubt))));
-    assert_eq!(told(None, None), Some((Stream::REPLICA, None)));
+    assert_eq!(reported(None, None), None, "nothing to report at the start");
+    assert_eq!(reported(None, Some("full")), Some((Stream::REPLICA, Some(Code::Storage))));
+    assert_eq!(reported(Some("off"), Some("full")), None, "reported once");
+    assert_eq!(reported(Some("off"), None), Some((Stream::REPLICA, Some(Code::ClockInDoubt))));
+    assert_eq!(reported(None, None), Some((Stream::REPLICA, None)));
 }
 
 #[test]
-fn a_link_ends_by_the_servers_word_or_for_what_is_no_request() {
-    let mut world = World::new();
+fn a_link_ends_when_the_server_refuses_it_or_breaks_the_protocol() {
+    let mut world = LinkWorld::new();
     let failed = Failed::new(Stream::LINK, Code::NotAdmitted, "no");
-    let outputs = world.hear(Message::Failed(failed.clone()));
-    assert!(matches!(&outputs[..], [Output::End(End::Refused(told))] if *told == failed));
+    let outputs = world.receive(Message::Failed(failed.clone()));
+    assert!(matches!(&outputs[..], [Output::End(End::Refused(reason))] if *reason == failed));
     for message in [Message::Ready { stream: Stream(1), offset: 0 }, Message::Stored { stream: Stream(1) }] {
-        let outputs = world.hear(message);
+        let outputs = world.receive(message);
         assert!(matches!(
             &outputs[..],
             [Output::End(End::Violation(failed))] if (failed.stream, failed.code) == (Stream::LINK, Code::Unexpected)
@@ -321,58 +321,59 @@ fn a_link_ends_by_the_servers_word_or_for_what_is_no_request() {
 }
 
 #[test]
-fn a_failure_is_about_this_replica_or_about_a_list() {
-    let mut world = World::new();
+fn a_failure_with_this_replica_as_its_only_subject_is_not_the_answer_to_a_list_request() {
+    let mut world = LinkWorld::new();
     let about = |subjects: Vec<u16>| {
         Message::Failed(Failed::new(Stream(5), Code::TimedOut, "was slow").with_subjects(subjects))
     };
-    assert!(matches!(&world.hear(about(vec![0]))[..], [Output::LeftOut(why)] if why == "was slow"));
+    assert!(matches!(&world.receive(about(vec![0]))[..], [Output::LeftOut(why)] if why == "was slow"));
     for subjects in [vec![], vec![1], vec![0, 1]] {
-        assert!(matches!(&world.hear(about(subjects))[..], [Output::Listed(Stream(5), Err(_))]));
+        assert!(matches!(&world.receive(about(subjects))[..], [Output::Listed(Stream(5), Err(_))]));
     }
 }
 
 #[test]
-fn every_message_of_a_put_goes_through_the_link() {
-    let (mut world, stream) = (World::new(), Stream(4));
-    let task = |outputs: Vec<Output<Entered>>| match outputs.into_iter().next() {
+fn every_message_of_a_put_reaches_its_worker() {
+    let (mut world, stream) = (LinkWorld::new(), Stream(4));
+    let task = |outputs: Vec<Output<JournalProof>>| match outputs.into_iter().next() {
         Some(Output::Incoming(id, task)) => (id, task),
         other => panic!("{other:?}"),
     };
-    let (id, opening) = task(world.hear(Message::Put { stream, offer: Some(receipt()), renew: false }));
+    let (id, opening) = task(world.receive(Message::Put { stream, offer: Some(receipt()), renew: false }));
     assert_eq!(opening, IncomingTask::Open(Some(receipt())));
     let opened = IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) };
-    let outputs = world.give(Input::Incoming(id, opened));
-    assert!(matches!(&outputs[0], Output::Lost(digest, _) if *digest == receipt().digest));
+    let outputs = world.handle(Input::Incoming(id, opened));
+    assert!(matches!(&outputs[0], Output::Damaged(digest, _) if *digest == receipt().digest));
     assert!(matches!(outputs[1], Output::Send(Message::Ready { stream: Stream(4), offset: 0 })));
     let bytes = Bytes::from_static(b"blob");
     let chunk = |offset| Message::Chunk { stream, offset, parents: Vec::new(), bytes: bytes.clone() };
-    assert!(matches!(task(world.hear(chunk(0))).1, IncomingTask::Write(_)));
+    assert!(matches!(task(world.receive(chunk(0))).1, IncomingTask::Write(_)));
     for offset in [4, 8, 12] {
         assert!(!world.link.is_full());
-        assert!(world.hear(chunk(offset)).is_empty());
+        assert!(world.receive(chunk(offset)).is_empty());
     }
     assert!(world.link.is_full(), "three chunks wait for the disk");
-    let _ = world.give(Input::Incoming(id, IncomingResult::Written));
+    let _ = world.handle(Input::Incoming(id, IncomingResult::Written));
     assert!(!world.link.is_full());
-    // a gap is refused, and reported
-    let outputs = world.hear(chunk(99));
+    // a gap is refused and reported
+    let outputs = world.receive(chunk(99));
     assert!(matches!(
         &outputs[outputs.len() - 2..],
         [Output::Report(Event::Refused(_)), Output::Send(Message::Failed(failed))] if failed.stream == stream
     ));
-    let (_, whole) = task(world.hear(Message::Blob { stream, receipt: receipt(), bytes: bytes.clone(), renew: false }));
+    let (_, whole) =
+        task(world.receive(Message::Blob { stream, receipt: receipt(), bytes: bytes.clone(), renew: false }));
     assert_eq!(whole, IncomingTask::Whole(receipt(), bytes));
-    let (ended, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
-    assert_eq!(task(world.hear(Message::PutEnd { stream, receipt: receipt() })).1, IncomingTask::Finish(receipt()));
-    let (cancelled, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
+    let (ended, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
+    assert_eq!(task(world.receive(Message::PutEnd { stream, receipt: receipt() })).1, IncomingTask::Finish(receipt()));
+    let (cancelled, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
     assert_ne!(ended, cancelled);
     let cancel = Message::Cancel { stream, keep: false };
-    assert_eq!(task(world.hear(cancel)), (cancelled, IncomingTask::PutAway { keep: false }));
-    let (open, _) = task(world.hear(Message::Put { stream, offer: None, renew: false }));
+    assert_eq!(task(world.receive(cancel)), (cancelled, IncomingTask::PutAway { keep: false }));
+    let (open, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
     assert_eq!(world.link.close(), [(open, IncomingTask::PutAway { keep: true })]);
     let status = Message::ReplicaStatus { status: ReplicaStatus::Waiting, detail: "two more".into() };
     assert!(
-        matches!(&world.hear(status)[..], [Output::ReplicaStatus(ReplicaStatus::Waiting, detail)] if detail == "two more")
+        matches!(&world.receive(status)[..], [Output::ReplicaStatus(ReplicaStatus::Waiting, detail)] if detail == "two more")
     );
 }

@@ -25,7 +25,7 @@ impl<J> ReplicaLink<J> {
         }
     }
 
-    pub(super) fn go_on_voting(
+    pub(super) fn continue_vote(
         &mut self,
         stream: Stream,
         proposal: Proposal,
@@ -40,7 +40,7 @@ impl<J> ReplicaLink<J> {
         };
         let next = match (completion, moment.committee()) {
             (Completion::Confirmed { lacking, damaged }, Some(committee)) => {
-                self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Lost(digest, what)));
+                self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Damaged(digest, what)));
                 match lacking.is_empty() {
                     true => still_open().map(|()| Request::Promise(committee.clone(), proposal.clone())),
                     false => Err(not_held(stream, lacking, receipts.len())),

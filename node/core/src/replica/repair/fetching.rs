@@ -74,7 +74,7 @@ impl LinkRepair {
     }
 
     /// A blob was fetched, or the pace allows the next one.
-    pub(super) fn go_on_fetching(
+    pub(super) fn continue_fetching(
         &mut self,
         mut round: Round,
         mut fetching: Fetching,

@@ -39,7 +39,7 @@ pub(super) enum ListStep {
     /// Verify these certificates.
     Learn(Vec<Certificate>),
     /// Request the next page, and report these lines to the operator.
-    GoOn(Vec<String>),
+    Continue(Vec<String>),
     /// End the reading, for this reason.
     GiveUp(String),
 }
@@ -155,12 +155,12 @@ impl ListsRound {
                 None => {}
             }
         }
-        ListStep::GoOn(notes)
+        ListStep::Continue(notes)
     }
 
     /// Ends the reading of the current list. The others are still read.
     fn skip_list(&mut self, notes: impl FnOnce(&str) -> Vec<String>) -> ListStep {
         let list = self.lists.pop_front();
-        ListStep::GoOn(notes(list.as_ref().map_or("the server", |list| &list.name)))
+        ListStep::Continue(notes(list.as_ref().map_or("the server", |list| &list.name)))
     }
 }

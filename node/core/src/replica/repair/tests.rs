@@ -18,7 +18,7 @@ const SERVER: NodeKey = NodeKey([9; 32]);
 const CONFIG: RepairConfig = RepairConfig { every: Duration::from_secs(300), rate: 1000 };
 const WALL: u64 = 1_790_000_000;
 
-/// A replica that is one of four members, and one link.
+/// A replica in a committee of four, with one link.
 struct RepairWorld {
     repair: LinkRepair,
     blobs: LackingBlobs,
@@ -46,7 +46,7 @@ impl RepairWorld {
         }
     }
 
-    fn give(&mut self, input: RepairInput) -> RepairRequest {
+    fn handle(&mut self, input: RepairInput) -> RepairRequest {
         let chain = self.committee.clone().map(CommitteeChain::new);
         let moment = RepairMoment { now: self.now, wall: self.wall, chain: chain.as_ref() };
         let RepairStep { outputs, request } = self.repair.handle(input, &moment, &mut self.blobs);
@@ -60,13 +60,13 @@ impl RepairWorld {
         request
     }
 
-    /// To the first list.
+    /// Begins a round. Returns the first request after the damaged blobs, normally for a list.
     fn begin(&mut self) -> RepairRequest {
-        assert!(matches!(self.give(RepairInput::Elapsed), RepairRequest::FindDamaged));
-        self.give(RepairInput::Damaged { certificates: Vec::new(), orphans: BTreeSet::new() })
+        assert!(matches!(self.handle(RepairInput::Elapsed), RepairRequest::FindDamaged));
+        self.handle(RepairInput::Damaged { certificates: Vec::new(), orphans: BTreeSet::new() })
     }
 
-    /// Answers lists with what `page` gives, learns `lacking` of each page, and gives the first request that is no list.
+    /// Answers list requests with `page`, and pages with `learned`. Returns the first other request.
     fn read_lists(
         &mut self,
         mut request: RepairRequest,
@@ -75,26 +75,26 @@ impl RepairWorld {
     ) -> RepairRequest {
         loop {
             request = match request {
-                RepairRequest::List { source, from, .. } => self.give(page(source, from)),
-                RepairRequest::Learn(..) => self.give(RepairInput::Learned(learned())),
+                RepairRequest::List { source, from, .. } => self.handle(page(source, from)),
+                RepairRequest::Learn(..) => self.handle(RepairInput::Learned(learned())),
                 other => return other,
             };
         }
     }
 
-    /// Reads every list to its end, with nothing in it, and takes the turn.
+    /// Reads every list to its end without finding a lacking blob, and takes the turn. Returns the next request.
     fn read_empty_lists(&mut self, request: RepairRequest) -> RepairRequest {
         let taking = self.read_lists(request, |_, from| last_page(from), Learned::default);
         assert!(matches!(taking, RepairRequest::TakeTurn), "{taking:?}");
-        self.give(RepairInput::Turn)
+        self.handle(RepairInput::Turn)
     }
 
-    /// A round that finds nothing; gives how long it waits.
+    /// A round that finds nothing. Returns its last request, the wait.
     fn idle_round(&mut self) -> RepairRequest {
         let request = self.begin();
         let saving = self.read_empty_lists(request);
         match saving {
-            RepairRequest::SavePositions(positions) => self.give(RepairInput::Saved(positions)),
+            RepairRequest::SavePositions(positions) => self.handle(RepairInput::Saved(positions)),
             other => other,
         }
     }
@@ -108,7 +108,7 @@ impl RepairWorld {
     }
 }
 
-/// One entry, and no more behind it.
+/// A page with one entry, the last of its list.
 fn last_page(from: ListPosition) -> RepairInput {
     page(from, false)
 }
@@ -153,17 +153,17 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
     let request = world.read_lists(request, |_, from| last_page(from), learn);
     assert!(matches!(request, RepairRequest::TakeTurn));
     assert_eq!(world.blobs.progress(WALL).lacking, Some(1));
-    let request = world.give(RepairInput::Turn);
+    let request = world.handle(RepairInput::Turn);
     assert!(matches!(&request, RepairRequest::Fetch(_, certificate) if **certificate == lacking), "{request:?}");
-    // 1000 bytes a second
-    let request = world.give(RepairInput::Fetched(BlobSource::Others));
+    // the rate is 1000 bytes per second
+    let request = world.handle(RepairInput::Fetched(BlobSource::Others));
     assert!(matches!(request, RepairRequest::Sleep(time) if time == Duration::from_millis(500)), "{request:?}");
     assert_eq!(world.turns_ended, 0);
     world.now += Duration::from_millis(500);
-    let RepairRequest::SavePositions(positions) = world.give(RepairInput::Elapsed) else { panic!() };
+    let RepairRequest::SavePositions(positions) = world.handle(RepairInput::Elapsed) else { panic!() };
     assert_eq!(positions.lists.len(), 4, "the server's list, and those of three members");
     assert_eq!(world.endorsed, [[Digest::of(b"lacking")]]);
-    let waiting = world.give(RepairInput::Saved(positions));
+    let waiting = world.handle(RepairInput::Saved(positions));
     assert_eq!(world.turns_ended, 1);
     // the lists are due 300 s after they were read
     assert_waits(waiting, Duration::from_millis(299_500));
@@ -172,24 +172,24 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
 }
 
 #[test]
-fn a_replica_that_is_no_member_waits_for_its_committee() {
+fn a_replica_that_is_not_a_member_waits_for_its_committee() {
     let mut world = RepairWorld::new();
     for committee in [None, Some(TestCommittee::of([2, 3, 4]).committee)] {
         world.committee = committee;
-        assert!(matches!(world.give(RepairInput::Elapsed), RepairRequest::AwaitCommittee));
+        assert!(matches!(world.handle(RepairInput::Elapsed), RepairRequest::AwaitCommittee));
     }
     world.committee = Some(TestCommittee::new(4).committee);
-    assert!(matches!(world.give(RepairInput::CommitteeChanged), RepairRequest::FindDamaged));
+    assert!(matches!(world.handle(RepairInput::CommitteeChanged), RepairRequest::FindDamaged));
 }
 
 #[test]
-fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
+fn the_lists_are_read_again_when_due_or_when_the_server_has_more() {
     let mut world = RepairWorld::new();
     assert_waits(world.idle_round(), seconds(300));
-    // news: what was damaged is looked for after a second, the lists are not
-    assert!(matches!(world.give(RepairInput::Woken), RepairRequest::Sleep(time) if time == seconds(1)));
+    // after news, only damaged blobs are looked for, a second later
+    assert!(matches!(world.handle(RepairInput::Woken), RepairRequest::Sleep(time) if time == seconds(1)));
     assert!(matches!(world.begin(), RepairRequest::TakeTurn));
-    assert_waits(world.give(RepairInput::Turn), seconds(300));
+    assert_waits(world.handle(RepairInput::Turn), seconds(300));
     world.blobs.doubt(1);
     let request = world.begin();
     assert!(matches!(request, RepairRequest::List { .. }));
@@ -198,14 +198,14 @@ fn the_lists_are_read_again_when_that_is_due_or_there_is_doubt() {
     let _ = world.idle_round();
     world.now += seconds(299);
     assert!(matches!(world.begin(), RepairRequest::TakeTurn));
-    let _ = world.give(RepairInput::Turn);
+    let _ = world.handle(RepairInput::Turn);
     world.now += seconds(1);
     assert!(matches!(world.begin(), RepairRequest::List { .. }));
 }
 
 #[test]
-fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_this_replica() {
-    // of the other three members
+fn lacking_blobs_are_known_after_the_lists_of_the_server_and_of_a_quorum() {
+    // `members`: how many of the other three list
     for (server, members, is_known) in [(true, 3, true), (true, 2, true), (true, 1, false), (false, 3, false)] {
         let mut world = RepairWorld::new();
         let request = world.begin();
@@ -221,16 +221,16 @@ fn all_that_is_lacking_is_known_by_the_lists_of_the_server_and_a_quorum_with_thi
         let request = world.read_lists(request, answer, Learned::default);
         assert!(matches!(request, RepairRequest::TakeTurn));
         assert_eq!(world.blobs.progress(WALL).lacking.is_some(), is_known, "{server} {members}");
-        let RepairRequest::SavePositions(positions) = world.give(RepairInput::Turn) else { panic!() };
+        let RepairRequest::SavePositions(positions) = world.handle(RepairInput::Turn) else { panic!() };
         let next = if is_known { seconds(300) } else { seconds(2) };
-        assert_waits(world.give(RepairInput::Saved(positions)), next);
-        // a member that is away is nothing unusual
+        assert_waits(world.handle(RepairInput::Saved(positions)), next);
+        // an absent member is not reported
         assert_eq!(world.troubles().len(), usize::from(!server));
     }
 }
 
 #[test]
-fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() {
+fn a_list_continues_at_its_position_and_later_leaves_out_what_this_replica_signed() {
     let mut world = RepairWorld::new();
     let own = world.committee.as_ref().unwrap().record().position(&node_key(1)).unwrap();
     let request = world.begin();
@@ -239,8 +239,8 @@ fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() 
         other => panic!("{other:?}"),
     };
     assert_eq!((stream, from), (Stream(1), ListPosition::default()));
-    assert!(matches!(world.give(page(from, true)), RepairRequest::Learn(..)));
-    let request = world.give(RepairInput::Learned(Learned::default()));
+    assert!(matches!(world.handle(page(from, true)), RepairRequest::Learn(..)));
+    let request = world.handle(RepairInput::Learned(Learned::default()));
     let RepairRequest::List { stream: Stream(2), source: ListSource::Own, from, filter: ListFilter::All } = request
     else {
         panic!("{request:?}");
@@ -255,8 +255,8 @@ fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() 
     assert!(matches!(request, RepairRequest::TakeTurn));
     let members = (0..4).filter(|member| *member != own).map(ListSource::Member);
     let expected: Vec<_> = [ListSource::Own].into_iter().chain(members).collect();
-    assert_eq!(*sources.borrow(), expected, "its own list is no news");
-    let _ = world.give(RepairInput::Turn);
+    assert_eq!(*sources.borrow(), expected, "its own list is not read");
+    let _ = world.handle(RepairInput::Turn);
     world.now += seconds(300);
     world.repair.stage = RepairStage::Idle;
     let request = world.begin();
@@ -267,8 +267,8 @@ fn a_list_goes_on_where_it_was_left_and_then_without_what_this_replica_signed() 
 }
 
 #[test]
-fn no_list_keeps_another_from_being_read() {
-    // one that never ends
+fn a_bad_list_does_not_keep_others_from_being_read() {
+    // an endless list
     let mut world = RepairWorld::new();
     let request = world.begin();
     let mut pages = 0;
@@ -280,7 +280,7 @@ fn no_list_keeps_another_from_being_read() {
     assert!(matches!(request, RepairRequest::TakeTurn));
     assert_eq!(pages, MAX_PAGES);
     assert_eq!(world.blobs.progress(WALL).lacking, None);
-    // one that goes back
+    // a list that does not advance
     let mut world = RepairWorld::new();
     let request = world.begin();
     let answer = |source, from: ListPosition| match source {
@@ -289,7 +289,7 @@ fn no_list_keeps_another_from_being_read() {
     };
     assert!(matches!(world.read_lists(request, answer, Learned::default), RepairRequest::TakeTurn));
     assert!(world.troubles()[0].starts_with("the server lists: expected entries after 0"), "{:?}", world.troubles());
-    // one of garbage: nothing of its page counts, nor is the next one asked for
+    // a list of garbage: its page does not count, and no further page is requested
     let mut world = RepairWorld::new();
     let request = world.begin();
     let (mut pages, mut learned) = (0, 0);
@@ -312,7 +312,7 @@ fn no_list_keeps_another_from_being_read() {
             "the server lists too many certificates that are INVALID",
         ]
     );
-    // nothing is read any further once there is enough to fetch
+    // no list is read while too many blobs are lacking
     let mut world = RepairWorld::new();
     let request = world.begin();
     let first = certificate(b"one", 1, NEVER);

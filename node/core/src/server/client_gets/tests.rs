@@ -5,7 +5,7 @@ use crate::fixture::node_key;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-/// The client's number of the lookup, and of the read, in most tests.
+/// The client's stream number of the request in most tests.
 const CLIENT: Stream = Stream(5);
 /// The server's first number.
 const FIRST: Stream = Stream(100);
@@ -39,7 +39,7 @@ fn failures(out: &[GetOutput]) -> Vec<(Stream, Code)> {
     out.iter().filter_map(failed).collect()
 }
 
-/// The holders that the client is told of, if it is.
+/// The holders that are sent to the client, if any are.
 fn located(out: &[GetOutput]) -> Option<Vec<u16>> {
     out.iter().find_map(|output| match output {
         GetOutput::Answer(GetAnswer::Located(CLIENT, holders)) => {
@@ -62,35 +62,35 @@ impl GetWorld {
         Self { gets: ClientGets::new(StreamNumbers::from(FIRST.0), links(0..3)), now: Duration::from_secs(100) }
     }
 
-    fn give(&mut self, input: GetInput) -> Vec<GetOutput> {
+    fn handle(&mut self, input: GetInput) -> Vec<GetOutput> {
         self.gets.handle(input, self.now)
     }
 
-    /// One that asked all members who holds a blob.
+    /// A client with a lookup that all members were asked about.
     fn locating() -> Self {
         let mut world = Self::new();
         world.locate();
         world
     }
 
-    /// Asks under the client's number, and all members are told.
+    /// The client sends a lookup, and all members are asked. Returns the server's number of it.
     fn locate(&mut self) -> Stream {
-        let out = self.give(GetInput::Locate(CLIENT, digest()));
+        let out = self.handle(GetInput::Locate(CLIENT, digest()));
         let [GetOutput::Action(GetAction::AskHolders { stream, members, .. })] = &out[..] else { panic!("{out:?}") };
-        self.give(GetInput::Asked(*stream, members.clone()));
+        self.handle(GetInput::Asked(*stream, members.clone()));
         *stream
     }
 
     fn holds(&mut self, member: u16, stream: Stream, length: Option<u64>) -> Vec<GetOutput> {
-        self.give(GetInput::Holds { member, stream, length })
+        self.handle(GetInput::Holds { member, stream, length })
     }
 
-    /// One that asked this member for a read.
+    /// A client with a read that this member was asked for.
     fn reading(member: u16) -> Self {
         let mut world = Self::new();
-        assert!(world.give(GetInput::Read(read_from(member, CLIENT.0))).is_empty());
+        assert!(world.handle(GetInput::Read(read_from(member, CLIENT.0))).is_empty());
         assert!(world.gets.wants_room());
-        let out = world.give(GetInput::Room);
+        let out = world.handle(GetInput::Room);
         let asked = Read { stream: FIRST, ..read_from(member, 0) };
         assert!(matches!(&out[..], [GetOutput::Action(GetAction::AskForRead(read))] if *read == asked), "{out:?}");
         assert!(!world.gets.wants_room() && world.gets.is_active());
@@ -99,7 +99,7 @@ impl GetWorld {
 
     fn wait(&mut self, duration: Duration) -> Vec<GetOutput> {
         self.now += duration;
-        self.give(GetInput::Tick)
+        self.handle(GetInput::Tick)
     }
 }
 
@@ -119,7 +119,11 @@ fn after_the_first_holder_the_others_have_a_short_timeout() {
     world.holds(2, FIRST, Some(7));
     assert!(world.wait(LOCATE_GRACE - MS).is_empty());
     world.holds(1, FIRST, Some(7));
-    assert_eq!(located(&world.wait(MS)), Some(vec![1, 2]), "ascending, and by the first holder's moment");
+    assert_eq!(
+        located(&world.wait(MS)),
+        Some(vec![1, 2]),
+        "ascending, once the timeout after the first holder has passed"
+    );
 }
 
 #[test]
@@ -139,8 +143,8 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
     world.holds(2, stream, Some(7));
     assert!(world.wait(LOCATE_DEADLINE - MS).is_empty());
     assert_eq!(located(&world.wait(MS)), Some(vec![2]));
-    // one of another blob does not
-    let out = world.give(GetInput::Locate(CLIENT, Digest::of(b"another")));
+    // a lookup of another blob does not
+    let out = world.handle(GetInput::Locate(CLIENT, Digest::of(b"another")));
     let [GetOutput::Action(GetAction::AskHolders { stream, .. })] = out[..] else { panic!("{out:?}") };
     world.holds(0, stream, Some(7));
     assert_eq!(located(&world.wait(LOCATE_GRACE)), Some(vec![0]));
@@ -149,26 +153,26 @@ fn a_second_lookup_of_the_same_blob_waits_for_every_member() {
 #[test]
 fn only_first_answers_of_asked_members_count() {
     let mut world = GetWorld::new();
-    world.give(GetInput::Locate(CLIENT, digest()));
-    // the queue of member 1 was full
-    assert!(world.give(GetInput::Asked(FIRST, [0, 2].into())).is_empty());
+    world.handle(GetInput::Locate(CLIENT, digest()));
+    // member 1 was not asked: its queue was full
+    assert!(world.handle(GetInput::Asked(FIRST, [0, 2].into())).is_empty());
     world.holds(1, FIRST, Some(9));
     world.holds(0, Stream(99), Some(9));
     world.holds(0, FIRST, None);
     world.holds(0, FIRST, Some(9));
-    assert_eq!(located(&world.give(GetInput::Connected(links([0, 1])))), Some(vec![]), "member 2 is gone");
+    assert_eq!(located(&world.handle(GetInput::Connected(links([0, 1])))), Some(vec![]), "member 2 has disconnected");
     let mut nobody = GetWorld::new();
-    nobody.give(GetInput::Locate(CLIENT, digest()));
-    assert_eq!(located(&nobody.give(GetInput::Asked(FIRST, BTreeSet::new()))), Some(vec![]));
+    nobody.handle(GetInput::Locate(CLIENT, digest()));
+    assert_eq!(located(&nobody.handle(GetInput::Asked(FIRST, BTreeSet::new()))), Some(vec![]));
 }
 
 #[test]
 fn only_one_lookup_at_a_time_and_none_without_a_committee() {
     let mut world = GetWorld::locating();
-    let out = world.give(GetInput::Locate(Stream(6), digest()));
+    let out = world.handle(GetInput::Locate(Stream(6), digest()));
     assert_eq!(failures(&out), [(Stream(6), Code::Busy)]);
-    world.give(GetInput::Connected(None));
-    let out = world.give(GetInput::Locate(Stream(7), digest()));
+    world.handle(GetInput::Connected(None));
+    let out = world.handle(GetInput::Locate(Stream(7), digest()));
     assert_eq!(failures(&out), [(Stream(7), Code::NoCommittee)]);
 }
 
@@ -176,12 +180,12 @@ fn only_one_lookup_at_a_time_and_none_without_a_committee() {
 fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
     let mut world = GetWorld::reading(1);
     for (member, stream) in [(0, FIRST), (1, Stream(99))] {
-        assert!(world.give(GetInput::Bytes { member, stream }).is_empty(), "nobody asked {member} for {stream:?}");
+        assert!(world.handle(GetInput::Bytes { member, stream }).is_empty(), "{member} was not asked for {stream:?}");
     }
     let relay = GetAction::Relay { stream: FIRST, client: CLIENT };
-    let out = world.give(GetInput::Bytes { member: 1, stream: FIRST });
+    let out = world.handle(GetInput::Bytes { member: 1, stream: FIRST });
     assert!(matches!(&out[..], [GetOutput::Action(action)] if *action == relay), "{out:?}");
-    assert!(world.give(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "once");
+    assert!(world.handle(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "once");
     assert!(!world.gets.is_active());
 }
 
@@ -189,8 +193,8 @@ fn the_bytes_of_a_read_are_relayed_under_the_clients_number() {
 fn a_refusal_is_relayed_under_the_clients_number() {
     let refusal = |member| GetInput::Refused(member, Failed::new(FIRST, Code::NotFound, "not here"));
     let mut world = GetWorld::reading(1);
-    assert!(world.give(refusal(0)).is_empty(), "another member's");
-    let out = world.give(refusal(1));
+    assert!(world.handle(refusal(0)).is_empty(), "member 0 was not asked");
+    let out = world.handle(refusal(1));
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::NotFound)], vec![FIRST]));
 }
 
@@ -202,26 +206,26 @@ fn a_read_times_out() {
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
     let Some(GetOutput::Answer(GetAnswer::Failed(failed))) = out.last() else { panic!("{out:?}") };
     assert_eq!(failed.subjects, [1]);
-    assert!(world.give(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "too late");
+    assert!(world.handle(GetInput::Bytes { member: 1, stream: FIRST }).is_empty(), "after the timeout");
 }
 
 #[test]
 fn a_read_ends_with_its_members_link() {
     let mut world = GetWorld::reading(1);
-    assert!(world.give(GetInput::Connected(links([1]))).is_empty());
+    assert!(world.handle(GetInput::Connected(links([1]))).is_empty());
     let mut again = links(0..3).unwrap();
     again.insert(1, link(1, 2));
-    let out = world.give(GetInput::Connected(Some(again)));
+    let out = world.handle(GetInput::Connected(Some(again)));
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::NotFound)], vec![FIRST]));
 }
 
 #[test]
 fn an_unreachable_member_fails_the_read() {
     let mut world = GetWorld::new();
-    world.give(GetInput::Read(read_from(3, 5)));
-    assert_eq!(failures(&world.give(GetInput::Room)), [(CLIENT, Code::NotFound)]);
+    world.handle(GetInput::Read(read_from(3, 5)));
+    assert_eq!(failures(&world.handle(GetInput::Room)), [(CLIENT, Code::NotFound)]);
     let mut world = GetWorld::reading(1);
-    let out = world.give(GetInput::NotReading(FIRST));
+    let out = world.handle(GetInput::NotReading(FIRST));
     assert_eq!((failures(&out), releases(&out)), (vec![(CLIENT, Code::TimedOut)], vec![FIRST]));
 }
 
@@ -230,24 +234,24 @@ fn reads_wait_for_room_in_order_and_are_bounded() {
     let mut world = GetWorld::new();
     let most = u32::try_from(MAX_READS).unwrap();
     for client in 1..=most {
-        assert!(world.give(GetInput::Read(read_from(0, client))).is_empty());
+        assert!(world.handle(GetInput::Read(read_from(0, client))).is_empty());
     }
-    world.give(GetInput::Room);
-    let out = world.give(GetInput::Read(read_from(0, 50)));
+    world.handle(GetInput::Room);
+    let out = world.handle(GetInput::Read(read_from(0, 50)));
     let violation =
         |output: &GetOutput| matches!(output, GetOutput::Violation(failed) if failed.stream == Stream::LINK);
-    assert!(out.iter().any(violation), "those that are asked count too: {out:?}");
-    world.give(GetInput::Room);
-    let out = world.give(GetInput::Bytes { member: 0, stream: Stream(101) });
+    assert!(out.iter().any(violation), "reads in progress count as well: {out:?}");
+    world.handle(GetInput::Room);
+    let out = world.handle(GetInput::Bytes { member: 0, stream: Stream(101) });
     let relay = GetAction::Relay { stream: Stream(101), client: Stream(2) };
     assert!(matches!(&out[..], [GetOutput::Action(action)] if *action == relay), "{out:?}");
-    assert!(world.give(GetInput::Read(read_from(0, 50))).is_empty(), "one is answered");
+    assert!(world.handle(GetInput::Read(read_from(0, 50))).is_empty(), "one read was answered");
 }
 
 #[test]
 fn room_without_a_waiting_read_is_ignored() {
     let mut world = GetWorld::new();
     assert!(!world.gets.wants_room());
-    assert!(world.give(GetInput::Room).is_empty());
+    assert!(world.handle(GetInput::Room).is_empty());
     assert!(world.wait(SECOND).is_empty());
 }

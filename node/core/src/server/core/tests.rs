@@ -1,4 +1,4 @@
-//! A whole server's decisions, without a socket: who may begin, who is asked, and what a lost or a slow member costs.
+//! The decisions of a whole server: admission of puts, proposals, and the effects of lost and slow members.
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::digest::Digest;
@@ -18,7 +18,7 @@ fn receipt(number: u32) -> Receipt {
     Receipt { salt: [3; 16], digest: Digest::of(&number.to_le_bytes()), length: 4, expires_at: NEVER }
 }
 
-/// A proposal, as the members that are asked see it.
+/// A proposal that members were sent.
 #[derive(Debug, Clone)]
 struct SentProposal {
     batch: Stream,
@@ -32,19 +32,19 @@ struct ServerWorld {
     now: Duration,
     next_link: u64,
     proposals: Vec<SentProposal>,
-    /// Whose votes were verified together.
+    /// The members whose votes were verified together, for each verification.
     verified: Vec<Vec<u16>>,
     certified: Vec<Stream>,
     failed: Vec<(Stream, Failed)>,
     left_out: Vec<(u16, Code)>,
     told: Vec<String>,
     delivered: Vec<Reply>,
-    /// [`ServerOutput::Settle`] was asked for.
+    /// Whether [`ServerOutput::Settle`] was returned.
     is_unsettled: bool,
 }
 
 impl ServerWorld {
-    /// A server that remembers its committee of 4, all of them connected.
+    /// A server with a committee of four, all of them connected.
     fn new() -> Self {
         let mut world = Self::without_members();
         for member in 0..4 {
@@ -77,7 +77,7 @@ impl ServerWorld {
         let node_key = self.committee.committee.record().members()[usize::from(member)].node_key;
         let link = LinkId { node_key, number: self.next_link };
         self.next_link += 1;
-        self.give(ServerInput::Joined { link, handle: member });
+        self.handle(ServerInput::Joined { link, handle: member });
         link
     }
 
@@ -86,14 +86,14 @@ impl ServerWorld {
     }
 
     fn leave(&mut self, member: u16) {
-        self.give(ServerInput::Left(self.link(member)));
+        self.handle(ServerInput::Left(self.link(member)));
     }
 
     fn clock(&self) -> ServerClock {
         ServerClock { now: self.now, unix_seconds: UNIX }
     }
 
-    fn give(&mut self, input: ServerInput<u16>) {
+    fn handle(&mut self, input: ServerInput<u16>) {
         for output in self.core.handle(input, self.clock()) {
             match output {
                 ServerOutput::Deliver(_, reply) => self.delivered.push(reply),
@@ -105,7 +105,7 @@ impl ServerWorld {
                     self.verified.push(votes.iter().map(|(member, _)| *member).collect());
                     let verified = ballot.verify_all(&self.committee.committee, &votes);
                     let votes = votes.iter().map(|(member, _)| *member).zip(verified).collect();
-                    self.give(ServerInput::Batch(BatchInput::Verified { batch, votes }));
+                    self.handle(ServerInput::Batch(BatchInput::Verified { batch, votes }));
                 }
                 ServerOutput::Batch(BatchRequest::Certify { puts, .. }) => self.certified.extend(puts),
                 ServerOutput::Batch(BatchRequest::Fail(put, failed)) => self.failed.push((put, failed)),
@@ -116,25 +116,25 @@ impl ServerWorld {
         }
     }
 
-    /// What the shell does when no further input is at hand.
+    /// Settles as often as requested, as a shell does when no further input is pending.
     fn settle(&mut self) {
         while std::mem::take(&mut self.is_unsettled) {
-            self.give(ServerInput::Settled);
+            self.handle(ServerInput::Settled);
         }
     }
 
     fn wait(&mut self, duration: Duration) {
         self.now += duration;
-        self.give(ServerInput::Settled);
+        self.handle(ServerInput::Settled);
         self.settle();
     }
 
-    /// Put number `number` was stored by these members; the others may store it yet.
+    /// Submits a put that these members have stored. The others may still store it.
     fn submit(&mut self, number: u32, holders: &[u16]) {
         let holders: BTreeSet<u16> = holders.iter().copied().collect();
         let candidates = (0..4).filter(|member| !holders.contains(member)).collect();
         let (put, receipt) = (Stream(number), receipt(number));
-        self.give(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
+        self.handle(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
     }
 
     fn proposal(&mut self) -> SentProposal {
@@ -148,7 +148,7 @@ impl ServerWorld {
     }
 
     fn reply(&mut self, member: u16, stream: Stream, message: Message) {
-        self.give(ServerInput::Reply(self.link(member), Reply { member, stream, message }));
+        self.handle(ServerInput::Reply(self.link(member), Reply { member, stream, message }));
     }
 
     fn vote(&mut self, proposal: &SentProposal, member: u16) {
@@ -167,7 +167,7 @@ impl ServerWorld {
 
     fn observe(&mut self, member: u16, observed: Observed) {
         let link = self.link(member);
-        self.give(ServerInput::Observed { stream: Stream(1), member, link, observed });
+        self.handle(ServerInput::Observed { stream: Stream(1), member, link, observed });
     }
 }
 
@@ -176,9 +176,9 @@ fn a_slow_member_is_left_out_of_new_puts_until_its_queue_is_empty() {
     let mut world = ServerWorld::new();
     assert_eq!(world.admit(0..4, false), world.begin(0..4, []));
     world.observe(3, Observed::TookBytesTooSlowly);
-    assert_eq!(world.left_out, [(3, Code::TimedOut)], "the operator and the member are told");
+    assert_eq!(world.left_out, [(3, Code::TimedOut)], "reported to the operator and the member");
     assert_eq!(world.admit(0..3, false), world.begin(0..3, [3]));
-    assert_eq!(world.admit(0..4, false), world.begin(0..4, []), "it has taken everything");
+    assert_eq!(world.admit(0..4, false), world.begin(0..4, []), "its queue is empty");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_batch_is_proposed_once_no_input_is_pending() {
     let mut world = ServerWorld::new();
     world.submit(1, &[0, 1, 2, 3]);
     world.submit(2, &[0, 1, 2, 3]);
-    assert!(world.proposals.is_empty(), "there may be more to come");
+    assert!(world.proposals.is_empty(), "further inputs may be pending");
     world.settle();
     let proposal = world.proposal();
     assert_eq!((proposal.members.as_slice(), proposal.receipts.len()), (&[0, 1, 2, 3][..], 2));
@@ -243,19 +243,19 @@ fn a_batch_that_loses_its_quorum_needs_another_holder() {
     world.vote(&first, 0);
     world.leave(1);
     world.settle();
-    assert!(world.failed.is_empty() && world.proposals.is_empty(), "member 3 may store it yet");
-    world.give(ServerInput::Batch(BatchInput::AlsoHeld { put: Stream(1), member: 3 }));
+    assert!(world.failed.is_empty() && world.proposals.is_empty(), "member 3 may still store it");
+    world.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: Stream(1), member: 3 }));
     world.settle();
     let second = world.proposal();
     assert_eq!(second.members, [0, 2, 3]);
     assert!(second.batch != first.batch);
-    // and now there is nobody else
+    // no holder is left
     world.leave(2);
     world.settle();
     let [(put, failed)] = &world.failed[..] else { panic!("{:?}", world.failed) };
     assert_eq!((*put, failed.code), (Stream(1), Code::NotEnoughReplicas));
     assert!(world.certified.is_empty());
-    assert_eq!(world.core.next_tick(world.clock()), None, "nothing is held any more");
+    assert_eq!(world.core.next_tick(world.clock()), None, "no wait is left");
 }
 
 #[test]
@@ -267,16 +267,16 @@ fn a_returning_replica_is_asked_on_its_new_link() {
     world.settle();
     let first = world.proposal();
     let new = world.join(3);
-    // what it was asked on the old link it does not know: it is not waited for
+    // it does not know the proposal of its earlier link, so its vote is not waited for
     QUORUM_OF_4.into_iter().for_each(|member| world.vote(&first, member));
     world.settle();
     assert_eq!(world.certified, [Stream(1)]);
-    assert!(world.core.health().trouble(&new.node_key, world.now).is_none(), "it may have been repaired");
+    assert!(world.core.health().trouble(&new.node_key, world.now).is_none(), "a new link resets slowness");
     world.submit(2, &[0, 1, 2, 3]);
     world.settle();
     let second = world.proposal();
     assert_eq!(second.members, [0, 1, 2, 3]);
-    world.give(ServerInput::Left(old));
+    world.handle(ServerInput::Left(old));
     assert_eq!(world.link(3), new);
     (0..4).for_each(|member| world.vote(&second, member));
     world.settle();
@@ -296,16 +296,16 @@ fn a_late_voter_is_not_awaited_until_in_time_again() {
         proposal
     };
     round(&mut world, 1, &QUORUM_OF_4);
-    assert!(world.certified.is_empty(), "the last one has its grace");
+    assert!(world.certified.is_empty(), "the last member is in its grace period");
     world.wait(Duration::from_secs(2));
     assert_eq!((world.certified.len(), world.left_out.as_slice()), (1, &[(3, Code::TimedOut)][..]));
     let second = round(&mut world, 2, &QUORUM_OF_4);
     assert_eq!(world.certified.len(), 2, "at once");
-    // the vote comes after its batch, and in time
+    // the vote comes after its batch has ended, but in time
     world.vote(&second, 3);
     assert!(world.core.health().not_awaited_to_vote(world.committee.committee.record(), world.now).is_empty());
     round(&mut world, 3, &QUORUM_OF_4);
-    assert_eq!(world.certified.len(), 2, "it is waited for again");
+    assert_eq!(world.certified.len(), 2, "the batch waits for it again");
 }
 
 #[test]
@@ -330,27 +330,27 @@ fn a_false_vote_is_reported_once_and_verified_apart_later() {
 fn replies_are_delivered_and_unclaimed_ones_update_health() {
     let mut world = ServerWorld::new();
     world.reply(1, Stream(7), Message::Stored { stream: Stream(7) });
-    let Some(Reply { member: 1, stream: Stream(7), .. }) = world.delivered.pop() else { panic!("not passed on") };
-    // what it says of itself concerns no put
+    let Some(Reply { member: 1, stream: Stream(7), .. }) = world.delivered.pop() else { panic!("not delivered") };
+    // a report about the replica as a whole belongs to no put
     world.reply(1, Stream::REPLICA, Message::failed(Stream::REPLICA, Code::Storage, "no such device"));
     assert!(world.delivered.is_empty());
     assert_eq!(world.told, ["1 says that its storage failed: no such device"]);
-    // a put went on without it, and it stored in time all the same
+    // a put ended without it, but it stored in time
     for (until, is_late) in [(world.now, true), (world.now + Duration::from_millis(1), false)] {
         world.observe(2, Observed::StoredTooLate);
-        world.give(ServerInput::PutEnded { put: Stream(8), until });
+        world.handle(ServerInput::PutEnded { put: Stream(8), until });
         let reply = Reply { member: 2, stream: Stream(8), message: Message::Stored { stream: Stream(8) } };
-        world.give(ServerInput::Unclaimed(world.link(2), reply));
+        world.handle(ServerInput::Unclaimed(world.link(2), reply));
         let record = world.committee.committee.record();
         assert_eq!(world.core.health().not_awaited_to_store(record, world.now).contains(&2), is_late);
     }
-    // a refusal that no put waits for is about a batch
+    // a refusal that no put waits for belongs to a batch
     world.submit(1, &[0, 1, 2, 3]);
     world.settle();
     let batch = world.proposal().batch;
     for member in [0, 1] {
         let message = Message::failed(batch, Code::NotHeld, "the blob is not here");
-        world.give(ServerInput::Unclaimed(world.link(member), Reply { member, stream: batch, message }));
+        world.handle(ServerInput::Unclaimed(world.link(member), Reply { member, stream: batch, message }));
     }
     world.settle();
     let [(put, failed)] = &world.failed[..] else { panic!("{:?}", world.failed) };
@@ -360,12 +360,12 @@ fn replies_are_delivered_and_unclaimed_ones_update_health() {
 #[test]
 fn a_batch_lingers_while_puts_are_stored() {
     let mut world = ServerWorld::new();
-    world.give(ServerInput::StoringBegan);
+    world.handle(ServerInput::StoringBegan);
     world.submit(1, &[0, 1, 2, 3]);
     world.settle();
     assert!(world.proposals.is_empty());
     assert_eq!(world.core.next_tick(world.clock()), Some(world.now + BatchPolicy::default().linger));
-    world.give(ServerInput::StoringEnded);
+    world.handle(ServerInput::StoringEnded);
     world.submit(2, &[0, 1, 2, 3]);
     world.settle();
     assert_eq!(world.proposal().receipts.len(), 2);

@@ -14,7 +14,7 @@ fn failed(code: Code, why: &str) -> Message {
     Message::failed(Stream(1), code, why)
 }
 
-/// Four replicas with a link each.
+/// Four members, each with a link.
 struct HealthWorld {
     health: Health,
     committee: CommitteeRecord,
@@ -35,20 +35,20 @@ impl HealthWorld {
         self.health.observe(&link(replica, replica.into()), observed, NOW)
     }
 
-    fn hear(&mut self, replica: u8, message: &Message) -> Option<String> {
-        self.health.hear(&link(replica, replica.into()), message, NOW)
+    fn reply(&mut self, replica: u8, message: &Message) -> Option<String> {
+        self.health.record_reply(&link(replica, replica.into()), message, NOW)
     }
 
     fn trouble(&self, replica: u8) -> Option<Trouble> {
         self.health.trouble(&node_key(replica), NOW)
     }
 
-    /// What a new link begins with, which replaces the one before.
+    /// A new link of a replica replaces its earlier one.
     fn reconnect(&mut self, replica: u8) {
         self.health.connected(link(replica, 100));
     }
 
-    fn none(&self) -> bool {
+    fn is_healthy(&self) -> bool {
         self.health.records.is_empty()
     }
 }
@@ -58,31 +58,31 @@ fn a_slow_reader_is_left_out_of_puts_until_its_queue_is_empty() {
     let mut world = HealthWorld::new();
     let news = world.observe(2, Observed::TookBytesTooSlowly).unwrap();
     assert_eq!(news.code, Code::TimedOut);
-    assert!(world.observe(2, Observed::TookBytesTooSlowly).is_some(), "another put went on without it");
+    assert!(world.observe(2, Observed::TookBytesTooSlowly).is_some(), "another put continued without it");
     assert!(
         world.health.is_left_out_of_puts(&node_key(2), NOW) && !world.health.is_left_out_of_puts(&node_key(1), NOW)
     );
     assert_eq!(world.health.not_awaited_with_bytes(&world.committee, NOW), [world.member(2)].into());
-    assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty(), "what it takes it may store in time");
+    assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty(), "it may still store in time");
     assert_eq!(world.trouble(2), Some(Trouble::Lagging));
     assert_eq!(world.observe(2, Observed::TookAllBytes), None);
-    assert!(!world.health.is_left_out_of_puts(&node_key(2), NOW) && world.none());
+    assert!(!world.health.is_left_out_of_puts(&node_key(2), NOW) && world.is_healthy());
 }
 
 #[test]
 fn a_late_storer_is_not_awaited_until_it_stores_in_time() {
     let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::StoredTooLate).is_some());
-    assert_eq!(world.observe(3, Observed::StoredTooLate), None, "told once");
+    assert_eq!(world.observe(3, Observed::StoredTooLate), None, "reported once");
     assert_eq!(world.health.not_awaited_to_store(&world.committee, NOW), [world.member(3)].into());
-    assert!(world.health.not_awaited_to_vote(&world.committee, NOW).is_empty(), "its vote may be in time");
+    assert!(world.health.not_awaited_to_vote(&world.committee, NOW).is_empty(), "it may still vote in time");
     assert_eq!(world.health.not_awaited_with_bytes(&world.committee, NOW), [world.member(3)].into());
-    assert!(!world.health.is_left_out_of_puts(&node_key(3), NOW), "it is given every further put's bytes");
+    assert!(!world.health.is_left_out_of_puts(&node_key(3), NOW), "it still takes part in puts");
     assert_eq!(world.trouble(3), Some(Trouble::Late));
     world.observe(3, Observed::VotedInTime);
     assert_eq!(world.trouble(3), Some(Trouble::Late));
     world.observe(3, Observed::StoredInTime);
-    assert!(world.none());
+    assert!(world.is_healthy());
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn an_answer_after_the_end_of_a_put_may_be_in_time() {
 fn a_late_voter_is_not_awaited_until_it_votes_in_time() {
     let mut world = HealthWorld::new();
     assert!(world.observe(3, Observed::VotedTooLate).is_some());
-    assert_eq!(world.observe(3, Observed::VotedTooLate), None, "told once");
+    assert_eq!(world.observe(3, Observed::VotedTooLate), None, "reported once");
     assert_eq!(world.health.not_awaited_to_vote(&world.committee, NOW), [world.member(3)].into());
     assert!(world.health.not_awaited_to_store(&world.committee, NOW).is_empty());
     world.observe(3, Observed::StoredInTime);
     assert_eq!(world.health.not_awaited_to_vote(&world.committee, NOW).len(), 1);
     world.observe(3, Observed::VotedInTime);
-    assert!(world.none());
+    assert!(world.is_healthy());
 }
 
 #[test]
@@ -124,13 +124,13 @@ fn storage_and_clock_trouble_end_with_a_vote_or_a_report() {
         (failed(Code::ClockInDoubt, "off"), clock()),
         (stored(Stream(1)), clock()),
         (stored(Stream::REPLICA), None),
-        // the last word counts
+        // the last report counts
         (failed(Code::Storage, "disk"), storage()),
         (failed(Code::ClockInDoubt, "off"), clock()),
         (failed(Code::Storage, "disk"), storage()),
         (stored(Stream(1)), None),
     ] {
-        world.hear(4, &message);
+        world.reply(4, &message);
         assert_eq!(world.trouble(4), expected, "{message:?}");
     }
 }
@@ -139,13 +139,13 @@ fn storage_and_clock_trouble_end_with_a_vote_or_a_report() {
 fn a_replicas_report_is_logged_when_it_changes() {
     let mut world = HealthWorld::new();
     let by_itself = |code, why: &str| Message::failed(Stream::REPLICA, code, why);
-    assert_eq!(world.hear(1, &failed(Code::Storage, "disk")), None, "the put's client hears of it");
-    assert_eq!(world.hear(1, &by_itself(Code::Storage, "disk")), None);
-    let line = world.hear(1, &by_itself(Code::Storage, "another disk"));
+    assert_eq!(world.reply(1, &failed(Code::Storage, "disk")), None, "the put reports it to its client");
+    assert_eq!(world.reply(1, &by_itself(Code::Storage, "disk")), None);
+    let line = world.reply(1, &by_itself(Code::Storage, "another disk"));
     assert_eq!(line.as_deref(), Some("says that its storage failed: another disk"));
-    let line = world.hear(1, &by_itself(Code::ClockInDoubt, "off by 70 s"));
+    let line = world.reply(1, &by_itself(Code::ClockInDoubt, "off by 70 s"));
     assert_eq!(line.as_deref(), Some("says that it signs nothing: off by 70 s"));
-    assert_eq!(world.hear(1, &failed(Code::ClockInDoubt, "off by 71 s")), None);
+    assert_eq!(world.reply(1, &failed(Code::ClockInDoubt, "off by 71 s")), None);
     assert_eq!(world.trouble(1), Some(Trouble::ClockInDoubt("off by 71 s".into())));
 }
 
@@ -154,7 +154,7 @@ fn a_replica_that_failed_a_get_is_read_last_for_ten_minutes() {
     let mut world = HealthWorld::new();
     let second = Duration::from_secs(1);
     let mut blame = |replica, at: u32| world.health.blame(&node_key(replica), Fault::FailedGet, at * second);
-    assert_eq!(blame(1, 100), None, "each get tells of it");
+    assert_eq!(blame(1, 100), None, "reported by each get");
     blame(3, 200);
     let read_last = |at: u32| world.health.read_last(at * second);
     let [first, third] = [1, 3].map(node_key);
@@ -164,7 +164,7 @@ fn a_replica_that_failed_a_get_is_read_last_for_ten_minutes() {
     assert!(read_last(800).is_empty());
     assert!(world.health.doubted(&world.committee, 200 * second).is_empty());
     world.health.blame(&node_key(3), Fault::FailedGet, 700 * second);
-    assert_eq!(world.health.read_last(1299 * second), [third].into(), "counted anew");
+    assert_eq!(world.health.read_last(1299 * second), [third].into(), "a new fault restarts the ten minutes");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn votes_of_a_false_voter_are_verified_apart_for_ever() {
     let mut world = HealthWorld::new();
     let news = world.health.blame(&node_key(2), Fault::VotedFalsely, NOW).unwrap();
     assert_eq!(news.code, Code::NotAuthenticated);
-    assert_eq!(world.health.blame(&node_key(2), Fault::VotedFalsely, NOW), None, "told once");
+    assert_eq!(world.health.blame(&node_key(2), Fault::VotedFalsely, NOW), None, "reported once");
     assert_eq!(world.health.verified_apart(&world.committee, 1000 * FAULT_COUNTS), [world.member(2)].into());
 }
 
@@ -192,7 +192,7 @@ fn a_new_link_resets_slowness_but_not_faults() {
         for observed in [Observed::TookBytesTooSlowly, Observed::StoredTooLate, Observed::VotedTooLate] {
             world.observe(2, observed);
         }
-        world.hear(2, &failed(Code::Storage, "disk"));
+        world.reply(2, &failed(Code::Storage, "disk"));
         for fault in [Fault::FailedGet, Fault::LackedWhatItOffered, Fault::VotedFalsely] {
             world.health.blame(&node_key(2), fault, NOW);
         }
@@ -223,10 +223,10 @@ fn observations_on_an_earlier_link_are_ignored() {
     let mut world = HealthWorld::new();
     world.reconnect(2);
     assert_eq!(world.observe(2, Observed::StoredTooLate), None);
-    assert_eq!(world.hear(2, &failed(Code::Storage, "disk")), None);
+    assert_eq!(world.reply(2, &failed(Code::Storage, "disk")), None);
     world.health.disconnected(link(2, 2));
     assert_eq!(world.trouble(2), None);
-    assert!(world.none());
+    assert!(world.is_healthy());
     world.health.observe(&link(2, 100), Observed::StoredTooLate, NOW);
     world.observe(2, Observed::StoredInTime);
     assert_eq!(world.trouble(2), Some(Trouble::Late));
@@ -242,5 +242,5 @@ fn health_follows_the_node_key_into_another_committee() {
     let next = TestCommittee::of([4, 5, 6, 7]).committee.record().clone();
     let place = next.position(&node_key(4)).unwrap();
     assert_eq!(world.health.not_awaited_to_store(&next, NOW), [place].into());
-    assert_eq!(world.health.doubted(&next, NOW), [place].into(), "who is no member any more has no place");
+    assert_eq!(world.health.doubted(&next, NOW), [place].into(), "only members of the committee are returned");
 }

@@ -14,7 +14,7 @@ use crate::server::put::{Deadlines, Forwarded};
 
 const SECOND: Duration = Duration::from_secs(1);
 const RATE: UploadRate = UploadRate { bytes_per_second: 1000, window: Duration::from_secs(30) };
-/// So long that the rate alone ends puts here.
+/// Long deadlines, so that only the upload rate ends puts.
 const LONG: Duration = Duration::from_secs(86_400);
 const POLICY: PutPolicy = PutPolicy {
     quorum_wait: Duration::from_secs(3),
@@ -35,12 +35,12 @@ struct LinkPutsWorld {
     puts: LinkPuts,
     context: PutContext,
     is_admitted: bool,
-    /// Messages to the client since they were last looked at.
+    /// Messages to the client since the last call of [`failures`](Self::failures).
     told: Vec<Message>,
     performed: Vec<(Stream, PutAction)>,
     over: Vec<Stream>,
     violation: Option<Failed>,
-    /// How long members need to take a message with bytes.
+    /// The time that members take for a message with bytes.
     forwarding: Duration,
 }
 
@@ -54,7 +54,7 @@ impl LinkPutsWorld {
         Self { committee, puts, context, is_admitted, told, performed, over, violation, forwarding }
     }
 
-    /// One with this put of a stream, which may be sent.
+    /// A link with one put of a stream for each of these numbers; their clients may send bytes.
     fn with(clients: impl IntoIterator<Item = u32>) -> Self {
         let mut world = Self::new();
         for client in clients {
@@ -64,15 +64,15 @@ impl LinkPutsWorld {
     }
 
     fn begin(&mut self, client: u32) {
-        self.give(LinkPutsInput::Begin(Stream(client), stream_put()));
+        self.handle(LinkPutsInput::Begin(Stream(client), stream_put()));
     }
 
     fn chunk(&mut self, client: u32, offset: u64, length: u64) {
-        self.give(LinkPutsInput::Chunk { client: Stream(client), offset, length, parents: 0 });
+        self.handle(LinkPutsInput::Chunk { client: Stream(client), offset, length, parents: 0 });
     }
 
-    /// Gives an input, and completes what follows as a shell would.
-    fn give(&mut self, input: LinkPutsInput) {
+    /// Handles an input, and completes the resulting requests as a shell does.
+    fn handle(&mut self, input: LinkPutsInput) {
         let mut inputs = vec![input];
         while !inputs.is_empty() {
             for output in self.puts.handle(inputs.remove(0), &self.context) {
@@ -111,10 +111,10 @@ impl LinkPutsWorld {
 
     fn wait(&mut self, duration: Duration) {
         self.context.now += duration;
-        self.give(LinkPutsInput::Tick);
+        self.handle(LinkPutsInput::Tick);
     }
 
-    /// What the client is told of failures, since it was looked at last.
+    /// The failures sent to the client since the last call.
     fn failures(&mut self) -> Vec<(u32, Code)> {
         let failed = |message: Message| match message {
             Message::Failed(failed) => Some((failed.stream.0, failed.code)),
@@ -139,7 +139,7 @@ fn answers_have_the_clients_number_and_actions_the_servers() {
     world.chunk(3, 0, 5);
     assert!(matches!(world.performed.last(), Some((Stream(101), PutAction::NoteProgress))), "{:?}", world.performed);
     let failed = Failed::new(Stream(100), Code::NoSpace, "full");
-    world.give(LinkPutsInput::OfServer(Stream(100), PutInput::Failed(0, failed)));
+    world.handle(LinkPutsInput::OfServer(Stream(100), PutInput::Failed(0, failed)));
     assert_eq!((world.failures(), world.over.as_slice()), (vec![(7, Code::NoSpace)], &[Stream(100)][..]));
     assert!(world.puts.is_active());
 }
@@ -151,10 +151,10 @@ fn puts_on_a_link_are_bounded_and_the_next_is_busy() {
     assert!(world.failures().is_empty());
     world.begin(1000);
     assert_eq!(world.failures(), [(1000, Code::Busy)]);
-    // its bytes may be under way already
+    // bytes of the refused put may be on their way
     world.chunk(1000, 0, 1);
     assert_eq!(world.violation(), None);
-    world.give(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
+    world.handle(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
     world.told.clear();
     world.begin(1001);
     assert_eq!(world.told, [Message::Ready { stream: Stream(1001), offset: 0 }]);
@@ -165,9 +165,9 @@ fn a_stream_number_in_use_is_refused() {
     let mut world = LinkPutsWorld::with([7]);
     world.begin(7);
     assert_eq!(world.violation(), Some(Code::Unexpected));
-    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
     world.begin(7);
-    assert_eq!(world.violation(), None, "the first one is over");
+    assert_eq!(world.violation(), None, "the first put has ended");
 }
 
 #[test]
@@ -175,19 +175,19 @@ fn messages_are_ignored_for_ended_puts_and_refused_for_unknown_ones() {
     let mut world = LinkPutsWorld::with([7]);
     world.chunk(8, 0, 1);
     assert_eq!(world.violation(), Some(Code::Unexpected));
-    world.give(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1))));
+    world.handle(LinkPutsInput::OfClient(Stream(8), PutInput::End(receipt(1))));
     assert_eq!(world.violation(), Some(Code::Unexpected));
-    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
     for client in 1000..1000 + u32::try_from(REMEMBERED).unwrap() - 1 {
         world.begin(client);
-        world.give(LinkPutsInput::OfClient(Stream(client), PutInput::GiveUp { keep: true }));
+        world.handle(LinkPutsInput::OfClient(Stream(client), PutInput::GiveUp { keep: true }));
     }
     world.told.clear();
     world.chunk(7, 0, 1);
-    world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
-    assert_eq!((world.violation(), world.failures()), (None, vec![]), "it is over, and says nothing more");
+    world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
+    assert_eq!((world.violation(), world.failures()), (None, vec![]), "the put has ended");
     world.begin(1);
-    world.give(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
+    world.handle(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
     world.chunk(7, 0, 1);
     assert_eq!(world.violation(), Some(Code::Unexpected), "memory is bounded");
 }
@@ -197,7 +197,7 @@ fn a_cancelled_put_ends_at_the_members_then_at_the_client() {
     for keep in [true, false] {
         let mut world = LinkPutsWorld::with([7]);
         world.told.clear();
-        world.give(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep }));
+        world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep }));
         let last = world.performed.last();
         assert!(matches!(last, Some((_, PutAction::Cancel { keep: kept })) if *kept == keep), "{last:?}");
         assert_eq!((world.failures(), world.over.len()), (vec![(7, Code::Cancelled)], 1));
@@ -207,11 +207,11 @@ fn a_cancelled_put_ends_at_the_members_then_at_the_client() {
 #[test]
 fn only_chunks_of_an_offered_blob_have_proofs() {
     let mut world = LinkPutsWorld::with([7]);
-    world.give(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
-    world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
-    world.give(LinkPutsInput::Chunk { client: Stream(8), offset: 0, length: 4, parents: 2 });
+    world.handle(LinkPutsInput::Begin(Stream(8), PutRequest { offer: Some(receipt(4)), renew: false, whole: None }));
+    world.handle(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
+    world.handle(LinkPutsInput::Chunk { client: Stream(8), offset: 0, length: 4, parents: 2 });
     assert_eq!((world.violation(), world.failures()), (None, vec![]));
-    world.give(LinkPutsInput::Chunk { client: Stream(7), offset: 0, length: 4, parents: 2 });
+    world.handle(LinkPutsInput::Chunk { client: Stream(7), offset: 0, length: 4, parents: 2 });
     assert_eq!(world.violation(), Some(Code::Unexpected));
 }
 
@@ -223,7 +223,7 @@ fn the_link_is_not_read_while_a_put_waits_to_begin() {
     world.begin(8);
     assert!(!world.puts.takes_messages());
     world.is_admitted = true;
-    world.give(LinkPutsInput::Connected(BTreeMap::new()));
+    world.handle(LinkPutsInput::Connected(BTreeMap::new()));
     assert!(world.puts.takes_messages());
 }
 
@@ -234,11 +234,11 @@ fn a_put_below_the_minimum_rate_ends() {
     world.chunk(7, 0, 30_000);
     world.wait(RATE.window - SECOND);
     world.wait(SECOND);
-    assert!(world.failures().is_empty(), "the average counts");
-    // what came before does not
+    assert!(world.failures().is_empty(), "only the average counts");
+    // bytes before the window do not count
     world.chunk(7, 30_000, 29_999);
     world.wait(RATE.window - SECOND);
-    assert!(world.failures().is_empty(), "it can still be made good");
+    assert!(world.failures().is_empty(), "the put can still catch up");
     world.wait(SECOND);
     let Some(Message::Failed(failed)) = world.told.first() else { panic!("{:?}", world.told) };
     assert_eq!(failed.detail, "expected at least 1000 bytes a second, got 29999 in 30.0 s");
@@ -254,8 +254,8 @@ fn the_puts_of_a_link_share_the_rate() {
     }
     world.wait(RATE.window);
     assert_eq!(world.failures(), [(8, Code::TimedOut)]);
-    // one that owes no bytes has no part
-    world.give(LinkPutsInput::OfClient(Stream(9), PutInput::End(receipt(10_000))));
+    // a put that owes no bytes has no share
+    world.handle(LinkPutsInput::OfClient(Stream(9), PutInput::End(receipt(10_000))));
     world.chunk(7, 10_000, 10_000);
     world.wait(RATE.window);
     assert_eq!(world.failures(), [(7, Code::TimedOut)]);
@@ -277,12 +277,12 @@ fn the_rate_does_not_count_while_members_have_no_room() {
 fn the_window_begins_with_ready() {
     let mut world = LinkPutsWorld::with([7]);
     let offered = PutRequest { offer: Some(receipt(1 << 20)), renew: false, whole: None };
-    world.give(LinkPutsInput::Begin(Stream(8), offered));
-    // what the link was blocked before is not this put's either
+    world.handle(LinkPutsInput::Begin(Stream(8), offered));
+    // time for which the link was blocked before does not count either
     world.forwarding = 2 * RATE.window;
     world.chunk(7, 0, 1 << 20);
     world.context.now += 10 * SECOND;
-    world.give(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
+    world.handle(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
     world.told.clear();
     world.wait(RATE.window - SECOND);
     assert!(world.failures().is_empty());
@@ -294,7 +294,7 @@ fn the_window_begins_with_ready() {
 fn the_end_of_a_link_cancels_only_its_own_puts() {
     let mut world = LinkPutsWorld::with([7, 8]);
     world.told.clear();
-    world.give(LinkPutsInput::LinkEnded);
+    world.handle(LinkPutsInput::LinkEnded);
     assert_eq!(world.over, [Stream(100), Stream(101)]);
     let cancelled = world.performed.iter().filter(|(_, action)| matches!(action, PutAction::Cancel { keep: true }));
     assert_eq!(cancelled.count(), 2);

@@ -4,14 +4,14 @@ use vouch_core::tree::{BLOCK, OutlineHasher};
 
 use super::*;
 
-struct Blob {
+struct TestBlob {
     bytes: Bytes,
     receipt: Receipt,
     outline: vouch_core::tree::Outline,
 }
 
-impl Blob {
-    /// So many blocks, and a bit.
+impl TestBlob {
+    /// A blob of this many blocks and 100 bytes.
     fn new(blocks: usize) -> Self {
         let mut bytes = vec![0; blocks * BLOCK + 100];
         blake3::Hasher::new().finalize_xof().fill(&mut bytes);
@@ -34,7 +34,7 @@ impl Blob {
         }
     }
 
-    /// Offers it and gives the block that it goes on at.
+    /// Offers the blob. Returns the block at which the replica resumes.
     async fn offer(&self, link: &mut TestLink, stream: u32) -> usize {
         link.send(Message::Put { stream: Stream(stream), offer: Some(self.receipt), renew: false }).await;
         match link.reply().await {
@@ -56,7 +56,7 @@ impl TestLink {
         self.send(Message::Cancel { stream: Stream(stream), keep }).await;
     }
 
-    async fn assert_stored(&mut self, stream: u32, blob: &Blob) {
+    async fn assert_stored(&mut self, stream: u32, blob: &TestBlob) {
         self.end(stream, blob.receipt).await;
         assert_eq!(self.reply().await, Message::Stored { stream: Stream(stream) });
         assert_eq!(self.context.storage.store.length_of(&blob.receipt.digest).unwrap(), Some(blob.receipt.length));
@@ -76,16 +76,16 @@ impl TestLink {
 }
 
 #[tokio::test]
-async fn an_offer_is_answered_with_what_need_not_come() {
+async fn an_offer_is_answered_with_the_resume_offset() {
     let mut link = TestLink::open();
-    let blob = Blob::new(3);
+    let blob = TestBlob::new(3);
     assert_eq!(blob.offer(&mut link, 1).await, 0);
     blob.send(&mut link, 1, 0..2).await;
     link.settle_after_cancel(1, true).await;
     assert_eq!(blob.offer(&mut link, 2).await, 2);
     blob.send(&mut link, 2, 2..4).await;
     link.assert_stored(2, &blob).await;
-    // it is held, and what comes of it all the same is passed over
+    // the blob is stored: bytes that are sent nevertheless are skipped
     assert_eq!(blob.offer(&mut link, 3).await, 3);
     link.assert_stored(3, &blob).await;
     assert_eq!(blob.offer(&mut link, 4).await, 3);
@@ -94,9 +94,9 @@ async fn an_offer_is_answered_with_what_need_not_come() {
 }
 
 #[tokio::test]
-async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
+async fn streams_and_small_blobs_leave_no_partial_upload() {
     let mut link = TestLink::open();
-    let blob = Blob::new(3);
+    let blob = TestBlob::new(3);
     link.send(Message::Put { stream: Stream(1), offer: None, renew: false }).await;
     for block in 0..2 {
         let offset = block * BLOCK;
@@ -104,7 +104,7 @@ async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
         link.send(Message::Chunk { stream: Stream(1), offset: offset as u64, parents: Vec::new(), bytes }).await;
     }
     link.settle_after_cancel(1, true).await;
-    assert!(link.replies.is_empty(), "it is not answered either");
+    assert!(link.replies.is_empty(), "a cancel has no answer");
     assert_eq!(link.context.storage.store.usage().unwrap().partials, 0);
     assert_eq!(blob.offer(&mut link, 2).await, 0);
     link.settle_after_cancel(2, true).await;
@@ -119,10 +119,10 @@ async fn a_put_of_unknown_length_and_a_small_one_are_not_kept() {
 }
 
 #[tokio::test]
-async fn a_cancel_says_whether_to_keep() {
+async fn a_cancel_keeps_the_received_bytes_only_on_request() {
     for (keep, offset) in [(true, 2), (false, 0)] {
         let mut link = TestLink::open();
-        let blob = Blob::new(3);
+        let blob = TestBlob::new(3);
         blob.offer(&mut link, 1).await;
         blob.send(&mut link, 1, 0..2).await;
         link.settle_after_cancel(1, keep).await;
@@ -132,21 +132,21 @@ async fn a_cancel_says_whether_to_keep() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_link_keeps_what_came() {
+async fn the_end_of_the_link_keeps_the_received_bytes() {
     let mut link = TestLink::open();
-    let blob = Blob::new(3);
+    let blob = TestBlob::new(3);
     blob.offer(&mut link, 1).await;
     blob.send(&mut link, 1, 0..2).await;
-    link.begin_anew();
+    link.reconnect();
     link.settle().await;
     assert_eq!(blob.offer(&mut link, 1).await, 2);
 }
 
-/// A put cut off and one that follows it at once: the second finds what the first had written by then, and never waits in vain.
+/// A put that is cancelled and offered again at once resumes after the bytes written so far, and never waits for its predecessor's timeout.
 #[tokio::test]
-async fn whoever_comes_back_at_once_takes_over() {
+async fn a_put_that_returns_at_once_takes_over_the_partial_upload() {
     let mut link = TestLink::open();
-    let blob = Blob::new(3);
+    let blob = TestBlob::new(3);
     assert_eq!(blob.offer(&mut link, 1).await, 0);
     blob.send(&mut link, 1, 0..1).await;
     link.settle_after_cancel(1, true).await;
@@ -160,29 +160,29 @@ async fn whoever_comes_back_at_once_takes_over() {
 }
 
 #[tokio::test]
-async fn chunks_follow_each_other() {
+async fn chunks_must_follow_each_other_without_a_gap() {
     let mut link = TestLink::open();
-    let blob = Blob::new(4);
-    // the first one beyond what is there
+    let blob = TestBlob::new(4);
+    // a first chunk beyond the resume offset
     blob.offer(&mut link, 1).await;
     blob.send(&mut link, 1, 1..2).await;
     link.assert_failed(1, Code::Unexpected).await;
-    // a gap later, which costs nothing that came before
+    // a gap later: the bytes before it are kept
     assert_eq!(blob.offer(&mut link, 2).await, 0);
     blob.send(&mut link, 2, 0..2).await;
     blob.send(&mut link, 2, 3..4).await;
     link.assert_failed(2, Code::Unexpected).await;
     link.settle().await;
     assert_eq!(blob.offer(&mut link, 3).await, 2);
-    // the server may choose an earlier one, and then goes on without a gap
+    // the server may begin at an earlier offset, and continues without a gap
     blob.send(&mut link, 3, 1..5).await;
     link.assert_stored(3, &blob).await;
 }
 
 #[tokio::test]
-async fn an_end_too_early_keeps_what_came() {
+async fn an_early_end_keeps_the_received_bytes() {
     let mut link = TestLink::open();
-    let blob = Blob::new(3);
+    let blob = TestBlob::new(3);
     blob.offer(&mut link, 1).await;
     blob.send(&mut link, 1, 0..2).await;
     link.end(1, blob.receipt).await;
