@@ -6,6 +6,7 @@ mod demo;
 mod destinations;
 mod failures;
 mod flows;
+mod json;
 mod logs;
 mod nodes;
 mod offline;

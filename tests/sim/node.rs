@@ -121,7 +121,7 @@ impl OneThread for Tasks {
         tasks.push(task);
     }
 
-    fn work_takes(&self) -> Duration {
+    fn work_duration(&self) -> Duration {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let slow = if random.one_in(100) { random.within(0..300_000) } else { 0 };
         Duration::from_micros(random.within(50..2_000) + slow)

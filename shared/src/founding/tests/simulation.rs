@@ -1,25 +1,11 @@
 //! A simulation of replicas and servers. A seed decides which link delivers its next message.
 
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
-
-/// Small and fast, and the same everywhere (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-}
+use random::Random;
 
 /// The replicas and servers of one simulation.
 pub(super) struct World {
