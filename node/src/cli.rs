@@ -73,7 +73,7 @@ impl Failure {
     }
 }
 
-/// What exists at the path of an output file. Check it before the work, which would otherwise be in vain.
+/// What exists at the path of an output file. Check it before the work: otherwise the work may be lost.
 fn target_to_write(file: &Path) -> Result<Target, Failure> {
     let refused = |why: &str| Failure::new(format_args!("cannot write {}: {why}", output::name(file)));
     let target = Target::at(file).map_err(Failure::new)?;

@@ -1,7 +1,7 @@
 //! The files with the committee: the bytes of a `Cluster` message, verified at every start; and, in a server's folder, the members'
 //! acceptances.
 //!
-//! A folder with a committee and without acceptances is of a release that kept none. Its committee is valid, and the server
+//! A folder with a committee and without acceptances was written by a release that kept none. Its committee is valid, and the server
 //! collects the acceptances from the members when they connect.
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use vouch_core::committee::Committee;
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificate_of_batch};
 
-/// Number of wrong certificates in one page after which the rest of the list is not read: each costs a pairing.
+/// Number of wrong certificates in one page after which the rest of the list is not read. Each costs a pairing.
 const MAX_INVALID: usize = 16;
 
 /// Verifies the certificates of one page. Those of one batch share a pairing.
@@ -23,7 +23,7 @@ impl<'a> PageVerifier<'a> {
     }
 
     /// Verifies one certificate, for the digest and the length in its own receipt, at the time when it was issued. A list says what
-    /// was certified. Whether that is in force is not asked here: it would be judged by this node's clock, which may be wrong.
+    /// was certified. Whether it is in force is not checked here, because this node's clock may be wrong.
     ///
     /// # Errors
     /// The failed check. The certificate is counted as wrong.

@@ -167,7 +167,7 @@ impl SessionError {
                 Comparison::new(&"the file changed while it was read", &format_args!("{expected} bytes"), got)
             }
             Self::BadOffset { length, got } => {
-                let expected = format_args!("bytes to go on at the end of a block of this file's {length} bytes");
+                let expected = format_args!("a resume offset at the end of a block of this file's {length} bytes");
                 Comparison::new(&BROKEN, &expected, got)
             }
             Self::Unsatisfiable { range, length } => {

@@ -172,10 +172,7 @@ fn named_bundle_path_replaces_only_a_bundle_of_the_same_file() {
     );
     let stdin =
         vouch_with_input(world.desk.path(), &["put", "-", "--bundle", "letter.vouch", "--server", NOBODY], b"x");
-    assert!(
-        stdin.fails_with(1).contains("letter.vouch exists and holds maybe a certificate of other bytes"),
-        "{stdin:?}"
-    );
+    assert!(stdin.fails_with(1).contains("letter.vouch exists and may hold a certificate of other bytes"), "{stdin:?}");
     // a renewal may replace the bundle of the same file
     world.run(&["put", "letter", "--bundle", "letter.vouch", "--renew"]).ok();
     assert_eq!(world.read("precious"), b"precious");

@@ -92,13 +92,13 @@ pub(super) struct ReplicaArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
     /// Where blobs of more than 64 KiB are kept: file:FOLDER, or s3://BUCKET/PREFIX?endpoint=URL&region=REGION with
-    /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: as before; for a new replica, in --data]
+    /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: where they were before; for a new replica, in --data]
     #[arg(long, value_name = "URL", value_parser = StoreParser)]
     pub(super) store: Option<StoreUrl>,
     /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
     #[arg(long)]
     pub(super) abandon_founding: bool,
-    /// Maximum size of all blobs together, such as 100GiB [default: what the disk has]
+    /// Maximum size of all blobs together, such as 100GiB [default: the space on the disk]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) quota: Option<u64>,
     #[command(flatten)]
@@ -155,7 +155,7 @@ pub(super) struct PutArgs {
     /// exists and holds anything but a bundle of the same bytes, <FILE>.2.vouch and so on]
     #[arg(long, value_name = "FILE")]
     pub(super) bundle: Option<PathBuf>,
-    /// Replace the file at the place of the bundle, whatever it holds
+    /// Replace the file at the bundle's path, whatever it holds
     #[arg(long)]
     pub(super) force: bool,
     /// Get a new certificate even if an earlier one promises as much

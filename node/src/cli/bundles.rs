@@ -1,7 +1,7 @@
 //! The file for the bundle of a put. It must not destroy an earlier proof.
 //!
 //! - The default is `<FILE>.vouch`. If that file holds anything but a certificate of the same bytes by the same cluster, the
-//!   bundle goes to `<FILE>.2.vouch` and so on: no earlier proof is lost, and the put is not in vain.
+//!   bundle goes to `<FILE>.2.vouch` and so on: no earlier proof is lost, and neither is the result of the put.
 //! - A file named with `--bundle` is not replaced without `--force`.
 //! - The bundle never replaces a file that the command reads.
 
@@ -78,11 +78,11 @@ impl BundlePlace {
             (true, Source::File(file)) if matches!(Target::at(file), Ok(Target::Regular(_))) => {
                 match holder(target.path()) {
                     Some(_) => Ok(()),
-                    None => Err(taken(path, "no bundle that this program can read")),
+                    None => Err(taken(path, "holds no bundle that this program can read")),
                 }
             }
-            // The digest of a stream is not known before it is sent.
-            (true, _) => Err(taken(path, "maybe a certificate of other bytes")),
+            // The digest of a stream is not known until it is sent.
+            (true, _) => Err(taken(path, "may hold a certificate of other bytes")),
             (false, _) => Ok(()),
         }
     }
@@ -93,9 +93,9 @@ impl BundlePlace {
         let Ok(Target::Regular(target)) = Target::at(path) else { return Ok(()) };
         match holder(&target) {
             Some((held, by)) if held == digest && cluster.is_none_or(|cluster| cluster == by) => Ok(()),
-            Some((held, _)) if held == digest => Err(taken(path, "the certificate of another cluster")),
-            Some((held, _)) => Err(taken(path, format_args!("the certificate of other bytes ({held})"))),
-            None => Err(taken(path, "no bundle that this program can read")),
+            Some((held, _)) if held == digest => Err(taken(path, "holds the certificate of another cluster")),
+            Some((held, _)) => Err(taken(path, format_args!("holds the certificate of other bytes ({held})"))),
+            None => Err(taken(path, "holds no bundle that this program can read")),
         }
     }
 
@@ -136,9 +136,9 @@ impl BundlePlace {
             };
             match written {
                 Ok(()) => return Ok(path),
-                // taken, perhaps by another process just now
+                // Taken, perhaps by another process just now.
                 Err(FileError::Exists { .. }) if self.named.is_none() => {}
-                Err(FileError::Exists { .. }) => return Err(taken(&path, "something else by now")),
+                Err(FileError::Exists { .. }) => return Err(taken(&path, "holds something else by now")),
                 Err(error) => return Err(Failure::new(error)),
             }
         }
@@ -155,9 +155,7 @@ fn holder(path: &Path) -> Option<(Digest, ClusterId)> {
 
 fn taken(path: &Path, what: impl std::fmt::Display) -> Failure {
     let name = output::name(path);
-    Failure::new(format_args!(
-        "{name} exists and holds {what}; name another file with --bundle, or replace it with --force"
-    ))
+    Failure::new(format_args!("{name} exists and {what}; name another file with --bundle, or replace it with --force"))
 }
 
 /// The bundle's default name: `<FILE>.vouch`, then `<FILE>.2.vouch` and so on.

@@ -112,7 +112,7 @@ fn show_status(folder: &Path, status: &Status) {
     }
     if let Some(why) = &status.storage_failed {
         output::line(format_args!(
-            "  storage failed, so it stores and votes no more: {why}; repair the disk and restart the replica"
+            "  storage failed, so it no longer stores or votes: {why}; repair the disk and restart the replica"
         ));
     }
     if let Some(why) = &status.clock.reason {
@@ -124,7 +124,7 @@ fn show_status(folder: &Path, status: &Status) {
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {
         (Some(blobs), Some(bytes)) => format!("{} lacking, {}", output::count(blobs, "blob"), output::bytes(bytes)),
-        _ => "lacking blobs not known yet: the lists of certificates are not read".to_owned(),
+        _ => "lacking blobs not known yet: the lists of certificates have not been read".to_owned(),
     };
     output::line(format_args!(
         "  repair    {lacking}; fetched {}, {}; {failed} failed",

@@ -128,7 +128,7 @@ impl PutDriver {
         for (result, error) in results {
             let _ = result.send(Err(ClientError::Ended(error)));
         }
-        // Only now, as the callers of puts that did not begin then ask why.
+        // Close the queue last: the callers of puts that have not begun then read why the link ended.
         drop(queue);
     }
 
@@ -158,7 +158,7 @@ impl PutDriver {
                         }
                     }
                     frame = &mut next => break frame?,
-                    // Reading continues while the link takes nothing: if both ends only sent, neither would get on.
+                    // Keep reading while nothing can be sent: if both ends only sent, neither would make progress.
                     work = next_work(&outgoing, queue, &mut self.puts, self.last_served), if opened.is_none() && can_send => {
                         match work {
                             // The writer failed. If the link broke, the reader knows why, or will soon.

@@ -52,7 +52,7 @@ pub enum DurableError {
         cause: Arc<redb::Error>,
     },
     /// Storage has failed, now or before. The content of the disk is unknown, so every later commit is refused.
-    #[error("{path} failed and takes no more: {cause}")]
+    #[error("{path} failed and accepts no more writes: {cause}")]
     Broken {
         /// The database.
         path: PathBuf,

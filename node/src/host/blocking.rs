@@ -1,4 +1,4 @@
-//! Blocking work, and what became of it.
+//! Blocking work and its result.
 
 use std::any::Any;
 use std::error::Error;
@@ -21,12 +21,12 @@ impl<T> Future for BlockingWork<T> {
     }
 }
 
-/// Why blocking work has no result: it panicked, or the program ends. The text has no number of a task: a simulation would not
-/// repeat it.
+/// Why blocking work has no result: it panicked, or the program ends. The text has no task number, because that would differ between
+/// two runs of a simulation.
 pub struct BlockingWorkError(JoinError);
 
 impl BlockingWorkError {
-    /// What the work panicked with.
+    /// The value that the work panicked with.
     ///
     /// # Errors
     /// It did not panic.
@@ -54,7 +54,7 @@ mod tests {
     use crate::host::Host;
 
     #[tokio::test]
-    async fn the_texts_name_no_task() {
+    async fn error_texts_have_no_task_number() {
         let panicked = Host::system().spawn_blocking(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(panicked.to_string(), "a thread panicked");
         assert_eq!(panicked.try_into_panic().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));

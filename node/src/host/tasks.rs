@@ -19,7 +19,7 @@ pub trait OneThread: Debug + Send + Sync {
     /// A task was started. A simulated crash of the node aborts it.
     fn started(&self, task: AbortHandle);
     /// The simulated duration of the next blocking work.
-    fn work_takes(&self) -> Duration;
+    fn work_duration(&self) -> Duration;
 }
 
 impl Host {
@@ -45,7 +45,7 @@ impl Host {
         BlockingWork(match &self.0.one_thread {
             None => tokio::task::spawn_blocking(work),
             Some(thread) => {
-                let takes = thread.work_takes();
+                let takes = thread.work_duration();
                 self.spawn(async move {
                     tokio::time::sleep(takes).await;
                     work()
@@ -140,7 +140,7 @@ async fn task_loop<J>(host: Host, mut queue: mpsc::Receiver<J>, limit: usize, mu
         match queue.recv_many(&mut jobs, limit).await {
             0 => return,
             _ => {
-                let takes = host.0.one_thread.as_ref().map_or(Duration::ZERO, |thread| thread.work_takes());
+                let takes = host.0.one_thread.as_ref().map_or(Duration::ZERO, |thread| thread.work_duration());
                 tokio::time::sleep(takes).await;
                 work(jobs);
             }

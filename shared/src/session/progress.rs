@@ -80,9 +80,9 @@ pub struct ProgressMark {
 pub struct WaitLimit(Option<Duration>);
 
 impl WaitLimit {
-    /// The limit for somebody who retries for this long without progress; zero sets no limit.
+    /// The limit for a client that retries for this long without progress; zero sets no limit.
     pub fn new(retry: Duration) -> Self {
-        // A quarter more: by default, a server that waits for replicas for as long as it ever does can still name the one that failed.
+        // A quarter more: with the default, a server that waits for replicas as long as it ever does still has time to name the ones that failed.
         Self((!retry.is_zero()).then(|| retry.saturating_add(retry / 4)))
     }
 

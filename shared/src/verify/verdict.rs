@@ -115,7 +115,7 @@ impl Invalid {
     /// What the failure means, as a clause for people. It says something about the file only if the certificate is genuine.
     pub fn meaning(&self) -> &'static str {
         match self {
-            Self::Bundle(_) => "the bundle is damaged, or is no bundle",
+            Self::Bundle(_) => "the bundle is damaged, or is not a bundle",
             Self::Certificate(_) => "the certificate is damaged or forged",
             Self::Committee(_) => "the committee in the bundle is damaged or forged",
             Self::AnotherCluster { .. } => "the certificate is by another cluster than the one you trust",

@@ -39,7 +39,7 @@ impl<'a> Parser<'a> {
     }
 
     fn fail(&self, what: &str) -> BundleError {
-        BundleError::Json { reason: format!("no strict JSON ({what} at byte {})", self.at) }
+        BundleError::Json { reason: format!("text that is not strict JSON ({what} at byte {})", self.at) }
     }
 
     fn peek(&self) -> Option<u8> {
