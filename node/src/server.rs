@@ -3,6 +3,7 @@
 mod archive;
 mod batcher;
 mod byte_bounded_queue;
+mod certificate_lists;
 mod client;
 mod client_link;
 mod client_put;
@@ -12,11 +13,12 @@ mod get_performer;
 mod guard;
 mod http;
 mod load;
-mod member_lists;
+mod member_links;
 mod member_queues;
 mod outputs;
 mod put_performer;
 mod replica_link;
+mod replica_requests;
 mod routes;
 mod time_relay;
 mod welcome;
@@ -30,7 +32,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::founding::ServerFounding;
@@ -50,19 +51,17 @@ use crate::host::net::Listener;
 use crate::keys::{KeyError, open_or_create_node_key};
 use crate::latest::Latest;
 use crate::notices::Notice;
-use archive::Archive;
 use batcher::Batcher;
 use byte_bounded_queue::ByteBoundedQueue;
+use certificate_lists::CertificateLists;
 use guard::Guard;
 pub use http::{Origin, OriginError};
 pub use load::{ServerGauge, ServerLoad};
-use member_lists::Listing;
+use member_links::MemberLinks;
 use routes::Routes;
 
 /// Interval between checks of deadlines.
 const TICK: Duration = Duration::from_millis(20);
-/// Maximum number of searches for a certificate at members; further ones wait.
-const LOOKUPS: usize = 16;
 
 /// The configuration of a server. Its limits bound the server's memory.
 #[derive(Debug, Clone)]
@@ -199,7 +198,6 @@ pub(crate) struct ReplicaHandle {
     /// Control messages, which overtake data. If this queue is full, the replica does not read, and the link is closed.
     control: ByteBoundedQueue,
     data: ByteBoundedQueue,
-    listing: Arc<Listing>,
 }
 
 impl ReplicaHandle {
@@ -223,7 +221,7 @@ pub(crate) struct Shared {
     key: NodeSecretKey,
     /// The core, which decides for all links. Locked for one call, never across an await.
     core: Mutex<ServerCore<ReplicaHandle>>,
-    snapshot: Latest<Arc<Snapshot>>,
+    snapshot: Arc<Latest<Arc<Snapshot>>>,
     founding: Mutex<ServerFounding>,
     /// Locked while a founding that a replica shows is verified.
     checking: tokio::sync::Mutex<()>,
@@ -231,11 +229,7 @@ pub(crate) struct Shared {
     forming: tokio::sync::Mutex<()>,
     routes: Routes,
     batcher: Batcher,
-    archive: Archive,
-    /// Locked while a page of a member's list is verified: members list mostly the same certificates, so the next page has fewer new ones.
-    listing: tokio::sync::Mutex<()>,
-    /// Permits for searches for a certificate at members.
-    lookups: Semaphore,
+    certificates: Arc<CertificateLists>,
     guard: Guard,
     numbers: StreamNumbers,
     next_link: AtomicU32,
@@ -269,9 +263,11 @@ impl Server {
                 .map_err(|why| ServerError::AnotherCommittee { folder: data.path().to_owned(), why })?;
         }
         let committee = founded.as_ref().map(|founded| founded.committee().clone());
-        let (archive, replaced) = Archive::open(&host, data.path())?;
         let snapshot = Snapshot { committee: committee.clone(), members: BTreeMap::new() };
-        let numbers = StreamNumbers::default();
+        let snapshot = Arc::new(Latest::new(Arc::new(snapshot)));
+        let (numbers, routes) = (StreamNumbers::default(), Routes::default());
+        let links = MemberLinks::new(host.clone(), snapshot.clone(), numbers.clone(), routes.clone());
+        let (certificates, replaced) = CertificateLists::open(links, data.path(), reporter.clone())?;
         let chain = committee.clone().map(CommitteeChain::new);
         let core = ServerCore::new(chain, config.batching, config.deadlines.voting, numbers.clone());
         let members = committee.as_ref().map_or(config.wanted.size(), |committee| committee.record().n().into());
@@ -282,14 +278,12 @@ impl Server {
             config,
             key,
             core: Mutex::new(core),
-            snapshot: Latest::new(Arc::new(snapshot)),
+            snapshot,
             checking: tokio::sync::Mutex::new(()),
             forming: tokio::sync::Mutex::new(()),
-            routes: Routes::default(),
+            routes,
             batcher: Batcher::default(),
-            archive,
-            listing: tokio::sync::Mutex::new(()),
-            lookups: Semaphore::new(LOOKUPS),
+            certificates: Arc::new(certificates),
             numbers,
             next_link: AtomicU32::new(1),
             reporter,

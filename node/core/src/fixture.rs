@@ -1,10 +1,14 @@
-//! A committee for tests, with the secret keys of its members.
+//! A committee for tests, with the secret keys of its members; and certificates that no committee signed.
 
 use std::sync::Arc;
 
-use vouch_core::bls::VoteSecretKey;
+use vouch_core::bls::{AggregateSignature, VoteSecretKey};
+use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::digest::{CommitteeDigest, Digest};
 use vouch_core::link::{NodeKey, NodeSecretKey};
+use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::statement::StoredClaim;
 
 /// A committee whose replica number `i` has keys made from `i`; its member index follows from the order of the node keys.
 pub(crate) struct TestCommittee {
@@ -39,5 +43,18 @@ impl TestCommittee {
         let votes: Vec<_> = replicas.into_iter().map(|(_, vote)| vote).collect();
         let possessions = votes.iter().map(VoteSecretKey::prove_possession).collect();
         Self { committee: Arc::new(Committee::genesis(record, possessions).unwrap()), votes }
+    }
+}
+
+/// A certificate of a blob with these bytes, "signed" by the members 0 to 2 of four. The signature is not valid.
+pub(crate) fn certificate(blob: &str, issued_at: u64) -> Certificate {
+    let (digest, length) = (Digest::of(blob.as_bytes()), blob.len() as u64);
+    let receipt = Receipt { salt: [2; 16], digest, length, expires_at: NEVER };
+    Certificate {
+        epoch: 0,
+        committee: CommitteeDigest([1; 32]),
+        claim: StoredClaim { issued_at, count: 1, index: 0, receipt, path: Vec::new() },
+        signers: Signers::new(4, 0..3).unwrap(),
+        signature: AggregateSignature([5; 96]),
     }
 }

@@ -10,7 +10,7 @@ use vouch_node_core::server::put::PutInput;
 use vouch_node_core::server::{ServerClock, ServerCore, ServerInput, ServerOutput};
 
 use super::batcher::{PutInbox, tell};
-use super::{Event, ReplicaHandle, Shared, member_lists};
+use super::{Event, ReplicaHandle, Shared};
 use crate::bugs::{self, Bug};
 
 impl Shared {
@@ -107,7 +107,7 @@ impl Certifying {
                 let certificates = Arc::new(certificates);
                 let saved = match bugs::has(Bug::CertificateUnsaved) {
                     true => Ok(()),
-                    false => shared.archive.save(certificates.clone()).await,
+                    false => shared.certificates.save(certificates.clone()).await,
                 };
                 match saved {
                     Ok(()) => Ok(certificates),
@@ -146,6 +146,6 @@ impl Certifying {
             // A member that does not read gets it later from another member.
             handle.control.try_send(&archive);
         }
-        member_lists::notify(&shared, &certificates, &asked);
+        shared.certificates.notify(&certificates, &asked);
     }
 }

@@ -94,7 +94,7 @@ impl PutPerformer {
                 // In a task of its own: the link's other puts continue, and the lookups of several puts share a read.
                 let (shared, inbox) = (shared.clone(), self.mailboxes.inbox.clone());
                 shared.host.clone().spawn(async move {
-                    let earlier = shared.earlier(&committee, &receipt).await;
+                    let earlier = shared.certificates.earlier(&committee, &receipt).await;
                     tell(&shared.host, inbox, stream, PutInput::Earlier(earlier));
                 });
             }

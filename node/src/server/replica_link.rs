@@ -1,5 +1,6 @@
 //! A replica's link: verifies its node key and vote key, joins it, and routes its replies.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,12 +12,11 @@ use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
 
 use super::byte_bounded_queue::ByteBoundedQueue;
-use super::endorse::Errands;
+use super::certificate_lists::FollowedList;
 use super::founding::status_message;
 use super::guard::Connection;
-use super::member_lists::{self, Listing};
+use super::replica_requests::ReplicaRequests;
 use super::routes::Reply;
-use super::time_relay::TimeRelay;
 use super::welcome::{Welcomed, why};
 use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
@@ -40,9 +40,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let node_key = link.hello.node_key;
     let (control, control_queue) = ByteBoundedQueue::new(CONTROL_QUEUE);
     let (data, data_queue) = ByteBoundedQueue::new(shared.config.replica_queue * MAX_CHUNK);
-    let listing = Arc::new(Listing::default());
     let id = LinkId { node_key, number: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)) };
-    let handle = ReplicaHandle { link: id, control, data, listing: listing.clone() };
+    let list = FollowedList::begin(shared.certificates.clone(), id);
+    let handle = ReplicaHandle { link: id, control, data };
     shared.handle(ServerInput::Joined { link: id, handle: handle.clone() });
     let sends = shared.founding().join(node_key, id.number, candidate, link.hello.cluster);
     shared.send(sends);
@@ -79,7 +79,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let ended = tokio::select! {
         biased;
         error = read(&shared, &hello, id, &mut reader, &connection) => error,
-        () = member_lists::follow(&shared, node_key, &listing) => LinkError::Closed(String::new()),
+        never = list.follow() => match never {},
         () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
@@ -160,7 +160,11 @@ async fn read(
     reader: &mut LinkReader,
     connection: &Connection,
 ) -> LinkError {
-    let (mut errands, mut time_relay) = (Errands::default(), TimeRelay::default());
+    let batches = shared.clone();
+    let submit = Box::new(move |put, receipt, holders, inbox| {
+        batches.submit(put, receipt, (holders, BTreeSet::new()), inbox);
+    });
+    let mut requests = ReplicaRequests::new(shared.certificates.clone(), submit);
     loop {
         let message = match reader.next().await {
             Ok(bytes) => match Message::decode(&bytes) {
@@ -199,14 +203,14 @@ async fn read(
         reader.is_member();
         match message {
             Message::List { stream, source, from, filter } => {
-                errands.list(shared, member, stream, source, (from, filter));
+                requests.list(member, stream, source, (from, filter));
             }
             // A member may ask only in its own name: the answers are signed for the asker that is named.
             Message::AskTime { stream, asker, nonce } if asker == hello.node_key => {
-                time_relay.ask(shared, member, stream, asker, nonce);
+                requests.ask_time(member, stream, asker, nonce);
             }
             Message::AskTime { .. } => {}
-            Message::Endorse { digests } => errands.endorse(shared, member, digests),
+            Message::Endorse { digests } => requests.endorse(member, digests),
             // The core routes it: a vote to its batch, any other reply to its put or get.
             message => shared.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }

@@ -37,7 +37,7 @@ const FAULT_COUNTS: Duration = Duration::from_secs(600);
 const ENDED_PUTS: usize = 4096;
 
 /// The identity of one link of a replica, distinct from the replica's earlier links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId {
     /// The replica's node key.
     pub node_key: NodeKey,

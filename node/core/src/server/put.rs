@@ -21,7 +21,7 @@ pub use failures::{too_few, too_late, why_too_few};
 use running::RunningPut;
 
 /// Assumed minimum rate in bytes per second at which a member reads a stored blob. The deadline of an offer is extended accordingly.
-pub const READING_RATE: u64 = 32 << 20;
+pub(super) const READING_RATE: u64 = 32 << 20;
 
 /// How long each phase may take before the put fails.
 #[derive(Debug, Clone, Copy)]

@@ -96,7 +96,7 @@ async fn begin(
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug(), "too many downloads; try again");
     let permit = shared.guard.downloads.claim(connection.party(), 1).map_err(busy)?;
     // A certificate states the length, so no replica's claim is needed.
-    let known = shared.archive.load(digest).await.ok().flatten();
+    let known = shared.certificates.archived(digest).await.ok().flatten();
     let length = known.map(|certificate| certificate.claim.receipt.length);
     let committee = shared.committee();
     // The last byte proves the length.

@@ -14,7 +14,7 @@ use crate::server::{Event, Shared};
 
 pub(super) async fn get(shared: &Arc<Shared>, name: &str, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
     let digest = digest(name)?;
-    let found = shared.certificate(digest).await.map_err(|error| {
+    let found = shared.certificates.find(digest).await.map_err(|error| {
         shared.report(Event::Trouble(error.to_string()));
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Storage.slug(), "the server cannot read the certificate")
     })?;

@@ -1,0 +1,173 @@
+//! The certificates: this server's archive, and the members' lists, from which it learns what its archive lacks.
+
+mod following;
+mod search;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use vouch_core::certificate::Certificate;
+use vouch_core::committee::Committee;
+use vouch_core::digest::Digest;
+use vouch_core::message::{Code, Failed, ListFilter, ListPosition, ListSource, Message, Stream};
+use vouch_core::receipt::Receipt;
+use vouch_node_core::server::member_lists::{ListInput, MemberLists, notices};
+
+use super::archive::{Archive, ArchiveError};
+use super::member_links::MemberLinks;
+use super::{Event, Reporter};
+use crate::durable::{DurableError, Replaced};
+use crate::host::Host;
+use crate::listed::PageVerifier;
+pub(super) use following::FollowedList;
+
+/// Maximum number of searches for a certificate at members; further ones wait.
+const SEARCHES: usize = 16;
+
+/// The archive and the members' lists.
+pub(super) struct CertificateLists {
+    links: MemberLinks,
+    archive: Archive,
+    /// Locked for one call, never across an await.
+    lists: Mutex<MemberLists>,
+    /// Locked while a page of a member's list is verified: members list mostly the same certificates, so the next page has fewer new ones.
+    verifying: tokio::sync::Mutex<()>,
+    /// Permits for searches at members: strangers may ask for blobs that do not exist.
+    searches: Semaphore,
+    reporter: Reporter,
+}
+
+impl CertificateLists {
+    /// Opens the archive in the data folder. A damaged one is replaced.
+    pub(super) fn open(
+        links: MemberLinks,
+        folder: &Path,
+        reporter: Reporter,
+    ) -> Result<(Self, Option<Replaced>), DurableError> {
+        let (archive, replaced) = Archive::open(links.host(), folder)?;
+        let (verifying, searches) = (tokio::sync::Mutex::new(()), Semaphore::new(SEARCHES));
+        Ok((Self { links, archive, lists: Mutex::default(), verifying, searches, reporter }, replaced))
+    }
+
+    /// The connected members, which are asked for certificates.
+    pub(super) fn links(&self) -> &MemberLinks {
+        &self.links
+    }
+
+    fn lists(&self) -> MutexGuard<'_, MemberLists> {
+        // Consistent after a panic elsewhere: every change is one call.
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn report_trouble(&self, text: String) {
+        (self.reporter)(Event::Trouble(text));
+    }
+
+    /// Makes certificates durable in the archive.
+    pub(super) async fn save(&self, certificates: Arc<Vec<Certificate>>) -> Result<(), DurableError> {
+        self.archive.save(certificates).await
+    }
+
+    /// The certificate of a blob in the archive.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub(super) async fn archived(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
+        self.archive.load(digest).await
+    }
+
+    /// The best certificate of a blob, here or at a connected member.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub(super) async fn find(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
+        match self.archive.load(digest).await? {
+            Some(certificate) => Ok(Some(certificate)),
+            None => Ok(self.search(digest).await),
+        }
+    }
+
+    /// An earlier certificate that promises at least as much as the receipt. While the archive may be incomplete, members are asked as well.
+    pub(super) async fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
+        let archived = self.archive.earlier(committee, wanted).await;
+        if archived.is_some() || self.is_archive_complete(committee) {
+            return archived;
+        }
+        self.search(wanted.digest).await?;
+        self.archive.earlier(committee, wanted).await
+    }
+
+    /// Whether the archive has every certificate, except for those of the last seconds.
+    fn is_archive_complete(&self, committee: &Committee) -> bool {
+        let snapshot = self.links.snapshot();
+        let connected = snapshot.members.values().map(|handle| &handle.link);
+        self.lists().are_complete(connected, committee.record().quorum().into())
+    }
+
+    /// Sends connected members the certificates that they most likely lack, except to those in `knowing`. Each message is encoded once.
+    pub(super) fn notify(&self, certificates: &[Certificate], knowing: &[u16]) {
+        let snapshot = self.links.snapshot();
+        let connected = snapshot.members.keys().copied().collect();
+        for notice in notices(certificates, knowing, &connected) {
+            let Some(page) = certificates.get(notice.certificates) else { continue };
+            let message = Message::Missed { certificates: page.to_vec() }.encode();
+            for handle in notice.members.iter().filter_map(|member| snapshot.members.get(member)) {
+                if !handle.control.try_send_spare(&message) {
+                    self.lists().handle(&handle.link, ListInput::NoticeUnsent);
+                }
+            }
+        }
+    }
+
+    /// Answers a list request with a page of the server's own list, or relays a member's.
+    pub(super) async fn answer(
+        &self,
+        stream: Stream,
+        source: ListSource,
+        (from, filter): (ListPosition, ListFilter),
+    ) -> Message {
+        let listed = match source {
+            ListSource::Member(member) => self.request_page(member, from, filter).await,
+            ListSource::Own => self.archive.page(from, filter).await.map_err(|error| {
+                self.report_trouble(format!("listing certificates: {error}"));
+                Failed::new(stream, Code::Storage, "the server cannot read its certificates")
+            }),
+        };
+        match listed {
+            Ok(page) => Message::Listed { stream, page },
+            Err(failed) => Message::Failed(Failed { stream, ..failed }),
+        }
+    }
+}
+
+/// The certificates that were valid when they were issued. Expired ones are kept as long as the archive keeps its own: this server's clock
+/// may be ahead, and dropped ones would be lost for good.
+///
+/// # Errors
+/// Too many of them are not valid.
+async fn verified(
+    host: &Host,
+    certificates: Vec<Certificate>,
+    committee: &Arc<Committee>,
+) -> Result<Vec<Certificate>, String> {
+    if certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let committee = committee.clone();
+    let verifying = host.spawn_blocking(move || {
+        let mut verifier = PageVerifier::new(&committee);
+        let mut valid = Vec::new();
+        for certificate in certificates {
+            match verifier.verify(&certificate) {
+                Ok(()) => valid.push(certificate),
+                Err(error) if verifier.is_garbage() => {
+                    return Err(format!("too many certificates are INVALID, the last one: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(valid)
+    });
+    verifying.await.map_err(|panicked| panicked.to_string())?
+}

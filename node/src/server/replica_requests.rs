@@ -1,0 +1,86 @@
+//! Serves the requests of one replica: lists of certificates, endorsements, and questions for the members' times.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vouch_core::digest::Digest;
+use vouch_core::link::NodeKey;
+use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, Message, Stream};
+use vouch_node_core::server::RequestLimits;
+
+use super::certificate_lists::CertificateLists;
+use super::endorse::{Endorser, Submit};
+use super::time_relay;
+use crate::host::tasks::JoinSet;
+
+/// The requests of one replica in progress. They end with its link.
+pub(super) struct ReplicaRequests {
+    certificates: Arc<CertificateLists>,
+    endorser: Arc<Endorser>,
+    limits: Arc<Mutex<RequestLimits>>,
+    tasks: JoinSet<()>,
+}
+
+fn lock(limits: &Mutex<RequestLimits>) -> MutexGuard<'_, RequestLimits> {
+    // Consistent after a panic elsewhere: every change is one call.
+    limits.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ReplicaRequests {
+    /// `submit`: has a receipt certified.
+    pub(super) fn new(certificates: Arc<CertificateLists>, submit: Submit) -> Self {
+        let endorser = Arc::new(Endorser { certificates: certificates.clone(), submit });
+        Self { certificates, endorser, limits: Arc::default(), tasks: JoinSet::new() }
+    }
+
+    fn limits(&self) -> MutexGuard<'_, RequestLimits> {
+        lock(&self.limits)
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(task);
+    }
+
+    /// Sends the member a page of the server's own certificates, or of another member's.
+    pub(super) fn list(&mut self, member: u16, stream: Stream, source: ListSource, page: (ListPosition, ListFilter)) {
+        if !self.limits().begin_list() {
+            let busy = Message::failed(stream, Code::Busy, "one list at a time");
+            self.certificates.links().tell(member, &busy);
+            return;
+        }
+        let (certificates, limits) = (self.certificates.clone(), self.limits.clone());
+        self.spawn(async move {
+            let answer = certificates.answer(stream, source, page).await;
+            // A member that does not read gets no answer.
+            certificates.links().tell(member, &answer);
+            lock(&limits).end_list();
+        });
+    }
+
+    /// Certifies blobs again with a member that holds them by now.
+    pub(super) fn endorse(&mut self, member: u16, digests: Vec<Digest>) {
+        let Some(first) = self.limits().begin_endorsement(digests) else { return };
+        let (endorser, limits) = (self.endorser.clone(), self.limits.clone());
+        self.spawn(async move {
+            let mut next = Some(first);
+            while let Some(digests) = next {
+                endorser.endorse(member, digests).await;
+                next = lock(&limits).end_endorsement();
+            }
+        });
+    }
+
+    /// Relays a member's question to all other connected members, and their answers back.
+    pub(super) fn ask_time(&mut self, member: u16, stream: Stream, asker: NodeKey, nonce: [u8; 32]) {
+        let links = self.certificates.links().clone();
+        if !self.limits().begin_question(links.now()) {
+            return;
+        }
+        let limits = self.limits.clone();
+        self.spawn(async move {
+            time_relay::relay(links, member, stream, asker, nonce).await;
+            lock(&limits).end_question();
+        });
+    }
+}
