@@ -203,21 +203,28 @@ pub enum DownloadEvent {
 /// caller bounds its memory.
 pub struct Download {
     host: Host,
-    session: GetSession,
+    request: GetRequest,
+    session: Box<GetSession>,
+    /// Whether messages are verified on blocking threads.
+    is_of_node: bool,
     link: LinkReader,
     outgoing: mpsc::Sender<Outgoing>,
     events: VecDeque<GetEvent>,
 }
 
 impl Download {
-    /// Begins on a fresh link. `known`: committees whose proofs of possession were verified before.
+    /// Begins on a fresh link, for a node. `known`: committees whose proofs of possession were verified before.
+    ///
+    /// A node's thread also serves its links, and a chunk of 256 KiB or a committee of a thousand takes long to verify: so this is done on
+    /// blocking threads. A client's command has nothing else to do meanwhile.
     pub async fn begin(
         host: &Host,
         link: (LinkReader, LinkWriter),
         request: GetRequest,
         known: Option<CommitteeChain>,
     ) -> Self {
-        Self::begin_within(host, link, request, known, WaitLimit::default()).await
+        let download = Self::begin_within(host, link, request, known, WaitLimit::default()).await;
+        Self { is_of_node: true, ..download }
     }
 
     async fn begin_within(
@@ -228,9 +235,9 @@ impl Download {
         limit: WaitLimit,
     ) -> Self {
         let (session, hello) = GetSession::new(request);
-        let session = session.with_verified_committee(known).with_wait_limit(limit);
+        let session = Box::new(session.with_verified_committee(known).with_wait_limit(limit));
         let (link, outgoing, _) = open(host, link, hello).await;
-        Self { host: host.clone(), session, link, outgoing, events: VecDeque::new() }
+        Self { host: host.clone(), request, session, is_of_node: false, link, outgoing, events: VecDeque::new() }
     }
 
     /// Dials a server and begins.
@@ -252,6 +259,22 @@ impl Download {
         }
     }
 
+    /// Gives the session a message.
+    async fn receive(&mut self, frame: Bytes) -> Result<Vec<GetEvent>, ClientError> {
+        if !self.is_of_node {
+            return Ok(self.session.receive(&frame)?);
+        }
+        let (placeholder, _) = GetSession::new(self.request);
+        let mut session = std::mem::replace(&mut self.session, Box::new(placeholder));
+        let receiving = self.host.spawn_blocking(move || {
+            let events = session.receive(&frame);
+            (session, events)
+        });
+        let (session, events) = receiving.await.map_err(|error| LinkError::Broken(error.to_string()))?;
+        self.session = session;
+        Ok(events?)
+    }
+
     /// The identity of the cluster, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.session.cluster()
@@ -268,7 +291,7 @@ impl Download {
             match self.events.pop_front() {
                 None => {
                     let frame = self.next_frame().await?;
-                    self.events = self.session.receive(&frame)?.into();
+                    self.events = self.receive(frame).await?.into();
                 }
                 Some(GetEvent::Send(message)) => send(&self.outgoing, &message).await,
                 Some(GetEvent::Start { name, length }) => return Ok(DownloadEvent::Start { name, length }),

@@ -116,7 +116,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         RepairTask::new(storage.clone(), identity, *repair, (address.into(), server), replies.clone(), listed)
     };
     let number = repairing.number();
-    let repairing = repairing.run();
+    let repairing = Box::pin(repairing.run());
     let watching = watch_storage(&context.storage, inputs.clone());
     let _asking = context.clock.link(replies.clone());
     let mut link = LinkShell {

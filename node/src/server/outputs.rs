@@ -49,6 +49,14 @@ impl Shared {
 
     fn perform_batch(self: &Arc<Self>, request: BatchRequest) {
         match request {
+            BatchRequest::Build { batch, issued_at, receipts } => {
+                let shared = self.clone();
+                self.host.spawn(async move {
+                    let building = shared.host.spawn_blocking(move || Batch::new(issued_at, receipts).map(Box::new));
+                    let receipts = building.await.ok().flatten();
+                    shared.handle(ServerInput::Batch(BatchInput::Built { batch, receipts }));
+                });
+            }
             BatchRequest::Propose { members, proposal } => self.propose_batch(&members, &proposal),
             BatchRequest::Verify { batch, ballot, votes } => {
                 let Some(committee) = self.committee() else { return };

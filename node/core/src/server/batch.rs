@@ -28,6 +28,9 @@ use super::stream_numbers::StreamNumbers;
 pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
 use proposed::ProposedBatch;
 
+/// Number of receipts up to which a batch's tree is made in [`Batches::propose`]. They take about 20 µs, as long as waking another thread.
+/// The tree of a larger batch is a request: one of 4096 receipts takes over a millisecond, in which the server would do nothing else.
+pub const BUILT_INLINE: usize = 64;
 /// Maximum number of closed batches remembered, to tell whether a later vote on one was in time.
 const ENDED_BATCHES: usize = 64;
 
@@ -80,6 +83,8 @@ pub struct Batches {
     waiting: VecDeque<PendingReceipt>,
     /// Receipts that members refused, so that fewer than a quorum of holders are left. Other members may still store the blobs.
     below_quorum: Vec<PendingReceipt>,
+    /// Batches whose trees are being made. No member has been asked to vote on them yet.
+    building: BTreeMap<Stream, Vec<PendingReceipt>>,
     signing: BTreeMap<Stream, ProposedBatch>,
     closed: EndedWaits,
 }
@@ -94,6 +99,7 @@ impl Batches {
             numbers,
             waiting: VecDeque::new(),
             below_quorum: Vec::new(),
+            building: BTreeMap::new(),
             signing: BTreeMap::new(),
             closed: EndedWaits::new(ENDED_BATCHES),
         }
@@ -104,13 +110,18 @@ impl Batches {
         let gathered = self.waiting.front().map(|first| first.since + self.gathering_time(context));
         let signed = self.signing.values().map(|signing| signing.next_tick(self.voting));
         // At the limit of batches, the end of one of them is the next event.
-        let gathered = gathered.filter(|_| self.signing.len() < self.policy.at_once);
+        let gathered = gathered.filter(|_| self.in_progress() < self.policy.at_once);
         let below_quorum = self.below_quorum.iter().map(|item| item.since + self.voting + Duration::from_millis(1));
         gathered.into_iter().chain(signed).chain(below_quorum).min()
     }
 
     fn quorum(&self) -> usize {
         self.committee.record().quorum().into()
+    }
+
+    /// Number of batches that are being built or signed.
+    fn in_progress(&self) -> usize {
+        self.building.len() + self.signing.len()
     }
 
     /// Handles one input. It proposes nothing: call [`propose`](Self::propose) once no further input is pending.
@@ -132,6 +143,7 @@ impl Batches {
                 self.waiting.retain(|item| item.put != put);
                 self.below_quorum.retain(|item| item.put != put);
             }
+            BatchInput::Built { batch, receipts } => self.built(batch, receipts, context.now, &mut out),
             BatchInput::Vote { batch, member, signature } => self.vote(batch, member, signature, context, &mut out),
             BatchInput::Verified { batch, votes } => {
                 for (member, vote) in votes {
@@ -162,7 +174,8 @@ impl Batches {
     }
 
     fn also_held(&mut self, put: Stream, member: u16, out: &mut Vec<BatchOutput>) {
-        let mut unasked = self.waiting.iter_mut().chain(&mut self.below_quorum);
+        let building = self.building.values_mut().flatten();
+        let mut unasked = self.waiting.iter_mut().chain(&mut self.below_quorum).chain(building);
         if let Some(item) = unasked.find(|item| item.put == put) {
             item.hold(member);
             return;
@@ -256,15 +269,16 @@ impl Batches {
 
     fn items(&mut self) -> impl Iterator<Item = &mut PendingReceipt> {
         let signing = self.signing.values_mut().flat_map(ProposedBatch::items);
-        self.waiting.iter_mut().chain(&mut self.below_quorum).chain(signing)
+        let building = self.building.values_mut().flatten();
+        self.waiting.iter_mut().chain(&mut self.below_quorum).chain(building).chain(signing)
     }
 
     /// How long the first receipt waits for others.
     fn gathering_time(&self, context: &BatchContext) -> Duration {
-        match (self.signing.is_empty(), context.storing) {
-            (true, 0) => Duration::ZERO,
-            (true, _) => self.policy.linger,
-            (false, _) => self.policy.wait,
+        match (self.in_progress(), context.storing) {
+            (0, 0) => Duration::ZERO,
+            (0, _) => self.policy.linger,
+            _ => self.policy.wait,
         }
     }
 
@@ -287,31 +301,61 @@ impl Batches {
         out
     }
 
-    /// Proposes the gathered receipts, if a batch is full or due.
+    /// Proposes the gathered receipts, if a batch is full or due. The tree of a large batch is requested first.
     pub fn propose(&mut self, context: &BatchContext) -> Vec<BatchOutput> {
         let mut out = Vec::new();
-        while self.signing.len() < self.policy.at_once {
+        while self.in_progress() < self.policy.at_once {
             let is_full = self.waiting.len() >= self.policy.most;
             let is_due =
                 self.waiting.front().is_some_and(|first| context.now >= first.since + self.gathering_time(context));
             if !(is_full || is_due) {
                 break;
             }
-            let (items, common) = self.gather();
+            let items = self.gather();
+            let (batch, issued_at) = (self.numbers.next(), context.unix_now);
             let receipts: Vec<Receipt> = items.iter().map(|item| item.receipt).collect();
-            let Some(content) = statement::Batch::new(context.unix_now, receipts.clone()) else { break };
-            let tally = Tally::new(self.committee.record(), content.body());
-            let batch = self.numbers.next();
-            let proposal = Arc::new(Message::Propose { stream: batch, issued_at: context.unix_now, receipts });
-            let members = common.iter().copied().collect();
-            out.push(BatchOutput::Request(BatchRequest::Propose { members, proposal: proposal.clone() }));
-            self.signing.insert(batch, ProposedBatch::new(items, (content, tally), proposal, &common, context.now));
+            let is_small = receipts.len() <= BUILT_INLINE;
+            self.building.insert(batch, items);
+            if is_small {
+                let receipts = statement::Batch::new(issued_at, receipts).map(Box::new);
+                self.built(batch, receipts, context.now, &mut out);
+            } else {
+                out.push(BatchOutput::Request(BatchRequest::Build { batch, issued_at, receipts }));
+            }
         }
         out
     }
 
+    /// Proposes a batch to every member that holds all its blobs by now. Fails its puts if it could not be built.
+    fn built(
+        &mut self,
+        batch: Stream,
+        receipts: Option<Box<statement::Batch>>,
+        now: Duration,
+        out: &mut Vec<BatchOutput>,
+    ) {
+        let Some(items) = self.building.remove(&batch) else { return };
+        let Some(receipts) = receipts else {
+            let failed = |put| Failed::new(put, Code::Storage, "the server could not make the batch");
+            out.extend(items.iter().map(|item| BatchOutput::Request(BatchRequest::Fail(item.put, failed(item.put)))));
+            return;
+        };
+        let body = receipts.body();
+        let tally = Tally::new(self.committee.record(), body);
+        let proposal = Message::Propose {
+            stream: batch,
+            issued_at: body.issued_at,
+            receipts: items.iter().map(|item| item.receipt).collect(),
+        };
+        let proposal = Arc::new(proposal);
+        let common = common_holders(&items);
+        let members = common.iter().copied().collect();
+        out.push(BatchOutput::Request(BatchRequest::Propose { members, proposal: proposal.clone() }));
+        self.signing.insert(batch, ProposedBatch::new(items, (receipts, tally), proposal, &common, now));
+    }
+
     /// Takes the first receipt in the queue, and each later one as long as all taken share a quorum of holders.
-    fn gather(&mut self) -> (Vec<PendingReceipt>, BTreeSet<u16>) {
+    fn gather(&mut self) -> Vec<PendingReceipt> {
         let quorum = self.quorum();
         let mut taken: Vec<PendingReceipt> = Vec::new();
         let mut common = BTreeSet::new();
@@ -334,8 +378,20 @@ impl Batches {
         }
         left.append(&mut self.waiting);
         self.waiting = left;
-        (taken, common)
+        taken
     }
+}
+
+/// The members that hold all blobs of a batch.
+fn common_holders(items: &[PendingReceipt]) -> BTreeSet<u16> {
+    let mut items = items.iter();
+    let mut common = items.next().map(|item| item.holders.clone()).unwrap_or_default();
+    for item in items {
+        if item.holders != common {
+            common.retain(|member| item.holders.contains(member));
+        }
+    }
+    common
 }
 
 /// Records the members that had not voted when the batch ended.

@@ -10,9 +10,10 @@ use vouch_core::session::GetRequest;
 use vouch_node_core::replica::repair::BlobSource;
 
 use crate::client::{ClientError, Download, DownloadEvent};
+use crate::host::Host;
 use crate::link::{self, LinkError};
 use crate::replica::context::Storage;
-use crate::store::{MAX_SMALL, StoreError};
+use crate::store::{Incoming, MAX_SMALL, StoreError};
 
 /// Why one blob was not fetched.
 #[derive(Debug, Error)]
@@ -82,11 +83,14 @@ async fn download(
 /// Writes pieces as they arrive, one at a time.
 async fn store_large(storage: &Storage, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
     let (store, receipt) = (storage.store.clone(), *receipt);
-    let mut incoming = storage.on_disk(move || store.begin(Some(&receipt))).await?;
+    let begun = storage.on_disk(move || store.begin(Some(&receipt))).await?;
+    let mut partial = PartialFetch { host: &storage.host, incoming: Some(begun) };
     loop {
         match download.next().await? {
             DownloadEvent::Bytes(piece) => {
-                incoming = storage.on_disk(move || incoming.write(&piece).map(|()| incoming)).await?;
+                let mut incoming = partial.take()?;
+                let writing = storage.on_disk(move || incoming.write(&piece).map(|()| incoming));
+                partial.incoming = Some(writing.await?);
             }
             DownloadEvent::Verified(_) => break,
             DownloadEvent::Start { .. }
@@ -95,6 +99,29 @@ async fn store_large(storage: &Storage, mut download: Download, receipt: &Receip
             | DownloadEvent::Rejected(_) => {}
         }
     }
+    let incoming = partial.take()?;
     let complete = storage.on_disk(move || incoming.finish(&receipt)).await?;
     Ok(storage.store.record(complete).await?)
+}
+
+/// A blob that is being fetched. If the fetch fails or its link ends, a blocking thread removes the files: of a large blob, that takes
+/// longer than the replica's other links may wait.
+struct PartialFetch<'a> {
+    host: &'a Host,
+    /// `None` while a blocking thread has it.
+    incoming: Option<Incoming>,
+}
+
+impl PartialFetch<'_> {
+    fn take(&mut self) -> Result<Incoming, StoreError> {
+        self.incoming.take().ok_or_else(|| StoreError::Task("a write of the blob has failed".into()))
+    }
+}
+
+impl Drop for PartialFetch<'_> {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            drop(self.host.spawn_blocking(move || drop(incoming)));
+        }
+    }
 }

@@ -42,6 +42,13 @@ pub enum BatchInput {
     },
     /// Nobody waits for the put any more.
     Withdraw(Stream),
+    /// Completes [`BatchRequest::Build`].
+    Built {
+        /// The number of the batch.
+        batch: Stream,
+        /// The receipts with their tree; `None` if the shell could not make it.
+        receipts: Option<Box<statement::Batch>>,
+    },
     /// A member's vote on a batch, not verified.
     Vote {
         /// The number of the batch.
@@ -76,6 +83,15 @@ pub enum BatchInput {
 /// A request of a batch to the shell.
 #[derive(Debug)]
 pub enum BatchRequest {
+    /// Make the tree over the receipts of a large batch, on a thread that may block. Completed by [`BatchInput::Built`].
+    Build {
+        /// The number of the batch.
+        batch: Stream,
+        /// The statement's `issued_at`, in seconds since 1970.
+        issued_at: u64,
+        /// The receipts, in the batch's order.
+        receipts: Vec<Receipt>,
+    },
     /// Send the proposal to these members. Report each one that cannot be reached with [`BatchInput::Lost`].
     Propose {
         /// The members to ask for their votes.

@@ -27,7 +27,7 @@ enum VoteState {
 #[derive(Debug)]
 pub(super) struct ProposedBatch {
     items: Vec<PendingReceipt>,
-    receipts: Batch,
+    receipts: Box<Batch>,
     tally: Tally<Stored>,
     proposal: Arc<Message>,
     parts: BTreeMap<u16, VoteState>,
@@ -39,7 +39,7 @@ pub(super) struct ProposedBatch {
 impl ProposedBatch {
     pub(super) fn new(
         items: Vec<PendingReceipt>,
-        (receipts, tally): (Batch, Tally<Stored>),
+        (receipts, tally): (Box<Batch>, Tally<Stored>),
         proposal: Arc<Message>,
         asked: &BTreeSet<u16>,
         now: Duration,
@@ -190,7 +190,7 @@ impl ProposedBatch {
     pub(super) fn certify(self, batch: Stream) -> BatchOutput {
         let asked = self.parts.keys().copied().collect();
         let puts = self.items.iter().map(|item| item.put).collect();
-        let (receipts, tally) = (Box::new(self.receipts), Box::new(self.tally));
+        let (receipts, tally) = (self.receipts, Box::new(self.tally));
         BatchOutput::Request(BatchRequest::Certify { batch, receipts, tally, puts, asked })
     }
 

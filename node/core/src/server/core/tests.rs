@@ -4,7 +4,7 @@ use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed};
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::{Batch, Statement};
+use vouch_core::statement::{self, Batch, Statement};
 
 use super::*;
 use crate::fixture::{TestCommittee, node_key};
@@ -97,6 +97,10 @@ impl ServerWorld {
         for output in self.core.handle(input, self.clock()) {
             match output {
                 ServerOutput::Deliver(_, reply) => self.delivered.push(reply),
+                ServerOutput::Batch(BatchRequest::Build { batch, issued_at, receipts }) => {
+                    let receipts = statement::Batch::new(issued_at, receipts).map(Box::new);
+                    self.handle(ServerInput::Batch(BatchInput::Built { batch, receipts }));
+                }
                 ServerOutput::Batch(BatchRequest::Propose { members, proposal }) => {
                     let Message::Propose { stream, receipts, .. } = &*proposal else { panic!("{proposal:?}") };
                     self.proposals.push(SentProposal { batch: *stream, members, receipts: receipts.clone() });
