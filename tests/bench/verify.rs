@@ -62,7 +62,7 @@ fn bare(message: &[u8]) -> (PublicKey, [u8; 96]) {
 }
 
 fn certify(n: u16, signers: u16) -> (Arc<Committee>, Certificate) {
-    let cluster = TestCommittee::new("bench", n);
+    let cluster = TestCommittee::labelled("bench", n);
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(b"bench"), length: 5, expires_at: NEVER };
     let certificate = cluster.certify_by(NOW, &[receipt], 0..signers).remove(0);
     (cluster.committee, certificate)

@@ -69,21 +69,21 @@ async fn assert_verifiers_refuse(bundle: &str, trusted: ClusterId, check: Check)
 
 /// Asserts that a lie is caught. The server's committee is the trusted one; `lie` makes the certificate for a receipt.
 async fn assert_caught(lie: fn(&TestCommittee, Receipt) -> Certificate, check: Check, texts: &[&str]) {
-    let honest = TestCommittee::new("honest", 4);
+    let honest = TestCommittee::labelled("honest", 4);
     let trusted = honest.cluster();
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
     let bundle = Bundle::new(&lie(&honest, receipt), &honest.committee).to_json();
     assert_verifiers_refuse(&bundle, trusted, check).await;
-    let shown = TestCommittee::new("honest", 4).committee;
+    let shown = TestCommittee::labelled("honest", 4).committee;
     let server = FakeServer::start(trusted, shown, move |receipt| lie(&honest, receipt)).await;
     assert_put_refuses(&server, trusted, texts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_fake_server_is_accepted() {
-    let honest = TestCommittee::new("honest", 4);
+    let honest = TestCommittee::labelled("honest", 4);
     let trusted = honest.cluster();
-    let shown = TestCommittee::new("honest", 4).committee;
+    let shown = TestCommittee::labelled("honest", 4).committee;
     let server = FakeServer::start(trusted, shown, move |receipt| honest.certify_by_all(unix_seconds(), receipt)).await;
     let (folder, identity) = (folder(), trusted.to_string());
     let put = run(folder.path(), &["put", "file", "--server", &server.address, "--cluster", &identity]).await;
@@ -94,14 +94,14 @@ async fn honest_fake_server_is_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_committee_is_rejected() {
-    let (trusted, other) = (TestCommittee::new("honest", 4).cluster(), TestCommittee::new("foreign", 4));
+    let (trusted, other) = (TestCommittee::labelled("honest", 4).cluster(), TestCommittee::labelled("foreign", 4));
     let identities = [trusted.to_string(), other.cluster().to_string()];
     let texts = [&identities[0], &identities[1], "another cluster: expected "];
     // announced honestly, and under the trusted identity
     for announced in [other.cluster(), trusted] {
-        let certifying = TestCommittee::new("foreign", 4);
+        let certifying = TestCommittee::labelled("foreign", 4);
         let certify = move |receipt| certifying.certify_by_all(unix_seconds(), receipt);
-        let server = FakeServer::start(announced, TestCommittee::new("foreign", 4).committee, certify).await;
+        let server = FakeServer::start(announced, TestCommittee::labelled("foreign", 4).committee, certify).await;
         assert_put_refuses(&server, trusted, &texts).await;
     }
     let receipt = Receipt { salt: [1; 16], digest: Digest::of(FILE), length: FILE.len() as u64, expires_at: u64::MAX };
@@ -111,7 +111,8 @@ async fn another_committee_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_by_another_committee_is_rejected() {
-    let foreign = |_: &TestCommittee, receipt| TestCommittee::new("foreign", 4).certify_by_all(unix_seconds(), receipt);
+    let foreign =
+        |_: &TestCommittee, receipt| TestCommittee::labelled("foreign", 4).certify_by_all(unix_seconds(), receipt);
     assert_caught(foreign, Check::Epoch, &["INVALID", "committee of the certificate: expected "]).await;
 }
 
@@ -186,11 +187,12 @@ async fn expired_certificate_is_rejected() {
 
 /// Valid certificates of another put: a verifier accepts them, the client must not.
 async fn assert_client_refuses(lie: fn(&TestCommittee, Receipt) -> Certificate, text: &str) {
-    let honest = TestCommittee::new("honest", 4);
+    let honest = TestCommittee::labelled("honest", 4);
     let trusted = honest.cluster();
-    let server =
-        FakeServer::start(trusted, TestCommittee::new("honest", 4).committee, move |receipt| lie(&honest, receipt))
-            .await;
+    let server = FakeServer::start(trusted, TestCommittee::labelled("honest", 4).committee, move |receipt| {
+        lie(&honest, receipt)
+    })
+    .await;
     assert_put_refuses(&server, trusted, &[text]).await;
 }
 
@@ -212,9 +214,9 @@ async fn certificate_of_an_earlier_put_is_rejected() {
 
 /// Runs a command against a server that answers pings but withholds one message. Asserts exit code 1 and `text`.
 async fn assert_times_out(withheld: Withheld, command: &[&str], text: &str) {
-    let committee = TestCommittee::new("honest", 4);
+    let committee = TestCommittee::labelled("honest", 4);
     let trusted = committee.cluster();
-    let shown = TestCommittee::new("honest", 4).committee;
+    let shown = TestCommittee::labelled("honest", 4).committee;
     let certify = move |receipt| committee.certify_by_all(unix_seconds(), receipt);
     let server = FakeServer::withholding(withheld, trusted, shown, certify).await;
     assert_ends_saying(&server.address, trusted, command, text).await;
@@ -269,7 +271,8 @@ async fn withheld_answer_times_out_at_the_users_limit() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = mute.local_addr().unwrap().to_string();
     let not_opened = async |command: &[&str]| {
-        assert_ends_saying(&address, TestCommittee::new("honest", 4).cluster(), command, &said(Phase::Opening)).await;
+        assert_ends_saying(&address, TestCommittee::labelled("honest", 4).cluster(), command, &said(Phase::Opening))
+            .await;
     };
     tokio::join!(
         not_opened(&once),

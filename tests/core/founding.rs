@@ -97,7 +97,7 @@ fn refusal(text: &str) -> Option<Refusal> {
 fn acceptance_statements_match_the_vectors() {
     for block in file().statements {
         let n = block.acceptances.len().try_into().unwrap();
-        let cluster = TestCommittee::new(&block.committee, n);
+        let cluster = TestCommittee::labelled(&block.committee, n);
         let statement = accept_statement(cluster.record());
         assert_eq!(HEXLOWER.encode(&cluster.record().digest().0), block.founding, "{}", block.committee);
         assert_eq!(HEXLOWER.encode(&statement.encode()), block.statement, "{}", block.committee);
@@ -141,7 +141,7 @@ fn refusal_verdicts_match_the_vectors() {
 #[test]
 fn other_founding_messages_match_the_vectors() {
     let Messages { acceptances, refusals, replica_status } = file().messages;
-    let cluster = TestCommittee::new("n4", 4);
+    let cluster = TestCommittee::labelled("n4", 4);
     let statement = accept_statement(cluster.record());
     let signed =
         |member: &u16| -> (u16, VoteSignature) { (*member, statement.sign(&cluster.votes[usize::from(*member)])) };

@@ -141,7 +141,7 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
 
 /// Every encoding by name.
 fn encodings() -> BTreeMap<String, Vec<u8>> {
-    let cluster = TestCommittee::new("golden", 4);
+    let cluster = TestCommittee::labelled("golden", 4);
     let one = receipt("golden");
     let certificate = cluster.certify_one(ISSUED, one);
     let statement = certificate.statement(cluster.record()).unwrap();
@@ -213,7 +213,7 @@ fn encodings_are_unchanged() {
 
 #[test]
 fn messages_round_trip_and_tags_match_the_specification() {
-    let cluster = TestCommittee::new("golden", 4);
+    let cluster = TestCommittee::labelled("golden", 4);
     let mut kinds: Vec<_> = Vec::new();
     for (name, message) in messages(&cluster) {
         let bytes = message.encode();
@@ -260,7 +260,7 @@ fn other_encodings_round_trip() {
     let all = encodings();
     let record = CommitteeRecord::decode(&all["committee"], &Limits::default()).unwrap();
     assert_eq!(record.encode(), all["committee"]);
-    assert_eq!(record, *TestCommittee::new("golden", 4).record());
+    assert_eq!(record, *TestCommittee::labelled("golden", 4).record());
     for name in ["receipt", "receipt kept for ever"] {
         assert_eq!(Receipt::decode(&all[name]).unwrap().encode(), all[name][..]);
     }

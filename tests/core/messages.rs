@@ -33,7 +33,7 @@ fn refused(tag: u8, parts: &[&[u8]]) {
 
 #[test]
 fn truncated_and_extended_messages_are_refused() {
-    for (name, message) in messages(&TestCommittee::new("golden", 4)) {
+    for (name, message) in messages(&TestCommittee::labelled("golden", 4)) {
         let encoded = message.encode();
         // messages that end in bytes of any length: the minimum total length
         let to_the_end = match &message {
@@ -54,7 +54,7 @@ fn truncated_and_extended_messages_are_refused() {
 
 #[test]
 fn stream_zero_is_accepted_in_failures_only() {
-    for (name, message) in messages(&TestCommittee::new("golden", 4)) {
+    for (name, message) in messages(&TestCommittee::labelled("golden", 4)) {
         let mut encoded = message.encode().to_vec();
         if encoded.get(1..5) == Some(&[4, 3, 2, 1]) {
             encoded[1..5].fill(0);
@@ -191,7 +191,7 @@ fn failure_fields_are_bounded() {
 
 #[test]
 fn committee_message_requires_every_possession_proof() {
-    let Message::Cluster(cluster) = TestCommittee::new("golden", 4).message() else { unreachable!() };
+    let Message::Cluster(cluster) = TestCommittee::labelled("golden", 4).message() else { unreachable!() };
     let committee = cluster.genesis.encode();
     let message = |size: usize, proofs: usize| -> Bytes {
         let size = u32::try_from(size).unwrap().to_le_bytes();
@@ -208,7 +208,7 @@ fn committee_message_requires_every_possession_proof() {
 #[test]
 fn claimed_counts_allocate_nothing() {
     let max = |count: u16| count.to_le_bytes();
-    let header = &TestCommittee::new("golden", 4).record().encode()[..148];
+    let header = &TestCommittee::labelled("golden", 4).record().encode()[..148];
     let mut committee = header.to_vec();
     committee[98..100].copy_from_slice(&max(1000));
     let size = u32::try_from(committee.len()).unwrap().to_le_bytes();
@@ -253,7 +253,7 @@ fn signed_time_fields_are_bounded() {
 
 #[test]
 fn listed_certificates_are_bounded() {
-    let certificate = TestCommittee::new("golden", 4).certify_one(1_790_000_000, receipt("golden")).encode();
+    let certificate = TestCommittee::labelled("golden", 4).certify_one(1_790_000_000, receipt("golden")).encode();
     let size = u16::try_from(certificate.len()).unwrap();
     let listed = |count: u16, size: u16| [&count.to_le_bytes()[..], &size.to_le_bytes(), &certificate].concat();
     // the fields before the certificates, in a list and in a notice

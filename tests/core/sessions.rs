@@ -22,8 +22,8 @@ use vouch_core::session::{GetRequest, GetSession, SessionError, Source};
 use lone_put::LonePut;
 use support::committee::{TestCommittee, hello_nonce, node_secret};
 
-static CLUSTER: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::new("sessions", 4));
-static FOREIGN: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::new("sessions abroad", 4));
+static CLUSTER: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::labelled("sessions", 4));
+static FOREIGN: LazyLock<TestCommittee> = LazyLock::new(|| TestCommittee::labelled("sessions abroad", 4));
 
 fn identity(cluster: &TestCommittee) -> ClusterId {
     cluster.committee.cluster()

@@ -27,7 +27,7 @@ fn undetected(cluster: &TestCommittee, certificate: &Certificate, step: usize) -
 
 #[test]
 fn every_flipped_bit_is_detected() {
-    let cluster = TestCommittee::new("tampering", 4);
+    let cluster = TestCommittee::labelled("tampering", 4);
     let certificate = cluster.certify_one(ISSUED, receipt("tampering"));
     assert_eq!(certificate.encode().len(), 228);
     assert_eq!(undetected(&cluster, &certificate, 1), [0; 0]);
@@ -35,7 +35,7 @@ fn every_flipped_bit_is_detected() {
 
 #[test]
 fn flipped_bits_are_detected_in_a_large_committee_and_batch() {
-    let cluster = TestCommittee::new("tampering in a hundred", 100);
+    let cluster = TestCommittee::labelled("tampering in a hundred", 100);
     let receipts: Vec<_> = (0..100).map(|i| receipt(&format!("tampering {i}"))).collect();
     let certificate = cluster.certify(ISSUED, &receipts).swap_remove(37);
     assert_eq!(certificate.claim.path.len(), 7);
@@ -45,7 +45,7 @@ fn flipped_bits_are_detected_in_a_large_committee_and_batch() {
 
 #[test]
 fn decoder_for_four_members_refuses_five() {
-    let cluster = TestCommittee::new("five", 5);
+    let cluster = TestCommittee::labelled("five", 5);
     let bytes = cluster.certify_one(ISSUED, receipt("five")).encode();
     let limits = Limits { members: 4, ..Limits::default() };
     let decode = |limits| Certificate::<Stored>::decode(&bytes, &limits);
@@ -72,7 +72,7 @@ fn negated(mut point: [u8; 96]) -> [u8; 96] {
 
 #[test]
 fn invalid_votes_that_cancel_out_never_enter_a_tally() {
-    let cluster = TestCommittee::new("cancelling", 4);
+    let cluster = TestCommittee::labelled("cancelling", 4);
     let one = receipt("cancelling");
     let mut tally = cluster.tally(ISSUED, &[one], [2]);
     let statement = *tally.statement();
@@ -114,7 +114,7 @@ fn invalid_votes_that_cancel_out_never_enter_a_tally() {
 #[test]
 fn tally_counts_each_member_once_and_certifies_at_quorum() {
     for n in [1, 2, 3, 4, 7] {
-        let cluster = TestCommittee::new("tally", n);
+        let cluster = TestCommittee::labelled("tally", n);
         let (committee, one) = (&cluster.committee, receipt("tally"));
         let quorum = cluster.record().quorum();
         let batch = Batch::new(ISSUED, vec![one]).unwrap();
@@ -148,7 +148,7 @@ fn tally_counts_each_member_once_and_certifies_at_quorum() {
 
 #[test]
 fn vote_for_another_statement_does_not_count() {
-    let (cluster, foreign) = (TestCommittee::new("tally", 4), TestCommittee::new("another", 4));
+    let (cluster, foreign) = (TestCommittee::labelled("tally", 4), TestCommittee::labelled("another", 4));
     let (one, other) = (receipt("tally"), receipt("other"));
     let mut tally = cluster.tally(ISSUED, &[one], []);
     let statements = [

@@ -3,7 +3,6 @@
 
 pub mod attacks;
 pub mod blobs;
-pub mod committee;
 pub mod fake_replica;
 pub mod fake_server;
 pub mod http;
@@ -13,6 +12,8 @@ pub mod proxy;
 pub mod raw_link;
 pub mod s3;
 pub mod wrong_clock;
+
+pub use vouch_fixture as committee;
 
 use std::time::{Duration, Instant};
 use vouch::host::Host;

@@ -6,7 +6,8 @@
 
 pub mod backoff;
 pub mod budgets;
-#[cfg(test)]
-mod fixture;
 pub mod replica;
 pub mod server;
+
+#[cfg(test)]
+use vouch_fixture as fixture;

@@ -261,34 +261,29 @@ pub(super) fn abandon(disk: &dyn Disk, folder: &Path) -> Result<Option<PathBuf>,
     Ok(Some(aside))
 }
 
+/// A committee of the replica with these keys, and of those with these numbers.
+#[cfg(test)]
+pub(super) fn committee_with(keys: &ReplicaKeys, others: impl IntoIterator<Item = u8>) -> vouch_fixture::TestCommittee {
+    use vouch_core::bls::VoteSecretKey;
+
+    let own = (keys.node.node_key(), VoteSecretKey::from_bytes(&keys.vote.to_bytes()).unwrap());
+    let other = |number| (vouch_fixture::node_key(number), VoteSecretKey::generate(&[number; 32]).unwrap());
+    vouch_fixture::TestCommittee::of_keys([1; 16], others.into_iter().map(other).chain([own]))
+}
+
 #[cfg(test)]
 mod tests {
-    use vouch_core::bls::VoteSecretKey;
-    use vouch_core::committee::{Member, MemberName};
-    use vouch_core::link::NodeSecretKey;
-
     use super::*;
     use crate::host::disk::SystemDisk;
 
     /// A founding of this replica and another one. The other replica has accepted it only `with_the_other`.
     fn founding(keys: &ReplicaKeys, with_the_other: bool) -> Founding {
-        let other = (NodeSecretKey::from_bytes(&[9; 32]), VoteSecretKey::generate(&[9; 32]).unwrap());
-        let member = |node: &NodeSecretKey, vote: &VoteSecretKey| Member {
-            node_key: node.node_key(),
-            vote_key: vote.vote_key(),
-            name: MemberName::new("replica").unwrap(),
-        };
-        let mut members = vec![
-            (member(&keys.node, &keys.vote), keys.vote.prove_possession()),
-            (member(&other.0, &other.1), other.1.prove_possession()),
-        ];
-        members.sort_by_key(|(member, _)| member.node_key);
-        let (members, possessions) = members.into_iter().unzip();
-        let record = CommitteeRecord::genesis([1; 16], members).unwrap();
-        let mut founding = Founding::new(Arc::new(Committee::genesis(record, possessions).unwrap()));
-        founding.accept_as(&keys.node.node_key(), &keys.vote);
-        if with_the_other {
-            founding.accept_as(&other.0.node_key(), &other.1);
+        let fixture = committee_with(keys, [9]);
+        let mut founding = Founding::new(fixture.committee.clone());
+        for (member, vote) in fixture.committee.record().members().iter().zip(&fixture.votes) {
+            if with_the_other || member.node_key == keys.node.node_key() {
+                founding.accept_as(&member.node_key, vote);
+            }
         }
         founding
     }
@@ -385,15 +380,8 @@ mod tests {
         Host::system().disk().write_durably(&folder.path().join(FOUNDING), &bytes, MODE).unwrap();
         assert!(matches!(Identity::open(&Host::system(), folder.path()), Err(IdentityError::Record { .. })));
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
-        let own = founding(&keys, false)
-            .record()
-            .members()
-            .iter()
-            .find(|member| member.node_key == keys.node.node_key())
-            .copied();
-        let alone = CommitteeRecord::genesis([2; 16], own.into_iter().collect()).unwrap();
-        let committee = Committee::genesis(alone, vec![keys.vote.prove_possession()]).unwrap();
-        committee_file::save(&SystemDisk, folder.path(), &committee).unwrap();
+        let alone = committee_with(&keys, []).committee;
+        committee_file::save(&SystemDisk, folder.path(), &alone).unwrap();
         assert!(matches!(Identity::open(&Host::system(), folder.path()), Err(IdentityError::AnotherCommittee { .. })));
     }
 }

@@ -247,12 +247,9 @@ impl LackingBlobs {
 
 #[cfg(test)]
 mod tests {
-    use vouch_core::bls::VoteSecretKey;
     use vouch_core::certificate::Signers;
-    use vouch_core::committee::{CommitteeRecord, Member, MemberName};
     use vouch_core::receipt::NEVER;
-    use vouch_core::statement::Batch;
-    use vouch_core::tally::Tally;
+    use crate::fixture::TestCommittee;
 
     use super::*;
 
@@ -260,18 +257,9 @@ mod tests {
 
     /// A certificate with a wrong signature: nothing here verifies it.
     fn certificate(bytes: &[u8], issued_at: u64, signers: &[u16]) -> Certificate {
-        let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
-        let name = MemberName::new("member").unwrap();
-        let member = Member { node_key: NodeKey([1; 32]), vote_key: secret.vote_key(), name };
-        let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
-        let committee = vouch_core::committee::Committee::genesis(record, vec![secret.prove_possession()]).unwrap();
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
-        let batch = Batch::new(issued_at, vec![receipt]).unwrap();
-        let mut tally = Tally::new(committee.record(), batch.body());
-        let vote = tally.statement().sign(&secret);
-        tally.add(&committee, 0, vote).unwrap();
-        let certificate = tally.certificates(batch.claims()).unwrap().remove(0);
+        let certificate = TestCommittee::new(1).certify_one(issued_at, receipt);
         Certificate { signers: Signers::new(4, signers.iter().copied()).unwrap(), ..certificate }
     }
 

@@ -81,11 +81,8 @@ impl Proposals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vouch_core::bls::VoteSecretKey;
-    use vouch_core::committee::{CommitteeRecord, Member, MemberName};
     use vouch_core::digest::Digest;
-    use vouch_core::link::NodeSecretKey;
-    use vouch_core::tally::Tally;
+    use crate::fixture::TestCommittee;
 
     fn proposal(count: u16) -> Proposal {
         let receipt = |number: u16| Receipt {
@@ -116,34 +113,18 @@ mod tests {
 
     #[test]
     fn certificates_need_a_signature_by_a_quorum() {
-        let secrets: Vec<_> = (1..=4u8).map(|i| VoteSecretKey::generate(&[i; 32]).unwrap()).collect();
-        let member = |(i, vote): (u8, &VoteSecretKey)| Member {
-            node_key: NodeSecretKey::from_bytes(&[i; 32]).node_key(),
-            vote_key: vote.vote_key(),
-            name: MemberName::new("replica").unwrap(),
-        };
-        let record = CommitteeRecord::genesis([0; 16], (1..).zip(&secrets).map(member).collect()).unwrap();
-        let secret_of = |key| secrets.iter().find(|secret| secret.vote_key() == key).unwrap();
-        let secrets: Vec<_> = record.members().iter().map(|member| secret_of(member.vote_key)).collect();
-        let possessions = secrets.iter().map(|secret| secret.prove_possession()).collect();
-        let committee = Committee::genesis(record, possessions).unwrap();
-
+        let fixture = TestCommittee::new(4);
+        let committee = &fixture.committee;
         let proposal = proposal(3);
-        let batch = Batch::new(proposal.issued_at, proposal.receipts.to_vec()).unwrap();
-        let mut tally = Tally::new(committee.record(), batch.body());
-        for member in [0, 2, 3] {
-            let vote = tally.statement().sign(secrets[usize::from(member)]);
-            tally.add(&committee, member, vote).unwrap();
-        }
-        let expected = tally.certificates(batch.claims()).unwrap();
+        let expected = fixture.certify_by(proposal.issued_at, &proposal.receipts, [0, 2, 3]);
         let (signers, signature) = (&expected[0].signers, &expected[0].signature);
-        assert_eq!(proposal.certificates(&committee, signers, signature), Ok(expected.clone()));
+        assert_eq!(proposal.certificates(committee, signers, signature), Ok(expected.clone()));
 
         let others = Signers::new(4, [0, 1, 3]).unwrap();
-        assert!(matches!(proposal.certificates(&committee, &others, signature), Err(Invalid::Signature(_))));
+        assert!(matches!(proposal.certificates(committee, &others, signature), Err(Invalid::Signature(_))));
         let two = Signers::new(4, [0, 2]).unwrap();
-        assert!(matches!(proposal.certificates(&committee, &two, signature), Err(Invalid::BelowQuorum { .. })));
+        assert!(matches!(proposal.certificates(committee, &two, signature), Err(Invalid::BelowQuorum { .. })));
         let another = Proposal { issued_at: 101, ..proposal.clone() };
-        assert!(matches!(another.certificates(&committee, signers, signature), Err(Invalid::Signature(_))));
+        assert!(matches!(another.certificates(committee, signers, signature), Err(Invalid::Signature(_))));
     }
 }

@@ -1,11 +1,10 @@
 use std::sync::Mutex;
 
-use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
 use vouch_core::link::NodeSecretKey;
 
 use super::*;
 use crate::host::Host;
+use crate::replica::identity::committee_with;
 use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
@@ -29,24 +28,11 @@ impl WatchedReplica {
             Replica::open_blocking(Host::system(), config, Arc::new(move |event| reported.lock().unwrap().push(event)))
                 .unwrap()
                 .link;
-        let votes: Vec<_> = (1..4u8).map(|number| VoteSecretKey::generate(&[number; 32]).unwrap()).collect();
-        let nodes = (1..4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
-        let mut all = vec![(context.identity.node_key(), &context.identity.keys.vote)];
-        let others: Vec<_> = nodes.collect();
-        all.extend(others.iter().zip(&votes).map(|(node, vote)| (node.node_key(), vote)));
-        all.sort_by_key(|(node_key, _)| *node_key);
-        let name = |number: usize| MemberName::new(&format!("replica-{number}")).unwrap();
-        let members = (0..).zip(&all).map(|(number, (node_key, vote))| Member {
-            node_key: *node_key,
-            vote_key: vote.vote_key(),
-            name: name(number),
-        });
-        let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
-        let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
-        let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
+        let committee = committee_with(&context.identity.keys, 1..4).committee;
         context.identity.committees.replace(Some(committee.clone().into()));
         let position = |key: &NodeSecretKey| committee.record().position(&key.node_key()).unwrap();
-        let others = others.into_iter().map(|key| (position(&key), key)).collect();
+        let others = (1..4u8).map(|number| NodeSecretKey::from_bytes(&[number; 32]));
+        let others = others.map(|key| (position(&key), key)).collect();
         let (sender, requests) = mpsc::channel(16);
         Self { context, others, requests, sender, events, _folder: folder }
     }

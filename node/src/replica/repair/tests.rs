@@ -3,16 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vouch_core::bls::VoteSecretKey;
-use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
-use vouch_core::link::NodeSecretKey;
 use vouch_core::message::{Code, ListPosition, ListSource};
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::Batch;
-use vouch_core::tally::Tally;
+use vouch_fixture::TestCommittee;
 
 use super::*;
 use crate::host::Host;
+use crate::replica::identity::committee_with;
 use crate::replica::link::LinkContext;
 use crate::replica::{Config, Data, Replica};
 
@@ -20,11 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The node key of the server, which owns its list.
 const SERVER: NodeKey = NodeKey([9; 32]);
 
-/// A replica in a committee of four, and the keys of the other three.
+/// A replica in a committee of four.
 struct RepairedReplica {
     context: Arc<LinkContext>,
-    committee: Arc<Committee>,
-    others: Vec<(NodeSecretKey, VoteSecretKey)>,
+    fixture: TestCommittee,
     _folder: tempfile::TempDir,
 }
 
@@ -33,34 +29,18 @@ impl RepairedReplica {
         let folder = tempfile::tempdir().unwrap();
         let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let context = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap().link;
-        let key =
-            |number: u8| (NodeSecretKey::from_bytes(&[number; 32]), VoteSecretKey::generate(&[number; 32]).unwrap());
-        let others: Vec<_> = (1..4).map(key).collect();
-        let name = MemberName::new("member").unwrap();
-        let all = others.iter().map(|(node, vote)| (node.node_key(), vote));
-        let mut all: Vec<_> = all.chain([(context.identity.node_key(), &context.identity.keys.vote)]).collect();
-        all.sort_by_key(|(node_key, _)| *node_key);
-        let members =
-            all.iter().map(|(node_key, vote)| Member { node_key: *node_key, vote_key: vote.vote_key(), name });
-        let record = CommitteeRecord::genesis([1; 16], members.collect()).unwrap();
-        let possessions = all.iter().map(|(_, vote)| vote.prove_possession()).collect();
-        let committee = Arc::new(Committee::genesis(record, possessions).unwrap());
-        context.identity.committees.replace(Some(committee.clone().into()));
-        Self { context, committee, others, _folder: folder }
+        let fixture = committee_with(&context.identity.keys, 1..4);
+        context.identity.committees.replace(Some(fixture.committee.clone().into()));
+        Self { context, fixture, _folder: folder }
     }
 
     /// A certificate of these bytes, signed by the other members.
     fn certificate(&self, bytes: &[u8]) -> Certificate {
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
-        let batch = Batch::new(Host::system().unix_seconds(), vec![receipt]).unwrap();
-        let mut tally = Tally::new(self.committee.record(), batch.body());
-        let statement = *tally.statement();
-        for (node, vote) in &self.others {
-            let member = self.committee.record().position(&node.node_key()).unwrap();
-            tally.add(&self.committee, member, statement.sign(vote)).unwrap();
-        }
-        tally.certificates(batch.claims()).unwrap().remove(0)
+        let own = self.context.identity.position(&self.fixture.committee).unwrap();
+        let others = (0..4).filter(|member| *member != own);
+        self.fixture.certify_by(Host::system().unix_seconds(), &[receipt], others).remove(0)
     }
 
     fn lacking(&self) -> Option<u64> {
@@ -87,7 +67,7 @@ impl RepairedReplica {
     }
 
     async fn learn(&self, link: u64, certificates: Vec<Certificate>) {
-        let learned = learn(&self.context.storage, &self.committee, certificates).await.unwrap();
+        let learned = learn(&self.context.storage, &self.fixture.committee, certificates).await.unwrap();
         self.context.storage.repairs.add(link, learned.lacking);
     }
 }
@@ -136,7 +116,7 @@ fn link(replica: &RepairedReplica) -> (RepairTask, ListServer) {
 }
 
 fn other_members(replica: &RepairedReplica) -> Vec<ListSource> {
-    let own = replica.context.identity.position(&replica.committee).unwrap();
+    let own = replica.context.identity.position(&replica.fixture.committee).unwrap();
     (0..4).filter(|member| *member != own).map(ListSource::Member).collect()
 }
 

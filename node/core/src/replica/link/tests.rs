@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vouch_core::bls::{VoteSecretKey, VoteSignature};
+use vouch_core::bls::VoteSignature;
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::{Committee, CommitteeRecord, Member, MemberName};
+use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{ListFilter, ListPosition, ReplicaStatus};
 use vouch_core::receipt::{NEVER, Receipt};
@@ -12,10 +12,10 @@ use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
 
 use super::*;
+use crate::fixture::{TestCommittee, node_key};
 use crate::replica::incoming::IncomingResult;
 use crate::replica::voting;
 
-const OWN: NodeKey = NodeKey([1; 32]);
 const NOW: u64 = 1_790_000_000;
 
 /// Stands for the proof that a statement is in the journal.
@@ -25,19 +25,17 @@ struct JournalProof;
 /// A link of a replica that is the only member of its committee.
 struct LinkWorld {
     link: ReplicaLink<JournalProof>,
+    fixture: TestCommittee,
     committee: Option<Arc<Committee>>,
-    secret: VoteSecretKey,
     wall: u64,
     doubt: Option<&'static str>,
 }
 
 impl LinkWorld {
     fn new() -> Self {
-        let secret = VoteSecretKey::generate(&[1; 32]).unwrap();
-        let member = Member { node_key: OWN, vote_key: secret.vote_key(), name: MemberName::new("replica").unwrap() };
-        let record = CommitteeRecord::genesis([1; 16], vec![member]).unwrap();
-        let committee = Committee::genesis(record, vec![secret.prove_possession()]).unwrap();
-        Self { link: ReplicaLink::new(OWN, 8), committee: Some(Arc::new(committee)), secret, wall: NOW, doubt: None }
+        let fixture = TestCommittee::new(1);
+        let committee = Some(fixture.committee.clone());
+        Self { link: ReplicaLink::new(node_key(1), 8), fixture, committee, wall: NOW, doubt: None }
     }
 
     fn handle(&mut self, input: Input<JournalProof>) -> Vec<Output<JournalProof>> {
@@ -60,7 +58,7 @@ impl LinkWorld {
     }
 
     fn vote(&self, receipt: Receipt) -> VoteSignature {
-        voting::statement(self.committee.as_ref().unwrap(), NOW, &[receipt]).unwrap().sign(&self.secret)
+        voting::statement(self.committee.as_ref().unwrap(), NOW, &[receipt]).unwrap().sign(&self.fixture.votes[0])
     }
 }
 

@@ -4,8 +4,6 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::Batch;
-use vouch_core::tally::Tally;
 
 use super::lists::MAX_PAGES;
 use super::*;
@@ -123,15 +121,8 @@ fn away() -> RepairInput {
 }
 
 fn certificate(bytes: &[u8], length: u64, expires_at: u64) -> Certificate {
-    let fixture = TestCommittee::new(4);
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length, expires_at };
-    let batch = Batch::new(WALL, vec![receipt]).unwrap();
-    let mut tally = Tally::new(fixture.committee.record(), batch.body());
-    for member in 1..4 {
-        let vote = tally.statement().sign(&fixture.votes[usize::from(member)]);
-        tally.add(&fixture.committee, member, vote).unwrap();
-    }
-    tally.certificates(batch.claims()).unwrap().remove(0)
+    TestCommittee::new(4).certify_by(WALL, &[receipt], 1..4).remove(0)
 }
 
 fn seconds(seconds: u64) -> Duration {
