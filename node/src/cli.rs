@@ -8,10 +8,10 @@ mod get;
 mod log;
 mod maintain;
 mod members;
+mod nodes;
 mod output;
 mod put;
 mod put_many;
-mod serve;
 mod store_option;
 mod streams;
 mod trust;
@@ -175,14 +175,14 @@ async fn run(command: Command) -> Result<u8, Failure> {
     signals::survive_size_limits().map_err(|error| Failure::new(format_args!("cannot start: {error}")))?;
     let host = &Host::system();
     match command {
-        Command::Server(args) => serve::server(host, args).await,
-        Command::Replica(args) => serve::replica(host, args).await,
+        Command::Server(args) => nodes::server(host, args).await,
+        Command::Replica(args) => nodes::replica(host, args).await,
         Command::Client(args) => put::client(host, args).await,
         Command::Put(args) => put::put(host, args).await,
         Command::Get(args) => get::get(host, args).await,
         Command::Verify(args) => verify::verify(host, args),
         Command::Inspect(args) => verify::inspect(&args),
-        Command::Keygen(args) => serve::keygen(host, &args),
+        Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Forget(args) => trust::forget(host, args),
         Command::Status(args) => maintain::status(host, args).await,
         Command::Du(args) => maintain::du(host, args).await,

@@ -17,15 +17,15 @@ use crate::host::tasks::Worker;
 
 mod backend;
 mod damage;
+mod database_file;
 mod error;
-mod file;
 pub(crate) mod listing;
 #[cfg(test)]
 mod tests;
 
 pub use damage::{Replaced, is_catching};
+use database_file::DatabaseFile;
 pub use error::DurableError;
-use file::DatabaseFile;
 
 /// Capacity of the queue of jobs. If it is full, callers wait.
 const QUEUE: usize = 1024;

@@ -126,7 +126,9 @@ async fn put_waits_while_too_many_clocks_are_wrong_and_completes_after_correctio
     }
     until("both trust their clocks", || [1, 3].iter().all(|number| count(&cluster, *number, ENDED) == 1)).await;
     until("the server knows", || cluster.server.log().contains("says that it signs nothing: the clock")).await;
-    until("nobody doubts", || (0..4).all(|number| count(&cluster, number, BEGAN) == count(&cluster, number, ENDED)))
-        .await;
+    until("no clock is in doubt", || {
+        (0..4).all(|number| count(&cluster, number, BEGAN) == count(&cluster, number, ENDED))
+    })
+    .await;
     assert_eq!(signers(&cluster.put(&content(2, 1000)).await.unwrap()).len(), 4);
 }

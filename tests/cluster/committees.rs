@@ -156,7 +156,7 @@ async fn replica_must_prove_both_its_keys() {
     assert_eq!(failed.code, Code::NotAuthenticated, "{failed}");
 
     let certified = cluster.put(b"x").await.unwrap();
-    assert_eq!(certified.committee.record().n(), 1, "none of them got in");
+    assert_eq!(certified.committee.record().n(), 1, "none of them joined");
 }
 
 #[tokio::test(flavor = "multi_thread")]

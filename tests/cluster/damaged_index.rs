@@ -60,7 +60,7 @@ async fn replica_with_a_damaged_index_recovers_its_blobs() {
         damage(&folder.join("index.redb"), is_cut);
         cluster.replicas[1].start();
         let log = || cluster.replicas[1].log();
-        until("it says so", || log().contains("index.redb is damaged (")).await;
+        until("the damage is logged", || log().contains("index.redb is damaged (")).await;
         assert!(log().contains("this replica holds nothing until it has found its blobs on its disk"), "{}", log());
         assert!(!log().contains("panicked"), "{}", log());
         assert!(is_moved_aside(&folder, "index.redb.damaged-"));
@@ -91,11 +91,12 @@ async fn correct_files_of_a_lost_index_are_adopted() {
     fs::remove_file(replica.folder().join("index.redb")).unwrap();
     cluster.replicas[1].start();
     let log = || cluster.replicas[1].log();
-    until("it says what it found", || log().contains("found 1 blob on the disk that were missing in the index")).await;
+    until("the found blob is logged", || log().contains("found 1 blob on the disk that were missing in the index"))
+        .await;
     until_it_holds(&cluster.replicas[1], 3).await;
     let replica = &cluster.replicas[1];
     let inode = |bytes: &[u8]| fs::metadata(file_of(replica, bytes)).unwrap().ino();
-    assert_eq!(inode(&right), before[0], "it is the same file");
+    assert_eq!(inode(&right), before[0], "the file was adopted");
     assert_ne!(inode(&wrong), before[1], "it was fetched");
     // it serves and signs for all three certified blobs, but not for the stray one, whose expiry is unknown
     for number in [0, 2, 3] {
@@ -116,7 +117,7 @@ async fn server_with_a_damaged_certificate_archive_recovers() {
     cluster.server.kill();
     damage(&cluster.server.folder().join("certificates.redb"), true);
     cluster.restart_server().await;
-    until("it says so", || cluster.server.log().contains("certificates.redb is damaged (")).await;
+    until("the damage is logged", || cluster.server.log().contains("certificates.redb is damaged (")).await;
     assert!(is_moved_aside(cluster.server.folder(), "certificates.redb.damaged-"));
     cluster.until_connected().await;
     let certified = cluster.put(&bytes).await.unwrap();

@@ -88,7 +88,7 @@ async fn put_succeeds_with_one_full_disk_of_four() {
     let got = cluster.get(identity, first.certificate.claim.receipt.digest).await.unwrap();
     assert!(got.bytes == content(1, 1 << 20) && got.rejections.is_empty(), "{:?}", got.rejections);
     disks[0].free();
-    // it goes on without a restart
+    // it continues without a restart
     let is_counted_in = |signers: &[String]| signers.contains(&"replica-0".into());
     until_signed("replica-0", is_counted_in, async || cluster.put(&content(3, 8 << 20)).await.unwrap()).await;
 }
@@ -140,7 +140,7 @@ async fn file_that_does_not_fit_is_refused_before_its_bytes_are_sent() {
         assert!(got.rejections.is_empty() && got.bytes == content(seed, got.bytes.len()));
     }
     disks.iter().for_each(SmallDisk::free);
-    // they go on without a restart
+    // they continue without a restart
     until_signed_by(4, async || cluster.put(&content(2, 6 << 20)).await.unwrap()).await;
 }
 
@@ -158,7 +158,7 @@ async fn reserve_stays_free_so_that_a_full_replica_restarts() {
     while !is_full() {
         let put = cluster.put(&content(certified.len() as u64, 60_000)).await.unwrap();
         certified.push(put);
-        assert!(certified.len() < 100, "it takes more than there is room for");
+        assert!(certified.len() < 100, "it accepts more than there is space for");
     }
     assert!(!certified.is_empty());
     assert!(disks[0].left() > 2 << 20, "{} bytes are left", disks[0].left());
@@ -180,7 +180,7 @@ async fn file_size_limit_counts_as_a_full_disk() {
     assert!(limited.success());
     let large = cluster.put(&content(1, 4 << 20)).await.unwrap();
     assert!(!signers(&large).contains(&"replica-0".to_owned()), "it cannot hold 4 MiB");
-    support::until("the refusal is told", || cluster.replicas[0].log().contains("no space left")).await;
+    support::until("the refusal is logged", || cluster.replicas[0].log().contains("no space left")).await;
     // it continues with files that fit
     let is_counted_in = |signers: &[String]| signers.contains(&"replica-0".into());
     until_signed("replica-0", is_counted_in, async || cluster.put(&content(2, 100 << 10)).await.unwrap()).await;

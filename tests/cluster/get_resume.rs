@@ -112,7 +112,7 @@ async fn killed_get_resumes_at_its_offset() {
     assert_eq!(world.names(), ["copy"]);
     let from = json(&output.stdout)["resumed_from"].as_u64().unwrap();
     assert!(from < held && from + (16 << 10) >= held, "from {from}, {held} were there");
-    assert!(world.proxy.received() - last < LENGTH - from + OVERHEAD, "got again what was there");
+    assert!(world.proxy.received() - last < LENGTH - from + OVERHEAD, "bytes were received again");
     // each of the four interruptions may lose the bytes in flight
     assert!(world.proxy.received() - before < LENGTH + 4 * OVERHEAD);
 }
@@ -139,7 +139,7 @@ async fn get_redials_a_lost_link() {
             "-" => assert!(done.stdout == world.bytes, "other bytes"),
             file => world.assert_whole(&world.path(file)),
         }
-        assert!(world.proxy.received() - before < LENGTH + 3 * OVERHEAD, "got twice what came once");
+        assert!(world.proxy.received() - before < LENGTH + 3 * OVERHEAD, "bytes were received again");
     }
     assert_eq!(world.names(), ["copy"]);
 }
@@ -213,7 +213,7 @@ async fn killed_range_get_resumes_at_its_offset() {
             report["range"]["last"].as_u64().unwrap() + 1 - report["range"]["first"].as_u64().unwrap(),
             count as u64
         );
-        assert!(world.proxy.received() - before < count as u64 - from + OVERHEAD, "{range}: got again what was there");
+        assert!(world.proxy.received() - before < count as u64 - from + OVERHEAD, "{range}: bytes were received again");
         std::fs::remove_file(world.path("part")).unwrap();
     }
 }

@@ -51,7 +51,7 @@ async fn slow_header_is_disconnected() {
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) => {}
             Err(_) if dripped.is_err() => break,
-            Err(_) => assert!(began.elapsed() < Duration::from_secs(60), "a byte now and then keeps a connection"),
+            Err(_) => assert!(began.elapsed() < Duration::from_secs(60), "slow bytes keep a connection"),
         }
     }
     assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());

@@ -253,7 +253,7 @@ async fn put_that_cannot_be_accepted_says_why() {
     assert_eq!(nobody.header("retry-after"), Some("1"));
     assert_eq!(get(&address, &blob(b"early")).await.problem(), "no-committee-yet");
 
-    // a client that sends `Expect: 100-continue` sends no body in vain
+    // a client that sends `Expect: 100-continue` learns of the refusal before it sends the body
     let asking = head(&address, "PUT", "/v1/blobs", &[("Expect", "100-continue"), ("Content-Length", "1000000")]);
     let mut quickest = Duration::MAX;
     // 20 tries: on a busy machine a single one may be too quick

@@ -71,7 +71,7 @@ async fn body_below_the_minimum_rate_times_out() {
             break;
         }
     }
-    assert!(began.elapsed() < default, "a byte now and then holds a put: {:?}", began.elapsed());
+    assert!(began.elapsed() < default, "slow bytes hold a put: {:?}", began.elapsed());
     let answer = answer_of(stream).await;
     // its first byte may have been read above
     assert!(answer.text().contains("expected at least 1000 bytes a second") || answer.status == 408, "{answer:?}");
@@ -225,7 +225,7 @@ async fn lie_about_a_small_blob_never_reaches_the_client() {
         let told = cluster.server_events().into_iter().any(
             |event| matches!(event, vouch::server::Event::Trouble(what) if what.contains("liar: the bytes 0 to ")),
         );
-        assert!(told, "the operator hears who lied");
+        assert!(told, "the liar is reported to the operator");
     }
 }
 
@@ -239,7 +239,7 @@ async fn lie_in_a_large_blob_never_reaches_the_client() {
         assert_eq!((answer.status, answer.header("content-length")), (200, Some("3145728")));
         assert!(answer.is_complete() && answer.body == bytes, "{at}: {} bytes", answer.body.len());
         let told = |event| matches!(event, vouch::server::Event::Trouble(what) if what.contains("liar: the bytes "));
-        assert!(cluster.server_events().into_iter().any(told), "{at}: the operator hears who lied");
+        assert!(cluster.server_events().into_iter().any(told), "{at}: the liar is reported to the operator");
         // a replica caught lying is asked last for a while
         let again = get(cluster.address(), &blob(&bytes)).await;
         assert!(again.is_complete() && again.body == bytes, "{at}");

@@ -166,7 +166,7 @@ async fn lie_within_a_range_is_replaced_by_another_replica() {
     let answer = range(cluster.address(), &bytes, &[("Range", "bytes=300000-800000")]).await;
     assert!(answer.status == 206 && answer.is_complete() && answer.body == bytes[300_000..800_001]);
     let told = |event| matches!(event, vouch::server::Event::Trouble(what) if what.contains("liar: the bytes 524288"));
-    assert!(cluster.server_events().into_iter().any(told), "the operator hears who lied");
+    assert!(cluster.server_events().into_iter().any(told), "the liar is reported to the operator");
     let answer = get(cluster.address(), &format!("{}/slice?start=300000&end=800001", blob(&bytes))).await;
     let (_, got) = read_slices(Digest::of(&bytes), &answer.unchunked());
     assert!(got == bytes[300_000..800_001]);

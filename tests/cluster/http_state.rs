@@ -84,7 +84,7 @@ async fn server_is_ready_when_a_quorum_is_connected() {
             assert_eq!(as_json.json()["ready"], true);
             assert!(as_json.json()["members"].as_array().unwrap().contains(&member), "{}", as_json.text());
         }
-        assert_eq!(get(&address, "/healthz").await.status, 200, "it runs all the same");
+        assert_eq!(get(&address, "/healthz").await.status, 200, "the process is healthy even if no put can succeed");
     }
     cluster.start_replica(1).await;
     assert_eq!(get(&address, "/readyz").await.status, 200);
@@ -138,7 +138,7 @@ async fn server_is_not_ready_once_replicas_report_failed_storage() {
         vouch::server::Event::LeftOut(line) => line.contains(" says that its storage failed: "),
         _ => false,
     };
-    assert!(cluster.server_events().iter().any(told), "the operator is told as well");
+    assert!(cluster.server_events().iter().any(told), "reported to the operator as well");
     folders.iter().for_each(|(place, away)| std::fs::rename(away, place).unwrap());
     until_answer(&address, 200).await;
 }

@@ -107,7 +107,7 @@ async fn put_succeeds_with_one_of_four_hanging() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(takes_part, "a replica that goes on signs again");
+    assert!(takes_part, "a resumed replica signs again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ pub enum Rule {
     NotReplayed,
     /// A put ends with a certificate or a named error, and no honest party breaks the protocol.
     NamedEnd,
-    /// A cluster that is whole again certifies as many puts at once as its limits allow, and holds nothing for requests once all have
+    /// A healed cluster certifies as many puts at once as its limits allow, and holds nothing for requests once all have
     /// ended.
     NothingHeld,
 }
@@ -220,7 +220,7 @@ impl Checker {
         self.known().promises.clone()
     }
 
-    /// Checks a committee that a node or client has taken up.
+    /// Checks a committee that a node or a client has adopted.
     pub fn founded(&self, committee: &Arc<Committee>) {
         let first = self.known().committee.get_or_insert_with(|| committee.clone()).cluster();
         if first != committee.cluster() {
@@ -229,7 +229,7 @@ impl Checker {
     }
 
     /// Checks what a node reports about foundings.
-    pub fn said_of_founding(&self, node: Node, text: &str) {
+    pub fn founding_reported(&self, node: Node, text: &str) {
         let liar = self.known().liar_key.clone();
         if text.contains("is faulty") && liar.is_none_or(|liar| !text.contains(&liar)) {
             self.broken(Rule::OneCommittee, format_args!("{text}"));

@@ -137,7 +137,7 @@ impl Asker {
                     self.receive(Message::decode(&bytes?).ok()?);
                 }
             }
-            for message in self.question(Stream(number)) {
+            for message in self.next_request(Stream(number)) {
                 if let Message::Propose { stream, issued_at, receipts } = &message {
                     *self.open.entry(*stream).or_default() += 1;
                     let now = node::BEGINNING + node::elapsed().as_secs();
@@ -167,7 +167,7 @@ impl Asker {
     }
 
     /// The next proposal or request, if there is a blob for one.
-    fn question(&mut self, stream: Stream) -> Vec<Message> {
+    fn next_request(&mut self, stream: Stream) -> Vec<Message> {
         let known = self.checker.known();
         // spoiled blobs first
         let spoiled = known.spoiled.keys().filter(|(of, _)| *of == self.node).map(|(_, digest)| *digest);

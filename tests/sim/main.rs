@@ -5,7 +5,7 @@
 //! To replay one seed with its trace: `VOUCH_SEED=7 cargo test -p vouch-tests --test sim one_seed -- --ignored --nocapture`.
 //! `VOUCH_EVENTS=3,8` leaves only these events of its plan.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a run that fails ends with a word")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed run ends with a panic")]
 
 mod checker;
 mod clients;
@@ -64,7 +64,8 @@ fn run(seed: u64, kept: Option<&Kept>, mode: Mode) -> (Result<Outcome, String>, 
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(world.run())));
         let outcome = outcome.map_err(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+            text.or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "a panic without a message".into())
         });
         (outcome, trace.lines())
     });
@@ -72,7 +73,7 @@ fn run(seed: u64, kept: Option<&Kept>, mode: Mode) -> (Result<Outcome, String>, 
 }
 
 /// The command that replays a seed.
-fn again(seed: u64, kept: Option<&Kept>) -> String {
+fn replay_command(seed: u64, kept: Option<&Kept>) -> String {
     let kept = kept.map_or(String::new(), |kept| {
         let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
         format!("VOUCH_EVENTS={} ", numbers.join(","))
@@ -108,11 +109,11 @@ fn report(seed: u64, why: &str) -> String {
         kept.iter().map(|number| format!("    {number}: {:?} {:?}", events[*number].0, events[*number].1)).collect();
     format!(
         "seed {seed}: {why}\n    {}\n{} of {} events are enough to fail:\n{}\n    {}",
-        again(seed, None),
+        replay_command(seed, None),
         kept.len(),
         events.len(),
         shown.join("\n"),
-        again(seed, Some(&kept))
+        replay_command(seed, Some(&kept))
     )
 }
 
@@ -131,7 +132,7 @@ fn assert_all_hold(seeds: std::ops::Range<u64>) {
                     let first = run(seed, None, Mode::Hash).0;
                     let outcome = first.clone().unwrap_or_else(|why| panic!("{}", report(seed, &why)));
                     let second = run(seed, None, Mode::HashOfRepeat).0;
-                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", again(seed, None));
+                    assert_eq!(first, second, "seed {seed} does not repeat\n    {}", replay_command(seed, None));
                     certified.fetch_add(outcome.certified as u64, Ordering::Relaxed);
                     failed.fetch_add(outcome.failed, Ordering::Relaxed);
                 }

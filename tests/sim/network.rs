@@ -127,14 +127,14 @@ impl SimulatedNetwork {
     }
 
     /// A node has ended. Its bytes in flight may still arrive, unless it has lost power: then they are lost, and no peer is notified.
-    pub fn gone(&self, node: Node, without_a_word: bool) {
+    pub fn gone(&self, node: Node, loses_power: bool) {
         let mut state = lock(&self.0);
         state.listeners.retain(|_, (owner, _)| *owner != node);
         state.connections.retain(|(from, to, there, back)| {
             let is_its = *from == node || *to == node;
             if is_its {
                 let (outgoing, incoming) = if *from == node { (there, back) } else { (back, there) };
-                if without_a_word {
+                if loses_power {
                     lock(outgoing).under_way.clear();
                     lock(outgoing).is_lost = true;
                     lock(incoming).is_lost = true;

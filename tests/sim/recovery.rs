@@ -157,7 +157,7 @@ impl World {
                 for put in futures_util::future::join_all(puts).await {
                     self.checker.assert_holds();
                     let Some((promise, committee, used)) = put else {
-                        self.checker.broken(Rule::NothingHeld, format_args!("a whole cluster does not certify"));
+                        self.checker.broken(Rule::NothingHeld, format_args!("a healed cluster does not certify"));
                         return self.checker.assert_holds();
                     };
                     self.checker.founded(&committee);
@@ -184,7 +184,7 @@ impl World {
             let put = async || {
                 let ended = timeout(LONGEST_PUT, put.over(&host, server, trusted, &mut link)).await;
                 ended.unwrap_or_else(|_| {
-                    checker.broken(Rule::NamedEnd, format_args!("a put to a whole cluster has no end"));
+                    checker.broken(Rule::NamedEnd, format_args!("a put to a healed cluster has no end"));
                     Err(ClientError::Stalled { after: LONGEST_PUT, what: "putting" })
                 })
             };
@@ -207,7 +207,7 @@ impl World {
         let digest = promise.digest();
         let got = until_recovered(&self.trace, async || get_knowing(&host, server, &committee, digest).await).await;
         if got.is_none_or(|got| got != promise.bytes) && !promise.is_expired() {
-            self.checker.broken(Rule::Readable, format_args!("{digest} was certified and cannot be had"));
+            self.checker.broken(Rule::Readable, format_args!("{digest} was certified and cannot be read"));
             self.checker.assert_holds();
         }
     }

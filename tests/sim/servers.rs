@@ -43,7 +43,7 @@ pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> S
         match &event {
             server::Event::Certified(certificate) => checker.certified(node, certificate),
             server::Event::Formed(committee) => checker.founded(committee),
-            server::Event::Founding(text) => checker.said_of_founding(node, text),
+            server::Event::Founding(text) => checker.founding_reported(node, text),
             _ => {}
         }
         trace.note(format_args!("server {node}: {event:?}"));
@@ -79,7 +79,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     let reporter = move |event: replica::Event| {
         match &event {
             replica::Event::Voted(proposal) => checker.voted(node, proposal.issued_at, &proposal.receipts),
-            replica::Event::Founding(text) => checker.said_of_founding(node, text),
+            replica::Event::Founding(text) => checker.founding_reported(node, text),
             replica::Event::Collected(..) => checker.collected(node),
             replica::Event::ClockInDoubt(_) => drop(checker.known().unaware.remove(&node)),
             replica::Event::Member(committee, _) => checker.founded(committee),

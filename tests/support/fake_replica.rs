@@ -221,7 +221,7 @@ impl Honest {
         mut delay: impl FnMut(&Message) -> Duration,
         mut lie: impl FnMut(&Self, &Message, Vec<Message>) -> Vec<Message>,
     ) {
-        // by their times; those of one time in their order
+        // in the order of their times, and equal times in the order of arrival
         let mut answers_later: BTreeMap<(Instant, u64), Message> = BTreeMap::new();
         let mut number = 0;
         loop {

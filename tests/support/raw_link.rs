@@ -164,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawLink<S> {
         }
     }
 
-    /// The next message; `None` at the link's end, or after a silence in which not even a ping came: the other end lost its power.
+    /// The next message; `None` at the link's end, or if nothing, not even a ping, came for a while: the other end has lost power.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
             match tokio::time::timeout(SILENCE, self.socket.next()).await.ok()?? {

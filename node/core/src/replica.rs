@@ -3,15 +3,15 @@
 pub mod clock_doubt;
 pub mod collecting;
 pub mod dialling;
-mod event;
 pub mod handshake;
 pub mod incoming;
 pub mod lacking;
 pub mod link;
+mod log_event;
 pub mod pace;
 pub mod proposals;
 pub mod repair;
 pub mod scrubbing;
 pub mod voting;
 
-pub use event::Event;
+pub use log_event::Event;

@@ -13,7 +13,7 @@ use vouch_core::session::{Certified, SessionError};
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
-use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, output, serve, verify};
+use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, nodes, output, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
@@ -42,7 +42,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
         ),
     );
     // One future for all steps, so that no Ctrl-C is lost between two of them.
-    let interrupted = serve::interrupted();
+    let interrupted = nodes::interrupted();
     tokio::pin!(interrupted);
     let (mut cluster, address) = tokio::select! {
         started = Processes::start(host, &args) => started?,
@@ -97,7 +97,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     }
     if keeps_serving {
         step("6", format_args!("The cluster keeps serving on {address} until Ctrl-C. Open its page in a browser:"));
-        note(format_args!("{}", serve::page_of(&format!("http://{address}/"), identity)));
+        note(format_args!("{}", nodes::page_of(&format!("http://{address}/"), identity)));
         note(format_args!("or try, from another terminal:"));
         note(format_args!("vouch put FILE --server {address} --cluster {identity}"));
         note(format_args!("vouch get {} -o COPY --server {address} --cluster {identity}", output::shell_word(&bundle)));

@@ -16,13 +16,13 @@ use thiserror::Error;
 
 use super::objects::ObjectError;
 
-mod part;
+mod part_file;
 mod target;
 mod temp;
 #[cfg(test)]
 mod tests;
 
-pub use part::PartFile;
+pub use part_file::PartFile;
 pub use target::{FileId, Target, open_stream};
 pub use temp::TempFile;
 pub(in crate::host) use temp::{create_fresh, give_new_name};

@@ -114,7 +114,7 @@ fn verify_several_statements_one_by_one() {
 }
 
 #[test]
-fn verify_a_sum() {
+fn verify_an_aggregate() {
     for (name, vector) in vectors("fast_aggregate_verify") {
         let [message, signature] = ["message", "signature"].map(|field| unhex(&vector["input"][field]));
         let keys: Result<Vec<_>, _> = list(&vector["input"]["pubkeys"]).iter().map(|key| checked_key(key)).collect();
@@ -137,7 +137,7 @@ fn verify_a_sum() {
 }
 
 #[test]
-fn add_up() {
+fn aggregate_signatures() {
     for (name, vector) in vectors("aggregate") {
         let votes: Vec<_> =
             list(&vector["input"]).into_iter().map(|bytes| VoteSignature(bytes.try_into().unwrap())).collect();

@@ -247,9 +247,9 @@ impl LackingBlobs {
 
 #[cfg(test)]
 mod tests {
+    use crate::fixture::TestCommittee;
     use vouch_core::certificate::Signers;
     use vouch_core::receipt::NEVER;
-    use crate::fixture::TestCommittee;
 
     use super::*;
 

@@ -81,8 +81,8 @@ impl Proposals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vouch_core::digest::Digest;
     use crate::fixture::TestCommittee;
+    use vouch_core::digest::Digest;
 
     fn proposal(count: u16) -> Proposal {
         let receipt = |number: u16| Receipt {

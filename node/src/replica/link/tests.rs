@@ -6,7 +6,7 @@ use super::*;
 use crate::host::Host;
 use crate::replica::{Config, Data, Replica};
 
-mod puts;
+mod received_puts;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
