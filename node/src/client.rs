@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
+use vouch_core::session::progress::CHECK_EVERY;
 use vouch_core::session::{GetEvent, GetRequest, GetSession, Phase, Rejection, SessionError, WaitLimit};
 use vouch_core::slice::Slice;
 
@@ -34,8 +35,6 @@ pub use retry::{fault, milestone, offer, pause, put, put_offer};
 
 /// Messages waiting to be sent.
 const QUEUE: usize = 4;
-/// Interval between checks of a session's deadlines.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a put or a get failed.
 #[derive(Debug, Error)]

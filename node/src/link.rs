@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message as Frame};
 use vouch_core::message::{Code, Failed, MAX_MESSAGE, Message, Stream};
+use vouch_core::session::progress;
 
 use crate::host::Host;
 pub use crate::host::net::Io;
@@ -35,14 +36,14 @@ pub const PATH: &str = "/v1/link";
 pub const SUBPROTOCOL: &str = "vouch.v1";
 
 /// Deadline for connecting, and for a handshake.
-pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_DEADLINE: Duration = progress::CONNECT_DEADLINE;
 /// A link is dead if nothing arrives for this long. Pings ensure that something arrives.
 const IDLE_DEADLINE: Duration = Duration::from_secs(45);
 /// The same for a member, shorter because puts wait for members: a stopped process must not delay them for longer.
 const MEMBER_IDLE_DEADLINE: Duration = Duration::from_secs(15);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// If a frame cannot be written for this long, the other end does not read.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+const WRITE_DEADLINE: Duration = progress::WRITE_DEADLINE;
 /// Read buffer per connection; smaller for accepted links, which are many and idle.
 const DIALLED_READ: usize = 32 << 10;
 const ACCEPTED_READ: usize = 8 << 10;

@@ -3,6 +3,7 @@
 //! The command line drives them over tokio, the page over the browser's WebSocket. A session ends with a verified result
 //! or with a [`SessionError`], for any bytes that a server sends.
 
+mod attempts;
 mod failure;
 mod get;
 mod handshake;
@@ -13,12 +14,13 @@ mod put_link;
 mod range;
 pub mod retry;
 
+pub use attempts::{Attempts, LinkOptions};
 pub use failure::{Failure, FailureKind};
 pub use get::{GetRequest, GetSession};
 pub use one_get::{GetEvent, OneGet, Rejection, WantedBytes};
 pub use one_put::{Certified, NewPut, PutEvent, Source};
 pub use progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
-pub use put_link::{PutLink, PutLinkEvent};
+pub use put_link::{CancelReason, PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
 pub use retry::{Fault, Milestone, Retry};
 
@@ -193,6 +195,7 @@ impl SessionError {
         match self {
             Self::SourceChanged { .. } => "; put it again".to_owned(),
             Self::NoProgress(_) => "; try again, or ask another server of the cluster".to_owned(),
+            Self::WaitLimit { .. } => "; try again, or allow a longer wait".to_owned(),
             // A certificate seems to be from the future if this computer's clock is behind.
             Self::Invalid(Invalid::FromTheFuture { issued_at, now }) => format!("; {}", check_clock(*issued_at, *now)),
             Self::OldCertificate { expected, got } => {

@@ -2,6 +2,7 @@
 //!
 //! This file has the server and the handshake; the submodules have puts and gets.
 
+mod attempts;
 mod failure;
 mod get;
 mod lone_put;

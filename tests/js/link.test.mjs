@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openLink } from "../../verifier-wasm/npm/link.js";
 
+const DEADLINES = { connectDeadline: 10_000, writeDeadline: 30_000, checkInterval: 1_000 };
+
 class FakeSocket extends EventTarget {
   readyState = 0;
   bufferedAmount = 0;
@@ -33,7 +35,7 @@ function clock(t) {
 }
 
 async function opened(socket, signal) {
-  const opening = openLink(async () => socket, "ws://host:1/v1/link", signal);
+  const opening = openLink(async () => socket, "ws://host:1/v1/link", DEADLINES, signal);
   await Promise.resolve();
   await Promise.resolve();
   socket.open();
@@ -46,7 +48,7 @@ async function opened(socket, signal) {
 test("a socket that does not open times out", async (t) => {
   const pass = clock(t);
   const socket = new FakeSocket();
-  const opening = assert.rejects(openLink(async () => socket, "ws://host:1/v1/link"), { code: "connection", canRetry: true, message: /host:1 did not answer within 10 s/ });
+  const opening = assert.rejects(openLink(async () => socket, "ws://host:1/v1/link", DEADLINES), { code: "connection", canRetry: true, message: /host:1 did not answer within 10 s/ });
   await Promise.resolve();
   await pass(11);
   await opening;
@@ -69,17 +71,17 @@ test("unsent bytes without progress end the link", async (t) => {
   link.close();
 });
 
-test("a session is polled for progress every second until the link closes", async (t) => {
+test("a session checks its deadlines every second until the link closes", async (t) => {
   const pass = clock(t);
   const { link, error } = await opened(new FakeSocket());
   await pass(2);
-  const looks = [];
-  link.watch({ look: (now) => looks.push(now) });
+  const checks = [];
+  link.watch({ checkDeadlines: (now) => checks.push(now) });
   await pass(3);
-  assert.deepEqual(looks, [3000, 4000, 5000]);
+  assert.deepEqual(checks, [3000, 4000, 5000]);
   link.close();
   await pass(3);
-  assert.equal(looks.length, 3);
+  assert.equal(checks.length, 3);
   assert.equal(error(), undefined);
 });
 

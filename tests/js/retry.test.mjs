@@ -1,54 +1,33 @@
 // Retries of an interrupted put: when it retries, what it sends, and when it gives up.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { chunksOf } from "../../verifier-wasm/npm/bytes.js";
 import { initClient, put, ServerError } from "../../verifier-wasm/npm/node.js";
 import { waitFor } from "../../verifier-wasm/npm/wait.js";
-import { Retry } from "../../verifier-wasm/npm/wasm/vouch_client.js";
+import { Attempts } from "../../verifier-wasm/npm/wasm/vouch_client.js";
+import { clockOf } from "./clock.mjs";
 import { IDENTITY, OTHER_IDENTITY, startLyingServer } from "../browser/support/lying_server.mjs";
 
 const BLOCK = 256 << 10;
 const MIB = 1 << 20;
 const [BUSY, NO_SPACE, DIGEST_DIFFERS, TIMED_OUT] = [7, 13, 10, 15];
 
-// When and how often is the core's to decide, and tested there; here, that JavaScript reaches it.
-describe("retry", () => {
+// The core decides when and how often, and is tested there. These tests show that its decisions reach JavaScript.
+describe("attempts", () => {
   before(() => initClient()); // the module's instance is the package's
 
-  const pauses = (retry, fault, count, now = 0) => Array.from({ length: count }, () => retry.pause(fault, now, 0));
-  const begun = (limit = 60) => {
-    const retry = new Retry(limit);
-    retry.ready(0);
-    return retry;
-  };
-
-  test("pauses double from 0.2 to 5 seconds, and progress restarts them", () => {
-    const retry = begun();
-    assert.deepEqual(pauses(retry, "link", 7), [0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]);
-    assert.equal(retry.pause("link", 60_000, 0), undefined);
-    for (const progress of [() => retry.sent(5), () => retry.ready(3), () => retry.member("stored"), () => retry.member("voted")]) {
-      progress();
-      assert.deepEqual(pauses(retry, "link", 2, 90_000), [0.2, 0.4]);
-      progress(); // a second time it is none
-      assert.equal(retry.pause("link", 90_000, 0), 0.8);
-    }
-    retry.member("receiving");
-    assert.equal(retry.pause("link", 90_000, 0), 1.6);
+  test("a server that was never reached is not tried again", () => {
+    const attempts = new Attempts(IDENTITY, 60);
+    for (const fault of ["link", "refusal", "no-holder", "permanent", "?"]) assert.equal(attempts.pause(fault, 0, 0), undefined, fault);
   });
 
-  test("faults and limits reach the core", () => {
-    const first = (make, fault) => make().pause(fault, 0, 0);
-    const opened = () => {
-      const retry = new Retry(60);
-      retry.opened();
-      return retry;
-    };
-    assert.deepEqual(["link", "refusal", "no-holder", "permanent", "?"].map((fault) => first(begun, fault)), [0.2, 0.2, undefined, undefined, undefined]);
-    assert.deepEqual(["link", "refusal"].map((fault) => first(opened, fault)), [0.2, undefined]);
-    assert.equal(first(() => new Retry(60), "link"), undefined);
-    assert.equal(first(() => begun(0), "link"), undefined);
-    assert.equal(first(() => begun(Infinity), "link"), 0.2);
+  test("the limit of the retries also limits the time to connect", () => {
+    const deadline = (limit) => new Attempts(undefined, limit).connectDeadline();
+    assert.deepEqual([undefined, 60, 4, 0, Infinity].map(deadline), [10_000, 10_000, 5000, 10_000, 10_000]);
   });
+
+  test("an identity must be one", () => assert.throws(() => new Attempts("no identity", 60), TypeError));
 });
 
 describe("a wait", () => {
@@ -114,7 +93,7 @@ describe("an interrupted put", () => {
   before(async () => (server = await startLyingServer()));
   after(() => server.close());
   beforeEach(() => {
-    Object.assign(server, { lie: null, cuts: [], offset: null, refusals: [], offers: [], begun: [], cancelled: [] });
+    Object.assign(server, { lie: null, cuts: [], offset: null, refusals: [], offers: [], begun: [], cancelled: [], silences: 0 });
     server.kept.clear();
   });
 
@@ -227,6 +206,42 @@ describe("an interrupted put", () => {
     };
     const { result, of } = await run(fresh(2 * MIB), { hears });
     assert.deepEqual([result.resumed_from, of("lost").map(({ code }) => code)], [MIB, ["connection", "refused", "refused"]]);
+    // The backoff doubles; each wait is shortened at random by up to a half.
+    const waits = of("lost").map((lost) => lost.retry_in);
+    assert.ok([0.2, 0.4, 0.8].every((most, index) => waits[index] > most / 2 - 0.01 && waits[index] <= most), `${waits}`);
+  });
+
+  test("waits for a decision of the server no longer than the retries may take", async (t) => {
+    const pass = clockOf(t, server);
+    for (const [lie, what] of Object.entries({ "never opens": "opening the link", "never ready": "offering the file", "never certifies": "having the file certified" })) {
+      Object.assign(server, { lie, links: 0, cancelled: [] });
+      const { error, of } = await pass(() => run(fresh(1000), { retry: 8 }), 10);
+      assert.deepEqual([error.code, error.canRetry, of("lost"), server.links], ["connection", true, [], 1], lie);
+      assert.match(error.message, new RegExp(`^the server made no progress for \\d+ s while ${what}, and no more time is allowed; `), lie);
+      if (lie === "never opens") continue; // the server knows of no put yet
+      while (server.cancelled.length === 0) await sleep(5);
+      assert.deepEqual(server.cancelled, [true], `${lie}: a later put of the file resumes`);
+    }
+  });
+
+  test("tells the server whether its bytes are still of use", async () => {
+    // A file whose second reading, by the upload, is another than the first, by the hasher.
+    const file = (upload) => {
+      let readings = 0;
+      const bytes = fresh(2 * MIB);
+      return { size: bytes.length, slice: () => (readings++ === 0 ? new Blob([bytes]) : { arrayBuffer: () => upload(bytes) }) };
+    };
+    const gone = async () => {
+      throw new Error("the disk is gone");
+    };
+    const shorter = async (bytes) => bytes.slice(0, -1).buffer;
+    for (const [upload, keep] of [[gone, true], [shorter, false]]) {
+      server.cancelled = [];
+      const { error } = await run(file(upload));
+      assert.equal(error.code, "source", error.message);
+      while (server.cancelled.length === 0) await sleep(5);
+      assert.deepEqual(server.cancelled, [keep], error.message);
+    }
   });
 
   test("is not retried with retry 0, or if it is a stream", async () => {
@@ -259,6 +274,13 @@ describe("an interrupted put", () => {
     assert.deepEqual([error.code, error.check, error.expected, error.got], ["invalid", "identity", IDENTITY, OTHER_IDENTITY]);
   });
 
+  test("verifies the committee again if a later server shows other proofs for it", async () => {
+    server.cuts = [{ at: MIB }];
+    const hears = ({ stage }) => stage === "lost" && (server.lie = "forged possession");
+    const { error } = await run(fresh(2 * MIB), { hears });
+    assert.deepEqual([error.code, error.check], ["invalid", "possession"]);
+  });
+
   test("a server cannot choose an invalid resume offset", async () => {
     for (const offset of [1, BLOCK + 1, 3 * MIB, Number.MAX_SAFE_INTEGER]) {
       server.offset = offset;
@@ -281,7 +303,7 @@ describe("an interrupted put", () => {
     const hears = ({ stage, done }) => stage === "sending" && done > 0 && sending.abort(reason);
     const sent = await run(new Blob([fresh(20 * MIB)]), { signal: sending.signal, hears });
     assert.equal(sent.error, reason);
-    while (server.cancelled.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (server.cancelled.length === 0) await sleep(5);
     assert.deepEqual(server.cancelled, [false]);
   });
 

@@ -12,7 +12,7 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
-use vouch_core::session::{GetRequest, SessionError, WaitLimit};
+use vouch_core::session::{GetRequest, LinkOptions, SessionError, WaitLimit};
 use vouch_core::tree::Suspended;
 use vouch_core::verify::Invalid;
 
@@ -208,7 +208,7 @@ impl Put {
             Some(open) => open,
             None => {
                 let (known, limit) = (link.known.clone(), WaitLimit::new(Duration::from_secs(30)));
-                PutLink::open_with_committee(host, &address(server), trusted, known, limit).await?
+                PutLink::open_with(host, &address(server), LinkOptions { trusted, known, limit }).await?
             }
         };
         let open = link.open.insert(open);

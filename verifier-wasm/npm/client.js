@@ -8,9 +8,6 @@ import { waitFor } from "./wait.js";
 // Bytes of a get collected before they are moved into a Blob, which the browser can store outside the heap.
 const BLOB_PART = 4 << 20;
 
-// Default for `retry`, in seconds.
-const RETRY = 60;
-
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const now = () => Math.floor(Date.now() / 1000);
 
@@ -31,8 +28,9 @@ function expiryOf(expires) {
   throw new TypeError(`expires: expected a Date, seconds since 1970 or "never", got ${kindOf(expires)}`);
 }
 
+// Seconds; undefined for the core's default.
 function retryOf(retry) {
-  if (!given(retry)) return RETRY;
+  if (!given(retry)) return undefined;
   if (typeof retry !== "number") throw new TypeError(`retry: expected seconds, got ${kindOf(retry)}`);
   if (!(retry >= 0)) throw new RangeError(`retry: expected at least 0 seconds, got ${retry}`);
   return retry;
@@ -86,47 +84,41 @@ function blobSink() {
 export function createClient(wasm, openSocket) {
   const api = createApi(wasm, async () => {});
 
-  // One attempt, on a link of its own. `about` is the state of the whole put; each attempt updates it.
-  async function attempt(about) {
-    const { file, stream, subject, total, options, tell, retry } = about;
-    const { signal } = options;
+  const open = (address, connectDeadline, signal) => {
+    const [writeDeadline, checkInterval] = [wasm.writeDeadline(), wasm.checkInterval()];
+    return openLink(openSocket, address, { connectDeadline, writeDeadline, checkInterval }, signal);
+  };
+
+  // One attempt of a put, on a link of its own.
+  async function attempt({ file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt, began }) {
     tell({ stage: "connecting" });
-    const link = await openLink(openSocket, about.address, signal);
+    const link = await open(address, attempts.connectDeadline(), options.signal);
     let session;
     let hasEnded = false;
     try {
       const { listener, first, fail } = listen(link, {
-        committee(shown) {
-          // A server of a later attempt must be of the same cluster.
-          about.cluster ??= shown.cluster;
-          retry.opened();
-          tell({ stage: "committee", ...shown });
-        },
-        member(progress) {
-          retry.member(progress.state);
-          tell({ stage: "member", ...progress });
-        },
+        committee: (shown) => tell({ stage: "committee", ...shown }),
+        member: (progress) => tell({ stage: "member", ...progress }),
       });
-      const { cluster, expires, salt, began } = about;
       // The session takes ownership of the share, even if its constructor throws.
-      session = new wasm.Put(link.socket, listener, cluster, subject?.share(), expires, salt, random(32), began, options.renew === true);
+      session = new wasm.Put(link.socket, listener, attempts, subject?.share(), expires, salt, random(32), began, options.renew === true);
       link.watch(session);
       const certifying = first("certified");
       certifying.catch(() => {});
       // If the file was certified before, `certified` comes without `ready`.
       const ready = await Promise.race([first("ready"), certifying]);
-      if (ready.bundle === undefined) {
+      const isSending = ready.bundle === undefined;
+      let told; // the last number of sent bytes that was reported
+      const progress = () => tell({ stage: "sending", done: (told = session.sent()), total: total ?? null });
+      if (isSending) {
         const from = ready.offset;
-        retry.ready(from);
         if (from > 0) tell({ stage: "resuming", offset: from, total });
-        const sent = (done) => {
-          retry.sent(done);
-          tell({ stage: "sending", done, total: total ?? null });
-        };
-        const uploading = upload(wasm, session, stream ?? chunksOf(file, from), from, sent, () => hasEnded);
+        const uploading = upload(wasm, session, stream ?? chunksOf(file, from), progress, () => hasEnded);
         uploading.catch(fail);
       }
       const { bundle, cluster: shown, server, digest, length, reused, resumed_from } = await certifying;
+      // The certificate may arrive before the upload has seen the socket's buffer empty.
+      if (isSending && told !== session.sent()) progress();
       const report = await api.verify({ bundle, cluster: cluster ?? shown, digest, length });
       if (report.verdict !== "valid") {
         const { check, expected, got, message } = report;
@@ -134,8 +126,8 @@ export function createClient(wasm, openSocket) {
       }
       return { bundle, report, cluster: shown, server, reused, resumed_from };
     } catch (error) {
-      // After a permanent fault, the replicas delete the received bytes; otherwise they keep them for the retry.
-      if (faultOf(error) === "permanent" && link.socket.readyState === 1) session?.cancel();
+      // If only the link is lost, the replicas keep the received bytes for the retry. A session that failed by itself has told the server.
+      if (faultOf(error) === "permanent") session?.cancel(error.code === "source");
       throw error;
     } finally {
       hasEnded = true;
@@ -151,20 +143,20 @@ export function createClient(wasm, openSocket) {
     expectType("renew", options.renew, "boolean");
     expectType("onWaiting", onWaiting, "function");
     const expires = expiryOf(options.expires);
-    const retry = new wasm.Retry(retryOf(options.retry));
+    const attempts = new wasm.Attempts(cluster, retryOf(options.retry));
     const total = lengthOf(file);
     const stream = total === undefined ? chunksOf(file) : undefined;
     const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
 
     // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
-    const about = { file, stream, subject, total, options, tell, retry, address, cluster, expires, salt: random(16), began: now() };
+    const about = { file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt: random(16), began: now() };
     try {
       for (;;) {
         try {
           return await attempt(about);
         } catch (error) {
           // A stream cannot be read again.
-          const wait = stream === undefined ? retry.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
+          const wait = stream === undefined ? attempts.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
           if (wait === undefined) throw error;
           const { code, reason, members, message } = error;
           tell({ stage: "lost", code, reason, members, message, retry_in: wait });
@@ -173,7 +165,7 @@ export function createClient(wasm, openSocket) {
       }
     } finally {
       subject?.free();
-      retry.free();
+      attempts.free();
     }
   }
 
@@ -186,7 +178,7 @@ export function createClient(wasm, openSocket) {
     const sink = options.sink ?? blobSink();
 
     tell({ stage: "connecting" });
-    const link = await openLink(openSocket, address, signal);
+    const link = await open(address, new wasm.Attempts().connectDeadline(), signal);
     let session;
     try {
       let file; // the verified length, and the range that follows

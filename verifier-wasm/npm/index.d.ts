@@ -358,7 +358,7 @@ export interface PutOptions extends ServerOptions {
   /**
    * How many seconds the put is retried without progress, after the link is lost or the server refuses for a temporary reason. A retry
    * resumes the upload without hashing the file again, and only in the same cluster. Default: 60. 0: no retry. There is no retry before a
-   * server was reached, and none of a stream.
+   * server was reached, and none of a stream. The put also waits at most a quarter longer than this for each decision of the server.
    */
   retry?: number | null;
   /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */

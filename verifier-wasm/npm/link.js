@@ -17,13 +17,6 @@ export class ServerError extends Error {
 export const PROTOCOL = "vouch.v1";
 const PATH = "v1/link";
 
-// Maximum time to open the socket, in ms.
-const OPEN_DEADLINE = 10_000;
-// Maximum time in ms for which buffered bytes may not leave: the server does not read, or the network is gone.
-const STALL_DEADLINE = 30_000;
-// Interval between checks of the deadlines, in ms.
-const CHECK_EVERY = 1_000;
-
 const lost = (message) => new ServerError({ code: "connection", message, can_retry: true, fault: "link" });
 
 // The WebSocket's address for `host:port`, or for a URL whose path is a prefix.
@@ -43,8 +36,10 @@ export function linkAddress(server) {
   return `${scheme}//${url.host}${prefix}${PATH}`;
 }
 
-// Opens a socket. `link.ended` rejects if the socket is lost, aborted, or sends nothing for too long; it never fulfils.
-export async function openLink(openSocket, address, signal) {
+// Opens a socket. `link.ended` rejects if the socket is lost, aborted, or sends nothing for too long; it never fulfils. The core gives the
+// times, in milliseconds. `connectDeadline`: maximum time to open the socket. `writeDeadline`: maximum time for which buffered bytes may not leave;
+// then the server does not read, or the network is gone. `checkInterval`: time between two checks of the deadlines.
+export async function openLink(openSocket, address, { connectDeadline, writeDeadline, checkInterval }, signal) {
   signal?.throwIfAborted();
   const socket = await openSocket(address);
   let end;
@@ -53,14 +48,14 @@ export async function openLink(openSocket, address, signal) {
   let session; // has its own deadline for each phase
   let moved = performance.now();
   let waiting = 0;
-  const look = setInterval(() => {
+  const checks = setInterval(() => {
     const buffered = socket.bufferedAmount;
     if (buffered !== waiting) moved = performance.now();
     waiting = buffered;
     const still = performance.now() - moved;
-    if (waiting > 0 && still > STALL_DEADLINE) end(lost(`the server took nothing for ${STALL_DEADLINE / 1000} s; try again`));
-    session?.look(performance.now());
-  }, CHECK_EVERY);
+    if (waiting > 0 && still > writeDeadline) end(lost(`the server took nothing for ${writeDeadline / 1000} s; try again`));
+    session?.checkDeadlines(performance.now());
+  }, checkInterval);
   const onAbort = () => end(signal.reason);
   signal?.addEventListener("abort", onAbort);
 
@@ -70,13 +65,13 @@ export async function openLink(openSocket, address, signal) {
     // Watches the progress of this session from now on.
     watch: (begun) => (session = begun),
     close() {
-      clearInterval(look);
+      clearInterval(checks);
       signal?.removeEventListener("abort", onAbort);
       if (socket.readyState < 2) socket.close(1000);
     },
   };
   try {
-    await Promise.race([opened(socket, address), ended]);
+    await Promise.race([opened(socket, address, connectDeadline), ended]);
   } catch (error) {
     link.close();
     throw error;
@@ -85,10 +80,10 @@ export async function openLink(openSocket, address, signal) {
   return link;
 }
 
-function opened(socket, address) {
+function opened(socket, address, deadline) {
   return new Promise((resolve, reject) => {
     const { host } = new URL(address);
-    const late = setTimeout(() => reject(lost(`${host} did not answer within ${OPEN_DEADLINE / 1000} s; try again`)), OPEN_DEADLINE);
+    const late = setTimeout(() => reject(lost(`${host} did not answer within ${deadline / 1000} s; try again`)), deadline);
     const settle = (result) => {
       clearTimeout(late);
       result();

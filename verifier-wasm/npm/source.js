@@ -32,13 +32,9 @@ export async function hashed(wasm, file, total, tell, signal) {
   }
 }
 
-// Sends every chunk, with at most MOST_BUFFERED bytes in the socket's buffer before each piece. `from` is the first chunk's offset. `sent` is
-// called with the offset up to which the file has left the buffer. Returns early if the put has ended.
-export async function upload(wasm, put, chunks, from, sent, hasEnded) {
-  let given = from;
-  let furthest = from;
-  // The buffer also holds headers and proofs, so a chunk adds more to it than to the file: without the maximum, progress would go back.
-  const progress = () => sent((furthest = Math.max(furthest, given - put.buffered())));
+// Sends every chunk, with at most MOST_BUFFERED bytes in the socket's buffer before each piece. Calls `progress` as bytes leave the buffer. Returns
+// early if the put has ended.
+export async function upload(wasm, put, chunks, progress, hasEnded) {
   const reader = chunks[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -52,7 +48,6 @@ export async function upload(wasm, put, chunks, from, sent, hasEnded) {
           await pause(BUFFER_POLL);
         }
         if (hasEnded() || !put.chunk(piece)) return;
-        given += piece.length;
         progress();
       }
     }

@@ -1,21 +1,34 @@
 //! Puts and gets over a JavaScript WebSocket. The socket's messages go into a session of `vouch-core`; the session's messages go
 //! to the socket, and its events go to a listener as JSON.
 
+mod attempts;
 mod get;
 mod link;
 mod put;
-mod retry;
 
 use serde::Serialize;
 use vouch_core::committee::Committee;
 use vouch_core::message::MAX_CHUNK;
 use vouch_core::quorum;
+use vouch_core::session::progress::{CHECK_EVERY, WRITE_DEADLINE};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Maximum number of a file's bytes in one message.
 #[wasm_bindgen(js_name = maxChunk)]
 pub fn max_chunk() -> usize {
     MAX_CHUNK
+}
+
+/// If the bytes in a socket's buffer do not leave for this many milliseconds, the link is lost.
+#[wasm_bindgen(js_name = writeDeadline)]
+pub fn write_deadline() -> f64 {
+    1000.0 * WRITE_DEADLINE.as_secs_f64()
+}
+
+/// The interval in milliseconds at which to call a session's `checkDeadlines`.
+#[wasm_bindgen(js_name = checkInterval)]
+pub fn check_interval() -> f64 {
+    1000.0 * CHECK_EVERY.as_secs_f64()
 }
 
 /// A committee, as reported to a listener.

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use indicatif::ProgressBar;
 use vouch_core::chain::{CommitteeChain, MemberId};
@@ -11,6 +10,7 @@ use vouch_core::message::Stage;
 use vouch_core::receipt::NEVER;
 use vouch_core::report::Inspection;
 use vouch_core::session::Certified;
+use vouch_core::session::retry::DEFAULT_LIMIT;
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
@@ -19,9 +19,6 @@ use crate::client::{self, PutProgress};
 use crate::host::Host;
 use crate::host::files;
 use crate::host::source::Source;
-
-/// How long `vouch client` retries without progress; it has no flag for it.
-const RETRY: Duration = Duration::from_secs(60);
 
 pub(super) async fn put(host: &Host, args: PutArgs) -> Result<u8, Failure> {
     let trust = Trust::new(host, &args.server, &args.trust)?;
@@ -87,7 +84,8 @@ pub(super) async fn client(host: &Host, args: ClientArgs) -> Result<u8, Failure>
         source: Source::File(args.file),
         expires_at: NEVER,
         renew: false,
-        retry: RETRY,
+        // `vouch client` has no flag for it.
+        retry: DEFAULT_LIMIT,
     };
     let (certified, _) = run(host, put, &trust, false, None).await?;
     trust.record(certified.committee.cluster())?;

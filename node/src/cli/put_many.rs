@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use vouch_core::chain::CommitteeChain;
-use vouch_core::digest::ClusterId;
 use vouch_core::report::Inspection;
-use vouch_core::session::{Certified, Retry, WaitLimit};
+use vouch_core::session::{Attempts, Certified};
 
 use super::bundles::BundlePlace;
 use super::trust::Trust;
@@ -49,14 +47,10 @@ struct Puts {
     args: PutArgs,
     trust: Trust,
     expires_at: u64,
-    /// The identity given by the user, or else the one that the first link showed: later links must show the same.
-    trusted: Option<ClusterId>,
     link: PutLink,
-    /// The committees that an earlier link showed, verified.
-    known: Option<CommitteeChain>,
     queue: VecDeque<FilePut>,
     running: JoinSet<Attempt>,
-    retry: Arc<Mutex<Retry>>,
+    attempts: Arc<Mutex<Attempts>>,
     /// The backoff before the interrupted files are put again.
     pause: Option<Duration>,
     /// Whether the cluster's identity was recorded.
@@ -83,22 +77,19 @@ pub(super) async fn put(host: &Host, args: PutArgs, trust: Trust, expires_at: u6
     if queue.is_empty() {
         return Ok(code);
     }
-    let limit = WaitLimit::new(args.retry);
-    let link =
-        PutLink::open_with(host, &trust.server, trust.pinned, limit).await.map_err(|error| trust.explain(error))?;
-    let mut retry = Retry::new(args.retry);
-    retry.opened();
+    let mut attempts = Attempts::new(trust.pinned, args.retry);
+    let link = PutLink::open_with(host, &trust.server, attempts.link_options()).await;
+    let link = link.map_err(|error| trust.explain(error))?;
+    attempts.retry.opened();
     let puts = Puts {
         host: host.clone(),
-        trusted: trust.pinned,
         args,
         trust,
         expires_at,
         link,
-        known: None,
         queue,
         running: JoinSet::new(),
-        retry: Arc::new(Mutex::new(retry)),
+        attempts: Arc::new(Mutex::new(attempts)),
         pause: None,
         is_recorded: false,
         code,
@@ -125,16 +116,16 @@ impl Puts {
         }
     }
 
-    fn retry(&self) -> MutexGuard<'_, Retry> {
-        self.retry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&mut self, mut file: FilePut) {
         file.attempts += 1;
         let item = Item { source: Source::parse(&file.file), expires_at: self.expires_at, renew: self.args.renew };
-        let (host, link, retry) = (self.host.clone(), self.link.clone(), self.retry.clone());
+        let (host, link, attempts) = (self.host.clone(), self.link.clone(), self.attempts.clone());
         self.running.spawn(async move {
-            let put = attempt(&host, &link, &mut file, item, retry).await;
+            let put = attempt(&host, &link, &mut file, item, attempts).await;
             let result = match put {
                 Ok(certified) => save(&host, file.place.clone(), certified).await.map_err(PutFailure::Bundle),
                 Err(error) => Err(PutFailure::Client(error)),
@@ -144,10 +135,10 @@ impl Puts {
     }
 
     fn ended(&mut self, file: FilePut, result: Result<SavedBundle, PutFailure>) -> Result<(), Failure> {
-        self.trusted = self.trusted.or_else(|| self.link.cluster());
+        self.link.chain().cloned().into_iter().for_each(|chain| self.attempts().verified(chain));
         let failure = match result {
             Ok((certified, bundle)) => {
-                self.retry().completed(file.number);
+                self.attempts().retry.completed(file.number);
                 if !self.is_recorded {
                     self.is_recorded = true;
                     self.trust.record(certified.committee.cluster())?;
@@ -173,13 +164,13 @@ impl Puts {
     /// Plans another attempt, one for all files that were interrupted together. Fails with the error if it is final.
     fn plan_retry(&mut self, file: &FilePut, error: ClientError) -> Result<(), ClientError> {
         let is_once = file.prepared.as_ref().is_some_and(Prepared::is_once);
-        if is_once && self.retry().may_pass(client::fault(&error)) {
+        if is_once && self.attempts().retry.may_pass(client::fault(&error)) {
             return Err(ClientError::ReadOnce(Box::new(error)));
         }
-        if self.pause.is_some() && self.retry().may_pass(client::fault(&error)) {
+        if self.pause.is_some() && self.attempts().retry.may_pass(client::fault(&error)) {
             return Ok(());
         }
-        let (pause, error) = client::pause(&mut self.retry(), error, &self.host)?;
+        let (pause, error) = client::pause(&mut self.attempts().retry, error, &self.host)?;
         self.announce(&error, pause);
         self.pause = Some(pause);
         Ok(())
@@ -196,17 +187,15 @@ impl Puts {
         if !self.link.is_closed() {
             return;
         }
-        let (limit, known) = (WaitLimit::new(self.args.retry), self.link.chain().or(self.known.as_ref()).cloned());
-        self.known = known.clone();
-        let error = match PutLink::open_with_committee(&self.host, &self.trust.server, self.trusted, known, limit).await
-        {
+        let options = self.attempts().link_options();
+        let error = match PutLink::open_with(&self.host, &self.trust.server, options).await {
             Ok(link) => {
                 self.link = link;
                 return;
             }
             Err(error) => error,
         };
-        let planned = client::pause(&mut self.retry(), error, &self.host);
+        let planned = client::pause(&mut self.attempts().retry, error, &self.host);
         match planned {
             Ok((pause, error)) => {
                 self.announce(&error, pause);
@@ -243,7 +232,7 @@ async fn attempt(
     link: &PutLink,
     file: &mut FilePut,
     item: Item,
-    retry: Arc<Mutex<Retry>>,
+    attempts: Arc<Mutex<Attempts>>,
 ) -> Result<Box<Certified>, ClientError> {
     let prepared = match &mut file.prepared {
         Some(prepared) => prepared,
@@ -252,7 +241,7 @@ async fn attempt(
     let number = file.number;
     let saw = move |step| {
         if let Some(milestone) = client::milestone(&step) {
-            retry.lock().unwrap_or_else(PoisonError::into_inner).reached(number, milestone);
+            attempts.lock().unwrap_or_else(PoisonError::into_inner).retry.reached(number, milestone);
         }
     };
     Ok(Box::new(link.put_again(prepared, saw).await?))

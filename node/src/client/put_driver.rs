@@ -10,12 +10,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use vouch_core::message::{Message, Stream};
-use vouch_core::session::{self, Certified, NewPut, PutEvent, PutLinkEvent, SessionError};
+use vouch_core::session::progress::CHECK_EVERY;
+use vouch_core::session::{self, CancelReason, Certified, NewPut, PutEvent, PutLinkEvent};
 use vouch_core::tree::Outline;
 
 use super::offer::{OfferedBytes, Pieces};
 use super::put_link::LinkInfo;
-use super::{CHECK_EVERY, ClientError, PutProgress, Writing, send};
+use super::{ClientError, PutProgress, Writing, send};
 use crate::host::Host;
 use crate::link::{LinkError, LinkReader, Outgoing};
 
@@ -200,13 +201,7 @@ impl PutDriver {
                     let _ = self.info.chain.set(chain);
                 }
                 PutLinkEvent::Put(stream, Ok(event)) => self.event(stream, event).await,
-                PutLinkEvent::Put(stream, Err(error)) => {
-                    // The put has ended here, and may go on at the server: it waits for replicas that the user does not wait for.
-                    if let SessionError::WaitLimit { .. } = error {
-                        send(&self.outgoing, &Message::Cancel { stream, keep: true }).await;
-                    }
-                    self.end(stream, Err(error.into()));
-                }
+                PutLinkEvent::Put(stream, Err(error)) => self.end(stream, Err(error.into())),
             }
         }
     }
@@ -231,7 +226,7 @@ impl PutDriver {
             PutCommand::Cancel(number) => {
                 let stream = self.puts.iter().find(|(_, put)| put.number == number).map(|(stream, _)| *stream)?;
                 self.puts.remove(&stream);
-                self.session.cancel(stream, false)
+                self.session.cancel(stream, CancelReason::Unwanted)
             }
         }
     }
@@ -262,13 +257,17 @@ impl PutDriver {
         self.last_served = stream;
         let Some(put) = self.puts.get_mut(&stream) else { return };
         let message = match piece {
-            Some(Ok(bytes)) => self.session.chunk(stream, bytes).map_err(|error| (error.into(), false)),
+            Some(Ok(bytes)) => {
+                self.session.chunk(stream, bytes).map_err(|error| (error.into(), CancelReason::SourceChanged))
+            }
             None => {
                 put.flow = ByteFlow::Done;
-                self.session.end(stream).map_err(|error| (error.into(), false))
+                self.session.end(stream).map_err(|error| (error.into(), CancelReason::SourceChanged))
             }
-            // The bytes sent so far are the file's: replicas keep them for the next put of it.
-            Some(Err(error)) => Err((ClientError::Source { source_name: put.name.clone(), error }, true)),
+            Some(Err(error)) => {
+                let error = ClientError::Source { source_name: put.name.clone(), error };
+                Err((error, CancelReason::SourceUnreadable))
+            }
         };
         match message {
             Ok(Some(message)) => {
@@ -279,8 +278,8 @@ impl PutDriver {
                 room.send(encoded.into());
             }
             Ok(None) => {}
-            Err((error, keep)) => {
-                if let Some(cancel) = self.session.cancel(stream, keep) {
+            Err((error, reason)) => {
+                if let Some(cancel) = self.session.cancel(stream, reason) {
                     room.send(cancel.encode().into());
                 }
                 self.end(stream, Err(error));

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::message::MAX_PUTS;
-use vouch_core::session::{self, Certified, NewPut, WaitLimit};
+use vouch_core::session::{Certified, LinkOptions, NewPut};
 
 use super::put_driver::{PutCommand, PutDriver, PutNumber, QueuedPut};
 use super::{ClientError, Offer, PutProgress, dial, open};
@@ -87,36 +87,16 @@ impl PutLink {
     /// # Errors
     /// Nothing listens there, it is another service or another cluster, or the server cannot prove its node key.
     pub async fn open(host: &Host, server: &str, trusted: Option<ClusterId>) -> Result<Self, ClientError> {
-        Self::open_with(host, server, trusted, WaitLimit::default()).await
+        Self::open_with(host, server, LinkOptions { trusted, ..LinkOptions::default() }).await
     }
 
-    /// As [`open`](Self::open), with a limit for each wait for a decision of the server.
+    /// As [`open`](Self::open), with the options of one attempt.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`ClientError::Stalled`].
-    pub async fn open_with(
-        host: &Host,
-        server: &str,
-        trusted: Option<ClusterId>,
-        limit: WaitLimit,
-    ) -> Result<Self, ClientError> {
-        Self::open_with_committee(host, server, trusted, None, limit).await
-    }
-
-    /// As [`open_with`](Self::open_with). `known`: the committees that an earlier link [showed](Self::chain). Their proofs of possession
-    /// were verified then, and are not verified again.
-    ///
-    /// # Errors
-    /// As [`open_with`](Self::open_with).
-    pub async fn open_with_committee(
-        host: &Host,
-        server: &str,
-        trusted: Option<ClusterId>,
-        known: Option<CommitteeChain>,
-        limit: WaitLimit,
-    ) -> Result<Self, ClientError> {
-        let (session, hello) = session::PutLink::new(trusted, host.random());
-        let session = session.with_verified_committee(known).with_wait_limit(limit);
+    pub async fn open_with(host: &Host, server: &str, options: LinkOptions) -> Result<Self, ClientError> {
+        let limit = options.limit;
+        let (session, hello) = options.put_link(host.random());
         let (reader, outgoing, writing) = open(host, dial(host, server, limit).await?, hello).await;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (opened, is_open) = oneshot::channel();

@@ -6,9 +6,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vouch_core::chain::CommitteeChain;
-use vouch_core::message::Stage;
-use vouch_core::session::{Certified, Fault, Milestone, Retry, WaitLimit};
+use vouch_core::session::{Attempts, Certified, Fault, Milestone, Retry};
 
 use super::{ClientError, Offer, Prepared, Put, PutLink, PutProgress};
 use crate::host::Host;
@@ -52,29 +50,27 @@ pub async fn put_offer(
     progress: impl Fn(PutProgress) + Clone + Send + 'static,
 ) -> Result<Certified, ClientError> {
     let Put { server, trusted, source, expires_at, renew, retry } = put;
-    let limit = WaitLimit::new(retry);
-    let retry = Arc::new(Mutex::new(Retry::new(retry)));
-    let locked = || retry.lock().unwrap_or_else(PoisonError::into_inner);
+    let attempts = Arc::new(Mutex::new(Attempts::new(trusted, retry)));
+    let locked = || attempts.lock().unwrap_or_else(PoisonError::into_inner);
     let mut prepared = Prepared::offered(host, source.to_string(), offer, expires_at, renew);
-    let mut known = None::<CommitteeChain>;
     let mut lost = None;
     loop {
         if let Some(error) = lost.take().filter(|_| prepared.is_once()) {
             return Err(ClientError::ReadOnce(Box::new(error)));
         }
-        let trusted = trusted.or_else(|| known.as_ref().map(CommitteeChain::cluster));
+        let options = locked().link_options();
         let attempt = async {
-            let link = PutLink::open_with_committee(host, &server, trusted, known.clone(), limit).await?;
-            locked().opened();
-            let (seen, shown) = (retry.clone(), progress.clone());
+            let link = PutLink::open_with(host, &server, options).await?;
+            locked().retry.opened();
+            let (seen, shown) = (attempts.clone(), progress.clone());
             let result = link.put_again(&mut prepared, move |step| {
                 if let Some(milestone) = milestone(&step) {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).reached(0, milestone);
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).retry.reached(0, milestone);
                 }
                 shown(step);
             });
             let result = result.await;
-            known = link.chain().cloned().or(known.take());
+            link.chain().cloned().into_iter().for_each(|chain| locked().verified(chain));
             drop(link);
             result.map_err(only_cause)
         };
@@ -82,7 +78,7 @@ pub async fn put_offer(
             Ok(certified) => return Ok(certified),
             Err(error) => error,
         };
-        let (pause, error) = pause(&mut locked(), error, host)?;
+        let (pause, error) = pause(&mut locked().retry, error, host)?;
         if !prepared.is_once() {
             progress(PutProgress::Retrying { why: error.to_string(), pause });
             host.sleep(pause).await;
@@ -104,13 +100,10 @@ pub fn milestone(step: &PutProgress) -> Option<Milestone> {
     match step {
         PutProgress::Ready(bytes) => Some(Milestone::Ready(*bytes)),
         PutProgress::Sent(bytes) => Some(Milestone::Moved(*bytes)),
-        PutProgress::Member(_, Stage::Stored) => Some(Milestone::Stored),
-        PutProgress::Member(_, Stage::Voted) => Some(Milestone::Voted),
-        PutProgress::Member(_, Stage::Receiving | Stage::Dropped)
-        | PutProgress::Cluster(_)
-        | PutProgress::Hashed(_)
-        | PutProgress::Offered(..)
-        | PutProgress::Retrying { .. } => None,
+        PutProgress::Member(_, stage) => Milestone::of_stage(*stage),
+        PutProgress::Cluster(_) | PutProgress::Hashed(_) | PutProgress::Offered(..) | PutProgress::Retrying { .. } => {
+            None
+        }
     }
 }
 

@@ -77,7 +77,10 @@ impl From<&SessionError> for Failure {
                 failure.members = rejections.iter().map(|rejection| rejection.name.clone()).collect();
                 failure.can_retry = true;
             }
-            SessionError::SourceChanged { .. } | SessionError::NoProgress(_) | SessionError::NoRoom => {
+            SessionError::SourceChanged { .. }
+            | SessionError::NoProgress(_)
+            | SessionError::WaitLimit { .. }
+            | SessionError::NoRoom => {
                 failure.can_retry = true;
             }
             _ => {}

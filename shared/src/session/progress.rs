@@ -8,6 +8,13 @@ use std::time::Duration;
 
 use super::SessionError;
 
+/// Deadline for opening a connection to a server.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// If a server reads nothing for this long, its link is lost.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// How often a shell calls the `check_deadline` of its sessions.
+pub const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a server waits for a quorum to name its resume offsets, and, after the last byte, for a quorum to store.
 pub const SERVER_STORES: Duration = Duration::from_secs(60);
 /// How long a server waits for the votes of a quorum after it proposes a batch.

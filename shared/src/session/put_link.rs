@@ -30,6 +30,30 @@ pub enum PutLinkEvent {
     Put(Stream, Result<PutEvent, SessionError>),
 }
 
+/// Why a client cancels a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The user does not want the put any more.
+    Unwanted,
+    /// The source yields other bytes than the offer says.
+    SourceChanged,
+    /// The source cannot be read any further.
+    SourceUnreadable,
+    /// The server took longer than the user's [`WaitLimit`].
+    WaitLimit,
+}
+
+impl CancelReason {
+    /// Whether the replicas keep the bytes that they have for a later put: only bytes of a file that somebody still wants are worth
+    /// the space.
+    pub fn keeps_bytes(self) -> bool {
+        match self {
+            Self::Unwanted | Self::SourceChanged => false,
+            Self::SourceUnreadable | Self::WaitLimit => true,
+        }
+    }
+}
+
 /// A link with up to [`MAX_PUTS`] puts in progress.
 #[derive(Debug)]
 pub struct PutLink {
@@ -157,7 +181,8 @@ impl PutLink {
         })
     }
 
-    /// Ends the puts that made no progress for too long. Call it about once a second. `now` is monotonic.
+    /// Ends the puts that made no progress for too long. Call it every [`CHECK_EVERY`](super::progress::CHECK_EVERY). `now` is
+    /// monotonic.
     ///
     /// # Errors
     /// As [`ProgressWatch::check_deadline`], if the server did not prove its node key in time; the link has then ended.
@@ -168,8 +193,17 @@ impl PutLink {
         }
         let late: Vec<_> =
             self.puts.iter_mut().filter_map(|put| Some((put.stream(), put.check_deadline(now).err()?))).collect();
-        late.iter().for_each(|(stream, _)| self.forget(*stream));
-        Ok(late.into_iter().map(|(stream, error)| PutLinkEvent::Put(stream, Err(error))).collect())
+        let mut events = Vec::new();
+        for (stream, error) in late {
+            // The put would go on at the server, which waits for replicas that the user does not wait for.
+            if let SessionError::WaitLimit { .. } = error {
+                let cancel = self.cancel(stream, CancelReason::WaitLimit);
+                events.extend(cancel.map(|cancel| PutLinkEvent::Put(stream, Ok(PutEvent::Send(cancel)))));
+            }
+            self.forget(stream);
+            events.push(PutLinkEvent::Put(stream, Err(error)));
+        }
+        Ok(events)
     }
 
     /// The progress of a put; of the handshake until the link is open. `None` if the put has ended.
@@ -196,13 +230,12 @@ impl PutLink {
         self.put(stream).map(OnePut::end).transpose()
     }
 
-    /// Ends a put, and returns the message that cancels it; `None` if the put has ended already. `keep`: replicas keep the bytes
-    /// that they have, for a later put of the same blob.
-    pub fn cancel(&mut self, stream: Stream, keep: bool) -> Option<Message> {
+    /// Ends a put, and returns the message that cancels it; `None` if the put has ended already.
+    pub fn cancel(&mut self, stream: Stream, reason: CancelReason) -> Option<Message> {
         self.put(stream)?;
         self.forget(stream);
         // Before the link is open, the server knows of no put.
-        self.is_open().then_some(Message::Cancel { stream, keep })
+        self.is_open().then_some(Message::Cancel { stream, keep: reason.keeps_bytes() })
     }
 
     fn forget(&mut self, stream: Stream) {

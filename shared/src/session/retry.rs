@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::SessionError;
-use crate::message::Code;
+use crate::message::{Code, Stage};
+
+/// How long a put or a get is retried without progress, unless the user says otherwise.
+pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Pauses double from the first to the longest. Each is shortened at random by up to a half: otherwise all clients of a server that
 /// failed would return at the same moment.
@@ -60,6 +63,17 @@ pub enum Milestone {
     Stored,
     /// A member signed.
     Voted,
+}
+
+impl Milestone {
+    /// The milestone of a member that reached this stage, if it is one.
+    pub fn of_stage(stage: Stage) -> Option<Self> {
+        match stage {
+            Stage::Stored => Some(Self::Stored),
+            Stage::Voted => Some(Self::Voted),
+            Stage::Receiving | Stage::Dropped => None,
+        }
+    }
 }
 
 /// The furthest point that one put or get has reached in any attempt.

@@ -95,7 +95,7 @@ class Link {
   }
 
   welcome(dialerHello) {
-    if (this.lie === "never opens") return;
+    if (this.lie === "never opens") return this.staySilent();
     this.welcomed = true;
     const committee = ["another cluster", "another cluster on the link", "another committee"].includes(this.lie) ? stranger : honest;
     const listenerHello = encodeHello({ role: ROLES.server, cluster: announced(this.lie).digest, epoch: 0, node: ed25519.getPublicKey(key), nonce: digestOf(utf8("nonce")) });
@@ -110,7 +110,7 @@ class Link {
   // "never ready", "stops reading", "never certifies" are no lies: they keep the client in a state that would pass too quickly to inspect.
   put(stream, offer) {
     this.server.offers.push(offer);
-    if (this.lie === "never ready") return;
+    if (this.lie === "never ready") return this.staySilent();
     const code = this.server.refusals.shift();
     if (code !== undefined) return this.refuse(stream, code);
     const kept = (offer && this.server.kept.get(toBase58(offer.digest))) ?? [];
@@ -120,6 +120,10 @@ class Link {
     this.send(u8(TAG.ready), stream, u64(offset));
     for (const member of honest.members.keys()) this.progress(stream, member, STAGE.receiving);
     if (this.lie === "stops reading") this.socket.pause();
+  }
+
+  staySilent() {
+    this.server.silences += 1;
   }
 
   progress(stream, member, stage) {
@@ -150,7 +154,10 @@ class Link {
     if (came === undefined) return; // sent before the refusal arrived
     const bytes = concat(...came);
     this.blobs.set(toBase58(digestOf(bytes)), bytes);
-    if (this.lie === "never certifies") return [STAGE.voted, STAGE.dropped, STAGE.stored].forEach((stage, member) => this.progress(stream, member, stage));
+    if (this.lie === "never certifies") {
+      [STAGE.voted, STAGE.dropped, STAGE.stored].forEach((stage, member) => this.progress(stream, member, stage));
+      return this.staySilent();
+    }
     for (const stage of [STAGE.stored, STAGE.voted]) {
       for (const member of honest.members.keys()) this.progress(stream, member, stage);
     }
@@ -160,14 +167,14 @@ class Link {
   }
 
   locate(stream, digest) {
-    if (this.lie === "never located") return;
+    if (this.lie === "never located") return this.staySilent();
     const blob = this.blobs.get(toBase58(digest));
     const holders = blob ? [...honest.members.keys()] : [];
     this.send(u8(TAG.located), stream, u16(holders.length), ...holders.map((member) => concat(u16(member), u64(blob.length))));
   }
 
   read(stream, body) {
-    if (this.lie === "never read") return;
+    if (this.lie === "never read") return this.staySilent();
     const member = body.small(2, "member");
     const blob = this.blobs.get(toBase58(body.take(32, "digest")));
     const [offset, length] = [body.small(8, "offset"), body.small(4, "length")];
@@ -198,7 +205,7 @@ function clusterStatus(lie) {
  * Starts it, with the page. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
  * `bundles` are their certificates. Each of `cuts` ends one put after `at` bytes: with a failure of `code`, else by hanging up, and sets `lie` from then on;
  * the received bytes are `kept`, and the next put of the same digest resumes after them, or at `offset`. Each of `refusals` is a code that one put is
- * answered with. `hangUp()` ends all links. It counts `links`, and records `offers` (the receipts of puts), `begun` (their resume offsets) and `cancelled` (whether to keep).
+ * answered with. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets) and `cancelled` (whether to keep).
  */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
@@ -211,7 +218,7 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], links: 0, ...(await listen(http)) };
+  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], links: 0, silences: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // ignore clients that hang up
     server.links += 1;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::ClusterId;
 use vouch_core::message::{Message, Stream};
-use vouch_core::session::{NewPut, ProgressMark, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
+use vouch_core::session::{CancelReason, NewPut, ProgressMark, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
 use vouch_core::tree::Outline;
 
 use super::put::NOW;
@@ -75,6 +75,6 @@ impl LonePut {
     }
 
     pub(super) fn cancel(&mut self) -> Option<Message> {
-        self.link.cancel(STREAM, false)
+        self.link.cancel(STREAM, CancelReason::Unwanted)
     }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Holder, MAX_CHUNK, Message, Stage, Stream};
 use vouch_core::session::{
-    GetRequest, GetSession, NewPut, Phase, ProgressMark, ProgressWatch, PutLink, PutLinkEvent, SessionError, Source,
-    WaitLimit,
+    GetRequest, GetSession, NewPut, Phase, ProgressMark, ProgressWatch, PutEvent, PutLink, PutLinkEvent, SessionError,
+    Source, WaitLimit,
 };
 
 use support::blobs::proof;
@@ -200,6 +200,10 @@ fn limit_of_a_link_counts_for_its_handshake_and_for_each_put() {
     let mut link = opened(true);
     assert!(link.check_deadlines(START + 5 * SECOND).unwrap().is_empty(), "the put waits since the link is open");
     let late = link.check_deadlines(START + 10 * SECOND).unwrap();
-    let [PutLinkEvent::Put(STREAM, Err(error))] = &late[..] else { panic!("{late:?}") };
+    let [PutLinkEvent::Put(STREAM, Ok(PutEvent::Send(cancel))), PutLinkEvent::Put(STREAM, Err(error))] = &late[..]
+    else {
+        panic!("{late:?}")
+    };
     assert_eq!(*error, over(Phase::Offered));
+    assert_eq!(*cancel, Message::Cancel { stream: STREAM, keep: true }, "a later put of the file resumes");
 }

@@ -6,7 +6,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_core::session::{Certified, NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
+use vouch_core::session::{CancelReason, Certified, NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
 use vouch_core::verify::{Invalid, Subject, VerifiedAggregates, verify_certificate_of_batch};
 
 use super::put::NOW;
@@ -88,7 +88,7 @@ fn puts_that_begin_before_the_link_is_open_are_sent_once_it_is() {
     for number in 1..=3 {
         assert_eq!(link.begin(small(number), Some(file(number)), None), Ok((Stream(number), None)));
     }
-    assert_eq!(link.cancel(Stream(2), false), None, "the server never heard of it");
+    assert_eq!(link.cancel(Stream(2), CancelReason::Unwanted), None, "the server never heard of it");
     let [listener, auth] = Server::honest().welcome(&hello);
     assert!(link.receive(&listener, NOW).unwrap().is_empty());
     let events = link.receive(&auth, NOW).unwrap();
@@ -152,18 +152,36 @@ fn failure_of_one_put_does_not_affect_the_others() {
         panic!("{events:?}")
     };
     assert_eq!(*got, failed);
-    assert_eq!(link.cancel(Stream(3), false), Some(Message::Cancel { stream: Stream(3), keep: false }));
+    assert_eq!(
+        link.cancel(Stream(3), CancelReason::Unwanted),
+        Some(Message::Cancel { stream: Stream(3), keep: false })
+    );
     // messages in flight for the two ended puts are ignored
     for stream in [2, 3] {
         let certificate = Box::new(CLUSTER.certify_one(NOW, receipt(stream)));
         assert!(receive(&mut link, &Message::Certified { stream: Stream(stream), certificate }).is_empty());
-        assert_eq!(link.cancel(Stream(stream), true), None);
+        assert_eq!(link.cancel(Stream(stream), CancelReason::SourceUnreadable), None);
         assert_eq!(link.chunk(Stream(stream), file(1)), Ok(None));
     }
     certify(&mut link, 1, CLUSTER.certify_one(NOW, receipt(1))).unwrap();
     // a failure of the link ends all puts
     let failed = Message::Failed(Failed::new(Stream::LINK, Code::ShuttingDown, ""));
     assert!(matches!(link.receive(&failed.encode(), NOW), Err(SessionError::Refused { .. })));
+}
+
+#[test]
+fn bytes_are_kept_only_if_somebody_still_wants_the_file() {
+    let mut link = opened();
+    puts(&mut link, 4);
+    let reasons = [
+        (CancelReason::Unwanted, false),
+        (CancelReason::SourceChanged, false),
+        (CancelReason::SourceUnreadable, true),
+        (CancelReason::WaitLimit, true),
+    ];
+    for (stream, (reason, keep)) in (1..).map(Stream).zip(reasons) {
+        assert_eq!(link.cancel(stream, reason), Some(Message::Cancel { stream, keep }), "{reason:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
-use super::link::{Link, Session, Step, tell};
+use super::link::{Link, Session, SessionFailure, Step, tell};
 use crate::input::{self, InputError};
 
 /// One get on one open socket. The listener receives the events `start`, `length`, `rejected`, `verified` and `failed` as JSON,
@@ -45,8 +45,9 @@ impl Get {
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
-    /// Fails the get if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
-    pub fn look(&self, now: f64) {
+    /// Fails the get if it made no progress for too long. Call it every `checkInterval()`. `now`: milliseconds of a monotonic clock.
+    #[wasm_bindgen(js_name = checkDeadlines)]
+    pub fn check_deadlines(&self, now: f64) {
         self.0.check_deadlines(now);
     }
 
@@ -105,11 +106,11 @@ impl Session for GetSession {
         Ok(events.into_iter().filter_map(step).collect())
     }
 
-    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError> {
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionFailure> {
         if is_paused {
             self.restart_deadline();
             return Ok(());
         }
-        self.check_deadline(now)
+        Ok(self.check_deadline(now)?)
     }
 }

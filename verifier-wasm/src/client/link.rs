@@ -29,6 +29,19 @@ pub(super) enum Step {
     Bytes(Bytes),
 }
 
+/// A session has failed.
+pub(super) struct SessionFailure {
+    pub(super) error: SessionError,
+    /// Tells the server.
+    pub(super) last_message: Option<Message>,
+}
+
+impl From<SessionError> for SessionFailure {
+    fn from(error: SessionError) -> Self {
+        Self { error, last_message: None }
+    }
+}
+
 /// A put or a get.
 pub(super) trait Session {
     /// Takes one message of the server; `now` in seconds since 1970.
@@ -36,7 +49,7 @@ pub(super) trait Session {
 
     /// Fails if the session made no progress for too long. While it is paused, messages are held back here, so the server is not
     /// late.
-    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionError>;
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionFailure>;
 }
 
 #[derive(Serialize)]
@@ -86,9 +99,14 @@ impl<S: Session> Link<S> {
     }
 
     /// Changes the session, and sends the resulting message. Returns `false` if the session has ended: it then has no message.
-    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Option<Message>, SessionError>) -> bool {
+    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Option<Message>, SessionFailure>) -> bool {
         let result = self.inner.session.borrow_mut().as_mut().map_or(Ok(None), change);
         self.inner.send_result(result)
+    }
+
+    /// Asks the session; `None` if it has failed.
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&mut S) -> T) -> Option<T> {
+        self.inner.session.borrow_mut().as_mut().map(question)
     }
 
     /// Number of bytes in the socket's buffer.
@@ -103,8 +121,8 @@ impl<S: Session> Link<S> {
         let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
         let is_paused = *inner.is_paused.borrow();
         let checked = inner.session.borrow_mut().as_mut().map(|session| session.check_deadlines(now, is_paused));
-        if let Some(Err(error)) = checked {
-            inner.fail(&error);
+        if let Some(Err(failed)) = checked {
+            inner.fail(&failed);
         }
     }
 
@@ -140,7 +158,8 @@ impl<S: Session> Inner<S> {
             waiting.len()
         };
         if waiting > MAX_WAITING {
-            self.fail(&SessionError::Unexpected { expected: "an answer to a request", got: "messages without end" });
+            let (expected, got) = ("an answer to a request", "messages without end");
+            self.fail(&SessionError::Unexpected { expected, got }.into());
         }
         self.process_waiting();
     }
@@ -155,7 +174,7 @@ impl<S: Session> Inner<S> {
             let received = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
             match receiver {
                 Some(Ok(steps)) => steps.into_iter().for_each(|step| self.perform(step)),
-                Some(Err(error)) => self.fail(&error),
+                Some(Err(error)) => self.fail(&error.into()),
                 None => return,
             }
         }
@@ -180,23 +199,24 @@ impl<S: Session> Inner<S> {
     }
 
     /// Returns whether there was a message.
-    fn send_result(&self, result: Result<Option<Message>, SessionError>) -> bool {
+    fn send_result(&self, result: Result<Option<Message>, SessionFailure>) -> bool {
         match result {
             Ok(Some(message)) => {
                 self.send(&message);
                 true
             }
             Ok(None) => false,
-            Err(error) => {
-                self.fail(&error);
+            Err(failed) => {
+                self.fail(&failed);
                 false
             }
         }
     }
 
-    fn fail(&self, error: &SessionError) {
+    fn fail(&self, SessionFailure { error, last_message }: &SessionFailure) {
         self.session.replace(None);
         self.waiting.borrow_mut().clear();
+        last_message.iter().for_each(|message| self.send(message));
         self.perform(tell("failed", Failure::from(error)));
     }
 }

@@ -1,5 +1,7 @@
 //! A put.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,13 +10,16 @@ use serde::Serialize;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Stage, Stream};
 use vouch_core::receipt::NEVER;
-use vouch_core::session::{NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source};
+use vouch_core::session::{
+    self, CancelReason, Milestone, NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source,
+};
 use vouch_core::tree::{Outline, OutlineHasher};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
 use super::CommitteeView;
-use super::link::{Link, Session, Step, tell};
+use super::attempts::Attempts;
+use super::link::{Link, Session, SessionFailure, Step, tell};
 use crate::input::{self, InputError};
 
 /// Hashes a file before a put: computes its digest and its outline, from which the proofs of its bytes are made.
@@ -76,7 +81,7 @@ impl Outlined {
 
 /// One put on one open socket. The listener receives the events `committee`, `ready`, `member`, `certified` and `failed` as JSON.
 #[wasm_bindgen]
-pub struct Put(Link<PutLink>);
+pub struct Put(Link<PutSession>);
 
 /// A link for one put: the first stream number of every link.
 const STREAM: Stream = Stream(1);
@@ -95,7 +100,7 @@ impl Put {
     pub fn new(
         socket: WebSocket,
         listener: Function,
-        cluster: Option<String>,
+        attempts: &Attempts,
         hashed: Option<Outlined>,
         expires_at: Option<f64>,
         salt: &[u8],
@@ -103,7 +108,6 @@ impl Put {
         now: f64,
         renew: bool,
     ) -> Result<Self, InputError> {
-        let trusted = cluster.map(|text| input::cluster(&text)).transpose()?;
         let put = NewPut {
             source: match &hashed {
                 Some(Outlined { digest, outline }) => Source::Known { digest: *digest, length: outline.length() },
@@ -114,30 +118,45 @@ impl Put {
             now: input::whole("now", now)?,
             renew,
         };
-        let (mut link, hello) = PutLink::new(trusted, input::array("nonce", nonce)?);
+        let attempts = attempts.share();
+        let (mut link, hello) = attempts.borrow().link_options().put_link(input::array("nonce", nonce)?);
         // Fails only for bytes of another length, and none are given here. A new link has room.
         let _ = link.begin(put, None, hashed.map(|hashed| hashed.outline));
-        Ok(Self(Link::new(socket, listener, link, &hello)))
+        let session = PutSession { link, attempts, passed: 0, sent: 0, is_stored: false };
+        Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
     /// Sends the next 1 to `maxChunk()` bytes, from the `offset` of `ready` on. For a hashed file, each chunk must have
     /// `maxChunk()` bytes, and only the last one may have fewer. Returns `false` if the put has ended.
     pub fn chunk(&self, bytes: Vec<u8>) -> bool {
-        self.0.with(|link| link.chunk(STREAM, Bytes::from(bytes)))
+        self.0.with(|session| {
+            let size = bytes.len() as u64;
+            let message = session.link.chunk(STREAM, Bytes::from(bytes)).map_err(|error| session.changed(error))?;
+            session.passed += size;
+            Ok(message)
+        })
     }
 
     /// Ends the bytes. Returns `false` if the put has ended.
     pub fn end(&self) -> bool {
-        self.0.with(|link| link.end(STREAM))
+        self.0.with(|session| session.link.end(STREAM).map_err(|error| session.changed(error)))
     }
 
-    /// Cancels the put.
-    pub fn cancel(&self) {
-        self.0.with(|link| Ok(link.cancel(STREAM, false)));
+    /// Cancels the put: because its file cannot be read any further, or else because nobody wants it any more.
+    pub fn cancel(&self, is_unreadable: bool) {
+        let reason = if is_unreadable { CancelReason::SourceUnreadable } else { CancelReason::Unwanted };
+        self.0.with(|session| Ok(session.link.cancel(STREAM, reason)));
     }
 
-    /// Fails the put if it made no progress for too long. Call it about once a second. `now`: milliseconds of a monotonic clock.
-    pub fn look(&self, now: f64) {
+    /// The offset in the file up to which its bytes have left the socket's buffer. It never goes back.
+    pub fn sent(&self) -> f64 {
+        let buffered = self.0.buffered();
+        self.0.ask(|session| session.sent(buffered)).unwrap_or_default() as f64
+    }
+
+    /// Fails the put if it made no progress for too long. Call it every `checkInterval()`. `now`: milliseconds of a monotonic clock.
+    #[wasm_bindgen(js_name = checkDeadlines)]
+    pub fn check_deadlines(&self, now: f64) {
         self.0.check_deadlines(now);
     }
 
@@ -169,21 +188,75 @@ struct Certified {
     resumed_from: u64,
 }
 
-impl Session for PutLink {
+/// A link with one put, which reports to the put's attempts.
+struct PutSession {
+    link: PutLink,
+    attempts: Rc<RefCell<session::Attempts>>,
+    /// The offset after the last byte passed to the link.
+    passed: u64,
+    /// The offset up to which the bytes have left the socket's buffer.
+    sent: u64,
+    /// A member has stored the whole file.
+    is_stored: bool,
+}
+
+impl PutSession {
+    fn heard(&mut self, event: &PutLinkEvent) {
+        let mut attempts = self.attempts.borrow_mut();
+        match event {
+            PutLinkEvent::Opened => attempts.retry.opened(),
+            PutLinkEvent::Cluster(chain) => attempts.verified(chain.clone()),
+            PutLinkEvent::Put(_, Ok(PutEvent::Ready { offset })) => {
+                (self.passed, self.sent) = (*offset, *offset);
+                attempts.retry.reached(0, Milestone::Ready(*offset));
+            }
+            PutLinkEvent::Put(_, Ok(PutEvent::Progress { stage, .. })) => {
+                self.is_stored |= matches!(stage, Stage::Stored | Stage::Voted);
+                if let Some(milestone) = Milestone::of_stage(*stage) {
+                    attempts.retry.reached(0, milestone);
+                }
+            }
+            PutLinkEvent::Put(..) => {}
+        }
+    }
+
+    /// `buffered`: the number of bytes in the socket's buffer. It also holds headers and proofs, so a chunk adds more to it than to the
+    /// file: without the maximum, progress would go back.
+    fn sent(&mut self, buffered: f64) -> u64 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of bytes in memory")]
+        let buffered = if self.is_stored { 0 } else { buffered as u64 };
+        self.sent = self.sent.max(self.passed.saturating_sub(buffered));
+        self.attempts.borrow_mut().retry.reached(0, Milestone::Moved(self.sent));
+        self.sent
+    }
+
+    /// The file has changed since it was hashed.
+    fn changed(&mut self, error: SessionError) -> SessionFailure {
+        SessionFailure { error, last_message: self.link.cancel(STREAM, CancelReason::SourceChanged) }
+    }
+}
+
+impl Session for PutSession {
     fn receive(&mut self, bytes: &Bytes, now: u64) -> Result<Vec<Step>, SessionError> {
         let mut steps = Vec::new();
-        for event in Self::receive(self, bytes, now)? {
+        for event in self.link.receive(bytes, now)? {
+            self.heard(&event);
             steps.extend(step(event)?);
         }
         Ok(steps)
     }
 
     /// Nothing pauses a put.
-    fn check_deadlines(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionError> {
-        match self.check_deadlines(now)?.pop() {
-            Some(PutLinkEvent::Put(_, Err(error))) => Err(error),
-            _ => Ok(()),
+    fn check_deadlines(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionFailure> {
+        let mut last_message = None;
+        for event in self.link.check_deadlines(now)? {
+            match event {
+                PutLinkEvent::Put(_, Ok(PutEvent::Send(cancel))) => last_message = Some(cancel),
+                PutLinkEvent::Put(_, Err(error)) => return Err(SessionFailure { error, last_message }),
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 

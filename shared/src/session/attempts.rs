@@ -1,0 +1,58 @@
+//! What the attempts of a put or a get have in common.
+
+use std::time::Duration;
+
+use super::progress::WaitLimit;
+use super::put_link::PutLink;
+use super::retry::Retry;
+use crate::chain::CommitteeChain;
+use crate::digest::ClusterId;
+use crate::message::Message;
+
+/// The parameters of a new link.
+#[derive(Debug, Clone, Default)]
+pub struct LinkOptions {
+    /// The cluster identity to trust; `None` accepts the server's, and the caller decides whether to trust it.
+    pub trusted: Option<ClusterId>,
+    /// The committees that an earlier link showed. Their proofs of possession were verified then, and are not verified again.
+    pub known: Option<CommitteeChain>,
+    /// The longest wait for each decision of the server.
+    pub limit: WaitLimit,
+}
+
+impl LinkOptions {
+    /// A link for puts, and its first message. `nonce`: 32 random bytes.
+    pub fn put_link(self, nonce: [u8; 32]) -> (PutLink, Message) {
+        let (link, hello) = PutLink::new(self.trusted, nonce);
+        (link.with_verified_committee(self.known).with_wait_limit(self.limit), hello)
+    }
+}
+
+/// The state that passes from one attempt to the next: when to retry, which cluster to trust, and its committee.
+#[derive(Debug)]
+pub struct Attempts {
+    /// Decides about the next attempt.
+    pub retry: Retry,
+    options: LinkOptions,
+}
+
+impl Attempts {
+    /// `trusted`: the cluster identity to trust; `None` accepts that of the first attempt's server. `limit`: as in [`Retry::new`]; it
+    /// also sets the [`WaitLimit`].
+    pub fn new(trusted: Option<ClusterId>, limit: Duration) -> Self {
+        let options = LinkOptions { trusted, known: None, limit: WaitLimit::new(limit) };
+        Self { retry: Retry::new(limit), options }
+    }
+
+    /// A server showed these committees, and they were verified. Later attempts accept no other cluster: otherwise a put could end
+    /// with the certificate of a cluster that its caller never saw.
+    pub fn verified(&mut self, chain: CommitteeChain) {
+        self.options.trusted.get_or_insert(chain.cluster());
+        self.options.known = Some(chain);
+    }
+
+    /// The parameters of the next attempt's link.
+    pub fn link_options(&self) -> LinkOptions {
+        self.options.clone()
+    }
+}

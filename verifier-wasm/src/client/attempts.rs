@@ -1,0 +1,57 @@
+//! The attempts of a put: when to retry, and what a retry keeps.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use vouch_core::session::progress::CONNECT_DEADLINE;
+use vouch_core::session::retry::DEFAULT_LIMIT;
+use vouch_core::session::{self, Fault};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use crate::input::{self, InputError};
+
+/// The state of the core that the attempts of one put share. Each [`Put`](super::put::Put) reports to it.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Attempts(Rc<RefCell<session::Attempts>>);
+
+#[wasm_bindgen]
+impl Attempts {
+    /// `cluster`: the cluster identity to trust; without it, that of the first attempt's server. `limit`: how many seconds to retry
+    /// without progress, 0 for no retry; the core's default without it.
+    ///
+    /// # Errors
+    /// `cluster` is not an identity.
+    #[wasm_bindgen(constructor)]
+    pub fn new(cluster: Option<String>, limit: Option<f64>) -> Result<Self, InputError> {
+        let trusted = cluster.map(|text| input::cluster(&text)).transpose()?;
+        let limit = limit.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        Ok(Self(Rc::new(RefCell::new(session::Attempts::new(trusted, limit.unwrap_or(DEFAULT_LIMIT))))))
+    }
+
+    /// How long to wait for a socket to open, in milliseconds.
+    #[wasm_bindgen(js_name = connectDeadline)]
+    pub fn connect_deadline(&self) -> f64 {
+        let longest = self.0.borrow().link_options().limit.longest();
+        1000.0 * longest.map_or(CONNECT_DEADLINE, |longest| longest.min(CONNECT_DEADLINE)).as_secs_f64()
+    }
+
+    /// Seconds until the next attempt; `undefined` if there is no retry. `fault`: as in a failure. `now`: milliseconds of a monotonic
+    /// clock. `random`: a random byte.
+    pub fn pause(&self, fault: &str, now: f64, random: u8) -> Option<f64> {
+        let fault = match fault {
+            "link" => Fault::Link,
+            "refusal" => Fault::Refusal,
+            "no-holder" => Fault::NoHolder,
+            _ => Fault::Permanent,
+        };
+        let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
+        self.0.borrow_mut().retry.pause(fault, now, random).map(|pause| pause.as_secs_f64())
+    }
+
+    /// A handle for one attempt.
+    pub(super) fn share(&self) -> Rc<RefCell<session::Attempts>> {
+        self.0.clone()
+    }
+}
