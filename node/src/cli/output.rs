@@ -147,11 +147,13 @@ pub(super) fn retrying(why: impl fmt::Display, pause: Duration) -> String {
     format!("connection lost ({why}); trying again in {:.1} s", pause.as_secs_f64())
 }
 
-/// Seconds since 1970 as a date and time, or `never`.
+/// How long a blob is kept: until a date and time, or without expiry.
+pub(super) fn kept(expires_at: u64) -> String {
+    if expires_at == NEVER { "no expiry".into() } else { format!("until {}", time(expires_at)) }
+}
+
+/// Seconds since 1970 as a date and time.
 pub(super) fn time(seconds: u64) -> String {
-    if seconds == NEVER {
-        return "never".into();
-    }
     match std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
         // the formatter fails after the year 9999
         Some(time) if seconds < 253_402_300_800 => humantime::format_rfc3339_seconds(time).to_string(),

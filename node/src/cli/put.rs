@@ -72,7 +72,7 @@ fn describe(file: &OsStr, shown: &Inspection, reused: bool, bundle: &Path) {
         shown.quorum,
         shown.tolerated_faults
     ));
-    output::line(format_args!("keep until {}", output::time(shown.expires_at)));
+    output::line(format_args!("kept       {}", output::kept(shown.expires_at)));
     output::line(format_args!("bundle     {}", output::name(bundle)));
 }
 

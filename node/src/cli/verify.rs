@@ -145,7 +145,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     row("committee", &format!("{}, epoch {}", shown.committee, shown.epoch));
     row("statement", &format!("{} {}", shown.kind, shown.statement));
     row("issued at", &format!("{} ({})", output::time(shown.issued_at), shown.issued_at));
-    row("keep until", &output::time(shown.expires_at));
+    row("kept", &output::kept(shown.expires_at));
     row("salt", &shown.salt);
     row("batch", &format!("receipt {} of {}", shown.batch_index + 1, shown.batch_count));
     for hash in &shown.path {
