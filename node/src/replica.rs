@@ -103,7 +103,7 @@ impl AtRest {
         let Identity { keys, .. } = Identity::open(host, data.path())?;
         let credentials = Credentials::from_environment();
         let (place, blobs) = place::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
-        let store = Store::open(host, data.path(), &store::Config { place, ..store::Config::default() })?;
+        let store = Store::open(host, data.path(), &store::StoreConfig { place, ..store::StoreConfig::default() })?;
         Ok(Self { store, _folders: LockedFolders { data, _blobs: blobs } })
     }
 }
@@ -151,7 +151,7 @@ impl Replica {
         let owner = keys.node.node_key();
         let (place, blobs) =
             place::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
-        let store = Store::open(&host, data.path(), &store::Config { place, ..config.store })?;
+        let store = Store::open(&host, data.path(), &store::StoreConfig { place, ..config.store })?;
         let identity = Arc::new(OwnIdentity::new(keys, name, committee));
         let reports = Arc::new(Reports::new(&config.servers, reporter));
         let storage = Storage {

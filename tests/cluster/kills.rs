@@ -98,7 +98,7 @@ async fn kill(cluster: &mut Processes, whom: u64, random: &mut u64) {
 }
 
 fn open(replica: &Node) -> (String, Store) {
-    let store = Store::open(&Host::system(), replica.folder(), &store::Config::default()).unwrap();
+    let store = Store::open(&Host::system(), replica.folder(), &store::StoreConfig::default()).unwrap();
     (replica.name().to_owned(), store)
 }
 

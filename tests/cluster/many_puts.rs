@@ -59,7 +59,7 @@ async fn concurrent_puts_share_batches_and_each_certificate_verifies_alone() {
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     cluster.stop_replica(0).await;
     let store = loop {
-        match Store::open(&Host::system(), &cluster.folder(0), &store::Config::default()) {
+        match Store::open(&Host::system(), &cluster.folder(0), &store::StoreConfig::default()) {
             Ok(store) => break store,
             // a stopped replica may hold its files for another moment
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,

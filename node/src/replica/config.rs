@@ -38,7 +38,7 @@ pub struct Config {
     /// Maximum number of puts received at once over one link.
     pub max_incoming: usize,
     /// The store's limits. Its place follows from `location`.
-    pub store: store::Config,
+    pub store: store::StoreConfig,
     /// The place of the large blobs; `None`: the remembered one, or beside the index for a new replica.
     pub location: Option<StoreUrl>,
     /// The credentials for an object store.
@@ -68,7 +68,7 @@ impl Config {
             abandon_founding: false,
             servers,
             max_incoming: 384,
-            store: store::Config::default(),
+            store: store::StoreConfig::default(),
             location: None,
             credentials: Credentials::default(),
             collect_every: COLLECT_EVERY,

@@ -14,7 +14,7 @@ use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResu
 use vouch_node_core::replica::link::Input;
 
 use super::context::Storage;
-use crate::store::{CancelToken, Finished, Incoming, Journalled, Offered, Store, StoreError};
+use crate::store::{CancelToken, Journalled, Receiving, StoreError};
 
 /// Maximum number of tasks in a worker's queue: the current one and the last two.
 const TASK_QUEUE: usize = 3;
@@ -142,18 +142,19 @@ impl PutWorker {
         mut tasks: mpsc::Receiver<IncomingTask>,
     ) -> Result<IncomingResult, StoreError> {
         let store = self.storage.store.clone();
-        let mut blob = self.storage.on_disk(move || IncomingBlob::open(&store, offer, &cancel)).await?;
-        let opened = IncomingResult::Opened { offset: blob.offset(), damage: blob.damage() };
+        let mut blob = self.storage.on_disk(move || store.receive(offer.as_ref(), &cancel)).await?;
+        let damage = blob.damage().map(ToString::to_string);
+        let opened = IncomingResult::Opened { offset: blob.offset(), damage };
         self.report(Ok(opened)).await;
         loop {
             match tasks.recv().await {
                 Some(IncomingTask::Write(chunks)) => {
-                    blob = self.storage.on_disk(move || blob.write(chunks)).await?;
+                    blob = self.storage.on_disk(move || write(blob, chunks)).await?;
                     self.report(Ok(IncomingResult::Written)).await;
                 }
                 Some(IncomingTask::Finish(receipt)) => {
-                    let finished = self.storage.on_disk(move || blob.finish(&receipt)).await?;
-                    self.storage.store.enter(finished).await?;
+                    let complete = self.storage.on_disk(move || blob.finish(&receipt)).await?;
+                    self.storage.store.enter(complete).await?;
                     return Ok(IncomingResult::Stored);
                 }
                 Some(IncomingTask::PutAway { .. } | IncomingTask::Open(_) | IncomingTask::Whole(..)) | None => {
@@ -169,51 +170,9 @@ impl PutWorker {
     }
 }
 
-/// The blob that is being received.
-enum IncomingBlob {
-    /// The receipt comes at the end.
-    Unknown(Box<Incoming>),
-    Offered(Box<Offered>),
-}
-
-impl IncomingBlob {
-    fn open(store: &Store, offer: Option<Receipt>, cancel: &CancelToken) -> Result<Self, StoreError> {
-        match offer {
-            None => Ok(Self::Unknown(Box::new(store.begin(None)?))),
-            Some(offer) => Ok(Self::Offered(Box::new(store.resume(&offer, cancel)?))),
-        }
+fn write(mut blob: Receiving, chunks: Vec<IncomingChunk>) -> Result<Receiving, StoreError> {
+    for IncomingChunk { offset, parents, bytes } in chunks {
+        blob = blob.take(offset, &bytes, &parents)?;
     }
-
-    /// The offset from which bytes are needed.
-    fn offset(&self) -> u64 {
-        match self {
-            Self::Unknown(_) => 0,
-            Self::Offered(offered) => offered.offset(),
-        }
-    }
-
-    /// The damage, if the blob was stored and is damaged.
-    fn damage(&self) -> Option<String> {
-        match self {
-            Self::Unknown(_) => None,
-            Self::Offered(offered) => offered.damage().map(ToString::to_string),
-        }
-    }
-
-    fn write(mut self, chunks: Vec<IncomingChunk>) -> Result<Self, StoreError> {
-        for IncomingChunk { offset, parents, bytes } in chunks {
-            match &mut self {
-                Self::Offered(offered) => offered.take(offset, &bytes, &parents)?,
-                Self::Unknown(incoming) => incoming.write(&bytes)?,
-            }
-        }
-        Ok(self)
-    }
-
-    fn finish(self, receipt: &Receipt) -> Result<Finished, StoreError> {
-        match self {
-            Self::Unknown(incoming) => incoming.finish(receipt).map(Finished::New),
-            Self::Offered(offered) => offered.finish(receipt),
-        }
-    }
+    Ok(blob)
 }

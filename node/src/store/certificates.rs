@@ -20,7 +20,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.change(index::archive(certificates, 0)).await
+        self.inner.index.change(index::archive(certificates, 0)).await
     }
 
     /// Keeps certificates like [`archive`](Self::archive), and notes that this server made them.
@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn archive_from(&self, server: &NodeKey, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.change(index::archive(certificates, listing::origin(&server.0))).await
+        self.inner.index.change(index::archive(certificates, listing::origin(&server.0))).await
     }
 
     /// The certificate that is kept of a blob.
@@ -72,6 +72,6 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn remember_lists(&self, positions: ListPositions) -> Result<(), StoreError> {
-        self.inner.change(index::remember_lists(positions)).await
+        self.inner.index.change(index::remember_lists(positions)).await
     }
 }

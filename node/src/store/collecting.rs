@@ -1,15 +1,13 @@
 //! Removing blobs: first from the index, then from the disk. If that is interrupted, the next sweep completes it: it
 //! removes every file without an entry that no put is about to enter.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vouch_core::digest::Digest;
 use vouch_core::verify::CLOCK_TOLERANCE;
 
 use super::index::{self, Removed};
-use super::{OpenStore, Store, StoreError};
-use crate::host::Host;
+use super::{Store, StoreError, blocking};
 
 /// Seconds between a blob's expiry and its removal, by a clock that has [settled](super::settling).
 pub const GRACE: u64 = 300;
@@ -33,7 +31,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Damaged`]; see [`StoreError`].
     pub fn scrub_one(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.inner.scrub(digest)
+        self.inner.reader.scrub(digest)
     }
 
     /// Removes a damaged blob from the stored ones. Its duty and its certificate stay, and [`Store::record`] of the
@@ -42,7 +40,8 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn mark_damaged(&self, digest: &Digest) -> Result<(), StoreError> {
-        mark_damaged(&self.inner, digest).await
+        let removed = self.inner.index.change(index::mark_damaged(*digest)).await?;
+        self.remove_files(removed.into_iter().collect()).await
     }
 
     /// Removes at once every blob whose duty ended at least `grace` seconds before `now`, with its certificate, every
@@ -52,7 +51,7 @@ impl Store {
     /// [`StoreError::ShortGrace`]; see [`StoreError`].
     #[cfg(test)]
     pub(super) async fn collect(&self, now: u64, grace: u64) -> Result<Collected, StoreError> {
-        collect(&self.inner, Some(now), now, grace, true).await
+        self.collect_by(Some(now), now, grace, true).await
     }
 
     /// Removes expired blobs by a settled clock: one that has called them expired for all of the last `window` of running time.
@@ -70,83 +69,52 @@ impl Store {
         sweeps: bool,
     ) -> Result<Collected, StoreError> {
         // Durable before anything is deleted, so that the history continues after a restart.
-        let judged = self.inner.change(index::note_wall_clock(wall, ran, window)).await?;
-        collect(&self.inner, judged, wall, grace, sweeps).await
+        let judged = self.inner.index.change(index::note_wall_clock(wall, ran, window)).await?;
+        self.collect_by(judged, wall, grace, sweeps).await
+    }
+
+    /// Removes expired blobs. `judged`: the time to judge expiry by, if any blob may be deleted. `now`: the wall clock. `sweeps`: whether
+    /// files that belong to no blob are removed.
+    async fn collect_by(
+        &self,
+        judged: Option<u64>,
+        now: u64,
+        grace: u64,
+        sweeps: bool,
+    ) -> Result<Collected, StoreError> {
+        check_grace(grace)?;
+        let inner = &self.inner;
+        let mut collected = Collected::default();
+        if let Some(last) = judged.and_then(|judged| judged.checked_sub(grace)) {
+            while let Some(removed) = inner.index.change(index::remove_expired(last, GROUP)).await? {
+                collected.blobs += removed.len() as u64;
+                collected.bytes += removed.iter().map(|blob| blob.length).sum::<u64>();
+                self.remove_files(removed).await?;
+            }
+        }
+        let (index, partials) = (inner.index.clone(), inner.partials.clone());
+        let evict = move || {
+            index.check()?;
+            partials.drop_old(now)
+        };
+        blocking(&inner.host, evict).await?;
+        if sweeps {
+            let blobs = inner.blobs.clone();
+            blocking(&inner.host, move || (0..=u8::MAX).try_for_each(|first| blobs.sweep(first))).await?;
+        }
+        Ok(collected)
+    }
+
+    async fn remove_files(&self, removed: Vec<Removed>) -> Result<(), StoreError> {
+        let blobs = self.inner.blobs.clone();
+        blocking(&self.inner.host, move || {
+            let mut in_files = removed.into_iter().filter(|blob| blob.in_files);
+            in_files.try_for_each(|blob| blobs.remove_unless_entered(&blob.digest))
+        })
+        .await
     }
 }
 
 pub(crate) fn check_grace(grace: u64) -> Result<(), StoreError> {
     if grace > LEAST_GRACE { Ok(()) } else { Err(StoreError::ShortGrace { got: grace, least: LEAST_GRACE }) }
-}
-
-/// Removes expired blobs. `judged`: the time to judge expiry by, if any blob may be deleted. `now`: the wall clock. `sweeps`: whether
-/// files that belong to no blob are removed.
-async fn collect(
-    inner: &Arc<OpenStore>,
-    judged: Option<u64>,
-    now: u64,
-    grace: u64,
-    sweeps: bool,
-) -> Result<Collected, StoreError> {
-    check_grace(grace)?;
-    let mut collected = Collected::default();
-    if let Some(last) = judged.and_then(|judged| judged.checked_sub(grace)) {
-        while let Some(removed) = inner.change(index::remove_expired(last, GROUP)).await? {
-            collected.blobs += removed.len() as u64;
-            collected.bytes += removed.iter().map(|blob| blob.length).sum::<u64>();
-            remove_files(inner, removed).await?;
-        }
-    }
-    let (evicting, sweeper) = (inner.clone(), inner.clone());
-    let evict = move || {
-        evicting.check()?;
-        evicting.drop_old_partials(now)
-    };
-    blocking(&inner.host, evict).await?;
-    if sweeps {
-        blocking(&inner.host, move || (0..=u8::MAX).try_for_each(|first| sweeper.sweep(first))).await?;
-    }
-    Ok(collected)
-}
-
-async fn mark_damaged(inner: &Arc<OpenStore>, digest: &Digest) -> Result<(), StoreError> {
-    let removed = inner.change(index::mark_damaged(*digest)).await?;
-    remove_files(inner, removed.into_iter().collect()).await
-}
-
-async fn remove_files(inner: &Arc<OpenStore>, removed: Vec<Removed>) -> Result<(), StoreError> {
-    let remover = inner.clone();
-    blocking(&inner.host, move || {
-        let mut in_files = removed.into_iter().filter(|blob| blob.in_files);
-        in_files.try_for_each(|blob| remover.remove_unless_entered(&blob.digest))
-    })
-    .await
-}
-
-/// Runs blocking work on a store on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(
-    host: &Host,
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match host.spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(StoreError::Task(error.to_string())),
-    }
-}
-
-impl OpenStore {
-    fn sweep(&self, first: u8) -> Result<(), StoreError> {
-        let digests = self.blobs.list(first)?;
-        digests.iter().try_for_each(|digest| self.remove_unless_entered(digest))
-    }
-
-    /// Removes the files of a blob, unless it is stored or a put of it is about to enter it.
-    pub(super) fn remove_unless_entered(&self, digest: &Digest) -> Result<(), StoreError> {
-        let entered = || Ok::<_, StoreError>(self.index.entry(digest)?.is_some_and(|entry| entry.in_files()));
-        // check without the lock first: most files have an entry
-        if entered()? {
-            return Ok(());
-        }
-        self.claims.unless_claimed(digest, || if entered()? { Ok(()) } else { Ok(self.blobs.remove(digest)?) })
-    }
 }

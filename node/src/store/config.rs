@@ -1,8 +1,8 @@
 //! A store's configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::partials::PartialConfig;
 use crate::host::objects::Objects;
 
 /// Where blobs of more than 64 KiB are kept.
@@ -19,7 +19,7 @@ pub enum Place {
 
 /// Where a store keeps its blobs, and how much it may hold.
 #[derive(Debug, Clone, Default)]
-pub struct Config {
+pub struct StoreConfig {
     /// The place of large blobs. It must be the same at every start.
     pub place: Place,
     /// Maximum size of all blobs in bytes, including those being put, without outboards and index. `None`: limited by the disk.
@@ -29,4 +29,23 @@ pub struct Config {
     pub reserve: Option<u64>,
     /// How partial uploads are kept.
     pub partials: PartialConfig,
+}
+
+/// How partial uploads are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialConfig {
+    /// Number of bytes after which a put makes its partial upload durable.
+    pub checkpoint: u64,
+    /// A put that received no byte for this long loses its partial upload to the next put of the same blob.
+    pub silence: Duration,
+    /// Seconds without a put after which a partial upload is removed.
+    pub ttl: u64,
+    /// Maximum number of partial uploads.
+    pub most: usize,
+}
+
+impl Default for PartialConfig {
+    fn default() -> Self {
+        Self { checkpoint: 64 << 20, silence: Duration::from_secs(5), ttl: 24 * 3600, most: 1024 }
+    }
 }

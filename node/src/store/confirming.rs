@@ -6,8 +6,10 @@ use vouch_core::digest::Digest;
 use vouch_core::receipt::Receipt;
 
 use super::index::Entry;
-use super::{OpenStore, Store, StoreError, collecting};
+use super::reading::BlobReader;
+use super::{Store, StoreError, blocking};
 use crate::bugs::{self, Bug};
+use crate::host::Host;
 use crate::host::files::{Action, FileError};
 
 /// The result of confirming the blobs of a batch.
@@ -29,25 +31,25 @@ impl Store {
     /// [`StoreError::Displaced`], if anything had to be read; see [`StoreError`]. Then no blob is confirmed.
     /// [`promise`](Self::promise) checks the place of the store again, in every case.
     pub async fn confirm(&self, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
-        confirm(&self.inner, receipts).await
+        confirm(&self.inner.host, &self.inner.reader, receipts).await
     }
 
     /// Number of bytes read to confirm blobs since the store was opened.
     pub fn bytes_confirmed(&self) -> u64 {
-        self.inner.verified.bytes_read()
+        self.inner.reader.verified.bytes_read()
     }
 }
 
 /// Confirms every blob of a batch. Bytes that arrived with the put of a receipt need not be read again.
-async fn confirm(inner: &Arc<OpenStore>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
-    let doubtful = inner.verified.not_fresh(receipts);
+async fn confirm(host: &Host, reader: &Arc<BlobReader>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
+    let doubtful = reader.verified.not_fresh(receipts);
     if doubtful.is_empty() {
         // whether the store is still in its place is checked when the statement is entered in the journal
         return Ok(Confirmed::default());
     }
-    let (reader, receipts) = (inner.clone(), receipts.to_vec());
-    collecting::blocking(&inner.host, move || {
-        reader.check()?;
+    let (reader, receipts) = (reader.clone(), receipts.to_vec());
+    blocking(host, move || {
+        reader.index.check()?;
         if bugs::has(Bug::VoteWithoutBytes) {
             return Ok(Confirmed::default());
         }
@@ -77,7 +79,7 @@ pub(super) enum BlobCheck {
     Damaged(StoreError),
 }
 
-impl OpenStore {
+impl BlobReader {
     /// Checks a blob's bytes, outboard included. Reads them unless they were read within 24 hours of running time and the files are
     /// unchanged. A damaged blob is no longer stored when this returns. Blocks until the disk has answered.
     ///
@@ -106,7 +108,7 @@ impl OpenStore {
             Err(StoreError::NotFound { .. } | StoreError::NotHeld { .. }) => Ok(BlobCheck::Missing),
             Err(error @ StoreError::Damaged { .. }) => {
                 // If the disk is no longer mounted, the blob is not damaged.
-                self.check()?;
+                self.index.check()?;
                 self.mark_damaged_and_wait(&digest)?;
                 Ok(BlobCheck::Damaged(error))
             }
@@ -128,7 +130,7 @@ impl OpenStore {
         if let Some(removed) = self.index.mark_damaged_and_wait(*digest)?
             && removed.in_files
         {
-            self.remove_unless_entered(digest)?;
+            self.blobs.remove_unless_entered(digest)?;
         }
         Ok(())
     }

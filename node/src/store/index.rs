@@ -69,11 +69,6 @@ impl Entry {
         Self { length, keep_until, stored_at, number }
     }
 
-    /// An entry for a blob in files of which only the length is known.
-    pub(super) fn of_files(length: u64) -> Self {
-        Self { length, keep_until: 0, stored_at: 0, number: None }
-    }
-
     fn row(&self) -> (u64, u64, u64, Option<u64>) {
         (self.length, self.keep_until, self.stored_at, self.number)
     }

@@ -66,7 +66,7 @@ impl Store {
     /// See [`StoreError`].
     pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
         let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
-        let lacking = self.inner.change(index::keep(receipts, entry)).await?;
+        let lacking = self.inner.index.change(index::keep(receipts, entry)).await?;
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
     }
 

@@ -1,12 +1,16 @@
 //! Reading blobs. Bytes leave the store only verified: against the outboard, or, for a small blob, against its digest.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::tree::{self, GROUP, Parent, TreeHasher};
 
+use super::StoreError;
 use super::blobs::OpenBlob;
-use super::index::Entry;
-use super::{OpenStore, StoreError};
+use super::checked_index::CheckedIndex;
+use super::large_blobs::LargeBlobs;
+use super::verified::VerifiedBlobs;
 use crate::host::files::{Action, FileError};
 
 /// Size in bytes of one read while a whole blob is verified.
@@ -24,7 +28,15 @@ pub struct Slice {
     pub proof: Vec<Parent>,
 }
 
-impl OpenStore {
+/// Reads the blobs of a store, and remembers which of them are verified.
+#[derive(Debug)]
+pub(super) struct BlobReader {
+    pub(super) index: Arc<CheckedIndex>,
+    pub(super) blobs: Arc<LargeBlobs>,
+    pub(super) verified: VerifiedBlobs,
+}
+
+impl BlobReader {
     pub(super) fn read(&self, digest: &Digest, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
         let digest = *digest;
         let Some((entry, small)) = self.index.entry_and_bytes(&digest)? else {
@@ -42,7 +54,7 @@ impl OpenStore {
         match small {
             Some(bytes) => slice_of_small(&digest, bytes, offset, wanted),
             None => match self.blobs.open(&digest, entry.length) {
-                Ok(opened) => slice(&opened, &digest, &entry, offset, wanted),
+                Ok(opened) => slice(&opened, &digest, entry.length, offset, wanted),
                 Err(error) => Err(self.missing(&digest, error)),
             },
         }
@@ -69,7 +81,7 @@ impl OpenStore {
         for _ in 0..ATTEMPTS {
             let version = self.blobs.version(digest)?;
             let opened = self.blobs.open(digest, entry.length).map_err(|error| self.missing(digest, error));
-            let read = opened.and_then(|opened| self.verify_all(&opened, digest, &entry));
+            let read = opened.and_then(|opened| verify_all(&opened, digest, entry.length));
             if self.blobs.version(digest)? == version {
                 if let (Ok(()), Some(version)) = (&read, version) {
                     self.verified.note_read(*digest, version);
@@ -80,50 +92,51 @@ impl OpenStore {
         // other puts replace its files as fast as they are read
         Err(StoreError::NotHeld { digest: *digest })
     }
+}
 
-    pub(super) fn verify_all(&self, opened: &OpenBlob, digest: &Digest, entry: &Entry) -> Result<(), StoreError> {
-        let mut hasher = TreeHasher::new();
-        let mut buffer = vec![0; PIECE];
-        let (mut parents, mut stored) = (Vec::new(), Vec::new());
-        let mut compared = 0;
-        while hasher.length() < entry.length {
-            let offset = hasher.length();
-            let size = usize::try_from(entry.length - offset).map_or(PIECE, |left| left.min(PIECE));
-            opened.read(offset, &mut buffer[..size]).map_err(|error| cut_short(digest, offset, error))?;
-            let mut collect = |parent: &Parent| parents.extend_from_slice(&parent.0);
-            hasher.update(&buffer[..size], &mut collect);
-            if hasher.length() == entry.length {
-                let got = std::mem::take(&mut hasher).finish(&mut collect);
-                if got != *digest {
-                    return Err(self.first_damage(opened, digest, entry));
-                }
-            }
-            stored.resize(parents.len(), 0);
-            opened.read_outboard(compared, &mut stored).map_err(|error| cut_short(digest, offset, error))?;
-            if stored != parents {
-                return Err(self.first_damage(opened, digest, entry));
-            }
-            compared += parents.len() as u64;
-            parents.clear();
-            if compared == tree::outboard_size(entry.length) {
-                return Ok(());
+/// Verifies all bytes of an open blob and its outboard, in constant memory.
+pub(super) fn verify_all(opened: &OpenBlob, digest: &Digest, length: u64) -> Result<(), StoreError> {
+    let mut hasher = TreeHasher::new();
+    let mut buffer = vec![0; PIECE];
+    let (mut parents, mut stored) = (Vec::new(), Vec::new());
+    let mut compared = 0;
+    while hasher.length() < length {
+        let offset = hasher.length();
+        let size = usize::try_from(length - offset).map_or(PIECE, |left| left.min(PIECE));
+        opened.read(offset, &mut buffer[..size]).map_err(|error| cut_short(digest, offset, error))?;
+        let mut collect = |parent: &Parent| parents.extend_from_slice(&parent.0);
+        hasher.update(&buffer[..size], &mut collect);
+        if hasher.length() == length {
+            let got = std::mem::take(&mut hasher).finish(&mut collect);
+            if got != *digest {
+                return Err(first_damage(opened, digest, length));
             }
         }
-        Ok(())
-    }
-
-    /// The error with the first damaged group of a damaged blob.
-    fn first_damage(&self, opened: &OpenBlob, digest: &Digest, entry: &Entry) -> StoreError {
-        let mut offset = 0;
-        while offset < entry.length {
-            let size = u32::try_from((entry.length - offset).min(GROUP_U64)).unwrap_or(u32::MAX);
-            if let Err(error) = slice(opened, digest, entry, offset, size) {
-                return error;
-            }
-            offset += GROUP_U64;
+        stored.resize(parents.len(), 0);
+        opened.read_outboard(compared, &mut stored).map_err(|error| cut_short(digest, offset, error))?;
+        if stored != parents {
+            return Err(first_damage(opened, digest, length));
         }
-        damaged(digest, 0)
+        compared += parents.len() as u64;
+        parents.clear();
+        if compared == tree::outboard_size(length) {
+            return Ok(());
+        }
     }
+    Ok(())
+}
+
+/// The error with the first damaged group of a damaged blob.
+fn first_damage(opened: &OpenBlob, digest: &Digest, length: u64) -> StoreError {
+    let mut offset = 0;
+    while offset < length {
+        let size = u32::try_from((length - offset).min(GROUP_U64)).unwrap_or(u32::MAX);
+        if let Err(error) = slice(opened, digest, length, offset, size) {
+            return error;
+        }
+        offset += GROUP_U64;
+    }
+    damaged(digest, 0)
 }
 
 fn slice_of_small(digest: &Digest, blob: Bytes, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
@@ -142,25 +155,25 @@ fn slice_of_small(digest: &Digest, blob: Bytes, offset: u64, wanted: u32) -> Res
     Ok(Slice { bytes: blob.slice(index(start)..index(end)), proof })
 }
 
-fn slice(opened: &OpenBlob, digest: &Digest, entry: &Entry, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
+fn slice(opened: &OpenBlob, digest: &Digest, length: u64, offset: u64, wanted: u32) -> Result<Slice, StoreError> {
     let mut bytes = vec![0; wanted as usize];
     opened.read(offset, &mut bytes).map_err(|error| cut_short(digest, offset, error))?;
     let range = offset..offset + u64::from(wanted);
-    let proof = tree::proof(range, entry.length, |at| opened.parent(at));
+    let proof = tree::proof(range, length, |at| opened.parent(at));
     let proof = proof.map_err(|error| cut_short(digest, offset, error))?;
-    if tree::verify(digest, entry.length, offset, &bytes, &proof).is_err() {
-        return Err(damaged(digest, first_bad_group(opened, digest, entry, offset, &bytes)));
+    if tree::verify(digest, length, offset, &bytes, &proof).is_err() {
+        return Err(damaged(digest, first_bad_group(opened, digest, length, offset, &bytes)));
     }
     Ok(Slice { bytes: bytes.into(), proof })
 }
 
 /// The offset of the first group of a slice that does not verify.
-fn first_bad_group(opened: &OpenBlob, digest: &Digest, entry: &Entry, offset: u64, bytes: &[u8]) -> u64 {
+fn first_bad_group(opened: &OpenBlob, digest: &Digest, length: u64, offset: u64, bytes: &[u8]) -> u64 {
     let mut at = offset;
     for group in bytes.chunks(GROUP) {
         let end = at + group.len() as u64;
-        let proof = tree::proof(at..end, entry.length, |parent| opened.parent(parent));
-        if proof.is_ok_and(|proof| tree::verify(digest, entry.length, at, group, &proof).is_ok()) {
+        let proof = tree::proof(at..end, length, |parent| opened.parent(parent));
+        if proof.is_ok_and(|proof| tree::verify(digest, length, at, group, &proof).is_ok()) {
             at = end;
         } else {
             return at;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Config, StoreError};
+use super::{StoreConfig, StoreError};
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
@@ -32,7 +32,7 @@ struct PendingBytes {
 }
 
 impl SpaceBudget {
-    pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf, config: &Config) -> Result<Self, FileError> {
+    pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf, config: &StoreConfig) -> Result<Self, FileError> {
         let share = disk.space(&folder)?.total / RESERVE_SHARE;
         let reserve = config.reserve.unwrap_or_else(|| RESERVE.min(share));
         Ok(Self { disk, folder, quota: config.quota, reserve, pending: Mutex::default() })

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use vouch_core::bls::{AggregateSignature, VoteKey};
 use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::{CommitteeRecord, Member, MemberName};
@@ -12,6 +13,7 @@ use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::statement::{Batch, Body, Statement, StatementId, Stored, StoredClaim};
 
+use super::blobs::{BlobStore, FileBlobs};
 use super::*;
 use crate::durable::DurableError;
 use crate::host::disk::simulated::SimulatedDisk;
@@ -40,7 +42,7 @@ fn open() -> (SimulatedDisk, Store) {
 }
 
 fn open_on(disk: &SimulatedDisk) -> Store {
-    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &Config::default()).unwrap()
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &StoreConfig::default()).unwrap()
 }
 
 /// Bytes of which no two groups are alike.
@@ -60,11 +62,9 @@ fn finish(store: &Store, bytes: &[u8]) -> Complete {
 }
 
 fn finish_until(store: &Store, bytes: &[u8], expires_at: u64) -> Complete {
-    let mut incoming = store.begin(None).unwrap();
-    for chunk in bytes.chunks(10_000) {
-        incoming.write(chunk).unwrap();
-    }
-    incoming.finish(&receipt(bytes, expires_at)).unwrap()
+    let begun = store.begin(None).unwrap();
+    let received = bytes.chunks(10_000).fold(begun, |upload, chunk| upload.write(chunk).unwrap());
+    received.finish(&receipt(bytes, expires_at)).unwrap()
 }
 
 async fn put(store: &Store, bytes: &[u8]) -> Digest {
@@ -72,7 +72,7 @@ async fn put(store: &Store, bytes: &[u8]) -> Digest {
 }
 
 async fn put_until(store: &Store, bytes: &[u8], expires_at: u64) -> Digest {
-    store.record(finish_until(store, bytes, expires_at)).await.unwrap();
+    store.enter(finish_until(store, bytes, expires_at)).await.unwrap();
     Digest::of(bytes)
 }
 
@@ -81,7 +81,7 @@ fn read_all(store: &Store, bytes: &[u8]) -> Result<Bytes, StoreError> {
 }
 
 fn files(store: &Store) -> &FileBlobs {
-    let BlobStore::Files(files) = &store.inner.blobs else { panic!("blobs are in files") };
+    let BlobStore::Files(files) = store.inner.blobs.place() else { panic!("blobs are in files") };
     files
 }
 
@@ -116,13 +116,13 @@ fn certificate(bytes: &[u8], issued_at: u64) -> Certificate {
 #[tokio::test]
 async fn a_blob_is_stored_when_it_is_in_the_index() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
+    let store = Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap();
     for bytes in [b"small".to_vec(), content(1, 1 << 16), content(2, (1 << 16) + 1), Vec::new()] {
         let digest = Digest::of(&bytes);
         let complete = finish(&store, &bytes);
         assert_eq!(store.length_of(&digest).unwrap(), None);
         assert!(matches!(read_all(&store, &bytes), Err(StoreError::NotFound { digest: got }) if got == digest));
-        store.record(complete).await.unwrap();
+        store.enter(complete).await.unwrap();
         assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
         let name = digest.to_hex();
         let path = folder.path().join("blobs").join(&name[..2]).join(&name);
@@ -134,7 +134,7 @@ async fn a_blob_is_stored_when_it_is_in_the_index() {
         }
     }
     drop(store);
-    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
+    let store = Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap();
     let bytes = content(2, (1 << 16) + 1);
     assert_eq!(store.length_of(&Digest::of(&bytes)).unwrap(), Some(65537));
     assert_eq!(store.keep_until(&Digest::of(&bytes)).unwrap(), Some(1), "its duty came with it");
@@ -144,10 +144,9 @@ async fn a_blob_is_stored_when_it_is_in_the_index() {
 #[tokio::test]
 async fn unfinished_blobs_are_removed() {
     let (disk, store) = open();
-    let mut incoming = store.begin(None).unwrap();
-    incoming.write(&large(1)).unwrap();
-    assert_eq!((incoming.length(), partials(&disk)), (70_000, 2));
-    drop(incoming);
+    let upload = store.begin(None).unwrap().write(&large(1)).unwrap();
+    assert_eq!((upload.length(), partials(&disk)), (70_000, 2));
+    drop(upload);
     assert_eq!(partials(&disk), 0);
     drop(store);
     disk.create(&Path::new(FOLDER).join("partial/left"), 0o600).unwrap();
@@ -160,9 +159,7 @@ async fn bytes_that_differ_from_the_receipt_are_refused() {
     let (disk, store) = open();
     for length in [5, 70_000] {
         let take = |bytes: &[u8], receipt: &Receipt| {
-            let mut incoming = store.begin(None).unwrap();
-            incoming.write(bytes).unwrap();
-            incoming.finish(receipt).unwrap_err()
+            store.begin(None).unwrap().write(bytes).unwrap().finish(receipt).unwrap_err()
         };
         let asked = receipt(&content(1, length), 1);
         let got = length as u64 + 1;
@@ -196,11 +193,9 @@ async fn bytes_that_differ_from_the_receipt_are_refused() {
 #[tokio::test]
 async fn more_bytes_than_offered_are_refused_before_they_are_written() {
     let (_disk, store) = open();
-    let mut incoming = store.begin(Some(&receipt(b"four", 1))).unwrap();
-    incoming.write(b"fou").unwrap();
-    let error = incoming.write(b"rs").unwrap_err();
+    let upload = store.begin(Some(&receipt(b"four", 1))).unwrap().write(b"fou").unwrap();
+    let error = upload.write(b"rs").unwrap_err();
     assert!(matches!(error, StoreError::LengthDiffers { expected: 4, got: 5 }), "{error}");
-    assert_eq!(incoming.length(), 3);
 }
 
 #[tokio::test]
@@ -271,7 +266,8 @@ async fn a_put_during_a_promise_does_not_shorten_it() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
     let receipts = [receipt(b"blob", 60)];
-    let (busy, one, kept, two, ()) = tokio::join!(biased; busy, store.record(one), store.keep(&receipts), store.record(two), async { drop(release) });
+    let (busy, one, kept, two, ()) =
+        tokio::join!(biased; busy, store.enter(one), store.keep(&receipts), store.enter(two), async { drop(release) });
     assert!(busy.unwrap() && one.is_ok() && two.is_ok());
     assert_eq!(kept.unwrap(), [0u16; 0]);
     assert_eq!(store.keep_until(&Digest::of(b"blob")).unwrap(), Some(60));
@@ -288,7 +284,7 @@ async fn simultaneous_puts_of_one_blob_do_not_disturb_each_other() {
     let mut recording = tokio::task::JoinSet::new();
     for complete in complete {
         let store = store.clone();
-        recording.spawn(async move { store.record(complete).await });
+        recording.spawn(async move { store.enter(complete).await });
     }
     assert!(recording.join_all().await.iter().all(Result::is_ok));
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
@@ -370,8 +366,9 @@ async fn an_error_names_a_decayed_certificate() {
 async fn a_failed_sync_ends_all_promises() {
     let (_disk, store) = open();
     let digest = put(&store, b"before").await;
-    let (incoming, complete) = (store.begin(None).unwrap(), finish(&store, b"meanwhile"));
-    let fault = |action, kind: io::ErrorKind| store.inner.failed(FileError::new(Path::new("f"), action, kind.into()));
+    let (upload, complete) = (store.begin(None).unwrap(), finish(&store, b"meanwhile"));
+    let fault =
+        |action, kind: io::ErrorKind| store.inner.index.failed(FileError::new(Path::new("f"), action, kind.into()));
 
     assert_eq!(fault(Action::Sync, io::ErrorKind::StorageFull).code(), Code::NoSpace);
     assert_eq!(fault(Action::Write, io::ErrorKind::Other).code(), Code::Storage);
@@ -381,8 +378,8 @@ async fn a_failed_sync_ends_all_promises() {
 
     let broken = [
         store.begin(None).map(drop),
-        incoming.finish(&receipt(b"", 1)).map(drop),
-        store.record(complete).await,
+        upload.finish(&receipt(b"", 1)).map(drop),
+        store.enter(complete).await,
         store.keep(&[receipt(b"before", 90)]).await.map(drop),
         store.archive(vec![certificate(b"before", 1)]).await,
         store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await,
@@ -415,10 +412,9 @@ fn a_full_disk_has_its_own_code() {
 #[tokio::test]
 async fn a_failed_sync_poisons_the_store() {
     let (disk, store) = open();
-    let mut incoming = store.begin(None).unwrap();
-    incoming.write(&large(1)).unwrap();
+    let upload = store.begin(None).unwrap().write(&large(1)).unwrap();
     disk.syncs_fail(5);
-    let error = incoming.finish(&receipt(&large(1), 1)).unwrap_err();
+    let error = upload.finish(&receipt(&large(1), 1)).unwrap_err();
     assert!(matches!(error, StoreError::Broken { .. }), "{error}");
     disk.syncs_fail(0);
     assert!(store.is_broken() && store.begin(None).is_err());
@@ -427,9 +423,9 @@ async fn a_failed_sync_poisons_the_store() {
 #[test]
 fn a_store_cannot_be_opened_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
-    let error = Store::open(&Host::system(), folder.path(), &Config::default()).unwrap_err();
+    let store = Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap();
+    let error = Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap_err();
     assert!(matches!(error, StoreError::Index(DurableError::InUse { .. })), "{error}");
     drop(store);
-    Store::open(&Host::system(), folder.path(), &Config::default()).unwrap();
+    Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap();
 }

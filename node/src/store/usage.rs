@@ -63,7 +63,6 @@ impl Store {
 
     /// Why nothing more is stored or promised, if storage has failed.
     pub fn failure(&self) -> Option<String> {
-        let broken = self.inner.broken.get().map(ToString::to_string).or_else(|| self.inner.index.0.failure());
-        broken.or_else(|| self.inner.anchor.check(&self.inner.index).err().map(|error| error.to_string()))
+        self.inner.index.failure()
     }
 }

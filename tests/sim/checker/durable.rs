@@ -78,7 +78,7 @@ impl redb::StorageBackend for Backend {
 /// # Panics
 /// The store does not open. It must open whatever was lost.
 pub fn open(disk: SimulatedDisk) -> Store {
-    let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::Config::default());
+    let store = Store::open(&Host::on_disk(Arc::new(disk)), Path::new(FOLDER), &store::StoreConfig::default());
     store.expect("a store opens after a loss of power")
 }
 

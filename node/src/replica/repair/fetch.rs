@@ -13,7 +13,7 @@ use crate::client::{ClientError, Download, DownloadEvent};
 use crate::host::Host;
 use crate::link::{self, LinkError};
 use crate::replica::context::Storage;
-use crate::store::{Incoming, MAX_SMALL, StoreError};
+use crate::store::{MAX_SMALL, PrivateUpload, StoreError};
 
 /// Why one blob was not fetched.
 #[derive(Debug, Error)]
@@ -84,13 +84,12 @@ async fn download(
 async fn store_large(storage: &Storage, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
     let (store, receipt) = (storage.store.clone(), *receipt);
     let begun = storage.on_disk(move || store.begin(Some(&receipt))).await?;
-    let mut partial = PartialFetch { host: &storage.host, incoming: Some(begun) };
+    let mut partial = PartialFetch { host: &storage.host, upload: Some(begun) };
     loop {
         match download.next().await? {
             DownloadEvent::Bytes(piece) => {
-                let mut incoming = partial.take()?;
-                let writing = storage.on_disk(move || incoming.write(&piece).map(|()| incoming));
-                partial.incoming = Some(writing.await?);
+                let upload = partial.take()?;
+                partial.upload = Some(storage.on_disk(move || upload.write(&piece)).await?);
             }
             DownloadEvent::Verified(_) => break,
             DownloadEvent::Start { .. }
@@ -99,9 +98,9 @@ async fn store_large(storage: &Storage, mut download: Download, receipt: &Receip
             | DownloadEvent::Rejected(_) => {}
         }
     }
-    let incoming = partial.take()?;
-    let complete = storage.on_disk(move || incoming.finish(&receipt)).await?;
-    Ok(storage.store.record(complete).await?)
+    let upload = partial.take()?;
+    let complete = storage.on_disk(move || upload.finish(&receipt)).await?;
+    Ok(storage.store.enter(complete).await?)
 }
 
 /// A blob that is being fetched. If the fetch fails or its link ends, a blocking thread removes the files: of a large blob, that takes
@@ -109,19 +108,19 @@ async fn store_large(storage: &Storage, mut download: Download, receipt: &Receip
 struct PartialFetch<'a> {
     host: &'a Host,
     /// `None` while a blocking thread has it.
-    incoming: Option<Incoming>,
+    upload: Option<PrivateUpload>,
 }
 
 impl PartialFetch<'_> {
-    fn take(&mut self) -> Result<Incoming, StoreError> {
-        self.incoming.take().ok_or_else(|| StoreError::Task("a write of the blob has failed".into()))
+    fn take(&mut self) -> Result<PrivateUpload, StoreError> {
+        self.upload.take().ok_or_else(|| StoreError::Task("a write of the blob has failed".into()))
     }
 }
 
 impl Drop for PartialFetch<'_> {
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take() {
-            drop(self.host.spawn_blocking(move || drop(incoming)));
+        if let Some(upload) = self.upload.take() {
+            drop(self.host.spawn_blocking(move || drop(upload)));
         }
     }
 }

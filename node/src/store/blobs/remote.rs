@@ -10,10 +10,11 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::tree;
 
-use super::super::verified::Version;
-use super::{OUTBOARD, Spool, SpoolFile, digest_of};
+use super::spool::{Spool, SpoolFile};
+use super::{OUTBOARD, digest_of};
 use crate::host::files::{Action, FileError};
 use crate::host::objects::{ObjectError, Objects};
+use crate::store::verified::Version;
 
 const FOLDER: &str = "blobs/";
 /// Bytes of an outboard in one request: the parents of 16 MiB of a blob.
@@ -41,7 +42,7 @@ impl RemoteBlobs {
     }
 
     fn put(&self, file: &SpoolFile, name: &str) -> Result<(), FileError> {
-        self.objects.put(name, file.length, |offset, buffer| file.file.read_at(offset, buffer))
+        self.objects.put(name, file.length(), |offset, buffer| file.read_at(offset, buffer))
     }
 
     pub(in super::super) fn objects(&self) -> &Objects {

@@ -100,7 +100,7 @@ impl Vote {
 pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
     let wanted = Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) };
     if kind != Vote::Endorsement {
-        let mut offered = store.resume(&wanted, &CancelToken::default())?;
+        let mut offered = store.receive(Some(&wanted), &CancelToken::default())?;
         let is_held = offered.offset() == wanted.length;
         if kind == Vote::EarlierCertificate {
             return Ok(is_held);
@@ -109,7 +109,7 @@ pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool
             return Ok(false);
         }
         if !is_held {
-            offered.take(0, bytes, &[])?;
+            offered = offered.take(0, bytes, &[])?;
         }
         store.enter(offered.finish(&wanted)?).await?;
     }
@@ -227,7 +227,7 @@ async fn an_index_is_not_used_without_its_identity() {
     for number in 0.. {
         let found = disk.copy();
         found.identity_mishap_at(number);
-        let opened = Store::open(&Host::on_disk(Arc::new(found.clone())), Path::new(FOLDER), &Config::default());
+        let opened = Store::open(&Host::on_disk(Arc::new(found.clone())), Path::new(FOLDER), &StoreConfig::default());
         if found.identities() <= number {
             assert!(number > 0 && opened.is_ok());
             break;
@@ -347,7 +347,8 @@ async fn a_disk_that_fails_meanwhile_confirms_nothing() {
 #[tokio::test]
 async fn a_store_opens_only_with_the_folder_of_its_index() {
     let folder = Path::new(FOLDER);
-    let reopen = |disk: &SimulatedDisk| Store::open(&Host::on_disk(Arc::new(disk.clone())), folder, &Config::default());
+    let reopen =
+        |disk: &SimulatedDisk| Store::open(&Host::on_disk(Arc::new(disk.clone())), folder, &StoreConfig::default());
     let refused = |disk: &SimulatedDisk, what: &str| {
         let files = disk.files_below(Path::new("/"));
         let error = reopen(disk).unwrap_err();

@@ -65,7 +65,7 @@ impl Promises {
 }
 
 fn open_store(disk: &SimulatedDisk) -> Result<Store, StoreError> {
-    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &Config::default())
+    Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &StoreConfig::default())
 }
 
 /// Puts, votes, archives and removes. Continues after a failure, as a replica does.
@@ -108,11 +108,11 @@ async fn put_whole(store: &Store, bytes: &[u8], expires_at: u64) -> Result<(), S
     if bytes.len() == 1000 {
         return store.put_small(&receipt, Bytes::copy_from_slice(bytes)).await;
     }
-    let mut incoming = store.begin(Some(&receipt))?;
+    let mut upload = store.begin(Some(&receipt))?;
     for piece in bytes.chunks(1 << 20) {
-        incoming.write(piece)?;
+        upload = upload.write(piece)?;
     }
-    store.record(incoming.finish(&receipt)?).await
+    store.enter(upload.finish(&receipt)?).await
 }
 
 /// Reads every byte of a blob, and verifies each slice as a client does.

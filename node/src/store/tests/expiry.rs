@@ -86,7 +86,7 @@ async fn files_that_a_put_is_about_to_enter_are_left_alone() {
     // a second put has written its files, but not its entry, when the first one expires
     let again = finish_until(&store, &bytes, 9000);
     assert_eq!(store.collect(1000 + GRACE, GRACE).await.unwrap().blobs, 1);
-    store.record(again).await.unwrap();
+    store.enter(again).await.unwrap();
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
     // after the second put is given up, the files belong to no blob
     drop(finish(&store, &large(2)));
@@ -101,7 +101,7 @@ async fn an_interrupted_removal_is_finished_later() {
     let (disk, store) = open();
     let digest = put_until(&store, &large(1), 1000).await;
     let (data, outboard) = (files(&store).path_of(&digest), files(&store).outboard_of(&digest));
-    store.inner.change(index::remove_expired(1000, 10)).await.unwrap();
+    store.inner.index.change(index::remove_expired(1000, 10)).await.unwrap();
     disk.remove(&data).unwrap();
     assert!(disk.exists(&outboard).unwrap());
     // files of others are not touched

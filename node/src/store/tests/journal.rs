@@ -44,7 +44,7 @@ async fn only_the_journal_of_stored_statements_is_bounded() {
     put(&store, b"one").await;
     let receipts = [receipt(b"one", NEVER)];
     let other = JournalEntry { kind: 4, ordinal: 1, statement: StatementId([7; 32]) };
-    store.inner.change(index::keep(&[], Some(other))).await.unwrap();
+    store.inner.index.change(index::keep(&[], Some(other))).await.unwrap();
     for issued_at in [1000, 1001, 1000 + STORED_KEPT, 1001 + STORED_KEPT, 900] {
         drop(store.promise(&receipts, statement(issued_at, &receipts)).await.unwrap());
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use vouch_core::tree::{BLOCK, Parent, TreeHasher, proof};
 
 use super::*;
+use crate::store::write::PartialKey;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -35,7 +36,7 @@ impl Blob {
     }
 
     fn key(&self) -> PartialKey {
-        PartialKey { digest: self.receipt.digest, length: self.receipt.length }
+        PartialKey::of(&self.receipt)
     }
 
     fn slice(&self, from: usize, size: usize) -> (&[u8], Vec<Parent>) {
@@ -49,12 +50,11 @@ impl Blob {
     }
 
     /// Sends some blocks.
-    pub(super) fn send(&self, to: &mut Offered, blocks: std::ops::Range<usize>) -> Result<(), StoreError> {
-        for block in blocks {
+    pub(super) fn send(&self, to: Receiving, mut blocks: std::ops::Range<usize>) -> Result<Receiving, StoreError> {
+        blocks.try_fold(to, |to, block| {
             let (bytes, proof) = self.slice(block * BLOCK, BLOCK);
-            to.take((block * BLOCK) as u64, bytes, &proof)?;
-        }
-        Ok(())
+            to.take((block * BLOCK) as u64, bytes, &proof)
+        })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -62,20 +62,19 @@ impl Blob {
     }
 
     /// Sends the missing bytes, and stores the blob.
-    pub(super) async fn send_rest(&self, store: &Store, mut to: Offered) -> Result<(), StoreError> {
+    pub(super) async fn send_rest(&self, store: &Store, to: Receiving) -> Result<(), StoreError> {
         let first = usize::try_from(to.offset()).unwrap() / BLOCK;
-        self.send(&mut to, first..self.count())?;
-        store.enter(to.finish(&self.receipt)?).await
+        store.enter(self.send(to, first..self.count())?.finish(&self.receipt)?).await
     }
 
     /// A put that is interrupted after some blocks.
     fn leave(&self, store: &Store, blocks: usize) {
-        let mut offered = store.resume(&self.receipt, &CancelToken::default()).unwrap();
-        self.send(&mut offered, 0..blocks).unwrap();
+        let offered = store.receive(Some(&self.receipt), &CancelToken::default()).unwrap();
+        drop(self.send(offered, 0..blocks).unwrap());
     }
 
     fn offset(&self, store: &Store) -> usize {
-        let offset = store.resume(&self.receipt, &CancelToken::default()).unwrap().offset();
+        let offset = store.receive(Some(&self.receipt), &CancelToken::default()).unwrap().offset();
         usize::try_from(offset).unwrap() / BLOCK
     }
 
@@ -100,7 +99,7 @@ fn with(config: PartialConfig) -> (SimulatedDisk, Store) {
 }
 
 fn open_with(disk: &SimulatedDisk, partials: PartialConfig) -> Store {
-    let config = Config { partials, ..Config::default() };
+    let config = StoreConfig { partials, ..StoreConfig::default() };
     Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap()
 }
 
@@ -120,14 +119,14 @@ async fn a_put_resumes_where_another_was_interrupted() {
         let blob = Blob::blocks(1, 6);
         blob.leave(&store, 3);
         assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
-        let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
         assert_eq!((offered.offset(), kept(&store)), (3 * BLOCK as u64, (0, 0)), "it is in use");
-        blob.send(&mut offered, 3..5).unwrap();
+        let offered = blob.send(offered, 3..5).unwrap();
         drop(offered);
         drop(store);
         let store = open_on(&disk);
         assert_eq!(kept(&store), (1, 5), "it outlives a restart");
-        let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 5 * BLOCK as u64);
         blob.send_rest(&store, offered).await.unwrap();
         blob.assert_stored(&disk, &store);
@@ -140,11 +139,13 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 5);
     blob.leave(&store, 3);
-    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     // the server chose an earlier block, because another replica has fewer
-    blob.send(&mut offered, 1..4).unwrap();
-    let gap = blob.send(&mut offered, 5..6).unwrap_err();
+    let offered = blob.send(offered, 1..4).unwrap();
+    let gap = blob.send(offered, 5..6).unwrap_err();
     assert!(matches!(gap, StoreError::OutOfOrder { .. }), "{gap}");
+    // an error ends the put, and what it brought is kept
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     let block = BLOCK as u64;
     let (bytes, proof) = blob.slice(4 * BLOCK - 16384, BLOCK);
     let odd = offered.take(4 * block - 16384, bytes, &proof).unwrap_err();
@@ -153,7 +154,8 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
         "{odd}"
     );
     assert_eq!(odd.code(), Code::Unexpected);
-    blob.send(&mut offered, 4..6).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = blob.send(offered, 4..6).unwrap();
     store.enter(offered.finish(&blob.receipt).unwrap()).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -162,7 +164,7 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
 async fn a_large_blob_must_arrive_in_blocks() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 2);
-    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     let (bytes, proof) = blob.slice(0, 16384);
     let error = offered.take(0, bytes, &proof).unwrap_err();
     assert!(matches!(error, StoreError::NotABlock { offset: 0, got: 16384 }), "{error}");
@@ -173,22 +175,21 @@ async fn a_large_blob_must_arrive_in_blocks() {
 async fn wrong_bytes_do_not_remove_verified_ones() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
-    blob.send(&mut offered, 0..2).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = blob.send(offered, 0..2).unwrap();
     let (bytes, proof) = blob.slice(2 * BLOCK, BLOCK);
     let mut wrong = bytes.to_vec();
     wrong[77] ^= 1;
     let error = offered.take(2 * BLOCK as u64, &wrong, &proof).unwrap_err();
     assert!(matches!(error, StoreError::Slice(_)), "{error}");
-    drop(offered);
     // neither does a different receipt at the end, or an end that comes too early
     for other in [Receipt { length: 5, ..blob.receipt }, Blob::blocks(9, 4).receipt, blob.receipt] {
-        let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 2 * BLOCK as u64);
         let error = offered.finish(&other).unwrap_err();
         assert!(matches!(error.code(), Code::LengthDiffers | Code::DigestDiffers), "{error}");
     }
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -199,11 +200,11 @@ async fn puts_that_claim_different_lengths_have_different_partial_uploads() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 4);
     let liar = Receipt { length: blob.receipt.length + 1, ..blob.receipt };
-    let mut offered = store.resume(&liar, &CancelToken::default()).unwrap();
-    blob.send(&mut offered, 0..2).unwrap();
+    let offered = store.receive(Some(&liar), &CancelToken::default()).unwrap();
+    let offered = blob.send(offered, 0..2).unwrap();
     drop(offered);
     assert_eq!((kept(&store), blob.offset(&store)), ((1, 2), 0));
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     assert_eq!(kept(&store), (1, 2));
     assert_eq!(store.read(&blob.digest(), 0, 16384).unwrap().bytes, blob.bytes[..16384]);
@@ -213,15 +214,15 @@ async fn puts_that_claim_different_lengths_have_different_partial_uploads() {
 async fn the_second_of_two_simultaneous_puts_writes_its_own_files() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
-    let mut one = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
-    blob.send(&mut one, 0..2).unwrap();
-    let mut two = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let one = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let one = blob.send(one, 0..2).unwrap();
+    let two = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     assert_eq!(two.offset(), 0);
-    blob.send(&mut two, 0..3).unwrap();
+    let two = blob.send(two, 0..3).unwrap();
     assert_eq!(partials(&disk), 4);
     drop(two);
     assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "what is nobody else's is not kept");
-    let two = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let two = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     blob.send_rest(&store, two).await.unwrap();
     drop(one);
     blob.assert_stored(&disk, &store);
@@ -241,16 +242,17 @@ async fn a_silent_put_loses_its_partial_upload() {
     for (allowed, offset) in [(HOUR, 0), (Duration::ZERO, 2)] {
         let (disk, store) = with(silence(allowed));
         let blob = Blob::blocks(1, 4);
-        let mut silent = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
-        blob.send(&mut silent, 0..2).unwrap();
-        let next = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+        let silent = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+        let silent = blob.send(silent, 0..2).unwrap();
+        let next = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
         assert_eq!(next.offset(), offset * BLOCK as u64);
         if offset > 0 {
-            let late = blob.send(&mut silent, 2..3).unwrap_err();
+            let late = blob.send(silent, 2..3).unwrap_err();
             assert!(matches!(late, StoreError::Overtaken { digest } if digest == blob.digest()), "{late}");
             assert_eq!(late.code(), Code::Busy);
+        } else {
+            drop(silent);
         }
-        drop(silent);
         blob.send_rest(&store, next).await.unwrap();
         blob.assert_stored(&disk, &store);
     }
@@ -261,13 +263,12 @@ async fn a_cancelled_put_loses_its_partial_upload_before_its_thread_knows() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
     let cut = CancelToken::default();
-    let mut before = store.resume(&blob.receipt, &cut).unwrap();
-    blob.send(&mut before, 0..2).unwrap();
+    let before = store.receive(Some(&blob.receipt), &cut).unwrap();
+    let before = blob.send(before, 0..2).unwrap();
     cut.keep();
-    let next = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let next = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     assert_eq!(next.offset(), 2 * BLOCK as u64);
-    assert!(matches!(blob.send(&mut before, 2..3), Err(StoreError::Overtaken { .. })));
-    drop(before);
+    assert!(matches!(blob.send(before, 2..3), Err(StoreError::Overtaken { .. })));
     blob.send_rest(&store, next).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -279,9 +280,9 @@ fn an_immediate_retry_finds_the_partial_upload() {
     let blob = Blob::blocks(1, 4);
     for round in 0..200 {
         let cut = CancelToken::default();
-        let mut before = store.resume(&blob.receipt, &cut).unwrap();
+        let mut before = store.receive(Some(&blob.receipt), &cut).unwrap();
         if round == 0 {
-            blob.send(&mut before, 0..3).unwrap();
+            before = blob.send(before, 0..3).unwrap();
         }
         cut.keep();
         std::thread::scope(|scope| {
@@ -297,8 +298,8 @@ async fn a_discarded_put_removes_only_its_own_bytes() {
     let blob = Blob::blocks(1, 4);
     let cancelled = |blocks: std::ops::Range<usize>| {
         let cut = CancelToken::default();
-        let mut offered = store.resume(&blob.receipt, &cut).unwrap();
-        blob.send(&mut offered, blocks).unwrap();
+        let offered = store.receive(Some(&blob.receipt), &cut).unwrap();
+        let _offered = blob.send(offered, blocks).unwrap();
         cut.discard();
         // the end of the link afterwards does not change that
         cut.keep();
@@ -317,15 +318,16 @@ async fn a_put_of_a_stored_blob_needs_no_bytes() {
     let blob = Blob::blocks(1, 2);
     put_until(&store, &blob.bytes, 50).await;
     let longer = Receipt { expires_at: 90, ..blob.receipt };
-    let mut offered = store.resume(&longer, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&longer), &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), blob.receipt.length);
-    blob.send(&mut offered, 1..3).unwrap();
+    let offered = blob.send(offered, 1..3).unwrap();
     let more = offered.take(blob.receipt.length, b"x", &[]).unwrap_err();
     assert!(matches!(more, StoreError::LengthDiffers { .. }), "{more}");
+    let offered = store.receive(Some(&longer), &CancelToken::default()).unwrap();
     store.enter(offered.finish(&longer).unwrap()).await.unwrap();
     assert_eq!(store.keep_until(&blob.digest()).unwrap(), Some(90));
     // unless it is removed meanwhile
-    let offered = store.resume(&longer, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&longer), &CancelToken::default()).unwrap();
     store.collect(91 + GRACE, GRACE).await.unwrap();
     let gone = store.enter(offered.finish(&longer).unwrap()).await.unwrap_err();
     assert!(matches!(gone, StoreError::NotHeld { digest } if digest == blob.digest()), "{gone}");
@@ -336,10 +338,10 @@ async fn a_put_of_a_stored_blob_needs_no_bytes() {
 async fn a_changed_partial_upload_is_discarded() {
     let blob = Blob::blocks(1, 4);
     let spoil: [fn(&SimulatedDisk, &Store, PartialKey); 6] = [
-        |disk, store, key| disk.remove(&store.inner.partials.paths(key).0).unwrap(),
-        |disk, store, key| disk.remove(&store.inner.partials.paths(key).1).unwrap(),
-        |disk, store, key| disk.overwrite(&store.inner.partials.paths(key).0, b"short"),
-        |disk, store, key| disk.overwrite(&store.inner.partials.paths(key).1, b"short"),
+        |disk, _, key| disk.remove(&spool_paths(key)[0]).unwrap(),
+        |disk, _, key| disk.remove(&spool_paths(key)[1]).unwrap(),
+        |disk, _, key| disk.overwrite(&spool_paths(key)[0], b"short"),
+        |disk, _, key| disk.overwrite(&spool_paths(key)[1], b"short"),
         |_, store, key| write_row(store, key, (2 * BLOCK as u64, 0, vec![7; 31])),
         |_, store, key| write_row(store, key, (2 * BLOCK as u64 + 1, 0, vec![7; 32])),
     ];
@@ -354,7 +356,7 @@ async fn a_changed_partial_upload_is_discarded() {
                 // files that are too short are found when they are opened
                 assert_eq!(kept(&store).0, u64::from((2..4).contains(&number)), "{number}");
             }
-            let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+            let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
             assert_eq!(offered.offset(), 0, "{number}, restart: {restart}");
             blob.send_rest(&store, offered).await.unwrap();
             blob.assert_stored(&disk, &store);
@@ -364,14 +366,19 @@ async fn a_changed_partial_upload_is_discarded() {
     let (disk, store) = open();
     blob.leave(&store, 2);
     write_row(&store, blob.key(), (2 * BLOCK as u64, 0, vec![7; 32]));
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 2 * BLOCK as u64);
     let error = blob.send_rest(&store, offered).await.unwrap_err();
     assert!(matches!(error, StoreError::DigestDiffers { .. }), "{error}");
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 0);
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
+}
+
+fn spool_paths(key: PartialKey) -> [PathBuf; 2] {
+    let folder = Path::new(FOLDER).join("partial");
+    SpoolFolder::files_of(&key.spool_name()).map(|file| folder.join(file))
 }
 
 fn write_row(store: &Store, key: PartialKey, (durable, touched, stack): (u64, u64, Vec<u8>)) {
@@ -392,7 +399,7 @@ fn touch(store: &Store, blob: &Blob, touched: u64) {
 #[tokio::test]
 async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     let block = BLOCK as u64;
-    let config = Config { quota: Some(10 * block), ..Config::default() };
+    let config = StoreConfig { quota: Some(10 * block), ..StoreConfig::default() };
     let disk = SimulatedDisk::default();
     let again = || Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), &config).unwrap();
     let store = again();
@@ -410,7 +417,7 @@ async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     assert!(matches!(refused, StoreError::Quota { held, .. } if held == 6 * block), "{refused}");
     assert_eq!(kept(&store), (2, 6));
     // a put that resumes needs space only for the rest
-    let taken = store.resume(&new.receipt, &CancelToken::default()).unwrap();
+    let taken = store.receive(Some(&new.receipt), &CancelToken::default()).unwrap();
     assert_eq!(taken.offset(), 3 * block);
     drop(taken);
     drop(store.begin(Some(&announced(4 * block))).unwrap());
@@ -453,15 +460,14 @@ fn blob_refused(store: &Store, length: u64) -> StoreError {
 async fn a_failed_write_leaves_the_durable_bytes() {
     let (disk, store) = with(PartialConfig { checkpoint: 2 * BLOCK as u64, ..PartialConfig::default() });
     let blob = Blob::blocks(1, 6);
-    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
-    blob.send(&mut offered, 0..3).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = blob.send(offered, 0..3).unwrap();
     disk.writes_fail(28);
-    assert_eq!(blob.send(&mut offered, 3..4).unwrap_err().code(), Code::NoSpace);
+    assert_eq!(blob.send(offered, 3..4).unwrap_err().code(), Code::NoSpace);
     // the disk has space again, but the bytes after the failed write are unknown
     disk.writes_fail(0);
-    drop(offered);
     assert_eq!((kept(&store), store.is_broken()), ((1, 2), false));
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -470,12 +476,12 @@ async fn a_failed_write_leaves_the_durable_bytes() {
 async fn a_failed_sync_of_a_partial_upload_is_final() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let mut offered = store.resume(&blob.receipt, &CancelToken::default()).unwrap();
-    blob.send(&mut offered, 0..2).unwrap();
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = blob.send(offered, 0..2).unwrap();
     disk.syncs_fail(5);
     drop(offered);
     assert!(store.is_broken());
-    assert!(matches!(store.resume(&blob.receipt, &CancelToken::default()), Err(StoreError::Broken { .. })));
+    assert!(matches!(store.receive(Some(&blob.receipt), &CancelToken::default()), Err(StoreError::Broken { .. })));
 }
 
 #[tokio::test]
@@ -489,7 +495,7 @@ async fn partial_uploads_that_nobody_resumes_are_removed() {
     touch(&store, &two, now + 50);
     drop(store);
     let store = open_with(&disk, PartialConfig { ttl: 100, ..PartialConfig::default() });
-    let in_use = store.resume(&two.receipt, &CancelToken::default()).unwrap();
+    let in_use = store.receive(Some(&two.receipt), &CancelToken::default()).unwrap();
     for (later, left) in [(49, 1), (50, 0), (1000, 0)] {
         store.collect(now + later, GRACE).await.unwrap();
         assert_eq!(kept(&store).0, left, "{later}");

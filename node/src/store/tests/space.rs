@@ -4,7 +4,7 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-fn open_with(config: &Config) -> (SimulatedDisk, Store) {
+fn open_with(config: &StoreConfig) -> (SimulatedDisk, Store) {
     let disk = SimulatedDisk::default();
     let store = Store::open(&Host::on_disk(Arc::new(disk.clone())), Path::new(FOLDER), config).unwrap();
     (disk, store)
@@ -26,7 +26,7 @@ fn assert_quota(outcome: Result<(), StoreError>, wanted: u64, held: u64) {
 
 #[tokio::test]
 async fn stored_and_reserved_bytes_count_against_the_quota() {
-    let config = Config { quota: Some(100_000), ..Config::default() };
+    let config = StoreConfig { quota: Some(100_000), ..StoreConfig::default() };
     let (disk, store) = open_with(&config);
     put(&store, &large(1)).await;
     assert_quota(store.begin(Some(&announced(30_001))).map(drop), 30_001, 70_000);
@@ -35,10 +35,9 @@ async fn stored_and_reserved_bytes_count_against_the_quota() {
     let small = content(2, 10_001);
     assert_quota(store.put_small(&receipt(&small, 1), small.into()).await, 10_001, 90_000);
     // without an offer, the quota is checked while bytes arrive
-    let mut unknown = store.begin(None).unwrap();
-    unknown.write(&[0; 10_000]).unwrap();
-    assert_quota(unknown.write(&[0]), 1, 100_000);
-    drop((unknown, coming));
+    let unknown = store.begin(None).unwrap().write(&[0; 10_000]).unwrap();
+    assert_quota(unknown.write(&[0]).map(drop), 1, 100_000);
+    drop(coming);
 
     // a stored blob adds nothing, however it is put again
     assert!(store.begin(Some(&receipt(&large(1), 1))).is_ok());
@@ -56,7 +55,7 @@ async fn stored_and_reserved_bytes_count_against_the_quota() {
 
 #[tokio::test]
 async fn simultaneous_puts_do_not_exceed_the_quota_together() {
-    let (_disk, store) = open_with(&Config { quota: Some(100_000), ..Config::default() });
+    let (_disk, store) = open_with(&StoreConfig { quota: Some(100_000), ..StoreConfig::default() });
     let mut puts = tokio::task::JoinSet::new();
     for seed in 0..40 {
         let store = store.clone();
@@ -78,7 +77,7 @@ async fn simultaneous_puts_do_not_exceed_the_quota_together() {
 
 #[tokio::test]
 async fn the_reserve_stays_free() {
-    let (disk, store) = open_with(&Config { reserve: Some(10 * MIB), ..Config::default() });
+    let (disk, store) = open_with(&StoreConfig { reserve: Some(10 * MIB), ..StoreConfig::default() });
     put(&store, &large(1)).await;
     put(&store, b"small").await;
     disk.set_space(12 * MIB, 100 * MIB);
@@ -92,16 +91,15 @@ async fn the_reserve_stays_free() {
     };
     no_space(store.begin(Some(&announced(2 * MIB + 1))).map(drop), 2 * MIB + 1, 2 * MIB);
     // bytes that another put is about to write are not free
-    let mut coming = store.begin(Some(&announced(MIB))).unwrap();
+    let coming = store.begin(Some(&announced(MIB))).unwrap();
     no_space(store.begin(Some(&announced(MIB + 1))).map(drop), MIB + 1, MIB);
-    coming.write(&vec![0; 512 << 10]).unwrap();
+    let coming = coming.write(&vec![0; 512 << 10]).unwrap();
     disk.set_space(12 * MIB - (512 << 10), 100 * MIB);
     no_space(store.begin(Some(&announced(MIB + 1))).map(drop), MIB + 1, MIB);
     drop(coming);
     disk.set_space(10 * MIB, 100 * MIB);
     no_space(store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await, 1, 0);
-    let mut unknown = store.begin(None).unwrap();
-    no_space(unknown.write(b"x"), 1, 0);
+    no_space(store.begin(None).unwrap().write(b"x").map(drop), 1, 0);
 
     // reads, duties and certificates still work
     store.put_small(&receipt(b"small", 77), Bytes::from_static(b"small")).await.unwrap();
@@ -132,9 +130,7 @@ async fn puts_succeed_again_after_the_disk_was_full() {
     let (disk, store) = open();
     put(&store, &large(1)).await;
     disk.writes_fail(28);
-    let mut incoming = store.begin(None).unwrap();
-    assert_eq!(incoming.write(&large(2)).unwrap_err().code(), Code::NoSpace);
-    drop(incoming);
+    assert_eq!(store.begin(None).unwrap().write(&large(2)).unwrap_err().code(), Code::NoSpace);
     assert_eq!(store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await.unwrap_err().code(), Code::NoSpace);
     assert!(!store.is_broken());
     disk.writes_fail(0);

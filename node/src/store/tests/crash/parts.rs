@@ -15,9 +15,9 @@ struct Promised {
     failed: bool,
 }
 
-fn config() -> Config {
+fn config() -> StoreConfig {
     let partials = PartialConfig { checkpoint: 2 * BLOCK as u64, ..PartialConfig::default() };
-    Config { partials, ..Config::default() }
+    StoreConfig { partials, ..StoreConfig::default() }
 }
 
 fn open_parts(disk: &SimulatedDisk) -> Result<Store, StoreError> {
@@ -29,13 +29,14 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
     let mut promised = Promised::default();
     for (upto, discard) in [(3, false), (3, true), (4, false)] {
         let cut = CancelToken::default();
-        match store.resume(&blob.receipt, &cut) {
-            Ok(mut offered) => {
+        match store.receive(Some(&blob.receipt), &cut) {
+            Ok(offered) => {
                 let first = usize::try_from(offered.offset()).unwrap() / BLOCK;
-                promised.failed |= blob.send(&mut offered, first..upto.max(first)).is_err();
+                let sent = blob.send(offered, first..upto.max(first));
                 if discard {
                     cut.discard();
                 }
+                promised.failed |= sent.map(drop).is_err();
             }
             Err(_) => promised.failed = true,
         }
@@ -47,7 +48,7 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
     if to_the_end {
         // from here on, its files move to another folder
         promised.kept = 0;
-        let stored = match store.resume(&blob.receipt, &CancelToken::default()) {
+        let stored = match store.receive(Some(&blob.receipt), &CancelToken::default()) {
             Ok(offered) => blob.send_rest(store, offered).await,
             Err(error) => Err(error),
         };
@@ -64,7 +65,7 @@ async fn examine(disk: &SimulatedDisk, blob: &Blob, promised: &Promised) -> Resu
     if promised.is_stored && !is_stored {
         return Err("it was stored and is gone".to_owned());
     }
-    let offered = store.resume(&blob.receipt, &CancelToken::default()).map_err(text)?;
+    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).map_err(text)?;
     if offered.offset() < promised.kept {
         return Err(format!("{} bytes were durable, {} are there", promised.kept, offered.offset()));
     }

@@ -1,0 +1,24 @@
+//! A small blob that arrives whole.
+
+use bytes::Bytes;
+use vouch_core::digest::Digest;
+use vouch_core::receipt::Receipt;
+
+use super::complete::{Complete, CompleteBlob, compare};
+use super::parts::UploadParts;
+use crate::store::{MAX_SMALL, StoreError};
+
+/// Compares a blob of at most [`MAX_SMALL`] bytes with its receipt, and reserves space for it. Blocks until the disk has answered.
+pub(super) fn complete_small(parts: &UploadParts, receipt: &Receipt, bytes: Bytes) -> Result<Complete, StoreError> {
+    let length = bytes.len() as u64;
+    if length > MAX_SMALL {
+        return Err(StoreError::NotSmall { limit: MAX_SMALL, got: length });
+    }
+    compare(length, Digest::of(&bytes), receipt)?;
+    // a stored blob needs no more space
+    let reserved = match parts.index.entry(&receipt.digest)? {
+        None => parts.space.reserve(length, length)?,
+        Some(_) => parts.space.reservation(),
+    };
+    Ok(Complete::new(receipt, CompleteBlob::Small { bytes, _reserved: reserved }))
+}
