@@ -19,7 +19,7 @@ mod recovery;
 mod servers;
 /// The simulated disk of the store's own tests, which is compiled into no program.
 #[path = "../../node/src/host/disk/simulated.rs"]
-#[allow(dead_code, reason = "the store's tests use all of it")]
+#[allow(dead_code, unused_imports, reason = "the store's tests use all of it")]
 mod simulated;
 mod trace;
 mod world;
