@@ -172,7 +172,7 @@ impl<S: Session> Inner<S> {
             let now = (Date::now() / 1000.0) as u64;
             // Hold no borrow while the listener runs: it may call methods of this link.
             let received = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
-            match receiver {
+            match received {
                 Some(Ok(steps)) => steps.into_iter().for_each(|step| self.perform(step)),
                 Some(Err(error)) => self.fail(&error.into()),
                 None => return,
