@@ -26,7 +26,7 @@ use crate::statement::{Accept, Statement};
 use crate::tally::{Tally, VerifiedVote, VoteError};
 
 pub use record::{RecordError, ReplicaRecord};
-pub use refusal::{Evidence, Refusal, RefusalError};
+pub use refusal::{Evidence, Refusal, RefusalError, VerifiedRefusal};
 pub use replica::{FoundingActions, ReplicaFounding, ReplicaFoundingEvent};
 pub use server::{Candidate, OutgoingMessages, Progress, ServerFounding, ServerFoundingEvent};
 pub use wanted::WantedCommittee;
@@ -86,6 +86,16 @@ pub fn verify_acceptances(
         verified.push(ballot.verify(&founding.committee, member, vote).map_err(invalid)?);
     }
     Ok(verified)
+}
+
+/// Verifies refusals of these foundings, by their digests. Leaves out the invalid ones and those of other foundings. Each costs the
+/// verification of an Ed25519 signature, and a message may have a thousand.
+pub fn verify_refusals(
+    committees: &BTreeMap<CommitteeDigest, Arc<Committee>>,
+    claimed: &[Refusal],
+) -> Vec<VerifiedRefusal> {
+    let verify = |refusal: &Refusal| refusal.verify(committees.get(&refusal.refused)?.record()).ok();
+    claimed.iter().filter_map(verify).collect()
 }
 
 /// A genesis committee with verified proofs of possession, and verified acceptances of it.
@@ -176,13 +186,11 @@ impl Founding {
         (0..self.record().n()).filter(|member| !self.has(*member))
     }
 
-    /// Judges a refusal of this founding. `Ok`: it ends the founding. `Err`: its signer has also accepted the founding. `None`: the refusal is invalid.
-    fn judge(&self, refusal: &Refusal) -> Option<Result<(), Evidence>> {
-        let member = refusal.check(self.record()).ok()?;
-        Some(match self.acceptances.vote_of(member) {
-            None => Ok(()),
-            Some(acceptance) => Err(Evidence { refusal: *refusal, acceptance }),
-        })
+    /// The evidence against the signer of a refusal of this founding, if it has also accepted the founding. Without it, the refusal ends the
+    /// founding.
+    fn evidence(&self, refusal: &VerifiedRefusal) -> Option<Evidence> {
+        let acceptance = self.acceptances.vote_of(refusal.member())?;
+        Some(Evidence { refusal: *refusal.refusal(), acceptance })
     }
 
     /// Adds an acceptance. `false` if it belongs to another founding or was known.

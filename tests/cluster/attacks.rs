@@ -17,7 +17,7 @@ use support::until;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame as RawFrame, FrameHeader};
-use vouch::server::{Config, Event};
+use vouch::server::{Event, ServerConfig};
 use vouch_core::digest::Digest;
 use vouch_core::link::{NodeKey, Role};
 use vouch_core::message::{Code, MAX_CHUNK, Message, Stream};
@@ -39,7 +39,7 @@ struct Attacked {
 
 impl Attacked {
     /// Starts a cluster, forms its committee with one put, and starts the attack.
-    async fn start(kind: Kind, from: Ipv4Addr, change: impl FnOnce(&mut Config)) -> Self {
+    async fn start(kind: Kind, from: Ipv4Addr, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let cluster = InProcess::start_with(1, change).await;
         cluster.put(&blob()).await.unwrap();
         Self::start_on(kind, from, cluster).await
@@ -54,7 +54,7 @@ impl Attacked {
     }
 
     /// Like `start`, and checks that an honest client is served during the attack.
-    async fn start_and_serve(kind: Kind, change: impl FnOnce(&mut Config)) -> Self {
+    async fn start_and_serve(kind: Kind, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let attacked = Self::start(kind, ATTACKER, change).await;
         attacked.assert_serves().await;
         attacked

@@ -277,7 +277,7 @@ async fn put_beyond_the_server_limit_is_refused_as_busy() {
 async fn silent_client_times_out() {
     let cluster = InProcess::start_with(1, |config| config.client_silence = Duration::from_millis(300)).await;
     let good = ConcurrentPut::start(&cluster);
-    let default = vouch::server::Config::new("data".into()).client_silence;
+    let default = vouch::server::ServerConfig::new("data".into()).client_silence;
     let mut link = RawLink::client(cluster.address()).await;
     let began = Instant::now();
     link.send(&put(None)).await;

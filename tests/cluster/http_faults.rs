@@ -44,7 +44,7 @@ async fn answer_of(mut stream: TcpStream) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_body_times_out() {
     let cluster = InProcess::start_with(2, |config| config.client_silence = Duration::from_millis(500)).await;
-    let default = vouch::server::Config::new("data".into()).client_silence;
+    let default = vouch::server::ServerConfig::new("data".into()).client_silence;
     let began = Instant::now();
     let stream = begin(&cluster, 2, &[("Content-Length", "1000000")], &beginning()).await;
     let answer = answer_of(stream).await;
@@ -62,7 +62,7 @@ async fn body_below_the_minimum_rate_times_out() {
     })
     .await;
     let mut stream = begin(&cluster, 1, &[("Content-Length", "1000000")], &beginning()).await;
-    let default = vouch::server::Config::new("data".into()).upload_window;
+    let default = vouch::server::ServerConfig::new("data".into()).upload_window;
     let began = Instant::now();
     // never silent beyond the limit, but below the minimum rate
     while began.elapsed() < default && stream.write_all(b"x").await.is_ok() {

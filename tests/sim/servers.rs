@@ -29,7 +29,7 @@ pub fn address(server: Node) -> String {
 
 /// Runs a server until it ends.
 pub async fn serve(host: &Host, node: Node, trace: Trace, checker: Checker) -> String {
-    let mut config = server::Config::new(PathBuf::from(FOLDER));
+    let mut config = server::ServerConfig::new(PathBuf::from(FOLDER));
     config.wanted.replicas = u16::try_from(checker.known().shape.replicas).ok();
     // small, so that a leak shows soon
     config.replica_queue = 4;

@@ -57,7 +57,7 @@ impl<E> Running<E> {
 #[derive(Debug)]
 pub struct InProcess {
     root: TempDir,
-    config: server::Config,
+    config: server::ServerConfig,
     address: String,
     server: Option<Running<server::Event>>,
     replicas: BTreeMap<usize, Running<replica::Event>>,
@@ -70,9 +70,9 @@ impl InProcess {
     }
 
     /// The same, with changes to the server's configuration.
-    pub async fn start_with(n: usize, change: impl FnOnce(&mut server::Config)) -> Self {
+    pub async fn start_with(n: usize, change: impl FnOnce(&mut server::ServerConfig)) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let mut config = server::Config::new(root.path().join("server"));
+        let mut config = server::ServerConfig::new(root.path().join("server"));
         config.quorum_wait = Duration::from_millis(300);
         change(&mut config);
         let mut cluster = Self { root, config, address: "127.0.0.1:0".into(), server: None, replicas: BTreeMap::new() };

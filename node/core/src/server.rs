@@ -9,6 +9,7 @@ mod core;
 mod ended_waits;
 pub mod endorsement;
 pub mod fanout;
+pub mod founding;
 mod grace_period;
 pub mod health;
 pub mod link_puts;

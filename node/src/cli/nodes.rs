@@ -17,7 +17,7 @@ use crate::server::{self, Server, WantedCommittee};
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let address = args.listen;
-    let mut config = server::Config::new(args.data);
+    let mut config = server::ServerConfig::new(args.data);
     config.wanted = WantedCommittee {
         replicas: args.replicas,
         members: args.members.as_deref().map(members::read).transpose()?,
@@ -40,9 +40,9 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     // Programs that start a server on port 0 parse this line.
     output::line(format_args!("listening on {address}"));
     output::line(format_args!("server identity: {}", server.node_key()));
-    let committee = server.committee();
-    match (&committee, wanted.replicas) {
-        (Some(committee), _) => tell_committee(committee, page),
+    let chain = server.chain();
+    match (&chain, wanted.replicas) {
+        (Some(chain), _) => tell_committee(chain.current(), page),
         (None, None) if wanted.cluster.is_some() => {
             output::line(format_args!("waiting for a member of the cluster; start one with `vouch replica {address}`"));
         }
@@ -55,7 +55,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
             "the committee forms at the first put, from the replicas connected then; start some with `vouch replica {address}`"
         )),
     }
-    if committee.is_none() {
+    if chain.is_none() {
         output::line(format_args!("page {page}"));
     }
     // Write these lines before the first line of the log.

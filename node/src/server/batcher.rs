@@ -1,22 +1,13 @@
-//! The task that lets the server's core settle: it proposes and ends batches once no further input is pending, or at a deadline. Puts are
-//! submitted here and receive their outcomes here.
+//! The puts that wait for certificates, and the signal that lets the server's core settle.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use vouch_core::message::Stream;
-use vouch_core::receipt::Receipt;
-use vouch_node_core::server::ServerInput;
-use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::put::PutInput;
 
-use super::Shared;
 use crate::host::Host;
-
-/// Interval between calls of the core if it has no deadline.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// The channel on which a put receives inputs from other parts of the server, with the server's stream number of the put.
 pub(super) type PutInbox = mpsc::Sender<(Stream, PutInput)>;
@@ -31,19 +22,15 @@ pub(super) struct Batcher {
     waiters: Mutex<Waiters>,
 }
 
-/// Counts a put as being stored until it is dropped.
-pub(super) struct Storing(Arc<Shared>);
-
-impl Drop for Storing {
-    fn drop(&mut self) {
-        self.0.handle(ServerInput::StoringEnded);
-    }
-}
-
 impl Batcher {
     /// Lets the core settle after the other ready tasks have given their inputs.
     pub(super) fn settle_soon(&self) {
         self.settle.notify_one();
+    }
+
+    /// Notified when the core is to settle.
+    pub(super) fn settle_signal(&self) -> Arc<Notify> {
+        self.settle.clone()
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
@@ -51,63 +38,14 @@ impl Batcher {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the sender for a put's outcome.
+    pub(super) fn add_waiter(&self, put: Stream, inbox: PutInbox) {
+        self.waiters().insert(put, inbox);
+    }
+
     /// Removes and returns the sender for a put's outcome. The put has then ended.
     pub(super) fn take_waiter(&self, put: Stream) -> Option<PutInbox> {
         self.waiters().remove(&put)
-    }
-}
-
-impl Shared {
-    /// Counts one more put that will be submitted soon.
-    pub(super) fn storing(self: &Arc<Self>) -> Storing {
-        self.handle(ServerInput::StoringBegan);
-        Storing(self.clone())
-    }
-
-    /// Has a receipt certified that these members hold; the certificate, or why there is none, comes to `inbox`.
-    pub(super) fn submit(
-        self: &Arc<Self>,
-        put: Stream,
-        receipt: Receipt,
-        (holders, candidates): (BTreeSet<u16>, BTreeSet<u16>),
-        inbox: PutInbox,
-    ) {
-        self.batcher.waiters().insert(put, inbox);
-        self.handle(ServerInput::Batch(BatchInput::Submit { put, receipt, holders, candidates }));
-    }
-
-    /// Withdraws a put: nobody waits for its certificate any more.
-    pub(super) fn withdraw(self: &Arc<Self>, put: Stream) {
-        // Drop the sender only after the lock is released.
-        drop(self.batcher.take_waiter(put));
-        self.handle(ServerInput::Batch(BatchInput::Withdraw(put)));
-    }
-}
-
-/// Runs until the server is dropped.
-pub(super) async fn run(shared: Weak<Shared>) {
-    let Some((host, mut members, settle)) =
-        shared.upgrade().map(|shared| (shared.host.clone(), shared.snapshot.follow(), shared.batcher.settle.clone()))
-    else {
-        return;
-    };
-    loop {
-        let wait = {
-            let Some(shared) = shared.upgrade() else { return };
-            let clock = shared.clock();
-            let at = shared.core().next_tick(clock);
-            at.map_or(IDLE, |at| at.saturating_sub(clock.now))
-        };
-        // Round up to the timer's unit: otherwise it would fire before the deadline.
-        let wait = wait.max(Duration::from_millis(1));
-        tokio::select! {
-            biased;
-            changed = members.changed() => if changed.is_err() { return },
-            () = settle.notified() => {}
-            () = host.sleep(wait) => {}
-        }
-        let Some(shared) = shared.upgrade() else { return };
-        shared.handle(ServerInput::Settled);
     }
 }
 

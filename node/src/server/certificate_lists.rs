@@ -3,7 +3,6 @@
 mod following;
 mod search;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -16,7 +15,8 @@ use vouch_node_core::server::member_lists::{ListInput, MemberLists, notices};
 
 use super::archive::{Archive, ArchiveError};
 use super::member_links::MemberLinks;
-use super::{Event, Reporter};
+use super::reports::{Event, ServerReports};
+use crate::data_dir::DataDir;
 use crate::durable::{DurableError, Replaced};
 use crate::host::Host;
 use crate::listed::PageVerifier;
@@ -35,19 +35,21 @@ pub(super) struct CertificateLists {
     verifying: tokio::sync::Mutex<()>,
     /// Permits for searches at members: strangers may ask for blobs that do not exist.
     searches: Semaphore,
-    reporter: Reporter,
+    reports: Arc<ServerReports>,
+    /// The folder of the archive. The last field: the archive is closed before the folder is unlocked.
+    _folder: Arc<DataDir>,
 }
 
 impl CertificateLists {
     /// Opens the archive in the data folder. A damaged one is replaced.
     pub(super) fn open(
         links: MemberLinks,
-        folder: &Path,
-        reporter: Reporter,
+        reports: Arc<ServerReports>,
+        folder: Arc<DataDir>,
     ) -> Result<(Self, Option<Replaced>), DurableError> {
-        let (archive, replaced) = Archive::open(links.host(), folder)?;
+        let (archive, replaced) = Archive::open(links.host(), folder.path())?;
         let (verifying, searches) = (tokio::sync::Mutex::new(()), Semaphore::new(SEARCHES));
-        Ok((Self { links, archive, lists: Mutex::default(), verifying, searches, reporter }, replaced))
+        Ok((Self { links, archive, lists: Mutex::default(), verifying, searches, reports, _folder: folder }, replaced))
     }
 
     /// The connected members, which are asked for certificates.
@@ -61,7 +63,7 @@ impl CertificateLists {
     }
 
     pub(super) fn report_trouble(&self, text: String) {
-        (self.reporter)(Event::Trouble(text));
+        self.reports.report(Event::Trouble(text));
     }
 
     /// Makes certificates durable in the archive.

@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
 use super::guard::Connection;
+use super::member_links::{MemberLinks, Snapshot};
 use super::routes::Reply;
-use super::{Shared, Snapshot};
 use crate::committee_file;
 use crate::latest::Follower;
 use crate::link::{LinkError, Outgoing};
@@ -18,7 +18,7 @@ pub(super) const ROOM_FOR_ANSWERS: usize = 2 * MAX_PUTS;
 
 /// A connected client.
 pub(super) struct Client {
-    pub(super) shared: Arc<Shared>,
+    pub(super) members: MemberLinks,
     pub(super) snapshot: Follower<Arc<Snapshot>>,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
     pub(super) mailbox: mpsc::Sender<Box<Reply>>,
@@ -54,10 +54,10 @@ impl Client {
         if self.knows_committee {
             return Ok(());
         }
-        match self.shared.committee() {
-            Some(committee) => {
+        match self.members.chain() {
+            Some(chain) => {
                 self.knows_committee = true;
-                self.tell(&committee_file::message(&committee))
+                self.tell(&committee_file::message(chain.current()))
             }
             None => Ok(()),
         }

@@ -6,13 +6,17 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use vouch_core::message::{MAX_PUTS, Message};
 
+use super::TICK;
 use super::client::{Client, Ended, ROOM_FOR_ANSWERS, unexpected};
 use super::client_put::ClientPuts;
-use super::get_performer::{GetPerformer, GetReply};
+use super::core_performer::CorePerformer;
+use super::get_performer::{GetPerformer, GetReply, GetService};
 use super::guard::Connection;
+use super::member_links::MemberLinks;
+use super::put_performer::PutService;
 use super::routes::{self, Reply};
 use super::welcome::{Welcomed, why};
-use super::{Shared, TICK};
+use crate::host::Host;
 use crate::host::tasks::MissedTickBehavior;
 use crate::link::{self, LinkError, LinkReader, Outgoing};
 
@@ -21,21 +25,30 @@ const CLIENT_QUEUE: usize = 64;
 /// What was found out for puts, and waits for the link.
 const PUT_INBOX: usize = 2 * MAX_PUTS;
 
-pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc<Connection>) {
+/// What the clients' links use.
+pub(super) struct ClientLinkContext {
+    pub(super) host: Host,
+    pub(super) core: Arc<CorePerformer>,
+    pub(super) members: MemberLinks,
+    pub(super) puts: Arc<PutService>,
+    pub(super) gets: GetService,
+}
+
+pub(super) async fn run(context: &ClientLinkContext, welcomed: Welcomed, connection: Arc<Connection>) {
     let Welcomed { mut reader, mut writer, knows_committee, .. } = welcomed;
-    let replicas = shared.replicas();
+    let replicas = context.core.replicas();
     let (outgoing, queue) = mpsc::channel(ROOM_FOR_ANSWERS + CLIENT_QUEUE + 3 * replicas);
     let (data, no_data) = mpsc::channel::<Bytes>(1);
     drop(data);
     let (mailbox, replies) = routes::mailbox(replicas);
-    let snapshot = shared.snapshot.follow();
-    let link = Client { shared, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
-    let writing = link.shared.host.spawn(async move {
+    let (members, snapshot) = (context.members.clone(), context.members.follow());
+    let link = Client { members, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
+    let writing = context.host.spawn(async move {
         // The reader returns the same error.
         let _ = link::write_queues(&mut writer, queue, no_data).await;
         writer
     });
-    serve(link, &mut reader, replies).await;
+    serve(context, link, &mut reader, replies).await;
     if connection.is_cut_off() {
         // The eviction needs the connection at once: send nothing more.
         writing.abort();
@@ -48,12 +61,17 @@ pub(super) async fn run(shared: Arc<Shared>, welcomed: Welcomed, connection: Arc
 }
 
 /// Serves the client until the link ends. Queues the reason as the last message.
-async fn serve(mut link: Client, reader: &mut LinkReader, mut replies: mpsc::Receiver<Box<Reply>>) {
+async fn serve(
+    context: &ClientLinkContext,
+    mut link: Client,
+    reader: &mut LinkReader,
+    mut replies: mpsc::Receiver<Box<Reply>>,
+) {
     let (inbox, mut told) = mpsc::channel(PUT_INBOX);
     let connection = link.connection.clone();
-    let mut puts = ClientPuts::new(&link.shared, inbox);
-    let mut gets = GetPerformer::new(link.shared.clone(), link.mailbox.clone());
-    let mut ticks = link.shared.host.interval(TICK);
+    let mut puts = ClientPuts::new(context.puts.clone(), inbox);
+    let mut gets = GetPerformer::new(context.gets.clone(), link.mailbox.clone());
+    let mut ticks = context.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
         let busy = puts.is_active() || gets.is_active();

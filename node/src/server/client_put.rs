@@ -1,6 +1,7 @@
 //! Performs the puts of one client's link: the core decides for all of them, and each has a performer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use vouch_core::message::{Message, PayloadFrame, Stream};
@@ -9,12 +10,13 @@ use vouch_node_core::server::put::{PutInput, PutRequest};
 
 use super::batcher::PutInbox;
 use super::client::{Client, Ended};
-use super::put_performer::{PutMailboxes, PutPerformer};
+use super::member_links::Snapshot;
+use super::put_performer::{PutMailboxes, PutPerformer, PutService};
 use super::routes::Reply;
-use super::{Shared, Snapshot};
 
 /// The puts in progress on one client's link.
 pub(super) struct ClientPuts {
+    service: Arc<PutService>,
     core: LinkPuts,
     /// The performers, by the server's numbers.
     performers: BTreeMap<Stream, PutPerformer>,
@@ -23,9 +25,9 @@ pub(super) struct ClientPuts {
 }
 
 impl ClientPuts {
-    pub(super) fn new(shared: &Shared, inbox: PutInbox) -> Self {
-        let core = LinkPuts::new(shared.put_policy(), shared.upload_rate(), shared.numbers.clone());
-        Self { core, performers: BTreeMap::new(), inbox }
+    pub(super) fn new(service: Arc<PutService>, inbox: PutInbox) -> Self {
+        let core = LinkPuts::new(service.policy, service.rate, service.members.numbers().clone());
+        Self { service, core, performers: BTreeMap::new(), inbox }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -109,7 +111,7 @@ impl ClientPuts {
     ) -> Result<(), Ended> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let context = link.shared.put_context();
+            let context = self.service.core.put_context();
             let mut ended = Ok(());
             for output in self.core.handle(input, &context) {
                 match output {
@@ -134,7 +136,7 @@ impl ClientPuts {
     fn performer(&mut self, link: &Client, stream: Stream) -> &mut PutPerformer {
         self.performers.entry(stream).or_insert_with(|| {
             let mailboxes = PutMailboxes { replies: link.mailbox.clone(), inbox: self.inbox.clone() };
-            PutPerformer::new(link.shared.clone(), mailboxes, stream, link.connection.source())
+            PutPerformer::new(self.service.clone(), mailboxes, stream, link.connection.source())
         })
     }
 }

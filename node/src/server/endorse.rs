@@ -5,21 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use vouch_core::digest::Digest;
-use vouch_core::message::{MAX_ENDORSE, Message, Stream};
-use vouch_core::receipt::Receipt;
+use vouch_core::message::{MAX_ENDORSE, Message};
 use vouch_node_core::server::endorsement::{Endorsement, EndorsementContext, EndorsementInput, EndorsementOutput};
 
-use super::batcher::PutInbox;
 use super::certificate_lists::CertificateLists;
+use super::core_performer::CorePerformer;
 use super::member_links::Replies;
-
-/// Has a receipt certified that these members hold, under the number of a put. The outcome comes to the inbox.
-pub(super) type Submit = Box<dyn Fn(Stream, Receipt, BTreeSet<u16>, PutInbox) + Send + Sync>;
 
 /// What endorsements need.
 pub(super) struct Endorser {
     pub(super) certificates: Arc<CertificateLists>,
-    pub(super) submit: Submit,
+    pub(super) core: Arc<CorePerformer>,
 }
 
 impl Endorser {
@@ -46,7 +42,7 @@ impl Endorser {
                         }
                         EndorsementOutput::Release(_) => replies = None,
                         EndorsementOutput::Submit { put, receipt, holders } => {
-                            (self.submit)(put, receipt, holders, inbox.clone());
+                            self.core.submit(put, receipt, (holders, BTreeSet::new()), inbox.clone());
                         }
                         EndorsementOutput::Over => {
                             drop(inbox);
@@ -73,7 +69,7 @@ impl Endorser {
 
     fn context(&self) -> EndorsementContext {
         let links = self.certificates.links();
-        let quorum = links.committee().map(|committee| committee.record().quorum().into());
+        let quorum = links.chain().map(|chain| chain.current().record().quorum().into());
         let (now, unix_seconds) = (links.now(), links.host().unix_seconds());
         EndorsementContext { now, unix_seconds, connected: links.connected(), quorum }
     }

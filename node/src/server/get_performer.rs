@@ -1,7 +1,7 @@
 //! Performs the lookups and reads of one client: sends requests to replicas, and takes room in the budget that all clients share. Its
 //! owner, a client's link or an HTTP request, passes requests and replies in and takes the answers out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, Holder, MAX_CHUNK, MAX_READS, Message, Read, Stream};
 use vouch_core::tree::Parent;
 use vouch_node_core::server::client_gets::{ClientGets, GetAction, GetAnswer, GetInput, GetOutput};
-use vouch_node_core::server::health::LinkId;
 
+use super::member_links::{MemberLinks, Snapshot};
 use super::routes::{Reply, Route};
-use super::{Shared, Snapshot};
-use crate::budgets::{Party, Permit};
+use crate::budgets::{Party, Permit, Pool};
+use crate::host::Host;
 use crate::link::Held;
 
 /// Room for a read: one of its client's slots, and a part of the budget of all clients. Both are held until the answer is written:
@@ -57,9 +57,18 @@ enum Brought {
 
 type WaitForRoom = Pin<Box<dyn Future<Output = Option<Room>> + Send>>;
 
+/// What all lookups and reads use, those of links and those over HTTP.
+#[derive(Clone)]
+pub(super) struct GetService {
+    pub(super) host: Host,
+    pub(super) members: MemberLinks,
+    /// The budget of bytes that wait for readers.
+    pub(super) reads: Arc<Pool>,
+}
+
 /// The lookups and reads of one client.
 pub(super) struct GetPerformer {
-    shared: Arc<Shared>,
+    service: GetService,
     /// The mailbox for replies. The owner passes each to [`reply`](Self::reply).
     mailbox: mpsc::Sender<Box<Reply>>,
     core: ClientGets,
@@ -73,10 +82,11 @@ pub(super) struct GetPerformer {
 }
 
 impl GetPerformer {
-    pub(super) fn new(shared: Arc<Shared>, mailbox: mpsc::Sender<Box<Reply>>) -> Self {
-        let core = ClientGets::new(shared.numbers.clone(), shared.snapshot.get().committee_links());
+    pub(super) fn new(service: GetService, mailbox: mpsc::Sender<Box<Reply>>) -> Self {
+        let members = &service.members;
+        let core = ClientGets::new(members.numbers().clone(), members.snapshot().committee_links());
         let own = Arc::new(Semaphore::new(MAX_READS));
-        Self { shared, mailbox, core, open: HashMap::new(), place: None, own, replies: Vec::new() }
+        Self { service, mailbox, core, open: HashMap::new(), place: None, own, replies: Vec::new() }
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -102,7 +112,7 @@ impl GetPerformer {
     pub(super) async fn room(&mut self, party: &Arc<Party>) -> Room {
         if self.core.wants_room() {
             let place = self.place.get_or_insert_with(|| {
-                let (own, budget, party) = (self.own.clone(), self.shared.guard.reads.clone(), party.clone());
+                let (own, budget, party) = (self.own.clone(), self.service.reads.clone(), party.clone());
                 Box::pin(async move {
                     let own = own.acquire_owned().await.ok()?;
                     Some(Room(own, budget.take(party, MAX_CHUNK as u64).await))
@@ -143,7 +153,7 @@ impl GetPerformer {
     fn drive(&mut self, input: GetInput, mut brought: Brought) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            for output in self.core.handle(input, self.shared.host.monotonic()) {
+            for output in self.core.handle(input, self.service.host.monotonic()) {
                 match output {
                     GetOutput::Answer(GetAnswer::Located(client, holders)) => {
                         self.replies.push(GetReply::Located(client, holders));
@@ -162,7 +172,7 @@ impl GetPerformer {
             GetAction::AskHolders { stream, digest, members } => {
                 self.open(stream, None);
                 let question = Message::Locate { stream, digest };
-                let snapshot = self.shared.snapshot.get();
+                let snapshot = self.service.members.snapshot();
                 let is_asked =
                     |member: &u16| snapshot.members.get(member).is_some_and(|replica| replica.tell(&question));
                 return Some(GetInput::Asked(stream, members.into_iter().filter(is_asked).collect()));
@@ -173,7 +183,7 @@ impl GetPerformer {
                     _ => None,
                 };
                 self.open(read.stream, room);
-                let snapshot = self.shared.snapshot.get();
+                let snapshot = self.service.members.snapshot();
                 let is_asked =
                     snapshot.members.get(&read.member).is_some_and(|replica| replica.tell(&Message::Read(read)));
                 return (!is_asked).then_some(GetInput::NotReading(read.stream));
@@ -192,14 +202,7 @@ impl GetPerformer {
     }
 
     fn open(&mut self, stream: Stream, room: Option<Room>) {
-        let route = self.shared.routes.open(stream, self.mailbox.clone());
+        let route = self.service.members.open(stream, self.mailbox.clone());
         self.open.insert(stream, Open { _route: route, room });
-    }
-}
-
-impl Snapshot {
-    /// The connected members with their links; `None` before there is a committee.
-    fn committee_links(&self) -> Option<BTreeMap<u16, LinkId>> {
-        self.committee.is_some().then(|| self.links())
     }
 }

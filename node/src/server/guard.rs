@@ -7,7 +7,7 @@ use std::time::Duration;
 use vouch_core::message::MAX_CHUNK;
 use vouch_node_core::budgets::{AddressBuckets, LimitReport, PeerAddress};
 
-use super::Config;
+use super::config::ServerConfig;
 use crate::budgets::{Full, Party, Permit, Pool, Rules};
 use crate::host::{Host, resources};
 use crate::link::Allowance;
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
 
 impl Guard {
     /// The budgets of this configuration, for a committee of `members`.
-    pub(super) fn new(host: &Host, config: &Config, members: u64) -> Self {
+    pub(super) fn new(host: &Host, config: &ServerConfig, members: u64) -> Self {
         let limits = Arc::new(Mutex::new(LimitReport::default()));
         let pool = |limit: u64, limit_of_one, stale_after, cut_off, refused| {
             let rules = Rules { limit: limit.max(1), limit_of_one, stale_after, cut_off, refused };
@@ -148,7 +148,7 @@ const fn link_messages(count: u64) -> u64 {
 
 /// Maximum number of connections for non-members: the configured number, but no more than the process's limit of file descriptors allows
 /// besides its files, the connections being closed, and the members' links.
-fn connections(config: &Config, members: u64) -> u64 {
+fn connections(config: &ServerConfig, members: u64) -> u64 {
     let kept = FILES + CLOSING + FOR_MEMBERS.max(2 * members);
     let possible = resources::open_files().map_or(u64::MAX, |files| files.saturating_sub(kept).max(files / 4));
     possible.min(config.max_links as u64)

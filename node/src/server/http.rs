@@ -30,13 +30,21 @@ use tokio::sync::mpsc;
 use tokio_io_timeout::TimeoutStream;
 use vouch_core::link::Role;
 
-use super::guard::{self, Connection};
-use super::{Event, Shared, client_link, replica_link, welcome};
+use super::client_link::{self, ClientLinkContext};
+use super::guard::{self, Connection, Guard};
+use super::replica_link::{self, ReplicaLinkContext};
+use super::reports::{Event, ServerReports};
+use super::welcome::{self, HandshakeContext};
+use crate::host::Host;
 use crate::host::net::{Io, Listener};
 use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::notices::Notice;
+pub(super) use blobs::BlobContext;
+pub(super) use certificates::CertificateContext;
+pub(super) use cluster::ClusterView;
 pub use origin::{Origin, OriginError};
+pub(super) use router::RequestContext;
 use upgrade::Upgrade;
 use watched::Watched;
 
@@ -51,43 +59,56 @@ const SHED: usize = 8;
 /// Interval between checks for a report about limited addresses.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// What the connections to the server's port use.
+pub(super) struct PortContext {
+    pub(super) host: Host,
+    pub(super) guard: Arc<Guard>,
+    pub(super) reports: Arc<ServerReports>,
+    /// How long a connection may take no bytes while the server has some to send.
+    pub(super) reader_silence: Duration,
+    pub(super) requests: RequestContext,
+    pub(super) handshakes: HandshakeContext,
+    pub(super) client_links: ClientLinkContext,
+    pub(super) replica_links: ReplicaLinkContext,
+}
+
 /// Accepts connections until `shutdown` completes.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
+    context: Arc<PortContext>,
     listener: Box<dyn Listener>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
-    let mut reports = shared.host.interval(REPORT_EVERY);
+    let mut reports = context.host.interval(REPORT_EVERY);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let failures = Notice::default();
     tokio::pin!(shutdown);
     loop {
         // Evicted connections still have their file descriptors.
-        let may_accept = shared.guard.connections.leaving() <= guard::CLOSING;
+        let may_accept = context.guard.connections.leaving() <= guard::CLOSING;
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             _ = reports.tick() => {
-                if let Some(line) = shared.guard.report() {
-                    shared.report(Event::Limited(line));
+                if let Some(line) = context.guard.report() {
+                    context.reports.report(Event::Limited(line));
                 }
             }
             accepted = listener.accept(), if may_accept => match accepted {
                 Ok((stream, from)) => {
                     // Drop the connection without an answer, which would cost the resource that is exhausted.
-                    if let Ok(place) = shared.guard.accept(from.ip()) {
-                        connections.spawn(connection(shared.clone(), stream, place));
+                    if let Ok(place) = context.guard.accept(from.ip()) {
+                        connections.spawn(connection(context.clone(), stream, place));
                     }
                 }
                 Err(error) => {
                     let text = format!("cannot accept a connection: {error}");
-                    if let Some(line) = failures.line(shared.host.monotonic(), &text) {
-                        shared.report(Event::Trouble(line));
+                    if let Some(line) = failures.line(context.host.monotonic(), &text) {
+                        context.reports.report(Event::Trouble(line));
                     }
-                    (0..SHED).for_each(|_| shared.guard.connections.shed());
-                    shared.host.sleep(ACCEPT_PAUSE).await;
+                    (0..SHED).for_each(|_| context.guard.connections.shed());
+                    context.host.sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
@@ -96,16 +117,16 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connection>) {
+async fn connection(context: Arc<PortContext>, stream: Box<dyn Io>, place: Arc<Connection>) {
     let mut stream = TimeoutStream::new(stream);
     // Evict a peer that does not read: otherwise it would hold the connection indefinitely.
-    stream.set_write_timeout(Some(shared.config.reader_silence));
+    stream.set_write_timeout(Some(context.reader_silence));
     let is_link = Arc::new(AtomicBool::new(false));
     let stream = Watched { io: Box::pin(stream), connection: place.clone(), is_link: is_link.clone() };
     let (upgraded, mut upgrades) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let (shared, upgraded, place) = (shared.clone(), upgraded.clone(), place.clone());
-        async move { Ok::<_, Infallible>(router::answer(shared, request, &upgraded, place).await) }
+        let (context, upgraded, place) = (context.clone(), upgraded.clone(), place.clone());
+        async move { Ok::<_, Infallible>(router::answer(&context.requests, request, &upgraded, place).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -124,21 +145,21 @@ async fn connection(shared: Arc<Shared>, stream: Box<dyn Io>, place: Arc<Connect
     {
         // From here on, the link records progress.
         is_link.store(true, Ordering::Relaxed);
-        let link = link::accepted(Box::new(TokioIo::new(io)), shared.guard.allowance(&place)).await;
-        Box::pin(serve_link(shared, link, has_origin, place)).await;
+        let link = link::accepted(Box::new(TokioIo::new(io)), context.guard.allowance(&place)).await;
+        Box::pin(serve_link(&context, link, has_origin, place)).await;
     }
 }
 
 /// Serves a link until it ends.
-async fn serve_link(shared: Arc<Shared>, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
+async fn serve_link(context: &PortContext, link: (LinkReader, LinkWriter), has_origin: bool, place: Arc<Connection>) {
     let welcomed = tokio::select! {
         biased;
         () = place.until_cut_off() => None,
-        welcomed = welcome::welcome(&shared, link, has_origin) => welcomed,
+        welcomed = welcome::welcome(&context.handshakes, link, has_origin) => welcomed,
     };
     let Some(welcomed) = welcomed else { return };
     match welcomed.hello.role {
-        Role::Replica => replica_link::run(shared, welcomed, place).await,
-        Role::Client | Role::Server => client_link::run(shared, welcomed, place).await,
+        Role::Replica => replica_link::run(&context.replica_links, welcomed, place).await,
+        Role::Client | Role::Server => client_link::run(&context.client_links, welcomed, place).await,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Server, Shared};
+use super::Server;
+use super::guard::Guard;
+use super::routes::Routes;
 
 /// What is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,26 +23,28 @@ pub struct ServerLoad {
 
 /// Reads the load of a server that runs.
 #[derive(Debug, Clone)]
-pub struct ServerGauge(Weak<Shared>);
+pub struct ServerGauge {
+    guard: Weak<Guard>,
+    routes: Routes,
+}
 
 impl Server {
     /// A gauge of this server, which can be read while it runs.
     pub fn gauge(&self) -> ServerGauge {
-        ServerGauge(Arc::downgrade(&self.shared))
+        ServerGauge { guard: Arc::downgrade(&self.guard), routes: self.members.routes().clone() }
     }
 }
 
 impl ServerGauge {
     /// What is held now; `None` once the server has ended.
     pub fn read(&self) -> Option<ServerLoad> {
-        let shared = self.0.upgrade()?;
-        let guard = &shared.guard;
+        let guard = self.guard.upgrade()?;
         Some(ServerLoad {
             puts: guard.puts.held(),
             downloads: guard.downloads.held(),
             reads: guard.reads.held(),
             messages: guard.messages.held(),
-            requests: shared.routes.len(),
+            requests: self.routes.len(),
         })
     }
 }

@@ -1,18 +1,57 @@
-//! The connected members, for parts of the server that ask them: sends requests, and collects the replies.
+//! The committees and the connected members, as all parts of the server see them: sends members requests, and collects the replies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use vouch_core::committee::Committee;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::message::{Message, Stream};
 use vouch_node_core::server::StreamNumbers;
+use vouch_node_core::server::health::LinkId;
 
-use super::Snapshot;
+use super::byte_bounded_queue::ByteBoundedQueue;
 use super::routes::{Reply, Route, Routes};
 use crate::host::Host;
 use crate::latest::{Follower, Latest};
+
+/// The handle of a connected replica.
+#[derive(Debug, Clone)]
+pub(super) struct ReplicaHandle {
+    /// Distinguishes the link from earlier ones of the same replica.
+    pub(super) link: LinkId,
+    /// Control messages, which overtake data. If this queue is full, the replica does not read, and the link is closed.
+    pub(super) control: ByteBoundedQueue,
+    pub(super) data: ByteBoundedQueue,
+}
+
+impl ReplicaHandle {
+    /// Queues a control message. `false` if the replica has disconnected or does not read.
+    pub(super) fn tell(&self, message: &Message) -> bool {
+        self.control.try_send(&message.encode())
+    }
+}
+
+/// The committees and the connected members at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Snapshot {
+    /// `None` before the founding.
+    pub(super) chain: Option<CommitteeChain>,
+    /// By index in the current committee.
+    pub(super) members: BTreeMap<u16, ReplicaHandle>,
+}
+
+impl Snapshot {
+    /// The connected members with their links.
+    pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
+        self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
+    }
+
+    /// The connected members with their links; `None` before there is a committee.
+    pub(super) fn committee_links(&self) -> Option<BTreeMap<u16, LinkId>> {
+        self.chain.is_some().then(|| self.links())
+    }
+}
 
 /// The links of the connected members. Clones share them.
 #[derive(Clone)]
@@ -24,13 +63,10 @@ pub(super) struct MemberLinks {
 }
 
 impl MemberLinks {
-    pub(super) fn new(
-        host: Host,
-        snapshot: Arc<Latest<Arc<Snapshot>>>,
-        numbers: StreamNumbers,
-        routes: Routes,
-    ) -> Self {
-        Self { host, snapshot, numbers, routes }
+    /// No member is connected. `numbers`: of all requests to members.
+    pub(super) fn new(host: Host, chain: Option<CommitteeChain>, numbers: StreamNumbers) -> Self {
+        let snapshot = Snapshot { chain, members: BTreeMap::new() };
+        Self { host, snapshot: Arc::new(Latest::new(Arc::new(snapshot))), numbers, routes: Routes::default() }
     }
 
     pub(super) fn host(&self) -> &Host {
@@ -46,16 +82,34 @@ impl MemberLinks {
         &self.numbers
     }
 
+    /// The open requests.
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Routes replies on `stream` to `mailbox` until the route is dropped.
+    pub(super) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
+        self.routes.open(stream, mailbox)
+    }
+
+    /// The committees and the connected members now.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.get()
     }
 
+    /// The committees; `None` before the founding.
+    pub(super) fn chain(&self) -> Option<CommitteeChain> {
+        self.snapshot().chain.clone()
+    }
+
+    /// Follows the committees and the connected members.
     pub(super) fn follow(&self) -> Follower<Arc<Snapshot>> {
         self.snapshot.follow()
     }
 
-    pub(super) fn committee(&self) -> Option<Arc<Committee>> {
-        self.snapshot().committee.clone()
+    /// Publishes the committees and the connected members.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.replace(Arc::new(snapshot));
     }
 
     /// The indices of the connected members.
@@ -79,7 +133,7 @@ impl MemberLinks {
     /// Collects the replies on a stream, at most `most` that were not taken yet.
     pub(super) fn replies(&self, stream: Stream, most: usize) -> Replies {
         let (mailbox, inbox) = mpsc::channel(most.max(1));
-        Replies { host: self.host.clone(), inbox, _route: self.routes.open(stream, mailbox) }
+        Replies { host: self.host.clone(), inbox, _route: self.open(stream, mailbox) }
     }
 }
 

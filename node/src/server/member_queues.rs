@@ -10,12 +10,14 @@ use vouch_core::message::{Message, Stream};
 use vouch_node_core::server::fanout::{Fanout, FanoutInput, FanoutOutput};
 use vouch_node_core::server::put::Forwarded;
 
-use super::{ReplicaHandle, Shared};
+use super::core_performer::CorePerformer;
+use super::member_links::ReplicaHandle;
 use crate::host::Host;
 
 /// The queues of one put's members.
 pub(super) struct MemberQueues {
-    shared: Arc<Shared>,
+    host: Host,
+    server_core: Arc<CorePerformer>,
     /// The server's stream number of the put.
     stream: Stream,
     core: Fanout,
@@ -25,13 +27,14 @@ pub(super) struct MemberQueues {
 
 impl MemberQueues {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        host: Host,
+        server_core: Arc<CorePerformer>,
         stream: Stream,
         handles: BTreeMap<u16, ReplicaHandle>,
         quorum: usize,
     ) -> Self {
         let core = Fanout::new(handles.keys().copied().collect(), quorum);
-        Self { shared, stream, core, handles }
+        Self { host, server_core, stream, core, handles }
     }
 
     /// Queues the same message for every member. Returns the members that have left the put.
@@ -46,15 +49,15 @@ impl MemberQueues {
             waiting.map(|(member, data)| async move { (member, data.send(message.clone()).await.is_ok()) }).collect();
         let mut input = FanoutInput::Queued { without_room };
         let outputs = loop {
-            let now = self.shared.host.monotonic();
-            let not_awaited = self.shared.core().not_awaited_with_bytes(now);
+            let now = self.host.monotonic();
+            let not_awaited = self.server_core.state().not_awaited_with_bytes(now);
             let outputs = self.core.handle(input, now, &not_awaited);
             let until = outputs.iter().find_map(|output| match output {
                 FanoutOutput::WaitUntil(until) => Some(*until),
                 _ => None,
             });
             let Some(until) = until else { break outputs };
-            input = match self.shared.host.timeout(until.saturating_sub(now), waiting.next()).await {
+            input = match self.host.timeout(until.saturating_sub(now), waiting.next()).await {
                 Ok(Some((member, true))) => FanoutInput::Took(member),
                 Ok(Some((member, false))) => FanoutInput::Gone(member),
                 Ok(None) | Err(_) => FanoutInput::Tick,
@@ -67,7 +70,7 @@ impl MemberQueues {
 
     /// Gives the core an input that does not wait for members.
     pub(super) fn tell(&mut self, input: FanoutInput) -> Option<Forwarded> {
-        let outputs = self.core.handle(input, self.shared.host.monotonic(), &BTreeSet::new());
+        let outputs = self.core.handle(input, self.host.monotonic(), &BTreeSet::new());
         self.perform(outputs)
     }
 
@@ -78,7 +81,7 @@ impl MemberQueues {
                 FanoutOutput::Cancel { member, keep } => {
                     if let Some(handle) = self.handles.get(&member) {
                         let cancel = Message::Cancel { stream: self.stream, keep }.encode();
-                        queue_behind(&self.shared.host, handle, cancel);
+                        queue_behind(&self.host, handle, cancel);
                     }
                 }
                 FanoutOutput::Sent(forwarded) => sent = Some(forwarded),

@@ -11,15 +11,32 @@ use vouch_node_core::budgets::PeerAddress;
 use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
 use vouch_node_core::server::fanout::FanoutInput;
-use vouch_node_core::server::health::{Fault, LinkId};
+use vouch_node_core::server::health::Fault;
 use vouch_node_core::server::link_puts::UploadRate;
-use vouch_node_core::server::put::{Forwarded, PutAction, PutContext, PutInput, PutPolicy};
+use vouch_node_core::server::put::{Forwarded, PutAction, PutInput, PutPolicy};
 
-use super::batcher::{PutInbox, Storing, tell};
+use super::batcher::{PutInbox, tell};
+use super::certificate_lists::CertificateLists;
+use super::core_performer::{CorePerformer, Storing};
+use super::founding::ServerFoundings;
+use super::member_links::{MemberLinks, ReplicaHandle};
 use super::member_queues::MemberQueues;
 use super::routes::{Reply, Route};
-use super::{ReplicaHandle, Shared, Snapshot};
-use crate::budgets::{Party, Permit};
+use crate::budgets::{Party, Permit, Pool};
+use crate::host::Host;
+
+/// What all puts use, those of links and those over HTTP.
+pub(super) struct PutService {
+    pub(super) host: Host,
+    pub(super) core: Arc<CorePerformer>,
+    pub(super) members: MemberLinks,
+    pub(super) foundings: Arc<ServerFoundings>,
+    pub(super) certificates: Arc<CertificateLists>,
+    /// The budget of puts in progress.
+    pub(super) places: Arc<Pool>,
+    pub(super) policy: PutPolicy,
+    pub(super) rate: UploadRate,
+}
 
 /// The mailboxes of a put, for replies of replicas and for inputs from other parts of the server. The owner passes both to the core.
 #[derive(Clone)]
@@ -30,7 +47,7 @@ pub(super) struct PutMailboxes {
 
 /// The resources of a put. Dropping it releases all of them.
 pub(super) struct PutPerformer {
-    shared: Arc<Shared>,
+    service: Arc<PutService>,
     mailboxes: PutMailboxes,
     /// The server's stream number of the put.
     stream: Stream,
@@ -48,9 +65,9 @@ pub(super) struct PutPerformer {
 
 impl PutPerformer {
     /// A performer without resources yet. `source`: the client's address.
-    pub(super) fn new(shared: Arc<Shared>, mailboxes: PutMailboxes, stream: Stream, source: PeerAddress) -> Self {
+    pub(super) fn new(service: Arc<PutService>, mailboxes: PutMailboxes, stream: Stream, source: PeerAddress) -> Self {
         Self {
-            shared,
+            service,
             mailboxes,
             stream,
             party: Party::new(source),
@@ -75,27 +92,31 @@ impl PutPerformer {
 
     /// Performs an action. Returns the input that completes it, if there is one.
     pub(super) async fn perform(&mut self, action: PutAction) -> Option<PutInput> {
-        let (shared, stream) = (&self.shared, self.stream);
+        let (service, stream) = (&self.service, self.stream);
         match action {
             PutAction::ClaimPlace => {
-                self.place = shared.guard.puts.claim(&self.party, 1).ok();
+                self.place = service.places.claim(&self.party, 1).ok();
                 return Some(PutInput::Claimed(self.place.is_some()));
             }
-            PutAction::FindCommittee => return Some(PutInput::Committee(shared.ensure_committee(stream).await)),
+            PutAction::FindCommittee => {
+                let chain = service.foundings.ensure_committee(stream).await;
+                return Some(PutInput::Committee(chain.map(|chain| chain.current().clone())));
+            }
             PutAction::AskAdmission { has_waited } => return Some(self.ask_admission(has_waited)),
             PutAction::Open { mut members, quorum } => {
                 let mut handles = std::mem::take(&mut self.connected);
                 handles.retain(|member, _| members.remove(member));
-                self.route = Some(shared.routes.open(stream, self.mailboxes.replies.clone()));
-                self.queues = Some(MemberQueues::new(shared.clone(), stream, handles, quorum));
+                self.route = Some(service.members.open(stream, self.mailboxes.replies.clone()));
+                self.queues =
+                    Some(MemberQueues::new(service.host.clone(), service.core.clone(), stream, handles, quorum));
             }
             PutAction::FindEarlier(receipt) => {
-                let Some(committee) = shared.committee() else { return Some(PutInput::Earlier(None)) };
+                let Some(chain) = service.members.chain() else { return Some(PutInput::Earlier(None)) };
                 // In a task of its own: the link's other puts continue, and the lookups of several puts share a read.
-                let (shared, inbox) = (shared.clone(), self.mailboxes.inbox.clone());
-                shared.host.clone().spawn(async move {
-                    let earlier = shared.certificates.earlier(&committee, &receipt).await;
-                    tell(&shared.host, inbox, stream, PutInput::Earlier(earlier));
+                let (service, inbox) = (service.clone(), self.mailboxes.inbox.clone());
+                service.host.clone().spawn(async move {
+                    let earlier = service.certificates.earlier(chain.current(), &receipt).await;
+                    tell(&service.host, inbox, stream, PutInput::Earlier(earlier));
                 });
             }
             PutAction::ForwardPut { offer, renew } => {
@@ -110,31 +131,31 @@ impl PutPerformer {
             }
             PutAction::Drop(member) => self.tell_queues(FanoutInput::Drop(member)),
             PutAction::LeaveOut(member, code, why) => {
-                shared.left_out(stream, member, code, &why);
+                service.core.left_out(stream, member, code, &why);
                 self.tell_queues(FanoutInput::LeaveOut(member));
             }
             PutAction::Cancel { keep } => self.tell_queues(FanoutInput::Cancel { keep }),
-            PutAction::NoteProgress => shared.guard.puts.progress(&self.party),
+            PutAction::NoteProgress => service.places.progress(&self.party),
             PutAction::StoringBegan => {
-                shared.guard.puts.waits_for_us(&self.party);
-                self.storing = Some(shared.storing());
+                service.places.waits_for_us(&self.party);
+                self.storing = Some(service.core.storing());
             }
             PutAction::StoringEnded => self.storing = None,
             PutAction::Submit { receipt, holders, candidates } => {
-                shared.submit(stream, receipt, (holders, candidates), self.mailboxes.inbox.clone());
+                service.core.submit(stream, receipt, (holders, candidates), self.mailboxes.inbox.clone());
             }
             PutAction::AlsoHeld(member) => {
-                shared.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: stream, member }));
+                service.core.handle(ServerInput::Batch(BatchInput::AlsoHeld { put: stream, member }));
             }
             PutAction::NeverHeld(member) => {
-                shared.handle(ServerInput::Batch(BatchInput::NeverHeld { put: stream, member }));
+                service.core.handle(ServerInput::Batch(BatchInput::NeverHeld { put: stream, member }));
             }
-            PutAction::Withdraw => shared.withdraw(stream),
+            PutAction::Withdraw => service.core.withdraw(stream),
             PutAction::Observe { member, link, observed } => {
-                shared.handle(ServerInput::Observed { stream, member, link, observed });
+                service.core.handle(ServerInput::Observed { stream, member, link, observed });
             }
-            PutAction::Doubt(member) => shared.blame(stream, member, Fault::LackedWhatItOffered),
-            PutAction::EndedBefore { until } => shared.handle(ServerInput::PutEnded { put: stream, until }),
+            PutAction::Doubt(member) => service.core.blame(stream, member, Fault::LackedWhatItOffered),
+            PutAction::EndedBefore { until } => service.core.handle(ServerInput::PutEnded { put: stream, until }),
         }
         None
     }
@@ -143,11 +164,11 @@ impl PutPerformer {
         if self.is_place_taken() {
             return PutInput::PlaceTaken;
         }
-        let mut core = self.shared.core();
+        let mut core = self.service.core.state();
         self.connected = core.roster().members();
         let is_idle = |(_, handle): &(&u16, &ReplicaHandle)| handle.data.is_empty();
         let idle = self.connected.iter().filter(is_idle).map(|(member, _)| *member).collect();
-        PutInput::Admission(core.admit(&idle, has_waited, self.shared.host.monotonic()))
+        PutInput::Admission(core.admit(&idle, has_waited, self.service.host.monotonic()))
     }
 
     async fn forward(&mut self, message: &Bytes) -> PutInput {
@@ -159,33 +180,5 @@ impl PutPerformer {
         if let Some(queues) = &mut self.queues {
             queues.tell(input);
         }
-    }
-}
-
-impl Shared {
-    /// The state outside the put that its decisions depend on. Read it for each input: another put may have changed it.
-    pub(super) fn put_context(&self) -> PutContext {
-        let clock = self.clock();
-        self.core().put_context(clock)
-    }
-
-    pub(super) fn upload_rate(&self) -> UploadRate {
-        UploadRate { bytes_per_second: self.config.upload_rate, window: self.config.upload_window }
-    }
-
-    pub(super) fn put_policy(&self) -> PutPolicy {
-        let config = &self.config;
-        PutPolicy {
-            quorum_wait: config.quorum_wait,
-            client_silence: config.client_silence,
-            deadlines: config.deadlines,
-        }
-    }
-}
-
-impl Snapshot {
-    /// The connected members with their links.
-    pub(super) fn links(&self) -> BTreeMap<u16, LinkId> {
-        self.members.iter().map(|(member, handle)| (*member, handle.link)).collect()
     }
 }

@@ -1,35 +1,55 @@
 //! A replica's link: verifies its node key and vote key, joins it, and routes its replies.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use vouch_core::bls::ProvenVoteKey;
-use vouch_core::founding::{Candidate, Founding};
+use vouch_core::chain::CommitteeChain;
+use vouch_core::founding::Candidate;
 use vouch_core::link::{Hello, Role};
-use vouch_core::message::{Code, Failed, MAX_CHUNK, Message, Stream};
+use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_node_core::server::founding::JoinPolicy;
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
 
 use super::byte_bounded_queue::ByteBoundedQueue;
-use super::certificate_lists::FollowedList;
-use super::founding::status_message;
-use super::guard::Connection;
+use super::certificate_lists::{CertificateLists, FollowedList};
+use super::core_performer::CorePerformer;
+use super::founding::{ServerFoundings, status_message};
+use super::guard::{Connection, Guard};
+use super::member_links::{MemberLinks, ReplicaHandle};
 use super::replica_requests::ReplicaRequests;
+use super::reports::{Event, ServerReports};
 use super::routes::Reply;
 use super::welcome::{Welcomed, why};
-use super::{Event, ReplicaHandle, Shared};
 use crate::budgets::Permit;
+use crate::host::Host;
 use crate::link::{self, LinkError, LinkReader};
 
 /// Maximum size in bytes of the control messages and proposals queued for one replica. Beyond it, the link is closed.
 const CONTROL_QUEUE: usize = 4 << 20;
 
-pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc<Connection>) {
+/// What the replicas' links use.
+pub(super) struct ReplicaLinkContext {
+    pub(super) host: Host,
+    pub(super) core: Arc<CorePerformer>,
+    pub(super) members: MemberLinks,
+    pub(super) foundings: Arc<ServerFoundings>,
+    pub(super) certificates: Arc<CertificateLists>,
+    pub(super) guard: Arc<Guard>,
+    pub(super) reports: Arc<ServerReports>,
+    pub(super) joins: JoinPolicy,
+    /// Size in bytes of one replica's queue of chunks.
+    pub(super) data_queue: usize,
+    /// Number of the next link.
+    pub(super) next_link: AtomicU32,
+}
+
+pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connection: Arc<Connection>) {
     let admitted = tokio::select! {
         biased;
         () = connection.until_cut_off() => return,
-        admitted = admit(&shared, &mut link, &connection) => admitted,
+        admitted = admit(context, &mut link, &connection) => admitted,
     };
     // The permit of a non-member.
     let (candidate, _place) = match admitted {
@@ -39,46 +59,46 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
     let name = candidate.name.to_string();
     let node_key = link.hello.node_key;
     let (control, control_queue) = ByteBoundedQueue::new(CONTROL_QUEUE);
-    let (data, data_queue) = ByteBoundedQueue::new(shared.config.replica_queue * MAX_CHUNK);
-    let id = LinkId { node_key, number: u64::from(shared.next_link.fetch_add(1, Ordering::Relaxed)) };
-    let list = FollowedList::begin(shared.certificates.clone(), id);
+    let (data, data_queue) = ByteBoundedQueue::new(context.data_queue);
+    let id = LinkId { node_key, number: u64::from(context.next_link.fetch_add(1, Ordering::Relaxed)) };
+    let list = FollowedList::begin(context.certificates.clone(), id);
     let handle = ReplicaHandle { link: id, control, data };
-    shared.handle(ServerInput::Joined { link: id, handle: handle.clone() });
-    let sends = shared.founding().join(node_key, id.number, candidate, link.hello.cluster);
-    shared.send(sends);
+    context.core.handle(ServerInput::Joined { link: id, handle: handle.clone() });
+    context.foundings.join(id, candidate, link.hello.cluster);
     let shown = tokio::select! {
         biased;
         () = connection.until_cut_off() => Err(LinkError::Closed(String::new())),
-        shown = show_first(&shared, &mut link) => shown,
+        shown = show_first(&context.foundings, &mut link) => shown,
     };
     if let Err(error) = shown {
-        shared.leave(id);
+        context.leave(id);
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
-    let membership = shared.core().roster().membership(&node_key);
+    let membership = context.core.state().roster().membership(&node_key);
     // Look after joining: a committee that forms from now on is sent to every joined replica.
-    let settled = shared.founding().settled().filter(|_| !link.knows_committee).map(Founding::message);
-    if let Some(founding) = settled {
-        handle.tell(&Message::Founding(Box::new(founding)));
+    if !link.knows_committee
+        && let Some(founding) = context.foundings.settled()
+    {
+        handle.tell(&founding);
     }
     handle.tell(&status_message(membership, None));
     drop(handle);
-    shared.publish();
-    let connected = shared.core().roster().count();
+    context.core.publish();
+    let connected = context.core.state().roster().count();
     // The rate is limited: otherwise non-members could fill the log by reconnecting.
-    let is_told = matches!(membership, Membership::Member(_)) || shared.guard.may_tell(&connection);
+    let is_told = matches!(membership, Membership::Member(_)) || context.guard.may_tell(&connection);
     if is_told {
-        shared.report(Event::Joined(name.clone(), Shared::membership_text(membership), connected));
+        context.reports.report(Event::Joined(name.clone(), membership_text(membership), connected));
     } else {
-        shared.guard.note(connection.source(), "standbys not logged");
+        context.guard.note(connection.source(), "standbys not logged");
     }
-    shared.propose(false);
+    context.foundings.propose(false);
 
     let Welcomed { mut reader, mut writer, hello, .. } = link;
     let writing = link::write_queues(&mut writer, control_queue, data_queue);
     let ended = tokio::select! {
         biased;
-        error = read(&shared, &hello, id, &mut reader, &connection) => error,
+        error = read(context, &hello, id, &mut reader, &connection) => error,
         never = list.follow() => match never {},
         () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),
         written = writing => match written {
@@ -86,20 +106,36 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Welcomed, connection: Arc
             Err(error) => error,
         },
     };
-    shared.leave(id);
-    shared.publish();
+    context.leave(id);
+    context.core.publish();
     let to_tell = ended.to_tell();
     if is_told {
-        shared.report(Event::Left(name, ended.to_string()));
+        context.reports.report(Event::Left(name, ended.to_string()));
     }
     if let Some(failed) = to_tell {
         link::refuse(reader, writer, failed).await;
     }
 }
 
+fn membership_text(membership: Membership) -> &'static str {
+    match membership {
+        Membership::Member(_) => "member",
+        Membership::Candidate => "waiting for the committee to form",
+        Membership::Standby => "standby: the committee is complete",
+    }
+}
+
+impl ReplicaLinkContext {
+    /// A replica's link has ended.
+    fn leave(&self, link: LinkId) {
+        self.core.handle(ServerInput::Left(link));
+        self.foundings.leave(link);
+    }
+}
+
 /// Verifies that the replica holds both its keys.
 async fn admit(
-    shared: &Arc<Shared>,
+    context: &ReplicaLinkContext,
     link: &mut Welcomed,
     connection: &Connection,
 ) -> Result<(Candidate, Option<Permit>), LinkError> {
@@ -112,8 +148,8 @@ async fn admit(
         }
         other => return refuse(Code::Unexpected, format!("expected Auth, got {}", other.name())),
     }
-    let committee = shared.committee();
-    let member = committee.as_ref().and_then(|committee| committee.record().position(&link.hello.node_key));
+    let chain = context.members.chain();
+    let member = chain.as_ref().and_then(|chain| chain.current().record().position(&link.hello.node_key));
     let place = if member.is_some() {
         connection.exempt();
         link.reader.is_member();
@@ -121,19 +157,19 @@ async fn admit(
     } else {
         let detail = "too many replicas that are no members, from this address or in all; try again later";
         let failed = |_| Failed::new(Stream::LINK, Code::Busy, detail);
-        Some(shared.guard.join(connection).map_err(failed)?)
+        Some(context.guard.join(connection).map_err(failed)?)
     };
     let (vote_key, possession, name) = match link.reader.expect("join", link.handshake).await? {
         Message::Join { vote_key, possession, name } => (vote_key, possession, name),
         other => return refuse(Code::Unexpected, format!("expected Join, got {}", other.name())),
     };
-    shared.may_join(connection.source(), &link.hello.node_key)?;
+    context.joins.check(connection.source(), &link.hello.node_key, context.members.chain().is_some())?;
     // The committee has this key's proof, verified when the committee was founded: skip the pairing.
-    let known = committee.zip(member).and_then(|(committee, member)| committee.proven_key(member));
+    let known = chain.zip(member).and_then(|(chain, member)| chain.current().proven_key(member));
     if let Some(known) = known.filter(|known| known.vote_key() == vote_key) {
         return Ok((Candidate { vote_key: known, name }, place));
     }
-    let proving = shared.host.spawn_blocking(move || ProvenVoteKey::verify(vote_key, possession));
+    let proving = context.host.spawn_blocking(move || ProvenVoteKey::verify(vote_key, possession));
     match proving.await.map_err(|error| LinkError::violation(Code::Storage, error.to_string()))? {
         Ok(vote_key) => Ok((Candidate { vote_key, name }, place)),
         Err(error) => refuse(Code::NotAuthenticated, format!("vote key: {error}")),
@@ -142,29 +178,25 @@ async fn admit(
 
 /// Receives a founding before the join, if the replica shows one and this server has no committee. So the server has the committee before
 /// the join is reported.
-async fn show_first(shared: &Arc<Shared>, link: &mut Welcomed) -> Result<(), LinkError> {
+async fn show_first(foundings: &ServerFoundings, link: &mut Welcomed) -> Result<(), LinkError> {
     if link.hello.cluster.is_none() || link.knows_committee {
         return Ok(());
     }
     match link.reader.expect("show its founding", link.handshake).await? {
-        shown @ Message::Founding(_) => shared.hear_founding(&link.hello.node_key, shown).await,
+        shown @ Message::Founding(_) => foundings.hear(&link.hello.node_key, shown).await,
         other => Err(LinkError::unexpected("Founding", &other)),
     }
 }
 
 /// Routes replies until the link ends.
 async fn read(
-    shared: &Arc<Shared>,
+    context: &ReplicaLinkContext,
     hello: &Hello,
     link: LinkId,
     reader: &mut LinkReader,
     connection: &Connection,
 ) -> LinkError {
-    let batches = shared.clone();
-    let submit = Box::new(move |put, receipt, holders, inbox| {
-        batches.submit(put, receipt, (holders, BTreeSet::new()), inbox);
-    });
-    let mut requests = ReplicaRequests::new(shared.certificates.clone(), submit);
+    let mut requests = ReplicaRequests::new(context.certificates.clone(), context.core.clone());
     loop {
         let message = match reader.next().await {
             Ok(bytes) => match Message::decode(&bytes) {
@@ -185,7 +217,7 @@ async fn read(
             | Message::SignedTime { stream, .. }
             | Message::FoundCertificate { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
-                if let Err(error) = shared.hear_founding(&hello.node_key, message).await {
+                if let Err(error) = context.foundings.hear(&hello.node_key, message).await {
                     return error;
                 }
                 continue;
@@ -195,7 +227,8 @@ async fn read(
             other => return LinkError::unexpected("a reply", other),
         };
         // A standby is sent no requests: ignore its answers.
-        let Some(member) = shared.committee().and_then(|committee| committee.record().position(&hello.node_key)) else {
+        let position = |chain: CommitteeChain| chain.current().record().position(&hello.node_key);
+        let Some(member) = context.members.chain().and_then(position) else {
             continue;
         };
         // Sent before the committee was founded.
@@ -212,7 +245,7 @@ async fn read(
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => requests.endorse(member, digests),
             // The core routes it: a vote to its batch, any other reply to its put or get.
-            message => shared.handle(ServerInput::Reply(link, Reply { member, stream, message })),
+            message => context.core.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }
     }
 }

@@ -9,7 +9,8 @@ use vouch_core::message::{Code, ListFilter, ListPosition, ListSource, Message, S
 use vouch_node_core::server::RequestLimits;
 
 use super::certificate_lists::CertificateLists;
-use super::endorse::{Endorser, Submit};
+use super::core_performer::CorePerformer;
+use super::endorse::Endorser;
 use super::time_relay;
 use crate::host::tasks::JoinSet;
 
@@ -27,9 +28,9 @@ fn lock(limits: &Mutex<RequestLimits>) -> MutexGuard<'_, RequestLimits> {
 }
 
 impl ReplicaRequests {
-    /// `submit`: has a receipt certified.
-    pub(super) fn new(certificates: Arc<CertificateLists>, submit: Submit) -> Self {
-        let endorser = Arc::new(Endorser { certificates: certificates.clone(), submit });
+    /// The requests of a link that begins.
+    pub(super) fn new(certificates: Arc<CertificateLists>, core: Arc<CorePerformer>) -> Self {
+        let endorser = Arc::new(Endorser { certificates: certificates.clone(), core });
         Self { certificates, endorser, limits: Arc::default(), tasks: JoinSet::new() }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use vouch_core::message::{MAX_PUTS, Stream};
-pub(crate) use vouch_node_core::server::Reply;
+pub(super) use vouch_node_core::server::Reply;
 
 /// Base size of a client's mailbox in replies.
 const MAILBOX: usize = 64;
@@ -13,13 +13,13 @@ const MAILBOX: usize = 64;
 const ANSWERS: usize = 2 * MAX_PUTS;
 
 /// A mailbox with room for every reply that this number of honest replicas may send to one client at once.
-pub(crate) fn mailbox(replicas: usize) -> (mpsc::Sender<Box<Reply>>, mpsc::Receiver<Box<Reply>>) {
+pub(super) fn mailbox(replicas: usize) -> (mpsc::Sender<Box<Reply>>, mpsc::Receiver<Box<Reply>>) {
     mpsc::channel(MAILBOX + ANSWERS * replicas)
 }
 
 /// The open requests, by the server's number. Replies are boxed: a channel always allocates room for 32 items, and most links wait for none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Box<Reply>>>>>);
+pub(super) struct Routes(Arc<Mutex<HashMap<Stream, mpsc::Sender<Box<Reply>>>>>);
 
 impl Routes {
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Stream, mpsc::Sender<Box<Reply>>>> {
@@ -27,18 +27,18 @@ impl Routes {
     }
 
     /// Number of open requests.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.map().len()
     }
 
     /// Routes replies on `stream` to `mailbox` until the route is dropped.
-    pub(crate) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
+    pub(super) fn open(&self, stream: Stream, mailbox: mpsc::Sender<Box<Reply>>) -> Route {
         self.map().insert(stream, mailbox);
         Route { routes: self.clone(), stream }
     }
 
     /// Delivers a reply. Drops it if the mailbox is full, whose size covers every honest reply. Returns it if no route exists.
-    pub(crate) fn deliver(&self, reply: Reply) -> Option<Reply> {
+    pub(super) fn deliver(&self, reply: Reply) -> Option<Reply> {
         let mailbox = self.map().get(&reply.stream).cloned();
         match mailbox {
             Some(mailbox) => {
@@ -52,7 +52,7 @@ impl Routes {
 
 /// An open request. Dropping it ends the route.
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(super) struct Route {
     routes: Routes,
     stream: Stream,
 }

@@ -1,11 +1,28 @@
 //! The first messages of every link: both hellos, the server's proof of its node key, and the committee.
 
-use vouch_core::link::{Hello, HelloError, Role, Transcript};
+use std::sync::Arc;
+
+use vouch_core::link::{Hello, HelloError, NodeSecretKey, Role, Transcript};
 use vouch_core::message::{Code, Failed, Message, MessageError, Stream};
 
-use super::{Event, Shared};
+use super::founding::ServerFoundings;
+use super::member_links::MemberLinks;
+use super::reports::{Event, ServerReports};
 use crate::committee_file;
+use crate::host::Host;
 use crate::link::{self, Handshake, LinkError, LinkReader, LinkWriter};
+use crate::notices::Notice;
+
+/// What the handshakes of all links use.
+pub(super) struct HandshakeContext {
+    pub(super) host: Host,
+    pub(super) key: NodeSecretKey,
+    pub(super) members: MemberLinks,
+    pub(super) foundings: Arc<ServerFoundings>,
+    pub(super) reports: Arc<ServerReports>,
+    /// Limits the log lines about links of other protocol versions.
+    pub(super) other_versions: Notice,
+}
 
 /// A link after the exchange of hellos.
 pub(super) struct Welcomed {
@@ -21,44 +38,47 @@ pub(super) struct Welcomed {
 
 /// Exchanges hellos. `None` if the link broke, or was refused and sent the reason. A link from a browser (`has_origin`) must be a client's.
 pub(super) async fn welcome(
-    shared: &Shared,
+    context: &HandshakeContext,
     (mut reader, mut writer): (LinkReader, LinkWriter),
     has_origin: bool,
 ) -> Option<Welcomed> {
-    let handshake = Handshake::begin(&shared.host);
-    let hello = match reader.expect("say hello", handshake).await.and_then(|message| allow(shared, message, has_origin))
+    let handshake = Handshake::begin(&context.host);
+    let hello = match reader
+        .expect("say hello", handshake)
+        .await
+        .and_then(|message| allow(&context.members, message, has_origin))
     {
         Ok(hello) => hello,
         Err(error) => {
             if let LinkError::Message(MessageError::Hello(HelloError::Version { .. })) = &error
                 && let Some(line) =
-                    shared.other_versions.line(shared.host.monotonic(), &format!("refused a link: {error}"))
+                    context.other_versions.line(context.host.monotonic(), &format!("refused a link: {error}"))
             {
-                shared.report(Event::Refused(line));
+                context.reports.report(Event::Refused(line));
             }
             link::refuse(reader, writer, why(error)).await;
             return None;
         }
     };
     reader.said_hello();
-    let committee = shared.committee();
-    let cluster = committee.as_ref().map(|committee| committee.cluster());
-    let own = Hello::new(Role::Server, cluster, shared.key.node_key(), shared.host.random());
+    let chain = context.members.chain();
+    let cluster = chain.as_ref().map(|chain| chain.cluster());
+    let own = Hello::new(Role::Server, cluster, context.key.node_key(), context.host.random());
     let transcript = Transcript::new(&hello, &own, None);
-    let signature = shared.key.sign(&transcript, Role::Server);
+    let signature = context.key.sign(&transcript, Role::Server);
     let mut messages = vec![Message::Hello(own), Message::Auth(signature)];
     // A replica adopts a committee only with all its acceptances, so it gets the founding. A client has no use for acceptances.
     messages.extend(match hello.role {
-        Role::Replica => shared.founding().settled().map(|founding| Message::Founding(Box::new(founding.message()))),
-        Role::Client | Role::Server => committee.as_deref().map(committee_file::message),
+        Role::Replica => context.foundings.settled(),
+        Role::Client | Role::Server => chain.as_ref().map(|chain| committee_file::message(chain.current())),
     });
     for message in messages {
         writer.send(message.encode()).await.ok()?;
     }
-    Some(Welcomed { reader, writer, hello, handshake, transcript, knows_committee: committee.is_some() })
+    Some(Welcomed { reader, writer, hello, handshake, transcript, knows_committee: chain.is_some() })
 }
 
-fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, LinkError> {
+fn allow(members: &MemberLinks, message: Message, has_origin: bool) -> Result<Hello, LinkError> {
     let refuse = |code, detail: String| Err(Failed::new(Stream::LINK, code, detail).into());
     let Message::Hello(hello) = message else {
         return refuse(Code::Unexpected, format!("expected Hello, got {}", message.name()));
@@ -66,7 +86,7 @@ fn allow(shared: &Shared, message: Message, has_origin: bool) -> Result<Hello, L
     if hello.role == Role::Server || (has_origin && hello.role != Role::Client) {
         return refuse(Code::Unexpected, format!("expected a client or a replica, got a {}", hello.role));
     }
-    let own = shared.committee().map(|committee| committee.cluster());
+    let own = members.chain().map(|chain| chain.cluster());
     if let (Some(theirs), Some(ours)) = (hello.cluster, own)
         && theirs != ours
     {

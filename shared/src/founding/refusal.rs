@@ -33,6 +33,25 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// A refusal whose signature was verified: it is by a member of the founding that it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifiedRefusal {
+    refusal: Refusal,
+    member: u16,
+}
+
+impl VerifiedRefusal {
+    /// The refusal.
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
+    /// The signer's index in the refused committee.
+    pub fn member(&self) -> u16 {
+        self.member
+    }
+}
+
 /// Two signatures that prove a member faulty: it accepted and refused the same founding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
@@ -81,11 +100,11 @@ impl Refusal {
         Self { refused, accepted, node_key: key.node_key(), signature }
     }
 
-    /// Verifies this as a refusal of the founding of `genesis`, and returns the index of its signer.
+    /// Verifies this as a refusal of the founding of `genesis`.
     ///
     /// # Errors
     /// See [`RefusalError`].
-    pub fn check(&self, genesis: &CommitteeRecord) -> Result<u16, RefusalError> {
+    pub fn verify(self, genesis: &CommitteeRecord) -> Result<VerifiedRefusal, RefusalError> {
         if self.refused != genesis.digest() {
             return Err(RefusalError::AnotherFounding { expected: genesis.digest(), got: self.refused });
         }
@@ -94,7 +113,7 @@ impl Refusal {
         }
         let member = genesis.position(&self.node_key).ok_or(RefusalError::NotAMember(self.node_key))?;
         match self.node_key.has_signed(&signed_bytes(&self.refused, &self.accepted), &self.signature) {
-            true => Ok(member),
+            true => Ok(VerifiedRefusal { refusal: self, member }),
             false => Err(RefusalError::Signature(self.node_key)),
         }
     }

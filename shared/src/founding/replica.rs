@@ -184,14 +184,15 @@ impl ReplicaFounding {
 
     fn apply_refusal(&mut self, refusal: &Refusal, node: &NodeSecretKey, actions: &mut FoundingActions) {
         let Some(founding) = self.founding(&refusal.refused) else { return };
-        let Some(judged) = founding.judge(refusal) else { return };
+        let Ok(verified) = refusal.verify(founding.record()) else { return };
+        let evidence = founding.evidence(&verified);
         // The replica's own refusal dates from before a loss of its record.
         if refusal.node_key == node.node_key() {
             return;
         }
         let is_accepted = self.record.accepted.as_ref().is_some_and(|accepted| accepted.digest() == refusal.refused);
         // The signer has accepted the founding, too, so the founding may be complete elsewhere: leaving it now could found two clusters.
-        if let Err(evidence) = judged {
+        if let Some(evidence) = evidence {
             actions.events.push(ReplicaFoundingEvent::Evidence(Box::new(evidence)));
             return;
         }

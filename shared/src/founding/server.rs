@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub use progress::Progress;
 
-use super::{Evidence, Founding, Refusal, WantedCommittee};
+use super::{Evidence, Founding, Refusal, VerifiedRefusal, WantedCommittee};
 use crate::bls::ProvenVoteKey;
 use crate::committee::{Committee, CommitteeError, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
@@ -228,13 +228,20 @@ impl ServerFounding {
         self.record_completion(was_complete);
     }
 
-    /// Handles refusals. Invalid ones are ignored; valid ones are sent to all members of the founding that they end.
-    pub fn refused(&mut self, refusals: &[Refusal]) -> OutgoingMessages {
+    /// The committees of the foundings in progress that these refusals name, to [verify](super::verify_refusals) them with.
+    pub fn refused_committees(&self, refusals: &[Refusal]) -> BTreeMap<CommitteeDigest, Arc<Committee>> {
+        let named = refusals.iter().filter_map(|refusal| self.known.get_key_value(&refusal.refused));
+        named.map(|(digest, founding)| (*digest, founding.committee().clone())).collect()
+    }
+
+    /// Handles refusals. Each is sent to all members of the founding that it ends.
+    pub fn refused(&mut self, refusals: &[VerifiedRefusal]) -> OutgoingMessages {
         let mut sends = OutgoingMessages::new();
-        for refusal in refusals {
+        for verified in refusals {
+            let refusal = verified.refusal();
+            // An earlier one may have ended the founding.
             let Some(founding) = self.known.get(&refusal.refused) else { continue };
-            let Some(judged) = founding.judge(refusal) else { continue };
-            if let Err(evidence) = judged {
+            if let Some(evidence) = founding.evidence(verified) {
                 let event = ServerFoundingEvent::Evidence(Box::new(evidence));
                 if !self.events.contains(&event) {
                     self.events.push(event);

@@ -77,7 +77,8 @@ fn a_founding_is_accepted_durably_and_its_greater_rival_refused() {
     assert!(actions.save, "it must never accept that one");
     let [refusal] = refusals(&actions)[..] else { panic!("{actions:?}") };
     assert_eq!((refusal.refused, refusal.accepted), (greater.digest(), lesser.digest()));
-    assert_eq!(refusal.check(greater.record()), Ok(greater.record().position(&a.node.node_key()).unwrap()));
+    let verified = refusal.verify(greater.record()).unwrap();
+    assert_eq!(verified.member(), greater.record().position(&a.node.node_key()).unwrap());
     // after a restart as well
     let record = ReplicaRecord::decode(&replica.record().encode(), None).unwrap();
     assert_eq!(record.encode(), replica.record().encode());
@@ -304,6 +305,40 @@ fn an_acceptance_counts_although_another_member_disconnected_before_it_arrived()
     server.accepted(&a.node.node_key(), &verify_acceptances(&accepted, &claimed).unwrap());
     let Progress::Waiting(why) = server.progress() else { panic!("not under way") };
     assert!(why.contains("1 did; it waits for replica-1, which is not connected"), "{why}");
+}
+
+#[test]
+fn a_server_ends_a_founding_only_for_a_verified_refusal() {
+    let (a, b, stranger) = (Keys::new(0), Keys::new(1), Keys::new(2));
+    let (lesser, greater) = rivals(&[&a, &b]);
+    let mut server = ServerFounding::new(WantedCommittee { replicas: Some(2), ..WantedCommittee::default() }, None);
+    server.join(a.node.node_key(), 0, a.candidate(0), None);
+    let mut accepted = greater.clone();
+    accepted.accept_as(&a.node.node_key(), &a.vote);
+    server.shown(&a.node.node_key(), accepted).unwrap();
+    let good = Refusal::sign(&b.node, greater.digest(), lesser.digest());
+    let mut forged = good;
+    forged.signature[0] ^= 1;
+    let by_stranger = Refusal::sign(&stranger.node, greater.digest(), lesser.digest());
+    let unknown = Refusal::sign(&b.node, lesser.digest(), greater.digest());
+    let claimed = [forged, by_stranger, unknown, good, good];
+    let committees = server.refused_committees(&claimed);
+    assert_eq!(committees.keys().collect::<Vec<_>>(), [&greater.digest()], "the only one in progress");
+    let verified = verify_refusals(&committees, &claimed);
+    assert_eq!(verified.iter().map(VerifiedRefusal::refusal).collect::<Vec<_>>(), [&good, &good]);
+    let sends = server.refused(&verified);
+    assert_eq!(sends, [(a.node.node_key(), Message::Refusals(vec![good]))], "once, although it came twice");
+    assert_eq!(server.take_events(), [ServerFoundingEvent::Refused(good)]);
+    // The signer has also accepted the founding: its refusal is evidence against it.
+    let mut accepted = lesser.clone();
+    accepted.accept_as(&a.node.node_key(), &a.vote);
+    server.shown(&a.node.node_key(), accepted).unwrap();
+    let own = [Refusal::sign(&a.node, lesser.digest(), greater.digest())];
+    let verified = verify_refusals(&server.refused_committees(&own), &own);
+    assert!(server.refused(&verified).is_empty());
+    assert!(
+        matches!(&server.take_events()[..], [ServerFoundingEvent::Evidence(evidence)] if evidence.refusal == own[0])
+    );
 }
 
 #[test]

@@ -10,7 +10,8 @@ use vouch_node_core::server::member_lists::{ListInput, ListOutput, PageRequest, 
 
 use super::{CertificateLists, verified};
 use crate::latest::Follower;
-use crate::server::{Event, Snapshot};
+use crate::server::member_links::Snapshot;
+use crate::server::reports::Event;
 
 /// The reading of the list over one link. It ends when this is dropped.
 pub(in crate::server) struct FollowedList {
@@ -68,7 +69,8 @@ impl FollowedList {
     /// Waits until the replica is a member: a standby has no certificates.
     async fn owner(&self, changes: &mut Follower<Arc<Snapshot>>) -> ListOwner {
         loop {
-            if let Some(committee) = changes.see().committee.clone()
+            let committee = changes.see().chain.as_ref().map(|chain| chain.current().clone());
+            if let Some(committee) = committee
                 && let Some(member) = committee.record().position(&self.link.node_key)
             {
                 return ListOwner { committee, member };
@@ -91,7 +93,7 @@ impl FollowedList {
                 return None;
             }
             ListOutput::Learned(count) => {
-                (certificates.reporter)(Event::Learned(owner.name(), count));
+                certificates.reports.report(Event::Learned(owner.name(), count));
                 return None;
             }
             ListOutput::Failing(why) => {

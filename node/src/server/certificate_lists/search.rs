@@ -12,7 +12,7 @@ use super::{CertificateLists, verified};
 impl CertificateLists {
     /// Asks all connected members for the certificate of one blob, and keeps the best valid one.
     pub(super) async fn search(&self, digest: Digest) -> Option<Certificate> {
-        let committee = self.links.committee()?;
+        let chain = self.links.chain()?;
         let _turn = self.searches.acquire().await.ok()?;
         let stream = self.links.numbers().next();
         let mut search = CertificateSearch::new(digest, self.links.connected(), self.links.now());
@@ -23,7 +23,7 @@ impl CertificateLists {
             input = match search.handle(input, self.links.now()) {
                 Some(SearchOutput::Over(best)) => break *best?,
                 Some(SearchOutput::Verify(certificate)) => {
-                    let valid = verified(self.links.host(), vec![*certificate], &committee).await;
+                    let valid = verified(self.links.host(), vec![*certificate], chain.current()).await;
                     SearchInput::Verified(valid.ok().and_then(|mut valid| valid.pop()).map(Box::new))
                 }
                 None => match replies.next(search.next_tick()).await {

@@ -6,12 +6,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use vouch_core::bundle::{Bundle, MEDIA_TYPE};
+use vouch_core::bundle::MEDIA_TYPE;
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, WantedBytes};
 use vouch_core::slice::MEDIA_TYPE as MEDIA_TYPE_SLICE;
 
+use super::certificates::EncodedBundle;
 use super::download::{self, Begun, Form};
 use super::get::HttpGet;
 use super::origin::Caller;
@@ -20,15 +21,31 @@ use super::put;
 use super::ranges;
 use super::reply::{self, Body};
 use super::upload;
+use crate::budgets::Pool;
 use crate::expires::Expires;
-use crate::server::Shared;
+use crate::server::certificate_lists::CertificateLists;
+use crate::server::core_performer::CorePerformer;
+use crate::server::get_performer::GetService;
 use crate::server::guard::Connection;
+use crate::server::put_performer::PutService;
+use crate::server::reports::ServerReports;
 
 /// An uploaded page must not run in the server's origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
 /// The bytes of a digest never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// What reads of blobs use.
+#[derive(Clone)]
+pub(in crate::server) struct BlobContext {
+    pub(in crate::server) core: Arc<CorePerformer>,
+    pub(in crate::server) gets: GetService,
+    pub(in crate::server) certificates: Arc<CertificateLists>,
+    pub(in crate::server) reports: Arc<ServerReports>,
+    /// The budget of gets in progress.
+    pub(in crate::server) downloads: Arc<Pool>,
+}
 
 /// A digest from a path.
 pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
@@ -37,7 +54,7 @@ pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
 
 /// The bytes, or the range of them that the request is for.
 pub(super) async fn get(
-    shared: Arc<Shared>,
+    context: &BlobContext,
     name: &str,
     request: &Request<()>,
     caller: &Caller,
@@ -51,7 +68,7 @@ pub(super) async fn get(
     }
     let range = ranges::of_header(request, &tag);
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Bytes };
-    let begun = begin(shared, digest, range, form, connection).await?;
+    let begun = begin(context, digest, range, form, connection).await?;
     let (length, part) = (begun.length, begun.range.clone());
     let mut response = described(body(begun, form), digest, &tag, caller);
     let headers = response.headers_mut();
@@ -69,7 +86,7 @@ pub(super) async fn get(
 
 /// A range with its proof, for clients that verify.
 pub(super) async fn slice(
-    shared: Arc<Shared>,
+    context: &BlobContext,
     name: &str,
     request: &Request<()>,
     caller: &Caller,
@@ -78,7 +95,7 @@ pub(super) async fn slice(
     let digest = digest(name)?;
     let range = ranges::of_query(request.uri().query().unwrap_or_default())?;
     let form = if request.method() == Method::HEAD { Form::Length } else { Form::Slices };
-    let begun = begin(shared, digest, range, form, connection).await?;
+    let begun = begin(context, digest, range, form, connection).await?;
     let mut response = body(begun, form);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_SLICE));
@@ -87,22 +104,21 @@ pub(super) async fn slice(
 }
 
 async fn begin(
-    shared: Arc<Shared>,
+    context: &BlobContext,
     digest: Digest,
     range: Option<ByteRange>,
     form: Form,
     connection: &Arc<Connection>,
 ) -> Result<Begun, Problem> {
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, Code::Busy.slug(), "too many downloads; try again");
-    let permit = shared.guard.downloads.claim(connection.party(), 1).map_err(busy)?;
+    let permit = context.downloads.claim(connection.party(), 1).map_err(busy)?;
     // A certificate states the length, so no replica's claim is needed.
-    let known = shared.certificates.archived(digest).await.ok().flatten();
+    let known = context.certificates.archived(digest).await.ok().flatten();
     let length = known.map(|certificate| certificate.claim.receipt.length);
-    let committee = shared.committee();
     // The last byte proves the length.
     let range = if form == Form::Length { Some(ByteRange::Last(1)) } else { range };
-    let get = HttpGet::begin(shared.clone(), connection.clone(), WantedBytes { digest, length, range }, committee);
-    Ok(Box::pin(download::begin(shared, digest, get, form, permit)).await?)
+    let get = HttpGet::begin(context, connection.clone(), WantedBytes { digest, length, range });
+    Ok(Box::pin(download::begin(context.reports.clone(), digest, get, form, permit)).await?)
 }
 
 fn body(begun: Begun, form: Form) -> Response<Body> {
@@ -133,21 +149,21 @@ fn as_data(headers: &mut HeaderMap, caller: &Caller) {
 }
 
 pub(super) async fn put(
-    shared: Arc<Shared>,
+    service: &Arc<PutService>,
     request: &Request<()>,
     body: upload::Start,
     connection: &Arc<Connection>,
 ) -> Result<Response<Body>, Problem> {
-    let expires_at = expires_at(request.uri().query().unwrap_or_default(), shared.host.unix_seconds())?;
+    let expires_at = expires_at(request.uri().query().unwrap_or_default(), service.host.unix_seconds())?;
     // RFC 9110 section 14.5: refuse a partial put, because storing a part as the whole blob is never what the client meant.
     if request.headers().contains_key(header::CONTENT_RANGE) {
         return Err(Problem::bad_request("a blob is put whole; expected no Content-Range"));
     }
-    let certificate = put::put(shared.clone(), connection.clone(), body, expires_at).await?;
-    let committee = shared.committee().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
-    let bundle = Bundle::new(&certificate, &committee);
-    let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, bundle.to_json());
+    let certificate = put::put(service.clone(), connection.clone(), body, expires_at).await?;
+    let chain = service.members.chain().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
     let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
+    let encoded = EncodedBundle::encode(&service.host, certificate, chain).await?;
+    let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, encoded.json);
     reply::insert(response.headers_mut(), header::LOCATION, &location);
     response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);
     Ok(response)

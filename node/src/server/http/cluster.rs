@@ -1,58 +1,108 @@
 //! The state of the cluster, for people, pages and load balancers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 use vouch_core::committee::Committee;
+use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Stream};
 use vouch_core::quorum;
+use vouch_node_core::server::ServerCore;
 use vouch_node_core::server::health::Trouble;
 
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE, NO_STORE};
-use crate::server::Shared;
+use crate::server::core_performer::CorePerformer;
+use crate::server::founding::ServerFoundings;
+use crate::server::member_links::{MemberLinks, ReplicaHandle};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
-pub(super) fn describe(shared: &Shared) -> Response<Body> {
-    let snapshot = shared.snapshot.get();
-    let committee = snapshot.committee.as_deref();
-    let record = committee.map(|committee| committee.record());
-    let members: Vec<_> = (0..)
-        .zip(record.map(|record| record.members()).unwrap_or_default())
-        .map(|(number, member)| {
-            json!({
-                "member": number,
-                "name": member.name.to_string(),
-                "node_key": member.node_key.to_string(),
-                "vote_key": member.vote_key.to_string(),
-                "connected": snapshot.members.contains_key(&number),
+/// What the cluster's state is read from.
+pub(in crate::server) struct ClusterView {
+    pub(in crate::server) core: Arc<CorePerformer>,
+    pub(in crate::server) members: MemberLinks,
+    pub(in crate::server) foundings: Arc<ServerFoundings>,
+    /// The server's.
+    pub(in crate::server) node_key: NodeKey,
+    /// The number of members that the operator wants.
+    pub(in crate::server) wanted_replicas: Option<u16>,
+}
+
+impl ClusterView {
+    pub(super) fn describe(&self) -> Response<Body> {
+        let snapshot = self.members.snapshot();
+        let committee = snapshot.chain.as_ref().map(|chain| &**chain.current());
+        let record = committee.map(|committee| committee.record());
+        let members: Vec<_> = (0..)
+            .zip(record.map(|record| record.members()).unwrap_or_default())
+            .map(|(number, member)| {
+                json!({
+                    "member": number,
+                    "name": member.name.to_string(),
+                    "node_key": member.node_key.to_string(),
+                    "vote_key": member.vote_key.to_string(),
+                    "connected": snapshot.members.contains_key(&number),
+                })
             })
-        })
-        .collect();
-    let connected = match committee {
-        Some(_) => snapshot.members.len(),
-        None => shared.core().roster().count(),
-    };
-    let is_ready = match committee {
-        Some(committee) => Readiness::of(shared, committee).is_ready(),
-        None => shared.founding().put_obstacle().is_none(),
-    };
-    let described = json!({
-        "cluster": committee.map(|committee| committee.cluster()),
-        "server": shared.key.node_key().to_string(),
-        "ready": is_ready,
-        "epoch": record.map_or(0, |record| record.epoch()),
-        "quorum": record.map_or(0, |record| record.quorum()),
-        "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
-        "connected": connected,
-        "wanted": shared.config.wanted.replicas,
-        "members": members,
-    });
-    let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
-    response.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
-    response
+            .collect();
+        let connected = match committee {
+            Some(_) => snapshot.members.len(),
+            None => self.core.state().roster().count(),
+        };
+        let is_ready = match committee {
+            Some(committee) => self.assess(committee).is_ready(),
+            None => self.foundings.put_obstacle().is_none(),
+        };
+        let described = json!({
+            "cluster": committee.map(|committee| committee.cluster()),
+            "server": self.node_key.to_string(),
+            "ready": is_ready,
+            "epoch": record.map_or(0, |record| record.epoch()),
+            "quorum": record.map_or(0, |record| record.quorum()),
+            "tolerated_faults": record.map_or(0, |record| quorum::tolerated_faults(record.n())),
+            "connected": connected,
+            "wanted": self.wanted_replicas,
+            "members": members,
+        });
+        let mut response = reply::whole(StatusCode::OK, "application/json", format!("{described}\n"));
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
+        response
+    }
+
+    /// Whether a put would have a quorum, and the trouble of each member: as text, or as JSON if the client prefers that. A failure is a
+    /// problem (RFC 9457) unless the client prefers text.
+    pub(super) fn readiness(&self, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+        let snapshot = self.members.snapshot();
+        let Some(chain) = &snapshot.chain else {
+            return match self.foundings.put_obstacle() {
+                Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),
+                None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
+            };
+        };
+        let readiness = self.assess(chain.current());
+        let able = readiness.able();
+        let is_ready = readiness.is_ready();
+        let Readiness { quorum, n, fatal, impaired } = readiness;
+        let all = [&fatal[..], &impaired].concat();
+        if is_ready {
+            let text = format!("ready: {able} of {n} replicas can store, {quorum} are needed{}", each(&all));
+            return Ok(ready(text, &all, headers));
+        }
+        let detail = format!("{quorum} of {n} replicas are needed for a put, {able} can store{}", each(&all));
+        let mut failed = Failed::new(Stream::LINK, Code::NotEnoughReplicas, "");
+        // It may be longer than a message on a link.
+        failed.detail = detail + "; see the replicas' logs, and `vouch status` where they run";
+        refused(failed, fatal.into_iter().map(|(name, _)| name).collect(), headers)
+    }
+
+    fn assess(&self, committee: &Committee) -> Readiness {
+        Readiness::of(&self.core.state(), committee, self.members.host().monotonic())
+    }
 }
 
 /// The members of the committee that a put can count on.
@@ -66,9 +116,8 @@ struct Readiness {
 }
 
 impl Readiness {
-    fn of(shared: &Shared, committee: &Committee) -> Self {
+    fn of(core: &ServerCore<ReplicaHandle>, committee: &Committee, now: Duration) -> Self {
         let record = committee.record();
-        let (core, now) = (shared.core(), shared.host.monotonic());
         let members = record.members().iter();
         let troubled =
             members.filter_map(|member| Some((member.name.to_string(), core.health().trouble(&member.node_key, now)?)));
@@ -88,32 +137,6 @@ impl Readiness {
 
 /// Maximum number of members named in a text.
 const NAMED: usize = 20;
-
-/// Whether a put would have a quorum, and the trouble of each member: as text, or as JSON if the client prefers that. A failure is a
-/// problem (RFC 9457) unless the client prefers text.
-pub(super) fn readiness(shared: &Shared, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
-    let snapshot = shared.snapshot.get();
-    let Some(committee) = &snapshot.committee else {
-        return match shared.founding().put_obstacle() {
-            Some(detail) => refused(Failed::new(Stream::LINK, Code::NoCommittee, detail), Vec::new(), headers),
-            None => Ok(ready("ready: the next put founds the committee".into(), &[], headers)),
-        };
-    };
-    let readiness = Readiness::of(shared, committee);
-    let able = readiness.able();
-    let is_ready = readiness.is_ready();
-    let Readiness { quorum, n, fatal, impaired } = readiness;
-    let all = [&fatal[..], &impaired].concat();
-    if is_ready {
-        let text = format!("ready: {able} of {n} replicas can store, {quorum} are needed{}", each(&all));
-        return Ok(ready(text, &all, headers));
-    }
-    let detail = format!("{quorum} of {n} replicas are needed for a put, {able} can store{}", each(&all));
-    let mut failed = Failed::new(Stream::LINK, Code::NotEnoughReplicas, "");
-    // It may be longer than a message on a link.
-    failed.detail = detail + "; see the replicas' logs, and `vouch status` where they run";
-    refused(failed, fatal.into_iter().map(|(name, _)| name).collect(), headers)
-}
 
 fn each(troubled: &[(String, Trouble)]) -> String {
     let mut text: String = troubled.iter().take(NAMED).map(|(name, trouble)| format!("; {name} {trouble}")).collect();

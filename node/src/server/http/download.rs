@@ -14,7 +14,7 @@ use vouch_core::slice::{Head, Slice};
 
 use super::get::HttpGet;
 use crate::budgets::Permit;
-use crate::server::{Event, Shared};
+use crate::server::reports::{Event, ServerReports};
 
 /// The form of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) struct Begun {
 
 /// A get in progress.
 pub(super) struct Sending {
-    shared: Arc<Shared>,
+    reports: Arc<ServerReports>,
     digest: Digest,
     get: HttpGet,
     form: Form,
@@ -48,14 +48,14 @@ pub(super) struct Sending {
 
 /// Begins a get, up to its first verified piece.
 pub(super) async fn begin(
-    shared: Arc<Shared>,
+    reports: Arc<ServerReports>,
     digest: Digest,
     get: HttpGet,
     form: Form,
     permit: Permit,
 ) -> Result<Begun, SessionError> {
     let ready = VecDeque::new();
-    let mut sending = Box::new(Sending { shared, digest, get, form, ready, is_over: false, _permit: permit });
+    let mut sending = Box::new(Sending { reports, digest, get, form, ready, is_over: false, _permit: permit });
     let mut about = None;
     loop {
         let told = sending.step().await?;
@@ -92,7 +92,7 @@ impl Sending {
     }
 
     fn tell(&self, trouble: &dyn std::fmt::Display) {
-        self.shared.report(Event::Trouble(format!("reading {}: {trouble}", self.digest)));
+        self.reports.report(Event::Trouble(format!("reading {}: {trouble}", self.digest)));
     }
 
     /// The verified pieces as a stream. An error is the last item, and ends the transfer early.

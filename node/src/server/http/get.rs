@@ -6,27 +6,30 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Interval;
-use vouch_core::chain::CommitteeChain;
-use vouch_core::committee::Committee;
 use vouch_core::message::Message;
 use vouch_core::session::{GetEvent, OneGet, ProgressWatch, SessionError, WantedBytes};
 use vouch_node_core::server::health::Fault;
 
+use super::blobs::BlobContext;
+use crate::host::Host;
 use crate::host::blocking::{BlockingWork, BlockingWorkError};
 use crate::host::tasks::MissedTickBehavior;
 use crate::latest::Follower;
 use crate::link::Held;
+use crate::server::TICK;
+use crate::server::core_performer::CorePerformer;
 use crate::server::get_performer::{GetPerformer, GetReply};
 use crate::server::guard::Connection;
+use crate::server::member_links::Snapshot;
 use crate::server::routes::{self, Reply};
-use crate::server::{Shared, Snapshot, TICK};
 
 /// A piece of at least this many bytes is verified on a blocking thread: otherwise it would delay other requests.
 const VERIFIED_ELSEWHERE: usize = 16 << 10;
 
 /// A get in progress. Like every client, it trusts no replica: each byte is verified, and another member continues if one fails.
 pub(super) struct HttpGet {
-    shared: Arc<Shared>,
+    host: Host,
+    core: Arc<CorePerformer>,
     connection: Arc<Connection>,
     wanted: WantedBytes,
     get: Box<OneGet>,
@@ -45,23 +48,21 @@ pub(super) struct HttpGet {
 
 impl HttpGet {
     /// Begins with a lookup of the blob's holders.
-    pub(super) fn begin(
-        shared: Arc<Shared>,
-        connection: Arc<Connection>,
-        wanted: WantedBytes,
-        committee: Option<Arc<Committee>>,
-    ) -> Self {
-        let (mailbox, replies) = routes::mailbox(shared.replicas());
-        let mut get = Box::new(OneGet::new(wanted, committee.map(CommitteeChain::new)));
-        let read_last = shared.core().health().read_last(shared.host.monotonic());
+    pub(super) fn begin(context: &BlobContext, connection: Arc<Connection>, wanted: WantedBytes) -> Self {
+        let BlobContext { core, gets, .. } = context.clone();
+        let (host, snapshot) = (gets.host.clone(), gets.members.follow());
+        let (mailbox, replies) = routes::mailbox(core.replicas());
+        let mut get = Box::new(OneGet::new(wanted, gets.members.chain()));
+        let read_last = core.state().health().read_last(host.monotonic());
         get.try_last(read_last);
         let first = get.begin();
-        let mut ticks = shared.host.interval(TICK);
+        let mut ticks = host.interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut begun = Self {
-            performer: GetPerformer::new(shared.clone(), mailbox),
-            snapshot: shared.snapshot.follow(),
-            shared,
+            performer: GetPerformer::new(gets, mailbox),
+            snapshot,
+            host,
+            core,
             connection,
             wanted,
             get,
@@ -131,7 +132,7 @@ impl HttpGet {
                 // A read from another member means that the last one has failed.
                 let given_up = self.reading.replace(read.member).filter(|last| *last != read.member);
                 if let Some(member) = given_up {
-                    self.shared.blame(read.stream, member, Fault::FailedGet);
+                    self.core.blame(read.stream, member, Fault::FailedGet);
                 }
                 self.performer.read(read);
             }
@@ -154,7 +155,7 @@ impl HttpGet {
     fn send_away(&mut self, message: Message) {
         let placeholder = Box::new(OneGet::new(self.wanted, None));
         let mut get = std::mem::replace(&mut self.get, placeholder);
-        self.away = Some(self.shared.host.spawn_blocking(move || {
+        self.away = Some(self.host.spawn_blocking(move || {
             let events = get.receive(message);
             (get, events)
         }));
@@ -186,7 +187,7 @@ impl HttpGet {
             room = self.performer.room(self.connection.party()) => self.performer.start(room),
             _ = self.ticks.tick() => {
                 self.performer.tick();
-                self.watch.check_deadline(self.get.progress_mark(), self.shared.host.monotonic())?;
+                self.watch.check_deadline(self.get.progress_mark(), self.host.monotonic())?;
             }
         }
         Ok(())

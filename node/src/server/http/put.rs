@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use vouch_core::certificate::Certificate;
-use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Hasher;
 use vouch_core::message::{Message, PayloadFrame, Stream};
 use vouch_core::receipt::Receipt;
@@ -17,54 +16,55 @@ use vouch_node_core::server::put::{PutAnswer, PutInput, PutOutput, PutRequest, S
 use super::problem::Problem;
 use super::upload;
 use crate::host::tasks::MissedTickBehavior;
+use crate::server::TICK;
 use crate::server::guard::Connection;
-use crate::server::put_performer::{PutMailboxes, PutPerformer};
+use crate::server::member_links::Snapshot;
+use crate::server::put_performer::{PutMailboxes, PutPerformer, PutService};
 use crate::server::routes::{self, Reply};
-use crate::server::{Shared, Snapshot, TICK};
 
 /// A piece of at least this many bytes is hashed on a blocking thread: otherwise it would delay other requests.
 const HASHED_ELSEWHERE: usize = 16 << 10;
 
 /// Puts a body. Dropping the future cancels the put.
 pub(super) async fn put(
-    shared: Arc<Shared>,
+    service: Arc<PutService>,
     connection: Arc<Connection>,
     body: upload::Start,
     expires_at: u64,
 ) -> Result<Box<Certificate>, Problem> {
     let (done, result) = oneshot::channel();
     // In a task of its own: if the request is dropped, the put must still be cancelled at the replicas.
-    let host = shared.host.clone();
-    host.spawn(Box::pin(run(shared, connection, body, expires_at, done)));
+    let host = service.host.clone();
+    host.spawn(Box::pin(run(service, connection, body, expires_at, done)));
     result.await.unwrap_or_else(|_| Err(Problem::internal("the put was given up")))
 }
 
 async fn run(
-    shared: Arc<Shared>,
+    service: Arc<PutService>,
     connection: Arc<Connection>,
     body: upload::Start,
     expires_at: u64,
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
-    let (replies_to, mut replies) = routes::mailbox(shared.replicas());
+    let (replies_to, mut replies) = routes::mailbox(service.core.replicas());
     let (inbox, mut reported) = mpsc::channel(1);
-    let mut snapshot = shared.snapshot.follow();
+    let mut snapshot = service.members.follow();
     let mailboxes = PutMailboxes { replies: replies_to, inbox };
-    let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, shared.stream());
+    let (request, stream) = (PutRequest { offer: None, renew: false, whole: None }, service.members.numbers().next());
     let mut put = BodyPut {
-        put: ServerPut::new(stream, request, shared.put_policy()),
+        put: ServerPut::new(stream, request, service.policy),
         stream,
-        performer: PutPerformer::new(shared.clone(), mailboxes, stream, connection.source()),
+        performer: PutPerformer::new(service.clone(), mailboxes, stream, connection.source()),
         body: Flow::Waiting(body),
         hasher: Hasher::new(),
         expires_at,
-        shared: shared.clone(),
+        service: service.clone(),
         reported: BTreeSet::new(),
         watch: ProgressWatch::default(),
         outcome: None,
     };
     put.drive(PutInput::Begin).await;
-    let mut ticks = shared.host.interval(TICK);
+    let mut ticks = service.host.interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let outcome = loop {
         if let Some(outcome) = put.outcome.take() {
@@ -133,7 +133,7 @@ struct BodyPut {
     /// Hashes the received pieces.
     hasher: Hasher,
     expires_at: u64,
-    shared: Arc<Shared>,
+    service: Arc<PutService>,
     /// The stages reported so far, by member: a repeated report is not progress.
     reported: BTreeSet<(u16, u8)>,
     watch: ProgressWatch,
@@ -145,7 +145,7 @@ impl BodyPut {
     async fn drive(&mut self, input: PutInput) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            for output in self.put.handle(input, &self.shared.put_context()) {
+            for output in self.put.handle(input, &self.service.core.put_context()) {
                 match output {
                     PutOutput::Answer(answer) => self.answer(answer),
                     PutOutput::Action(action) => inputs.extend(self.performer.perform(action).await),
@@ -160,7 +160,7 @@ impl BodyPut {
             PutAnswer::Progress(member, stage) => drop(self.reported.insert((member, stage as u8))),
             PutAnswer::Certified(certificate) => self.outcome = Some(Ok(certificate)),
             PutAnswer::Failed(failed) => {
-                let chain = self.shared.committee().map(CommitteeChain::new);
+                let chain = self.service.members.chain();
                 self.outcome = Some(Err(SessionError::refused(failed, chain.as_ref()).into()));
             }
         }
@@ -176,7 +176,7 @@ impl BodyPut {
             Step::Told(input) => self.drive(input).await,
             Step::Members(snapshot) => self.drive(PutInput::Connected(snapshot.links())).await,
             Step::Tick => {
-                self.watch.check_deadline(self.progress_mark(), self.shared.host.monotonic())?;
+                self.watch.check_deadline(self.progress_mark(), self.service.host.monotonic())?;
                 // The minimum rate is checked where the body is read.
                 let is_place_taken = self.performer.is_place_taken();
                 self.drive(if is_place_taken { PutInput::PlaceTaken } else { PutInput::Tick }).await;
@@ -214,7 +214,7 @@ impl BodyPut {
             Some(Ok(bytes)) => {
                 let offset = self.hasher.length();
                 let (mut hasher, hashed) = (std::mem::take(&mut self.hasher), bytes.clone());
-                let hashing = self.shared.host.spawn_blocking(move || {
+                let hashing = self.service.host.spawn_blocking(move || {
                     hasher.update(&hashed);
                     hasher
                 });
@@ -224,7 +224,7 @@ impl BodyPut {
             Some(Err(error)) => return Err(Problem::of_body(&error)),
             None => {
                 self.body = Flow::Ended;
-                let (salt, digest, length) = (self.shared.host.random(), self.hasher.digest(), self.hasher.length());
+                let (salt, digest, length) = (self.service.host.random(), self.hasher.digest(), self.hasher.length());
                 let expires_at = self.expires_at;
                 self.drive(PutInput::End(Receipt { salt, digest, length, expires_at })).await;
             }

@@ -7,15 +7,19 @@ use hyper::header;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::origin::Caller;
+use super::blobs::BlobContext;
+use super::certificates::CertificateContext;
+use super::cluster::ClusterView;
+use super::origin::{Caller, Origin};
 use super::problem::Problem;
 use super::reply::{self, Body};
 use super::upgrade::{self, Upgrade};
 use super::upload;
-use super::{blobs, certificates, cluster, page};
+use super::{blobs, certificates, page};
+use crate::host::Host;
 use crate::link;
-use crate::server::Shared;
 use crate::server::guard::Connection;
+use crate::server::put_performer::PutService;
 
 /// The resource that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,21 +70,32 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// What requests over HTTP use.
+pub(in crate::server) struct RequestContext {
+    pub(in crate::server) host: Host,
+    /// Origins whose pages may put and get, in addition to the server's own.
+    pub(in crate::server) allowed_origins: Vec<Origin>,
+    pub(in crate::server) puts: Arc<PutService>,
+    pub(in crate::server) blobs: BlobContext,
+    pub(in crate::server) certificates: CertificateContext,
+    pub(in crate::server) cluster: ClusterView,
+}
+
 /// Answers a request. A failure is a response as well.
 pub(super) async fn answer(
-    shared: Arc<Shared>,
+    context: &RequestContext,
     request: Request<Incoming>,
     upgraded: &mpsc::Sender<Upgrade>,
     connection: Arc<Connection>,
 ) -> Response<Body> {
     connection.progress();
-    let caller = Caller::of(request.headers(), &shared.config.allowed_origins);
+    let caller = Caller::of(request.headers(), &context.allowed_origins);
     let is_for_programs = request.uri().path().starts_with("/v1/");
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let (head, body) = request.into_parts();
     // Read the body of a refused request for a moment: otherwise its sender would never read the response.
-    let body = upload::pieces(shared.host.clone(), body, waits_for_continue, shared.upload_rate(), connection.clone());
-    let answered = route(shared, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
+    let body = upload::pieces(context.host.clone(), body, waits_for_continue, context.puts.rate, connection.clone());
+    let answered = route(context, Request::from_parts(head, ()), body, &caller, upgraded, connection).await;
     let mut response = answered.unwrap_or_else(Problem::response);
     if is_for_programs {
         caller.let_read(response.headers_mut());
@@ -89,7 +104,7 @@ pub(super) async fn answer(
 }
 
 async fn route(
-    shared: Arc<Shared>,
+    context: &RequestContext,
     request: Request<()>,
     body: upload::Start,
     caller: &Caller,
@@ -104,14 +119,20 @@ async fn route(
         Resource::Link if method == Method::GET => upgrade::switch(request, caller, upgraded),
         Resource::Blobs | Resource::Blob(_) if method == Method::PUT => {
             caller.admit()?;
-            Box::pin(blobs::put(shared, &request, body, &connection)).await
+            Box::pin(blobs::put(&context.puts, &request, body, &connection)).await
         }
-        Resource::Blob(name) if is_read => Box::pin(blobs::get(shared, name, &request, caller, &connection)).await,
-        Resource::Slice(name) if is_read => Box::pin(blobs::slice(shared, name, &request, caller, &connection)).await,
-        Resource::Certificate(name) if is_read => certificates::get(&shared, name, request.headers()).await,
-        Resource::Cluster if is_read => Ok(cluster::describe(&shared)),
+        Resource::Blob(name) if is_read => {
+            Box::pin(blobs::get(&context.blobs, name, &request, caller, &connection)).await
+        }
+        Resource::Slice(name) if is_read => {
+            Box::pin(blobs::slice(&context.blobs, name, &request, caller, &connection)).await
+        }
+        Resource::Certificate(name) if is_read => {
+            certificates::get(&context.certificates, name, request.headers()).await
+        }
+        Resource::Cluster if is_read => Ok(context.cluster.describe()),
         Resource::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
-        Resource::Readiness if is_read => cluster::readiness(&shared, request.headers()),
+        Resource::Readiness if is_read => context.cluster.readiness(request.headers()),
         Resource::Page if is_read || page::has(page::FILES, &path) => match is_read {
             true => page::get(page::FILES, &path, request.headers()),
             false => Err(Problem::method(resource.methods())),

@@ -324,7 +324,10 @@ impl Simulation {
                 server.accepted(&from, &Self::unchecked(&self.opened, founding, acceptances));
                 OutgoingMessages::new()
             }
-            Message::Refusals(refusals) => server.refused(&refusals),
+            Message::Refusals(refusals) => {
+                let verified = verify_refusals(&server.refused_committees(&refusals), &refusals);
+                server.refused(&verified)
+            }
             other => panic!("{}", other.name()),
         };
         assert!(!server.take_events().iter().any(|event| matches!(event, ServerFoundingEvent::Evidence(..))));
