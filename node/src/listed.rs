@@ -37,7 +37,7 @@ impl<'a> PageVerifier<'a> {
         verified
     }
 
-    /// Whether too many certificates were wrong to go on.
+    /// Whether too many certificates were wrong, so that the rest of the list is not read.
     pub(crate) fn is_garbage(&self) -> bool {
         self.invalid >= MAX_INVALID
     }

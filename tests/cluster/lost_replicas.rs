@@ -86,7 +86,7 @@ async fn put_succeeds_with_one_of_four_hanging() {
         put_with_fault(&mut cluster, &bytes, 4 * MIB as u64, |cluster| cluster.replicas[1].stop()).await.unwrap();
     let first = began.elapsed();
     assert_holds(&certified, &bytes, Some("replica-1"));
-    let said = "replica-1 took a put's bytes more slowly than a quorum; the put went on without it";
+    let said = "replica-1 took a put's bytes more slowly than a quorum; the put continued without it";
     until("the server says why", || cluster.server.log().contains(said)).await;
     // the server now skips it from the start
     let began = Instant::now();

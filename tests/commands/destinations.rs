@@ -15,24 +15,24 @@ const NOBODY: &str = "127.0.0.1:1";
 /// A cluster of one, and a working folder with a certified file `letter`.
 struct World {
     cluster: Cluster,
-    desk: tempfile::TempDir,
+    home: tempfile::TempDir,
     bytes: Vec<u8>,
     digest: String,
 }
 
 impl World {
     fn start() -> Self {
-        let (cluster, desk) = (Cluster::start(1), tempfile::tempdir().unwrap());
+        let (cluster, home) = (Cluster::start(1), tempfile::tempdir().unwrap());
         let bytes = binary(300_000);
-        fs::write(desk.path().join("letter"), &bytes).unwrap();
+        fs::write(home.path().join("letter"), &bytes).unwrap();
         let digest = bs58::encode(blake3::hash(&bytes).as_bytes()).into_string();
-        let world = Self { cluster, desk, bytes, digest };
+        let world = Self { cluster, home, bytes, digest };
         world.run(&["put", "letter"]).ok();
         world
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.desk.path().join(name)
+        self.home.path().join(name)
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
@@ -40,16 +40,16 @@ impl World {
     }
 
     fn run(&self, args: &[&str]) -> Run {
-        vouch(self.desk.path(), &[args, &["--server", &self.cluster.address]].concat())
+        vouch(self.home.path(), &[args, &["--server", &self.cluster.address]].concat())
     }
 
     /// Asserts that a command exits with code 1 before any connection; returns the message.
     fn refuses(&self, args: &[&str]) -> String {
-        vouch(self.desk.path(), &[args, &["--server", NOBODY]].concat()).fails_with(1).to_owned()
+        vouch(self.home.path(), &[args, &["--server", NOBODY]].concat()).fails_with(1).to_owned()
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.desk.path()).unwrap();
+        let entries = fs::read_dir(self.home.path()).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
@@ -85,7 +85,7 @@ fn command_does_not_overwrite_its_own_input() {
             format!("vouch: cannot write the bundle to {bundle}: that is a file to put; name another with --bundle\n");
         assert_eq!(message, expected);
     }
-    let mut stdin = program::command(world.desk.path());
+    let mut stdin = program::command(world.home.path());
     stdin.args(["put", "-", "--bundle", "letter", "--force", "--server", NOBODY]);
     let output = stdin.stdin(File::open(world.path("letter")).unwrap()).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("that is a file to put"));
@@ -138,13 +138,13 @@ fn existing_bundle_is_not_overwritten() {
     let other = Cluster::start(1);
     fs::write(world.path("c"), "c").unwrap();
     world.run(&["put", "c"]).ok();
-    let put = vouch(world.desk.path(), &["put", "c", "--server", &other.address]);
+    let put = vouch(world.home.path(), &["put", "c", "--server", &other.address]);
     put.ok();
     assert_eq!(put.row("bundle"), "c.2.vouch");
     let cluster = put.row("cluster");
-    vouch(world.desk.path(), &["verify", "c", "c.2.vouch", "--cluster", &cluster]).ok();
+    vouch(world.home.path(), &["verify", "c", "c.2.vouch", "--cluster", &cluster]).ok();
     // bundles for standard input are named by digest
-    let stdin = |server: &str| vouch_with_input(world.desk.path(), &["put", "-", "--server", server], b"from a pipe");
+    let stdin = |server: &str| vouch_with_input(world.home.path(), &["put", "-", "--server", server], b"from a pipe");
     let (one, two) = (stdin(&world.cluster.address), stdin(&other.address));
     one.ok();
     two.ok();
@@ -171,7 +171,7 @@ fn named_bundle_path_replaces_only_a_bundle_of_the_same_file() {
         "{message}"
     );
     let stdin =
-        vouch_with_input(world.desk.path(), &["put", "-", "--bundle", "letter.vouch", "--server", NOBODY], b"x");
+        vouch_with_input(world.home.path(), &["put", "-", "--bundle", "letter.vouch", "--server", NOBODY], b"x");
     assert!(stdin.fails_with(1).contains("letter.vouch exists and may hold a certificate of other bytes"), "{stdin:?}");
     // a renewal may replace the bundle of the same file
     world.run(&["put", "letter", "--bundle", "letter.vouch", "--renew"]).ok();

@@ -11,44 +11,44 @@ use crate::program::vouch;
 /// An address without a listener.
 const NOBODY: &str = "127.0.0.1:1";
 
-fn desk_with_letter() -> tempfile::TempDir {
-    let desk = tempfile::tempdir().unwrap();
-    fs::write(desk.path().join("letter"), "a letter\n").unwrap();
-    desk
+fn home_with_letter() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("letter"), "a letter\n").unwrap();
+    home
 }
 
 #[test]
 fn put_and_get_without_a_listener_fail() {
-    let desk = desk_with_letter();
+    let home = home_with_letter();
     for args in [
         &["put", "letter", "--server", NOBODY][..],
         &["client", NOBODY, "letter"],
         &["get", "11111111111111111111111111111112", "-o", "copy", "--server", NOBODY],
     ] {
-        let message = vouch(desk.path(), args).fails_with(1).to_owned();
+        let message = vouch(home.path(), args).fails_with(1).to_owned();
         assert!(message.starts_with(&format!("vouch: cannot connect to {NOBODY}: Connection refused")), "{message}");
         assert!(message.ends_with("; is a server running there? start one with `vouch server`\n"), "{message}");
     }
-    assert!(!desk.path().join("letter.vouch").exists() && !desk.path().join("copy").exists());
+    assert!(!home.path().join("letter.vouch").exists() && !home.path().join("copy").exists());
 }
 
 #[test]
 fn stopped_server_is_reported() {
     let mut cluster = Cluster::start(1);
-    let desk = desk_with_letter();
+    let home = home_with_letter();
     let put = ["put", "letter", "--server", &cluster.address];
-    vouch(desk.path(), &put).ok();
-    fs::remove_file(desk.path().join("letter.vouch")).unwrap();
+    vouch(home.path(), &put).ok();
+    fs::remove_file(home.path().join("letter.vouch")).unwrap();
     cluster.server.kill();
-    assert!(vouch(desk.path(), &put).fails_with(1).contains("is a server running there?"));
-    assert!(!desk.path().join("letter.vouch").exists());
+    assert!(vouch(home.path(), &put).fails_with(1).contains("is a server running there?"));
+    assert!(!home.path().join("letter.vouch").exists());
     let lost = cluster.replicas[0].line_with("not connected to ");
     assert!(lost.ends_with("; trying again"), "{lost}");
 }
 
 #[test]
 fn other_service_on_the_port_is_reported() {
-    let desk = desk_with_letter();
+    let home = home_with_letter();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap().to_string();
     let answering = std::thread::spawn(move || {
@@ -57,7 +57,7 @@ fn other_service_on_the_port_is_reported() {
         let _ = stream.read(&mut [0; 1024]).unwrap();
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
-    let put = vouch(desk.path(), &["put", "letter", "--server", &server]);
+    let put = vouch(home.path(), &["put", "letter", "--server", &server]);
     answering.join().unwrap();
     let message = put.fails_with(1);
     assert!(message.starts_with(&format!("vouch: {server} does not speak the Vouch link protocol: ")), "{message}");
@@ -66,41 +66,41 @@ fn other_service_on_the_port_is_reported() {
 #[test]
 fn put_without_replicas_says_what_to_start() {
     let cluster = Cluster::start(0);
-    let desk = desk_with_letter();
-    let message = vouch(desk.path(), &["put", "letter", "--server", &cluster.address]).fails_with(1).to_owned();
+    let home = home_with_letter();
+    let message = vouch(home.path(), &["put", "letter", "--server", &cluster.address]).fails_with(1).to_owned();
     assert!(message.contains("vouch replica"), "it says what to start: {message}");
 }
 
 #[test]
 fn put_of_an_unreadable_file_fails() {
     let cluster = Cluster::start(1);
-    let desk = desk_with_letter();
+    let home = home_with_letter();
     let server = ["--server", &cluster.address];
-    let put = |file: &str| vouch(desk.path(), &[&["put", file], &server[..]].concat()).fails_with(1).to_owned();
+    let put = |file: &str| vouch(home.path(), &[&["put", file], &server[..]].concat()).fails_with(1).to_owned();
     assert!(put("nothing").starts_with("vouch: cannot read nothing: No such file or directory"));
     assert_eq!(put("."), "vouch: cannot read .: is a folder\n");
-    let locked = desk.path().join("locked");
+    let locked = home.path().join("locked");
     fs::write(&locked, "secret").unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     match File::open(&locked) {
         Ok(_) => eprintln!("not tested: this user may read every file"),
         Err(_) => assert!(put("locked").starts_with("vouch: cannot read locked: Permission denied")),
     }
-    let left = fs::read_dir(desk.path()).unwrap().count();
+    let left = fs::read_dir(home.path()).unwrap().count();
     assert_eq!(left, 2, "no bundle of any of them");
 }
 
 #[test]
 fn unwritable_destination_fails_before_anything_is_sent() {
     let mut cluster = Cluster::start(1);
-    let desk = desk_with_letter();
-    fs::create_dir(desk.path().join("folder")).unwrap();
+    let home = home_with_letter();
+    fs::create_dir(home.path().join("folder")).unwrap();
     let server = ["--server", &cluster.address];
-    let put = vouch(desk.path(), &[&["put", "letter"], &server[..]].concat());
+    let put = vouch(home.path(), &[&["put", "letter"], &server[..]].concat());
     put.ok();
     let digest = put.row("digest");
     cluster.server.line_with("certified ");
-    let fails = |args: &[&str]| vouch(desk.path(), &[args, &server[..]].concat()).fails_with(1).to_owned();
+    let fails = |args: &[&str]| vouch(home.path(), &[args, &server[..]].concat()).fails_with(1).to_owned();
     let missing = "vouch: cannot write no/copy: there is no folder no; create it first\n";
     assert_eq!(fails(&["get", &digest, "-o", "no/copy"]), missing);
     assert_eq!(fails(&["put", "letter", "--bundle", "no/copy"]), missing);
@@ -114,13 +114,13 @@ fn unwritable_destination_fails_before_anything_is_sent() {
 #[test]
 fn get_of_an_unknown_digest_fails() {
     let cluster = Cluster::start(1);
-    let desk = desk_with_letter();
+    let home = home_with_letter();
     let server = ["--server", &cluster.address];
-    vouch(desk.path(), &[&["put", "letter"], &server[..]].concat()).ok();
+    vouch(home.path(), &[&["put", "letter"], &server[..]].concat()).ok();
     let unknown = bs58::encode([9; 32]).into_string();
-    let get = vouch(desk.path(), &[&["get", &unknown, "-o", "copy"], &server[..]].concat());
+    let get = vouch(home.path(), &[&["get", &unknown, "-o", "copy"], &server[..]].concat());
     assert_eq!(get.fails_with(1), format!("vouch: no replica of the cluster holds {unknown}\n"));
-    let mut left: Vec<_> = fs::read_dir(desk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["letter", "letter.vouch"]);
 }
@@ -215,10 +215,10 @@ fn keygen_prints_existing_keys() {
 
 #[test]
 fn oversized_bundle_is_invalid() {
-    let desk = desk_with_letter();
-    fs::write(desk.path().join("long.vouch"), vec![b' '; (8 << 20) + 100]).unwrap();
-    let verify = vouch(desk.path(), &["verify", "letter", "long.vouch", "--cluster", &"0".repeat(64)]);
+    let home = home_with_letter();
+    fs::write(home.path().join("long.vouch"), vec![b' '; (8 << 20) + 100]).unwrap();
+    let verify = vouch(home.path(), &["verify", "letter", "long.vouch", "--cluster", &"0".repeat(64)]);
     assert_eq!(verify.fails_with(1), "");
     assert!(verify.text().contains("(bundle: expected at most 8388608 bytes, got "), "{verify:?}");
-    assert!(vouch(desk.path(), &["inspect", "long.vouch"]).fails_with(1).contains("expected at most 8388608 bytes"));
+    assert!(vouch(home.path(), &["inspect", "long.vouch"]).fails_with(1).contains("expected at most 8388608 bytes"));
 }

@@ -28,14 +28,14 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn several_files_share_one_link_and_each_gets_a_bundle() {
     let cluster = Cluster::start(4);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let files = ["a", "b", "large"];
     for (file, length) in files.into_iter().zip([0, 1000, 300 << 10]) {
-        fs::write(desk.join(file), binary(length)).unwrap();
+        fs::write(home.join(file), binary(length)).unwrap();
     }
     let put = |more: &[&str]| {
-        vouch(desk, &[&["put", "a", "absent", "b", "large", "--server", &cluster.address], more].concat())
+        vouch(home, &[&["put", "a", "absent", "b", "large", "--server", &cluster.address], more].concat())
     };
     let text = put(&["--jobs", "2"]);
     assert!(text.fails_with(1).contains("vouch: absent: cannot read absent: "), "{text:?}");
@@ -48,7 +48,7 @@ fn several_files_share_one_link_and_each_gets_a_bundle() {
         "certified  large, 307200 bytes (300.00 KiB), by 4 of 4: large.vouch",
     ];
     assert_eq!(lines, expected);
-    assert_eq!(names(desk), ["a", "a.vouch", "b", "b.vouch", "large", "large.vouch"]);
+    assert_eq!(names(home), ["a", "a.vouch", "b", "b.vouch", "large", "large.vouch"]);
 
     let lines = String::from_utf8(put(&["--json"]).stdout).unwrap();
     let mut cluster_id = String::new();
@@ -65,9 +65,9 @@ fn several_files_share_one_link_and_each_gets_a_bundle() {
     }
     assert_eq!(lines.lines().count(), 4);
     for file in files {
-        vouch(desk, &["verify", file, &format!("{file}.vouch"), "--cluster", &cluster_id]).ok();
+        vouch(home, &["verify", file, &format!("{file}.vouch"), "--cluster", &cluster_id]).ok();
     }
-    let both = vouch(desk, &["put", "a", "b", "--bundle", "c", "--server", &cluster.address]);
+    let both = vouch(home, &["put", "a", "b", "--bundle", "c", "--server", &cluster.address]);
     assert!(both.fails_with(1).contains("--bundle takes one file"), "{both:?}");
 }
 
@@ -75,21 +75,21 @@ fn several_files_share_one_link_and_each_gets_a_bundle() {
 fn put_verify_inspect_and_get_work_together() {
     let cluster = Cluster::start(4);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let bytes = binary(300 << 10);
-    fs::write(desk.join("a picture.bin"), &bytes).unwrap();
+    fs::write(home.join("a picture.bin"), &bytes).unwrap();
     let hash = blake3::hash(&bytes);
     let (hex, base58) = (hash.to_hex().to_string(), bs58::encode(hash.as_bytes()).into_string());
 
-    let put = vouch(desk, &[&["put", "a picture.bin"], &server[..]].concat());
+    let put = vouch(home, &[&["put", "a picture.bin"], &server[..]].concat());
     assert_eq!(put.ok().lines().count(), 6);
     assert_eq!(put.row("certified"), "a picture.bin, 307200 bytes (300.00 KiB)");
     assert_eq!(put.row("digest"), base58);
     assert!(put.row("signed by").ends_with(", 3 needed, 1 may fail"), "{put:?}");
     assert_eq!(put.row("kept"), "no expiry");
     assert_eq!(put.row("bundle"), "a picture.bin.vouch");
-    assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch"]);
+    assert_eq!(names(home), ["a picture.bin", "a picture.bin.vouch"]);
     for line in put.stderr.lines() {
         let (name, did) = line.split_once(": ").unwrap();
         assert!(name.starts_with("replica-") && ["stored durably", "signed"].contains(&did), "{line}");
@@ -98,12 +98,12 @@ fn put_verify_inspect_and_get_work_together() {
 
     let cluster_id = put.row("cluster");
     let trusted = ["--cluster", &cluster_id];
-    let verified = vouch(desk, &[&["verify", "a picture.bin", "a picture.bin.vouch"], &trusted[..]].concat());
+    let verified = vouch(home, &[&["verify", "a picture.bin", "a picture.bin.vouch"], &trusted[..]].concat());
     assert_eq!(verified.ok().lines().filter(|line| line.starts_with(" ok  ")).count(), 12);
     assert!(verified.row("VALID:").starts_with(&format!("a picture.bin {base58}, 307200 bytes, certified ")));
     assert_eq!(verified.stderr, "");
 
-    let inspected = vouch(desk, &["inspect", "a picture.bin.vouch"]);
+    let inspected = vouch(home, &["inspect", "a picture.bin.vouch"]);
     inspected.ok();
     assert_eq!(inspected.row("digest"), format!("{hex} ({base58})"));
     assert_eq!(inspected.row("cluster"), cluster_id);
@@ -112,18 +112,18 @@ fn put_verify_inspect_and_get_work_together() {
         assert!(inspected.text().contains(&format!(" replica-{number} ")), "{inspected:?}");
     }
 
-    let got = vouch(desk, &[&["get", "a picture.bin.vouch", "-o", "copy"], &server[..], &trusted[..]].concat());
+    let got = vouch(home, &[&["get", "a picture.bin.vouch", "-o", "copy"], &server[..], &trusted[..]].concat());
     assert_eq!(got.ok(), format!("verified   copy, 307200 bytes (300.00 KiB), digest {base58}\n"));
-    assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes);
+    assert_eq!(fs::read(home.join("copy")).unwrap(), bytes);
     for digest in [&hex, &base58, &hex.to_uppercase()] {
-        vouch(desk, &[&["get", digest, "-o", "copy", "--force"], &server[..]].concat()).ok();
-        assert_eq!(fs::read(desk.join("copy")).unwrap(), bytes, "an older copy is replaced");
+        vouch(home, &[&["get", digest, "-o", "copy", "--force"], &server[..]].concat()).ok();
+        assert_eq!(fs::read(home.join("copy")).unwrap(), bytes, "an older copy is replaced");
     }
-    assert_eq!(names(desk), ["a picture.bin", "a picture.bin.vouch", "copy"]);
+    assert_eq!(names(home), ["a picture.bin", "a picture.bin.vouch", "copy"]);
 
     // a truncated file is detected
-    fs::write(desk.join("copy"), &bytes[1..]).unwrap();
-    let other = vouch(desk, &[&["verify", "copy", "a picture.bin.vouch"], &trusted[..]].concat());
+    fs::write(home.join("copy"), &bytes[1..]).unwrap();
+    let other = vouch(home, &[&["verify", "copy", "a picture.bin.vouch"], &trusted[..]].concat());
     assert_eq!(other.fails_with(1), "");
     assert!(
         other.text().contains("INVALID: the certificate is genuine, but this is another file (digest: "),
@@ -135,45 +135,45 @@ fn put_verify_inspect_and_get_work_together() {
 fn standard_input_and_output_carry_binary() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     for length in [0, 1, (1 << 20) + 1] {
         let bytes = binary(length);
         let digest = bs58::encode(blake3::hash(&bytes).as_bytes()).into_string();
-        let put = vouch_with_input(desk, &[&["put", "-"], &server[..]].concat(), &bytes);
+        let put = vouch_with_input(home, &[&["put", "-"], &server[..]].concat(), &bytes);
         put.ok();
         let bundle = format!("{digest}.vouch");
         assert_eq!(put.row("bundle"), bundle);
         assert!(put.row("certified").starts_with(&format!("-, {length} bytes")), "{put:?}");
         let cluster_id = put.row("cluster");
 
-        let got = vouch(desk, &[&["get", &bundle, "-o", "-"], &server[..]].concat());
+        let got = vouch(home, &[&["get", &bundle, "-o", "-"], &server[..]].concat());
         assert_eq!((got.code, got.stderr.as_str()), (Some(0), ""));
         assert!(got.stdout == bytes, "{} bytes, expected {length}", got.stdout.len());
-        let got = vouch(desk, &[&["get", &digest, "-o", "-", "--json"], &server[..]].concat());
+        let got = vouch(home, &[&["get", &digest, "-o", "-", "--json"], &server[..]].concat());
         assert!(got.code == Some(0) && got.stdout == bytes);
         let report: Value = serde_json::from_str(&got.stderr).unwrap();
         assert_eq!(keys(&report), ["digest", "length", "cluster", "output", "attempts", "resumed_from"]);
         assert_eq!(report["length"], length);
 
         let verify = ["verify", "-", &bundle, "--cluster", &cluster_id];
-        vouch_with_input(desk, &verify, &bytes).ok();
-        vouch_with_input(desk, &verify, &[&bytes[..], b"x"].concat()).fails_with(1);
-        fs::remove_file(desk.join(bundle)).unwrap();
+        vouch_with_input(home, &verify, &bytes).ok();
+        vouch_with_input(home, &verify, &[&bytes[..], b"x"].concat()).fails_with(1);
+        fs::remove_file(home.join(bundle)).unwrap();
     }
-    assert_eq!(names(desk), [""; 0], "nothing is left in the folder");
+    assert_eq!(names(home), [""; 0], "nothing is left in the folder");
 }
 
 #[test]
 fn put_of_a_certified_file_reports_the_earlier_certificate() {
     let cluster = Cluster::start(4);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), b"a letter\n").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), b"a letter\n").unwrap();
     let put = |more: &[&str]| {
-        let told = vouch(desk, &[&["put", "letter", "--server", &cluster.address], more].concat());
+        let told = vouch(home, &[&["put", "letter", "--server", &cluster.address], more].concat());
         told.ok();
-        (told.text().to_owned(), fs::read(desk.join("letter.vouch")).unwrap())
+        (told.text().to_owned(), fs::read(home.join("letter.vouch")).unwrap())
     };
     let (text, first) = put(&[]);
     assert!(!text.contains("already"), "{text}");
@@ -184,13 +184,13 @@ fn put_of_a_certified_file_reports_the_earlier_certificate() {
     let (text, renewed) = put(&["--renew"]);
     assert!(!text.contains("already") && renewed != first, "{text}");
     // with several files, each is reported on its own line
-    fs::write(desk.join("another"), b"another letter\n").unwrap();
-    let told = vouch(desk, &["put", "letter", "another", "--jobs", "1", "--server", &cluster.address]);
+    fs::write(home.join("another"), b"another letter\n").unwrap();
+    let told = vouch(home, &["put", "letter", "another", "--jobs", "1", "--server", &cluster.address]);
     told.ok();
     let lines: Vec<&str> = told.text().lines().collect();
     let is_reused: Vec<bool> = lines.iter().map(|line| line.contains(", certified already on 20")).collect();
     assert_eq!(is_reused, [true, false], "{lines:?}");
-    let original = vouch(desk, &["client", &cluster.address, "letter"]);
+    let original = vouch(home, &["client", &cluster.address, "letter"]);
     original.ok();
     assert!(original.text().ends_with("certificate of availability is valid.\n"), "{}", original.text());
 }
@@ -199,11 +199,11 @@ fn put_of_a_certified_file_reports_the_earlier_certificate() {
 fn get_with_a_range_writes_only_the_range() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let bytes = binary(700_000);
-    fs::write(desk.join("letter"), &bytes).unwrap();
-    let put = vouch(desk, &[&["put", "letter"], &server[..]].concat());
+    fs::write(home.join("letter"), &bytes).unwrap();
+    let put = vouch(home, &[&["put", "letter"], &server[..]].concat());
     put.ok();
     let digest = put.row("digest");
     for (range, first, end) in [
@@ -213,18 +213,18 @@ fn get_with_a_range_writes_only_the_range() {
         ("-500", 699_500, 700_000),
         ("699999-99999999999999999999", 699_999, 700_000),
     ] {
-        let got = vouch(desk, &[&["get", "letter.vouch", "-o", "-", "--range", range], &server[..]].concat());
+        let got = vouch(home, &[&["get", "letter.vouch", "-o", "-", "--range", range], &server[..]].concat());
         assert_eq!((got.code, got.stderr.as_str()), (Some(0), ""), "{range}");
         assert!(got.stdout == bytes[first..end], "{range}: {} bytes", got.stdout.len());
         let part = ["get", &digest, "-o", "part", "--force", "--range", range];
-        let got = vouch(desk, &[&part, &server[..]].concat());
+        let got = vouch(home, &[&part, &server[..]].concat());
         let place = format!(", bytes {first}-{} of 700000, digest {digest}\n", end - 1);
         let told = got.ok().to_owned();
         assert!(told.starts_with("verified   part, ") && told.ends_with(&place), "{told}");
-        assert!(fs::read(desk.join("part")).unwrap() == bytes[first..end], "{range}");
+        assert!(fs::read(home.join("part")).unwrap() == bytes[first..end], "{range}");
     }
     let part = ["get", &digest, "-o", "part", "--range", "5-9", "--json", "--force"];
-    let got = vouch(desk, &[&part, &server[..]].concat());
+    let got = vouch(home, &[&part, &server[..]].concat());
     got.ok();
     let got = got.json();
     assert_eq!(keys(&got), ["digest", "length", "cluster", "output", "range", "attempts", "resumed_from"]);
@@ -232,21 +232,21 @@ fn get_with_a_range_writes_only_the_range() {
     assert_eq!(got["length"], 5);
 
     for beyond in ["700000-", "700000-700001", "-0"] {
-        let got = vouch(desk, &[&["get", &digest, "-o", "none", "--range", beyond], &server[..]].concat());
+        let got = vouch(home, &[&["get", &digest, "-o", "none", "--range", beyond], &server[..]].concat());
         let message = format!("vouch: expected a range within the blob's 700000 bytes, got {beyond}\n");
         assert_eq!(got.fails_with(1), message);
     }
-    assert_eq!(names(desk), ["letter", "letter.vouch", "part"]);
+    assert_eq!(names(home), ["letter", "letter.vouch", "part"]);
 }
 
 #[test]
 fn expiry_is_the_requested_time() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), "a letter\n").unwrap();
-    let put = vouch(desk, &[&["put", "letter", "--expires", "1h", "--json"], &server[..]].concat());
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), "a letter\n").unwrap();
+    let put = vouch(home, &[&["put", "letter", "--expires", "1h", "--json"], &server[..]].concat());
     put.ok();
     let put = put.json();
     let expires_at = put["expires_at"].as_u64().unwrap();
@@ -257,7 +257,7 @@ fn expiry_is_the_requested_time() {
         let (now, mut args) = (now.to_string(), vec!["verify", "letter", "letter.vouch", "--cluster", cluster]);
         args.extend(["--now", &now]);
         args.extend(more);
-        vouch(desk, &args)
+        vouch(home, &args)
     };
     at(expires_at - 1, &[]).ok();
     let late = at(expires_at, &[]);
@@ -269,7 +269,7 @@ fn expiry_is_the_requested_time() {
     );
     assert!(at(expires_at, &["--waive-expiry"]).ok().contains("n/a  expiry"));
     // `--expires` relative to now, as printed in the text output
-    let put = vouch(desk, &[&["put", "letter", "--expires", "30d"], &server[..]].concat());
+    let put = vouch(home, &[&["put", "letter", "--expires", "30d"], &server[..]].concat());
     put.ok();
     let kept = put.row("kept");
     assert!(kept.starts_with("until 2") && kept.ends_with('Z') && kept.len() == 26, "{put:?}");
@@ -279,24 +279,24 @@ fn expiry_is_the_requested_time() {
 fn bundle_flag_sets_the_path() {
     let cluster = Cluster::start(1);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::create_dir_all(desk.join("papers/proofs")).unwrap();
-    fs::write(desk.join("papers/letter"), "a letter\n").unwrap();
-    let put = vouch(desk, &[&["put", "papers/letter", "--bundle", "papers/proofs/1"], &server[..]].concat());
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::create_dir_all(home.join("papers/proofs")).unwrap();
+    fs::write(home.join("papers/letter"), "a letter\n").unwrap();
+    let put = vouch(home, &[&["put", "papers/letter", "--bundle", "papers/proofs/1"], &server[..]].concat());
     put.ok();
     assert_eq!(put.row("bundle"), "papers/proofs/1");
-    assert_eq!(names(&desk.join("papers")), ["letter", "proofs"]);
+    assert_eq!(names(&home.join("papers")), ["letter", "proofs"]);
     // without the flag the bundle is beside the file
-    vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
-    assert_eq!(names(&desk.join("papers")), ["letter", "letter.vouch", "proofs"]);
+    vouch(home, &[&["put", "papers/letter"], &server[..]].concat()).ok();
+    assert_eq!(names(&home.join("papers")), ["letter", "letter.vouch", "proofs"]);
     // a second put replaces the bundle
-    vouch(desk, &[&["put", "papers/letter"], &server[..]].concat()).ok();
+    vouch(home, &[&["put", "papers/letter"], &server[..]].concat()).ok();
     let cluster_id = put.row("cluster");
     for bundle in ["papers/proofs/1", "papers/letter.vouch"] {
-        vouch(desk, &["verify", "papers/letter", bundle, "--cluster", &cluster_id]).ok();
+        vouch(home, &["verify", "papers/letter", bundle, "--cluster", &cluster_id]).ok();
     }
-    let stdin = vouch_with_input(desk, &[&["put", "-", "--bundle", "s.vouch"], &server[..]].concat(), b"\0\xff");
+    let stdin = vouch_with_input(home, &[&["put", "-", "--bundle", "s.vouch"], &server[..]].concat(), b"\0\xff");
     stdin.ok();
-    assert_eq!(names(desk), ["papers", "s.vouch"]);
+    assert_eq!(names(home), ["papers", "s.vouch"]);
 }

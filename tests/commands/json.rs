@@ -36,14 +36,14 @@ pub const INSPECTION: [&str; 20] = [
 fn json_has_the_documented_keys() {
     let cluster = Cluster::start(4);
     let server = ["--server", &cluster.address];
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let bytes = b"a letter\n";
-    fs::write(desk.join("letter"), bytes).unwrap();
+    fs::write(home.join("letter"), bytes).unwrap();
     let hex = blake3::hash(bytes).to_hex().to_string();
     let began = now();
 
-    let put = vouch(desk, &[&["put", "letter", "--json"], &server[..]].concat());
+    let put = vouch(home, &[&["put", "letter", "--json"], &server[..]].concat());
     put.ok();
     assert_eq!(put.stderr, "", "no progress beside JSON");
     let put = put.json();
@@ -53,7 +53,7 @@ fn json_has_the_documented_keys() {
     let identity = cluster.server.log().lines().nth(1).unwrap().to_owned();
     assert_eq!(identity, format!("server identity: {}", put["server"].as_str().unwrap()));
 
-    let inspected = vouch(desk, &["inspect", "letter.vouch", "--json"]);
+    let inspected = vouch(home, &["inspect", "letter.vouch", "--json"]);
     inspected.ok();
     let inspected = inspected.json();
     assert_eq!(keys(&inspected), INSPECTION);
@@ -73,7 +73,7 @@ fn json_has_the_documented_keys() {
     assert_eq!(inspected["signers"], Value::Array(signed.collect()));
 
     let verify = ["verify", "letter", "letter.vouch", "--json", "--cluster", cluster_id];
-    let verified = vouch(desk, &verify);
+    let verified = vouch(home, &verify);
     verified.ok();
     let verified = verified.json();
     let fields =
@@ -92,8 +92,8 @@ fn json_has_the_documented_keys() {
         assert_eq!(check["outcome"], "passed", "{check}");
     }
 
-    fs::write(desk.join("letter"), "another\n").unwrap();
-    let refused = vouch(desk, &verify);
+    fs::write(home.join("letter"), "another\n").unwrap();
+    let refused = vouch(home, &verify);
     assert_eq!(refused.fails_with(1), "");
     let refused = refused.json();
     assert_eq!((&refused["verdict"], &refused["check"]), (&"invalid".into(), &"digest".into()));
@@ -102,7 +102,7 @@ fn json_has_the_documented_keys() {
     let answers = ["genuine", "matches", "in_force"].map(|question| refused[question]["answer"].as_str().unwrap());
     assert_eq!(answers, ["yes", "no", "yes"]);
 
-    let got = vouch(desk, &[&["get", &hex, "-o", "copy", "--json"], &server[..]].concat());
+    let got = vouch(home, &[&["get", &hex, "-o", "copy", "--json"], &server[..]].concat());
     got.ok();
     let got = got.json();
     assert_eq!(keys(&got), ["digest", "length", "cluster", "output", "attempts", "resumed_from"]);

@@ -59,20 +59,20 @@ fn unwritable_output_is_an_error() {
         }
     }
 
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("a"), "a letter\n").unwrap();
-    fs::write(desk.join("b"), "another\n").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("a"), "a letter\n").unwrap();
+    fs::write(home.join("b"), "another\n").unwrap();
     let server = ["--server", &cluster.address];
     for json in [&[][..], &["--json"]] {
-        assert_fails_without_output(desk, &[&["put", "a"], &server[..], json].concat());
-        assert_fails_without_output(desk, &[&["put", "a", "b"], &server[..], json].concat());
-        assert_fails_without_output(desk, &[&["keygen", "--data", "keys"], json].concat());
+        assert_fails_without_output(home, &[&["put", "a"], &server[..], json].concat());
+        assert_fails_without_output(home, &[&["put", "a", "b"], &server[..], json].concat());
+        assert_fails_without_output(home, &[&["keygen", "--data", "keys"], json].concat());
         // the files are written nevertheless
-        assert!(desk.join("a.vouch").exists() && desk.join("b.vouch").exists() && desk.join("keys/node.key").exists());
+        assert!(home.join("a.vouch").exists() && home.join("b.vouch").exists() && home.join("keys/node.key").exists());
     }
-    assert_fails_without_output(desk, &["client", &cluster.address, "a"]);
-    assert_fails_without_output(desk, &["get", "a.vouch", "-o", "-", "--server", &cluster.address]);
+    assert_fails_without_output(home, &["client", &cluster.address, "a"]);
+    assert_fails_without_output(home, &["get", "a.vouch", "-o", "-", "--server", &cluster.address]);
     // a failure of the command itself takes precedence
     let (code, stderr) = run_into(&fixtures, &["verify", "absent", "letter.txt.vouch", "--json"], closed());
     assert!(code == Some(2) && stderr.contains("CANNOT CHECK: cannot read absent"), "{code:?}: {stderr}");
@@ -89,25 +89,25 @@ fn assert_harmless(run: &Run) {
 #[test]
 fn file_name_cannot_forge_an_output_line() {
     let cluster = Cluster::start(1);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let bundle = format!("{FORGED}.vouch");
-    fs::write(desk.join(FORGED), "x\n").unwrap();
-    fs::write(desk.join("plain"), "plain\n").unwrap();
+    fs::write(home.join(FORGED), "x\n").unwrap();
+    fs::write(home.join("plain"), "plain\n").unwrap();
     let server = ["--server", &cluster.address];
 
-    let put = vouch(desk, &[&["put", FORGED], &server[..]].concat());
+    let put = vouch(home, &[&["put", FORGED], &server[..]].concat());
     assert_eq!(put.row("certified"), format!("{FORGED_SHOWN}, 2 bytes"));
     assert_eq!(put.row("bundle"), format!("{FORGED_SHOWN}.vouch"));
     let cluster_id = put.row("cluster");
     let trusted = ["--cluster", &cluster_id];
-    let several = vouch(desk, &[&["put", FORGED, "plain", "VALID\nabsent"], &server[..]].concat());
+    let several = vouch(home, &[&["put", FORGED, "plain", "VALID\nabsent"], &server[..]].concat());
     assert!(several.stderr.contains("vouch: VALID\\u{a}absent: cannot read VALID\\u{a}absent: "), "{several:?}");
-    let verified = vouch(desk, &[&["verify", FORGED, &bundle], &trusted[..]].concat());
+    let verified = vouch(home, &[&["verify", FORGED, &bundle], &trusted[..]].concat());
     assert!(verified.ok().contains(&format!("\nVALID: {FORGED_SHOWN} ")), "{verified:?}");
-    let differs = vouch(desk, &[&["verify", FORGED, "plain.vouch"], &trusted[..]].concat());
+    let differs = vouch(home, &[&["verify", FORGED, "plain.vouch"], &trusted[..]].concat());
     differs.fails_with(1);
-    let got = vouch(desk, &[&["get", &bundle, "-o", "c\nVALID: contract.pdf"], &server[..]].concat());
+    let got = vouch(home, &[&["get", &bundle, "-o", "c\nVALID: contract.pdf"], &server[..]].concat());
     assert!(got.ok().starts_with("verified   c\\u{a}VALID: contract.pdf, "), "{got:?}");
     let mut others = Vec::new();
     for args in [
@@ -126,11 +126,11 @@ fn file_name_cannot_forge_an_output_line() {
         &["put", "plain", "--bundle", "no\nVALID: contract.pdf/copy"],
         &["--x\nVALID: contract.pdf"],
     ] {
-        let run = vouch(desk, args);
+        let run = vouch(home, args);
         assert_ne!(run.code, Some(0), "{run:?}");
         others.push(run);
     }
-    let keys = vouch(desk, &["keygen", "--data", "k\nVALID: contract.pdf"]);
+    let keys = vouch(home, &["keygen", "--data", "k\nVALID: contract.pdf"]);
     assert!(keys.row("folder").ends_with("/k\\u{a}VALID: contract.pdf"), "{keys:?}");
     for run in [&put, &several, &verified, &differs, &got, &keys].into_iter().chain(&others) {
         assert_harmless(run);
@@ -138,7 +138,7 @@ fn file_name_cannot_forge_an_output_line() {
 
     // JSON has escapes of its own: the name round-trips, and the output has no terminal escape
     let json = |args: &[&str], more: &[&str]| {
-        let run = vouch(desk, &[args, more, &["--json"]].concat());
+        let run = vouch(home, &[args, more, &["--json"]].concat());
         assert_harmless(&run);
         run.json()
     };
@@ -154,17 +154,17 @@ fn file_name_cannot_forge_an_output_line() {
 #[test]
 fn file_names_need_not_be_utf_8() {
     let cluster = Cluster::start(1);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
     let bad = OsStr::from_bytes(b"bad\xff.bin");
     let bundle = OsStr::from_bytes(b"bad\xff.bin.vouch");
-    fs::write(desk.join(bad), "z").unwrap();
-    fs::write(desk.join("ok.txt"), "ok\n").unwrap();
+    fs::write(home.join(bad), "z").unwrap();
+    fs::write(home.join("ok.txt"), "ok\n").unwrap();
     let os = |text: &str| OsString::from(text);
     let server = [os("--server"), os(&cluster.address)];
     let run = |args: &[&OsStr], more: &[OsString]| {
         let args: Vec<OsString> = args.iter().map(|arg| (*arg).to_owned()).chain(more.iter().cloned()).collect();
-        vouch(desk, &args)
+        vouch(home, &args)
     };
     let word = OsStr::new;
 
@@ -172,7 +172,7 @@ fn file_names_need_not_be_utf_8() {
     let list = run(&[word("put"), bad, OsStr::from_bytes(b"absent\xfe"), word("ok.txt")], &server);
     assert!(list.fails_with(1).contains("vouch: absent\\xfe: cannot read "), "{list:?}");
     assert!(list.text().contains("certified  bad\\xff.bin, 1 bytes, by 1 of 1: bad\\xff.bin.vouch\n"), "{list:?}");
-    assert!(desk.join(bundle).exists() && desk.join("ok.txt.vouch").exists());
+    assert!(home.join(bundle).exists() && home.join("ok.txt.vouch").exists());
 
     let put = run(&[word("put"), bad], &server);
     assert_eq!(put.row("certified"), "bad\\xff.bin, 1 bytes");
@@ -183,10 +183,10 @@ fn file_names_need_not_be_utf_8() {
     let out = OsStr::from_bytes(b"out\xff");
     let got = run(&[word("get"), bundle, word("-o"), out], &server);
     assert!(got.ok().starts_with("verified   out\\xff, 1 bytes"), "{got:?}");
-    assert_eq!(fs::read(desk.join(out)).unwrap(), b"z");
+    assert_eq!(fs::read(home.join(out)).unwrap(), b"z");
     let (flag, proof) = (word("--bundle"), OsStr::from_bytes(b"proof\xff"));
     run(&[word("put"), bad, flag, proof], &server).ok();
-    assert!(desk.join(proof).exists());
+    assert!(home.join(proof).exists());
     run(&[word("client"), word(&cluster.address), bad], &[]).ok();
 
     // JSON has a lossy name, and the exact bytes in hex

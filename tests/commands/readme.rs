@@ -127,16 +127,16 @@ fn length_of(file: &str, steps: &[Step]) -> usize {
 /// Runs the steps; returns a message for each one that differs from what is expected.
 fn run(steps: &[Step]) -> Vec<String> {
     let cluster = Cluster::start(4);
-    let desk = tempfile::tempdir().unwrap();
-    let folder = desk.path().join("desk");
-    let bin = desk.path().join("bin");
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("home");
+    let bin = home.path().join("bin");
     fs::create_dir(&folder).unwrap();
     fs::create_dir(&bin).unwrap();
     write_wrapper(&bin.join("vouch"), &cluster.address);
 
     // a first put founds the cluster, so that its identity is known
-    fs::write(desk.path().join("first"), "first").unwrap();
-    let put = vouch(desk.path(), &["put", "first", "--server", &cluster.address]);
+    fs::write(home.path().join("first"), "first").unwrap();
+    let put = vouch(home.path(), &["put", "first", "--server", &cluster.address]);
     put.ok();
     let identity = put.row("cluster");
 
@@ -151,7 +151,7 @@ fn run(steps: &[Step]) -> Vec<String> {
         let mut shell = Command::new("sh");
         // both streams interleaved, as a terminal shows them
         shell.arg("-c").arg(format!("exec 2>&1\n{line}")).current_dir(&folder);
-        shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("HOME", desk.path());
+        shell.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("HOME", home.path());
         shell.env_remove("XDG_CONFIG_HOME").env("IDENTITY", &identity).env("COLUMNS", "100");
         let run = program::run(&mut shell, b"");
         let got: Vec<String> = String::from_utf8_lossy(&run.stdout).lines().map(str::to_owned).collect();

@@ -27,11 +27,11 @@ fn identity_in(folder: &Path, name: &str) -> String {
 fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
     let mut cluster = Cluster::start(1);
     let address = cluster.address.clone();
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), "a letter\n").unwrap();
     let known = ["--server", &address, "--known-clusters", "servers I met"];
-    let put = || vouch(desk, &[&["put", "letter"], &known[..]].concat());
+    let put = || vouch(home, &[&["put", "letter"], &known[..]].concat());
 
     let first = put();
     first.ok();
@@ -43,7 +43,7 @@ fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
             "first contact with {address}: its cluster {old} is recorded in servers I met, and later contacts are compared with it"
         )
     );
-    assert_eq!(fs::read_to_string(desk.join("servers I met")).unwrap(), format!("{address} {old}\n"));
+    assert_eq!(fs::read_to_string(home.join("servers I met")).unwrap(), format!("{address} {old}\n"));
     let again = put();
     again.ok();
     assert!(!again.stderr.contains("first contact"), "{again:?}");
@@ -61,79 +61,79 @@ fn new_cluster_at_a_known_address_is_refused_until_forgotten() {
     assert_ne!(new, old);
 
     let refused = put();
-    let get = vouch(desk, &[&["get", &digest, "-o", "copy"], &known[..]].concat());
-    let client = vouch(desk, &["client", &address, "letter", "--known-clusters", "servers I met"]);
+    let get = vouch(home, &[&["get", &digest, "-o", "copy"], &known[..]].concat());
+    let client = vouch(home, &["client", &address, "letter", "--known-clusters", "servers I met"]);
     for refused in [&refused, &get, &client] {
         let message = refused.fails_with(1);
         assert!(refused.stdout.is_empty(), "{refused:?}");
         assert!(message.lines().next().is_some_and(|line| line.contains(&old) && line.contains(&new)), "{message}");
         assert!(message.contains(&format!("recorded for {address} at first contact is {old}")), "{message}");
     }
-    assert!(!desk.join("copy").exists());
-    assert_eq!(identity_in(desk, "servers I met"), old, "nothing is replaced silently");
+    assert!(!home.join("copy").exists());
+    assert_eq!(identity_in(home, "servers I met"), old, "nothing is replaced silently");
 
     // `--cluster` overrides the record and does not change it
-    vouch(desk, &[&["put", "letter", "--cluster", &new], &known[..]].concat()).ok();
-    assert_eq!(identity_in(desk, "servers I met"), old);
+    vouch(home, &[&["put", "letter", "--cluster", &new], &known[..]].concat()).ok();
+    assert_eq!(identity_in(home, "servers I met"), old);
 
     let (_, command_line) = refused.stderr.trim_end().rsplit_once("forget the old identity with: ").unwrap();
     assert_eq!(command_line, format!("vouch forget {address} --known-clusters 'servers I met'"));
-    assert_eq!(follow(desk, command_line).ok(), format!("forgot {old} of {address}\n"));
+    assert_eq!(follow(home, command_line).ok(), format!("forgot {old} of {address}\n"));
     assert_eq!(put().row("cluster"), new);
-    assert_eq!(identity_in(desk, "servers I met"), new);
-    let nothing = vouch(desk, &["forget", "example.org:9090", "--known-clusters", "servers I met"]);
+    assert_eq!(identity_in(home, "servers I met"), new);
+    let nothing = vouch(home, &["forget", "example.org:9090", "--known-clusters", "servers I met"]);
     assert_eq!(nothing.fails_with(1), "vouch: nothing is recorded for example.org:9090 in servers I met\n");
 }
 
 #[test]
 fn loopback_servers_are_recorded_only_with_an_explicit_file() {
     let cluster = Cluster::start(1);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), "a letter\n").unwrap();
-    let put = vouch(desk, &["put", "letter", "--server", &cluster.address]);
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), "a letter\n").unwrap();
+    let put = vouch(home, &["put", "letter", "--server", &cluster.address]);
     put.ok();
     assert!(!put.stderr.contains("first contact"), "{put:?}");
-    assert!(!desk.join(".config").exists());
-    vouch(desk, &["get", &put.row("digest"), "-o", "copy", "--server", &cluster.address]).ok();
+    assert!(!home.join(".config").exists());
+    vouch(home, &["get", &put.row("digest"), "-o", "copy", "--server", &cluster.address]).ok();
     let named = ["--server", &cluster.address, "--known-clusters", "a/b/known"];
-    let get = vouch(desk, &[&["get", &put.row("digest"), "-o", "copy", "--force"], &named[..]].concat());
+    let get = vouch(home, &[&["get", &put.row("digest"), "-o", "copy", "--force"], &named[..]].concat());
     get.ok();
     assert!(get.stderr.starts_with("first contact with "), "{get:?}");
-    assert_eq!(identity_in(desk, "a/b/known"), put.row("cluster"));
+    assert_eq!(identity_in(home, "a/b/known"), put.row("cluster"));
 }
 
 #[test]
 fn wrong_identity_is_refused() {
     let cluster = Cluster::start(1);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), "a letter\n").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), "a letter\n").unwrap();
     let server = ["--server", &cluster.address];
-    let put = vouch(desk, &[&["put", "letter"], &server[..]].concat());
+    let put = vouch(home, &[&["put", "letter"], &server[..]].concat());
     put.ok();
     let right = put.row("cluster");
     let wrong = bs58::encode([7; 32]).into_string();
     for args in [&["put", "letter"][..], &["get", "letter.vouch", "-o", "copy"]] {
-        let refused = vouch(desk, &[args, &server[..], &["--cluster", &wrong]].concat());
+        let refused = vouch(home, &[args, &server[..], &["--cluster", &wrong]].concat());
         let message = refused.fails_with(1);
         assert!(message.lines().next().is_some_and(|line| line.contains(&wrong) && line.contains(&right)), "{message}");
         assert!(message.ends_with(&format!("The identity given with --cluster is {wrong}.\n")), "{message}");
     }
-    assert!(!desk.join("copy").exists());
+    assert!(!home.join("copy").exists());
     // hex is another encoding of the same identity
     let hex: String = bs58::decode(&right).into_vec().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-    vouch(desk, &[&["get", "letter.vouch", "-o", "copy", "--cluster", &hex], &server[..]].concat()).ok();
+    vouch(home, &[&["get", "letter.vouch", "-o", "copy", "--cluster", &hex], &server[..]].concat()).ok();
 }
 
 #[test]
 fn malformed_trust_file_is_reported_with_its_line() {
     let cluster = Cluster::start(1);
-    let desk = tempfile::tempdir().unwrap();
-    let desk = desk.path();
-    fs::write(desk.join("letter"), "a letter\n").unwrap();
-    fs::write(desk.join("known"), "# servers\nexample.org:9090 nonsense\n").unwrap();
-    let put = vouch(desk, &["put", "letter", "--server", &cluster.address, "--known-clusters", "known"]);
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("letter"), "a letter\n").unwrap();
+    fs::write(home.join("known"), "# servers\nexample.org:9090 nonsense\n").unwrap();
+    let put = vouch(home, &["put", "letter", "--server", &cluster.address, "--known-clusters", "known"]);
     assert_eq!(
         put.fails_with(1),
         "vouch: known, line 2: expected an address and an identity, got \"example.org:9090 nonsense\"; correct or remove the line\n"

@@ -134,7 +134,7 @@ pub(super) fn replica(event: &replica::Event) {
             info!("found {blobs} on the disk that were missing in the index, {}", output::bytes(*bytes));
         }
         replica::Event::Collected(blobs, bytes) => {
-            info!("removed {} that had expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
+            info!("deleted {} that had expired, {}", output::count(*blobs, "blob"), output::bytes(*bytes));
         }
         replica::Event::Damaged(_, what) => error!("{}", text(format_args!("{what}"))),
         replica::Event::LeftOut(what) => warn!("{}", text(format_args!("{what}"))),

@@ -221,7 +221,7 @@ async fn usage(host: &Host, folder: &Path) -> Result<Usage, Failure> {
     }
 }
 
-/// Prints a failure about one replica, so that the command can go on with the others. Returns the exit code.
+/// Prints a failure about one replica, so that the command can continue with the others. Returns the exit code.
 fn print_failure(args: &MaintainArgs, folder: &Path, failure: &Failure) -> Result<u8, Failure> {
     match args.json {
         true => print_json(folder, &json!({ "error": failure.message }))?,

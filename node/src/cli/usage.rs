@@ -21,7 +21,7 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
     if std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == OsStr::new("--json")) {
         output::json(&json!({ "error": first_paragraph(&error.render().to_string()) }));
     }
-    // nobody can be told that an error could not be printed
+    // If the error cannot be printed, there is no other way to report it.
     let _ = error.print();
     ExitCode::from(code)
 }

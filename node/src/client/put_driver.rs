@@ -252,7 +252,7 @@ impl PutDriver {
         }
     }
 
-    /// Sends the next bytes of a put, or its end. A put that cannot go on is cancelled.
+    /// Sends the next bytes of a put, or its end. A put that cannot continue is cancelled.
     fn piece(&mut self, stream: Stream, piece: Option<io::Result<Bytes>>, room: mpsc::Permit<'_, Outgoing>) {
         self.last_served = stream;
         let Some(put) = self.puts.get_mut(&stream) else { return };

@@ -175,12 +175,14 @@ impl Foundings {
     fn report(&self, event: &ReplicaFoundingEvent) {
         let text = match event {
             ReplicaFoundingEvent::Accepted(digest, n) => {
-                format!("accepted the founding of a committee of {n}, {digest}; it counts when all of them did")
+                format!(
+                    "accepted the founding of a committee of {n}, {digest}; the committee is valid once all members have accepted"
+                )
             }
             // reported by `report_membership`
             ReplicaFoundingEvent::Founded(_) => return,
             ReplicaFoundingEvent::Refused(digest) => {
-                format!("refused the founding {digest}: another one was accepted before")
+                format!("refused the founding {digest}, because this replica accepted another one before")
             }
             ReplicaFoundingEvent::Released(refusal) => format!("the {refusal}; waiting for that one or another"),
             ReplicaFoundingEvent::Evidence(evidence) => evidence.to_string(),

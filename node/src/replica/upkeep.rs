@@ -35,7 +35,9 @@ impl Upkeep {
             match ControlSocket::open(&storage.host, storage.folder()) {
                 Ok(socket) => socket.serve(operator.clone()).await,
                 // Go on without it: only the operator's commands need it.
-                Err(error) => reports.report(Event::Trouble(format!("no status from outside: {error}"))),
+                Err(error) => reports.report(Event::Trouble(format!(
+                    "`vouch status`, `du` and `scrub` cannot reach this replica: {error}"
+                ))),
             }
         };
         let watching = clock_watch::run(clock);

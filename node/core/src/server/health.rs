@@ -215,7 +215,7 @@ impl Health {
         let (fact, why) = match observed {
             Observed::TookBytesTooSlowly => (
                 Fact::TakesBytesSlowly,
-                "took a put's bytes more slowly than a quorum; the put went on without it, and repair fetches the blob",
+                "took a put's bytes more slowly than a quorum; the put continued without it, and repair fetches the blob",
             ),
             Observed::StoredTooLate => (
                 Fact::StoresLate,

@@ -23,7 +23,7 @@ struct Sorted {
     held: Vec<Certificate>,
     /// The failed check of the last wrong certificate.
     invalid: Option<Invalid>,
-    /// Whether too many were wrong to go on.
+    /// Whether too many were wrong: the rest was not verified.
     is_garbage: bool,
 }
 
