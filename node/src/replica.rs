@@ -145,14 +145,14 @@ impl Replica {
                 "abandoned the founding; its keys are in {aside}, and new ones are made"
             )));
         }
-        let Identity { keys, record, committee } = Identity::open(&host, data.path())?;
-        let founding = ReplicaFounding::new(record, committee.is_some());
+        let Identity { keys, record, chain } = Identity::open(&host, data.path())?;
+        let founding = ReplicaFounding::new(record, chain.is_some());
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
         let (place, blobs) =
             place::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
         let store = Store::open(&host, data.path(), &store::StoreConfig { place, ..config.store })?;
-        let identity = Arc::new(OwnIdentity::new(keys, name, committee));
+        let identity = Arc::new(OwnIdentity::new(keys, name, chain));
         let reports = Arc::new(Reports::new(&config.servers, reporter));
         let storage = Storage {
             host: host.clone(),

@@ -32,9 +32,9 @@ pub(super) struct OwnIdentity {
 }
 
 impl OwnIdentity {
-    pub(super) fn new(keys: ReplicaKeys, name: MemberName, committee: Option<Arc<Committee>>) -> Self {
+    pub(super) fn new(keys: ReplicaKeys, name: MemberName, chain: Option<CommitteeChain>) -> Self {
         let possession = keys.vote.prove_possession();
-        Self { keys, name, possession, committees: Latest::new(committee.map(CommitteeChain::new)) }
+        Self { keys, name, possession, committees: Latest::new(chain) }
     }
 
     pub(super) fn node_key(&self) -> NodeKey {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::founding::{Founding, RecordError, ReplicaRecord};
 use vouch_core::message::MAX_MESSAGE;
@@ -112,8 +113,8 @@ fn way_out(is_founded: bool) -> &'static str {
 pub(super) struct Identity {
     pub(super) keys: ReplicaKeys,
     pub(super) record: ReplicaRecord,
-    /// The committee, once it is founded.
-    pub(super) committee: Option<Arc<Committee>>,
+    /// The cluster's committees, once it is founded.
+    pub(super) chain: Option<CommitteeChain>,
 }
 
 impl Identity {
@@ -156,7 +157,7 @@ impl Identity {
             }
             None => committee,
         };
-        Ok(Self { keys, record, committee })
+        Ok(Self { keys, record, chain: committee.map(CommitteeChain::new) })
     }
 }
 
@@ -295,13 +296,10 @@ mod tests {
         committee_file::save(&SystemDisk, folder.path(), founding(&keys, false).committee()).unwrap();
         for _ in 0..2 {
             let opened = Identity::open(&Host::system(), folder.path()).unwrap();
-            assert!(opened.committee.is_some());
+            let chain = opened.chain.unwrap();
             let accepted = opened.record.accepted().unwrap();
             assert_eq!(accepted.acceptances(), founding(&keys, false).acceptances());
-            assert!(
-                Arc::ptr_eq(accepted.committee(), opened.committee.as_ref().unwrap()),
-                "the proofs of possession are verified once"
-            );
+            assert!(Arc::ptr_eq(accepted.committee(), chain.current()), "the proofs of possession are verified once");
         }
     }
 
@@ -310,12 +308,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = Identity::open(&Host::system(), folder.path()).unwrap().keys;
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, false)), None).unwrap();
-        assert!(
-            Identity::open(&Host::system(), folder.path()).unwrap().committee.is_none(),
-            "one acceptance is missing"
-        );
+        assert!(Identity::open(&Host::system(), folder.path()).unwrap().chain.is_none(), "one acceptance is missing");
         save(&SystemDisk, folder.path(), &ReplicaRecord::default().with(founding(&keys, true)), None).unwrap();
-        assert!(Identity::open(&Host::system(), folder.path()).unwrap().committee.is_some());
+        assert!(Identity::open(&Host::system(), folder.path()).unwrap().chain.is_some());
         assert!(committee_file::load(&SystemDisk, folder.path()).unwrap().is_some());
     }
 
