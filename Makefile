@@ -88,6 +88,7 @@ lint: ## Check the formatting, and run clippy
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@cargo clippy --package vouch --locked -- -D warnings
+	@cargo clippy --package vouch-verifier --all-targets --features client,slices --locked -- -D warnings
 
 clean: ## Remove build results; the tools in ~/.cache/vouch stay
 	@rm -rf target verifier-wasm/npm/wasm verifier-wasm/npm/node_modules web/dist tests/node_modules tests/hosts/node_modules

@@ -1,6 +1,8 @@
 // The page's logic without a browser: addresses, trust, recognizing bundles, speeds, queues, names.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { BUNDLE_BYTES_READ } from "../../web/logic/certificate.js";
 import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../../web/logic/address.js";
 import { abbreviated, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
 import { createMemory } from "../../web/logic/memory.js";
@@ -11,11 +13,15 @@ import { Queue } from "../../web/logic/queue.js";
 import { Rate } from "../../web/logic/rate.js";
 import { ask, readiness, statusOf } from "../../web/logic/server.js";
 import { Trust, decisionOf } from "../../web/logic/trust.js";
-import { decideTrust } from "../../verifier-wasm/npm/node.js";
+import { decideTrust, init } from "../../verifier-wasm/npm/node.js";
+import { maxBundle } from "../../verifier-wasm/npm/wasm/vouch_verifier.js";
+import { SliceRetry, initSync } from "../../verifier-wasm/npm/wasm/vouch_slices.js";
 import { continuedAt, waiting } from "../../web/logic/words.js";
 import { verifiedBytes } from "../../web/player/slices.js";
 import { rangeOf } from "../../web/player/range.js";
 import { BUNDLE, CLUSTER } from "./files.mjs";
+
+initSync({ module: readFileSync(new URL("../../verifier-wasm/npm/wasm/vouch_slices_bg.wasm", import.meta.url)) });
 
 const [A, B] = ["identity-A", "identity-B"];
 
@@ -51,7 +57,7 @@ describe("the page's address", () => {
 describe("trust", () => {
   const told = (cluster) => ({ cluster, problem: null });
   const met = (cluster, compared = false) => ({ cluster, source: "first-use", since: 1, compared });
-  // The rules are tested with the core; here, that everything reaches it, and what the page makes of its decision.
+  // The core's tests cover the rules. These tests cover what the page passes to the core, and how it uses the decision.
   const outcome = async (known) => {
     const { state, identity, source, refusal } = await decisionOf(known, decideTrust);
     return [state, identity, source, refusal?.kind ?? null];
@@ -74,7 +80,7 @@ describe("trust", () => {
     assert.deepEqual([refusal.expected, refusal.got], [A, B]);
   });
 
-  test("an address that names nonsense trusts nobody, not even the server", async () => {
+  test("a malformed identity in the address: no cluster is trusted, not even the server's", async () => {
     const address = { cluster: null, problem: { kind: "malformed", key: "cluster", got: "?" } };
     assert.deepEqual(await outcome({ shown: A, remembered: met(A), address }), ["malformed", null, "none", null]);
     assert.deepEqual(await outcome({ shown: A, address, typed: A }), ["trusted", A, "typed", null]);
@@ -143,6 +149,11 @@ describe("trust", () => {
       assert.equal(createMemory(() => broken).recall("s"), null, text);
     }
   });
+});
+
+test("a bundle is read to one byte beyond the core's maximum", async () => {
+  await init();
+  assert.equal(BUNDLE_BYTES_READ, maxBundle() + 1);
 });
 
 describe("recognizing the bundle", () => {
@@ -229,7 +240,7 @@ describe("a put's state", () => {
     const on = [...cut, connecting, committee, { stage: "resuming", offset: 5, total: 10 }];
     assert.deepEqual(what(...on), ["sending", 5, 5, null]);
     assert.deepEqual(what(...on, sending(10)), ["waiting", 10, 5, null]);
-    // This time nothing was kept.
+    // The replicas kept nothing this time.
     assert.deepEqual(what(...on, lost, connecting, sending(1)), ["sending", 1, 0, null]);
   });
 
@@ -333,11 +344,14 @@ describe("playing", () => {
   });
 
   // A reader that treats its input as verified; `answers` are the server's responses, one for each request.
-  async function played(answers, { start = 0, end = 10 << 20 } = {}) {
+  async function played(t, answers, { start = 0, end = 10 << 20 } = {}) {
+    let now = 0;
+    t.mock.method(performance, "now", () => now);
     const asked = [];
     const pauses = [];
     let freed = 0;
     const createReader = () => ({ push: (bytes) => bytes, finish() {}, free: () => (freed += 1) });
+    const createRetry = () => new SliceRetry();
     const fetch = async (url) => {
       const query = new URL(url).searchParams;
       const range = [Number(query.get("start")), Number(query.get("end"))];
@@ -348,8 +362,12 @@ describe("playing", () => {
     let got = 0;
     let error = null;
     try {
-      const pause = async (milliseconds) => void pauses.push(milliseconds);
-      for await (const bytes of verifiedBytes(blob, { start, end }, { createReader, fetch, signal: new AbortController().signal, pause })) got += bytes.length;
+      const pause = async (milliseconds) => {
+        pauses.push(milliseconds);
+        now += milliseconds;
+      };
+      const shell = { createReader, createRetry, fetch, signal: new AbortController().signal, pause };
+      for await (const bytes of verifiedBytes(blob, { start, end }, shell)) got += bytes.length;
     } catch (thrown) {
       error = thrown;
     }
@@ -367,26 +385,39 @@ describe("playing", () => {
   };
   const refusal = (status, code, members = []) => () => Response.json({ code, detail: "why", members }, { status });
 
-  test("a range is requested in windows", async () => {
-    const { asked, got } = await played([], { start: 1 << 20, end: 9 << 20 });
+  test("a range is requested in windows", async (t) => {
+    const { asked, got } = await played(t, [], { start: 1 << 20, end: 9 << 20 });
     assert.deepEqual(asked, [[1 << 20, 4 << 20], [4 << 20, 8 << 20], [8 << 20, 9 << 20]]);
     assert.equal(got, 8 << 20);
   });
 
-  test("a truncated response is continued where it ended, a limited number of times", async () => {
-    const cut = await played([cutAfter(1000), dead, cutAfter(500)], { end: 2000 });
+  test("a truncated response is continued where it ended, for a limited time without progress", async (t) => {
+    const cut = await played(t, [cutAfter(1000), dead, cutAfter(500)], { end: 2000 });
     assert.deepEqual(cut.asked, [[0, 2000], [1000, 2000], [1000, 2000], [1500, 2000]]);
     assert.deepEqual([cut.got, cut.error], [2000, null]);
-    const gone = await played([dead, dead, dead, dead, dead]);
-    assert.deepEqual([gone.asked.length, gone.error.code, gone.pauses.length], [4, "connection", 3]);
+    // Bytes are progress: the backoff starts again.
+    assert.ok(cut.pauses[0] <= 200 && cut.pauses[1] > 200 && cut.pauses[2] <= 200, `${cut.pauses}`);
+    const gone = await played(t, new Array(20).fill(dead));
+    assert.deepEqual([gone.error.code, gone.asked.length], ["connection", gone.pauses.length + 1]);
+    const waited = gone.pauses.reduce((sum, pause) => sum + pause, 0);
+    assert.ok(waited > 1800 && waited <= 5000, `${gone.pauses}`);
   });
 
-  test("a refusal names the members, and only a busy server is retried", async () => {
-    const { error, asked } = await played([refusal(502, "exhausted", ["replica-1", 7])]);
+  test("a refusal names the members, and is retried if it is temporary", async (t) => {
+    const { error, asked } = await played(t, [refusal(502, "exhausted", ["replica-1", 7])]);
     assert.deepEqual([error.code, error.members, asked.length], ["exhausted", ["replica-1"], 1]);
-    const busy = await played([refusal(503, "busy")], { end: 10 });
-    assert.deepEqual([busy.error, busy.asked.length], [null, 2]);
-    const odd = await played([() => new Response("<html>", { status: 500 })]);
+    for (const code of ["busy", "not-enough-replicas"]) {
+      const busy = await played(t, [refusal(503, code)], { end: 10 });
+      assert.deepEqual([busy.error, busy.asked.length], [null, 2], code);
+    }
+    // A server that is back after a restart finds no holder until its replicas are connected again.
+    const restarted = await played(t, [dead, refusal(502, "exhausted")], { end: 10 });
+    assert.deepEqual([restarted.error, restarted.asked.length], [null, 3]);
+    for (const [status, code] of [[507, "no-space"], [400, "bad-request"], [502, "invalid"]]) {
+      const refused = await played(t, [refusal(status, code)]);
+      assert.deepEqual([refused.error.code, refused.error.reason, refused.asked.length], ["refused", code, 1]);
+    }
+    const odd = await played(t, [() => new Response("<html>", { status: 500 })]);
     assert.deepEqual([odd.error.code, odd.asked.length], ["refused", 1]);
   });
 });

@@ -178,7 +178,10 @@ export function createClient(wasm, openSocket) {
     const sink = options.sink ?? blobSink();
 
     tell({ stage: "connecting" });
-    const link = await open(address, new wasm.Attempts().connectDeadline(), signal);
+    const attempts = new wasm.Attempts(cluster, 0); // a get is not retried
+    const connectDeadline = attempts.connectDeadline();
+    attempts.free();
+    const link = await open(address, connectDeadline, signal);
     let session;
     try {
       let file; // the verified length, and the range that follows

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use crate::input::InputError;
 #[cfg(feature = "slices")]
-pub use crate::slices::Slices;
+pub use crate::slices::{SliceRetry, Slices};
 #[cfg(feature = "tools")]
 pub use crate::tools::{Hasher, decide_trust};
 #[cfg(feature = "verifier")]

@@ -1,6 +1,8 @@
-//! Verification of a range of a blob that comes over HTTP with its proofs.
+//! Verification of a range of a blob that comes over HTTP with its proofs, and the retries of a request that fails.
 
-use vouch_core::session::Failure;
+use std::time::Duration;
+
+use vouch_core::session::{self, Failure, Fault, Milestone};
 use vouch_core::slice::{Head, SliceReader};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -42,5 +44,38 @@ impl Slices {
     /// The [`Failure`], as JSON: bytes are missing.
     pub fn finish(&self) -> Result<(), String> {
         self.0.finish().map_err(|error| json(&Failure::from(&error)))
+    }
+}
+
+/// How long a range is requested again without progress: a viewer who waits longer wants to know why.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Decides whether a request for the rest of a range is made again. The page has found the blob at the server before.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct SliceRetry(session::Retry);
+
+#[wasm_bindgen]
+impl SliceRetry {
+    /// No request has failed yet.
+    #[wasm_bindgen(constructor)]
+    #[expect(clippy::new_without_default, reason = "JavaScript has no Default")]
+    pub fn new() -> Self {
+        let mut retry = session::Retry::new(LIMIT);
+        retry.reached(0, Milestone::Ready(0));
+        Self(retry)
+    }
+
+    /// The range is verified up to this offset in the blob.
+    pub fn moved(&mut self, offset: f64) {
+        self.0.reached(0, Milestone::Moved(input::whole("offset", offset).unwrap_or_default()));
+    }
+
+    /// The pause in milliseconds before the next request, after one failed; `undefined` if there is none. `problem`: the code of the
+    /// server's answer; without it, the connection was lost. `now`: milliseconds of a monotonic clock. `random`: a random byte.
+    pub fn pause(&mut self, problem: Option<String>, now: f64, random: u8) -> Option<f64> {
+        let fault = problem.map_or(Fault::Link, |code| Fault::of_problem(&code));
+        let now = Duration::try_from_secs_f64(now / 1000.0).unwrap_or_default();
+        self.0.pause(fault, now, random).map(|pause| 1000.0 * pause.as_secs_f64())
     }
 }

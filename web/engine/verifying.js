@@ -1,10 +1,9 @@
-// The tasks that need no connection: look at a file, hash it, read a bundle, judge.
+// Tasks that need no connection: detect a bundle, hash a file, inspect a bundle, judge it.
 
+import { BUNDLE_BYTES_READ } from "../logic/certificate.js";
 import { looksLikeBundle } from "../logic/pairing.js";
 
-// One byte more than a bundle may have: enough for the verifier to say that it is too long.
-const ENOUGH = (8 << 20) + 1;
-// A slice is read and hashed in a few milliseconds, also where this has to run beside the page itself.
+// A slice is read and hashed within a few milliseconds, so that it may also run on the page's thread.
 const SLICE = 4 << 20;
 const PEEK = 64;
 
@@ -38,7 +37,7 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
   return {
     hash,
 
-    /** Loads the module, as long as there is a network. */
+    /** Loads the module while there is a network. */
     prepare: () => init(),
 
     normalize: ({ text }) => normalizeDigest(text),
@@ -49,13 +48,13 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
     async look({ file }) {
       const start = new TextDecoder().decode(await read(file.slice(0, PEEK)));
       if (!/^[\ufeff\s]*(\{|$)/.test(start)) return false;
-      return looksLikeBundle(new TextDecoder().decode(await read(file.slice(0, ENOUGH))));
+      return looksLikeBundle(new TextDecoder().decode(await read(file.slice(0, BUNDLE_BYTES_READ))));
     },
 
     /** `{ inspection }`, or `{ report }` for a bundle that cannot be read. */
     async inspect({ bundle }) {
       try {
-        return { inspection: await inspect(await read(bundle.slice(0, ENOUGH))) };
+        return { inspection: await inspect(await read(bundle.slice(0, BUNDLE_BYTES_READ))) };
       } catch (error) {
         if (error instanceof BundleError) return { report: error.report };
         throw error;
@@ -64,10 +63,10 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
 
     /** The report. `subject` is `{ digest, length }` of the file, or null. */
     async judge({ bundle, cluster, subject, waiveExpiry }) {
-      const question = { bundle: await read(bundle.slice(0, ENOUGH)), cluster, waiveExpiry };
+      const question = { bundle: await read(bundle.slice(0, BUNDLE_BYTES_READ)), cluster, waiveExpiry };
       if (subject !== null) Object.assign(question, { digest: subject.digest, length: subject.length });
       const report = await verify(question);
-      // What the certificate says is read when it is asked for: of a large committee that takes longer than to verify it.
+      // The certificate's content is decoded on access: for a large committee, decoding takes longer than verifying.
       delete report.certificate;
       return report;
     },

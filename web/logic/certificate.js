@@ -1,7 +1,7 @@
 // The certificate of a file of which only the digest is known, from the server that made it.
 
-// One byte more than a bundle may have: enough for the verifier to say that it is too long.
-const ENOUGH = (8 << 20) + 1;
+/** One byte more than the core's maximum size of a bundle: enough for the verifier to see that a bundle is too long. */
+export const BUNDLE_BYTES_READ = (8 << 20) + 1;
 const PATIENCE = 15_000;
 
 const failed = (code, message) => Object.assign(new Error(message), { code });
@@ -19,7 +19,7 @@ export async function bundleOf(digest, { server, fetch, signal }) {
     if (response.status !== 200) throw failed("no-certificate", `the server answered ${response.status}`);
     const parts = [];
     let size = 0;
-    for (const reader = response.body.getReader(); size < ENOUGH; ) {
+    for (const reader = response.body.getReader(); size < BUNDLE_BYTES_READ; ) {
       const { done, value } = await reader.read();
       if (done) break;
       parts.push(value);

@@ -1,15 +1,13 @@
-// The bytes of a range, each of them verified before it is given out, in requests of a size that no paused film keeps waiting.
+// The bytes of a range, each verified before it is yielded. A window of bytes is requested at a time, so that a paused film leaves no request open.
 
 const MIB = 1 << 20;
 const WINDOW = 4 * MIB;
-// Nothing arrives for so long: it is tried again.
+// If nothing arrives for this many milliseconds, the connection is lost.
 const SILENCE = 30_000;
-// Before each further try, in milliseconds. What a server that lost its last replica says, it says to the next request.
-const PAUSES = [300, 1000, 3000];
-// Of an answer that is a failure, no more is read.
+// Maximum number of characters read of an error response.
 const LONGEST_PROBLEM = 64 << 10;
 
-/** Why no more bytes come: `code`, `at` which byte of the blob, and where there are any `check`, `expected`, `got`, `reason`, `members`. */
+/** Why the bytes end: `code`; `at`, the offset in the blob; and, if known, `check`, `expected`, `got`, `reason` and `members`. */
 export class SliceFailure extends Error {
   constructor({ message, ...about }) {
     super(message);
@@ -18,9 +16,9 @@ export class SliceFailure extends Error {
   }
 }
 
-const lost = (message) => new SliceFailure({ code: "connection", message, isPassing: true });
+const lost = (message) => new SliceFailure({ code: "connection", message });
 
-// What the module refuses with is the failure, as JSON.
+// The module throws a failure as JSON.
 function judged(call) {
   try {
     return call();
@@ -41,16 +39,16 @@ async function problemOf(response) {
     }
     said = JSON.parse(text);
   } catch {
-    // the status has to do
+    // The response is not a problem of this protocol: report only its status.
   }
   const reason = typeof said?.code === "string" ? said.code : null;
   const members = Array.isArray(said?.members) ? said.members.filter((name) => typeof name === "string") : [];
   const message = typeof said?.detail === "string" ? said.detail : `the server answered ${response.status}`;
   const code = ["not-found", "exhausted"].includes(reason) ? reason : "refused";
-  return new SliceFailure({ code, reason, members, message, isPassing: reason === "busy" });
+  return new SliceFailure({ code, reason, members, message });
 }
 
-/** A timer that starts again with every sign of life. */
+/** Aborts unless something moves in time. */
 class Watchdog {
   #control = new AbortController();
   #timer;
@@ -71,25 +69,40 @@ class Watchdog {
 }
 
 /**
- * `{ digest, length, server }` of the blob, the range of it, and `createReader(digest, length, start, end)` of the module. Throws a
- * SliceFailure, or the reason of `signal`.
+ * `{ digest, length, server }` of the blob, the range of it, and of the module `createReader(digest, length, start, end)` and `createRetry()`.
+ * Throws a SliceFailure, or the reason of `signal`.
  */
-export async function* verifiedBytes({ digest, length, server }, { start, end }, { createReader, fetch, signal, pause = wait }) {
-  let failures = 0;
-  for (let at = start; at < end; ) {
-    const until = Math.min(end, (Math.floor(at / WINDOW) + 1) * WINDOW);
-    try {
-      for await (const bytes of oneWindow(at, until)) {
-        at += bytes.length;
-        failures = 0;
-        yield bytes;
+export async function* verifiedBytes({ digest, length, server }, { start, end }, { createReader, createRetry, fetch, signal, pause = wait }) {
+  const retry = createRetry();
+  try {
+    yield* withRetries();
+  } finally {
+    retry.free();
+  }
+
+  async function* withRetries() {
+    for (let at = start; at < end; ) {
+      const until = Math.min(end, (Math.floor(at / WINDOW) + 1) * WINDOW);
+      try {
+        for await (const bytes of oneWindow(at, until)) {
+          at += bytes.length;
+          retry.moved(at);
+          yield bytes;
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        const next = pauseAfter(error);
+        if (next === undefined) throw Object.assign(error, { at });
+        await pause(next);
+        signal.throwIfAborted();
       }
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!error.isPassing || failures === PAUSES.length) throw Object.assign(error, { at });
-      await pause(PAUSES[failures++]);
-      signal.throwIfAborted();
     }
+  }
+
+  // Bytes that failed a check are not requested again: nothing shows that the next ones would pass.
+  function pauseAfter({ code, reason }) {
+    if (code !== "connection" && reason === null) return undefined;
+    return retry.pause(reason ?? undefined, performance.now(), crypto.getRandomValues(new Uint8Array(1))[0]);
   }
 
   async function* oneWindow(from, until) {

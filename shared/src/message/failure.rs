@@ -39,7 +39,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub(super) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Version,
         Self::AnotherCluster,
@@ -95,6 +95,11 @@ impl Code {
     /// The name as one word for programs: `not-enough-replicas`.
     pub fn slug(self) -> String {
         self.name().replace(' ', "-")
+    }
+
+    /// The code whose [`slug`](Self::slug) this is.
+    pub fn of_slug(slug: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.slug() == slug)
     }
 
     /// Whether the same request may succeed a little later.

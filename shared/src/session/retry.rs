@@ -39,6 +39,14 @@ impl Fault {
         // A full disk needs an operator who frees space.
         if code.is_temporary() && code != Code::NoSpace { Self::Refusal } else { Self::Permanent }
     }
+
+    /// The fault of a problem over HTTP, by its code as one word.
+    pub fn of_problem(code: &str) -> Self {
+        match code {
+            "not-found" | "exhausted" => Self::NoHolder,
+            _ => Code::of_slug(code).map_or(Self::Permanent, Self::of_refusal),
+        }
+    }
 }
 
 impl From<&SessionError> for Fault {

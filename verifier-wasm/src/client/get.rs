@@ -106,7 +106,7 @@ impl Session for GetSession {
         Ok(events.into_iter().filter_map(step).collect())
     }
 
-    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionFailure> {
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), Box<SessionFailure>> {
         if is_paused {
             self.restart_deadline();
             return Ok(());

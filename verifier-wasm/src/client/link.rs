@@ -36,9 +36,9 @@ pub(super) struct SessionFailure {
     pub(super) last_message: Option<Message>,
 }
 
-impl From<SessionError> for SessionFailure {
+impl From<SessionError> for Box<SessionFailure> {
     fn from(error: SessionError) -> Self {
-        Self { error, last_message: None }
+        Self::new(SessionFailure { error, last_message: None })
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) trait Session {
 
     /// Fails if the session made no progress for too long. While it is paused, messages are held back here, so the server is not
     /// late.
-    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), SessionFailure>;
+    fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), Box<SessionFailure>>;
 }
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ impl<S: Session> Link<S> {
     }
 
     /// Changes the session, and sends the resulting message. Returns `false` if the session has ended: it then has no message.
-    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Option<Message>, SessionFailure>) -> bool {
+    pub(super) fn with(&self, change: impl FnOnce(&mut S) -> Result<Option<Message>, Box<SessionFailure>>) -> bool {
         let result = self.inner.session.borrow_mut().as_mut().map_or(Ok(None), change);
         self.inner.send_result(result)
     }
@@ -159,7 +159,7 @@ impl<S: Session> Inner<S> {
         };
         if waiting > MAX_WAITING {
             let (expected, got) = ("an answer to a request", "messages without end");
-            self.fail(&SessionError::Unexpected { expected, got }.into());
+            self.fail(&Box::from(SessionError::Unexpected { expected, got }));
         }
         self.process_waiting();
     }
@@ -174,7 +174,7 @@ impl<S: Session> Inner<S> {
             let received = self.session.borrow_mut().as_mut().map(|session| session.receive(&bytes, now));
             match received {
                 Some(Ok(steps)) => steps.into_iter().for_each(|step| self.perform(step)),
-                Some(Err(error)) => self.fail(&error.into()),
+                Some(Err(error)) => self.fail(&Box::from(error)),
                 None => return,
             }
         }
@@ -199,7 +199,7 @@ impl<S: Session> Inner<S> {
     }
 
     /// Returns whether there was a message.
-    fn send_result(&self, result: Result<Option<Message>, SessionFailure>) -> bool {
+    fn send_result(&self, result: Result<Option<Message>, Box<SessionFailure>>) -> bool {
         match result {
             Ok(Some(message)) => {
                 self.send(&message);

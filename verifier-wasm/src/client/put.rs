@@ -231,8 +231,8 @@ impl PutSession {
     }
 
     /// The file has changed since it was hashed.
-    fn changed(&mut self, error: SessionError) -> SessionFailure {
-        SessionFailure { error, last_message: self.link.cancel(STREAM, CancelReason::SourceChanged) }
+    fn changed(&mut self, error: SessionError) -> Box<SessionFailure> {
+        Box::new(SessionFailure { error, last_message: self.link.cancel(STREAM, CancelReason::SourceChanged) })
     }
 }
 
@@ -247,12 +247,12 @@ impl Session for PutSession {
     }
 
     /// Nothing pauses a put.
-    fn check_deadlines(&mut self, now: Duration, _is_paused: bool) -> Result<(), SessionFailure> {
+    fn check_deadlines(&mut self, now: Duration, _is_paused: bool) -> Result<(), Box<SessionFailure>> {
         let mut last_message = None;
         for event in self.link.check_deadlines(now)? {
             match event {
                 PutLinkEvent::Put(_, Ok(PutEvent::Send(cancel))) => last_message = Some(cancel),
-                PutLinkEvent::Put(_, Err(error)) => return Err(SessionFailure { error, last_message }),
+                PutLinkEvent::Put(_, Err(error)) => return Err(Box::new(SessionFailure { error, last_message })),
                 _ => {}
             }
         }

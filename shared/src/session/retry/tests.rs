@@ -102,3 +102,16 @@ fn refusals_are_temporary_unless_an_operator_must_act() {
         assert_eq!(Fault::of_refusal(code), Fault::Permanent, "{code}");
     }
 }
+
+#[test]
+fn problem_over_http_means_the_same_as_on_a_link() {
+    for code in Code::ALL.into_iter().filter(|code| *code != Code::NotFound) {
+        assert_eq!(Fault::of_problem(&code.slug()), Fault::of_refusal(code), "{code}");
+    }
+    for code in ["not-found", "exhausted"] {
+        assert_eq!(Fault::of_problem(code), Fault::NoHolder, "{code}");
+    }
+    for code in ["", "internal", "bad-request", "Busy"] {
+        assert_eq!(Fault::of_problem(code), Fault::Permanent, "{code}");
+    }
+}
