@@ -24,8 +24,8 @@ after(async () => {
   await cluster.stop();
 });
 
-const here = (options = {}) => ({ server: cluster.address, cluster: identity, ...options });
-const there = (lie, options = {}) => {
+const atCluster = (options = {}) => ({ server: cluster.address, cluster: identity, ...options });
+const atLiar = (lie, options = {}) => {
   liar.lie = lie;
   return { server: liar.url, cluster: IDENTITY, ...options };
 };
@@ -46,13 +46,13 @@ function pattern(length) {
 }
 
 test("a put ends with a valid certificate, and a get returns the bytes", async () => {
-  const result = await put(FILE, here());
+  const result = await put(FILE, atCluster());
   assert.equal(result.report.verdict, "valid");
   assert.equal(result.cluster, identity);
   assert.equal(result.report.certificate.expires_at, "never");
   assert.equal((await verify({ bundle: result.bundle, file: FILE, cluster: identity })).verdict, "valid");
   const { digest } = await hash(FILE);
-  const got = await get(digest, here());
+  const got = await get(digest, atCluster());
   assert.deepEqual(new Uint8Array(await got.blob.arrayBuffer()), FILE);
   assert.deepEqual([got.digest, got.length, got.cluster, got.blob.type], [digest, FILE.length, identity, "application/octet-stream"]);
 });
@@ -68,7 +68,7 @@ test("changing the arguments after the call affects no put and no get", async ()
       view.set(FILE);
       const expires = new Date(Date.now() + 86_400_000);
       const until = Math.floor(expires / 1000);
-      const options = here({ expires, server: new URL(`http://${cluster.address}`), renew: true });
+      const options = atCluster({ expires, server: new URL(`http://${cluster.address}`), renew: true });
       const { server } = options;
       const putting = api.put(bytes, options);
       view.fill(0);
@@ -81,7 +81,7 @@ test("changing the arguments after the call affects no put and no get", async ()
   }
   for (const api of [await fresh(), { put, get }]) {
     const wanted = Buffer.from(digest, "hex");
-    const options = here({ range: "0-3" });
+    const options = atCluster({ range: "0-3" });
     const getting = api.get(wanted, options);
     wanted.fill(0);
     Object.assign(options, { range: "4-5", cluster: OTHER_IDENTITY });
@@ -91,10 +91,10 @@ test("changing the arguments after the call affects no put and no get", async ()
 
 test("inherited options count, and each option is read once", async () => {
   const { digest } = await hash(FILE);
-  const inherited = Object.assign(Object.create({ range: "0-3", signal: null }), here());
+  const inherited = Object.assign(Object.create({ range: "0-3", signal: null }), atCluster());
   assert.equal((await get(digest, inherited)).length, 4);
   const reads = [];
-  const watched = new Proxy(here(), { get: (target, name) => (reads.push(name), target[name]) });
+  const watched = new Proxy(atCluster(), { get: (target, name) => (reads.push(name), target[name]) });
   await put(FILE, watched);
   assert.deepEqual(reads.sort(), ["cluster", "expires", "onProgress", "onWaiting", "renew", "retry", "server", "signal"]);
 });
@@ -102,17 +102,17 @@ test("inherited options count, and each option is read once", async () => {
 test("an earlier certificate is returned at once, unless renewal is requested", async () => {
   const bytes = pattern(700_001);
   const stages = new Set();
-  const first = await put(bytes, here());
+  const first = await put(bytes, atCluster());
   assert.equal(first.reused, false);
-  const again = await put(new Blob([bytes]), here({ onProgress: ({ stage }) => stages.add(stage) }));
+  const again = await put(new Blob([bytes]), atCluster({ onProgress: ({ stage }) => stages.add(stage) }));
   assert.deepEqual([again.reused, again.bundle], [true, first.bundle]);
   assert.ok(!stages.has("sending") && stages.has("committee"), `${[...stages]}`);
-  const streamed = await put(pieces(bytes, 100_000), here());
+  const streamed = await put(pieces(bytes, 100_000), atCluster());
   assert.deepEqual([streamed.reused, streamed.bundle], [true, first.bundle]);
-  const renewed = await put(bytes, here({ renew: true }));
+  const renewed = await put(bytes, atCluster({ renew: true }));
   assert.equal(renewed.reused, false);
   assert.notEqual(renewed.bundle, first.bundle);
-  await assert.rejects(put(bytes, here({ renew: "yes" })), TypeError);
+  await assert.rejects(put(bytes, atCluster({ renew: "yes" })), TypeError);
 });
 
 test("every form of file is put, in lengths around chunk and message limits", async () => {
@@ -120,10 +120,10 @@ test("every form of file is put, in lengths around chunk and message limits", as
     const bytes = pattern(length);
     const { digest } = await hash(bytes);
     for (const file of [bytes, new Blob([bytes]), new Response(bytes).body, pieces(bytes, 100_000)]) {
-      const { report } = await put(file, here());
+      const { report } = await put(file, atCluster());
       assert.deepEqual([report.verdict, report.certificate.digest, report.certificate.length], ["valid", digest, length]);
     }
-    const { blob } = await get(digest, here({ length }));
+    const { blob } = await get(digest, atCluster({ length }));
     assert.deepEqual(new Uint8Array(await blob.arrayBuffer()), bytes, `${length}`);
   }
 });
@@ -131,7 +131,7 @@ test("every form of file is put, in lengths around chunk and message limits", as
 test("progress is reported in order", async () => {
   const bytes = pattern(6 << 20);
   const told = [];
-  const { report } = await put(new Blob([bytes]), here({ onProgress: (progress) => told.push(progress) }));
+  const { report } = await put(new Blob([bytes]), atCluster({ onProgress: (progress) => told.push(progress) }));
   const stages = told.map(({ stage }) => stage).filter((stage, index, all) => stage !== all[index - 1]);
   assert.deepEqual(stages.slice(0, 4), ["hashing", "hashed", "connecting", "committee"]);
   const of = (name) => told.filter(({ stage }) => stage === name);
@@ -165,7 +165,7 @@ test("sending is reported to its end, even if the upload never sees the socket's
   t.mock.method(globalThis, "setTimeout", (run, ms, ...args) => (ms > 0 && ms < 10 ? undefined : real(run, ms, ...args)));
   const done = [];
   const onProgress = (progress) => progress.stage === "sending" && done.push(progress.done);
-  const { report } = await put(bytes, here({ onProgress }));
+  const { report } = await put(bytes, atCluster({ onProgress }));
   assert.deepEqual([report.verdict, ...done.slice(-2)], ["valid", bytes.length - 1, bytes.length]);
 });
 
@@ -180,7 +180,7 @@ test("progress never goes back while the server reads nothing", async () => {
     // More reports than chunks: by now, the socket's buffer holds some of them.
     if (done.length === 50) cluster.server.resume();
   };
-  const { report } = await put(new Blob([bytes]), here({ onProgress }));
+  const { report } = await put(new Blob([bytes]), atCluster({ onProgress }));
   assert.equal(report.verdict, "valid");
   assert.deepEqual(done, [...done].sort((a, b) => a - b));
   assert.equal(done.at(-1), bytes.length);
@@ -188,15 +188,15 @@ test("progress never goes back while the server reads nothing", async () => {
 
 test("an expiry is in the certificate", async () => {
   const expires = new Date(Date.now() + 86_400_000);
-  const { bundle } = await put(FILE, here({ expires, renew: true }));
+  const { bundle } = await put(FILE, atCluster({ expires, renew: true }));
   assert.equal((await inspect(bundle)).expires_at, Math.floor(expires / 1000));
-  const past = await failure(put(FILE, here({ expires: 1 })));
+  const past = await failure(put(FILE, atCluster({ expires: 1 })));
   assert.deepEqual([past.code, past.reason, past.canRetry], ["refused", "expired", false]);
 });
 
 test("a slow sink applies backpressure and loses no byte", async () => {
   const bytes = pattern(5_000_000);
-  const { report } = await put(bytes, here());
+  const { report } = await put(bytes, atCluster());
   const chunks = [];
   let busy = 0;
   const sink = {
@@ -207,49 +207,49 @@ test("a slow sink applies backpressure and loses no byte", async () => {
       busy -= 1;
     },
   };
-  const got = await get(report.certificate.digest, here({ sink }));
+  const got = await get(report.certificate.digest, atCluster({ sink }));
   assert.equal(got.blob, undefined);
   assert.deepEqual(new Uint8Array(Buffer.concat(chunks)), bytes);
 });
 
 test("a range is verified by itself and yields only its bytes", async () => {
   const bytes = pattern(3_000_001);
-  const { report } = await put(bytes, here());
+  const { report } = await put(bytes, atCluster());
   const { digest } = report.certificate;
   const cases = { "0-0": [0, 1], "100-700000": [100, 700_001], "2999990-": [2_999_990, 3_000_001], "-5": [2_999_996, 3_000_001], "-300000": [2_700_001, 3_000_001], "0-99999999999999999999": [0, 3_000_001] };
   for (const [range, [start, end]] of Object.entries(cases)) {
     const told = [];
-    const got = await get(digest, here({ range, onProgress: (progress) => progress.stage === "receiving" && told.push(progress) }));
+    const got = await get(digest, atCluster({ range, onProgress: (progress) => progress.stage === "receiving" && told.push(progress) }));
     assert.deepEqual(new Uint8Array(await got.blob.arrayBuffer()), bytes.slice(start, end), range);
     assert.deepEqual([got.start, got.length, got.total], [start, end - start, bytes.length], range);
     assert.deepEqual(told.at(-1), { stage: "receiving", done: end - start, total: end - start }, range);
   }
-  const beyond = await failure(get(digest, here({ range: "3000001-" })));
+  const beyond = await failure(get(digest, atCluster({ range: "3000001-" })));
   assert.deepEqual([beyond.code, beyond.got, beyond.canRetry], ["range", "3000001-", false], beyond.message);
-  for (const range of ["", "5", "2-1", "0-1,3-4", " 0-1"]) await assert.rejects(get(digest, here({ range })), { name: "TypeError", message: /^range: expected / });
-  await assert.rejects(get(digest, here({ range: 5 })), TypeError);
+  for (const range of ["", "5", "2-1", "0-1,3-4", " 0-1"]) await assert.rejects(get(digest, atCluster({ range })), { name: "TypeError", message: /^range: expected / });
+  await assert.rejects(get(digest, atCluster({ range: 5 })), TypeError);
 });
 
 test("a sink that fails ends the get", async () => {
-  const { report } = await put(FILE, here({ renew: true }));
+  const { report } = await put(FILE, atCluster({ renew: true }));
   for (const write of [() => { throw new Error("full"); }, async () => { throw new Error("full"); }]) {
-    await assert.rejects(get(report.certificate.digest, here({ sink: { write } })), { message: "full" });
+    await assert.rejects(get(report.certificate.digest, atCluster({ sink: { write } })), { message: "full" });
   }
 });
 
 test("an abort ends a put and a get at once, and the server continues", async () => {
   const reason = new Error("enough");
-  await assert.rejects(put(FILE, here({ signal: AbortSignal.abort(reason) })), reason);
+  await assert.rejects(put(FILE, atCluster({ signal: AbortSignal.abort(reason) })), reason);
   for (const stage of ["hashing", "connecting", "committee", "sending"]) {
     const controller = new AbortController();
     const onProgress = (progress) => progress.stage === stage && controller.abort(reason);
-    await assert.rejects(put(new Blob([pattern(20 << 20)]), here({ signal: controller.signal, onProgress })), reason, stage);
+    await assert.rejects(put(new Blob([pattern(20 << 20)]), atCluster({ signal: controller.signal, onProgress })), reason, stage);
   }
-  const { report } = await put(pattern(5 << 20), here());
+  const { report } = await put(pattern(5 << 20), atCluster());
   const controller = new AbortController();
   const onProgress = ({ stage }) => stage === "receiving" && controller.abort(reason);
-  await assert.rejects(get(report.certificate.digest, here({ signal: controller.signal, onProgress })), reason);
-  assert.equal((await put(FILE, here())).report.verdict, "valid");
+  await assert.rejects(get(report.certificate.digest, atCluster({ signal: controller.signal, onProgress })), reason);
+  assert.equal((await put(FILE, atCluster())).report.verdict, "valid");
 });
 
 test("an unreadable file, or one shorter than its size, fails the put", async () => {
@@ -257,7 +257,7 @@ test("an unreadable file, or one shorter than its size, fails the put", async ()
     yield FILE;
     throw new Error("the disk is gone");
   };
-  const unread = await failure(put(broken(), here()));
+  const unread = await failure(put(broken(), atCluster()));
   assert.deepEqual([unread.code, unread.canRetry], ["source", false]);
   assert.match(unread.message, /the disk is gone/);
 
@@ -266,22 +266,22 @@ test("an unreadable file, or one shorter than its size, fails the put", async ()
     size: 4,
     slice: (from, to) => new Blob([reads++ === 0 ? text("four") : text("two")]).slice(from, to),
   };
-  const changed = await failure(put(shrinking, here()));
+  const changed = await failure(put(shrinking, atCluster()));
   assert.deepEqual([changed.code, changed.expected, changed.canRetry], ["source", "4 bytes", true]);
 });
 
 test("a server of another cluster is refused, whichever side notices first", async () => {
-  const { reason, code } = await failure(put(FILE, here({ cluster: OTHER_IDENTITY })));
+  const { reason, code } = await failure(put(FILE, atCluster({ cluster: OTHER_IDENTITY })));
   assert.deepEqual([code, reason], ["refused", "another-cluster"]);
   for (const task of [(options) => put(FILE, options), (options) => get("1".repeat(32), options)]) {
-    const error = await failure(task(there(null, { cluster: OTHER_IDENTITY })));
+    const error = await failure(task(atLiar(null, { cluster: OTHER_IDENTITY })));
     assert.deepEqual([error.code, error.check, error.expected, error.got], ["invalid", "identity", OTHER_IDENTITY, IDENTITY]);
   }
 });
 
 test("the lying server's honest answer is accepted", async () => {
-  assert.equal((await put(FILE, there(null))).report.verdict, "valid");
-  const taken = await put(FILE, there(null, { cluster: null }));
+  assert.equal((await put(FILE, atLiar(null))).report.verdict, "valid");
+  const taken = await put(FILE, atLiar(null, { cluster: null }));
   assert.deepEqual([taken.report.verdict, taken.cluster], ["valid", IDENTITY]);
 });
 
@@ -301,7 +301,7 @@ const CHECKS = {
 
 for (const lie of CERTIFICATE_LIES) {
   test(`a lying server: ${lie}`, async () => {
-    const error = await failure(put(FILE, there(lie)));
+    const error = await failure(put(FILE, atLiar(lie)));
     if (lie === "truncated certificate") return assert.equal(error.code, "protocol");
     assert.deepEqual([error.code, error.check, error.canRetry], ["invalid", CHECKS[lie], false], error.message);
     assert.ok(error.expected && error.got && error.expected !== error.got, error.message);
@@ -324,7 +324,7 @@ const LINKS = {
 
 for (const lie of LINK_LIES) {
   test(`a lying server: ${lie}`, async () => {
-    const error = await failure(put(FILE, there(lie, { retry: 0 })));
+    const error = await failure(put(FILE, atLiar(lie, { retry: 0 })));
     assert.deepEqual([error.code, error.check], LINKS[lie], error.message);
     assert.equal(error.canRetry, error.code === "connection");
   });
@@ -337,14 +337,14 @@ test("every lie was tested", () => {
 
 for (const lie of READ_LIES) {
   test(`lying replicas: ${lie}`, async () => {
-    const { report } = await put(FILE, there(null));
+    const { report } = await put(FILE, atLiar(null));
     const rejected = [];
-    const getting = get(report.certificate.digest, there(lie, { onProgress: (progress) => progress.stage === "rejected" && rejected.push(progress.name) }));
+    const getting = get(report.certificate.digest, atLiar(lie, { onProgress: (progress) => progress.stage === "rejected" && rejected.push(progress.name) }));
     if (lie === "flipped byte by one") {
       assert.deepEqual(new Uint8Array(await (await getting).blob.arrayBuffer()), FILE);
       assert.equal(rejected.length, 1);
     } else {
-      // the get fails with the last one
+      // The get fails when the last replica has failed.
       const error = await failure(getting);
       assert.deepEqual([error.code, error.members.length, rejected.length], ["exhausted", 4, 3], error.message);
     }
@@ -352,18 +352,18 @@ for (const lie of READ_LIES) {
 }
 
 test("a get of an unknown blob fails", async () => {
-  const { code, message } = await failure(get("1".repeat(32), here()));
+  const { code, message } = await failure(get("1".repeat(32), atCluster()));
   assert.equal(code, "not-found");
   assert.match(message, /1{32}/);
 });
 
 test("an unreachable server and a foreign service are errors", async () => {
-  const gone = await failure(put(FILE, here({ server: "127.0.0.1:1" })));
+  const gone = await failure(put(FILE, atCluster({ server: "127.0.0.1:1" })));
   assert.deepEqual([gone.code, gone.canRetry], ["connection", true]);
   assert.match(gone.message, /127\.0\.0\.1:1/);
   const other = createServer((socket) => socket.end("HTTP/1.1 200 OK\r\n\r\n")).listen(0, "127.0.0.1");
   await new Promise((resolve) => other.once("listening", resolve));
-  assert.equal((await failure(put(FILE, here({ server: `127.0.0.1:${other.address().port}` })))).code, "connection");
+  assert.equal((await failure(put(FILE, atCluster({ server: `127.0.0.1:${other.address().port}` })))).code, "connection");
   other.close();
 });
 
@@ -371,11 +371,11 @@ test("a put succeeds with one dead replica, and names two", async () => {
   const [first, second] = cluster.replicas;
   await first.kill();
   await cluster.untilConnected(3);
-  const { report } = await put(FILE, here({ renew: true }));
+  const { report } = await put(FILE, atCluster({ renew: true }));
   assert.equal(report.certificate.signers.length, 3);
   await second.kill();
   await cluster.untilConnected(2);
-  const error = await failure(put(FILE, here({ renew: true })));
+  const error = await failure(put(FILE, atCluster({ renew: true })));
   assert.deepEqual([error.code, error.reason, error.members.sort(), error.canRetry], ["refused", "not-enough-replicas", ["replica-1", "replica-2"], true]);
   first.start();
   second.start();
@@ -387,19 +387,19 @@ test("invalid arguments are named before anything is sent", async () => {
     [undefined, /expected an object/],
     [{}, /server: expected/],
     [{ server: "x:1" }, /cluster: expected the identity that you trust, or null/],
-    [here({ servr: 1 }), /unknown option "servr"/],
-    [here({ cluster: 7 }), /cluster: expected a string/],
-    [here({ cluster: "no identity" }), /cluster: /],
-    [here({ expires: "soon" }), /expires: expected/],
-    [here({ onProgress: 1 }), /onProgress: expected a function/],
+    [atCluster({ servr: 1 }), /unknown option "servr"/],
+    [atCluster({ cluster: 7 }), /cluster: expected a string/],
+    [atCluster({ cluster: "no identity" }), /cluster: /],
+    [atCluster({ expires: "soon" }), /expires: expected/],
+    [atCluster({ onProgress: 1 }), /onProgress: expected a function/],
   ];
-  for (const server of ["", "ftp://host", "http://user@host/", "http://", "a b"]) cases.push([here({ server }), /server: expected HOST:PORT or a URL/]);
+  for (const server of ["", "ftp://host", "http://user@host/", "http://", "a b"]) cases.push([atCluster({ server }), /server: expected HOST:PORT or a URL/]);
   for (const [options, message] of cases) await assert.rejects(put(FILE, options), { name: "TypeError", message });
-  await assert.rejects(put(FILE, here({ expires: 0.5 })), RangeError);
-  await assert.rejects(put("a path", here()), TypeError);
-  await assert.rejects(get(7, here()), TypeError);
-  await assert.rejects(get("short", here()), TypeError);
-  await assert.rejects(get(IDENTITY, here({ length: -1 })), RangeError);
+  await assert.rejects(put(FILE, atCluster({ expires: 0.5 })), RangeError);
+  await assert.rejects(put("a path", atCluster()), TypeError);
+  await assert.rejects(get(7, atCluster()), TypeError);
+  await assert.rejects(get("short", atCluster()), TypeError);
+  await assert.rejects(get(IDENTITY, atCluster({ length: -1 })), RangeError);
 });
 
 test("a server address becomes a link address", () => {
@@ -425,13 +425,13 @@ test("a server that only answers pings times out with a reason", async (t) => {
   const pass = clockOf(t, liar);
   liar.lie = null;
   const { digest } = await hash(FILE);
-  await put(FILE, there(null));
+  await put(FILE, atLiar(null));
   const cases = [
-    ["never opens", () => put(FILE, there("never opens", { retry: 0 })), 20, "opening the link", "Hello and Auth"],
-    ["never ready", () => put(FILE, there("never ready", { retry: 0 })), 100, "offering the file", "Ready or Certified"],
-    ["never certifies", () => put(FILE, there("never certifies", { retry: 0 })), 100, "having the file certified", "Progress or Certified"],
-    ["never located", () => get(digest, there("never located")), 30, "looking for the file", "Located"],
-    ["never read", () => get(digest, there("never read")), 60, "reading the file", "Chunk"],
+    ["never opens", () => put(FILE, atLiar("never opens", { retry: 0 })), 20, "opening the link", "Hello and Auth"],
+    ["never ready", () => put(FILE, atLiar("never ready", { retry: 0 })), 100, "offering the file", "Ready or Certified"],
+    ["never certifies", () => put(FILE, atLiar("never certifies", { retry: 0 })), 100, "having the file certified", "Progress or Certified"],
+    ["never located", () => get(digest, atLiar("never located")), 30, "looking for the file", "Located"],
+    ["never read", () => get(digest, atLiar("never read")), 60, "reading the file", "Chunk"],
   ];
   for (const [lie, attempt, seconds, what, expected] of cases) {
     const error = await failure(pass(attempt, seconds));

@@ -423,7 +423,7 @@ const onProgress = (progress: PutProgress): number | null => {
 const stored = await put(new Blob([]), { server: "host:1", cluster: null, expires: new Date(), signal: AbortSignal.timeout(1), onProgress, retry: 600, onWaiting: (now) => now() });
 const valid: "valid" = stored.report.verdict, issued: number = stored.report.certificate.issued_at, from: number = stored.resumed_from;
 await put(new Uint8Array(), { server: new URL("https://example.org/"), cluster: await normalizeDigest("…"), expires: "never" });
-// @ts-expect-error whom to trust is said, if only by null
+// @ts-expect-error the cluster is required; null accepts the server's
 await put(new Uint8Array(), { server: "host:1" });
 const got = await get("…", { server: "host:1", cluster: null, length: 1, range: "0-9", sink: { async write(bytes: Uint8Array) { void bytes; } } });
 const blob: Blob | undefined = got.blob;

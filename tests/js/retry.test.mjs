@@ -120,7 +120,7 @@ describe("an interrupted put", () => {
   }
 
   for (const [name, form] of Object.entries({ bytes: (bytes) => bytes, buffer: ({ buffer }) => buffer, blob: (bytes) => new Blob([bytes]) })) {
-    test(`goes on where the server says, of ${name}`, async () => {
+    test(`resumes ${name} at the server's offset`, async () => {
       const bytes = fresh(5 * MIB + 77);
       server.cuts = [{ at: MIB }, { at: 3 * MIB }];
       const { result, error, stages, of } = await run(form(bytes));
@@ -132,7 +132,7 @@ describe("an interrupted put", () => {
       assert.equal(of("hashed").length, 1, "hashed once");
       const again = ["lost", "connecting", "committee", "resuming", "sending"];
       assert.deepEqual(stages, ["hashing", "hashed", "connecting", "committee", "sending", ...again, ...again]);
-      // Both halves together are the file.
+      // The parts of all attempts add up to the file.
       const held = [...server.blobs.values()].at(-1);
       assert.ok(Buffer.from(held).equals(bytes));
       for (const { code, message, members, retry_in } of of("lost")) {
@@ -142,7 +142,7 @@ describe("an interrupted put", () => {
     });
   }
 
-  test("reports progress from its resume offset on", async () => {
+  test("progress starts at the resume offset", async () => {
     const bytes = fresh(4 * MIB);
     server.cuts = [{ at: 2 * MIB }];
     let resumed = false;
@@ -261,13 +261,13 @@ describe("an interrupted put", () => {
     assert.deepEqual(server.cancelled, [], "what came is kept");
   });
 
-  test("gets its full time again after progress", async () => {
+  test("progress restores the full retry time", async () => {
     server.cuts = [1, 2, 3, 4].map((mib) => ({ at: mib * MIB }));
     const { result, error } = await run(fresh(5 * MIB), { retry: 0.25 }); // enough for the first wait, but not for a second
     assert.deepEqual([result?.resumed_from, error], [4 * MIB, undefined]);
   });
 
-  test("stays with the cluster of its first attempt", async () => {
+  test("a retry accepts only the cluster of the first attempt", async () => {
     server.cuts = [{ at: MIB }];
     const hears = ({ stage }) => stage === "lost" && (server.lie = "another cluster");
     const { error } = await run(fresh(2 * MIB), { cluster: null, hears });

@@ -1,11 +1,11 @@
-// The page's end of the protocol: each task runs in a worker of its own, so that nothing waits behind another's computing.
+// The page's side of the protocol. Each task runs in a worker of its own, so that no task waits for another one's computation.
 
-// Idle workers that are kept: each holds the module and the last committee it opened.
-const KEPT = 2;
-// A worker that computes cannot listen. One that does not end a cancelled task by then is ended itself, in milliseconds.
-const GRACE = 1500;
+// Number of idle workers that are kept. Each holds the module and the last committee that it verified.
+const MOST_IDLE = 2;
+// A worker that computes receives no messages. If it has not ended a cancelled task after this many milliseconds, it is terminated.
+const GRACE_PERIOD = 1500;
 
-/** What a task was rejected with, on this side. */
+/** Why a task failed. */
 export class TaskError extends Error {
   constructor({ name, message, ...fields }) {
     super(message);
@@ -13,14 +13,14 @@ export class TaskError extends Error {
   }
 }
 
-const broken = (message) => new TaskError({ name: "TaskError", message, code: "browser" });
+const browserError = (message) => new TaskError({ name: "TaskError", message, code: "browser" });
 
 let lastId = 0;
 
-class Hand {
+class WorkerHandle {
   #worker;
   #settle = null;
-  /** It has begun to listen. */
+  /** Whether it receives messages. */
   isReady = false;
   isDead = false;
   startedBy;
@@ -29,11 +29,11 @@ class Hand {
     const worker = start();
     this.#worker = worker;
     this.startedBy = start;
-    worker.onmessage = ({ data }) => this.#heard(data);
+    worker.onmessage = ({ data }) => this.#receive(data);
     worker.onerror = (event) => {
       event.preventDefault?.();
       this.isDead = true;
-      this.#end({ error: broken(event.message || "the worker could not be started") });
+      this.#end({ error: browserError(event.message || "the worker could not be started") });
     };
     worker.onmessageerror = () => worker.onerror({ message: "a message could not be read" });
   }
@@ -53,7 +53,7 @@ class Hand {
     if (this.#settle !== null) this.#worker.postMessage({ id: this.#settle.id, nudge: true });
   }
 
-  /** It never came to listen: workers are not allowed here. */
+  /** Whether it ended before it received messages: the browser does not allow workers here. */
   get isRefused() {
     return this.isDead && !this.isReady;
   }
@@ -61,10 +61,10 @@ class Hand {
   end() {
     this.isDead = true;
     this.#worker.terminate();
-    this.#end({ error: broken("the worker was ended") });
+    this.#end({ error: browserError("the worker was ended") });
   }
 
-  #heard({ ready, id, progress, result, error }) {
+  #receive({ ready, id, progress, result, error }) {
     this.isReady ||= ready === true;
     if (this.#settle === null || id !== this.#settle.id) return;
     if (progress !== undefined) progress.forEach((event) => this.#settle.onProgress?.(event));
@@ -87,34 +87,34 @@ export class Engine {
   #working = new Set();
   #waiting = [];
 
-  /** `start()` makes a Worker. `instead()`, where there is one, makes what takes its place when workers are refused. */
+  /** `start()` makes a Worker. `instead()`, if given, makes its substitute if the browser refuses workers. */
   constructor(start, { instead = null } = {}) {
     this.#start = start;
     this.#instead = instead;
   }
 
   /**
-   * Rejects with `signal.reason` at once when aborted; whatever the task still does is then nobody's business. Each `nudge` event of
-   * the target `nudges` is passed on to the task.
+   * Rejects with `signal.reason` at once on an abort; later events of the task are ignored. Each `nudge` event of the target `nudges` is
+   * passed to the task.
    */
   async run(task, args, options = {}) {
     const { signal } = options;
     signal?.throwIfAborted();
-    // The one used last: it most likely knows the committee.
+    // The worker used last most likely knows the committee.
     this.#idle = this.#idle.filter(({ isDead }) => !isDead);
-    const hand = this.#idle.pop() ?? this.#hire();
+    const worker = this.#idle.pop() ?? this.#startWorker();
     try {
-      return await this.#perform(hand, task, args, options);
+      return await this.#perform(worker, task, args, options);
     } catch (error) {
-      if (!hand.isRefused) throw error;
-      if (this.#canDoWithout(hand.startedBy)) this.#start = this.#instead;
-      // Without a network no script arrives for another one: those that are there have to do.
+      if (!worker.isRefused) throw error;
+      if (this.#hasSubstitute(worker.startedBy)) this.#start = this.#instead;
+      // Without a network, the script of another worker cannot be loaded: wait for a running one.
       else if (!(await this.#untilIdle())) throw error;
       return await this.run(task, args, options);
     }
   }
 
-  /** False when nobody is at work who could be waited for. */
+  /** Waits for an idle worker. Returns false if no worker is running. */
   async #untilIdle() {
     if (this.#idle.length > 0) return true;
     if (this.#working.size === 0) return false;
@@ -122,40 +122,40 @@ export class Engine {
     return true;
   }
 
-  #hire() {
+  #startWorker() {
     try {
-      return new Hand(this.#start);
+      return new WorkerHandle(this.#start);
     } catch (error) {
-      if (!this.#canDoWithout(this.#start)) throw broken(error.message);
+      if (!this.#hasSubstitute(this.#start)) throw browserError(error.message);
       this.#start = this.#instead;
-      return this.#hire();
+      return this.#startWorker();
     }
   }
 
-  #canDoWithout(start) {
+  #hasSubstitute(start) {
     return this.#instead !== null && start !== this.#instead;
   }
 
-  async #perform(hand, task, args, { signal, onProgress, nudges }) {
+  async #perform(worker, task, args, { signal, onProgress, nudges }) {
     let late;
     let cancel;
     const cancelled = new Promise((_, reject) => {
       cancel = () => {
-        hand.cancel();
-        late = setTimeout(() => hand.end(), GRACE);
+        worker.cancel();
+        late = setTimeout(() => worker.end(), GRACE_PERIOD);
         reject(signal.reason);
       };
     });
-    const nudge = () => hand.nudge();
+    const nudge = () => worker.nudge();
     signal?.addEventListener("abort", cancel, { once: true });
     nudges?.addEventListener("nudge", nudge);
-    this.#working.add(hand);
-    const performed = hand.perform(task, args, (event) => signal?.aborted || onProgress?.(event));
+    this.#working.add(worker);
+    const performed = worker.perform(task, args, (event) => signal?.aborted || onProgress?.(event));
     const over = () => {
       clearTimeout(late);
       signal?.removeEventListener("abort", cancel);
       nudges?.removeEventListener("nudge", nudge);
-      this.#release(hand);
+      this.#release(worker);
     };
     performed.then(over, over);
     return Promise.race([performed, cancelled]);
@@ -163,13 +163,13 @@ export class Engine {
 
   /** Ends the workers that are idle. */
   end() {
-    this.#idle.splice(0).forEach((hand) => hand.end());
+    this.#idle.splice(0).forEach((worker) => worker.end());
   }
 
-  #release(hand) {
-    this.#working.delete(hand);
-    if (!hand.isDead && this.#idle.length < KEPT) this.#idle.push(hand);
-    else if (!hand.isDead) hand.end();
+  #release(worker) {
+    this.#working.delete(worker);
+    if (!worker.isDead && this.#idle.length < MOST_IDLE) this.#idle.push(worker);
+    else if (!worker.isDead) worker.end();
     this.#waiting.splice(0).forEach((go) => go());
   }
 }

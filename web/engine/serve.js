@@ -1,14 +1,14 @@
-// The worker's end of the protocol: requests come in, progress and one result or error each go out.
+// The worker's side of the protocol: it receives requests, and sends the progress and one result or error of each.
 //
 //   to the worker     { id, task, args }   { id, cancel: true }   { id, nudge: true }
 //   from the worker   { ready: true }   { id, progress: [event] }   { id, result }   { id, error }
 
-// Twenty messages a second: more is not seen, and would only keep the page busy.
+// Milliseconds between two messages with progress: more of them are not visible, and keep the page busy.
 const INTERVAL = 50;
-// Of these only the latest counts, each with a total to reach.
+// Stages with a running number: only the latest event of each is sent.
 const RUNNING = ["hashing", "sending", "receiving"];
 
-/** What of an error is worth telling the other side: Error objects themselves lose their fields on the way. */
+/** An error's fields as a plain object: an Error object loses them in a message. */
 function plain(error) {
   const { name, message, code, reason, check, expected, got, members, canRetry } = error ?? {};
   return { name: String(name), message: String(message), code, reason, check, expected, got, members, canRetry };
@@ -28,7 +28,7 @@ class Progress {
     const last = this.#events.at(-1);
     if (RUNNING.includes(event.stage) && last?.stage === event.stage) this.#events.pop();
     this.#events.push(event);
-    // A worker that computes does not get to its timers, so the time is looked at here as well.
+    // Timers of a worker that computes do not fire, so compare the time here as well.
     const wait = this.#sent + INTERVAL - performance.now();
     if (wait <= 0) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), wait);
@@ -44,8 +44,8 @@ class Progress {
 }
 
 /**
- * `port`: a worker's global or a MessagePort. A task is `(args, { signal, progress, onNudge }) => Promise`; what it gave to `onNudge`
- * last is called when it is nudged.
+ * `port`: a worker's global or a MessagePort. A task is `(args, { signal, progress, onNudge }) => Promise`. A nudge calls the function that the
+ * task passed to `onNudge` last.
  */
 export function serve(port, tasks) {
   const running = new Map();

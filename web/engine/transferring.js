@@ -3,15 +3,15 @@
 /** Of the package `vouch-verifier`: put, get. */
 export function transferringTasks({ put, get }) {
   return {
-    /** `{ bundle, report, cluster, reused, resumed_from }`. A nudge ends the wait before another try. */
+    /** `{ bundle, report, cluster, reused, resumed_from }`. A nudge ends the pause before a retry. */
     async put({ file, ...options }, { signal, progress, onNudge }) {
       const { bundle, report, cluster, reused, resumed_from } = await put(file, { ...options, signal, onProgress: progress, onWaiting: onNudge });
-      // What the certificate says is read when it is asked for, and does not travel with the rest.
+      // The certificate is decoded on access, so it is sent as a value of its own.
       const { certificate, ...rest } = report;
       return { bundle, cluster, reused, resumed_from, certificate, report: rest };
     },
 
-    /** `{ blob, digest_base58, length }`: the bytes are those of the digest. */
+    /** `{ blob, digest, length }`; the bytes are verified. */
     async get({ digest, ...options }, { signal, progress }) {
       const { blob, digest_base58, length } = await get(digest, { ...options, signal, onProgress: progress });
       return { blob, digest: digest_base58, length };

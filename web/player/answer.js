@@ -1,7 +1,7 @@
 // The answer to a media element that asks for bytes of a blob.
 import { rangeOf } from "./range.js";
 
-// What is played is data: opened as a page it could do nothing.
+// The bytes are data: opened as a page, they must not run.
 const HEADERS = {
   "accept-ranges": "bytes",
   "cache-control": "no-store",
@@ -41,7 +41,7 @@ export function answerWith(blob, rangeHeader, { read, tell }) {
   return { answer: new Response(body, { status: range === null ? 200 : 206, headers }), ended };
 }
 
-// Asks for more only when the one before was taken.
+// Reads the next piece only once the last one was taken.
 function streamOf(begin, { tell, over }) {
   const control = new AbortController();
   const pieces = begin(control.signal);
@@ -64,7 +64,7 @@ function streamOf(begin, { tell, over }) {
     },
     cancel(reason) {
       control.abort(reason);
-      void pieces.return().catch(() => {}); // it may be between two pieces, where it hears of nothing
+      void pieces.return().catch(() => {}); // between two pieces, the generator does not see the signal
       over();
     },
   });
