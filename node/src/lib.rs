@@ -15,7 +15,6 @@ pub mod keys;
 pub mod known_clusters;
 mod latest;
 pub mod link;
-mod listed;
 mod notices;
 pub mod replica;
 pub mod server;

@@ -16,6 +16,7 @@ pub mod link_puts;
 pub mod member_lists;
 pub mod put;
 mod request_limits;
+pub mod reuse;
 mod roster;
 mod stream_numbers;
 pub mod time_relay;

@@ -12,13 +12,11 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 use thiserror::Error;
 use vouch_core::Limits;
 use vouch_core::certificate::{Certificate, CertificateError};
-use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
-use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::receipt::NEVER;
 use vouch_core::statement::StoredClaim;
-use vouch_core::verify::CLOCK_TOLERANCE;
 
 use crate::durable::{Database, DurableError, Replaced, listing};
 use crate::host::Host;
@@ -162,18 +160,6 @@ impl Archive {
         Ok(read.await.map_err(|error| ArchiveError::Task(error.to_string()))??)
     }
 
-    /// An earlier certificate that promises at least as much as the receipt: of the same bytes, by this committee, and for as long. `None` if
-    /// it cannot be read.
-    pub(crate) async fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
-        let certificate = self.load(wanted.digest).await.ok().flatten()?;
-        let Receipt { length, expires_at, .. } = certificate.claim.receipt;
-        let fits = certificate.committee == committee.record().digest()
-            && length == wanted.length
-            && expires_at >= wanted.expires_at
-            && certificate.claim.issued_at <= self.host.unix_seconds().saturating_add(CLOCK_TOLERANCE);
-        fits.then(|| Box::new(certificate))
-    }
-
     /// The saved certificate of a blob, if there is one.
     pub(crate) async fn load(&self, digest: Digest) -> Result<Option<Certificate>, ArchiveError> {
         self.lookups.find(digest).await
@@ -287,6 +273,7 @@ mod tests {
     use vouch_core::bls::AggregateSignature;
     use vouch_core::certificate::Signers;
     use vouch_core::digest::CommitteeDigest;
+    use vouch_core::receipt::Receipt;
     fn certificate(issued_at: u64) -> Certificate {
         Certificate {
             epoch: 0,

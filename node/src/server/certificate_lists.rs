@@ -5,13 +5,16 @@ mod search;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, ListFilter, ListPosition, ListSource, Message, Stream};
 use vouch_core::receipt::Receipt;
-use vouch_node_core::server::member_lists::{ListInput, MemberLists, notices};
+use vouch_node_core::page_verifier::valid_certificates;
+use vouch_node_core::server::member_lists::{ListInput, MemberLists, Notice, notices};
+use vouch_node_core::server::reuse::promises_as_much;
 
 use super::archive::{Archive, ArchiveError};
 use super::member_links::MemberLinks;
@@ -19,11 +22,13 @@ use super::reports::{Event, ServerReports};
 use crate::data_dir::DataDir;
 use crate::durable::{DurableError, Replaced};
 use crate::host::Host;
-use crate::listed::PageVerifier;
 pub(super) use following::FollowedList;
 
 /// Maximum number of searches for a certificate at members; further ones wait.
 const SEARCHES: usize = 16;
+
+/// Number of certificates that are encoded on the calling thread: more take longer than waking another one.
+const ENCODED_AT_ONCE: usize = 64;
 
 /// The archive and the members' lists.
 pub(super) struct CertificateLists {
@@ -92,12 +97,19 @@ impl CertificateLists {
 
     /// An earlier certificate that promises at least as much as the receipt. While the archive may be incomplete, members are asked as well.
     pub(super) async fn earlier(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
-        let archived = self.archive.earlier(committee, wanted).await;
+        let archived = self.archived_for(committee, wanted).await;
         if archived.is_some() || self.is_archive_complete(committee) {
             return archived;
         }
         self.search(wanted.digest).await?;
-        self.archive.earlier(committee, wanted).await
+        self.archived_for(committee, wanted).await
+    }
+
+    /// The certificate in the archive, if it promises at least as much as the receipt. `None` if it cannot be read.
+    async fn archived_for(&self, committee: &Committee, wanted: &Receipt) -> Option<Box<Certificate>> {
+        let certificate = self.archive.load(wanted.digest).await.ok().flatten()?;
+        let unix_seconds = self.links.host().unix_seconds();
+        promises_as_much(&certificate, wanted, committee.record(), unix_seconds).then(|| Box::new(certificate))
     }
 
     /// Whether the archive has every certificate, except for those of the last seconds.
@@ -107,14 +119,26 @@ impl CertificateLists {
         self.lists().are_complete(connected, committee.record().quorum().into())
     }
 
-    /// Sends connected members the certificates that they most likely lack, except to those in `knowing`. Each message is encoded once.
-    pub(super) fn notify(&self, certificates: &[Certificate], knowing: &[u16]) {
+    /// Sends connected members the certificates that they most likely lack, except to those in `knowing`.
+    pub(super) async fn notify(&self, certificates: &Arc<Vec<Certificate>>, knowing: &[u16]) {
         let snapshot = self.links.snapshot();
         let connected = snapshot.members.keys().copied().collect();
-        for notice in notices(certificates, knowing, &connected) {
-            let Some(page) = certificates.get(notice.certificates) else { continue };
-            let message = Message::Missed { certificates: page.to_vec() }.encode();
-            for handle in notice.members.iter().filter_map(|member| snapshot.members.get(member)) {
+        let notices = notices(certificates, knowing, &connected);
+        if notices.is_empty() {
+            return;
+        }
+        let certificates = certificates.clone();
+        let is_quick = certificates.len() <= ENCODED_AT_ONCE;
+        // Each message is encoded once; its members share the bytes.
+        let encode = move || -> Vec<(Vec<u16>, Bytes)> {
+            let message =
+                |page: Notice| Some((page.members, Message::encode_missed(certificates.get(page.certificates)?)));
+            notices.into_iter().filter_map(message).collect()
+        };
+        let encoded =
+            if is_quick { encode() } else { self.links.host().spawn_blocking(encode).await.unwrap_or_default() };
+        for (members, message) in encoded {
+            for handle in members.iter().filter_map(|member| snapshot.members.get(member)) {
                 if !handle.control.try_send_spare(&message) {
                     self.lists().handle(&handle.link, ListInput::NoticeUnsent);
                 }
@@ -157,19 +181,7 @@ async fn verified(
         return Ok(certificates);
     }
     let committee = committee.clone();
-    let verifying = host.spawn_blocking(move || {
-        let mut verifier = PageVerifier::new(&committee);
-        let mut valid = Vec::new();
-        for certificate in certificates {
-            match verifier.verify(&certificate) {
-                Ok(()) => valid.push(certificate),
-                Err(error) if verifier.is_garbage() => {
-                    return Err(format!("too many certificates are INVALID, the last one: {error}"));
-                }
-                Err(_) => {}
-            }
-        }
-        Ok(valid)
-    });
-    verifying.await.map_err(|panicked| panicked.to_string())?
+    let verifying = host.spawn_blocking(move || valid_certificates(certificates, &committee)).await;
+    let verified = verifying.map_err(|panicked| panicked.to_string())?;
+    verified.map_err(|error| format!("too many certificates are INVALID, the last one: {error}"))
 }

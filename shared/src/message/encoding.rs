@@ -73,6 +73,12 @@ impl Writer {
 }
 
 impl Message {
+    /// The bytes of [`Message::Missed`] with these certificates, which need not be cloned.
+    #[cfg(feature = "nodes")]
+    pub fn encode_missed(certificates: &[Certificate]) -> Bytes {
+        Writer::new(MISSED, 2 + 300 * certificates.len()).certificates(certificates).finish()
+    }
+
     /// The message's bytes, tag first.
     pub fn encode(&self) -> Bytes {
         match self {
@@ -202,9 +208,7 @@ impl Message {
                 certificate.iter().fold(writer, |writer, certificate| writer.bytes(&certificate.encode())).finish()
             }
             #[cfg(feature = "nodes")]
-            Self::Missed { certificates } => {
-                Writer::new(MISSED, 2 + 300 * certificates.len()).certificates(certificates).finish()
-            }
+            Self::Missed { certificates } => Self::encode_missed(certificates),
             #[cfg(feature = "nodes")]
             Self::Founding(founding) => {
                 let mut writer = Writer::new(FOUNDING, 400 * founding.possessions.len());

@@ -6,9 +6,9 @@ use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::receipt::Receipt;
 use vouch_core::verify::Invalid;
+use vouch_node_core::page_verifier::PageVerifier;
 use vouch_node_core::replica::repair::Learned;
 
-use crate::listed::PageVerifier;
 use crate::replica::context::Storage;
 use crate::store::{Store, StoreError};
 

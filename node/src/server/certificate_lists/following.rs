@@ -119,13 +119,14 @@ impl FollowedList {
     /// Keeps the certificates of a page that are new. Returns their number.
     async fn keep(&self, page: ListPage, notify: bool, owner: &ListOwner) -> Result<usize, String> {
         let CertificateLists { archive, verifying, links, .. } = &*self.certificates;
-        let _turn = verifying.lock().await;
+        let turn = verifying.lock().await;
         let new = archive.new_among(page.certificates).await.map_err(|error| error.to_string())?;
         let new = Arc::new(verified(links.host(), new, &owner.committee).await?);
         let saved = archive.save_listed(new.clone(), self.link.node_key, page.end).await;
         saved.map_err(|error| error.to_string())?;
+        drop(turn);
         if notify {
-            self.certificates.notify(&new, &[owner.member]);
+            self.certificates.notify(&new, &[owner.member]).await;
         }
         Ok(new.len())
     }

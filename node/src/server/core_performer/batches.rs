@@ -163,7 +163,7 @@ impl Certifying {
             // A member that does not read gets it later from another member.
             handle.control.try_send(&archive);
         }
-        core.certificates.notify(&certificates, &asked);
+        core.certificates.notify(&certificates, &asked).await;
     }
 }
 
