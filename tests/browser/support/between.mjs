@@ -23,7 +23,7 @@ function flipIn(body, place) {
 /**
  * A proxy to an honest server that lies on demand: `change(body, url)` alters bodies of slices in place; `flipAt` is the
  * offset of a blob's byte to flip. `asked` lists the requested slices as `{ start, end }`. Those for which `holds(range)` is
- * true wait until it is false. Links pass at most `most` bytes in total; `links` has the number of bytes that each passed.
+ * true wait until it is false. Links pass at most `most` bytes in total; each of `links` has the number of bytes that it `passed`, and `close()`.
  */
 export async function startFront(target) {
   const { hostname, port } = new URL(target);
@@ -75,7 +75,7 @@ export async function startFront(target) {
       for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
       to.write(`${lines.join("\r\n")}\r\n\r\n`);
       to.write(start);
-      const link = { passed: 0 };
+      const link = { passed: 0, close: () => (socket.destroy(), to.destroy()) };
       front.links.push(link);
       to.pipe(socket);
       void pass(socket, to, link);
