@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use crate::durable::Replaced;
 use crate::host::Host;
@@ -170,6 +170,14 @@ impl Store {
         Ok(self.inner.index.entry(digest)?.map(|entry| entry.length))
     }
 
+    /// Whether the bytes of an assignment are stored.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn holds(&self, assignment: &Assignment) -> Result<bool, StoreError> {
+        Ok(assignment.is_held(self.length_of(&assignment.digest)?))
+    }
+
     /// When the duty of a blob ends, in seconds since 1970, if the blob is stored.
     ///
     /// # Errors
@@ -188,16 +196,16 @@ impl Store {
         self.inner.reader.read(digest, offset, length)
     }
 
-    /// Records the duty to keep every blob of a batch until its receipt expires, all in one commit, or without a commit if
+    /// Records the duty to keep every blob of a batch until its assignment expires, all in one commit, or without a commit if
     /// every duty is already recorded that far. An earlier duty is never shortened.
     ///
-    /// Returns the indices of the receipts whose blob is not stored or has another length. If there are any, nothing
+    /// Returns the indices of the assignments whose blob is not stored or has another length. If there are any, nothing
     /// was changed; otherwise, the duties are durable.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn keep(&self, receipts: &[Receipt]) -> Result<Vec<u16>, StoreError> {
-        self.inner.index.change(index::keep(receipts, None)).await
+    pub async fn keep(&self, assignments: &[Assignment]) -> Result<Vec<u16>, StoreError> {
+        self.inner.index.change(index::keep(assignments, None)).await
     }
 
     /// The stored blobs after one, in the order of their digests, at most `limit`.

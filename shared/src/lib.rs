@@ -16,6 +16,7 @@ pub mod limits;
 pub mod link;
 pub mod merkle;
 pub mod message;
+pub mod placement;
 pub mod quorum;
 pub mod receipt;
 pub mod report;

@@ -1,9 +1,11 @@
-//! A receipt: what one client asked to have stored. It is a leaf of a batch's tree.
+//! A receipt: what one client asked to have stored. It is a leaf of a batch's tree. What each member must hold for it is decided in
+//! [`placement`](crate::placement).
 
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
+use crate::placement::Placement;
 
 /// The value of `expires_at` for a blob that never expires.
 pub const NEVER: u64 = u64::MAX;
@@ -51,7 +53,9 @@ impl Receipt {
     /// The canonical encoding.
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
-        out[0] = KIND_WHOLE_BLOB;
+        out[0] = match self.placement() {
+            Placement::Copies => KIND_WHOLE_BLOB,
+        };
         out[1..17].copy_from_slice(&self.salt);
         out[17..49].copy_from_slice(&self.digest.0);
         out[49..57].copy_from_slice(&self.length.to_le_bytes());

@@ -1,5 +1,6 @@
 //! The decisions of a replica.
 
+pub mod assigned_blob;
 pub mod clock_doubt;
 pub mod collecting;
 pub mod dialling;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 use vouch_core::message::Code;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::incoming::{IncomingChunk, IncomingId, IncomingResult, IncomingTask};
 use vouch_node_core::replica::link::Input;
@@ -72,7 +72,7 @@ impl PutWorkers {
                 self.workers.insert(id, WorkerHandle { tasks, cancel: cancel.clone() });
                 self.start(id, |worker| worker.receive(offer, cancel, queue));
             }
-            IncomingTask::Whole(receipt, bytes) => self.start(id, |worker| worker.whole(receipt, bytes)),
+            IncomingTask::Whole(assignment, bytes) => self.start(id, |worker| worker.whole(assignment, bytes)),
             task => {
                 let Some(worker) = self.workers.get(&id) else { return };
                 if let IncomingTask::PutAway { keep } = task {
@@ -124,12 +124,12 @@ impl PutWorker {
         let _ = self.inputs.send(Input::Incoming(self.id, result)).await;
     }
 
-    async fn whole(self, receipt: Receipt, bytes: Bytes) {
-        let stored = self.storage.store.put_small(&receipt, bytes).await;
+    async fn whole(self, assignment: Assignment, bytes: Bytes) {
+        let stored = self.storage.store.put_small(&assignment, bytes).await;
         self.report(stored.map(|()| IncomingResult::Stored)).await;
     }
 
-    async fn receive(self, offer: Option<Receipt>, cancel: CancelToken, tasks: mpsc::Receiver<IncomingTask>) {
+    async fn receive(self, offer: Option<Assignment>, cancel: CancelToken, tasks: mpsc::Receiver<IncomingTask>) {
         let last = self.perform(offer, cancel, tasks).await;
         self.report(last).await;
     }
@@ -137,7 +137,7 @@ impl PutWorker {
     /// Performs one task after the other. Returns the result of the last one.
     async fn perform(
         &self,
-        offer: Option<Receipt>,
+        offer: Option<Assignment>,
         cancel: CancelToken,
         mut tasks: mpsc::Receiver<IncomingTask>,
     ) -> Result<IncomingResult, StoreError> {
@@ -152,8 +152,8 @@ impl PutWorker {
                     blob = self.storage.on_disk(move || write(blob, chunks)).await?;
                     self.report(Ok(IncomingResult::Written)).await;
                 }
-                Some(IncomingTask::Finish(receipt)) => {
-                    let complete = self.storage.on_disk(move || blob.finish(&receipt)).await?;
+                Some(IncomingTask::Finish(assignment)) => {
+                    let complete = self.storage.on_disk(move || blob.finish(&assignment)).await?;
                     self.storage.store.enter(complete).await?;
                     return Ok(IncomingResult::Stored);
                 }

@@ -8,11 +8,11 @@
 use std::collections::BTreeSet;
 
 use tokio::sync::{OwnedMutexGuard, mpsc};
-use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Failed, ListPage, Message, Stream};
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::lacking::MAX_LACKING;
 pub use vouch_node_core::replica::lacking::Repair;
 use vouch_node_core::replica::repair::{
@@ -41,6 +41,8 @@ pub(super) type Page = (Stream, Result<ListPage, Failed>);
 /// The repair over one link. It ends with the link.
 pub(super) struct RepairTask {
     storage: Storage,
+    /// This replica's node key.
+    own: NodeKey,
     core: LinkRepair,
     /// The server's address, for the links over which blobs are fetched.
     address: String,
@@ -61,9 +63,10 @@ impl RepairTask {
         listed: mpsc::Receiver<Page>,
     ) -> Self {
         let link = storage.repairs.register();
-        let core = LinkRepair::new(identity.node_key(), server, link.number, config);
+        let own = identity.node_key();
+        let core = LinkRepair::new(own, server, link.number, config);
         let committees = identity.committees.follow();
-        Self { storage, core, address, requests, listed, committees, link, turn: None }
+        Self { storage, own, core, address, requests, listed, committees, link, turn: None }
     }
 
     /// The link's number in the repair queue.
@@ -107,9 +110,10 @@ impl RepairTask {
                 RepairInput::CommitteeChanged
             }
             RepairRequest::FindDamaged => {
-                let store = storage.store.clone();
-                let found = storage.on_disk(move || damaged(&store)).await;
-                found.map_or_else(failed, |(certificates, orphans)| RepairInput::Damaged { certificates, orphans })
+                let (store, chain) = (storage.store.clone(), self.committees.see());
+                let own = chain.and_then(|chain| chain.current().record().position(&self.own));
+                let found = storage.on_disk(move || damaged(&store, own)).await;
+                found.map_or_else(failed, |(blobs, orphans)| RepairInput::Damaged { blobs, orphans })
             }
             RepairRequest::List { stream, source, from, filter } => {
                 let request = Message::List { stream, source, from, filter };
@@ -117,14 +121,15 @@ impl RepairTask {
                 self.page(stream).await?
             }
             RepairRequest::Learn(committee, certificates) => {
-                learn(storage, &committee, certificates).await.map_or_else(failed, RepairInput::Learned)
+                let own = committee.record().position(&self.own);
+                learn(storage, &committee, own, certificates).await.map_or_else(failed, RepairInput::Learned)
             }
             RepairRequest::TakeTurn => {
                 self.turn = Some(storage.repairs.take_turn().await);
                 RepairInput::Turn
             }
-            RepairRequest::Fetch(committee, certificate) => {
-                match fetch::fetch(storage, &self.address, &committee, *certificate).await {
+            RepairRequest::Fetch(committee, blob) => {
+                match fetch::fetch(storage, &self.address, &committee, *blob).await {
                     Ok(source) => RepairInput::Fetched(source),
                     Err(error) => RepairInput::Failed(error.to_string()),
                 }
@@ -161,21 +166,22 @@ impl RepairTask {
     }
 }
 
-/// The certificates of damaged blobs, and the damaged blobs without one. Blocks until the disk has answered.
-fn damaged(store: &Store) -> Result<(Vec<Certificate>, BTreeSet<Digest>), StoreError> {
-    let (mut after, mut certificates, mut orphans) = (None, Vec::new(), BTreeSet::new());
-    while certificates.len() + orphans.len() < MAX_LACKING {
+/// The damaged blobs with certificates, and the digests of those without one. `own`: this replica's index in its committee. Blocks until the
+/// disk has answered.
+fn damaged(store: &Store, own: Option<u16>) -> Result<(Vec<AssignedBlob>, BTreeSet<Digest>), StoreError> {
+    let (mut after, mut blobs, mut orphans) = (None, Vec::new(), BTreeSet::new());
+    while blobs.len() + orphans.len() < MAX_LACKING {
         let page = store.damaged_from(after, PAGE)?;
         let Some(last) = page.last() else { break };
         after = Some(last.digest);
         for Damaged { digest, .. } in page {
             match store.certificate(&digest) {
-                Ok(Some(certificate)) => certificates.push(certificate),
+                Ok(Some(certificate)) => blobs.push(AssignedBlob::new(certificate, own)),
                 // an unreadable certificate counts as none
                 Ok(None) | Err(StoreError::Certificate { .. }) => drop(orphans.insert(digest)),
                 Err(error) => return Err(error),
             }
         }
     }
-    Ok((certificates, orphans))
+    Ok((blobs, orphans))
 }

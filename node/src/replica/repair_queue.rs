@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedMutexGuard};
 use vouch_core::certificate::Certificate;
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::lacking::{LackingBlobs, ListPositions, Repair};
 
 /// The blobs to fetch, and the links that fetch them.
@@ -91,16 +92,16 @@ impl RepairQueue {
         self.state().wakes.values().for_each(|wake| wake.notify_one());
     }
 
-    /// Adds blobs that are lacking, by verified certificates. A full queue drops them: the server's lists have them as well, and
+    /// Adds blobs that are lacking. A full queue drops them: the server's lists have them as well, and
     /// `link` reads those again.
-    pub(super) fn add(&self, link: u64, certificates: Vec<Certificate>) {
-        if certificates.is_empty() {
+    pub(super) fn add(&self, link: u64, lacking: Vec<AssignedBlob>) {
+        if lacking.is_empty() {
             return;
         }
         let is_full = self.with(|blobs| {
             let is_full = blobs.is_full();
             if !is_full {
-                blobs.add(certificates);
+                blobs.add(lacking);
             }
             is_full
         });

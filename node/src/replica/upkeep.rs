@@ -117,7 +117,7 @@ mod tests {
         let store = replica.link.storage.store.clone();
         for (bytes, expires_at) in [(b"expired".as_slice(), 1), (b"stays", Host::system().unix_seconds())] {
             let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at };
-            store.put_small(&receipt, bytes.to_vec().into()).await.unwrap();
+            store.put_small(&receipt.assignment(None), bytes.to_vec().into()).await.unwrap();
         }
         let collected = async {
             loop {
@@ -138,7 +138,7 @@ mod tests {
         let replica = Replica::open_blocking(Host::system(), config(folder.path()), Arc::new(|_| {})).unwrap();
         let (storage, clock) = (&replica.link.storage, &replica.link.clock);
         let receipt = Receipt { salt: [0; 16], digest: Digest::of(b"expired"), length: 7, expires_at: 1 };
-        storage.store.put_small(&receipt, b"expired".to_vec().into()).await.unwrap();
+        storage.store.put_small(&receipt.assignment(None), b"expired".to_vec().into()).await.unwrap();
         let held = || storage.store.length_of(&receipt.digest).unwrap();
         let mut timer = CollectionTimer::new(storage.host.monotonic());
         clock.simulate_jump(3600);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use vouch_core::message::{Message, PayloadFrame, Stream};
+use vouch_core::placement::Placement;
 use vouch_node_core::budgets::PeerAddress;
 use vouch_node_core::server::ServerInput;
 use vouch_node_core::server::batch::BatchInput;
@@ -122,9 +123,11 @@ impl PutPerformer {
             PutAction::ForwardPut { offer, renew } => {
                 return Some(self.forward(&Message::Put { stream, offer, renew }.encode()).await);
             }
-            PutAction::ForwardBytes => {
+            PutAction::ForwardBytes(placement) => {
                 let relayed = self.relayed.take()?.with_stream(stream);
-                return Some(self.forward(&relayed).await);
+                return Some(match placement {
+                    Placement::Copies => self.forward(&relayed).await,
+                });
             }
             PutAction::ForwardEnd(receipt) => {
                 return Some(self.forward(&Message::PutEnd { stream, receipt }.encode()).await);
@@ -171,6 +174,7 @@ impl PutPerformer {
         PutInput::Admission(core.admit(&idle, has_waited, self.service.host.monotonic()))
     }
 
+    /// Sends the same message to every member.
     async fn forward(&mut self, message: &Bytes) -> PutInput {
         let Some(queues) = &mut self.queues else { return PutInput::Forwarded(Forwarded::default()) };
         PutInput::Forwarded(queues.send(message).await)

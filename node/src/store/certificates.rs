@@ -8,27 +8,28 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::lacking::ListPositions;
 
 use super::{Store, StoreError, index};
 use crate::durable::listing;
 
 impl Store {
-    /// Keeps certificates of blobs that are stored or damaged, all in one commit. A certificate replaces one of the same
+    /// Keeps the certificates of blobs that are stored or damaged, all in one commit. A certificate replaces one of the same
     /// blob only if it [supersedes](Certificate::supersedes) it.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn archive(&self, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.index.change(index::archive(certificates, 0)).await
+    pub async fn archive(&self, blobs: Vec<AssignedBlob>) -> Result<(), StoreError> {
+        self.inner.index.change(index::archive(blobs, 0)).await
     }
 
     /// Keeps certificates like [`archive`](Self::archive), and notes that this server made them.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn archive_from(&self, server: &NodeKey, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        self.inner.index.change(index::archive(certificates, listing::origin(&server.0))).await
+    pub async fn archive_from(&self, server: &NodeKey, blobs: Vec<AssignedBlob>) -> Result<(), StoreError> {
+        self.inner.index.change(index::archive(blobs, listing::origin(&server.0))).await
     }
 
     /// The certificate that is kept of a blob.

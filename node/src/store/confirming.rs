@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use super::index::Entry;
 use super::reading::BlobReader;
@@ -15,7 +15,7 @@ use crate::host::files::{Action, FileError};
 /// The result of confirming the blobs of a batch.
 #[derive(Debug, Default)]
 pub struct Confirmed {
-    /// The indices of the receipts whose bytes are missing or wrong.
+    /// The indices of the assignments whose bytes are missing or wrong.
     pub lacking: Vec<u16>,
     /// Blobs that were stored and are damaged. They are no longer stored.
     pub damaged: Vec<(Digest, StoreError)>,
@@ -30,8 +30,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Displaced`], if anything had to be read; see [`StoreError`]. Then no blob is confirmed.
     /// [`promise`](Self::promise) checks the place of the store again, in every case.
-    pub async fn confirm(&self, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
-        confirm(&self.inner.host, &self.inner.reader, receipts).await
+    pub async fn confirm(&self, assignments: &[Assignment]) -> Result<Confirmed, StoreError> {
+        confirm(&self.inner.host, &self.inner.reader, assignments).await
     }
 
     /// Number of bytes read to confirm blobs since the store was opened.
@@ -41,13 +41,13 @@ impl Store {
 }
 
 /// Confirms every blob of a batch. Bytes that arrived with the put of a receipt need not be read again.
-async fn confirm(host: &Host, reader: &Arc<BlobReader>, receipts: &[Receipt]) -> Result<Confirmed, StoreError> {
-    let doubtful = reader.verified.not_fresh(receipts);
+async fn confirm(host: &Host, reader: &Arc<BlobReader>, assignments: &[Assignment]) -> Result<Confirmed, StoreError> {
+    let doubtful = reader.verified.not_fresh(assignments);
     if doubtful.is_empty() {
         // whether the store is still in its place is checked when the statement is entered in the journal
         return Ok(Confirmed::default());
     }
-    let (reader, receipts) = (reader.clone(), receipts.to_vec());
+    let (reader, assignments) = (reader.clone(), assignments.to_vec());
     blocking(host, move || {
         reader.index.check()?;
         if bugs::has(Bug::VoteWithoutBytes) {
@@ -55,10 +55,10 @@ async fn confirm(host: &Host, reader: &Arc<BlobReader>, receipts: &[Receipt]) ->
         }
         let mut confirmed = Confirmed::default();
         for index in doubtful {
-            let Some(receipt) = receipts.get(index) else { continue };
-            match reader.confirm(receipt)? {
+            let Some(assignment) = assignments.get(index) else { continue };
+            match reader.confirm(assignment)? {
                 BlobCheck::Right => continue,
-                BlobCheck::Damaged(error) => confirmed.damaged.push((receipt.digest, error)),
+                BlobCheck::Damaged(error) => confirmed.damaged.push((assignment.digest, error)),
                 BlobCheck::Missing => {}
             }
             confirmed.lacking.extend(u16::try_from(index));
@@ -85,10 +85,10 @@ impl BlobReader {
     ///
     /// # Errors
     /// When nothing can be said of any blob: the index or the place of the store fails.
-    pub(super) fn confirm(&self, receipt: &Receipt) -> Result<BlobCheck, StoreError> {
-        let digest = receipt.digest;
+    pub(super) fn confirm(&self, assignment: &Assignment) -> Result<BlobCheck, StoreError> {
+        let digest = assignment.digest;
         match self.index.entry(&digest)? {
-            Some(entry) if entry.length == receipt.length => {
+            Some(entry) if assignment.is_held(Some(entry.length)) => {
                 if self.is_as_read(&digest, &entry) {
                     return Ok(BlobCheck::Right);
                 }
@@ -102,7 +102,7 @@ impl BlobReader {
             Some(_) => {}
             None => return Ok(BlobCheck::Missing),
         }
-        self.verified.count(receipt.length);
+        self.verified.count(assignment.length);
         match self.scrub(&digest) {
             Ok(()) => Ok(BlobCheck::Right),
             Err(StoreError::NotFound { .. } | StoreError::NotHeld { .. }) => Ok(BlobCheck::Missing),

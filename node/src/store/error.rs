@@ -16,18 +16,18 @@ use crate::host::objects::ObjectError;
 /// Why a blob or a certificate is not stored or not read. Cheap to clone.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
-    /// The number of bytes differs from the receipt's length.
+    /// The number of bytes differs from the assignment's length.
     #[error("length differs: expected {expected} bytes, got {got}")]
     LengthDiffers {
-        /// The receipt's length.
+        /// The assignment's length.
         expected: u64,
         /// Number of received bytes.
         got: u64,
     },
-    /// The digest of the bytes differs from the receipt's.
+    /// The digest of the bytes differs from the assignment's.
     #[error("digest differs: expected {expected}, got {got}")]
     DigestDiffers {
-        /// The receipt's digest.
+        /// The assignment's digest.
         expected: Digest,
         /// The digest of the received bytes.
         got: Digest,

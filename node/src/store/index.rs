@@ -10,7 +10,9 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::limits::Limits;
-use vouch_core::receipt::{NEVER, Receipt};
+use vouch_core::placement::Assignment;
+use vouch_core::receipt::NEVER;
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 
 use super::journal::JournalEntry;
 use super::settling::WallClockHistory;
@@ -102,9 +104,9 @@ pub(super) struct NewBlob {
 }
 
 impl NewBlob {
-    /// The blob of a receipt, stored at this time.
-    pub(super) fn of(receipt: &Receipt, stored_at: u64, bytes: Option<Bytes>) -> Self {
-        let Receipt { digest, length, expires_at, .. } = *receipt;
+    /// The blob of an assignment, stored at this time.
+    pub(super) fn of(assignment: &Assignment, stored_at: u64, bytes: Option<Bytes>) -> Self {
+        let Assignment { digest, length, expires_at, .. } = *assignment;
         Self { digest, length, keep_until: expires_at, stored_at, bytes }
     }
 }
@@ -238,20 +240,20 @@ pub(super) fn record<G: Send + 'static>(new: NewBlob, guard: G) -> impl Change<G
     }
 }
 
-/// Prolongs the duties of receipts and enters a statement in the journal. If some blobs are not stored or have another length,
-/// changes nothing and returns the indices of their receipts.
-pub(super) fn keep(receipts: &[Receipt], entry: Option<JournalEntry>) -> impl Change<Vec<u16>> + use<> {
-    let receipts = receipts.to_vec();
+/// Prolongs the duties of assignments and enters a statement in the journal. If some blobs are not stored or have another length,
+/// changes nothing and returns the indices of their assignments.
+pub(super) fn keep(assignments: &[Assignment], entry: Option<JournalEntry>) -> impl Change<Vec<u16>> + use<> {
+    let assignments = assignments.to_vec();
     move |transaction: &WriteTransaction| {
         let mut blobs = transaction.open_table(BLOBS)?;
-        let lacking = lacking(&blobs, &receipts)?;
+        let lacking = lacking(&blobs, &assignments)?;
         if !lacking.is_empty() {
             return Ok((lacking, Changes::None));
         }
         let mut changes = Changes::None;
         let mut expiry = transaction.open_table(EXPIRY)?;
-        for receipt in &receipts {
-            changes = changes.and(prolong(&mut blobs, &mut expiry, &receipt.digest, receipt.expires_at)?);
+        for assignment in &assignments {
+            changes = changes.and(prolong(&mut blobs, &mut expiry, &assignment.digest, assignment.expires_at)?);
         }
         if let Some(entry) = entry {
             changes = changes.and(journal::enter(transaction, &entry)?);
@@ -261,13 +263,13 @@ pub(super) fn keep(receipts: &[Receipt], entry: Option<JournalEntry>) -> impl Ch
 }
 
 /// Keeps certificates of blobs that are stored or damaged. A certificate replaces one of the same blob only if it [supersedes](Certificate::supersedes) it.
-pub(super) fn archive(certificates: Vec<Certificate>, origin: u64) -> impl Change<()> {
+pub(super) fn archive(assigned: Vec<AssignedBlob>, origin: u64) -> impl Change<()> {
     move |transaction: &WriteTransaction| {
         let (blobs, damaged) = (transaction.open_table(BLOBS)?, transaction.open_table(DAMAGED)?);
         let mut table = transaction.open_table(CERTIFICATES)?;
         let mut kept = Vec::new();
-        for certificate in &certificates {
-            let Receipt { digest, length, .. } = certificate.claim.receipt;
+        for AssignedBlob { certificate, assignment } in &assigned {
+            let digest = assignment.digest;
             let stored = blobs.get(digest.0)?.map(|row| row.value().0);
             let held = match stored {
                 None => damaged.get(digest.0)?.map(|row| row.value().0),
@@ -276,7 +278,7 @@ pub(super) fn archive(certificates: Vec<Certificate>, origin: u64) -> impl Chang
             // one that does not decode is worth nothing
             let old = table.get(digest.0)?;
             let old = old.and_then(|row| Certificate::decode(row.value().1, &Limits::default()).ok());
-            if held == Some(length) && old.is_none_or(|old| certificate.supersedes(&old)) {
+            if assignment.is_held(held) && old.is_none_or(|old| certificate.supersedes(&old)) {
                 table.insert(digest.0, (certificate.claim.issued_at, certificate.encode().as_slice()))?;
                 kept.push(digest.0);
             }
@@ -392,14 +394,14 @@ fn prolong(
     Ok(Changes::Made)
 }
 
-/// The indices of receipts whose blob is not stored or has another length.
+/// The indices of assignments whose blob is not stored or has another length.
 fn lacking(
     blobs: &impl ReadableTable<[u8; 32], (u64, u64, u64, Option<u64>)>,
-    receipts: &[Receipt],
+    assignments: &[Assignment],
 ) -> Result<Vec<u16>, redb::Error> {
     let mut lacking = Vec::new();
-    for (index, receipt) in (0..=u16::MAX).zip(receipts) {
-        if blobs.get(receipt.digest.0)?.map(|row| row.value().0) != Some(receipt.length) {
+    for (index, assignment) in (0..=u16::MAX).zip(assignments) {
+        if !assignment.is_held(blobs.get(assignment.digest.0)?.map(|row| row.value().0)) {
             lacking.push(index);
         }
     }

@@ -5,7 +5,7 @@
 //! looked up here first. Acceptances of foundings have their own record, which exists before the committee.
 
 use vouch_core::bls::{VoteSecretKey, VoteSignature};
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
 use super::{Store, StoreError, index};
@@ -54,7 +54,7 @@ impl<B: Body> Journalled<B> {
 pub enum Promise {
     /// Every duty is recorded and the statement is in the journal.
     Journalled(Journalled<Stored>),
-    /// The indices of the receipts whose blob is not stored or has another length. Nothing was changed.
+    /// The indices of the assignments whose blob is not stored or has another length. Nothing was changed.
     Lacking(Vec<u16>),
 }
 
@@ -64,9 +64,13 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn promise(&self, receipts: &[Receipt], statement: Statement<Stored>) -> Result<Promise, StoreError> {
+    pub async fn promise(
+        &self,
+        assignments: &[Assignment],
+        statement: Statement<Stored>,
+    ) -> Result<Promise, StoreError> {
         let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
-        let lacking = self.inner.index.change(index::keep(receipts, entry)).await?;
+        let lacking = self.inner.index.change(index::keep(assignments, entry)).await?;
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
     }
 

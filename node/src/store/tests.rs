@@ -10,8 +10,9 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::Code;
-use vouch_core::receipt::NEVER;
+use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::{Batch, Body, Statement, StatementId, Stored, StoredClaim};
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 
 use super::blobs::{BlobStore, FileBlobs};
 use super::*;
@@ -30,6 +31,15 @@ mod space;
 
 fn receipt(bytes: &[u8], expires_at: u64) -> Receipt {
     Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at }
+}
+
+fn assignment(bytes: &[u8], expires_at: u64) -> Assignment {
+    receipt(bytes, expires_at).assignment(Some(0))
+}
+
+/// A blob of which the store is assigned a copy.
+fn assigned(certificate: Certificate) -> AssignedBlob {
+    AssignedBlob::new(certificate, Some(0))
 }
 
 const FOLDER: &str = "/data";
@@ -64,7 +74,7 @@ fn finish(store: &Store, bytes: &[u8]) -> Complete {
 fn finish_until(store: &Store, bytes: &[u8], expires_at: u64) -> Complete {
     let begun = store.begin(None).unwrap();
     let received = bytes.chunks(10_000).fold(begun, |upload, chunk| upload.write(chunk).unwrap());
-    received.finish(&receipt(bytes, expires_at)).unwrap()
+    received.finish(&assignment(bytes, expires_at)).unwrap()
 }
 
 async fn put(store: &Store, bytes: &[u8]) -> Digest {
@@ -96,11 +106,18 @@ fn partials(disk: &SimulatedDisk) -> usize {
 }
 
 /// A statement of a committee of one.
-fn statement(issued_at: u64, receipts: &[Receipt]) -> Statement<Stored> {
+fn statement(issued_at: u64, assignments: &[Assignment]) -> Statement<Stored> {
     let name = MemberName::new("replica").unwrap();
     let member = Member { node_key: NodeKey([1; 32]), vote_key: VoteKey([1; 48]), name };
     let record = CommitteeRecord::genesis([0; 16], vec![member]).unwrap();
-    Statement::new(&record, Batch::new(issued_at, receipts.to_vec()).unwrap().body())
+    // The receipts of which these are copies.
+    let receipts = assignments.iter().map(|Assignment { salt, digest, length, expires_at }| Receipt {
+        salt: *salt,
+        digest: *digest,
+        length: *length,
+        expires_at: *expires_at,
+    });
+    Statement::new(&record, Batch::new(issued_at, receipts.collect()).unwrap().body())
 }
 
 fn certificate(bytes: &[u8], issued_at: u64) -> Certificate {
@@ -158,10 +175,10 @@ async fn unfinished_blobs_are_removed() {
 async fn bytes_that_differ_from_the_receipt_are_refused() {
     let (disk, store) = open();
     for length in [5, 70_000] {
-        let take = |bytes: &[u8], receipt: &Receipt| {
-            store.begin(None).unwrap().write(bytes).unwrap().finish(receipt).unwrap_err()
+        let take = |bytes: &[u8], assignment: &Assignment| {
+            store.begin(None).unwrap().write(bytes).unwrap().finish(assignment).unwrap_err()
         };
-        let asked = receipt(&content(1, length), 1);
+        let asked = assignment(&content(1, length), 1);
         let got = length as u64 + 1;
         let error = take(&content(1, length + 1), &asked);
         assert!(
@@ -181,7 +198,7 @@ async fn bytes_that_differ_from_the_receipt_are_refused() {
             assert!(matches!(error.code(), Code::LengthDiffers | Code::DigestDiffers), "{error}");
         }
         assert!(matches!(
-            store.put_small(&receipt(&large(1), 1), large(1).into()).await,
+            store.put_small(&assignment(&large(1), 1), large(1).into()).await,
             Err(StoreError::NotSmall { limit: 65536, got: 70_000 })
         ));
     }
@@ -193,7 +210,7 @@ async fn bytes_that_differ_from_the_receipt_are_refused() {
 #[tokio::test]
 async fn more_bytes_than_offered_are_refused_before_they_are_written() {
     let (_disk, store) = open();
-    let upload = store.begin(Some(&receipt(b"four", 1))).unwrap().write(b"fou").unwrap();
+    let upload = store.begin(Some(&assignment(b"four", 1))).unwrap().write(b"fou").unwrap();
     let error = upload.write(b"rs").unwrap_err();
     assert!(matches!(error, StoreError::LengthDiffers { expected: 4, got: 5 }), "{error}");
 }
@@ -215,7 +232,7 @@ async fn a_stored_blob_can_be_put_again() {
     let digest = put_until(&store, b"small", 50).await;
     rot_small(&store, b"smell").await;
     assert!(matches!(read_all(&store, b"small"), Err(StoreError::Damaged { offset: 0, .. })));
-    store.put_small(&receipt(b"small", 40), Bytes::from_static(b"small")).await.unwrap();
+    store.put_small(&assignment(b"small", 40), Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(read_all(&store, b"small").unwrap(), b"small"[..]);
     assert_eq!(store.keep_until(&digest).unwrap(), Some(50));
     assert_eq!((partials(&disk), store.usage().unwrap().blobs), (0, 2));
@@ -239,7 +256,7 @@ async fn small_blobs_share_a_commit() {
     let blobs: Vec<Bytes> = (0..50).map(|seed| content(seed, 1024).into()).collect();
     let puts = blobs.iter().map(|bytes| {
         let (store, bytes) = (store.clone(), bytes.clone());
-        async move { store.put_small(&receipt(&bytes, 9), bytes).await }
+        async move { store.put_small(&assignment(&bytes, 9), bytes).await }
     });
     let before = store.inner.index.0.commits();
     let (busy, outcomes, ()) = tokio::join!(biased; busy, futures_util::future::join_all(puts), async {
@@ -251,7 +268,7 @@ async fn small_blobs_share_a_commit() {
     assert!(busy.unwrap() && outcomes.iter().all(Result::is_ok));
     assert!(store.inner.index.0.commits() <= before + 2, "{}", store.inner.index.0.commits() - before);
     let commits = store.inner.index.0.commits();
-    store.put_small(&receipt(&blobs[0], 9), blobs[0].clone()).await.unwrap();
+    store.put_small(&assignment(&blobs[0], 9), blobs[0].clone()).await.unwrap();
     assert_eq!(store.inner.index.0.commits(), commits, "it was there");
     drop(store);
     let store = open_on(&disk);
@@ -265,9 +282,8 @@ async fn a_put_during_a_promise_does_not_shorten_it() {
     // all wait while the index is busy, so that none of them finds the blob there
     let (release, released) = std::sync::mpsc::channel::<()>();
     let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
-    let receipts = [receipt(b"blob", 60)];
-    let (busy, one, kept, two, ()) =
-        tokio::join!(biased; busy, store.enter(one), store.keep(&receipts), store.enter(two), async { drop(release) });
+    let assignments = [assignment(b"blob", 60)];
+    let (busy, one, kept, two, ()) = tokio::join!(biased; busy, store.enter(one), store.keep(&assignments), store.enter(two), async { drop(release) });
     assert!(busy.unwrap() && one.is_ok() && two.is_ok());
     assert_eq!(kept.unwrap(), [0u16; 0]);
     assert_eq!(store.keep_until(&Digest::of(b"blob")).unwrap(), Some(60));
@@ -295,16 +311,16 @@ async fn simultaneous_puts_of_one_blob_do_not_disturb_each_other() {
 async fn duties_are_recorded_for_a_whole_batch_or_not_at_all() {
     let (disk, store) = open();
     let (one, two) = (put(&store, b"one").await, put(&store, b"two").await);
-    let mut longer = receipt(b"two", 90);
+    let mut longer = assignment(b"two", 90);
     longer.length = 4;
-    let batch = [receipt(b"one", 90), longer, receipt(b"absent", 90), receipt(b"two", 90)];
+    let batch = [assignment(b"one", 90), longer, assignment(b"absent", 90), assignment(b"two", 90)];
     assert_eq!(store.keep(&batch).await.unwrap(), [1, 2]);
     assert_eq!((store.keep_until(&one).unwrap(), store.keep_until(&two).unwrap()), (Some(1), Some(1)));
 
     let before = store.inner.index.0.commits();
-    assert_eq!(store.keep(&[receipt(b"one", 90), receipt(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
+    assert_eq!(store.keep(&[assignment(b"one", 90), assignment(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
     assert_eq!(store.inner.index.0.commits(), before + 1);
-    assert_eq!(store.keep(&[receipt(b"one", 80), receipt(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
+    assert_eq!(store.keep(&[assignment(b"one", 80), assignment(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
     assert_eq!(store.inner.index.0.commits(), before + 1, "recorded already");
     drop(store);
     let store = open_on(&disk);
@@ -316,11 +332,11 @@ async fn a_duty_is_never_shortened() {
     let (_disk, store) = open();
     let digest = put(&store, b"blob").await;
     for (asked, kept) in [(70, 70), (60, 70), (80, 80), (NEVER, NEVER), (90, NEVER)] {
-        assert_eq!(store.keep(&[receipt(b"blob", asked)]).await.unwrap(), [0u16; 0]);
+        assert_eq!(store.keep(&[assignment(b"blob", asked)]).await.unwrap(), [0u16; 0]);
         assert_eq!(store.keep_until(&digest).unwrap(), Some(kept));
     }
     let digest = put(&store, b"in one batch").await;
-    assert_eq!(store.keep(&[receipt(b"in one batch", 9), receipt(b"in one batch", 7)]).await.unwrap(), [0u16; 0]);
+    assert_eq!(store.keep(&[assignment(b"in one batch", 9), assignment(b"in one batch", 7)]).await.unwrap(), [0u16; 0]);
     assert_eq!(store.keep_until(&digest).unwrap(), Some(9));
 }
 
@@ -328,18 +344,18 @@ async fn a_duty_is_never_shortened() {
 async fn the_newest_certificate_is_kept() {
     let (disk, store) = open();
     let digest = Digest::of(b"blob");
-    store.archive(vec![certificate(b"blob", 100)]).await.unwrap();
+    store.archive([certificate(b"blob", 100)].map(assigned).into()).await.unwrap();
     put(&store, b"blob").await;
     assert_eq!(store.certificate(&digest).unwrap(), None, "nothing was stored that it could be of");
     let mut longer = certificate(b"blob", 100);
     longer.claim.receipt.length += 1;
-    store.archive(vec![longer]).await.unwrap();
+    store.archive([longer].map(assigned).into()).await.unwrap();
     assert_eq!(store.certificate(&digest).unwrap(), None);
     let (old, new) = (certificate(b"blob", 100), certificate(b"blob", 101));
     let mut rival = new.clone();
     rival.signature = AggregateSignature([3; 96]);
     for (archived, kept) in [(&old, &old), (&new, &new), (&old, &new), (&rival, &new)] {
-        store.archive(vec![archived.clone()]).await.unwrap();
+        store.archive([archived.clone()].map(assigned).into()).await.unwrap();
         assert_eq!(store.certificate(&digest).unwrap().as_ref(), Some(kept));
     }
     drop(store);
@@ -378,11 +394,11 @@ async fn a_failed_sync_ends_all_promises() {
 
     let broken = [
         store.begin(None).map(drop),
-        upload.finish(&receipt(b"", 1)).map(drop),
+        upload.finish(&assignment(b"", 1)).map(drop),
         store.enter(complete).await,
-        store.keep(&[receipt(b"before", 90)]).await.map(drop),
-        store.archive(vec![certificate(b"before", 1)]).await,
-        store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await,
+        store.keep(&[assignment(b"before", 90)]).await.map(drop),
+        store.archive([certificate(b"before", 1)].map(assigned).into()).await,
+        store.put_small(&assignment(b"x", 1), Bytes::from_static(b"x")).await,
         store.mark_damaged(&digest).await,
         store.collect(1 << 40, GRACE).await.map(drop),
     ];
@@ -414,7 +430,7 @@ async fn a_failed_sync_poisons_the_store() {
     let (disk, store) = open();
     let upload = store.begin(None).unwrap().write(&large(1)).unwrap();
     disk.syncs_fail(5);
-    let error = upload.finish(&receipt(&large(1), 1)).unwrap_err();
+    let error = upload.finish(&assignment(&large(1), 1)).unwrap_err();
     assert!(matches!(error, StoreError::Broken { .. }), "{error}");
     disk.syncs_fail(0);
     assert!(store.is_broken() && store.begin(None).is_err());

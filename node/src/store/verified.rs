@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use crate::host::Host;
 use crate::host::disk::FileIdentity;
@@ -99,8 +99,8 @@ impl VerifiedBlobs {
     }
 
     /// Notes that the bytes arrived with the put of this receipt and are durable.
-    pub(super) fn note_fresh(&self, receipt: &Receipt) {
-        self.notes().fresh.insert((receipt.digest, receipt.salt), (), self.host.monotonic());
+    pub(super) fn note_fresh(&self, assignment: &Assignment) {
+        self.notes().fresh.insert((assignment.digest, assignment.salt), (), self.host.monotonic());
     }
 
     /// The version that was read within [`VALID_FOR`].
@@ -108,11 +108,12 @@ impl VerifiedBlobs {
         self.notes().read.get(digest, self.host.monotonic(), VALID_FOR).cloned()
     }
 
-    /// The indices of the receipts whose bytes have not just arrived.
-    pub(super) fn not_fresh(&self, receipts: &[Receipt]) -> Vec<usize> {
+    /// The indices of the assignments whose bytes have not just arrived.
+    pub(super) fn not_fresh(&self, assignments: &[Assignment]) -> Vec<usize> {
         let (notes, now) = (self.notes(), self.host.monotonic());
-        let is_fresh = |receipt: &Receipt| notes.fresh.get(&(receipt.digest, receipt.salt), now, FRESH_FOR).is_some();
-        (0..).zip(receipts).filter(|(_, receipt)| !is_fresh(receipt)).map(|(index, _)| index).collect()
+        let is_fresh =
+            |assignment: &Assignment| notes.fresh.get(&(assignment.digest, assignment.salt), now, FRESH_FOR).is_some();
+        (0..).zip(assignments).filter(|(_, assignment)| !is_fresh(assignment)).map(|(index, _)| index).collect()
     }
 
     /// Waits for a turn to read a blob. At most [`READERS`] blobs are read at once, and none by two readers.

@@ -1,5 +1,5 @@
 //! The write path: a put goes from *receiving* over *complete* to *stored*. Each state is a type. A transition consumes the state before
-//! it, so no failed put goes on, and no blob is entered that was not compared with its receipt.
+//! it, so no failed put goes on, and no blob is entered that was not compared with its assignment.
 //!
 //! | state | type | it holds | durable in it |
 //! |---|---|---|---|
@@ -24,9 +24,9 @@
 //! | partial upload | a piece is refused, or the put is dropped | idle, after a checkpoint; removed if it has no complete block, if the blob is stored meanwhile, or if the client gave up a put that began it |
 //! | partial upload | a write fails | idle as of the last checkpoint; removed if there was none |
 //! | idle partial upload | it is too old, one too many, or space is needed | nothing |
-//! | receiving, any | the bytes are compared with the receipt; a large blob is synced, named, and its folder synced | complete |
+//! | receiving, any | the bytes are compared with the assignment; a large blob is synced, named, and its folder synced | complete |
 //! | receiving, private | they differ, or a sync fails | nothing; the failed sync poisons the store |
-//! | partial upload | the receipt differs from what was offered, or bytes are missing | idle, as if dropped |
+//! | partial upload | the assignment differs from what was offered, or bytes are missing | idle, as if dropped |
 //! | partial upload | the digest of all bytes is wrong, or a sync fails | removed: what an earlier put recorded was wrong, or the disk lost it |
 //! | partial upload | the object store fails | idle: the bytes need not be sent again |
 //! | complete | the entry is committed | stored; the record of the partial upload goes in the same commit |
@@ -37,7 +37,7 @@
 //! `partial_owner`, `upload_space`, `partial_uploads`, `writer_slot`, `open_partial`.
 
 use bytes::Bytes;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use super::{Store, StoreError, blocking};
 
@@ -69,12 +69,12 @@ pub(super) use open_partial::PartialKey;
 use complete::{Stored, StoredBytes};
 
 impl Store {
-    /// Begins a blob whose bytes are verified at the end. If a receipt is offered, space for all of it is reserved when this returns.
+    /// Begins a blob whose bytes are verified at the end. If an assignment is offered, space for all of it is reserved when this returns.
     /// Blocks until the disk has answered.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
-    pub fn begin(&self, offer: Option<&Receipt>) -> Result<PrivateUpload, StoreError> {
+    pub fn begin(&self, offer: Option<&Assignment>) -> Result<PrivateUpload, StoreError> {
         PrivateUpload::begin(self.inner.uploads.clone(), offer)
     }
 
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
-    pub fn receive(&self, offer: Option<&Receipt>, cancel: &CancelToken) -> Result<Receiving, StoreError> {
+    pub fn receive(&self, offer: Option<&Assignment>, cancel: &CancelToken) -> Result<Receiving, StoreError> {
         let uploads = &self.inner.uploads;
         match offer {
             None => Receiving::begin_unknown(uploads),
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Enters a blob into the index, with the duty to keep it until its receipt expires. The blob is *stored* when this
+    /// Enters a blob into the index, with the duty to keep it until its assignment expires. The blob is *stored* when this
     /// returns. An earlier duty is never shortened.
     ///
     /// # Errors
@@ -101,15 +101,15 @@ impl Store {
         self.settle(stored).await
     }
 
-    /// Compares a blob of at most [`MAX_SMALL`](super::MAX_SMALL) bytes with its receipt and stores it, with its duty, in one commit.
+    /// Compares a blob of at most [`MAX_SMALL`](super::MAX_SMALL) bytes with its assignment and stores it, with its duty, in one commit.
     ///
     /// # Errors
     /// [`StoreError::NotSmall`], [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`],
     /// [`StoreError::NoSpace`], [`StoreError::Quota`]; see [`StoreError`].
-    pub async fn put_small(&self, receipt: &Receipt, bytes: Bytes) -> Result<(), StoreError> {
-        let (receipt, uploads) = (*receipt, self.inner.uploads.clone());
+    pub async fn put_small(&self, assignment: &Assignment, bytes: Bytes) -> Result<(), StoreError> {
+        let (assignment, uploads) = (*assignment, self.inner.uploads.clone());
         // the committing thread hashes it: a thread of its own for so few bytes costs more than their hash
-        let complete = move || small::complete_small(&uploads, &receipt, bytes);
+        let complete = move || small::complete_small(&uploads, &assignment, bytes);
         let now = self.inner.host.unix_seconds();
         let stored = Complete::commit_with(complete, &self.inner.index, now).await?;
         self.settle(stored).await
@@ -120,9 +120,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Quota`]; see [`StoreError`].
-    pub async fn adopt(&self, receipt: &Receipt) -> Result<bool, StoreError> {
-        let (uploads, receipt) = (self.inner.uploads.clone(), *receipt);
-        match blocking(&self.inner.host, move || adopting::adopt(&uploads, &receipt)).await? {
+    pub async fn adopt(&self, assignment: &Assignment) -> Result<bool, StoreError> {
+        let (uploads, assignment) = (self.inner.uploads.clone(), *assignment);
+        match blocking(&self.inner.host, move || adopting::adopt(&uploads, &assignment)).await? {
             Some(complete) => self.enter(complete).await.map(|()| true),
             None => Ok(false),
         }
@@ -130,14 +130,14 @@ impl Store {
 
     /// Releases what the put of a stored blob held, notes what is known of its bytes, and removes a partial upload of no more use.
     async fn settle(&self, stored: Stored) -> Result<(), StoreError> {
-        let (receipt, verified) = (stored.receipt(), &self.inner.reader.verified);
+        let (assignment, verified) = (stored.assignment(), &self.inner.reader.verified);
         match stored.release() {
             // before a vote, the version is compared with the files
-            StoredBytes::InFiles(version) => verified.note_read(receipt.digest, version),
-            StoredBytes::Arrived => verified.note_fresh(&receipt),
+            StoredBytes::InFiles(version) => verified.note_read(assignment.digest, version),
+            StoredBytes::Arrived => verified.note_fresh(&assignment),
             StoredBytes::Earlier => return Ok(()),
         }
-        let (partials, key) = (&self.inner.partials, open_partial::PartialKey::of(&receipt));
+        let (partials, key) = (&self.inner.partials, open_partial::PartialKey::of(&assignment));
         if partials.is_idle(key) {
             // The blob arrived without it, so the partial upload is of no use.
             let partials = partials.clone();

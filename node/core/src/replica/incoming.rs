@@ -10,7 +10,7 @@ use bytes::Bytes;
 use vouch_core::bugs::{self, Bug};
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, Message, Stream};
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::tree::Parent;
 
 use super::Event;
@@ -43,11 +43,11 @@ pub struct IncomingChunk {
 #[derive(Debug, PartialEq, Eq)]
 pub enum IncomingTask {
     /// Open the partial blob. An offered blob resumes where an earlier put of it ended. The first task of a worker.
-    Open(Option<Receipt>),
+    Open(Option<Assignment>),
     /// Write chunks.
     Write(Vec<IncomingChunk>),
-    /// Compare the blob with its receipt, make it durable, and add it to the index. The last task.
-    Finish(Receipt),
+    /// Compare the bytes with the assignment, make them durable, and add them to the index. The last task.
+    Finish(Assignment),
     /// Close a cancelled put, and keep or remove its bytes. The last task. Another put of the blob may take over as soon as this task is
     /// given: it must not wait for the tasks before it.
     PutAway {
@@ -55,7 +55,7 @@ pub enum IncomingTask {
         keep: bool,
     },
     /// Store a blob that came in one message. The only task.
-    Whole(Receipt, Bytes),
+    Whole(Assignment, Bytes),
 }
 
 /// The result of a task.
@@ -103,7 +103,7 @@ enum IncomingPhase {
     /// More chunks are expected.
     Receiving,
     /// The server has sent all bytes.
-    Finishing(Receipt),
+    Finishing(Assignment),
     /// The server has cancelled the put, or sent a wrong chunk.
     GivenUp,
 }
@@ -112,7 +112,7 @@ enum IncomingPhase {
 struct IncomingPut {
     id: IncomingId,
     stream: Stream,
-    offer: Option<Receipt>,
+    offer: Option<Assignment>,
     /// The required offset of the next chunk; `None` before the first chunk of an offered blob, which may resume anywhere.
     next: Option<u64>,
     queue: VecDeque<IncomingChunk>,
@@ -181,7 +181,7 @@ impl IncomingPuts {
     ///
     /// # Errors
     /// The refusal to send.
-    pub fn begin(&mut self, stream: Stream, offer: Option<Receipt>) -> Result<(), Failed> {
+    pub fn begin(&mut self, stream: Stream, offer: Option<Assignment>) -> Result<(), Failed> {
         if self.receiving.contains_key(&stream) {
             return Err(Failed::new(stream, Code::Unexpected, "a put of this number is in progress"));
         }
@@ -194,15 +194,15 @@ impl IncomingPuts {
     ///
     /// # Errors
     /// The refusal to send.
-    pub fn whole(&mut self, stream: Stream, receipt: Receipt, bytes: Bytes) -> Result<(), Failed> {
-        let task = IncomingTask::Whole(receipt, bytes);
-        self.add(stream, None, IncomingPhase::Finishing(receipt), task).map(drop)
+    pub fn whole(&mut self, stream: Stream, assignment: Assignment, bytes: Bytes) -> Result<(), Failed> {
+        let task = IncomingTask::Whole(assignment, bytes);
+        self.add(stream, None, IncomingPhase::Finishing(assignment), task).map(drop)
     }
 
     fn add(
         &mut self,
         stream: Stream,
-        offer: Option<Receipt>,
+        offer: Option<Assignment>,
         phase: IncomingPhase,
         task: IncomingTask,
     ) -> Result<IncomingId, Failed> {
@@ -238,12 +238,12 @@ impl IncomingPuts {
         Ok(())
     }
 
-    /// The server has sent all bytes. `receipt` names the blob.
-    pub fn end(&mut self, stream: Stream, receipt: Receipt) {
+    /// The server has sent all bytes, which must be those of the assignment.
+    pub fn end(&mut self, stream: Stream, assignment: Assignment) {
         if let Some(put) = self.receiving.remove(&stream).and_then(|id| self.puts.get_mut(&id)) {
-            put.phase = IncomingPhase::Finishing(receipt);
+            put.phase = IncomingPhase::Finishing(assignment);
             put.write_all(&mut self.out);
-            self.out.push(put.task(IncomingTask::Finish(receipt)));
+            self.out.push(put.task(IncomingTask::Finish(assignment)));
         }
     }
 
@@ -293,8 +293,8 @@ impl IncomingPuts {
                 put.is_busy = false;
                 put.write_next(&mut self.out);
             }
-            (IncomingResult::Stored, IncomingPhase::Finishing(receipt)) => {
-                self.out.push(IncomingOutput::Report(Event::Stored(receipt.digest, receipt.length)));
+            (IncomingResult::Stored, IncomingPhase::Finishing(Assignment { digest, length, .. })) => {
+                self.out.push(IncomingOutput::Report(Event::Stored(digest, length)));
                 self.out.push(IncomingOutput::Send(Message::Stored { stream }));
             }
             // Expected: the next put of the blob has taken over, and the server waits for no answer.

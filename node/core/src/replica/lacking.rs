@@ -7,7 +7,8 @@ use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::ListPosition;
-use vouch_core::receipt::Receipt;
+
+use super::assigned_blob::AssignedBlob;
 
 /// Beyond this number of lacking blobs, no list is read until some are fetched. One page may exceed it.
 pub const MAX_LACKING: usize = 4096;
@@ -55,7 +56,8 @@ pub struct LackingBlobs {
     fetched: u64,
     fetched_bytes: u64,
     failed: u64,
-    lacking: BTreeMap<Digest, Certificate>,
+    /// By the digest of the whole blob.
+    lacking: BTreeMap<Digest, AssignedBlob>,
     positions: ListPositions,
     /// Owners whose lists were read to their ends since the replica started.
     read: BTreeSet<[u8; 32]>,
@@ -78,7 +80,7 @@ impl LackingBlobs {
         let is_known = self.links.values().any(|knowledge| *knowledge == Knowledge::Complete)
             && self.links.values().all(|knowledge| *knowledge != Knowledge::Doubtful)
             && !self.skipped_unexpired(wall);
-        let bytes = self.lacking.values().map(|certificate| certificate.claim.receipt.length).sum();
+        let bytes = self.lacking.values().map(|blob| blob.assignment.length).sum();
         Repair {
             lacking: is_known.then_some(self.lacking.len() as u64),
             lacking_bytes: is_known.then_some(bytes),
@@ -133,11 +135,11 @@ impl LackingBlobs {
         self.lacking.len() >= MAX_LACKING
     }
 
-    /// Adds verified certificates of lacking blobs. Keeps the [best](Certificate::supersedes) one of each blob.
-    pub fn add(&mut self, certificates: Vec<Certificate>) {
-        for certificate in certificates {
-            if !self.knows(&certificate) {
-                self.lacking.insert(certificate.claim.receipt.digest, certificate);
+    /// Adds lacking blobs. Keeps the [best](Certificate::supersedes) certificate of each one.
+    pub fn add(&mut self, blobs: Vec<AssignedBlob>) {
+        for blob in blobs {
+            if !self.knows(&blob.certificate) {
+                self.lacking.insert(blob.digest(), blob);
             }
         }
     }
@@ -145,7 +147,7 @@ impl LackingBlobs {
     /// Whether a certificate of the same lacking blob is known that this one does not supersede.
     pub fn knows(&self, certificate: &Certificate) -> bool {
         let known = self.lacking.get(&certificate.claim.receipt.digest);
-        known.is_some_and(|known| !certificate.supersedes(known))
+        known.is_some_and(|known| !certificate.supersedes(&known.certificate))
     }
 
     /// A certificate was skipped because it had expired by the wall clock.
@@ -183,7 +185,7 @@ impl LackingBlobs {
     }
 
     /// A list was read up to a position. `lacking`: the lacking blobs found on the way.
-    pub fn advance(&mut self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<Certificate>) {
+    pub fn advance(&mut self, owner: &NodeKey, (position, is_end): (ListPosition, bool), lacking: Vec<AssignedBlob>) {
         self.add(lacking);
         if is_end {
             self.read.insert(owner.0);
@@ -205,10 +207,10 @@ impl LackingBlobs {
         self.is_saved = self.positions == *positions;
     }
 
-    /// Sets the damaged blobs: the certificates known here, and the blobs without one. For the latter, the lists are read again from the
-    /// beginning, once.
-    pub fn set_damaged(&mut self, certificates: Vec<Certificate>, orphans: BTreeSet<Digest>) {
-        self.add(certificates);
+    /// Sets the damaged blobs: those whose certificates are known here, and those without one. For the latter, the lists are read again from
+    /// the beginning, once.
+    pub fn set_damaged(&mut self, blobs: Vec<AssignedBlob>, orphans: BTreeSet<Digest>) {
+        self.add(blobs);
         if !orphans.is_subset(&self.orphans) {
             self.restart_lists();
         }
@@ -216,16 +218,16 @@ impl LackingBlobs {
     }
 
     /// The next blob to fetch: the one with the fewest holders among those not tried yet.
-    pub fn next(&self, tried: &BTreeSet<Digest>) -> Option<Certificate> {
-        let untried = self.lacking.values().filter(|certificate| !tried.contains(&certificate.claim.receipt.digest));
-        untried.min_by_key(|certificate| certificate.signers.count()).cloned()
+    pub fn next(&self, tried: &BTreeSet<Digest>) -> Option<AssignedBlob> {
+        let untried = self.lacking.iter().filter(|(digest, _)| !tried.contains(digest)).map(|(_, blob)| blob);
+        untried.min_by_key(|blob| blob.certificate.signers.count()).cloned()
     }
 
     /// A blob was fetched and stored.
-    pub fn fetched(&mut self, receipt: &Receipt) {
-        self.lacking.remove(&receipt.digest);
+    pub fn fetched(&mut self, blob: &AssignedBlob) {
+        self.forget(&blob.digest());
         self.fetched += 1;
-        self.fetched_bytes += receipt.length;
+        self.fetched_bytes += blob.assignment.length;
     }
 
     /// A blob is no longer lacking: it was put.
@@ -234,9 +236,9 @@ impl LackingBlobs {
     }
 
     /// A blob has expired by the wall clock and is no longer fetched.
-    pub fn expired(&mut self, receipt: &Receipt) {
-        self.lacking.remove(&receipt.digest);
-        self.pass_over(receipt.expires_at);
+    pub fn expired(&mut self, blob: &AssignedBlob) {
+        self.forget(&blob.digest());
+        self.pass_over(blob.assignment.expires_at);
     }
 
     /// A blob could not be fetched.
@@ -249,18 +251,19 @@ impl LackingBlobs {
 mod tests {
     use crate::fixture::TestCommittee;
     use vouch_core::certificate::Signers;
-    use vouch_core::receipt::NEVER;
+    use vouch_core::receipt::{NEVER, Receipt};
 
     use super::*;
 
     const OWNER: NodeKey = NodeKey([9; 32]);
 
-    /// A certificate with a wrong signature: nothing here verifies it.
-    fn certificate(bytes: &[u8], issued_at: u64, signers: &[u16]) -> Certificate {
+    /// A blob whose certificate has a wrong signature: nothing here verifies it.
+    fn blob(bytes: &[u8], issued_at: u64, signers: &[u16]) -> AssignedBlob {
         let receipt =
             Receipt { salt: [0; 16], digest: Digest::of(bytes), length: bytes.len() as u64, expires_at: NEVER };
         let certificate = TestCommittee::new(1).certify_one(issued_at, receipt);
-        Certificate { signers: Signers::new(4, signers.iter().copied()).unwrap(), ..certificate }
+        let signers = Signers::new(4, signers.iter().copied()).unwrap();
+        AssignedBlob::new(Certificate { signers, ..certificate }, Some(0))
     }
 
     fn positions<const N: usize>(lists: [([u8; 32], ListPosition); N], passed_over_until: u64) -> ListPositions {
@@ -298,12 +301,12 @@ mod tests {
 
     #[test]
     fn positions_are_saved_only_while_nothing_is_lacking() {
-        let certificate = certificate(b"one", 1, &[0, 1, 2]);
+        let blob = blob(b"one", 1, &[0, 1, 2]);
         let position = ListPosition { list: 1, after: 1 };
         let mut blobs = LackingBlobs::default();
-        blobs.advance(&OWNER, (position, true), vec![certificate.clone()]);
+        blobs.advance(&OWNER, (position, true), vec![blob.clone()]);
         assert_eq!(blobs.positions_to_save(), None);
-        blobs.fetched(&certificate.claim.receipt);
+        blobs.fetched(&blob);
         let positions = blobs.positions_to_save().unwrap();
         assert_eq!(positions.lists, BTreeMap::from([(OWNER.0, position)]));
         blobs.saved(&positions);
@@ -346,18 +349,18 @@ mod tests {
     #[test]
     fn the_blob_with_the_fewest_holders_comes_first_and_the_newest_certificate_counts() {
         let mut blobs = LackingBlobs::default();
-        let (many, few) = (certificate(b"many", 5, &[0, 1, 2, 3]), certificate(b"few", 5, &[0, 1]));
+        let (many, few) = (blob(b"many", 5, &[0, 1, 2, 3]), blob(b"few", 5, &[0, 1]));
         blobs.add(vec![many.clone(), few.clone()]);
-        blobs.add(vec![certificate(b"few", 4, &[0])]);
+        blobs.add(vec![blob(b"few", 4, &[0])]);
         assert_eq!(blobs.next(&BTreeSet::new()), Some(few.clone()));
-        assert_eq!(blobs.next(&BTreeSet::from([few.claim.receipt.digest])), Some(many));
-        let newer = certificate(b"few", 6, &[0, 1, 2]);
-        assert!(!blobs.knows(&newer));
+        assert_eq!(blobs.next(&BTreeSet::from([few.digest()])), Some(many));
+        let newer = blob(b"few", 6, &[0, 1, 2]);
+        assert!(!blobs.knows(&newer.certificate));
         blobs.add(vec![newer.clone()]);
         assert_eq!(blobs.next(&BTreeSet::new()), Some(newer.clone()));
-        let mut shorter = certificate(b"few", 7, &[0, 1, 2]);
-        shorter.claim.receipt.expires_at = 1000;
-        assert!(blobs.knows(&shorter), "the shorter promise must not replace the longer one");
+        let mut shorter = blob(b"few", 7, &[0, 1, 2]);
+        shorter.certificate.claim.receipt.expires_at = 1000;
+        assert!(blobs.knows(&shorter.certificate), "the shorter promise must not replace the longer one");
         blobs.add(vec![shorter]);
         assert_eq!(blobs.next(&BTreeSet::new()), Some(newer));
     }

@@ -136,15 +136,24 @@ impl<J> ReplicaLink<J> {
                 self.out.push(Output::Founding(message));
             }
             Message::ReplicaStatus { status, detail } => self.out.push(Output::ReplicaStatus(status, detail)),
-            Message::Put { stream, offer, .. } => self.with_puts(|puts| puts.begin(stream, offer)),
-            Message::Blob { stream, receipt, bytes, .. } => self.with_puts(|puts| puts.whole(stream, receipt, bytes)),
+            Message::Put { stream, offer, .. } => {
+                let own = self.position(moment);
+                self.with_puts(|puts| puts.begin(stream, offer.map(|offer| offer.assignment(own))));
+            }
+            Message::Blob { stream, receipt, bytes, .. } => {
+                let assignment = receipt.assignment(self.position(moment));
+                self.with_puts(|puts| puts.whole(stream, assignment, bytes));
+            }
             Message::Chunk { stream, offset, parents, bytes } => {
                 self.with_puts(|puts| puts.chunk(stream, IncomingChunk { offset, parents, bytes }));
             }
-            Message::PutEnd { stream, receipt } => self.with_puts(|puts| {
-                puts.end(stream, receipt);
-                Ok(())
-            }),
+            Message::PutEnd { stream, receipt } => {
+                let assignment = receipt.assignment(self.position(moment));
+                self.with_puts(|puts| {
+                    puts.end(stream, assignment);
+                    Ok(())
+                });
+            }
             Message::Cancel { stream, keep } => self.with_puts(|puts| {
                 puts.cancel(stream, keep);
                 Ok(())

@@ -113,7 +113,7 @@ impl LinkRepair {
             }
             (RepairStage::FindDamaged(round), input) => {
                 match input {
-                    RepairInput::Damaged { certificates, orphans } => blobs.set_damaged(certificates, orphans),
+                    RepairInput::Damaged { blobs: damaged, orphans } => blobs.set_damaged(damaged, orphans),
                     other => self.trouble(format!("looking for blobs that are lacking: {}", other.failure())),
                 }
                 self.read_lists(round, moment, blobs)

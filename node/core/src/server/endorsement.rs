@@ -171,11 +171,12 @@ impl Endorsement {
             return self.next_blob(out);
         };
         let receipt = certificate.claim.receipt;
-        if receipt.length > MAX_BLOB as u64 {
+        let most = receipt.most_assigned(context.connected.iter().copied());
+        if most > MAX_BLOB as u64 {
             // A member that has not read a blob for a day reads it before it votes, which takes longer for a large blob than a vote may. So
             // the server first offers the blob: the members read it then, and that counts for their votes.
             let (stream, members) = (self.numbers.next(), context.connected.clone());
-            self.confirmation = Some(Confirmation::new(stream, receipt, context.now));
+            self.confirmation = Some(Confirmation::new(stream, receipt, most, context.now));
             out.push(EndorsementOutput::Offer { stream, receipt, members });
         } else {
             // A small blob is read quickly, and a member that lacks it refuses.

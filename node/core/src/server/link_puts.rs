@@ -218,7 +218,7 @@ impl LinkPuts {
         let Some(active) = self.active.get_mut(&stream) else { return };
         for output in active.put.handle(input, context) {
             match &output {
-                PutOutput::Action(PutAction::ForwardBytes) => active.forwarding_since = Some(context.now),
+                PutOutput::Action(PutAction::ForwardBytes(_)) => active.forwarding_since = Some(context.now),
                 // The client may send from now on.
                 PutOutput::Answer(PutAnswer::Ready(_)) => {
                     active.window = UploadWindow::begin(context.now, self.blocked)

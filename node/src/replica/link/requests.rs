@@ -11,8 +11,10 @@ use vouch_core::certificate::{Certificate, Signers};
 use vouch_core::committee::Committee;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Read};
+use vouch_core::placement::Assignment;
 use vouch_core::statement::Stored;
 use vouch_node_core::replica::Event;
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::link::{Completion, Input, READS_AT_ONCE, Request};
 use vouch_node_core::replica::proposals::Proposal;
 use vouch_node_core::replica::repair::Learned;
@@ -67,8 +69,8 @@ impl Requests {
     async fn perform(&self, request: Request<Journalled<Stored>>) -> Done {
         let storage = &self.storage;
         match request {
-            Request::Confirm(receipts) => storage.store.confirm(&receipts).await.map_or_else(failed, confirmed),
-            Request::Promise(committee, proposal) => self.promise(committee, proposal).await,
+            Request::Confirm(assignments) => storage.store.confirm(&assignments).await.map_or_else(failed, confirmed),
+            Request::Promise(committee, proposal, assignments) => self.promise(committee, proposal, assignments).await,
             Request::Sign(journalled) => {
                 let identity = self.identity.clone();
                 let signing = move || Ok(Completion::Signed(journalled.sign(&identity.keys.vote)));
@@ -105,12 +107,16 @@ impl Requests {
         self.storage.on_disk(work).await.unwrap_or_else(failed)
     }
 
-    async fn promise(&self, committee: Arc<Committee>, Proposal { issued_at, receipts }: Proposal) -> Done {
+    async fn promise(
+        &self,
+        committee: Arc<Committee>,
+        Proposal { issued_at, receipts }: Proposal,
+        assignments: Vec<Assignment>,
+    ) -> Done {
         let statement = if receipts.len() <= MAX_HASHED_HERE {
             voting::statement(&committee, issued_at, &receipts)
         } else {
-            let batch = receipts.clone();
-            let stating = self.storage.host.spawn_blocking(move || voting::statement(&committee, issued_at, &batch));
+            let stating = self.storage.host.spawn_blocking(move || voting::statement(&committee, issued_at, &receipts));
             match stating.await {
                 Ok(statement) => statement,
                 Err(error) => return Completion::Failed(Code::Storage, error.to_string()),
@@ -119,7 +125,7 @@ impl Requests {
         let Some(statement) = statement else {
             return Completion::Failed(Code::Unexpected, "a batch that is empty or too large".into());
         };
-        match self.storage.store.promise(&receipts, statement).await {
+        match self.storage.store.promise(&assignments, statement).await {
             Ok(Promise::Journalled(statement)) => Completion::Promised(statement),
             Ok(Promise::Lacking(lacking)) => Completion::Lacking(lacking),
             Err(error) => failed(error),
@@ -143,7 +149,7 @@ impl Requests {
         }
     }
 
-    /// Keeps a batch's certificates of stored blobs.
+    /// Keeps a batch's certificates of the blobs of which this replica holds its bytes.
     async fn archive(
         &self,
         committee: Arc<Committee>,
@@ -151,20 +157,17 @@ impl Requests {
         signers: Signers,
         signature: AggregateSignature,
     ) -> Result<(), StoreError> {
-        let store = self.storage.store.clone();
+        let (store, own) = (self.storage.store.clone(), self.identity.position(&committee));
         let checking = self.storage.on_disk(move || {
             let checked = proposal.certificates(&committee, &signers, &signature);
-            Ok(checked.map(|mut certificates| {
-                certificates.retain(|certificate| {
-                    let receipt = certificate.claim.receipt;
-                    matches!(store.length_of(&receipt.digest), Ok(Some(held)) if held == receipt.length)
-                });
-                certificates
+            Ok(checked.map(|certificates| {
+                let assigned = certificates.into_iter().map(|certificate| AssignedBlob::new(certificate, own));
+                assigned.filter(|assigned| store.holds(&assigned.assignment).unwrap_or(false)).collect::<Vec<_>>()
             }))
         });
         match checking.await? {
-            Ok(certificates) if certificates.is_empty() => Ok(()),
-            Ok(certificates) => self.storage.store.archive_from(&self.server, certificates).await,
+            Ok(held) if held.is_empty() => Ok(()),
+            Ok(held) => self.storage.store.archive_from(&self.server, held).await,
             Err(invalid) => {
                 self.refused(&invalid.to_string());
                 Ok(())
@@ -174,7 +177,8 @@ impl Requests {
 
     /// Compares certificates that the server says this replica missed with the store, and queues lacking blobs for repair.
     async fn missed(&self, committee: Arc<Committee>, certificates: Vec<Certificate>) -> Result<(), StoreError> {
-        let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, certificates).await?;
+        let own = self.identity.position(&committee);
+        let Learned { lacking, invalid, .. } = repair::learn(&self.storage, &committee, own, certificates).await?;
         if let Some(invalid) = invalid {
             self.refused(&invalid);
         }

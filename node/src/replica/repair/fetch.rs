@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::{Assignment, Placement};
 use vouch_core::session::GetRequest;
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::repair::BlobSource;
 
 use crate::client::{ClientError, Download, DownloadEvent};
@@ -26,52 +26,53 @@ pub(super) enum FetchError {
     Store(#[from] StoreError),
 }
 
-/// Obtains the blob of a verified certificate; if it must be fetched, over a separate link to the server at `address`.
+/// Obtains what this replica must hold of a blob; if it must be fetched, over a separate link to the server at `address`.
 pub(super) async fn fetch(
     storage: &Storage,
     address: &str,
     committee: &Arc<Committee>,
-    certificate: Certificate,
+    AssignedBlob { certificate, assignment }: AssignedBlob,
 ) -> Result<BlobSource, FetchError> {
-    let receipt = certificate.claim.receipt;
     let store = storage.store.clone();
-    let held = storage.on_disk(move || store.length_of(&receipt.digest)).await?;
-    let source = if held == Some(receipt.length) {
+    let source = if storage.on_disk(move || store.holds(&assignment)).await? {
         BlobSource::Put
-    } else if storage.store.adopt(&receipt).await? {
+    } else if storage.store.adopt(&assignment).await? {
         BlobSource::OwnDisk
     } else {
-        download(storage, address, committee, &receipt).await?;
+        match certificate.claim.receipt.placement() {
+            // Every other holder has the same bytes.
+            Placement::Copies => download(storage, address, committee, &assignment).await?,
+        }
         BlobSource::Others
     };
-    storage.store.archive(vec![certificate]).await?;
+    storage.store.archive(vec![AssignedBlob { certificate, assignment }]).await?;
     Ok(source)
 }
 
-/// Gets a blob as a client does, and stores it as a put does.
+/// Gets a blob whose bytes are assigned to this replica, as a client does, and stores it as a put does.
 async fn download(
     storage: &Storage,
     address: &str,
     committee: &Arc<Committee>,
-    receipt: &Receipt,
+    assignment: &Assignment,
 ) -> Result<(), FetchError> {
     let request = GetRequest {
         trusted: Some(committee.cluster()),
-        digest: receipt.digest,
-        length: Some(receipt.length),
+        digest: assignment.digest,
+        length: Some(assignment.length),
         range: None,
         nonce: storage.host.random(),
     };
     let link = link::dial(&storage.host, address).await?;
     let mut download = Download::begin(&storage.host, link, request, Some(committee.clone().into())).await;
-    if receipt.length > MAX_SMALL {
-        return store_large(storage, download, receipt).await;
+    if assignment.length > MAX_SMALL {
+        return store_large(storage, download, assignment).await;
     }
     let mut bytes = Vec::new();
     loop {
         match download.next().await? {
             DownloadEvent::Bytes(piece) => bytes.extend_from_slice(&piece),
-            DownloadEvent::Verified(_) => return Ok(storage.store.put_small(receipt, bytes.into()).await?),
+            DownloadEvent::Verified(_) => return Ok(storage.store.put_small(assignment, bytes.into()).await?),
             DownloadEvent::Start { .. }
             | DownloadEvent::Length { .. }
             | DownloadEvent::Slice(_)
@@ -81,9 +82,9 @@ async fn download(
 }
 
 /// Writes pieces as they arrive, one at a time.
-async fn store_large(storage: &Storage, mut download: Download, receipt: &Receipt) -> Result<(), FetchError> {
-    let (store, receipt) = (storage.store.clone(), *receipt);
-    let begun = storage.on_disk(move || store.begin(Some(&receipt))).await?;
+async fn store_large(storage: &Storage, mut download: Download, assignment: &Assignment) -> Result<(), FetchError> {
+    let (store, assignment) = (storage.store.clone(), *assignment);
+    let begun = storage.on_disk(move || store.begin(Some(&assignment))).await?;
     let mut partial = PartialFetch { host: &storage.host, upload: Some(begun) };
     loop {
         match download.next().await? {
@@ -99,7 +100,7 @@ async fn store_large(storage: &Storage, mut download: Download, receipt: &Receip
         }
     }
     let upload = partial.take()?;
-    let complete = storage.on_disk(move || upload.finish(&receipt)).await?;
+    let complete = storage.on_disk(move || upload.finish(&assignment)).await?;
     Ok(storage.store.enter(complete).await?)
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::verify::Invalid;
 use vouch_node_core::page_verifier::PageVerifier;
+use vouch_node_core::replica::assigned_blob::AssignedBlob;
 use vouch_node_core::replica::repair::Learned;
 
 use crate::replica::context::Storage;
@@ -15,29 +16,31 @@ use crate::store::{Store, StoreError};
 /// The certificates of a page that change something for this replica. All are verified.
 #[derive(Debug, Default)]
 struct Sorted {
-    /// Certificates of blobs that it does not hold.
-    lacking: Vec<Certificate>,
+    /// Blobs that it does not hold.
+    lacking: Vec<AssignedBlob>,
     /// The latest expiry of those that had expired by the wall clock; 0: of none.
     passed_over_until: u64,
     /// Certificates of blobs that it holds, each better than the one it has.
-    held: Vec<Certificate>,
+    held: Vec<AssignedBlob>,
     /// The failed check of the last wrong certificate.
     invalid: Option<Invalid>,
     /// Whether too many were wrong: the rest was not verified.
     is_garbage: bool,
 }
 
-/// Verifies certificates. Keeps those of held blobs, with their duties, and returns those of lacking blobs.
+/// Verifies certificates. Keeps those of held blobs, with their duties, and returns the lacking blobs. `own`: this replica's index in the
+/// committee.
 pub(in super::super) async fn learn(
     storage: &Storage,
     committee: &Arc<Committee>,
+    own: Option<u16>,
     certificates: Vec<Certificate>,
 ) -> Result<Learned, StoreError> {
     if certificates.is_empty() {
         return Ok(Learned::default());
     }
     let (sorting, committee) = (storage.clone(), committee.clone());
-    let sorted = storage.on_disk(move || sort(&sorting, &committee, certificates)).await?;
+    let sorted = storage.on_disk(move || sort(&sorting, &committee, own, certificates)).await?;
     let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
     // Note this before the positions in the lists change: otherwise they could be saved without it.
     storage.repairs.with(|blobs| blobs.pass_over(passed_over_until));
@@ -49,27 +52,33 @@ pub(in super::super) async fn learn(
 }
 
 /// Verifies only certificates that change something: a known one costs a read of the index. Blocks until the disk has answered.
-fn sort(storage: &Storage, committee: &Committee, certificates: Vec<Certificate>) -> Result<Sorted, StoreError> {
+fn sort(
+    storage: &Storage,
+    committee: &Committee,
+    own: Option<u16>,
+    certificates: Vec<Certificate>,
+) -> Result<Sorted, StoreError> {
     let now = storage.host.unix_seconds();
     let mut sorted = Sorted::default();
     let mut verifier = PageVerifier::new(committee);
     for certificate in certificates {
         let is_own = certificate.committee == committee.record().digest();
-        let state = certificate_state(&storage.store, &certificate)?;
-        let Receipt { expires_at, .. } = certificate.claim.receipt;
+        let assigned = AssignedBlob::new(certificate, own);
+        let AssignedBlob { certificate, assignment } = &assigned;
+        let state = certificate_state(&storage.store, &assigned)?;
         if is_own && certificate.claim.receipt.is_expired(now) {
-            sorted.passed_over_until = sorted.passed_over_until.max(expires_at);
+            sorted.passed_over_until = sorted.passed_over_until.max(assignment.expires_at);
             continue;
         }
         if !is_own
             || state == CertificateState::Known
-            || (state == CertificateState::Lacking && storage.repairs.knows(&certificate))
+            || (state == CertificateState::Lacking && storage.repairs.knows(certificate))
         {
             continue;
         }
-        match verifier.verify(&certificate) {
-            Ok(()) if state == CertificateState::Lacking => sorted.lacking.push(certificate),
-            Ok(()) => sorted.held.push(certificate),
+        match verifier.verify(certificate) {
+            Ok(()) if state == CertificateState::Lacking => sorted.lacking.push(assigned),
+            Ok(()) => sorted.held.push(assigned),
             Err(why) => {
                 sorted.invalid = Some(why);
                 sorted.is_garbage = verifier.is_garbage();
@@ -83,14 +92,14 @@ fn sort(storage: &Storage, committee: &Committee, certificates: Vec<Certificate>
 }
 
 /// Keeps the certificates of held blobs.
-async fn keep(storage: &Storage, held: Vec<Certificate>) -> Result<(), StoreError> {
-    let receipts: Vec<Receipt> = held.iter().map(|certificate| certificate.claim.receipt).collect();
+async fn keep(storage: &Storage, held: Vec<AssignedBlob>) -> Result<(), StoreError> {
+    let assignments: Vec<Assignment> = held.iter().map(|assigned| assigned.assignment).collect();
     let store = storage.store.clone();
     let longer = storage.on_disk(move || {
         let mut longer = Vec::new();
-        for receipt in receipts {
-            if store.keep_until(&receipt.digest)?.is_some_and(|until| until < receipt.expires_at) {
-                longer.push(receipt);
+        for assignment in assignments {
+            if store.keep_until(&assignment.digest)?.is_some_and(|until| until < assignment.expires_at) {
+                longer.push(assignment);
             }
         }
         Ok(longer)
@@ -111,13 +120,13 @@ enum CertificateState {
     Lacking,
 }
 
-fn certificate_state(store: &Store, certificate: &Certificate) -> Result<CertificateState, StoreError> {
-    let Receipt { digest, length, .. } = certificate.claim.receipt;
-    if store.length_of(&digest)? != Some(length) {
+fn certificate_state(store: &Store, assigned: &AssignedBlob) -> Result<CertificateState, StoreError> {
+    let AssignedBlob { certificate, assignment } = assigned;
+    if !store.holds(assignment)? {
         return Ok(CertificateState::Lacking);
     }
     // Replace an unreadable certificate.
-    let kept = store.certificate(&digest).ok().flatten();
+    let kept = store.certificate(&assignment.digest).ok().flatten();
     let is_better = kept.is_none_or(|kept| certificate.supersedes(&kept));
     Ok(if is_better { CertificateState::Held } else { CertificateState::Known })
 }

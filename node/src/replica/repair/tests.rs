@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use vouch_core::certificate::Certificate;
 use vouch_core::message::{Code, ListPosition, ListSource};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_fixture::TestCommittee;
@@ -51,7 +52,7 @@ impl RepairedReplica {
     fn known_lacking(&self) -> usize {
         let (mut tried, repairer) = (BTreeSet::new(), &self.context.storage.repairs);
         while let Some(next) = repairer.with(|blobs| blobs.next(&tried)) {
-            tried.insert(next.claim.receipt.digest);
+            tried.insert(next.digest());
         }
         tried.len()
     }
@@ -67,7 +68,8 @@ impl RepairedReplica {
     }
 
     async fn learn(&self, link: u64, certificates: Vec<Certificate>) {
-        let learned = learn(&self.context.storage, &self.fixture.committee, certificates).await.unwrap();
+        let own = self.context.identity.position(&self.fixture.committee);
+        let learned = learn(&self.context.storage, &self.fixture.committee, own, certificates).await.unwrap();
         self.context.storage.repairs.add(link, learned.lacking);
     }
 }
@@ -184,7 +186,8 @@ async fn a_missed_renewal_prolongs_the_duty() {
     let bytes = b"held, for a while";
     let certificate = replica.certificate(bytes);
     let receipt = Receipt { expires_at: Host::system().unix_seconds() + 1000, ..certificate.claim.receipt };
-    replica.context.storage.store.put_small(&receipt, Bytes::from_static(bytes)).await.unwrap();
+    let assignment = receipt.assignment(replica.context.identity.position(&replica.fixture.committee));
+    replica.context.storage.store.put_small(&assignment, Bytes::from_static(bytes)).await.unwrap();
     replica.learn(1, vec![certificate.clone()]).await;
     assert_eq!(replica.context.storage.store.keep_until(&receipt.digest).unwrap(), Some(NEVER));
     assert_eq!(replica.context.storage.store.certificate(&receipt.digest).unwrap(), Some(certificate));

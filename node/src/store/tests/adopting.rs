@@ -25,7 +25,7 @@ async fn without_index(lengths: &[usize]) -> (SimulatedDisk, Store, Vec<Vec<u8>>
 async fn right_files_are_adopted_with_the_duty_of_the_receipt() {
     let (_disk, store, all) = without_index(&[70_000, 300_000]).await;
     for bytes in &all {
-        let wanted = receipt(bytes, 1000);
+        let wanted = assignment(bytes, 1000);
         assert_eq!(store.length_of(&wanted.digest).unwrap(), None);
         assert!(store.adopt(&wanted).await.unwrap());
         assert_eq!(store.keep_until(&wanted.digest).unwrap(), Some(1000));
@@ -42,12 +42,12 @@ async fn missing_or_wrong_files_are_not_adopted() {
     Damage::Flipped.happen(&disk, &Digest::of(&all[0]));
     Damage::OutboardFlipped.happen(&disk, &Digest::of(&all[1]));
     for bytes in &all[..2] {
-        assert!(!store.adopt(&receipt(bytes, 1000)).await.unwrap());
+        assert!(!store.adopt(&assignment(bytes, 1000)).await.unwrap());
     }
-    let another_length = Receipt { length: 89_999, ..receipt(&all[2], 1000) };
+    let another_length = Assignment { length: 89_999, ..assignment(&all[2], 1000) };
     assert!(!store.adopt(&another_length).await.unwrap());
-    assert!(!store.adopt(&receipt(&all[3], 1000)).await.unwrap(), "small ones were in the index");
-    assert!(!store.adopt(&receipt(&large(9), 1000)).await.unwrap(), "never stored");
+    assert!(!store.adopt(&assignment(&all[3], 1000)).await.unwrap(), "small ones were in the index");
+    assert!(!store.adopt(&assignment(&large(9), 1000)).await.unwrap(), "never stored");
     assert_eq!(store.usage().unwrap().blobs, 0);
     // another put creates its files again
     put_until(&store, &all[0], 1000).await;
@@ -61,7 +61,7 @@ async fn no_file_is_swept_before_the_lacking_blobs_are_known() {
     let before = blob_files(&disk);
     store.collect_settled(100, DAY, DAY, GRACE, false).await.unwrap();
     assert_eq!(blob_files(&disk), before);
-    assert!(store.adopt(&receipt(&all[0], 1000)).await.unwrap());
+    assert!(store.adopt(&assignment(&all[0], 1000)).await.unwrap());
     store.collect_settled(100, DAY, DAY, GRACE, true).await.unwrap();
     assert_eq!(blob_files(&disk).len(), 2, "the bytes and the outboard of the one that is kept");
     assert_eq!(read_all(&store, &all[0]).unwrap(), all[0]);

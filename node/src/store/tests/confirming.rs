@@ -98,7 +98,7 @@ impl Vote {
 
 /// Whether the replica signs, by the same calls as its link. `Ok(false)`: it lacks the bytes and needs a new put.
 pub(super) async fn vote(store: &Store, kind: Vote, bytes: &[u8]) -> Result<bool, StoreError> {
-    let wanted = Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) };
+    let wanted = Assignment { salt: [7; 16], ..assignment(bytes, kind.expires_at()) };
     if kind != Vote::Endorsement {
         let mut offered = store.receive(Some(&wanted), &CancelToken::default())?;
         let is_held = offered.offset() == wanted.length;
@@ -126,7 +126,7 @@ pub(super) const ISSUED: u64 = 40;
 
 /// The statement that [`vote`] signs.
 pub(super) fn voted(kind: Vote, bytes: &[u8]) -> Statement<Stored> {
-    statement(ISSUED, &[Receipt { salt: [7; 16], ..receipt(bytes, kind.expires_at()) }])
+    statement(ISSUED, &[Assignment { salt: [7; 16], ..assignment(bytes, kind.expires_at()) }])
 }
 
 #[tokio::test]
@@ -238,16 +238,16 @@ async fn an_index_is_not_used_without_its_identity() {
     let store = open_on(&disk);
     disk.writes_fail(28);
     assert!(matches!(
-        store.keep(&[receipt(&large(1), 9000)]).await,
+        store.keep(&[assignment(&large(1), 9000)]).await,
         Err(StoreError::Index(DurableError::NoSpace { .. }))
     ));
     disk.writes_fail(0);
     // the store asks once before it uses the index, and once when it opens it
     disk.identity_mishap_at(disk.identities() + 2);
-    let outcome = store.keep(&[receipt(&large(1), 9000)]).await;
+    let outcome = store.keep(&[assignment(&large(1), 9000)]).await;
     assert!(matches!(outcome, Err(StoreError::Index(DurableError::File(_)))), "{outcome:?}");
     disk.remove(&Path::new(FOLDER).join(INDEX)).unwrap();
-    assert!(matches!(store.keep(&[receipt(&large(1), 9000)]).await, Err(StoreError::Displaced { .. })));
+    assert!(matches!(store.keep(&[assignment(&large(1), 9000)]).await, Err(StoreError::Displaced { .. })));
 }
 
 #[tokio::test]
@@ -282,11 +282,11 @@ async fn a_held_blob_is_read_once_a_day_for_votes() {
 async fn small_blobs_are_always_read() {
     let (disk, store) = open();
     let small = content(1, 3000);
-    let wanted = receipt(&small, 5000);
+    let wanted = assignment(&small, 5000);
     store.put_small(&wanted, small.clone().into()).await.unwrap();
     assert!(store.confirm(&[wanted]).await.unwrap().lacking.is_empty());
     assert_eq!(store.bytes_confirmed(), 0, "they just came");
-    let another = Receipt { salt: [9; 16], ..wanted };
+    let another = Assignment { salt: [9; 16], ..wanted };
     for times in 1..=2 {
         assert!(store.confirm(&[another]).await.unwrap().lacking.is_empty());
         assert_eq!(store.bytes_confirmed(), 3000 * times);
@@ -316,10 +316,10 @@ async fn the_lacking_receipts_of_a_batch_are_named() {
         put_until(&store, bytes, 5000).await;
     }
     Damage::Flipped.happen(&disk, &Digest::of(&blobs[1]));
-    let receipts = blobs.each_ref().map(|bytes| Receipt { salt: [7; 16], ..receipt(bytes, 5000) });
-    let confirmed = store.confirm(&receipts).await.unwrap();
+    let assignments = blobs.each_ref().map(|bytes| Assignment { salt: [7; 16], ..assignment(bytes, 5000) });
+    let confirmed = store.confirm(&assignments).await.unwrap();
     assert_eq!(confirmed.lacking, [1, 3]);
-    assert!(matches!(confirmed.damaged[..], [(digest, _)] if digest == receipts[1].digest));
+    assert!(matches!(confirmed.damaged[..], [(digest, _)] if digest == assignments[1].digest));
 }
 
 /// If the disk fails while the bytes are read, the replica must not sign, whatever it found before.
@@ -333,7 +333,7 @@ async fn a_disk_that_fails_meanwhile_confirms_nothing() {
             damage.happen(&disk, &digest);
             let from = disk.operations().len();
             disk.mishap_at(from + number, Mishap::Error);
-            let wanted = Receipt { salt: [7; 16], ..receipt(&bytes, 5000) };
+            let wanted = Assignment { salt: [7; 16], ..assignment(&bytes, 5000) };
             if let Ok(confirmed) = store.confirm(&[wanted]).await {
                 assert_eq!(confirmed.lacking, [0], "{damage:?}, {number}");
             }

@@ -82,19 +82,19 @@ async fn script(store: &Store, blobs: &Blobs) -> Promises {
             promises.kept.insert(Digest::of(bytes), UNTIL - 1);
         }
     }
-    let receipts: Vec<Receipt> = blobs.lasting().into_iter().map(|bytes| receipt(bytes, UNTIL)).collect();
-    for (issued_at, batch) in [(3, &receipts[..1]), (4, &receipts)] {
+    let assignments: Vec<Assignment> = blobs.lasting().into_iter().map(|bytes| assignment(bytes, UNTIL)).collect();
+    for (issued_at, batch) in [(3, &assignments[..1]), (4, &assignments)] {
         let statement = statement(issued_at, batch);
         let outcome = store.promise(batch, statement).await;
         if let Some(Promise::Journalled(_)) = promises.note(outcome) {
-            promises.kept.extend(batch.iter().map(|receipt| (receipt.digest, receipt.expires_at)));
+            promises.kept.extend(batch.iter().map(|assignment| (assignment.digest, assignment.expires_at)));
             promises.signed.push((issued_at, statement.id()));
         }
     }
     let held = blobs.lasting().into_iter().filter(|bytes| promises.kept.contains_key(&Digest::of(bytes)));
-    let certificates: Vec<Certificate> = held.map(|bytes| certificate(bytes, 5)).collect();
-    let digests: Vec<Digest> = certificates.iter().map(|certificate| certificate.claim.receipt.digest).collect();
-    let outcome = store.archive(certificates).await;
+    let certified: Vec<AssignedBlob> = held.map(|bytes| assigned(certificate(bytes, 5))).collect();
+    let digests: Vec<Digest> = certified.iter().map(AssignedBlob::digest).collect();
+    let outcome = store.archive(certified).await;
     if promises.note(outcome).is_some() {
         promises.archived = digests;
     }
@@ -104,15 +104,15 @@ async fn script(store: &Store, blobs: &Blobs) -> Promises {
 }
 
 async fn put_whole(store: &Store, bytes: &[u8], expires_at: u64) -> Result<(), StoreError> {
-    let receipt = receipt(bytes, expires_at);
+    let assignment = assignment(bytes, expires_at);
     if bytes.len() == 1000 {
-        return store.put_small(&receipt, Bytes::copy_from_slice(bytes)).await;
+        return store.put_small(&assignment, Bytes::copy_from_slice(bytes)).await;
     }
-    let mut upload = store.begin(Some(&receipt))?;
+    let mut upload = store.begin(Some(&assignment))?;
     for piece in bytes.chunks(1 << 20) {
         upload = upload.write(piece)?;
     }
-    store.enter(upload.finish(&receipt)?).await
+    store.enter(upload.finish(&assignment)?).await
 }
 
 /// Reads every byte of a blob, and verifies each slice as a client does.

@@ -10,7 +10,7 @@ async fn expired_blobs_are_removed_after_the_grace() {
     put_until(&store, b"gone", 1000).await;
     put_until(&store, &stays, 1001).await;
     put_until(&store, &never, NEVER).await;
-    store.archive(vec![certificate(&gone, 1), certificate(&never, 1)]).await.unwrap();
+    store.archive([certificate(&gone, 1), certificate(&never, 1)].map(assigned).into()).await.unwrap();
     assert_eq!(store.collect(1000 + 199, 200).await.unwrap(), Collected::default());
     assert_eq!(store.usage().unwrap().blobs, 4);
     assert_eq!(store.collect(1000 + 200, 200).await.unwrap(), Collected { blobs: 2, bytes: 70_004 });
@@ -43,12 +43,12 @@ async fn a_duty_prolonged_before_the_removal_wins() {
     put_until(&store, &bytes, 1000).await;
     let (release, released) = std::sync::mpsc::channel::<()>();
     let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
-    let receipts = [receipt(&bytes, 9000)];
+    let assignments = [assignment(&bytes, 9000)];
     // both begin while the blob is expired, and commit in this order
     let (busy, kept, collected, ()) = tokio::join!(
         biased;
         busy,
-        store.keep(&receipts),
+        store.keep(&assignments),
         store.collect(1000 + GRACE, GRACE),
         async { drop(release) }
     );
@@ -65,12 +65,12 @@ async fn a_duty_after_the_removal_is_not_recorded() {
     put_until(&store, &bytes, 1000).await;
     let (release, released) = std::sync::mpsc::channel::<()>();
     let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
-    let receipts = [receipt(&bytes, 9000)];
+    let assignments = [assignment(&bytes, 9000)];
     let (busy, collected, kept, ()) = tokio::join!(
         biased;
         busy,
         store.collect(1000 + GRACE, GRACE),
-        store.keep(&receipts),
+        store.keep(&assignments),
         async { drop(release) }
     );
     assert!(busy.unwrap());
@@ -127,7 +127,7 @@ async fn an_open_blob_can_be_read_to_its_end_after_its_removal() {
 async fn damaged_blobs_expire_too() {
     let (_disk, store) = open();
     let digest = put_until(&store, &large(1), 1000).await;
-    store.archive(vec![certificate(&large(1), 1)]).await.unwrap();
+    store.archive([certificate(&large(1), 1)].map(assigned).into()).await.unwrap();
     store.mark_damaged(&digest).await.unwrap();
     assert_eq!(store.collect(1000 + GRACE, GRACE).await.unwrap(), Collected::default(), "it was not held any more");
     assert!(store.damaged_from(None, 10).unwrap().is_empty());
@@ -169,7 +169,7 @@ async fn a_newer_certificate_that_expires_earlier_hides_no_longer_promise() {
     for (given, kept) in
         [(until(1, 900), until(1, 900)), (until(2, 500), until(1, 900)), (until(1, NEVER), until(1, NEVER))]
     {
-        store.archive(vec![given]).await.unwrap();
+        store.archive([given].map(assigned).into()).await.unwrap();
         assert_eq!(store.certificate(&digest).unwrap(), Some(kept));
     }
 }

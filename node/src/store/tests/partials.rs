@@ -12,7 +12,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A large blob as a client sends it.
 pub(super) struct Blob {
     pub(super) bytes: Vec<u8>,
-    pub(super) receipt: Receipt,
+    pub(super) assignment: Assignment,
     outboard: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ impl Blob {
         let mut hasher = TreeHasher::new();
         hasher.update(&bytes, &mut |parent| outboard.extend_from_slice(&parent.0));
         hasher.finish(&mut |parent| outboard.extend_from_slice(&parent.0));
-        Self { receipt: receipt(&bytes, 1), bytes, outboard }
+        Self { assignment: assignment(&bytes, 1), bytes, outboard }
     }
 
     /// A blob of this number of blocks and a few bytes.
@@ -32,11 +32,11 @@ impl Blob {
     }
 
     fn digest(&self) -> Digest {
-        self.receipt.digest
+        self.assignment.digest
     }
 
     fn key(&self) -> PartialKey {
-        PartialKey::of(&self.receipt)
+        PartialKey::of(&self.assignment)
     }
 
     fn slice(&self, from: usize, size: usize) -> (&[u8], Vec<Parent>) {
@@ -64,17 +64,17 @@ impl Blob {
     /// Sends the missing bytes, and stores the blob.
     pub(super) async fn send_rest(&self, store: &Store, to: Receiving) -> Result<(), StoreError> {
         let first = usize::try_from(to.offset()).unwrap() / BLOCK;
-        store.enter(self.send(to, first..self.count())?.finish(&self.receipt)?).await
+        store.enter(self.send(to, first..self.count())?.finish(&self.assignment)?).await
     }
 
     /// A put that is interrupted after some blocks.
     fn leave(&self, store: &Store, blocks: usize) {
-        let offered = store.receive(Some(&self.receipt), &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&self.assignment), &CancelToken::default()).unwrap();
         drop(self.send(offered, 0..blocks).unwrap());
     }
 
     fn offset(&self, store: &Store) -> usize {
-        let offset = store.receive(Some(&self.receipt), &CancelToken::default()).unwrap().offset();
+        let offset = store.receive(Some(&self.assignment), &CancelToken::default()).unwrap().offset();
         usize::try_from(offset).unwrap() / BLOCK
     }
 
@@ -119,14 +119,14 @@ async fn a_put_resumes_where_another_was_interrupted() {
         let blob = Blob::blocks(1, 6);
         blob.leave(&store, 3);
         assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
-        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
         assert_eq!((offered.offset(), kept(&store)), (3 * BLOCK as u64, (0, 0)), "it is in use");
         let offered = blob.send(offered, 3..5).unwrap();
         drop(offered);
         drop(store);
         let store = open_on(&disk);
         assert_eq!(kept(&store), (1, 5), "it outlives a restart");
-        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+        let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 5 * BLOCK as u64);
         blob.send_rest(&store, offered).await.unwrap();
         blob.assert_stored(&disk, &store);
@@ -139,13 +139,13 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 5);
     blob.leave(&store, 3);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     // the server chose an earlier block, because another replica has fewer
     let offered = blob.send(offered, 1..4).unwrap();
     let gap = blob.send(offered, 5..6).unwrap_err();
     assert!(matches!(gap, StoreError::OutOfOrder { .. }), "{gap}");
     // an error ends the put, and what it brought is kept
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let block = BLOCK as u64;
     let (bytes, proof) = blob.slice(4 * BLOCK - 16384, BLOCK);
     let odd = offered.take(4 * block - 16384, bytes, &proof).unwrap_err();
@@ -154,9 +154,9 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
         "{odd}"
     );
     assert_eq!(odd.code(), Code::Unexpected);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let offered = blob.send(offered, 4..6).unwrap();
-    store.enter(offered.finish(&blob.receipt).unwrap()).await.unwrap();
+    store.enter(offered.finish(&blob.assignment).unwrap()).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
 
@@ -164,7 +164,7 @@ async fn present_blocks_are_skipped_and_gaps_are_refused() {
 async fn a_large_blob_must_arrive_in_blocks() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 2);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let (bytes, proof) = blob.slice(0, 16384);
     let error = offered.take(0, bytes, &proof).unwrap_err();
     assert!(matches!(error, StoreError::NotABlock { offset: 0, got: 16384 }), "{error}");
@@ -175,21 +175,21 @@ async fn a_large_blob_must_arrive_in_blocks() {
 async fn wrong_bytes_do_not_remove_verified_ones() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let offered = blob.send(offered, 0..2).unwrap();
     let (bytes, proof) = blob.slice(2 * BLOCK, BLOCK);
     let mut wrong = bytes.to_vec();
     wrong[77] ^= 1;
     let error = offered.take(2 * BLOCK as u64, &wrong, &proof).unwrap_err();
     assert!(matches!(error, StoreError::Slice(_)), "{error}");
-    // neither does a different receipt at the end, or an end that comes too early
-    for other in [Receipt { length: 5, ..blob.receipt }, Blob::blocks(9, 4).receipt, blob.receipt] {
-        let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    // neither does a different assignment at the end, or an end that comes too early
+    for other in [Assignment { length: 5, ..blob.assignment }, Blob::blocks(9, 4).assignment, blob.assignment] {
+        let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
         assert_eq!(offered.offset(), 2 * BLOCK as u64);
         let error = offered.finish(&other).unwrap_err();
         assert!(matches!(error.code(), Code::LengthDiffers | Code::DigestDiffers), "{error}");
     }
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -199,12 +199,12 @@ async fn wrong_bytes_do_not_remove_verified_ones() {
 async fn puts_that_claim_different_lengths_have_different_partial_uploads() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let liar = Receipt { length: blob.receipt.length + 1, ..blob.receipt };
+    let liar = Assignment { length: blob.assignment.length + 1, ..blob.assignment };
     let offered = store.receive(Some(&liar), &CancelToken::default()).unwrap();
     let offered = blob.send(offered, 0..2).unwrap();
     drop(offered);
     assert_eq!((kept(&store), blob.offset(&store)), ((1, 2), 0));
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     assert_eq!(kept(&store), (1, 2));
     assert_eq!(store.read(&blob.digest(), 0, 16384).unwrap().bytes, blob.bytes[..16384]);
@@ -214,15 +214,15 @@ async fn puts_that_claim_different_lengths_have_different_partial_uploads() {
 async fn the_second_of_two_simultaneous_puts_writes_its_own_files() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
-    let one = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let one = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let one = blob.send(one, 0..2).unwrap();
-    let two = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let two = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     assert_eq!(two.offset(), 0);
     let two = blob.send(two, 0..3).unwrap();
     assert_eq!(partials(&disk), 4);
     drop(two);
     assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "what is nobody else's is not kept");
-    let two = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let two = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     blob.send_rest(&store, two).await.unwrap();
     drop(one);
     blob.assert_stored(&disk, &store);
@@ -242,9 +242,9 @@ async fn a_silent_put_loses_its_partial_upload() {
     for (allowed, offset) in [(HOUR, 0), (Duration::ZERO, 2)] {
         let (disk, store) = with(silence(allowed));
         let blob = Blob::blocks(1, 4);
-        let silent = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+        let silent = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
         let silent = blob.send(silent, 0..2).unwrap();
-        let next = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+        let next = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
         assert_eq!(next.offset(), offset * BLOCK as u64);
         if offset > 0 {
             let late = blob.send(silent, 2..3).unwrap_err();
@@ -263,10 +263,10 @@ async fn a_cancelled_put_loses_its_partial_upload_before_its_thread_knows() {
     let (disk, store) = with(silence(HOUR));
     let blob = Blob::blocks(1, 4);
     let cut = CancelToken::default();
-    let before = store.receive(Some(&blob.receipt), &cut).unwrap();
+    let before = store.receive(Some(&blob.assignment), &cut).unwrap();
     let before = blob.send(before, 0..2).unwrap();
     cut.keep();
-    let next = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let next = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     assert_eq!(next.offset(), 2 * BLOCK as u64);
     assert!(matches!(blob.send(before, 2..3), Err(StoreError::Overtaken { .. })));
     blob.send_rest(&store, next).await.unwrap();
@@ -280,7 +280,7 @@ fn an_immediate_retry_finds_the_partial_upload() {
     let blob = Blob::blocks(1, 4);
     for round in 0..200 {
         let cut = CancelToken::default();
-        let mut before = store.receive(Some(&blob.receipt), &cut).unwrap();
+        let mut before = store.receive(Some(&blob.assignment), &cut).unwrap();
         if round == 0 {
             before = blob.send(before, 0..3).unwrap();
         }
@@ -298,7 +298,7 @@ async fn a_discarded_put_removes_only_its_own_bytes() {
     let blob = Blob::blocks(1, 4);
     let cancelled = |blocks: std::ops::Range<usize>| {
         let cut = CancelToken::default();
-        let offered = store.receive(Some(&blob.receipt), &cut).unwrap();
+        let offered = store.receive(Some(&blob.assignment), &cut).unwrap();
         let _offered = blob.send(offered, blocks).unwrap();
         cut.discard();
         // the end of the link afterwards does not change that
@@ -317,11 +317,11 @@ async fn a_put_of_a_stored_blob_needs_no_bytes() {
     let (_disk, store) = open();
     let blob = Blob::blocks(1, 2);
     put_until(&store, &blob.bytes, 50).await;
-    let longer = Receipt { expires_at: 90, ..blob.receipt };
+    let longer = Assignment { expires_at: 90, ..blob.assignment };
     let offered = store.receive(Some(&longer), &CancelToken::default()).unwrap();
-    assert_eq!(offered.offset(), blob.receipt.length);
+    assert_eq!(offered.offset(), blob.assignment.length);
     let offered = blob.send(offered, 1..3).unwrap();
-    let more = offered.take(blob.receipt.length, b"x", &[]).unwrap_err();
+    let more = offered.take(blob.assignment.length, b"x", &[]).unwrap_err();
     assert!(matches!(more, StoreError::LengthDiffers { .. }), "{more}");
     let offered = store.receive(Some(&longer), &CancelToken::default()).unwrap();
     store.enter(offered.finish(&longer).unwrap()).await.unwrap();
@@ -356,7 +356,7 @@ async fn a_changed_partial_upload_is_discarded() {
                 // files that are too short are found when they are opened
                 assert_eq!(kept(&store).0, u64::from((2..4).contains(&number)), "{number}");
             }
-            let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+            let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
             assert_eq!(offered.offset(), 0, "{number}, restart: {restart}");
             blob.send_rest(&store, offered).await.unwrap();
             blob.assert_stored(&disk, &store);
@@ -366,11 +366,11 @@ async fn a_changed_partial_upload_is_discarded() {
     let (disk, store) = open();
     blob.leave(&store, 2);
     write_row(&store, blob.key(), (2 * BLOCK as u64, 0, vec![7; 32]));
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 2 * BLOCK as u64);
     let error = blob.send_rest(&store, offered).await.unwrap_err();
     assert!(matches!(error, StoreError::DigestDiffers { .. }), "{error}");
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     assert_eq!(offered.offset(), 0);
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
@@ -392,7 +392,7 @@ fn write_row(store: &Store, key: PartialKey, (durable, touched, stack): (u64, u6
 
 /// Sets when a put last left the partial upload: its resolution of a second is too coarse for tests.
 fn touch(store: &Store, blob: &Blob, touched: u64) {
-    let row = store.inner.index.partial(&blob.digest(), blob.receipt.length).unwrap().unwrap();
+    let row = store.inner.index.partial(&blob.digest(), blob.assignment.length).unwrap().unwrap();
     store.inner.index.note_partial(index::PartialRow { touched, ..row }).unwrap();
 }
 
@@ -412,12 +412,12 @@ async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     let store = again();
     assert_eq!(kept(&store), (2, 6));
     // a put that cannot fit evicts nothing
-    let announced = |length: u64| Receipt { length, ..receipt(b"nobody has it", 1) };
+    let announced = |length: u64| Assignment { length, ..assignment(b"nobody has it", 1) };
     let refused = store.begin(Some(&announced(11 * block))).map(drop).unwrap_err();
     assert!(matches!(refused, StoreError::Quota { held, .. } if held == 6 * block), "{refused}");
     assert_eq!(kept(&store), (2, 6));
     // a put that resumes needs space only for the rest
-    let taken = store.receive(Some(&new.receipt), &CancelToken::default()).unwrap();
+    let taken = store.receive(Some(&new.assignment), &CancelToken::default()).unwrap();
     assert_eq!(taken.offset(), 3 * block);
     drop(taken);
     drop(store.begin(Some(&announced(4 * block))).unwrap());
@@ -431,7 +431,7 @@ async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     drop(coming);
     // a small blob evicts one, too
     let all = store.begin(Some(&announced(7 * block))).unwrap();
-    store.put_small(&receipt(b"small", 1), Bytes::from_static(b"small")).await.unwrap();
+    store.put_small(&assignment(b"small", 1), Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(kept(&store), (0, 0));
     drop(all);
     assert_eq!(old.offset(&store), 0);
@@ -453,21 +453,21 @@ async fn a_full_disk_evicts_partial_uploads() {
 }
 
 fn blob_refused(store: &Store, length: u64) -> StoreError {
-    store.begin(Some(&Receipt { length, ..receipt(b"nobody has it", 1) })).map(drop).unwrap_err()
+    store.begin(Some(&Assignment { length, ..assignment(b"nobody has it", 1) })).map(drop).unwrap_err()
 }
 
 #[tokio::test]
 async fn a_failed_write_leaves_the_durable_bytes() {
     let (disk, store) = with(PartialConfig { checkpoint: 2 * BLOCK as u64, ..PartialConfig::default() });
     let blob = Blob::blocks(1, 6);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let offered = blob.send(offered, 0..3).unwrap();
     disk.writes_fail(28);
     assert_eq!(blob.send(offered, 3..4).unwrap_err().code(), Code::NoSpace);
     // the disk has space again, but the bytes after the failed write are unknown
     disk.writes_fail(0);
     assert_eq!((kept(&store), store.is_broken()), ((1, 2), false));
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     blob.send_rest(&store, offered).await.unwrap();
     blob.assert_stored(&disk, &store);
 }
@@ -476,12 +476,12 @@ async fn a_failed_write_leaves_the_durable_bytes() {
 async fn a_failed_sync_of_a_partial_upload_is_final() {
     let (disk, store) = open();
     let blob = Blob::blocks(1, 4);
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).unwrap();
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     let offered = blob.send(offered, 0..2).unwrap();
     disk.syncs_fail(5);
     drop(offered);
     assert!(store.is_broken());
-    assert!(matches!(store.receive(Some(&blob.receipt), &CancelToken::default()), Err(StoreError::Broken { .. })));
+    assert!(matches!(store.receive(Some(&blob.assignment), &CancelToken::default()), Err(StoreError::Broken { .. })));
 }
 
 #[tokio::test]
@@ -495,7 +495,7 @@ async fn partial_uploads_that_nobody_resumes_are_removed() {
     touch(&store, &two, now + 50);
     drop(store);
     let store = open_with(&disk, PartialConfig { ttl: 100, ..PartialConfig::default() });
-    let in_use = store.receive(Some(&two.receipt), &CancelToken::default()).unwrap();
+    let in_use = store.receive(Some(&two.assignment), &CancelToken::default()).unwrap();
     for (later, left) in [(49, 1), (50, 0), (1000, 0)] {
         store.collect(now + later, GRACE).await.unwrap();
         assert_eq!(kept(&store).0, left, "{later}");

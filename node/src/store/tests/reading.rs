@@ -130,7 +130,7 @@ async fn a_damaged_blob_keeps_its_duty_and_can_be_restored() {
     let bytes = large(1);
     let digest = put_until(&store, &bytes, 500).await;
     let small = put_until(&store, b"small", NEVER).await;
-    store.archive(vec![certificate(&bytes, 7)]).await.unwrap();
+    store.archive([certificate(&bytes, 7)].map(assigned).into()).await.unwrap();
     let lengths = [(digest, bytes.len() as u64, 500), (small, 5, NEVER)];
     for (digest, ..) in lengths {
         store.mark_damaged(&digest).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_damaged_blob_keeps_its_duty_and_can_be_restored() {
         // a second call does no harm
         store.mark_damaged(&digest).await.unwrap();
     }
-    assert_eq!(store.keep(&[receipt(&bytes, 5), receipt(b"small", 5)]).await.unwrap(), [0, 1]);
+    assert_eq!(store.keep(&[assignment(&bytes, 5), assignment(b"small", 5)]).await.unwrap(), [0, 1]);
     assert_eq!(blob_files(&disk), Vec::<std::path::PathBuf>::new());
     assert_eq!(partials(&disk), 0);
     drop(store);

@@ -10,9 +10,9 @@ fn open_with(config: &StoreConfig) -> (SimulatedDisk, Store) {
     (disk, store)
 }
 
-/// A receipt for a blob that nobody has, of any length.
-fn announced(length: u64) -> Receipt {
-    Receipt { length, ..receipt(b"nobody has it", 1) }
+/// A assignment for a blob that nobody has, of any length.
+fn announced(length: u64) -> Assignment {
+    Assignment { length, ..assignment(b"nobody has it", 1) }
 }
 
 fn assert_quota(outcome: Result<(), StoreError>, wanted: u64, held: u64) {
@@ -33,16 +33,16 @@ async fn stored_and_reserved_bytes_count_against_the_quota() {
     let coming = store.begin(Some(&announced(20_000))).unwrap();
     assert_quota(store.begin(Some(&announced(10_001))).map(drop), 10_001, 90_000);
     let small = content(2, 10_001);
-    assert_quota(store.put_small(&receipt(&small, 1), small.into()).await, 10_001, 90_000);
+    assert_quota(store.put_small(&assignment(&small, 1), small.into()).await, 10_001, 90_000);
     // without an offer, the quota is checked while bytes arrive
     let unknown = store.begin(None).unwrap().write(&[0; 10_000]).unwrap();
     assert_quota(unknown.write(&[0]).map(drop), 1, 100_000);
     drop(coming);
 
     // a stored blob adds nothing, however it is put again
-    assert!(store.begin(Some(&receipt(&large(1), 1))).is_ok());
+    assert!(store.begin(Some(&assignment(&large(1), 1))).is_ok());
     put(&store, &content(3, 30_000)).await;
-    store.put_small(&receipt(&content(3, 30_000), 9), content(3, 30_000).into()).await.unwrap();
+    store.put_small(&assignment(&content(3, 30_000), 9), content(3, 30_000).into()).await.unwrap();
     assert_eq!(store.usage().unwrap().bytes, 100_000);
     assert_quota(store.begin(Some(&announced(1))).map(drop), 1, 100_000);
     drop(store);
@@ -60,7 +60,7 @@ async fn simultaneous_puts_do_not_exceed_the_quota_together() {
     for seed in 0..40 {
         let store = store.clone();
         puts.spawn(
-            async move { store.put_small(&receipt(&content(seed, 9_000), 1), content(seed, 9_000).into()).await },
+            async move { store.put_small(&assignment(&content(seed, 9_000), 1), content(seed, 9_000).into()).await },
         );
     }
     let outcomes = puts.join_all().await;
@@ -71,7 +71,7 @@ async fn simultaneous_puts_do_not_exceed_the_quota_together() {
     // refused puts have released their reservations, so the whole quota can be used
     for seed in 0..11 - stored {
         let bytes = content(100 + seed, 9_000);
-        store.put_small(&receipt(&bytes, 1), bytes.into()).await.unwrap();
+        store.put_small(&assignment(&bytes, 1), bytes.into()).await.unwrap();
     }
 }
 
@@ -98,15 +98,15 @@ async fn the_reserve_stays_free() {
     no_space(store.begin(Some(&announced(MIB + 1))).map(drop), MIB + 1, MIB);
     drop(coming);
     disk.set_space(10 * MIB, 100 * MIB);
-    no_space(store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await, 1, 0);
+    no_space(store.put_small(&assignment(b"x", 1), Bytes::from_static(b"x")).await, 1, 0);
     no_space(store.begin(None).unwrap().write(b"x").map(drop), 1, 0);
 
     // reads, duties and certificates still work
-    store.put_small(&receipt(b"small", 77), Bytes::from_static(b"small")).await.unwrap();
+    store.put_small(&assignment(b"small", 77), Bytes::from_static(b"small")).await.unwrap();
     assert_eq!(store.keep_until(&Digest::of(b"small")).unwrap(), Some(77));
     assert_eq!(read_all(&store, &large(1)).unwrap(), large(1));
-    assert!(store.keep(&[receipt(&large(1), 77)]).await.unwrap().is_empty());
-    store.archive(vec![certificate(&large(1), 1)]).await.unwrap();
+    assert!(store.keep(&[assignment(&large(1), 77)]).await.unwrap().is_empty());
+    store.archive([certificate(&large(1), 1)].map(assigned).into()).await.unwrap();
     assert!(!store.is_broken());
     disk.set_space(11 * MIB, 100 * MIB);
     put(&store, b"there is room again").await;
@@ -131,7 +131,10 @@ async fn puts_succeed_again_after_the_disk_was_full() {
     put(&store, &large(1)).await;
     disk.writes_fail(28);
     assert_eq!(store.begin(None).unwrap().write(&large(2)).unwrap_err().code(), Code::NoSpace);
-    assert_eq!(store.put_small(&receipt(b"x", 1), Bytes::from_static(b"x")).await.unwrap_err().code(), Code::NoSpace);
+    assert_eq!(
+        store.put_small(&assignment(b"x", 1), Bytes::from_static(b"x")).await.unwrap_err().code(),
+        Code::NoSpace
+    );
     assert!(!store.is_broken());
     disk.writes_fail(0);
     put(&store, &large(2)).await;

@@ -3,7 +3,7 @@
 //! The files' names are their digests; their duties are lost. So nobody scans for files: the caller has a blob's certificate and
 //! asks for its files, and the certificate's receipt has length and expiry.
 
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use super::complete::{Complete, CompleteBlob};
 use super::parts::UploadParts;
@@ -14,9 +14,9 @@ use crate::store::verified::Version;
 use crate::store::{MAX_SMALL, StoreError};
 
 /// Verifies the files of a blob that is not stored. `None` if they are missing or wrong. Blocks until the disk has answered.
-pub(super) fn adopt(parts: &UploadParts, receipt: &Receipt) -> Result<Option<Complete>, StoreError> {
+pub(super) fn adopt(parts: &UploadParts, assignment: &Assignment) -> Result<Option<Complete>, StoreError> {
     parts.index.check()?;
-    let Receipt { digest, length, .. } = *receipt;
+    let Assignment { digest, length, .. } = *assignment;
     if length <= MAX_SMALL {
         return Ok(None);
     }
@@ -41,5 +41,5 @@ pub(super) fn adopt(parts: &UploadParts, receipt: &Receipt) -> Result<Option<Com
         Version::Objects { .. } => None,
     };
     let published = PublishedBlob { version, _claim: claim };
-    Ok(Some(Complete::new(receipt, CompleteBlob::Large { published, _reserved: reserved, _owner: None })))
+    Ok(Some(Complete::new(assignment, CompleteBlob::Large { published, _reserved: reserved, _owner: None })))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::WriteTransaction;
 use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 
 use super::partial_owner::PartialOwner;
 use crate::store::StoreError;
@@ -15,11 +15,11 @@ use crate::store::large_blobs::PublishedBlob;
 use crate::store::space::Reservation;
 use crate::store::verified::Version;
 
-/// A blob that was compared with its receipt and is not in the index yet. If it is large, its files are durable.
+/// A blob that was compared with its assignment and is not in the index yet. If it is large, its files are durable.
 #[derive(Debug)]
 #[must_use = "a blob is stored only once it is entered"]
 pub struct Complete {
-    receipt: Receipt,
+    assignment: Assignment,
     blob: CompleteBlob,
 }
 
@@ -40,21 +40,21 @@ pub(super) enum CompleteBlob {
 }
 
 impl Complete {
-    /// The caller has compared the blob with the receipt.
-    pub(super) fn new(receipt: &Receipt, blob: CompleteBlob) -> Self {
-        Self { receipt: *receipt, blob }
+    /// The caller has compared the blob with the assignment.
+    pub(super) fn new(assignment: &Assignment, blob: CompleteBlob) -> Self {
+        Self { assignment: *assignment, blob }
     }
 
     /// Enters the blob into the index, or prolongs its duty if it was already stored. It is *stored* when this returns. `now` is in
     /// seconds since 1970.
     pub(super) async fn commit(self, index: &Arc<CheckedIndex>, now: u64) -> Result<Stored, StoreError> {
-        let Self { receipt, blob } = self;
+        let Self { assignment, blob } = self;
         match blob {
-            CompleteBlob::AlreadyStored => match index.change(index::keep(&[receipt], None)).await?.is_empty() {
-                true => Ok(Stored { receipt, blob }),
-                false => Err(StoreError::NotHeld { digest: receipt.digest }),
+            CompleteBlob::AlreadyStored => match index.change(index::keep(&[assignment], None)).await?.is_empty() {
+                true => Ok(Stored { assignment, blob }),
+                false => Err(StoreError::NotHeld { digest: assignment.digest }),
             },
-            blob => Self::commit_with(move || Ok(Self { receipt, blob }), index, now).await,
+            blob => Self::commit_with(move || Ok(Self { assignment, blob }), index, now).await,
         }
     }
 
@@ -64,13 +64,13 @@ impl Complete {
         index: &Arc<CheckedIndex>,
         now: u64,
     ) -> Result<Stored, StoreError> {
-        let record = move |Self { receipt, blob }: Self, transaction: &WriteTransaction| {
+        let record = move |Self { assignment, blob }: Self, transaction: &WriteTransaction| {
             let bytes = match &blob {
                 CompleteBlob::Small { bytes, .. } => Some(bytes.clone()),
                 CompleteBlob::Large { .. } | CompleteBlob::AlreadyStored => None,
             };
             // what the blob holds is released after the commit
-            index::record(NewBlob::of(&receipt, now, bytes), Stored { receipt, blob })(transaction)
+            index::record(NewBlob::of(&assignment, now, bytes), Stored { assignment, blob })(transaction)
         };
         index.change_with(complete, record).await
     }
@@ -79,7 +79,7 @@ impl Complete {
 /// A blob whose entry is committed, with its duty.
 #[derive(Debug)]
 pub(super) struct Stored {
-    receipt: Receipt,
+    assignment: Assignment,
     /// Released when this is dropped.
     blob: CompleteBlob,
 }
@@ -95,8 +95,8 @@ pub(super) enum StoredBytes {
 }
 
 impl Stored {
-    pub(super) fn receipt(&self) -> Receipt {
-        self.receipt
+    pub(super) fn assignment(&self) -> Assignment {
+        self.assignment
     }
 
     /// Releases what the put held.
@@ -111,13 +111,13 @@ impl Stored {
     }
 }
 
-/// Compares a blob with its receipt.
-pub(super) fn compare(length: u64, digest: Digest, receipt: &Receipt) -> Result<(), StoreError> {
-    if length != receipt.length {
-        return Err(StoreError::LengthDiffers { expected: receipt.length, got: length });
+/// Compares a blob with its assignment.
+pub(super) fn compare(length: u64, digest: Digest, assignment: &Assignment) -> Result<(), StoreError> {
+    if length != assignment.length {
+        return Err(StoreError::LengthDiffers { expected: assignment.length, got: length });
     }
-    if digest != receipt.digest {
-        return Err(StoreError::DigestDiffers { expected: receipt.digest, got: digest });
+    if digest != assignment.digest {
+        return Err(StoreError::DigestDiffers { expected: assignment.digest, got: digest });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vouch_core::digest::Digest;
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::tree::{BLOCK, Parent, Suspended, TreeHasher};
 
 use crate::bugs::{self, Bug};
@@ -23,8 +23,8 @@ pub(in super::super) struct PartialKey {
 }
 
 impl PartialKey {
-    pub(in super::super) fn of(receipt: &Receipt) -> Self {
-        Self { digest: receipt.digest, length: receipt.length }
+    pub(in super::super) fn of(assignment: &Assignment) -> Self {
+        Self { digest: assignment.digest, length: assignment.length }
     }
 
     /// The name of its spool. While the index has a record of the upload, no other files get this name.

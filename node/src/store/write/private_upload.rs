@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::tree::{Parent, TreeHasher};
 
 use super::complete::{Complete, CompleteBlob, compare};
@@ -20,7 +20,7 @@ use crate::store::{MAX_SMALL, StoreError};
 pub struct PrivateUpload {
     parts: Arc<UploadParts>,
     /// If there is an offer, space for the whole blob was reserved at the start.
-    offer: Option<Receipt>,
+    offer: Option<Assignment>,
     hasher: TreeHasher,
     bytes: ReceivedBytes,
     /// The end of the outboard that is not written yet.
@@ -60,7 +60,7 @@ impl ReceivedBytes {
 }
 
 impl PrivateUpload {
-    pub(super) fn begin(parts: Arc<UploadParts>, offer: Option<&Receipt>) -> Result<Self, StoreError> {
+    pub(super) fn begin(parts: Arc<UploadParts>, offer: Option<&Assignment>) -> Result<Self, StoreError> {
         parts.index.check()?;
         let reserved = match offer {
             None => parts.space.reservation(),
@@ -131,17 +131,17 @@ impl PrivateUpload {
         self.hasher.length()
     }
 
-    /// Compares the blob with the receipt, and makes a large one durable under its name.
+    /// Compares the blob with the assignment, and makes a large one durable under its name.
     /// Call [`Store::enter`](crate::store::Store::enter) next. Blocks until the disk has synced.
     ///
     /// # Errors
     /// [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`]; see [`StoreError`].
-    pub fn finish(self, receipt: &Receipt) -> Result<Complete, StoreError> {
+    pub fn finish(self, assignment: &Assignment) -> Result<Complete, StoreError> {
         let Self { parts, hasher, bytes, mut parents, reserved, .. } = self;
         parts.index.check()?;
         let length = hasher.length();
         let digest = hasher.finish(&mut |parent: &Parent| parents.extend_from_slice(&parent.0));
-        compare(length, digest, receipt)?;
+        compare(length, digest, assignment)?;
         let blob = match bytes {
             ReceivedBytes::Memory(bytes) => CompleteBlob::Small { bytes: bytes.into(), _reserved: reserved },
             ReceivedBytes::Files(mut spool) => {
@@ -150,6 +150,6 @@ impl PrivateUpload {
                 CompleteBlob::Large { published, _reserved: reserved, _owner: None }
             }
         };
-        Ok(Complete::new(receipt, blob))
+        Ok(Complete::new(assignment, blob))
     }
 }

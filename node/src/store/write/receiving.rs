@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::tree::{BLOCK, Parent};
 
 use super::cancel::CancelToken;
@@ -26,7 +26,7 @@ pub struct Receiving {
 #[derive(Debug)]
 enum Upload {
     /// The offered blob is already stored.
-    AlreadyStored(Receipt),
+    AlreadyStored(Assignment),
     /// The bytes of this put alone.
     Private(Box<PrivateUpload>),
     /// A partial upload, which the next put can resume.
@@ -44,7 +44,7 @@ impl Receiving {
     pub(super) fn begin_offered(
         parts: &Arc<UploadParts>,
         reader: &BlobReader,
-        offer: &Receipt,
+        offer: &Assignment,
         cancel: &CancelToken,
     ) -> Result<Self, StoreError> {
         parts.index.check()?;
@@ -100,19 +100,19 @@ impl Receiving {
         Ok(self)
     }
 
-    /// Compares the blob with the receipt and makes it durable. Call [`Store::enter`](crate::store::Store::enter) next.
+    /// Compares the blob with the assignment and makes it durable. Call [`Store::enter`](crate::store::Store::enter) next.
     /// Blocks until the disk has synced.
     ///
     /// # Errors
     /// [`StoreError::LengthDiffers`], [`StoreError::DigestDiffers`], [`StoreError::Overtaken`]; see [`StoreError`].
-    pub fn finish(self, receipt: &Receipt) -> Result<Complete, StoreError> {
+    pub fn finish(self, assignment: &Assignment) -> Result<Complete, StoreError> {
         match self.upload {
             Upload::AlreadyStored(offer) => {
-                compare(offer.length, offer.digest, receipt)?;
-                Ok(Complete::new(receipt, CompleteBlob::AlreadyStored))
+                compare(offer.length, offer.digest, assignment)?;
+                Ok(Complete::new(assignment, CompleteBlob::AlreadyStored))
             }
-            Upload::Private(upload) => upload.finish(receipt),
-            Upload::Resumable(upload) => upload.finish(receipt),
+            Upload::Private(upload) => upload.finish(assignment),
+            Upload::Resumable(upload) => upload.finish(assignment),
         }
     }
 }

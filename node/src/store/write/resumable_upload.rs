@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::tree::Parent;
 
 use super::cancel::CancelToken;
@@ -56,12 +56,12 @@ impl ResumableUpload {
     }
 
     /// Makes the complete blob durable under its name.
-    pub(super) fn finish(self, receipt: &Receipt) -> Result<Complete, StoreError> {
+    pub(super) fn finish(self, assignment: &Assignment) -> Result<Complete, StoreError> {
         let Self { parts, owner } = self;
         let key = owner.key();
         parts.index.check()?;
         let mut open = owner.take_out(|open| {
-            compare(open.length(), key.digest, receipt)?;
+            compare(open.length(), key.digest, assignment)?;
             match open.length() == key.length {
                 true => Ok(()),
                 false => Err(StoreError::LengthDiffers { expected: key.length, got: open.length() }),
@@ -69,11 +69,11 @@ impl ResumableUpload {
         })?;
         let digest = open.digest();
         // Each block was verified, so this fails only if the recorded state of an earlier put was wrong.
-        let is_right = compare(key.length, digest, receipt);
+        let is_right = compare(key.length, digest, assignment);
         match is_right.and_then(|()| open.publish(&parts.blobs, &digest)) {
             Ok(published) => {
                 let blob = CompleteBlob::Large { published, _reserved: open.into_reserved(), _owner: Some(owner) };
-                Ok(Complete::new(receipt, blob))
+                Ok(Complete::new(assignment, blob))
             }
             Err(error @ StoreError::File(FileError::Elsewhere(_))) => {
                 // The local files are complete. Keep them, so that a retry need not send the bytes again.

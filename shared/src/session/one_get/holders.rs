@@ -1,13 +1,17 @@
 //! The order in which a get reads from the members that hold the blob.
 //!
-//! Only this module depends on what a holder has. Today that is the whole blob: any holder can deliver any byte, and the next
-//! holder continues where the last one failed. Blobs kept in fragments will need another order.
+//! Only this module depends on what a holder has, see [`Placement`]. Of copies, any holder can deliver any byte, and the next holder
+//! continues where the last one failed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::chain::{CommitteeChain, MemberId};
 use crate::link::NodeKey;
 use crate::message::Holder;
+use crate::placement::Placement;
+
+/// How the blobs that a lookup finds are placed: the members name the length of a whole blob.
+const LOCATED: Placement = Placement::Copies;
 
 /// The members that claim to hold the blob.
 #[derive(Debug, Default)]
@@ -52,7 +56,10 @@ impl Holders {
 
     /// The next holder to read from. It counts as tried from now on.
     pub(super) fn next(&mut self, chain: &CommitteeChain) -> Option<Holder> {
-        let holder = self.untried.pop_front()?;
+        let holder = match LOCATED {
+            // Each can serve every range.
+            Placement::Copies => self.untried.pop_front()?,
+        };
         self.tried.push(chain.member(holder.member));
         Some(holder)
     }

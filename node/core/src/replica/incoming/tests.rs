@@ -4,8 +4,8 @@ use super::*;
 
 const STREAM: Stream = Stream(5);
 
-fn receipt() -> Receipt {
-    Receipt { salt: [0; 16], digest: Digest::of(b"blob"), length: 400, expires_at: NEVER }
+fn assignment() -> Assignment {
+    Assignment { salt: [0; 16], digest: Digest::of(b"blob"), length: 400, expires_at: NEVER }
 }
 
 fn chunk(offset: u64) -> IncomingChunk {
@@ -25,14 +25,14 @@ fn tasks(puts: &mut IncomingPuts) -> Vec<IncomingTask> {
     puts.take_outputs().into_iter().map(task).collect()
 }
 
-fn begin(puts: &mut IncomingPuts, offer: Option<Receipt>) -> IncomingId {
+fn begin(puts: &mut IncomingPuts, offer: Option<Assignment>) -> IncomingId {
     puts.begin(STREAM, offer).unwrap();
     assert_eq!(tasks(puts), [IncomingTask::Open(offer)]);
     IncomingId(puts.next_id)
 }
 
 /// A put whose worker is free.
-fn open(puts: &mut IncomingPuts, offer: Option<Receipt>) -> IncomingId {
+fn open(puts: &mut IncomingPuts, offer: Option<Assignment>) -> IncomingId {
     let id = begin(puts, offer);
     puts.done(id, IncomingResult::Opened { offset: 0, damage: None });
     puts.take_outputs();
@@ -59,7 +59,7 @@ fn failed() -> IncomingResult {
 #[test]
 fn only_an_offer_is_answered_with_its_resume_offset() {
     let mut puts = puts();
-    let id = begin(&mut puts, Some(receipt()));
+    let id = begin(&mut puts, Some(assignment()));
     puts.done(id, IncomingResult::Opened { offset: 64, damage: None });
     assert_eq!(sent(&mut puts), [Message::Ready { stream: STREAM, offset: 64 }]);
     puts.cancel(STREAM, true);
@@ -90,7 +90,7 @@ fn a_full_queue_of_chunks_stops_the_link() {
 #[test]
 fn chunks_wait_until_the_put_is_open_and_a_failure_frees_the_link() {
     let mut puts = puts();
-    let id = begin(&mut puts, Some(receipt()));
+    let id = begin(&mut puts, Some(assignment()));
     for offset in [0, 4, 8] {
         puts.chunk(STREAM, chunk(offset)).unwrap();
     }
@@ -108,7 +108,7 @@ fn a_gap_ends_the_put_and_keeps_its_bytes() {
     assert_eq!((gap.stream, gap.code), (STREAM, Code::Unexpected));
     assert_eq!(tasks(&mut puts), [IncomingTask::PutAway { keep: true }]);
     let mut puts = self::puts();
-    open(&mut puts, Some(receipt()));
+    open(&mut puts, Some(assignment()));
     // the chunks of an offered blob may begin anywhere, and continue without a gap
     puts.chunk(STREAM, chunk(8)).unwrap();
     puts.chunk(STREAM, chunk(12)).unwrap();
@@ -116,7 +116,7 @@ fn a_gap_ends_the_put_and_keeps_its_bytes() {
     assert_eq!(tasks(&mut puts), [written(&[8]), written(&[12]), IncomingTask::PutAway { keep: true }]);
     // messages still on their way are ignored
     puts.chunk(STREAM, chunk(16)).unwrap();
-    puts.end(STREAM, receipt());
+    puts.end(STREAM, assignment());
     assert!(puts.take_outputs().is_empty());
 }
 
@@ -127,8 +127,8 @@ fn an_end_follows_the_last_chunk_and_is_answered_once_stored() {
     for offset in [0, 4, 8] {
         puts.chunk(STREAM, chunk(offset)).unwrap();
     }
-    puts.end(STREAM, receipt());
-    assert_eq!(tasks(&mut puts), [written(&[0]), written(&[4, 8]), IncomingTask::Finish(receipt())]);
+    puts.end(STREAM, assignment());
+    assert_eq!(tasks(&mut puts), [written(&[0]), written(&[4, 8]), IncomingTask::Finish(assignment())]);
     puts.done(id, IncomingResult::Written);
     puts.done(id, IncomingResult::Written);
     assert!(puts.take_outputs().is_empty());
@@ -139,7 +139,7 @@ fn an_end_follows_the_last_chunk_and_is_answered_once_stored() {
         [
             IncomingOutput::Report(Event::Stored(digest, 400)),
             IncomingOutput::Send(Message::Stored { stream: STREAM })
-        ] if digest == receipt().digest
+        ] if digest == assignment().digest
     ));
     // a put that the server has not ended is not reported as stored
     let id = open(&mut puts, None);
@@ -168,7 +168,7 @@ fn a_failure_is_answered_and_reported_by_its_kind() {
 fn a_cancel_keeps_or_discards_at_once_and_is_not_answered() {
     for keep in [true, false] {
         let mut puts = puts();
-        let id = begin(&mut puts, Some(receipt()));
+        let id = begin(&mut puts, Some(assignment()));
         puts.chunk(STREAM, chunk(0)).unwrap();
         puts.cancel(STREAM, keep);
         let put_away = IncomingTask::PutAway { keep };
@@ -177,13 +177,13 @@ fn a_cancel_keeps_or_discards_at_once_and_is_not_answered() {
         // damage that the worker found is reported nevertheless
         puts.done(id, IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) });
         let outputs = puts.take_outputs();
-        assert!(matches!(&outputs[..], [IncomingOutput::Damaged(digest, _)] if *digest == receipt().digest));
+        assert!(matches!(&outputs[..], [IncomingOutput::Damaged(digest, _)] if *digest == assignment().digest));
         // the next put of the blob took over
         puts.done(id, IncomingResult::Failed(Code::Busy, "another put took over".into()));
         assert!(puts.take_outputs().is_empty());
     }
     let mut puts = puts();
-    let id = open(&mut puts, Some(receipt()));
+    let id = open(&mut puts, Some(assignment()));
     puts.cancel(STREAM, true);
     puts.take_outputs();
     puts.done(id, failed());
@@ -196,7 +196,7 @@ fn a_stream_number_is_free_again_after_its_put() {
     let mut puts = puts();
     let first = open(&mut puts, None);
     assert_eq!(puts.begin(STREAM, None).unwrap_err().code, Code::Unexpected);
-    puts.end(STREAM, receipt());
+    puts.end(STREAM, assignment());
     puts.take_outputs();
     let second = open(&mut puts, None);
     puts.done(first, failed());
@@ -208,13 +208,13 @@ fn a_stream_number_is_free_again_after_its_put() {
 #[test]
 fn places_are_limited_and_held_until_the_worker_ends() {
     let busy = |puts: &mut IncomingPuts| {
-        puts.whole(Stream(9), receipt(), Bytes::new()).err().map(|failed| (failed.stream, failed.code))
+        puts.whole(Stream(9), assignment(), Bytes::new()).err().map(|failed| (failed.stream, failed.code))
     };
     let refused = Some((Stream(9), Code::Busy));
     let mut puts = puts();
     let first = begin(&mut puts, None);
-    puts.whole(Stream(6), receipt(), Bytes::from_static(b"blob")).unwrap();
-    assert_eq!(tasks(&mut puts), [IncomingTask::Whole(receipt(), Bytes::from_static(b"blob"))]);
+    puts.whole(Stream(6), assignment(), Bytes::from_static(b"blob")).unwrap();
+    assert_eq!(tasks(&mut puts), [IncomingTask::Whole(assignment(), Bytes::from_static(b"blob"))]);
     let whole = IncomingId(puts.next_id);
     assert_eq!(busy(&mut puts), refused);
     puts.cancel(STREAM, false);
@@ -233,12 +233,12 @@ fn places_are_limited_and_held_until_the_worker_ends() {
 #[test]
 fn the_end_of_the_link_keeps_the_received_bytes() {
     let mut puts = puts();
-    let receiving = open(&mut puts, Some(receipt()));
+    let receiving = open(&mut puts, Some(assignment()));
     puts.chunk(STREAM, chunk(0)).unwrap();
     puts.chunk(STREAM, chunk(4)).unwrap();
     puts.take_outputs();
     // the worker of this put has its last task already
-    puts.whole(Stream(6), receipt(), Bytes::new()).unwrap();
+    puts.whole(Stream(6), assignment(), Bytes::new()).unwrap();
     puts.take_outputs();
     assert_eq!(puts.close(), [(receiving, written(&[4])), (receiving, IncomingTask::PutAway { keep: true })]);
 }

@@ -10,7 +10,7 @@ use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, Message, Read, ReplicaStatus, Stream};
-use vouch_core::receipt::Receipt;
+use vouch_core::placement::Assignment;
 use vouch_core::signed_time::TimeSignature;
 use vouch_core::tree::Parent;
 
@@ -52,10 +52,10 @@ pub enum Input<J> {
 /// A request for the disk or the vote key.
 #[derive(Debug)]
 pub enum Request<J> {
-    /// Confirm that the bytes of these receipts are there now and intact.
-    Confirm(Arc<[Receipt]>),
-    /// Record durably the duty to keep each blob until its expiry, and enter the statement in the journal.
-    Promise(Arc<Committee>, Proposal),
+    /// Confirm that these bytes are there now and intact.
+    Confirm(Vec<Assignment>),
+    /// Record durably the duties of a proposal, each until its expiry, and enter the statement in the journal.
+    Promise(Arc<Committee>, Proposal, Vec<Assignment>),
     /// Sign the statement that was entered in the journal.
     Sign(J),
     /// Read bytes, once the link has room for them.

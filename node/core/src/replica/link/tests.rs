@@ -7,6 +7,7 @@ use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 use vouch_core::digest::Digest;
 use vouch_core::message::{ListFilter, ListPosition, ReplicaStatus};
+use vouch_core::placement::Assignment;
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::statement::Batch;
 use vouch_core::tally::Tally;
@@ -66,6 +67,11 @@ fn receipt() -> Receipt {
     Receipt { salt: [0; 16], digest: Digest::of(b"blob"), length: 4, expires_at: NEVER }
 }
 
+/// What the replica of the tests must hold for [`receipt`].
+fn assignment() -> Assignment {
+    receipt().assignment(Some(0))
+}
+
 fn confirmed() -> Completion<JournalProof> {
     Completion::Confirmed { lacking: Vec::new(), damaged: Vec::new() }
 }
@@ -100,9 +106,10 @@ fn refusal(outputs: Vec<Output<JournalProof>>) -> Failed {
 fn a_vote_is_confirmed_then_promised_then_signed() {
     let mut world = LinkWorld::new();
     let (number, asked) = request(world.propose(receipt()));
-    assert!(matches!(asked, Request::Confirm(receipts) if *receipts == [receipt()]));
+    assert!(matches!(asked, Request::Confirm(assignments) if assignments == [assignment()]));
     let (number, asked) = request(world.done(number, confirmed()));
-    assert!(matches!(asked, Request::Promise(_, proposal) if *proposal.receipts == [receipt()]));
+    let Request::Promise(_, proposal, assignments) = asked else { panic!("{asked:?}") };
+    assert_eq!((&proposal.receipts[..], &assignments[..]), (&[receipt()][..], &[assignment()][..]));
     let (number, asked) = request(world.done(number, Completion::Promised(JournalProof)));
     assert!(matches!(asked, Request::Sign(JournalProof)));
     let signature = world.vote(receipt());
@@ -338,7 +345,7 @@ fn every_message_of_a_put_reaches_its_worker() {
         other => panic!("{other:?}"),
     };
     let (id, opening) = task(world.receive(Message::Put { stream, offer: Some(receipt()), renew: false }));
-    assert_eq!(opening, IncomingTask::Open(Some(receipt())));
+    assert_eq!(opening, IncomingTask::Open(Some(assignment())));
     let opened = IncomingResult::Opened { offset: 0, damage: Some("a byte".into()) };
     let outputs = world.handle(Input::Incoming(id, opened));
     assert!(matches!(&outputs[0], Output::Damaged(digest, _) if *digest == receipt().digest));
@@ -361,9 +368,12 @@ fn every_message_of_a_put_reaches_its_worker() {
     ));
     let (_, whole) =
         task(world.receive(Message::Blob { stream, receipt: receipt(), bytes: bytes.clone(), renew: false }));
-    assert_eq!(whole, IncomingTask::Whole(receipt(), bytes));
+    assert_eq!(whole, IncomingTask::Whole(assignment(), bytes));
     let (ended, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
-    assert_eq!(task(world.receive(Message::PutEnd { stream, receipt: receipt() })).1, IncomingTask::Finish(receipt()));
+    assert_eq!(
+        task(world.receive(Message::PutEnd { stream, receipt: receipt() })).1,
+        IncomingTask::Finish(assignment())
+    );
     let (cancelled, _) = task(world.receive(Message::Put { stream, offer: None, renew: false }));
     assert_ne!(ended, cancelled);
     let cancel = Message::Cancel { stream, keep: false };

@@ -1,6 +1,8 @@
 //! The steps to a vote: confirm, promise, sign.
 
+use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::placement::Assignment;
 
 use super::{Completion, Moment, Output, Pending, ReplicaLink, Request, check_clock, unanswered};
 use crate::replica::Event;
@@ -13,14 +15,12 @@ impl<J> ReplicaLink<J> {
         self.proposals.add(stream, proposal.clone());
         let checked = match moment.committee() {
             None => Err(Failed::new(stream, Code::NoCommittee, "this replica is in no committee")),
-            Some(_) => check_clock(stream, moment)
-                .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall)),
+            Some(committee) => check_clock(stream, moment)
+                .and_then(|()| voting::check(stream, proposal.issued_at, &proposal.receipts, moment.wall))
+                .map(|()| self.assignments(committee, &proposal)),
         };
         match checked {
-            Ok(()) => {
-                let receipts = proposal.receipts.clone();
-                self.request(Pending::Vote(stream, proposal), Request::Confirm(receipts));
-            }
+            Ok(assignments) => self.request(Pending::Vote(stream, proposal), Request::Confirm(assignments)),
             Err(failed) => self.refuse_vote(failed),
         }
     }
@@ -42,7 +42,10 @@ impl<J> ReplicaLink<J> {
             (Completion::Confirmed { lacking, damaged }, Some(committee)) => {
                 self.out.extend(damaged.into_iter().map(|(digest, what)| Output::Damaged(digest, what)));
                 match lacking.is_empty() {
-                    true => still_open().map(|()| Request::Promise(committee.clone(), proposal.clone())),
+                    true => still_open().map(|()| {
+                        let assignments = self.assignments(committee, &proposal);
+                        Request::Promise(committee.clone(), proposal.clone(), assignments)
+                    }),
                     false => Err(not_held(stream, lacking, receipts.len())),
                 }
             }
@@ -58,6 +61,12 @@ impl<J> ReplicaLink<J> {
             Ok(request) => self.request(Pending::Vote(stream, proposal), request),
             Err(failed) => self.refuse_vote(failed),
         }
+    }
+
+    /// What this replica must hold to vote on a proposal.
+    fn assignments(&self, committee: &Committee, proposal: &Proposal) -> Vec<Assignment> {
+        let own = committee.record().position(&self.own);
+        proposal.receipts.iter().map(|receipt| receipt.assignment(own)).collect()
     }
 
     fn refuse_vote(&mut self, failed: Failed) {

@@ -6,17 +6,17 @@ use std::time::Duration;
 use vouch_core::bugs::{self, Bug};
 use vouch_core::digest::Digest;
 use vouch_core::message::MAX_ENDORSE;
-use vouch_core::receipt::Receipt;
 
 use super::{BlobSource, LinkRepair, RepairInput, RepairMoment, RepairOutput, RepairRequest, RepairStage, Round};
 use crate::replica::Event;
+use crate::replica::assigned_blob::AssignedBlob;
 use crate::replica::lacking::LackingBlobs;
 use crate::replica::pace::Pace;
 
 #[derive(Debug)]
 pub(super) struct Fetching {
     /// The blob being fetched; `None` during a pause to keep the pace.
-    current: Option<Receipt>,
+    current: Option<Box<AssignedBlob>>,
     tried: BTreeSet<Digest>,
     /// Blobs stored in this round for which no endorsement was requested yet.
     stored: Vec<Digest>,
@@ -32,9 +32,9 @@ impl Fetching {
         Self { current: None, tried: BTreeSet::new(), stored: Vec::new(), pace, bytes: 0, adopted: (0, 0) }
     }
 
-    fn stored(&mut self, receipt: &Receipt) {
-        self.stored.push(receipt.digest);
-        self.bytes = self.bytes.saturating_add(receipt.length);
+    fn stored(&mut self, blob: &AssignedBlob) {
+        self.stored.push(blob.digest());
+        self.bytes = self.bytes.saturating_add(blob.assignment.length);
     }
 }
 
@@ -47,17 +47,17 @@ impl LinkRepair {
         moment: &RepairMoment<'_>,
         blobs: &mut LackingBlobs,
     ) -> RepairRequest {
-        while let Some(certificate) = blobs.next(&fetching.tried).filter(|_| !bugs::has(Bug::NoRepair)) {
-            let receipt = certificate.claim.receipt;
-            fetching.tried.insert(receipt.digest);
-            if receipt.is_expired(moment.wall) {
-                blobs.expired(&receipt);
+        while let Some(blob) = blobs.next(&fetching.tried).filter(|_| !bugs::has(Bug::NoRepair)) {
+            fetching.tried.insert(blob.digest());
+            if blob.certificate.claim.receipt.is_expired(moment.wall) {
+                blobs.expired(&blob);
                 continue;
             }
-            fetching.current = Some(receipt);
+            let blob = Box::new(blob);
+            fetching.current = Some(blob.clone());
             let committee = round.committee.clone();
             self.stage = RepairStage::Fetch(round, fetching);
-            return RepairRequest::Fetch(committee, Box::new(certificate));
+            return RepairRequest::Fetch(committee, blob);
         }
         self.endorse(&mut fetching, 1);
         let (count, bytes) = fetching.adopted;
@@ -82,25 +82,25 @@ impl LinkRepair {
         moment: &RepairMoment<'_>,
         blobs: &mut LackingBlobs,
     ) -> RepairRequest {
-        let Some(receipt) = fetching.current.take() else {
+        let Some(blob) = fetching.current.take() else {
             return self.fetch_next(round, fetching, moment, blobs);
         };
         match input {
             RepairInput::Fetched(BlobSource::Others) => {
-                blobs.fetched(&receipt);
-                fetching.stored(&receipt);
+                blobs.fetched(&blob);
+                fetching.stored(&blob);
             }
             RepairInput::Fetched(BlobSource::OwnDisk) => {
                 let (count, bytes) = fetching.adopted;
-                fetching.adopted = (count + 1, bytes.saturating_add(receipt.length));
-                blobs.forget(&receipt.digest);
-                fetching.stored(&receipt);
+                fetching.adopted = (count + 1, bytes.saturating_add(blob.assignment.length));
+                blobs.forget(&blob.digest());
+                fetching.stored(&blob);
             }
-            RepairInput::Fetched(BlobSource::Put) => blobs.forget(&receipt.digest),
+            RepairInput::Fetched(BlobSource::Put) => blobs.forget(&blob.digest()),
             other => {
                 round.has_failed = true;
                 blobs.failed();
-                self.trouble(format!("fetching {}: {}", receipt.digest, other.failure()));
+                self.trouble(format!("fetching {}: {}", blob.digest(), other.failure()));
             }
         }
         self.endorse(&mut fetching, MAX_ENDORSE);

@@ -11,6 +11,7 @@ use vouch_core::digest::Digest;
 use vouch_core::message::{Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
 
 use crate::replica::Event;
+use crate::replica::assigned_blob::AssignedBlob;
 use crate::replica::lacking::ListPositions;
 
 /// The state outside the repair at the time of an input.
@@ -38,8 +39,8 @@ pub enum BlobSource {
 /// The result of learning the certificates of a page. Those of stored blobs are already kept.
 #[derive(Debug, Default)]
 pub struct Learned {
-    /// Verified certificates of blobs that this replica does not hold.
-    pub lacking: Vec<Certificate>,
+    /// The blobs that this replica does not hold, with verified certificates.
+    pub lacking: Vec<AssignedBlob>,
     /// Why the last invalid certificate is invalid.
     pub invalid: Option<String>,
     /// Too many certificates are invalid: none of the page was kept.
@@ -57,8 +58,8 @@ pub enum RepairInput {
     CommitteeChanged,
     /// To [`RepairRequest::FindDamaged`].
     Damaged {
-        /// The certificates of damaged blobs.
-        certificates: Vec<Certificate>,
+        /// Damaged blobs whose certificates are here.
+        blobs: Vec<AssignedBlob>,
         /// Damaged blobs without a certificate here.
         orphans: BTreeSet<Digest>,
     },
@@ -110,8 +111,8 @@ pub enum RepairRequest {
     Learn(Arc<Committee>, Vec<Certificate>),
     /// Wait until no other link fetches.
     TakeTurn,
-    /// Obtain the blob of a verified certificate if it is still lacking: from this replica's disk, or from other members.
-    Fetch(Arc<Committee>, Box<Certificate>),
+    /// Obtain a blob if it is still lacking: from this replica's disk, or from other members.
+    Fetch(Arc<Committee>, Box<AssignedBlob>),
     /// Make the positions in the lists durable.
     SavePositions(ListPositions),
     /// Wait for this time.

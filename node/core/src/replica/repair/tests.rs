@@ -1,6 +1,5 @@
 use std::collections::BTreeSet;
 
-use vouch_core::certificate::Certificate;
 use vouch_core::digest::Digest;
 use vouch_core::message::{Code, Failed, ListFilter, ListPage, ListPosition, ListSource, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
@@ -8,6 +7,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 use super::lists::MAX_PAGES;
 use super::*;
 use crate::fixture::{TestCommittee, node_key};
+use crate::replica::assigned_blob::AssignedBlob;
 use crate::replica::lacking::{ListPositions, MAX_LACKING};
 
 mod fetching;
@@ -61,7 +61,7 @@ impl RepairWorld {
     /// Begins a round. Returns the first request after the damaged blobs, normally for a list.
     fn begin(&mut self) -> RepairRequest {
         assert!(matches!(self.handle(RepairInput::Elapsed), RepairRequest::FindDamaged));
-        self.handle(RepairInput::Damaged { certificates: Vec::new(), orphans: BTreeSet::new() })
+        self.handle(RepairInput::Damaged { blobs: Vec::new(), orphans: BTreeSet::new() })
     }
 
     /// Answers list requests with `page`, and pages with `learned`. Returns the first other request.
@@ -120,9 +120,9 @@ fn away() -> RepairInput {
     RepairInput::Page(Err(Failed::new(Stream(1), Code::NotFound, "away")))
 }
 
-fn certificate(bytes: &[u8], length: u64, expires_at: u64) -> Certificate {
+fn blob(bytes: &[u8], length: u64, expires_at: u64) -> AssignedBlob {
     let receipt = Receipt { salt: [0; 16], digest: Digest::of(bytes), length, expires_at };
-    TestCommittee::new(4).certify_by(WALL, &[receipt], 1..4).remove(0)
+    AssignedBlob::new(TestCommittee::new(4).certify_by(WALL, &[receipt], 1..4).remove(0), Some(0))
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -137,7 +137,7 @@ fn assert_waits(request: RepairRequest, expected: Duration) {
 #[test]
 fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
     let mut world = RepairWorld::new();
-    let lacking = certificate(b"lacking", 500, NEVER);
+    let lacking = blob(b"lacking", 500, NEVER);
     let request = world.begin();
     let mut learned = vec![lacking.clone()];
     let learn = || Learned { lacking: std::mem::take(&mut learned), ..Learned::default() };
@@ -145,7 +145,7 @@ fn a_round_finds_reads_fetches_endorses_saves_and_waits() {
     assert!(matches!(request, RepairRequest::TakeTurn));
     assert_eq!(world.blobs.progress(WALL).lacking, Some(1));
     let request = world.handle(RepairInput::Turn);
-    assert!(matches!(&request, RepairRequest::Fetch(_, certificate) if **certificate == lacking), "{request:?}");
+    assert!(matches!(&request, RepairRequest::Fetch(_, blob) if **blob == lacking), "{request:?}");
     // the rate is 1000 bytes per second
     let request = world.handle(RepairInput::Fetched(BlobSource::Others));
     assert!(matches!(request, RepairRequest::Sleep(time) if time == Duration::from_millis(500)), "{request:?}");
@@ -306,11 +306,11 @@ fn a_bad_list_does_not_keep_others_from_being_read() {
     // no list is read while too many blobs are lacking
     let mut world = RepairWorld::new();
     let request = world.begin();
-    let first = certificate(b"one", 1, NEVER);
+    let first = blob(b"one", 1, NEVER);
     let many = |number: usize| {
-        let mut certificate = first.clone();
-        certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
-        certificate
+        let mut blob = first.clone();
+        blob.certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
+        blob
     };
     let mut asked = 0;
     let answer = |_, from| {

@@ -26,8 +26,9 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
-    pub(super) fn new(stream: Stream, receipt: Receipt, now: Duration) -> Self {
-        let deadline = now + CONFIRMING + Duration::from_secs(receipt.length / READING_RATE);
+    /// `most`: the most bytes that one member has to read.
+    pub(super) fn new(stream: Stream, receipt: Receipt, most: u64, now: Duration) -> Self {
+        let deadline = now + CONFIRMING + Duration::from_secs(most / READING_RATE);
         let (holders, grace) = (BTreeSet::new(), GracePeriod::new(now));
         Self { stream, receipt, awaited: None, holders, grace, deadline }
     }
@@ -44,7 +45,8 @@ impl Confirmation {
     /// A member answered with its resume offset, or refused. `true` if the offer must be cancelled at it.
     pub(super) fn answered(&mut self, stream: Stream, member: u16, offset: Option<u64>) -> bool {
         let is_first = stream == self.stream && self.awaited.as_mut().is_some_and(|awaited| awaited.remove(&member));
-        if is_first && offset == Some(self.receipt.length) {
+        let assignment = self.receipt.assignment(Some(member));
+        if is_first && offset.is_some_and(|offset| assignment.is_complete_at(offset)) {
             self.holders.insert(member);
         }
         // A member that refused has no put to cancel.

@@ -100,7 +100,7 @@ impl LinkPutsWorld {
                 Some(PutInput::Admission(Admission::Begin { members, left_out: BTreeSet::new() }))
             }
             PutAction::FindEarlier(_) => Some(PutInput::Earlier(None)),
-            PutAction::ForwardBytes => {
+            PutAction::ForwardBytes(_) => {
                 self.context.now += self.forwarding;
                 Some(PutInput::Forwarded(Forwarded::default()))
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::Committee;
 use vouch_core::message::{Code, Failed, Message, Stage};
+use vouch_core::placement::Placement;
 use vouch_core::receipt::Receipt;
 
 use crate::server::admission::Admission;
@@ -21,6 +22,13 @@ pub struct PutRequest {
     pub renew: bool,
     /// The number of bytes in the same message, if it has all bytes of the blob.
     pub whole: Option<u64>,
+}
+
+impl PutRequest {
+    /// How the bytes of the put are spread over the members. A receipt that comes after the bytes is one for copies.
+    pub fn placement(&self) -> Placement {
+        self.offer.map_or(Placement::Copies, |offer| offer.placement())
+    }
 }
 
 /// The state outside the put that an input depends on.
@@ -168,8 +176,8 @@ pub enum PutAction {
         /// The client asks for a new certificate.
         renew: bool,
     },
-    /// Forward the client's message with bytes to the members. Completed by [`PutInput::Forwarded`].
-    ForwardBytes,
+    /// Forward the client's message with bytes: its placement says to which members. Completed by [`PutInput::Forwarded`].
+    ForwardBytes(Placement),
     /// Send the end of the bytes to the members. Completed by [`PutInput::Forwarded`].
     ForwardEnd(Receipt),
     /// Send nothing more to this member.

@@ -135,7 +135,7 @@ impl RunningPut {
             PutRequest { offer: Some(receipt), whole: Some(length), .. } => {
                 self.received = length;
                 if self.store(receipt, context.now, out) {
-                    out.push(PutAction::ForwardBytes.into());
+                    out.push(PutAction::ForwardBytes(self.request.placement()).into());
                 }
             }
             PutRequest { offer, renew, .. } => out.push(PutAction::ForwardPut { offer, renew }.into()),
@@ -246,11 +246,15 @@ impl RunningPut {
         }
         self.received += length;
         match self.request.offer {
-            Some(offer) if self.received > offer.length => {
-                let detail = format!("expected {} bytes as offered, got {} or more", offer.length, self.received);
+            Some(offer) if self.received > offer.upload_length() => {
+                let expected = offer.upload_length();
+                let detail = format!("expected {expected} bytes as offered, got {} or more", self.received);
                 self.fail(Failed::new(self.stream, Code::LengthDiffers, detail), out);
             }
-            _ => out.extend([PutAction::ForwardBytes.into(), PutAction::NoteProgress.into()]),
+            _ => {
+                let forward = PutAction::ForwardBytes(self.request.placement());
+                out.extend([forward.into(), PutAction::NoteProgress.into()]);
+            }
         }
     }
 

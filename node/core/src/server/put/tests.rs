@@ -143,7 +143,7 @@ impl PutWorld {
                 self.looked_up.push(*receipt);
                 Some(PutInput::Earlier(self.earlier.clone()))
             }
-            PutAction::ForwardPut { .. } | PutAction::ForwardBytes | PutAction::ForwardEnd(_) => {
+            PutAction::ForwardPut { .. } | PutAction::ForwardBytes(_) | PutAction::ForwardEnd(_) => {
                 Some(PutInput::Forwarded(Forwarded::default()))
             }
             _ => None,
@@ -341,7 +341,7 @@ fn a_whole_blob_gets_a_single_answer() {
         world
     };
     let mut world = whole(4);
-    assert!(matches!(world.out.as_slice(), [PutOutput::Action(PutAction::ForwardBytes)]));
+    assert!(matches!(world.out.as_slice(), [PutOutput::Action(PutAction::ForwardBytes(_))]));
     assert!(world.give(PutInput::Failed(1, Failed::new(STREAM, Code::NoSpace, "full"))).is_empty());
     for member in [0, 2] {
         assert!(world.give(PutInput::Stored(member)).is_empty());

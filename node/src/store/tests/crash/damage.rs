@@ -68,15 +68,15 @@ impl Harm {
 
 /// Puts both blobs, casts each kind of vote, and repairs. Continues after a failure, as a replica does.
 async fn script(store: &Store, pair: &Pair) {
-    let small = receipt(&pair.small, 5000);
+    let small = assignment(&pair.small, 5000);
     drop(store.put_small(&small, pair.small.clone().into()).await);
     for kind in VOTES {
         drop(vote(store, kind, &pair.large).await);
         drop(store.confirm(&[small]).await);
-        let longer = [Receipt { expires_at: kind.expires_at(), ..small }];
+        let longer = [Assignment { expires_at: kind.expires_at(), ..small }];
         drop(store.promise(&longer, statement(ISSUED, &longer)).await);
     }
-    drop(store.archive(vec![certificate(&pair.large, 5), certificate(&pair.small, 5)]).await);
+    drop(store.archive([certificate(&pair.large, 5), certificate(&pair.small, 5)].map(assigned).into()).await);
     drop(store.mark_damaged(&Digest::of(&pair.large)).await);
     drop(vote(store, Vote::NewPut, &pair.large).await);
 }

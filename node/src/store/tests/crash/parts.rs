@@ -29,7 +29,7 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
     let mut promised = Promised::default();
     for (upto, discard) in [(3, false), (3, true), (4, false)] {
         let cut = CancelToken::default();
-        match store.receive(Some(&blob.receipt), &cut) {
+        match store.receive(Some(&blob.assignment), &cut) {
             Ok(offered) => {
                 let first = usize::try_from(offered.offset()).unwrap() / BLOCK;
                 let sent = blob.send(offered, first..upto.max(first));
@@ -48,7 +48,7 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
     if to_the_end {
         // from here on, its files move to another folder
         promised.kept = 0;
-        let stored = match store.receive(Some(&blob.receipt), &CancelToken::default()) {
+        let stored = match store.receive(Some(&blob.assignment), &CancelToken::default()) {
             Ok(offered) => blob.send_rest(store, offered).await,
             Err(error) => Err(error),
         };
@@ -60,17 +60,17 @@ async fn script(store: &Store, blob: &Blob, to_the_end: bool) -> Promised {
 async fn examine(disk: &SimulatedDisk, blob: &Blob, promised: &Promised) -> Result<(), String> {
     let text = |error: StoreError| error.to_string();
     let store = open_parts(disk).map_err(|error| format!("the store does not open: {error}"))?;
-    let digest = blob.receipt.digest;
+    let digest = blob.assignment.digest;
     let is_stored = store.length_of(&digest).map_err(text)?.is_some();
     if promised.is_stored && !is_stored {
         return Err("it was stored and is gone".to_owned());
     }
-    let offered = store.receive(Some(&blob.receipt), &CancelToken::default()).map_err(text)?;
+    let offered = store.receive(Some(&blob.assignment), &CancelToken::default()).map_err(text)?;
     if offered.offset() < promised.kept {
         return Err(format!("{} bytes were durable, {} are there", promised.kept, offered.offset()));
     }
     blob.send_rest(&store, offered).await.map_err(|error| format!("it does not go on: {error}"))?;
-    if served(&store, &digest, blob.receipt.length)? != blob.bytes {
+    if served(&store, &digest, blob.assignment.length)? != blob.bytes {
         return Err("it is served wrong".to_owned());
     }
     store.scrub_one(&digest).map_err(text)?;

@@ -3,7 +3,7 @@ use vouch_core::message::MAX_ENDORSE;
 use super::*;
 
 /// The first fetch of a replica that lacks these blobs.
-fn begin_fetching(world: &mut RepairWorld, lacking: Vec<Certificate>) -> RepairRequest {
+fn begin_fetching(world: &mut RepairWorld, lacking: Vec<AssignedBlob>) -> RepairRequest {
     let request = world.idle_round();
     assert!(matches!(request, RepairRequest::Wait(_)));
     world.blobs.add(lacking);
@@ -15,7 +15,7 @@ fn begin_fetching(world: &mut RepairWorld, lacking: Vec<Certificate>) -> RepairR
 #[test]
 fn failed_fetches_are_retried_in_later_rounds_with_backoff() {
     let mut world = RepairWorld::new();
-    let mut request = begin_fetching(&mut world, vec![certificate(b"one", 1, NEVER), certificate(b"two", 1, NEVER)]);
+    let mut request = begin_fetching(&mut world, vec![blob(b"one", 1, NEVER), blob(b"two", 1, NEVER)]);
     for pause in [2, 4, 8, 16, 32, 64, 120, 120] {
         for _ in 0..2 {
             assert!(matches!(request, RepairRequest::Fetch(..)), "each blob is tried once per round: {request:?}");
@@ -32,7 +32,7 @@ fn failed_fetches_are_retried_in_later_rounds_with_backoff() {
         request = world.handle(RepairInput::Fetched(BlobSource::Put));
     }
     assert_waits(request, seconds(300));
-    world.blobs.add(vec![certificate(b"three", 1, NEVER)]);
+    world.blobs.add(vec![blob(b"three", 1, NEVER)]);
     let _ = world.begin();
     let _ = world.handle(RepairInput::Turn);
     assert_waits(world.handle(RepairInput::Failed("no holder".into())), seconds(2));
@@ -41,7 +41,7 @@ fn failed_fetches_are_retried_in_later_rounds_with_backoff() {
 #[test]
 fn a_list_timeout_fails_the_round_but_known_blobs_are_fetched() {
     let mut world = RepairWorld::new();
-    world.blobs.add(vec![certificate(b"one", 1, NEVER)]);
+    world.blobs.add(vec![blob(b"one", 1, NEVER)]);
     let _ = world.begin();
     assert!(matches!(world.handle(RepairInput::NoPage), RepairRequest::TakeTurn));
     assert!(world.troubles()[0].contains("did not list within 30 s"));
@@ -52,7 +52,7 @@ fn a_list_timeout_fails_the_round_but_known_blobs_are_fetched() {
 #[test]
 fn only_blobs_that_repair_obtained_are_endorsed() {
     let mut world = RepairWorld::new();
-    let blobs = [b"a", b"b", b"c", b"d"].map(|bytes| certificate(bytes, 0, NEVER));
+    let blobs = [b"a", b"b", b"c", b"d"].map(|bytes| blob(bytes, 0, NEVER));
     let mut request = begin_fetching(&mut world, blobs.to_vec());
     let mut endorsed = Vec::new();
     let ends = [
@@ -62,9 +62,9 @@ fn only_blobs_that_repair_obtained_are_endorsed() {
         RepairInput::Failed("no holder".into()),
     ];
     for end in ends {
-        let RepairRequest::Fetch(_, certificate) = &request else { panic!("{request:?}") };
+        let RepairRequest::Fetch(_, blob) = &request else { panic!("{request:?}") };
         if matches!(end, RepairInput::Fetched(BlobSource::OwnDisk | BlobSource::Others)) {
-            endorsed.push(certificate.claim.receipt.digest);
+            endorsed.push(blob.digest());
         }
         request = world.handle(end);
     }
@@ -76,11 +76,11 @@ fn only_blobs_that_repair_obtained_are_endorsed() {
 
 #[test]
 fn many_blobs_are_endorsed_in_messages_of_a_bounded_size() {
-    let first = certificate(b"first", 0, NEVER);
+    let first = blob(b"first", 0, NEVER);
     let many = (0..=MAX_ENDORSE).map(|number| {
-        let mut certificate = first.clone();
-        certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
-        certificate
+        let mut blob = first.clone();
+        blob.certificate.claim.receipt.digest = Digest::of(&number.to_le_bytes());
+        blob
     });
     let mut world = RepairWorld::new();
     let mut request = begin_fetching(&mut world, many.collect());
@@ -93,9 +93,9 @@ fn many_blobs_are_endorsed_in_messages_of_a_bounded_size() {
 #[test]
 fn an_expired_blob_is_not_fetched_and_no_longer_counts_as_lacking() {
     let mut world = RepairWorld::new();
-    let lacking = vec![certificate(b"expired", 1, WALL), certificate(b"later", 1, WALL + 1)];
+    let lacking = vec![blob(b"expired", 1, WALL), blob(b"later", 1, WALL + 1)];
     let request = begin_fetching(&mut world, lacking);
-    assert!(matches!(request, RepairRequest::Fetch(_, certificate) if certificate.claim.receipt.expires_at > WALL));
+    assert!(matches!(request, RepairRequest::Fetch(_, blob) if blob.certificate.claim.receipt.expires_at > WALL));
     assert_eq!(world.blobs.progress(WALL).lacking, Some(1));
 }
 
@@ -103,7 +103,7 @@ fn an_expired_blob_is_not_fetched_and_no_longer_counts_as_lacking() {
 fn lists_read_with_a_fast_clock_are_read_again_once_it_is_set_back() {
     let mut world = RepairWorld::new();
     let hour = 3600;
-    let lacking = vec![certificate(b"in force", 1, WALL + hour)];
+    let lacking = vec![blob(b"in force", 1, WALL + hour)];
     world.wall = WALL + 2 * hour;
     let request = begin_fetching(&mut world, lacking);
     let RepairRequest::SavePositions(positions) = request else { panic!("expected no fetch, got {request:?}") };
@@ -129,15 +129,15 @@ fn positions_that_could_not_be_saved_are_saved_in_the_next_round() {
 fn damaged_blobs_are_fetched_and_the_lists_are_read_for_those_without_a_certificate() {
     let mut world = RepairWorld::new();
     let _ = world.idle_round();
-    let damaged = certificate(b"damaged", 0, NEVER);
+    let damaged = blob(b"damaged", 0, NEVER);
     assert!(matches!(world.handle(RepairInput::Elapsed), RepairRequest::FindDamaged));
-    let found = RepairInput::Damaged { certificates: vec![damaged.clone()], orphans: BTreeSet::new() };
+    let found = RepairInput::Damaged { blobs: vec![damaged.clone()], orphans: BTreeSet::new() };
     assert!(matches!(world.handle(found), RepairRequest::TakeTurn));
     let request = world.handle(RepairInput::Turn);
-    assert!(matches!(request, RepairRequest::Fetch(_, certificate) if *certificate == damaged));
+    assert!(matches!(request, RepairRequest::Fetch(_, blob) if *blob == damaged));
     assert!(matches!(world.handle(RepairInput::Fetched(BlobSource::Others)), RepairRequest::Wait(_)));
     let _ = world.handle(RepairInput::Elapsed);
     let orphans = BTreeSet::from([Digest::of(b"orphan")]);
-    let request = world.handle(RepairInput::Damaged { certificates: Vec::new(), orphans });
+    let request = world.handle(RepairInput::Damaged { blobs: Vec::new(), orphans });
     assert!(matches!(request, RepairRequest::List { from, .. } if from == ListPosition::default()));
 }

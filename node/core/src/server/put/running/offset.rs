@@ -1,16 +1,9 @@
-//! Chooses the resume offset of a put from the members' offsets: bytes that a quorum has are not sent again.
+//! Chooses the resume offset of a put of copies from the members' offsets: bytes that a quorum has are not sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vouch_core::tree::BLOCK;
-
 /// Maximum number of bytes that are sent again so that no member is left out.
 const MOST_SENT_AGAIN: u64 = 32 << 20;
-
-/// Whether a member that keeps whole blocks can have this resume offset.
-pub fn is_possible(offset: u64, length: u64) -> bool {
-    offset == length || (offset < length && offset.is_multiple_of(BLOCK as u64))
-}
 
 /// As [`choose_among_all`], without the doubted members if the others are a quorum: a doubted claim must leave no other member out.
 pub fn choose(answers: &BTreeMap<u16, u64>, doubted: &BTreeSet<u16>, quorum: usize) -> Option<u64> {
@@ -66,17 +59,5 @@ mod tests {
         assert_eq!(choose(&answers, &BTreeSet::from([3]), 3), Some(64 * MIB), "it is left out itself");
         assert_eq!(choose(&answers, &BTreeSet::from([1, 2]), 3), Some(64 * MIB), "there is nobody else");
         assert_eq!(choose(&[(0, MIB)].into(), &BTreeSet::from([0]), 3), None);
-    }
-
-    #[test]
-    fn only_ends_of_blocks_and_of_the_blob_are_possible() {
-        let block = BLOCK as u64;
-        for offset in [0, block, 3 * block, 3 * block + 5] {
-            assert!(is_possible(offset, 3 * block + 5), "{offset}");
-        }
-        for offset in [1, block - 1, 3 * block + 4, 3 * block + 6, 4 * block, u64::MAX] {
-            assert!(!is_possible(offset, 3 * block + 5), "{offset}");
-        }
-        assert!(is_possible(0, 0) && !is_possible(block, 0));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vouch_core::bugs::{self, Bug};
 use vouch_core::message::{Code, Failed, Stage};
+use vouch_core::placement::Placement;
 
 use super::super::READING_RATE;
 use super::{Participation, PutAction, PutAnswer, PutContext, PutOutput, PutPhase, RunningPut, offset, too_late};
@@ -26,8 +27,9 @@ impl RunningPut {
         if self.parts.get(&member) != Some(&Participation::Receiving) {
             return;
         }
-        if !offset::is_possible(offset, offer.length) {
-            let detail = format!("expected the end of a block, or of the {} bytes, got {offset}", offer.length);
+        let assignment = offer.assignment(Some(member));
+        if !assignment.is_resume_offset(offset) {
+            let detail = format!("expected the end of a block, or of the {} bytes, got {offset}", assignment.length);
             return self.leave_out(member, Code::Unexpected, detail, out);
         }
         match &mut self.phase {
@@ -43,13 +45,15 @@ impl RunningPut {
     pub(super) fn open(&mut self, quorum: usize, context: &PutContext, out: &mut Vec<PutOutput>) {
         let PutContext { now, not_awaited, .. } = context;
         let live: BTreeSet<u16> = self.in_stage(&Participation::Receiving).collect();
-        let length = self.request.offer.map(|offer| offer.length);
-        // A member that holds the blob reads it before it answers.
-        let reading = Duration::from_secs(length.unwrap_or_default() / READING_RATE);
+        let Some(offer) = self.request.offer else { return };
+        let assignment = |member: u16| offer.assignment(Some(member));
+        // A member that holds its bytes reads them before it answers.
+        let reading = || Duration::from_secs(offer.most_assigned(live.iter().copied()) / READING_RATE);
         let PutPhase::Opening { answers, grace } = &mut self.phase else { return };
         answers.retain(|member, _| live.contains(member));
-        // A member that needs no bytes has just read the blob. An empty blob needs none anyway.
-        let holders = answers.values().filter(|offset| **offset > 0 && Some(**offset) == length).count();
+        // A member that needs no bytes has just read them. Of an empty blob, it needs none anyway.
+        let is_held = |(member, offset): &(&u16, &u64)| **offset > 0 && assignment(**member).is_complete_at(**offset);
+        let holders = answers.iter().filter(is_held).count();
         if (holders >= quorum || bugs::has(Bug::EarlierWithoutHolders))
             && let Some(certificate) = self.earlier.take()
         {
@@ -60,7 +64,11 @@ impl RunningPut {
         let silent: Vec<u16> = live.iter().filter(|member| !answers.contains_key(*member)).copied().collect();
         let awaited = silent.iter().filter(|member| !not_awaited.contains(*member)).count();
         if grace.is_over(answers.len(), quorum, awaited, *now) {
-            let Some(offset) = offset::choose(answers, &self.doubted, quorum) else { return };
+            let chosen = match offer.placement() {
+                // All need the same bytes, so the upload has one offset.
+                Placement::Copies => offset::choose(answers, &self.doubted, quorum),
+            };
+            let Some(offset) = chosen else { return };
             let (behind, ahead): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, from)| **from < offset);
             let behind: Vec<(u16, u64)> = behind.into_iter().map(|(member, has)| (*member, *has)).collect();
             if offset > 0 {
@@ -71,7 +79,7 @@ impl RunningPut {
             }
             out.retain(|output| !matches!(output, PutOutput::Answer(PutAnswer::Progress(..))));
             self.receive_from(offset, *now, out);
-        } else if answers.len() < quorum && *now > grace.since() + self.deadlines.storing + reading {
+        } else if answers.len() < quorum && *now > grace.since() + self.deadlines.storing + reading() {
             let failed = too_late(&self.committee, self.stream, "answer", silent);
             self.fail(failed, out);
         }

@@ -14,8 +14,9 @@ use crate::server::health::Observed;
 impl RunningPut {
     /// All bytes are forwarded. `false` if their number is not the declared length.
     pub(super) fn store(&mut self, receipt: Receipt, now: Duration, out: &mut Vec<PutOutput>) -> bool {
-        if receipt.length != self.received {
-            let detail = format!("expected {} bytes as declared, got {}", receipt.length, self.received);
+        let expected = receipt.upload_length();
+        if expected != self.received {
+            let detail = format!("expected {expected} bytes as declared, got {}", self.received);
             self.fail(Failed::new(self.stream, Code::LengthDiffers, detail), out);
             return false;
         }
