@@ -172,7 +172,7 @@ fn insert(transaction: &WriteTransaction, certificates: &[Certificate]) -> Resul
     let mut kept = Vec::new();
     for certificate in certificates {
         let digest = certificate.claim.receipt.digest;
-        // one that is damaged is worth nothing
+        // a damaged certificate counts as none
         let old = table.get(&digest.0)?.and_then(|old| decode(old.value()).ok());
         if old.as_ref().is_none_or(|old| !old.supersedes(certificate)) {
             table.insert(&digest.0, certificate.encode().as_slice())?;
@@ -242,7 +242,7 @@ fn sort_by_expiry(
     }
     let mut newest = 0;
     for row in certificates.iter()? {
-        // one that is damaged is worth nothing
+        // a damaged certificate counts as none
         let Ok(Certificate { claim: StoredClaim { receipt, issued_at, .. }, .. }) = decode(row?.1.value()) else {
             continue;
         };
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_expired_a_day_before_the_newest_certificate_is_dropped() {
+    async fn certificates_that_expired_a_day_before_the_newest_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let (start, day) = (1_000_000, KEPT_EXPIRED);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn short_lived_certificates_do_not_pile_up() {
+    async fn short_lived_certificates_do_not_accumulate() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         // Each day, a thousand certificates that expire at once.
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn certificates_of_before_there_was_an_order_by_expiry_are_dropped_as_well() {
+    async fn certificates_of_an_earlier_release_are_deleted_too() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let old = short_lived(1, 1000, 2000);
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damaged_certificates_end_no_list() {
+    async fn a_damaged_certificate_does_not_end_a_list() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         archive.save(Arc::new(vec![certificate(10)])).await.unwrap();
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_newer_than_what_is_kept_is_new() {
+    async fn a_superseding_certificate_is_new() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let owner = NodeKey([7; 32]);
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newer_certificate_that_expires_earlier_hides_no_longer_promise() {
+    async fn a_newer_certificate_that_expires_earlier_does_not_replace_a_longer_promise() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let kept = async |number| archive.load(short_lived(number, 0, 0).claim.receipt.digest).await.unwrap();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_would_be_dropped_at_once_is_not_new() {
+    async fn a_certificate_that_would_be_deleted_at_once_is_not_new() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Archive::open(&Host::system(), folder.path()).unwrap().0;
         let (expired_long_ago, expired) = (short_lived(1, 10, 1000), short_lived(2, 10, 1001));

@@ -91,6 +91,6 @@ mod tests {
         queue.send(Bytes::from_static(b"more than there ever is room for")).await.unwrap();
         assert!(!queue.try_send(&Bytes::from_static(b"x")));
         drop(written);
-        assert!(queue.send(Bytes::from_static(b"x")).await.is_err(), "nobody waits for a link that ended");
+        assert!(queue.send(Bytes::from_static(b"x")).await.is_err(), "sending on an ended link fails");
     }
 }

@@ -22,7 +22,7 @@ use crate::link::{self, LinkError, LinkReader, Outgoing};
 
 /// Base size of a client's queue in messages. It has three more for each member, and those reserved for answers.
 const CLIENT_QUEUE: usize = 64;
-/// What was found out for puts, and waits for the link.
+/// Capacity of the queue of inputs for puts.
 const PUT_INBOX: usize = 2 * MAX_PUTS;
 
 /// What the clients' links use.

@@ -20,7 +20,7 @@ pub(super) struct ClientPuts {
     core: LinkPuts,
     /// The performers, by the server's numbers.
     performers: BTreeMap<Stream, PutPerformer>,
-    /// Where other parts of the server answer.
+    /// The inbox for inputs from other parts of the server.
     inbox: PutInbox,
 }
 
@@ -79,7 +79,7 @@ impl ClientPuts {
         }
     }
 
-    /// Takes what another part of the server found out for a put.
+    /// Handles an input from another part of the server.
     pub(super) async fn told(&mut self, link: &mut Client, put: Stream, input: PutInput) -> Result<(), Ended> {
         self.drive(link, LinkPutsInput::OfServer(put, input), None).await
     }

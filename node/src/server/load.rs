@@ -1,4 +1,4 @@
-//! What a server holds for requests in progress: nothing, when there are none.
+//! What a server holds for requests in progress. It must be nothing once there are none.
 
 use std::sync::{Arc, Weak};
 

@@ -75,7 +75,7 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
         return link::refuse(link.reader, link.writer, why(error)).await;
     }
     let membership = context.core.state().roster().membership(&node_key);
-    // Look after joining: a committee that forms from now on is sent to every joined replica.
+    // Check after joining: a committee that forms from now on is sent to every joined replica.
     if !link.knows_committee
         && let Some(founding) = context.foundings.settled()
     {
@@ -100,7 +100,7 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
         biased;
         error = read(context, &hello, id, &mut reader, &connection) => error,
         never = list.follow() => match never {},
-        () = connection.until_cut_off() => LinkError::Closed("others needed its place".into()),
+        () = connection.until_cut_off() => LinkError::Closed("evicted: another peer needed its place".into()),
         written = writing => match written {
             Ok(()) => LinkError::Closed("replaced by a newer link of the same replica".into()),
             Err(error) => error,
@@ -155,7 +155,7 @@ async fn admit(
         link.reader.is_member();
         None
     } else {
-        let detail = "too many replicas that are no members, from this address or in all; try again later";
+        let detail = "too many replicas that are not members, from this address or in total; try again later";
         let failed = |_| Failed::new(Stream::LINK, Code::Busy, detail);
         Some(context.guard.join(connection).map_err(failed)?)
     };

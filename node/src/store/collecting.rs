@@ -11,7 +11,7 @@ use super::{Store, StoreError, blocking};
 
 /// Seconds between a blob's expiry and its removal, by a clock that has [settled](super::settling).
 pub const GRACE: u64 = 300;
-/// Nobody votes for a blob that expired longer ago than this: two clocks may be off, each by the tolerance.
+/// A replica votes for no blob that expired longer ago than this: two clocks may be off, each by the tolerance.
 const LEAST_GRACE: u64 = 2 * CLOCK_TOLERANCE;
 /// Maximum number of blobs removed from the index in one commit.
 const GROUP: usize = 1000;

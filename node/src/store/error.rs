@@ -169,7 +169,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A sync failed, now or before. The content of the disk is unknown, so nothing more is promised.
-    #[error("storage failed and takes no more: {cause}")]
+    #[error("storage failed and accepts no more writes: {cause}")]
     Broken {
         /// The first failure.
         #[source]

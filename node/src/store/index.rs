@@ -275,7 +275,7 @@ pub(super) fn archive(assigned: Vec<AssignedBlob>, origin: u64) -> impl Change<(
                 None => damaged.get(digest.0)?.map(|row| row.value().0),
                 stored => stored,
             };
-            // one that does not decode is worth nothing
+            // a certificate that does not decode counts as none
             let old = table.get(digest.0)?;
             let old = old.and_then(|row| Certificate::decode(row.value().1, &Limits::default()).ok());
             if assignment.is_held(held) && old.is_none_or(|old| certificate.supersedes(&old)) {

@@ -154,7 +154,7 @@ async fn a_blob_is_stored_when_it_is_in_the_index() {
     let store = Store::open(&Host::system(), folder.path(), &StoreConfig::default()).unwrap();
     let bytes = content(2, (1 << 16) + 1);
     assert_eq!(store.length_of(&Digest::of(&bytes)).unwrap(), Some(65537));
-    assert_eq!(store.keep_until(&Digest::of(&bytes)).unwrap(), Some(1), "its duty came with it");
+    assert_eq!(store.keep_until(&Digest::of(&bytes)).unwrap(), Some(1), "with its duty");
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
 }
 
@@ -251,15 +251,24 @@ async fn rot_small(store: &Store, bytes: &'static [u8]) {
 #[tokio::test]
 async fn small_blobs_share_a_commit() {
     let (disk, store) = open();
+    let (begin, begun) = tokio::sync::oneshot::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
-    let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
+    let busy = store.inner.index.0.commit(move |_| {
+        begin.send(()).unwrap();
+        Ok(released.recv().is_err())
+    });
     let blobs: Vec<Bytes> = (0..50).map(|seed| content(seed, 1024).into()).collect();
     let puts = blobs.iter().map(|bytes| {
         let (store, bytes) = (store.clone(), bytes.clone());
         async move { store.put_small(&assignment(&bytes, 9), bytes).await }
     });
+    // not before the commit has begun: it would take some of the puts along, and fewer would ever wait
+    let puts = async {
+        begun.await.unwrap();
+        futures_util::future::join_all(puts).await
+    };
     let before = store.inner.index.0.commits();
-    let (busy, outcomes, ()) = tokio::join!(biased; busy, futures_util::future::join_all(puts), async {
+    let (busy, outcomes, ()) = tokio::join!(biased; busy, puts, async {
         while store.inner.index.0.waiting() < blobs.len() {
             tokio::task::yield_now().await;
         }
@@ -269,7 +278,7 @@ async fn small_blobs_share_a_commit() {
     assert!(store.inner.index.0.commits() <= before + 2, "{}", store.inner.index.0.commits() - before);
     let commits = store.inner.index.0.commits();
     store.put_small(&assignment(&blobs[0], 9), blobs[0].clone()).await.unwrap();
-    assert_eq!(store.inner.index.0.commits(), commits, "it was there");
+    assert_eq!(store.inner.index.0.commits(), commits, "it was stored already");
     drop(store);
     let store = open_on(&disk);
     assert!(blobs.iter().all(|bytes| read_all(&store, bytes).unwrap() == *bytes));
@@ -346,7 +355,7 @@ async fn the_newest_certificate_is_kept() {
     let digest = Digest::of(b"blob");
     store.archive([certificate(b"blob", 100)].map(assigned).into()).await.unwrap();
     put(&store, b"blob").await;
-    assert_eq!(store.certificate(&digest).unwrap(), None, "nothing was stored that it could be of");
+    assert_eq!(store.certificate(&digest).unwrap(), None, "there is no such blob");
     let mut longer = certificate(b"blob", 100);
     longer.claim.receipt.length += 1;
     store.archive([longer].map(assigned).into()).await.unwrap();
@@ -408,7 +417,7 @@ async fn a_failed_sync_ends_all_promises() {
         assert_eq!(error.code(), Code::Storage);
     }
     assert_eq!(store.keep_until(&digest).unwrap(), Some(1));
-    assert_eq!(read_all(&store, b"before").unwrap(), b"before"[..], "reading goes on");
+    assert_eq!(read_all(&store, b"before").unwrap(), b"before"[..], "reads still work");
 }
 
 #[test]

@@ -200,7 +200,7 @@ mod tests {
         assert!(!response.headers().contains_key("content-type"));
         assert!(body(response).await.is_empty());
         let compressed = headers(&[(header::IF_NONE_MATCH, "\"a1\""), (header::ACCEPT_ENCODING, "gzip")]);
-        assert_eq!(get(BUILT, "/", &compressed).unwrap().status(), 200, "it has the other one");
+        assert_eq!(get(BUILT, "/", &compressed).unwrap().status(), 200, "the client has the other encoding");
     }
 
     #[tokio::test]

@@ -150,7 +150,7 @@ async fn no_vote_is_signed_for_missing_or_wrong_bytes() {
                 match vote(&store, kind, &bytes).await {
                     Ok(signed) => {
                         assert!(!damage.is_of_the_place(), "{case}");
-                        assert_eq!(signed, kind == Vote::NewPut, "{case}: only what brings the bytes is signed for");
+                        assert_eq!(signed, kind == Vote::NewPut, "{case}: only a put that brings the bytes is signed");
                     }
                     Err(error) => {
                         assert!(damage.is_of_the_place(), "{case}: {error}");
@@ -160,7 +160,7 @@ async fn no_vote_is_signed_for_missing_or_wrong_bytes() {
                     }
                 }
                 if kind != Vote::NewPut {
-                    assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: it is held no more");
+                    assert_eq!(store.length_of(&digest).unwrap(), None, "{case}: no longer stored");
                     assert_eq!(store.damaged_from(None, 10).unwrap().len(), 1, "{case}: it is to be repaired");
                     // after the bytes arrive again, the replica signs
                     put_until(&store, &bytes, 5000).await;
@@ -197,7 +197,7 @@ async fn an_unreadable_identity_confirms_nothing() {
             assert!(vote(&store, kind, &bytes).await.unwrap(), "{kind:?}");
         }
     }
-    // each single question for an identity fails in turn
+    // each request for an identity fails in turn
     for damage in DAMAGES {
         for kind in VOTES {
             for number in 0.. {
@@ -263,7 +263,7 @@ async fn a_held_blob_is_read_once_a_day_for_votes() {
     for kind in VOTES {
         assert!(vote(&store, kind, &bytes).await.unwrap());
     }
-    assert_eq!(reads(), 0, "bytes that just came are not read");
+    assert_eq!(reads(), 0, "bytes that just arrived are not read");
     drop(store);
     let store = open_on(&disk);
     for kind in VOTES {
@@ -275,7 +275,7 @@ async fn a_held_blob_is_read_once_a_day_for_votes() {
     disk.overwrite(&data, &bytes);
     assert!(vote(&store, Vote::Renewal, &bytes).await.unwrap());
     assert_eq!(reads(), 2);
-    assert_eq!(store.bytes_confirmed(), 2 * bytes.len() as u64, "scrubbing waits for so many");
+    assert_eq!(store.bytes_confirmed(), 2 * bytes.len() as u64, "scrubbing waits for as many bytes");
 }
 
 #[tokio::test]

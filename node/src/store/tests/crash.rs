@@ -155,7 +155,7 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
     if promises.collected {
         for bytes in &blobs.brief {
             if store.length_of(&Digest::of(bytes)).map_err(|error| error.to_string())?.is_some() {
-                return Err("what was collected is back".to_owned());
+                return Err("a collected blob is back".to_owned());
             }
         }
     }
@@ -166,7 +166,7 @@ async fn examine(disk: &SimulatedDisk, blobs: &Blobs, promises: &Promises, run_a
     for (digest, entry) in &entries {
         let bytes = served(&store, digest, entry.length).map_err(|error| format!("{digest} is not served: {error}"))?;
         if known.get(digest).is_none_or(|known| bytes != *known) {
-            return Err(format!("{digest} is served wrong"));
+            return Err(format!("{digest} is served with wrong bytes"));
         }
         counted.0 += entry.length;
         if entry.length > MAX_SMALL { counted.2 += 1 } else { counted.1 += 1 }

@@ -21,7 +21,7 @@ async fn expired_blobs_are_removed_after_the_grace() {
     assert_eq!(read_all(&store, &stays).unwrap(), stays);
     assert_eq!(blob_files(&disk).len(), 4);
     assert_eq!(store.collect(u64::MAX, 200).await.unwrap().blobs, 1);
-    assert_eq!(read_all(&store, &never).unwrap(), never, "never is never");
+    assert_eq!(read_all(&store, &never).unwrap(), never, "a blob without an expiry stays");
     assert!(store.certificate(&Digest::of(&never)).unwrap().is_some());
     let usage = store.usage().unwrap();
     assert_eq!((usage.blobs, usage.bytes), (1, 70_000));
@@ -129,7 +129,11 @@ async fn damaged_blobs_expire_too() {
     let digest = put_until(&store, &large(1), 1000).await;
     store.archive([certificate(&large(1), 1)].map(assigned).into()).await.unwrap();
     store.mark_damaged(&digest).await.unwrap();
-    assert_eq!(store.collect(1000 + GRACE, GRACE).await.unwrap(), Collected::default(), "it was not held any more");
+    assert_eq!(
+        store.collect(1000 + GRACE, GRACE).await.unwrap(),
+        Collected::default(),
+        "a damaged blob is not counted"
+    );
     assert!(store.damaged_from(None, 10).unwrap().is_empty());
     assert_eq!((store.usage().unwrap().damaged, store.certificate(&digest).unwrap()), (0, None));
 }
@@ -158,7 +162,7 @@ async fn running_time_is_counted_across_restarts() {
 }
 
 #[tokio::test]
-async fn a_newer_certificate_that_expires_earlier_hides_no_longer_promise() {
+async fn a_newer_certificate_that_expires_earlier_does_not_replace_a_longer_promise() {
     let store = open().1;
     let digest = put_until(&store, &large(1), NEVER).await;
     let until = |issued_at, expires_at| {

@@ -221,7 +221,7 @@ async fn the_second_of_two_simultaneous_puts_writes_its_own_files() {
     let two = blob.send(two, 0..3).unwrap();
     assert_eq!(partials(&disk), 4);
     drop(two);
-    assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "what is nobody else's is not kept");
+    assert_eq!((partials(&disk), kept(&store)), (2, (0, 0)), "files of a single put are not kept");
     let two = store.receive(Some(&blob.assignment), &CancelToken::default()).unwrap();
     blob.send_rest(&store, two).await.unwrap();
     drop(one);
@@ -309,7 +309,7 @@ async fn a_discarded_put_removes_only_its_own_bytes() {
     assert_eq!(store.inner.index.partials().unwrap().0.len(), 0);
     blob.leave(&store, 2);
     cancelled(2..3);
-    assert_eq!(kept(&store), (1, 3), "another put began it");
+    assert_eq!(kept(&store), (1, 3), "another put began the partial upload");
 }
 
 #[tokio::test]
@@ -421,13 +421,13 @@ async fn partial_uploads_count_against_the_quota_and_are_evicted() {
     assert_eq!(taken.offset(), 3 * block);
     drop(taken);
     drop(store.begin(Some(&announced(4 * block))).unwrap());
-    assert_eq!(kept(&store), (2, 6), "there was room");
+    assert_eq!(kept(&store), (2, 6), "there is space");
     touch(&store, &new, 200);
     drop(store);
     let store = again();
     let coming = store.begin(Some(&announced(5 * block))).unwrap();
     assert_eq!((kept(&store), partials(&disk)), ((1, 3), 2));
-    assert_eq!(new.offset(&store), 3, "the older one went");
+    assert_eq!(new.offset(&store), 3, "the older one was evicted");
     drop(coming);
     // a small blob evicts one, too
     let all = store.begin(Some(&announced(7 * block))).unwrap();
@@ -445,7 +445,7 @@ async fn a_full_disk_evicts_partial_uploads() {
     disk.set_space(64 << 20, 1 << 40);
     let refused = blob_refused(&store, 4 * BLOCK as u64);
     assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused}");
-    assert_eq!(kept(&store), (1, 3), "it would not be enough");
+    assert_eq!(kept(&store), (1, 3), "evicting it would not free enough");
     disk.set_space((64 << 20) + BLOCK as u64, 1 << 40);
     // a removal does not change the simulated disk's free space
     blob_refused(&store, 3 * BLOCK as u64);

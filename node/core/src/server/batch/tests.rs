@@ -1,4 +1,4 @@
-//! Batches under a clock of the test's: who waits for whom, and who pays for a refusal.
+//! Batches under the test's clock: waits, refusals and lies.
 
 use vouch_core::bls::VoteSecretKey;
 use vouch_core::certificate::Certificate;
@@ -33,11 +33,11 @@ struct BatchWorld {
     asked: Vec<Asked>,
     certified: BTreeMap<Stream, Certificate>,
     failed: BTreeMap<Stream, Failed>,
-    /// Whose votes were verified together.
+    /// The members whose votes were verified together, for each verification.
     verified: Vec<Vec<u16>>,
     /// Members whose votes were late before, as the server's record of health has them.
     late: BTreeSet<u16>,
-    /// Whose votes were false, each time.
+    /// The member of each false vote.
     false_votes: Vec<u16>,
 }
 
@@ -359,7 +359,7 @@ fn a_batch_is_proposed_only_to_members_that_hold_all_of_it() {
     world.wait(BatchPolicy::default().wait);
     let second = world.one_proposed();
     assert_eq!((second.members.as_slice(), numbers(&second)), (&[1, 2, 3][..], vec![3]));
-    // who stores what it lacked is asked as well
+    // a member that stores the rest is asked as well
     world.give(BatchInput::AlsoHeld { put: Stream(2), member: 3 });
     let late = world.one_proposed();
     assert_eq!((late.batch, late.members.as_slice()), (first.batch, &[3][..]));
@@ -378,7 +378,7 @@ fn a_lying_member_is_left_out_and_fails_no_put() {
     }
     world.go_on();
     let asked = world.one_proposed();
-    // by another's key; over another batch; and what was not asked
+    // by another key; over another batch; by a member that was not asked
     let signature = world.signature(&asked, 2);
     world.give(BatchInput::Vote { batch: asked.batch, member: 1, signature });
     world.vote(&asked, 1);
@@ -417,7 +417,7 @@ fn a_bad_receipt_fails_alone() {
     (0..4).for_each(|number| world.submit(number, 0..4));
     world.go_on();
     let asked = world.one_proposed();
-    // every honest member refuses it; one is quick to refuse another as well, which is a lie
+    // every honest member refuses it; one also refuses a good receipt, which is a lie
     world.refuse(&asked, 3, Code::Expired, &[2, 0]);
     world.refuse(&asked, 1, Code::Expired, &[2]);
     world.go_on();
@@ -477,7 +477,7 @@ fn votes_are_verified_together_and_those_of_liars_apart() {
     [1, 2].into_iter().for_each(|member| world.vote(&third, member));
     assert!(world.verified.is_empty());
     world.vote(&third, 3);
-    assert_eq!(world.verified, [vec![1], vec![2, 3]], "it may spoil no more than its own");
+    assert_eq!(world.verified, [vec![1], vec![2, 3]], "a liar's vote fails alone");
     assert_eq!(world.signers(3), [1, 2, 3]);
 }
 
@@ -545,7 +545,7 @@ fn a_silent_member_delays_only_one_batch() {
     assert!(world.certified.is_empty());
     world.wait(Duration::from_millis(1));
     assert_eq!(world.signers(1), [0, 1, 2]);
-    // from now on it has no grace
+    // the next batch does not wait for it
     world.submit(2, 0..4);
     world.go_on();
     let second = world.one_proposed();
@@ -591,7 +591,7 @@ fn a_withdrawn_put_does_not_affect_others() {
     assert_eq!(numbers(&asked), [2]);
     world.give(BatchInput::Withdraw(Stream(2)));
     (0..4).for_each(|member| world.vote(&asked, member));
-    assert_eq!(world.certified.len(), 1, "what is being signed is signed, whoever wants it");
+    assert_eq!(world.certified.len(), 1, "a batch that is being signed is certified anyway");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whom a put waits for, under a clock of the test's.
+//! Which members a put waits for, under the test's clock.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn slow_members_have_one_time_budget_for_all_messages() {
     let mut world = FanoutWorld::new();
     world.send([2, 3]);
     world.now += 20 * SECOND;
-    // the time that a quorum needs is no lag
+    // the time until a quorum has room does not count
     let until = world.now + LAG_BUDGET;
     assert_eq!(world.give(FanoutInput::Took(2)), [FanoutOutput::WaitUntil(until)]);
     world.now += LAG_BUDGET - SECOND;
@@ -107,7 +107,7 @@ fn known_slow_members_are_awaited_only_below_a_quorum() {
     assert_eq!(world.send([2, 3]), [FanoutOutput::WaitUntil(world.now + STALL_DEADLINE)]);
     world.now += SECOND;
     assert_eq!(world.give(FanoutInput::Took(3)), [FanoutOutput::WaitUntil(world.now + LAG_BUDGET)], "for member 2");
-    // found out meanwhile
+    // member 3 turned out slow meanwhile
     world.not_awaited.insert(2);
     assert_eq!(world.give(FanoutInput::Tick), sent(&[], &[2]));
 }

@@ -62,7 +62,7 @@ fn request(offer: Option<Receipt>) -> PutRequest {
 }
 
 impl PutWorld {
-    /// One whose put was not given [`PutInput::Begin`] yet.
+    /// A put that has not received [`PutInput::Begin`] yet.
     fn asked(n: u8, there: impl IntoIterator<Item = u16>, request: PutRequest) -> Self {
         let TestCommittee { committee, votes } = TestCommittee::new(n);
         let context = PutContext { now: Duration::from_secs(100), unix_seconds: UNIX, ..PutContext::default() };
@@ -189,7 +189,7 @@ impl PutWorld {
         self.give(PutInput::Certified(certificate))
     }
 
-    /// Until when members may store that had not when the put ended.
+    /// The time until which late members are in time, if the put ended early.
     fn ended_before(&self) -> Option<Duration> {
         self.noted.iter().find_map(|action| match action {
             PutAction::EndedBefore { until } => Some(*until),
@@ -219,7 +219,7 @@ fn certified(out: &[PutOutput]) -> Option<&Certificate> {
     })
 }
 
-/// Whether the members are told that the put is off, and to keep what they have.
+/// Whether the members are told that the put is cancelled and to keep its bytes.
 fn is_cancelled(out: &[PutOutput]) -> bool {
     actions(out).any(|action| matches!(action, PutAction::Cancel { keep: true }))
 }
@@ -231,7 +231,7 @@ fn submitted(out: &[PutOutput]) -> Option<Vec<u16>> {
     })
 }
 
-/// How far the members are by what the client is told.
+/// The stages sent to the client.
 fn told(out: &[PutOutput]) -> Vec<(u16, Stage)> {
     let progress = |answer: &PutAnswer| match answer {
         PutAnswer::Progress(member, stage) => Some((*member, *stage)),

@@ -90,7 +90,7 @@ async fn judge(store: &Store, disk: &SimulatedDisk, kind: Vote, bytes: &[u8]) ->
     }
     let (data, _) = paths_of(&digest);
     if disk.files_below(Path::new(FOLDER)).contains(&data) && disk.bytes(&data) != bytes {
-        return Err("it signs for other bytes".to_owned());
+        return Err("signed for other bytes".to_owned());
     }
     // after a loss of power, the blob and its duty are still there
     let found = disk.after_power_cut(Writes::Lost, Names::Lost);

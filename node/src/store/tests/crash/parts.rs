@@ -69,9 +69,9 @@ async fn examine(disk: &SimulatedDisk, blob: &Blob, promised: &Promised) -> Resu
     if offered.offset() < promised.kept {
         return Err(format!("{} bytes were durable, {} are there", promised.kept, offered.offset()));
     }
-    blob.send_rest(&store, offered).await.map_err(|error| format!("it does not go on: {error}"))?;
+    blob.send_rest(&store, offered).await.map_err(|error| format!("does not resume: {error}"))?;
     if served(&store, &digest, blob.assignment.length)? != blob.bytes {
-        return Err("it is served wrong".to_owned());
+        return Err("is served with wrong bytes".to_owned());
     }
     store.scrub_one(&digest).map_err(text)?;
     let files = disk.files_below(Path::new(FOLDER));

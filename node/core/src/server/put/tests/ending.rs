@@ -1,4 +1,4 @@
-//! How a put ends: by its client's silence, for want of its place, by an earlier certificate, or given up.
+//! How a put ends: by its client's silence, by eviction, by an earlier certificate, or given up.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! From where the bytes of an offered put come.
+//! The resume offset of an offered put.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn offered() -> PutWorld {
     world
 }
 
-/// Where the client is told to begin.
+/// The resume offset sent to the client.
 fn ready(out: &[PutOutput]) -> Option<u64> {
     answers(out).find_map(|answer| match answer {
         PutAnswer::Ready(offset) => Some(*offset),
@@ -225,7 +225,7 @@ fn offered_again(length: u64) -> PutWorld {
 #[test]
 fn an_earlier_certificate_needs_a_quorum_that_holds_the_blob_now() {
     let world = || offered_again(LENGTH);
-    // whoever is silent or lacks bytes is not waited for
+    // silent members and those that lack bytes are not awaited
     let mut all = world();
     assert!(certified(all.say([0, 3], LENGTH)).is_none());
     all.say([1], 0);
