@@ -10,7 +10,7 @@ mod retry;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -202,8 +202,8 @@ pub enum DownloadEvent {
 /// caller bounds its memory.
 pub struct Download {
     host: Host,
-    request: GetRequest,
-    session: Box<GetSession>,
+    /// Locked for one call, never across an await. A blocking thread may be the one that calls.
+    session: Arc<Mutex<GetSession>>,
     /// Whether messages are verified on blocking threads.
     is_of_node: bool,
     link: LinkReader,
@@ -234,9 +234,9 @@ impl Download {
         limit: WaitLimit,
     ) -> Self {
         let (session, hello) = GetSession::new(request);
-        let session = Box::new(session.with_verified_committee(known).with_wait_limit(limit));
+        let session = Arc::new(Mutex::new(session.with_verified_committee(known).with_wait_limit(limit)));
         let (link, outgoing, _) = open(host, link, hello).await;
-        Self { host: host.clone(), request, session, is_of_node: false, link, outgoing, events: VecDeque::new() }
+        Self { host: host.clone(), session, is_of_node: false, link, outgoing, events: VecDeque::new() }
     }
 
     /// Dials a server and begins.
@@ -253,7 +253,7 @@ impl Download {
         loop {
             match self.host.timeout(CHECK_EVERY, &mut next).await {
                 Ok(frame) => return Ok(frame?),
-                Err(_) => self.session.check_deadline(self.host.monotonic())?,
+                Err(_) => lock(&self.session).check_deadline(self.host.monotonic())?,
             }
         }
     }
@@ -261,22 +261,16 @@ impl Download {
     /// Gives the session a message.
     async fn receive(&mut self, frame: Bytes) -> Result<Vec<GetEvent>, ClientError> {
         if !self.is_of_node {
-            return Ok(self.session.receive(&frame)?);
+            return Ok(lock(&self.session).receive(&frame)?);
         }
-        let (placeholder, _) = GetSession::new(self.request);
-        let mut session = std::mem::replace(&mut self.session, Box::new(placeholder));
-        let receiving = self.host.spawn_blocking(move || {
-            let events = session.receive(&frame);
-            (session, events)
-        });
-        let (session, events) = receiving.await.map_err(|error| LinkError::Broken(error.to_string()))?;
-        self.session = session;
-        Ok(events?)
+        let session = self.session.clone();
+        let receiving = self.host.spawn_blocking(move || lock(&session).receive(&frame)).await;
+        Ok(receiving.map_err(|error| LinkError::Broken(error.to_string()))??)
     }
 
     /// The identity of the cluster, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.session.cluster()
+        lock(&self.session).cluster()
     }
 
     /// The next event.
@@ -285,7 +279,7 @@ impl Download {
     /// See [`ClientError`]; the get has then ended.
     pub async fn next(&mut self) -> Result<DownloadEvent, ClientError> {
         // Time that the caller spent on the last event does not count against the server.
-        self.session.restart_deadline();
+        lock(&self.session).restart_deadline();
         loop {
             match self.events.pop_front() {
                 None => {
@@ -300,10 +294,16 @@ impl Download {
                 Some(GetEvent::Rejected(rejection)) => return Ok(DownloadEvent::Rejected(rejection)),
                 Some(GetEvent::Verified) => {
                     // Cannot fail: a session knows the committee before it sends a request.
-                    let cluster = self.session.cluster().ok_or_else(|| LinkError::Broken("no committee".into()))?;
+                    let cluster =
+                        lock(&self.session).cluster().ok_or_else(|| LinkError::Broken("no committee".into()))?;
                     return Ok(DownloadEvent::Verified(cluster));
                 }
             }
         }
     }
+}
+
+fn lock(session: &Mutex<GetSession>) -> MutexGuard<'_, GetSession> {
+    // A call that panicked gave no events, so the download has failed.
+    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
