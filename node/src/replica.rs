@@ -26,7 +26,7 @@ use std::time::Duration;
 use thiserror::Error;
 use vouch_core::DecodeError;
 use vouch_core::committee::MemberName;
-use vouch_core::founding::ReplicaFounding;
+use vouch_core::founding_protocol::ReplicaFounding;
 use vouch_core::link::NodeKey;
 pub use vouch_node_core::replica::Event;
 use vouch_node_core::replica::repair::RepairConfig;

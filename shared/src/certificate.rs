@@ -10,7 +10,7 @@ use crate::comparison::{Comparison, display_comparison};
 use crate::digest::CommitteeDigest;
 use crate::limits::Limits;
 use crate::receipt::ReceiptError;
-use crate::statement::{Body, Statement, Stored};
+use crate::statement::{Body, ClaimError, Statement, Stored};
 
 const MAGIC: &[u8; 5] = b"vouch";
 const VERSION: u8 = 1;
@@ -135,6 +135,15 @@ impl CertificateError {
 
 display_comparison!(CertificateError);
 
+impl From<ClaimError> for CertificateError {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Decode(error) => error.into(),
+            ClaimError::Receipt(error) => error.into(),
+        }
+    }
+}
+
 /// A certificate of one kind of statement; by default, a certificate of availability. It is well formed, but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate<B: Body = Stored> {
@@ -202,5 +211,14 @@ impl<B: Body> Certificate<B> {
     /// The statement that `committee` must have signed if this certificate is valid. `None` as for [`body`](Self::body).
     pub fn statement(&self, committee: &CommitteeRecord) -> Option<Statement<B>> {
         Some(Statement::new(committee, self.body()?))
+    }
+}
+
+impl Certificate<Stored> {
+    /// Whether this certificate replaces another one of the same blob: it expires later, or at the same time and is newer. A newer
+    /// certificate that expires earlier replaces none: it would hide the longer promise from replicas that have yet to fetch the blob.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        let rank = |of: &Self| (of.claim.receipt.expires_at, of.claim.issued_at);
+        rank(self) > rank(other)
     }
 }

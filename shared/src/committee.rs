@@ -5,9 +5,11 @@
 //! the signatures of the previous committee.
 
 mod error;
+mod genesis;
 mod member;
 
 pub use error::{CommitteeError, GenesisError, PossessionError};
+pub(crate) use genesis::read_genesis;
 pub use member::{Member, MemberName};
 
 use crate::bls::{

@@ -1,16 +1,9 @@
-//! How a cluster is founded: a genesis committee is valid once every member has accepted it.
-//!
-//! A replica accepts at most one founding at a time, durably, and leaves it only when another member has refused it. So
-//! two foundings that share a member never both get all acceptances. If foundings overlap, a replica that accepted one signs a
-//! refusal of every founding with a greater digest, and the least digest wins. The specification's section *Founding* has the
-//! rules; [`ReplicaFounding`] and [`ServerFounding`] apply them, without IO.
+//! A founding: a genesis committee, which is valid once every member has accepted it. The module `founding_protocol` decides who accepts
+//! and refuses what.
 
+mod encoding;
 mod record;
 mod refusal;
-mod replica;
-mod server;
-#[cfg(test)]
-mod tests;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -25,10 +18,10 @@ use crate::link::NodeKey;
 use crate::statement::{Accept, Statement};
 use crate::tally::{Tally, VerifiedVote, VoteError};
 
+pub(crate) use encoding::{read_acceptances, read_founding, read_refusal, write_founding, write_refusal};
+pub(crate) use record::{MAX_REFUSED, MAX_RELEASED};
 pub use record::{RecordError, ReplicaRecord};
 pub use refusal::{Evidence, Refusal, RefusalError, VerifiedRefusal};
-pub use replica::{FoundingActions, ReplicaFounding, ReplicaFoundingEvent};
-pub use server::{Candidate, OutgoingMessages, Progress, ServerFounding, ServerFoundingEvent};
 pub use wanted::WantedCommittee;
 
 /// A genesis committee and some of its acceptances, as sent on links. Only the layout is checked.
@@ -188,7 +181,7 @@ impl Founding {
 
     /// The evidence against the signer of a refusal of this founding, if it has also accepted the founding. Without it, the refusal ends the
     /// founding.
-    fn evidence(&self, refusal: &VerifiedRefusal) -> Option<Evidence> {
+    pub(crate) fn evidence(&self, refusal: &VerifiedRefusal) -> Option<Evidence> {
         let acceptance = self.acceptances.vote_of(refusal.member())?;
         Some(Evidence { refusal: *refusal.refusal(), acceptance })
     }
@@ -199,7 +192,7 @@ impl Founding {
     }
 
     /// Adds the acceptances that `other` knows of the same founding. `true` if there were new ones.
-    fn merge(&mut self, other: &Self) -> bool {
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
         let before = self.acceptances().len();
         self.acceptances.merge(&other.acceptances);
         self.acceptances().len() > before

@@ -12,6 +12,8 @@ pub mod comparison;
 pub mod digest;
 #[cfg(feature = "nodes")]
 pub mod founding;
+#[cfg(feature = "nodes")]
+pub mod founding_protocol;
 pub mod limits;
 pub mod link;
 pub mod merkle;

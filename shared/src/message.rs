@@ -4,16 +4,11 @@
 mod decoding;
 mod encoding;
 mod failure;
-#[cfg(feature = "nodes")]
-mod founding;
-mod genesis;
 mod layout;
 mod list;
 #[cfg(feature = "nodes")]
 mod payload_frame;
 
-#[cfg(feature = "nodes")]
-pub(crate) use founding::{read_founding, read_refusal, write_founding, write_refusal};
 #[cfg(feature = "nodes")]
 pub use payload_frame::{PayloadFrame, PayloadFrameError};
 

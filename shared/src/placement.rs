@@ -6,7 +6,7 @@
 //! holds its own) is a variant here, and the compiler names every place that it concerns.
 
 use crate::digest::Digest;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, ReceiptKind};
 use crate::tree::BLOCK;
 
 /// How a blob's bytes are spread over the members of a committee.
@@ -32,7 +32,9 @@ pub struct Assignment {
 impl Receipt {
     /// How the blob's bytes are spread over the members.
     pub fn placement(&self) -> Placement {
-        Placement::Copies
+        match self.kind() {
+            ReceiptKind::WholeBlob => Placement::Copies,
+        }
     }
 
     /// What a holder must hold. `member`: its index in the committee that certifies the receipt; `None` if it does not know its committee

@@ -1,16 +1,21 @@
-//! A receipt: what one client asked to have stored. It is a leaf of a batch's tree. What each member must hold for it is decided in
-//! [`placement`](crate::placement).
+//! A receipt: what one client asked to have stored. It is a leaf of a batch's tree. What each member must hold for it follows from its
+//! kind; the module `placement` decides that.
 
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::Digest;
 use crate::limits::MAX_SAFE_INTEGER;
-use crate::placement::Placement;
 
 /// The value of `expires_at` for a blob that never expires.
 pub const NEVER: u64 = u64::MAX;
 
-const KIND_WHOLE_BLOB: u8 = 1;
+/// What a receipt is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ReceiptKind {
+    /// All bytes of a blob.
+    WholeBlob = 1,
+}
 
 /// A receipt, 65 bytes encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +44,7 @@ impl ReceiptError {
     pub fn comparison(&self) -> Comparison {
         match self {
             Self::Decode(error) => error.comparison().within("receipt"),
-            Self::UnknownKind(got) => Comparison::new(&"receipt kind", &KIND_WHOLE_BLOB, got),
+            Self::UnknownKind(got) => Comparison::new(&"receipt kind", &(ReceiptKind::WholeBlob as u8), got),
         }
     }
 }
@@ -50,12 +55,15 @@ impl Receipt {
     /// Bytes of the encoding.
     pub const SIZE: usize = 65;
 
+    /// What the receipt is about.
+    pub fn kind(&self) -> ReceiptKind {
+        ReceiptKind::WholeBlob
+    }
+
     /// The canonical encoding.
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
-        out[0] = match self.placement() {
-            Placement::Copies => KIND_WHOLE_BLOB,
-        };
+        out[0] = self.kind() as u8;
         out[1..17].copy_from_slice(&self.salt);
         out[17..49].copy_from_slice(&self.digest.0);
         out[49..57].copy_from_slice(&self.length.to_le_bytes());
@@ -76,7 +84,7 @@ impl Receipt {
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, ReceiptError> {
         let kind = reader.u8("receipt kind")?;
-        if kind != KIND_WHOLE_BLOB {
+        if kind != ReceiptKind::WholeBlob as u8 {
             return Err(ReceiptError::UnknownKind(kind));
         }
         let salt = reader.array("salt")?;

@@ -11,12 +11,12 @@ mod tests;
 use std::fmt::Debug;
 
 use crate::bls::{VoteSecretKey, VoteSignature};
-use crate::certificate::CertificateError;
-use crate::codec::Reader;
+use crate::codec::{DecodeError, Reader};
 use crate::committee::CommitteeRecord;
 use crate::digest::{ClusterId, CommitteeDigest, derive};
 use crate::limits::Limits;
 use crate::quorum;
+use crate::receipt::ReceiptError;
 
 pub use accept::Accept;
 pub use stored::{Batch, Stored, StoredClaim};
@@ -76,8 +76,19 @@ pub trait Body: Copy + Eq + Debug + Send + Sync + 'static {
     /// Decodes a claim strictly: each value has one encoding, and nothing is allocated beyond `limits`.
     ///
     /// # Errors
-    /// See [`CertificateError`].
-    fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self::Claim, CertificateError>;
+    /// See [`ClaimError`].
+    fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self::Claim, ClaimError>;
+}
+
+/// Why bytes are not a claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// The bytes do not follow the layout.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The receipt is not well formed, or of an unknown kind.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
 }
 
 /// One statement of one committee. It is never decoded: every verifier builds it from the certificate and its own committee.

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use vouch_core::chain::CommitteeChain;
 use vouch_core::message::{Message, Stream};
 use vouch_core::session::progress::CHECK_EVERY;
 use vouch_core::session::{self, CancelReason, Certified, NewPut, PutEvent, PutLinkEvent};
 use vouch_core::tree::Outline;
 
 use super::offer::{OfferedBytes, Pieces};
-use super::put_link::LinkInfo;
 use super::{ClientError, PutProgress, Writing, send};
 use crate::host::Host;
 use crate::link::{LinkError, LinkReader, Outgoing};
@@ -51,6 +51,14 @@ impl std::fmt::Debug for QueuedPut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("QueuedPut").field("number", &self.number).field("new", &self.new).finish_non_exhaustive()
     }
+}
+
+/// What the driver of a link has learned, for the link's handles.
+#[derive(Debug, Default)]
+pub(super) struct LinkInfo {
+    pub(super) chain: OnceLock<CommitteeChain>,
+    /// Why the link ended.
+    pub(super) ended: OnceLock<Arc<ClientError>>,
 }
 
 type PutResult = oneshot::Sender<Result<Box<Certified>, ClientError>>;

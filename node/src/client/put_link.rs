@@ -1,7 +1,7 @@
 //! A link to a server for puts: one file or many. A task drives the link; each put waits for its own result.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -10,7 +10,7 @@ use vouch_core::digest::ClusterId;
 use vouch_core::message::MAX_PUTS;
 use vouch_core::session::{Certified, LinkOptions, NewPut};
 
-use super::put_driver::{PutCommand, PutDriver, PutNumber, QueuedPut};
+use super::put_driver::{LinkInfo, PutCommand, PutDriver, PutNumber, QueuedPut};
 use super::{ClientError, Offer, PutProgress, dial, open};
 use crate::host::Host;
 use crate::host::source::Source;
@@ -71,14 +71,6 @@ pub struct PutLink {
     places: Arc<Semaphore>,
     next_number: Arc<AtomicU64>,
     info: Arc<LinkInfo>,
-}
-
-/// What the driver of a link has learned, for the link's handles.
-#[derive(Debug, Default)]
-pub(super) struct LinkInfo {
-    pub(super) chain: OnceLock<CommitteeChain>,
-    /// Why the link ended.
-    pub(super) ended: OnceLock<Arc<ClientError>>,
 }
 
 impl PutLink {

@@ -8,10 +8,8 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
-use vouch_core::founding::{
-    Founding, FoundingActions, FoundingMessage, ReplicaFounding, ReplicaFoundingEvent, ReplicaRecord,
-    verify_acceptances,
-};
+use vouch_core::founding::{Founding, FoundingMessage, ReplicaRecord, verify_acceptances};
+use vouch_core::founding_protocol::{FoundingActions, ReplicaFounding, ReplicaFoundingEvent};
 use vouch_core::message::{Code, Message};
 
 use super::Event;

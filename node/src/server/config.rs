@@ -9,7 +9,7 @@ use vouch_node_core::server::founding::JoinPolicy;
 use vouch_node_core::server::link_puts::UploadRate;
 use vouch_node_core::server::put::{Deadlines, PutPolicy};
 
-use super::http::Origin;
+use super::origin::Origin;
 
 /// The configuration of a server. Its limits bound the server's memory.
 #[derive(Debug, Clone)]

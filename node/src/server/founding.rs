@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use vouch_core::bls::VoteSignature;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::digest::{ClusterId, CommitteeDigest};
-use vouch_core::founding::{
-    Candidate, Founding, FoundingMessage, OutgoingMessages, Refusal, ServerFounding, ServerFoundingEvent,
-    verify_acceptances, verify_refusals,
-};
+use vouch_core::founding::{Founding, FoundingMessage, Refusal, verify_acceptances, verify_refusals};
+use vouch_core::founding_protocol::{Candidate, OutgoingMessages, ServerFounding, ServerFoundingEvent};
 use vouch_core::link::NodeKey;
 use vouch_core::message::{Code, Failed, Message, ReplicaStatus, Stream};
 use vouch_node_core::server::founding::{CommitteeWait, FOUNDING_TICK, WaitingNotice};

@@ -1,11 +1,12 @@
 //! The server's port: HTTP/1.1, of which one path becomes a WebSocket.
 
+mod blob_context;
 mod blobs;
+mod caller;
 mod certificates;
 mod cluster;
 mod download;
 mod get;
-mod origin;
 mod page;
 mod problem;
 mod put;
@@ -40,10 +41,9 @@ use crate::host::net::{Io, Listener};
 use crate::host::tasks::{JoinSet, MissedTickBehavior};
 use crate::link::{self, LinkReader, LinkWriter};
 use crate::notices::Notice;
-pub(super) use blobs::BlobContext;
+pub(super) use blob_context::BlobContext;
 pub(super) use certificates::CertificateContext;
 pub(super) use cluster::ClusterView;
-pub use origin::{Origin, OriginError};
 pub(super) use router::RequestContext;
 use upgrade::Upgrade;
 use watched::Watched;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use vouch_core::bls::ProvenVoteKey;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::founding::Candidate;
+use vouch_core::founding_protocol::Candidate;
 use vouch_core::link::{Hello, Role};
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_node_core::server::founding::JoinPolicy;

@@ -4,29 +4,29 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::{Founding, FoundingError, Refusal};
+use super::{Founding, FoundingError, Refusal, read_founding, read_refusal, write_founding, write_refusal};
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::committee::CommitteeError;
 use crate::digest::CommitteeDigest;
-use crate::message::{MessageError, read_founding, read_refusal, write_founding, write_refusal};
 
 const MAGIC: &[u8; 7] = b"vouchfd";
 const VERSION: u8 = 1;
 /// Maximum number of foundings that a replica has refused. It keeps them permanently, because it must never accept them. Only a hostile
 /// server gets near this number. Beyond it, the replica refuses no more, so some of them never end.
-pub(super) const MAX_REFUSED: usize = 1024;
+pub(crate) const MAX_REFUSED: usize = 1024;
 /// Maximum number of foundings that a replica accepted and was released from. If one is shown again, the replica answers with the other member's
 /// refusal; a refusal of its own would be evidence against it. Beyond this number it is no longer released.
-pub(super) const MAX_RELEASED: usize = 1024;
+pub(crate) const MAX_RELEASED: usize = 1024;
 
 /// A replica's promises about foundings. They are durable before they are sent.
 #[derive(Debug, Clone, Default)]
 pub struct ReplicaRecord {
     /// The accepted founding, which binds the replica.
-    pub(super) accepted: Option<Founding>,
+    pub(crate) accepted: Option<Founding>,
     /// The foundings that the replica must never accept, each with the one that it had accepted when it refused it.
-    pub(super) refused: BTreeMap<CommitteeDigest, CommitteeDigest>,
+    pub(crate) refused: BTreeMap<CommitteeDigest, CommitteeDigest>,
     /// The foundings that the replica had accepted until another member refused them, with that refusal.
-    pub(super) released: BTreeMap<CommitteeDigest, Refusal>,
+    pub(crate) released: BTreeMap<CommitteeDigest, Refusal>,
 }
 
 /// Why bytes are not a valid record.
@@ -40,7 +40,7 @@ pub enum RecordError {
     UnknownVersion(u8),
     /// The founding inside is malformed.
     #[error("founding record: {0}")]
-    Message(#[from] MessageError),
+    Committee(#[from] CommitteeError),
     /// The founding inside is invalid.
     #[error("founding record: {0}")]
     Founding(#[from] FoundingError),

@@ -3,9 +3,6 @@
 
 use bytes::Bytes;
 
-#[cfg(feature = "nodes")]
-use super::founding::{read_acceptances, read_founding, read_refusal};
-use super::genesis::read_genesis;
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, FAILED,
     FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, MISSED, NOT_FROM_ASKER,
@@ -19,8 +16,10 @@ use super::{
 use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
-use crate::committee::MemberName;
+use crate::committee::{MemberName, read_genesis};
 use crate::digest::{CommitteeDigest, Digest};
+#[cfg(feature = "nodes")]
+use crate::founding::{read_acceptances, read_founding, read_refusal};
 use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
 use crate::link::{HELLO, Hello, LinkSignature, NodeKey};
 use crate::receipt::Receipt;

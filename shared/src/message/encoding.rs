@@ -3,8 +3,6 @@
 
 use bytes::Bytes;
 
-#[cfg(feature = "nodes")]
-use super::founding::{write_founding, write_refusal};
 use super::layout::{
     ACCEPTANCES, ALL, ARCHIVE, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER,
     ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, MISSED,
@@ -15,7 +13,7 @@ use super::{Failed, ListFilter, ListPage, ListSource, Message, Stream};
 use crate::bls::VoteSignature;
 use crate::certificate::Certificate;
 #[cfg(feature = "nodes")]
-use crate::founding::Refusal;
+use crate::founding::{Refusal, write_founding, write_refusal};
 use crate::link::HELLO;
 use crate::receipt::Receipt;
 use crate::tree::Parent;

@@ -1,7 +1,6 @@
 //! Kind 3, *accept*: a member agrees to belong to a committee.
 
-use super::Body;
-use crate::certificate::CertificateError;
+use super::{Body, ClaimError};
 use crate::codec::Reader;
 use crate::limits::Limits;
 
@@ -41,7 +40,7 @@ impl Body for Accept {
         claim.write(out);
     }
 
-    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self, CertificateError> {
+    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self, ClaimError> {
         Ok(Self { proposal: reader.array("proposal")? })
     }
 }

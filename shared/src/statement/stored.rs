@@ -3,8 +3,7 @@
 //! The signed body has the root over the batch's receipts. A certificate carries one receipt and its path, from which the root
 //! follows: one signature certifies many files, and each file's certificate can be checked without the others.
 
-use super::Body;
-use crate::certificate::{Certificate, CertificateError};
+use super::{Body, ClaimError};
 use crate::codec::{Reader, in_range};
 use crate::limits::{Limits, MAX_BATCH};
 use crate::merkle::{MerkleTree, TreeContexts, TreeHash, path_length, root_from_path};
@@ -21,15 +20,6 @@ pub struct Stored {
     pub count: u32,
     /// The root over the receipts.
     pub root: TreeHash,
-}
-
-impl Certificate<Stored> {
-    /// Whether this certificate replaces another one of the same blob: it expires later, or at the same time and is newer. A newer
-    /// certificate that expires earlier replaces none: it would hide the longer promise from replicas that have yet to fetch the blob.
-    pub fn supersedes(&self, other: &Self) -> bool {
-        let rank = |of: &Self| (of.claim.receipt.expires_at, of.claim.issued_at);
-        rank(self) > rank(other)
-    }
 }
 
 /// One receipt of a batch, with its path to the batch's root.
@@ -81,7 +71,7 @@ impl Body for Stored {
         }
     }
 
-    fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<StoredClaim, CertificateError> {
+    fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<StoredClaim, ClaimError> {
         let issued_at = reader.safe_u64("issued_at")?;
         let count = reader.u32("count")?;
         in_range("count", count.into(), 1, limits.batch.into())?;

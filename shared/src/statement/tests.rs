@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bls::{AggregateSignature, BlsError};
+use crate::certificate::CertificateError;
 use crate::certificate::{Certificate, Signers};
 use crate::committee::{Committee, Member, MemberName};
 use crate::link::NodeSecretKey;
@@ -37,7 +38,7 @@ impl Body for Sum {
         out.extend_from_slice(terms);
     }
 
-    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self::Claim, CertificateError> {
+    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self::Claim, ClaimError> {
         let height = reader.safe_u64("height")?;
         let count = reader.u8("count")?;
         Ok((height, reader.take("terms", count.into())?.to_vec()))

@@ -1,4 +1,4 @@
-//! A server's decisions while it founds its committee, besides those of [`ServerFounding`](vouch_core::founding::ServerFounding): which
+//! A server's decisions while it founds its committee, besides those of [`ServerFounding`](vouch_core::founding_protocol::ServerFounding): which
 //! replicas it admits, how long a put waits, and when the operator is told what is missing.
 
 mod committee_wait;

@@ -12,45 +12,25 @@ use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, WantedBytes};
 use vouch_core::slice::MEDIA_TYPE as MEDIA_TYPE_SLICE;
 
+use super::blob_context::{BlobContext, digest};
+use super::caller::Caller;
 use super::certificates::EncodedBundle;
 use super::download::{self, Begun, Form};
 use super::get::HttpGet;
-use super::origin::Caller;
 use super::problem::Problem;
 use super::put;
 use super::ranges;
 use super::reply::{self, Body};
 use super::upload;
-use crate::budgets::Pool;
 use crate::expires::Expires;
-use crate::server::certificate_lists::CertificateLists;
-use crate::server::core_performer::CorePerformer;
-use crate::server::get_performer::GetService;
 use crate::server::guard::Connection;
 use crate::server::put_performer::PutService;
-use crate::server::reports::ServerReports;
 
 /// An uploaded page must not run in the server's origin.
 const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
 /// The bytes of a digest never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-/// What reads of blobs use.
-#[derive(Clone)]
-pub(in crate::server) struct BlobContext {
-    pub(in crate::server) core: Arc<CorePerformer>,
-    pub(in crate::server) gets: GetService,
-    pub(in crate::server) certificates: Arc<CertificateLists>,
-    pub(in crate::server) reports: Arc<ServerReports>,
-    /// The budget of gets in progress.
-    pub(in crate::server) downloads: Arc<Pool>,
-}
-
-/// A digest from a path.
-pub(super) fn digest(text: &str) -> Result<Digest, Problem> {
-    text.parse().map_err(|error| Problem::bad_request(format!("{text:?} is not a digest: {error}")))
-}
 
 /// The bytes, or the range of them that the request is for.
 pub(super) async fn get(

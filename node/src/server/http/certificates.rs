@@ -9,7 +9,7 @@ use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::message::Code;
 
-use super::blobs::digest;
+use super::blob_context::digest;
 use super::problem::Problem;
 use super::reply::{self, Body, NO_CACHE};
 use crate::host::Host;

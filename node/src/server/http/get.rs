@@ -10,7 +10,7 @@ use vouch_core::message::Message;
 use vouch_core::session::{GetEvent, OneGet, ProgressWatch, SessionError, WantedBytes};
 use vouch_node_core::server::health::Fault;
 
-use super::blobs::BlobContext;
+use super::blob_context::BlobContext;
 use crate::host::Host;
 use crate::host::blocking::{BlockingWork, BlockingWorkError};
 use crate::host::tasks::MissedTickBehavior;

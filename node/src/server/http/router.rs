@@ -7,10 +7,10 @@ use hyper::header;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::blobs::BlobContext;
+use super::blob_context::BlobContext;
+use super::caller::Caller;
 use super::certificates::CertificateContext;
 use super::cluster::ClusterView;
-use super::origin::{Caller, Origin};
 use super::problem::Problem;
 use super::reply::{self, Body};
 use super::upgrade::{self, Upgrade};
@@ -19,6 +19,7 @@ use super::{blobs, certificates, page};
 use crate::host::Host;
 use crate::link;
 use crate::server::guard::Connection;
+use crate::server::origin::Origin;
 use crate::server::put_performer::PutService;
 
 /// The resource that a path names.

@@ -4,7 +4,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::origin::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::reply::{self, Body, has_token};
 use crate::link;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vouch_core::founding::Progress;
+use vouch_core::founding_protocol::Progress;
 
 /// How long a put waits for connected replicas to accept. Each writes to its disk twice.
 const DEADLINE: Duration = Duration::from_secs(15);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vouch_core::founding::Progress;
+use vouch_core::founding_protocol::Progress;
 
 /// Interval between ticks of a founding: acceptances are relayed, and a founding that is due is proposed.
 pub const FOUNDING_TICK: Duration = Duration::from_millis(500);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{MAX_REFUSED, MAX_RELEASED, ReplicaRecord};
-use super::{Evidence, Founding, Refusal};
 use crate::bls::VoteSecretKey;
 use crate::digest::{ClusterId, CommitteeDigest};
+use crate::founding::{Evidence, Founding, MAX_REFUSED, MAX_RELEASED, Refusal, ReplicaRecord};
 use crate::link::NodeSecretKey;
 use crate::message::Message;
 use crate::statement::Accept;

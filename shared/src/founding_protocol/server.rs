@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 pub use progress::Progress;
 
-use super::{Evidence, Founding, Refusal, VerifiedRefusal, WantedCommittee};
 use crate::bls::ProvenVoteKey;
 use crate::committee::{Committee, CommitteeError, MemberName};
 use crate::digest::{ClusterId, CommitteeDigest};
+use crate::founding::{Evidence, Founding, Refusal, VerifiedRefusal, WantedCommittee};
 use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
 use crate::message::Message;
@@ -228,7 +228,7 @@ impl ServerFounding {
         self.record_completion(was_complete);
     }
 
-    /// The committees of the foundings in progress that these refusals name, to [verify](super::verify_refusals) them with.
+    /// The committees of the foundings in progress that these refusals name, to [verify](crate::founding::verify_refusals) them with.
     pub fn refused_committees(&self, refusals: &[Refusal]) -> BTreeMap<CommitteeDigest, Arc<Committee>> {
         let named = refusals.iter().filter_map(|refusal| self.known.get_key_value(&refusal.refused));
         named.map(|(digest, founding)| (*digest, founding.committee().clone())).collect()

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::MessageError;
-use super::genesis::read_genesis;
+use super::{FoundingMessage, Refusal};
 use crate::bls::VoteSignature;
 use crate::codec::{DecodeError, Reader, in_range};
+use crate::committee::{CommitteeError, read_genesis};
 use crate::digest::CommitteeDigest;
-use crate::founding::{FoundingMessage, Refusal};
 use crate::limits::MAX_MEMBERS;
 use crate::link::NodeKey;
 
@@ -31,7 +30,7 @@ pub(crate) fn write_founding(founding: &FoundingMessage, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn read_founding(reader: &mut Reader<'_>) -> Result<FoundingMessage, MessageError> {
+pub(crate) fn read_founding(reader: &mut Reader<'_>) -> Result<FoundingMessage, CommitteeError> {
     let (genesis, possessions) = read_genesis(reader)?;
     let n = genesis.n();
     let bitmap = reader.take("bitmap of acceptances", usize::from(n).div_ceil(8))?;
@@ -50,7 +49,7 @@ pub(crate) fn read_founding(reader: &mut Reader<'_>) -> Result<FoundingMessage, 
     Ok(FoundingMessage { genesis, possessions, acceptances })
 }
 
-pub(super) fn read_acceptances(reader: &mut Reader<'_>) -> Result<Vec<(u16, VoteSignature)>, DecodeError> {
+pub(crate) fn read_acceptances(reader: &mut Reader<'_>) -> Result<Vec<(u16, VoteSignature)>, DecodeError> {
     let count = reader.u16("number of acceptances")?;
     in_range("number of acceptances", count.into(), 1, MAX_MEMBERS.into())?;
     let mut acceptances: Vec<(u16, VoteSignature)> = Vec::new();

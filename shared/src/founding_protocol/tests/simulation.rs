@@ -235,7 +235,7 @@ impl Simulation {
             let bare = FoundingMessage { acceptances: BTreeMap::new(), ..message.clone() };
             Founding::open(bare).unwrap()
         });
-        let mut founding = Founding::new(known.committee.clone());
+        let mut founding = Founding::new(known.committee().clone());
         let acceptances = message.acceptances.iter().map(|(member, signature)| (*member, *signature));
         for acceptance in Self::unchecked(&self.opened, digest, acceptances.collect()) {
             founding.add(acceptance);
@@ -299,7 +299,8 @@ impl Simulation {
 
     /// Keeps every acceptance that ever left a replica, and checks that no two complete foundings share a member.
     fn sign(&mut self, accepted: &Founding) {
-        let signed = self.signed.entry(accepted.digest()).or_insert_with(|| Founding::new(accepted.committee.clone()));
+        let signed =
+            self.signed.entry(accepted.digest()).or_insert_with(|| Founding::new(accepted.committee().clone()));
         if !signed.merge(accepted) || !signed.is_complete() {
             return;
         }

@@ -4,11 +4,18 @@ mod simulation;
 
 use simulation::{Simulation, World};
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::*;
-use crate::bls::ProvenVoteKey;
-use crate::committee::{Member, MemberName};
+use crate::bls::{ProvenVoteKey, VoteSecretKey, VoteSignature};
+use crate::committee::{Committee, CommitteeRecord, Member, MemberName};
+use crate::digest::CommitteeDigest;
+use crate::founding::*;
 use crate::link::NodeSecretKey;
 use crate::message::Message;
+use crate::statement::Accept;
+use crate::tally::{VerifiedVote, VoteError};
 
 /// A replica's secret keys.
 struct Keys {
