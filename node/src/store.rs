@@ -17,6 +17,7 @@ use crate::host::disk::Disk;
 use crate::host::files::FileError;
 
 mod anchor;
+mod blob_check;
 mod blobs;
 mod blocking;
 mod certificates;
@@ -41,10 +42,11 @@ mod write;
 pub(crate) use blocking::blocking;
 pub(crate) use collecting::check_grace;
 pub use collecting::{Collected, GRACE};
-pub use config::{PartialConfig, Place, StoreConfig};
+pub use config::{MAX_SMALL, PartialConfig, Place, StoreConfig};
 pub use confirming::Confirmed;
 pub use error::StoreError;
 pub use index::Entry;
+pub(crate) use index::INDEX;
 pub use journal::{Journalled, Promise};
 pub use reading::Slice;
 pub use settling::SETTLING;
@@ -61,12 +63,6 @@ use reading::BlobReader;
 use space::SpaceBudget;
 use verified::VerifiedBlobs;
 use write::{PartialUploads, UploadParts, UploadSpace};
-
-/// The index's file name.
-pub(crate) const INDEX: &str = "index.redb";
-
-/// Maximum size in bytes of a blob that is kept in the index.
-pub const MAX_SMALL: u64 = 64 << 10;
 
 /// Whether a folder holds a store.
 pub fn is_in(disk: &dyn Disk, folder: &Path) -> bool {

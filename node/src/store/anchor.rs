@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::StoreError;
 use super::blobs::BlobStore;
-use super::index::Index;
-use super::{INDEX, StoreError};
+use super::index::{INDEX, Index};
 use crate::host::Host;
 use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::FileError;

@@ -4,24 +4,21 @@
 //! object store needs only these operations, too.
 
 use vouch_core::digest::Digest;
-use vouch_core::tree::Parent;
 
 use super::verified::Version;
-use crate::host::disk::DiskFile;
 use crate::host::files::FileError;
 
 mod files;
+mod naming;
+mod open_blob;
 mod remote;
 mod spool;
 
 pub(super) use files::FileBlobs;
-use remote::RemoteBlob;
+pub(super) use naming::FOLDER_MODE;
+pub(super) use open_blob::OpenBlob;
 pub(super) use remote::RemoteBlobs;
 pub(super) use spool::{OUTBOARD_PIECE, Spool, SpoolFolder};
-
-pub(super) const FOLDER_MODE: u32 = 0o700;
-/// Suffix of outboards: BLAKE3's tree in post-order, in groups of 16 KiB, without a length header.
-pub(super) const OUTBOARD: &str = ".obao";
 
 /// The configured place of large blobs.
 #[derive(Debug)]
@@ -72,44 +69,4 @@ impl BlobStore {
             Self::Remote(remote) => remote.list(first),
         }
     }
-}
-
-/// A blob that is open for reading.
-#[derive(Debug)]
-pub(super) enum OpenBlob {
-    /// Two files.
-    Files { data: Box<dyn DiskFile>, outboard: Box<dyn DiskFile> },
-    /// Two objects.
-    Remote(RemoteBlob),
-}
-
-impl OpenBlob {
-    /// Reads bytes, unverified.
-    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
-        match self {
-            Self::Files { data, .. } => data.read_at(offset, buffer),
-            Self::Remote(blob) => blob.read(offset, buffer),
-        }
-    }
-
-    /// Reads the parent at an offset of the outboard, unverified.
-    pub(super) fn parent(&self, offset: u64) -> Result<Parent, FileError> {
-        let mut parent = Parent([0; Parent::SIZE]);
-        self.read_outboard(offset, &mut parent.0)?;
-        Ok(parent)
-    }
-
-    /// Reads bytes of the outboard, unverified.
-    pub(super) fn read_outboard(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FileError> {
-        match self {
-            Self::Files { outboard, .. } => outboard.read_at(offset, buffer),
-            Self::Remote(blob) => blob.read_outboard(offset, buffer),
-        }
-    }
-}
-
-/// The digest in the name of a file or object. `None` if the name is not one of this store.
-fn digest_of(name: &str) -> Option<Digest> {
-    let hex = name.strip_suffix(OUTBOARD).unwrap_or(name);
-    hex.parse::<Digest>().ok().filter(|digest| digest.to_hex() == hex)
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::host::objects::Objects;
 
+/// Maximum size in bytes of a blob that is kept in the index.
+pub const MAX_SMALL: u64 = 64 << 10;
+
 /// Where blobs of more than 64 KiB are kept.
 #[derive(Debug, Clone, Default)]
 pub enum Place {

@@ -8,35 +8,9 @@ use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::placement::Assignment;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
-use super::{Store, StoreError, index};
+use super::index::{self, JournalEntry};
+use super::{Store, StoreError};
 use crate::bugs::{self, Bug};
-
-/// How long statements of kind 1 stay in the journal, in seconds of `issued_at` before the newest. This is ten times as long as
-/// anybody votes for one.
-pub const STORED_KEPT: u64 = 600;
-
-/// The key of one statement in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JournalEntry {
-    /// The statement's kind.
-    pub kind: u16,
-    /// Its time of issue, or the height that it is about; 0 if the kind has neither.
-    pub ordinal: u64,
-    /// The statement's identity.
-    pub statement: StatementId,
-}
-
-impl JournalEntry {
-    /// The entry of a statement.
-    pub fn of<B: Body>(statement: &Statement<B>) -> Self {
-        Self { kind: B::KIND, ordinal: statement.body().ordinal().unwrap_or(0), statement: statement.id() }
-    }
-
-    /// Entries of this kind with a lesser ordinal are dropped; `None`: all are kept.
-    pub(super) fn outdates(&self) -> Option<u64> {
-        (self.kind == Stored::KIND).then(|| self.ordinal.saturating_sub(STORED_KEPT))
-    }
-}
 
 /// A statement whose journal entry and duties are durable. Only such a statement can be signed.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use crate::host::files::Action;
 mod adopting;
 mod confirming;
 mod crash;
+mod entering;
 mod expiry;
 mod journal;
 mod partials;

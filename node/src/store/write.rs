@@ -30,7 +30,7 @@
 //! | partial upload | the digest of all bytes is wrong, or a sync fails | removed: what an earlier put recorded was wrong, or the disk lost it |
 //! | partial upload | the object store fails | idle: the bytes need not be sent again |
 //! | complete | the entry is committed | stored; the record of the partial upload goes in the same commit |
-//! | complete | it is dropped, or the commit fails | nothing: files without an entry are swept |
+//! | complete | it is dropped, or the commit fails | nothing: files without an entry are swept, and so is the record of the partial upload |
 //! | files without an entry | the certificate of their blob is known, and they are right | complete |
 //!
 //! The modules depend on each other in one direction: `receiving`, then `private_upload` and `resumable_upload`, then `complete`, then

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use vouch_core::digest::Digest;
 
-use super::{FOLDER_MODE, OUTBOARD, OpenBlob, Spool, digest_of};
+use super::naming::{FOLDER_MODE, OUTBOARD, digest_of};
+use super::open_blob::OpenBlob;
+use super::spool::Spool;
 use crate::bugs::{self, Bug};
 use crate::host::disk::Disk;
 use crate::host::files::{self, FileError};

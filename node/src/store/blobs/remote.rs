@@ -10,8 +10,8 @@ use bytes::Bytes;
 use vouch_core::digest::Digest;
 use vouch_core::tree;
 
+use super::naming::{OUTBOARD, digest_of};
 use super::spool::{Spool, SpoolFile};
-use super::{OUTBOARD, digest_of};
 use crate::host::files::{Action, FileError};
 use crate::host::objects::{ObjectError, Objects};
 use crate::store::verified::Version;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::OUTBOARD;
+use super::naming::OUTBOARD;
 use crate::host::disk::{Disk, DiskFile};
 use crate::host::files::FileError;
 

@@ -1,14 +1,40 @@
-//! The journal's table.
+//! The table of the [journal](crate::store::journal).
 
 use redb::{TableDefinition, WriteTransaction};
-use vouch_core::statement::StatementId;
+use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
-use super::Index;
+use super::database::Index;
 use crate::durable::{Changes, DurableError};
-use crate::store::journal::JournalEntry;
 
 /// Kind, issued-at or height, statement identity.
 const JOURNAL: TableDefinition<'_, (u16, u64, [u8; 32]), ()> = TableDefinition::new("journal");
+
+/// How long statements of kind 1 stay in the journal, in seconds of `issued_at` before the newest. This is ten times as long as
+/// anybody votes for one.
+pub const STORED_KEPT: u64 = 600;
+
+/// The key of one statement in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// The statement's kind.
+    pub kind: u16,
+    /// Its time of issue, or the height that it is about; 0 if the kind has neither.
+    pub ordinal: u64,
+    /// The statement's identity.
+    pub statement: StatementId,
+}
+
+impl JournalEntry {
+    /// The entry of a statement.
+    pub fn of<B: Body>(statement: &Statement<B>) -> Self {
+        Self { kind: B::KIND, ordinal: statement.body().ordinal().unwrap_or(0), statement: statement.id() }
+    }
+
+    /// Entries of this kind with a lesser ordinal are dropped; `None`: all are kept.
+    fn outdates(&self) -> Option<u64> {
+        (self.kind == Stored::KIND).then(|| self.ordinal.saturating_sub(STORED_KEPT))
+    }
+}
 
 pub(super) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(JOURNAL).map(drop).map_err(Into::into)

@@ -7,7 +7,9 @@ use vouch_core::link::NodeKey;
 use vouch_core::message::{ListFilter, ListPage, ListPosition};
 use vouch_node_core::replica::lacking::ListPositions;
 
-use super::{ABOUT, CERTIFICATES, Change, Index};
+use super::about::ABOUT;
+use super::certificates::CERTIFICATES;
+use super::database::{Change, Index};
 use crate::durable::{Changes, DurableError, listing};
 
 /// The latest expiry of the certificates that were passed over, in [`ABOUT`].

@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::digest::Digest;
 use vouch_core::tree::{BLOCK, Suspended};
 
-use super::Index;
+use super::database::Index;
 use crate::durable::DurableError;
 
 type RowKey = ([u8; 32], u64);

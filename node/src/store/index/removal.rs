@@ -4,7 +4,10 @@ use redb::{ReadableTable, WriteTransaction};
 use vouch_core::digest::Digest;
 use vouch_core::receipt::NEVER;
 
-use super::{BAD, BLOBS, BYTES, CERTIFICATES, Change, DAMAGED, EXPIRY, Entry, Index, add, subtract};
+use super::certificates::CERTIFICATES;
+use super::database::{Change, Index};
+use super::entries::{BLOBS, BYTES, EXPIRY, Entry};
+use super::{damaged, totals};
 use crate::durable::{Changes, DurableError};
 
 /// A blob that was removed from the index.
@@ -45,8 +48,7 @@ pub(in super::super) fn mark_damaged(digest: Digest) -> impl Change<Option<Remov
 
 fn take_damaged(transaction: &WriteTransaction, digest: Digest) -> Result<Option<Removed>, redb::Error> {
     let Some(entry) = take(transaction, &digest)? else { return Ok(None) };
-    transaction.open_table(DAMAGED)?.insert(digest.0, (entry.length, entry.keep_until))?;
-    add(transaction, BAD, entry.length)?;
+    damaged::add(transaction, &digest, (entry.length, entry.keep_until))?;
     Ok(Some(Removed { digest, length: entry.length, in_files: entry.in_files() }))
 }
 
@@ -65,10 +67,7 @@ fn take_expired(transaction: &WriteTransaction, last: u64, limit: usize) -> Resu
             removed.push(Removed { digest, length: entry.length, in_files: entry.in_files() });
             continue;
         }
-        let damaged = transaction.open_table(DAMAGED)?.remove(digest.0)?.map(|row| row.value());
-        if let Some((length, _)) = damaged {
-            subtract(transaction, BAD, length)?;
-        }
+        damaged::remove(transaction, &digest)?;
     }
     Ok(removed)
 }
@@ -80,7 +79,7 @@ fn take(transaction: &WriteTransaction, digest: &Digest) -> Result<Option<Entry>
         if let Some(number) = entry.number {
             transaction.open_table(BYTES)?.remove(number)?;
         }
-        subtract(transaction, entry.kind(), entry.length)?;
+        totals::subtract(transaction, entry.kind(), entry.length)?;
     }
     Ok(entry)
 }

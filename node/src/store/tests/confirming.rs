@@ -36,7 +36,7 @@ pub(super) const DAMAGES: [Damage; 10] = [
 pub(super) fn paths_of(digest: &Digest) -> (PathBuf, PathBuf) {
     let name = digest.to_hex();
     let data = Path::new(FOLDER).join("blobs").join(&name[..2]).join(&name);
-    (data.clone(), data.with_extension(&blobs::OUTBOARD[1..]))
+    (data.clone(), data.with_extension("obao"))
 }
 
 impl Damage {

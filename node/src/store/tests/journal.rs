@@ -3,7 +3,7 @@
 use vouch_core::statement::Accept;
 
 use super::*;
-use crate::store::journal::{JournalEntry, STORED_KEPT};
+use crate::store::index::{JournalEntry, STORED_KEPT};
 
 fn ids(entries: &[Statement<Stored>]) -> Vec<StatementId> {
     let mut ids: Vec<_> = entries.iter().map(Statement::id).collect();

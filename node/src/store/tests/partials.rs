@@ -68,7 +68,7 @@ impl Blob {
     }
 
     /// A put that is interrupted after some blocks.
-    fn leave(&self, store: &Store, blocks: usize) {
+    pub(super) fn leave(&self, store: &Store, blocks: usize) {
         let offered = store.receive(Some(&self.assignment), &CancelToken::default()).unwrap();
         drop(self.send(offered, 0..blocks).unwrap());
     }
@@ -78,7 +78,7 @@ impl Blob {
         usize::try_from(offset).unwrap() / BLOCK
     }
 
-    fn assert_stored(&self, disk: &SimulatedDisk, store: &Store) {
+    pub(super) fn assert_stored(&self, disk: &SimulatedDisk, store: &Store) {
         let (mut at, length) = (0, self.bytes.len());
         while at < length {
             let size = (length - at).min(BLOCK);

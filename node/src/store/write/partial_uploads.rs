@@ -4,6 +4,7 @@
 //! the same blob resumes there. One put at a time adds to it. The next put takes it over if the earlier one was cancelled
 //! or is silent; otherwise the next put writes to files of its own.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -254,13 +255,33 @@ impl PartialUploads {
         Ok(())
     }
 
-    /// Removes partial uploads that no put has touched for the TTL, and those of blobs that are stored. Blocks.
+    /// Removes partial uploads that no put has touched for the TTL, those of blobs that are stored, and records of uploads that no longer
+    /// exist. Blocks.
     pub(in super::super) fn drop_old(&self, now: u64) -> Result<(), StoreError> {
+        self.drop_stray_records()?;
         for (touched, key) in self.touched() {
             let is_old = now >= touched.saturating_add(self.config.ttl);
             if is_old || self.is_stored(key)? {
                 self.drop_idle(key)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes records without a partial upload: a blob was complete, so its files got other names, and was not entered.
+    fn drop_stray_records(&self) -> Result<(), StoreError> {
+        let (rows, malformed) = self.index.partials()?;
+        let keys = rows.into_iter().map(|row| (row.digest, row.length)).chain(malformed);
+        for (digest, length) in keys {
+            let (key, slot) = (PartialKey { digest, length }, WriterSlot::new(CancelToken::default()));
+            match self.lock().entry(key) {
+                // own the key meanwhile, so that no put begins the upload again
+                Entry::Vacant(vacant) => drop(vacant.insert(PartialState::Owned(slot.clone()))),
+                Entry::Occupied(_) => continue,
+            }
+            let erased = self.erase(key);
+            self.release(key, &slot);
+            erased?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::parts::UploadParts;
 use super::private_upload::PrivateUpload;
 use super::resumable_upload::ResumableUpload;
 use crate::store::StoreError;
-use crate::store::confirming::BlobCheck;
+use crate::store::blob_check::BlobCheck;
 use crate::store::reading::BlobReader;
 
 /// A blob that is being received. Each piece of an offered blob is verified when it arrives. If this is dropped, an offered large blob
