@@ -5,6 +5,8 @@
 //! costs the other receipts one more round at most.
 
 mod events;
+mod pending_receipt;
+mod policy;
 mod proposed;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,6 @@ use std::time::Duration;
 
 use vouch_core::bls::VoteSignature;
 use vouch_core::committee::Committee;
-use vouch_core::limits::MAX_BATCH;
 use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::receipt::Receipt;
 use vouch_core::statement;
@@ -26,6 +27,8 @@ use super::health::Observed;
 use super::put::{too_late, why_too_few};
 use super::stream_numbers::StreamNumbers;
 pub use events::{BatchContext, BatchInput, BatchOutput, BatchRequest};
+use pending_receipt::{PendingReceipt, common_holders};
+pub use policy::BatchPolicy;
 use proposed::ProposedBatch;
 
 /// Number of receipts up to which a batch's tree is made in [`Batches::propose`]. They take about 20 µs, as long as waking another thread.
@@ -33,45 +36,6 @@ use proposed::ProposedBatch;
 pub const BUILT_INLINE: usize = 64;
 /// Maximum number of closed batches remembered, to tell whether a later vote on one was in time.
 const ENDED_BATCHES: usize = 64;
-
-/// How receipts are gathered into batches.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchPolicy {
-    /// Maximum number of receipts in a batch, at most 4096.
-    pub most: usize,
-    /// Maximum wait of the first receipt while no batch is being signed and other puts are being stored.
-    pub linger: Duration,
-    /// Maximum wait of the first receipt while a batch is being signed.
-    pub wait: Duration,
-    /// Maximum number of batches signed at once.
-    pub at_once: usize,
-}
-
-impl Default for BatchPolicy {
-    fn default() -> Self {
-        let ms = Duration::from_millis;
-        Self { most: MAX_BATCH as usize, linger: ms(2), wait: ms(8), at_once: 4 }
-    }
-}
-
-/// A put's receipt that is not certified yet.
-#[derive(Debug)]
-struct PendingReceipt {
-    put: Stream,
-    receipt: Receipt,
-    holders: BTreeSet<u16>,
-    candidates: BTreeSet<u16>,
-    refusals: Vec<(u16, Failed)>,
-    since: Duration,
-}
-
-impl PendingReceipt {
-    /// Records a holder; `false` if it was known.
-    fn hold(&mut self, member: u16) -> bool {
-        self.candidates.remove(&member);
-        self.holders.insert(member)
-    }
-}
 
 /// All batches of a server.
 pub struct Batches {
@@ -380,18 +344,6 @@ impl Batches {
         self.waiting = left;
         taken
     }
-}
-
-/// The members that hold all blobs of a batch.
-fn common_holders(items: &[PendingReceipt]) -> BTreeSet<u16> {
-    let mut items = items.iter();
-    let mut common = items.next().map(|item| item.holders.clone()).unwrap_or_default();
-    for item in items {
-        if item.holders != common {
-            common.retain(|member| item.holders.contains(member));
-        }
-    }
-    common
 }
 
 /// Records the members that had not voted when the batch ended.

@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 use vouch_core::certificate::{Certificate, CertificateError};
 use vouch_core::digest::Digest;
 
-use super::{ArchiveError, find};
+use super::ArchiveError;
+use super::tables::find;
 use crate::durable::{Database, DurableError};
 use crate::host::Host;
 use crate::host::tasks::Worker;
