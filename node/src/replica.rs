@@ -1,5 +1,6 @@
 //! A replica: stores blobs durably and votes for what it holds. It dials its servers and keeps its keys and blobs over restarts.
 
+mod blob_location;
 pub mod clock_watch;
 mod config;
 mod context;
@@ -9,7 +10,6 @@ mod identity;
 mod last_votes;
 mod link;
 mod load;
-mod place;
 mod put_workers;
 pub mod repair;
 mod repair_queue;
@@ -37,6 +37,7 @@ use crate::host::objects::Credentials;
 use crate::host::tasks::JoinSet;
 use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
+pub use blob_location::BlobLocationError;
 use clock_watch::ClockWatch;
 pub use config::{Config, Data};
 pub use context::Reporter;
@@ -46,7 +47,6 @@ use identity::Identity;
 pub use identity::{IdentityError, keys_of};
 use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
-pub use place::PlaceError;
 use repair_queue::RepairQueue;
 use scrub::Scrubber;
 use status::OperatorContext;
@@ -66,7 +66,7 @@ pub enum ReplicaError {
     Identity(#[from] IdentityError),
     /// Where its large blobs are.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BlobLocationError),
     /// Its blobs and index.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,7 +102,7 @@ impl AtRest {
         let data = DataDir::open(host.disk(), folder)?;
         let Identity { keys, .. } = Identity::open(host, data.path())?;
         let credentials = Credentials::from_environment();
-        let (place, blobs) = place::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
+        let (place, blobs) = blob_location::take(host.disk(), data.path(), None, &credentials, keys.node.node_key())?;
         let store = Store::open(host, data.path(), &store::StoreConfig { place, ..store::StoreConfig::default() })?;
         Ok(Self { store, _folders: LockedFolders { data, _blobs: blobs } })
     }
@@ -150,7 +150,7 @@ impl Replica {
         store::check_grace(config.grace)?;
         let owner = keys.node.node_key();
         let (place, blobs) =
-            place::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
+            blob_location::take(host.disk(), data.path(), config.location.as_ref(), &config.credentials, owner)?;
         let store = Store::open(&host, data.path(), &store::StoreConfig { place, ..config.store })?;
         let identity = Arc::new(OwnIdentity::new(keys, name, chain));
         let reports = Arc::new(Reports::new(&config.servers, reporter));

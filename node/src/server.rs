@@ -1,7 +1,6 @@
 //! The server: accepts replicas and clients, forwards puts, and aggregates votes. It is untrusted, signs no statement, and keeps no blob.
 
 mod archive;
-mod batcher;
 mod byte_bounded_queue;
 mod certificate_lists;
 mod client;
@@ -21,9 +20,10 @@ mod origin;
 mod put_performer;
 mod replica_link;
 mod replica_requests;
+mod reply_routing;
 mod reports;
-mod routes;
 mod time_relay;
+mod waiting_puts;
 mod welcome;
 
 use std::future::Future;

@@ -42,7 +42,7 @@ mod write;
 pub(crate) use blocking::blocking;
 pub(crate) use collecting::check_grace;
 pub use collecting::{Collected, GRACE};
-pub use config::{MAX_SMALL, PartialConfig, Place, StoreConfig};
+pub use config::{BlobLocation, MAX_SMALL, PartialConfig, StoreConfig};
 pub use confirming::Confirmed;
 pub use error::StoreError;
 pub use index::Entry;
@@ -108,24 +108,24 @@ impl Store {
     pub fn open(host: &Host, folder: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
         let disk = host.shared_disk();
         let files = match &config.place {
-            Place::Beside | Place::Elsewhere(_) => folder,
-            Place::Folder(files) => files,
+            BlobLocation::Beside | BlobLocation::Elsewhere(_) => folder,
+            BlobLocation::Folder(files) => files,
         };
         let (partial, in_files) = (files.join("partial"), files.join("blobs"));
         let make = || {
             disk.create_folders(std::slice::from_ref(&partial), blobs::FOLDER_MODE)?;
             Ok::<_, FileError>(match &config.place {
-                Place::Beside | Place::Folder(_) => {
+                BlobLocation::Beside | BlobLocation::Folder(_) => {
                     BlobStore::Files(FileBlobs::create(disk.clone(), in_files.clone())?)
                 }
-                Place::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
+                BlobLocation::Elsewhere(objects) => BlobStore::Remote(RemoteBlobs::new(objects.clone())),
             })
         };
         // The folders of blobs are created before the index. If the index exists and they do not, do not create them: the disk may
         // not be mounted.
         let (blobs, (index, replaced)) = if disk.exists(&folder.join(INDEX))? {
             let (index, replaced) = Index::open(host, &folder.join(INDEX))?;
-            if !matches!(config.place, Place::Elsewhere(_)) {
+            if !matches!(config.place, BlobLocation::Elsewhere(_)) {
                 anchor::check_folder(&*disk, &in_files, &index)?;
             }
             (make()?, (index, replaced))

@@ -28,9 +28,9 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     let wanted = config.wanted.clone();
     // Set before the first event that needs it.
     let page = Arc::new(OnceLock::new());
-    let teller = page.clone();
-    let tell = move |event| tell_server(&event, teller.get().map_or("", String::as_str));
-    let server = Server::open(host.clone(), config, Arc::new(tell)).map_err(Failure::new)?;
+    let page_of_events = page.clone();
+    let report = move |event| print_server_event(&event, page_of_events.get().map_or("", String::as_str));
+    let server = Server::open(host.clone(), config, Arc::new(report)).map_err(Failure::new)?;
     let listener = host.listen(&address).await.map_err(|error| {
         let next = "choose another with `vouch server PORT` or `vouch server ADDRESS:PORT`";
         Failure::new(format_args!("cannot listen on {address}: {error}; {next}"))
@@ -42,7 +42,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     output::line(format_args!("server identity: {}", server.node_key()));
     let chain = server.chain();
     match (&chain, wanted.replicas) {
-        (Some(chain), _) => tell_committee(chain.current(), page),
+        (Some(chain), _) => print_committee(chain.current(), page),
         (None, None) if wanted.cluster.is_some() => {
             output::line(format_args!("waiting for a member of the cluster; start one with `vouch replica {address}`"));
         }
@@ -64,7 +64,7 @@ pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure>
     Ok(0)
 }
 
-fn tell_committee(committee: &Committee, page: &str) {
+fn print_committee(committee: &Committee, page: &str) {
     output::line(format_args!("cluster {}", committee.cluster()));
     output::line(format_args!("{}", server::tolerance(committee)));
     output::line(format_args!("page {}", page_of(page, committee.cluster())));
@@ -84,9 +84,9 @@ pub(super) fn page_of(page: &str, cluster: ClusterId) -> String {
 }
 
 /// Prints on standard output what programs parse, in lines of a fixed format. The rest goes to the log.
-fn tell_server(event: &server::Event, page: &str) {
+fn print_server_event(event: &server::Event, page: &str) {
     if let server::Event::Formed(committee) = event {
-        tell_committee(committee, page);
+        print_committee(committee, page);
     }
     log::server(event);
 }

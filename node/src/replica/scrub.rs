@@ -95,10 +95,10 @@ impl Scrubber {
 ///
 /// # Errors
 /// The index cannot be read or written.
-pub async fn offline(host: &Host, store: Store, tell: impl Fn(Scrubbed)) -> Result<Scrubbed, StoreError> {
+pub async fn offline(host: &Host, store: Store, report: impl Fn(Scrubbed)) -> Result<Scrubbed, StoreError> {
     let mut pass = ScrubPass::new(None);
     while read_next(host, &store, &mut pass).await?.is_some() {
-        tell(pass.so_far());
+        report(pass.so_far());
     }
     Ok(pass.so_far())
 }

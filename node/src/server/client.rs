@@ -7,7 +7,7 @@ use vouch_core::message::{Code, Failed, MAX_PUTS, Message, Stream};
 
 use super::guard::Connection;
 use super::member_links::{MemberLinks, Snapshot};
-use super::routes::Reply;
+use super::reply_routing::Reply;
 use crate::committee_file;
 use crate::latest::Follower;
 use crate::link::{LinkError, Outgoing};
@@ -33,7 +33,7 @@ pub(super) struct NotReading;
 
 impl Client {
     /// Queues a message for the client.
-    pub(super) fn tell(&self, message: &Message) -> Result<(), NotReading> {
+    pub(super) fn send_message(&self, message: &Message) -> Result<(), NotReading> {
         self.send(message.encode().into())
     }
 
@@ -57,7 +57,7 @@ impl Client {
         match self.members.chain() {
             Some(chain) => {
                 self.knows_committee = true;
-                self.tell(&committee_file::message(chain.current()))
+                self.send_message(&committee_file::message(chain.current()))
             }
             None => Ok(()),
         }

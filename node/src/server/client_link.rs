@@ -14,7 +14,7 @@ use super::get_performer::{GetPerformer, GetReply, GetService};
 use super::guard::Connection;
 use super::member_links::MemberLinks;
 use super::put_performer::PutService;
-use super::routes::{self, Reply};
+use super::reply_routing::{self, Reply};
 use super::welcome::{Welcomed, why};
 use crate::host::Host;
 use crate::host::tasks::MissedTickBehavior;
@@ -40,7 +40,7 @@ pub(super) async fn run(context: &ClientLinkContext, welcomed: Welcomed, connect
     let (outgoing, queue) = mpsc::channel(ROOM_FOR_ANSWERS + CLIENT_QUEUE + 3 * replicas);
     let (data, no_data) = mpsc::channel::<Bytes>(1);
     drop(data);
-    let (mailbox, replies) = routes::mailbox(replicas);
+    let (mailbox, replies) = reply_routing::mailbox(replicas);
     let (members, snapshot) = (context.members.clone(), context.members.follow());
     let link = Client { members, snapshot, outgoing, mailbox, knows_committee, connection: connection.clone() };
     let writing = context.host.spawn(async move {
@@ -92,7 +92,7 @@ async fn serve(
                 Err(error) => Err(Ended::Link(error)),
             },
         };
-        if let Err(ended) = step.and_then(|()| tell_gets(&mut link, &mut gets)) {
+        if let Err(ended) = step.and_then(|()| send_replies(&mut link, &mut gets)) {
             break ended;
         }
     };
@@ -103,7 +103,7 @@ async fn serve(
         Ended::Link(error) => why(error),
     };
     // A client that does not read gets no reason.
-    let _ = link.tell(&Message::Failed(failed));
+    let _ = link.send_message(&Message::Failed(failed));
 }
 
 async fn client_message(
@@ -153,19 +153,19 @@ async fn tick(link: &mut Client, puts: &mut ClientPuts, gets: &mut GetPerformer)
 }
 
 /// Sends the client the answers to its lookups and reads.
-fn tell_gets(link: &mut Client, gets: &mut GetPerformer) -> Result<(), Ended> {
+fn send_replies(link: &mut Client, gets: &mut GetPerformer) -> Result<(), Ended> {
     for reply in gets.take_replies() {
         match reply {
             GetReply::Located(stream, holders) => {
                 // The answer names members, so the client needs the committee first.
                 link.show_committee()?;
-                link.tell(&Message::Located { stream, holders })?;
+                link.send_message(&Message::Located { stream, holders })?;
             }
             GetReply::Chunk { stream, offset, parents, bytes, room } => {
                 let bytes = Message::Chunk { stream, offset, parents, bytes }.encode();
                 link.send(Outgoing { bytes, permit: Some(room.into()) })?;
             }
-            GetReply::Failed(failed) => link.tell(&Message::Failed(failed))?,
+            GetReply::Failed(failed) => link.send_message(&Message::Failed(failed))?,
             GetReply::Violation(failed) => return Err(Ended::Refused(failed)),
         }
     }

@@ -8,11 +8,11 @@ use vouch_core::message::{Message, PayloadFrame, Stream};
 use vouch_node_core::server::link_puts::{LinkPuts, LinkPutsInput, LinkPutsOutput};
 use vouch_node_core::server::put::{PutInput, PutRequest};
 
-use super::batcher::PutInbox;
 use super::client::{Client, Ended};
 use super::member_links::Snapshot;
 use super::put_performer::{PutMailboxes, PutPerformer, PutService};
-use super::routes::Reply;
+use super::reply_routing::Reply;
+use super::waiting_puts::PutInbox;
 
 /// The puts in progress on one client's link.
 pub(super) struct ClientPuts {
@@ -125,7 +125,7 @@ impl ClientPuts {
                     }
                     LinkPutsOutput::Over(stream) => drop(self.performers.remove(&stream)),
                     // Perform the remaining actions even if the client cannot be reached: the members must be told.
-                    output => ended = ended.and_then(|()| tell(link, output)),
+                    output => ended = ended.and_then(|()| send_output(link, output)),
                 }
             }
             ended?;
@@ -142,10 +142,10 @@ impl ClientPuts {
 }
 
 /// Sends the client an answer. Answers name members, so the client needs the committee first.
-fn tell(link: &mut Client, output: LinkPutsOutput) -> Result<(), Ended> {
+fn send_output(link: &mut Client, output: LinkPutsOutput) -> Result<(), Ended> {
     link.show_committee()?;
     match output {
-        LinkPutsOutput::Tell(message) => link.tell(&message)?,
+        LinkPutsOutput::Send(message) => link.send_message(&message)?,
         LinkPutsOutput::Hint(message) => link.hint(&message),
         LinkPutsOutput::Violation(failed) => return Err(Ended::Refused(failed)),
         LinkPutsOutput::Perform(..) | LinkPutsOutput::Over(_) => {}

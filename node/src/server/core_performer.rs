@@ -1,6 +1,6 @@
 //! Gives the server's core its inputs, and performs the outputs.
 
-mod batches;
+mod batch_requests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +9,12 @@ use vouch_node_core::server::health::Fault;
 use vouch_node_core::server::put::PutContext;
 use vouch_node_core::server::{ServerClock, ServerCore, ServerInput, ServerOutput};
 
-use super::batcher::Batcher;
 use super::certificate_lists::CertificateLists;
 use super::member_links::{MemberLinks, ReplicaHandle, Snapshot};
 use super::reports::ServerReports;
+use super::waiting_puts::Batcher;
 use crate::host::Host;
-pub(super) use batches::{Storing, settle_when_due};
+pub(super) use batch_requests::{Storing, settle_when_due};
 
 /// The server's core, with what its outputs need. All links give it their inputs.
 pub(super) struct CorePerformer {

@@ -38,7 +38,7 @@ impl Endorser {
                         }
                         EndorsementOutput::Cancel { stream, member } => {
                             // A member that does not read gets no message.
-                            links.tell(member, &Message::Cancel { stream, keep: true });
+                            links.try_send(member, &Message::Cancel { stream, keep: true });
                         }
                         EndorsementOutput::Release(_) => replies = None,
                         EndorsementOutput::Submit { put, receipt, holders } => {

@@ -83,7 +83,7 @@ impl ServerFoundings {
         let core = self.core.state();
         for (node_key, message) in sends {
             if let Some(handle) = core.roster().handle(&node_key) {
-                handle.tell(&message);
+                handle.try_send(&message);
             }
         }
     }
@@ -125,20 +125,20 @@ impl ServerFoundings {
     }
 
     /// Handles a replica's message about foundings.
-    pub(super) async fn hear(&self, from: &NodeKey, message: Message) -> Result<(), LinkError> {
+    pub(super) async fn handle(&self, from: &NodeKey, message: Message) -> Result<(), LinkError> {
         match message {
-            Message::Founding(shown) => self.hear_shown(from, *shown).await?,
+            Message::Founding(shown) => self.handle_founding(from, *shown).await?,
             Message::Acceptances { founding, acceptances } => {
-                self.hear_acceptances(from, &founding, acceptances).await?;
+                self.handle_acceptances(from, &founding, acceptances).await?;
             }
-            Message::Refusals(refusals) => self.hear_refusals(refusals).await?,
+            Message::Refusals(refusals) => self.handle_refusals(refusals).await?,
             other => return Err(LinkError::unexpected("a founding", &other)),
         }
         self.try_settle().await;
         Ok(())
     }
 
-    async fn hear_shown(&self, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
+    async fn handle_founding(&self, from: &NodeKey, message: FoundingMessage) -> Result<(), LinkError> {
         let digest = message.genesis.digest();
         if !self.founding().concerns(&digest) {
             return Ok(());
@@ -158,7 +158,7 @@ impl ServerFoundings {
     }
 
     /// Handles acceptances, of the replica itself or of others.
-    async fn hear_acceptances(
+    async fn handle_acceptances(
         &self,
         from: &NodeKey,
         founding: &CommitteeDigest,
@@ -176,7 +176,7 @@ impl ServerFoundings {
     }
 
     /// Handles refusals. They are verified without the lock: a thousand signatures would delay every other link.
-    async fn hear_refusals(&self, claimed: Vec<Refusal>) -> Result<(), LinkError> {
+    async fn handle_refusals(&self, claimed: Vec<Refusal>) -> Result<(), LinkError> {
         let committees = self.founding().refused_committees(&claimed);
         if committees.is_empty() {
             return Ok(());
@@ -238,7 +238,7 @@ impl ServerFoundings {
     fn send_statuses(&self, waiting: Option<&str>) {
         let core = self.core.state();
         for (membership, handle) in core.roster().connected() {
-            handle.tell(&status_message(membership, waiting));
+            handle.try_send(&status_message(membership, waiting));
         }
     }
 

@@ -14,7 +14,7 @@ use vouch_core::tree::Parent;
 use vouch_node_core::server::client_gets::{ClientGets, GetAction, GetAnswer, GetInput, GetOutput};
 
 use super::member_links::{MemberLinks, Snapshot};
-use super::routes::{Reply, Route};
+use super::reply_routing::{Reply, Route};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::Host;
 use crate::link::Held;
@@ -174,7 +174,7 @@ impl GetPerformer {
                 let question = Message::Locate { stream, digest };
                 let snapshot = self.service.members.snapshot();
                 let is_asked =
-                    |member: &u16| snapshot.members.get(member).is_some_and(|replica| replica.tell(&question));
+                    |member: &u16| snapshot.members.get(member).is_some_and(|replica| replica.try_send(&question));
                 return Some(GetInput::Asked(stream, members.into_iter().filter(is_asked).collect()));
             }
             GetAction::AskForRead(read) => {
@@ -185,7 +185,7 @@ impl GetPerformer {
                 self.open(read.stream, room);
                 let snapshot = self.service.members.snapshot();
                 let is_asked =
-                    snapshot.members.get(&read.member).is_some_and(|replica| replica.tell(&Message::Read(read)));
+                    snapshot.members.get(&read.member).is_some_and(|replica| replica.try_send(&Message::Read(read)));
                 return (!is_asked).then_some(GetInput::NotReading(read.stream));
             }
             GetAction::Relay { stream, client } => {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::Server;
 use super::guard::Guard;
-use super::routes::Routes;
+use super::reply_routing::Routes;
 
 /// What is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use vouch_node_core::server::StreamNumbers;
 use vouch_node_core::server::health::LinkId;
 
 use super::byte_bounded_queue::ByteBoundedQueue;
-use super::routes::{Reply, Route, Routes};
+use super::reply_routing::{Reply, Route, Routes};
 use crate::host::Host;
 use crate::latest::{Follower, Latest};
 
@@ -27,7 +27,7 @@ pub(super) struct ReplicaHandle {
 
 impl ReplicaHandle {
     /// Queues a control message. `false` if the replica has disconnected or does not read.
-    pub(super) fn tell(&self, message: &Message) -> bool {
+    pub(super) fn try_send(&self, message: &Message) -> bool {
         self.control.try_send(&message.encode())
     }
 }
@@ -118,8 +118,8 @@ impl MemberLinks {
     }
 
     /// Queues a message for a member. `false` if it is not connected or does not read.
-    pub(super) fn tell(&self, member: u16, message: &Message) -> bool {
-        self.snapshot().members.get(&member).is_some_and(|handle| handle.tell(message))
+    pub(super) fn try_send(&self, member: u16, message: &Message) -> bool {
+        self.snapshot().members.get(&member).is_some_and(|handle| handle.try_send(message))
     }
 
     /// Queues a message, encoded once, for these members. Returns those that are connected and whose queues had room.

@@ -42,7 +42,7 @@ impl MemberQueues {
         let takes = |member: &&u16| self.handles.get(*member).is_some_and(|handle| handle.data.try_send(message));
         let without_room: BTreeSet<u16> = self.core.members().iter().filter(|member| !takes(member)).copied().collect();
         if without_room.is_empty() {
-            return self.tell(FanoutInput::Queued { without_room }).unwrap_or_default();
+            return self.handle(FanoutInput::Queued { without_room }).unwrap_or_default();
         }
         let waiting = without_room.iter().filter_map(|member| Some((*member, self.handles.get(member)?.data.clone())));
         let mut waiting: FuturesUnordered<_> =
@@ -69,7 +69,7 @@ impl MemberQueues {
     }
 
     /// Gives the core an input that does not wait for members.
-    pub(super) fn tell(&mut self, input: FanoutInput) -> Option<Forwarded> {
+    pub(super) fn handle(&mut self, input: FanoutInput) -> Option<Forwarded> {
         let outputs = self.core.handle(input, self.host.monotonic(), &BTreeSet::new());
         self.perform(outputs)
     }

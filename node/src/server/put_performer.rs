@@ -16,13 +16,13 @@ use vouch_node_core::server::health::Fault;
 use vouch_node_core::server::link_puts::UploadRate;
 use vouch_node_core::server::put::{Forwarded, PutAction, PutInput, PutPolicy};
 
-use super::batcher::{PutInbox, tell};
 use super::certificate_lists::CertificateLists;
 use super::core_performer::{CorePerformer, Storing};
 use super::founding::ServerFoundings;
 use super::member_links::{MemberLinks, ReplicaHandle};
 use super::member_queues::MemberQueues;
-use super::routes::{Reply, Route};
+use super::reply_routing::{Reply, Route};
+use super::waiting_puts::{PutInbox, send_outcome};
 use crate::budgets::{Party, Permit, Pool};
 use crate::host::Host;
 
@@ -117,7 +117,7 @@ impl PutPerformer {
                 let (service, inbox) = (service.clone(), self.mailboxes.inbox.clone());
                 service.host.clone().spawn(async move {
                     let earlier = service.certificates.earlier(chain.current(), &receipt).await;
-                    tell(&service.host, inbox, stream, PutInput::Earlier(earlier));
+                    send_outcome(&service.host, inbox, stream, PutInput::Earlier(earlier));
                 });
             }
             PutAction::ForwardPut { offer, renew } => {
@@ -132,12 +132,12 @@ impl PutPerformer {
             PutAction::ForwardEnd(receipt) => {
                 return Some(self.forward(&Message::PutEnd { stream, receipt }.encode()).await);
             }
-            PutAction::Drop(member) => self.tell_queues(FanoutInput::Drop(member)),
+            PutAction::Drop(member) => self.forward_to_queues(FanoutInput::Drop(member)),
             PutAction::LeaveOut(member, code, why) => {
                 service.core.left_out(stream, member, code, &why);
-                self.tell_queues(FanoutInput::LeaveOut(member));
+                self.forward_to_queues(FanoutInput::LeaveOut(member));
             }
-            PutAction::Cancel { keep } => self.tell_queues(FanoutInput::Cancel { keep }),
+            PutAction::Cancel { keep } => self.forward_to_queues(FanoutInput::Cancel { keep }),
             PutAction::NoteProgress => service.places.progress(&self.party),
             PutAction::StoringBegan => {
                 service.places.waits_for_us(&self.party);
@@ -180,9 +180,9 @@ impl PutPerformer {
         PutInput::Forwarded(queues.send(message).await)
     }
 
-    fn tell_queues(&mut self, input: FanoutInput) {
+    fn forward_to_queues(&mut self, input: FanoutInput) {
         if let Some(queues) = &mut self.queues {
-            queues.tell(input);
+            queues.handle(input);
         }
     }
 }

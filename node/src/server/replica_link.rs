@@ -19,8 +19,8 @@ use super::founding::{ServerFoundings, status_message};
 use super::guard::{Connection, Guard};
 use super::member_links::{MemberLinks, ReplicaHandle};
 use super::replica_requests::ReplicaRequests;
+use super::reply_routing::Reply;
 use super::reports::{Event, ServerReports};
-use super::routes::Reply;
 use super::welcome::{Welcomed, why};
 use crate::budgets::Permit;
 use crate::host::Host;
@@ -79,9 +79,9 @@ pub(super) async fn run(context: &ReplicaLinkContext, mut link: Welcomed, connec
     if !link.knows_committee
         && let Some(founding) = context.foundings.settled()
     {
-        handle.tell(&founding);
+        handle.try_send(&founding);
     }
-    handle.tell(&status_message(membership, None));
+    handle.try_send(&status_message(membership, None));
     drop(handle);
     context.core.publish();
     let connected = context.core.state().roster().count();
@@ -183,7 +183,7 @@ async fn show_first(foundings: &ServerFoundings, link: &mut Welcomed) -> Result<
         return Ok(());
     }
     match link.reader.expect("show its founding", link.handshake).await? {
-        shown @ Message::Founding(_) => foundings.hear(&link.hello.node_key, shown).await,
+        shown @ Message::Founding(_) => foundings.handle(&link.hello.node_key, shown).await,
         other => Err(LinkError::unexpected("Founding", &other)),
     }
 }
@@ -217,7 +217,7 @@ async fn read(
             | Message::SignedTime { stream, .. }
             | Message::FoundCertificate { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
-                if let Err(error) = context.foundings.hear(&hello.node_key, message).await {
+                if let Err(error) = context.foundings.handle(&hello.node_key, message).await {
                     return error;
                 }
                 continue;

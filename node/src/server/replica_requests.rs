@@ -47,14 +47,14 @@ impl ReplicaRequests {
     pub(super) fn list(&mut self, member: u16, stream: Stream, source: ListSource, page: (ListPosition, ListFilter)) {
         if !self.limits().begin_list() {
             let busy = Message::failed(stream, Code::Busy, "one list at a time");
-            self.certificates.links().tell(member, &busy);
+            self.certificates.links().try_send(member, &busy);
             return;
         }
         let (certificates, limits) = (self.certificates.clone(), self.limits.clone());
         self.spawn(async move {
             let answer = certificates.answer(stream, source, page).await;
             // A member that does not read gets no answer.
-            certificates.links().tell(member, &answer);
+            certificates.links().try_send(member, &answer);
             lock(&limits).end_list();
         });
     }

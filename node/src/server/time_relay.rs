@@ -18,7 +18,7 @@ pub(super) async fn relay(links: MemberLinks, member: u16, stream: Stream, asker
         for output in outputs {
             match output {
                 // Fails if the asker has left.
-                TimeRelayOutput::Answer(answer) => drop(links.tell(member, &answer)),
+                TimeRelayOutput::Answer(answer) => drop(links.try_send(member, &answer)),
                 TimeRelayOutput::Over => return,
             }
         }

@@ -34,7 +34,7 @@ impl Anchor {
     /// [`StoreError::AnotherFolder`] if the ids differ, or only the index has one.
     pub(super) fn settle(host: &Host, blobs: &BlobStore, index: &Index) -> Result<Self, StoreError> {
         let disk = host.shared_disk();
-        let at = IdPlace::of(&disk, blobs);
+        let at = IdLocation::of(&disk, blobs);
         let (own, found) = (index.store_id()?, at.read()?);
         match (&own, &found) {
             (Some(own), found) if found.as_ref() != Some(own) => return Err(another(at.place(), index)),
@@ -48,8 +48,8 @@ impl Anchor {
             }
         }
         let held = match &at {
-            IdPlace::Folder(_, path) => vec![(path.clone(), disk.identity(path)?)],
-            IdPlace::Objects(_) => Vec::new(),
+            IdLocation::Folder(_, path) => vec![(path.clone(), disk.identity(path)?)],
+            IdLocation::Objects(_) => Vec::new(),
         };
         Ok(Self { disk: disk.clone(), held })
     }
@@ -91,12 +91,12 @@ fn another(place: PathBuf, index: &Index) -> StoreError {
 }
 
 /// The place of the blobs' id.
-enum IdPlace<'a> {
+enum IdLocation<'a> {
     Folder(&'a Arc<dyn Disk>, PathBuf),
     Objects(&'a Objects),
 }
 
-impl<'a> IdPlace<'a> {
+impl<'a> IdLocation<'a> {
     fn of(disk: &'a Arc<dyn Disk>, blobs: &'a BlobStore) -> Self {
         match blobs {
             BlobStore::Files(files) => Self::Folder(disk, files.folder().join(STORE_ID)),

@@ -10,7 +10,7 @@ pub const MAX_SMALL: u64 = 64 << 10;
 
 /// Where blobs of more than 64 KiB are kept.
 #[derive(Debug, Clone, Default)]
-pub enum Place {
+pub enum BlobLocation {
     /// In files beside the index.
     #[default]
     Beside,
@@ -23,8 +23,8 @@ pub enum Place {
 /// Where a store keeps its blobs, and how much it may hold.
 #[derive(Debug, Clone, Default)]
 pub struct StoreConfig {
-    /// The place of large blobs. It must be the same at every start.
-    pub place: Place,
+    /// The location of large blobs. It must be the same at every start.
+    pub place: BlobLocation,
     /// Maximum size of all blobs in bytes, including those being put, without outboards and index. `None`: limited by the disk.
     pub quota: Option<u64>,
     /// Bytes of the disk that no blob may take, so that the index can always be written. `None`: 64 MiB, or 1/16 of

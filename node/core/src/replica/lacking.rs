@@ -20,7 +20,7 @@ pub struct ListPositions {
     pub lists: BTreeMap<[u8; 32], ListPosition>,
     /// The latest expiry, in seconds since 1970, among the certificates that were skipped as expired by the wall clock; 0 if there are
     /// none. If the clock later shows an earlier time, it was wrong before, and the lists are read again.
-    pub passed_over_until: u64,
+    pub skipped_until: u64,
 }
 
 /// The progress of repair. `fetched` and `failed` are counted since the replica started.
@@ -151,22 +151,22 @@ impl LackingBlobs {
     }
 
     /// A certificate was skipped because it had expired by the wall clock.
-    pub fn pass_over(&mut self, expires_at: u64) {
-        if expires_at > self.positions.passed_over_until {
-            self.positions.passed_over_until = expires_at;
+    pub fn skip_expired(&mut self, expires_at: u64) {
+        if expires_at > self.positions.skipped_until {
+            self.positions.skipped_until = expires_at;
             self.is_saved = false;
         }
     }
 
     /// Whether a certificate was skipped that has not expired at this time.
     fn skipped_unexpired(&self, wall: u64) -> bool {
-        self.positions.passed_over_until > wall
+        self.positions.skipped_until > wall
     }
 
     /// Restarts the lists if a certificate was skipped that has not expired after all. `wall`: the wall clock, in seconds since 1970.
     pub fn check_clock(&mut self, wall: u64) {
         if self.skipped_unexpired(wall) {
-            self.positions.passed_over_until = 0;
+            self.positions.skipped_until = 0;
             self.restart_lists();
         }
     }
@@ -238,7 +238,7 @@ impl LackingBlobs {
     /// A blob has expired by the wall clock and is no longer fetched.
     pub fn expired(&mut self, blob: &AssignedBlob) {
         self.forget(&blob.digest());
-        self.pass_over(blob.assignment.expires_at);
+        self.skip_expired(blob.assignment.expires_at);
     }
 
     /// A blob could not be fetched.
@@ -266,8 +266,8 @@ mod tests {
         AssignedBlob::new(Certificate { signers, ..certificate }, Some(0))
     }
 
-    fn positions<const N: usize>(lists: [([u8; 32], ListPosition); N], passed_over_until: u64) -> ListPositions {
-        ListPositions { lists: lists.into(), passed_over_until }
+    fn positions<const N: usize>(lists: [([u8; 32], ListPosition); N], skipped_until: u64) -> ListPositions {
+        ListPositions { lists: lists.into(), skipped_until }
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
         let link = blobs.begin_link();
         blobs.advance(&OWNER, (position, true), Vec::new());
         blobs.complete_round(link);
-        blobs.pass_over(1000);
+        blobs.skip_expired(1000);
         let saved = blobs.positions_to_save().unwrap();
         assert_eq!(saved, positions([(OWNER.0, position)], 1000));
         blobs.saved(&saved);

@@ -127,7 +127,7 @@ impl Fanout {
                 out.extend(members.into_iter().map(|member| FanoutOutput::Cancel { member, keep }));
             }
         }
-        self.go_on(is_tick, now, not_awaited, &mut out);
+        self.wait_or_finish(is_tick, now, not_awaited, &mut out);
         out
     }
 
@@ -140,7 +140,13 @@ impl Fanout {
 
     /// Keeps waiting, or ends the message and drops the members that have not taken it. Only a tick ends it by time: at any other input, a
     /// member may have taken the message without the shell having reported it yet.
-    fn go_on(&mut self, is_tick: bool, now: Duration, not_awaited: &BTreeSet<u16>, out: &mut Vec<FanoutOutput>) {
+    fn wait_or_finish(
+        &mut self,
+        is_tick: bool,
+        now: Duration,
+        not_awaited: &BTreeSet<u16>,
+        out: &mut Vec<FanoutOutput>,
+    ) {
         let Some(sending) = &mut self.sending else { return };
         let until = if sending.awaited.is_empty() {
             None

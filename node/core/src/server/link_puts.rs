@@ -52,7 +52,7 @@ pub enum LinkPutsInput {
 #[derive(Debug)]
 pub enum LinkPutsOutput {
     /// Send the client a message.
-    Tell(Message),
+    Send(Message),
     /// Send the client a message only if its queue has room. The message is not essential.
     Hint(Message),
     /// Perform an action of the put with this server's number.
@@ -127,7 +127,7 @@ impl LinkPuts {
                     self.put(stream, input, context, &mut out);
                     if is_cancelled {
                         let cancelled = Message::failed(client, Code::Cancelled, "as the client asked");
-                        out.push(LinkPutsOutput::Tell(cancelled));
+                        out.push(LinkPutsOutput::Send(cancelled));
                     }
                 }
             }
@@ -165,7 +165,7 @@ impl LinkPuts {
             // Messages of the refused put may follow: ignore them.
             self.remember(client);
             let detail = format!("expected at most {MAX_PUTS} puts at once on a link");
-            return out.push(LinkPutsOutput::Tell(Message::failed(client, Code::Busy, detail)));
+            return out.push(LinkPutsOutput::Send(Message::failed(client, Code::Busy, detail)));
         }
         let stream = self.numbers.next();
         let put = ServerPut::new(stream, request, self.policy);
@@ -258,10 +258,10 @@ impl LinkPuts {
 /// A put's answer as a message with the client's number.
 fn under_number(stream: Stream, answer: PutAnswer) -> LinkPutsOutput {
     match answer {
-        PutAnswer::Ready(offset) => LinkPutsOutput::Tell(Message::Ready { stream, offset }),
+        PutAnswer::Ready(offset) => LinkPutsOutput::Send(Message::Ready { stream, offset }),
         PutAnswer::Progress(member, stage) => LinkPutsOutput::Hint(Message::Progress { stream, member, stage }),
-        PutAnswer::Certified(certificate) => LinkPutsOutput::Tell(Message::Certified { stream, certificate }),
-        PutAnswer::Failed(failed) => LinkPutsOutput::Tell(Message::Failed(Failed { stream, ..failed })),
+        PutAnswer::Certified(certificate) => LinkPutsOutput::Send(Message::Certified { stream, certificate }),
+        PutAnswer::Failed(failed) => LinkPutsOutput::Send(Message::Failed(Failed { stream, ..failed })),
     }
 }
 

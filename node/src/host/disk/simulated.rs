@@ -15,21 +15,21 @@ use super::{Disk, DiskFile, DiskLock, FileIdentity, Space};
 use crate::host::files::{Action, FileError};
 
 // The path is explicit, because the simulation of clusters includes this file, too.
-#[path = "simulated/content.rs"]
-mod content;
 #[path = "simulated/faults.rs"]
 mod faults;
-#[path = "simulated/file.rs"]
-mod file;
-#[path = "simulated/pages.rs"]
-mod pages;
+#[path = "simulated/file_bytes.rs"]
+mod file_bytes;
+#[path = "simulated/open_file.rs"]
+mod open_file;
+#[path = "simulated/shared_pages.rs"]
+mod shared_pages;
 #[path = "simulated/state.rs"]
 mod state;
 #[path = "simulated/tree.rs"]
 mod tree;
 
-pub use content::Writes;
-use file::{SimulatedFile, SimulatedLock};
+pub use file_bytes::Writes;
+use open_file::{SimulatedFile, SimulatedLock};
 use state::{DiskState, EEXIST, ENOENT, failure};
 pub use state::{Mishap, Operation};
 use tree::Node;

@@ -19,7 +19,7 @@ struct Sorted {
     /// Blobs that it does not hold.
     lacking: Vec<AssignedBlob>,
     /// The latest expiry of those that had expired by the wall clock; 0: of none.
-    passed_over_until: u64,
+    skipped_until: u64,
     /// Certificates of blobs that it holds, each better than the one it has.
     held: Vec<AssignedBlob>,
     /// The failed check of the last wrong certificate.
@@ -41,9 +41,9 @@ pub(in super::super) async fn learn(
     }
     let (sorting, committee) = (storage.clone(), committee.clone());
     let sorted = storage.on_disk(move || sort(&sorting, &committee, own, certificates)).await?;
-    let Sorted { lacking, passed_over_until, held, invalid, is_garbage } = sorted;
+    let Sorted { lacking, skipped_until, held, invalid, is_garbage } = sorted;
     // Note this before the positions in the lists change: otherwise they could be saved without it.
-    storage.repairs.with(|blobs| blobs.pass_over(passed_over_until));
+    storage.repairs.with(|blobs| blobs.skip_expired(skipped_until));
     if !held.is_empty() {
         keep(storage, held).await?;
     }
@@ -67,7 +67,7 @@ fn sort(
         let AssignedBlob { certificate, assignment } = &assigned;
         let state = certificate_state(&storage.store, &assigned)?;
         if is_own && certificate.claim.receipt.is_expired(now) {
-            sorted.passed_over_until = sorted.passed_over_until.max(assignment.expires_at);
+            sorted.skipped_until = sorted.skipped_until.max(assignment.expires_at);
             continue;
         }
         if !is_own

@@ -85,9 +85,9 @@ impl FollowedList {
     async fn perform(&self, output: ListOutput, owner: &ListOwner) -> Option<ListInput> {
         let certificates = &self.certificates;
         let completed = match output {
-            ListOutput::TellMissed => {
+            ListOutput::SendMissed => {
                 let nothing_shown = Message::Missed { certificates: Vec::new() };
-                if !certificates.links.tell(owner.member, &nothing_shown) {
+                if !certificates.links.try_send(owner.member, &nothing_shown) {
                     self.handle(ListInput::NoticeUnsent);
                 }
                 return None;
@@ -148,7 +148,7 @@ impl CertificateLists {
         let mut changes = self.links.follow();
         let mut request = PageRequest::new(stream, member, &changes.see().links(), self.links.now())?;
         let question = Message::List { stream, source: ListSource::Own, from, filter };
-        let mut input = (!self.links.tell(member, &question)).then_some(PageRequestInput::Unsent);
+        let mut input = (!self.links.try_send(member, &question)).then_some(PageRequestInput::Unsent);
         loop {
             if let Some(ended) = input.and_then(|input| request.handle(input, self.links.now())) {
                 return ended;

@@ -85,13 +85,13 @@ impl Sending {
                 self.ready.push_back(bytes);
             }
             GetEvent::Send(_) | GetEvent::Start { .. } | GetEvent::Bytes(_) | GetEvent::Slice(_) => {}
-            GetEvent::Rejected(rejection) => self.tell(&rejection),
+            GetEvent::Rejected(rejection) => self.report_trouble(&rejection),
             GetEvent::Verified => self.is_over = true,
         }
         Ok(None)
     }
 
-    fn tell(&self, trouble: &dyn std::fmt::Display) {
+    fn report_trouble(&self, trouble: &dyn std::fmt::Display) {
         self.reports.report(Event::Trouble(format!("reading {}: {trouble}", self.digest)));
     }
 
@@ -102,7 +102,7 @@ impl Sending {
             match sending.next().await {
                 Ok(bytes) => bytes.map(|bytes| (Ok(Frame::data(bytes)), Some(sending))),
                 Err(error) => {
-                    sending.tell(&error);
+                    sending.report_trouble(&error);
                     Some((Err(io::Error::other(error)), None))
                 }
             }

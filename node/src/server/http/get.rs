@@ -21,7 +21,7 @@ use crate::server::core_performer::CorePerformer;
 use crate::server::get_performer::{GetPerformer, GetReply};
 use crate::server::guard::Connection;
 use crate::server::member_links::Snapshot;
-use crate::server::routes::{self, Reply};
+use crate::server::reply_routing::{self, Reply};
 
 /// A piece of at least this many bytes is verified on a blocking thread: otherwise it would delay other requests.
 const VERIFIED_ELSEWHERE: usize = 16 << 10;
@@ -51,7 +51,7 @@ impl HttpGet {
     pub(super) fn begin(context: &BlobContext, connection: Arc<Connection>, wanted: WantedBytes) -> Self {
         let BlobContext { core, gets, .. } = context.clone();
         let (host, snapshot) = (gets.host.clone(), gets.members.follow());
-        let (mailbox, replies) = routes::mailbox(core.replicas());
+        let (mailbox, replies) = reply_routing::mailbox(core.replicas());
         let mut get = Box::new(OneGet::new(wanted, gets.members.chain()));
         let read_last = core.state().health().read_last(host.monotonic());
         get.try_last(read_last);

@@ -20,7 +20,7 @@ use crate::server::TICK;
 use crate::server::guard::Connection;
 use crate::server::member_links::Snapshot;
 use crate::server::put_performer::{PutMailboxes, PutPerformer, PutService};
-use crate::server::routes::{self, Reply};
+use crate::server::reply_routing::{self, Reply};
 
 /// A piece of at least this many bytes is hashed on a blocking thread: otherwise it would delay other requests.
 const HASHED_ELSEWHERE: usize = 16 << 10;
@@ -46,7 +46,7 @@ async fn run(
     expires_at: u64,
     mut done: oneshot::Sender<Result<Box<Certificate>, Problem>>,
 ) {
-    let (replies_to, mut replies) = routes::mailbox(service.core.replicas());
+    let (replies_to, mut replies) = reply_routing::mailbox(service.core.replicas());
     let (inbox, mut reported) = mpsc::channel(1);
     let mut snapshot = service.members.follow();
     let mailboxes = PutMailboxes { replies: replies_to, inbox };

@@ -12,8 +12,8 @@ use super::certificates::CERTIFICATES;
 use super::database::{Change, Index};
 use crate::durable::{Changes, DurableError, listing};
 
-/// The latest expiry of the certificates that were passed over, in [`ABOUT`].
-const PASSED_OVER_UNTIL: &str = "certificates passed over until";
+/// The latest expiry of the certificates that were skipped, in [`ABOUT`].
+const SKIPPED_UNTIL: &str = "certificates passed over until";
 
 pub(super) fn create(transaction: &WriteTransaction, random: [u8; 8]) -> Result<(), redb::Error> {
     let certificates = transaction.open_table(CERTIFICATES)?;
@@ -60,12 +60,9 @@ impl Index {
     pub(in super::super) fn lists_read(&self) -> Result<ListPositions, DurableError> {
         self.0.read(|transaction| {
             let about = transaction.open_table(ABOUT)?;
-            let row = about.get(PASSED_OVER_UNTIL)?;
-            let passed_over_until = row.and_then(|row| Some(u64::from_le_bytes(row.value().try_into().ok()?)));
-            Ok(ListPositions {
-                lists: listing::lists_read(transaction)?,
-                passed_over_until: passed_over_until.unwrap_or(0),
-            })
+            let row = about.get(SKIPPED_UNTIL)?;
+            let skipped_until = row.and_then(|row| Some(u64::from_le_bytes(row.value().try_into().ok()?)));
+            Ok(ListPositions { lists: listing::lists_read(transaction)?, skipped_until: skipped_until.unwrap_or(0) })
         })
     }
 }
@@ -73,8 +70,8 @@ impl Index {
 /// Remembers the positions up to which other lists were read.
 pub(in super::super) fn remember(positions: ListPositions) -> impl Change<()> {
     move |transaction: &WriteTransaction| {
-        let ListPositions { lists, passed_over_until } = &positions;
-        transaction.open_table(ABOUT)?.insert(PASSED_OVER_UNTIL, passed_over_until.to_le_bytes().as_slice())?;
+        let ListPositions { lists, skipped_until } = &positions;
+        transaction.open_table(ABOUT)?.insert(SKIPPED_UNTIL, skipped_until.to_le_bytes().as_slice())?;
         lists.iter().try_for_each(|(owner, position)| listing::remember(transaction, owner, *position))?;
         Ok(((), Changes::Made))
     }

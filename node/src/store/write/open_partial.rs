@@ -115,12 +115,12 @@ impl OpenPartial {
     }
 
     /// When bytes last arrived, on the monotonic clock.
-    pub(super) fn heard(&self) -> Duration {
+    pub(super) fn last_activity(&self) -> Duration {
         self.heard
     }
 
     /// Notes that the put was heard from. `now` is monotonic.
-    pub(super) fn hear(&mut self, now: Duration) {
+    pub(super) fn record_activity(&mut self, now: Duration) {
         self.heard = now;
     }
 

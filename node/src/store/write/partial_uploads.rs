@@ -130,7 +130,7 @@ impl PartialUploads {
     }
 
     fn is_silent(&self, open: &OpenPartial) -> bool {
-        self.host.monotonic().saturating_sub(open.heard()) >= self.config.silence
+        self.host.monotonic().saturating_sub(open.last_activity()) >= self.config.silence
     }
 
     /// The record of a partial upload that a put leaves now. Closes its files, and releases the space for the missing bytes.
@@ -206,7 +206,7 @@ impl PartialUploads {
         bytes: &[u8],
         proof: &[Parent],
     ) -> Result<(), StoreError> {
-        open.hear(self.host.monotonic());
+        open.record_activity(self.host.monotonic());
         open.take(offset, bytes, proof)?;
         if open.unrecorded() >= self.config.checkpoint { self.checkpoint(open) } else { Ok(()) }
     }

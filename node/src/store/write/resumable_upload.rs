@@ -31,7 +31,7 @@ impl ResumableUpload {
         let Some((mut owner, found)) = PartialOwner::claim(&parts.partials, key, cancel) else { return Ok(None) };
         let open = match found {
             FoundPartial::Open(mut open) => {
-                open.hear(parts.host.monotonic());
+                open.record_activity(parts.host.monotonic());
                 open
             }
             FoundPartial::Idle(idle) => Box::new(reopen(parts, &owner, idle)?),

@@ -94,7 +94,7 @@ impl BatchWorld {
     }
 
     /// What the shell does when there is nothing more to hear.
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         self.give(BatchInput::Tick);
         let outputs = self.batches.propose(&self.context());
         self.perform(outputs);
@@ -102,7 +102,7 @@ impl BatchWorld {
 
     fn wait(&mut self, duration: Duration) {
         self.now += duration;
-        self.go_on();
+        self.advance();
     }
 
     fn perform(&mut self, outputs: Vec<BatchOutput>) {

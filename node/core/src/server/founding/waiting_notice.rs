@@ -19,7 +19,7 @@ pub struct WaitingNotice {
 }
 
 impl WaitingNotice {
-    /// Takes the progress at a tick. Returns the reason to tell, each one once until another one is told.
+    /// Takes the progress at a tick. Returns the reason to report, each one once until another one is reported.
     pub fn tick(&mut self, progress: Progress) -> Option<String> {
         let Progress::Waiting(why) = progress else { return None };
         self.quiet = if why == self.last { self.quiet + 1 } else { 0 };

@@ -36,7 +36,7 @@ struct LinkPutsWorld {
     context: PutContext,
     is_admitted: bool,
     /// Messages to the client since the last call of [`failures`](Self::failures).
-    told: Vec<Message>,
+    sent: Vec<Message>,
     performed: Vec<(Stream, PutAction)>,
     over: Vec<Stream>,
     violation: Option<Failed>,
@@ -49,9 +49,9 @@ impl LinkPutsWorld {
         let committee = TestCommittee::new(1).committee;
         let puts = LinkPuts::new(POLICY, RATE, StreamNumbers::from(100));
         let context = PutContext { now: Duration::from_secs(100), ..PutContext::default() };
-        let (told, performed, over) = (Vec::new(), Vec::new(), Vec::new());
+        let (sent, performed, over) = (Vec::new(), Vec::new(), Vec::new());
         let (is_admitted, violation, forwarding) = (true, None, Duration::ZERO);
-        Self { committee, puts, context, is_admitted, told, performed, over, violation, forwarding }
+        Self { committee, puts, context, is_admitted, sent, performed, over, violation, forwarding }
     }
 
     /// A link with one put of a stream for each of these numbers; their clients may send bytes.
@@ -77,7 +77,7 @@ impl LinkPutsWorld {
         while !inputs.is_empty() {
             for output in self.puts.handle(inputs.remove(0), &self.context) {
                 match output {
-                    LinkPutsOutput::Tell(message) => self.told.push(message),
+                    LinkPutsOutput::Send(message) => self.sent.push(message),
                     LinkPutsOutput::Hint(_) => {}
                     LinkPutsOutput::Perform(stream, action) => {
                         inputs.extend(self.complete(&action).map(|input| LinkPutsInput::OfServer(stream, input)));
@@ -120,7 +120,7 @@ impl LinkPutsWorld {
             Message::Failed(failed) => Some((failed.stream.0, failed.code)),
             _ => None,
         };
-        self.told.drain(..).filter_map(failed).collect()
+        self.sent.drain(..).filter_map(failed).collect()
     }
 
     fn violation(&mut self) -> Option<Code> {
@@ -134,7 +134,7 @@ impl LinkPutsWorld {
 #[test]
 fn answers_have_the_clients_number_and_actions_the_servers() {
     let mut world = LinkPutsWorld::with([7, 3]);
-    assert_eq!(world.told, [7, 3].map(|client| Message::Ready { stream: Stream(client), offset: 0 }));
+    assert_eq!(world.sent, [7, 3].map(|client| Message::Ready { stream: Stream(client), offset: 0 }));
     assert!(world.puts.has(Stream(100)) && world.puts.has(Stream(101)) && !world.puts.has(Stream(7)));
     world.chunk(3, 0, 5);
     assert!(matches!(world.performed.last(), Some((Stream(101), PutAction::NoteProgress))), "{:?}", world.performed);
@@ -155,9 +155,9 @@ fn puts_on_a_link_are_bounded_and_the_next_is_busy() {
     world.chunk(1000, 0, 1);
     assert_eq!(world.violation(), None);
     world.handle(LinkPutsInput::OfClient(Stream(1), PutInput::GiveUp { keep: true }));
-    world.told.clear();
+    world.sent.clear();
     world.begin(1001);
-    assert_eq!(world.told, [Message::Ready { stream: Stream(1001), offset: 0 }]);
+    assert_eq!(world.sent, [Message::Ready { stream: Stream(1001), offset: 0 }]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn messages_are_ignored_for_ended_puts_and_refused_for_unknown_ones() {
         world.begin(client);
         world.handle(LinkPutsInput::OfClient(Stream(client), PutInput::GiveUp { keep: true }));
     }
-    world.told.clear();
+    world.sent.clear();
     world.chunk(7, 0, 1);
     world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep: true }));
     assert_eq!((world.violation(), world.failures()), (None, vec![]), "the put has ended");
@@ -196,7 +196,7 @@ fn messages_are_ignored_for_ended_puts_and_refused_for_unknown_ones() {
 fn a_cancelled_put_ends_at_the_members_then_at_the_client() {
     for keep in [true, false] {
         let mut world = LinkPutsWorld::with([7]);
-        world.told.clear();
+        world.sent.clear();
         world.handle(LinkPutsInput::OfClient(Stream(7), PutInput::GiveUp { keep }));
         let last = world.performed.last();
         assert!(matches!(last, Some((_, PutAction::Cancel { keep: kept })) if *kept == keep), "{last:?}");
@@ -230,7 +230,7 @@ fn the_link_is_not_read_while_a_put_waits_to_begin() {
 #[test]
 fn a_put_below_the_minimum_rate_ends() {
     let mut world = LinkPutsWorld::with([7]);
-    world.told.clear();
+    world.sent.clear();
     world.chunk(7, 0, 30_000);
     world.wait(RATE.window - SECOND);
     world.wait(SECOND);
@@ -240,7 +240,7 @@ fn a_put_below_the_minimum_rate_ends() {
     world.wait(RATE.window - SECOND);
     assert!(world.failures().is_empty(), "the put can still catch up");
     world.wait(SECOND);
-    let Some(Message::Failed(failed)) = world.told.first() else { panic!("{:?}", world.told) };
+    let Some(Message::Failed(failed)) = world.sent.first() else { panic!("{:?}", world.sent) };
     assert_eq!(failed.detail, "expected at least 1000 bytes a second, got 29999 in 30.0 s");
     assert_eq!(world.failures(), [(7, Code::TimedOut)]);
 }
@@ -248,7 +248,7 @@ fn a_put_below_the_minimum_rate_ends() {
 #[test]
 fn the_puts_of_a_link_share_the_rate() {
     let mut world = LinkPutsWorld::with([7, 8, 9]);
-    world.told.clear();
+    world.sent.clear();
     for (client, bytes) in [(7, 10_000), (8, 9_989), (9, 10_000)] {
         world.chunk(client, 0, bytes);
     }
@@ -264,7 +264,7 @@ fn the_puts_of_a_link_share_the_rate() {
 #[test]
 fn the_rate_does_not_count_while_members_have_no_room() {
     let mut world = LinkPutsWorld::with([7, 8]);
-    world.told.clear();
+    world.sent.clear();
     world.forwarding = RATE.window;
     world.chunk(7, 0, 1);
     world.wait(RATE.window - SECOND);
@@ -283,7 +283,7 @@ fn the_window_begins_with_ready() {
     world.chunk(7, 0, 1 << 20);
     world.context.now += 10 * SECOND;
     world.handle(LinkPutsInput::OfServer(Stream(101), PutInput::Ready(0, 0)));
-    world.told.clear();
+    world.sent.clear();
     world.wait(RATE.window - SECOND);
     assert!(world.failures().is_empty());
     world.wait(SECOND);
@@ -293,10 +293,10 @@ fn the_window_begins_with_ready() {
 #[test]
 fn the_end_of_a_link_cancels_only_its_own_puts() {
     let mut world = LinkPutsWorld::with([7, 8]);
-    world.told.clear();
+    world.sent.clear();
     world.handle(LinkPutsInput::LinkEnded);
     assert_eq!(world.over, [Stream(100), Stream(101)]);
     let cancelled = world.performed.iter().filter(|(_, action)| matches!(action, PutAction::Cancel { keep: true }));
     assert_eq!(cancelled.count(), 2);
-    assert!(world.told.is_empty() && !world.puts.is_active());
+    assert!(world.sent.is_empty() && !world.puts.is_active());
 }

@@ -36,7 +36,7 @@ pub enum ListInput {
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListOutput {
     /// Send the member a notice without certificates: it missed some that had no room in its queue.
-    TellMissed,
+    SendMissed,
     /// Request the next page of the list.
     ReadPage(ListFilter),
     /// Verify and save the certificates of a page that are new, and the position that was reached.
@@ -97,7 +97,7 @@ impl ListReading {
         // Skip certificates that this server made: its archive has them. Not in the first reading: archive and position may have been
         // restored from a backup.
         let filter = if self.is_read { ListFilter::NotFromAsker } else { ListFilter::All };
-        let missed = std::mem::take(&mut self.owes_notice).then_some(ListOutput::TellMissed);
+        let missed = std::mem::take(&mut self.owes_notice).then_some(ListOutput::SendMissed);
         missed.into_iter().chain([ListOutput::ReadPage(filter)]).collect()
     }
 

@@ -129,10 +129,10 @@ fn a_member_without_room_for_a_notice_is_told_that_it_missed_certificates() {
     let mut world = ReadingWorld::read();
     let read_page = || ListOutput::ReadPage(ListFilter::NotFromAsker);
     assert_eq!(world.give(ListInput::NoticeUnsent), []);
-    assert_eq!(world.give(ListInput::Due), [ListOutput::TellMissed, read_page()]);
+    assert_eq!(world.give(ListInput::Due), [ListOutput::SendMissed, read_page()]);
     world.give(ListInput::NoticeUnsent);
     world.give(ListInput::Page { from: position(0), page: page(3, true, 1) });
-    assert_eq!(world.give(ListInput::Kept(1)), [ListOutput::TellMissed, read_page()], "still no room: tell it again");
+    assert_eq!(world.give(ListInput::Kept(1)), [ListOutput::SendMissed, read_page()], "still no room: tell it again");
     world.give(ListInput::Page { from: position(3), page: page(3, false, 0) });
     assert_eq!(world.give(ListInput::Due), [read_page()], "it was told");
 }

@@ -125,11 +125,11 @@ impl RunningPut {
             PutRequest { offer: Some(offer), renew: false, whole: None } => {
                 out.push(PutAction::FindEarlier(offer).into());
             }
-            _ => self.tell_members(context, out),
+            _ => self.forward_to_members(context, out),
         }
     }
 
-    fn tell_members(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
+    fn forward_to_members(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
         self.doubted = context.doubted.clone();
         match self.request {
             PutRequest { offer: Some(receipt), whole: Some(length), .. } => {
@@ -177,7 +177,7 @@ impl RunningPut {
         match input {
             PutInput::Earlier(found) if matches!(self.phase, PutPhase::New) => {
                 self.earlier = found;
-                self.tell_members(context, out);
+                self.forward_to_members(context, out);
             }
             PutInput::Earlier(found) => self.reuse_or_submit(found, out),
             PutInput::Forwarded(Forwarded { gone, too_slow }) => self.forwarded(gone, too_slow, now, out),
@@ -208,7 +208,7 @@ impl RunningPut {
             | PutInput::Committee(_)
             | PutInput::Admission(_) => {}
         }
-        self.go_on(context, out);
+        self.advance(context, out);
         if !self.is_told {
             out.retain(|output| !matches!(output, PutOutput::Answer(PutAnswer::Progress(..))));
         }
@@ -303,7 +303,7 @@ impl RunningPut {
     }
 
     /// Moves to the next phase if its conditions hold. Fails if they cannot hold any more.
-    fn go_on(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
+    fn advance(&mut self, context: &PutContext, out: &mut Vec<PutOutput>) {
         let quorum = self.quorum();
         if self.is_before_certifying() && self.members().count() < quorum {
             let failed = self.why_too_few();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::content::{FileContent, Writes};
+use super::file_bytes::{FileContent, Writes};
 use super::state::{DiskState, Mishap, Operation};
 use super::tree::Node;
 use super::{Names, SimulatedDisk, Space};

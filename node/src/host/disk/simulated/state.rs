@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::content::FileContent;
+use super::file_bytes::FileContent;
 use super::tree::{Node, Tree};
 use super::{FileIdentity, Space};
 use crate::host::files::{Action, FileError};

@@ -107,7 +107,7 @@ fn lists_read_with_a_fast_clock_are_read_again_once_it_is_set_back() {
     world.wall = WALL + 2 * hour;
     let request = begin_fetching(&mut world, lacking);
     let RepairRequest::SavePositions(positions) = request else { panic!("expected no fetch, got {request:?}") };
-    assert_eq!(positions.passed_over_until, WALL + hour);
+    assert_eq!(positions.skipped_until, WALL + hour);
     world.handle(RepairInput::Saved(positions));
     world.wall = WALL;
     let request = world.begin();

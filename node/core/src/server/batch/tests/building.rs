@@ -28,7 +28,7 @@ fn a_batch_that_is_being_built_counts_as_being_signed() {
     // the next receipts gather meanwhile, and overtake the batch if its tree takes longer than they may wait
     world.storing = 0;
     (90..93).for_each(|number| world.submit(number, 0..4));
-    world.go_on();
+    world.advance();
     assert!(world.asked.is_empty());
     world.wait(BatchPolicy::default().wait);
     assert_eq!(numbers(&world.one_proposed()), [90, 91, 92]);

@@ -6,7 +6,7 @@ use super::*;
 fn a_lone_receipt_is_proposed_at_once() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     assert_eq!((asked.members.as_slice(), numbers(&asked)), (&[0, 1, 2, 3][..], vec![1]));
     for member in 0..4 {
@@ -22,13 +22,13 @@ fn a_receipt_lingers_while_other_puts_are_stored() {
     let mut world = BatchWorld::new(4);
     world.storing = 1;
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     assert!(world.proposed().is_empty());
     assert_eq!(world.batches.next_tick(&world.context()), Some(world.now + BatchPolicy::default().linger));
     world.now += Duration::from_millis(1);
     world.storing = 0;
     world.submit(2, 0..4);
-    world.go_on();
+    world.advance();
     assert_eq!(numbers(&world.one_proposed()), [1, 2]);
     // and no longer
     let mut world = BatchWorld::new(4);
@@ -42,15 +42,15 @@ fn a_receipt_lingers_while_other_puts_are_stored() {
 fn the_next_batch_gathers_while_one_is_signed() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let first = world.one_proposed();
     for number in 2..=5 {
         world.submit(number, 0..4);
-        world.go_on();
+        world.advance();
     }
     assert!(world.proposed().is_empty());
     (0..4).for_each(|member| world.vote(&first, member));
-    world.go_on();
+    world.advance();
     let second = world.one_proposed();
     assert_eq!(numbers(&second), [2, 3, 4, 5]);
     // one that takes long does not block the others, and there are so many at once
@@ -63,7 +63,7 @@ fn the_next_batch_gathers_while_one_is_signed() {
     }
     // the waiting ones go together when there is room
     (0..4).for_each(|member| world.vote(&second, member));
-    world.go_on();
+    world.advance();
     assert_eq!(numbers(&world.one_proposed()), [13, 14]);
     assert_eq!(world.certified.len(), 5);
 }
@@ -75,7 +75,7 @@ fn the_size_of_a_batch_is_bounded() {
     for number in 0..5000 {
         world.submit(number, [0]);
     }
-    world.go_on();
+    world.advance();
     assert_eq!(world.one_proposed().receipts.len(), 4096, "a full one waits for nothing");
 }
 
@@ -86,7 +86,7 @@ fn a_batch_is_proposed_only_to_members_that_hold_all_of_it() {
     world.submit(2, [0, 1, 2]);
     world.submit(3, [1, 2, 3]);
     world.submit(4, [0, 1, 2, 3]);
-    world.go_on();
+    world.advance();
     assert_eq!((world.asked[0].members.as_slice(), numbers(&world.asked[0])), (&[0, 1, 2][..], vec![1, 2, 4]));
     let first = world.one_proposed();
     world.wait(BatchPolicy::default().wait);
@@ -109,7 +109,7 @@ fn a_withdrawn_put_does_not_affect_others() {
     world.submit(1, 0..4);
     world.submit(2, 0..4);
     world.give(BatchInput::Withdraw(Stream(1)));
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     assert_eq!(numbers(&asked), [2]);
     world.give(BatchInput::Withdraw(Stream(2)));

@@ -9,7 +9,7 @@ fn a_member_that_refuses_a_receipt_is_left_out() {
     {
         let mut world = BatchWorld::new(4);
         (0..3).for_each(|number| world.submit(number, 0..4));
-        world.go_on();
+        world.advance();
         let asked = world.one_proposed();
         world.refuse(&asked, 2, code, subjects);
         for member in [0, 1, 3] {
@@ -24,12 +24,12 @@ fn a_member_that_refuses_a_receipt_is_left_out() {
 fn a_bad_receipt_fails_alone() {
     let mut world = BatchWorld::new(4);
     (0..4).for_each(|number| world.submit(number, 0..4));
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     // every honest member refuses it; one also refuses a good receipt, which is a lie
     world.refuse(&asked, 3, Code::Expired, &[2, 0]);
     world.refuse(&asked, 1, Code::Expired, &[2]);
-    world.go_on();
+    world.advance();
     let failed = &world.failed[&Stream(2)];
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::Expired, &[1, 3][..]));
     let again = world.one_proposed();
@@ -44,11 +44,11 @@ fn a_bad_receipt_fails_alone() {
 fn refusals_of_different_receipts_split_a_batch() {
     let mut world = BatchWorld::new(4);
     (0..3).for_each(|number| world.submit(number, 0..4));
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     world.refuse(&asked, 0, Code::NotHeld, &[0]);
     world.refuse(&asked, 1, Code::NotHeld, &[2]);
-    world.go_on();
+    world.advance();
     world.wait(BatchPolicy::default().wait);
     let split = world.proposed();
     let got: Vec<_> = split.iter().map(|asked| (asked.members.clone(), numbers(asked))).collect();
@@ -65,17 +65,17 @@ fn a_liar_and_a_slow_member_fail_no_put() {
     let below_quorum = || {
         let mut world = BatchWorld::new(4);
         world.submit(1, [0, 1, 2]);
-        world.go_on();
+        world.advance();
         let asked = world.one_proposed();
         world.vote(&asked, 1);
         world.refuse(&asked, 0, Code::NotHeld, &[]);
-        world.go_on();
+        world.advance();
         assert!(world.failed.is_empty() && world.proposed().is_empty(), "the last one may store it yet");
         world
     };
     let mut world = below_quorum();
     world.give(BatchInput::AlsoHeld { put: Stream(1), member: 3 });
-    world.go_on();
+    world.advance();
     let again = world.one_proposed();
     assert_eq!(again.members, [1, 2, 3]);
     again.members.iter().for_each(|member| world.vote(&again, *member));
@@ -99,12 +99,12 @@ fn without_a_quorum_every_put_names_the_missing_members() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
     world.submit(2, 0..4);
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     world.give(BatchInput::Lost(0));
     assert!(world.failed.is_empty());
     world.give(BatchInput::Lost(3));
-    world.go_on();
+    world.advance();
     assert_eq!(world.failed.len(), 2);
     let failed = &world.failed[&Stream(1)];
     assert_eq!((failed.code, failed.subjects.as_slice()), (Code::NotEnoughReplicas, &[0, 3][..]));

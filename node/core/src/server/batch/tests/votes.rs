@@ -8,7 +8,7 @@ fn a_lying_member_is_left_out_and_fails_no_put() {
     for number in 0..3 {
         world.submit(number, 0..4);
     }
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     // by another key; over another batch; by a member that was not asked
     let signature = world.signature(&asked, 2);
@@ -30,7 +30,7 @@ fn votes_are_verified_together_and_those_of_liars_apart() {
     let mut world = BatchWorld::new(4);
     let propose = |world: &mut BatchWorld, number| {
         world.submit(number, 0..4);
-        world.go_on();
+        world.advance();
         world.one_proposed()
     };
     let first = propose(&mut world, 1);
@@ -59,7 +59,7 @@ fn votes_are_verified_together_and_those_of_liars_apart() {
 fn a_silent_member_delays_only_one_batch() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let first = world.one_proposed();
     (0..3).for_each(|member| world.vote(&first, member));
     world.wait(LEAST_GRACE - Duration::from_millis(1));
@@ -68,7 +68,7 @@ fn a_silent_member_delays_only_one_batch() {
     assert_eq!(world.signers(1), [0, 1, 2]);
     // the next batch does not wait for it
     world.submit(2, 0..4);
-    world.go_on();
+    world.advance();
     let second = world.one_proposed();
     (0..3).for_each(|member| world.vote(&second, member));
     assert_eq!(world.signers(2), [0, 1, 2]);
@@ -78,7 +78,7 @@ fn a_silent_member_delays_only_one_batch() {
     world.vote(&second, 3);
     assert!(!world.late.contains(&3));
     world.submit(3, 0..4);
-    world.go_on();
+    world.advance();
     let third = world.one_proposed();
     (0..3).for_each(|member| world.vote(&third, member));
     assert!(!world.certified.contains_key(&Stream(3)), "it is waited for again");
@@ -90,7 +90,7 @@ fn a_silent_member_delays_only_one_batch() {
 fn too_few_votes_fail_at_the_deadline_and_name_silent_members() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     world.vote(&asked, 1);
     world.vote(&asked, 2);
@@ -105,7 +105,7 @@ fn too_few_votes_fail_at_the_deadline_and_name_silent_members() {
 fn a_verified_vote_counts_after_its_member_disconnects() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let asked = world.one_proposed();
     world.vote(&asked, 0);
     world.give(BatchInput::Lost(0));
@@ -119,7 +119,7 @@ fn a_verified_vote_counts_after_its_member_disconnects() {
 fn every_false_voter_is_reported() {
     let mut world = BatchWorld::new(4);
     world.submit(1, 0..4);
-    world.go_on();
+    world.advance();
     let asked = world.proposed().remove(0);
     let other = Asked { receipts: vec![receipt(2)], ..asked.clone() };
     // a signature of another statement, and no signature at all

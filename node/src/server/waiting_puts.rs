@@ -50,11 +50,11 @@ impl Batcher {
 }
 
 /// Sends an outcome to a client's link. If its channel is full, a task waits, so that a busy client delays nobody.
-pub(super) fn tell(host: &Host, inbox: PutInbox, put: Stream, input: PutInput) {
-    if let Err(mpsc::error::TrySendError::Full(told)) = inbox.try_send((put, input)) {
+pub(super) fn send_outcome(host: &Host, inbox: PutInbox, put: Stream, input: PutInput) {
+    if let Err(mpsc::error::TrySendError::Full(outcome)) = inbox.try_send((put, input)) {
         host.spawn(async move {
             // Fails if the client has left.
-            let _ = inbox.send(told).await;
+            let _ = inbox.send(outcome).await;
         });
     }
 }

@@ -1,6 +1,6 @@
 //! A file's bytes: the visible ones, and those that survive a loss of power.
 
-use super::pages::Pages;
+use super::shared_pages::Pages;
 
 /// What happens to unsynced writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use redb::StorageBackend;
 
-use super::content::FileChange;
+use super::file_bytes::FileChange;
 use super::{DiskFile, FileIdentity, SimulatedDisk};
 use crate::host::files::{Action, FileError};
 

@@ -15,8 +15,8 @@ use vouch_node_core::server::put::PutInput;
 
 use super::CorePerformer;
 use crate::bugs::{self, Bug};
-use crate::server::batcher::{PutInbox, tell};
 use crate::server::reports::Event;
+use crate::server::waiting_puts::{PutInbox, send_outcome};
 
 /// Interval between calls of the core if it has no deadline.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -87,7 +87,7 @@ impl CorePerformer {
             }
             BatchRequest::Fail(put, failed) => {
                 if let Some(inbox) = self.batcher.take_waiter(put) {
-                    tell(&self.host, inbox, put, PutInput::Uncertified(failed));
+                    send_outcome(&self.host, inbox, put, PutInput::Uncertified(failed));
                 }
             }
         }
@@ -143,7 +143,7 @@ impl Certifying {
                 for (put, inbox) in waiters {
                     if let Some(inbox) = inbox {
                         let failed = Failed::new(put, code, detail.clone());
-                        tell(&core.host, inbox, put, PutInput::Uncertified(failed));
+                        send_outcome(&core.host, inbox, put, PutInput::Uncertified(failed));
                     }
                 }
                 return;
@@ -152,7 +152,7 @@ impl Certifying {
         for ((put, inbox), certificate) in waiters.into_iter().zip(certificates.iter()) {
             core.reports.report(Event::Certified(Box::new(certificate.clone())));
             if let Some(inbox) = inbox {
-                tell(&core.host, inbox, put, PutInput::Certified(Box::new(certificate.clone())));
+                send_outcome(&core.host, inbox, put, PutInput::Certified(Box::new(certificate.clone())));
             }
         }
         let Some(first) = certificates.first() else { return };

@@ -12,7 +12,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::host::objects::{Credentials, ObjectError, Objects, StoreUrl, StoreUrlError, Timeouts};
-use crate::store::{INDEX, Place};
+use crate::store::{BlobLocation, INDEX};
 
 /// The file with the place's address, in the data folder.
 const NAME: &str = "store";
@@ -23,7 +23,7 @@ const MODE: u32 = 0o600;
 
 /// Why a place cannot be used.
 #[derive(Debug, Error)]
-pub enum PlaceError {
+pub enum BlobLocationError {
     /// The data folder records another place.
     #[error(
         "this replica keeps its blobs in {recorded}, not in {asked}; start it without --store, or copy the blobs and then change {}",
@@ -78,20 +78,20 @@ pub enum PlaceError {
 /// Takes the place for a replica. The lock that is returned with a folder must be kept.
 ///
 /// # Errors
-/// See [`PlaceError`].
+/// See [`BlobLocationError`].
 pub(super) fn take(
     disk: &dyn Disk,
     data: &Path,
     asked: Option<&StoreUrl>,
     credentials: &Credentials,
     owner: NodeKey,
-) -> Result<(Place, Option<DataDir>), PlaceError> {
+) -> Result<(BlobLocation, Option<DataDir>), BlobLocationError> {
     let file = data.join(NAME);
     let recorded = recorded(disk, data, &file)?;
     let asked = asked.map(|url| from_the_root(disk, url)).transpose()?;
     let url = match (asked, &recorded) {
         (Some(asked), Some(recorded)) if !asked.is_same_place(recorded) => {
-            return Err(PlaceError::Moved { recorded: recorded.to_string(), asked: asked.to_string(), file });
+            return Err(BlobLocationError::Moved { recorded: recorded.to_string(), asked: asked.to_string(), file });
         }
         (Some(asked), _) => asked,
         (None, Some(recorded)) => recorded.clone(),
@@ -100,9 +100,9 @@ pub(super) fn take(
     let index = data.join(INDEX);
     // From now on, the place is known by its owner's key. If the key is missing later, it is another place, in which nothing may be created.
     let is_taken = disk.exists(&index)?;
-    let emptied = |place: String| PlaceError::Emptied { place, index: index.clone() };
+    let emptied = |place: String| BlobLocationError::Emptied { place, index: index.clone() };
     let (url, place, lock) = match url {
-        StoreUrl::Files(None) => (url, Place::Beside, None),
+        StoreUrl::Files(None) => (url, BlobLocation::Beside, None),
         StoreUrl::Files(Some(folder)) => {
             if is_taken && !disk.exists(&folder.join(OWNER))? {
                 return Err(emptied(folder.display().to_string()));
@@ -110,7 +110,7 @@ pub(super) fn take(
             let folder = DataDir::open(disk, &folder)?;
             check_owner(disk, folder.path(), owner)?;
             let path = folder.path().to_owned();
-            (StoreUrl::Files(Some(path.clone())), Place::Folder(path), Some(folder))
+            (StoreUrl::Files(Some(path.clone())), BlobLocation::Folder(path), Some(folder))
         }
         StoreUrl::S3(ref s3) => {
             let opened = Objects::open(s3, credentials, &owner.to_string(), is_taken, Timeouts::default());
@@ -118,7 +118,7 @@ pub(super) fn take(
                 ObjectError::NotFound { .. } => emptied(url.to_string()),
                 error => error.into(),
             })?;
-            (url, Place::Elsewhere(objects), None)
+            (url, BlobLocation::Elsewhere(objects), None)
         }
     };
     // Record the address before the first blob is stored. The endpoint may have changed since the last start.
@@ -136,7 +136,7 @@ fn from_the_root(disk: &dyn Disk, url: &StoreUrl) -> Result<StoreUrl, FileError>
     }
 }
 
-fn recorded(disk: &dyn Disk, data: &Path, file: &Path) -> Result<Option<StoreUrl>, PlaceError> {
+fn recorded(disk: &dyn Disk, data: &Path, file: &Path) -> Result<Option<StoreUrl>, BlobLocationError> {
     let text = match disk.read_all(file, MAX_SIZE) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(FileError::NotFound { .. }) => {
@@ -145,18 +145,18 @@ fn recorded(disk: &dyn Disk, data: &Path, file: &Path) -> Result<Option<StoreUrl
         }
         Err(error) => return Err(error.into()),
     };
-    let url = text.trim_end().parse().map_err(|error| PlaceError::Recorded { file: file.to_owned(), error })?;
+    let url = text.trim_end().parse().map_err(|error| BlobLocationError::Recorded { file: file.to_owned(), error })?;
     Ok(Some(url))
 }
 
-fn check_owner(disk: &dyn Disk, folder: &Path, owner: NodeKey) -> Result<(), PlaceError> {
+fn check_owner(disk: &dyn Disk, folder: &Path, owner: NodeKey) -> Result<(), BlobLocationError> {
     let file = folder.join(OWNER);
     let owner = owner.to_string();
     match disk.read_all(&file, MAX_SIZE) {
         Ok(found) if found == owner.as_bytes() => Ok(()),
         Ok(found) => {
             let owner = String::from_utf8_lossy(&found).into_owned();
-            Err(PlaceError::Taken { folder: folder.to_owned(), owner })
+            Err(BlobLocationError::Taken { folder: folder.to_owned(), owner })
         }
         Err(FileError::NotFound { .. }) => Ok(disk.create_new_durably(&file, owner.as_bytes(), MODE)?),
         Err(error) => Err(error.into()),
@@ -172,7 +172,11 @@ mod tests {
         NodeKey([byte; 32])
     }
 
-    fn take_files(data: &Path, asked: Option<&str>, owner: NodeKey) -> Result<(Place, Option<DataDir>), PlaceError> {
+    fn take_files(
+        data: &Path,
+        asked: Option<&str>,
+        owner: NodeKey,
+    ) -> Result<(BlobLocation, Option<DataDir>), BlobLocationError> {
         let asked = asked.map(|asked| asked.parse().unwrap());
         take(&SystemDisk, data, asked.as_ref(), &Credentials::default(), owner)
     }
@@ -183,21 +187,21 @@ mod tests {
         let (data, blobs) = (root.path().join("data"), root.path().join("blobs"));
         std::fs::create_dir(&data).unwrap();
         let asked = format!("file:{}", blobs.display());
-        assert!(matches!(take_files(&data, Some(&asked), key(1)), Ok((Place::Folder(_), Some(_)))));
+        assert!(matches!(take_files(&data, Some(&asked), key(1)), Ok((BlobLocation::Folder(_), Some(_)))));
         let again = take_files(&data, None, key(1)).unwrap();
-        assert!(matches!(&again.0, Place::Folder(folder) if *folder == blobs.canonicalize().unwrap()));
+        assert!(matches!(&again.0, BlobLocation::Folder(folder) if *folder == blobs.canonicalize().unwrap()));
         drop(again);
         let beside = format!("file:{}/../blobs", data.display());
         drop(take_files(&data, Some(&beside), key(1)).unwrap());
         for other in ["file:", "file:elsewhere", "s3://bucket/prefix"] {
             let error = take_files(&data, Some(other), key(1)).unwrap_err();
-            assert!(matches!(&error, PlaceError::Moved { .. }), "{error}");
+            assert!(matches!(&error, BlobLocationError::Moved { .. }), "{error}");
             assert!(error.to_string().contains(&format!("not in {other}")), "{error}");
         }
         assert!(!root.path().join("elsewhere").exists());
         std::fs::write(data.join(NAME), "blobs").unwrap();
         let error = take_files(&data, None, key(1)).unwrap_err();
-        assert!(matches!(&error, PlaceError::Recorded { error: StoreUrlError::Scheme, .. }), "{error}");
+        assert!(matches!(&error, BlobLocationError::Recorded { error: StoreUrlError::Scheme, .. }), "{error}");
     }
 
     #[test]
@@ -205,9 +209,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join(INDEX), "").unwrap();
         let error = take_files(data.path(), Some("s3://bucket/prefix"), key(1)).unwrap_err();
-        assert!(matches!(error, PlaceError::Moved { .. }), "{error}");
-        assert!(matches!(take_files(data.path(), None, key(1)), Ok((Place::Beside, None))));
-        assert!(matches!(take_files(data.path(), Some("file:"), key(1)), Ok((Place::Beside, None))));
+        assert!(matches!(error, BlobLocationError::Moved { .. }), "{error}");
+        assert!(matches!(take_files(data.path(), None, key(1)), Ok((BlobLocation::Beside, None))));
+        assert!(matches!(take_files(data.path(), Some("file:"), key(1)), Ok((BlobLocation::Beside, None))));
     }
 
     #[test]
@@ -229,7 +233,7 @@ mod tests {
             }
             for asked in [None, Some(&*asked)] {
                 let error = take_files(&data, asked, key(1)).unwrap_err();
-                assert!(matches!(&error, PlaceError::Emptied { .. }), "{error}");
+                assert!(matches!(&error, BlobLocationError::Emptied { .. }), "{error}");
                 assert!(error.to_string().contains("Is the disk mounted?"), "{error}");
             }
             assert_eq!(blobs.exists(), is_there);
@@ -250,11 +254,11 @@ mod tests {
         }
         let first = take_files(&one, Some(&asked), key(1)).unwrap();
         let error = take_files(&two, Some(&asked), key(2)).unwrap_err();
-        assert!(matches!(error, PlaceError::Folder(DataDirError::InUse { .. })), "{error}");
+        assert!(matches!(error, BlobLocationError::Folder(DataDirError::InUse { .. })), "{error}");
         drop(first);
         let error = take_files(&two, Some(&asked), key(2)).unwrap_err();
-        assert!(matches!(&error, PlaceError::Taken { owner, .. } if *owner == key(1).to_string()), "{error}");
+        assert!(matches!(&error, BlobLocationError::Taken { owner, .. } if *owner == key(1).to_string()), "{error}");
         // A refused place is not recorded.
-        assert!(matches!(take_files(&two, None, key(2)), Ok((Place::Beside, None))));
+        assert!(matches!(take_files(&two, None, key(2)), Ok((BlobLocation::Beside, None))));
     }
 }
