@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod budgets;
+pub mod log;
 pub mod page_verifier;
 pub mod replica;
 pub mod server;
