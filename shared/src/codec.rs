@@ -175,6 +175,11 @@ impl<'a> Reader<'a> {
         same(field, expected, got)
     }
 
+    /// The number of bytes that are left.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.offset
+    }
+
     /// All bytes that are left.
     pub fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.offset..];

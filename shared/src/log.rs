@@ -7,6 +7,7 @@ mod block;
 mod engine_message;
 mod log_tree;
 mod op;
+mod proof;
 mod result;
 
 pub use crate::digest::{BlockDigest, OpId, StateDigest};
@@ -14,4 +15,5 @@ pub use block::{Block, BlockFormatError, BlockHeader, OpsDigest};
 pub use engine_message::{EngineProposal, EngineSignature, EngineSignatureError, EngineVote, EngineVoteType};
 pub use log_tree::{LogTree, log_path, log_root_from_path};
 pub use op::{Op, OpFormatError, OpSignature, OpSignatureError, SignedOp};
+pub use proof::{OpProof, OpProofError};
 pub use result::{Effect, EffectTooLong, OpResult, result_root_from_path, result_tree};

@@ -3,6 +3,8 @@
 //! The statement and the certificate fix `index` and `count`, and these fix the path's length. There is no root to compare
 //! with: the signature is checked over the root computed here.
 
+use std::fmt;
+
 use crate::digest::DerivedHash;
 
 /// The key-derivation contexts of one kind of tree. They separate its hashes from those of every other kind.
@@ -17,6 +19,13 @@ pub struct TreeContexts {
 /// The hash of a node, 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeHash(pub [u8; 32]);
+
+impl fmt::Display for TreeHash {
+    /// Hex: roots are shown only beside other roots.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base16ct::lower::encode_string(&self.0))
+    }
+}
 
 /// Hashes leaves and nodes of one kind of tree.
 pub(crate) struct MerkleHasher {
