@@ -5,6 +5,7 @@
 
 mod block;
 mod engine_message;
+mod evidence;
 mod log_tree;
 mod op;
 mod proof;
@@ -13,6 +14,7 @@ mod result;
 pub use crate::digest::{BlockDigest, OpId, StateDigest};
 pub use block::{Block, BlockFormatError, BlockHeader, OpsDigest};
 pub use engine_message::{EngineProposal, EngineSignature, EngineSignatureError, EngineVote, EngineVoteType};
+pub use evidence::{Evidence, EvidenceError, EvidenceFormatError};
 pub use log_tree::{LogTree, log_path, log_root_from_path};
 pub use op::{Op, OpFormatError, OpSignature, OpSignatureError, SignedOp};
 pub use proof::{OpProof, OpProofError};
