@@ -5,5 +5,6 @@
 pub mod applied;
 pub mod members;
 pub mod notes;
+pub mod op_pool;
 pub mod state_machine;
 pub mod verified_op;
