@@ -8,6 +8,7 @@ mod founding;
 mod golden;
 mod links;
 mod messages;
+mod op_vectors;
 mod properties;
 mod sessions;
 mod slices;

@@ -8,6 +8,7 @@ import { committeeFile } from "./generator/committee.mjs";
 import { withExample } from "./generator/example.mjs";
 import { foundingFile } from "./generator/founding.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
+import { opsFile } from "./generator/ops.mjs";
 import { signatureFile } from "./generator/signature.mjs";
 import { treeFile } from "./generator/tree.mjs";
 import { truncatedFile } from "./generator/truncated.mjs";
@@ -37,6 +38,7 @@ const files = {
   "truncated.json": truncatedFile,
   "building_blocks.json": buildingBlocks,
   "founding.json": foundingFile,
+  "ops.json": opsFile,
   [PAGE]: () => withExample(read(PAGE)),
 };
 

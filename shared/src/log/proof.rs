@@ -203,7 +203,9 @@ mod tests {
             assert_eq!(OpProof::decode(&bytes).unwrap().encode(), bytes);
             // The end of the block's path follows from the certificate, so whole hashes may be missing there.
             let shortest = bytes.len() - 32 * proof.block_path.len();
-            for length in (0..bytes.len()).filter(|length| *length < shortest || (bytes.len() - length) % 32 != 0) {
+            for length in
+                (0..bytes.len()).filter(|length| *length < shortest || !(bytes.len() - length).is_multiple_of(32))
+            {
                 assert!(OpProof::decode(&bytes[..length]).is_err(), "{length}");
             }
         }
