@@ -129,3 +129,25 @@ fn the_report_shows_what_was_proved() {
     assert_eq!(json["verdict"], "valid");
     assert_eq!(json["op"]["height"], 4);
 }
+
+#[test]
+fn each_way_to_miss_the_log_is_named() {
+    let File { base, cases } = file();
+    let named = [
+        ("block_of_another_cluster", "cluster of the block: expected 3UDUyZQX"),
+        ("block_beyond_the_head", "height of the block: expected at most 3, got 4"),
+        ("block_path_too_long", "path of the block: expected 3 hashes, got 4"),
+        ("block_path_reversed", "log root: expected "),
+        ("another_effect", "results root: expected "),
+        ("another_op", "this is another op (op: expected "),
+        ("head_61_seconds_ahead", "issued_at: expected at most "),
+        ("proof_version_2", "op proof version 2 is unknown"),
+        ("block_version_2", "block version 2 is unknown"),
+        ("op_version_2", "op version 2 is unknown"),
+    ];
+    for (name, part) in named {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let report = OpReport::new(&Verifier::new().judge_op(&case.bundle(&base), &case.options()));
+        assert!(report.report.message.contains(part), "{name}: {}", report.report.message);
+    }
+}

@@ -1,6 +1,6 @@
 // The log: ops, blocks, what members sign about them, and the proof of an op.
 import { ed25519 } from "@noble/curves/ed25519.js";
-import { Reader, concat, derive, equal, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
+import { Reader, compare, concat, derive, equal, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 import { invalid, named } from "./failure.mjs";
 import { pathLength, treeKind } from "./merkle.mjs";
 import { toBase58, toHex } from "./text.mjs";
@@ -91,6 +91,36 @@ export function decodeProof(bytes) {
   if (hashes > MAX_BLOCK_PATH) throw invalid("the block's path is too long", { expected: `at most ${MAX_BLOCK_PATH} hashes`, got: `${hashes}` });
   const blockPath = Array.from({ length: hashes }, (_, i) => reader.take(32, `hash ${i} of the block's path`));
   return { block, index, submitter, op, effect, resultPath, blockPath };
+}
+
+// Two messages of one member that it must not both have signed. Returns the member's index.
+export function checkEvidence(bytes, committee) {
+  const reader = new Reader(bytes, "the evidence");
+  reader.tag("vouchev");
+  reader.known(1, "version", 1);
+  const cluster = reader.take(32, "cluster");
+  const epoch = reader.bounded("epoch");
+  const member = reader.take(32, "member");
+  const message = reader.small(1, "kind of message");
+  if (message < 1 || message > 3) throw invalid("unknown kind of message", { expected: "1 to 3", got: `${message}` });
+  const height = reader.height("height");
+  const round = reader.small(4, "round");
+  const both = [0, 1].map(() => {
+    const validRound = message === 3 ? reader.small(4, "valid round") : undefined;
+    const block = reader.take(32, "block");
+    return { validRound, block, signature: reader.take(64, "signature") };
+  });
+  reader.end();
+  if (compare(both[0].block, both[1].block) >= 0) throw invalid("the blocks do not ascend");
+  if (!equal(cluster, committee.digest)) throw invalid("another cluster");
+  if (epoch !== 0) throw invalid("another epoch");
+  const index = committee.members.findIndex(({ node }) => equal(node, member));
+  if (index < 0) throw invalid("not a member");
+  for (const { validRound, block, signature } of both) {
+    const signed = message === 3 ? proposalBytes({ cluster, epoch, height, round, validRound, block }) : voteBytes({ cluster, epoch, type: message, height, round, block });
+    if (!ed25519.verify(signature, signed, member, { zip215: false })) throw invalid("not signed by the member");
+  }
+  return index;
 }
 
 function checkBlock({ block, blockPath }, head, cluster) {
