@@ -17,6 +17,8 @@ pub mod link;
 pub mod log;
 pub mod merkle;
 pub mod message;
+#[cfg(feature = "nodes")]
+pub mod perfect_link;
 pub mod placement;
 pub mod quorum;
 pub mod receipt;
