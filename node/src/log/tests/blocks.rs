@@ -127,7 +127,6 @@ fn changed_rows_are_damaged() {
             write(&changed);
             intact(Some(row));
         }
-        // another height's row is not a replacement
         write(&right);
         intact(None);
     }

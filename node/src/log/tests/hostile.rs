@@ -103,6 +103,10 @@ fn a_bad_group_is_torn_only_if_nothing_shows_that_it_was_durable() {
     let end = zeroed.len() - 16;
     zeroed[128..end].fill(0);
     assert!(matches!(opened_with(&disk, &zeroed), Err(WalError::Damaged { offset: 128, .. })));
+    // the group in the middle with its seal, before one that has none yet
+    let mut zeroed = bytes[..bytes.len() - 16].to_vec();
+    zeroed[128 + 86..last].fill(0);
+    assert!(matches!(opened_with(&disk, &zeroed), Err(WalError::Damaged { offset: 214, .. })));
     // the last group lost its place
     let mut shifted = bytes.clone();
     shifted.insert(last, 0);
