@@ -46,7 +46,7 @@ impl CatchUp {
     }
 
     pub(super) fn remember(&mut self, block: Block, certificate: VoteCertificate) {
-        if self.recent.len() == BATCH as usize {
+        if self.recent.len() as u64 == BATCH {
             self.recent.pop_front();
         }
         self.recent.push_back((block, certificate));

@@ -60,9 +60,8 @@ impl Outbox {
     /// A write is durable, and so are all before it.
     pub(super) fn written(&mut self, write: WriteId) {
         self.durable = self.durable.max(write.0.min(self.latest));
-        while let Some((_, message)) = self.held.pop_front_if(|(needed, _)| needed.0 <= write.0) {
-            self.outputs.push(LogOutput::Broadcast(message));
-        }
+        let released = self.held.partition_point(|(needed, _)| needed.0 <= write.0);
+        self.outputs.extend(self.held.drain(..released).map(|(_, message)| LogOutput::Broadcast(message)));
     }
 
     /// The outputs so far. Records are written if a message waits for them.

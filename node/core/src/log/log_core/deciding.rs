@@ -1,5 +1,6 @@
 //! Deciding a height: what the engine is given, and what becomes of its outputs.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use vouch_core::bugs::{self, Bug};
@@ -173,11 +174,11 @@ impl<M: StateMachine> LogCore<M> {
         if !is_accepted && !height.candidates.contains_key(&proposal.block) {
             return Ok(());
         }
-        if !height.candidates.contains_key(&proposal.block) {
+        if let Entry::Vacant(entry) = height.candidates.entry(proposal.block) {
             let pool = &self.pool;
             let executed = self.applied.validate(&block, |id, op| pool.has_verified(id, op));
             let record = JournalRecord::Block(Box::new(block.clone()));
-            height.candidates.insert(proposal.block, Candidate { block, executed, is_valid: None });
+            entry.insert(Candidate { block, executed, is_valid: None });
             self.record(&record);
         }
         let Phase::Deciding(height) = &mut self.phase else { return Ok(()) };

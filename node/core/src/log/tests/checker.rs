@@ -8,6 +8,13 @@ use vouch_core::log::{Block, BlockDigest, OpId};
 
 use crate::log::wire::LogMessage;
 
+/// The block of a vote or proposal, and the valid round of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SignedFor {
+    block: Option<BlockDigest>,
+    valid_round: Option<u32>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     /// The block of each height.
@@ -16,7 +23,7 @@ pub(super) struct Checker {
     ops: BTreeMap<OpId, u64>,
     submitted: BTreeSet<OpId>,
     /// What honest members signed: voter, kind, height and round, with what they signed it for.
-    signed: BTreeMap<(NodeKey, u8, u64, u32), (Option<BlockDigest>, Option<u32>)>,
+    signed: BTreeMap<(NodeKey, u8, u64, u32), SignedFor>,
     /// Decided blocks, by node and height.
     seen: BTreeMap<usize, u64>,
 }
@@ -79,11 +86,17 @@ impl Checker {
         let (key, value) = match message {
             LogMessage::Vote { vote, .. } => {
                 let of = vote.vote;
-                ((vote.voter, of.vote_type as u8, of.height, of.round), (of.block, None))
+                (
+                    (vote.voter, of.vote_type as u8, of.height, of.round),
+                    SignedFor { block: of.block, valid_round: None },
+                )
             }
             LogMessage::Proposal { proposal, .. } => {
                 let of = proposal.proposal;
-                ((proposal.proposer, 3, of.height, of.round), (Some(of.block), of.valid_round))
+                (
+                    (proposal.proposer, 3, of.height, of.round),
+                    SignedFor { block: Some(of.block), valid_round: of.valid_round },
+                )
             }
             _ => return Ok(()),
         };
