@@ -65,11 +65,13 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 
 soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every host of the npm package: make soak SEEDS=1000
 	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
+	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds --ignored --nocapture
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 	@node --test tests/hosts/soak.test.mjs
 
 soak-bugs: ## Put known bugs back, one at a time, and check that the simulation finds each
+	@cargo test --package vouch-node-core --lib --features bugs --locked -- log::tests::bugs_are_found --ignored --nocapture
 	@cargo test --package vouch-tests --features bugs --test sim --locked -- bugs_are_found --ignored --nocapture
 
 bench: setup build-release ## Measure speed, and compare each figure with its reference

@@ -31,6 +31,8 @@ pub use error::DurableError;
 const QUEUE: usize = 1024;
 /// Maximum number of jobs in one transaction.
 const GROUP: usize = 256;
+/// Memory for cached and unwritten pages, in bytes. The library's default is 1 GiB.
+const CACHE: usize = 16 << 20;
 
 /// A database with group commit. Dropping it commits the jobs that wait and closes the file.
 #[derive(Debug)]
@@ -60,7 +62,16 @@ impl Database {
         path: &Path,
         prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Self, DurableError> {
-        let file = Arc::new(DatabaseFile::new(path, host.shared_disk()));
+        Self::open_with_cache(host, path, CACHE, prepare)
+    }
+
+    fn open_with_cache(
+        host: &Host,
+        path: &Path,
+        cache: usize,
+        prepare: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<Self, DurableError> {
+        let file = Arc::new(DatabaseFile::new(path, host.shared_disk(), cache));
         file.prepare(prepare)?;
 
         let (jobs, queue) = mpsc::channel(QUEUE);

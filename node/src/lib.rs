@@ -15,6 +15,7 @@ pub mod keys;
 pub mod known_clusters;
 mod latest;
 pub mod link;
+pub mod log;
 mod notices;
 pub mod replica;
 pub mod server;

@@ -45,11 +45,23 @@ pub enum Bug {
     NeverCollected,
     /// The server accepts the node key that a hello names without a proof.
     UncheckedLink,
+    /// The log sends votes before their records are durable.
+    LogVoteUnwritten,
+    /// The log ignores its journal after a restart.
+    LogNotReplayed,
+    /// f + 1 votes decide a block of the log.
+    LogAcceptsFewer,
+    /// The log accepts a block with another parent.
+    LogParentUnchecked,
+    /// The log applies an op again.
+    LogAppliedTwice,
+    /// The log proposes again in a round in which it proposed before a restart.
+    LogProposesTwice,
 }
 
 impl Bug {
     /// All known bugs.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::CommitWithoutSync,
         Self::BlobWithoutSync,
         Self::FolderWithoutSync,
@@ -68,6 +80,12 @@ impl Bug {
         Self::CollectedInDoubt,
         Self::NeverCollected,
         Self::UncheckedLink,
+        Self::LogVoteUnwritten,
+        Self::LogNotReplayed,
+        Self::LogAcceptsFewer,
+        Self::LogParentUnchecked,
+        Self::LogAppliedTwice,
+        Self::LogProposesTwice,
     ];
 }
 

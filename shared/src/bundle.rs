@@ -5,15 +5,19 @@ mod json;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use thiserror::Error;
 
-use self::json::Json;
+use self::json::{Json, Object};
 use crate::bls::Possession;
 use crate::certificate::Certificate;
 use crate::committee::Committee;
 use crate::comparison::{Comparison, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
+use crate::log::OpProof;
+use crate::statement::{Body, LogHead};
 
 /// The media type of a bundle, and the value of its key `type`.
 pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
+/// The media type of a bundle of an op, and the value of its key `type`.
+pub const OP_MEDIA_TYPE: &str = "application/vnd.vouch.op-proof+json";
 const VERSION: u64 = 1;
 
 /// Why a text is not a bundle.
@@ -33,6 +37,8 @@ pub enum BundleError {
     },
     /// `type` has a wrong value.
     Type {
+        /// The media type required.
+        expected: &'static str,
         /// The value found.
         got: String,
     },
@@ -57,8 +63,8 @@ impl BundleError {
                 Comparison::new(&"bundle", &format_args!("at most {expected} bytes"), got)
             }
             Self::Json { reason } => Comparison::new(&"bundle", &"the JSON of a bundle", reason),
-            Self::Type { got } => {
-                Comparison::new(&"bundle type", &format_args!("{MEDIA_TYPE:?}"), &format_args!("{got:?}"))
+            Self::Type { expected, got } => {
+                Comparison::new(&"bundle type", &format_args!("{expected:?}"), &format_args!("{got:?}"))
             }
             Self::UnknownVersion(got) => Comparison::new(&"bundle version", &VERSION, got),
             Self::Field { field, expected, got } => {
@@ -86,6 +92,10 @@ pub struct Bundle {
 impl Bundle {
     /// The bundle of a certificate that a genesis committee signed.
     pub fn new(certificate: &Certificate, committee: &Committee) -> Self {
+        Self::of(certificate, committee)
+    }
+
+    fn of<B: Body>(certificate: &Certificate<B>, committee: &Committee) -> Self {
         Self {
             certificate: certificate.encode(),
             genesis: committee.record().encode(),
@@ -106,8 +116,12 @@ impl Bundle {
 
     /// The JSON text, ending with a line feed. `epochs` must be 0; today every bundle's is.
     pub fn to_json(&self) -> String {
-        let json = serde_json::json!({
-            "type": MEDIA_TYPE,
+        format!("{:#}\n", self.json(MEDIA_TYPE))
+    }
+
+    fn json(&self, media_type: &str) -> serde_json::Value {
+        serde_json::json!({
+            "type": media_type,
             "version": VERSION,
             "certificate": Base64UrlUnpadded::encode_string(&self.certificate),
             "genesis": {
@@ -115,7 +129,29 @@ impl Bundle {
                 "pops": self.possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
             },
             "epochs": [],
-        });
+        })
+    }
+}
+
+/// The bundle of an op: a certificate of a log head, with a proof that the log has the op.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpBundle {
+    /// The proof that the op is in the log.
+    pub proof: OpProof,
+    /// The certificate of the log head, with what is needed to check it.
+    pub bundle: Bundle,
+}
+
+impl OpBundle {
+    /// The bundle of an op in the log whose head a genesis committee signed.
+    pub fn new(proof: OpProof, certificate: &Certificate<LogHead>, committee: &Committee) -> Self {
+        Self { proof, bundle: Bundle::of(certificate, committee) }
+    }
+
+    /// The JSON text, ending with a line feed.
+    pub fn to_json(&self) -> String {
+        let mut json = self.bundle.json(OP_MEDIA_TYPE);
+        json["proof"] = Base64UrlUnpadded::encode_string(&self.proof.encode()).into();
         format!("{json:#}\n")
     }
 }
@@ -128,6 +164,21 @@ pub(crate) struct BundleText {
     pub(crate) epochs: usize,
 }
 
+/// As [`BundleText`], with the encoded proof of an op.
+#[derive(Debug)]
+pub(crate) struct OpBundleText {
+    pub(crate) proof: Vec<u8>,
+    pub(crate) bundle: BundleText,
+}
+
+impl OpBundleText {
+    pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
+        let mut object = open(text, OP_MEDIA_TYPE, limits)?;
+        let proof = base64url("proof", &object.take("proof")?.text()?)?;
+        Ok(Self { proof, bundle: BundleText::read(object)? })
+    }
+}
+
 /// The text of the genesis committee and its proofs in a bundle. Each value has only one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GenesisText {
@@ -135,24 +186,34 @@ pub(crate) struct GenesisText {
     pops: Vec<String>,
 }
 
+/// Parses the JSON of a bundle of this media type, up to the rules that hold for all of them: size, version and type.
+fn open(text: &[u8], expected: &'static str, limits: &Limits) -> Result<Object, BundleError> {
+    if text.len() > limits.bundle {
+        return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
+    }
+    let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
+    let mut bundle = Json::parse(text)?.object()?;
+    let media_type = bundle.take("type")?.text()?;
+    let version = bundle.take("version")?.integer()?;
+    if version > MAX_SAFE_INTEGER {
+        return Err(BundleError::Json { reason: format!("version {version}, above 2^53 − 1") });
+    }
+    if version != VERSION {
+        return Err(BundleError::UnknownVersion(version));
+    }
+    if media_type != expected {
+        return Err(BundleError::Type { expected, got: json::cut(&media_type) });
+    }
+    Ok(bundle)
+}
+
 impl BundleText {
     pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        if text.len() > limits.bundle {
-            return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
-        }
-        let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
-        let mut bundle = Json::parse(text)?.object()?;
-        let media_type = bundle.take("type")?.text()?;
-        let version = bundle.take("version")?.integer()?;
-        if version > MAX_SAFE_INTEGER {
-            return Err(BundleError::Json { reason: format!("version {version}, above 2^53 − 1") });
-        }
-        if version != VERSION {
-            return Err(BundleError::UnknownVersion(version));
-        }
-        if media_type != MEDIA_TYPE {
-            return Err(BundleError::Type { got: json::cut(&media_type) });
-        }
+        Self::read(open(text, MEDIA_TYPE, limits)?)
+    }
+
+    /// The keys that bundles of every media type have.
+    fn read(mut bundle: Object) -> Result<Self, BundleError> {
         let certificate = base64url("certificate", &bundle.take("certificate")?.text()?)?;
         let mut genesis = bundle.take("genesis")?.object()?;
         let committee = genesis.take("committee")?.text()?;

@@ -78,18 +78,24 @@ impl DecodeError {
     }
 }
 
-/// Reads fields from bytes. It is public because [`Body`](crate::statement::Body) names it, but not exported from this crate.
+/// Reads fields from bytes, front to back.
+#[derive(Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// A reader at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, offset: 0 }
     }
 
-    pub(crate) fn take(&mut self, field: &'static str, size: usize) -> Result<&'a [u8], DecodeError> {
+    /// The next `size` bytes.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn take(&mut self, field: &'static str, size: usize) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.offset..];
         let Some(taken) = rest.get(..size) else {
             return Err(DecodeError::Truncated { field, offset: self.offset, expected: size, got: rest.len() });
@@ -98,54 +104,94 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+    /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(field, N)?);
         Ok(array)
     }
 
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+    /// One byte.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array(field)?))
     }
 
     /// One byte, 0 or 1.
-    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         let flag = self.u8(field)?;
         in_range(field, flag.into(), 0, 1)?;
         Ok(flag == 1)
     }
 
-    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+    /// Two bytes, little-endian.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array(field)?))
     }
 
-    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+    /// Four bytes, little-endian.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array(field)?))
     }
 
-    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+    /// Eight bytes, little-endian.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(field)?))
     }
 
     /// A length, time or epoch: at most [`MAX_SAFE_INTEGER`].
-    pub(crate) fn safe_u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn safe_u64(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let got = self.u64(field)?;
         in_range(field, got, 0, MAX_SAFE_INTEGER)?;
         Ok(got)
     }
 
-    pub(crate) fn tag(&mut self, field: &'static str, expected: &[u8]) -> Result<(), DecodeError> {
+    /// A constant.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn tag(&mut self, field: &'static str, expected: &[u8]) -> Result<(), DecodeError> {
         let got = self.take(field, expected.len())?;
         same(field, expected, got)
     }
 
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
+    /// The number of bytes that are left.
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.offset
+    }
+
+    /// All bytes that are left.
+    pub fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.offset..];
         self.offset = self.bytes.len();
         rest
     }
 
-    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+    /// Checks that no byte is left.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn finish(self) -> Result<(), DecodeError> {
         if self.offset == self.bytes.len() {
             Ok(())
         } else {
@@ -154,7 +200,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(crate) fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(), DecodeError> {
+/// Checks that bytes are the required constant.
+///
+/// # Errors
+/// [`DecodeError::WrongTag`].
+pub fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(), DecodeError> {
     if got == expected {
         return Ok(());
     }
@@ -162,6 +212,10 @@ pub(crate) fn same(field: &'static str, expected: &[u8], got: &[u8]) -> Result<(
     Err(DecodeError::WrongTag { field, expected: hex(expected), got: hex(got) })
 }
 
-pub(crate) fn in_range(field: &'static str, got: u64, min: u64, max: u64) -> Result<(), DecodeError> {
+/// Checks that a number is in its range.
+///
+/// # Errors
+/// [`DecodeError::OutOfRange`].
+pub fn in_range(field: &'static str, got: u64, min: u64, max: u64) -> Result<(), DecodeError> {
     if (min..=max).contains(&got) { Ok(()) } else { Err(DecodeError::OutOfRange { field, min, max, got }) }
 }

@@ -15,13 +15,13 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Takes trait objects, because each generic instance would add to the size of the wasm modules.
-    pub(crate) fn new(subject: &dyn Display, expected: &dyn Display, got: &dyn Display) -> Self {
+    /// A comparison of these texts. It takes trait objects, because each generic instance would add to the size of the wasm modules.
+    pub fn new(subject: &dyn Display, expected: &dyn Display, got: &dyn Display) -> Self {
         Self { subject: subject.to_string(), expected: expected.to_string(), got: got.to_string() }
     }
 
     /// The same values, introduced by what they are part of.
-    pub(crate) fn within(self, whole: &str) -> Self {
+    pub fn within(self, whole: &str) -> Self {
         let subject = if self.subject.is_empty() { whole.to_owned() } else { format!("{whole}: {}", self.subject) };
         Self { subject, ..self }
     }

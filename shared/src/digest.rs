@@ -111,6 +111,34 @@ hash_type! {
     CommitteeDigest
 }
 
+hash_type! {
+    /// The identity of an op. It depends on the cluster and the op, and not on the members that submitted it.
+    OpId
+}
+
+hash_type! {
+    /// The digest of a block's header, and thereby of the block. The genesis has none: block 1 has [`BlockDigest::GENESIS`] as its
+    /// parent.
+    BlockDigest
+}
+
+hash_type! {
+    /// The digest of the log's state after a block: what has been applied, and the state machine.
+    StateDigest
+}
+
+impl BlockDigest {
+    /// The parent of block 1: 32 zero bytes.
+    pub const GENESIS: Self = Self([0; 32]);
+}
+
+impl StateDigest {
+    /// The digest of a state's canonical encoding.
+    pub fn of(encoding: &[u8]) -> Self {
+        Self(derive("vouch log state v1", &[encoding]))
+    }
+}
+
 impl Digest {
     /// The digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {

@@ -12,6 +12,18 @@ pub const MAX_MEMBERS: u16 = 1000;
 /// Maximum number of receipts in a batch, so that a path has at most 12 hashes.
 pub const MAX_BATCH: u32 = 4096;
 
+/// Maximum size of an op's body in bytes.
+pub const MAX_OP_BODY: usize = 4096;
+
+/// Maximum size of an op's effect in bytes.
+pub const MAX_EFFECT: usize = 1024;
+
+/// Maximum size of an encoded block in bytes, header included.
+pub const MAX_BLOCK: usize = 65_536;
+
+/// Maximum number of ops in a block, so that a path in its results tree has at most 9 hashes.
+pub const MAX_BLOCK_OPS: u32 = 512;
+
 /// Bounds for decoding, set by the caller. For a committee of 4, a decoder can be bounded so that it allocates nothing for a
 /// fifth member.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,8 @@
 //! The statement and the certificate fix `index` and `count`, and these fix the path's length. There is no root to compare
 //! with: the signature is checked over the root computed here.
 
+use std::fmt;
+
 use crate::digest::DerivedHash;
 
 /// The key-derivation contexts of one kind of tree. They separate its hashes from those of every other kind.
@@ -15,25 +17,32 @@ pub struct TreeContexts {
 }
 
 /// The hash of a node, 32 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeHash(pub [u8; 32]);
 
+impl fmt::Display for TreeHash {
+    /// Hex: roots are shown only beside other roots.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base16ct::lower::encode_string(&self.0))
+    }
+}
+
 /// Hashes leaves and nodes of one kind of tree.
-struct MerkleHasher {
+pub(crate) struct MerkleHasher {
     leaf: DerivedHash,
     node: DerivedHash,
 }
 
 impl MerkleHasher {
-    fn new(contexts: &TreeContexts) -> Self {
+    pub(crate) fn new(contexts: &TreeContexts) -> Self {
         Self { leaf: DerivedHash::new(contexts.leaf), node: DerivedHash::new(contexts.node) }
     }
 
-    fn leaf(&self, bytes: &[u8]) -> TreeHash {
+    pub(crate) fn leaf(&self, bytes: &[u8]) -> TreeHash {
         TreeHash(self.leaf.of(&[bytes]))
     }
 
-    fn node(&self, left: &TreeHash, right: &TreeHash) -> TreeHash {
+    pub(crate) fn node(&self, left: &TreeHash, right: &TreeHash) -> TreeHash {
         TreeHash(self.node.of(&[&left.0, &right.0]))
     }
 }
@@ -89,8 +98,8 @@ impl MerkleTree {
 }
 
 /// The length of the path of leaf `index` among `count`. Requires index < count.
-pub fn path_length(index: u32, count: u32) -> usize {
-    let (mut position, mut last) = (index, count.saturating_sub(1));
+pub fn path_length(index: impl Into<u64>, count: impl Into<u64>) -> usize {
+    let (mut position, mut last) = (index.into(), count.into().saturating_sub(1));
     let mut length = 0;
     while last > 0 {
         if position % 2 == 1 || position < last {
@@ -107,10 +116,11 @@ pub fn path_length(index: u32, count: u32) -> usize {
 pub fn root_from_path(
     contexts: &TreeContexts,
     leaf: &[u8],
-    index: u32,
-    count: u32,
+    index: impl Into<u64>,
+    count: impl Into<u64>,
     path: &[TreeHash],
 ) -> Option<TreeHash> {
+    let (index, count) = (index.into(), count.into());
     if index >= count || path.len() != path_length(index, count) {
         return None;
     }
@@ -155,7 +165,7 @@ mod tests {
             let leaves = leaves(count);
             let tree = MerkleTree::new(&CONTEXTS, &leaves).unwrap();
             assert_eq!((tree.count(), tree.root()), (count, root_by_definition(&leaves)), "{count}");
-            for (index, leaf) in (0..).zip(&leaves) {
+            for (index, leaf) in (0u32..).zip(&leaves) {
                 let path = tree.path(index).unwrap();
                 assert_eq!(path.len(), path_length(index, count), "{index} of {count}");
                 let root = root_from_path(&CONTEXTS, leaf, index, count, &path);
@@ -169,13 +179,13 @@ mod tests {
     #[test]
     fn a_path_of_another_length_is_refused() {
         let leaves = leaves(5);
-        let root = |index, path: &[TreeHash]| root_from_path(&CONTEXTS, &leaves[0], index, 5, path);
+        let root = |index: u32, path: &[TreeHash]| root_from_path(&CONTEXTS, &leaves[0], index, 5u32, path);
         let path = MerkleTree::new(&CONTEXTS, &leaves).unwrap().path(0).unwrap();
         assert!(root(0, &path).is_some());
         assert_eq!(root(0, &path[1..]), None);
         let longer: Vec<_> = path.iter().chain(&path[..1]).copied().collect();
         assert_eq!(root(0, &longer), None);
         assert_eq!(root(5, &path), None);
-        assert_eq!(path_length(4095, 4096), 12);
+        assert_eq!(path_length(4095u32, 4096u32), 12);
     }
 }

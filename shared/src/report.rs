@@ -1,5 +1,7 @@
 //! The form in which the command line, Node.js and the page show a verdict with its checks, and the content of a bundle.
 
+mod op;
+
 use serde::{Serialize, Serializer};
 
 use crate::bundle::Bundle;
@@ -12,6 +14,8 @@ use crate::quorum;
 use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
 use crate::verify::{Check, CheckError, Judgement, Verdict, VerdictQuestion};
+
+pub use op::{OpReport, OpView};
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,27 +114,39 @@ pub struct Report {
 impl Report {
     /// The report of a judgement.
     pub fn new(judgement: &Judgement) -> Self {
-        let verdict = judgement.verdict();
+        let options = judgement.options();
+        let errors = [
+            judgement.genuine().err().cloned(),
+            judgement.matches().and_then(Result::err),
+            judgement.in_force().and_then(Result::err).map(CheckError::from),
+        ];
+        let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
+        let is_waived =
+            |name| name == Check::Expiry && options.waive_expiry || name == Check::Length && !is_length_known;
+        Self::of(errors, answers(judgement), &Check::OF_FILE, is_waived)
+    }
+
+    /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides.
+    fn of(
+        errors: [Option<CheckError>; 3],
+        answers: [ReasonedAnswer; 3],
+        checks: &[Check],
+        is_waived: impl Fn(Check) -> bool,
+    ) -> Self {
+        let checks = lines(checks, &errors, is_waived);
+        let [genuine, matches, in_force] = answers;
+        let verdict = errors.into_iter().flatten().next().map(Verdict::from);
         let (word, expected, got) = match &verdict {
-            Verdict::Valid(_) => ("valid", None, None),
-            Verdict::Invalid(invalid) => {
+            None | Some(Verdict::Valid(_)) => ("valid", None, None),
+            Some(Verdict::Invalid(invalid)) => {
                 let Comparison { expected, got, .. } = invalid.comparison();
                 ("invalid", Some(expected), Some(got))
             }
-            Verdict::CannotCheck(_) => ("cannot-check", None, None),
+            Some(Verdict::CannotCheck(_)) => ("cannot-check", None, None),
         };
-        let [genuine, matches, in_force] = answers(judgement);
-        Self {
-            verdict: word,
-            check: verdict.check(),
-            expected,
-            got,
-            message: verdict.to_string(),
-            genuine,
-            matches,
-            in_force,
-            checks: lines(judgement),
-        }
+        let message = verdict.as_ref().map_or_else(|| "VALID".to_owned(), Verdict::to_string);
+        let check = verdict.and_then(|verdict| verdict.check());
+        Self { verdict: word, check, expected, got, message, genuine, matches, in_force, checks }
     }
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
@@ -157,13 +173,9 @@ fn answers(judgement: &Judgement) -> [ReasonedAnswer; 3] {
     let certificate = match judgement.genuine() {
         Ok(certificate) => certificate,
         Err(error) => {
-            let unknown = "what a certificate says counts only once it is known to be genuine";
-            return [error.into(), ReasonedAnswer::not(unknown), ReasonedAnswer::not(unknown)];
+            return not_genuine(error);
         }
     };
-    let (signers, n) = (certificate.signers.count(), certificate.signers.n());
-    let quorum = quorum_of(certificate, n);
-    let genuine = format!("{signers} of {n} members of the cluster you trust signed it, {quorum} are needed");
     let matches = match judgement.matches() {
         Some(Err(error)) => (&error).into(),
         _ => ReasonedAnswer::yes("it is the certified file, byte for byte".into()),
@@ -175,40 +187,48 @@ fn answers(judgement: &Judgement) -> [ReasonedAnswer; 3] {
         _ if expires_at == NEVER => ReasonedAnswer::yes("replicas must keep the file for ever".into()),
         _ => ReasonedAnswer::yes(format!("replicas must keep the file until {expires_at}")),
     };
-    [ReasonedAnswer::yes(genuine), matches, in_force]
+    [signed_by(certificate), matches, in_force]
+}
+
+/// The answers if the certificate is not genuine.
+fn not_genuine(error: &CheckError) -> [ReasonedAnswer; 3] {
+    let unknown = || ReasonedAnswer::not("what a certificate says counts only once it is known to be genuine");
+    [error.into(), unknown(), unknown()]
+}
+
+/// The answer that a certificate is genuine.
+fn signed_by<B: Body>(certificate: &Certificate<B>) -> ReasonedAnswer {
+    let (signers, n) = (certificate.signers.count(), certificate.signers.n());
+    let quorum = quorum_of(certificate, n);
+    ReasonedAnswer::yes(format!("{signers} of {n} members of the cluster you trust signed it, {quorum} are needed"))
 }
 
 /// The signers that a certificate needs in a committee of `n`.
-fn quorum_of(certificate: &Certificate, n: u16) -> u16 {
+fn quorum_of<B: Body>(certificate: &Certificate<B>, n: u16) -> u16 {
     certificate.body().map_or(n, |body| body.threshold(n))
 }
 
-fn lines(judgement: &Judgement) -> Vec<CheckLine> {
-    let options = judgement.options();
-    // For each question: the check that stopped it, if any.
-    let genuine = judgement.genuine().err().cloned();
-    let is_genuine = genuine.is_none();
-    let matches = judgement.matches().and_then(Result::err);
-    let in_force = judgement.in_force().and_then(Result::err).map(CheckError::from);
-    let line = |name: Check| {
+/// The lines of these checks.
+fn lines(checks: &[Check], errors: &[Option<CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
+    let [genuine, matches, in_force] = errors;
+    let line = |name: &Check| {
+        let name = *name;
         let (is_asked, error) = match name.question() {
-            VerdictQuestion::Genuine => (true, &genuine),
-            VerdictQuestion::Matches => (is_genuine, &matches),
-            VerdictQuestion::InForce => (is_genuine, &in_force),
+            VerdictQuestion::Genuine => (true, genuine),
+            VerdictQuestion::Matches => (genuine.is_none(), matches),
+            VerdictQuestion::InForce => (genuine.is_none(), in_force),
         };
-        let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
         let outcome = match error {
             _ if !is_asked => CheckOutcome::NotReached,
             Some(error) if name > error.check() => CheckOutcome::NotReached,
             Some(CheckError::Invalid(invalid)) if name == invalid.check() => CheckOutcome::Failed,
             Some(CheckError::Missing(missing)) if name == missing.check() => CheckOutcome::CannotCheck,
-            _ if name == Check::Expiry && options.waive_expiry => CheckOutcome::Waived,
-            _ if name == Check::Length && !is_length_known => CheckOutcome::Waived,
+            _ if is_waived(name) => CheckOutcome::Waived,
             _ => CheckOutcome::Passed,
         };
         CheckLine { name, question: name.question(), outcome, meaning: name.meaning() }
     };
-    Check::ALL.into_iter().map(line).collect()
+    checks.iter().map(line).collect()
 }
 
 /// A member, as a bundle states it.

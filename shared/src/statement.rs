@@ -4,6 +4,7 @@
 //! checks are generic over it, so a kind defines only its layout.
 
 mod accept;
+mod log_head;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::quorum;
 use crate::receipt::ReceiptError;
 
 pub use accept::Accept;
+pub use log_head::LogHead;
 pub use stored::{Batch, Stored, StoredClaim};
 
 /// Separates statements from everything else that is signed under the same DST: the length of the name, then the name.
@@ -27,7 +29,7 @@ const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
 /// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
-const NUMBERS: [u16; 2] = [Stored::KIND, Accept::KIND];
+const NUMBERS: [u16; 3] = [Stored::KIND, Accept::KIND, LogHead::KIND];
 
 const _: () = {
     let mut last = 0;

@@ -1,7 +1,7 @@
 //! The verdict on a bundle, natively and in wasm.
 //!
 //! Module `signed` checks that a committee signed, in the same way for every kind of statement. Module `stored` checks what a
-//! certificate of availability states about a file and about time.
+//! certificate of availability states about a file and about time, module `op` what a certificate of a log head states about an op.
 //!
 //! A verdict answers three questions in this order: is the certificate genuine, is this the file, is it in force. The
 //! certificate's content counts only if it is genuine: otherwise a forged certificate could make a genuine file look wrong.
@@ -11,6 +11,7 @@
 mod aggregates;
 mod check;
 mod judgement;
+mod op;
 mod signed;
 mod stored;
 mod verdict;
@@ -18,16 +19,18 @@ mod verdict;
 use std::sync::Arc;
 
 use crate::bls::Possession;
-use crate::bundle::{BundleText, GenesisText};
+use crate::bundle::{BundleText, GenesisText, OpBundleText};
 use crate::certificate::Certificate;
 use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
 use crate::digest::{ClusterId, Digest};
 use crate::limits::Limits;
+use crate::statement::Body;
 
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
 pub use judgement::Judgement;
+pub use op::{OpJudgement, OpVerifyOptions};
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub use verdict::{CheckError, Invalid, Missing, Verdict};
@@ -106,12 +109,26 @@ impl Verifier {
 
     /// Judges a bundle, and answers each of the three questions.
     pub fn judge(&mut self, bundle: &[u8], options: &VerifyOptions) -> Judgement {
-        Judgement::new(options, self.genuine(bundle, options.cluster))
+        let parsed = BundleText::parse(bundle, &self.limits).map_err(CheckError::from);
+        Judgement::new(options, parsed.and_then(|bundle| self.genuine(bundle, options.cluster)))
     }
 
-    /// The checks `bundle` to `signature`: all that need no file.
-    fn genuine(&mut self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<Certificate, CheckError> {
-        let bundle = BundleText::parse(bundle, &self.limits)?;
+    /// Judges the bundle of an op, and answers each of the three questions.
+    pub fn judge_op(&mut self, bundle: &[u8], options: &OpVerifyOptions) -> OpJudgement {
+        match OpBundleText::parse(bundle, &self.limits) {
+            Err(error) => OpJudgement::new(options, Err(error.into()), &[]),
+            Ok(OpBundleText { proof, bundle }) => {
+                OpJudgement::new(options, self.genuine(bundle, options.cluster), &proof)
+            }
+        }
+    }
+
+    /// The checks `certificate` to `signature` of a parsed bundle: all that need no file.
+    fn genuine<B: Body>(
+        &mut self,
+        bundle: BundleText,
+        trusted: Option<ClusterId>,
+    ) -> Result<Certificate<B>, CheckError> {
         let decode_certificate = || Certificate::decode(&bundle.certificate, &self.limits);
         let (certificate, genesis) = match &self.cache {
             Some(cached) if cached.text == bundle.genesis => {

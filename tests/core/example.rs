@@ -4,11 +4,13 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
-use vouch_core::bundle::Bundle;
+use vouch_core::bundle::{Bundle, OpBundle};
 use vouch_core::certificate::Certificate;
-use vouch_core::committee::CommitteeRecord;
+use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::Digest;
-use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
+use vouch_core::log::OpProof;
+use vouch_core::statement::LogHead;
+use vouch_core::verify::{OpVerifyOptions, Subject, Verdict, Verifier, VerifyOptions};
 
 use support::committee::NOW;
 
@@ -16,14 +18,20 @@ const PAGE: &str = include_str!("../../shared/PROTOCOL.md");
 
 /// The text between the markers.
 fn example() -> &'static str {
-    let begin = PAGE.find("<!-- example:begin").unwrap();
-    let end = PAGE.find("<!-- example:end -->").unwrap();
-    &PAGE[begin..end]
+    between("<!-- example:begin", "<!-- example:end -->")
+}
+
+fn between(begin: &str, end: &str) -> &'static str {
+    &PAGE[PAGE.find(begin).unwrap()..PAGE.find(end).unwrap()]
 }
 
 /// The code blocks of the example, in order.
 fn blocks() -> Vec<&'static str> {
-    example().split("```").skip(1).step_by(2).map(|block| block.strip_prefix("text\n").unwrap()).collect()
+    blocks_of(example())
+}
+
+fn blocks_of(example: &'static str) -> Vec<&'static str> {
+    example.split("```").skip(1).step_by(2).map(|block| block.strip_prefix("text\n").unwrap()).collect()
 }
 
 /// The bytes of a table of fields; asserts the offsets.
@@ -76,4 +84,35 @@ fn example_certificate_equals_the_vector() {
     assert_eq!(bytes(blocks()[2]), bundle.genesis);
     let proofs: Vec<_> = bundle.possessions.iter().map(Possession::to_string).collect();
     assert_eq!(blocks()[3].lines().collect::<Vec<_>>(), proofs);
+}
+
+#[test]
+fn example_op_is_in_the_log() {
+    let example = between("<!-- log-example:begin", "<!-- log-example:end -->");
+    let [proof_table, head_table] = blocks_of(example)[..] else { panic!("{example}") };
+    let proof = OpProof::decode(&bytes(proof_table)).unwrap();
+    let certificate = Certificate::<LogHead>::decode(&bytes(head_table), &Limits::default()).unwrap();
+    let record = CommitteeRecord::decode(&bytes(blocks()[2]), &Limits::default()).unwrap();
+    let statement = certificate.statement(&record).unwrap();
+    assert_eq!(statement.encode().len(), 176);
+    for hash in [proof.result().op.0, proof.block.digest().0, statement.id().0] {
+        assert!(example.contains(&format!("`{}`", HEXLOWER.encode(&hash))));
+    }
+    assert_eq!((proof.op.body(), proof.effect.bytes()), (&b"note 4/2"[..], &b"effect 4/2"[..]));
+
+    let possession = |text: &str| Possession(bs58::decode(text).into_vec().unwrap().try_into().unwrap());
+    let possessions = blocks()[3].lines().map(possession).collect();
+    let committee = Committee::genesis(record, possessions).unwrap();
+    let bundle = OpBundle::new(proof.clone(), &certificate, &committee).to_json();
+    let options = OpVerifyOptions {
+        cluster: Some(committee.cluster()),
+        op: Some(proof.result().op),
+        now: certificate.claim.time,
+    };
+    assert_eq!(Verifier::new().judge_op(bundle.as_bytes(), &options).proved(), Ok(&proof));
+
+    let text = std::fs::read_to_string(crate::vectors::directory().join("ops.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let vector: Value = serde_json::from_str(file["base"].as_str().unwrap()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&bundle).unwrap(), vector);
 }

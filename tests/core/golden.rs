@@ -9,17 +9,23 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use vouch_core::Limits;
 use vouch_core::MAX_SAFE_INTEGER;
-use vouch_core::bundle::Bundle;
+use vouch_core::bundle::{Bundle, OpBundle};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::CommitteeDigest;
 use vouch_core::founding::{Founding, Refusal, ReplicaRecord};
 use vouch_core::link::{Hello, NodeKey, Role, Transcript};
+use vouch_core::log::{
+    Block, BlockDigest, BlockHeader, Effect, EngineProposal, EngineVote, EngineVoteType, Evidence, LogTree, Op,
+    OpProof, OpResult, OpsDigest, SignedOp, StateDigest, result_tree,
+};
 use vouch_core::message::{
     Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, ReplicaStatus, Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
+use vouch_core::statement::LogHead;
+use vouch_core::tally::Tally;
 use vouch_core::tree::Parent;
 
 use support::committee::{EXPIRES, ISSUED, TestCommittee, hello_nonce, node_secret, receipt, vote_secret};
@@ -139,6 +145,78 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
     messages.into_iter().map(|(name, message)| (name.to_owned(), message)).collect()
 }
 
+/// Every encoding of the log, for a log of one block with two ops.
+fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
+    let (identity, secret) = (cluster.committee.cluster(), node_secret("golden"));
+    let op = |nonce, body: &[u8]| Op::new(0xA55A, [nonce; 16], ISSUED + 60, body.to_vec()).unwrap();
+    let ops: Vec<_> = [op(1, b"an op"), op(2, b"")].map(|op| SignedOp::sign(op, &identity, &secret)).into();
+    let effects: Vec<_> = [&b"its effect"[..], b""].map(|bytes| Effect::new(bytes.to_vec()).unwrap()).into();
+    let result = |(op, effect): (&SignedOp, &Effect)| OpResult {
+        op: op.op.id(&identity),
+        submitter: op.submitter,
+        effect: effect.clone(),
+    };
+    let results: Vec<_> = ops.iter().zip(&effects).map(result).collect();
+    let before = LogTree::new();
+    let header = BlockHeader {
+        cluster: identity,
+        epoch: 0,
+        height: 1,
+        parent: BlockDigest::GENESIS,
+        author: secret.node_key(),
+        time: ISSUED,
+        log_root: before.root(),
+        count: 2,
+        ops: OpsDigest::of(&ops),
+        results: result_tree(&results).unwrap().root(),
+        state: StateDigest::of(b"the state"),
+    };
+    let block = Block::new(header.clone(), ops.clone()).unwrap();
+    let head = LogHead::new(&header, &before).unwrap();
+    let mut tree = before;
+    for height in 0..5 {
+        tree.append(&if height == 0 { block.digest() } else { BlockDigest([height; 32]) });
+    }
+    let mut edge = Vec::new();
+    tree.write(&mut edge);
+    let mut tally = Tally::new(cluster.record(), head);
+    for member in 0..3u16 {
+        let vote = tally.statement().sign(&cluster.votes[usize::from(member)]);
+        tally.add(&cluster.committee, member, vote).unwrap();
+    }
+    let certificate = tally.certificates([head]).unwrap().remove(0);
+    let submitted: Vec<_> = ops.iter().map(|signed| (signed.submitter, signed.op.clone())).collect();
+    let proof = OpProof::new(&header, &submitted, &effects, 0, 1, |_| Some(block.digest())).unwrap();
+    let vote = EngineVote { vote_type: EngineVoteType::Precommit, height: 1, round: 2, block: Some(block.digest()) };
+    let none = EngineVote { block: None, ..vote };
+    let proposal = EngineProposal { height: 1, round: 2, valid_round: Some(1), block: block.digest() };
+    let other = EngineProposal { valid_round: None, block: BlockDigest([9; 32]), ..proposal };
+    let member = secret.node_key();
+    let votes = [vote, none].map(|vote| (vote, vote.sign(&identity, 0, &secret)));
+    let proposals = [proposal, other].map(|proposal| (proposal, proposal.sign(&identity, 0, &secret)));
+    vec![
+        ("log op", ops[0].op.encode()),
+        ("log op identity", results[0].op.0.to_vec()),
+        ("log op, signed", ops[0].encode()),
+        ("log result", results[0].encode()),
+        ("log block", block.encode()),
+        ("log block digest", block.digest().0.to_vec()),
+        ("log state digest", header.state.0.to_vec()),
+        ("log tree", edge),
+        ("log tree root", tree.root().0.to_vec()),
+        ("log head statement", tally.statement().encode()),
+        ("log head certificate", certificate.encode()),
+        ("log engine vote", vote.signed_bytes(&identity, 0)),
+        ("log engine vote for no block", none.signed_bytes(&identity, 0)),
+        ("log engine proposal", proposal.signed_bytes(&identity, 0)),
+        ("log engine proposal, new block", other.signed_bytes(&identity, 0)),
+        ("log evidence, votes", Evidence::of_votes(identity, 0, member, votes).unwrap().encode()),
+        ("log evidence, proposals", Evidence::of_proposals(identity, 0, member, proposals).unwrap().encode()),
+        ("op proof", proof.encode()),
+        ("op bundle", OpBundle::new(proof, &certificate, &cluster.committee).to_json().into_bytes()),
+    ]
+}
+
 /// Every encoding by name.
 fn encodings() -> BTreeMap<String, Vec<u8>> {
     let cluster = TestCommittee::labelled("golden", 4);
@@ -163,6 +241,9 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     add("founding record, nothing accepted", ReplicaRecord::default().encode());
     add("founding record", ReplicaRecord::default().with(founding).encode());
     add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
+    for (name, bytes) in log_encodings(&cluster) {
+        add(name, bytes);
+    }
     for (name, exporter) in [("", None), (", with TLS", Some([9; 32]))] {
         // the transcript's bytes are private: a deterministic signature over them represents them
         let client = Hello::new(Role::Client, None, NodeKey::ANONYMOUS, [1; 32]);

@@ -8,11 +8,12 @@ use vouch_core::Limits;
 use vouch_core::bundle::Bundle;
 use vouch_core::certificate::{Certificate, CertificateError, Signers};
 use vouch_core::committee::CommitteeRecord;
+use vouch_core::log::{Block, Evidence, Op, OpProof, SignedOp};
 use vouch_core::message::Message;
 use vouch_core::receipt::Receipt;
-use vouch_core::statement::{Accept, Stored};
+use vouch_core::statement::{Accept, LogHead, Stored};
 
-use crate::strategies::{bundle, certificate, committee, message, receipt};
+use crate::strategies::{block, bundle, certificate, committee, evidence, message, op_proof, receipt, signed_op};
 
 /// Peak memory of a decoder, in multiples of its input: its result, and a list that grows by doubling.
 const TIMES_INPUT: u64 = 8;
@@ -36,6 +37,11 @@ fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     bounded(TIMES_INPUT, input, || drop(CommitteeRecord::decode(input, &Limits::default())))?;
     bounded(TIMES_INPUT, input, || drop(Certificate::<Stored>::decode(input, &Limits::default())))?;
     bounded(TIMES_INPUT, input, || drop(Certificate::<Accept>::decode(input, &Limits::default())))?;
+    bounded(TIMES_INPUT, input, || drop(Certificate::<LogHead>::decode(input, &Limits::default())))?;
+    bounded(TIMES_INPUT, input, || drop(SignedOp::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(Block::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(OpProof::decode(input)))?;
+    bounded(TIMES_INPUT, input, || drop(Evidence::decode(input)))?;
     bounded(TIMES_INPUT, input, || drop(Message::decode(&shared)))?;
     bounded(TIMES_JSON, input, || drop(Bundle::parse(input, &Limits::default())))?;
     if let Ok(receipt) = Receipt::decode(input) {
@@ -49,6 +55,24 @@ fn decode_all(input: &[u8]) -> Result<(), TestCaseError> {
     }
     if let Ok(certificate) = Certificate::<Stored>::decode(input, &Limits::default()) {
         prop_assert_eq!(&certificate.encode()[..], input);
+    }
+    if let Ok(certificate) = Certificate::<LogHead>::decode(input, &Limits::default()) {
+        prop_assert_eq!(certificate.encode(), input);
+    }
+    if let Ok(op) = Op::decode(input) {
+        prop_assert_eq!(op.encode(), input);
+    }
+    if let Ok(op) = SignedOp::decode(input) {
+        prop_assert_eq!(op.encode(), input);
+    }
+    if let Ok(block) = Block::decode(input) {
+        prop_assert_eq!(block.encode(), input);
+    }
+    if let Ok(proof) = OpProof::decode(input) {
+        prop_assert_eq!(proof.encode(), input);
+    }
+    if let Ok(evidence) = Evidence::decode(input) {
+        prop_assert_eq!(evidence.encode(), input);
     }
     if let Ok(message) = Message::decode(&shared) {
         prop_assert_eq!(&message.encode()[..], input);
@@ -64,6 +88,10 @@ fn encoded() -> impl Strategy<Value = Vec<u8>> {
         2 => certificate().prop_map(|certificate| certificate.encode()),
         4 => message().prop_map(|message| message.encode().to_vec()),
         1 => bundle().prop_map(|bundle| bundle.to_json().into_bytes()),
+        1 => signed_op().prop_map(|op| op.encode()),
+        2 => block().prop_map(|block| block.encode()),
+        2 => op_proof().prop_map(|proof| proof.encode()),
+        1 => evidence().prop_map(|evidence| evidence.encode()),
     ]
 }
 
@@ -91,6 +119,18 @@ proptest! {
     #[test]
     fn bundles_round_trip(bundle in bundle()) {
         prop_assert_eq!(Bundle::parse(bundle.to_json().as_bytes(), &Limits::default()), Ok(bundle));
+    }
+
+    #[test]
+    fn ops_blocks_and_evidence_round_trip(op in signed_op(), block in block(), evidence in evidence()) {
+        prop_assert_eq!(SignedOp::decode(&op.encode()), Ok(op));
+        prop_assert_eq!(Block::decode(&block.encode()), Ok(block));
+        prop_assert_eq!(Evidence::decode(&evidence.encode()), Ok(evidence));
+    }
+
+    #[test]
+    fn op_proofs_round_trip(proof in op_proof()) {
+        prop_assert_eq!(OpProof::decode(&proof.encode()), Ok(proof));
     }
 
     #[test]

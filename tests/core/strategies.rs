@@ -12,6 +12,10 @@ use vouch_core::committee::{CommitteeRecord, Member, MemberName};
 use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
 use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
+use vouch_core::log::{
+    Block, BlockDigest, BlockHeader, Effect, EngineProposal, EngineSignature, EngineVote, EngineVoteType, Evidence, Op,
+    OpProof, OpSignature, OpsDigest, SignedOp, StateDigest,
+};
 use vouch_core::merkle::{TreeHash, path_length};
 use vouch_core::message::{
     ClusterMessage, Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, MAX_CHUNK, Message, Read,
@@ -63,6 +67,87 @@ fn member() -> impl Strategy<Value = Member> {
 pub(crate) fn committee() -> impl Strategy<Value = CommitteeRecord> {
     (uniform16(any::<u8>()), vec(member(), 1..12))
         .prop_filter_map("a key repeated", |(nonce, members)| CommitteeRecord::genesis(nonce, members).ok())
+}
+
+pub(crate) fn signed_op() -> impl Strategy<Value = SignedOp> {
+    let op = (any::<u16>(), uniform16(any::<u8>()), safe_integer(), vec(any::<u8>(), 0..40));
+    (op, uniform32(any::<u8>()), bytes_of()).prop_map(|((kind, nonce, expires_at, body), submitter, signature)| {
+        SignedOp {
+            op: Op::new(kind, nonce, expires_at, body).unwrap(),
+            submitter: NodeKey(submitter),
+            signature: OpSignature(signature),
+        }
+    })
+}
+
+fn height() -> impl Strategy<Value = u64> {
+    prop_oneof![1..=MAX_SAFE_INTEGER, 1..=9u64]
+}
+
+/// A header for these ops.
+fn header(count: u32, ops: OpsDigest) -> impl Strategy<Value = BlockHeader> {
+    let numbers = (safe_integer(), height(), safe_integer());
+    (numbers, vec(uniform32(any::<u8>()), 6)).prop_map(move |((epoch, height, time), hashes)| BlockHeader {
+        cluster: ClusterId(hashes[0]),
+        epoch,
+        height,
+        parent: BlockDigest(hashes[1]),
+        author: NodeKey(hashes[2]),
+        time,
+        log_root: TreeHash(hashes[3]),
+        count,
+        ops,
+        results: TreeHash(hashes[4]),
+        state: StateDigest(hashes[5]),
+    })
+}
+
+pub(crate) fn block() -> impl Strategy<Value = Block> {
+    vec(signed_op(), 1..6).prop_flat_map(|ops| {
+        header(ops.len().try_into().unwrap(), OpsDigest::of(&ops))
+            .prop_map(move |header| Block::new(header, ops.clone()).unwrap())
+    })
+}
+
+pub(crate) fn op_proof() -> impl Strategy<Value = OpProof> {
+    let hashes = |count| vec(uniform32(any::<u8>()).prop_map(TreeHash), count);
+    (1..=512u32)
+        .prop_flat_map(|count| (Just(count), 0..count))
+        .prop_flat_map(move |(count, index)| {
+            let paths = (hashes(path_length(index, count)..path_length(index, count) + 1), hashes(0..54));
+            (header(count, OpsDigest([0; 32])), Just(index), signed_op(), vec(any::<u8>(), 0..40), paths)
+        })
+        .prop_map(|(block, index, SignedOp { op, submitter, .. }, effect, (result_path, block_path))| OpProof {
+            block,
+            index,
+            submitter,
+            op,
+            effect: Effect::new(effect).unwrap(),
+            result_path,
+            block_path,
+        })
+}
+
+pub(crate) fn evidence() -> impl Strategy<Value = Evidence> {
+    let message = || (proptest::option::of(0..u32::MAX), uniform32(any::<u8>()), bytes_of());
+    let place = (uniform32(any::<u8>()), safe_integer(), uniform32(any::<u8>()), height(), any::<u32>(), 0..3u8);
+    (place, [message(), message()]).prop_map(|((cluster, epoch, member, height, round, what), both)| {
+        let (cluster, member) = (ClusterId(cluster), NodeKey(member));
+        let proposals = both.map(|(valid_round, block, signature)| {
+            (EngineProposal { height, round, valid_round, block: BlockDigest(block) }, EngineSignature(signature))
+        });
+        let votes = |vote_type| {
+            proposals.map(|(EngineProposal { block, .. }, signature)| {
+                (EngineVote { vote_type, height, round, block: Some(block) }, signature)
+            })
+        };
+        match what {
+            0 => Evidence::of_proposals(cluster, epoch, member, proposals),
+            1 => Evidence::of_votes(cluster, epoch, member, votes(EngineVoteType::Prevote)),
+            _ => Evidence::of_votes(cluster, epoch, member, votes(EngineVoteType::Precommit)),
+        }
+        .unwrap()
+    })
 }
 
 fn place() -> impl Strategy<Value = (u32, u32)> {

@@ -5,6 +5,7 @@ import { JsonNumber, parseJson } from "./json.mjs";
 import { fromBase58, fromBase64url } from "./text.mjs";
 
 export const MEDIA_TYPE = "application/vnd.vouch.bundle+json";
+export const OP_MEDIA_TYPE = "application/vnd.vouch.op-proof+json";
 const MAX_SIZE = 8 * 1024 * 1024;
 
 function object(value, keys, what) {
@@ -37,17 +38,18 @@ function pop(value, index) {
 }
 
 // Type and version are checked first: the other rules hold for version 1 only.
-function typeAndVersion(top) {
+function typeAndVersion(top, wanted) {
   if (!(top instanceof Map)) throw invalid("the bundle is not an object");
   const type = string(top.get("type"), "type");
   const version = top.get("version");
   if (!(version instanceof JsonNumber) || !/^[0-9]+$/.test(version.text)) throw invalid("version is not an unsigned integer");
   if (BigInt(version.text) > BigInt(MAX_INTEGER)) throw invalid("version is too large");
   if (version.text !== "1") throw cannotCheck(`bundle version ${version.text} is unknown`, { expected: "1", got: version.text });
-  if (type !== MEDIA_TYPE) throw invalid("wrong type", { expected: MEDIA_TYPE, got: type });
+  if (type !== wanted) throw invalid("wrong type", { expected: wanted, got: type });
 }
 
-export function decodeBundle(bytes) {
+// `extra`: keys that this media type has besides those of every bundle.
+function decode(bytes, mediaType, extra) {
   if (bytes.length > MAX_SIZE) throw invalid("the bundle is too large", { expected: `at most ${MAX_SIZE} bytes`, got: `${bytes.length} bytes` });
   let text;
   try {
@@ -56,8 +58,8 @@ export function decodeBundle(bytes) {
     throw invalid("the bundle is not UTF-8");
   }
   const json = parseJson(text);
-  typeAndVersion(json);
-  const top = object(json, ["type", "version", "certificate", "genesis", "epochs"], "the bundle");
+  typeAndVersion(json, mediaType);
+  const top = object(json, ["type", "version", "certificate", "genesis", "epochs", ...extra], "the bundle");
   const certificate = base64url(top.certificate, "certificate");
   const genesis = object(top.genesis, ["committee", "pops"], "genesis");
   const committee = base64url(genesis.committee, "genesis.committee");
@@ -66,5 +68,8 @@ export function decodeBundle(bytes) {
     const epoch = object(value, ["handoff", "committee"], `epochs[${i}]`);
     return { handoff: base64url(epoch.handoff, "handoff"), committee: base64url(epoch.committee, "committee") };
   });
-  return { certificate, committee, pops, epochs };
+  return { certificate, committee, pops, epochs, ...Object.fromEntries(extra.map((key) => [key, base64url(top[key], key)])) };
 }
+
+export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, []);
+export const decodeOpBundle = (bytes) => decode(bytes, OP_MEDIA_TYPE, ["proof"]);

@@ -82,6 +82,13 @@ export class Reader {
     return Number(value);
   }
 
+  // The height of a block, from 1.
+  height(field) {
+    const value = this.bounded(field);
+    if (value === 0) throw invalid(`${this.what}: there is no block of height 0`, { expected: "1 or more", got: "0" });
+    return value;
+  }
+
   // The single known value of a version or kind; any other stops decoding.
   known(size, field, value) {
     const got = this.small(size, field);

@@ -1,8 +1,8 @@
 // Certificates and the receipts in them.
 import { MAX_INTEGER, NEVER, Reader, concat, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 import { invalid } from "./failure.mjs";
-import { pathLength } from "./merkle.mjs";
-import { KIND_STORED } from "./statement.mjs";
+import { leafHash, pathLength, rootFromPath } from "./merkle.mjs";
+import { KIND_LOG_HEAD, KIND_STORED, encodeStoredBody } from "./statement.mjs";
 
 const MAX_COUNT = 4096;
 const MAX_MEMBERS = 1000;
@@ -46,13 +46,22 @@ function decodeSigners(reader) {
   return { n, signers };
 }
 
-export function decodeCertificate(bytes) {
+// What every kind of certificate has around its claim. The claim of a certificate fixes the signed body.
+function decodeKind(bytes, wanted, decodeClaim) {
   const reader = new Reader(bytes, "the certificate");
   reader.tag("vouch");
   reader.known(1, "version", 1);
-  const kind = reader.known(2, "statement kind", KIND_STORED);
+  const kind = reader.known(2, "statement kind", wanted);
   const epoch = reader.bounded("epoch");
   const committee = reader.take(32, "committee digest");
+  const claim = decodeClaim(reader);
+  const { n, signers } = decodeSigners(reader);
+  const signature = reader.take(96, "signature");
+  reader.end();
+  return { kind, epoch, committee, ...claim, n, signers, signature };
+}
+
+function decodeStoredClaim(reader) {
   const issuedAt = reader.bounded("issued_at");
   const count = reader.small(4, "count");
   if (count < 1 || count > MAX_COUNT) throw invalid("wrong count", { expected: `1 to ${MAX_COUNT}`, got: `${count}` });
@@ -60,8 +69,24 @@ export function decodeCertificate(bytes) {
   if (index >= count) throw invalid("the index is not below the count", { expected: `below ${count}`, got: `${index}` });
   const receipt = decodeReceipt(reader);
   const path = Array.from({ length: pathLength(index, count) }, (_, i) => reader.take(32, `path hash ${i}`));
-  const { n, signers } = decodeSigners(reader);
-  const signature = reader.take(96, "signature");
-  reader.end();
-  return { kind, epoch, committee, issuedAt, count, index, receipt, path, n, signers, signature };
+  const body = encodeStoredBody({ issuedAt, count, root: rootFromPath(leafHash(receipt.encoding), index, count, path) });
+  return { issuedAt, count, index, receipt, path, body };
 }
+
+export const decodeCertificate = (bytes) => decodeKind(bytes, KIND_STORED, decodeStoredClaim);
+
+export function encodeHeadCertificate({ kind = KIND_LOG_HEAD, epoch = 0, committee, body, n, bitmap, signature }) {
+  return concat(utf8("vouch"), u8(1), u16(kind), u64(epoch), committee, body, u16(n), bitmap, signature);
+}
+
+function decodeHeadClaim(reader) {
+  const start = reader.at;
+  const height = reader.height("height");
+  const block = reader.take(32, "block digest");
+  const logRoot = reader.take(32, "log root");
+  const time = reader.bounded("time");
+  return { height, block, logRoot, time, body: reader.bytes.slice(start, reader.at) };
+}
+
+// The certificate of a log head: its claim is the signed body itself.
+export const decodeHeadCertificate = (bytes) => decodeKind(bytes, KIND_LOG_HEAD, decodeHeadClaim);

@@ -3,8 +3,11 @@ import { concat, derive, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 
 export const KIND_STORED = 1;
 export const KIND_ACCEPT = 3;
+export const KIND_LOG_HEAD = 4;
 
 export const encodeStoredBody = ({ issuedAt, count, root }) => concat(u64(issuedAt), u32(count), root);
+
+export const encodeHeadBody = ({ height, block, logRoot, time }) => concat(u64(height), block, logRoot, u64(time));
 
 export function encodeStatement({ kind = KIND_STORED, epoch, cluster, committee, body }) {
   return concat(u8(0x0f), utf8("vouch/statement"), u16(1), u16(kind), u32(body.length), u64(epoch), cluster, committee, body);

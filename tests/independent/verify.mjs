@@ -1,12 +1,12 @@
-// The twelve checks in order, and the three questions that they answer; the first failure decides.
+// The checks in order, and the three questions that they answer; the first failure decides.
 import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
-import { decodeBundle } from "./bundle.mjs";
-import { decodeCertificate } from "./certificate.mjs";
+import { decodeBundle, decodeOpBundle } from "./bundle.mjs";
+import { decodeCertificate, decodeHeadCertificate } from "./certificate.mjs";
 import { decodeGenesis, quorum } from "./committee.mjs";
 import { Failure, cannotCheck, invalid, named } from "./failure.mjs";
-import { leafHash, rootFromPath } from "./merkle.mjs";
+import { checkOp } from "./log.mjs";
 import { G1, POP_DST, STATEMENT_DST, decodeKey, decodeSignature, sum, verifySignature } from "./bls.mjs";
-import { encodeStatement, encodeStoredBody } from "./statement.mjs";
+import { encodeStatement } from "./statement.mjs";
 import { parse32, toBase58, toHex } from "./text.mjs";
 
 const CLOCK_TOLERANCE = 60;
@@ -65,9 +65,8 @@ function checkSignature(certificate, committee, cluster) {
   if (signature === null) throw invalid("the signature is not a valid point", { got: toHex(certificate.signature) });
   const key = sum(G1, certificate.signers.map((i) => decodeKey(committee.members[i].vote)));
   if (key.is0()) throw invalid("the signers' vote keys add up to infinity");
-  const { receipt, index, count, path, issuedAt, kind, epoch } = certificate;
-  const root = rootFromPath(leafHash(receipt.encoding), index, count, path);
-  const statement = encodeStatement({ kind, epoch, cluster, committee: certificate.committee, body: encodeStoredBody({ issuedAt, count, root }) });
+  const { kind, epoch, body } = certificate;
+  const statement = encodeStatement({ kind, epoch, cluster, committee: certificate.committee, body });
   if (!verifySignature(signature, statement, key, STATEMENT_DST)) throw invalid("the signature is not the signers' over this statement", { got: toHex(certificate.signature) });
 }
 
@@ -84,10 +83,9 @@ function inputNow(now) {
   return now;
 }
 
-// Checks 1 to 8: everything that needs no file. Returns the certificate.
-function genuineCertificate(bundle, trusted) {
-  const parts = named("bundle", () => decodeBundle(bundle));
-  const certificate = named("certificate", () => decodeCertificate(parts.certificate));
+// Checks 2 to 8: everything that needs no file. `decode` is the decoder of the kind of certificate. Returns the certificate.
+function genuineCertificate(parts, decode, trusted) {
+  const certificate = named("certificate", () => decode(parts.certificate));
   const committee = named("committee", () => {
     const decoded = decodeGenesis(parts.committee);
     if (parts.pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${parts.pops.length}` });
@@ -113,31 +111,50 @@ function ask(question) {
 
 const NOT_ASKED = { answer: "not-answered" };
 
+// Answers 2 and 3 to a certificate that is not genuine count for nothing.
+const asked = (certificate, question) => (certificate === undefined ? NOT_ASKED : ask(() => question(certificate)));
+
+function verdictOf(answers, ...questions) {
+  const failure = questions.map((question) => question.failure).find((one) => one !== undefined);
+  if (failure === undefined) return { verdict: "valid", check: null, message: "valid", ...answers };
+  const { verdict, check, expected, got, message } = failure;
+  return { verdict, check, expected, got, message, ...answers };
+}
+
 export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry = false }) {
   const trusted = input32(cluster, "cluster");
   const subject = input32(digest, "digest");
   const subjectLength = length ?? undefined;
   const now = inputNow(time);
-  const genuine = ask(() => genuineCertificate(bundle, trusted));
+  const genuine = ask(() => genuineCertificate(named("bundle", () => decodeBundle(bundle)), decodeCertificate, trusted));
   const certificate = genuine.value;
-  const isGenuine = certificate !== undefined;
-  const matches = !isGenuine
-    ? NOT_ASKED
-    : ask(() => {
-        named("digest", () => checkDigest(certificate.receipt, subject));
-        named("length", () => checkLength(certificate.receipt, subjectLength));
-      });
-  const inForce = !isGenuine
-    ? NOT_ASKED
-    : ask(() => {
-        named("time", () => checkTime(certificate.issuedAt, now));
-        named("expiry", () => checkExpiry(certificate.receipt, now, waiveExpiry));
-      });
+  const matches = asked(certificate, ({ receipt }) => {
+    named("digest", () => checkDigest(receipt, subject));
+    named("length", () => checkLength(receipt, subjectLength));
+  });
+  const inForce = asked(certificate, ({ receipt, issuedAt }) => {
+    named("time", () => checkTime(issuedAt, now));
+    named("expiry", () => checkExpiry(receipt, now, waiveExpiry));
+  });
   // With expiry waived, the question whether it is in force is not asked.
   const isWaived = waiveExpiry && inForce.answer === "yes";
   const answers = { genuine: genuine.answer, matches: matches.answer, in_force: isWaived ? "not-answered" : inForce.answer };
-  const failure = genuine.failure ?? matches.failure ?? inForce.failure;
-  if (failure === undefined) return { verdict: "valid", check: null, message: "valid", ...answers };
-  const { verdict, check, expected, got, message } = failure;
-  return { verdict, check, expected, got, message, ...answers };
+  return verdictOf(answers, genuine, matches, inForce);
+}
+
+// The bundle of an op: does the log of the trusted cluster have the op? `op`: the identity asked for; without one, any op.
+export function verifyOp({ bundle, cluster, op, now: time }) {
+  const trusted = input32(cluster, "cluster");
+  const wanted = input32(op, "op");
+  const now = inputNow(time);
+  let proof;
+  const genuine = ask(() => {
+    const parts = named("bundle", () => decodeOpBundle(bundle));
+    proof = parts.proof;
+    return genuineCertificate(parts, decodeHeadCertificate, trusted);
+  });
+  const matches = asked(genuine.value, (head) => checkOp(proof, head, trusted, wanted));
+  const inForce = asked(genuine.value, (head) => named("time", () => checkTime(head.time, now)));
+  const answers = { genuine: genuine.answer, matches: matches.answer, in_force: inForce.answer };
+  return { ...verdictOf(answers, genuine, matches, inForce), op: matches.value };
 }

@@ -12,6 +12,9 @@ export const FILE = new TextEncoder().encode("Vouch test file n4\n");
 export const BUNDLE = bundleBytes(vectors, n4);
 export const { cluster: CLUSTER, digest: DIGEST, length: LENGTH, now: NOW } = n4;
 
+export const OP_BUNDLE = readVectors("ops.json").base;
+export const OP = readVectors("ops.json").cases.find(({ name }) => name === "example").op;
+
 export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), "vouch-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -21,4 +24,5 @@ export function temporaryFolder() {
 export function writeFiles(folder) {
   writeFileSync(join(folder, "report.pdf"), FILE);
   writeFileSync(join(folder, "report.pdf.vouch"), BUNDLE);
+  writeFileSync(join(folder, "op.vouch"), OP_BUNDLE);
 }

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { verify } from "../independent/verify.mjs";
-import { bundleBytes, caseFiles, readVectors } from "../vectors/load.mjs";
+import { verify, verifyOp } from "../independent/verify.mjs";
+import { bundleBytes, caseFiles, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
 const spelled = ({ verdict, check, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${genuine} ${matches} ${inForce}`;
 
@@ -21,6 +21,17 @@ for (const name of caseFiles()) {
     assert.ok(file.cases.length > 0);
   });
 }
+
+test("vectors of ops.json", () => {
+  const file = readVectors("ops.json");
+  const failures = [];
+  for (const one of file.cases) {
+    const got = verifyOp({ bundle: opBundleBytes(file, one), cluster: one.cluster, op: one.op, now: one.now });
+    if (spelled(got) !== spelled(one)) failures.push(`${one.name}: expected ${spelled(one)}, got ${spelled(got)}: ${got.message}`);
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(file.cases.length > 200);
+});
 
 test("the committed vectors equal the generator's output", () => {
   const generator = fileURLToPath(new URL("../vectors/generate.mjs", import.meta.url));

@@ -9,7 +9,7 @@ import { before, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { verify as judge } from "../../verifier-wasm/npm/node.js";
 import { startCluster } from "../browser/support/cluster.mjs";
-import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, temporaryFolder, writeFiles } from "./files.mjs";
+import { BUNDLE, CLUSTER, DIGEST, FILE, LENGTH, NOW, OP, temporaryFolder, writeFiles } from "./files.mjs";
 
 const SOURCE = fileURLToPath(new URL("../../verifier-wasm/npm/", import.meta.url));
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -239,6 +239,22 @@ test("the README has examples of each kind", () => {
 
 // Before version 22, Node.js needs this package to put and to get.
 const linkSocket = (to) => existsSync(join(to, "ws")) || symlinkSync(join(SOURCE, "node_modules", "ws"), join(to, "ws"), "dir");
+
+test("the command verifies an op as the library does", () => {
+  const { stdout } = succeed(verifyCommand, ["--op", OP, "op.vouch", ...trusted]);
+  assert.match(stdout, /^Does the log have the op\? yes$/m);
+  assert.match(stdout, new RegExp(`^VALID: op ${OP}, 3 of 5 in block 4 of 2026-09-21T14:13:24Z, certified by 3 of 4 members of cluster ${CLUSTER}$`, "m"));
+  assert.equal(JSON.parse(succeed(verifyCommand, ["--op", "any", "op.vouch", ...trusted, "--json"]).stdout).op.id, OP);
+  const another = verify(["--op", CLUSTER, "op.vouch", ...trusted]);
+  assert.equal(another.status, 1);
+  assert.match(another.stdout, /^INVALID: the certificate is genuine, but this is another op /m);
+  assert.equal(verify(["--op", "any", "op.vouch"]).status, 2);
+  for (const wrong of [["report.pdf", "op.vouch"], ["op.vouch", "--digest", DIGEST], ["op.vouch", "--waive-expiry"], []]) {
+    const { status, stdout: none, stderr } = verify(["--op", "any", ...wrong, ...trusted]);
+    assert.deepEqual([status, none], [2, ""], stderr);
+    assert.match(stderr, /--op/);
+  }
+});
 
 test("documentation names only existing commands", () => {
   // These names are unpublished: npx and npm would run what a stranger publishes under them.

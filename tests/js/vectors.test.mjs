@@ -1,8 +1,8 @@
 // Every vector through the WebAssembly verifier: verdict and check must be those of the independent implementation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createVerifier, verify } from "../../verifier-wasm/npm/node.js";
-import { bundleBytes, caseFiles, readVectors } from "../vectors/load.mjs";
+import { createVerifier, verify, verifyOp } from "../../verifier-wasm/npm/node.js";
+import { bundleBytes, caseFiles, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
 const question = (file, one) => {
   const { cluster, digest, length, now, waive_expiry: waiveExpiry } = one;
@@ -24,6 +24,31 @@ for (const name of caseFiles()) {
     assert.ok(file.cases.length > 0);
   });
 }
+
+test("vectors of ops.json in WebAssembly", async () => {
+  const file = readVectors("ops.json");
+  const failures = [];
+  for (const one of file.cases) {
+    const { cluster, op, now } = one;
+    const report = await verifyOp({ bundle: opBundleBytes(file, one), cluster, op, now });
+    const [expected, got] = [spelled(one), spelled({ ...report, genuine: report.genuine.answer, matches: report.matches.answer, in_force: report.in_force.answer })];
+    if (got !== expected) failures.push(`${one.name}: expected ${expected}, got ${got}: ${report.message}`);
+    assert.equal(report.op !== null, report.verdict === "valid", one.name);
+    assert.equal(report.checks.length, 13);
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(file.cases.length > 400);
+});
+
+test("a question about an op that makes no sense throws", async () => {
+  const file = readVectors("ops.json");
+  const [one] = file.cases;
+  const asked = { bundle: opBundleBytes(file, one), cluster: one.cluster, op: one.op, now: one.now };
+  assert.equal((await verifyOp(asked)).verdict, "valid");
+  assert.equal((await verifyOp({ ...asked, op: null })).op.id, one.op);
+  for (const wrong of [{ op: "0" }, { op: 7 }, { op: "1".repeat(129) }, { cluster: "0" }, { bundle: {} }, { digest: one.op }]) await assert.rejects(verifyOp({ ...asked, ...wrong }), TypeError, JSON.stringify(wrong));
+  for (const now of [-1, 0.5, 2 ** 53]) await assert.rejects(verifyOp({ ...asked, now }), RangeError);
+});
 
 // The permitted outcomes of a question's checks, by its answer.
 const OUTCOMES = {

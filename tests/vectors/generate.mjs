@@ -7,7 +7,9 @@ import { checksFile } from "./generator/checks.mjs";
 import { committeeFile } from "./generator/committee.mjs";
 import { withExample } from "./generator/example.mjs";
 import { foundingFile } from "./generator/founding.mjs";
+import { logFile } from "./generator/log.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
+import { opsFile } from "./generator/ops.mjs";
 import { signatureFile } from "./generator/signature.mjs";
 import { treeFile } from "./generator/tree.mjs";
 import { truncatedFile } from "./generator/truncated.mjs";
@@ -37,6 +39,8 @@ const files = {
   "truncated.json": truncatedFile,
   "building_blocks.json": buildingBlocks,
   "founding.json": foundingFile,
+  "log.json": logFile,
+  "ops.json": opsFile,
   [PAGE]: () => withExample(read(PAGE)),
 };
 

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 
 const DIRECTORY = new URL("./", import.meta.url);
-const WITHOUT_CASES = ["building_blocks.json", "founding.json", "tree.json"];
+const WITHOUT_CASES = ["building_blocks.json", "founding.json", "log.json", "ops.json", "tree.json"];
 
 export const readVectors = (name) => JSON.parse(readFileSync(new URL(name, DIRECTORY), "utf8"));
 
@@ -23,4 +23,15 @@ export function bundleBytes(file, one) {
   }
   if (one.fill !== undefined) text = text.replace("FILL", one.fill.text.repeat(one.fill.times));
   return new TextEncoder().encode(text.padEnd(one.pad_to ?? 0));
+}
+
+// The bundle of a case in ops.json.
+export function opBundleBytes(file, one) {
+  if (one.bundle !== undefined) return new TextEncoder().encode(one.bundle);
+  const bundle = JSON.parse(file.base);
+  bundle.proof = one.proof ?? bundle.proof;
+  bundle.certificate = one.certificate ?? bundle.certificate;
+  bundle.genesis.committee = one.committee ?? bundle.genesis.committee;
+  bundle.genesis.pops = one.pops ?? bundle.genesis.pops;
+  return new TextEncoder().encode(JSON.stringify(bundle));
 }

@@ -4,6 +4,7 @@ import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 // A valid identity or digest has at most 64 characters. Texts up to this length are passed to the module, whose error says what is wrong.
 const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
+const VERIFY_OP_OPTIONS = ["bundle", "cluster", "op", "now"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
@@ -228,6 +229,16 @@ export function createApi(wasm, ready) {
   let shared;
 
   return {
+    async verifyOp(options) {
+      const { bundle, cluster, op, now } = readOptions(options, VERIFY_OP_OPTIONS);
+      expectText("cluster", cluster, "; give its base58 or hex text");
+      expectText("op", op, "; give its base58 or hex text");
+      const [held, seconds] = [heldBundle(bundle), secondsOf(now)];
+      await loaded();
+      shared ??= new wasm.Verifier();
+      return JSON.parse(shared.judgeOp(bundleBytes(held), cluster ?? undefined, seconds, op ?? undefined));
+    },
+
     async verify(options) {
       const question = held(options);
       await loaded();

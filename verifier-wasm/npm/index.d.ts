@@ -123,6 +123,81 @@ export interface CannotCheckReport extends AnyReport {
 /** A verdict with its checks. `verdict` distinguishes the three types. */
 export type Report = ValidReport | InvalidReport | CannotCheckReport;
 
+/** The checks of an op's bundle, in order. */
+export type OpCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "proof" | "block" | "result" | "op";
+
+/** An op that was proved, with its place in the log. */
+export interface ProvedOp {
+  /** The op's identity, base58. */
+  id: string;
+  /** The same in hex. */
+  id_hex: string;
+  /** The op's kind, which says what the body means. */
+  kind: number;
+  /** The op's nonce, hex. */
+  nonce: string;
+  /** Seconds since 1970, after which no block could contain the op. */
+  expires_at: number;
+  /** The op's body, hex. Its author chose it. */
+  body: string;
+  /** The node key of the member that submitted the op, base58. */
+  submitter: string;
+  /** What the op did, hex. */
+  effect: string;
+  /** The height of the op's block. */
+  height: number;
+  /** The block's digest, base58. */
+  block: string;
+  /** The block's time, seconds since 1970. */
+  time: number;
+  /** The op's index in the block, from 0. */
+  index: number;
+  /** The number of ops in the block. */
+  count: number;
+  /** The height of the log head that the certificate is for. */
+  head_height: number;
+  /** The time of that log head, seconds since 1970. */
+  head_time: number;
+  /** The cluster identity, base58. */
+  cluster: string;
+  /** The number of members that signed the log head. */
+  signers: number;
+  /** The number of members. */
+  members: number;
+}
+
+/**
+ * A verdict on an op. `genuine`: is the certificate of the log head genuine? `matches`: does the log have the op, with this effect?
+ * `in_force`: is the log head not from the future?
+ */
+export interface OpReport extends Omit<AnyReport, "checks"> {
+  verdict: "valid" | "invalid" | "cannot-check";
+  /** The check that decided; null if valid. */
+  check: OpCheckName | null;
+  /** If invalid: the expected value. */
+  expected: string | null;
+  /** If invalid: the value found. */
+  got: string | null;
+  /** Every check, in order. */
+  checks: (Omit<Check, "name"> & { name: OpCheckName })[];
+  /** What was proved; null unless valid. */
+  op: ProvedOp | null;
+}
+
+export interface VerifyOpOptions {
+  /** The content of an op's bundle, as bytes or text. Do not pass the result of `JSON.parse`. */
+  bundle: Bytes | string;
+  /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
+  cluster?: string | null;
+  /** The identity of the op that you ask for: base58, or 64 hexadecimal digits. Without it, the bundle may be of any op. */
+  op?: string | null;
+  /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
+  now?: Date | number | null;
+}
+
+/** Checks whether the log of the cluster that you trust has an op, and with which effect. Offline. It throws only on invalid arguments. */
+export function verifyOp(options: VerifyOpOptions): Promise<OpReport>;
+
 /** A member of the committee. */
 export interface Member {
   /** The member's index in the committee, from 0. */

@@ -4,6 +4,8 @@ use thiserror::Error;
 use vouch_core::MAX_SAFE_INTEGER;
 #[cfg(feature = "verifier")]
 use vouch_core::digest::ClusterId;
+#[cfg(feature = "tools")]
+use vouch_core::digest::OpId;
 use vouch_core::digest::{Digest, ParseHashError};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -13,6 +15,10 @@ pub enum InputError {
     /// The trusted identity.
     #[error("cluster: {0}")]
     Cluster(ParseHashError),
+    /// An op's identity.
+    #[cfg(feature = "tools")]
+    #[error("op: {0}")]
+    Op(ParseHashError),
     /// The file's digest.
     #[error("digest: {0}")]
     Digest(ParseHashError),
@@ -60,6 +66,8 @@ impl From<InputError> for JsValue {
         let message = error.to_string();
         match error {
             InputError::Cluster(_) | InputError::Digest(_) | InputError::Size { .. } => TypeError::new(&message).into(),
+            #[cfg(feature = "tools")]
+            InputError::Op(_) => TypeError::new(&message).into(),
             #[cfg(feature = "client")]
             InputError::Range(_) => TypeError::new(&message).into(),
             InputError::Number { got, .. } => RangeError::new(&format!("{message}, got {}", text(got))).into(),
@@ -71,6 +79,12 @@ impl From<InputError> for JsValue {
 #[cfg(feature = "verifier")]
 pub(crate) fn cluster(text: &str) -> Result<ClusterId, InputError> {
     text.parse().map_err(InputError::Cluster)
+}
+
+/// An op's identity.
+#[cfg(feature = "tools")]
+pub(crate) fn op(text: &str) -> Result<OpId, InputError> {
+    text.parse().map_err(InputError::Op)
 }
 
 /// A digest's text.

@@ -1,7 +1,11 @@
 //! Judging bundles.
 
 use vouch_core::limits::MAX_BUNDLE;
+#[cfg(feature = "tools")]
+use vouch_core::report::OpReport;
 use vouch_core::report::{Inspection, Report};
+#[cfg(feature = "tools")]
+use vouch_core::verify::OpVerifyOptions;
 use vouch_core::verify::{self, Subject, VerifyOptions};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -35,6 +39,29 @@ impl Verifier {
         let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
         let options = VerifyOptions { cluster, subject: None, now: input::whole("now", now)?, waive_expiry };
         Ok(Judgement(self.0.judge(bundle, &options)))
+    }
+}
+
+#[cfg(feature = "tools")]
+#[wasm_bindgen]
+impl Verifier {
+    /// Judges the bundle of an op. Returns the report, as JSON. `op`: the identity of the op that is asked for, as text; without one,
+    /// the bundle may be of any op.
+    ///
+    /// # Errors
+    /// An argument is not valid; see [`InputError`].
+    #[wasm_bindgen(js_name = judgeOp)]
+    pub fn judge_op(
+        &mut self,
+        bundle: &[u8],
+        cluster: Option<String>,
+        now: f64,
+        op: Option<String>,
+    ) -> Result<String, InputError> {
+        let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
+        let op = op.map(|text| input::op(&text)).transpose()?;
+        let options = OpVerifyOptions { cluster, op, now: input::whole("now", now)? };
+        Ok(json(&OpReport::new(&self.0.judge_op(bundle, &options))))
     }
 }
 

@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod budgets;
+pub mod log;
 pub mod page_verifier;
+pub mod perfect_link;
 pub mod replica;
 pub mod server;
 

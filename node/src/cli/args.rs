@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use vouch_core::digest::{ClusterId, Digest};
+use vouch_core::digest::{ClusterId, Digest, OpId, ParseHashError};
 use vouch_core::limits::MAX_SAFE_INTEGER;
 use vouch_core::session::ByteRange;
 
@@ -204,11 +204,11 @@ pub(super) struct GetArgs {
 #[derive(Debug, Args)]
 #[command(
     allow_missing_positional = true,
-    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>"
+    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>\n       vouch verify [OPTIONS] --op <OP> <BUNDLE>"
 )]
 pub(super) struct VerifyArgs {
     /// File to check; - is standard input
-    #[arg(value_name = "FILE", required_unless_present = "digest")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["digest", "op"])]
     pub(super) file: Option<OsString>,
     /// Its bundle
     #[arg(value_name = "BUNDLE", required = true)]
@@ -216,6 +216,9 @@ pub(super) struct VerifyArgs {
     /// Check that the bundle certifies this digest (base58 or hex) instead of a file
     #[arg(long, value_name = "DIGEST", conflicts_with = "file")]
     pub(super) digest: Option<Digest>,
+    /// Check that the cluster's log has this op (base58 or hex), by the op's bundle; any: whichever op the bundle is of
+    #[arg(long, value_name = "OP", conflicts_with_all = ["file", "digest", "waive_expiry"], value_parser = wanted_op)]
+    pub(super) op: Option<WantedOp>,
     /// Identity of the cluster to trust, base58 or hex; get it from the cluster's operators, not from a server
     #[arg(long, value_name = "IDENTITY")]
     pub(super) cluster: Option<ClusterId>,
@@ -228,6 +231,14 @@ pub(super) struct VerifyArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The op that a bundle must be of; `None` for any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WantedOp(pub(super) Option<OpId>);
+
+fn wanted_op(text: &str) -> Result<WantedOp, ParseHashError> {
+    if text == "any" { Ok(WantedOp(None)) } else { text.parse().map(|op| WantedOp(Some(op))) }
 }
 
 #[derive(Debug, Args)]

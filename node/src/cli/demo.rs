@@ -77,6 +77,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let checked = VerifyArgs {
         file: Some(file.clone().into_os_string()),
         digest: None,
+        op: None,
         bundle: bundle.clone(),
         cluster: Some(identity),
         now: None,

@@ -6,9 +6,12 @@ use std::path::Path;
 
 use vouch_core::digest::Digest;
 use vouch_core::limits::MAX_BUNDLE;
-use vouch_core::report::{Answer, CheckOutcome, Inspection, Report};
-use vouch_core::verify::{Missing, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions};
+use vouch_core::report::{Answer, CheckOutcome, Inspection, OpReport, OpView, Report};
+use vouch_core::verify::{
+    CheckError, Missing, OpVerifyOptions, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions,
+};
 
+use super::args::WantedOp;
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
 use crate::host::Host;
@@ -25,18 +28,17 @@ pub(super) fn verify(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
 
 fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
+    let now = args.now.unwrap_or_else(|| host.unix_seconds());
+    if let Some(WantedOp(op)) = args.op {
+        return judge_op(&bundle, &OpVerifyOptions { cluster: args.cluster, op, now }, args.json);
+    }
     let (subject, name) = match (&args.file, args.digest) {
         // the parser of the arguments requires exactly one of both
         (Some(file), _) => (hashed(file, &args.bundle)?, output::name(file)),
         (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
         (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
     };
-    let options = VerifyOptions {
-        cluster: args.cluster,
-        subject: Some(subject),
-        now: args.now.unwrap_or_else(|| host.unix_seconds()),
-        waive_expiry: args.waive_expiry,
-    };
+    let options = VerifyOptions { cluster: args.cluster, subject: Some(subject), now, waive_expiry: args.waive_expiry };
     let judgement = Verifier::new().judge(&bundle, &options);
     let (verdict, report) = (judgement.verdict(), Report::new(&judgement));
     if args.json {
@@ -49,11 +51,54 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
         print(&name, &bundle, &verdict, &report);
     }
     if verdict == Verdict::CannotCheck(Missing::Identity) {
-        output::error_line(format_args!(
-            "Give --cluster IDENTITY: get it from the cluster's operators or from your own records, not from a server."
-        ));
+        ask_for_identity();
     }
     Ok(verdict.exit_code())
+}
+
+fn ask_for_identity() {
+    output::error_line(format_args!(
+        "Give --cluster IDENTITY: get it from the cluster's operators or from your own records, not from a server."
+    ));
+}
+
+/// Judges the bundle of an op.
+fn judge_op(bundle: &[u8], options: &OpVerifyOptions, json: bool) -> Result<u8, Failure> {
+    let judgement = Verifier::new().judge_op(bundle, options);
+    let shown = OpReport::new(&judgement);
+    if json {
+        output::json(&shown);
+    } else {
+        print_checks(&shown.report, VerdictQuestion::text_for_op);
+        match &shown.op {
+            Some(op) => print_op(op),
+            None => output::line(format_args!("{}", shown.report.message)),
+        }
+    }
+    let error = judgement.proved().err();
+    if error == Some(CheckError::Missing(Missing::Identity)) {
+        ask_for_identity();
+    }
+    Ok(error.map_or(0, |error| Verdict::from(error).exit_code()))
+}
+
+/// Prints what an op says and did, and its place in the log.
+fn print_op(op: &OpView) {
+    let hex = |text: &str| if text.is_empty() { "empty".to_owned() } else { text.to_owned() };
+    output::line(format_args!("kind     {}", op.kind));
+    output::line(format_args!("body     {}", hex(&op.body)));
+    output::line(format_args!("effect   {}", hex(&op.effect)));
+    output::line(format_args!(
+        "VALID: op {}, {} of {} in block {} of {}, certified by {} of {} members of cluster {}",
+        op.id,
+        op.index + 1,
+        op.count,
+        op.height,
+        output::time(op.time),
+        op.signers,
+        op.members,
+        op.cluster
+    ));
 }
 
 /// Hashes a file.
@@ -87,15 +132,15 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Prints the three questions, each with its answer and a line for each check; then the verdict.
-fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
+/// Prints the three questions, each with its answer and a line for each check; then what the check that decided compared.
+fn print_checks(report: &Report, text: fn(VerdictQuestion) -> &'static str) {
     for question in VerdictQuestion::ALL {
         let answer = match report.answer(question).answer {
             Answer::Yes => "yes",
             Answer::No => "no",
             Answer::NotAnswered => "not answered",
         };
-        output::line(format_args!("{} {answer}", question.text()));
+        output::line(format_args!("{} {answer}", text(question)));
         for check in report.checks.iter().filter(|check| check.question == question) {
             let mark = match check.outcome {
                 CheckOutcome::Passed => " ok ",
@@ -111,6 +156,11 @@ fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
         output::line(format_args!("expected {expected}"));
         output::line(format_args!("got      {got}"));
     }
+}
+
+/// Prints the report, then the verdict.
+fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
+    print_checks(report, VerdictQuestion::text);
     match (verdict, Inspection::of_bundle(bundle)) {
         (Verdict::Valid(_), Ok(shown)) => output::line(format_args!(
             "VALID: {file} {}, {} bytes, certified {} by {} of {} members of cluster {}",

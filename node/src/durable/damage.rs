@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use redb::WriteTransaction;
 
-use super::{Database, DurableError};
+use super::{CACHE, Database, DurableError};
 use crate::host::Host;
 use crate::host::files;
 
@@ -93,8 +93,21 @@ impl Database {
         path: &Path,
         prepare: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(Self, Option<Replaced>), DurableError> {
+        Self::open_or_replace_with_cache(host, path, CACHE, prepare)
+    }
+
+    /// Like [`open_or_replace`](Self::open_or_replace), with a cache of this many bytes.
+    ///
+    /// # Errors
+    /// See [`DurableError`].
+    pub fn open_or_replace_with_cache(
+        host: &Host,
+        path: &Path,
+        cache: usize,
+        prepare: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(Self, Option<Replaced>), DurableError> {
         let (disk, now) = (host.disk(), host.unix_seconds());
-        let cause = match Self::open_with(host, path, &prepare) {
+        let cause = match Self::open_with_cache(host, path, cache, &prepare) {
             Err(DurableError::Damaged { cause, .. }) => cause,
             opened => return opened.map(|database| (database, None)),
         };
@@ -107,7 +120,7 @@ impl Database {
             disk.remove(&mark)?;
         }
         disk.sync_folder(files::parent(path))?;
-        let database = Self::open_with(host, path, prepare)?;
+        let database = Self::open_with_cache(host, path, cache, prepare)?;
         Ok((database, Some(Replaced { path: path.to_owned(), aside, cause })))
     }
 }

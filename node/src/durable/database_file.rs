@@ -13,14 +13,13 @@ use crate::bugs::{self, Bug};
 use crate::host::disk::{Disk, FileIdentity};
 use crate::host::files::{self, FileError, is_full};
 
-/// Memory for cached and unwritten pages, in bytes. The library's default is 1 GiB.
-const CACHE: usize = 16 << 20;
-
 /// A database file. It is opened again after a full disk. After any other failure, every use is refused.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     pub(super) path: PathBuf,
     disk: Arc<dyn Disk>,
+    /// Memory for cached and unwritten pages, in bytes.
+    cache: usize,
     /// `None` before the first use, and after a full disk until the next use: after a failed write, the library refuses
     /// everything until the file is opened again.
     database: RwLock<Option<redb::Database>>,
@@ -32,10 +31,11 @@ pub(super) struct DatabaseFile {
 }
 
 impl DatabaseFile {
-    pub(super) fn new(path: &Path, disk: Arc<dyn Disk>) -> Self {
+    pub(super) fn new(path: &Path, disk: Arc<dyn Disk>, cache: usize) -> Self {
         Self {
             path: path.to_owned(),
             disk,
+            cache,
             database: RwLock::new(None),
             opened: Mutex::new(None),
             fault: RecordedFault::default(),
@@ -191,7 +191,7 @@ impl DatabaseFile {
     fn open_database(&self, at: &Path) -> Result<redb::Database, DurableError> {
         let backend = FaultRecorder::new(self.disk.open_database(at)?, self.fault.clone());
         let damaged = |cause| DurableError::Damaged { path: at.to_owned(), cause };
-        let opened = caught(|| redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend));
+        let opened = caught(|| redb::Builder::new().set_cache_size(self.cache).create_with_backend(backend));
         opened.map_err(damaged)?.map_err(|error| {
             let path = at.to_owned();
             match redb::Error::from(error) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 pub enum VerdictQuestion {
     /// Is the certificate genuine? Needs no file.
     Genuine,
-    /// Is this the file?
+    /// Is this the file? For an op: does the log have it?
     Matches,
     /// Is the certificate in force?
     InForce,
@@ -24,6 +24,14 @@ impl VerdictQuestion {
             Self::Genuine => "Is the certificate genuine?",
             Self::Matches => "Is this the file?",
             Self::InForce => "Is it in force?",
+        }
+    }
+
+    /// The question in words, for an op.
+    pub fn text_for_op(self) -> &'static str {
+        match self {
+            Self::Matches => "Does the log have the op?",
+            other => other.text(),
         }
     }
 }
@@ -48,6 +56,14 @@ pub enum Check {
     Possession,
     /// The aggregate signature is by the signers, over the statement.
     Signature,
+    /// The proof of an op is well formed.
+    Proof,
+    /// The op's block is in the log that the certificate is for.
+    Block,
+    /// The op and its effect are in that block.
+    Result,
+    /// The op is the one that was asked for.
+    Op,
     /// The file's digest is the certified one.
     Digest,
     /// The file's length is the certified one.
@@ -59,8 +75,8 @@ pub enum Check {
 }
 
 impl Check {
-    /// Every check, in order.
-    pub const ALL: [Self; 12] = [
+    /// Every check of a file's bundle, in order.
+    pub const OF_FILE: [Self; 12] = [
         Self::Bundle,
         Self::Certificate,
         Self::Committee,
@@ -75,6 +91,23 @@ impl Check {
         Self::Expiry,
     ];
 
+    /// Every check of an op's bundle, in order.
+    pub const OF_OP: [Self; 13] = [
+        Self::Bundle,
+        Self::Certificate,
+        Self::Committee,
+        Self::Identity,
+        Self::Epoch,
+        Self::Signers,
+        Self::Possession,
+        Self::Signature,
+        Self::Proof,
+        Self::Block,
+        Self::Result,
+        Self::Op,
+        Self::Time,
+    ];
+
     /// The question that the check belongs to.
     pub fn question(self) -> VerdictQuestion {
         match self {
@@ -86,7 +119,9 @@ impl Check {
             | Self::Signers
             | Self::Possession
             | Self::Signature => VerdictQuestion::Genuine,
-            Self::Digest | Self::Length => VerdictQuestion::Matches,
+            Self::Digest | Self::Length | Self::Proof | Self::Block | Self::Result | Self::Op => {
+                VerdictQuestion::Matches
+            }
             Self::Time | Self::Expiry => VerdictQuestion::InForce,
         }
     }
@@ -102,6 +137,10 @@ impl Check {
             Self::Signers => "signers",
             Self::Possession => "possession",
             Self::Signature => "signature",
+            Self::Proof => "proof",
+            Self::Block => "block",
+            Self::Result => "result",
+            Self::Op => "op",
             Self::Digest => "digest",
             Self::Length => "length",
             Self::Time => "time",
@@ -120,6 +159,10 @@ impl Check {
             Self::Signers => "enough members signed to outweigh every tolerated fault",
             Self::Possession => "every member proved that it holds its own key",
             Self::Signature => "the signature is by exactly these members over exactly this statement",
+            Self::Proof => "the proof of the op is well formed",
+            Self::Block => "the block is in the certified log",
+            Self::Result => "the op and its effect are in this block",
+            Self::Op => "the op is the one that you asked for",
             Self::Digest => "the file is the certified one, byte for byte",
             Self::Length => "the file has the certified length",
             Self::Time => "it was issued in the past",

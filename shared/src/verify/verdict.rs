@@ -10,7 +10,9 @@ use crate::bundle::BundleError;
 use crate::certificate::{Certificate, CertificateError};
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
 use crate::comparison::{Comparison, display_comparison};
-use crate::digest::{ClusterId, CommitteeDigest, Digest};
+use crate::digest::{ClusterId, CommitteeDigest, Digest, OpId};
+use crate::log::{BlockFormatError, OpFormatError, OpProofError};
+use crate::merkle::TreeHash;
 use crate::receipt::ReceiptError;
 
 /// A check that failed.
@@ -61,6 +63,50 @@ pub enum Invalid {
     Possession(PossessionError),
     /// The aggregate signature is not valid.
     Signature(BlsError),
+    /// See [`OpProofError`].
+    Proof(OpProofError),
+    /// The op's block is of another cluster.
+    BlockOfAnotherCluster {
+        /// The trusted cluster identity.
+        expected: ClusterId,
+        /// The cluster in the block's header.
+        got: ClusterId,
+    },
+    /// The op's block comes after the log head that the certificate is for.
+    BlockBeyondHead {
+        /// The height of the log head.
+        expected: u64,
+        /// The height of the block.
+        got: u64,
+    },
+    /// The path of the op's block does not have the length that its height and the log head's fix.
+    BlockPathLength {
+        /// The required number of hashes.
+        expected: usize,
+        /// The number of hashes.
+        got: usize,
+    },
+    /// The op's block is not in the log: the root that follows from it is not the certified one.
+    NotInLog {
+        /// The certified log root.
+        expected: TreeHash,
+        /// The root that follows from block and path.
+        got: TreeHash,
+    },
+    /// The op, with this submitter and this effect, is not in the block.
+    NotInBlock {
+        /// The results root in the block's header.
+        expected: TreeHash,
+        /// The root that follows from result and path.
+        got: TreeHash,
+    },
+    /// The proof is of another op than the one asked for.
+    AnotherOp {
+        /// The identity asked for.
+        expected: OpId,
+        /// The identity of the op in the proof.
+        got: OpId,
+    },
     /// The file's digest is not the certified one.
     DigestDiffers {
         /// The certified digest.
@@ -105,6 +151,13 @@ impl Invalid {
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
             Self::Possession(_) => Check::Possession,
             Self::Signature(_) => Check::Signature,
+            Self::Proof(_) => Check::Proof,
+            Self::BlockOfAnotherCluster { .. }
+            | Self::BlockBeyondHead { .. }
+            | Self::BlockPathLength { .. }
+            | Self::NotInLog { .. } => Check::Block,
+            Self::NotInBlock { .. } => Check::Result,
+            Self::AnotherOp { .. } => Check::Op,
             Self::DigestDiffers { .. } => Check::Digest,
             Self::LengthDiffers { .. } => Check::Length,
             Self::FromTheFuture { .. } => Check::Time,
@@ -128,6 +181,15 @@ impl Invalid {
                 "the committee in the bundle is forged: not every member proved that it holds its own key"
             }
             Self::Signature(_) => "the certificate is forged or altered",
+            Self::Proof(_) => "the certificate is genuine, but the proof of the op is damaged or forged",
+            Self::BlockOfAnotherCluster { .. }
+            | Self::BlockBeyondHead { .. }
+            | Self::BlockPathLength { .. }
+            | Self::NotInLog { .. } => "the certificate is genuine, but its log does not have this block",
+            Self::NotInBlock { .. } => {
+                "the certificate is genuine, but its log does not have this op with this effect here"
+            }
+            Self::AnotherOp { .. } => "the certificate is genuine, but this is another op",
             Self::DigestDiffers { .. } | Self::LengthDiffers { .. } => {
                 "the certificate is genuine, but this is another file"
             }
@@ -151,6 +213,17 @@ impl Invalid {
             }
             Self::Possession(error) => error.comparison(),
             Self::Signature(error) => error.comparison().within("signature"),
+            Self::Proof(error) => error.comparison(),
+            Self::BlockOfAnotherCluster { expected, got } => Comparison::new(&"cluster of the block", expected, got),
+            Self::BlockBeyondHead { expected, got } => {
+                Comparison::new(&"height of the block", &format_args!("at most {expected}"), got)
+            }
+            Self::BlockPathLength { expected, got } => {
+                Comparison::new(&"path of the block", &format_args!("{expected} hashes"), got)
+            }
+            Self::NotInLog { expected, got } => Comparison::new(&"log root", expected, got),
+            Self::NotInBlock { expected, got } => Comparison::new(&"results root", expected, got),
+            Self::AnotherOp { expected, got } => Comparison::new(&"op", expected, got),
             Self::DigestDiffers { expected, got } => Comparison::new(&"digest", expected, got),
             Self::LengthDiffers { expected, got } => Comparison::new(&"length", &format_args!("{expected} bytes"), got),
             Self::FromTheFuture { issued_at, now } => {
@@ -179,6 +252,15 @@ pub enum Missing {
     /// The receipt is of a newer kind.
     #[error("receipt kind {0} is unknown to this verifier")]
     ReceiptKind(u8),
+    /// The proof of an op has a newer format.
+    #[error("op proof version {0} is unknown to this verifier")]
+    ProofVersion(u8),
+    /// The op's block has a newer format.
+    #[error("block version {0} is unknown to this verifier")]
+    BlockVersion(u8),
+    /// The op has a newer format.
+    #[error("op version {0} is unknown to this verifier")]
+    OpVersion(u8),
     /// The committee has a newer format.
     #[error("committee version {0} is unknown to this verifier")]
     CommitteeVersion(u8),
@@ -202,6 +284,7 @@ impl Missing {
         match self {
             Self::BundleVersion(_) => Check::Bundle,
             Self::CertificateVersion(_) | Self::StatementKind(_) | Self::ReceiptKind(_) => Check::Certificate,
+            Self::ProofVersion(_) | Self::BlockVersion(_) | Self::OpVersion(_) => Check::Proof,
             Self::CommitteeVersion(_) | Self::Policy(_) => Check::Committee,
             Self::Identity => Check::Identity,
             Self::LaterEpoch => Check::Epoch,
@@ -311,6 +394,17 @@ impl From<CertificateError> for CheckError {
             CertificateError::AnotherKind { got, .. } => Missing::StatementKind(got).into(),
             CertificateError::Receipt(ReceiptError::UnknownKind(kind)) => Missing::ReceiptKind(kind).into(),
             error => Invalid::Certificate(error).into(),
+        }
+    }
+}
+
+impl From<OpProofError> for CheckError {
+    fn from(error: OpProofError) -> Self {
+        match error {
+            OpProofError::UnknownVersion(version) => Missing::ProofVersion(version).into(),
+            OpProofError::Block(BlockFormatError::UnknownVersion(version)) => Missing::BlockVersion(version).into(),
+            OpProofError::Op(OpFormatError::UnknownVersion(version)) => Missing::OpVersion(version).into(),
+            error => Invalid::Proof(error).into(),
         }
     }
 }

@@ -3,10 +3,13 @@ import { blake3 } from "@noble/hashes/blake3.js";
 import { encodeReceipt } from "../../independent/certificate.mjs";
 import { statementIdentity } from "../../independent/statement.mjs";
 import { toBase58, toHex } from "../../independent/text.mjs";
+import { certifyHead, headOf, headStatement, proofOf, theLog } from "./log_world.mjs";
 import { EXPIRES, ISSUED, baseCertificate, committeeNamed, fileOf, singleNamed } from "./world.mjs";
 
 const BEGIN = /<!-- example:begin[^\n]*-->\n/;
 const END = "<!-- example:end -->";
+const LOG_BEGIN = /<!-- log-example:begin[^\n]*-->\n/;
+const LOG_END = "<!-- log-example:end -->";
 
 const date = (seconds) => new Date(seconds * 1000).toISOString().replace(".000", "");
 
@@ -106,9 +109,82 @@ function example() {
   ].join("\n");
 }
 
-export function withExample(page) {
-  const begin = BEGIN.exec(page);
-  const end = page.indexOf(END);
-  if (begin === null || end < begin.index) throw new Error("the specification has no place for the example");
-  return page.slice(0, begin.index) + begin[0] + example() + page.slice(end);
+function proofTable(blocks, proof) {
+  const block = blocks[3];
+  const op = block.ops[2];
+  const text = (bytes) => JSON.stringify(new TextDecoder().decode(bytes));
+  return table(proof, [
+    [7, "tag", '"vouchop"'],
+    [1, "version", "1"],
+    [7, "block: tag", '"vouchlb"'],
+    [1, "version", "1"],
+    [32, "cluster identity"],
+    [8, "epoch", "0"],
+    [8, "height", "4"],
+    [32, "parent", "the digest of block 3"],
+    [32, "author", "member 0"],
+    [8, "time", `${block.fields.time}, ${date(block.fields.time)}`],
+    [32, "log root", "over the blocks 1 to 3"],
+    [4, "number of ops", "5"],
+    [32, "ops digest"],
+    [32, "results root"],
+    [32, "state digest"],
+    [4, "index", "2"],
+    [32, "submitter", "member 2"],
+    [1, "op: version", "1"],
+    [2, "kind", "0"],
+    [16, "nonce"],
+    [8, "expires_at", `${block.fields.time + 60}, ${date(block.fields.time + 60)}`],
+    [2, "body length", "8"],
+    [8, "body", text(op.encoding.slice(29))],
+    [2, "effect length", "10"],
+    [10, "effect", text(op.effect)],
+    [32, "path of the result", "op 3"],
+    [32, "", "ops 0 and 1"],
+    [32, "", "op 4"],
+    [32, "path of the block", "block 3"],
+    [32, "", "blocks 1 and 2"],
+    [32, "", "blocks 5, 6 and 7"],
+  ]);
 }
+
+function headTable(certificate, committee, head) {
+  return table(certificate, [
+    [5, "tag", '"vouch"'],
+    [1, "version", "1"],
+    [2, "statement kind", "4, log head"],
+    [8, "epoch", "0"],
+    [32, "committee digest", toBase58(committee.digest)],
+    [8, "height", `${head.height}`],
+    [32, "block digest"],
+    [32, "log root", "over the blocks 1 to 7"],
+    [8, "time", `${head.time}, ${date(head.time)}`],
+    [2, "n", "4"],
+    [1, "bitmap", "members 0, 1 and 3"],
+    [96, "signature"],
+  ]);
+}
+
+function logExample() {
+  const { committee, blocks } = theLog();
+  const head = headOf(blocks);
+  const fence = (body) => `\`\`\`text\n${body}\n\`\`\`\n`;
+  const certificate = certifyHead(committee, head, { signers: [0, 1, 3] });
+  return [
+    fence(proofTable(blocks, proofOf(blocks, 4, 2))),
+    `The op's identity is \`${toHex(blocks[3].ops[2].identity)}\`, the block's digest \`${toHex(blocks[3].digest)}\`.`,
+    "The certificate of the log head; the committee is that of the first example:\n",
+    fence(headTable(certificate, committee, head)),
+    `The statement that the members signed has 176 bytes and the identity \`${toHex(statementIdentity(headStatement(committee, head)))}\`.`,
+    "",
+  ].join("\n");
+}
+
+function between(page, begin, end, text) {
+  const from = begin.exec(page);
+  const to = page.indexOf(end);
+  if (from === null || to < from.index) throw new Error("the specification has no place for the example");
+  return page.slice(0, from.index) + from[0] + text + page.slice(to);
+}
+
+export const withExample = (page) => between(between(page, BEGIN, END, example()), LOG_BEGIN, LOG_END, logExample());

@@ -24,12 +24,29 @@ function valid(name, certificate) {
   return `VALID: ${printable(name)} ${digest}, ${length} bytes, certified ${time(issued)} by ${signers.length} of ${members.length} members of cluster ${cluster}`;
 }
 
-export function layout(name, report) {
-  const lines = QUESTIONS.flatMap(([key, question]) => [
+function checksOf(report, questions) {
+  const lines = questions.flatMap(([key, question]) => [
     `${question} ${ANSWERS[report[key].answer]}`,
     ...report.checks.filter((check) => check.question === key).map((check) => `${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`),
   ]);
   if (report.verdict === "invalid") lines.push(`expected ${printable(report.expected)}`, `got      ${printable(report.got)}`);
-  lines.push(report.verdict === "valid" ? valid(name, report.certificate) : printable(report.message));
-  return `${lines.join("\n")}\n`;
+  return lines;
 }
+
+const text = (lines, report, valid) => `${[...lines, report.verdict === "valid" ? valid() : printable(report.message)].join("\n")}\n`;
+
+export const layout = (name, report) => text(checksOf(report, QUESTIONS), report, () => valid(name, report.certificate));
+
+const QUESTIONS_OF_OP = QUESTIONS.map(([key, question]) => [key, key === "matches" ? "Does the log have the op?" : question]);
+
+function validOp({ id, kind, body, effect, index, count, height, time: at, signers, members, cluster }) {
+  const shown = (hex) => hex || "empty";
+  return [
+    `kind     ${kind}`,
+    `body     ${shown(body)}`,
+    `effect   ${shown(effect)}`,
+    `VALID: op ${id}, ${index + 1} of ${count} in block ${height} of ${time(at)}, certified by ${signers} of ${members} members of cluster ${cluster}`,
+  ].join("\n");
+}
+
+export const layoutOp = (report) => text(checksOf(report, QUESTIONS_OF_OP), report, () => validOp(report.op));

@@ -2,18 +2,20 @@
 // Checks one file against one bundle. Opens no socket. Exit code 1 means only INVALID: every error is 2.
 import { open, readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { layout, printable } from "./layout.js";
+import { layout, layoutOp, printable } from "./layout.js";
 import { withProgress } from "./progress.js";
 
 const HELP = `Check that a file is the one that a cluster certified. Works offline.
 
 Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
        vouch-verify --digest DIGEST BUNDLE --cluster IDENTITY [options]
+       vouch-verify --op OP BUNDLE --cluster IDENTITY [options]
 
   FILE                the file; - for standard input
   BUNDLE              its certificate with what is needed to check it, usually FILE.vouch
 
   --digest DIGEST     check that the bundle certifies this digest (base58 or hex) instead of a file
+  --op OP             check that the cluster's log has this op (base58 or hex; any: whichever op the bundle is of)
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
   --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
@@ -38,7 +40,7 @@ const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REAS
 
 function parse(args) {
   const flag = { type: "boolean", default: false };
-  const options = { cluster: { type: "string" }, digest: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  const options = { cluster: { type: "string" }, digest: { type: "string" }, op: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
   let parsed;
   try {
     parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
@@ -112,9 +114,10 @@ async function loadVerifier() {
 }
 
 async function judge(names, values) {
-  const { digest } = values;
+  const { digest, op } = values;
   const got = names.map((name) => JSON.stringify(name)).join(", ");
-  if (digest !== undefined && names.length !== 1) throw usage(`expected BUNDLE alone with --digest, got ${got || "no bundle"}`);
+  if (op === undefined && digest !== undefined && names.length !== 1) throw usage(`expected BUNDLE alone with --digest, got ${got || "no bundle"}`);
+  if (op !== undefined) return judgeOp(names, values);
   if (digest === undefined && names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${got || "neither"}`);
   const now = secondsOf(values.now);
   const { verify } = await loadVerifier();
@@ -122,6 +125,19 @@ async function judge(names, values) {
   const bundle = await readBundle(names.at(-1));
   try {
     return await verify({ ...subject, bundle, cluster: values.cluster, now, waiveExpiry: values["waive-expiry"] });
+  } catch (error) {
+    throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
+  }
+}
+
+async function judgeOp(names, { op, digest, cluster, now, "waive-expiry": waiveExpiry }) {
+  if (names.length !== 1) throw usage(`expected BUNDLE alone with --op, got ${names.map((name) => JSON.stringify(name)).join(", ") || "no bundle"}`);
+  if (digest !== undefined || waiveExpiry) throw usage(`--op cannot be used with --${digest !== undefined ? "digest" : "waive-expiry"}`);
+  const seconds = secondsOf(now);
+  const { verifyOp } = await loadVerifier();
+  const bundle = await readBundle(names[0]);
+  try {
+    return await verifyOp({ bundle, cluster, now: seconds, op: op === "any" ? undefined : op });
   } catch (error) {
     throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
   }
@@ -136,7 +152,8 @@ async function main() {
   if (values.version) return process.stdout.write(`vouch-verify ${JSON.parse(await readFile(new URL("../package.json", import.meta.url))).version}\n`);
   process.exitCode = 2;
   const report = await judge(positionals, values);
-  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : layout(values.digest === undefined ? positionals[0] : "digest", report));
+  const shown = () => (values.op === undefined ? layout(values.digest === undefined ? positionals[0] : "digest", report) : layoutOp(report));
+  process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : shown());
   if (report.check === "identity" && report.verdict === "cannot-check") process.stderr.write(ASK_FOR_IDENTITY);
   process.exitCode = EXIT_CODES[report.verdict];
 }

@@ -1,0 +1,26 @@
+//! The ordered log: replicas agree on one order of operations although up to f of them lie and the network does what it likes.
+//!
+//! The log decides and performs nothing. Agreement is the work of a consensus library behind `engine`; all else is here.
+
+pub mod applied;
+mod catch_up;
+mod encoding;
+mod engine;
+pub mod interface;
+pub mod journal;
+mod log_core;
+pub mod members;
+pub mod messages;
+pub mod notes;
+pub mod op_pool;
+mod outbox;
+mod recovery;
+pub mod state_machine;
+pub mod verified_op;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{CertificateError, EngineError, EngineInput, EngineTimeout, JudgedBlock, TimeoutStep};
+pub use log_core::{LogConfig, LogCore};

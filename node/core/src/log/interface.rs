@@ -1,0 +1,164 @@
+//! What the log is given, and what it returns.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use vouch_core::link::NodeKey;
+use vouch_core::log::{Block, Evidence, OpId, OpResult, SignedOp};
+
+use super::engine::EngineError;
+use super::messages::VoteCertificate;
+use super::op_pool::OpPoolError;
+use super::wire::LogMessage;
+
+/// The two clocks of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogClock {
+    /// Monotonic time since an arbitrary start.
+    pub now: Duration,
+    /// Seconds since 1970, as this node believes.
+    pub unix_seconds: u64,
+}
+
+/// Names a write. Later writes have greater numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u64);
+
+/// What was found of the journal at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalFound {
+    /// This node never took part: its node key is new.
+    Fresh,
+    /// The records, in order. A record that was torn by a crash at the end is left out.
+    Records(Vec<Vec<u8>>),
+    /// It is missing or damaged before its end, though this node may have voted.
+    Lost,
+}
+
+/// A decided block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecidedBlock {
+    /// The block.
+    pub block: Block,
+    /// The results of its ops.
+    pub results: Vec<OpResult>,
+    /// The precommits that decided it.
+    pub certificate: VoteCertificate,
+}
+
+/// What the log is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogInput {
+    /// This node submits an op that it signed.
+    Submit(SignedOp),
+    /// A message of another node, whose node key the link proved.
+    Message {
+        /// The sender.
+        from: NodeKey,
+        /// The message.
+        message: LogMessage,
+    },
+    /// A link to another node is up. Both ends then say how far they are.
+    PeerUp(NodeKey),
+    /// A write is durable.
+    Written(WriteId),
+    /// A write failed. The log stops: what is on disk is not known any more.
+    WriteFailed {
+        /// The write.
+        write: WriteId,
+        /// What the disk said.
+        reason: String,
+    },
+    /// Decided blocks that were read, consecutive, for a node that lacks them.
+    Blocks {
+        /// The node.
+        to: NodeKey,
+        /// The blocks.
+        blocks: Vec<(Block, VoteCertificate)>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the log wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Append records to the journal, make them durable, and answer [`LogInput::Written`]. Appends are written in their order.
+    Append {
+        /// Its name.
+        write: WriteId,
+        /// The records.
+        records: Vec<Vec<u8>>,
+    },
+    /// Store decided blocks and the state after the last one, in one transaction, and answer [`LogInput::Written`].
+    Commit {
+        /// Its name.
+        write: WriteId,
+        /// The blocks, consecutive.
+        blocks: Vec<DecidedBlock>,
+        /// The state after the last one, see [`Applied::encode`](super::applied::Applied::encode).
+        state: Vec<u8>,
+    },
+    /// Replace the journal by one with these records, in one step and after the appends before it. There is no answer.
+    ResetJournal {
+        /// The records.
+        records: Vec<Vec<u8>>,
+    },
+    /// Send a message to one node, or drop it if there is no link.
+    Send {
+        /// The receiver.
+        to: NodeKey,
+        /// The message.
+        message: LogMessage,
+    },
+    /// Send a message to all nodes that there are links to.
+    Broadcast(LogMessage),
+    /// Read decided blocks and answer [`LogInput::Blocks`].
+    Read {
+        /// The node that lacks them.
+        to: NodeKey,
+        /// The first height.
+        from: u64,
+        /// Their number.
+        count: u64,
+    },
+    /// A block is decided and durable.
+    Decided(Box<DecidedBlock>),
+    /// An op was refused.
+    Refused {
+        /// The op.
+        op: OpId,
+        /// Why.
+        error: OpPoolError,
+    },
+    /// A member signed two conflicting messages.
+    Evidence(Evidence),
+    /// A node sent what an honest one does not send.
+    Misbehaved {
+        /// The node.
+        peer: NodeKey,
+        /// What it sent, with what was expected.
+        reason: String,
+    },
+    /// The log stopped for good.
+    Stopped(LogStop),
+}
+
+/// Why the log stopped. The process must start again, or a person must look.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LogStop {
+    /// A write failed.
+    #[error("log stopped: a write failed: {0}")]
+    Write(String),
+    /// The consensus library refused to go on.
+    #[error("log stopped: {0}")]
+    Engine(#[from] EngineError),
+    /// The block that was decided is not here, or does not follow the log's rules.
+    #[error("log stopped at height {height}: expected the decided block, got {got}")]
+    Block {
+        /// The height.
+        height: u64,
+        /// What is wrong.
+        got: String,
+    },
+}

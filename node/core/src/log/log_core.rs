@@ -1,0 +1,213 @@
+//! The log's core: it takes an input and the time, and returns outputs.
+
+mod deciding;
+mod following;
+mod opening;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use vouch_core::digest::ClusterId;
+use vouch_core::link::{NodeKey, NodeSecretKey};
+use vouch_core::log::{Block, SignedOp};
+
+use super::applied::Applied;
+use super::catch_up::CatchUp;
+use super::engine::{EngineTimeout, Signing};
+use super::interface::{DecidedBlock, JournalFound, LogClock, LogInput, LogOutput, LogStop, WriteId};
+use super::messages::{SignedProposal, VoteCertificate};
+use super::op_pool::OpPool;
+use super::outbox::Outbox;
+use super::recovery::{Recovery, Voting};
+use super::state_machine::StateMachine;
+use super::wire::LogMessage;
+use deciding::Height;
+
+/// Messages of the next height that are kept for each sender, until it starts.
+const EARLY_MESSAGES: usize = 16;
+/// Proposals among them: each has a block.
+const EARLY_PROPOSALS: usize = 2;
+
+/// What a log is opened with.
+#[derive(Debug)]
+pub struct LogConfig<M> {
+    /// This node's key.
+    pub key: Arc<NodeSecretKey>,
+    /// The state after the last decided block.
+    pub applied: Applied<M>,
+    /// The last decided blocks, consecutive up to that height; at most 32 are used.
+    pub recent: Vec<(Block, VoteCertificate)>,
+    /// What was found of the journal.
+    pub journal: JournalFound,
+    /// Whether the operator lets a node of a committee that tolerates no fault vote again without its journal.
+    pub may_recover: bool,
+}
+
+enum Phase<M> {
+    /// No height runs: nothing waits to be decided.
+    Idle,
+    Deciding(Box<Height<M>>),
+    /// Blocks are decided and being written.
+    Committing {
+        write: WriteId,
+        blocks: Vec<DecidedBlock>,
+        next: Box<Applied<M>>,
+        from: Option<NodeKey>,
+    },
+    Stopped,
+}
+
+/// The ordered log of one node.
+pub struct LogCore<M> {
+    own: NodeKey,
+    signing: Signing,
+    applied: Applied<M>,
+    pool: OpPool,
+    outbox: Outbox,
+    phase: Phase<M>,
+    timers: BTreeMap<EngineTimeout, Duration>,
+    /// Timers that the engine started, until the next look at the clock.
+    started: Vec<(EngineTimeout, Duration)>,
+    /// What this node proposed last.
+    own_proposal: Option<SignedProposal>,
+    early: BTreeMap<NodeKey, VecDeque<LogMessage>>,
+    catch_up: CatchUp,
+    recovery: Recovery,
+}
+
+impl<M: StateMachine> LogCore<M> {
+    /// The height after the last decided block.
+    pub fn next_height(&self) -> u64 {
+        self.applied.height() + 1
+    }
+
+    /// The state after the last decided block.
+    pub fn applied(&self) -> &Applied<M> {
+        &self.applied
+    }
+
+    /// Whether this node signs.
+    pub fn voting(&self) -> Voting {
+        self.recovery.voting()
+    }
+
+    /// The number of ops that wait here.
+    pub fn waiting_ops(&self) -> usize {
+        self.pool.count()
+    }
+
+    fn cluster(&self) -> ClusterId {
+        *self.applied.cluster()
+    }
+
+    /// Decides on an input.
+    pub fn handle(&mut self, input: LogInput, clock: LogClock) -> Vec<LogOutput> {
+        if matches!(self.phase, Phase::Stopped) {
+            return Vec::new();
+        }
+        let result = self.decide(input, clock);
+        self.finish(result, clock)
+    }
+
+    fn finish(&mut self, result: Result<(), LogStop>, clock: LogClock) -> Vec<LogOutput> {
+        let result = result.and_then(|()| self.after(clock));
+        if let Err(stop) = result {
+            self.phase = Phase::Stopped;
+            self.timers.clear();
+            // Nothing else leaves: not even what was decided before the error.
+            self.outbox = Outbox::default();
+            self.outbox.push(LogOutput::Stopped(stop));
+        }
+        self.outbox.take()
+    }
+
+    /// When [`LogInput::Tick`] is due. `None` while nothing waits: an idle log needs no timer.
+    pub fn next_tick(&self) -> Option<Duration> {
+        if matches!(self.phase, Phase::Stopped) {
+            return None;
+        }
+        let timers = self.timers.values().copied();
+        let others = [self.pool.next_due(), self.catch_up.next_due(), self.recovery.next_due()];
+        timers.chain(others.into_iter().flatten()).min()
+    }
+
+    fn decide(&mut self, input: LogInput, clock: LogClock) -> Result<(), LogStop> {
+        match input {
+            LogInput::Submit(op) => self.add_op(op, clock, true),
+            LogInput::Message { from, message } => return self.receive(from, message, clock),
+            LogInput::PeerUp(peer) => {
+                let message = LogMessage::Status { next: self.next_height(), asks: true };
+                self.outbox.push(LogOutput::Send { to: peer, message });
+            }
+            LogInput::Written(write) => {
+                self.outbox.written(write);
+                if matches!(&self.phase, Phase::Committing { write: awaited, .. } if *awaited == write) {
+                    self.committed(clock)?;
+                }
+            }
+            LogInput::WriteFailed { reason, .. } => return Err(LogStop::Write(reason)),
+            LogInput::Blocks { to, blocks } => self.send_blocks(to, blocks),
+            LogInput::Tick => {}
+        }
+        Ok(())
+    }
+
+    /// What follows from every input: timeouts that are over, ops to send, and whether to start a height.
+    fn after(&mut self, clock: LogClock) -> Result<(), LogStop> {
+        self.fire_timers(clock)?;
+        self.pool.expire(self.applied.time());
+        for op in self.pool.due(clock.now) {
+            self.outbox.push(LogOutput::Broadcast(LogMessage::Op(op)));
+        }
+        if let Some(to) = self.catch_up.due(self.next_height(), clock.now) {
+            self.ask(to);
+        }
+        if self.recovery.advance(&self.own, &self.applied.members(), self.applied.height()) {
+            let records = self.recovery.records();
+            self.outbox.push(LogOutput::ResetJournal { records });
+            // The height that runs without this node's votes starts again with them.
+            if matches!(self.phase, Phase::Deciding(_)) {
+                self.phase = Phase::Idle;
+                self.timers.clear();
+                self.started.clear();
+            }
+        }
+        if self.recovery.is_due(clock.now) {
+            let message = LogMessage::Status { next: self.next_height(), asks: true };
+            self.outbox.push(LogOutput::Broadcast(message));
+        }
+        self.propose_or_start(clock)
+    }
+
+    fn ask(&mut self, to: NodeKey) {
+        let message = LogMessage::Status { next: self.next_height(), asks: true };
+        self.outbox.push(LogOutput::Send { to, message });
+    }
+
+    fn add_op(&mut self, op: SignedOp, clock: LogClock, is_own: bool) {
+        let id = op.op.id(&self.cluster());
+        if let Err(error) = self.pool.add(op, &self.applied, clock.now, clock.unix_seconds)
+            && is_own
+        {
+            self.outbox.push(LogOutput::Refused { op: id, error });
+        }
+    }
+
+    fn misbehaved(&mut self, peer: NodeKey, reason: String) {
+        self.outbox.push(LogOutput::Misbehaved { peer, reason });
+    }
+
+    /// Keeps a message of the next height until it starts.
+    fn keep_early(&mut self, from: NodeKey, message: LogMessage) {
+        if !self.applied.members().contains(&from) && self.early.len() >= self.applied.members().count() + 16 {
+            return;
+        }
+        let kept = self.early.entry(from).or_default();
+        let is_proposal = |message: &LogMessage| matches!(message, LogMessage::Proposal { .. });
+        let proposals = kept.iter().filter(|message| is_proposal(message)).count();
+        if kept.len() < EARLY_MESSAGES && !(is_proposal(&message) && proposals >= EARLY_PROPOSALS) {
+            kept.push_back(message);
+        }
+    }
+}

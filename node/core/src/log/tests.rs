@@ -1,0 +1,118 @@
+//! A simulation of the log alone, in virtual time. A seed decides the committee, what its liars do, and everything that goes wrong.
+//!
+//! `VOUCH_SEED=7 cargo test -p vouch-node-core --locked log::tests::one_seed -- --ignored --nocapture` replays a seed.
+
+mod checker;
+mod disk;
+mod liar;
+mod machine;
+mod random;
+mod simulation;
+
+use simulation::{Outcome, Plan, Simulation};
+
+/// Seeds that every test run simulates.
+const SEEDS: u64 = 40;
+
+fn run(seed: u64) -> Result<Outcome, String> {
+    Simulation::new(seed, Plan::of(seed)).run().map_err(|violation| {
+        format!(
+            "seed {seed}, {:?}: {violation}\nreplay: VOUCH_SEED={seed} cargo test -p vouch-node-core --locked \
+             log::tests::one_seed -- --ignored --nocapture",
+            Plan::of(seed)
+        )
+    })
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+fn run_all(seeds: impl Iterator<Item = u64>) {
+    let (mut blocks, mut crashes) = (0, 0);
+    for seed in seeds {
+        match run(seed) {
+            Ok(outcome) => {
+                blocks += outcome.blocks;
+                crashes += outcome.crashes;
+            }
+            Err(report) => panic!("{report}"),
+        }
+    }
+    println!("{blocks} blocks, {crashes} crashes");
+    assert!(blocks > 0);
+}
+
+#[test]
+fn the_log_agrees_and_goes_on_in_every_seed() {
+    run_all(0..SEEDS);
+}
+
+#[test]
+#[ignore = "as many seeds as VOUCH_SEEDS says"]
+fn more_seeds() {
+    let first = environment("VOUCH_FIRST").unwrap_or(0);
+    run_all(first..first + environment("VOUCH_SEEDS").unwrap_or(500));
+}
+
+#[test]
+#[ignore = "replays VOUCH_SEED"]
+fn one_seed() {
+    let seed = environment("VOUCH_SEED").unwrap_or(0);
+    #[cfg(feature = "bugs")]
+    put_back_wanted();
+    println!("{:?}", Plan::of(seed));
+    match run(seed) {
+        Ok(outcome) => println!("{outcome:?}"),
+        Err(report) => panic!("{report}"),
+    }
+}
+
+#[test]
+fn one_seed_has_one_trace() {
+    for seed in [3, 5, 9] {
+        assert_eq!(run(seed).unwrap().trace, run(seed).unwrap().trace, "{seed}");
+    }
+}
+
+#[cfg(feature = "bugs")]
+const BUGS: [vouch_core::bugs::Bug; 6] = {
+    use vouch_core::bugs::Bug;
+    [
+        Bug::LogVoteUnwritten,
+        Bug::LogNotReplayed,
+        Bug::LogAcceptsFewer,
+        Bug::LogParentUnchecked,
+        Bug::LogAppliedTwice,
+        Bug::LogProposesTwice,
+    ]
+};
+
+#[cfg(feature = "bugs")]
+fn put_back_wanted() {
+    let wanted = std::env::var("VOUCH_BUG").ok();
+    let bug = wanted.map(|name| *BUGS.iter().find(|bug| format!("{bug:?}") == name).unwrap());
+    vouch_core::bugs::put_back(bug);
+}
+
+/// A simulation that does not find a bug that was put back proves nothing.
+#[cfg(feature = "bugs")]
+#[test]
+#[ignore = "only one bug at a time: run it alone"]
+fn bugs_are_found() {
+    let wanted = std::env::var("VOUCH_BUG").ok();
+    for bug in BUGS.into_iter().filter(|bug| wanted.as_ref().is_none_or(|name| format!("{bug:?}") == *name)) {
+        vouch_core::bugs::put_back(Some(bug));
+        let seeds = environment("VOUCH_SEEDS").unwrap_or(400);
+        // A panic of the library is a finding, too.
+        let found = (0..seeds).find_map(|seed| match std::panic::catch_unwind(|| run(seed)) {
+            Ok(result) => result.err(),
+            Err(_) => Some(format!("seed {seed}: panic")),
+        });
+        vouch_core::bugs::put_back(None);
+        match found {
+            Some(report) => println!("{bug:?}: {}", report.lines().next().unwrap_or_default()),
+            None => panic!("{bug:?}: not found in {seeds} seeds"),
+        }
+    }
+}

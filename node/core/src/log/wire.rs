@@ -1,0 +1,180 @@
+//! The messages that members send each other about the log. Links authenticate the sender; votes, proposals and ops carry signatures
+//! of their own, so anyone may pass them on.
+//!
+//! Layout: version, kind, then the fields of the kind. Nothing may follow.
+
+#[cfg(test)]
+pub(in crate::log) mod tests;
+
+use std::fmt;
+
+use thiserror::Error;
+use vouch_core::codec::{DecodeError, Reader};
+use vouch_core::comparison::Comparison;
+use vouch_core::limits::{MAX_BLOCK, MAX_MEMBERS};
+use vouch_core::log::{Block, BlockFormatError, OpFormatError, SignedOp};
+
+use super::encoding::{
+    read_certificate, read_height, read_proposal, read_round_certificate, read_vote, write_certificate, write_proposal,
+    write_round_certificate, write_vote,
+};
+use super::messages::{RoundCertificate, SignedProposal, SignedVote, VoteCertificate};
+
+const VERSION: u8 = 1;
+
+/// Maximum size of a message in bytes: a block with the signatures of all members, rounded up.
+pub const MAX_LOG_MESSAGE: usize = MAX_BLOCK + MAX_MEMBERS as usize * 130 + 256;
+
+/// A message about the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogMessage {
+    /// An op to decide.
+    Op(SignedOp),
+    /// A vote.
+    Vote {
+        /// The vote.
+        vote: SignedVote,
+        /// Whether it was sent before. Then whoever decided its height already answers with the block.
+        is_repeated: bool,
+    },
+    /// A proposal with its block.
+    Proposal {
+        /// The proposal.
+        proposal: SignedProposal,
+        /// The block.
+        block: Box<Block>,
+    },
+    /// Prevotes of a quorum for one block.
+    Polka(VoteCertificate),
+    /// Votes that let members enter a round.
+    Round(RoundCertificate),
+    /// How far the sender is.
+    Status {
+        /// The height after the last block that the sender has.
+        next: u64,
+        /// Whether the sender wants the receiver's status.
+        asks: bool,
+    },
+    /// A decided block.
+    Decided {
+        /// The block.
+        block: Box<Block>,
+        /// The precommits of a quorum.
+        certificate: VoteCertificate,
+        /// The height after the last block that the sender has.
+        next: u64,
+    },
+}
+
+/// Why bytes are not a message about the log.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LogMessageError {
+    /// The bytes do not follow the layout.
+    Decode(#[from] DecodeError),
+    /// A block is not well formed.
+    Block(#[from] BlockFormatError),
+    /// An op is not well formed.
+    Op(#[from] OpFormatError),
+    /// The message is too large.
+    TooLarge {
+        /// Its size in bytes.
+        got: usize,
+    },
+}
+
+impl LogMessageError {
+    /// What the format requires, and what the bytes have instead.
+    pub fn comparison(&self) -> Comparison {
+        match self {
+            Self::Decode(error) => error.comparison(),
+            Self::Block(error) => error.comparison(),
+            Self::Op(error) => error.comparison(),
+            Self::TooLarge { got } => Comparison::new(&"size", &format_args!("at most {MAX_LOG_MESSAGE} bytes"), got),
+        }
+        .within("message of the log")
+    }
+}
+
+impl fmt::Display for LogMessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.comparison().fmt(f)
+    }
+}
+
+impl LogMessage {
+    /// The encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        match self {
+            Self::Op(op) => {
+                out.push(1);
+                op.write(&mut out);
+            }
+            Self::Vote { vote, is_repeated } => {
+                out.extend([2, u8::from(*is_repeated)]);
+                write_vote(vote, &mut out);
+            }
+            Self::Proposal { proposal, block } => {
+                out.push(3);
+                write_proposal(proposal, &mut out);
+                out.extend_from_slice(&block.encode());
+            }
+            Self::Polka(certificate) => {
+                out.push(4);
+                write_certificate(certificate, &mut out);
+            }
+            Self::Round(certificate) => {
+                out.push(5);
+                write_round_certificate(certificate, &mut out);
+            }
+            Self::Status { next, asks } => {
+                out.extend([6, u8::from(*asks)]);
+                out.extend_from_slice(&next.to_le_bytes());
+            }
+            Self::Decided { block, certificate, next } => {
+                out.push(7);
+                out.extend_from_slice(&next.to_le_bytes());
+                write_certificate(certificate, &mut out);
+                out.extend_from_slice(&block.encode());
+            }
+        }
+        out
+    }
+
+    /// Decodes exactly one message.
+    ///
+    /// # Errors
+    /// See [`LogMessageError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, LogMessageError> {
+        if bytes.len() > MAX_LOG_MESSAGE {
+            return Err(LogMessageError::TooLarge { got: bytes.len() });
+        }
+        let mut reader = Reader::new(bytes);
+        reader.tag("version", &[VERSION])?;
+        let message = match reader.u8("kind")? {
+            1 => Self::Op(SignedOp::read(&mut reader)?),
+            2 => {
+                let is_repeated = reader.flag("is repeated")?;
+                Self::Vote { vote: read_vote(&mut reader)?, is_repeated }
+            }
+            3 => {
+                let proposal = read_proposal(&mut reader)?;
+                Self::Proposal { proposal, block: Box::new(Block::decode(reader.rest())?) }
+            }
+            4 => Self::Polka(read_certificate(&mut reader)?),
+            5 => Self::Round(read_round_certificate(&mut reader)?),
+            6 => {
+                let asks = reader.flag("asks")?;
+                Self::Status { next: read_height(&mut reader)?, asks }
+            }
+            7 => {
+                let next = read_height(&mut reader)?;
+                let certificate = read_certificate(&mut reader)?;
+                Self::Decided { block: Box::new(Block::decode(reader.rest())?), certificate, next }
+            }
+            got => return Err(DecodeError::OutOfRange { field: "kind", min: 1, max: 7, got: got.into() }.into()),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}

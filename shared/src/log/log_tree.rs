@@ -1,0 +1,180 @@
+//! The tree over the digests of all blocks: one root commits to the whole log, and a path of at most 53 hashes proves that a block is
+//! in it.
+
+use crate::codec::{DecodeError, Reader};
+use crate::digest::BlockDigest;
+use crate::merkle::{MerkleHasher, TreeContexts, TreeHash, root_from_path};
+
+const TREE: TreeContexts = TreeContexts { leaf: "vouch log leaf v1", node: "vouch log node v1" };
+
+/// The right edge of the tree: enough to append blocks and to know the root, in at most 53 hashes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogTree {
+    size: u64,
+    /// The roots of the complete subtrees, largest first: one for each bit that is set in `size`.
+    peaks: Vec<TreeHash>,
+}
+
+impl LogTree {
+    /// The tree over no blocks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of blocks, which is the height of the last one.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends the block of height [`size`](Self::size) + 1.
+    pub fn append(&mut self, block: &BlockDigest) {
+        self.append_with(&MerkleHasher::new(&TREE), block);
+    }
+
+    fn append_with(&mut self, hasher: &MerkleHasher, block: &BlockDigest) {
+        let mut hash = hasher.leaf(&block.0);
+        // Each trailing one of the size is a complete subtree as large as the one that ends here.
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = hasher.node(&left, &hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.size += 1;
+    }
+
+    /// The root; 32 zero bytes for a tree over no blocks.
+    pub fn root(&self) -> TreeHash {
+        self.root_with(&MerkleHasher::new(&TREE))
+    }
+
+    fn root_with(&self, hasher: &MerkleHasher) -> TreeHash {
+        let mut peaks = self.peaks.iter().rev();
+        let Some(last) = peaks.next() else { return TreeHash([0; 32]) };
+        peaks.fold(*last, |right, left| hasher.node(left, &right))
+    }
+
+    /// Appends the canonical encoding: the size, then the roots of the complete subtrees, largest first.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.size.to_le_bytes());
+        for peak in &self.peaks {
+            out.extend_from_slice(&peak.0);
+        }
+    }
+
+    /// Reads one tree, whose length follows from its size.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let size = reader.safe_u64("size of the log")?;
+        let peaks = (0..size.count_ones()).map(|_| reader.array("log tree").map(TreeHash)).collect::<Result<_, _>>()?;
+        Ok(Self { size, peaks })
+    }
+}
+
+/// The path of the block of a height to the root over the blocks 1 to `size`, nearest sibling first. It reads all their digests, from
+/// `digest_of(height)`. `None` if `height` is not in 1 to `size`, or a digest is missing.
+pub fn log_path(
+    height: u64,
+    size: u64,
+    mut digest_of: impl FnMut(u64) -> Option<BlockDigest>,
+) -> Option<Vec<TreeHash>> {
+    if height == 0 || height > size {
+        return None;
+    }
+    let hasher = MerkleHasher::new(&TREE);
+    let mut subtree = |from: u64, to: u64| {
+        let mut tree = LogTree::new();
+        for index in from..to {
+            tree.append_with(&hasher, &digest_of(index + 1)?);
+        }
+        Some(tree.root_with(&hasher))
+    };
+    let index = height - 1;
+    let (mut from, mut to) = (0, size);
+    let mut path = Vec::new();
+    // From the root down to the leaf: the half that the leaf is not in is its sibling (RFC 9162 section 2.1.3.1).
+    while to - from > 1 {
+        let split = from + (1 << (to - from - 1).ilog2());
+        if index < split {
+            path.push(subtree(split, to)?);
+            to = split;
+        } else {
+            path.push(subtree(from, split)?);
+            from = split;
+        }
+    }
+    path.reverse();
+    Some(path)
+}
+
+/// The log root that follows from one block and its path. `None` if the path does not have the length that `height` and `size` fix.
+pub fn log_root_from_path(block: &BlockDigest, height: u64, size: u64, path: &[TreeHash]) -> Option<TreeHash> {
+    root_from_path(&TREE, &block.0, height.checked_sub(1)?, size, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::MerkleTree;
+
+    fn digest(height: u64) -> BlockDigest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&height.to_le_bytes());
+        BlockDigest(bytes)
+    }
+
+    fn encode(tree: &LogTree) -> Vec<u8> {
+        let mut out = Vec::new();
+        tree.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_edge_has_the_root_and_the_paths_of_the_whole_tree() {
+        let mut edge = LogTree::new();
+        assert_eq!(edge.root(), TreeHash([0; 32]));
+        for size in 1..=70 {
+            edge.append(&digest(size));
+            assert_eq!(edge.size(), size);
+            let whole = MerkleTree::new(&TREE, (1..=size).map(|height| digest(height).0)).unwrap();
+            assert_eq!(edge.root(), whole.root(), "{size}");
+            for height in 1..=size {
+                let path = log_path(height, size, |height| Some(digest(height))).unwrap();
+                assert_eq!(Some(&path), whole.path(u32::try_from(height - 1).unwrap()).as_ref(), "{height} of {size}");
+                assert_eq!(log_root_from_path(&digest(height), height, size, &path), Some(edge.root()));
+                assert_ne!(log_root_from_path(&digest(height + 1), height, size, &path), Some(edge.root()));
+                if !path.is_empty() {
+                    assert_eq!(log_root_from_path(&digest(height), height, size, &path[1..]), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_path_outside_the_log_or_with_a_missing_block() {
+        let path = |height, size| log_path(height, size, |height| (height != 3).then(|| digest(height)));
+        assert_eq!(path(0, 2), None);
+        assert_eq!(path(3, 2), None);
+        assert!(path(2, 2).is_some());
+        assert_eq!(path(2, 4), None);
+        assert_eq!(log_root_from_path(&digest(0), 0, 1, &[]), None);
+        assert_eq!(log_root_from_path(&digest(2), 2, 1, &[]), None);
+    }
+
+    #[test]
+    fn the_edge_is_decoded_strictly() {
+        let mut edge = LogTree::new();
+        for height in 1..=13 {
+            edge.append(&digest(height));
+            let bytes = encode(&edge);
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(LogTree::read(&mut reader), Ok(edge.clone()));
+            assert_eq!(reader.finish(), Ok(()));
+            assert!(LogTree::read(&mut Reader::new(&bytes[..bytes.len() - 1])).is_err());
+        }
+        assert_eq!(encode(&edge).len(), 8 + 3 * 32);
+        assert!(LogTree::read(&mut Reader::new(&[0xFF; 4096])).is_err(), "a size above 2^53 - 1");
+    }
+}

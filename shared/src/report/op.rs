@@ -1,0 +1,130 @@
+//! The report of a verdict on an op.
+
+use serde::Serialize;
+
+use super::{ReasonedAnswer, Report, not_genuine, signed_by};
+use crate::certificate::Certificate;
+use crate::digest::{BlockDigest, ClusterId, OpId};
+use crate::log::OpProof;
+use crate::statement::LogHead;
+use crate::verify::{Check, CheckError, OpJudgement};
+
+/// A verdict on an op, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpReport {
+    /// The verdict and its checks. The question `matches` is whether the log has the op.
+    #[serde(flatten)]
+    pub report: Report,
+    /// What was proved; `None` unless the verdict is VALID.
+    pub op: Option<OpView>,
+}
+
+/// An op that was proved, with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpView {
+    /// The op's identity.
+    pub id: OpId,
+    /// The op's identity in hex.
+    pub id_hex: String,
+    /// The op's kind.
+    pub kind: u16,
+    /// The op's nonce, hex.
+    pub nonce: String,
+    /// Seconds since 1970, after which no block could contain the op.
+    pub expires_at: u64,
+    /// The op's body, hex.
+    pub body: String,
+    /// The node key of the member that submitted the op, base58.
+    pub submitter: String,
+    /// What the op did, hex.
+    pub effect: String,
+    /// The height of the block.
+    pub height: u64,
+    /// The digest of the block.
+    pub block: BlockDigest,
+    /// The block's time, seconds since 1970.
+    pub time: u64,
+    /// The op's index in the block, from 0.
+    pub index: u32,
+    /// The number of ops in the block.
+    pub count: u32,
+    /// The height of the certified log head.
+    pub head_height: u64,
+    /// The time of the certified log head, seconds since 1970.
+    pub head_time: u64,
+    /// The cluster identity.
+    pub cluster: ClusterId,
+    /// Number of members that signed the log head.
+    pub signers: u16,
+    /// Number of members.
+    pub members: u16,
+}
+
+impl OpReport {
+    /// The report of a judgement on an op.
+    pub fn new(judgement: &OpJudgement) -> Self {
+        let errors = [
+            judgement.genuine().err().cloned(),
+            judgement.included().and_then(Result::err).cloned(),
+            judgement.in_force().and_then(Result::err).map(CheckError::from),
+        ];
+        let is_any = judgement.options().op.is_none();
+        let report = Report::of(errors, answers(judgement), &Check::OF_OP, |name| name == Check::Op && is_any);
+        let op = match (judgement.proved(), judgement.genuine()) {
+            (Ok(proof), Ok(certificate)) => Some(OpView::new(proof, certificate)),
+            _ => None,
+        };
+        Self { report, op }
+    }
+}
+
+impl OpView {
+    fn new(proof: &OpProof, certificate: &Certificate<LogHead>) -> Self {
+        let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
+        let (block, op, head) = (&proof.block, &proof.op, &certificate.claim);
+        let id = op.id(&block.cluster);
+        Self {
+            id,
+            id_hex: id.to_hex(),
+            kind: op.kind(),
+            nonce: hex(op.nonce()),
+            expires_at: op.expires_at(),
+            body: hex(op.body()),
+            submitter: proof.submitter.to_string(),
+            effect: hex(proof.effect.bytes()),
+            height: block.height,
+            block: block.digest(),
+            time: block.time,
+            index: proof.index,
+            count: block.count,
+            head_height: head.height,
+            head_time: head.time,
+            cluster: block.cluster,
+            signers: certificate.signers.count(),
+            members: certificate.signers.n(),
+        }
+    }
+}
+
+/// The answers, in the order of [`VerdictQuestion::ALL`](crate::verify::VerdictQuestion::ALL).
+fn answers(judgement: &OpJudgement) -> [ReasonedAnswer; 3] {
+    let certificate = match judgement.genuine() {
+        Ok(certificate) => certificate,
+        Err(error) => return not_genuine(error),
+    };
+    let included = match judgement.included() {
+        Some(Ok(proof)) => ReasonedAnswer::yes(format!(
+            "it is op {} of the {} in block {} of the log",
+            proof.index + 1,
+            proof.block.count,
+            proof.block.height
+        )),
+        Some(Err(error)) => error.into(),
+        None => ReasonedAnswer::not("the proof was not looked at"),
+    };
+    let in_force = match judgement.in_force() {
+        Some(Err(invalid)) => (&CheckError::from(invalid)).into(),
+        _ => ReasonedAnswer::yes("an op stays in the log for ever".into()),
+    };
+    [signed_by(certificate), included, in_force]
+}
