@@ -20,7 +20,10 @@ use vouch_core::chain::{CommitteeChain, MemberId};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Message, Stage};
 use vouch_core::session::progress::CHECK_EVERY;
-use vouch_core::session::{GetEvent, GetRequest, GetSession, Phase, Rejection, SessionError, WaitLimit};
+use vouch_core::session::{
+    Attempts, GetEvent, GetRequest, GetSession, LinkOptions, Phase, Rejection, ResumableGet, SessionError, WaitLimit,
+    WantedBytes,
+};
 use vouch_core::slice::Slice;
 
 use crate::host::Host;
@@ -222,27 +225,22 @@ impl Download {
         request: GetRequest,
         known: Option<CommitteeChain>,
     ) -> Self {
-        let download = Self::begin_within(host, link, request, known, WaitLimit::default()).await;
+        let (session, hello) = GetSession::new(request);
+        let download = Self::of_session(host, link, session.with_verified_committee(known), hello).await;
         Self { is_of_node: true, ..download }
     }
 
-    async fn begin_within(
-        host: &Host,
-        link: (LinkReader, LinkWriter),
-        request: GetRequest,
-        known: Option<CommitteeChain>,
-        limit: WaitLimit,
-    ) -> Self {
-        let (session, hello) = GetSession::new(request);
-        let session = Arc::new(Mutex::new(session.with_verified_committee(known).with_wait_limit(limit)));
+    async fn of_session(host: &Host, link: (LinkReader, LinkWriter), session: GetSession, hello: Message) -> Self {
+        let session = Arc::new(Mutex::new(session));
         let (link, outgoing, _) = open(host, link, hello).await;
         Self { host: host.clone(), session, is_of_node: false, link, outgoing, events: VecDeque::new() }
     }
 
     /// Dials a server and begins.
-    async fn dial(host: &Host, server: &str, request: GetRequest, limit: WaitLimit) -> Result<Self, ClientError> {
-        let link = dial(host, server, limit).await?;
-        Ok(Self::begin_within(host, link, request, None, limit).await)
+    async fn dial(host: &Host, server: &str, options: LinkOptions, wanted: WantedBytes) -> Result<Self, ClientError> {
+        let link = dial(host, server, options.limit).await?;
+        let (session, hello) = options.get_session(wanted, host.random());
+        Ok(Self::of_session(host, link, session, hello).await)
     }
 
     /// Receives the next message. Fails at the session's deadline.
@@ -271,6 +269,16 @@ impl Download {
     /// The identity of the cluster, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
         lock(&self.session).cluster()
+    }
+
+    /// Records for the next attempt what the link has shown until now.
+    fn report_to(&self, attempts: &mut Attempts) {
+        attempts.heard(&lock(&self.session));
+    }
+
+    /// Records that the link reads from a holder.
+    fn started(&self, get: &ResumableGet, attempts: &mut Attempts) {
+        get.started(&lock(&self.session), attempts);
     }
 
     /// The next event.

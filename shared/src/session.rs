@@ -12,6 +12,7 @@ mod one_put;
 pub mod progress;
 mod put_link;
 mod range;
+mod resumable_get;
 pub mod retry;
 
 pub use attempts::{Attempts, LinkOptions};
@@ -22,6 +23,7 @@ pub use one_put::{Certified, NewPut, PutEvent, Source};
 pub use progress::{Phase, ProgressMark, ProgressWatch, WaitLimit};
 pub use put_link::{CancelReason, PutLink, PutLinkEvent};
 pub use range::{ByteRange, ParseRangeError};
+pub use resumable_get::{ResumableGet, VerifiedRange};
 pub use retry::{Fault, Milestone, Retry};
 
 use std::fmt;

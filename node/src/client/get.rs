@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use vouch_core::digest::{ClusterId, Digest};
-use vouch_core::session::{ByteRange, GetRequest, Milestone, Rejection, Retry, SessionError, WaitLimit};
+use vouch_core::session::{Attempts, ByteRange, Rejection, ResumableGet, SessionError, VerifiedRange, WantedBytes};
 use vouch_core::slice::Slice;
 use vouch_core::tree::Suspended;
 
@@ -31,6 +31,14 @@ pub struct Get {
     pub held: Suspended,
     /// How long the get is retried without progress after the link is lost; zero: no retry.
     pub retry: Duration,
+}
+
+impl Get {
+    /// The blob and the range.
+    pub(super) fn wanted(&self) -> WantedBytes {
+        let Self { digest, length, range, .. } = self;
+        WantedBytes { digest: *digest, length: *length, range: *range }
+    }
 }
 
 /// The result of a get.
@@ -77,27 +85,24 @@ pub async fn get(
     output: &mut (dyn Write + Send),
     progress: impl Fn(GetProgress),
 ) -> Result<GetResult, ClientError> {
-    let mut retry = Retry::new(get.retry);
     let mut transfer = Transfer {
         host: host.clone(),
-        cluster: get.trusted,
-        verified: None,
-        received: get.held.length,
+        attempts: Attempts::new(get.trusted, get.retry),
+        resumable: ResumableGet::new(get.wanted(), get.held.length),
         is_prefix_verified: false,
         get,
     };
-    let mut attempts = 1;
     loop {
-        let error = match transfer.attempt(output, &mut retry, &progress).await {
+        let error = match transfer.attempt(output, &progress).await {
             Ok(cluster) => {
                 // Cannot fail: a session reports the length before it ends.
-                let (length, range) = transfer.verified.ok_or_else(|| LinkError::Broken("no length".into()))?;
-                return Ok(GetResult { cluster, length, range, attempts });
+                let verified = transfer.resumable.verified().cloned();
+                let VerifiedRange { length, range } = verified.ok_or_else(|| LinkError::Broken("no length".into()))?;
+                return Ok(GetResult { cluster, length, range, attempts: transfer.attempts.retry.attempts() });
             }
             Err(error) => error,
         };
-        let (pause, error) = super::pause(&mut retry, error, host)?;
-        attempts += 1;
+        let (pause, error) = super::pause(&mut transfer.attempts.retry, error, host)?;
         progress(GetProgress::Retrying { why: error.to_string(), pause });
         host.sleep(pause).await;
     }
@@ -107,52 +112,40 @@ pub async fn get(
 struct Transfer {
     host: Host,
     get: Get,
-    cluster: Option<ClusterId>,
-    /// The blob's verified length, and the requested bytes of it.
-    verified: Option<(u64, Range<u64>)>,
-    /// The number of bytes of the range that the output holds.
-    received: u64,
+    attempts: Attempts,
+    resumable: ResumableGet,
     /// Whether the bytes held before the get are known to be the blob's.
     is_prefix_verified: bool,
 }
 
 impl Transfer {
-    /// The range that is still to be received.
-    fn rest(&self) -> Option<ByteRange> {
-        match &self.verified {
-            // An empty range is complete with its length, so `last` cannot precede `first` here.
-            Some((_, range)) if self.received > 0 || self.get.range.is_some() => {
-                Some(ByteRange::Between { first: range.start + self.received, last: range.end.saturating_sub(1) })
-            }
-            None if self.received > 0 => Some(ByteRange::From(self.received)),
-            _ => self.get.range,
-        }
-    }
-
     async fn attempt(
         &mut self,
         output: &mut (dyn Write + Send),
-        retry: &mut Retry,
         progress: &impl Fn(GetProgress),
     ) -> Result<ClusterId, ClientError> {
-        let Get { server, digest, length, .. } = &self.get;
-        let length = self.verified.as_ref().map(|(length, _)| *length).or(*length);
-        let (trusted, digest, range) = (self.cluster, *digest, self.rest());
-        let request = GetRequest { trusted, digest, length, range, nonce: self.host.random() };
-        let limit = WaitLimit::new(self.get.retry);
-        let mut download = Download::dial(&self.host, server, request, limit).await?;
+        let (options, rest) = (self.attempts.link_options(), self.resumable.rest());
+        let mut download = Download::dial(&self.host, &self.get.server, options, rest).await?;
+        let result = self.receive(&mut download, output, progress).await;
+        download.report_to(&mut self.attempts);
+        result
+    }
+
+    async fn receive(
+        &mut self,
+        download: &mut Download,
+        output: &mut (dyn Write + Send),
+        progress: &impl Fn(GetProgress),
+    ) -> Result<ClusterId, ClientError> {
         loop {
             match download.next().await.map_err(|error| self.prefix_too_long(error))? {
                 DownloadEvent::Start { name, length } => {
-                    self.cluster = self.cluster.or_else(|| download.cluster());
-                    retry.reached(0, Milestone::Moved(self.received));
+                    download.started(&self.resumable, &mut self.attempts);
                     progress(GetProgress::Start(name, length));
                 }
                 DownloadEvent::Length { length, range } => {
-                    // A later attempt requests only the rest.
-                    let whole = range.start - self.received..range.end;
-                    progress(GetProgress::Size(whole.end - whole.start));
-                    self.verified.get_or_insert((length, whole));
+                    let VerifiedRange { range, .. } = self.resumable.length_verified(length, &range);
+                    progress(GetProgress::Size(range.end - range.start));
                 }
                 DownloadEvent::Slice(slice) => self.check_held(&slice)?,
                 DownloadEvent::Bytes(bytes) => {
@@ -161,9 +154,8 @@ impl Transfer {
                         return Err(ClientError::AnotherPrefix { expected: held, matching: 0 });
                     }
                     output.write_all(&bytes).map_err(|error| ClientError::Sink(error.to_string()))?;
-                    self.received += bytes.len() as u64;
-                    retry.reached(0, Milestone::Moved(self.received));
-                    progress(GetProgress::Received(self.received));
+                    self.resumable.add_delivered(bytes.len(), &mut self.attempts.retry);
+                    progress(GetProgress::Received(self.resumable.delivered()));
                 }
                 DownloadEvent::Rejected(rejection) => progress(GetProgress::Rejected(rejection)),
                 DownloadEvent::Verified(cluster) => return Ok(cluster),
@@ -178,7 +170,7 @@ impl Transfer {
         if self.is_prefix_verified || held.length == 0 || slice.offset != held.length {
             return Ok(());
         }
-        let length = self.verified.as_ref().map_or(0, |(length, _)| *length);
+        let length = self.resumable.verified().map_or(0, |verified| verified.length);
         let matching = held.matching(length, slice.bytes.len() as u64, &slice.proof);
         if matching < held.length {
             return Err(ClientError::AnotherPrefix { expected: held.length, matching });

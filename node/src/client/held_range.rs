@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use vouch_core::session::{ByteRange, GetRequest, Retry, SessionError, WaitLimit};
+use vouch_core::session::{Attempts, ByteRange, SessionError, WantedBytes};
 use vouch_core::slice::Slice;
 use vouch_core::tree::{GROUP, HeldRange, VerifiedSlice};
 
@@ -32,12 +32,12 @@ pub async fn held_range<E: From<ClientError>>(
     progress: impl Fn(GetProgress),
     read: impl FnOnce(u64, &mut dyn FnMut(&[u8])) -> Result<(), E>,
 ) -> Result<Option<HeldPrefix>, E> {
-    let mut retry = Retry::new(get.retry);
+    let mut attempts = Attempts::new(get.trusted, get.retry);
     let groups = loop {
-        match boundary_groups(host, get, there).await {
+        match boundary_groups(host, get, there, &mut attempts).await {
             Ok(groups) => break groups,
             Err(error) => {
-                let (pause, error) = super::pause(&mut retry, error, host)?;
+                let (pause, error) = super::pause(&mut attempts.retry, error, host)?;
                 progress(GetProgress::Retrying { why: error.to_string(), pause });
                 host.sleep(pause).await;
             }
@@ -62,13 +62,18 @@ struct BoundaryGroups {
 }
 
 /// `None` if there are too few bytes to check, or if the blob does not have the range: then the get itself reports the error.
-async fn boundary_groups(host: &Host, get: &Get, there: u64) -> Result<Option<BoundaryGroups>, ClientError> {
+async fn boundary_groups(
+    host: &Host,
+    get: &Get,
+    there: u64,
+    attempts: &mut Attempts,
+) -> Result<Option<BoundaryGroups>, ClientError> {
     let Some(wanted) = get.range else { return Ok(None) };
     let at = match wanted {
         ByteRange::Between { first, .. } | ByteRange::From(first) => ByteRange::Between { first, last: first },
         ByteRange::Last(_) => ByteRange::Last(1),
     };
-    let (length, mut first) = match group(host, get, at).await {
+    let (length, mut first) = match group(host, get, at, attempts).await {
         Err(ClientError::Session(SessionError::Unsatisfiable { .. })) => return Ok(None),
         found => found?,
     };
@@ -81,9 +86,9 @@ async fn boundary_groups(host: &Host, get: &Get, there: u64) -> Result<Option<Bo
     }
     let byte = |at| ByteRange::Between { first: at, last: at };
     if !contains(&first, range.start) {
-        first = group(host, get, byte(range.start)).await?.1;
+        first = group(host, get, byte(range.start), attempts).await?.1;
     }
-    let next = group(host, get, byte(end)).await?.1;
+    let next = group(host, get, byte(end), attempts).await?.1;
     Ok(Some(BoundaryGroups { length, range, first, next }))
 }
 
@@ -92,11 +97,15 @@ fn contains(slice: &Slice, at: u64) -> bool {
 }
 
 /// Gets the verified group that contains one byte, and the blob's length.
-async fn group(host: &Host, get: &Get, byte: ByteRange) -> Result<(u64, Slice), ClientError> {
-    let Get { server, trusted, digest, length, retry, .. } = get;
-    let (trusted, digest, length, range) = (*trusted, *digest, *length, Some(byte));
-    let request = GetRequest { trusted, digest, length, range, nonce: host.random() };
-    let mut download = Download::dial(host, server, request, WaitLimit::new(*retry)).await?;
+async fn group(host: &Host, get: &Get, byte: ByteRange, attempts: &mut Attempts) -> Result<(u64, Slice), ClientError> {
+    let wanted = WantedBytes { range: Some(byte), ..get.wanted() };
+    let mut download = Download::dial(host, &get.server, attempts.link_options(), wanted).await?;
+    let found = receive_group(&mut download).await;
+    download.report_to(attempts);
+    found
+}
+
+async fn receive_group(download: &mut Download) -> Result<(u64, Slice), ClientError> {
     let (mut about, mut found) = (None, None);
     loop {
         match download.next().await? {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::get::{GetRequest, GetSession};
+use super::one_get::WantedBytes;
 use super::progress::WaitLimit;
 use super::put_link::PutLink;
 use super::retry::Retry;
@@ -26,6 +28,13 @@ impl LinkOptions {
         let (link, hello) = PutLink::new(self.trusted, nonce);
         (link.with_verified_committee(self.known).with_wait_limit(self.limit), hello)
     }
+
+    /// A link for a get, and its first message. `nonce`: 32 random bytes.
+    pub fn get_session(self, wanted: WantedBytes, nonce: [u8; 32]) -> (GetSession, Message) {
+        let WantedBytes { digest, length, range } = wanted;
+        let (session, hello) = GetSession::new(GetRequest { trusted: self.trusted, digest, length, range, nonce });
+        (session.with_verified_committee(self.known).with_wait_limit(self.limit), hello)
+    }
 }
 
 /// The state that passes from one attempt to the next: when to retry, which cluster to trust, and its committee.
@@ -45,10 +54,20 @@ impl Attempts {
     }
 
     /// A server showed these committees, and they were verified. Later attempts accept no other cluster: otherwise a put could end
-    /// with the certificate of a cluster that its caller never saw.
+    /// with the certificate of a cluster that its caller never saw, or a get with bytes of two clusters.
     pub fn verified(&mut self, chain: CommitteeChain) {
         self.options.trusted.get_or_insert(chain.cluster());
         self.options.known = Some(chain);
+    }
+
+    /// Records what the link of a get has shown until now.
+    pub fn heard(&mut self, session: &GetSession) {
+        if session.is_open() {
+            self.retry.opened();
+        }
+        if let (None, Some(chain)) = (&self.options.known, session.chain()) {
+            self.verified(chain.clone());
+        }
     }
 
     /// The parameters of the next attempt's link.

@@ -61,6 +61,16 @@ impl GetSession {
         self
     }
 
+    /// Whether the server has proved its node key.
+    pub fn is_open(&self) -> bool {
+        self.handshake.server_key().is_some()
+    }
+
+    /// The committees, once they are known and checked.
+    pub fn chain(&self) -> Option<&CommitteeChain> {
+        self.handshake.chain()
+    }
+
     /// As [`OneGet::try_last`].
     pub fn try_last(&mut self, members: BTreeSet<NodeKey>) {
         self.get.try_last(members);
@@ -68,7 +78,7 @@ impl GetSession {
 
     /// The cluster identity, once its committee is known and checked.
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.handshake.chain().map(CommitteeChain::cluster)
+        self.chain().map(CommitteeChain::cluster)
     }
 
     /// Fails if the get made no progress for too long. Call it about once a second. `now` is monotonic.
