@@ -1,7 +1,6 @@
 //! Kind 4, *log head*: a quorum has decided and executed the log up to this block.
 
-use super::Body;
-use crate::certificate::CertificateError;
+use super::{Body, ClaimError};
 use crate::codec::{Reader, in_range};
 use crate::digest::BlockDigest;
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
@@ -60,7 +59,7 @@ impl Body for LogHead {
         claim.write(out);
     }
 
-    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self, CertificateError> {
+    fn read_claim(reader: &mut Reader<'_>, _: &Limits) -> Result<Self, ClaimError> {
         let height = reader.u64("height")?;
         in_range("height", height, 1, MAX_SAFE_INTEGER)?;
         let block = BlockDigest(reader.array("block digest")?);
