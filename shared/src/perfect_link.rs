@@ -1,7 +1,7 @@
 //! The signed packets of an authenticated perfect link: a message with its number, or an acknowledgement.
 //!
-//! Whoever relays a packet can lose, delay, repeat or alter it. An altered one does not verify, nor does one of another direction,
-//! session or cluster.
+//! A relay can lose, delay, repeat or alter a packet. A packet that was altered, or that belongs to another direction, session or cluster,
+//! does not verify.
 
 use thiserror::Error;
 

@@ -1,8 +1,8 @@
 //! Authenticated perfect links, over a network that loses, repeats, reorders, alters and invents packets.
 //!
 //! While both ends are correct and keep running:
-//! - **Reliable delivery**: what one end sends, the other one delivers at some time, if a packet that is repeated for ever arrives for
-//!   ever (a fair-loss network).
+//! - **Reliable delivery**: what one end sends, the other one delivers eventually, if the network is fair-loss: of a packet that is sent
+//!   infinitely often, infinitely many copies arrive.
 //! - **No duplication**: no message is delivered more often than it was sent.
 //! - **No creation**: only what was sent is delivered.
 //! - **Authenticity**: it was sent by the end that the receiver takes for its sender, to this receiver.

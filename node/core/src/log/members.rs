@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vouch_core::link::NodeKey;
 
-/// The number of heights after which the first proposer changes although it is alive: nobody orders the ops for ever.
+/// Number of heights after which the first proposer changes even if it is alive. Otherwise one member would order all ops.
 const PROPOSER_TERM: u64 = 16;
 
 /// The members that vote on a height, propose its blocks and submit its ops. Never empty.

@@ -245,7 +245,7 @@ impl OpPool {
         })
     }
 
-    /// Removes the ops of a decided block, whoever submitted them.
+    /// Removes the ops of a decided block, of every submitter.
     pub fn decided(&mut self, results: &[OpResult]) {
         for result in results {
             self.remove(result.op);

@@ -4,7 +4,7 @@
 //! shares an honest member with any n − f of the others, and this member worked on the height before, or a later one. So no vote was
 //! given more than one height after the highest at which n − f others say they work: when that height is decided, the node votes again.
 //!
-//! With f = 0 every member is needed, so waiting would last for ever. There an operator decides: once all others have said how far they
+//! With f = 0 every member is needed, so the wait would never end. The operator decides in that case: once all others have said how far they
 //! are and this node has caught up, it votes again. All others are honest then, and a block needs the votes of all of them.
 
 use std::collections::BTreeMap;

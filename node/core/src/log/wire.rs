@@ -34,7 +34,7 @@ pub enum LogMessage {
     Vote {
         /// The vote.
         vote: SignedVote,
-        /// Whether it was sent before. Then whoever decided its height already answers with the block.
+        /// Whether it was sent before. A receiver that has decided its height answers with the block.
         is_repeated: bool,
     },
     /// A proposal with its block.

@@ -1,5 +1,5 @@
-//! The encoding of the log's state. It proves itself against the digest of its last block: whoever trusts that digest needs to trust
-//! nobody else about the state.
+//! The encoding of the log's state. A reader checks it against the digest of its last block, so the state may come from a peer that the
+//! reader does not trust.
 
 use vouch_core::codec::Reader;
 use vouch_core::digest::ClusterId;
