@@ -39,7 +39,7 @@ use crate::notices::Notice;
 use crate::store::{self, Store, StoreError};
 pub use blob_location::BlobLocationError;
 use clock_watch::ClockWatch;
-pub use config::{Config, Data};
+pub use config::{Data, ReplicaConfig};
 pub use context::Reporter;
 use context::{LockedFolders, OwnIdentity, Reports, Storage};
 use founding::Foundings;
@@ -122,13 +122,13 @@ impl Replica {
     ///
     /// # Errors
     /// See [`ReplicaError`].
-    pub async fn open(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+    pub async fn open(host: Host, config: ReplicaConfig, reporter: Reporter) -> Result<Self, ReplicaError> {
         let opening = host.clone();
         let opened = host.spawn_blocking(move || Self::open_blocking(opening, config, reporter)).await;
         opened.map_err(|panicked| ReplicaError::Task(panicked.to_string()))?
     }
 
-    fn open_blocking(host: Host, config: Config, reporter: Reporter) -> Result<Self, ReplicaError> {
+    fn open_blocking(host: Host, config: ReplicaConfig, reporter: Reporter) -> Result<Self, ReplicaError> {
         let data = match &config.data {
             Data::Folder(path) => DataDir::open(host.disk(), path)?,
             Data::FirstFree(root) => DataDir::take_replica(host.disk(), root)?,
@@ -188,7 +188,7 @@ impl Replica {
                 "this replica holds nothing until it has found its blobs on its disk, or fetched them from the others";
             link.reports.report(Event::Trouble(format!("{replaced}; {next}")));
         }
-        let Config { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
+        let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
         Ok(Self { link, operator, servers, upkeep })
     }
@@ -236,7 +236,7 @@ mod tests {
     fn the_folder_stays_locked_while_a_worker_may_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("replica");
-        let config = Config::new(Data::Folder(path.clone()), Vec::new());
+        let config = ReplicaConfig::new(Data::Folder(path.clone()), Vec::new());
         let replica = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap();
         let worker = replica.link.storage.clone();
         drop(replica);
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn a_short_grace_period_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
-        let config = Config { grace: 120, ..config };
+        let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let config = ReplicaConfig { grace: 120, ..config };
         let refused = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).map(drop).unwrap_err();
         assert!(matches!(refused, ReplicaError::Store(StoreError::ShortGrace { got: 120, least: 120 })), "{refused}");
     }

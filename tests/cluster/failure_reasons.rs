@@ -11,7 +11,7 @@ use support::raw_link::RawLink;
 use support::until;
 use tokio::net::TcpListener;
 use vouch::host::Host;
-use vouch::replica::{Config, Data, Replica};
+use vouch::replica::{Data, Replica, ReplicaConfig};
 use vouch_core::digest::Digest;
 use vouch_core::link::Role;
 use vouch_core::message::{Code, Message, Stream};
@@ -39,7 +39,7 @@ async fn replica_tells_a_server_why_it_ends_the_link() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
-    let config = Config::new(Data::Folder(folder.path().join("replica")), vec![address]);
+    let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), vec![address]);
     let replica = Replica::open(Host::system(), config, Arc::new(|_| {})).await.unwrap();
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(replica.run(async { drop(told.await) }));

@@ -8,7 +8,7 @@ use support::fake_replica::{FakeReplica, Honest, Identity};
 use support::raw_link::RawLink;
 use vouch::host::Host;
 use vouch::link::SUBPROTOCOL;
-use vouch::replica::{self, Data, Replica};
+use vouch::replica::{self, Data, Replica, ReplicaConfig};
 use vouch::server::{self, BatchPolicy, Server};
 use vouch_core::message::{Code, Message};
 
@@ -70,7 +70,7 @@ pub async fn replicate(host: &Host, node: Node, trace: Trace, checker: Checker) 
     if shape.has_lying_server {
         servers.push(address(shape.lying_server()));
     }
-    let mut config = replica::Config::new(Data::Folder(FOLDER.into()), servers);
+    let mut config = ReplicaConfig::new(Data::Folder(FOLDER.into()), servers);
     config.name = Some(format!("node-{node}"));
     config.max_incoming = 4;
     config.store.partials.checkpoint = 1;

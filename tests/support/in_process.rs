@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vouch::client::ClientError;
 use vouch::host::Host;
-use vouch::replica::{self, Data, Replica};
+use vouch::replica::{self, Data, Replica, ReplicaConfig};
 use vouch::server::{self, Server};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
@@ -135,7 +135,7 @@ impl InProcess {
     /// Starts a replica of these servers without waiting.
     pub async fn spawn_replica_at(&self, number: usize, servers: Vec<String>) -> Running<replica::Event> {
         let events = Events::new();
-        let config = replica::Config::new(Data::Folder(self.folder(number)), servers);
+        let config = ReplicaConfig::new(Data::Folder(self.folder(number)), servers);
         let reporter = events.reporter();
         let replica = retry(|| Replica::open(Host::system(), config.clone(), reporter.clone())).await;
         let (stop, stopped) = oneshot::channel();

@@ -11,7 +11,7 @@ use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output, 
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
-use crate::replica::{self, Data, Replica};
+use crate::replica::{self, Data, Replica, ReplicaConfig};
 use crate::server::{self, Server, WantedCommittee};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
@@ -110,7 +110,7 @@ pub(super) async fn interrupted() {
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
     log::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
-    let mut config = replica::Config::new(data, args.servers);
+    let mut config = ReplicaConfig::new(data, args.servers);
     config.name = args.name;
     config.abandon_founding = args.abandon_founding;
     config.location = args.store;

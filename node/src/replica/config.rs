@@ -26,7 +26,7 @@ pub enum Data {
 
 /// The configuration of a replica.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct ReplicaConfig {
     /// The data folder.
     pub data: Data,
     /// The replica's name for people; the folder's name by default.
@@ -59,7 +59,7 @@ pub struct Config {
     pub repair_rate: u64,
 }
 
-impl Config {
+impl ReplicaConfig {
     /// The default configuration.
     pub fn new(data: Data, servers: Vec<String>) -> Self {
         Self {

@@ -98,19 +98,19 @@ mod tests {
 
     use super::*;
     use crate::host::Host;
-    use crate::replica::{Config, Data, Replica};
+    use crate::replica::{Data, Replica, ReplicaConfig};
     use crate::store;
 
-    fn config(folder: &std::path::Path) -> Config {
+    fn config(folder: &std::path::Path) -> ReplicaConfig {
         // nobody listens there
-        Config::new(Data::Folder(folder.join("replica")), vec!["127.0.0.1:1".into()])
+        ReplicaConfig::new(Data::Folder(folder.join("replica")), vec!["127.0.0.1:1".into()])
     }
 
     #[tokio::test]
     async fn a_running_replica_deletes_expired_blobs() {
         let folder = tempfile::tempdir().unwrap();
         let settling = Duration::ZERO;
-        let config = Config { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
+        let config = ReplicaConfig { collect_every: Duration::from_millis(10), settling, ..config(folder.path()) };
         let (events, mut reported) = tokio::sync::mpsc::unbounded_channel();
         let replica = Replica::open_blocking(Host::system(), config, Arc::new(move |event| drop(events.send(event))));
         let replica = replica.unwrap();

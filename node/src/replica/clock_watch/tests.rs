@@ -6,7 +6,7 @@ use super::*;
 use crate::host::Host;
 use crate::replica::identity::committee_with;
 use crate::replica::link::LinkContext;
-use crate::replica::{Config, Data, Replica};
+use crate::replica::{Data, Replica, ReplicaConfig};
 
 /// A replica in a committee of four, with the other members' keys, a link, and the reported events.
 struct WatchedReplica {
@@ -21,7 +21,7 @@ struct WatchedReplica {
 impl WatchedReplica {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let reported = events.clone();
         let context =

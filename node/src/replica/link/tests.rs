@@ -4,7 +4,7 @@ use vouch_core::receipt::{NEVER, Receipt};
 
 use super::*;
 use crate::host::Host;
-use crate::replica::{Config, Data, Replica};
+use crate::replica::{Data, Replica, ReplicaConfig};
 
 mod received_puts;
 
@@ -23,7 +23,7 @@ struct TestLink {
 impl TestLink {
     fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let context = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap().link;
         let (shell, replies, inputs, listed) = shell(&context);
         Self { shell, replies, inputs, listed, context, _folder: folder }

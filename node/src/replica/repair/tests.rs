@@ -12,7 +12,7 @@ use super::*;
 use crate::host::Host;
 use crate::replica::identity::committee_with;
 use crate::replica::link::LinkContext;
-use crate::replica::{Config, Data, Replica};
+use crate::replica::{Data, Replica, ReplicaConfig};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The node key of the server, which owns its list.
@@ -28,7 +28,7 @@ struct RepairedReplica {
 impl RepairedReplica {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(Data::Folder(folder.path().join("replica")), Vec::new());
+        let config = ReplicaConfig::new(Data::Folder(folder.path().join("replica")), Vec::new());
         let context = Replica::open_blocking(Host::system(), config, Arc::new(|_| {})).unwrap().link;
         let fixture = committee_with(&context.identity.keys, 1..4);
         context.identity.committees.replace(Some(fixture.committee.clone().into()));
