@@ -34,9 +34,9 @@ const own = origin.startsWith("http") ? new URL(".", location.href).href.replace
 
 const engine = new Engine(() => new Worker(scripts.createScriptURL(WORKER), { type: "module" }));
 const panels = document.querySelector("#panels");
-const { normalize, decide } = loadVerifier(engine, panels);
+const { normalize, decide, limits } = loadVerifier(engine, panels);
 const trust = new Trust({ memory: createMemory(() => localStorage), normalize, decide });
-const server = new Server({ page: origin, own, fetch: (...args) => fetch(...args) });
+const server = new Server({ page: origin, own, fetch: (...args) => fetch(...args), limits });
 // Nothing is registered before somebody wants to play something.
 const player = new Player({
   container: navigator.serviceWorker,
@@ -127,6 +127,7 @@ const context = {
   trust,
   server,
   settled,
+  limits,
   announce,
   origin,
   player,

@@ -6,6 +6,7 @@ import { serve } from "../../web/engine/serve.js";
 import { examine, isGenuine } from "../../web/logic/examine.js";
 import { Server } from "../../web/logic/server.js";
 import { explain, sentence } from "../../web/logic/words.js";
+import { limits } from "../../verifier-wasm/npm/node.js";
 
 const SERVER = "http://127.0.0.1:9090";
 const turns = async (n = 10) => {
@@ -18,11 +19,11 @@ const answer = (body, status = 200) => new Response(typeof body === "string" ? b
 
 test("the page's own server is tried first, then the address, then the typed one", async () => {
   const serving = (base) => async (url) => (url.startsWith(base) ? answer(STATUS) : answer("no", 404));
-  const own = new Server({ page: SERVER, own: SERVER, fetch: serving(SERVER) });
+  const own = new Server({ page: SERVER, own: SERVER, fetch: serving(SERVER), limits });
   await own.find("other:1");
   assert.deepEqual([own.from, own.base, own.state, own.ignored, own.servesPage], ["page", SERVER, "ready", "http://other:1", true]);
 
-  const host = new Server({ page: "http://host", own: "http://host", fetch: serving(SERVER) });
+  const host = new Server({ page: "http://host", own: "http://host", fetch: serving(SERVER), limits });
   await host.find(null);
   assert.deepEqual([host.from, host.base, host.state], [null, null, "none"]);
   assert.equal(host.type("a b"), false);

@@ -393,7 +393,7 @@ export const reports: Report[] = ${JSON.stringify(reports)};
 `);
   writeFileSync(join(folder, "use.ts"), `
 import {
-  BundleError, ServerError, createHasher, createVerifier, decideTrust, get, hash, init, initClient, inspect, normalizeDigest, put, verify,
+  BundleError, ServerError, createHasher, createVerifier, decideTrust, get, hash, init, initClient, inspect, limits, normalizeDigest, put, verify,
   type CheckName, type PutProgress, type Report,
 } from "vouch-verifier";
 
@@ -420,6 +420,7 @@ const hasher = await createHasher();
 const text: string = hasher.update(new Uint8Array()).digest("hex"), bytes: Uint8Array = hasher.digest();
 const { digest, length }: { digest: string; length: number } = await hash(new Uint8Array());
 (await createVerifier()).free();
+const { bundle: most, members }: { bundle: number; members: number } = await limits();
 const { state, identity }: { state: string; identity: string | null } = await decideTrust({ given: null, shown: "…" });
 await init(new URL("https://example.org/vouch_verifier_bg.wasm"));
 await initClient();
@@ -446,7 +447,7 @@ const blob: Blob | undefined = got.blob;
 try { await get(new Uint8Array(32), { server: "host:1", cluster: null }); } catch (error) {
   if (error instanceof ServerError && error.code === "invalid") void [error.check, error.expected, error.got, error.members[0], error.canRetry];
 }
-void [valid, issued, from, blob];
+void [valid, issued, from, blob, most, members];
 try { await inspect(""); } catch (error) { if (error instanceof BundleError) void error.report.message; }
 void [text, bytes, digest, length, state, identity];
 `);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { BUNDLE_BYTES_READ } from "../../web/logic/certificate.js";
+import { bundleOf } from "../../web/logic/certificate.js";
 import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../../web/logic/address.js";
 import { abbreviated, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
 import { createMemory } from "../../web/logic/memory.js";
@@ -13,8 +13,7 @@ import { Queue } from "../../web/logic/queue.js";
 import { Rate } from "../../web/logic/rate.js";
 import { ask, readiness, statusOf } from "../../web/logic/server.js";
 import { Trust, decisionOf } from "../../web/logic/trust.js";
-import { decideTrust, init } from "../../verifier-wasm/npm/node.js";
-import { maxBundle } from "../../verifier-wasm/npm/wasm/vouch_verifier.js";
+import { decideTrust, limits } from "../../verifier-wasm/npm/node.js";
 import { SliceRetry, initSync } from "../../verifier-wasm/npm/wasm/vouch_slices.js";
 import { continuedAt, waiting } from "../../web/logic/words.js";
 import { verifiedBytes } from "../../web/player/slices.js";
@@ -151,9 +150,13 @@ describe("trust", () => {
   });
 });
 
-test("a bundle is read to one byte beyond the core's maximum", async () => {
-  await init();
-  assert.equal(BUNDLE_BYTES_READ, maxBundle() + 1);
+test("a server's bundle is read to one byte beyond the limit, and no further", async () => {
+  const { bundle: limit } = await limits();
+  let chunks = 0;
+  const pull = (stream) => (chunks += 1, stream.enqueue(new Uint8Array(limit / 4)));
+  const fetch = async () => new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+  const { size } = await bundleOf("digest", { server: "http://server", fetch, limits, signal: new AbortController().signal });
+  assert.deepEqual([size > limit, chunks], [true, 5]);
 });
 
 describe("recognizing the bundle", () => {
@@ -188,12 +191,14 @@ describe("recognizing the bundle", () => {
 describe("the server's description of itself", () => {
   const status = { cluster: CLUSTER, server: "key", ready: true, epoch: 0, quorum: 3, tolerated_faults: 1, connected: 3, wanted: null, members: [0, 1, 2, 3].map((member) => ({ member, name: `r${member}`, connected: member !== 1 })) };
 
-  test("is accepted only in the expected shape", () => {
-    assert.equal(readiness(statusOf(status)), "ready");
-    assert.equal(readiness(statusOf({ ...status, ready: false })), "waiting");
-    assert.equal(readiness(statusOf({ ...status, cluster: null, members: [] })), "waiting");
-    for (const wrong of [null, [], "x", {}, { ...status, quorum: -1 }, { ...status, members: [null] }, { ...status, cluster: 7 }, { ...status, cluster: "<b>" }, { ...status, members: new Array(1001).fill(status.members[0]) }]) {
-      assert.equal(statusOf(wrong), null, JSON.stringify(wrong)?.slice(0, 60));
+  test("is accepted only in the expected shape", async () => {
+    const { members: most } = await limits();
+    assert.equal(readiness(statusOf(status, most)), "ready");
+    assert.equal(readiness(statusOf({ ...status, ready: false }, most)), "waiting");
+    assert.equal(readiness(statusOf({ ...status, cluster: null, members: [] }, most)), "waiting");
+    assert.equal(statusOf({ ...status, members: new Array(most).fill(status.members[0]) }, most).members.length, most);
+    for (const wrong of [null, [], "x", {}, { ...status, quorum: -1 }, { ...status, members: [null] }, { ...status, cluster: 7 }, { ...status, cluster: "<b>" }, { ...status, members: new Array(most + 1).fill(status.members[0]) }]) {
+      assert.equal(statusOf(wrong, most), null, JSON.stringify(wrong)?.slice(0, 60));
     }
   });
 
@@ -202,7 +207,7 @@ describe("the server's description of itself", () => {
     const answer = (body, how = {}) => async () => new Response(body, how);
     const dead = async () => { throw new TypeError("failed"); };
     const opaque = async (_, { mode }) => { if (mode !== "no-cors") throw new TypeError("failed"); return new Response(); };
-    const problem = async (fetch, at = page) => (await ask("http://server", { page: at, fetch })).problem;
+    const problem = async (fetch, at = page) => (await ask("http://server", { page: at, fetch, limits })).problem;
     assert.equal(await problem(answer(JSON.stringify(status))), undefined);
     assert.equal(await problem(dead), "unreachable");
     assert.equal(await problem(opaque), "not-allowed");
@@ -210,6 +215,8 @@ describe("the server's description of itself", () => {
     assert.equal(await problem(answer("<html>")), "not-vouch");
     assert.equal(await problem(answer(" ".repeat(2 << 20))), "not-vouch");
     assert.equal(await problem(dead, "https://page"), "mixed");
+    const lacking = () => Promise.reject(new Error("no verifier"));
+    assert.deepEqual(await ask("http://server", { page, fetch: answer(JSON.stringify(status)), limits: lacking }), { problem: "no-verifier" });
   });
 });
 

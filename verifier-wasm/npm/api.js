@@ -270,6 +270,11 @@ export function createApi(wasm, ready) {
       return wasm.digestBase58(wasm.digestBytes(text ?? ""));
     },
 
+    async limits() {
+      await loaded();
+      return { bundle: wasm.maxBundle(), members: wasm.maxMembers() };
+    },
+
     async decideTrust(known) {
       const own = readOptions(known, KNOWN_IDENTITIES);
       const text = (name) => {

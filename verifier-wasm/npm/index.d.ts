@@ -358,6 +358,17 @@ export function createVerifier(): Promise<Verifier>;
 /** A digest or an identity in its canonical form, base58. Throws a `TypeError` unless the text is base58 or 64 hexadecimal digits. */
 export function normalizeDigest(text: string): Promise<string>;
 
+/** What the formats allow at most. */
+export interface Limits {
+  /** Bytes of a bundle. */
+  bundle: number;
+  /** Members of a committee. */
+  members: number;
+}
+
+/** The limits that the verifier applies: a program that reads a bundle from the network can stop after `bundle` + 1 bytes. */
+export function limits(): Promise<Limits>;
+
 /** All identities that are known for a server. Each is in its canonical form, as `normalizeDigest` returns it. */
 export interface KnownIdentities {
   /** Entered by the user. */

@@ -22,7 +22,7 @@ pub use crate::input::InputError;
 #[cfg(feature = "slices")]
 pub use crate::slices::{SliceRetry, Slices};
 #[cfg(feature = "tools")]
-pub use crate::tools::{Hasher, decide_trust};
+pub use crate::tools::{Hasher, decide_trust, max_members};
 #[cfg(feature = "verifier")]
 pub use crate::verifier::*;
 

@@ -1,5 +1,6 @@
-//! Hashing of files, and the decision which cluster identity to trust.
+//! Hashing of files, the decision which cluster identity to trust, and limits.
 
+use vouch_core::limits::MAX_MEMBERS;
 use vouch_core::trust::{self, KnownIdentities};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -33,6 +34,12 @@ impl Hasher {
         // Exact up to 2^53, which is more than can be hashed in a lifetime.
         self.0.length() as f64
     }
+}
+
+/// Maximum number of members of a committee.
+#[wasm_bindgen(js_name = maxMembers)]
+pub fn max_members() -> u16 {
+    MAX_MEMBERS
 }
 
 /// Decides which identity to trust. Returns a [`trust::TrustDecision`] as JSON. Identities are texts in their canonical form, base58;

@@ -1,6 +1,5 @@
 // Tasks that need no connection: detect a bundle, hash a file, inspect a bundle, judge it.
 
-import { BUNDLE_BYTES_READ } from "../logic/certificate.js";
 import { looksLikeBundle } from "../logic/pairing.js";
 
 // A slice is read and hashed within a few milliseconds, so that it may also run on the page's thread.
@@ -17,8 +16,11 @@ async function read(blob) {
   }
 }
 
-/** Of the package `vouch-verifier`: init, verify, inspect, createHasher, normalizeDigest, decideTrust, BundleError. */
-export function verifyingTasks({ init, verify, inspect, createHasher, normalizeDigest, decideTrust, BundleError }) {
+/** Of the package `vouch-verifier`: init, verify, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError. */
+export function verifyingTasks({ init, verify, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError }) {
+  // One byte beyond the limit is enough for the verifier to see that a bundle is too long.
+  const readBundle = async (blob) => read(blob.slice(0, (await limits()).bundle + 1));
+
   async function hash({ file }, { signal, progress }) {
     const hasher = await createHasher();
     try {
@@ -42,19 +44,21 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
 
     normalize: ({ text }) => normalizeDigest(text),
 
+    limits: () => limits(),
+
     decide: ({ known }) => decideTrust(known),
 
     /** Whether the file is a bundle by its content. */
     async look({ file }) {
       const start = new TextDecoder().decode(await read(file.slice(0, PEEK)));
       if (!/^[\ufeff\s]*(\{|$)/.test(start)) return false;
-      return looksLikeBundle(new TextDecoder().decode(await read(file.slice(0, BUNDLE_BYTES_READ))));
+      return looksLikeBundle(new TextDecoder().decode(await readBundle(file)));
     },
 
     /** `{ inspection }`, or `{ report }` for a bundle that cannot be read. */
     async inspect({ bundle }) {
       try {
-        return { inspection: await inspect(await read(bundle.slice(0, BUNDLE_BYTES_READ))) };
+        return { inspection: await inspect(await readBundle(bundle)) };
       } catch (error) {
         if (error instanceof BundleError) return { report: error.report };
         throw error;
@@ -63,7 +67,7 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
 
     /** The report. `subject` is `{ digest, length }` of the file, or null. */
     async judge({ bundle, cluster, subject, waiveExpiry }) {
-      const question = { bundle: await read(bundle.slice(0, BUNDLE_BYTES_READ)), cluster, waiveExpiry };
+      const question = { bundle: await readBundle(bundle), cluster, waiveExpiry };
       if (subject !== null) Object.assign(question, { digest: subject.digest, length: subject.length });
       const report = await verify(question);
       // The certificate's content is decoded on access: for a large committee, decoding takes longer than verifying.

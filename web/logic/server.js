@@ -4,7 +4,6 @@ import { serverBase } from "./address.js";
 
 // A committee of 1000 takes about 250 KB.
 const LONGEST_STATUS = 1 << 20;
-const MOST_MEMBERS = 1000;
 const PATIENCE = 8000;
 
 const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
@@ -12,8 +11,8 @@ const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
 const isDigest = (value) => typeof value === "string" && /^[1-9A-HJ-NP-Za-km-z]{32,44}$/.test(value);
 const isText = (value) => typeof value === "string" && value.length <= 200;
 
-/** What `GET /v1/cluster` answers, or null for anything of another shape. */
-export function statusOf(json) {
+/** What `GET /v1/cluster` answers, or null for anything of another shape. `maxMembers`: the largest committee. */
+export function statusOf(json, maxMembers) {
   if (typeof json !== "object" || json === null) return null;
   const { cluster, server, ready, epoch, quorum, tolerated_faults: toleratedFaults, connected, wanted = null, members } = json;
   const sound =
@@ -23,7 +22,7 @@ export function statusOf(json) {
     [epoch, quorum, toleratedFaults, connected].every(isCount) &&
     (wanted === null || isCount(wanted)) &&
     Array.isArray(members) &&
-    members.length <= MOST_MEMBERS &&
+    members.length <= maxMembers &&
     members.every((one) => one !== null && isCount(one?.member) && isText(one.name) && typeof one.connected === "boolean");
   if (!sound) return null;
   const seen = members.map(({ member, name, connected: here }) => ({ member, name, connected: here }));
@@ -37,9 +36,12 @@ const isThisMachine = (hostname) => hostname === "localhost" || hostname === "[:
 
 /**
  * Asks once. Resolves to `{ status }` or `{ problem }`: "unreachable", "not-allowed" (HTTP answers, but not to pages of this
- * origin), "not-vouch" (something else answers) or "mixed" (an encrypted page may not ask a server that is not). `page` is the page's origin, "null" for a file.
+ * origin), "not-vouch" (something else answers), "mixed" (an encrypted page may not ask a server that is not) or "no-verifier" (it could not be
+ * loaded). `page` is the page's origin, "null" for a file; `limits` is the package's.
  */
-export async function ask(server, { page, fetch, patience = PATIENCE }) {
+export async function ask(server, { page, fetch, limits, patience = PATIENCE }) {
+  const allowed = await limits().catch(() => null);
+  if (allowed === null) return { problem: "no-verifier" };
   const url = `${server}/v1/cluster`;
   const options = () => ({ cache: "no-store", credentials: "omit", redirect: "error", signal: AbortSignal.timeout(patience) });
   let response;
@@ -59,7 +61,7 @@ export async function ask(server, { page, fetch, patience = PATIENCE }) {
   if (response.status === 403) return { problem: "not-allowed" };
   try {
     const text = await response.text();
-    const status = response.ok && text.length <= LONGEST_STATUS ? statusOf(JSON.parse(text)) : null;
+    const status = response.ok && text.length <= LONGEST_STATUS ? statusOf(JSON.parse(text), allowed.members) : null;
     return status === null ? { problem: "not-vouch" } : { status };
   } catch (error) {
     return { problem: error instanceof SyntaxError ? "not-vouch" : "unreachable" };
@@ -71,6 +73,7 @@ export class Server extends EventTarget {
   #page;
   #own;
   #fetch;
+  #limits;
   #turn = 0;
   #said = "";
   #refreshing = null;
@@ -85,12 +88,13 @@ export class Server extends EventTarget {
   /** A server named by the address and not used, because the page came from one. */
   ignored = null;
 
-  /** `page` is the page's origin, "null" for a file; `own` the address that a server has if it serves this page. */
-  constructor({ page, own, fetch }) {
+  /** `page` is the page's origin, "null" for a file; `own` the address that a server has if it serves this page; `limits` the package's. */
+  constructor({ page, own, fetch, limits }) {
     super();
     this.#page = page;
     this.#own = own;
     this.#fetch = fetch;
+    this.#limits = limits;
   }
 
   /** Whether the page came from the very server that it talks to. */
@@ -144,7 +148,7 @@ export class Server extends EventTarget {
   }
 
   #ask(base) {
-    return ask(base, { page: this.#page, fetch: this.#fetch });
+    return ask(base, { page: this.#page, fetch: this.#fetch, limits: this.#limits });
   }
 
   async #use(from, base) {

@@ -15,6 +15,7 @@ const SERVER = {
   none: ["there is no server", "Enter a server's address at the top of the page. Then retry."],
   unreachable: ["the server cannot be reached", "Retry when it is back."],
   "not-vouch": ["something else than a Vouch server answers", "Is the server's address right?"],
+  "no-verifier": ["the verifier could not be loaded", "Reload the page, or use another browser."],
   mixed: ["an encrypted page may not use a server that is not", "Open the page from the server itself, or use a server with https."],
 };
 

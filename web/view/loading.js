@@ -8,7 +8,7 @@ const SOME = "1".repeat(32);
 
 /**
  * Loads the verifier. Answers `normalize(text)`, which brings an identity into its usual form, and `decide(known)`, the package's
- * `decideTrust`; both wait until it is loaded. What keeps it from being loaded is shown in `place`.
+ * `decideTrust`, and its `limits()`; all wait until it is loaded. What keeps it from being loaded is shown in `place`.
  */
 export function loadVerifier(engine, place) {
   const loaded = engine.run("normalize", { text: SOME }).catch((error) => {
@@ -38,5 +38,11 @@ export function loadVerifier(engine, place) {
     await loaded;
     return engine.run(task, args);
   };
-  return { normalize: (text) => once("normalize", { text }), decide: (known) => once("decide", { known }) };
+  // Kept once they are known: a failure, for example without a network, is tried again.
+  let limits = null;
+  return {
+    normalize: (text) => once("normalize", { text }),
+    decide: (known) => once("decide", { known }),
+    limits: async () => (limits ??= await once("limits", {})),
+  };
 }

@@ -100,9 +100,10 @@ export class Showing {
 
   /** `{ report, said }`: the certificate's verdict, for the digest that was asked for. */
   async #judge(signal) {
-    const { engine, trust, server } = this.#context;
+    const { engine, trust, server, limits } = this.#context;
     const { digest = null } = this.#wanted;
-    const bundle = this.#wanted.bundle ?? (await bundleOf(digest, { server: server.base, fetch: (...args) => fetch(...args), signal }));
+    const source = { server: server.base, fetch: (...args) => fetch(...args), limits, signal };
+    const bundle = this.#wanted.bundle ?? (await bundleOf(digest, source));
     const { inspection: said, report: unreadable } = await engine.run("inspect", { bundle }, { signal });
     if (said === undefined) return { report: unreadable, said: null };
     const subject = { digest: digest ?? said.digest_base58, length: said.length };

@@ -22,6 +22,8 @@ function short({ state, status }) {
       return ["cross", "something else than a Vouch server answers there"];
     case "mixed":
       return ["cross", "an encrypted page may not use a server that is not"];
+    case "no-verifier":
+      return ["cross", "cannot be used without the verifier"];
     case "waiting":
       if (status.cluster === null)
         return ["dash", `waits for replicas: ${status.connected}${status.wanted === null ? "" : ` of ${status.wanted}`} connected`];
