@@ -16,6 +16,7 @@ mod blocks;
 mod crash;
 mod hostile;
 mod kills;
+mod proofs;
 mod requests;
 mod speed;
 

@@ -7,6 +7,33 @@ use crate::merkle::{MerkleHasher, TreeContexts, TreeHash, root_from_path};
 
 const TREE: TreeContexts = TreeContexts { leaf: "vouch log leaf v1", node: "vouch log node v1" };
 
+/// A complete subtree: over 2^`level` blocks, the first of which has height `index` · 2^`level` + 1. Its root never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogSubtree {
+    /// Its height in the tree, 0 for a single block.
+    pub level: u8,
+    /// Its place among the subtrees of its level, from 0.
+    pub index: u64,
+}
+
+/// The largest complete subtrees of the leaves `from` to `to` − 1, in their order. `from` must be a multiple of the largest power of two
+/// that is not greater than `to` − `from`, as it is for every subtree of the log's tree.
+fn complete_subtrees(mut from: u64, to: u64) -> impl Iterator<Item = LogSubtree> {
+    std::iter::from_fn(move || {
+        let level = to.checked_sub(from)?.checked_ilog2()?;
+        let index = from >> level;
+        from += 1 << level;
+        // Cannot saturate: a level is less than 64.
+        Some(LogSubtree { level: u8::try_from(level).unwrap_or(u8::MAX), index })
+    })
+}
+
+fn root_of_peaks(hasher: &MerkleHasher, peaks: &[TreeHash]) -> TreeHash {
+    let mut peaks = peaks.iter().rev();
+    let Some(last) = peaks.next() else { return TreeHash([0; 32]) };
+    peaks.fold(*last, |right, left| hasher.node(left, &right))
+}
+
 /// The right edge of the tree: enough to append blocks and to know the root, in at most 53 hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogTree {
@@ -26,21 +53,39 @@ impl LogTree {
         self.size
     }
 
-    /// Appends the block of height [`size`](Self::size) + 1.
-    pub fn append(&mut self, block: &BlockDigest) {
-        self.append_with(&MerkleHasher::new(&TREE), block);
+    /// Appends the block of height [`size`](Self::size) + 1. Returns the complete subtrees that end with it, smallest first: who stores
+    /// them can prove any block later without reading all of them.
+    pub fn append(&mut self, block: &BlockDigest) -> Vec<(LogSubtree, TreeHash)> {
+        self.append_with(&MerkleHasher::new(&TREE), block)
     }
 
-    fn append_with(&mut self, hasher: &MerkleHasher, block: &BlockDigest) {
+    fn append_with(&mut self, hasher: &MerkleHasher, block: &BlockDigest) -> Vec<(LogSubtree, TreeHash)> {
         let mut hash = hasher.leaf(&block.0);
+        let mut subtree = LogSubtree { level: 0, index: self.size };
+        let mut complete = vec![(subtree, hash)];
         // Each trailing one of the size is a complete subtree as large as the one that ends here.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = hasher.node(&left, &hash);
+                subtree = LogSubtree { level: subtree.level + 1, index: subtree.index / 2 };
+                complete.push((subtree, hash));
             }
         }
         self.peaks.push(hash);
         self.size += 1;
+        complete
+    }
+
+    /// The tree over the blocks 1 to `size`, whose largest complete subtrees have the roots that `root_of` returns. `None` if one is
+    /// missing.
+    pub fn from_subtrees(size: u64, root_of: impl FnMut(LogSubtree) -> Option<TreeHash>) -> Option<Self> {
+        let peaks = complete_subtrees(0, size).map(root_of).collect::<Option<_>>()?;
+        Some(Self { size, peaks })
+    }
+
+    /// The largest complete subtrees with their roots, from the oldest blocks on.
+    pub fn subtrees(&self) -> impl Iterator<Item = (LogSubtree, TreeHash)> {
+        complete_subtrees(0, self.size).zip(self.peaks.iter().copied())
     }
 
     /// The root; 32 zero bytes for a tree over no blocks.
@@ -49,9 +94,7 @@ impl LogTree {
     }
 
     fn root_with(&self, hasher: &MerkleHasher) -> TreeHash {
-        let mut peaks = self.peaks.iter().rev();
-        let Some(last) = peaks.next() else { return TreeHash([0; 32]) };
-        peaks.fold(*last, |right, left| hasher.node(left, &right))
+        root_of_peaks(hasher, &self.peaks)
     }
 
     /// Appends the canonical encoding: the size, then the roots of the complete subtrees, largest first.
@@ -80,17 +123,34 @@ pub fn log_path(
     size: u64,
     mut digest_of: impl FnMut(u64) -> Option<BlockDigest>,
 ) -> Option<Vec<TreeHash>> {
-    if height == 0 || height > size {
-        return None;
-    }
     let hasher = MerkleHasher::new(&TREE);
-    let mut subtree = |from: u64, to: u64| {
+    path_of(height, size, |from, to| {
         let mut tree = LogTree::new();
         for index in from..to {
             tree.append_with(&hasher, &digest_of(index + 1)?);
         }
         Some(tree.root_with(&hasher))
-    };
+    })
+}
+
+/// The same path, from the roots of complete subtrees, which [`LogTree::append`] returned. It reads two of them for each level at most.
+pub fn log_path_from_subtrees(
+    height: u64,
+    size: u64,
+    mut root_of: impl FnMut(LogSubtree) -> Option<TreeHash>,
+) -> Option<Vec<TreeHash>> {
+    let hasher = MerkleHasher::new(&TREE);
+    path_of(height, size, |from, to| {
+        let peaks = complete_subtrees(from, to).map(&mut root_of).collect::<Option<Vec<_>>>()?;
+        Some(root_of_peaks(&hasher, &peaks))
+    })
+}
+
+/// The path of a block. `root_of(from, to)` is the root over the leaves `from` to `to` − 1.
+fn path_of(height: u64, size: u64, mut root_of: impl FnMut(u64, u64) -> Option<TreeHash>) -> Option<Vec<TreeHash>> {
+    if height == 0 || height > size {
+        return None;
+    }
     let index = height - 1;
     let (mut from, mut to) = (0, size);
     let mut path = Vec::new();
@@ -98,10 +158,10 @@ pub fn log_path(
     while to - from > 1 {
         let split = from + (1 << (to - from - 1).ilog2());
         if index < split {
-            path.push(subtree(split, to)?);
+            path.push(root_of(split, to)?);
             to = split;
         } else {
-            path.push(subtree(from, split)?);
+            path.push(root_of(from, split)?);
             from = split;
         }
     }
@@ -116,6 +176,8 @@ pub fn log_root_from_path(block: &BlockDigest, height: u64, size: u64, path: &[T
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::merkle::MerkleTree;
 
@@ -161,6 +223,58 @@ mod tests {
         assert_eq!(path(2, 4), None);
         assert_eq!(log_root_from_path(&digest(0), 0, 1, &[]), None);
         assert_eq!(log_root_from_path(&digest(2), 2, 1, &[]), None);
+    }
+
+    #[test]
+    fn paths_from_subtrees_are_those_from_all_digests() {
+        let mut edge = LogTree::new();
+        let mut stored = BTreeMap::new();
+        for size in 0..=70 {
+            if size > 0 {
+                stored.extend(edge.append(&digest(size)));
+            }
+            let root_of = |subtree| stored.get(&subtree).copied();
+            assert_eq!(LogTree::from_subtrees(size, root_of), Some(edge.clone()), "{size}");
+            assert_eq!(
+                edge.subtrees().map(|(subtree, _)| root_of(subtree)).collect::<Option<Vec<_>>>(),
+                Some(edge.peaks.clone())
+            );
+            for height in 0..=size + 1 {
+                let mut reads = 0;
+                let path = log_path_from_subtrees(height, size, |subtree| {
+                    reads += 1;
+                    root_of(subtree)
+                });
+                assert_eq!(path, log_path(height, size, |height| Some(digest(height))), "{height} of {size}");
+                assert!(reads <= 2 * (u64::BITS - size.leading_zeros()), "{reads} reads for {height} of {size}");
+            }
+        }
+        // 70 leaves, and as many roots of pairs, fours, … as are complete.
+        assert_eq!(stored.len(), 70 + 35 + 17 + 8 + 4 + 2 + 1);
+    }
+
+    /// A log that begins with the right edge at some height has all that the proofs of later blocks need.
+    #[test]
+    fn what_follows_an_edge_is_proved_without_what_came_before() {
+        for first in 0..40 {
+            let mut edge = LogTree::new();
+            (1..=first).for_each(|height| drop(edge.append(&digest(height))));
+            let mut stored: BTreeMap<_, _> = edge.subtrees().collect();
+            for size in first + 1..=70 {
+                stored.extend(edge.append(&digest(size)));
+                for height in first + 1..=size {
+                    let path = log_path_from_subtrees(height, size, |subtree| stored.get(&subtree).copied());
+                    assert_eq!(
+                        path,
+                        log_path(height, size, |height| Some(digest(height))),
+                        "{first}: {height} of {size}"
+                    );
+                }
+            }
+            if first > 2 {
+                assert_eq!(log_path_from_subtrees(1, first + 1, |subtree| stored.get(&subtree).copied()), None);
+            }
+        }
     }
 
     #[test]

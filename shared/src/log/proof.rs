@@ -77,6 +77,17 @@ impl OpProof {
         size: u64,
         digest_of: impl FnMut(u64) -> Option<BlockDigest>,
     ) -> Option<Self> {
+        Self::with_path(block, ops, effects, index, log_path(block.height, size, digest_of)?)
+    }
+
+    /// Like [`new`](Self::new), with the block's path, which is not checked.
+    pub fn with_path(
+        block: &BlockHeader,
+        ops: &[(NodeKey, Op)],
+        effects: &[Effect],
+        index: u32,
+        block_path: Vec<TreeHash>,
+    ) -> Option<Self> {
         if ops.len() != effects.len() {
             return None;
         }
@@ -91,7 +102,6 @@ impl OpProof {
         let position = usize::try_from(index).ok()?;
         let (submitter, op) = ops.get(position)?.clone();
         let effect = effects.get(position)?.clone();
-        let block_path = log_path(block.height, size, digest_of)?;
         Some(Self { block: block.clone(), index, submitter, op, effect, result_path, block_path })
     }
 

@@ -1,0 +1,116 @@
+//! Storing decided blocks.
+
+use std::sync::atomic::Ordering;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+use vouch_core::log::{Block, BlockHeader, LogTree};
+
+use super::{
+    BODIES, BlockStore, BlockStoreError, CERTIFICATES, DIGESTS, EFFECTS, HEADERS, META, NewBlock, OPS, STATE, SUBTREES,
+    checked,
+};
+
+/// Maximum number of blocks whose bodies one transaction removes, besides as many as it stores.
+const PRUNED_AT_ONCE: usize = 256;
+
+impl BlockStore {
+    /// Stores decided blocks and the state after the last of them, durably, all or none.
+    ///
+    /// # Errors
+    /// [`BlockStoreError::NotNext`] unless the heights follow the last one without a gap; see [`BlockStoreError`].
+    pub fn commit(&self, blocks: &[NewBlock], state: &[u8]) -> Result<(), BlockStoreError> {
+        let Some(last) = blocks.last() else { return Ok(()) };
+        for (expected, new) in (self.height() + 1..).zip(blocks) {
+            let got = new.block.header().height;
+            if got != expected {
+                return Err(BlockStoreError::NotNext { expected, got });
+            }
+        }
+        let height = last.block.header().height;
+        let oldest = (height + 1).saturating_sub(self.kept);
+        let mut tree = self.tree(self.height())?;
+        self.database.commit_and_wait(|transaction| {
+            let mut tables = BlockTables::open(transaction)?;
+            for new in blocks {
+                tables.insert(new, &mut tree)?;
+            }
+            tables.prune(oldest, blocks.len() + PRUNED_AT_ONCE)?;
+            write_state(transaction, height, state)
+        })?;
+        self.height.store(height, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn write_state(transaction: &WriteTransaction, height: u64, state: &[u8]) -> Result<(), redb::Error> {
+    let mut row = height.to_le_bytes().to_vec();
+    row.extend_from_slice(&checked(STATE, height, state));
+    transaction.open_table(META)?.insert(STATE, &*row)?;
+    Ok(())
+}
+
+/// The tables of blocks in one transaction.
+pub(super) struct BlockTables<'t> {
+    digests: Table<'t, u64, &'static [u8; 32]>,
+    headers: Table<'t, u64, &'static [u8]>,
+    bodies: Table<'t, u64, &'static [u8]>,
+    effects: Table<'t, u64, &'static [u8]>,
+    certificates: Table<'t, u64, &'static [u8]>,
+    subtrees: Table<'t, (u8, u64), &'static [u8; 32]>,
+    ops: Table<'t, &'static [u8; 32], (u64, u32)>,
+}
+
+impl<'t> BlockTables<'t> {
+    /// Opens the tables, and creates those that are missing.
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            digests: transaction.open_table(DIGESTS)?,
+            headers: transaction.open_table(HEADERS)?,
+            bodies: transaction.open_table(BODIES)?,
+            effects: transaction.open_table(EFFECTS)?,
+            certificates: transaction.open_table(CERTIFICATES)?,
+            subtrees: transaction.open_table(SUBTREES)?,
+            ops: transaction.open_table(OPS)?,
+        })
+    }
+
+    /// Inserts the block that comes next in the tree, and appends it there.
+    fn insert(&mut self, new: &NewBlock, tree: &mut LogTree) -> Result<(), redb::Error> {
+        let NewBlock { block, effects, certificate } = new;
+        let (height, bytes, digest) = (block.header().height, block.encode(), block.digest());
+        let (header, body) = bytes.split_at(BlockHeader::SIZE);
+        self.digests.insert(height, &digest.0)?;
+        self.headers.insert(height, header)?;
+        self.bodies.insert(height, body)?;
+        self.effects.insert(height, &*checked("effects", height, effects))?;
+        self.certificates.insert(height, &*checked("certificate", height, certificate))?;
+        for (subtree, root) in tree.append(&digest) {
+            self.subtrees.insert((subtree.level, subtree.index), &root.0)?;
+        }
+        for (index, op) in (0..).zip(block.ops()) {
+            self.ops.insert(&op.op.id(&block.header().cluster).0, (height, index))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is not kept of blocks below a height, of at most so many blocks.
+    fn prune(&mut self, oldest: u64, most: usize) -> Result<(), redb::Error> {
+        let mut heights = Vec::new();
+        for row in self.bodies.range(..oldest)?.take(most) {
+            heights.push(row?.0.value());
+        }
+        for height in heights {
+            let body = self.bodies.remove(height)?.map(|body| body.value().to_vec());
+            let header = self.headers.get(height)?.map(|header| header.value().to_vec());
+            // A damaged body leaves its ops in the index, where they lead to no block.
+            if let Ok(block) = Block::decode(&[header.unwrap_or_default(), body.unwrap_or_default()].concat()) {
+                for op in block.ops() {
+                    self.ops.remove(&op.op.id(&block.header().cluster).0)?;
+                }
+            }
+            self.effects.remove(height)?;
+            self.certificates.remove(height)?;
+        }
+        Ok(())
+    }
+}
