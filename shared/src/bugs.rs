@@ -47,7 +47,7 @@ pub enum Bug {
     UncheckedLink,
     /// The log sends votes before their records are durable.
     LogVoteUnwritten,
-    /// The log ignores its journal after a restart.
+    /// The log ignores its write-ahead log after a restart.
     LogNotReplayed,
     /// f + 1 votes decide a block of the log.
     LogAcceptsFewer,

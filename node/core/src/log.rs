@@ -7,7 +7,6 @@ mod catch_up;
 mod encoding;
 mod engine;
 pub mod interface;
-pub mod journal;
 mod log_core;
 pub mod members;
 pub mod messages;
@@ -17,6 +16,7 @@ mod outbox;
 mod recovery;
 pub mod state_machine;
 pub mod verified_op;
+pub mod wal_record;
 pub mod wire;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Layouts that the journal and the links share. Each value has one encoding.
+//! Layouts that the write-ahead log and the links share. Each value has one encoding.
 
 use vouch_core::codec::{DecodeError, Reader, in_range};
 use vouch_core::limits::MAX_MEMBERS;

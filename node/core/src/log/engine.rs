@@ -66,7 +66,7 @@ pub struct JudgedBlock {
     pub is_valid: bool,
 }
 
-/// What the engine is given. All but `Propose`, and all rounds of votes for certificates, are recorded in the log's journal.
+/// What the engine is given. All but `Propose`, and all rounds of votes for certificates, are recorded in the write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineInput {
     /// A vote.
@@ -93,7 +93,7 @@ pub enum EngineInput {
 /// What the engine wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EngineOutput {
-    /// Append to the journal.
+    /// Append to the write-ahead log.
     Record(EngineInput),
     /// Send to all once everything recorded so far is durable.
     SendVote {

@@ -24,9 +24,9 @@ pub struct LogClock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId(pub u64);
 
-/// What was found of the journal at the start.
+/// What was found of the write-ahead log at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JournalFound {
+pub enum WalState {
     /// This node never took part: its node key is new.
     Fresh,
     /// The records, in order. A record that was torn by a crash at the end is left out.
@@ -83,7 +83,7 @@ pub enum LogInput {
 /// What the log wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogOutput {
-    /// Append records to the journal, make them durable, and answer [`LogInput::Written`]. Appends are written in their order.
+    /// Append records to the write-ahead log, make them durable, and answer [`LogInput::Written`]. Appends are written in their order.
     Append {
         /// Its name.
         write: WriteId,
@@ -99,8 +99,8 @@ pub enum LogOutput {
         /// The state after the last one, see [`Applied::encode`](super::applied::Applied::encode).
         state: Vec<u8>,
     },
-    /// Replace the journal by one with these records, in one step and after the appends before it. There is no answer.
-    ResetJournal {
+    /// Replace the write-ahead log by one with these records, in one step and after the appends before it. There is no answer.
+    ResetWal {
         /// The records.
         records: Vec<Vec<u8>>,
     },

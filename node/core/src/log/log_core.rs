@@ -15,7 +15,7 @@ use vouch_core::log::{Block, SignedOp};
 use super::applied::Applied;
 use super::catch_up::CatchUp;
 use super::engine::{EngineTimeout, Signing};
-use super::interface::{DecidedBlock, JournalFound, LogClock, LogInput, LogOutput, LogStop, WriteId};
+use super::interface::{DecidedBlock, LogClock, LogInput, LogOutput, LogStop, WalState, WriteId};
 use super::messages::{SignedProposal, VoteCertificate};
 use super::op_pool::OpPool;
 use super::outbox::Outbox;
@@ -38,9 +38,9 @@ pub struct LogConfig<M> {
     pub applied: Applied<M>,
     /// The last decided blocks, consecutive up to that height; at most 32 are used.
     pub recent: Vec<(Block, VoteCertificate)>,
-    /// What was found of the journal.
-    pub journal: JournalFound,
-    /// Whether the operator lets a node of a committee that tolerates no fault vote again without its journal.
+    /// What was found of the write-ahead log.
+    pub wal: WalState,
+    /// Whether the operator lets a node of a committee that tolerates no fault vote again without its write-ahead log.
     pub may_recover: bool,
 }
 
@@ -165,7 +165,7 @@ impl<M: StateMachine> LogCore<M> {
         }
         if self.recovery.advance(&self.own, &self.applied.members(), self.applied.height()) {
             let records = self.recovery.records();
-            self.outbox.push(LogOutput::ResetJournal { records });
+            self.outbox.push(LogOutput::ResetWal { records });
             // The height that runs without this node's votes starts again with them.
             if matches!(self.phase, Phase::Deciding(_)) {
                 self.phase = Phase::Idle;

@@ -1,4 +1,4 @@
-//! Votes, proposals and certificates with their signers, as they travel between members and are written to the log's journal.
+//! Votes, proposals and certificates with their signers, as they travel between members and are written to the write-ahead log.
 
 use vouch_core::link::NodeKey;
 use vouch_core::log::{BlockDigest, EngineProposal, EngineSignature, EngineVote, EngineVoteType};

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use vouch_core::bugs::{self, Bug};
 
 use super::interface::{DecidedBlock, LogOutput, WriteId};
-use super::journal::JournalRecord;
+use super::wal_record::WalRecord;
 use super::wire::LogMessage;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Outbox {
         self.outputs.push(output);
     }
 
-    pub(super) fn record(&mut self, record: &JournalRecord) {
+    pub(super) fn record(&mut self, record: &WalRecord) {
         self.records.extend(record.encode());
     }
 

@@ -1,4 +1,4 @@
-//! A node that lost its journal does not know what it signed, so it signs nothing until it cannot contradict itself.
+//! A node that lost its write-ahead log does not know what it signed, so it signs nothing until it cannot contradict itself.
 //!
 //! It may have voted at the height that it worked on, and it got there with the precommits of a quorum for the height before. That quorum
 //! shares an honest member with any n − f of the others, and this member worked on the height before, or a later one. So no vote was
@@ -13,8 +13,8 @@ use std::time::Duration;
 use vouch_core::link::NodeKey;
 use vouch_core::quorum::{quorum, tolerated_faults};
 
-use super::journal::JournalRecord;
 use super::members::LogMembers;
+use super::wal_record::WalRecord;
 
 /// Interval at which the others are asked how far they are, until enough have said it.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -24,9 +24,9 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 pub enum Voting {
     /// It signs, if it is a member.
     Yes,
-    /// It lost its journal, and too few others have said how far they are.
-    LostJournal,
-    /// It lost its journal, and signs once this height is decided.
+    /// It lost its write-ahead log, and too few others have said how far they are.
+    LostWal,
+    /// It lost its write-ahead log, and signs once this height is decided.
     Until(u64),
 }
 
@@ -49,19 +49,19 @@ impl Recovery {
         self.voting
     }
 
-    /// What a journal begins with.
+    /// What a write-ahead log begins with.
     pub(super) fn records(&self) -> Vec<Vec<u8>> {
         let abstain = match self.voting {
             Voting::Yes => return Vec::new(),
-            Voting::LostJournal => JournalRecord::Abstain(None),
-            Voting::Until(height) => JournalRecord::Abstain(Some(height)),
+            Voting::LostWal => WalRecord::Abstain(None),
+            Voting::Until(height) => WalRecord::Abstain(Some(height)),
         };
         abstain.encode().into_iter().collect()
     }
 
     /// Another node works on height `next`.
     pub(super) fn report(&mut self, from: NodeKey, next: u64, members: &LogMembers) {
-        if self.voting == Voting::LostJournal && members.contains(&from) {
+        if self.voting == Voting::LostWal && members.contains(&from) {
             // The first report stays: a node that always claims a higher one must not keep this node waiting.
             self.reports.entry(from).or_insert(next);
         }
@@ -70,7 +70,7 @@ impl Recovery {
     /// Decides whether to vote again, `height` being the last one that is decided here. Whether something changed.
     pub(super) fn advance(&mut self, own: &NodeKey, members: &LogMembers, height: u64) -> bool {
         let before = self.voting;
-        if self.voting == Voting::LostJournal {
+        if self.voting == Voting::LostWal {
             self.count(own, members, height);
         }
         if matches!(self.voting, Voting::Until(until) if height >= until) {
@@ -97,7 +97,7 @@ impl Recovery {
 
     /// Whether to ask all others now.
     pub(super) fn is_due(&mut self, now: Duration) -> bool {
-        let is_due = self.voting == Voting::LostJournal && self.ask_at <= now;
+        let is_due = self.voting == Voting::LostWal && self.ask_at <= now;
         if is_due {
             self.ask_at = now + ASK_EVERY;
         }
@@ -105,7 +105,7 @@ impl Recovery {
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
-        (self.voting == Voting::LostJournal).then_some(self.ask_at)
+        (self.voting == Voting::LostWal).then_some(self.ask_at)
     }
 }
 
@@ -122,19 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_its_journal_waits_for_the_height_after_the_highest_reported() {
+    fn a_node_without_its_wal_waits_for_the_height_after_the_highest_reported() {
         let members = members(4);
-        let mut recovery = Recovery::new(Voting::LostJournal, false);
+        let mut recovery = Recovery::new(Voting::LostWal, false);
         recovery.report(key(2), 5, &members);
         recovery.report(key(3), 6, &members);
         recovery.report(key(9), 5, &members);
         assert!(!recovery.advance(&key(1), &members, 5), "two of three others, and a stranger");
         recovery.report(key(4), 9, &members);
         assert!(!recovery.advance(&key(1), &members, 5), "height 9 is not shown");
-        assert_eq!(recovery.records(), [JournalRecord::Abstain(None).encode().unwrap()]);
+        assert_eq!(recovery.records(), [WalRecord::Abstain(None).encode().unwrap()]);
         assert!(recovery.advance(&key(1), &members, 8));
         assert_eq!(recovery.voting(), Voting::Until(10));
-        assert_eq!(recovery.records(), [JournalRecord::Abstain(Some(10)).encode().unwrap()]);
+        assert_eq!(recovery.records(), [WalRecord::Abstain(Some(10)).encode().unwrap()]);
         assert!(!recovery.advance(&key(1), &members, 9));
         assert!(recovery.advance(&key(1), &members, 10));
         assert_eq!((recovery.voting(), recovery.records()), (Voting::Yes, Vec::new()));
@@ -144,7 +144,7 @@ mod tests {
     fn a_small_committee_needs_its_operator_and_the_state_of_all_others() {
         for (n, is_allowed) in [(1, false), (3, false), (1, true), (3, true)] {
             let members = members(n);
-            let mut recovery = Recovery::new(Voting::LostJournal, is_allowed);
+            let mut recovery = Recovery::new(Voting::LostWal, is_allowed);
             assert_eq!(recovery.advance(&key(1), &members, 4), n == 1 && is_allowed);
             for other in 2..=n {
                 assert_ne!(recovery.voting(), Voting::Yes);

@@ -10,7 +10,7 @@ const TIME: u64 = 1_790_000_000;
 
 /// Remembers every body in order, so that any difference in what was applied shows in state and effects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Journal(Vec<u8>);
+struct Recorder(Vec<u8>);
 
 const ADD: u16 = 1;
 /// Its body is the greatest number of members from the next height on.
@@ -18,7 +18,7 @@ const SHRINK: u16 = 2;
 /// Makes the snapshot as large as its body says.
 const GROW: u16 = 3;
 
-impl StateMachine for Journal {
+impl StateMachine for Recorder {
     fn knows(&self, kind: u16) -> bool {
         (ADD..=GROW).contains(&kind)
     }
@@ -41,7 +41,7 @@ impl StateMachine for Journal {
     fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
         // Refuses a part of the state, and forgets another.
         match bytes.last() {
-            Some(250) => Err(RestoreError::Rule { field: "journal", expected: "another end", got: "250".into() }),
+            Some(250) => Err(RestoreError::Rule { field: "recorder", expected: "another end", got: "250".into() }),
             Some(251) => Ok(Self(bytes[1..].to_vec())),
             _ => Ok(Self(bytes.to_vec())),
         }
@@ -65,8 +65,8 @@ fn founders() -> LogMembers {
     LogMembers::new(0, (1..=4).map(member)).unwrap()
 }
 
-fn genesis() -> Applied<Journal> {
-    Applied::genesis(CLUSTER, founders(), Journal::default())
+fn genesis() -> Applied<Recorder> {
+    Applied::genesis(CLUSTER, founders(), Recorder::default())
 }
 
 fn op(kind: u16, nonce: u8, expires_at: u64) -> Op {
@@ -81,7 +81,7 @@ fn add(nonce: u8) -> VerifiedOp {
     by(1, op(ADD, nonce, TIME + 60))
 }
 
-fn build(state: &Applied<Journal>, ops: &[VerifiedOp], time: u64) -> Executed<Journal> {
+fn build(state: &Applied<Recorder>, ops: &[VerifiedOp], time: u64) -> Executed<Recorder> {
     state.build(ops, member(1), time).unwrap().unwrap()
 }
 
@@ -90,7 +90,7 @@ fn never(_: OpId, _: &SignedOp) -> bool {
 }
 
 /// A block as a liar makes it: any ops, any header.
-fn forge(state: &Applied<Journal>, ops: Vec<SignedOp>, alter: impl FnOnce(&mut BlockHeader)) -> Block {
+fn forge(state: &Applied<Recorder>, ops: Vec<SignedOp>, alter: impl FnOnce(&mut BlockHeader)) -> Block {
     let without_quotas = Applied { recent: RecentOps::default(), ..state.clone() };
     let honest = state.build(&[add(200)], member(1), TIME).unwrap();
     let honest = honest.unwrap_or_else(|| build(&without_quotas, &[add(200)], TIME));
@@ -101,11 +101,11 @@ fn forge(state: &Applied<Journal>, ops: Vec<SignedOp>, alter: impl FnOnce(&mut B
     Block::new(header, ops).unwrap()
 }
 
-fn refused(state: &Applied<Journal>, block: &Block) -> BlockError {
+fn refused(state: &Applied<Recorder>, block: &Block) -> BlockError {
     state.validate(block, never).expect_err("the block is refused")
 }
 
-fn refused_op(state: &Applied<Journal>, ops: Vec<VerifiedOp>) -> OpError {
+fn refused_op(state: &Applied<Recorder>, ops: Vec<VerifiedOp>) -> OpError {
     let last = ops.len() - 1;
     let block = forge(state, ops.iter().map(|op| op.signed().clone()).collect(), |_| ());
     // What a member refuses in a block, it does not put into one.
@@ -117,7 +117,7 @@ fn refused_op(state: &Applied<Journal>, ops: Vec<VerifiedOp>) -> OpError {
     }
 }
 
-fn assert_same(left: &Applied<Journal>, right: &Applied<Journal>) {
+fn assert_same(left: &Applied<Recorder>, right: &Applied<Recorder>) {
     assert_eq!(left.encode(), right.encode());
     assert_eq!((left.tree(), left.block(), left.height()), (right.tree(), right.block(), right.height()));
 }
@@ -224,7 +224,7 @@ fn an_op_is_applied_once_until_it_has_expired_and_never_after() {
 #[test]
 fn quotas_bound_the_unexpired_ops() {
     assert_eq!((live_ops_quota(1), live_ops_quota(16), live_ops_quota(1000)), (8192, 8192, 131));
-    let fill = |state: &mut Applied<Journal>, submitter: NodeKey, count: usize, expires_at: u64| {
+    let fill = |state: &mut Applied<Recorder>, submitter: NodeKey, count: usize, expires_at: u64| {
         for i in 0..count {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&(i as u64).to_be_bytes());
@@ -236,7 +236,7 @@ fn quotas_bound_the_unexpired_ops() {
     fill(&mut full, member(1), LIVE_OPS_PER_MEMBER - 1, TIME);
     let expected = OpError::SubmitterQuota { submitter: member(1), limit: LIVE_OPS_PER_MEMBER };
     assert_eq!(refused_op(&full, vec![add(1), add(2)]), expected);
-    let check = |state: &Applied<Journal>, op: &VerifiedOp, time| {
+    let check = |state: &Applied<Recorder>, op: &VerifiedOp, time| {
         state.check_op(&op.signed().op, op.id(), &op.signed().submitter, time)
     };
     fill(&mut full, member(1), LIVE_OPS_PER_MEMBER, TIME);
@@ -311,7 +311,7 @@ fn a_machine_may_name_the_members_of_the_next_height() {
     let next = build(&state, &[add(1)], TIME).block;
     assert_eq!(next.header().epoch, 1);
     assert!(state.validate(&next, never).is_ok());
-    let restored = Applied::<Journal>::decode(&state.encode().unwrap(), CLUSTER, founders()).unwrap();
+    let restored = Applied::<Recorder>::decode(&state.encode().unwrap(), CLUSTER, founders()).unwrap();
     assert_eq!(restored.members(), state.members());
 }
 
@@ -330,7 +330,7 @@ fn a_machine_that_does_not_bound_itself_gets_no_block() {
         by(1, Op::new(GROW, [1; 16], TIME + 60, size.to_vec()).unwrap())
     };
     let largest = build(&genesis(), &[grow(MAX_MACHINE_SNAPSHOT)], TIME);
-    assert!(Applied::<Journal>::decode(&largest.next.encode().unwrap(), CLUSTER, founders()).is_ok());
+    assert!(Applied::<Recorder>::decode(&largest.next.encode().unwrap(), CLUSTER, founders()).is_ok());
     let larger = grow(MAX_MACHINE_SNAPSHOT + 1);
     let expected = BlockError::MachineSize { got: MAX_MACHINE_SNAPSHOT + 1 };
     assert_eq!(genesis().build([&larger], member(1), TIME).err(), Some(expected.clone()));
@@ -342,11 +342,11 @@ fn a_machine_that_does_not_bound_itself_gets_no_block() {
     assert_eq!(refused(&genesis(), &block), expected);
 }
 
-fn decode(bytes: &[u8]) -> Result<Applied<Journal>, SnapshotError> {
+fn decode(bytes: &[u8]) -> Result<Applied<Recorder>, SnapshotError> {
     Applied::decode(bytes, CLUSTER, founders())
 }
 
-fn snapshot() -> (Applied<Journal>, Vec<u8>) {
+fn snapshot() -> (Applied<Recorder>, Vec<u8>) {
     let mut state = genesis();
     for height in 1..=5 {
         state = build(&state, &[add(height)], TIME + u64::from(height)).next;
@@ -387,7 +387,7 @@ fn every_byte_of_a_snapshot_is_what_its_last_block_commits_to() {
     assert_eq!(decode(&version).err(), Some(SnapshotError::UnknownVersion { expected: 1, got: 2 }));
     let large = vec![0; MAX_SNAPSHOT + 1];
     assert_eq!(decode(&large).err(), Some(SnapshotError::TooLarge { got: MAX_SNAPSHOT + 1 }));
-    let other = Applied::<Journal>::decode(&bytes, ClusterId([8; 32]), founders()).err();
+    let other = Applied::<Recorder>::decode(&bytes, ClusterId([8; 32]), founders()).err();
     assert_eq!(other, Some(SnapshotError::Cluster { expected: ClusterId([8; 32]), got: CLUSTER }));
 }
 

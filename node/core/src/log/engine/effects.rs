@@ -10,7 +10,7 @@ use super::context::{Address, LibraryProposal, LibraryVote, LogContext, LogTimeo
 use super::signing::{CertificateError, Signing};
 use super::{EngineInput, EngineOutput, JudgedBlock, convert};
 
-/// Whether the inputs come from the journal.
+/// Whether the inputs come from the write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replay {
     /// They are recorded already.
@@ -23,7 +23,7 @@ pub(super) enum Replay {
 pub(super) struct Collector<'a> {
     signing: &'a mut Signing,
     replay: Replay,
-    /// Signatures made while replaying: their messages are not in the journal yet.
+    /// Signatures made while replaying: their messages are not in the write-ahead log yet.
     fresh: Vec<[u8; 64]>,
     pub(super) outputs: Vec<EngineOutput>,
 }
@@ -143,8 +143,8 @@ impl<'a> Collector<'a> {
         resume.resume_with(())
     }
 
-    /// While the journal is replayed, only what it does not have yet is recorded: messages that the crash kept out of it, and that are
-    /// signed now.
+    /// While the write-ahead log is replayed, only what it does not have yet is recorded: messages that the crash kept out of it, and
+    /// that are signed now.
     fn record(&self, input: &Input<LogContext>) -> Option<EngineOutput> {
         let is_fresh = |signature: &[u8; 64]| self.replay == Replay::No || self.fresh.contains(signature);
         let record = match input {

@@ -11,10 +11,10 @@ use super::{LogCore, Phase};
 use crate::log::applied::{Applied, BlockError, Executed, check_new_block};
 use crate::log::engine::{Engine, EngineError, EngineInput, EngineOutput, JudgedBlock, Signing, TimeoutStep, Voters};
 use crate::log::interface::{DecidedBlock, LogClock, LogOutput, LogStop};
-use crate::log::journal::JournalRecord;
 use crate::log::messages::{SignedProposal, SignedVote, VoteCertificate};
 use crate::log::recovery::Voting;
 use crate::log::state_machine::StateMachine;
+use crate::log::wal_record::WalRecord;
 use crate::log::wire::LogMessage;
 
 /// A block that was proposed for the height.
@@ -48,7 +48,7 @@ impl<M: StateMachine> Height<M> {
         Ok((height, outputs))
     }
 
-    /// Takes a block back from the journal.
+    /// Takes a block back from the write-ahead log.
     pub(super) fn restore(&mut self, block: Block, applied: &Applied<M>) {
         let executed = applied.validate(&block, |_, _| false);
         self.candidates.insert(block.digest(), Candidate { block, executed, is_valid: None });
@@ -83,7 +83,7 @@ impl<M: StateMachine> LogCore<M> {
         let mut decided = None;
         for output in outputs {
             match output {
-                EngineOutput::Record(input) => self.record(&JournalRecord::Input(at, input)),
+                EngineOutput::Record(input) => self.record(&WalRecord::Input(at, input)),
                 EngineOutput::SendVote { vote, is_repeated } => {
                     self.outbox.broadcast_when_durable(LogMessage::Vote { vote, is_repeated });
                 }
@@ -120,12 +120,12 @@ impl<M: StateMachine> LogCore<M> {
         decided.map_or(Ok(()), |certificate| self.decided(certificate))
     }
 
-    fn record(&mut self, record: &JournalRecord) {
+    fn record(&mut self, record: &WalRecord) {
         // A node that signs nothing has nothing to replay. The planted bug forgets own proposals.
         let is_own = |proposer: &NodeKey| *proposer == self.own && bugs::has(Bug::LogProposesTwice);
         let is_forgotten = match record {
-            JournalRecord::Input(_, EngineInput::Proposal(signed)) => is_own(&signed.proposer),
-            JournalRecord::Input(_, EngineInput::Judged(judged)) => is_own(&judged.proposer),
+            WalRecord::Input(_, EngineInput::Proposal(signed)) => is_own(&signed.proposer),
+            WalRecord::Input(_, EngineInput::Judged(judged)) => is_own(&judged.proposer),
             _ => false,
         };
         if self.recovery.voting() == Voting::Yes && !is_forgotten {
@@ -177,7 +177,7 @@ impl<M: StateMachine> LogCore<M> {
         if let Entry::Vacant(entry) = height.candidates.entry(proposal.block) {
             let pool = &self.pool;
             let executed = self.applied.validate(&block, |id, op| pool.has_verified(id, op));
-            let record = JournalRecord::Block(Box::new(block.clone()));
+            let record = WalRecord::Block(Box::new(block.clone()));
             entry.insert(Candidate { block, executed, is_valid: None });
             self.record(&record);
         }
@@ -238,7 +238,7 @@ impl<M: StateMachine> LogCore<M> {
         height.wanted = None;
         height.proposed.insert(round);
         let (block, digest) = (executed.block.clone(), executed.block.digest());
-        let record = JournalRecord::Block(Box::new(block.clone()));
+        let record = WalRecord::Block(Box::new(block.clone()));
         height.candidates.insert(digest, Candidate { block, executed: Ok(executed), is_valid: Some(true) });
         self.record(&record);
         self.feed(&EngineInput::Propose { round, block: digest })?;

@@ -222,7 +222,7 @@ impl<M: StateMachine> LogCore<M> {
             self.outbox.push(LogOutput::Decided(Box::new(decided)));
         }
         let records = self.recovery.records();
-        self.outbox.push(LogOutput::ResetJournal { records });
+        self.outbox.push(LogOutput::ResetWal { records });
         self.commit_received(clock)?;
         if let Some(peer) = from.filter(|peer| self.catch_up.go_on(*peer, next, clock.now)) {
             self.ask(peer);

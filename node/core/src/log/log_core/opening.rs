@@ -1,4 +1,4 @@
-//! Opening the log: after a crash, the journal is replayed before anything else is sent.
+//! Opening the log: after a crash, the write-ahead log is replayed before anything else is sent.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use super::deciding::Height;
 use super::{LogConfig, LogCore, Phase};
 use crate::log::catch_up::CatchUp;
 use crate::log::engine::{EngineInput, Signing};
-use crate::log::interface::{JournalFound, LogClock, LogOutput, LogStop};
-use crate::log::journal::JournalRecord;
+use crate::log::interface::{LogClock, LogOutput, LogStop, WalState};
 use crate::log::messages::SignedProposal;
 use crate::log::op_pool::OpPool;
 use crate::log::outbox::Outbox;
 use crate::log::recovery::{Recovery, Voting};
 use crate::log::state_machine::StateMachine;
+use crate::log::wal_record::WalRecord;
 use crate::log::wire::LogMessage;
 
-/// What the journal says about the height that was being decided.
+/// What the write-ahead log says about the height that was being decided.
 #[derive(Default)]
 struct Replay {
     blocks: Vec<Block>,
@@ -27,16 +27,16 @@ struct Replay {
 }
 
 impl Replay {
-    /// `None` if a record is none: the journal is damaged.
+    /// `None` if a record is none: the write-ahead log is damaged.
     fn read(records: &[Vec<u8>], height: u64) -> Option<Self> {
         let mut replay = Self::default();
         for record in records {
-            match JournalRecord::decode(record).ok()? {
-                JournalRecord::Abstain(until) => replay.abstain = Some(until),
-                JournalRecord::Input(of, input) if of == height => replay.inputs.push(input),
-                JournalRecord::Block(block) if block.header().height == height => replay.blocks.push(*block),
-                // Of a height that is decided: the crash came before the journal was emptied.
-                JournalRecord::Input(..) | JournalRecord::Block(_) => {}
+            match WalRecord::decode(record).ok()? {
+                WalRecord::Abstain(until) => replay.abstain = Some(until),
+                WalRecord::Input(of, input) if of == height => replay.inputs.push(input),
+                WalRecord::Block(block) if block.header().height == height => replay.blocks.push(*block),
+                // Of a height that is decided: the crash came before the write-ahead log was emptied.
+                WalRecord::Input(..) | WalRecord::Block(_) => {}
             }
         }
         Some(replay)
@@ -46,19 +46,19 @@ impl Replay {
 impl<M: StateMachine> LogCore<M> {
     /// Opens the log with what the disk has.
     pub fn open(config: LogConfig<M>, clock: LogClock) -> (Self, Vec<LogOutput>) {
-        let LogConfig { key, applied, recent, journal, may_recover } = config;
+        let LogConfig { key, applied, recent, wal, may_recover } = config;
         let own = key.node_key();
         let height = applied.height() + 1;
-        let replay = match &journal {
-            JournalFound::Fresh => Some(Replay::default()),
-            JournalFound::Records(_) if bugs::has(Bug::LogNotReplayed) => Some(Replay::default()),
-            JournalFound::Records(records) => Replay::read(records, height),
-            JournalFound::Lost => None,
+        let replay = match &wal {
+            WalState::Fresh => Some(Replay::default()),
+            WalState::Records(_) if bugs::has(Bug::LogNotReplayed) => Some(Replay::default()),
+            WalState::Records(records) => Replay::read(records, height),
+            WalState::Lost => None,
         };
         let voting = match &replay {
-            None => Voting::LostJournal,
+            None => Voting::LostWal,
             Some(Replay { abstain: None, .. }) => Voting::Yes,
-            Some(Replay { abstain: Some(None), .. }) => Voting::LostJournal,
+            Some(Replay { abstain: Some(None), .. }) => Voting::LostWal,
             Some(Replay { abstain: Some(Some(until)), .. }) => Voting::Until(*until),
         };
         let mut log = Self {
@@ -75,9 +75,9 @@ impl<M: StateMachine> LogCore<M> {
             catch_up: CatchUp::new(recent),
             recovery: Recovery::new(voting, may_recover),
         };
-        if replay.is_none() || matches!(journal, JournalFound::Fresh) {
+        if replay.is_none() || matches!(wal, WalState::Fresh) {
             let records = log.recovery.records();
-            log.outbox.push(LogOutput::ResetJournal { records });
+            log.outbox.push(LogOutput::ResetWal { records });
         }
         let replay = replay.filter(|_| voting == Voting::Yes).unwrap_or_default();
         let result = if replay.inputs.is_empty() { Ok(()) } else { log.replay(replay) };

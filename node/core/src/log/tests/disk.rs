@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use vouch_core::log::Block;
 
 use super::random::Random;
-use crate::log::interface::{DecidedBlock, JournalFound, WriteId};
+use crate::log::interface::{DecidedBlock, WalState, WriteId};
 use crate::log::messages::VoteCertificate;
 
 #[derive(Debug)]
@@ -17,36 +17,36 @@ pub(super) enum Write {
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    journal: Option<Vec<Vec<u8>>>,
+    wal: Option<Vec<Vec<u8>>>,
     blocks: Vec<(Block, VoteCertificate)>,
     state: Option<Vec<u8>>,
-    /// Journal and block store are different files: neither waits for the other.
-    journal_queue: VecDeque<Write>,
+    /// Write-ahead log and block store are different files: neither waits for the other.
+    wal_queue: VecDeque<Write>,
     store_queue: VecDeque<Write>,
 }
 
 impl Disk {
-    /// Takes a write. Whether it goes to the journal.
+    /// Takes a write. Whether it goes to the write-ahead log.
     pub(super) fn queue(&mut self, write: Write) -> bool {
-        let is_journal = !matches!(write, Write::Commit(..));
-        if is_journal {
-            self.journal_queue.push_back(write)
+        let is_wal = !matches!(write, Write::Commit(..));
+        if is_wal {
+            self.wal_queue.push_back(write)
         } else {
             self.store_queue.push_back(write)
         }
-        is_journal
+        is_wal
     }
 
     /// Makes the next write of a queue durable.
-    pub(super) fn perform(&mut self, is_journal: bool) -> Option<WriteId> {
-        let queue = if is_journal { &mut self.journal_queue } else { &mut self.store_queue };
+    pub(super) fn perform(&mut self, is_wal: bool) -> Option<WriteId> {
+        let queue = if is_wal { &mut self.wal_queue } else { &mut self.store_queue };
         match queue.pop_front()? {
             Write::Append(write, records) => {
-                self.journal.get_or_insert_default().extend(records);
+                self.wal.get_or_insert_default().extend(records);
                 Some(write)
             }
             Write::Reset(records) => {
-                self.journal = Some(records);
+                self.wal = Some(records);
                 None
             }
             Write::Commit(write, blocks, state) => {
@@ -60,31 +60,31 @@ impl Disk {
     /// A crash: any number of the pending writes is durable, and of the last one any number of its records. The store commits whole
     /// transactions.
     pub(super) fn crash(&mut self, random: &mut Random) {
-        for _ in 0..random.index(self.journal_queue.len() + 1) {
+        for _ in 0..random.index(self.wal_queue.len() + 1) {
             self.perform(true);
         }
-        if let Some(Write::Append(_, records)) = self.journal_queue.pop_front() {
+        if let Some(Write::Append(_, records)) = self.wal_queue.pop_front() {
             let kept = random.index(records.len() + 1);
-            self.journal.get_or_insert_default().extend(records.into_iter().take(kept));
+            self.wal.get_or_insert_default().extend(records.into_iter().take(kept));
         }
         for _ in 0..random.index(self.store_queue.len() + 1) {
             self.perform(false);
         }
-        self.journal_queue.clear();
+        self.wal_queue.clear();
         self.store_queue.clear();
     }
 
-    pub(super) fn lose_journal(&mut self) {
-        self.journal = None;
+    pub(super) fn lose_wal(&mut self) {
+        self.wal = None;
     }
 
-    /// What a start finds. A new node makes its journal before it opens the log, and remembers elsewhere that it did.
-    pub(super) fn journal(&mut self, is_new: bool) -> JournalFound {
+    /// What a start finds. A new node makes its write-ahead log before it opens the log, and remembers elsewhere that it did.
+    pub(super) fn wal(&mut self, is_new: bool) -> WalState {
         if is_new {
-            self.journal = Some(Vec::new());
-            return JournalFound::Fresh;
+            self.wal = Some(Vec::new());
+            return WalState::Fresh;
         }
-        self.journal.clone().map_or(JournalFound::Lost, JournalFound::Records)
+        self.wal.clone().map_or(WalState::Lost, WalState::Records)
     }
 
     pub(super) fn state(&self) -> Option<&[u8]> {

@@ -35,8 +35,8 @@ pub(super) struct Plan {
     pub(super) lies: Vec<Lie>,
     /// Whether the committee changes: 1 → 4 → 3 → 4, and then four others.
     pub(super) changes: bool,
-    /// Whether node 0 loses its journal once.
-    pub(super) loses_journal: bool,
+    /// Whether node 0 loses its write-ahead log once.
+    pub(super) loses_wal: bool,
     /// In seconds.
     pub(super) chaos: u64,
 }
@@ -48,12 +48,12 @@ impl Plan {
         let founders =
             if changes { 1 } else { [4, 1, 4, 2, 7, 4, 3, 4][usize::try_from(seed / 5 * 4 + seed % 5).unwrap() % 8] };
         let liars: u64 = if changes { 0 } else { (founders - 1) / 3 };
-        let loses_journal = !changes && random.is(150);
-        // A node without its journal is one of the f.
-        let liars = if loses_journal { liars.saturating_sub(1) } else { liars };
+        let loses_wal = !changes && random.is(150);
+        // A node without its write-ahead log is one of the f.
+        let liars = if loses_wal { liars.saturating_sub(1) } else { liars };
         let lies = (0..liars).map(|_| Lie::ALL[random.index(Lie::ALL.len())]).collect();
         let chaos = if changes { 60 } else { random.between(20, 50) };
-        Self { founders, lies, changes, loses_journal, chaos }
+        Self { founders, lies, changes, loses_wal, chaos }
     }
 }
 
@@ -67,14 +67,14 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 enum Event {
     Deliver { from: NodeKey, to: usize, bytes: Vec<u8> },
-    Disk { node: usize, run: u64, is_journal: bool },
+    Disk { node: usize, run: u64, is_wal: bool },
     Tick { node: usize, run: u64 },
     Start(usize),
     Submit,
     Partition,
     ClockStep,
     Change(u64),
-    LoseJournal,
+    LoseWal,
     Stabilise,
     LastOp,
     End,
@@ -169,8 +169,8 @@ impl Simulation {
                 self.at(Duration::from_secs(at), Event::Change(epoch));
             }
         }
-        if self.plan.loses_journal {
-            self.at(chaos / 2, Event::LoseJournal);
+        if self.plan.loses_wal {
+            self.at(chaos / 2, Event::LoseWal);
         }
         self.at(chaos, Event::Stabilise);
         while let Some(((at, _), event)) = self.events.pop_first() {
@@ -196,11 +196,11 @@ impl Simulation {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Deliver { from, to, bytes } => self.deliver(from, to, &bytes),
-            Event::Disk { node, run, is_journal } => {
+            Event::Disk { node, run, is_wal } => {
                 if self.nodes[node].run != run {
                     return Ok(());
                 }
-                match self.nodes[node].disk.perform(is_journal) {
+                match self.nodes[node].disk.perform(is_wal) {
                     Some(write) => self.give(node, LogInput::Written(write)),
                     None => Ok(()),
                 }
@@ -235,7 +235,7 @@ impl Simulation {
                     let node = self.random.index(self.nodes.len());
                     // At most f clocks are far wrong: f + 1 that are far ahead could put the log's time there, and honest ops would be
                     // too old until the clocks get there, too.
-                    let is_far = self.plan.founders >= 4 && self.plan.lies.is_empty() && !self.plan.loses_journal;
+                    let is_far = self.plan.founders >= 4 && self.plan.lies.is_empty() && !self.plan.loses_wal;
                     if is_far {
                         self.nodes.iter_mut().for_each(|node| node.clock_error = 0);
                     }
@@ -267,9 +267,9 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::LoseJournal => {
+            Event::LoseWal => {
                 self.crash(0);
-                self.nodes[0].disk.lose_journal();
+                self.nodes[0].disk.lose_wal();
                 Ok(())
             }
             Event::Stabilise => self.stabilise(),
@@ -297,10 +297,10 @@ impl Simulation {
         self.nodes[node].lie.is_none()
     }
 
-    /// A node that lost its journal in a committee that tolerates no fault votes again when its operator says so, and may then contradict
-    /// itself. All others are honest, so it harms nobody.
+    /// A node that lost its write-ahead log in a committee that tolerates no fault votes again when its operator says so, and may then
+    /// contradict itself. All others are honest, so it harms nobody.
     fn is_exempt(&self, node: usize) -> bool {
-        self.plan.loses_journal && node == 0 && self.plan.founders < 4
+        self.plan.loses_wal && node == 0 && self.plan.founders < 4
     }
 
     fn clock(&self, node: usize) -> LogClock {
@@ -329,8 +329,8 @@ impl Simulation {
             ));
         }
         let key = own.secret.clone();
-        let journal = self.nodes[node].disk.journal(is_new);
-        let config = LogConfig { key, applied, recent, journal, may_recover: self.is_exempt(node) };
+        let wal = self.nodes[node].disk.wal(is_new);
+        let config = LogConfig { key, applied, recent, wal, may_recover: self.is_exempt(node) };
         if self.is_honest(node) {
             for (block, _) in self.nodes[node].disk.blocks() {
                 self.checker.stored(&CLUSTER, node, block)?;
@@ -392,7 +392,7 @@ impl Simulation {
             match output {
                 LogOutput::Append { write, records } => self.write(node, Write::Append(write, records)),
                 LogOutput::Commit { write, blocks, state } => self.write(node, Write::Commit(write, blocks, state)),
-                LogOutput::ResetJournal { records } => self.write(node, Write::Reset(records)),
+                LogOutput::ResetWal { records } => self.write(node, Write::Reset(records)),
                 LogOutput::Send { to, message } => {
                     for receiver in 0..self.nodes.len() {
                         if self.key(receiver) == to {
@@ -444,10 +444,10 @@ impl Simulation {
     }
 
     fn write(&mut self, node: usize, write: Write) {
-        let is_journal = self.nodes[node].disk.queue(write);
+        let is_wal = self.nodes[node].disk.queue(write);
         let delay = self.random.between(500, 9000);
         let run = self.nodes[node].run;
-        self.after(Duration::from_micros(delay), Event::Disk { node, run, is_journal });
+        self.after(Duration::from_micros(delay), Event::Disk { node, run, is_wal });
     }
 
     fn send(&mut self, from: usize, to: usize, message: &LogMessage) -> Result<(), String> {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::log::wire::tests::{block, certificate, proposal, vote};
 
-fn records() -> Vec<JournalRecord> {
+fn records() -> Vec<WalRecord> {
     let judged = |valid_round| JudgedBlock {
         round: 2,
         valid_round,
@@ -22,12 +22,8 @@ fn records() -> Vec<JournalRecord> {
         EngineInput::Judged(judged(None)),
         EngineInput::Judged(judged(Some(1))),
     ];
-    let mut records: Vec<_> = inputs.into_iter().map(|input| JournalRecord::Input(1, input)).collect();
-    records.extend([
-        JournalRecord::Block(Box::new(block())),
-        JournalRecord::Abstain(None),
-        JournalRecord::Abstain(Some(7)),
-    ]);
+    let mut records: Vec<_> = inputs.into_iter().map(|input| WalRecord::Input(1, input)).collect();
+    records.extend([WalRecord::Block(Box::new(block())), WalRecord::Abstain(None), WalRecord::Abstain(Some(7))]);
     records
 }
 
@@ -35,16 +31,16 @@ fn records() -> Vec<JournalRecord> {
 fn each_record_has_one_encoding() {
     for record in records() {
         let bytes = record.encode().unwrap();
-        assert_eq!(JournalRecord::decode(&bytes), Ok(record.clone()));
+        assert_eq!(WalRecord::decode(&bytes), Ok(record.clone()));
         for length in 0..bytes.len() {
-            assert!(JournalRecord::decode(&bytes[..length]).is_err(), "{record:?} cut to {length}");
+            assert!(WalRecord::decode(&bytes[..length]).is_err(), "{record:?} cut to {length}");
         }
-        assert!(JournalRecord::decode(&[&bytes[..], &[0]].concat()).is_err(), "{record:?}");
+        assert!(WalRecord::decode(&[&bytes[..], &[0]].concat()).is_err(), "{record:?}");
         for position in 0..bytes.len() {
             for bit in 0..8 {
                 let mut altered = bytes.clone();
                 altered[position] ^= 1 << bit;
-                if let Ok(other) = JournalRecord::decode(&altered) {
+                if let Ok(other) = WalRecord::decode(&altered) {
                     assert_ne!(other, record);
                     assert_eq!(other.encode(), Some(altered), "bit {bit} of byte {position}");
                 }
@@ -55,14 +51,14 @@ fn each_record_has_one_encoding() {
 
 #[test]
 fn a_record_is_of_the_height_that_it_names() {
-    let mut bytes = JournalRecord::Input(1, EngineInput::Vote(vote(None))).encode().unwrap();
+    let mut bytes = WalRecord::Input(1, EngineInput::Vote(vote(None))).encode().unwrap();
     bytes[2] = 2;
-    let error = JournalRecord::decode(&bytes).unwrap_err().to_string();
-    assert_eq!(error, "journal of the log: height of the record: expected 2, got 1");
+    let error = WalRecord::decode(&bytes).unwrap_err().to_string();
+    assert_eq!(error, "write-ahead log: height of the record: expected 2, got 1");
 }
 
 #[test]
 fn what_other_records_say_already_is_not_recorded() {
     let propose = EngineInput::Propose { round: 0, block: BlockDigest([5; 32]) };
-    assert_eq!(JournalRecord::Input(1, propose).encode(), None);
+    assert_eq!(WalRecord::Input(1, propose).encode(), None);
 }

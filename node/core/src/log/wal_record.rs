@@ -1,5 +1,5 @@
-//! The records of the log's journal (write-ahead log). What a node signed, and what made it sign, is durable before the signature
-//! leaves. After a restart the records are replayed, so that the node signs the same again and nothing else.
+//! The records of the write-ahead log. What a node signed, and what made it sign, is durable before the signature leaves. After a
+//! restart the records are replayed, so that the node signs the same again and nothing else.
 //!
 //! Layout: version, kind, height, then the fields of the kind. The file that keeps them frames and checks them.
 
@@ -24,42 +24,42 @@ const VERSION: u8 = 1;
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JournalRecord {
+pub enum WalRecord {
     /// What the engine was given, for a height.
     Input(u64, EngineInput),
     /// A block that was proposed for its height. It comes before its verdict and before any vote for it.
     Block(Box<Block>),
-    /// This node lost an earlier journal and signs nothing until this height is decided; `None`: it is not known yet.
+    /// This node lost an earlier write-ahead log and signs nothing until this height is decided; `None`: it is not known yet.
     Abstain(Option<u64>),
 }
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum JournalError {
+pub enum WalRecordError {
     /// The bytes do not follow the layout.
     Decode(#[from] DecodeError),
     /// A block is not well formed.
     Block(#[from] BlockFormatError),
 }
 
-impl JournalError {
+impl WalRecordError {
     /// What the format requires, and what the bytes have instead.
     pub fn comparison(&self) -> Comparison {
         match self {
             Self::Decode(error) => error.comparison(),
             Self::Block(error) => error.comparison(),
         }
-        .within("journal of the log")
+        .within("write-ahead log")
     }
 }
 
-impl fmt::Display for JournalError {
+impl fmt::Display for WalRecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.comparison().fmt(f)
     }
 }
 
-impl JournalRecord {
+impl WalRecord {
     /// The encoding. `None` for inputs that are never recorded: a proposal to make, which is recorded as what it becomes, and a round
     /// certificate, whose votes are recorded.
     pub fn encode(&self) -> Option<Vec<u8>> {
@@ -107,8 +107,8 @@ impl JournalRecord {
     /// Decodes exactly one record.
     ///
     /// # Errors
-    /// See [`JournalError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, JournalError> {
+    /// See [`WalRecordError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, WalRecordError> {
         let mut reader = Reader::new(bytes);
         reader.tag("version", &[VERSION])?;
         let kind = reader.u8("kind")?;
