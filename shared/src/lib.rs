@@ -20,6 +20,8 @@ pub mod log;
 pub mod merkle;
 pub mod message;
 #[cfg(feature = "nodes")]
+pub mod peer_frame;
+#[cfg(feature = "nodes")]
 pub mod perfect_link;
 pub mod placement;
 pub mod quorum;

@@ -24,6 +24,9 @@ pub const MAX_BLOCK: usize = 65_536;
 /// Maximum number of ops in a block, so that a path in its results tree has at most 9 hashes.
 pub const MAX_BLOCK_OPS: u32 = 512;
 
+/// Maximum size of a message from one member to another, in bytes. The log's largest message fits.
+pub const MAX_PEER_MESSAGE: usize = 192 << 10;
+
 /// Bounds for decoding, set by the caller. For a committee of 4, a decoder can be bounded so that it allocates nothing for a
 /// fifth member.
 #[derive(Debug, Clone, Copy)]

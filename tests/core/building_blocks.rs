@@ -13,6 +13,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::link::{Hello, NodeKey, NodeSecretKey, Role, Transcript};
 use vouch_core::merkle::TreeHash;
 use vouch_core::message::{Message, Stream};
+use vouch_core::peer_frame::{FrameHeader, OpenedFrame, PeerFrame, PeerHello, PeerSession};
 use vouch_core::quorum::{quorum, tolerated_faults};
 use vouch_core::receipt::Receipt;
 use vouch_core::signed_time::TimeQuestion;
@@ -29,6 +30,36 @@ struct Blocks {
     merkle: MerkleBlock,
     links: Vec<LinkBlock>,
     signed_times: Vec<SignedTimeBlock>,
+    peer_frames: PeerFramesBlock,
+}
+
+#[derive(Deserialize)]
+struct PeerFramesBlock {
+    cluster: String,
+    node_secret: String,
+    to: String,
+    session: String,
+    receiver: String,
+    hello: PeerHelloBlock,
+    hello_with_echo: PeerHelloBlock,
+    message: PeerMessageBlock,
+}
+
+#[derive(Deserialize)]
+struct PeerHelloBlock {
+    number: u64,
+    #[serde(default)]
+    address: Option<String>,
+    asks: bool,
+    frame: String,
+}
+
+#[derive(Deserialize)]
+struct PeerMessageBlock {
+    number: u64,
+    message: String,
+    signed: String,
+    frame: String,
 }
 
 #[derive(Deserialize)]
@@ -314,4 +345,27 @@ fn signed_times_match_the_vectors() {
             [&namespace, &block.cluster, &block.asker, &block.nonce, &time].map(String::as_str).concat()
         );
     }
+}
+
+#[test]
+fn peer_frames_match_the_vectors() {
+    let block = blocks().peer_frames;
+    let secret = NodeSecretKey::from_bytes(&array(&block.node_secret));
+    let (cluster, receiver) = (ClusterId(array(&block.cluster)), PeerSession(array(&block.receiver)));
+    let (from, to) = (secret.node_key(), NodeKey(array(&block.to)));
+    let header = |number| FrameHeader { from, to, session: PeerSession(array(&block.session)), number };
+    for (hello, echo) in [(&block.hello, None), (&block.hello_with_echo, Some(receiver))] {
+        let address = hello.address.as_ref().map(|address| address.parse().unwrap());
+        let content = PeerHello { echo, asks: hello.asks, address };
+        let frame = header(hello.number).seal_hello(&content, &cluster, &secret).unwrap();
+        assert_eq!(hex(&frame), hello.frame);
+        assert_eq!(PeerFrame::addressed(&frame), Ok((from, to)));
+        assert_eq!(PeerFrame::decode(&frame).unwrap().open(&cluster, &receiver), Ok(OpenedFrame::Hello(content)));
+    }
+    let PeerMessageBlock { number, message, signed, frame } = &block.message;
+    let sealed = header(*number).seal_message(&unhex(message), &receiver, &cluster, &secret).unwrap();
+    assert_eq!(hex(&sealed), *frame);
+    // what is signed: the frame without its signature, between the namespace and the receiver's session
+    let unsigned = &frame[..frame.len() - 128];
+    assert_eq!(*signed, [&hex(b"\x0Dvouch/peer/v1"), &block.cluster, unsigned, &block.receiver].concat());
 }

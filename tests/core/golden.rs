@@ -22,6 +22,7 @@ use vouch_core::log::{
 use vouch_core::message::{
     Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, ReplicaStatus, Stage, Stream,
 };
+use vouch_core::peer_frame::{FrameHeader, PeerHello, PeerSession};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::signed_time::TimeQuestion;
 use vouch_core::statement::LogHead;
@@ -217,6 +218,22 @@ fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Every frame from one member to another.
+fn peer_frames(cluster: &TestCommittee) -> [(&'static str, Vec<u8>); 3] {
+    let (identity, secret) = (cluster.committee.cluster(), node_secret("golden"));
+    let (from, to) = (secret.node_key(), node_secret("server").node_key());
+    let header = FrameHeader { from, to, session: PeerSession([0x5E; 16]), number: MAX_SAFE_INTEGER };
+    let receiver = PeerSession([0xEC; 16]);
+    let silent = PeerHello { echo: None, asks: true, address: None };
+    let listening = PeerHello { echo: Some(receiver), asks: false, address: Some("[::1]:9091".parse().unwrap()) };
+    let hello = |hello| header.seal_hello(hello, &identity, &secret).unwrap();
+    [
+        ("peer hello", hello(&silent)),
+        ("peer hello with echo and address", hello(&listening)),
+        ("peer message", header.seal_message(b"a message", &receiver, &identity, &secret).unwrap()),
+    ]
+}
+
 /// Every encoding by name.
 fn encodings() -> BTreeMap<String, Vec<u8>> {
     let cluster = TestCommittee::labelled("golden", 4);
@@ -241,7 +258,7 @@ fn encodings() -> BTreeMap<String, Vec<u8>> {
     add("founding record, nothing accepted", ReplicaRecord::default().encode());
     add("founding record", ReplicaRecord::default().with(founding).encode());
     add("bundle", Bundle::new(&certificate, &cluster.committee).to_json().into_bytes());
-    for (name, bytes) in log_encodings(&cluster) {
+    for (name, bytes) in log_encodings(&cluster).into_iter().chain(peer_frames(&cluster)) {
         add(name, bytes);
     }
     for (name, exporter) in [("", None), (", with TLS", Some([9; 32]))] {

@@ -19,4 +19,14 @@ export const encodeAskTime = ({ stream, asker, nonce }) => concat(u8(0x37), u32(
 
 export const encodeSignedTime = ({ stream, member, time, signature }) => concat(u8(0x38), u32(stream), u16(member), u64(time), signature);
 
+// Frames between members: everything before the signature, and what is signed.
+const frameHeader = ({ kind, from, to, session, number }) => concat(u8(1), u8(kind), from, to, session, u64(number));
+
+export const peerHello = ({ echo, asks, address = "", ...header }) =>
+  concat(frameHeader({ ...header, kind: 1 }), u8(echo ? 1 : 0), echo ?? new Uint8Array(16), u8(asks ? 1 : 0), u8(address.length), utf8(address));
+
+export const peerMessage = ({ message, ...header }) => concat(frameHeader({ ...header, kind: 2 }), message);
+
+export const peerFrameBytes = ({ cluster, frame, receiver = new Uint8Array(0) }) => concat(u8(0x0d), utf8("vouch/peer/v1"), cluster, frame, receiver);
+
 export const encodeAuth = (signature) => concat(u8(0x02), signature);

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod budgets;
 pub mod log;
 pub mod page_verifier;
+pub mod peers;
 pub mod perfect_link;
 pub mod replica;
 pub mod server;

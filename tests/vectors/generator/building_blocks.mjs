@@ -1,10 +1,10 @@
 // Intermediate values, for authors of other implementations.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { POP_DST, STATEMENT_DST } from "../../independent/bls.mjs";
-import { derive, digestOf, utf8 } from "../../independent/bytes.mjs";
+import { concat, derive, digestOf, utf8 } from "../../independent/bytes.mjs";
 import { encodeReceipt } from "../../independent/certificate.mjs";
 import { faulty, quorum } from "../../independent/committee.mjs";
-import { ROLES, authBytes, encodeAskTime, encodeAuth, encodeHello, encodeSignedTime, timeBytes } from "../../independent/link.mjs";
+import { ROLES, authBytes, encodeAskTime, encodeAuth, encodeHello, encodeSignedTime, peerFrameBytes, peerHello, peerMessage, timeBytes } from "../../independent/link.mjs";
 import { leafHash, nodeHash, pathOf, rootOf } from "../../independent/merkle.mjs";
 import { statementIdentity } from "../../independent/statement.mjs";
 import { toBase58, toHex } from "../../independent/text.mjs";
@@ -103,6 +103,32 @@ function signedTime(time) {
   };
 }
 
+// Member 0 sends member 1 a hello without and with an echo, and a message.
+function peerFrames() {
+  const [sender, peer] = makeMembers("n4", 4);
+  const { digest: cluster } = committeeNamed("n4");
+  const session = (label) => derive("vouch test nonce v1", utf8(label)).slice(0, 16);
+  const header = { from: sender.node, to: peer.node, session: session("session of the sender") };
+  const receiver = session("session of the receiver");
+  const secret = nodeSecret(sender.label);
+  const frame = (content, bytes, signedFor) => {
+    const signed = peerFrameBytes({ cluster, frame: bytes, receiver: signedFor });
+    return { ...content, signed: toHex(signed), frame: toHex(concat(bytes, ed25519.sign(signed, secret))) };
+  };
+  const message = utf8("a message");
+  const address = "replica-1.example:9091";
+  return {
+    cluster: toHex(cluster),
+    node_secret: toHex(secret),
+    to: toHex(peer.node),
+    session: toHex(header.session),
+    receiver: toHex(receiver),
+    hello: frame({ number: 1, asks: true }, peerHello({ ...header, number: 1, asks: true })),
+    hello_with_echo: frame({ number: 2, address, asks: false }, peerHello({ ...header, number: 2, echo: receiver, address })),
+    message: frame({ number: Number.MAX_SAFE_INTEGER, message: toHex(message) }, peerMessage({ ...header, number: Number.MAX_SAFE_INTEGER, message }), receiver),
+  };
+}
+
 export function buildingBlocks() {
   const abc = utf8("abc");
   const blocks = {
@@ -117,6 +143,7 @@ export function buildingBlocks() {
     merkle: merkle(),
     links: [auth("replica"), auth("client"), auth("replica", digestOf(utf8("TLS exporter")))],
     signed_times: [signedTime(1_790_000_000), signedTime(0), signedTime(Number.MAX_SAFE_INTEGER)],
+    peer_frames: peerFrames(),
   };
   return `${JSON.stringify(blocks, null, 1)}\n`;
 }

@@ -25,12 +25,16 @@ impl TokenBucket {
 
     /// Takes a token. `false` if there is none.
     pub fn take(&mut self, now: Duration) -> bool {
-        let full_at = self.full_at.max(now) + self.every;
-        let may = full_at - now <= self.every * self.burst;
+        let may = self.next() <= now;
         if may {
-            self.full_at = full_at;
+            self.full_at = self.full_at.max(now) + self.every;
         }
         may
+    }
+
+    /// When there is a token: a time that has passed if there is one.
+    pub fn next(&self) -> Duration {
+        (self.full_at + self.every).saturating_sub(self.every * self.burst)
     }
 }
 
@@ -73,6 +77,17 @@ mod tests {
         assert!(take(2, 11), "each address has its own bucket");
         assert!(take(1, 12) && !take(1, 12));
         assert!((0..3).all(|_| take(1, 100)) && !take(1, 100));
+    }
+
+    #[test]
+    fn the_time_of_the_next_token_is_known() {
+        let seconds = Duration::from_secs;
+        let mut bucket = TokenBucket::new(2, seconds(3));
+        assert!(bucket.take(seconds(10)) && bucket.next() <= seconds(10));
+        assert!(bucket.take(seconds(10)));
+        assert_eq!(bucket.next(), seconds(13));
+        assert!(!bucket.take(seconds(12)) && bucket.take(seconds(13)));
+        assert_eq!(bucket.next(), seconds(16));
     }
 
     #[test]

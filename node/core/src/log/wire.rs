@@ -11,7 +11,7 @@ use std::fmt;
 use thiserror::Error;
 use vouch_core::codec::{DecodeError, Reader};
 use vouch_core::comparison::Comparison;
-use vouch_core::limits::{MAX_BLOCK, MAX_MEMBERS};
+use vouch_core::limits::{MAX_BLOCK, MAX_MEMBERS, MAX_PEER_MESSAGE};
 use vouch_core::log::{Block, BlockFormatError, OpFormatError, SignedOp};
 
 use super::encoding::{
@@ -24,6 +24,8 @@ const VERSION: u8 = 1;
 
 /// Maximum size of a message in bytes: a block with the signatures of all members, rounded up.
 pub const MAX_LOG_MESSAGE: usize = MAX_BLOCK + MAX_MEMBERS as usize * 130 + 256;
+// Otherwise the largest block could not be sent.
+const _: () = assert!(MAX_LOG_MESSAGE <= MAX_PEER_MESSAGE);
 
 /// A message about the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
