@@ -1,4 +1,3 @@
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,10 @@ use crate::host::files::Action;
 mod adopting;
 mod confirming;
 mod crash;
+mod duties;
 mod entering;
 mod expiry;
+mod faults;
 mod journal;
 mod partials;
 mod reading;
@@ -286,20 +287,6 @@ async fn small_blobs_share_a_commit() {
 }
 
 #[tokio::test]
-async fn a_put_during_a_promise_does_not_shorten_it() {
-    let (_disk, store) = open();
-    let (one, two) = (finish(&store, b"blob"), finish(&store, b"blob"));
-    // all wait while the index is busy, so that none of them finds the blob there
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let busy = store.inner.index.0.commit(move |_| Ok(released.recv().is_err()));
-    let assignments = [assignment(b"blob", 60)];
-    let (busy, one, kept, two, ()) = tokio::join!(biased; busy, store.enter(one), store.keep(&assignments), store.enter(two), async { drop(release) });
-    assert!(busy.unwrap() && one.is_ok() && two.is_ok());
-    assert_eq!(kept.unwrap(), [0u16; 0]);
-    assert_eq!(store.keep_until(&Digest::of(b"blob")).unwrap(), Some(60));
-}
-
-#[tokio::test]
 async fn simultaneous_puts_of_one_blob_do_not_disturb_each_other() {
     let (_disk, store) = open();
     let bytes = large(1);
@@ -315,39 +302,6 @@ async fn simultaneous_puts_of_one_blob_do_not_disturb_each_other() {
     assert!(recording.join_all().await.iter().all(Result::is_ok));
     assert_eq!(read_all(&store, &bytes).unwrap(), bytes);
     assert_eq!(store.usage().unwrap().bytes, 70_000);
-}
-
-#[tokio::test]
-async fn duties_are_recorded_for_a_whole_batch_or_not_at_all() {
-    let (disk, store) = open();
-    let (one, two) = (put(&store, b"one").await, put(&store, b"two").await);
-    let mut longer = assignment(b"two", 90);
-    longer.length = 4;
-    let batch = [assignment(b"one", 90), longer, assignment(b"absent", 90), assignment(b"two", 90)];
-    assert_eq!(store.keep(&batch).await.unwrap(), [1, 2]);
-    assert_eq!((store.keep_until(&one).unwrap(), store.keep_until(&two).unwrap()), (Some(1), Some(1)));
-
-    let before = store.inner.index.0.commits();
-    assert_eq!(store.keep(&[assignment(b"one", 90), assignment(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
-    assert_eq!(store.inner.index.0.commits(), before + 1);
-    assert_eq!(store.keep(&[assignment(b"one", 80), assignment(b"two", NEVER)]).await.unwrap(), [0u16; 0]);
-    assert_eq!(store.inner.index.0.commits(), before + 1, "recorded already");
-    drop(store);
-    let store = open_on(&disk);
-    assert_eq!((store.keep_until(&one).unwrap(), store.keep_until(&two).unwrap()), (Some(90), Some(NEVER)));
-}
-
-#[tokio::test]
-async fn a_duty_is_never_shortened() {
-    let (_disk, store) = open();
-    let digest = put(&store, b"blob").await;
-    for (asked, kept) in [(70, 70), (60, 70), (80, 80), (NEVER, NEVER), (90, NEVER)] {
-        assert_eq!(store.keep(&[assignment(b"blob", asked)]).await.unwrap(), [0u16; 0]);
-        assert_eq!(store.keep_until(&digest).unwrap(), Some(kept));
-    }
-    let digest = put(&store, b"in one batch").await;
-    assert_eq!(store.keep(&[assignment(b"in one batch", 9), assignment(b"in one batch", 7)]).await.unwrap(), [0u16; 0]);
-    assert_eq!(store.keep_until(&digest).unwrap(), Some(9));
 }
 
 #[tokio::test]
@@ -386,64 +340,6 @@ async fn an_error_names_a_decayed_certificate() {
     let error = store.certificate(&digest).unwrap_err();
     assert!(matches!(error, StoreError::Certificate { digest: got, .. } if got == digest));
     assert_eq!(error.code(), Code::Storage);
-}
-
-#[tokio::test]
-async fn a_failed_sync_ends_all_promises() {
-    let (_disk, store) = open();
-    let digest = put(&store, b"before").await;
-    let (upload, complete) = (store.begin(None).unwrap(), finish(&store, b"meanwhile"));
-    let fault =
-        |action, kind: io::ErrorKind| store.inner.index.failed(FileError::new(Path::new("f"), action, kind.into()));
-
-    assert_eq!(fault(Action::Sync, io::ErrorKind::StorageFull).code(), Code::NoSpace);
-    assert_eq!(fault(Action::Write, io::ErrorKind::Other).code(), Code::Storage);
-    assert!(!store.is_broken());
-    assert!(matches!(fault(Action::Sync, io::ErrorKind::Other), StoreError::Broken { .. }));
-    assert!(store.is_broken());
-
-    let broken = [
-        store.begin(None).map(drop),
-        upload.finish(&assignment(b"", 1)).map(drop),
-        store.enter(complete).await,
-        store.keep(&[assignment(b"before", 90)]).await.map(drop),
-        store.archive([certificate(b"before", 1)].map(assigned).into()).await,
-        store.put_small(&assignment(b"x", 1), Bytes::from_static(b"x")).await,
-        store.mark_damaged(&digest).await,
-        store.collect(1 << 40, GRACE).await.map(drop),
-    ];
-    for outcome in broken {
-        let error = outcome.unwrap_err();
-        assert!(matches!(&error, StoreError::Broken { cause } if cause.is_failed_sync()), "{error}");
-        assert_eq!(error.code(), Code::Storage);
-    }
-    assert_eq!(store.keep_until(&digest).unwrap(), Some(1));
-    assert_eq!(read_all(&store, b"before").unwrap(), b"before"[..], "reads still work");
-}
-
-#[test]
-fn a_full_disk_has_its_own_code() {
-    let path = PathBuf::from("f");
-    let file = FileError::NoSpace { path: path.clone(), action: Action::Write };
-    for error in [
-        StoreError::File(file.clone()),
-        StoreError::Index(DurableError::NoSpace { path: path.clone() }),
-        StoreError::Index(DurableError::File(file)),
-    ] {
-        assert_eq!(error.code(), Code::NoSpace);
-    }
-    assert_eq!(StoreError::Index(DurableError::Closed { path }).code(), Code::Storage);
-}
-
-#[tokio::test]
-async fn a_failed_sync_poisons_the_store() {
-    let (disk, store) = open();
-    let upload = store.begin(None).unwrap().write(&large(1)).unwrap();
-    disk.syncs_fail(5);
-    let error = upload.finish(&assignment(&large(1), 1)).unwrap_err();
-    assert!(matches!(error, StoreError::Broken { .. }), "{error}");
-    disk.syncs_fail(0);
-    assert!(store.is_broken() && store.begin(None).is_err());
 }
 
 #[test]
