@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::quorum;
 use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
-use crate::verify::{Check, CheckError, Judgement, Verdict, VerdictQuestion};
+use crate::verify::{Check, CheckError, ComparedTimes, Judgement, Verdict, VerdictQuestion};
 
 pub use op::{OpReport, OpView};
 
@@ -99,6 +99,8 @@ pub struct Report {
     pub expected: Option<String>,
     /// The value that the failed check found.
     pub got: Option<String>,
+    /// The same two values as numbers, if the failed check compares times.
+    pub times: Option<ComparedTimes>,
     /// One sentence.
     pub message: String,
     /// Is the certificate genuine?
@@ -136,17 +138,17 @@ impl Report {
         let checks = lines(checks, &errors, is_waived);
         let [genuine, matches, in_force] = answers;
         let verdict = errors.into_iter().flatten().next().map(Verdict::from);
-        let (word, expected, got) = match &verdict {
-            None | Some(Verdict::Valid(_)) => ("valid", None, None),
+        let (word, expected, got, times) = match &verdict {
+            None | Some(Verdict::Valid(_)) => ("valid", None, None, None),
             Some(Verdict::Invalid(invalid)) => {
                 let Comparison { expected, got, .. } = invalid.comparison();
-                ("invalid", Some(expected), Some(got))
+                ("invalid", Some(expected), Some(got), invalid.times())
             }
-            Some(Verdict::CannotCheck(_)) => ("cannot-check", None, None),
+            Some(Verdict::CannotCheck(_)) => ("cannot-check", None, None, None),
         };
         let message = verdict.as_ref().map_or_else(|| "VALID".to_owned(), Verdict::to_string);
         let check = verdict.and_then(|verdict| verdict.check());
-        Self { verdict: word, check, expected, got, message, genuine, matches, in_force, checks }
+        Self { verdict: word, check, expected, got, times, message, genuine, matches, in_force, checks }
     }
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
@@ -155,7 +157,8 @@ impl Report {
         let message = format!("CANNOT CHECK: {reason}");
         let (genuine, matches, in_force) = (not(), not(), not());
         let (verdict, checks) = ("cannot-check", Vec::new());
-        Self { verdict, check: None, expected: None, got: None, genuine, matches, in_force, checks, message }
+        let (expected, got, times) = (None, None, None);
+        Self { verdict, check: None, expected, got, times, genuine, matches, in_force, checks, message }
     }
 
     /// The answer to a question.

@@ -33,7 +33,7 @@ pub use judgement::Judgement;
 pub use op::{OpJudgement, OpVerifyOptions};
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
-pub use verdict::{CheckError, Invalid, Missing, Verdict};
+pub use verdict::{CheckError, ComparedTimes, Invalid, Missing, Verdict};
 
 /// The accepted difference between two clocks, in seconds.
 pub const CLOCK_TOLERANCE: u64 = 60;

@@ -135,7 +135,10 @@ const EXPIRED = () => bundleFor(BYTES, { issuedAt: now() - 3600, expiresAt: now(
 
 browserTest("an expired certificate can be verified as of an earlier time", async (open) => {
   const page = await openOffline(open, address(cluster.url, { cluster: IDENTITY }));
-  assertInvalid(await judge(page, [FILE, vouch(EXPIRED())]), "expiry");
+  const expired = await judge(page, [FILE, vouch(EXPIRED())]);
+  assertInvalid(expired, "expiry");
+  assert.match(expired.expected, /^later than \d+ [A-Z][a-z]+ \d{4} at [\d:]+ UTC$/);
+  assert.match(expired.got, /^\d+ [A-Z][a-z]+ \d{4} at [\d:]+ UTC \(expired\)$/);
   await page.getByRole("button", { name: "Judge as if it had not expired" }).click();
   const verdict = await until("it is judged again", async () => {
     const now = await verdictOf(page.locator("#verify"));

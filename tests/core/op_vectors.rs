@@ -30,6 +30,7 @@ struct Case {
     now: u64,
     verdict: String,
     check: Option<String>,
+    times: Option<Value>,
     genuine: String,
     matches: String,
     in_force: String,
@@ -64,8 +65,8 @@ impl Case {
     }
 
     fn expected(&self) -> String {
-        let Self { verdict, genuine, matches, in_force, .. } = self;
-        format!("{verdict} {} {genuine} {matches} {in_force}", self.check.as_deref().unwrap_or("-"))
+        let Self { verdict, times, genuine, matches, in_force, .. } = self;
+        format!("{verdict} {} {times:?} {genuine} {matches} {in_force}", self.check.as_deref().unwrap_or("-"))
     }
 }
 
@@ -83,7 +84,8 @@ fn spelled(OpReport { report, op }: &OpReport) -> String {
     assert_eq!(op.is_some(), report.verdict == "valid", "only a proved op is shown");
     assert_eq!(report.expected.is_some() && report.got.is_some(), report.verdict == "invalid");
     assert_eq!(report.checks.len(), 13);
-    format!("{} {} {}", report.verdict, report.check.map_or("-", Check::name), answers.join(" "))
+    let times = report.times.map(|times| json!(times));
+    format!("{} {} {times:?} {}", report.verdict, report.check.map_or("-", Check::name), answers.join(" "))
 }
 
 #[test]

@@ -41,6 +41,7 @@ struct Case {
     waive_expiry: bool,
     verdict: String,
     check: Option<String>,
+    times: Option<Value>,
     genuine: String,
     matches: String,
     in_force: String,
@@ -112,8 +113,8 @@ impl Case {
     }
 
     fn expected(&self) -> String {
-        let Self { verdict, genuine, matches, in_force, .. } = self;
-        format!("{verdict} {} {genuine} {matches} {in_force}", self.check.as_deref().unwrap_or("-"))
+        let Self { verdict, times, genuine, matches, in_force, .. } = self;
+        format!("{verdict} {} {times:?} {genuine} {matches} {in_force}", self.check.as_deref().unwrap_or("-"))
     }
 }
 
@@ -130,7 +131,8 @@ fn spelled(judgement: &Judgement) -> String {
         Answer::No => "no",
         Answer::NotAnswered => "not-answered",
     });
-    format!("{word} {} {}", report.check.map_or("-", Check::name), answers.join(" "))
+    let times = report.times.map(|times| json!(times));
+    format!("{word} {} {times:?} {}", report.check.map_or("-", Check::name), answers.join(" "))
 }
 
 #[test]

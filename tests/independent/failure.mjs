@@ -1,11 +1,12 @@
 // A failed check. Thrown inside the verifier, and turned into its result at the top.
 export class Failure extends Error {
-  constructor(verdict, message, { check, expected, got } = {}) {
+  constructor(verdict, message, { check, expected, got, times } = {}) {
     super(message);
     this.verdict = verdict;
     this.check = check;
     this.expected = expected;
     this.got = got;
+    this.times = times; // the same as numbers, where times were compared
   }
 }
 

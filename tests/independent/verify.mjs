@@ -38,11 +38,13 @@ function checkLength(receipt, length) {
 }
 
 function checkTime(issuedAt, now) {
-  if (issuedAt > now + CLOCK_TOLERANCE) throw invalid("issued in the future", { expected: `at most ${now + CLOCK_TOLERANCE}`, got: `${issuedAt}` });
+  const latest = now + CLOCK_TOLERANCE;
+  if (issuedAt > latest) throw invalid("issued in the future", { expected: `at most ${latest}`, got: `${issuedAt}`, times: { expected: latest, got: issuedAt } });
 }
 
 function checkExpiry({ expiresAt }, now, waiveExpiry) {
-  if (expiresAt !== NEVER && expiresAt <= BigInt(now) && !waiveExpiry) throw invalid("expired", { expected: `after ${now}`, got: `${expiresAt}` });
+  const isExpired = expiresAt !== NEVER && expiresAt <= BigInt(now);
+  if (isExpired && !waiveExpiry) throw invalid("expired", { expected: `after ${now}`, got: `${expiresAt}`, times: { expected: now, got: Number(expiresAt) } });
 }
 
 // The result depends only on the committee and its PoPs, so it is cached by both.
@@ -117,8 +119,8 @@ const asked = (certificate, question) => (certificate === undefined ? NOT_ASKED 
 function verdictOf(answers, ...questions) {
   const failure = questions.map((question) => question.failure).find((one) => one !== undefined);
   if (failure === undefined) return { verdict: "valid", check: null, message: "valid", ...answers };
-  const { verdict, check, expected, got, message } = failure;
-  return { verdict, check, expected, got, message, ...answers };
+  const { verdict, check, expected, got, times, message } = failure;
+  return { verdict, check, expected, got, times, message, ...answers };
 }
 
 export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry = false }) {

@@ -5,7 +5,8 @@ import { Engine } from "../../web/engine/engine.js";
 import { serve } from "../../web/engine/serve.js";
 import { examine, isGenuine } from "../../web/logic/examine.js";
 import { Server } from "../../web/logic/server.js";
-import { explain, sentence } from "../../web/logic/words.js";
+import { time } from "../../web/logic/format.js";
+import { because, compared, explain, sentence } from "../../web/logic/words.js";
 import { limits } from "../../verifier-wasm/npm/node.js";
 
 const SERVER = "http://127.0.0.1:9090";
@@ -106,6 +107,17 @@ test("another file and a forged certificate have different texts", () => {
   const late = report("invalid", "digest");
   late.checks.push({ name: "expiry", question: "in_force", outcome: "failed", meaning: "" });
   assert.match(sentence(late), /another file.+ The certificate has expired\.$/);
+});
+
+test("times are shown as dates, from the report's numbers and not from its texts", () => {
+  const [early, late] = [1790000000, 1821536000];
+  const of = (check, times) => compared({ check, expected: "8 bytes", got: "12345678 bytes", times });
+  assert.deepEqual(of("length", null), { expected: "8 bytes", got: "12345678 bytes" });
+  assert.deepEqual(of("time", { expected: early, got: late }), { expected: `at most ${time(early)}`, got: time(late) });
+  assert.deepEqual(of("expiry", { expected: late, got: early }), { expected: `later than ${time(late)}`, got: `${time(early)} (expired)` });
+  const inForce = { checks: [], in_force: { answer: "yes", reason: "replicas must keep the file" } };
+  assert.equal(because(inForce, "in_force", { expires_at: late }), `Replicas must keep the file until ${time(late)}.`);
+  assert.equal(because(inForce, "in_force", { expires_at: "never" }), "Replicas must keep the file.");
 });
 
 test("an unreadable bundle gets its verdict at once", async () => {

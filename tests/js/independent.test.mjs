@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { verify, verifyOp } from "../independent/verify.mjs";
 import { bundleBytes, caseFiles, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
-const spelled = ({ verdict, check, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${genuine} ${matches} ${inForce}`;
+const spelled = ({ verdict, check, times, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${JSON.stringify(times ?? null)} ${genuine} ${matches} ${inForce}`;
 
 for (const name of caseFiles()) {
   test(`vectors of ${name}`, () => {

@@ -9,7 +9,7 @@ const question = (file, one) => {
   return { bundle: bundleBytes(file, one), cluster, digest, length, now, waiveExpiry };
 };
 
-const spelled = ({ verdict, check, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${genuine} ${matches} ${inForce}`;
+const spelled = ({ verdict, check, times, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${JSON.stringify(times ?? null)} ${genuine} ${matches} ${inForce}`;
 
 for (const name of caseFiles()) {
   test(`vectors of ${name} in WebAssembly`, async () => {

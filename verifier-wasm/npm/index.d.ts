@@ -96,6 +96,7 @@ export interface ValidReport extends AnyReport {
   check: null;
   expected: null;
   got: null;
+  times: null;
   /** The content of the certificate. */
   certificate: Inspection;
 }
@@ -109,6 +110,16 @@ export interface InvalidReport extends AnyReport {
   expected: string;
   /** The value found. */
   got: string;
+  /** The same two values as numbers, if the check is `time` or `expiry`; null for every other check. */
+  times: ComparedTimes | null;
+}
+
+/** The two times that a check compared, in seconds since 1970. */
+export interface ComparedTimes {
+  /** Check `time`: the latest time of issue that passes. Check `expiry`: the time that the expiry must be later than. */
+  expected: number;
+  /** The certificate's time of issue, or its expiry. */
+  got: number;
 }
 
 /** Something is missing for a verdict: an identity, a file, or a version of the format that this verifier knows. */
@@ -118,6 +129,7 @@ export interface CannotCheckReport extends AnyReport {
   check: CheckName;
   expected: null;
   got: null;
+  times: null;
 }
 
 /** A verdict with its checks. `verdict` distinguishes the three types. */
@@ -178,6 +190,8 @@ export interface OpReport extends Omit<AnyReport, "checks"> {
   expected: string | null;
   /** If invalid: the value found. */
   got: string | null;
+  /** If the check `time` failed: the same two values as numbers. */
+  times: ComparedTimes | null;
   /** Every check, in order. */
   checks: (Omit<Check, "name"> & { name: OpCheckName })[];
   /** What was proved; null unless valid. */

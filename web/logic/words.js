@@ -1,4 +1,5 @@
 // What verdicts, checks and failures are called on the page: plain words, and what to do next.
+import { time } from "./format.js";
 
 export const VERDICTS = { valid: "VALID", invalid: "INVALID", "cannot-check": "CANNOT CHECK" };
 
@@ -47,12 +48,21 @@ const ALSO = { time: " The certificate says that it was made in the future.", ex
 /** The check that failed of a question's, or undefined. */
 const failedOf = (report, question) => report.checks.find((check) => check.question === question && check.outcome === "failed")?.name;
 
-/** What a question was answered with, in one sentence. */
-export function because(report, question) {
+/** What a question was answered with, in one sentence. `said` is the content of the bundle, or null. */
+export function because(report, question, said) {
   const failed = failedOf(report, question);
   if (failed !== undefined) return FAILED[failed] ?? "A check failed.";
-  const { reason } = report[question];
+  const { answer, reason } = report[question];
+  if (question === "in_force" && answer === "yes" && said !== null && said.expires_at !== "never")
+    return `Replicas must keep the file until ${time(said.expires_at)}.`;
   return `${reason[0].toUpperCase()}${reason.slice(1)}.`;
+}
+
+/** What a failed check expected and got, for people: times as dates. */
+export function compared({ check, expected, got, times }) {
+  if (times === null) return { expected, got };
+  const [bound, found] = [time(times.expected), time(times.got)];
+  return check === "expiry" ? { expected: `later than ${bound}`, got: `${found} (expired)` } : { expected: `at most ${bound}`, got: found };
 }
 
 /** One sentence for a report. */

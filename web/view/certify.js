@@ -131,7 +131,7 @@ class Job {
     this.#revoke = revoke;
     const members = certifiedMembers(this.#put, certificate);
     this.#committee.update({ members, quorum: certificate.quorum, isVerified: isGenuine(report) });
-    const checks = h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report));
+    const checks = h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, certificate));
     const { signers, quorum } = certificate;
     const { length } = certificate;
     const rest = from === 0 ? "" : ` ${continuedAt(from, length)}; ${from < length ? `${size(length - from)} were left to send` : "nothing was left to send"}.`;

@@ -159,7 +159,7 @@ class Job {
     const parts = [verified];
     if (judged !== null) {
       parts.push(verdictBanner(judged, { fileName: name, trust: this.#context.trust.decision }), certificateCommittee(said, judged));
-      parts.push(h("details", { class: "more" }, h("summary", {}, checksSummary(judged)), checkList(judged)), mainFacts(said, judged));
+      parts.push(h("details", { class: "more" }, h("summary", {}, checksSummary(judged)), checkList(judged, said)), mainFacts(said, judged));
     }
     this.#end("fetched", ...parts);
   }

@@ -165,7 +165,7 @@ export class Showing {
         trust: trust.decision,
       }),
       certificateCommittee(said, report),
-      h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report)),
+      h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report, said)),
       mainFacts(said, report),
     );
     this.#draw();
@@ -216,7 +216,7 @@ export class Showing {
     const parts = [
       verdictBanner(report, { trust: this.#context.trust.decision }),
       h("p", {}, "Nothing is played without a valid certificate."),
-      h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report)),
+      h("details", { class: "more" }, h("summary", {}, checksSummary(report)), checkList(report, said)),
     ];
     this.#end("failed", ...parts, ...(said === null ? [] : [mainFacts(said, report)]));
   }

@@ -1,27 +1,26 @@
 // A verdict: one word that cannot be missed, why, and every check by name.
 import { abbreviated, count, exactSize, isoTime, plural, printable, time } from "../logic/format.js";
 import { isGenuine } from "../logic/examine.js";
-import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, sentence } from "../logic/words.js";
+import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, compared, sentence } from "../logic/words.js";
 import { Committee } from "./committee.js";
 import { code, foreign, h } from "./dom.js";
 import { ANSWER_ICONS, icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
 
-function comparison({ check, expected, got }) {
+function comparison(report) {
+  const { check, times } = report;
   // The certificate's value is expected, the file's is got: here is no doubt which is which.
   const [first, second] =
     check === "digest" || check === "length" ? ["in the certificate (expected)", "of your file (got)"] : ["expected", "got"];
-  const shown = (text) =>
-    check === "time" || check === "expiry" ? h("span", { title: printable(text) }, foreign(withTimes(text))) : code(text);
+  const forPeople = compared(report);
+  const shown = (field) =>
+    times === null ? code(report[field]) : h("span", { title: printable(report[field]) }, foreign(forPeople[field]));
   return h(
     "dl",
     { class: "comparison" },
-    h("div", {}, h("dt", {}, first), h("dd", { "data-field": "expected" }, shown(expected))),
-    h("div", {}, h("dt", {}, second), h("dd", { "data-field": "got" }, shown(got))),
+    h("div", {}, h("dt", {}, first), h("dd", { "data-field": "expected" }, shown("expected"))),
+    h("div", {}, h("dt", {}, second), h("dd", { "data-field": "got" }, shown("got"))),
   );
 }
-
-// Of these two checks, large numbers are seconds since 1970.
-const withTimes = (text) => text.replace(/[0-9]{8,}/g, (seconds) => time(Number(seconds)));
 
 /** The banner. `about`: what to say after the file's name instead of the usual. `trust`: what it was judged by. `actions`: what can be done next. */
 export function verdictBanner(
@@ -53,8 +52,11 @@ export function verdictBanner(
   );
 }
 
-/** The three questions, each with its answer, why, and its checks: what came of each and what it means. */
-export function checkList(report) {
+/**
+ * The three questions, each with its answer, why, and its checks: what came of each and what it means. `said` is the content of the
+ * bundle, or null.
+ */
+export function checkList(report, said) {
   const row = ({ name, outcome, meaning }) =>
     h(
       "li",
@@ -78,7 +80,7 @@ export function checkList(report) {
         " ",
         h("strong", { class: "question-answer" }, ANSWERS[answer] ?? foreign(answer)),
         " ",
-        h("span", { class: "quiet" }, foreign(key === "in_force" ? withTimes(because(report, key)) : because(report, key))),
+        h("span", { class: "quiet" }, foreign(because(report, key, said))),
       ),
       h("ul", { class: "checks", role: "list", "aria-label": `Checks: ${text}` }, rows),
     );

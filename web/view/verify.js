@@ -248,7 +248,7 @@ export class Verify {
     if (isValid && this.#waivesExpiry)
       parts.push(h("p", { class: "notice" }, "As you asked, expiry was not considered. If it has expired, replicas need no longer keep the file."));
     if (inspection !== null) parts.push(certificateCommittee(inspection, report));
-    parts.push(h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report)));
+    parts.push(h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, inspection)));
     if (inspection !== null) parts.push(mainFacts(inspection, report), otherFacts(inspection), memberKeys(inspection));
     this.#result.replaceChildren(...parts);
   }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::{CLOCK_TOLERANCE, Check};
@@ -235,6 +236,26 @@ impl Invalid {
             }
         }
     }
+
+    /// The same two values as numbers, if the failed check compares times: a program must not look for them in a text.
+    pub fn times(&self) -> Option<ComparedTimes> {
+        match self {
+            Self::FromTheFuture { issued_at, now } => {
+                Some(ComparedTimes { expected: now.saturating_add(CLOCK_TOLERANCE), got: *issued_at })
+            }
+            Self::Expired { expires_at, now } => Some(ComparedTimes { expected: *now, got: *expires_at }),
+            _ => None,
+        }
+    }
+}
+
+/// The two times that a check compared, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ComparedTimes {
+    /// The bound. Check `time`: the latest time of issue that passes. Check `expiry`: the time that the expiry must be later than.
+    pub expected: u64,
+    /// The certificate's time.
+    pub got: u64,
 }
 
 /// Something is missing for a verdict.

@@ -2,7 +2,7 @@ import { u64 } from "../../independent/bytes.mjs";
 import { encodeCommittee } from "../../independent/committee.mjs";
 import { toBase58, toBase64url, toHex } from "../../independent/text.mjs";
 import { VectorFile } from "./file.mjs";
-import { EXPIRES, ISSUED, baseCertificate, bundleObject, committeeNamed, flipped, makeBatch, nonceOf, patched, receiptOf, singleNamed } from "./world.mjs";
+import { EXPIRES, ISSUED, NOW, baseCertificate, bundleObject, committeeNamed, flipped, makeBatch, nonceOf, patched, receiptOf, singleNamed } from "./world.mjs";
 
 const n4 = () => baseCertificate("n4");
 const otherFile = () => toBase58(receiptOf("another file").digest);
@@ -18,13 +18,13 @@ function single(file) {
   on("another_digest", "The digest of another file.", { digest: otherFile() }, "invalid", "digest");
   on("another_length", "One byte more.", { length: singleNamed("n4").receipts[0].length + 1 }, "invalid", "length");
   on("length_zero", "A known length of zero is a length.", { length: 0 }, "invalid", "length");
-  on("issued_61_seconds_ahead", "issued_at = now + 61.", { now: ISSUED - 61 }, "invalid", "time");
-  on("issued_far_ahead", "now is 0.", { now: 0 }, "invalid", "time");
-  on("issued_ahead_and_expiry_waived", "Waiving expiry does not waive the time.", { now: ISSUED - 61, waive_expiry: true }, "invalid", "time");
-  on("expires_now", "expires_at = now.", { now: EXPIRES }, "invalid", "expiry");
-  on("expired", "expires_at = now − 1.", { now: EXPIRES + 1 }, "invalid", "expiry");
+  on("issued_61_seconds_ahead", "issued_at = now + 61.", { now: ISSUED - 61, times: { expected: ISSUED - 1, got: ISSUED } }, "invalid", "time");
+  on("issued_far_ahead", "now is 0.", { now: 0, times: { expected: 60, got: ISSUED } }, "invalid", "time");
+  on("issued_ahead_and_expiry_waived", "Waiving expiry does not waive the time.", { now: ISSUED - 61, waive_expiry: true, times: { expected: ISSUED - 1, got: ISSUED } }, "invalid", "time");
+  on("expires_now", "expires_at = now.", { now: EXPIRES, times: { expected: EXPIRES, got: EXPIRES } }, "invalid", "expiry");
+  on("expired", "expires_at = now − 1.", { now: EXPIRES + 1, times: { expected: EXPIRES + 1, got: EXPIRES } }, "invalid", "expiry");
   const zero = makeBatch(committeeNamed("n4"), [receiptOf("expires at zero", { expiresAt: 0 })]);
-  file.of(zero, "expires_at_zero", "Zero is a date, not never.", {}, "invalid", "expiry");
+  file.of(zero, "expires_at_zero", "Zero is a date, not never.", { times: { expected: NOW, got: 0 } }, "invalid", "expiry");
   on("cluster_of_zeros", "32 times the character 1: each leading 1 is a zero byte.", { cluster: "1".repeat(32) }, "invalid", "identity");
   const epochs = (list) => JSON.stringify({ ...bundleObject(committeeNamed("n4"), n4()), epochs: list });
   const later = { handoff: toBase64url(n4()), committee: toBase64url(committeeNamed("n7").encoding) };
@@ -55,8 +55,8 @@ function order(file) {
   on("possession_before_signature", "Two PoPs exchanged, and a broken signature.", { certificate: flipped(n4(), 227), pops: swapped }, "invalid", "possession");
   on("digest_before_length", "Another file of another length.", { digest: otherFile(), length: 1 }, "invalid", "digest");
   const short = makeBatch(committee, [receiptOf("expires before it is issued", { expiresAt: ISSUED - 1000 })]);
-  file.of(short, "time_before_expiry", "Issued ahead, and expired already.", { now: ISSUED - 100 }, "invalid", "time");
-  file.of(short, "expires_before_it_is_issued", "Expired whenever it is looked at.", { now: ISSUED }, "invalid", "expiry");
+  file.of(short, "time_before_expiry", "Issued ahead, and expired already.", { now: ISSUED - 100, times: { expected: ISSUED - 40, got: ISSUED } }, "invalid", "time");
+  file.of(short, "expires_before_it_is_issued", "Expired whenever it is looked at.", { now: ISSUED, times: { expected: ISSUED, got: ISSUED - 1000 } }, "invalid", "expiry");
 }
 
 // Faults of two questions: the earlier question decides, and a certificate that is not genuine says nothing about the file.

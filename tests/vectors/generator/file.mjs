@@ -4,6 +4,7 @@ import { NOW, baseCertificate, bundleObject, singleNamed } from "./world.mjs";
 
 const FORMAT =
   " Each case says the verdict, the check that decides, and the answers to the three questions: `genuine`, `matches`, `in_force`." +
+  " `times`: the times that the deciding check compared, in seconds since 1970." +
   " A case gives its bundle as `bundle` (text), as `bundle_base64` (raw bytes), or as the name of a text in `bases`: then" +
   " parse that, replace its certificate, genesis.committee (`committee`) and genesis.pops (`pops`) where the case has them, and" +
   " serialise it compactly. `fill`: put `text` as many `times` in place of FILL. `pad_to`: append spaces up to that many bytes.";
@@ -43,7 +44,7 @@ export class VectorFile {
   add(name, about, fields, verdict, check = null) {
     if (this.names.has(name)) throw new Error(`two cases are named ${name}`);
     this.names.add(name);
-    const { certificate, committee, pops, answers: told = {}, ...rest } = fields;
+    const { certificate, committee, pops, times, answers: told = {}, ...rest } = fields;
     this.cases.push({
       name,
       about,
@@ -53,6 +54,7 @@ export class VectorFile {
       ...(pops && { pops: pops.map(toBase58) }),
       verdict,
       check,
+      ...(times && { times }),
       ...answers({ verdict, check, waived: rest.waive_expiry }),
       ...told,
     });

@@ -11,7 +11,7 @@ import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, patched } 
 
 const FORMAT =
   "Bundles of ops, most of them of the last block's log head. `op`: the identity that is asked for, null for any. Each case says the verdict, the check that decides, and the" +
-  " answers to the three questions. A case gives its bundle as `bundle` (text), or as changes of the text `base`: parse that, replace `proof`, `certificate`, genesis.committee" +
+  " answers to the three questions; `times`: the times that the deciding check compared, in seconds since 1970. A case gives its bundle as `bundle` (text), or as changes of the text `base`: parse that, replace `proof`, `certificate`, genesis.committee" +
   " (`committee`) and genesis.pops (`pops`) where the case has them, and serialise it compactly.";
 
 const MATCHES = ["proof", "block", "result", "op"];
@@ -30,7 +30,7 @@ class OpFile {
   add(name, about, fields, verdict, check = null) {
     if (this.names.has(name)) throw new Error(`two cases are named ${name}`);
     this.names.add(name);
-    const { op = toBase58(this.op.identity), cluster = toBase58(this.committee.digest), now = NOW, proof, certificate, committee, pops, ...rest } = fields;
+    const { op = toBase58(this.op.identity), cluster = toBase58(this.committee.digest), now = NOW, proof, certificate, committee, pops, times, ...rest } = fields;
     const not = verdict === "invalid" ? "no" : "not-answered";
     let answers = { genuine: not, matches: "not-answered", in_force: "not-answered" };
     if (check === null) answers = { genuine: "yes", matches: "yes", in_force: "yes" };
@@ -49,6 +49,7 @@ class OpFile {
       now,
       verdict,
       check,
+      ...(times && { times }),
       ...answers,
     });
   }
@@ -236,7 +237,7 @@ function inclusion(file) {
 
   not("op")("another_op", "The proof is of op 2, op 1 is asked for.", { op: toBase58(block.ops[1].identity) });
   not("op")("another_op_before_time", "Another op, and a head from the future.", { op: toBase58(block.ops[1].identity), now: head.time - 60 });
-  not("time")("head_61_seconds_ahead", "The head's time is now + 61.", { now: head.time - 61 });
+  not("time")("head_61_seconds_ahead", "The head's time is now + 61.", { now: head.time - 61, times: { expected: head.time - 1, got: head.time } });
 }
 
 export function opsFile() {

@@ -164,7 +164,7 @@ function fail(error) {
   const message = `CANNOT CHECK: ${reason}`;
   if (process.argv.includes("--json")) {
     const [genuine, matches, in_force] = new Array(3).fill({ answer: "not-answered", reason });
-    const report = { verdict: "cannot-check", check: null, expected: null, got: null, message, genuine, matches, in_force, checks: [] };
+    const report = { verdict: "cannot-check", check: null, expected: null, got: null, times: null, message, genuine, matches, in_force, checks: [] };
     process.stdout.write(`${JSON.stringify({ ...report, error: message })}\n`);
   }
   process.stderr.write(`${error instanceof CannotCheck ? printable(message) : message}\n`);
