@@ -128,7 +128,8 @@ impl Report {
         Self::of(errors, answers(judgement), &Check::OF_FILE, is_waived)
     }
 
-    /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides.
+    /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: those
+    /// that follow the checks of the certificate.
     fn of(
         errors: [Option<CheckError>; 3],
         answers: [ReasonedAnswer; 3],
@@ -211,7 +212,7 @@ fn quorum_of<B: Body>(certificate: &Certificate<B>, n: u16) -> u16 {
     certificate.body().map_or(n, |body| body.threshold(n))
 }
 
-/// The lines of these checks.
+/// The lines of the checks of a certificate, and of these.
 fn lines(checks: &[Check], errors: &[Option<CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
     let [genuine, matches, in_force] = errors;
     let line = |name: &Check| {
@@ -231,7 +232,7 @@ fn lines(checks: &[Check], errors: &[Option<CheckError>; 3], is_waived: impl Fn(
         };
         CheckLine { name, question: name.question(), outcome, meaning: name.meaning() }
     };
-    checks.iter().map(line).collect()
+    Check::OF_CERTIFICATE.iter().chain(checks).map(line).collect()
 }
 
 /// A member, as a bundle states it.

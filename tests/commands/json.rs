@@ -76,8 +76,19 @@ fn json_has_the_documented_keys() {
     let verified = vouch(home, &verify);
     verified.ok();
     let verified = verified.json();
-    let fields =
-        ["verdict", "check", "expected", "got", "times", "message", "genuine", "matches", "in_force", "checks", "certificate"];
+    let fields = [
+        "verdict",
+        "check",
+        "expected",
+        "got",
+        "times",
+        "message",
+        "genuine",
+        "matches",
+        "in_force",
+        "checks",
+        "certificate",
+    ];
     assert_eq!(keys(&verified), fields);
     for question in ["genuine", "matches", "in_force"] {
         assert_eq!(keys(&verified[question]), ["answer", "reason"]);

@@ -75,8 +75,8 @@ pub enum Check {
 }
 
 impl Check {
-    /// Every check of a file's bundle, in order.
-    pub const OF_FILE: [Self; 12] = [
+    /// The checks that a certificate is genuine, in order. Every verdict begins with them.
+    pub const OF_CERTIFICATE: [Self; 8] = [
         Self::Bundle,
         Self::Certificate,
         Self::Committee,
@@ -85,28 +85,13 @@ impl Check {
         Self::Signers,
         Self::Possession,
         Self::Signature,
-        Self::Digest,
-        Self::Length,
-        Self::Time,
-        Self::Expiry,
     ];
 
-    /// Every check of an op's bundle, in order.
-    pub const OF_OP: [Self; 13] = [
-        Self::Bundle,
-        Self::Certificate,
-        Self::Committee,
-        Self::Identity,
-        Self::Epoch,
-        Self::Signers,
-        Self::Possession,
-        Self::Signature,
-        Self::Proof,
-        Self::Block,
-        Self::Result,
-        Self::Op,
-        Self::Time,
-    ];
+    /// The further checks of a file's bundle, in order.
+    pub const OF_FILE: [Self; 4] = [Self::Digest, Self::Length, Self::Time, Self::Expiry];
+
+    /// The further checks of an op's bundle, in order.
+    pub const OF_OP: [Self; 5] = [Self::Proof, Self::Block, Self::Result, Self::Op, Self::Time];
 
     /// The question that the check belongs to.
     pub fn question(self) -> VerdictQuestion {
