@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use support::blobs::{content, next_random, put_bytes};
+use support::blobs::{content, put_bytes};
 use support::processes::{Node, Processes};
 use tokio::task::JoinSet;
 use vouch::host::Host;
 use vouch::store::{self, Store};
 use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::session::Certified;
+use vouch_fixture::next_random;
 
 /// Sizes around every limit between the store's ways to keep a blob.
 const SIZES: [usize; 8] = [1, 1 << 10, 10_000, 64 << 10, (64 << 10) + 1, 300_000, 1 << 20, 2 << 20];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::blobs::{content, get_bytes, next_random, put_bytes, put_file, verdict};
+use support::blobs::{content, get_bytes, put_bytes, put_file, verdict};
 use support::in_process::InProcess;
 use support::processes::{Processes, is_connected};
 use support::until;
@@ -14,6 +14,7 @@ use vouch::client::{ClientError, PutProgress};
 use vouch_core::message::Code;
 use vouch_core::session::{Certified, SessionError};
 use vouch_core::verify::Verdict;
+use vouch_fixture::next_random;
 
 /// The log line that says which member a replica is.
 fn membership(log: &str) -> String {

@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::blobs::{content, judge, next_random};
+use support::blobs::{content, judge};
 use support::fake_replica::{FakeReplica, Identity};
 use support::in_process::InProcess;
 use support::processes::{Node, Processes, program, run};
@@ -18,6 +18,7 @@ use vouch_core::digest::{ClusterId, Digest};
 use vouch_core::message::{Code, MAX_CHUNK, Message, Stream};
 use vouch_core::receipt::{NEVER, Receipt};
 use vouch_core::verify::Verdict;
+use vouch_fixture::next_random;
 
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 64 * MIB;

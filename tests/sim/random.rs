@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use support::blobs::next_random;
+use vouch_fixture::next_random;
 
 /// A generator that gives the same numbers on every machine.
 #[derive(Debug, Clone)]

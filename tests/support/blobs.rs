@@ -16,17 +16,9 @@ use vouch_core::receipt::NEVER;
 use vouch_core::session::{ByteRange, Certified, Rejection};
 use vouch_core::tree::{self, Parent, Suspended, TreeHasher};
 use vouch_core::verify::{Subject, Verdict, Verifier, VerifyOptions};
+use vouch_fixture::next_random;
 
 use crate::unix_seconds;
-
-/// The next pseudorandom number (SplitMix64).
-pub fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
 
 /// Pseudorandom bytes from a seed.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {

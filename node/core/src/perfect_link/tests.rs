@@ -2,6 +2,7 @@
 
 use vouch_core::digest::ClusterId;
 use vouch_core::link::NodeKey;
+use vouch_fixture::next_random;
 
 use super::*;
 
@@ -10,16 +11,12 @@ const ENDS: usize = 3;
 const MESSAGES: usize = 100;
 const SESSION: [u8; 32] = [4; 32];
 
-/// A small and fast generator of random numbers (SplitMix64).
+/// Pseudorandom numbers.
 struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        next_random(&mut self.0)
     }
 
     fn below(&mut self, bound: u64) -> u64 {

@@ -1,3 +1,5 @@
+use vouch_fixture::next_random;
+
 use super::*;
 
 const START: u64 = 1_790_000_000;
@@ -252,12 +254,7 @@ impl ClockWorld {
     }
 
     fn draw(&mut self, below: u64) -> u64 {
-        // splitmix64
-        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % below
+        next_random(&mut self.seed) % below
     }
 
     /// One question. All honest members answer, or only some; liars answer anything.
