@@ -1,14 +1,14 @@
-// Interrupted uploads resume. A proxy lets a limited number of bytes pass, so that each upload is interrupted midway.
+// Interrupted uploads and downloads resume. A proxy lets a limited number of bytes pass, so that each one is interrupted midway.
 import assert from "node:assert/strict";
-import { createReadStream } from "node:fs";
+import { createReadStream, readFileSync } from "node:fs";
 import { after, before, beforeEach } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { hash } from "../../verifier-wasm/npm/node.js";
+import { hash, put } from "../../verifier-wasm/npm/node.js";
 import { startFront } from "./support/between.mjs";
 import { browserTest } from "./support/browser.mjs";
 import { startCluster, temporaryFolder } from "./support/cluster.mjs";
 import { IDENTITY, startLyingServer } from "./support/lying_server.mjs";
-import { address, assertValid, certify, ends, jobOf, openPage, patternFile, reaches, ready, statesOf, verdictOf } from "./support/page.mjs";
+import { address, assertValid, certify, ends, jobOf, openPage, patternFile, reaches, ready, saveTo, showTab, statesOf, verdictOf } from "./support/page.mjs";
 import { until } from "./support/until.mjs";
 
 const MIB = 1 << 20;
@@ -31,7 +31,7 @@ after(async () => {
   await cluster?.stop();
 });
 beforeEach(async () => {
-  Object.assign(front, { most: Infinity, links: [] });
+  Object.assign(front, { most: Infinity, isUp: true, cuts: [], onCut: () => (front.isUp = front.cuts.length > 0), links: [] });
   if (!cluster.server.running) await cluster.startServer();
   await cluster.untilConnected();
 });
@@ -118,6 +118,55 @@ browserTest("a cancel during a wait ends the upload at once, without further ret
   assert.equal(front.links.length, before);
   const { digest } = await hash(createReadStream(path));
   assert.equal((await fetch(new URL(`/v1/certificates/${digest}`, cluster.url))).status, 404);
+});
+
+/** A page that downloads a file of SIZE bytes, which the cluster holds. */
+async function download(open, name) {
+  const bytes = readFileSync(patternFile(folder, name, SIZE));
+  const { report } = await put(bytes, { server: cluster.address, cluster: await cluster.identity() });
+  const { digest_base58: digest } = report.certificate;
+  const page = await openPage(open, trusted, { allow: GONE });
+  await showTab(page, "Fetch");
+  await page.getByRole("textbox", { name: "Digest" }).fill(digest);
+  await page.locator("#fetch").getByRole("button", { name: "Fetch", exact: true }).click();
+  return { page, job: jobOf(page, digest), digest, bytes };
+}
+
+browserTest("a download survives lost connections, says that it waits, and receives nothing twice", async (open) => {
+  front.cuts = [20 * MIB, 20 * MIB];
+  const { page, job, digest, bytes } = await download(open, "cut.bin");
+  await until("the second link is cut", () => !front.isUp);
+  await reaches(job, "lost");
+  assert.match(await status(job), /^Connection lost\. Trying again/);
+  assert.equal(await job.getByRole("link", { name: /^Save / }).count(), 0);
+  await until("it is announced", async () => (await page.locator("#announcer").innerText()).includes(`${digest}: Connection lost`));
+  await until("it waits for long", async () => /in [45]\u00a0s$/.test(await status(job)));
+  front.isUp = true;
+  const before = front.links.length;
+  await job.getByRole("button", { name: `Try now ${digest}` }).click();
+  await until("it is tried", () => front.links.length > before, 1500);
+  await ends(job, "fetched");
+  const path = await saveTo(folder, page, job.getByRole("link", { name: /^Save / }));
+  assert.ok(readFileSync(path).equals(bytes), "other bytes");
+  const states = (await statesOf(page, digest)).filter((state) => state !== "connecting" && state !== "checking");
+  assert.deepEqual(states, ["receiving", "lost", "receiving", "lost", "receiving", "fetched"]);
+  // Each of the three links also returned the committee, proofs, the last group, and what was in flight when it was cut.
+  const returned = front.links.reduce((sum, link) => sum + link.returned, 0);
+  assert.ok(returned < SIZE + 9 * MIB, `${returned} bytes returned`);
+});
+
+browserTest("a cancel during a wait ends the download at once, without further retries", async (open) => {
+  front.cuts = [20 * MIB];
+  const { job, digest } = await download(open, "unwanted.bin");
+  await until("the link is cut", () => !front.isUp);
+  await reaches(job, "lost");
+  await job.getByRole("button", { name: `Cancel ${digest}` }).click();
+  await ends(job, "cancelled", 2000);
+  assert.equal(await job.getByRole("button", { name: /^Try now/ }).count(), 0);
+  front.isUp = true;
+  const before = front.links.length;
+  await sleep(6000); // longer than the longest backoff
+  assert.equal(front.links.length, before);
 });
 
 browserTest("Try now ends the wait and keeps the keyboard focus", async (open) => {

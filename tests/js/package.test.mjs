@@ -19,7 +19,7 @@ test("the package is complete, has the workspace's version, and has no dependenc
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, [
     "LICENSE", "README.md", "api.js", "bin/layout.js", "bin/progress.js", "bin/vouch-verify.js", "browser.js", "bytes.js", "client.js", "index.d.ts",
-    "link.js", "module_source.js", "node.js", "once.js", "package.json", "source.js", "wait.js", "wasm.d.ts", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
+    "link.js", "module_source.js", "node.js", "once.js", "package.json", "sink.js", "source.js", "wait.js", "wasm.d.ts", "wasm/vouch_client.js", "wasm/vouch_client_bg.wasm", "wasm/vouch_verifier.js", "wasm/vouch_verifier_bg.wasm",
   ]);
   const { version, dependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.equal(version, /^version = "(.+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8"))[1]);
@@ -184,7 +184,7 @@ export const reports: Report[] = ${JSON.stringify(reports)};
   writeFileSync(join(folder, "use.ts"), `
 import {
   BundleError, ServerError, createHasher, createVerifier, decideTrust, get, hash, init, initClient, inspect, limits, normalizeDigest, put, verify,
-  type CheckName, type PutProgress, type Report,
+  type CheckName, type GetProgress, type PutProgress, type Report,
 } from "vouch-verifier";
 
 const report: Report = await verify({ bundle: "{}", cluster: "…", file: new Blob([]), now: new Date(), waiveExpiry: true });
@@ -232,7 +232,17 @@ const valid: "valid" = stored.report.verdict, issued: number = stored.report.cer
 await put(new Uint8Array(), { server: new URL("https://example.org/"), cluster: await normalizeDigest("…"), expires: "never" });
 // @ts-expect-error the cluster is required; null accepts the server's
 await put(new Uint8Array(), { server: "host:1" });
-const got = await get("…", { server: "host:1", cluster: null, length: 1, range: "0-9", sink: { async write(bytes: Uint8Array) { void bytes; } } });
+const onGetProgress = (progress: GetProgress): number | null => {
+  switch (progress.stage) {
+    case "start": return progress.offset + progress.length;
+    case "receiving": return progress.done / progress.total;
+    case "rejected": return progress.reason.length;
+    case "lost": return progress.code === "exhausted" ? progress.members.length : progress.retry_in;
+    case "connecting": return null;
+    default: { const never: never = progress; return never; }
+  }
+};
+const got = await get("…", { server: "host:1", cluster: null, length: 1, range: "0-9", retry: 600, onWaiting: (now) => now(), onProgress: onGetProgress, sink: { async write(bytes: Uint8Array) { void bytes; } } });
 const blob: Blob | undefined = got.blob;
 try { await get(new Uint8Array(32), { server: "host:1", cluster: null }); } catch (error) {
   if (error instanceof ServerError && error.code === "invalid") void [error.check, error.expected, error.got, error.members[0], error.canRetry];

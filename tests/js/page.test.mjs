@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { bundleOf } from "../../web/logic/certificate.js";
 import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../../web/logic/address.js";
 import { abbreviated, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
+import { advance as advanceGet, newGet } from "../../web/logic/get.js";
 import { createMemory } from "../../web/logic/memory.js";
 import { looksLikeBundle, place } from "../../web/logic/pairing.js";
 import { advance, certifiedMembers, isActive, newPut, tally } from "../../web/logic/put.js";
@@ -248,6 +249,8 @@ describe("a put's state", () => {
     assert.equal(waiting({ code: "connection", reason: null }, 3), "Connection lost. Trying again in 3\u00a0s");
     assert.equal(waiting({ code: "refused", reason: "not-enough-replicas" }, 0), "Not enough replicas took part. Trying again now");
     assert.equal(waiting({ code: "refused", reason: "of-a-later-version" }, 1), "The server gave up. Trying again in 1\u00a0s");
+    assert.equal(waiting({ code: "not-found", reason: null }, 2), "No replica that holds this file is connected. Trying again in 2\u00a0s");
+    assert.equal(waiting({ code: "exhausted", reason: null }, 0), "Every replica that holds this file failed. Trying again now");
     assert.deepEqual([continuedAt(629, 1000), continuedAt(7, 7)], ["Continued at 62\u00a0%", "Continued at 100\u00a0%"]);
   });
 
@@ -258,6 +261,27 @@ describe("a put's state", () => {
     const certificate = { members: committee.members.map((one) => ({ ...one, signed: one.member !== 2 && one.member !== 3 })) };
     assert.deepEqual(certifiedMembers(put, certificate).map(({ state }) => state), ["signed", "signed", "dropped", "unsigned"]);
   });
+});
+
+test("a get's state: waits after an interruption, and keeps what it has", () => {
+  const [connecting, lost] = [{ stage: "connecting" }, { stage: "lost", code: "not-found", reason: null, members: [], message: "", retry_in: 3 }];
+  const start = (name, length) => ({ stage: "start", name, length, offset: 0 });
+  const receiving = (done) => ({ stage: "receiving", done, total: 10 });
+  const what = (...events) => {
+    const { state, from, done, total, lost } = events.reduce(advanceGet, newGet());
+    return [state, from, done, total, lost?.isWaiting ?? null];
+  };
+  assert.deepEqual(what(connecting), ["connecting", null, 0, undefined, null]);
+  const cut = [connecting, start("r1", 99), receiving(6), lost];
+  assert.deepEqual(what(...cut.slice(0, 2)), ["receiving", "r1", 0, 99, null]);
+  assert.deepEqual(what(...cut), ["lost", "r1", 6, 10, true]);
+  assert.deepEqual(cut.reduce(advanceGet, newGet()).lost, { code: "not-found", reason: null, isWaiting: true });
+  // A retry counts as waiting until a replica is read from.
+  assert.deepEqual(what(...cut, connecting), ["lost", "r1", 6, 10, false]);
+  assert.deepEqual(what(...cut, connecting, lost), ["lost", "r1", 6, 10, true]);
+  assert.deepEqual(what(...cut, connecting, start("r2", 98)), ["receiving", "r2", 6, 10, null]);
+  assert.deepEqual(what(...cut, connecting, start("r2", 98), { stage: "rejected", name: "r2", reason: "" }), ["connecting", "r2", 6, 10, null]);
+  assert.deepEqual(what({ stage: "unheard of" }), ["connecting", null, 0, undefined, null]);
 });
 
 test("two run at once, the rest in order, and a failure frees its slot", async () => {

@@ -93,7 +93,7 @@ describe("an interrupted put", () => {
   before(async () => (server = await startLyingServer()));
   after(() => server.close());
   beforeEach(() => {
-    Object.assign(server, { lie: null, cuts: [], offset: null, refusals: [], offers: [], begun: [], cancelled: [], silences: 0 });
+    Object.assign(server, { lie: null, cuts: [], offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], silences: 0 });
     server.kept.clear();
   });
 
@@ -192,6 +192,9 @@ describe("an interrupted put", () => {
     server.refusals = [BUSY];
     const busy = await run(fresh(MIB));
     assert.deepEqual([busy.error.reason, busy.of("lost"), server.offers.length], ["busy", [], 1]);
+    server.refusals = [BUSY];
+    const small = await run(fresh(1000));
+    assert.deepEqual([small.error.reason, small.of("lost"), server.offers.length], ["busy", [], 2]);
     const gone = await run(fresh(MIB), { server: "127.0.0.1:1" });
     assert.deepEqual([gone.error.code, gone.of("lost")], ["connection", []]);
   });
@@ -215,7 +218,7 @@ describe("an interrupted put", () => {
     const pass = clockOf(t, server);
     for (const [lie, what] of Object.entries({ "never opens": "opening the link", "never ready": "offering the file", "never certifies": "having the file certified" })) {
       Object.assign(server, { lie, links: 0, cancelled: [] });
-      const { error, of } = await pass(() => run(fresh(1000), { retry: 8 }), 10);
+      const { error, of } = await pass(() => run(fresh(MIB), { retry: 8 }), 10);
       assert.deepEqual([error.code, error.canRetry, of("lost"), server.links], ["connection", true, [], 1], lie);
       assert.match(error.message, new RegExp(`^the server made no progress for \\d+ s while ${what}, and no more time is allowed; `), lie);
       if (lie === "never opens") continue; // the server knows of no put yet
@@ -328,7 +331,7 @@ describe("an interrupted put", () => {
     const hears = ({ stage }) => stage === "lost" && (server.lie = null);
     const { result } = await run(fresh(1000), { hears });
     assert.deepEqual([result.report.verdict, result.resumed_from], ["valid", 0]);
-    assert.deepEqual(server.begun, [0, 0]);
+    assert.deepEqual(server.received, ["blob", "blob"]);
   });
 
   test("invalid options are named", async () => {

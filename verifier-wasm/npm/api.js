@@ -7,7 +7,7 @@ const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", 
 const VERIFY_OP_OPTIONS = ["bundle", "cluster", "op", "now"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
-const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "signal", "onProgress"];
+const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
 
 /** The bundle is malformed or of an unknown version: there is nothing to inspect. */
 export class BundleError extends Error {

@@ -2,11 +2,9 @@
 import { createApi, digestBytes, expectText, expectType, given } from "./api.js";
 import { chunksOf, kindOf, lengthOf } from "./bytes.js";
 import { faultOf, linkAddress, openLink, ServerError } from "./link.js";
+import { blobSink, createWriter } from "./sink.js";
 import { hashed, upload } from "./source.js";
-import { waitFor } from "./wait.js";
-
-// Bytes of a get collected before they are moved into a Blob, which the browser can store outside the heap.
-const BLOB_PART = 4 << 20;
+import { orAborted, waitFor } from "./wait.js";
 
 const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const now = () => Math.floor(Date.now() / 1000);
@@ -17,6 +15,7 @@ function checkServer(options) {
   expectText("cluster", options.cluster, "; give its base58 or hex text");
   expectType("onProgress", options.onProgress, "function");
   options.signal?.throwIfAborted();
+  expectType("onWaiting", options.onWaiting, "function");
   return { address: linkAddress(options.server), cluster: options.cluster ?? undefined, tell: options.onProgress ?? (() => {}) };
 }
 
@@ -57,28 +56,6 @@ function listen(link, hear) {
   return { listener, first, fail };
 }
 
-function blobSink() {
-  const parts = [];
-  let last = [];
-  let size = 0;
-  const flush = () => {
-    if (size > 0) parts.push(new Blob(last));
-    last = [];
-    size = 0;
-  };
-  return {
-    write: (bytes) => {
-      last.push(bytes);
-      size += bytes.length;
-      if (size >= BLOB_PART) flush();
-    },
-    blob: () => {
-      flush();
-      return new Blob(parts, { type: "application/octet-stream" });
-    },
-  };
-}
-
 // `wasm` is loaded. The options and bytes passed to this client are copies that the caller cannot change. The bundle of a put is
 // verified like any other.
 export function createClient(wasm, openSocket) {
@@ -89,8 +66,23 @@ export function createClient(wasm, openSocket) {
     return openLink(openSocket, address, { connectDeadline, writeDeadline, checkInterval }, signal);
   };
 
+  // Attempts until one succeeds or there is no retry. `canRepeat`: whether another attempt is possible.
+  async function repeat(attempt, attempts, canRepeat, tell, { signal, onWaiting }) {
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        const wait = canRepeat ? attempts.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
+        if (wait === undefined) throw error;
+        const { code, reason, members, message } = error;
+        tell({ stage: "lost", code, reason, members, message, retry_in: wait });
+        await waitFor(wait, signal, onWaiting);
+      }
+    }
+  }
+
   // One attempt of a put, on a link of its own.
-  async function attempt({ file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt, began }) {
+  async function putOnce({ file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt, began }) {
     tell({ stage: "connecting" });
     const link = await open(address, attempts.connectDeadline(), options.signal);
     let session;
@@ -99,13 +91,14 @@ export function createClient(wasm, openSocket) {
       const { listener, first, fail } = listen(link, {
         committee: (shown) => tell({ stage: "committee", ...shown }),
         member: (progress) => tell({ stage: "member", ...progress }),
+        sent: () => tell({ stage: "sending", done: total, total }),
       });
       // The session takes ownership of the share, even if its constructor throws.
       session = new wasm.Put(link.socket, listener, attempts, subject?.share(), expires, salt, random(32), began, options.renew === true);
       link.watch(session);
       const certifying = first("certified");
       certifying.catch(() => {});
-      // If the file was certified before, `certified` comes without `ready`.
+      // `certified` comes without `ready` if the file was certified before, or was sent with the offer.
       const ready = await Promise.race([first("ready"), certifying]);
       const isSending = ready.bundle === undefined;
       let told; // the last number of sent bytes that was reported
@@ -139,33 +132,54 @@ export function createClient(wasm, openSocket) {
 
   async function put(file, options) {
     const { address, cluster, tell } = checkServer(options);
-    const { signal, onWaiting } = options;
     expectType("renew", options.renew, "boolean");
-    expectType("onWaiting", onWaiting, "function");
     const expires = expiryOf(options.expires);
     const attempts = new wasm.Attempts(cluster, retryOf(options.retry));
     const total = lengthOf(file);
+    // A stream cannot be read again, so it is not retried.
     const stream = total === undefined ? chunksOf(file) : undefined;
-    const subject = stream === undefined ? await hashed(wasm, file, total, tell, signal) : undefined;
+    const subject = stream === undefined ? await hashed(wasm, file, total, tell, options.signal) : undefined;
 
     // All attempts have the same salt, so a certificate that is made after its link was lost still belongs to this put.
     const about = { file, stream, subject, total, options, tell, attempts, address, cluster, expires, salt: random(16), began: now() };
     try {
-      for (;;) {
-        try {
-          return await attempt(about);
-        } catch (error) {
-          // A stream cannot be read again.
-          const wait = stream === undefined ? attempts.pause(faultOf(error), performance.now(), random(1)[0]) : undefined;
-          if (wait === undefined) throw error;
-          const { code, reason, members, message } = error;
-          tell({ stage: "lost", code, reason, members, message, retry_in: wait });
-          await waitFor(wait, signal, onWaiting);
-        }
-      }
+      return await repeat(() => putOnce(about), attempts, stream === undefined, tell, options);
     } finally {
       subject?.free();
       attempts.free();
+    }
+  }
+
+  // One attempt of a get, on a link of its own. `received` passes from one attempt to the next.
+  async function getOnce({ resumable, received, writer, tell, attempts, address, signal }) {
+    // Otherwise a sink that never ends a write would collect the bytes of every attempt.
+    await orAborted(writer.ended(), signal);
+    tell({ stage: "connecting" });
+    const link = await open(address, attempts.connectDeadline(), signal);
+    let session;
+    try {
+      const { listener, first, fail } = listen(link, {
+        start: (about) => tell({ stage: "start", ...about }),
+        length: (about) => (received.file = about),
+        bytes(bytes) {
+          received.done += bytes.length;
+          writer.write(bytes, { pause: () => session?.pause(), resume: () => session?.resume(), fail });
+          tell({ stage: "receiving", done: received.done, total: received.file.end - received.file.start });
+        },
+        rejected: (about) => tell({ stage: "rejected", ...about }),
+      });
+      session = new wasm.Get(link.socket, listener, attempts, resumable, random(32));
+      link.watch(session);
+      const { cluster } = await first("verified");
+      await orAborted(writer.ended(), signal);
+      return cluster;
+    } finally {
+      link.close();
+      if (session !== undefined) {
+        const ended = session;
+        session = undefined; // a write that ends later does not resume it: the next attempt requests what it holds back
+        setTimeout(() => ended.free());
+      }
     }
   }
 
@@ -174,66 +188,28 @@ export function createClient(wasm, openSocket) {
     const { signal, length, range } = options;
     expectType("length", length, "number");
     expectText("range", range, "; give it as \"0-1023\", \"500-\" or \"-500\"");
+    const retry = retryOf(options.retry);
     const wanted = digestBytes(wasm, digest);
     const sink = options.sink ?? blobSink();
+    const resumable = new wasm.ResumableGet(wanted, length ?? undefined, range ?? undefined);
+    const attempts = new wasm.Attempts(cluster, retry);
 
-    tell({ stage: "connecting" });
-    const attempts = new wasm.Attempts(cluster, 0); // a get is not retried
-    const connectDeadline = attempts.connectDeadline();
-    attempts.free();
-    const link = await open(address, connectDeadline, signal);
-    let session;
+    const received = { file: undefined, done: 0 }; // the verified length and the whole range; the number of bytes passed to the sink
+    const about = { resumable, received, writer: createWriter(sink), tell, attempts, address, signal };
     try {
-      let file; // the verified length, and the range that follows
-      let done = 0;
-      let writing; // the sink's pending promise
-      const { listener, first, fail } = listen(link, {
-        start: (about) => tell({ stage: "start", ...about }),
-        length: (about) => (file = about),
-        bytes(bytes) {
-          done += bytes.length;
-          write(() => sink.write(bytes));
-          tell({ stage: "receiving", done, total: file.end - file.start });
-        },
-        rejected: (about) => tell({ stage: "rejected", ...about }),
-      });
-      // Calls the sink one write at a time. Until its promise settles, the session is paused and holds back what arrives.
-      const write = (call) => {
-        if (writing === undefined) {
-          const result = call();
-          if (typeof result?.then !== "function") return;
-          writing = Promise.resolve(result);
-        } else {
-          writing = writing.then(call);
-        }
-        session?.pause();
-        const mine = writing;
-        mine.then(() => {
-          if (writing !== mine) return;
-          writing = undefined;
-          session?.resume();
-        }, fail);
-      };
-      session = new wasm.Get(link.socket, listener, cluster, wanted, length ?? undefined, range ?? undefined, random(32));
-      link.watch(session);
-      const { cluster: shown } = await first("verified");
-      await writing;
+      const shown = await repeat(() => getOnce(about), attempts, true, tell, options);
       return {
         blob: given(options.sink) ? undefined : sink.blob(),
         digest: wasm.digestHex(wanted),
         digest_base58: wasm.digestBase58(wanted),
-        start: file.start,
-        length: done,
-        total: file.length,
+        start: received.file.start,
+        length: received.done,
+        total: received.file.length,
         cluster: shown,
       };
     } finally {
-      link.close();
-      if (session !== undefined) {
-        const ended = session;
-        session = undefined;
-        setTimeout(() => ended.free());
-      }
+      resumable.free();
+      attempts.free();
     }
   }
 

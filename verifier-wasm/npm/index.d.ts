@@ -418,6 +418,16 @@ export interface TrustDecision {
 /** Decides which identity to trust, as the command line does: first the one named by the user, then the recorded one, then the server's. */
 export function decideTrust(known: KnownIdentities): Promise<TrustDecision>;
 
+/** The link was lost. The put or get is retried in `retry_in` seconds; `connecting` follows. The other fields are as in `ServerError`. */
+export interface LostProgress<Code> {
+  stage: "lost";
+  code: Code;
+  reason: string | null;
+  members: string[];
+  message: string;
+  retry_in: number;
+}
+
 /** The server, and the cluster to trust. */
 export interface ServerOptions {
   /** `host:port`, or a URL with http, https, ws or wss; a path is a prefix. */
@@ -429,6 +439,8 @@ export interface ServerOptions {
   cluster: string | null;
   /** Aborts the operation: the promise rejects with the signal's reason. */
   signal?: SignalValue | null;
+  /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */
+  onWaiting?: ((now: () => void) => void) | null;
 }
 
 /** A member of the committee that the server shows. Its keys are checked. */
@@ -447,8 +459,7 @@ export type PutProgress =
   | { stage: "sending"; done: number; total: number | null }
   /** The server's claim about a member; only the certificate proves it. `dropped`: the member takes no further part in this put. */
   | { stage: "member"; member: number; state: "receiving" | "stored" | "voted" | "dropped" }
-  /** The link was lost. The put is retried in `retry_in` seconds; `connecting` follows. The other fields are as in `ServerError`. */
-  | { stage: "lost"; code: "connection" | "refused"; reason: string | null; members: string[]; message: string; retry_in: number };
+  | LostProgress<"connection" | "refused">;
 
 export interface PutOptions extends ServerOptions {
   /** Until when the replicas must keep the file: a `Date`, or seconds since 1970. Default: `"never"` expires. */
@@ -461,8 +472,6 @@ export interface PutOptions extends ServerOptions {
    * server was reached, and none of a stream. The put also waits at most a quarter longer than this for each decision of the server.
    */
   retry?: number | null;
-  /** Called before each retry with a function that ends the wait, for a button "Try now". A browser's `online` event ends it as well. */
-  onWaiting?: ((now: () => void) => void) | null;
   onProgress?: ((progress: PutProgress) => void) | null;
 }
 
@@ -475,7 +484,7 @@ export interface PutResult {
   cluster: string;
   /** The server's node key, base58. */
   server: string;
-  /** The certificate is from an earlier put of the same bytes, perhaps by someone else, and promises as much. No bytes were sent, except of a stream. */
+  /** The certificate is from an earlier put of the same bytes, perhaps by someone else, and promises as much. No bytes were sent, except of a stream or of a file of at most 64 KiB. */
   reused: boolean;
   /** The resume offset: the bytes before it were not sent again. 0 if the upload began at the start, or if `reused`. */
   resumed_from: number;
@@ -493,13 +502,16 @@ export function put(file: FileSource, options: PutOptions): Promise<PutResult>;
 /** The progress of a get. Sizes are in bytes. */
 export type GetProgress =
   | { stage: "connecting" }
-  /** The get reads from this member, from where the previous one stopped. `length` is the member's claim. */
-  | { stage: "start"; name: string; length: number }
+  /** The get reads from this member, from where the previous one stopped: the sink has `offset` bytes. `length` is the member's claim. */
+  | { stage: "start"; name: string; length: number; offset: number }
+  /** The sink has `done` bytes of `total`, also after a retry. */
   | { stage: "receiving"; done: number; total: number }
   /** This member failed or lied. The next one continues. */
-  | { stage: "rejected"; name: string; reason: string };
+  | { stage: "rejected"; name: string; reason: string }
+  /** `not-found` and `exhausted` only after an earlier attempt has found members: they need a while to reconnect to a restarted server. */
+  | LostProgress<"connection" | "refused" | "not-found" | "exhausted">;
 
-/** Receives the verified bytes of a get, in order. If it returns a promise, the next bytes wait for it. */
+/** Receives the verified bytes of a get, each once and in order, also after a retry. If it returns a promise, the next bytes wait for it. */
 export interface Sink {
   write(bytes: Uint8Array): void | Promise<void>;
 }
@@ -511,6 +523,12 @@ export interface GetOptions extends ServerOptions {
   range?: string | null;
   /** Receives the bytes. Default: they are collected in a `Blob`. */
   sink?: Sink | null;
+  /**
+   * How many seconds the get is retried without progress, after the link is lost or the server refuses for a temporary reason. A retry
+   * requests only the bytes that the sink lacks, and only in the same cluster. Default: 60. 0: no retry. There is no retry before a server
+   * was reached, and none of bytes that failed a check. The get also waits at most a quarter longer than this for the server to find the file.
+   */
+  retry?: number | null;
   onProgress?: ((progress: GetProgress) => void) | null;
 }
 

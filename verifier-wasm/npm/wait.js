@@ -1,4 +1,15 @@
-// The pause before a retry.
+// The pause before a retry, and the end of any wait by an abort.
+
+/** Settles as `promise`, or rejects with the signal's reason once it aborts. */
+export function orAborted(promise, signal) {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(signal.reason);
+    const over = () => signal?.removeEventListener("abort", aborted);
+    promise.then(resolve, reject).finally(over);
+    signal?.addEventListener("abort", aborted, { once: true });
+    if (signal?.aborted) aborted();
+  });
+}
 
 /**
  * Waits for some seconds. Ends early if the browser is online again or the function passed to `onWaiting` is called. Rejects if

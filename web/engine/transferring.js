@@ -11,9 +11,9 @@ export function transferringTasks({ put, get }) {
       return { bundle, cluster, reused, resumed_from, certificate, report: rest };
     },
 
-    /** `{ blob, digest, length }`; the bytes are verified. */
-    async get({ digest, ...options }, { signal, progress }) {
-      const { blob, digest_base58, length } = await get(digest, { ...options, signal, onProgress: progress });
+    /** `{ blob, digest, length }`; the bytes are verified. A nudge ends the pause before a retry. */
+    async get({ digest, ...options }, { signal, progress, onNudge }) {
+      const { blob, digest_base58, length } = await get(digest, { ...options, signal, onProgress: progress, onWaiting: onNudge });
       return { blob, digest: digest_base58, length };
     },
   };

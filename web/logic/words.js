@@ -165,9 +165,15 @@ export function explain(error, { isSending = false } = {}) {
   }
 }
 
-/** What a put that was cut off does: it waits so many whole seconds, or tries again just now. */
+const LOST = {
+  connection: "Connection lost.",
+  "not-found": "No replica that holds this file is connected.",
+  exhausted: "Every replica that holds this file failed.",
+};
+
+/** A put or a get that lost its connection retries in this many whole seconds, or now. */
 export function waiting({ code, reason }, seconds) {
-  const what = code === "connection" ? "Connection lost." : (REFUSED[reason] ?? ["The server gave up."])[0];
+  const what = LOST[code] ?? (REFUSED[reason] ?? ["The server gave up."])[0];
   return seconds > 0 ? `${what} Trying again in ${seconds}\u00a0s` : `${what} Trying again now`;
 }
 

@@ -11,11 +11,10 @@ import { Committee } from "./committee.js";
 import { foreign, h, oncePerFrame, setData, setText } from "./dom.js";
 import { createDropZone, foldersNotice } from "./drop.js";
 import { diagnose, failure, obstacle } from "./failure.js";
+import { RetryWait } from "./retrying.js";
 import { checkList, checksSummary, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
 
 const AT_ONCE = 2;
-// How often a wait's seconds are looked at, in milliseconds.
-const TICK = 250;
 const DAY = 86_400;
 const KEEP = [
   ["never", "for ever"],
@@ -30,9 +29,7 @@ class Job {
   #put;
   #rate = new Rate();
   #control = null;
-  #nudges = new EventTarget();
-  #triesAt = 0;
-  #ticking = null;
+  #wait = new RetryWait();
   #leave = () => {};
   #committee = new Committee();
   #revoke = () => {};
@@ -93,7 +90,7 @@ class Job {
     const options = { file: this.file, server: server.base, cluster: trust.decision.identity, expires };
     const onProgress = (event) => this.#heard(event);
     try {
-      const result = await engine.run("put", options, { signal, onProgress, nudges: this.#nudges });
+      const result = await engine.run("put", options, { signal, onProgress, nudges: this.#wait.nudges });
       await trust.serverShows(result.cluster);
       this.#certified(result);
     } catch (error) {
@@ -110,7 +107,7 @@ class Job {
       if (this.#put.state === "lost") this.#context.announce(`${this.file.name}: ${waiting(this.#put.lost, 0)}.`);
       else if (before === "lost") this.#context.announce(`${this.file.name} goes on.`);
     }
-    if (event.stage === "lost") this.#triesAt = performance.now() + 1000 * event.retry_in;
+    if (event.stage === "lost") this.#wait.begin(event);
     if (event.stage === "hashing" || event.stage === "sending") this.#rate.add(event.done, performance.now());
     this.#draw();
   }
@@ -136,7 +133,7 @@ class Job {
     const { length } = certificate;
     const rest = from === 0 ? "" : ` ${continuedAt(from, length)}; ${from < length ? `${size(length - from)} were left to send` : "nothing was left to send"}.`;
     // The day is among the facts below.
-    const about = `${reused ? "was certified already, nothing was sent" : "is certified"}: ${count(signers.length)} of ${plural(members.length, "replica")} hold it durably and signed, ${count(quorum)} needed.${rest}`;
+    const about = `${reused ? "was certified already" : "is certified"}: ${count(signers.length)} of ${plural(members.length, "replica")} hold it durably and signed, ${count(quorum)} needed.${rest}`;
     const advice = h(
       "p",
       { class: "quiet" },
@@ -153,16 +150,9 @@ class Job {
     this.#context.announce(`${this.file.name} is certified.`);
   }
 
-  /** As long as it waits for another try, its seconds run. */
-  #tick(isWaiting) {
-    if (isWaiting === (this.#ticking !== null)) return;
-    clearInterval(this.#ticking);
-    this.#ticking = isWaiting ? setInterval(() => this.#show(), TICK) : null;
-  }
-
   #show() {
     const put = this.#put;
-    this.#tick(put.state === "lost");
+    this.#wait.tick(put.state === "lost", () => this.#show());
     const whole = size(this.file.size);
     setText(this.card.size, put.resumedFrom > 0 ? `${whole} · ${continuedAt(put.resumedFrom, put.length).toLowerCase()}` : whole);
     this.card.update({ state: put.state, running: this.#running(), actions: this.#actions() });
@@ -185,10 +175,8 @@ class Job {
         return { text: "Connecting", verb: "Connecting for" };
       case "sending":
         return { text: "Sending", verb: "Sending", done, total: length, rate };
-      case "lost": {
-        const seconds = lost.isWaiting ? Math.ceil((this.#triesAt - performance.now()) / 1000) : 0;
-        return { text: waiting(lost, seconds), verb: "Waiting to go on with", done, total: length };
-      }
+      case "lost":
+        return { text: this.#wait.text(lost), verb: "Waiting to go on with", done, total: length };
       case "waiting": {
         const { stored, signed } = tally(this.#put);
         return {
@@ -203,7 +191,7 @@ class Job {
 
   #actions() {
     const cancel = ["Cancel", () => this.cancel()];
-    if (this.state === "lost") return [["Try now", () => this.#nudges.dispatchEvent(new Event("nudge"))], cancel];
+    if (this.state === "lost") return [this.#wait.action, cancel];
     if (!this.isOver) return [cancel];
     const remove = ["Remove", () => this.remove()];
     return this.state === "certified" ? [remove] : [["Retry", () => this.enqueue(), { class: "main" }], remove];

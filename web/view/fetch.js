@@ -1,12 +1,15 @@
 // Fetch: a digest or a bundle brings the file back; nothing is offered before every byte is verified.
 import { size } from "../logic/format.js";
+import { advance, newGet } from "../logic/get.js";
 import { withoutSuffix } from "../logic/pairing.js";
 import { Rate } from "../logic/rate.js";
+import { waiting } from "../logic/words.js";
 import { Card, saveLink } from "./card.js";
 import { code, cut, foreign, h, oncePerFrame, setText } from "./dom.js";
 import { createDropZone } from "./drop.js";
 import { diagnose, failure, obstacle } from "./failure.js";
 import { Showing, typeOf } from "./play.js";
+import { RetryWait } from "./retrying.js";
 import { certificateCommittee, checkList, checksSummary, mainFacts, verdictBanner } from "./verdict.js";
 
 const isOver = (state) => ["fetched", "failed", "cancelled"].includes(state);
@@ -14,12 +17,10 @@ const isOver = (state) => ["fetched", "failed", "cancelled"].includes(state);
 class Job {
   #context;
   #wanted; // { digest, name } or { bundle, name }, and `said` once the bundle was read
-  #state = "connecting";
-  #from = null;
-  #done = 0;
-  #total;
-  #rate = new Rate();
+  #get;
+  #rate;
   #control = null;
+  #wait = new RetryWait();
   #revoke = () => {};
   #canPlay = false;
   #failed = h("ul", { class: "rejected", role: "list", "aria-label": "Replicas that failed" });
@@ -34,7 +35,7 @@ class Job {
   }
 
   start() {
-    [this.#state, this.#from, this.#done, this.#total] = ["connecting", null, 0, undefined];
+    [this.#get, this.#rate] = [newGet(), new Rate()];
     this.#canPlay = false;
     this.#failed.replaceChildren();
     this.card.body.replaceChildren(this.#failed);
@@ -44,7 +45,7 @@ class Job {
 
   cancel() {
     this.#control?.abort();
-    if (!isOver(this.#state)) this.#end("cancelled", h("p", { class: "quiet ended" }, "Cancelled. What had arrived is thrown away."));
+    if (!isOver(this.#get.state)) this.#end("cancelled", h("p", { class: "quiet ended" }, "Cancelled. What had arrived is thrown away."));
   }
 
   remove() {
@@ -73,8 +74,8 @@ class Job {
       };
       if (said !== null) options.length = said.length;
       if (said !== null) void this.#offerToPlay(said, signal);
-      const result = await engine.run("get", options, { signal, onProgress: (event) => this.#heard(event) });
-      this.#state = "checking";
+      const result = await engine.run("get", options, { signal, onProgress: (event) => this.#heard(event), nudges: this.#wait.nudges });
+      this.#get = { ...this.#get, state: "checking" };
       this.#show();
       const { identity } = trust.decision;
       const judged =
@@ -92,7 +93,7 @@ class Job {
             );
       this.#fetched(result, said, judged);
     } catch (error) {
-      if (!signal.aborted) await diagnose(error, this.#from !== null, this.#context);
+      if (!signal.aborted) await diagnose(error, this.#get.from !== null, this.#context);
       if (signal.aborted) return;
       if (error.check === "identity" && said !== null) error.code = "other-cluster";
       this.#end("failed", failure(error, { origin }));
@@ -123,17 +124,18 @@ class Job {
   }
 
   #heard(event) {
-    if (event.stage === "start") {
-      // what came from another before stays
-      [this.#from, this.#total] = [event.name, this.#total ?? event.length];
-      this.#state = "receiving";
-    } else if (event.stage === "receiving") {
-      [this.#done, this.#total] = [event.done, event.total];
-      this.#rate.add(event.done, performance.now());
-    } else if (event.stage === "rejected") {
-      this.#failed.append(h("li", { "data-rejected": true }, h("strong", {}, cut(event.name)), " failed: ", foreign(event.reason)));
-      this.#state = "connecting";
+    const wasLost = this.#get.state === "lost";
+    this.#get = advance(this.#get, event);
+    const { state, lost } = this.#get;
+    if (wasLost && state !== "lost") {
+      this.#rate = new Rate();
+      this.#context.announce(`${this.#wanted.name} goes on.`);
     }
+    if (!wasLost && state === "lost") this.#context.announce(`${this.#wanted.name}: ${waiting(lost, 0)}.`);
+    if (event.stage === "lost") this.#wait.begin(event);
+    if (event.stage === "receiving") this.#rate.add(event.done, performance.now());
+    if (event.stage === "rejected")
+      this.#failed.append(h("li", { "data-rejected": true }, h("strong", {}, cut(event.name)), " failed: ", foreign(event.reason)));
     this.#draw();
   }
 
@@ -151,7 +153,7 @@ class Job {
         h("strong", {}, "Every byte is verified."),
         " This is the file of digest ",
         code(digest),
-        this.#from === null ? "" : [", from ", foreign(this.#from)],
+        this.#get.from === null ? "" : [", from ", foreign(this.#get.from)],
         ".",
       ),
       h("div", { class: "actions" }, link),
@@ -165,7 +167,7 @@ class Job {
   }
 
   #end(state, ...content) {
-    this.#state = state;
+    this.#get = { ...this.#get, state };
     this.card.body.replaceChildren(...content.slice(0, 1), this.#failed, ...content.slice(1));
     this.#show();
     this.#context.announce(
@@ -174,18 +176,30 @@ class Job {
   }
 
   #show() {
-    const actions = !isOver(this.#state)
+    const { state } = this.#get;
+    this.#wait.tick(state === "lost", () => this.#show());
+    const actions = !isOver(state)
       ? [["Cancel", () => this.cancel()]]
-      : [...(this.#state === "fetched" ? [] : [["Retry", () => this.start(), { class: "main" }]]), ["Remove", () => this.remove()]];
+      : [...(state === "fetched" ? [] : [["Retry", () => this.start(), { class: "main" }]]), ["Remove", () => this.remove()]];
+    if (state === "lost") actions.unshift(this.#wait.action);
     if (this.#canPlay) actions.unshift(["Play", () => this.#context.play(this.#wanted)]);
-    this.card.update({ state: this.#state, running: this.#running(), actions });
+    this.card.update({ state, running: this.#running(), actions });
   }
 
   #running() {
-    if (this.#state === "connecting") return { text: "Looking for a replica that holds it", verb: "Connecting for" };
-    if (this.#state === "checking") return { text: "Checking the certificate", verb: "Checking" };
-    if (this.#state !== "receiving") return null;
-    return { text: "Receiving", verb: "Receiving", done: this.#done, total: this.#total, rate: this.#rate };
+    const { state, done, total, lost } = this.#get;
+    switch (state) {
+      case "connecting":
+        return { text: "Looking for a replica that holds it", verb: "Connecting for" };
+      case "receiving":
+        return { text: "Receiving", verb: "Receiving", done, total, rate: this.#rate };
+      case "lost":
+        return { text: this.#wait.text(lost), verb: "Waiting to go on with", done, total };
+      case "checking":
+        return { text: "Checking the certificate", verb: "Checking" };
+      default:
+        return null;
+    }
   }
 }
 

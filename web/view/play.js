@@ -17,7 +17,7 @@ const kindOf = (type) => (type.startsWith("audio/") ? "audio" : "video");
 /** The media type of a certified file, by its first bytes, or null. `about`: `{ digest, length, cluster, server }`. */
 export async function typeOf(engine, { length, ...about }, options) {
   if (length === 0) return null;
-  const { blob } = await engine.run("get", { ...about, length, range: `0-${SIGNATURE - 1}` }, options);
+  const { blob } = await engine.run("get", { ...about, length, range: `0-${SIGNATURE - 1}`, retry: 0 }, options);
   const type = mediaType(new Uint8Array(await blob.arrayBuffer()));
   // What it says is at best "maybe": the codecs within show when it is played.
   return type !== null && document.createElement(kindOf(type)).canPlayType(type) !== "" ? type : null;
@@ -190,7 +190,7 @@ export class Showing {
     if (error.at === undefined) return error;
     const { digest, length } = this.#blob;
     const { engine, server, trust } = this.#context;
-    const options = { digest, length, server: server.base, cluster: trust.decision.identity, range: `${error.at}-${error.at}` };
+    const options = { digest, length, server: server.base, cluster: trust.decision.identity, range: `${error.at}-${error.at}`, retry: 0 };
     const { signal } = this.#control;
     return engine.run("get", options, { signal, onProgress: (event) => this.#heard(event) }).then(
       () => error,

@@ -23,11 +23,12 @@ function flipIn(body, place) {
 /**
  * A proxy to an honest server that lies on demand: `change(body, url)` alters bodies of slices in place; `flipAt` is the
  * offset of a blob's byte to flip. `asked` lists the requested slices as `{ start, end }`. Those for which `holds(range)` is
- * true wait until it is false. Links pass at most `most` bytes in total; each of `links` has the number of bytes that it `passed`, and `close()`.
+ * true wait until it is false. Links pass at most `most` bytes to the server in total, and none are accepted unless `isUp`. Each of `cuts` ends one
+ * link once the client has got that many bytes on it; `onCut()` is called before. Each of `links` has the number of bytes that it `passed` to the server and `returned` to the client, and `close()`.
  */
 export async function startFront(target) {
   const { hostname, port } = new URL(target);
-  const front = { change: null, flipAt: null, holds: () => false, asked: [], most: Infinity, links: [] };
+  const front = { change: null, flipAt: null, holds: () => false, asked: [], most: Infinity, isUp: true, cuts: [], onCut: () => {}, links: [] };
   const left = () => front.most - front.links.reduce((sum, { passed }) => sum + passed, 0);
   const http = createServer(async (request, response) => {
     const isSlices = /^\/v1\/blobs\/[^/]+\/slice\?/.test(request.url);
@@ -69,15 +70,30 @@ export async function startFront(target) {
       // one end hung up: end the other
     }
   }
+  async function passBack(from, to, link) {
+    try {
+      for await (const data of from) {
+        link.returned += data.length;
+        if (!to.write(data)) await once(to, "drain");
+        if (link.returned < (front.cuts[0] ?? Infinity)) continue;
+        front.cuts.shift();
+        front.onCut();
+        return link.close();
+      }
+    } catch {
+      // one end hung up: end the other
+    }
+  }
   http.on("upgrade", (request, socket, start) => {
+    if (!front.isUp) return socket.destroy();
     const to = connect(port, hostname, () => {
       const lines = [`${request.method} ${request.url} HTTP/1.1`];
       for (let i = 0; i < request.rawHeaders.length; i += 2) lines.push(`${request.rawHeaders[i]}: ${request.rawHeaders[i + 1]}`);
       to.write(`${lines.join("\r\n")}\r\n\r\n`);
       to.write(start);
-      const link = { passed: 0, close: () => (socket.destroy(), to.destroy()) };
+      const link = { passed: 0, returned: 0, close: () => (socket.destroy(), to.destroy()) };
       front.links.push(link);
-      to.pipe(socket);
+      void passBack(to, socket, link);
       void pass(socket, to, link);
     });
     for (const one of [socket, to]) for (const end of ["error", "close"]) one.on(end, () => (socket.destroy(), to.destroy()));

@@ -10,7 +10,8 @@ import { toBase58 } from "../../independent/text.mjs";
 import { flipped, makeBatch, makeCommittee, makeMembers, nodeSecret } from "../../vectors/generator/world.mjs";
 import { PAGE, listen, serveFolder } from "./static_host.mjs";
 
-const TAG = { hello: 0x01, auth: 0x02, cluster: 0x03, failed: 0x04, put: 0x10, chunk: 0x11, putEnd: 0x12, cancel: 0x13, ready: 0x14, progress: 0x15, certified: 0x16, locate: 0x20, located: 0x21, read: 0x22 };
+const TAG = { hello: 0x01, auth: 0x02, cluster: 0x03, failed: 0x04, put: 0x10, chunk: 0x11, putEnd: 0x12, cancel: 0x13, ready: 0x14, progress: 0x15, certified: 0x16, blob: 0x18, locate: 0x20, located: 0x21, read: 0x22 };
+const NAMES = Object.fromEntries(Object.entries(TAG).map(([name, tag]) => [tag, name]));
 const STAGE = { receiving: 1, stored: 2, voted: 3, dropped: 4 };
 const NOT_FOUND = 12;
 
@@ -85,8 +86,10 @@ class Link {
     const body = new Reader(bytes.subarray(1), "the message");
     if (bytes[0] === TAG.hello) return this.welcome(bytes);
     if (!this.welcomed) return this.socket.close();
+    this.server.received.push(NAMES[bytes[0]]);
     const stream = body.take(4, "stream");
     if (bytes[0] === TAG.put) return this.put(stream, body.small(1, "flags") & 1 ? decodeReceipt(body.take(65, "receipt")) : null);
+    if (bytes[0] === TAG.blob) return this.blob(stream, body);
     if (bytes[0] === TAG.chunk) return this.chunk(stream, body);
     if (bytes[0] === TAG.cancel) return this.server.cancelled.push(body.small(1, "keep") === 1);
     if (bytes[0] === TAG.putEnd) return this.putEnd(stream, decodeReceipt(body.take(65, "receipt")));
@@ -120,6 +123,18 @@ class Link {
     this.send(u8(TAG.ready), stream, u64(offset));
     for (const member of honest.members.keys()) this.progress(stream, member, STAGE.receiving);
     if (this.lie === "stops reading") this.socket.pause();
+  }
+
+  // A small file with its offer.
+  blob(stream, body) {
+    body.take(1, "renew");
+    const receipt = decodeReceipt(body.take(65, "receipt"));
+    this.server.offers.push(receipt);
+    this.blobs.set(toBase58(receipt.digest), body.bytes.slice(body.at));
+    if (["never ready", "never certifies"].includes(this.lie)) return this.staySilent();
+    const code = this.server.refusals.shift();
+    if (code !== undefined) return this.refuse(stream, code);
+    this.certify(stream, receipt);
   }
 
   staySilent() {
@@ -161,6 +176,10 @@ class Link {
     for (const stage of [STAGE.stored, STAGE.voted]) {
       for (const member of honest.members.keys()) this.progress(stream, member, stage);
     }
+    this.certify(stream, receipt);
+  }
+
+  certify(stream, receipt) {
     if (this.lie === "hangs up when signed") return this.socket.close();
     if (this.lie === "garbage certificate") return this.send(u8(TAG.certified), stream, new Uint8Array(228).fill(0xee));
     this.send(u8(TAG.certified), stream, (CERTIFICATES[this.lie] ?? issue)(receipt));
@@ -180,6 +199,7 @@ class Link {
     const [offset, length] = [body.small(8, "offset"), body.small(4, "length")];
     const lies = this.lie === "flipped byte by all" || (this.lie === "flipped byte by one" && member === this.liar);
     const bytes = Uint8Array.from(blob.subarray(offset, offset + length)); // Buffer's slice would not copy
+    if (this.lie === "hangs up when read") return this.socket.terminate();
     if (this.lie === "reads nothing") return this.send(u8(TAG.failed), stream, u16(NOT_FOUND), u16(0), u16(0));
     // Blobs here are read in one chunk, and the proof of a whole blob is empty.
     const chunk = (held) => this.send(u8(TAG.chunk), stream, u64(offset), u8(0), held);
@@ -205,7 +225,7 @@ function clusterStatus(lie) {
  * Starts it, with the page. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
  * `bundles` are their certificates. Each of `cuts` ends one put after `at` bytes: with a failure of `code`, else by hanging up, and sets `lie` from then on;
  * the received bytes are `kept`, and the next put of the same digest resumes after them, or at `offset`. Each of `refusals` is a code that one put is
- * answered with. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets) and `cancelled` (whether to keep).
+ * answered with. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets), the names of all messages `received` after the handshake, and `cancelled` (whether to keep).
  */
 export async function startLyingServer(lie = null, folder = PAGE) {
   const serve = serveFolder(folder);
@@ -218,7 +238,7 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], links: 0, silences: 0, ...(await listen(http)) };
+  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], links: 0, silences: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // ignore clients that hang up
     server.links += 1;

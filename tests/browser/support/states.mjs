@@ -12,6 +12,8 @@ import { until } from "./until.mjs";
 
 const BYTES = Buffer.from("A report that somebody will want to rely on.\n");
 const FILE = fileNamed("report.pdf", BYTES);
+// Too large for one message with its offer: the server reports the members' progress.
+const SCAN = fileNamed("report.pdf", Buffer.alloc(100_000, BYTES));
 const DIGEST = toBase58(digestOf(BYTES));
 const HTML = pathToFileURL(join(PAGE, "verify.html")).href;
 const MIB = 1 << 20;
@@ -99,9 +101,9 @@ export function allStates({ open, server, elsewhere, folder }) {
       return page;
     }],
     ["hashing", () => certifying(null, long, "hashing")],
-    ["connecting", () => certifying("never ready", FILE, "connecting")],
+    ["connecting", () => certifying("never ready", SCAN, "connecting")],
     ["sending", () => certifying("stops reading", large, "sending")],
-    ["waiting", () => certifying("never certifies", FILE, "waiting")],
+    ["waiting", () => certifying("never certifies", SCAN, "waiting")],
     ["waiting to go on", async () => {
       const page = await cutting("hangs up");
       await page.locator("#certify .status-text").filter({ hasText: "Trying again in" }).waitFor();

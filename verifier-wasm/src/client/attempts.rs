@@ -1,4 +1,4 @@
-//! The attempts of a put: when to retry, and what a retry keeps.
+//! The attempts of a put or a get: when to retry, and what a retry keeps.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::input::{self, InputError};
 
-/// The state of the core that the attempts of one put share. Each [`Put`](super::put::Put) reports to it.
+/// The state of the core that the attempts of one put or get share. Each [`Put`](super::put::Put) and [`Get`](super::get::Get) reports to it.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Attempts(Rc<RefCell<session::Attempts>>);

@@ -1,26 +1,51 @@
 //! A get.
 
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
-use vouch_core::session::{GetEvent, GetRequest, GetSession, SessionError};
+use vouch_core::session::{self, GetEvent, GetSession, Rejection, SessionError, VerifiedRange, WantedBytes};
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::WebSocket;
 
+use super::attempts::Attempts;
 use super::link::{Link, Session, SessionFailure, Step, tell};
 use crate::input::{self, InputError};
 
-/// One get on one open socket. The listener receives the events `start`, `length`, `rejected`, `verified` and `failed` as JSON,
+/// What the links of one get deliver: each requests only what no earlier one did.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct ResumableGet(Rc<RefCell<session::ResumableGet>>);
+
+#[wasm_bindgen]
+impl ResumableGet {
+    /// `length`: the file's length, if known. `range`: `0-1023`, `500-` or `-500`; all bytes by default.
+    ///
+    /// # Errors
+    /// An argument is not valid; see [`InputError`].
+    #[wasm_bindgen(constructor)]
+    pub fn new(digest: &[u8], length: Option<f64>, range: Option<String>) -> Result<Self, InputError> {
+        let wanted = WantedBytes {
+            digest: input::digest(digest)?,
+            length: length.map(|length| input::whole("length", length)).transpose()?,
+            range: range.map(|text| input::range(&text)).transpose()?,
+        };
+        Ok(Self(Rc::new(RefCell::new(session::ResumableGet::new(wanted, 0)))))
+    }
+}
+
+/// One link of a get, on one open socket. The listener receives the events `start`, `length`, `rejected`, `verified` and `failed` as JSON,
 /// and verified bytes.
 #[wasm_bindgen]
-pub struct Get(Link<GetSession>);
+pub struct Get(Link<GetLink>);
 
 #[wasm_bindgen]
 impl Get {
-    /// Sends the hello. `length`: the file's length, if known. `range`: `0-1023`, `500-` or `-500`; all bytes by default. `nonce`:
-    /// 32 random bytes.
+    /// Sends the hello. `nonce`: 32 random bytes.
     ///
     /// # Errors
     /// An argument is not valid; see [`InputError`].
@@ -28,21 +53,13 @@ impl Get {
     pub fn new(
         socket: WebSocket,
         listener: Function,
-        cluster: Option<String>,
-        digest: &[u8],
-        length: Option<f64>,
-        range: Option<String>,
+        attempts: &Attempts,
+        get: &ResumableGet,
         nonce: &[u8],
     ) -> Result<Self, InputError> {
-        let request = GetRequest {
-            trusted: cluster.map(|text| input::cluster(&text)).transpose()?,
-            digest: input::digest(digest)?,
-            length: length.map(|length| input::whole("length", length)).transpose()?,
-            range: range.map(|text| input::range(&text)).transpose()?,
-            nonce: input::array("nonce", nonce)?,
-        };
-        let (session, hello) = GetSession::new(request);
-        Ok(Self(Link::new(socket, listener, session, &hello)))
+        let (attempts, get, nonce) = (attempts.share(), get.0.clone(), input::array("nonce", nonce)?);
+        let (session, hello) = attempts.borrow().link_options().get_session(get.borrow().rest(), nonce);
+        Ok(Self(Link::new(socket, listener, GetLink { session, attempts, get }, &hello)))
     }
 
     /// Fails the get if it made no progress for too long. Call it every `checkInterval()`. `now`: milliseconds of a monotonic clock.
@@ -66,6 +83,8 @@ impl Get {
 struct Start {
     name: String,
     length: u64,
+    /// The number of bytes that earlier links delivered, and those of this one before.
+    offset: u64,
 }
 
 #[derive(Serialize)]
@@ -86,31 +105,52 @@ struct Verified {
     cluster: Option<String>,
 }
 
-impl Session for GetSession {
-    fn receive(&mut self, bytes: &Bytes, _now: u64) -> Result<Vec<Step>, SessionError> {
-        let events = Self::receive(self, bytes)?;
-        let cluster = self.cluster().map(|cluster| cluster.to_string());
-        let step = |event| match event {
-            GetEvent::Send(message) => Some(Step::Send(message)),
-            GetEvent::Start { name, length } => Some(tell("start", Start { name, length })),
+/// A link of a get, which reports to the get and its attempts.
+struct GetLink {
+    session: GetSession,
+    attempts: Rc<RefCell<session::Attempts>>,
+    get: Rc<RefCell<session::ResumableGet>>,
+}
+
+impl GetLink {
+    fn step(&self, event: GetEvent) -> Option<Step> {
+        let (mut get, mut attempts) = (self.get.borrow_mut(), self.attempts.borrow_mut());
+        Some(match event {
+            GetEvent::Send(message) => Step::Send(message),
+            GetEvent::Start { name, length } => {
+                get.started(&self.session, &mut attempts);
+                tell("start", Start { name, length, offset: get.delivered() })
+            }
             GetEvent::Length { length, range } => {
-                Some(tell("length", Length { length, start: range.start, end: range.end }))
+                let VerifiedRange { length, range: Range { start, end } } = get.length_verified(length, &range).clone();
+                tell("length", Length { length, start, end })
             }
-            GetEvent::Slice(_) => None,
-            GetEvent::Bytes(bytes) => Some(Step::Bytes(bytes)),
-            GetEvent::Rejected(rejection) => {
-                Some(tell("rejected", Rejected { name: rejection.name, reason: rejection.reason }))
+            GetEvent::Slice(_) => return None,
+            // The steps of one message are performed together, so these bytes do reach the listener.
+            GetEvent::Bytes(bytes) => {
+                get.add_delivered(bytes.len(), &mut attempts.retry);
+                Step::Bytes(bytes)
             }
-            GetEvent::Verified => Some(tell("verified", Verified { cluster: cluster.clone() })),
-        };
-        Ok(events.into_iter().filter_map(step).collect())
+            GetEvent::Rejected(Rejection { name, reason }) => tell("rejected", Rejected { name, reason }),
+            GetEvent::Verified => {
+                tell("verified", Verified { cluster: self.session.cluster().map(|cluster| cluster.to_string()) })
+            }
+        })
+    }
+}
+
+impl Session for GetLink {
+    fn receive(&mut self, bytes: &Bytes, _now: u64) -> Result<Vec<Step>, SessionError> {
+        let received = self.session.receive(bytes);
+        self.attempts.borrow_mut().heard(&self.session);
+        Ok(received?.into_iter().filter_map(|event| self.step(event)).collect())
     }
 
     fn check_deadlines(&mut self, now: Duration, is_paused: bool) -> Result<(), Box<SessionFailure>> {
         if is_paused {
-            self.restart_deadline();
+            self.session.restart_deadline();
             return Ok(());
         }
-        Ok(self.check_deadline(now)?)
+        Ok(self.session.check_deadline(now)?)
     }
 }

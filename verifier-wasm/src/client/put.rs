@@ -8,7 +8,7 @@ use bytes::Bytes;
 use js_sys::Function;
 use serde::Serialize;
 use vouch_core::digest::Digest;
-use vouch_core::message::{Stage, Stream};
+use vouch_core::message::{MAX_BLOB, Message, Stage, Stream};
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{
     self, CancelReason, Milestone, NewPut, PutEvent, PutLink, PutLinkEvent, SessionError, Source,
@@ -22,10 +22,21 @@ use super::attempts::Attempts;
 use super::link::{Link, Session, SessionFailure, Step, tell};
 use crate::input::{self, InputError};
 
-/// Hashes a file before a put: computes its digest and its outline, from which the proofs of its bytes are made.
+/// Hashes a file before a put: computes its digest and its outline, from which the proofs of its bytes are made. Keeps the bytes of a
+/// file that is small enough for one message.
 #[wasm_bindgen]
-#[derive(Debug, Default)]
-pub struct Outliner(OutlineHasher);
+#[derive(Debug)]
+pub struct Outliner {
+    hasher: OutlineHasher,
+    /// All bytes so far; `None` once they are too many for one message.
+    small: Option<Vec<u8>>,
+}
+
+impl Default for Outliner {
+    fn default() -> Self {
+        Self { hasher: OutlineHasher::new(), small: Some(Vec::new()) }
+    }
+}
 
 #[wasm_bindgen]
 impl Outliner {
@@ -37,19 +48,21 @@ impl Outliner {
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.hasher.update(bytes);
+        self.small = self.small.take().filter(|small| small.len() + bytes.len() <= MAX_BLOB);
+        self.small.iter_mut().for_each(|small| small.extend_from_slice(bytes));
     }
 
     /// The number of bytes so far.
     pub fn length(&self) -> f64 {
         // Exact up to 2^53, which is more than can be hashed in a lifetime.
-        self.0.length() as f64
+        self.hasher.length() as f64
     }
 
     /// The digest and the outline of all bytes taken.
     pub fn finish(self) -> Outlined {
-        let (digest, outline) = self.0.finish();
-        Outlined { digest, outline }
+        let (digest, outline) = self.hasher.finish();
+        Outlined { digest, outline, small: self.small.map(Bytes::from) }
     }
 }
 
@@ -59,6 +72,8 @@ impl Outliner {
 pub struct Outlined {
     digest: Digest,
     outline: Outline,
+    /// All bytes of a file that is small enough for one message.
+    small: Option<Bytes>,
 }
 
 #[wasm_bindgen]
@@ -79,7 +94,8 @@ impl Outlined {
     }
 }
 
-/// One put on one open socket. The listener receives the events `committee`, `ready`, `member`, `certified` and `failed` as JSON.
+/// One put on one open socket. The listener receives the events `committee`, `ready`, `member`, `certified` and `failed` as JSON. A small
+/// file goes in one message with its offer: after `committee`, the listener receives `sent` instead of `ready`.
 #[wasm_bindgen]
 pub struct Put(Link<PutSession>);
 
@@ -110,7 +126,7 @@ impl Put {
     ) -> Result<Self, InputError> {
         let put = NewPut {
             source: match &hashed {
-                Some(Outlined { digest, outline }) => Source::Known { digest: *digest, length: outline.length() },
+                Some(Outlined { digest, outline, .. }) => Source::Known { digest: *digest, length: outline.length() },
                 None => Source::Streamed,
             },
             expires_at: expires_at.map_or(Ok(NEVER), |time| input::whole("expires", time))?,
@@ -120,9 +136,10 @@ impl Put {
         };
         let attempts = attempts.share();
         let (mut link, hello) = attempts.borrow().link_options().put_link(input::array("nonce", nonce)?);
-        // Fails only for bytes of another length, and none are given here. A new link has room.
-        let _ = link.begin(put, None, hashed.map(|hashed| hashed.outline));
-        let session = PutSession { link, attempts, passed: 0, sent: 0, is_stored: false };
+        let (bytes, outline) = hashed.map_or((None, None), |hashed| (hashed.small, Some(hashed.outline)));
+        // Fails only for bytes of another length than that of the outline, which was made from these. A new link has room.
+        let _ = link.begin(put, bytes, outline);
+        let session = PutSession { link, attempts, passed: 0, sent: 0, is_stored: false, is_blob_sent: false };
         Ok(Self(Link::new(socket, listener, session, &hello)))
     }
 
@@ -198,6 +215,8 @@ struct PutSession {
     sent: u64,
     /// A member has stored the whole file.
     is_stored: bool,
+    /// All bytes were sent with the offer. This is no milestone: the server has not accepted the put.
+    is_blob_sent: bool,
 }
 
 impl PutSession {
@@ -216,6 +235,7 @@ impl PutSession {
                     attempts.retry.reached(0, milestone);
                 }
             }
+            PutLinkEvent::Put(_, Ok(PutEvent::Send(Message::Blob { .. }))) => self.is_blob_sent = true,
             PutLinkEvent::Put(..) => {}
         }
     }
@@ -241,7 +261,11 @@ impl Session for PutSession {
         let mut steps = Vec::new();
         for event in self.link.receive(bytes, now)? {
             self.heard(&event);
+            let is_committee = matches!(event, PutLinkEvent::Cluster(_));
             steps.extend(step(event)?);
+            if is_committee && self.is_blob_sent {
+                steps.push(tell("sent", ()));
+            }
         }
         Ok(steps)
     }
