@@ -16,6 +16,7 @@ mod store_option;
 mod streams;
 mod trust;
 mod usage;
+mod verdicts;
 mod verify;
 
 use std::fmt;

@@ -1,6 +1,9 @@
 //! A bundle: a certificate with what is needed to check it, as one strict JSON text.
 
+mod bundle_type;
+mod evidence;
 mod json;
+mod of_log;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use thiserror::Error;
@@ -11,13 +14,14 @@ use crate::certificate::Certificate;
 use crate::committee::Committee;
 use crate::comparison::{Comparison, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
-use crate::log::OpProof;
-use crate::statement::{Body, LogHead};
+use crate::statement::Body;
 
-/// The media type of a bundle, and the value of its key `type`.
-pub const MEDIA_TYPE: &str = "application/vnd.vouch.bundle+json";
-/// The media type of a bundle of an op, and the value of its key `type`.
-pub const OP_MEDIA_TYPE: &str = "application/vnd.vouch.op-proof+json";
+pub use bundle_type::BundleType;
+pub use evidence::EvidenceBundle;
+pub(crate) use evidence::EvidenceBundleText;
+pub use of_log::{BlockBundle, HeadBundle, OpBundle};
+pub(crate) use of_log::{BlockBundleText, OpBundleText, parse_head_bundle};
+
 const VERSION: u64 = 1;
 
 /// Why a text is not a bundle.
@@ -116,44 +120,32 @@ impl Bundle {
 
     /// The JSON text, ending with a line feed. `epochs` must be 0; today every bundle's is.
     pub fn to_json(&self) -> String {
-        format!("{:#}\n", self.json(MEDIA_TYPE))
+        format!("{:#}\n", self.json(BundleType::File))
     }
 
-    fn json(&self, media_type: &str) -> serde_json::Value {
-        serde_json::json!({
-            "type": media_type,
-            "version": VERSION,
-            "certificate": Base64UrlUnpadded::encode_string(&self.certificate),
-            "genesis": {
-                "committee": Base64UrlUnpadded::encode_string(&self.genesis),
-                "pops": self.possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
-            },
-            "epochs": [],
-        })
+    fn json(&self, bundle_type: BundleType) -> serde_json::Value {
+        envelope(bundle_type, "certificate", &self.certificate, &self.genesis, &self.possessions)
     }
 }
 
-/// The bundle of an op: a certificate of a log head, with a proof that the log has the op.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpBundle {
-    /// The proof that the op is in the log.
-    pub proof: OpProof,
-    /// The certificate of the log head, with what is needed to check it.
-    pub bundle: Bundle,
-}
-
-impl OpBundle {
-    /// The bundle of an op in the log whose head a genesis committee signed.
-    pub fn new(proof: OpProof, certificate: &Certificate<LogHead>, committee: &Committee) -> Self {
-        Self { proof, bundle: Bundle::of(certificate, committee) }
-    }
-
-    /// The JSON text, ending with a line feed.
-    pub fn to_json(&self) -> String {
-        let mut json = self.bundle.json(OP_MEDIA_TYPE);
-        json["proof"] = Base64UrlUnpadded::encode_string(&self.proof.encode()).into();
-        format!("{json:#}\n")
-    }
+/// The keys that bundles of every type have, and one whose value is what the committee signed.
+fn envelope(
+    bundle_type: BundleType,
+    key: &str,
+    signed: &[u8],
+    genesis: &[u8],
+    possessions: &[Possession],
+) -> serde_json::Value {
+    serde_json::json!({
+        "type": bundle_type.media_type(),
+        "version": VERSION,
+        key: Base64UrlUnpadded::encode_string(signed),
+        "genesis": {
+            "committee": Base64UrlUnpadded::encode_string(genesis),
+            "pops": possessions.iter().map(Possession::to_string).collect::<Vec<_>>(),
+        },
+        "epochs": [],
+    })
 }
 
 /// A bundle whose JSON is parsed, but whose committee is still text: a verifier that has cached this text need not decode it.
@@ -164,21 +156,6 @@ pub(crate) struct BundleText {
     pub(crate) epochs: usize,
 }
 
-/// As [`BundleText`], with the encoded proof of an op.
-#[derive(Debug)]
-pub(crate) struct OpBundleText {
-    pub(crate) proof: Vec<u8>,
-    pub(crate) bundle: BundleText,
-}
-
-impl OpBundleText {
-    pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        let mut object = open(text, OP_MEDIA_TYPE, limits)?;
-        let proof = base64url("proof", &object.take("proof")?.text()?)?;
-        Ok(Self { proof, bundle: BundleText::read(object)? })
-    }
-}
-
 /// The text of the genesis committee and its proofs in a bundle. Each value has only one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GenesisText {
@@ -186,13 +163,18 @@ pub(crate) struct GenesisText {
     pops: Vec<String>,
 }
 
-/// Parses the JSON of a bundle of this media type, up to the rules that hold for all of them: size, version and type.
-fn open(text: &[u8], expected: &'static str, limits: &Limits) -> Result<Object, BundleError> {
+/// Parses the JSON of any bundle.
+fn parse_object(text: &[u8], limits: &Limits) -> Result<Object, BundleError> {
     if text.len() > limits.bundle {
         return Err(BundleError::TooLarge { expected: limits.bundle, got: text.len() });
     }
     let text = std::str::from_utf8(text).map_err(|error| BundleError::Json { reason: error.to_string() })?;
-    let mut bundle = Json::parse(text)?.object()?;
+    Json::parse(text)?.object()
+}
+
+/// Parses the JSON of a bundle of this type, up to the rules that hold for all of them: size, version and type.
+fn open(text: &[u8], expected: BundleType, limits: &Limits) -> Result<Object, BundleError> {
+    let mut bundle = parse_object(text, limits)?;
     let media_type = bundle.take("type")?.text()?;
     let version = bundle.take("version")?.integer()?;
     if version > MAX_SAFE_INTEGER {
@@ -201,6 +183,7 @@ fn open(text: &[u8], expected: &'static str, limits: &Limits) -> Result<Object, 
     if version != VERSION {
         return Err(BundleError::UnknownVersion(version));
     }
+    let expected = expected.media_type();
     if media_type != expected {
         return Err(BundleError::Type { expected, got: json::cut(&media_type) });
     }
@@ -209,12 +192,20 @@ fn open(text: &[u8], expected: &'static str, limits: &Limits) -> Result<Object, 
 
 impl BundleText {
     pub(crate) fn parse(text: &[u8], limits: &Limits) -> Result<Self, BundleError> {
-        Self::read(open(text, MEDIA_TYPE, limits)?)
+        Self::read(open(text, BundleType::File, limits)?)
     }
 
-    /// The keys that bundles of every media type have.
+    /// The keys that bundles with a certificate have.
     fn read(mut bundle: Object) -> Result<Self, BundleError> {
-        let certificate = base64url("certificate", &bundle.take("certificate")?.text()?)?;
+        let certificate = bundle.bytes("certificate")?;
+        let (genesis, epochs) = GenesisText::read(bundle)?;
+        Ok(Self { certificate, genesis, epochs })
+    }
+}
+
+impl GenesisText {
+    /// The keys that bundles of every type have, and no others. Returns the genesis and the number of later epochs.
+    fn read(mut bundle: Object) -> Result<(Self, usize), BundleError> {
         let mut genesis = bundle.take("genesis")?.object()?;
         let committee = genesis.take("committee")?.text()?;
         let pops = genesis.take("pops")?.array()?.into_iter().map(Json::text).collect::<Result<_, _>>()?;
@@ -223,21 +214,26 @@ impl BundleText {
         let count = epochs.len();
         for epoch in epochs {
             let mut epoch = epoch.object()?;
-            base64url("handoff", &epoch.take("handoff")?.text()?)?;
-            base64url("committee", &epoch.take("committee")?.text()?)?;
+            epoch.bytes("handoff")?;
+            epoch.bytes("committee")?;
             epoch.finish()?;
         }
         bundle.finish()?;
-        Ok(Self { certificate, genesis: GenesisText { committee, pops }, epochs: count })
+        Ok((Self { committee, pops }, count))
     }
-}
 
-impl GenesisText {
     /// The encoded committee and its proofs.
     pub(crate) fn decode(&self) -> Result<(Vec<u8>, Vec<Possession>), BundleError> {
         let committee = base64url("committee", &self.committee)?;
         let possessions = self.pops.iter().map(|text| possession(text)).collect::<Result<_, _>>()?;
         Ok((committee, possessions))
+    }
+}
+
+impl Object {
+    /// Removes a required key and decodes its base64url.
+    fn bytes(&mut self, key: &'static str) -> Result<Vec<u8>, BundleError> {
+        base64url(key, &self.take(key)?.text()?)
     }
 }
 

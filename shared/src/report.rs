@@ -1,5 +1,7 @@
 //! The form in which the command line, Node.js and the page show a verdict with its checks, and the content of a bundle.
 
+mod evidence;
+mod log;
 mod op;
 
 use serde::{Serialize, Serializer};
@@ -15,6 +17,8 @@ use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
 use crate::verify::{Check, CheckError, ComparedTimes, Judgement, Verdict, VerdictQuestion};
 
+pub use evidence::{EvidenceReport, EvidenceView};
+pub use log::{BlockOpView, BlockReport, BlockView, HeadReport, HeadView};
 pub use op::{OpReport, OpView};
 
 /// The result of one check.
@@ -125,15 +129,15 @@ impl Report {
         let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
         let is_waived =
             |name| name == Check::Expiry && options.waive_expiry || name == Check::Length && !is_length_known;
-        Self::of(errors, answers(judgement), &Check::OF_FILE, is_waived)
+        Self::of(errors, answers(judgement), &[&Check::OF_CERTIFICATE, &Check::OF_FILE], is_waived)
     }
 
-    /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: those
-    /// that follow the checks of the certificate.
+    /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: every
+    /// check in order, in parts.
     fn of(
         errors: [Option<CheckError>; 3],
         answers: [ReasonedAnswer; 3],
-        checks: &[Check],
+        checks: &[&[Check]],
         is_waived: impl Fn(Check) -> bool,
     ) -> Self {
         let checks = lines(checks, &errors, is_waived);
@@ -212,8 +216,8 @@ fn quorum_of<B: Body>(certificate: &Certificate<B>, n: u16) -> u16 {
     certificate.body().map_or(n, |body| body.threshold(n))
 }
 
-/// The lines of the checks of a certificate, and of these.
-fn lines(checks: &[Check], errors: &[Option<CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
+/// The lines of these checks.
+fn lines(checks: &[&[Check]], errors: &[Option<CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
     let [genuine, matches, in_force] = errors;
     let line = |name: &Check| {
         let name = *name;
@@ -232,7 +236,7 @@ fn lines(checks: &[Check], errors: &[Option<CheckError>; 3], is_waived: impl Fn(
         };
         CheckLine { name, question: name.question(), outcome, meaning: name.meaning() }
     };
-    Check::OF_CERTIFICATE.iter().chain(checks).map(line).collect()
+    checks.iter().copied().flatten().map(line).collect()
 }
 
 /// A member, as a bundle states it.

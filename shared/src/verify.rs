@@ -10,8 +10,9 @@
 
 mod aggregates;
 mod check;
+mod evidence;
 mod judgement;
-mod op;
+mod log;
 mod signed;
 mod stored;
 mod verdict;
@@ -19,18 +20,20 @@ mod verdict;
 use std::sync::Arc;
 
 use crate::bls::Possession;
-use crate::bundle::{BundleText, GenesisText, OpBundleText};
+use crate::bundle::{BlockBundleText, BundleText, EvidenceBundleText, GenesisText, OpBundleText, parse_head_bundle};
 use crate::certificate::Certificate;
 use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
-use crate::digest::{ClusterId, Digest};
+use crate::digest::{ClusterId, Digest, OpId};
 use crate::limits::Limits;
+use crate::log::{Block, Evidence, OpProof};
 use crate::statement::Body;
 
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
+pub use evidence::ProvenEvidence;
 pub use judgement::Judgement;
-pub use op::{OpJudgement, OpVerifyOptions};
+pub use log::{LogJudgement, LogVerifyOptions};
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub use verdict::{CheckError, ComparedTimes, Invalid, Missing, Verdict};
@@ -113,14 +116,41 @@ impl Verifier {
         Judgement::new(options, parsed.and_then(|bundle| self.genuine(bundle, options.cluster)))
     }
 
-    /// Judges the bundle of an op, and answers each of the three questions.
-    pub fn judge_op(&mut self, bundle: &[u8], options: &OpVerifyOptions) -> OpJudgement {
-        match OpBundleText::parse(bundle, &self.limits) {
-            Err(error) => OpJudgement::new(options, Err(error.into()), &[]),
-            Ok(OpBundleText { proof, bundle }) => {
-                OpJudgement::new(options, self.genuine(bundle, options.cluster), &proof)
-            }
-        }
+    /// Judges the bundle of a log head. The second question is whether the log has the height that was asked for.
+    pub fn judge_head(&mut self, bundle: &[u8], options: &LogVerifyOptions<u64>) -> LogJudgement<()> {
+        let parsed = parse_head_bundle(bundle, &self.limits).map_err(CheckError::from);
+        let certificate = parsed.and_then(|bundle| self.genuine(bundle, options.cluster));
+        LogJudgement::new(options, certificate, |head| log::check_head(options, head))
+    }
+
+    /// Judges the bundle of a block. The second question is whether the log has the block, at the height that was asked for.
+    pub fn judge_block(&mut self, bundle: &[u8], options: &LogVerifyOptions<u64>) -> LogJudgement<Block> {
+        let (certificate, block, path) = match BlockBundleText::parse(bundle, &self.limits) {
+            Err(error) => (Err(error.into()), Vec::new(), Vec::new()),
+            Ok(BlockBundleText { block, path, bundle }) => (self.genuine(bundle, options.cluster), block, path),
+        };
+        LogJudgement::new(options, certificate, |head| log::check_block(options, head, &block, &path))
+    }
+
+    /// Judges the bundle of an op. The second question is whether the log has the op that was asked for.
+    pub fn judge_op(&mut self, bundle: &[u8], options: &LogVerifyOptions<OpId>) -> LogJudgement<OpProof> {
+        let (certificate, proof) = match OpBundleText::parse(bundle, &self.limits) {
+            Err(error) => (Err(error.into()), Vec::new()),
+            Ok(OpBundleText { proof, bundle }) => (self.genuine(bundle, options.cluster), proof),
+        };
+        LogJudgement::new(options, certificate, |head| log::check_op(options, head, &proof))
+    }
+
+    /// Verifies the bundle of evidence: whether a member of the trusted cluster signed two conflicting messages.
+    ///
+    /// # Errors
+    /// The first check that fails or cannot be made.
+    pub fn verify_evidence(&self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<ProvenEvidence, CheckError> {
+        let EvidenceBundleText { evidence, genesis, epochs } = EvidenceBundleText::parse(bundle, &self.limits)?;
+        let genesis = genesis.decode()?;
+        let evidence = Evidence::decode(&evidence)?;
+        let genesis = self.read_genesis(genesis)?;
+        ProvenEvidence::check(evidence, genesis.record(), epochs, trusted)
     }
 
     /// The checks `certificate` to `signature` of a parsed bundle: all that need no file.

@@ -37,6 +37,11 @@ fn bundles_of_the_transcripts_are_test_vectors() {
     assert_eq!(read("other.vouch"), n7);
     assert_eq!(read("newer.vouch"), n4.replace("\"version\":1", "\"version\":2"));
     assert_eq!(read("cut.vouch"), n4[..400]);
+    let vectors = fs::read_to_string(program::root().join("tests/vectors/log_bundles.json")).unwrap();
+    let vectors: Value = serde_json::from_str(&vectors).unwrap();
+    for (of, name) in [("head", "log-head.vouch"), ("block", "log-block.vouch"), ("evidence", "evidence.vouch")] {
+        assert_eq!(read(name), vectors["bases"][of].as_str().unwrap());
+    }
     // the tampered bundle differs in one bit of the salt, which the signature covers
     let differences = read("tampered.vouch").bytes().zip(n4.bytes()).filter(|(one, other)| one != other).count();
     assert_eq!((read("tampered.vouch").len(), differences), (n4.len(), 1));

@@ -10,7 +10,7 @@ use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::digest::Digest;
 use vouch_core::log::OpProof;
 use vouch_core::statement::LogHead;
-use vouch_core::verify::{OpVerifyOptions, Subject, Verdict, Verifier, VerifyOptions};
+use vouch_core::verify::{LogVerifyOptions, Subject, Verdict, Verifier, VerifyOptions};
 
 use support::committee::NOW;
 
@@ -104,12 +104,12 @@ fn example_op_is_in_the_log() {
     let possessions = blocks()[3].lines().map(possession).collect();
     let committee = Committee::genesis(record, possessions).unwrap();
     let bundle = OpBundle::new(proof.clone(), &certificate, &committee).to_json();
-    let options = OpVerifyOptions {
+    let options = LogVerifyOptions {
         cluster: Some(committee.cluster()),
-        op: Some(proof.result().op),
+        wanted: Some(proof.result().op),
         now: certificate.claim.time,
     };
-    assert_eq!(Verifier::new().judge_op(bundle.as_bytes(), &options).proved(), Ok(&proof));
+    assert_eq!(Verifier::new().judge_op(bundle.as_bytes(), &options).proved(), Ok((&proof, &certificate)));
 
     let text = std::fs::read_to_string(crate::vectors::directory().join("ops.json")).unwrap();
     let file: Value = serde_json::from_str(&text).unwrap();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use vouch_core::Limits;
 use vouch_core::MAX_SAFE_INTEGER;
-use vouch_core::bundle::{Bundle, OpBundle};
+use vouch_core::bundle::{BlockBundle, Bundle, EvidenceBundle, HeadBundle, OpBundle};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{CommitteeRecord, MemberName};
 use vouch_core::digest::CommitteeDigest;
@@ -195,6 +195,9 @@ fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
     let member = secret.node_key();
     let votes = [vote, none].map(|vote| (vote, vote.sign(&identity, 0, &secret)));
     let proposals = [proposal, other].map(|proposal| (proposal, proposal.sign(&identity, 0, &secret)));
+    let votes = Evidence::of_votes(identity, 0, member, votes).unwrap();
+    let committee = &cluster.committee;
+    let block_bundle = BlockBundle::new(block.clone(), proof.block_path.clone(), &certificate, committee);
     vec![
         ("log op", ops[0].op.encode()),
         ("log op identity", results[0].op.0.to_vec()),
@@ -211,10 +214,13 @@ fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
         ("log engine vote for no block", none.signed_bytes(&identity, 0)),
         ("log engine proposal", proposal.signed_bytes(&identity, 0)),
         ("log engine proposal, new block", other.signed_bytes(&identity, 0)),
-        ("log evidence, votes", Evidence::of_votes(identity, 0, member, votes).unwrap().encode()),
+        ("log evidence, votes", votes.encode()),
         ("log evidence, proposals", Evidence::of_proposals(identity, 0, member, proposals).unwrap().encode()),
         ("op proof", proof.encode()),
-        ("op bundle", OpBundle::new(proof, &certificate, &cluster.committee).to_json().into_bytes()),
+        ("op bundle", OpBundle::new(proof, &certificate, committee).to_json().into_bytes()),
+        ("log head bundle", HeadBundle::new(&certificate, committee).to_json().into_bytes()),
+        ("log block bundle", block_bundle.to_json().into_bytes()),
+        ("log evidence bundle", EvidenceBundle::new(votes, committee).to_json().into_bytes()),
     ]
 }
 

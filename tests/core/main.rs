@@ -7,6 +7,7 @@ mod example;
 mod founding;
 mod golden;
 mod links;
+mod log_bundle_vectors;
 mod log_values;
 mod messages;
 mod op_vectors;

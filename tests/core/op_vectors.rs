@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vouch_core::digest::OpId;
 use vouch_core::report::{Answer, OpReport};
-use vouch_core::verify::{Check, OpVerifyOptions, VerdictQuestion, Verifier};
+use vouch_core::verify::{Check, LogVerifyOptions, VerdictQuestion, Verifier};
 
 /// Minimum number of cases, so that none vanish unnoticed.
 const LEAST_CASES: usize = 400;
@@ -56,10 +57,10 @@ impl Case {
         bundle.to_string().into_bytes()
     }
 
-    fn options(&self) -> OpVerifyOptions {
-        OpVerifyOptions {
+    fn options(&self) -> LogVerifyOptions<OpId> {
+        LogVerifyOptions {
             cluster: self.cluster.as_ref().map(|text| text.parse().unwrap()),
-            op: self.op.as_ref().map(|text| text.parse().unwrap()),
+            wanted: self.op.as_ref().map(|text| text.parse().unwrap()),
             now: self.now,
         }
     }

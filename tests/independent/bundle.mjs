@@ -6,6 +6,9 @@ import { fromBase58, fromBase64url } from "./text.mjs";
 
 export const MEDIA_TYPE = "application/vnd.vouch.bundle+json";
 export const OP_MEDIA_TYPE = "application/vnd.vouch.op-proof+json";
+export const HEAD_MEDIA_TYPE = "application/vnd.vouch.log-head+json";
+export const BLOCK_MEDIA_TYPE = "application/vnd.vouch.log-block+json";
+export const EVIDENCE_MEDIA_TYPE = "application/vnd.vouch.evidence+json";
 const MAX_SIZE = 8 * 1024 * 1024;
 
 function object(value, keys, what) {
@@ -48,8 +51,8 @@ function typeAndVersion(top, wanted) {
   if (type !== wanted) throw invalid("wrong type", { expected: wanted, got: type });
 }
 
-// `extra`: keys that this media type has besides those of every bundle.
-function decode(bytes, mediaType, extra) {
+// `values`: the keys that this media type has besides those of every bundle; each is base64url.
+function decode(bytes, mediaType, values) {
   if (bytes.length > MAX_SIZE) throw invalid("the bundle is too large", { expected: `at most ${MAX_SIZE} bytes`, got: `${bytes.length} bytes` });
   let text;
   try {
@@ -59,8 +62,7 @@ function decode(bytes, mediaType, extra) {
   }
   const json = parseJson(text);
   typeAndVersion(json, mediaType);
-  const top = object(json, ["type", "version", "certificate", "genesis", "epochs", ...extra], "the bundle");
-  const certificate = base64url(top.certificate, "certificate");
+  const top = object(json, ["type", "version", "genesis", "epochs", ...values], "the bundle");
   const genesis = object(top.genesis, ["committee", "pops"], "genesis");
   const committee = base64url(genesis.committee, "genesis.committee");
   const pops = array(genesis.pops, "genesis.pops").map(pop);
@@ -68,8 +70,12 @@ function decode(bytes, mediaType, extra) {
     const epoch = object(value, ["handoff", "committee"], `epochs[${i}]`);
     return { handoff: base64url(epoch.handoff, "handoff"), committee: base64url(epoch.committee, "committee") };
   });
-  return { certificate, committee, pops, epochs, ...Object.fromEntries(extra.map((key) => [key, base64url(top[key], key)])) };
+  const decoded = Object.fromEntries(values.map((key) => [key, base64url(top[key], key)]));
+  return { ...decoded, committee, pops, epochs };
 }
 
-export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, []);
-export const decodeOpBundle = (bytes) => decode(bytes, OP_MEDIA_TYPE, ["proof"]);
+export const decodeBundle = (bytes) => decode(bytes, MEDIA_TYPE, ["certificate"]);
+export const decodeOpBundle = (bytes) => decode(bytes, OP_MEDIA_TYPE, ["certificate", "proof"]);
+export const decodeHeadBundle = (bytes) => decode(bytes, HEAD_MEDIA_TYPE, ["certificate"]);
+export const decodeBlockBundle = (bytes) => decode(bytes, BLOCK_MEDIA_TYPE, ["certificate", "block", "path"]);
+export const decodeEvidenceBundle = (bytes) => decode(bytes, EVIDENCE_MEDIA_TYPE, ["evidence"]);

@@ -1,7 +1,7 @@
 // The log: ops, blocks, what members sign about them, and the proof of an op.
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { Reader, compare, concat, derive, equal, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
-import { invalid, named } from "./failure.mjs";
+import { cannotCheck, invalid, named } from "./failure.mjs";
 import { pathLength, treeKind } from "./merkle.mjs";
 import { toBase58, toHex } from "./text.mjs";
 
@@ -9,6 +9,7 @@ const MAX_BODY = 4096;
 const MAX_EFFECT = 1024;
 const MAX_OPS = 512;
 const MAX_BLOCK_PATH = 53;
+const MAX_BLOCK = 65_536;
 const NO_ROUND = 0xffffffff;
 
 export const resultTree = treeKind("log result");
@@ -56,10 +57,10 @@ function decodeHeader(reader) {
   reader.take(32, "log root");
   const count = reader.small(4, "number of ops");
   if (count < 1 || count > MAX_OPS) throw invalid("wrong number of ops", { expected: `1 to ${MAX_OPS}`, got: `${count}` });
-  reader.take(32, "digest of the ops");
+  const ops = reader.take(32, "digest of the ops");
   const results = reader.take(32, "results root");
   reader.take(32, "state digest");
-  return { cluster, epoch, height, time, count, results, digest: blockDigest(reader.bytes.slice(start, reader.at)) };
+  return { cluster, epoch, height, time, count, ops, results, digest: blockDigest(reader.bytes.slice(start, reader.at)) };
 }
 
 function decodeOp(reader) {
@@ -72,6 +73,28 @@ function decodeOp(reader) {
   if (length > MAX_BODY) throw invalid("the body is too long", { expected: `at most ${MAX_BODY}`, got: `${length}` });
   const body = reader.take(length, "body");
   return { kind, expiresAt, body, encoding: reader.bytes.slice(start, reader.at) };
+}
+
+// A block's path extends to the end.
+function decodeBlockPath(reader) {
+  const hashes = Math.ceil((reader.bytes.length - reader.at) / 32);
+  if (hashes > MAX_BLOCK_PATH) throw invalid("the block's path is too long", { expected: `at most ${MAX_BLOCK_PATH} hashes`, got: `${hashes}` });
+  return Array.from({ length: hashes }, (_, i) => reader.take(32, `hash ${i} of the block's path`));
+}
+
+export function decodeBlock(bytes) {
+  if (bytes.length > MAX_BLOCK) throw invalid("the block is too large", { expected: `at most ${MAX_BLOCK} bytes`, got: `${bytes.length}` });
+  const reader = new Reader(bytes, "the block");
+  const block = decodeHeader(reader);
+  const start = reader.at;
+  for (let i = 0; i < block.count; i++) {
+    decodeOp(reader);
+    reader.take(32 + 64, `submitter and signature of op ${i}`);
+  }
+  reader.end();
+  const digest = opsDigest([bytes.slice(start)]);
+  if (!equal(digest, block.ops)) throw invalid("the header is for other ops", { expected: toHex(block.ops), got: toHex(digest) });
+  return block;
 }
 
 export function decodeProof(bytes) {
@@ -87,17 +110,15 @@ export function decodeProof(bytes) {
   if (length > MAX_EFFECT) throw invalid("the effect is too long", { expected: `at most ${MAX_EFFECT}`, got: `${length}` });
   const effect = reader.take(length, "effect");
   const resultPath = Array.from({ length: pathLength(index, block.count) }, (_, i) => reader.take(32, `hash ${i} of the result's path`));
-  const hashes = Math.ceil((bytes.length - reader.at) / 32);
-  if (hashes > MAX_BLOCK_PATH) throw invalid("the block's path is too long", { expected: `at most ${MAX_BLOCK_PATH} hashes`, got: `${hashes}` });
-  const blockPath = Array.from({ length: hashes }, (_, i) => reader.take(32, `hash ${i} of the block's path`));
+  const blockPath = decodeBlockPath(reader);
   return { block, index, submitter, op, effect, resultPath, blockPath };
 }
 
-// Two messages of one member that it must not both have signed. Returns the member's index.
-export function checkEvidence(bytes, committee) {
+// Two messages of one member that it must not both have signed.
+export function decodeEvidence(bytes) {
   const reader = new Reader(bytes, "the evidence");
   reader.tag("vouchev");
-  reader.known(1, "version", 1);
+  reader.known(1, "evidence version", 1);
   const cluster = reader.take(32, "cluster");
   const epoch = reader.bounded("epoch");
   const member = reader.take(32, "member");
@@ -112,18 +133,48 @@ export function checkEvidence(bytes, committee) {
   });
   reader.end();
   if (compare(both[0].block, both[1].block) >= 0) throw invalid("the blocks do not ascend");
-  if (!equal(cluster, committee.digest)) throw invalid("another cluster");
-  if (epoch !== 0) throw invalid("another epoch");
+  return { cluster, epoch, member, message, height, round, both };
+}
+
+// The index of the accused in the committee.
+function accusedIn(member, committee) {
   const index = committee.members.findIndex(({ node }) => equal(node, member));
   if (index < 0) throw invalid("not a member");
+  return index;
+}
+
+function checkConflict({ cluster, epoch, member, message, height, round, both }) {
   for (const { validRound, block, signature } of both) {
     const signed = message === 3 ? proposalBytes({ cluster, epoch, height, round, validRound, block }) : voteBytes({ cluster, epoch, type: message, height, round, block });
     if (!ed25519.verify(signature, signed, member, { zip215: false })) throw invalid("not signed by the member");
   }
+}
+
+// Returns the accused member's index.
+export function checkEvidence(bytes, committee) {
+  const evidence = decodeEvidence(bytes);
+  if (!equal(evidence.cluster, committee.digest)) throw invalid("another cluster");
+  if (evidence.epoch !== 0) throw invalid("another epoch");
+  const index = accusedIn(evidence.member, committee);
+  checkConflict(evidence);
   return index;
 }
 
-function checkBlock({ block, blockPath }, head, cluster) {
+// The checks of evidence against a member of the trusted cluster; `epochs` are the bundle's.
+export function checkAccusation(evidence, committee, epochs, cluster) {
+  named("identity", () => {
+    if (cluster === undefined) throw cannotCheck("no trusted identity was given");
+    for (const got of [committee.digest, evidence.cluster]) if (!equal(got, cluster)) throw invalid("another cluster", { expected: toBase58(cluster), got: toBase58(got) });
+  });
+  const member = named("accused", () => {
+    if (evidence.epoch > 0 || epochs.length > 0) throw cannotCheck("later epochs are not specified");
+    return accusedIn(evidence.member, committee);
+  });
+  named("conflict", () => checkConflict(evidence));
+  return { member, height: evidence.height, round: evidence.round };
+}
+
+function checkInLog({ block, blockPath }, head, cluster) {
   if (!equal(block.cluster, cluster)) throw invalid("the block is of another cluster", { expected: toBase58(cluster), got: toBase58(block.cluster) });
   if (block.height > head.height) throw invalid("the block comes after the head", { expected: `at most ${head.height}`, got: `${block.height}` });
   const length = pathLength(block.height - 1, head.height);
@@ -143,10 +194,25 @@ function checkResult({ block, index, submitter, op, effect, resultPath }) {
 // The checks of question 2 for an op: is it in the log whose head is certified? Returns its identity, place and effect.
 export function checkOp(encoded, head, cluster, wanted) {
   const proof = named("proof", () => decodeProof(encoded));
-  named("block", () => checkBlock(proof, head, cluster));
+  named("block", () => checkInLog(proof, head, cluster));
   const identity = named("result", () => checkResult(proof));
   named("op", () => {
     if (wanted !== undefined && !equal(identity, wanted)) throw invalid("this is another op", { expected: toBase58(wanted), got: toBase58(identity) });
   });
   return { identity, height: proof.block.height, index: proof.index, effect: proof.effect };
+}
+
+// The checks of question 2 for a block: is it in the log whose head is certified, at the height asked for?
+export function checkBlock(encoded, path, head, cluster, height) {
+  const [block, blockPath] = named("ops", () => [decodeBlock(encoded), decodeBlockPath(new Reader(path, "the path"))]);
+  named("block", () => checkInLog({ block, blockPath }, head, cluster));
+  named("height", () => {
+    if (height !== undefined && block.height !== height) throw invalid("another block", { expected: `${height}`, got: `${block.height}` });
+  });
+  return { height: block.height, count: block.count, digest: block.digest };
+}
+
+// The check of question 2 for a log head.
+export function checkHeight(head, height) {
+  if (height !== undefined && head.height < height) throw invalid("the head is older", { expected: `at least ${height}`, got: `${head.height}` });
 }

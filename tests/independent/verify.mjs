@@ -1,10 +1,10 @@
 // The checks in order, and the three questions that they answer; the first failure decides.
 import { MAX_INTEGER, NEVER, concat, equal } from "./bytes.mjs";
-import { decodeBundle, decodeOpBundle } from "./bundle.mjs";
+import { decodeBlockBundle, decodeBundle, decodeEvidenceBundle, decodeHeadBundle, decodeOpBundle } from "./bundle.mjs";
 import { decodeCertificate, decodeHeadCertificate } from "./certificate.mjs";
 import { decodeGenesis, quorum } from "./committee.mjs";
 import { Failure, cannotCheck, invalid, named } from "./failure.mjs";
-import { checkOp } from "./log.mjs";
+import { checkAccusation, checkBlock, checkHeight, checkOp, decodeEvidence } from "./log.mjs";
 import { G1, POP_DST, STATEMENT_DST, decodeKey, decodeSignature, sum, verifySignature } from "./bls.mjs";
 import { encodeStatement } from "./statement.mjs";
 import { parse32, toBase58, toHex } from "./text.mjs";
@@ -85,14 +85,17 @@ function inputNow(now) {
   return now;
 }
 
+const genesisOf = ({ committee, pops }) =>
+  named("committee", () => {
+    const decoded = decodeGenesis(committee);
+    if (pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${pops.length}` });
+    return decoded;
+  });
+
 // Checks 2 to 8: everything that needs no file. `decode` is the decoder of the kind of certificate. Returns the certificate.
 function genuineCertificate(parts, decode, trusted) {
   const certificate = named("certificate", () => decode(parts.certificate));
-  const committee = named("committee", () => {
-    const decoded = decodeGenesis(parts.committee);
-    if (parts.pops.length !== decoded.n) throw invalid("wrong number of PoPs", { expected: `${decoded.n}`, got: `${parts.pops.length}` });
-    return decoded;
-  });
+  const committee = genesisOf(parts);
   named("identity", () => checkIdentity(committee, trusted));
   named("epoch", () => checkEpoch(certificate, committee, parts.epochs));
   named("signers", () => checkSigners(certificate, committee));
@@ -144,19 +147,45 @@ export function verify({ bundle, cluster, digest, length, now: time, waiveExpiry
   return verdictOf(answers, genuine, matches, inForce);
 }
 
-// The bundle of an op: does the log of the trusted cluster have the op? `op`: the identity asked for; without one, any op.
-export function verifyOp({ bundle, cluster, op, now: time }) {
+// A bundle of the log: the certificate of a head, and what else is in the bundle. `isAsked`: whether the second question is asked at all.
+function verifyOfLog({ bundle, cluster, now: time }, decode, check, isAsked = true) {
   const trusted = input32(cluster, "cluster");
-  const wanted = input32(op, "op");
   const now = inputNow(time);
-  let proof;
+  let parts;
   const genuine = ask(() => {
-    const parts = named("bundle", () => decodeOpBundle(bundle));
-    proof = parts.proof;
+    parts = named("bundle", () => decode(bundle));
     return genuineCertificate(parts, decodeHeadCertificate, trusted);
   });
-  const matches = asked(genuine.value, (head) => checkOp(proof, head, trusted, wanted));
+  const matches = asked(genuine.value, (head) => check(parts, head, trusted));
   const inForce = asked(genuine.value, (head) => named("time", () => checkTime(head.time, now)));
-  const answers = { genuine: genuine.answer, matches: matches.answer, in_force: inForce.answer };
-  return { ...verdictOf(answers, genuine, matches, inForce), op: matches.value };
+  const answers = { genuine: genuine.answer, matches: isAsked ? matches.answer : "not-answered", in_force: inForce.answer };
+  return { ...verdictOf(answers, genuine, matches, inForce), value: matches.value };
+}
+
+// The bundle of an op: does the log of the trusted cluster have the op? `op`: the identity asked for; without one, any op.
+export function verifyOp({ op, ...question }) {
+  const wanted = input32(op, "op");
+  return verifyOfLog(question, decodeOpBundle, (parts, head, trusted) => checkOp(parts.proof, head, trusted, wanted));
+}
+
+// The bundle of a log head: does the log reach this height? Without one, that is not asked.
+export function verifyHead({ height, ...question }) {
+  const wanted = height ?? undefined;
+  return verifyOfLog(question, decodeHeadBundle, (_, head) => named("height", () => checkHeight(head, wanted)), wanted !== undefined);
+}
+
+// The bundle of a block: does the log have it, at this height? Without one, any block.
+export function verifyBlock({ height, ...question }) {
+  return verifyOfLog(question, decodeBlockBundle, ({ block, path }, head, trusted) => checkBlock(block, path, head, trusted, height ?? undefined));
+}
+
+// Evidence: did a member of the trusted cluster sign two conflicting messages?
+export function verifyEvidence({ bundle, cluster }) {
+  const trusted = input32(cluster, "cluster");
+  const genuine = ask(() => {
+    const parts = named("bundle", () => decodeEvidenceBundle(bundle));
+    const evidence = named("evidence", () => decodeEvidence(parts.evidence));
+    return checkAccusation(evidence, genesisOf(parts), parts.epochs, trusted);
+  });
+  return { ...verdictOf({ genuine: genuine.answer, matches: "not-answered", in_force: "not-answered" }, genuine), value: genuine.value };
 }

@@ -15,6 +15,8 @@ export const { cluster: CLUSTER, digest: DIGEST, length: LENGTH, now: NOW } = n4
 export const OP_BUNDLE = readVectors("ops.json").base;
 export const OP = readVectors("ops.json").cases.find(({ name }) => name === "example").op;
 
+export const LOG_BUNDLES = readVectors("log_bundles.json").bases;
+
 export function temporaryFolder() {
   const folder = mkdtempSync(join(tmpdir(), "vouch-"));
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -25,4 +27,5 @@ export function writeFiles(folder) {
   writeFileSync(join(folder, "report.pdf"), FILE);
   writeFileSync(join(folder, "report.pdf.vouch"), BUNDLE);
   writeFileSync(join(folder, "op.vouch"), OP_BUNDLE);
+  for (const [of, text] of Object.entries(LOG_BUNDLES)) writeFileSync(join(folder, `${of}.vouch`), text);
 }

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { verify, verifyOp } from "../independent/verify.mjs";
-import { bundleBytes, caseFiles, opBundleBytes, readVectors } from "../vectors/load.mjs";
+import { verify, verifyBlock, verifyEvidence, verifyHead, verifyOp } from "../independent/verify.mjs";
+import { bundleBytes, caseFiles, logBundleBytes, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
 const spelled = ({ verdict, check, times, genuine, matches, in_force: inForce }) => `${verdict} ${check} ${JSON.stringify(times ?? null)} ${genuine} ${matches} ${inForce}`;
 
@@ -31,6 +31,19 @@ test("vectors of ops.json", () => {
   }
   assert.deepEqual(failures, []);
   assert.ok(file.cases.length > 200);
+});
+
+test("vectors of log_bundles.json", () => {
+  const file = readVectors("log_bundles.json");
+  const judges = { head: verifyHead, block: verifyBlock, evidence: verifyEvidence };
+  const failures = [];
+  for (const one of file.cases) {
+    const { of, cluster, height, now } = one;
+    const got = judges[of]({ bundle: logBundleBytes(file, one), cluster, height, now });
+    if (spelled(got) !== spelled(one)) failures.push(`${one.name}: expected ${spelled(one)}, got ${spelled(got)}: ${got.message}`);
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(file.cases.length > 100);
 });
 
 test("the committed vectors equal the generator's output", () => {

@@ -1,8 +1,8 @@
 // Every vector through the WebAssembly verifier: verdict and check must be those of the independent implementation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createVerifier, verify, verifyOp } from "../../verifier-wasm/npm/node.js";
-import { bundleBytes, caseFiles, opBundleBytes, readVectors } from "../vectors/load.mjs";
+import { createVerifier, verify, verifyHead, verifyOp } from "../../verifier-wasm/npm/node.js";
+import { bundleBytes, caseFiles, logBundleBytes, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
 const question = (file, one) => {
   const { cluster, digest, length, now, waive_expiry: waiveExpiry } = one;
@@ -38,6 +38,30 @@ test("vectors of ops.json in WebAssembly", async () => {
   }
   assert.deepEqual(failures, []);
   assert.ok(file.cases.length > 400);
+});
+
+test("vectors of log heads in WebAssembly", async () => {
+  const file = readVectors("log_bundles.json");
+  const heads = file.cases.filter(({ of }) => of === "head");
+  const failures = [];
+  for (const one of heads) {
+    const { cluster, height, now } = one;
+    const report = await verifyHead({ bundle: logBundleBytes(file, one), cluster, height, now });
+    const [expected, got] = [spelled(one), spelled({ ...report, genuine: report.genuine.answer, matches: report.matches.answer, in_force: report.in_force.answer })];
+    if (got !== expected) failures.push(`${one.name}: expected ${expected}, got ${got}: ${report.message}`);
+    assert.equal(report.head !== null, report.verdict === "valid", one.name);
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(heads.length > 25);
+});
+
+test("a question about a height that makes no sense throws", async () => {
+  const { bases, cases } = readVectors("log_bundles.json");
+  const asked = { bundle: bases.head, cluster: cases[0].cluster, now: cases[0].now };
+  assert.equal((await verifyHead(asked)).verdict, "valid");
+  assert.equal((await verifyHead({ ...asked, height: 7 })).matches.answer, "yes");
+  for (const wrong of [{ height: "4" }, { height: 4n }, { op: asked.cluster }, { cluster: "0" }, { bundle: {} }]) await assert.rejects(verifyHead({ ...asked, ...wrong }), TypeError);
+  for (const height of [-1, 0.5, 2 ** 53]) await assert.rejects(verifyHead({ ...asked, height }), RangeError);
 });
 
 test("a question about an op that makes no sense throws", async () => {

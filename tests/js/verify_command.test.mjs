@@ -194,3 +194,22 @@ test("the command verifies an op as the library does", () => {
     assert.match(stderr, /--op/);
   }
 });
+
+test("the command verifies log heads as the library does", () => {
+  const by = `certified by 3 of 4 members of cluster ${CLUSTER}`;
+  const head = succeed(verifyCommand, ["head.vouch", ...trusted]).stdout;
+  assert.match(head, /^Does the log reach this height\? not answered$/m);
+  assert.match(head, new RegExp(`^VALID: log head of height 7 of 2026-09-21T14:13:27Z \\(59m 53s ago\\), ${by}$`, "m"));
+  assert.equal(JSON.parse(succeed(verifyCommand, ["head.vouch", ...trusted, "--json"]).stdout).head.height, 7);
+  assert.match(succeed(verifyCommand, ["--height", "7", "head.vouch", ...trusted]).stdout, /^Does the log reach this height\? yes$/m);
+  const old = verify(["--height", "8", "head.vouch", ...trusted]);
+  assert.equal(old.status, 1);
+  assert.match(old.stdout, /^BAD {2}height/m);
+  assert.equal(verify(["head.vouch"]).status, 2);
+  const wrong = [["op.vouch"], ["block.vouch"], ["report.pdf"], ["report.pdf", "report.pdf.vouch", "--height", "1"], ["head.vouch", "--waive-expiry"], ["head.vouch", "--height", "0"]];
+  for (const args of wrong) {
+    const { status, stdout, stderr } = verify([...args, ...trusted]);
+    assert.deepEqual([status, stdout], [2, ""], args.join(" "));
+    assert.match(stderr, /^CANNOT CHECK: /);
+  }
+});

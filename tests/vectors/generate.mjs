@@ -8,6 +8,7 @@ import { committeeFile } from "./generator/committee.mjs";
 import { withExample } from "./generator/example.mjs";
 import { foundingFile } from "./generator/founding.mjs";
 import { logFile } from "./generator/log.mjs";
+import { logBundlesFile } from "./generator/log_bundles.mjs";
 import { merkleFile } from "./generator/merkle.mjs";
 import { opsFile } from "./generator/ops.mjs";
 import { signatureFile } from "./generator/signature.mjs";
@@ -41,6 +42,7 @@ const files = {
   "founding.json": foundingFile,
   "log.json": logFile,
   "ops.json": opsFile,
+  "log_bundles.json": logBundlesFile,
   [PAGE]: () => withExample(read(PAGE)),
 };
 

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync } from "node:fs";
 
 const DIRECTORY = new URL("./", import.meta.url);
-const WITHOUT_CASES = ["building_blocks.json", "founding.json", "log.json", "ops.json", "tree.json"];
+const WITHOUT_CASES = ["building_blocks.json", "founding.json", "log.json", "log_bundles.json", "ops.json", "tree.json"];
 
 export const readVectors = (name) => JSON.parse(readFileSync(new URL(name, DIRECTORY), "utf8"));
 
@@ -31,6 +31,16 @@ export function opBundleBytes(file, one) {
   const bundle = JSON.parse(file.base);
   bundle.proof = one.proof ?? bundle.proof;
   bundle.certificate = one.certificate ?? bundle.certificate;
+  bundle.genesis.committee = one.committee ?? bundle.genesis.committee;
+  bundle.genesis.pops = one.pops ?? bundle.genesis.pops;
+  return new TextEncoder().encode(JSON.stringify(bundle));
+}
+
+// The bundle of a case in log_bundles.json.
+export function logBundleBytes(file, one) {
+  if (one.bundle !== undefined) return new TextEncoder().encode(one.bundle);
+  const bundle = JSON.parse(file.bases[one.of]);
+  for (const key of ["certificate", "block", "path", "evidence"]) if (one[key] !== undefined) bundle[key] = one[key];
   bundle.genesis.committee = one.committee ?? bundle.genesis.committee;
   bundle.genesis.pops = one.pops ?? bundle.genesis.pops;
   return new TextEncoder().encode(JSON.stringify(bundle));

@@ -5,6 +5,7 @@ import { asBytes, chunksOf, heldBytes, kindOf, pieces } from "./bytes.js";
 const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
 const VERIFY_OP_OPTIONS = ["bundle", "cluster", "op", "now"];
+const VERIFY_HEAD_OPTIONS = ["bundle", "cluster", "height", "now"];
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
@@ -228,15 +229,26 @@ export function createApi(wasm, ready) {
 
   let shared;
 
+  // A bundle of the log; `wanted` is what is asked for.
+  async function judgeOfLog({ bundle, cluster, now }, wanted, judgeWith) {
+    expectText("cluster", cluster, "; give its base58 or hex text");
+    const [held, seconds] = [heldBundle(bundle), secondsOf(now)];
+    await loaded();
+    shared ??= new wasm.Verifier();
+    return JSON.parse(judgeWith(shared, bundleBytes(held), cluster ?? undefined, seconds, wanted ?? undefined));
+  }
+
   return {
     async verifyOp(options) {
-      const { bundle, cluster, op, now } = readOptions(options, VERIFY_OP_OPTIONS);
-      expectText("cluster", cluster, "; give its base58 or hex text");
-      expectText("op", op, "; give its base58 or hex text");
-      const [held, seconds] = [heldBundle(bundle), secondsOf(now)];
-      await loaded();
-      shared ??= new wasm.Verifier();
-      return JSON.parse(shared.judgeOp(bundleBytes(held), cluster ?? undefined, seconds, op ?? undefined));
+      const own = readOptions(options, VERIFY_OP_OPTIONS);
+      expectText("op", own.op, "; give its base58 or hex text");
+      return judgeOfLog(own, own.op, (verifier, ...question) => verifier.judgeOp(...question));
+    },
+
+    async verifyHead(options) {
+      const own = readOptions(options, VERIFY_HEAD_OPTIONS);
+      expectType("height", own.height, "number");
+      return judgeOfLog(own, own.height, (verifier, ...question) => verifier.judgeHead(...question));
     },
 
     async verify(options) {

@@ -178,14 +178,11 @@ export interface ProvedOp {
   members: number;
 }
 
-/**
- * A verdict on an op. `genuine`: is the certificate of the log head genuine? `matches`: does the log have the op, with this effect?
- * `in_force`: is the log head not from the future?
- */
-export interface OpReport extends Omit<AnyReport, "checks"> {
+/** What reports about the log have in common. */
+interface LogReport<Name extends string> extends Omit<AnyReport, "checks"> {
   verdict: "valid" | "invalid" | "cannot-check";
   /** The check that decided; null if valid. */
-  check: OpCheckName | null;
+  check: Name | null;
   /** If invalid: the expected value. */
   expected: string | null;
   /** If invalid: the value found. */
@@ -193,9 +190,48 @@ export interface OpReport extends Omit<AnyReport, "checks"> {
   /** If the check `time` failed: the same two values as numbers. */
   times: ComparedTimes | null;
   /** Every check, in order. */
-  checks: (Omit<Check, "name"> & { name: OpCheckName })[];
+  checks: (Omit<Check, "name"> & { name: Name })[];
+}
+
+/**
+ * A verdict on an op. `genuine`: is the certificate of the log head genuine? `matches`: does the log have the op, with this effect?
+ * `in_force`: is the log head not from the future?
+ */
+export interface OpReport extends LogReport<OpCheckName> {
   /** What was proved; null unless valid. */
   op: ProvedOp | null;
+}
+
+/** The checks of a log head's bundle, in order. */
+export type HeadCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "height";
+
+/** A log head that a quorum certified. */
+export interface ProvedHead {
+  /** The height of the newest block that the head covers. */
+  height: number;
+  /** The digest of that block, base58. */
+  block: string;
+  /** The root over the digests of the blocks up to it, hex. */
+  log_root: string;
+  /** The block's time, seconds since 1970. */
+  time: number;
+  /** The seconds from the block's time to the time of the verdict; 0 if the block's is later. */
+  age: number;
+  /** The cluster identity, base58. */
+  cluster: string;
+  /** The number of members that signed the head. */
+  signers: number;
+  /** The number of members. */
+  members: number;
+}
+
+/**
+ * A verdict on a log head. `genuine`: is its certificate genuine? `matches`: does the log reach the height that you asked for?
+ * `in_force`: is the head not from the future?
+ */
+export interface HeadReport extends LogReport<HeadCheckName> {
+  /** The head; null unless valid. */
+  head: ProvedHead | null;
 }
 
 export interface VerifyOpOptions {
@@ -211,6 +247,20 @@ export interface VerifyOpOptions {
 
 /** Checks whether the log of the cluster that you trust has an op, and with which effect. Offline. It throws only on invalid arguments. */
 export function verifyOp(options: VerifyOpOptions): Promise<OpReport>;
+
+export interface VerifyHeadOptions {
+  /** The content of a log head's bundle, as bytes or text. Do not pass the result of `JSON.parse`. */
+  bundle: Bytes | string;
+  /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
+  cluster?: string | null;
+  /** The greatest height that you know: a lower head is an old one. Without it, a head of any height is valid. */
+  height?: number | null;
+  /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
+  now?: Date | number | null;
+}
+
+/** Checks a head of the log of the cluster that you trust. Offline. It throws only on invalid arguments. */
+export function verifyHead(options: VerifyHeadOptions): Promise<HeadReport>;
 
 /** A member of the committee. */
 export interface Member {

@@ -2,10 +2,10 @@
 
 use vouch_core::limits::MAX_BUNDLE;
 #[cfg(feature = "tools")]
-use vouch_core::report::OpReport;
+use vouch_core::report::{HeadReport, OpReport};
 use vouch_core::report::{Inspection, Report};
 #[cfg(feature = "tools")]
-use vouch_core::verify::OpVerifyOptions;
+use vouch_core::verify::LogVerifyOptions;
 use vouch_core::verify::{self, Subject, VerifyOptions};
 use wasm_bindgen::prelude::wasm_bindgen;
 
@@ -58,11 +58,37 @@ impl Verifier {
         now: f64,
         op: Option<String>,
     ) -> Result<String, InputError> {
-        let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
         let op = op.map(|text| input::op(&text)).transpose()?;
-        let options = OpVerifyOptions { cluster, op, now: input::whole("now", now)? };
+        let options = log_options(cluster, op, now)?;
         Ok(json(&OpReport::new(&self.0.judge_op(bundle, &options))))
     }
+
+    /// Judges the bundle of a log head. Returns the report, as JSON. `height`: the least height that is asked for.
+    ///
+    /// # Errors
+    /// An argument is not valid; see [`InputError`].
+    #[wasm_bindgen(js_name = judgeHead)]
+    pub fn judge_head(
+        &mut self,
+        bundle: &[u8],
+        cluster: Option<String>,
+        now: f64,
+        height: Option<f64>,
+    ) -> Result<String, InputError> {
+        let options = log_options(cluster, height_of(height)?, now)?;
+        Ok(json(&HeadReport::new(&self.0.judge_head(bundle, &options))))
+    }
+}
+
+#[cfg(feature = "tools")]
+fn height_of(height: Option<f64>) -> Result<Option<u64>, InputError> {
+    height.map(|height| input::whole("height", height)).transpose()
+}
+
+#[cfg(feature = "tools")]
+fn log_options<W>(cluster: Option<String>, wanted: Option<W>, now: f64) -> Result<LogVerifyOptions<W>, InputError> {
+    let cluster = cluster.map(|text| input::cluster(&text)).transpose()?;
+    Ok(LogVerifyOptions { cluster, wanted, now: input::whole("now", now)? })
 }
 
 /// The result for a bundle. The certificate has been checked, and can be compared with a file once the file is hashed.

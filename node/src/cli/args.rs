@@ -204,13 +204,13 @@ pub(super) struct GetArgs {
 #[derive(Debug, Args)]
 #[command(
     allow_missing_positional = true,
-    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>\n       vouch verify [OPTIONS] --op <OP> <BUNDLE>"
+    override_usage = "vouch verify [OPTIONS] <FILE> <BUNDLE>\n       vouch verify [OPTIONS] --digest <DIGEST> <BUNDLE>\n       vouch verify [OPTIONS] --op <OP> <BUNDLE>\n       vouch verify [OPTIONS] [--height <HEIGHT>] <BUNDLE>"
 )]
 pub(super) struct VerifyArgs {
     /// File to check; - is standard input
-    #[arg(value_name = "FILE", required_unless_present_any = ["digest", "op"])]
+    #[arg(value_name = "FILE")]
     pub(super) file: Option<OsString>,
-    /// Its bundle
+    /// Its bundle; or, without a file, the bundle of a log head, of a block of the log, or of evidence against a member
     #[arg(value_name = "BUNDLE", required = true)]
     pub(super) bundle: PathBuf,
     /// Check that the bundle certifies this digest (base58 or hex) instead of a file
@@ -219,6 +219,9 @@ pub(super) struct VerifyArgs {
     /// Check that the cluster's log has this op (base58 or hex), by the op's bundle; any: whichever op the bundle is of
     #[arg(long, value_name = "OP", conflicts_with_all = ["file", "digest", "waive_expiry"], value_parser = wanted_op)]
     pub(super) op: Option<WantedOp>,
+    /// Check that the bundle is of the block of this height; or, of a log head, that the log has this height
+    #[arg(long, value_name = "HEIGHT", conflicts_with_all = ["file", "digest", "op", "waive_expiry"], value_parser = clap::value_parser!(u64).range(1..=MAX_SAFE_INTEGER))]
+    pub(super) height: Option<u64>,
     /// Identity of the cluster to trust, base58 or hex; get it from the cluster's operators, not from a server
     #[arg(long, value_name = "IDENTITY")]
     pub(super) cluster: Option<ClusterId>,

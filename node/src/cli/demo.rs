@@ -78,6 +78,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
         file: Some(file.clone().into_os_string()),
         digest: None,
         op: None,
+        height: None,
         bundle: bundle.clone(),
         cluster: Some(identity),
         now: None,

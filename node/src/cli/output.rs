@@ -161,6 +161,21 @@ pub(super) fn time(seconds: u64) -> String {
     }
 }
 
+/// A number of seconds in its two largest units, such as `2d 3h`.
+pub(super) fn age(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let largest = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
+    let (size, unit) = units[largest];
+    let mut text = format!("{}{unit}", seconds / size);
+    if let Some((next, unit)) = units.get(largest + 1)
+        && seconds % size >= *next
+    {
+        // writing to a string never fails
+        let _ = write!(text, " {}{unit}", seconds % size / next);
+    }
+    text
+}
+
 /// A number of bytes, exact and rounded.
 pub(super) fn bytes(count: u64) -> String {
     if count < 1024 { format!("{count} bytes") } else { format!("{count} bytes ({})", HumanBytes(count)) }
@@ -229,6 +244,14 @@ mod tests {
         assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\nd é 日"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}d é 日");
         for c in UNSAFE {
             assert_eq!(harmless(&c.to_string()), format!("\\u{{{:x}}}", u32::from(c)));
+        }
+    }
+
+    #[test]
+    fn an_age_has_two_units() {
+        let ages = [(0, "0s"), (59, "59s"), (60, "1m"), (61, "1m 1s"), (3600, "1h"), (3661, "1h 1m"), (86_459, "1d")];
+        for (seconds, text) in ages.into_iter().chain([(97_200, "1d 3h"), (u64::MAX, "213503982334601d 7h")]) {
+            assert_eq!(age(seconds), text, "{seconds}");
         }
     }
 

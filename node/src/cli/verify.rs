@@ -4,14 +4,13 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
+use vouch_core::bundle::BundleType;
 use vouch_core::digest::Digest;
-use vouch_core::limits::MAX_BUNDLE;
-use vouch_core::report::{Answer, CheckOutcome, Inspection, OpReport, OpView, Report};
-use vouch_core::verify::{
-    CheckError, Missing, OpVerifyOptions, Subject, Verdict, VerdictQuestion, Verifier, VerifyOptions,
-};
+use vouch_core::limits::{Limits, MAX_BUNDLE};
+use vouch_core::report::{Inspection, Report};
+use vouch_core::verify::{Missing, Subject, Verdict, Verifier, VerifyOptions};
 
-use super::args::WantedOp;
+use super::verdicts::{self, ask_for_identity, print_checks};
 use super::{Failure, InspectArgs, VerifyArgs, output};
 use crate::client;
 use crate::host::Host;
@@ -29,11 +28,10 @@ pub(super) fn verify(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
 fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     let bundle = read_bundle(&args.bundle)?;
     let now = args.now.unwrap_or_else(|| host.unix_seconds());
-    if let Some(WantedOp(op)) = args.op {
-        return judge_op(&bundle, &OpVerifyOptions { cluster: args.cluster, op, now }, args.json);
+    if args.file.is_none() && args.digest.is_none() {
+        return judge_of_log(&bundle, now, &args);
     }
     let (subject, name) = match (&args.file, args.digest) {
-        // the parser of the arguments requires exactly one of both
         (Some(file), _) => (hashed(file, &args.bundle)?, output::name(file)),
         (None, Some(digest)) => (Subject { digest, length: None }, "digest".to_owned()),
         (None, None) => return Err(Failure::cannot_check("expected a file or --digest, got neither")),
@@ -56,49 +54,32 @@ fn judge(host: &Host, args: VerifyArgs) -> Result<u8, Failure> {
     Ok(verdict.exit_code())
 }
 
-fn ask_for_identity() {
-    output::error_line(format_args!(
-        "Give --cluster IDENTITY: get it from the cluster's operators or from your own records, not from a server."
-    ));
-}
-
-/// Judges the bundle of an op.
-fn judge_op(bundle: &[u8], options: &OpVerifyOptions, json: bool) -> Result<u8, Failure> {
-    let judgement = Verifier::new().judge_op(bundle, options);
-    let shown = OpReport::new(&judgement);
-    if json {
-        output::json(&shown);
-    } else {
-        print_checks(&shown.report, VerdictQuestion::text_for_op);
-        match &shown.op {
-            Some(op) => print_op(op),
-            None => output::line(format_args!("{}", shown.report.message)),
-        }
+/// Judges a bundle that is not of a file: its type says what it is of.
+fn judge_of_log(bundle: &[u8], now: u64, args: &VerifyArgs) -> Result<u8, Failure> {
+    let name = output::name(&args.bundle);
+    let cluster = args.cluster;
+    let found = BundleType::of(bundle, &Limits::default());
+    if let Some(wanted) = args.op {
+        // whatever the text is: the verdict says what is wrong with it
+        return Ok(verdicts::judge_op(bundle, cluster, wanted.0, now, args.json));
     }
-    let error = judgement.proved().err();
-    if error == Some(CheckError::Missing(Missing::Identity)) {
-        ask_for_identity();
+    if args.waive_expiry {
+        return Err(Failure::cannot_check("--waive-expiry is for the bundle of a file: nothing else expires"));
     }
-    Ok(error.map_or(0, |error| Verdict::from(error).exit_code()))
-}
-
-/// Prints what an op says and did, and its place in the log.
-fn print_op(op: &OpView) {
-    let hex = |text: &str| if text.is_empty() { "empty".to_owned() } else { text.to_owned() };
-    output::line(format_args!("kind     {}", op.kind));
-    output::line(format_args!("body     {}", hex(&op.body)));
-    output::line(format_args!("effect   {}", hex(&op.effect)));
-    output::line(format_args!(
-        "VALID: op {}, {} of {} in block {} of {}, certified by {} of {} members of cluster {}",
-        op.id,
-        op.index + 1,
-        op.count,
-        op.height,
-        output::time(op.time),
-        op.signers,
-        op.members,
-        op.cluster
-    ));
+    match (found, args.height) {
+        (Some(BundleType::LogHead), height) => Ok(verdicts::judge_head(bundle, cluster, height, now, args.json)),
+        (Some(BundleType::LogBlock), height) => Ok(verdicts::judge_block(bundle, cluster, height, now, args.json)),
+        (Some(BundleType::Evidence), None) => Ok(verdicts::judge_evidence(bundle, cluster, args.json)),
+        (Some(BundleType::Op), None) => Err(Failure::cannot_check(format_args!("{name} is the bundle of an op"))
+            .with_note("Name the op that you ask for with --op OP; --op any takes whichever op the bundle is of.")),
+        (_, Some(_)) => Err(Failure::cannot_check(format_args!(
+            "--height is for the bundle of a block or of a log head, and {name} is neither"
+        ))),
+        (Some(BundleType::File) | None, None) => Err(Failure::cannot_check(format_args!(
+            "expected FILE and BUNDLE, or the bundle of a log head, of a block or of evidence; got {name} alone"
+        ))
+        .with_note("To check a file: vouch verify FILE BUNDLE --cluster IDENTITY")),
+    }
 }
 
 /// Hashes a file.
@@ -132,35 +113,9 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Prints the three questions, each with its answer and a line for each check; then what the check that decided compared.
-fn print_checks(report: &Report, text: fn(VerdictQuestion) -> &'static str) {
-    for question in VerdictQuestion::ALL {
-        let answer = match report.answer(question).answer {
-            Answer::Yes => "yes",
-            Answer::No => "no",
-            Answer::NotAnswered => "not answered",
-        };
-        output::line(format_args!("{} {answer}", text(question)));
-        for check in report.checks.iter().filter(|check| check.question == question) {
-            let mark = match check.outcome {
-                CheckOutcome::Passed => " ok ",
-                CheckOutcome::Failed => "BAD ",
-                CheckOutcome::CannotCheck => " ?  ",
-                CheckOutcome::NotReached => " -  ",
-                CheckOutcome::Waived => "n/a ",
-            };
-            output::line(format_args!("{mark} {:<12} {}", check.name.name(), check.meaning));
-        }
-    }
-    if let (Some(expected), Some(got)) = (&report.expected, &report.got) {
-        output::line(format_args!("expected {expected}"));
-        output::line(format_args!("got      {got}"));
-    }
-}
-
 /// Prints the report, then the verdict.
 fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
-    print_checks(report, VerdictQuestion::text);
+    print_checks(report, BundleType::File);
     match (verdict, Inspection::of_bundle(bundle)) {
         (Verdict::Valid(_), Ok(shown)) => output::line(format_args!(
             "VALID: {file} {}, {} bytes, certified {} by {} of {} members of cluster {}",

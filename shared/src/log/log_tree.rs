@@ -1,9 +1,12 @@
 //! The tree over the digests of all blocks: one root commits to the whole log, and a path of at most 53 hashes proves that a block is
 //! in it.
 
-use crate::codec::{DecodeError, Reader};
+use crate::codec::{DecodeError, Reader, in_range};
 use crate::digest::BlockDigest;
 use crate::merkle::{MerkleHasher, TreeContexts, TreeHash, root_from_path};
+
+/// Maximum length of a block's path: heights have 53 bits.
+const MAX_LOG_PATH: usize = 53;
 
 const TREE: TreeContexts = TreeContexts { leaf: "vouch log leaf v1", node: "vouch log node v1" };
 
@@ -172,6 +175,17 @@ fn path_of(height: u64, size: u64, mut root_of: impl FnMut(u64, u64) -> Option<T
 /// The log root that follows from one block and its path. `None` if the path does not have the length that `height` and `size` fix.
 pub fn log_root_from_path(block: &BlockDigest, height: u64, size: u64, path: &[TreeHash]) -> Option<TreeHash> {
     root_from_path(&TREE, &block.0, height.checked_sub(1)?, size, path)
+}
+
+/// Reads a block's path, which extends to the end of the input. Its length is checked when its root is computed.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn read_log_path(reader: &mut Reader<'_>) -> Result<Vec<TreeHash>, DecodeError> {
+    // A part of a hash counts as one, so that it is reported as truncated.
+    let hashes = reader.remaining().div_ceil(32);
+    in_range("number of hashes in the block's path", hashes as u64, 0, MAX_LOG_PATH as u64)?;
+    (0..hashes).map(|_| reader.array("path").map(TreeHash)).collect()
 }
 
 #[cfg(test)]

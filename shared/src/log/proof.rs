@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::block::{BlockFormatError, BlockHeader};
-use super::log_tree::log_path;
+use super::log_tree::{log_path, read_log_path};
 use super::op::{Op, OpFormatError};
 use super::result::{Effect, OpResult, result_root_from_path, result_tree};
 use crate::codec::{DecodeError, Reader, in_range};
@@ -15,8 +15,6 @@ use crate::merkle::{TreeHash, path_length};
 
 const MAGIC: &[u8; 7] = b"vouchop";
 const VERSION: u8 = 1;
-/// Maximum length of a block's path: heights have 53 bits.
-const MAX_LOG_PATH: usize = 53;
 
 /// The proof of one op. It is well formed, but not verified. It has no signature of the submitter: the quorum that signs a log head has
 /// checked that signature.
@@ -147,17 +145,12 @@ impl OpProof {
         let submitter = NodeKey(reader.array("submitter")?);
         let op = Op::read(&mut reader)?;
         let effect = Effect::read(&mut reader)?;
-        let result_path = read_path(&mut reader, path_length(index, block.count))?;
-        // A part of a hash counts as one, so that it is reported as truncated.
-        let hashes = reader.remaining().div_ceil(32);
-        in_range("number of hashes in the block's path", hashes as u64, 0, MAX_LOG_PATH as u64)?;
-        let block_path = read_path(&mut reader, hashes)?;
+        let result_path = (0..path_length(index, block.count))
+            .map(|_| reader.array("path").map(TreeHash))
+            .collect::<Result<_, _>>()?;
+        let block_path = read_log_path(&mut reader)?;
         Ok(Self { block, index, submitter, op, effect, result_path, block_path })
     }
-}
-
-fn read_path(reader: &mut Reader<'_>, length: usize) -> Result<Vec<TreeHash>, DecodeError> {
-    (0..length).map(|_| reader.array("path").map(TreeHash)).collect()
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::{ReasonedAnswer, Report, not_genuine, signed_by};
+use super::log::{report_of_log, stays_in_the_log};
+use super::{ReasonedAnswer, Report};
 use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
 use crate::log::OpProof;
 use crate::statement::LogHead;
-use crate::verify::{Check, CheckError, OpJudgement};
+use crate::verify::{Check, LogJudgement};
 
 /// A verdict on an op, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,18 +63,18 @@ pub struct OpView {
 
 impl OpReport {
     /// The report of a judgement on an op.
-    pub fn new(judgement: &OpJudgement) -> Self {
-        let errors = [
-            judgement.genuine().err().cloned(),
-            judgement.included().and_then(Result::err).cloned(),
-            judgement.in_force().and_then(Result::err).map(CheckError::from),
-        ];
-        let is_any = judgement.options().op.is_none();
-        let report = Report::of(errors, answers(judgement), &Check::OF_OP, |name| name == Check::Op && is_any);
-        let op = match (judgement.proved(), judgement.genuine()) {
-            (Ok(proof), Ok(certificate)) => Some(OpView::new(proof, certificate)),
-            _ => None,
+    pub fn new(judgement: &LogJudgement<OpProof>) -> Self {
+        let yes = |proof: &OpProof| {
+            let OpProof { index, block, .. } = proof;
+            ReasonedAnswer::yes(format!(
+                "it is op {} of the {} in block {} of the log",
+                index + 1,
+                block.count,
+                block.height
+            ))
         };
+        let report = report_of_log(judgement, &Check::OF_OP, Check::Op, yes, stays_in_the_log("an op"));
+        let op = judgement.proved().ok().map(|(proof, certificate)| OpView::new(proof, certificate));
         Self { report, op }
     }
 }
@@ -104,27 +105,4 @@ impl OpView {
             members: certificate.signers.n(),
         }
     }
-}
-
-/// The answers, in the order of [`VerdictQuestion::ALL`](crate::verify::VerdictQuestion::ALL).
-fn answers(judgement: &OpJudgement) -> [ReasonedAnswer; 3] {
-    let certificate = match judgement.genuine() {
-        Ok(certificate) => certificate,
-        Err(error) => return not_genuine(error),
-    };
-    let included = match judgement.included() {
-        Some(Ok(proof)) => ReasonedAnswer::yes(format!(
-            "it is op {} of the {} in block {} of the log",
-            proof.index + 1,
-            proof.block.count,
-            proof.block.height
-        )),
-        Some(Err(error)) => error.into(),
-        None => ReasonedAnswer::not("the proof was not looked at"),
-    };
-    let in_force = match judgement.in_force() {
-        Some(Err(invalid)) => (&CheckError::from(invalid)).into(),
-        _ => ReasonedAnswer::yes("an op stays in the log for ever".into()),
-    };
-    [signed_by(certificate), included, in_force]
 }

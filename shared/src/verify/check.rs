@@ -2,13 +2,15 @@
 
 use serde::Serialize;
 
+use crate::bundle::BundleType;
+
 /// The questions that a verdict answers separately, in this order: a forged certificate must not make a genuine file look wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictQuestion {
     /// Is the certificate genuine? Needs no file.
     Genuine,
-    /// Is this the file? For an op: does the log have it?
+    /// Is this the file? For an op, a block or a height: does the log have it?
     Matches,
     /// Is the certificate in force?
     InForce,
@@ -27,11 +29,14 @@ impl VerdictQuestion {
         }
     }
 
-    /// The question in words, for an op.
-    pub fn text_for_op(self) -> &'static str {
-        match self {
-            Self::Matches => "Does the log have the op?",
-            other => other.text(),
+    /// The question in words, about a bundle of this type.
+    pub fn text_for(self, bundle_type: BundleType) -> &'static str {
+        match (self, bundle_type) {
+            (Self::Matches, BundleType::Op) => "Does the log have the op?",
+            (Self::Matches, BundleType::LogHead) => "Does the log reach this height?",
+            (Self::Matches, BundleType::LogBlock) => "Does the log have the block?",
+            (Self::Genuine, BundleType::Evidence) => "Is the evidence genuine?",
+            _ => self.text(),
         }
     }
 }
@@ -42,6 +47,8 @@ impl VerdictQuestion {
 pub enum Check {
     /// The bundle is well formed.
     Bundle,
+    /// The evidence is well formed.
+    Evidence,
     /// The certificate is well formed.
     Certificate,
     /// The genesis committee is well formed.
@@ -56,14 +63,22 @@ pub enum Check {
     Possession,
     /// The aggregate signature is by the signers, over the statement.
     Signature,
+    /// The accused is a member of the committee.
+    Accused,
+    /// The accused signed both messages of the evidence.
+    Conflict,
     /// The proof of an op is well formed.
     Proof,
-    /// The op's block is in the log that the certificate is for.
+    /// A block is well formed, and its ops are those that its header commits to.
+    Ops,
+    /// The block, or the op's block, is in the log that the certificate is for.
     Block,
     /// The op and its effect are in that block.
     Result,
     /// The op is the one that was asked for.
     Op,
+    /// The block is of the height that was asked for; the log head is of that height or a greater one.
+    Height,
     /// The file's digest is the certified one.
     Digest,
     /// The file's length is the certified one.
@@ -75,7 +90,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// The checks that a certificate is genuine, in order. Every verdict begins with them.
+    /// The checks that a certificate is genuine, in order. Every verdict on a certificate begins with them.
     pub const OF_CERTIFICATE: [Self; 8] = [
         Self::Bundle,
         Self::Certificate,
@@ -93,20 +108,38 @@ impl Check {
     /// The further checks of an op's bundle, in order.
     pub const OF_OP: [Self; 5] = [Self::Proof, Self::Block, Self::Result, Self::Op, Self::Time];
 
+    /// The further checks of a log head's bundle, in order.
+    pub const OF_LOG_HEAD: [Self; 2] = [Self::Height, Self::Time];
+
+    /// The further checks of a block's bundle, in order.
+    pub const OF_LOG_BLOCK: [Self; 4] = [Self::Ops, Self::Block, Self::Height, Self::Time];
+
+    /// Every check of evidence, in order. It has no certificate.
+    pub const OF_EVIDENCE: [Self; 6] =
+        [Self::Bundle, Self::Evidence, Self::Committee, Self::Identity, Self::Accused, Self::Conflict];
+
     /// The question that the check belongs to.
     pub fn question(self) -> VerdictQuestion {
         match self {
             Self::Bundle
+            | Self::Evidence
             | Self::Certificate
             | Self::Committee
             | Self::Identity
             | Self::Epoch
             | Self::Signers
             | Self::Possession
-            | Self::Signature => VerdictQuestion::Genuine,
-            Self::Digest | Self::Length | Self::Proof | Self::Block | Self::Result | Self::Op => {
-                VerdictQuestion::Matches
-            }
+            | Self::Signature
+            | Self::Accused
+            | Self::Conflict => VerdictQuestion::Genuine,
+            Self::Digest
+            | Self::Length
+            | Self::Proof
+            | Self::Ops
+            | Self::Block
+            | Self::Result
+            | Self::Op
+            | Self::Height => VerdictQuestion::Matches,
             Self::Time | Self::Expiry => VerdictQuestion::InForce,
         }
     }
@@ -115,6 +148,7 @@ impl Check {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bundle => "bundle",
+            Self::Evidence => "evidence",
             Self::Certificate => "certificate",
             Self::Committee => "committee",
             Self::Identity => "identity",
@@ -122,10 +156,14 @@ impl Check {
             Self::Signers => "signers",
             Self::Possession => "possession",
             Self::Signature => "signature",
+            Self::Accused => "accused",
+            Self::Conflict => "conflict",
             Self::Proof => "proof",
+            Self::Ops => "ops",
             Self::Block => "block",
             Self::Result => "result",
             Self::Op => "op",
+            Self::Height => "height",
             Self::Digest => "digest",
             Self::Length => "length",
             Self::Time => "time",
@@ -137,6 +175,7 @@ impl Check {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Bundle => "the bundle is complete and well formed",
+            Self::Evidence => "the evidence is well formed: two messages that conflict",
             Self::Certificate => "the certificate is well formed",
             Self::Committee => "the founding committee is well formed",
             Self::Identity => "the committee is that of the cluster you trust",
@@ -144,10 +183,14 @@ impl Check {
             Self::Signers => "enough members signed to outweigh every tolerated fault",
             Self::Possession => "every member proved that it holds its own key",
             Self::Signature => "the signature is by exactly these members over exactly this statement",
+            Self::Accused => "the accused is a member of this committee",
+            Self::Conflict => "the accused signed both messages",
             Self::Proof => "the proof of the op is well formed",
+            Self::Ops => "the block is well formed, and has the ops that its header names",
             Self::Block => "the block is in the certified log",
             Self::Result => "the op and its effect are in this block",
             Self::Op => "the op is the one that you asked for",
+            Self::Height => "the height is what you asked for",
             Self::Digest => "the file is the certified one, byte for byte",
             Self::Length => "the file has the certified length",
             Self::Time => "it was issued in the past",

@@ -12,7 +12,7 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, Digest, OpId};
-use crate::log::{BlockFormatError, OpFormatError, OpProofError};
+use crate::log::{BlockFormatError, EvidenceError, EvidenceFormatError, OpFormatError, OpProofError};
 use crate::merkle::TreeHash;
 use crate::receipt::ReceiptError;
 
@@ -64,30 +64,36 @@ pub enum Invalid {
     Possession(PossessionError),
     /// The aggregate signature is not valid.
     Signature(BlsError),
+    /// See [`EvidenceFormatError`].
+    Evidence(EvidenceFormatError),
+    /// See [`EvidenceError`].
+    Accusation(EvidenceError),
     /// See [`OpProofError`].
     Proof(OpProofError),
-    /// The op's block is of another cluster.
+    /// A block, or its path, is not well formed. See [`BlockFormatError`].
+    Block(BlockFormatError),
+    /// The block, or the op's block, is of another cluster.
     BlockOfAnotherCluster {
         /// The trusted cluster identity.
         expected: ClusterId,
         /// The cluster in the block's header.
         got: ClusterId,
     },
-    /// The op's block comes after the log head that the certificate is for.
+    /// The block comes after the log head that the certificate is for.
     BlockBeyondHead {
         /// The height of the log head.
         expected: u64,
         /// The height of the block.
         got: u64,
     },
-    /// The path of the op's block does not have the length that its height and the log head's fix.
+    /// The path of the block does not have the length that its height and the log head's fix.
     BlockPathLength {
         /// The required number of hashes.
         expected: usize,
         /// The number of hashes.
         got: usize,
     },
-    /// The op's block is not in the log: the root that follows from it is not the certified one.
+    /// The block is not in the log: the root that follows from it is not the certified one.
     NotInLog {
         /// The certified log root.
         expected: TreeHash,
@@ -107,6 +113,20 @@ pub enum Invalid {
         expected: OpId,
         /// The identity of the op in the proof.
         got: OpId,
+    },
+    /// The block is of another height than the one asked for.
+    AnotherHeight {
+        /// The height asked for.
+        expected: u64,
+        /// The block's height.
+        got: u64,
+    },
+    /// The log head is below the height asked for.
+    HeadTooLow {
+        /// The height asked for.
+        expected: u64,
+        /// The head's height.
+        got: u64,
     },
     /// The file's digest is not the certified one.
     DigestDiffers {
@@ -152,13 +172,19 @@ impl Invalid {
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
             Self::Possession(_) => Check::Possession,
             Self::Signature(_) => Check::Signature,
+            Self::Evidence(_) => Check::Evidence,
+            Self::Accusation(EvidenceError::AnotherCluster { .. }) => Check::Identity,
+            Self::Accusation(EvidenceError::AnotherEpoch { .. } | EvidenceError::NotAMember(_)) => Check::Accused,
+            Self::Accusation(EvidenceError::Signature(_)) => Check::Conflict,
             Self::Proof(_) => Check::Proof,
+            Self::Block(_) => Check::Ops,
             Self::BlockOfAnotherCluster { .. }
             | Self::BlockBeyondHead { .. }
             | Self::BlockPathLength { .. }
             | Self::NotInLog { .. } => Check::Block,
             Self::NotInBlock { .. } => Check::Result,
             Self::AnotherOp { .. } => Check::Op,
+            Self::AnotherHeight { .. } | Self::HeadTooLow { .. } => Check::Height,
             Self::DigestDiffers { .. } => Check::Digest,
             Self::LengthDiffers { .. } => Check::Length,
             Self::FromTheFuture { .. } => Check::Time,
@@ -182,7 +208,15 @@ impl Invalid {
                 "the committee in the bundle is forged: not every member proved that it holds its own key"
             }
             Self::Signature(_) => "the certificate is forged or altered",
+            Self::Evidence(_) => "the evidence is damaged, or proves nothing",
+            Self::Accusation(EvidenceError::AnotherCluster { .. }) => {
+                "the evidence is about another cluster than the one you trust"
+            }
+            Self::Accusation(EvidenceError::AnotherEpoch { .. }) => "the evidence is about another committee",
+            Self::Accusation(EvidenceError::NotAMember(_)) => "the accused is not a member of this cluster",
+            Self::Accusation(EvidenceError::Signature(_)) => "the evidence is forged: the accused did not sign it",
             Self::Proof(_) => "the certificate is genuine, but the proof of the op is damaged or forged",
+            Self::Block(_) => "the certificate is genuine, but the block is damaged or forged",
             Self::BlockOfAnotherCluster { .. }
             | Self::BlockBeyondHead { .. }
             | Self::BlockPathLength { .. }
@@ -191,6 +225,8 @@ impl Invalid {
                 "the certificate is genuine, but its log does not have this op with this effect here"
             }
             Self::AnotherOp { .. } => "the certificate is genuine, but this is another op",
+            Self::AnotherHeight { .. } => "the certificate is genuine, but this is another block",
+            Self::HeadTooLow { .. } => "the certificate is genuine, but older than what you asked for",
             Self::DigestDiffers { .. } | Self::LengthDiffers { .. } => {
                 "the certificate is genuine, but this is another file"
             }
@@ -214,7 +250,10 @@ impl Invalid {
             }
             Self::Possession(error) => error.comparison(),
             Self::Signature(error) => error.comparison().within("signature"),
+            Self::Evidence(error) => error.comparison(),
+            Self::Accusation(error) => error.comparison(),
             Self::Proof(error) => error.comparison(),
+            Self::Block(error) => error.comparison(),
             Self::BlockOfAnotherCluster { expected, got } => Comparison::new(&"cluster of the block", expected, got),
             Self::BlockBeyondHead { expected, got } => {
                 Comparison::new(&"height of the block", &format_args!("at most {expected}"), got)
@@ -225,6 +264,10 @@ impl Invalid {
             Self::NotInLog { expected, got } => Comparison::new(&"log root", expected, got),
             Self::NotInBlock { expected, got } => Comparison::new(&"results root", expected, got),
             Self::AnotherOp { expected, got } => Comparison::new(&"op", expected, got),
+            Self::AnotherHeight { expected, got } => Comparison::new(&"height of the block", expected, got),
+            Self::HeadTooLow { expected, got } => {
+                Comparison::new(&"height of the log head", &format_args!("at least {expected}"), got)
+            }
             Self::DigestDiffers { expected, got } => Comparison::new(&"digest", expected, got),
             Self::LengthDiffers { expected, got } => Comparison::new(&"length", &format_args!("{expected} bytes"), got),
             Self::FromTheFuture { issued_at, now } => {
@@ -273,6 +316,12 @@ pub enum Missing {
     /// The receipt is of a newer kind.
     #[error("receipt kind {0} is unknown to this verifier")]
     ReceiptKind(u8),
+    /// The evidence has a newer format.
+    #[error("evidence version {0} is unknown to this verifier")]
+    EvidenceVersion(u8),
+    /// The evidence is about the committee of a later epoch.
+    #[error("the evidence is about the committee of a later epoch, which this verifier cannot follow")]
+    EvidenceOfLaterEpoch,
     /// The proof of an op has a newer format.
     #[error("op proof version {0} is unknown to this verifier")]
     ProofVersion(u8),
@@ -282,6 +331,9 @@ pub enum Missing {
     /// The op has a newer format.
     #[error("op version {0} is unknown to this verifier")]
     OpVersion(u8),
+    /// The block in the bundle, or one of its ops, has a newer format.
+    #[error("version {0} of the block, or of an op in it, is unknown to this verifier")]
+    BlockContent(u8),
     /// The committee has a newer format.
     #[error("committee version {0} is unknown to this verifier")]
     CommitteeVersion(u8),
@@ -305,6 +357,9 @@ impl Missing {
         match self {
             Self::BundleVersion(_) => Check::Bundle,
             Self::CertificateVersion(_) | Self::StatementKind(_) | Self::ReceiptKind(_) => Check::Certificate,
+            Self::EvidenceVersion(_) => Check::Evidence,
+            Self::EvidenceOfLaterEpoch => Check::Accused,
+            Self::BlockContent(_) => Check::Ops,
             Self::ProofVersion(_) | Self::BlockVersion(_) | Self::OpVersion(_) => Check::Proof,
             Self::CommitteeVersion(_) | Self::Policy(_) => Check::Committee,
             Self::Identity => Check::Identity,
@@ -426,6 +481,25 @@ impl From<OpProofError> for CheckError {
             OpProofError::Block(BlockFormatError::UnknownVersion(version)) => Missing::BlockVersion(version).into(),
             OpProofError::Op(OpFormatError::UnknownVersion(version)) => Missing::OpVersion(version).into(),
             error => Invalid::Proof(error).into(),
+        }
+    }
+}
+
+impl From<BlockFormatError> for CheckError {
+    fn from(error: BlockFormatError) -> Self {
+        match error {
+            BlockFormatError::UnknownVersion(version)
+            | BlockFormatError::Op(OpFormatError::UnknownVersion(version)) => Missing::BlockContent(version).into(),
+            error => Invalid::Block(error).into(),
+        }
+    }
+}
+
+impl From<EvidenceFormatError> for CheckError {
+    fn from(error: EvidenceFormatError) -> Self {
+        match error {
+            EvidenceFormatError::UnknownVersion(version) => Missing::EvidenceVersion(version).into(),
+            error => Invalid::Evidence(error).into(),
         }
     }
 }

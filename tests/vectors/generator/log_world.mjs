@@ -4,7 +4,7 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, aggregate, sign } from "../../independent/bls.mjs";
 import { OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
-import { utf8 } from "../../independent/bytes.mjs";
+import { concat, utf8 } from "../../independent/bytes.mjs";
 import { encodeBitmap, encodeHeadCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { encodeHeadBody, encodeStatement, KIND_LOG_HEAD } from "../../independent/statement.mjs";
@@ -86,6 +86,9 @@ export function proofOf(blocks, height, index, overrides = {}) {
     ...overrides,
   });
 }
+
+export const blockBytes = ({ header, ops }) => concat(header, ...ops.map(({ signed }) => signed));
+export const blockPathOf = (blocks, height) => concat(...log.logTree.pathOf(blocks.map(({ digest }) => log.logTree.leafHash(digest)), height - 1));
 
 export const opBundleObject = (committee, certificate, proof) => ({ ...bundleObject(committee, certificate), type: OP_MEDIA_TYPE, proof: toBase64url(proof) });
 

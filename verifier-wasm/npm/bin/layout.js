@@ -37,16 +37,47 @@ const text = (lines, report, valid) => `${[...lines, report.verdict === "valid" 
 
 export const layout = (name, report) => text(checksOf(report, QUESTIONS), report, () => valid(name, report.certificate));
 
-const QUESTIONS_OF_OP = QUESTIONS.map(([key, question]) => [key, key === "matches" ? "Does the log have the op?" : question]);
+const asking = (matches) => QUESTIONS.map(([key, question]) => [key, key === "matches" ? matches : question]);
+const certifiedBy = ({ signers, members, cluster }) => `certified by ${signers} of ${members} members of cluster ${cluster}`;
+const shown = (hex) => hex || "empty";
 
-function validOp({ id, kind, body, effect, index, count, height, time: at, signers, members, cluster }) {
-  const shown = (hex) => hex || "empty";
+// A number of seconds in its two largest units.
+function age(seconds) {
+  const units = [
+    ["d", 86_400],
+    ["h", 3600],
+    ["m", 60],
+    ["s", 1],
+  ];
+  let rest = seconds;
+  const parts = units.map(([unit, size]) => {
+    const count = Math.floor(rest / size);
+    rest %= size;
+    return [count, unit];
+  });
+  const first = parts.findIndex(([count]) => count > 0);
+  const largest = first < 0 ? parts.slice(-1) : parts.slice(first, first + 2).filter(([count]) => count > 0);
+  return largest.map(([count, unit]) => `${count}${unit}`).join(" ");
+}
+
+function validOp(op) {
   return [
-    `kind     ${kind}`,
-    `body     ${shown(body)}`,
-    `effect   ${shown(effect)}`,
-    `VALID: op ${id}, ${index + 1} of ${count} in block ${height} of ${time(at)}, certified by ${signers} of ${members} members of cluster ${cluster}`,
+    `kind     ${op.kind}`,
+    `body     ${shown(op.body)}`,
+    `effect   ${shown(op.effect)}`,
+    `VALID: op ${op.id}, ${op.index + 1} of ${op.count} in block ${op.height} of ${time(op.time)}, ${certifiedBy(op)}`,
   ].join("\n");
 }
 
-export const layoutOp = (report) => text(checksOf(report, QUESTIONS_OF_OP), report, () => validOp(report.op));
+const validHead = (head) => `VALID: log head of height ${head.height} of ${time(head.time)} (${age(head.age)} ago), ${certifiedBy(head)}`;
+
+const OF_LOG = {
+  op: [asking("Does the log have the op?"), validOp],
+  head: [asking("Does the log reach this height?"), validHead],
+};
+
+// A report about the log; `of` is `op` or `head`, and the key of what was proved.
+export function layoutOfLog(of, report) {
+  const [questions, valid] = OF_LOG[of];
+  return text(checksOf(report, questions), report, () => valid(report[of]));
+}

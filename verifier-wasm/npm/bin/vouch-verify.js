@@ -2,7 +2,7 @@
 // Checks one file against one bundle. Opens no socket. Exit code 1 means only INVALID: every error is 2.
 import { open, readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { layout, layoutOp, printable } from "./layout.js";
+import { layout, layoutOfLog, printable } from "./layout.js";
 import { withProgress } from "./progress.js";
 
 const HELP = `Check that a file is the one that a cluster certified. Works offline.
@@ -10,12 +10,15 @@ const HELP = `Check that a file is the one that a cluster certified. Works offli
 Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
        vouch-verify --digest DIGEST BUNDLE --cluster IDENTITY [options]
        vouch-verify --op OP BUNDLE --cluster IDENTITY [options]
+       vouch-verify [--height HEIGHT] BUNDLE --cluster IDENTITY [options]
 
   FILE                the file; - for standard input
-  BUNDLE              its certificate with what is needed to check it, usually FILE.vouch
+  BUNDLE              its certificate with what is needed to check it, usually FILE.vouch; or, without a file, the bundle
+                      of a log head
 
   --digest DIGEST     check that the bundle certifies this digest (base58 or hex) instead of a file
   --op OP             check that the cluster's log has this op (base58 or hex; any: whichever op the bundle is of)
+  --height HEIGHT     check that the log has this height, by the bundle of a log head
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
   --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
@@ -40,7 +43,7 @@ const unreadable = (name, error) => new CannotCheck(`cannot read ${name}: ${REAS
 
 function parse(args) {
   const flag = { type: "boolean", default: false };
-  const options = { cluster: { type: "string" }, digest: { type: "string" }, op: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
+  const options = { cluster: { type: "string" }, digest: { type: "string" }, op: { type: "string" }, height: { type: "string" }, now: { type: "string" }, "waive-expiry": flag, json: flag, help: flag, version: flag };
   let parsed;
   try {
     parsed = parseArgs({ args, options, allowPositionals: true, strict: true, tokens: true });
@@ -57,13 +60,15 @@ function parse(args) {
   return parsed;
 }
 
-function secondsOf(text) {
+function whole(name, text, least, what) {
   if (text === undefined) return undefined;
   // The comparison is exact: 2^53 is not rounded into the range.
-  const isInRange = /^[0-9]+$/.test(text) && BigInt(text) <= BigInt(Number.MAX_SAFE_INTEGER);
-  if (!isInRange) throw usage(`--now: expected whole seconds since 1970, 0 to ${Number.MAX_SAFE_INTEGER}, got ${JSON.stringify(text)}`);
+  const isInRange = /^[0-9]+$/.test(text) && BigInt(text) >= BigInt(least) && BigInt(text) <= BigInt(Number.MAX_SAFE_INTEGER);
+  if (!isInRange) throw usage(`--${name}: expected ${what}, ${least} to ${Number.MAX_SAFE_INTEGER}, got ${JSON.stringify(text)}`);
   return Number(text);
 }
+
+const secondsOf = (text) => whole("now", text, 0, "whole seconds since 1970");
 
 async function opened(name) {
   try {
@@ -118,29 +123,56 @@ async function judge(names, values) {
   const got = names.map((name) => JSON.stringify(name)).join(", ");
   if (op === undefined && digest !== undefined && names.length !== 1) throw usage(`expected BUNDLE alone with --digest, got ${got || "no bundle"}`);
   if (op !== undefined) return judgeOp(names, values);
+  if (digest === undefined && names.length === 1) return judgeHead(names[0], values);
+  if (values.height !== undefined) throw usage("--height cannot be used with FILE or --digest");
   if (digest === undefined && names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${got || "neither"}`);
   const now = secondsOf(values.now);
   const { verify } = await loadVerifier();
   const subject = digest === undefined ? { file: await readFileOrInput(names[0]) } : { digest };
   const bundle = await readBundle(names.at(-1));
+  const report = await refusing(() => verify({ ...subject, bundle, cluster: values.cluster, now, waiveExpiry: values["waive-expiry"] }));
+  return { report };
+}
+
+async function judgeOp(names, { op, digest, height, cluster, now, "waive-expiry": waiveExpiry }) {
+  if (names.length !== 1) throw usage(`expected BUNDLE alone with --op, got ${names.map((name) => JSON.stringify(name)).join(", ") || "no bundle"}`);
+  const other = [digest !== undefined && "digest", height !== undefined && "height", waiveExpiry && "waive-expiry"].find(Boolean);
+  if (other) throw usage(`--op cannot be used with --${other}`);
+  const seconds = secondsOf(now);
+  const { verifyOp } = await loadVerifier();
+  const bundle = await readBundle(names[0]);
+  return { of: "op", report: await refusing(() => verifyOp({ bundle, cluster, now: seconds, op: op === "any" ? undefined : op })) };
+}
+
+// Errors of arguments are errors of usage.
+async function refusing(judged) {
   try {
-    return await verify({ ...subject, bundle, cluster: values.cluster, now, waiveExpiry: values["waive-expiry"] });
+    return await judged();
   } catch (error) {
     throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
   }
 }
 
-async function judgeOp(names, { op, digest, cluster, now, "waive-expiry": waiveExpiry }) {
-  if (names.length !== 1) throw usage(`expected BUNDLE alone with --op, got ${names.map((name) => JSON.stringify(name)).join(", ") || "no bundle"}`);
-  if (digest !== undefined || waiveExpiry) throw usage(`--op cannot be used with --${digest !== undefined ? "digest" : "waive-expiry"}`);
-  const seconds = secondsOf(now);
-  const { verifyOp } = await loadVerifier();
-  const bundle = await readBundle(names[0]);
+// The type that a bundle claims; the verifier reads it again, strictly.
+function claimedType(bundle) {
   try {
-    return await verifyOp({ bundle, cluster, now: seconds, op: op === "any" ? undefined : op });
-  } catch (error) {
-    throw error instanceof TypeError || error instanceof RangeError ? usage(`--${error.message}`) : error;
+    return JSON.parse(bundle)?.type;
+  } catch {
+    return undefined;
   }
+}
+
+// A bundle alone: that of a log head, if its type says so.
+async function judgeHead(name, { height, cluster, now, "waive-expiry": waiveExpiry }) {
+  const seconds = secondsOf(now);
+  const wanted = whole("height", height, 1, "a height");
+  const bundle = await readBundle(name);
+  const type = claimedType(bundle);
+  if (type === "application/vnd.vouch.op-proof+json") throw usage(`${name} is the bundle of an op: name the op that you ask for with --op OP, or --op any`);
+  if (type !== "application/vnd.vouch.log-head+json") throw usage(`expected FILE and BUNDLE, or the bundle of a log head, got ${JSON.stringify(name)} alone`);
+  if (waiveExpiry) throw usage("--waive-expiry is for the bundle of a file");
+  const { verifyHead } = await loadVerifier();
+  return { of: "head", report: await refusing(() => verifyHead({ bundle, cluster, now: seconds, height: wanted })) };
 }
 
 const EXIT_CODES = { valid: 0, invalid: 1, "cannot-check": 2 };
@@ -151,8 +183,8 @@ async function main() {
   if (values.help) return process.stdout.write(HELP);
   if (values.version) return process.stdout.write(`vouch-verify ${JSON.parse(await readFile(new URL("../package.json", import.meta.url))).version}\n`);
   process.exitCode = 2;
-  const report = await judge(positionals, values);
-  const shown = () => (values.op === undefined ? layout(values.digest === undefined ? positionals[0] : "digest", report) : layoutOp(report));
+  const { of, report } = await judge(positionals, values);
+  const shown = () => (of === undefined ? layout(values.digest === undefined ? positionals[0] : "digest", report) : layoutOfLog(of, report));
   process.stdout.write(values.json ? `${JSON.stringify(report)}\n` : shown());
   if (report.check === "identity" && report.verdict === "cannot-check") process.stderr.write(ASK_FOR_IDENTITY);
   process.exitCode = EXIT_CODES[report.verdict];

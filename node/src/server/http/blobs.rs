@@ -6,11 +6,11 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use vouch_core::bundle::MEDIA_TYPE;
+use vouch_core::bundle::BundleType;
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, WantedBytes};
-use vouch_core::slice::MEDIA_TYPE as MEDIA_TYPE_SLICE;
+use vouch_core::slice::MEDIA_TYPE;
 
 use super::blob_context::{BlobContext, digest};
 use super::caller::Caller;
@@ -78,7 +78,7 @@ pub(super) async fn slice(
     let begun = begin(context, digest, range, form, connection).await?;
     let mut response = body(begun, form);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_SLICE));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     as_data(headers, caller);
     Ok(response)
 }
@@ -143,7 +143,7 @@ pub(super) async fn put(
     let chain = service.members.chain().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
     let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
     let encoded = EncodedBundle::encode(&service.host, certificate, chain).await?;
-    let mut response = reply::whole(StatusCode::CREATED, MEDIA_TYPE, encoded.json);
+    let mut response = reply::whole(StatusCode::CREATED, BundleType::File.media_type(), encoded.json);
     reply::insert(response.headers_mut(), header::LOCATION, &location);
     response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);
     Ok(response)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
-use vouch_core::bundle::{Bundle, MEDIA_TYPE};
+use vouch_core::bundle::{Bundle, BundleType};
 use vouch_core::certificate::Certificate;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::message::Code;
@@ -41,7 +41,7 @@ pub(super) async fn get(
     };
     let EncodedBundle { json, tag } =
         EncodedBundle::encode(context.members.host(), Box::new(certificate), chain).await?;
-    let mut response = reply::whole(StatusCode::OK, MEDIA_TYPE, json);
+    let mut response = reply::whole(StatusCode::OK, BundleType::File.media_type(), json);
     let answered = response.headers_mut();
     let disposition = format!("attachment; filename=\"{}.vouch\"", digest.to_hex());
     reply::insert(answered, header::CONTENT_DISPOSITION, &disposition);
