@@ -15,6 +15,7 @@ pub mod op_pool;
 mod outbox;
 mod recovery;
 pub mod state_machine;
+pub mod state_transfer;
 pub mod verified_op;
 pub mod wal_record;
 pub mod wire;

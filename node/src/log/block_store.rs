@@ -14,16 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use vouch_core::codec::{DecodeError, Reader};
-use vouch_core::log::{Block, Effect, OpResult};
+use vouch_core::log::{Block, BlockHeader, Effect, LogTree, OpResult};
 
 use super::LogOwner;
 use crate::durable::{Database, Replaced};
 use crate::host::Host;
 pub use error::BlockStoreError;
 pub use reading::{MAX_READ_BLOCKS, MAX_READ_BYTES, MAX_READ_HEADERS, StoredHeights};
+pub use vouch_node_core::log::state_transfer::KEPT_BLOCKS;
 
-/// Number of decided blocks, counted back from the last, of which bodies, effects and certificates are kept.
-pub const KEPT_BLOCKS: u64 = 10_000;
 /// Memory for cached and unwritten pages, in bytes: blocks are read in order, and rarely.
 const CACHE: usize = 2 << 20;
 
@@ -77,6 +76,17 @@ impl NewBlock {
         reader.finish()?;
         Ok(effects)
     }
+}
+
+/// A state to store in place of all blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewState {
+    /// The header of its last block.
+    pub header: BlockHeader,
+    /// The log's tree over the blocks before that one.
+    pub before: LogTree,
+    /// The encoded state.
+    pub state: Vec<u8>,
 }
 
 /// The state after a height.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use vouch_core::limits::MAX_BLOCK;
 
 use super::LogOwner;
-use super::block_store::{AppliedState, BlockStore, BlockStoreError, NewBlock};
+use super::block_store::{AppliedState, BlockStore, BlockStoreError, NewBlock, NewState};
 use super::wal_file::{TornTail, WalContent, WalError, WalFile};
 use crate::durable::Replaced;
 use crate::host::Host;
@@ -48,6 +48,13 @@ pub enum LogRequest {
         /// The encoded state.
         state: Vec<u8>,
     },
+    /// Store a state in place of all blocks, in one transaction.
+    Install {
+        /// Names the write in its completion.
+        write: u64,
+        /// The state.
+        state: Box<NewState>,
+    },
     /// Replace the write-ahead log by one with these records, in one step. Only a failure is reported.
     ///
     /// Necessary before the first append if the write-ahead log was not found whole: see [`WalFound`].
@@ -60,7 +67,7 @@ pub enum LogRequest {
 impl LogRequest {
     fn write(&self) -> Option<u64> {
         match self {
-            Self::Append { write, .. } | Self::Commit { write, .. } => Some(*write),
+            Self::Append { write, .. } | Self::Commit { write, .. } | Self::Install { write, .. } => Some(*write),
             Self::Reset { .. } => None,
         }
     }
@@ -69,6 +76,7 @@ impl LogRequest {
         let all = |records: &[Vec<u8>]| records.iter().map(|record| 4 + record.len()).sum();
         match self {
             Self::Append { records, .. } | Self::Reset { records } => all(records),
+            Self::Install { state, .. } => state.state.len(),
             Self::Commit { blocks, state, .. } => {
                 let of_block = |new: &NewBlock| MAX_BLOCK + new.effects.len() + new.certificate.len();
                 state.len() + blocks.iter().map(of_block).sum::<usize>()
@@ -357,6 +365,7 @@ impl Performer {
                     }
                     decided.extend(blocks);
                 }
+                LogRequest::Install { state, .. } => self.blocks.install(&state)?,
                 LogRequest::Reset { records } => self.reset(&records)?,
             }
         }

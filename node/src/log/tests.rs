@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use vouch_core::digest::{BlockDigest, ClusterId, StateDigest};
 use vouch_core::link::{NodeKey, NodeSecretKey};
-use vouch_core::log::{Block, BlockHeader, Op, OpsDigest, SignedOp};
+use vouch_core::log::{Block, BlockHeader, LogTree, Op, OpsDigest, SignedOp};
 use vouch_core::merkle::TreeHash;
 
 use super::LogOwner;
-use super::block_store::NewBlock;
+use super::block_store::{NewBlock, NewState};
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::disk::simulated::SimulatedDisk;
@@ -59,6 +59,14 @@ fn block(height: u64) -> NewBlock {
     };
     let block = Block::new(header, ops).unwrap();
     NewBlock { block, effects: format!("effects {height}").into(), certificate: format!("certificate {height}").into() }
+}
+
+/// A state after a height, with a tree that its header commits to.
+fn new_state(height: u64) -> NewState {
+    let mut before = LogTree::new();
+    (1..height).for_each(|height| drop(before.append(&block(height).block.digest())));
+    let header = BlockHeader { log_root: before.root(), ..block(height).block.header().clone() };
+    NewState { header, before, state: state(height) }
 }
 
 fn state(height: u64) -> Vec<u8> {

@@ -106,6 +106,16 @@ impl<M: StateMachine> Applied<M> {
         &self.tree
     }
 
+    /// The tree over the blocks before the last one.
+    pub fn tree_before(&self) -> &LogTree {
+        &self.before
+    }
+
+    /// The members of height 1.
+    pub fn founders(&self) -> &LogMembers {
+        &self.founders
+    }
+
     /// What a quorum signs about this height; `None` at height 0.
     pub fn head(&self) -> Option<LogHead> {
         LogHead::new(self.header.as_ref()?, &self.before)

@@ -15,7 +15,7 @@ pub(super) const BATCH: u64 = 32;
 const PATIENCE: Duration = Duration::from_millis(300);
 /// When no answer has come, the next node is asked.
 const RETRY: Duration = Duration::from_secs(1);
-/// A node gets at most one answer in this time: an answer is much larger than its question.
+/// A node gets at most one answer in this time, unless it has taken the last one.
 const ANSWER_EVERY: Duration = Duration::from_millis(20);
 /// The same blocks again only after this time.
 const REPEAT_AFTER: Duration = Duration::from_millis(300);
@@ -32,10 +32,33 @@ pub(super) struct CatchUp {
     ask_at: Option<Duration>,
     asked: Option<NodeKey>,
     received: BTreeMap<u64, Received>,
-    /// What each node was sent last, from which height and when.
-    answered: BTreeMap<NodeKey, (u64, Duration)>,
+    pace: AnswerPace,
     /// The last blocks, so that most answers need no read.
     recent: VecDeque<(Block, VoteCertificate)>,
+}
+
+/// How often nodes get answers, which are much larger than the questions.
+#[derive(Debug, Default)]
+pub(super) struct AnswerPace {
+    /// What each node was sent last, from where on and when.
+    answered: BTreeMap<NodeKey, (u64, Duration)>,
+}
+
+impl AnswerPace {
+    /// Whether a node may be sent an answer now that begins at `from`. It may at once if it has taken the last answer, whose length is
+    /// `length`: so it gets everything once as fast as it can take it.
+    pub(super) fn allows(&mut self, peer: NodeKey, from: u64, length: u64, now: Duration) -> bool {
+        if let Some((last, at)) = self.answered.get(&peer) {
+            let pause = if *last == from { REPEAT_AFTER } else { ANSWER_EVERY };
+            if from < last.saturating_add(length) && now < *at + pause {
+                return false;
+            }
+        } else if self.answered.len() >= MAX_PEERS {
+            self.answered.clear();
+        }
+        self.answered.insert(peer, (from, now));
+        true
+    }
 }
 
 impl CatchUp {
@@ -114,16 +137,22 @@ impl CatchUp {
 
     /// Whether a node may be sent blocks from this height on now.
     pub(super) fn may_answer(&mut self, peer: NodeKey, from: u64, now: Duration) -> bool {
-        if let Some((last, at)) = self.answered.get(&peer) {
-            let pause = if *last == from { REPEAT_AFTER } else { ANSWER_EVERY };
-            if now < *at + pause {
-                return false;
-            }
-        } else if self.answered.len() >= MAX_PEERS {
-            self.answered.clear();
-        }
-        self.answered.insert(peer, (from, now));
-        true
+        self.pace.allows(peer, from, BATCH, now)
+    }
+
+    /// Whether this node is the one that was asked last.
+    pub(super) fn was_asked(&self, peer: &NodeKey) -> bool {
+        self.asked.as_ref() == Some(peer)
+    }
+
+    /// What decided the last block, if it is in memory.
+    pub(super) fn last_certificate(&self) -> Option<&VoteCertificate> {
+        self.recent.back().map(|(_, certificate)| certificate)
+    }
+
+    /// Forgets the last blocks: the next one does not follow them.
+    pub(super) fn forget_blocks(&mut self) {
+        self.recent.clear();
     }
 
     /// The decided blocks from this height on that are in memory. `None`: the first is not, and must be read.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 use vouch_core::link::NodeKey;
-use vouch_core::log::{Block, Evidence, OpId, OpResult, SignedOp};
+use vouch_core::log::{Block, BlockHeader, Evidence, LogTree, OpId, OpResult, SignedOp};
+use vouch_core::statement::LogHead;
 
 use super::engine::EngineError;
 use super::messages::VoteCertificate;
 use super::op_pool::OpPoolError;
+use super::state_transfer::HeadError;
 use super::wire::LogMessage;
 
 /// The two clocks of a node.
@@ -44,6 +46,17 @@ pub struct DecidedBlock {
     pub results: Vec<OpResult>,
     /// The precommits that decided it.
     pub certificate: VoteCertificate,
+}
+
+/// A state that takes the place of all blocks up to its height.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateInstall {
+    /// The header of the last block.
+    pub header: BlockHeader,
+    /// The tree over the blocks before it.
+    pub before: LogTree,
+    /// The state after it, see [`Applied::encode`](super::applied::Applied::encode).
+    pub state: Vec<u8>,
 }
 
 /// What the log is given.
@@ -99,6 +112,13 @@ pub enum LogOutput {
         /// The state after the last one, see [`Applied::encode`](super::applied::Applied::encode).
         state: Vec<u8>,
     },
+    /// Store a state in place of all blocks, in one transaction, and answer [`LogInput::Written`].
+    Install {
+        /// Its name.
+        write: WriteId,
+        /// The state.
+        install: Box<StateInstall>,
+    },
     /// Replace the write-ahead log by one with these records, in one step and after the appends before it. There is no answer.
     ResetWal {
         /// The records.
@@ -124,6 +144,16 @@ pub enum LogOutput {
     },
     /// A block is decided and durable.
     Decided(Box<DecidedBlock>),
+    /// This node lacked blocks that nobody keeps any more, and has the state after a later block in their place. The state is durable; the
+    /// blocks up to this height are not there and are never [`Decided`](Self::Decided) here.
+    Installed(LogHead),
+    /// A node offers the state after a block that this node cannot verify. Without blocks of others, it cannot catch up.
+    UnverifiedHead {
+        /// The node.
+        peer: NodeKey,
+        /// Why.
+        error: HeadError,
+    },
     /// An op was refused.
     Refused {
         /// The op.

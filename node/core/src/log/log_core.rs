@@ -3,6 +3,7 @@
 mod deciding;
 mod following;
 mod opening;
+mod transferring;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::op_pool::OpPool;
 use super::outbox::Outbox;
 use super::recovery::{Recovery, Voting};
 use super::state_machine::StateMachine;
+use super::state_transfer::{Fetching, HeadError, Offering};
 use super::wire::LogMessage;
 use deciding::Height;
 
@@ -42,6 +44,8 @@ pub struct LogConfig<M> {
     pub wal: WalState,
     /// Whether the operator lets a node of a committee that tolerates no fault vote again without its write-ahead log.
     pub may_recover: bool,
+    /// The number of blocks that every node keeps: [`KEPT_BLOCKS`](super::state_transfer::KEPT_BLOCKS).
+    pub kept_blocks: u64,
 }
 
 enum Phase<M> {
@@ -54,6 +58,12 @@ enum Phase<M> {
         blocks: Vec<DecidedBlock>,
         next: Box<Applied<M>>,
         from: Option<NodeKey>,
+    },
+    /// A state is being written in place of blocks.
+    Installing {
+        write: WriteId,
+        next: Box<Applied<M>>,
+        from: NodeKey,
     },
     Stopped,
 }
@@ -74,6 +84,11 @@ pub struct LogCore<M> {
     early: BTreeMap<NodeKey, VecDeque<LogMessage>>,
     catch_up: CatchUp,
     recovery: Recovery,
+    kept_blocks: u64,
+    offering: Offering,
+    fetching: Fetching,
+    /// Why a state could not be verified, as it was said last.
+    unverified: Option<HeadError>,
 }
 
 impl<M: StateMachine> LogCore<M> {
@@ -128,7 +143,9 @@ impl<M: StateMachine> LogCore<M> {
             return None;
         }
         let timers = self.timers.values().copied();
-        let others = [self.pool.next_due(), self.catch_up.next_due(), self.recovery.next_due()];
+        // While the state is fetched, nobody is asked for blocks.
+        let catch_up = self.fetching.next_due().or_else(|| self.catch_up.next_due());
+        let others = [self.pool.next_due(), catch_up, self.recovery.next_due()];
         timers.chain(others.into_iter().flatten()).min()
     }
 
@@ -145,6 +162,9 @@ impl<M: StateMachine> LogCore<M> {
                 if matches!(&self.phase, Phase::Committing { write: awaited, .. } if *awaited == write) {
                     self.committed(clock)?;
                 }
+                if matches!(&self.phase, Phase::Installing { write: awaited, .. } if *awaited == write) {
+                    self.installed(clock)?;
+                }
             }
             LogInput::WriteFailed { reason, .. } => return Err(LogStop::Write(reason)),
             LogInput::Blocks { to, blocks } => self.send_blocks(to, blocks),
@@ -160,7 +180,10 @@ impl<M: StateMachine> LogCore<M> {
         for op in self.pool.due(clock.now) {
             self.outbox.push(LogOutput::Broadcast(LogMessage::Op(op)));
         }
-        if let Some(to) = self.catch_up.due(self.next_height(), clock.now) {
+        self.go_on_with_state(clock);
+        if !self.fetching.is_running()
+            && let Some(to) = self.catch_up.due(self.next_height(), clock.now)
+        {
             self.ask(to);
         }
         if self.recovery.advance(&self.own, &self.applied.members(), self.applied.height()) {
@@ -169,8 +192,7 @@ impl<M: StateMachine> LogCore<M> {
             // The height that runs without this node's votes starts again with them.
             if matches!(self.phase, Phase::Deciding(_)) {
                 self.phase = Phase::Idle;
-                self.timers.clear();
-                self.started.clear();
+                self.stop_timers();
             }
         }
         if self.recovery.is_due(clock.now) {
@@ -192,6 +214,16 @@ impl<M: StateMachine> LogCore<M> {
         {
             self.outbox.push(LogOutput::Refused { op: id, error });
         }
+    }
+
+    fn stop_timers(&mut self) {
+        self.timers.clear();
+        self.started.clear();
+    }
+
+    /// Whether decided blocks, or a state in their place, are being written.
+    fn is_writing_blocks(&self) -> bool {
+        matches!(self.phase, Phase::Committing { .. } | Phase::Installing { .. })
     }
 
     fn misbehaved(&mut self, peer: NodeKey, reason: String) {

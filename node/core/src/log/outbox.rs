@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use vouch_core::bugs::{self, Bug};
 
-use super::interface::{DecidedBlock, LogOutput, WriteId};
+use super::interface::{DecidedBlock, LogOutput, StateInstall, WriteId};
 use super::wal_record::WalRecord;
 use super::wire::LogMessage;
 
@@ -49,6 +49,14 @@ impl Outbox {
         self.records.clear();
         let write = self.next_write();
         self.outputs.push(LogOutput::Commit { write, blocks, state });
+        write
+    }
+
+    /// Stores a state in place of blocks. The rules of [`commit`](Self::commit) hold for records and messages.
+    pub(super) fn install(&mut self, install: StateInstall) -> WriteId {
+        self.records.clear();
+        let write = self.next_write();
+        self.outputs.push(LogOutput::Install { write, install: Box::new(install) });
         write
     }
 

@@ -6,10 +6,12 @@ mod checker;
 mod disk;
 mod liar;
 mod machine;
+mod plan;
 mod random;
 mod simulation;
 
-use simulation::{Outcome, Plan, Simulation};
+use plan::Plan;
+use simulation::{Outcome, Simulation};
 
 /// Seeds that every test run simulates.
 const SEEDS: u64 = 40;
@@ -29,18 +31,19 @@ fn environment(name: &str) -> Option<u64> {
 }
 
 fn run_all(seeds: impl Iterator<Item = u64>) {
-    let (mut blocks, mut crashes) = (0, 0);
+    let (mut blocks, mut crashes, mut installs) = (0, 0, 0);
     for seed in seeds {
         match run(seed) {
             Ok(outcome) => {
                 blocks += outcome.blocks;
                 crashes += outcome.crashes;
+                installs += outcome.installs;
             }
             Err(report) => panic!("{report}"),
         }
     }
-    println!("{blocks} blocks, {crashes} crashes");
-    assert!(blocks > 0);
+    println!("{blocks} blocks, {crashes} crashes, {installs} installed states");
+    assert!(blocks > 0 && installs > 0);
 }
 
 #[test]

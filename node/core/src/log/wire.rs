@@ -9,16 +9,17 @@ pub(in crate::log) mod tests;
 use std::fmt;
 
 use thiserror::Error;
-use vouch_core::codec::{DecodeError, Reader};
+use vouch_core::codec::{DecodeError, Reader, in_range};
 use vouch_core::comparison::Comparison;
 use vouch_core::limits::{MAX_BLOCK, MAX_MEMBERS, MAX_PEER_MESSAGE};
-use vouch_core::log::{Block, BlockFormatError, OpFormatError, SignedOp};
+use vouch_core::log::{Block, BlockFormatError, BlockHeader, OpFormatError, SignedOp};
 
 use super::encoding::{
     read_certificate, read_height, read_proposal, read_round_certificate, read_vote, write_certificate, write_proposal,
     write_round_certificate, write_vote,
 };
 use super::messages::{RoundCertificate, SignedProposal, SignedVote, VoteCertificate};
+use super::state_transfer::STATE_PART;
 
 const VERSION: u8 = 1;
 
@@ -65,6 +66,31 @@ pub enum LogMessage {
         certificate: VoteCertificate,
         /// The height after the last block that the sender has.
         next: u64,
+    },
+    /// The state after a block, for a node that lacks blocks which are not kept any more.
+    StateOffer {
+        /// The header of the last block.
+        header: Box<BlockHeader>,
+        /// The precommits of a quorum for it.
+        certificate: VoteCertificate,
+        /// The size of the encoded state in bytes.
+        length: u32,
+    },
+    /// Asks for a part of an offered state.
+    AskState {
+        /// The height of its last block.
+        height: u64,
+        /// The number of bytes before the part.
+        offset: u32,
+    },
+    /// A part of an offered state.
+    StatePart {
+        /// The height of its last block.
+        height: u64,
+        /// The number of bytes before the part.
+        offset: u32,
+        /// The part, at most [`STATE_PART`] bytes.
+        bytes: Vec<u8>,
     },
 }
 
@@ -139,6 +165,23 @@ impl LogMessage {
                 write_certificate(certificate, &mut out);
                 out.extend_from_slice(&block.encode());
             }
+            Self::StateOffer { header, certificate, length } => {
+                out.push(8);
+                header.write(&mut out);
+                write_certificate(certificate, &mut out);
+                out.extend_from_slice(&length.to_le_bytes());
+            }
+            Self::AskState { height, offset } => {
+                out.push(9);
+                out.extend_from_slice(&height.to_le_bytes());
+                out.extend_from_slice(&offset.to_le_bytes());
+            }
+            Self::StatePart { height, offset, bytes } => {
+                out.push(10);
+                out.extend_from_slice(&height.to_le_bytes());
+                out.extend_from_slice(&offset.to_le_bytes());
+                out.extend_from_slice(bytes);
+            }
         }
         out
     }
@@ -174,7 +217,18 @@ impl LogMessage {
                 let certificate = read_certificate(&mut reader)?;
                 Self::Decided { block: Box::new(Block::decode(reader.rest())?), certificate, next }
             }
-            got => return Err(DecodeError::OutOfRange { field: "kind", min: 1, max: 7, got: got.into() }.into()),
+            8 => {
+                let header = Box::new(BlockHeader::read(&mut reader)?);
+                let certificate = read_certificate(&mut reader)?;
+                Self::StateOffer { header, certificate, length: reader.u32("size of the state")? }
+            }
+            9 => Self::AskState { height: read_height(&mut reader)?, offset: reader.u32("offset")? },
+            10 => {
+                let (height, offset) = (read_height(&mut reader)?, reader.u32("offset")?);
+                in_range("size of the part", reader.remaining() as u64, 1, STATE_PART as u64)?;
+                Self::StatePart { height, offset, bytes: reader.rest().to_vec() }
+            }
+            got => return Err(DecodeError::OutOfRange { field: "kind", min: 1, max: 10, got: got.into() }.into()),
         };
         reader.finish()?;
         Ok(message)

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
+use vouch_core::merkle::TreeHash;
 
 use crate::durable::DurableError;
 use crate::log::LogOwner;
@@ -28,6 +29,26 @@ pub enum BlockStoreError {
         expected: u64,
         /// The block's height.
         got: u64,
+    },
+    /// A state would not take the log further. Nothing was stored.
+    #[error("log: expected a state after height {height}, got that of height {got}")]
+    NotLater {
+        /// The height of the last block.
+        height: u64,
+        /// The state's height.
+        got: u64,
+    },
+    /// A state's tree is not the one that its last block commits to. Nothing was stored.
+    #[error(
+        "state of height {height}: expected a log tree over the blocks before with root {expected}, got root {got}"
+    )]
+    OtherTree {
+        /// The state's height.
+        height: u64,
+        /// The root in the header of its last block.
+        expected: TreeHash,
+        /// The tree's root.
+        got: TreeHash,
     },
     /// A stored row has other bytes than were written.
     #[error("{path} is damaged: {row} of height {height}: expected {expected}, got {got}")]

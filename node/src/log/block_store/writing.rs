@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use redb::{ReadableTable, Table, WriteTransaction};
-use vouch_core::log::{Block, BlockHeader, LogTree};
+use vouch_core::log::{Block, BlockHeader, LogSubtree, LogTree};
+use vouch_core::merkle::TreeHash;
 
 use super::{
-    BODIES, BlockStore, BlockStoreError, CERTIFICATES, DIGESTS, EFFECTS, HEADERS, META, NewBlock, OPS, STATE, SUBTREES,
-    checked,
+    BODIES, BlockStore, BlockStoreError, CERTIFICATES, DIGESTS, EFFECTS, HEADERS, META, NewBlock, NewState, OPS, STATE,
+    SUBTREES, checked,
 };
 
 /// Maximum number of blocks whose bodies one transaction removes, besides as many as it stores.
@@ -35,6 +36,31 @@ impl BlockStore {
                 tables.insert(new, &mut tree)?;
             }
             tables.prune(oldest, blocks.len() + PRUNED_AT_ONCE)?;
+            write_state(transaction, height, state)
+        })?;
+        self.height.store(height, Ordering::Release);
+        Ok(())
+    }
+
+    /// Stores a state in place of all blocks, durably, all or nothing. Nothing below its last block can be read or proved any more; what
+    /// follows can.
+    ///
+    /// # Errors
+    /// [`BlockStoreError::NotLater`] if there are blocks up to that height, [`BlockStoreError::OtherTree`] if the tree does not end before
+    /// the last block; see [`BlockStoreError`].
+    pub fn install(&self, new: &NewState) -> Result<(), BlockStoreError> {
+        let NewState { header, before, state } = new;
+        let height = header.height;
+        if height <= self.height() {
+            return Err(BlockStoreError::NotLater { height: self.height(), got: height });
+        }
+        // Nothing is signed that follows from another tree.
+        if before.size() + 1 != height || before.root() != header.log_root {
+            return Err(BlockStoreError::OtherTree { height, expected: header.log_root, got: before.root() });
+        }
+        self.database.commit_and_wait(|transaction| {
+            BlockTables::delete(transaction)?;
+            BlockTables::open(transaction)?.insert_header(header, before.clone())?;
             write_state(transaction, height, state)
         })?;
         self.height.store(height, Ordering::Release);
@@ -74,6 +100,37 @@ impl<'t> BlockTables<'t> {
         })
     }
 
+    /// Deletes all tables.
+    fn delete(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        transaction.delete_table(DIGESTS)?;
+        transaction.delete_table(HEADERS)?;
+        transaction.delete_table(BODIES)?;
+        transaction.delete_table(EFFECTS)?;
+        transaction.delete_table(CERTIFICATES)?;
+        transaction.delete_table(SUBTREES)?;
+        transaction.delete_table(OPS)?;
+        Ok(())
+    }
+
+    /// Inserts the first header into empty tables. All proofs of later blocks follow from the tree before it.
+    fn insert_header(&mut self, header: &BlockHeader, mut before: LogTree) -> Result<(), redb::Error> {
+        self.insert_subtrees(before.subtrees())?;
+        let digest = header.digest();
+        self.digests.insert(header.height, &digest.0)?;
+        self.headers.insert(header.height, &*header.encode())?;
+        self.insert_subtrees(before.append(&digest))
+    }
+
+    fn insert_subtrees(
+        &mut self,
+        subtrees: impl IntoIterator<Item = (LogSubtree, TreeHash)>,
+    ) -> Result<(), redb::Error> {
+        for (subtree, root) in subtrees {
+            self.subtrees.insert((subtree.level, subtree.index), &root.0)?;
+        }
+        Ok(())
+    }
+
     /// Inserts the block that comes next in the tree, and appends it there.
     fn insert(&mut self, new: &NewBlock, tree: &mut LogTree) -> Result<(), redb::Error> {
         let NewBlock { block, effects, certificate } = new;
@@ -84,9 +141,7 @@ impl<'t> BlockTables<'t> {
         self.bodies.insert(height, body)?;
         self.effects.insert(height, &*checked("effects", height, effects))?;
         self.certificates.insert(height, &*checked("certificate", height, certificate))?;
-        for (subtree, root) in tree.append(&digest) {
-            self.subtrees.insert((subtree.level, subtree.index), &root.0)?;
-        }
+        self.insert_subtrees(tree.append(&digest))?;
         for (index, op) in (0..).zip(block.ops()) {
             self.ops.insert(&op.op.id(&block.header().cluster).0, (height, index))?;
         }

@@ -11,6 +11,8 @@ use crate::host::files::Action;
 struct Content {
     /// `None`: the log was never used.
     wal: Option<Vec<Vec<u8>>>,
+    /// The height of the first block that is there, if any is.
+    first: u64,
     height: u64,
 }
 
@@ -25,6 +27,10 @@ fn append(sizes: &[usize]) -> LogRequest {
 fn commit(heights: std::ops::RangeInclusive<u64>) -> LogRequest {
     let state = state(*heights.end());
     LogRequest::Commit { write: 0, blocks: heights.map(block).collect(), state }
+}
+
+fn install(height: u64) -> LogRequest {
+    LogRequest::Install { write: 0, state: Box::new(new_state(height)) }
 }
 
 fn reset(records: &[Vec<u8>]) -> LogRequest {
@@ -45,18 +51,25 @@ fn script() -> Vec<Vec<LogRequest>> {
         vec![commit(2..=3), commit(4..=4)],
         vec![reset(&[])],
         vec![append(&[10_000])],
+        vec![install(9)],
+        vec![reset(&[record(3, 30)])],
+        vec![commit(10..=11)],
     ]
 }
 
 /// What is there after each step, from the beginning.
 fn contents() -> Vec<Content> {
-    let mut content = Content { wal: None, height: 0 };
+    let mut content = Content { wal: None, first: 1, height: 0 };
     let mut all = vec![content.clone()];
     for group in script() {
         for request in group {
             match request {
                 LogRequest::Append { records, .. } => content.wal.as_mut().unwrap().extend(records),
                 LogRequest::Commit { blocks, .. } => content.height += blocks.len() as u64,
+                LogRequest::Install { state, .. } => {
+                    content.height = state.header.height;
+                    content.first = content.height + 1;
+                }
                 LogRequest::Reset { records } => content.wal = Some(records),
             }
         }
@@ -79,13 +92,14 @@ fn find(disk: &SimulatedDisk) -> Result<Content, String> {
     if found.applied.is_some_and(|applied| applied.state != state(height)) {
         return Err("the state is of another height".to_owned());
     }
-    let blocks = found.performer.blocks.blocks(1, 64).map_err(|error| error.to_string())?;
-    if blocks != (1..=height).map(block).collect::<Vec<_>>() {
-        return Err(format!("other blocks than those up to height {height}"));
+    let first = *found.performer.blocks.heights().map_err(|error| error.to_string())?.blocks.start();
+    let blocks = found.performer.blocks.blocks(first, 64).map_err(|error| error.to_string())?;
+    if blocks != (first..=height).map(block).collect::<Vec<_>>() {
+        return Err(format!("other blocks than those from height {first} to {height}"));
     }
     match found.wal {
-        WalFound::Fresh => Ok(Content { wal: None, height }),
-        WalFound::Records { records, .. } => Ok(Content { wal: Some(records), height }),
+        WalFound::Fresh => Ok(Content { wal: None, first, height }),
+        WalFound::Records { records, .. } => Ok(Content { wal: Some(records), first, height }),
         WalFound::Lost(loss) => Err(format!("a loss: {loss}")),
     }
 }

@@ -1,10 +1,10 @@
 //! What the store proves, and what it does not.
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
-use vouch_core::log::{Effect, LogTree, OpId, OpResult, log_root_from_path, result_tree};
+use vouch_core::log::{Effect, OpId, OpResult, log_root_from_path, result_tree};
 use vouch_core::statement::LogHead;
 
-use super::super::block_store::{BlockStore, BlockStoreError};
+use super::super::block_store::{BlockStore, BlockStoreError, NewState};
 use super::*;
 
 /// Decided blocks whose headers commit to all that they should.
@@ -124,6 +124,60 @@ fn what_is_not_kept_is_not_found_and_the_store_says_what_it_has() {
     let rows = store.database().read(|transaction| Ok(transaction.open_table(ops)?.len()?));
     let kept = chain.blocks[15..].iter().map(|new| new.block.ops().len() as u64).sum::<u64>();
     assert_eq!(rows.unwrap(), kept, "the index goes with the bodies");
+}
+
+#[test]
+fn after_a_state_was_installed_only_what_follows_is_proved() {
+    let chain = Chain::of(40);
+    for height in [1, 2, 3, 8, 21, 31, 32] {
+        let store = open(100);
+        let known = usize::try_from(height / 2).unwrap();
+        store.commit(&chain.blocks[..known], b"state").unwrap();
+        let last = usize::try_from(height).unwrap();
+        let mut before = LogTree::new();
+        chain.blocks[..last - 1].iter().for_each(|new| drop(before.append(&new.block.digest())));
+        let header = chain.blocks[last - 1].block.header().clone();
+        store.install(&NewState { header, before, state: b"installed".to_vec() }).unwrap();
+        let heights = store.heights().unwrap();
+        assert_eq!((heights.headers, heights.blocks.is_empty()), (height..=height, true));
+        assert_eq!((store.height(), store.applied().unwrap().unwrap().state), (height, b"installed".to_vec()));
+        assert_eq!(store.head(height).unwrap(), Some(chain.head(height)), "its own head can be signed");
+        assert_eq!(store.find_op(chain.op(1, 0)).unwrap(), None);
+        store.commit(&chain.blocks[last..], b"state").unwrap();
+        for below in 1..=height {
+            assert_eq!(store.block_with_path(below, 40).unwrap(), None);
+            assert!(below == height || store.head(below).unwrap().is_none());
+        }
+        for above in height + 1..=40 {
+            for head_height in above..=40 {
+                assert_eq!(store.head(head_height).unwrap(), Some(chain.head(head_height)));
+                assert!(
+                    store.op_proof(chain.op(above, 0), head_height).unwrap().is_some(),
+                    "{above} under {head_height}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn only_a_later_state_with_its_own_tree_is_installed() {
+    let chain = Chain::of(5);
+    let store = open(100);
+    store.commit(&chain.blocks[..3], b"state").unwrap();
+    let state = |height: u64, size: usize| {
+        let mut before = LogTree::new();
+        chain.blocks[..size].iter().for_each(|new| drop(before.append(&new.block.digest())));
+        let header = chain.blocks[usize::try_from(height - 1).unwrap()].block.header().clone();
+        NewState { header, before, state: Vec::new() }
+    };
+    let refused = |height, size| store.install(&state(height, size)).unwrap_err();
+    assert!(matches!(refused(3, 2), BlockStoreError::NotLater { height: 3, got: 3 }));
+    assert!(matches!(refused(5, 3), BlockStoreError::OtherTree { height: 5, .. }));
+    assert!(matches!(refused(5, 5), BlockStoreError::OtherTree { height: 5, .. }));
+    assert_eq!(store.blocks(1, 9).unwrap(), chain.blocks[..3], "nothing changed");
+    store.install(&state(5, 4)).unwrap();
+    assert_eq!(store.height(), 5);
 }
 
 /// Nothing is proved, and no head is signed, from rows that are not those that were written.

@@ -51,18 +51,23 @@ async fn writes_complete_in_order_and_are_there_after_a_restart() {
         commit(5, 2),
         commit(6, 3),
         append(7, &[]),
+        LogRequest::Install { write: 8, state: Box::new(new_state(9)) },
+        commit(9, 10),
+        LogRequest::Reset { records: vec![record(6, 10)] },
+        append(10, &[]),
     ];
     for request in requests {
         log.disk.request(request).unwrap();
     }
-    for write in 1..=7 {
+    for write in 1..=10 {
         until_written(&mut log, write).await;
     }
     drop(log);
     let log = open(&disk);
-    assert_eq!(log.wal, found(&[record(4, 10), record(5, 10)]));
-    assert_eq!(log.applied.map(|applied| applied.state), Some(state(3)));
-    assert_eq!(log.disk.blocks().blocks(1, 9).unwrap().len(), 3);
+    assert_eq!(log.wal, found(&[record(6, 10)]));
+    assert_eq!(log.applied.map(|applied| applied.state), Some(state(10)));
+    assert_eq!(log.disk.blocks().blocks(1, 9).unwrap(), [], "the state took their place");
+    assert_eq!(log.disk.blocks().blocks(10, 9).unwrap(), [block(10)]);
 }
 
 #[tokio::test]

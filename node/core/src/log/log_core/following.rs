@@ -16,7 +16,12 @@ impl<M: StateMachine> LogCore<M> {
     pub(super) fn receive(&mut self, from: NodeKey, message: LogMessage, clock: LogClock) -> Result<(), LogStop> {
         let next = self.next_height();
         let height = match &message {
-            LogMessage::Op(_) | LogMessage::Status { .. } | LogMessage::Decided { .. } => next,
+            LogMessage::Op(_)
+            | LogMessage::Status { .. }
+            | LogMessage::Decided { .. }
+            | LogMessage::StateOffer { .. }
+            | LogMessage::AskState { .. }
+            | LogMessage::StatePart { .. } => next,
             LogMessage::Vote { vote, .. } => vote.vote.height,
             LogMessage::Proposal { proposal, .. } => proposal.proposal.height,
             LogMessage::Polka(certificate) => certificate.height,
@@ -56,6 +61,13 @@ impl<M: StateMachine> LogCore<M> {
                 self.recovery.report(from, theirs, &self.applied.members());
                 self.catch_up.keep(block.header().height, next, (from, block, certificate));
                 self.commit_received(clock)?;
+            }
+            LogMessage::StateOffer { header, certificate, length } => {
+                self.received_offer(from, *header, &certificate, length, clock);
+            }
+            LogMessage::AskState { height, offset } => self.asked_for_state(from, height, offset, clock),
+            LogMessage::StatePart { height, offset, bytes } => {
+                self.received_state(from, (height, offset), &bytes, clock);
             }
         }
         Ok(())
@@ -125,6 +137,9 @@ impl<M: StateMachine> LogCore<M> {
         if !self.catch_up.may_answer(to, from, clock.now) {
             return;
         }
+        if self.offer_state(to, from, clock) {
+            return;
+        }
         match self.catch_up.batch(from) {
             Some(blocks) => self.send_blocks(to, blocks),
             None => {
@@ -143,8 +158,8 @@ impl<M: StateMachine> LogCore<M> {
     }
 
     /// Commits the received blocks that come next, as many as are here, in one write.
-    fn commit_received(&mut self, clock: LogClock) -> Result<(), LogStop> {
-        if matches!(self.phase, Phase::Committing { .. } | Phase::Stopped) {
+    pub(super) fn commit_received(&mut self, clock: LogClock) -> Result<(), LogStop> {
+        if self.is_writing_blocks() || matches!(self.phase, Phase::Stopped) {
             return Ok(());
         }
         let mut blocks = Vec::new();
@@ -186,8 +201,7 @@ impl<M: StateMachine> LogCore<M> {
     }
 
     pub(super) fn commit(&mut self, blocks: Vec<DecidedBlock>, next: Applied<M>, from: Option<NodeKey>) {
-        self.timers.clear();
-        self.started.clear();
+        self.stop_timers();
         // A state after a block always has an encoding.
         let state = next.encode().unwrap_or_default();
         let write = self.outbox.commit(blocks.clone(), state);

@@ -15,6 +15,7 @@ use crate::log::op_pool::OpPool;
 use crate::log::outbox::Outbox;
 use crate::log::recovery::{Recovery, Voting};
 use crate::log::state_machine::StateMachine;
+use crate::log::state_transfer::{Fetching, Offering};
 use crate::log::wal_record::WalRecord;
 use crate::log::wire::LogMessage;
 
@@ -46,7 +47,7 @@ impl Replay {
 impl<M: StateMachine> LogCore<M> {
     /// Opens the log with what the disk has.
     pub fn open(config: LogConfig<M>, clock: LogClock) -> (Self, Vec<LogOutput>) {
-        let LogConfig { key, applied, recent, wal, may_recover } = config;
+        let LogConfig { key, applied, recent, wal, may_recover, kept_blocks } = config;
         let own = key.node_key();
         let height = applied.height() + 1;
         let replay = match &wal {
@@ -74,6 +75,10 @@ impl<M: StateMachine> LogCore<M> {
             early: BTreeMap::new(),
             catch_up: CatchUp::new(recent),
             recovery: Recovery::new(voting, may_recover),
+            kept_blocks,
+            offering: Offering::default(),
+            fetching: Fetching::default(),
+            unverified: None,
         };
         if replay.is_none() || matches!(wal, WalState::Fresh) {
             let records = log.recovery.records();

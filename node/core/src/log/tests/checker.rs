@@ -18,7 +18,9 @@ struct SignedFor {
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     /// The block of each height.
-    chain: Vec<BlockDigest>,
+    chain: BTreeMap<u64, BlockDigest>,
+    /// The heights whose blocks were seen whole.
+    bodies: BTreeSet<u64>,
     /// The height of each decided op.
     ops: BTreeMap<OpId, u64>,
     submitted: BTreeSet<OpId>,
@@ -49,20 +51,16 @@ impl Checker {
             return Err(format!("total order: node {node} decided height {height}, expected {expected}"));
         }
         self.seen.insert(node, height);
-        let index = usize::try_from(height - 1).unwrap();
-        match self.chain.get(index) {
-            Some(known) if *known != digest => {
-                return Err(format!("agreement: height {height} is {known}, and {digest} at node {node}"));
-            }
-            Some(_) => return Ok(()),
-            None if index > self.chain.len() => return Err(format!("height {height} came before the one below")),
-            None => {}
+        self.agrees(node, height, digest)?;
+        let is_known = self.bodies.replace(height).is_some();
+        if is_known {
+            return Ok(());
         }
-        let parent = self.chain.last().copied().unwrap_or(BlockDigest::GENESIS);
-        if block.header().parent != parent {
-            return Err(format!("parent: height {height} has {}, expected {parent}", block.header().parent));
+        let parent = if height == 1 { Some(&BlockDigest::GENESIS) } else { self.chain.get(&(height - 1)) };
+        let got = block.header().parent;
+        if let Some(parent) = parent.filter(|parent| **parent != got) {
+            return Err(format!("parent: height {height} has {got}, expected {parent}"));
         }
-        self.chain.push(digest);
         for op in block.ops() {
             let id = op.op.id(cluster);
             if !self.submitted.contains(&id) {
@@ -73,6 +71,26 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    fn agrees(&mut self, node: usize, height: u64, digest: BlockDigest) -> Result<(), String> {
+        match *self.chain.entry(height).or_insert(digest) {
+            known if known == digest => Ok(()),
+            known => Err(format!("agreement: height {height} is {known}, and {digest} at node {node}")),
+        }
+    }
+
+    /// An honest node has the state after this block in place of blocks.
+    pub(super) fn installed(&mut self, node: usize, height: u64, block: BlockDigest) -> Result<(), String> {
+        self.agrees(node, height, block)?;
+        let seen = self.seen.entry(node).or_insert(height);
+        *seen = height.max(*seen);
+        Ok(())
+    }
+
+    /// A node lost its blocks.
+    pub(super) fn lost(&mut self, node: usize) {
+        self.seen.remove(&node);
     }
 
     /// A block that is on the disk of an honest node that restarts. A crash may have come before the node said that it was decided.

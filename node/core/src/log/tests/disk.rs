@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use vouch_core::log::Block;
+use vouch_core::log::{Block, BlockDigest};
 
 use super::random::Random;
-use crate::log::interface::{DecidedBlock, WalState, WriteId};
+use crate::log::interface::{DecidedBlock, StateInstall, WalState, WriteId};
 use crate::log::messages::VoteCertificate;
 
 #[derive(Debug)]
@@ -13,22 +13,42 @@ pub(super) enum Write {
     Append(WriteId, Vec<Vec<u8>>),
     Reset(Vec<Vec<u8>>),
     Commit(WriteId, Vec<DecidedBlock>, Vec<u8>),
+    Install(WriteId, Box<StateInstall>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Disk {
+    /// The number of blocks that are kept.
+    kept: usize,
     wal: Option<Vec<Vec<u8>>>,
     blocks: Vec<(Block, VoteCertificate)>,
     state: Option<Vec<u8>>,
+    /// The height of the last block.
+    height: u64,
+    /// The last block of a state that was installed.
+    installed: Option<(u64, BlockDigest)>,
     /// Write-ahead log and block store are different files: neither waits for the other.
     wal_queue: VecDeque<Write>,
     store_queue: VecDeque<Write>,
 }
 
 impl Disk {
+    pub(super) fn new(kept: u64) -> Self {
+        Self {
+            kept: usize::try_from(kept).unwrap(),
+            wal: None,
+            blocks: Vec::new(),
+            state: None,
+            height: 0,
+            installed: None,
+            wal_queue: VecDeque::new(),
+            store_queue: VecDeque::new(),
+        }
+    }
+
     /// Takes a write. Whether it goes to the write-ahead log.
     pub(super) fn queue(&mut self, write: Write) -> bool {
-        let is_wal = !matches!(write, Write::Commit(..));
+        let is_wal = !matches!(write, Write::Commit(..) | Write::Install(..));
         if is_wal {
             self.wal_queue.push_back(write)
         } else {
@@ -51,7 +71,16 @@ impl Disk {
             }
             Write::Commit(write, blocks, state) => {
                 self.blocks.extend(blocks.into_iter().map(|decided| (decided.block, decided.certificate)));
+                self.blocks.drain(..self.blocks.len().saturating_sub(self.kept));
                 self.state = Some(state);
+                self.height = self.blocks.last().map_or(self.height, |(block, _)| block.header().height);
+                Some(write)
+            }
+            Write::Install(write, install) => {
+                self.blocks.clear();
+                self.state = Some(install.state);
+                self.height = install.header.height;
+                self.installed = Some((self.height, install.header.digest()));
                 Some(write)
             }
         }
@@ -95,8 +124,18 @@ impl Disk {
         &self.blocks
     }
 
+    pub(super) fn height(&self) -> u64 {
+        self.height
+    }
+
+    pub(super) fn installed(&self) -> Option<(u64, BlockDigest)> {
+        self.installed
+    }
+
     pub(super) fn read(&self, from: u64, count: u64) -> Vec<(Block, VoteCertificate)> {
-        let skipped = usize::try_from(from - 1).unwrap();
-        self.blocks.iter().skip(skipped).take(usize::try_from(count).unwrap()).cloned().collect()
+        let first = self.blocks.first().map_or(u64::MAX, |(block, _)| block.header().height);
+        let Some(skipped) = from.checked_sub(first) else { return Vec::new() };
+        let (skipped, count) = (usize::try_from(skipped).unwrap(), usize::try_from(count).unwrap());
+        self.blocks.iter().skip(skipped).take(count).cloned().collect()
     }
 }

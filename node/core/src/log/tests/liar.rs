@@ -27,11 +27,21 @@ pub(super) enum Lie {
     Forge,
     /// Proposes blocks with another parent.
     WrongParent,
+    /// Forges the state that it offers, or stops in the middle.
+    State,
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Twin, Self::Silent, Self::Censor, Self::Replay, Self::Withhold, Self::Forge, Self::WrongParent];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Twin,
+        Self::Silent,
+        Self::Censor,
+        Self::Replay,
+        Self::Withhold,
+        Self::Forge,
+        Self::WrongParent,
+        Self::State,
+    ];
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +73,27 @@ pub(super) fn with_wrong_parent(message: &LogMessage, key: &NodeSecretKey, clust
     let proposal = EngineProposal { block: block.digest(), ..signed.proposal };
     let proposal = SignedProposal { proposal, proposer: key.node_key(), signature: proposal.sign(cluster, 0, key) };
     LogMessage::Proposal { proposal, block: Box::new(block) }
+}
+
+/// An offer or part of a state with something wrong. `None`: nothing is sent.
+pub(super) fn with_forged_state(message: &LogMessage, random: &mut Random) -> Option<LogMessage> {
+    let mut forged = message.clone();
+    match (&mut forged, random.below(5)) {
+        (LogMessage::StateOffer { header, .. }, 0) => header.height += 1,
+        (LogMessage::StateOffer { header, .. }, 1) => header.epoch += 1,
+        (LogMessage::StateOffer { certificate, .. }, 2) => certificate.signatures.truncate(1),
+        (LogMessage::StateOffer { length, .. }, 3) => *length = u32::try_from(random.below(1 << 32)).unwrap(),
+        (LogMessage::StatePart { bytes, .. }, 0) => {
+            let index = random.index(bytes.len());
+            bytes[index] ^= 1;
+        }
+        (LogMessage::StatePart { bytes, .. }, 1) => drop(bytes.pop()),
+        (LogMessage::StatePart { bytes, .. }, 2) => bytes.push(0),
+        (LogMessage::StatePart { height, .. }, 3) => *height += 1,
+        (LogMessage::StatePart { .. }, 4) => return None,
+        _ => {}
+    }
+    Some(forged)
 }
 
 /// Something forged that goes with a message: encoded, and possibly damaged.

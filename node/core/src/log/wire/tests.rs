@@ -56,6 +56,12 @@ fn messages() -> Vec<LogMessage> {
         LogMessage::Round(RoundCertificate { height: 1, round: 2, reason: RoundReason::Skip, votes }),
         LogMessage::Status { next: 7, asks: true },
         LogMessage::Decided { block: Box::new(block()), certificate: certificate(4), next: 9 },
+        LogMessage::StateOffer {
+            header: Box::new(block().header().clone()),
+            certificate: certificate(4),
+            length: 70_000,
+        },
+        LogMessage::AskState { height: 1, offset: 65_536 },
     ]
 }
 
@@ -96,7 +102,7 @@ fn numbers_outside_their_range_are_refused() {
         assert!(error.contains(field), "{error}");
     };
     refused(&[2], "version");
-    refused(&[1, 8], "kind");
+    refused(&[1, 11], "kind");
     let status = LogMessage::Status { next: 7, asks: true }.encode();
     refused(&[&status[..3], &[0; 8]].concat(), "height");
     refused(&[&status[..3], &[0xFF; 8]].concat(), "height");
@@ -108,5 +114,10 @@ fn numbers_outside_their_range_are_refused() {
     polka[10..14].fill(0xFF);
     refused(&polka, "round");
     refused(&vec![1; MAX_LOG_MESSAGE + 1], "size");
+    let part = |size| LogMessage::StatePart { height: 1, offset: 0, bytes: vec![7; size] }.encode();
+    assert_eq!(LogMessage::decode(&part(STATE_PART)).map(|message| message.encode()), Ok(part(STATE_PART)));
+    assert!(part(STATE_PART).len() < MAX_LOG_MESSAGE);
+    refused(&part(STATE_PART + 1), "size of the part");
+    refused(&part(0), "size of the part");
     assert!(LogMessage::Polka(certificate(200)).encode().len() < MAX_LOG_MESSAGE);
 }
