@@ -1,6 +1,7 @@
 //! A node's secret keys, one file each: 64 hexadecimal digits and a line feed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use vouch_core::bls::{BlsError, VoteSecretKey};
@@ -65,7 +66,7 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct ReplicaKeys {
     /// The node key, for links.
-    pub node: NodeSecretKey,
+    pub node: Arc<NodeSecretKey>,
     /// The vote key, for statements.
     pub vote: VoteSecretKey,
 }
@@ -76,7 +77,7 @@ impl ReplicaKeys {
     /// # Errors
     /// See [`KeyError`].
     pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
-        let node = open_or_create_node_key(host, folder)?;
+        let node = Arc::new(open_or_create_node_key(host, folder)?);
         let path = folder.join(VOTE_KEY);
         let value = |cause| KeyError::Value { path: path.clone(), cause };
         let bytes = open_or_create(host.disk(), folder, VOTE_KEY, || {

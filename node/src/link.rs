@@ -1,5 +1,6 @@
 //! Links over a WebSocket. Only this file names the socket library; it sets every limit and deadline.
 
+mod byte_bounded_queue;
 mod error;
 mod meter;
 mod queues;
@@ -25,6 +26,7 @@ use vouch_core::session::progress;
 
 use crate::host::Host;
 pub use crate::host::net::Io;
+pub(crate) use byte_bounded_queue::ByteBoundedQueue;
 pub use error::LinkError;
 pub use meter::Allowance;
 use meter::{Meter, Metered};

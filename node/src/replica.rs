@@ -10,6 +10,8 @@ mod identity;
 mod last_votes;
 mod link;
 mod load;
+mod log;
+mod peers;
 mod put_workers;
 pub mod repair;
 mod repair_queue;
@@ -47,6 +49,8 @@ use identity::Identity;
 pub use identity::{IdentityError, keys_of};
 use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
+use log::{LogContext, LogRunner, ReplicaLog};
+use peers::{PeerEvents, PeerNetwork};
 use repair_queue::RepairQueue;
 use scrub::Scrubber;
 use status::OperatorContext;
@@ -84,6 +88,7 @@ pub struct Replica {
     operator: Arc<OperatorContext>,
     servers: Vec<String>,
     upkeep: Upkeep,
+    log: (LogRunner, Arc<LogContext>, PeerNetwork, PeerEvents),
 }
 
 /// The store of a replica that is not running. The lock keeps the replica from starting.
@@ -162,6 +167,14 @@ impl Replica {
             folders: Arc::new(LockedFolders { data, _blobs: blobs }),
         };
         let folder = storage.folder().to_owned();
+        let (log, log_runner) = ReplicaLog::new();
+        let (peers, peer_events) = PeerNetwork::new(host.clone());
+        let log_context = Arc::new(LogContext {
+            identity: identity.clone(),
+            reports: reports.clone(),
+            storage: storage.clone(),
+            may_recover: config.recover_log,
+        });
         let link = Arc::new(LinkContext {
             clock: Arc::new(ClockWatch::new(host.clone(), identity.clone(), reports.clone())),
             foundings: Arc::new(Foundings::new(host, folder, identity.clone(), reports.clone(), founding)),
@@ -169,6 +182,8 @@ impl Replica {
             reports,
             storage,
             votes: Arc::default(),
+            log,
+            peers: peers.clone(),
             left_out: Notice::default(),
             repair: RepairConfig { every: config.repair_every, rate: config.repair_rate },
             max_incoming: config.max_incoming,
@@ -181,6 +196,7 @@ impl Replica {
             clock: link.clock.clone(),
             foundings: link.foundings.clone(),
             votes: link.votes.clone(),
+            log: link.log.clone(),
             scrubber: Scrubber::new(link.storage.clone()),
         });
         if let Some(replaced) = link.storage.store.replaced() {
@@ -190,7 +206,7 @@ impl Replica {
         }
         let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
-        Ok(Self { link, operator, servers, upkeep })
+        Ok(Self { link, operator, servers, upkeep, log: (log_runner, log_context, peers, peer_events) })
     }
 
     /// Its node key.
@@ -216,11 +232,16 @@ impl Replica {
         }
         tokio::pin!(shutdown);
         let upkeep = self.upkeep.run(&self.operator);
-        tokio::pin!(upkeep);
+        let (runner, context, peers, events) = self.log;
+        let keeping_time = peers.keep_time();
+        let ordering = runner.run(context, peers.clone(), events);
+        tokio::pin!(upkeep, ordering, keeping_time);
         tokio::select! {
             biased;
             () = &mut shutdown => {}
             () = &mut upkeep => {}
+            () = &mut ordering => {}
+            () = &mut keeping_time => {}
         }
         links.shutdown().await;
         // Wait until partial uploads are durable, unless the disk hangs.

@@ -1,7 +1,6 @@
 //! The server: accepts replicas and clients, forwards puts, and aggregates votes. It is untrusted, signs no statement, and keeps no blob.
 
 mod archive;
-mod byte_bounded_queue;
 mod certificate_lists;
 mod client;
 mod client_link;
@@ -14,6 +13,8 @@ mod get_performer;
 mod guard;
 mod http;
 mod load;
+#[allow(dead_code, unused_imports, reason = "requests over HTTP do not use all of it yet")]
+mod log;
 mod member_links;
 mod member_queues;
 mod origin;
@@ -34,6 +35,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::mpsc;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
 pub use vouch_core::founding::WantedCommittee;
@@ -42,6 +44,7 @@ use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::message::MAX_CHUNK;
 use vouch_core::quorum;
 pub use vouch_node_core::server::batch::BatchPolicy;
+use vouch_node_core::server::log_heads::LogHeadsInput;
 pub use vouch_node_core::server::put::Deadlines;
 use vouch_node_core::server::{ServerCore, StreamNumbers};
 
@@ -60,6 +63,7 @@ use get_performer::GetService;
 use guard::Guard;
 use http::{BlobContext, CertificateContext, ClusterView, PortContext, RequestContext};
 pub use load::{ServerGauge, ServerLoad};
+use log::ServerLog;
 use member_links::MemberLinks;
 pub use origin::{Origin, OriginError};
 use put_performer::PutService;
@@ -110,6 +114,8 @@ pub struct Server {
     members: MemberLinks,
     guard: Arc<Guard>,
     node_key: NodeKey,
+    log: Arc<ServerLog>,
+    log_inputs: mpsc::Receiver<LogHeadsInput>,
 }
 
 impl Server {
@@ -142,8 +148,9 @@ impl Server {
         let foundings = ServerFoundings::new(founding, core.clone(), members.clone(), reports.clone(), folder);
         let foundings = Arc::new(foundings);
         let guard = Arc::new(Guard::new(&host, &config, n));
-        let parts = ServerParts { host, core, members, foundings, certificates, guard, reports };
-        Ok(parts.server(key, config))
+        let (log, log_inputs) = ServerLog::new(members.clone(), core.clone());
+        let parts = ServerParts { host, core, members, foundings, certificates, guard, reports, log };
+        Ok(parts.server(key, config, log_inputs))
     }
 
     /// The committees; `None` before the founding.
@@ -164,9 +171,11 @@ impl Server {
         let host = self.members.host();
         let settling = host.spawn(core_performer::settle_when_due(Arc::downgrade(&self.core)));
         let founding = host.spawn(founding::run(Arc::downgrade(&self.foundings)));
+        let certifying = host.spawn(log::certify_heads(Arc::downgrade(&self.log), self.log_inputs));
         let served = http::serve(self.port.clone(), listener, shutdown).await;
         settling.abort();
         founding.abort();
+        certifying.abort();
         Ok(served?)
     }
 }
@@ -180,10 +189,11 @@ struct ServerParts {
     certificates: Arc<CertificateLists>,
     guard: Arc<Guard>,
     reports: Arc<ServerReports>,
+    log: Arc<ServerLog>,
 }
 
 impl ServerParts {
-    fn server(self, key: NodeSecretKey, config: ServerConfig) -> Server {
+    fn server(self, key: NodeSecretKey, config: ServerConfig, log_inputs: mpsc::Receiver<LogHeadsInput>) -> Server {
         let node_key = key.node_key();
         let gets =
             GetService { host: self.host.clone(), members: self.members.clone(), reads: self.guard.reads.clone() };
@@ -207,8 +217,8 @@ impl ServerParts {
             replica_links: self.replica_links(&config),
             requests: self.requests(puts, gets, node_key, config),
         };
-        let Self { core, members, foundings, guard, .. } = self;
-        Server { port: Arc::new(port), core, foundings, members, guard, node_key }
+        let Self { core, members, foundings, guard, log, .. } = self;
+        Server { port: Arc::new(port), core, foundings, members, guard, node_key, log, log_inputs }
     }
 
     fn handshakes(&self, key: NodeSecretKey) -> HandshakeContext {
@@ -237,6 +247,7 @@ impl ServerParts {
             guard: self.guard.clone(),
             reports: self.reports.clone(),
             joins: config.join_policy(),
+            log: self.log.clone(),
             data_queue: config.replica_queue * MAX_CHUNK,
             next_link: AtomicU32::new(1),
         }

@@ -15,7 +15,9 @@ pub use crate::digest::{BlockDigest, OpId, StateDigest};
 pub use block::{Block, BlockFormatError, BlockHeader, OpsDigest};
 pub use engine_message::{EngineProposal, EngineSignature, EngineSignatureError, EngineVote, EngineVoteType};
 pub use evidence::{Evidence, EvidenceError, EvidenceFormatError};
-pub use log_tree::{LogSubtree, LogTree, log_path, log_path_from_subtrees, log_root_from_path, read_log_path};
+pub use log_tree::{
+    LogSubtree, LogTree, MAX_LOG_PATH, log_path, log_path_from_subtrees, log_root_from_path, read_log_path,
+};
 pub use op::{Op, OpFormatError, OpSignature, OpSignatureError, SignedOp};
 pub use proof::{OpProof, OpProofError};
 pub use result::{Effect, EffectTooLong, OpResult, result_root_from_path, result_tree};

@@ -26,9 +26,15 @@ use crate::digest::{CommitteeDigest, Digest};
 #[cfg(feature = "nodes")]
 use crate::founding::{FoundingMessage, Refusal};
 use crate::link::{Hello, HelloError, LinkSignature, NodeKey};
+#[cfg(feature = "nodes")]
+use crate::log::{Block, BlockFormatError, Op, OpFormatError, OpId, OpProof, OpProofError};
+#[cfg(feature = "nodes")]
+use crate::merkle::TreeHash;
 use crate::receipt::{Receipt, ReceiptError};
 #[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
+#[cfg(feature = "nodes")]
+use crate::statement::{ClaimError, LogHead};
 use crate::tree::Parent;
 
 /// Maximum size of a message in bytes.
@@ -218,6 +224,57 @@ pub enum Message {
         status: ReplicaStatus,
         detail: String,
     },
+    #[cfg(feature = "nodes")]
+    Peer(Bytes),
+    #[cfg(feature = "nodes")]
+    SubmitOp {
+        stream: Stream,
+        op: Op,
+    },
+    #[cfg(feature = "nodes")]
+    OpDecided {
+        stream: Stream,
+        height: u64,
+    },
+    #[cfg(feature = "nodes")]
+    LogTip {
+        height: u64,
+        time: u64,
+    },
+    #[cfg(feature = "nodes")]
+    AskLogHead {
+        stream: Stream,
+        height: u64,
+    },
+    #[cfg(feature = "nodes")]
+    LogHead {
+        stream: Stream,
+        head: LogHead,
+        signature: VoteSignature,
+    },
+    #[cfg(feature = "nodes")]
+    AskOpProof {
+        stream: Stream,
+        op: OpId,
+        head: u64,
+    },
+    #[cfg(feature = "nodes")]
+    OpProof {
+        stream: Stream,
+        proof: Box<OpProof>,
+    },
+    #[cfg(feature = "nodes")]
+    AskBlock {
+        stream: Stream,
+        height: u64,
+        head: u64,
+    },
+    #[cfg(feature = "nodes")]
+    LogBlock {
+        stream: Stream,
+        path: Vec<TreeHash>,
+        block: Box<Block>,
+    },
 }
 
 /// A replica's status at a server.
@@ -280,6 +337,22 @@ pub enum MessageError {
     /// The receipt inside is not well formed.
     #[error("message: {0}")]
     Receipt(#[from] ReceiptError),
+    /// The op inside is not well formed.
+    #[cfg(feature = "nodes")]
+    #[error("message: {0}")]
+    Op(#[from] OpFormatError),
+    /// The proof of an op inside is not well formed.
+    #[cfg(feature = "nodes")]
+    #[error("message: {0}")]
+    OpProof(#[from] OpProofError),
+    /// The block inside is not well formed.
+    #[cfg(feature = "nodes")]
+    #[error("message: {0}")]
+    Block(#[from] BlockFormatError),
+    /// The log head inside is not well formed.
+    #[cfg(feature = "nodes")]
+    #[error("message: {0}")]
+    LogHead(#[from] ClaimError),
 }
 
 impl Message {
@@ -345,6 +418,26 @@ impl Message {
             Self::Refusals(_) => "Refusals",
             #[cfg(feature = "nodes")]
             Self::ReplicaStatus { .. } => "ReplicaStatus",
+            #[cfg(feature = "nodes")]
+            Self::Peer(_) => "Peer",
+            #[cfg(feature = "nodes")]
+            Self::SubmitOp { .. } => "SubmitOp",
+            #[cfg(feature = "nodes")]
+            Self::OpDecided { .. } => "OpDecided",
+            #[cfg(feature = "nodes")]
+            Self::LogTip { .. } => "LogTip",
+            #[cfg(feature = "nodes")]
+            Self::AskLogHead { .. } => "AskLogHead",
+            #[cfg(feature = "nodes")]
+            Self::LogHead { .. } => "LogHead",
+            #[cfg(feature = "nodes")]
+            Self::AskOpProof { .. } => "AskOpProof",
+            #[cfg(feature = "nodes")]
+            Self::OpProof { .. } => "OpProof",
+            #[cfg(feature = "nodes")]
+            Self::AskBlock { .. } => "AskBlock",
+            #[cfg(feature = "nodes")]
+            Self::LogBlock { .. } => "LogBlock",
         }
     }
 }

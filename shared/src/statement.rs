@@ -9,7 +9,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use crate::bls::{VoteSecretKey, VoteSignature};
 use crate::codec::{DecodeError, Reader};
@@ -105,6 +105,12 @@ pub struct Statement<B> {
 /// A statement's identity. It does not depend on the signers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatementId(pub [u8; 32]);
+
+impl fmt::Display for StatementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0).into_string())
+    }
+}
 
 impl<B: Body> Statement<B> {
     /// The statement of this committee with this body.

@@ -19,6 +19,7 @@ use vouch_core::log::{
     Block, BlockDigest, BlockHeader, Effect, EngineProposal, EngineVote, EngineVoteType, Evidence, LogTree, Op,
     OpProof, OpResult, OpsDigest, SignedOp, StateDigest, result_tree,
 };
+use vouch_core::merkle::TreeHash;
 use vouch_core::message::{
     Code, Failed, Holder, ListFilter, ListPage, ListPosition, ListSource, Message, Read, ReplicaStatus, Stage, Stream,
 };
@@ -143,38 +144,78 @@ pub(crate) fn messages(cluster: &TestCommittee) -> Vec<(String, Message)> {
     ] {
         messages.push((name, Message::Progress { stream, member: 2, stage }));
     }
+    messages.extend(log_messages(cluster));
     messages.into_iter().map(|(name, message)| (name.to_owned(), message)).collect()
 }
 
-/// Every encoding of the log, for a log of one block with two ops.
+/// A log of one block with two ops.
+struct ExampleLog {
+    ops: Vec<SignedOp>,
+    results: Vec<OpResult>,
+    block: Block,
+    head: LogHead,
+    proof: OpProof,
+}
+
+impl ExampleLog {
+    fn new(cluster: &TestCommittee) -> Self {
+        let (identity, secret) = (cluster.committee.cluster(), node_secret("golden"));
+        let op = |nonce, body: &[u8]| Op::new(0xA55A, [nonce; 16], ISSUED + 60, body.to_vec()).unwrap();
+        let ops: Vec<_> = [op(1, b"an op"), op(2, b"")].map(|op| SignedOp::sign(op, &identity, &secret)).into();
+        let effects: Vec<_> = [&b"its effect"[..], b""].map(|bytes| Effect::new(bytes.to_vec()).unwrap()).into();
+        let result = |(op, effect): (&SignedOp, &Effect)| OpResult {
+            op: op.op.id(&identity),
+            submitter: op.submitter,
+            effect: effect.clone(),
+        };
+        let results: Vec<_> = ops.iter().zip(&effects).map(result).collect();
+        let before = LogTree::new();
+        let header = BlockHeader {
+            cluster: identity,
+            epoch: 0,
+            height: 1,
+            parent: BlockDigest::GENESIS,
+            author: secret.node_key(),
+            time: ISSUED,
+            log_root: before.root(),
+            count: 2,
+            ops: OpsDigest::of(&ops),
+            results: result_tree(&results).unwrap().root(),
+            state: StateDigest::of(b"the state"),
+        };
+        let block = Block::new(header.clone(), ops.clone()).unwrap();
+        let head = LogHead::new(&header, &before).unwrap();
+        let submitted: Vec<_> = ops.iter().map(|signed| (signed.submitter, signed.op.clone())).collect();
+        let proof = OpProof::new(&header, &submitted, &effects, 0, 1, |_| Some(block.digest())).unwrap();
+        Self { ops, results, block, head, proof }
+    }
+}
+
+/// The messages about the log.
+fn log_messages(cluster: &TestCommittee) -> Vec<(&'static str, Message)> {
+    let ExampleLog { ops, results, block, head, proof } = ExampleLog::new(cluster);
+    let signature = Tally::new(cluster.record(), head).statement().sign(&cluster.votes[0]);
+    let (stream, path, height) = (Stream(7), vec![TreeHash([9; 32]); 3], MAX_SAFE_INTEGER);
+    vec![
+        ("Peer", Message::Peer(Bytes::from_static(b"a frame"))),
+        ("SubmitOp", Message::SubmitOp { stream, op: ops[0].op.clone() }),
+        ("OpDecided", Message::OpDecided { stream, height }),
+        ("LogTip", Message::LogTip { height, time: ISSUED }),
+        ("LogTip, no block", Message::LogTip { height: 0, time: 0 }),
+        ("AskLogHead", Message::AskLogHead { stream, height }),
+        ("LogHead", Message::LogHead { stream, head, signature }),
+        ("AskOpProof", Message::AskOpProof { stream, op: results[0].op, head: 1 }),
+        ("OpProof", Message::OpProof { stream, proof: Box::new(proof) }),
+        ("AskBlock", Message::AskBlock { stream, height: 1, head: height }),
+        ("LogBlock", Message::LogBlock { stream, path, block: Box::new(block) }),
+    ]
+}
+
+/// Every encoding of the log.
 fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
-    let (identity, secret) = (cluster.committee.cluster(), node_secret("golden"));
-    let op = |nonce, body: &[u8]| Op::new(0xA55A, [nonce; 16], ISSUED + 60, body.to_vec()).unwrap();
-    let ops: Vec<_> = [op(1, b"an op"), op(2, b"")].map(|op| SignedOp::sign(op, &identity, &secret)).into();
-    let effects: Vec<_> = [&b"its effect"[..], b""].map(|bytes| Effect::new(bytes.to_vec()).unwrap()).into();
-    let result = |(op, effect): (&SignedOp, &Effect)| OpResult {
-        op: op.op.id(&identity),
-        submitter: op.submitter,
-        effect: effect.clone(),
-    };
-    let results: Vec<_> = ops.iter().zip(&effects).map(result).collect();
-    let before = LogTree::new();
-    let header = BlockHeader {
-        cluster: identity,
-        epoch: 0,
-        height: 1,
-        parent: BlockDigest::GENESIS,
-        author: secret.node_key(),
-        time: ISSUED,
-        log_root: before.root(),
-        count: 2,
-        ops: OpsDigest::of(&ops),
-        results: result_tree(&results).unwrap().root(),
-        state: StateDigest::of(b"the state"),
-    };
-    let block = Block::new(header.clone(), ops.clone()).unwrap();
-    let head = LogHead::new(&header, &before).unwrap();
-    let mut tree = before;
+    let ExampleLog { ops, results, block, head, proof } = ExampleLog::new(cluster);
+    let (identity, secret, header) = (cluster.committee.cluster(), node_secret("golden"), block.header());
+    let mut tree = LogTree::new();
     for height in 0..5 {
         tree.append(&if height == 0 { block.digest() } else { BlockDigest([height; 32]) });
     }
@@ -186,8 +227,6 @@ fn log_encodings(cluster: &TestCommittee) -> Vec<(&'static str, Vec<u8>)> {
         tally.add(&cluster.committee, member, vote).unwrap();
     }
     let certificate = tally.certificates([head]).unwrap().remove(0);
-    let submitted: Vec<_> = ops.iter().map(|signed| (signed.submitter, signed.op.clone())).collect();
-    let proof = OpProof::new(&header, &submitted, &effects, 0, 1, |_| Some(block.digest())).unwrap();
     let vote = EngineVote { vote_type: EngineVoteType::Precommit, height: 1, round: 2, block: Some(block.digest()) };
     let none = EngineVote { block: None, ..vote };
     let proposal = EngineProposal { height: 1, round: 2, valid_round: Some(1), block: block.digest() };

@@ -39,6 +39,7 @@ fn truncated_and_extended_messages_are_refused() {
         let to_the_end = match &message {
             Message::Chunk { parents, .. } => Some(14 + Parent::SIZE * parents.len() + 1),
             Message::Blob { .. } => Some(71),
+            Message::Peer(_) => Some(1),
             _ => None,
         };
         for end in 0..encoded.len() {

@@ -13,8 +13,8 @@ use vouch_core::digest::{ClusterId, CommitteeDigest, Digest};
 use vouch_core::limits::MAX_BATCH;
 use vouch_core::link::{Hello, LinkSignature, NodeKey, Role};
 use vouch_core::log::{
-    Block, BlockDigest, BlockHeader, Effect, EngineProposal, EngineSignature, EngineVote, EngineVoteType, Evidence, Op,
-    OpProof, OpSignature, OpsDigest, SignedOp, StateDigest,
+    Block, BlockDigest, BlockHeader, Effect, EngineProposal, EngineSignature, EngineVote, EngineVoteType, Evidence,
+    MAX_LOG_PATH, Op, OpId, OpProof, OpSignature, OpsDigest, SignedOp, StateDigest,
 };
 use vouch_core::merkle::{TreeHash, path_length};
 use vouch_core::message::{
@@ -22,7 +22,7 @@ use vouch_core::message::{
     Stage, Stream,
 };
 use vouch_core::receipt::{NEVER, Receipt};
-use vouch_core::statement::StoredClaim;
+use vouch_core::statement::{LogHead, StoredClaim};
 use vouch_core::tree::{GROUP, MAX_PROOF, Parent};
 
 fn bytes_of<const N: usize>() -> impl Strategy<Value = [u8; N]> + Clone {
@@ -320,5 +320,39 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             length
         })),
     ];
-    prop_oneof![5 => link, 12 => put, 3 => get, 6 => repair]
+    prop_oneof![5 => link, 12 => put, 3 => get, 6 => repair, 8 => log_message()]
+}
+
+fn log_message() -> impl Strategy<Value = Message> {
+    let hash = || bytes_of().prop_map(TreeHash);
+    let head = (height(), bytes_of(), hash(), safe_integer()).prop_map(|(height, block, log_root, time)| LogHead {
+        height,
+        block: BlockDigest(block),
+        log_root,
+        time,
+    });
+    prop_oneof![
+        vec(any::<u8>(), 0..200).prop_map(|frame| Message::Peer(frame.into())),
+        (stream(), signed_op()).prop_map(|(stream, signed)| Message::SubmitOp { stream, op: signed.op }),
+        (stream(), height()).prop_map(|(stream, height)| Message::OpDecided { stream, height }),
+        (safe_integer(), safe_integer()).prop_map(|(height, time)| Message::LogTip { height, time }),
+        (stream(), height()).prop_map(|(stream, height)| Message::AskLogHead { stream, height }),
+        (stream(), head, bytes_of()).prop_map(|(stream, head, signature)| Message::LogHead {
+            stream,
+            head,
+            signature: VoteSignature(signature)
+        }),
+        (stream(), bytes_of(), height()).prop_map(|(stream, op, head)| Message::AskOpProof {
+            stream,
+            op: OpId(op),
+            head
+        }),
+        (stream(), height(), height()).prop_map(|(stream, height, head)| Message::AskBlock { stream, height, head }),
+        (stream(), op_proof()).prop_map(|(stream, proof)| Message::OpProof { stream, proof: Box::new(proof) }),
+        (stream(), vec(hash(), 0..=MAX_LOG_PATH), block()).prop_map(|(stream, path, block)| Message::LogBlock {
+            stream,
+            path,
+            block: Box::new(block)
+        }),
+    ]
 }

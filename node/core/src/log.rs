@@ -13,7 +13,7 @@ pub mod messages;
 pub mod notes;
 pub mod op_pool;
 mod outbox;
-mod recovery;
+pub mod recovery;
 pub mod state_machine;
 pub mod state_transfer;
 pub mod verified_op;

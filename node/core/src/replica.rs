@@ -8,6 +8,7 @@ pub mod handshake;
 pub mod incoming;
 pub mod lacking;
 pub mod link;
+pub mod log_calls;
 mod log_event;
 pub mod pace;
 pub mod proposals;

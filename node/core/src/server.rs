@@ -13,6 +13,8 @@ pub mod founding;
 mod grace_period;
 pub mod health;
 pub mod link_puts;
+pub mod log_heads;
+pub mod log_requests;
 pub mod member_lists;
 pub mod put;
 mod request_limits;

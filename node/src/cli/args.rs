@@ -98,6 +98,10 @@ pub(super) struct ReplicaArgs {
     /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
     #[arg(long)]
     pub(super) abandon_founding: bool,
+    /// Vote in the ordered log again although this replica lost what it had signed there. Only for a committee of up to three members,
+    /// which tolerates no fault, and only once
+    #[arg(long)]
+    pub(super) recover_log: bool,
     /// Maximum size of all blobs together, such as 100GiB [default: the space on the disk]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(super) quota: Option<u64>,

@@ -129,6 +129,7 @@ pub(super) fn replica(event: &replica::Event) {
         replica::Event::Voted(proposal) => {
             debug!("voted for {}", output::count(proposal.receipts.len() as u64, "blob"))
         }
+        replica::Event::Log(what) => info!("log: {}", text(format_args!("{what}"))),
         replica::Event::Adopted(blobs, bytes) => {
             let blobs = output::count(*blobs, "blob");
             info!("found {blobs} on the disk that were missing in the index, {}", output::bytes(*bytes));

@@ -113,6 +113,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     let mut config = ReplicaConfig::new(data, args.servers);
     config.name = args.name;
     config.abandon_founding = args.abandon_founding;
+    config.recover_log = args.recover_log;
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;

@@ -33,6 +33,8 @@ pub struct ReplicaConfig {
     pub name: Option<String>,
     /// Abandon an incomplete founding, and create new keys.
     pub abandon_founding: bool,
+    /// Vote in the log again without what was signed before, in a committee that tolerates no fault.
+    pub recover_log: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
     /// Maximum number of puts received at once over one link.
@@ -66,6 +68,7 @@ impl ReplicaConfig {
             data,
             name: None,
             abandon_founding: false,
+            recover_log: false,
             servers,
             max_incoming: 384,
             store: store::StoreConfig::default(),

@@ -21,6 +21,8 @@ use vouch_node_core::replica::link::{End, Input, MAX_REQUESTS, Moment, Output, R
 use super::Event;
 use super::context::{OwnIdentity, Storage};
 use super::founding::FoundingSubscription;
+use super::log::LogLink;
+use super::peers::RelayWay;
 use super::put_workers::PutWorkers;
 use super::repair::{Page, RepairTask};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Outgoing};
@@ -118,6 +120,9 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
     let number = repairing.number();
     let repairing = Box::pin(repairing.run());
     let watching = watch_storage(&context.storage, inputs.clone());
+    let log = Arc::new(context.log.link(replies.clone()));
+    let peers = context.peers.relay(replies.clone());
+    let telling = log.clone().tell_tips();
     let _asking = context.clock.link(replies.clone());
     let mut link = LinkShell {
         core: ReplicaLink::new(context.identity.node_key(), context.max_incoming),
@@ -138,6 +143,8 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         },
         running: FuturesUnordered::new(),
         number,
+        log,
+        peers,
     };
     let serving = async {
         loop {
@@ -161,6 +168,7 @@ async fn serve(context: &Arc<LinkContext>, address: &str, opened: OpenedLink) ->
         error = serving => error,
         () = forwarding => LinkError::Closed(String::new()),
         () = watching => LinkError::Closed(String::new()),
+        () = telling => LinkError::Closed(String::new()),
         () = repairing => LinkError::Closed(String::new()),
         written = link::write_queues(&mut writer, reply_queue, chunk_queue) => match written {
             Ok(()) => LinkError::Closed(String::new()),
@@ -203,6 +211,9 @@ struct LinkShell {
     running: FuturesUnordered<Running>,
     /// The link's number in the repair queue.
     number: u64,
+    log: Arc<LogLink>,
+    /// The way to other members through this server.
+    peers: RelayWay,
 }
 
 impl LinkShell {
@@ -263,6 +274,12 @@ impl LinkShell {
             Output::Founding(message) => {
                 for answer in self.context.foundings.handle(self.subscription, message).await? {
                     reply(&self.replies, &answer).await;
+                }
+            }
+            Output::PeerFrame(frame) => self.peers.frame(frame),
+            Output::LogCall(stream, call) => {
+                if let Some(refusal) = self.log.call(stream, call) {
+                    reply(&self.replies, &refusal).await;
                 }
             }
             Output::End(End::Refused(failed)) => return Err(LinkError::Refused(failed)),

@@ -11,6 +11,8 @@ use super::context::{OwnIdentity, Reports, Storage};
 use super::founding::Foundings;
 use super::last_votes::LastVotes;
 pub use super::last_votes::Votes;
+pub use super::log::LogStatus;
+use super::log::ReplicaLog;
 use super::repair::Repair;
 use super::scrub::{Scrubbed, Scrubber};
 pub use super::server_links::ServerLink;
@@ -47,6 +49,8 @@ pub struct Status {
     pub scrubbed: Scrubbed,
     /// The progress of repair.
     pub repair: Repair,
+    /// The state of the ordered log.
+    pub log: LogStatus,
 }
 
 /// The handles that the operator's commands use.
@@ -57,6 +61,7 @@ pub(super) struct OperatorContext {
     pub(super) clock: Arc<ClockWatch>,
     pub(super) foundings: Arc<Foundings>,
     pub(super) votes: Arc<LastVotes>,
+    pub(super) log: Arc<ReplicaLog>,
     pub(super) scrubber: Scrubber,
 }
 
@@ -93,6 +98,7 @@ impl OperatorContext {
             clock,
             scrubbed: self.scrubber.so_far(),
             repair: self.storage.repairs.progress(self.storage.host.unix_seconds()),
+            log: self.log.status(),
         }
     }
 

@@ -10,10 +10,10 @@ use vouch_core::message::{Message, Stream};
 use vouch_node_core::server::StreamNumbers;
 use vouch_node_core::server::health::LinkId;
 
-use super::byte_bounded_queue::ByteBoundedQueue;
 use super::reply_routing::{Reply, Route, Routes};
 use crate::host::Host;
 use crate::latest::{Follower, Latest};
+use crate::link::ByteBoundedQueue;
 
 /// The handle of a connected replica.
 #[derive(Debug, Clone)]
@@ -133,18 +133,29 @@ impl MemberLinks {
     /// Collects the replies on a stream, at most `most` that were not taken yet.
     pub(super) fn replies(&self, stream: Stream, most: usize) -> Replies {
         let (mailbox, inbox) = mpsc::channel(most.max(1));
-        Replies { host: self.host.clone(), inbox, _route: self.open(stream, mailbox) }
+        Replies { host: self.host.clone(), stream, inbox, _route: self.open(stream, mailbox) }
     }
 }
 
 /// The replies on one stream. Dropping it ends the route.
 pub(super) struct Replies {
     host: Host,
+    stream: Stream,
     inbox: mpsc::Receiver<Box<Reply>>,
     _route: Route,
 }
 
 impl Replies {
+    /// The stream.
+    pub(super) fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// The next reply.
+    pub(super) async fn recv(&mut self) -> Option<Reply> {
+        self.inbox.recv().await.map(|reply| *reply)
+    }
+
     /// The next reply; `None` at the time `until` on the monotonic clock, unless a reply is waiting then.
     pub(super) async fn next(&mut self, until: Duration) -> Option<Reply> {
         let left = until.saturating_sub(self.host.monotonic());

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use vouch_core::bls::ProvenVoteKey;
 use vouch_core::chain::CommitteeChain;
 use vouch_core::founding_protocol::Candidate;
-use vouch_core::link::{Hello, Role};
+use vouch_core::link::{Hello, NodeKey, Role};
 use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::peer_frame::PeerFrame;
 use vouch_node_core::server::founding::JoinPolicy;
 use vouch_node_core::server::health::LinkId;
 use vouch_node_core::server::{Membership, ServerInput};
 
-use super::byte_bounded_queue::ByteBoundedQueue;
 use super::certificate_lists::{CertificateLists, FollowedList};
 use super::core_performer::CorePerformer;
 use super::founding::{ServerFoundings, status_message};
 use super::guard::{Connection, Guard};
+use super::log::ServerLog;
 use super::member_links::{MemberLinks, ReplicaHandle};
 use super::replica_requests::ReplicaRequests;
 use super::reply_routing::Reply;
@@ -24,6 +26,7 @@ use super::reports::{Event, ServerReports};
 use super::welcome::{Welcomed, why};
 use crate::budgets::Permit;
 use crate::host::Host;
+use crate::link::ByteBoundedQueue;
 use crate::link::{self, LinkError, LinkReader};
 
 /// Maximum size in bytes of the control messages and proposals queued for one replica. Beyond it, the link is closed.
@@ -39,6 +42,7 @@ pub(super) struct ReplicaLinkContext {
     pub(super) guard: Arc<Guard>,
     pub(super) reports: Arc<ServerReports>,
     pub(super) joins: JoinPolicy,
+    pub(super) log: Arc<ServerLog>,
     /// Size in bytes of one replica's queue of chunks.
     pub(super) data_queue: usize,
     /// Number of the next link.
@@ -126,6 +130,21 @@ fn membership_text(membership: Membership) -> &'static str {
 }
 
 impl ReplicaLinkContext {
+    /// Passes a frame on to the member that it is for. It is dropped if that member is not connected or does not read: senders of frames
+    /// send again what matters.
+    fn relay(&self, sender: &NodeKey, frame: Bytes) {
+        // A member sends in its own name only, so that it cannot spend the queues of others in the name of a third.
+        let Some(to) = PeerFrame::addressed(&frame).ok().filter(|(from, _)| from == sender).map(|(_, to)| to) else {
+            return;
+        };
+        let snapshot = self.members.snapshot();
+        let member = snapshot.chain.as_ref().and_then(|chain| chain.current().record().position(&to));
+        if let Some(handle) = member.and_then(|member| snapshot.members.get(&member)) {
+            // Only if half of the queue is free: the rest is for what cannot wait.
+            handle.control.try_send_spare(&Message::Peer(frame).encode());
+        }
+    }
+
     /// A replica's link has ended.
     fn leave(&self, link: LinkId) {
         self.core.handle(ServerInput::Left(link));
@@ -215,7 +234,11 @@ async fn read(
             | Message::Chunk { stream, .. }
             | Message::Listed { stream, .. }
             | Message::SignedTime { stream, .. }
-            | Message::FoundCertificate { stream, .. } => *stream,
+            | Message::FoundCertificate { stream, .. }
+            | Message::OpDecided { stream, .. }
+            | Message::LogHead { stream, .. }
+            | Message::OpProof { stream, .. }
+            | Message::LogBlock { stream, .. } => *stream,
             Message::Founding(_) | Message::Acceptances { .. } | Message::Refusals(_) => {
                 if let Err(error) = context.foundings.handle(&hello.node_key, message).await {
                     return error;
@@ -223,7 +246,11 @@ async fn read(
                 continue;
             }
             // Not an answer to a put or a get.
-            Message::List { .. } | Message::Endorse { .. } | Message::AskTime { .. } => Stream::LINK,
+            Message::List { .. }
+            | Message::Endorse { .. }
+            | Message::AskTime { .. }
+            | Message::LogTip { .. }
+            | Message::Peer(_) => Stream::LINK,
             other => return LinkError::unexpected("a reply", other),
         };
         // A standby is sent no requests: ignore its answers.
@@ -244,6 +271,8 @@ async fn read(
             }
             Message::AskTime { .. } => {}
             Message::Endorse { digests } => requests.endorse(member, digests),
+            Message::LogTip { height, .. } => context.log.tip(member, height),
+            Message::Peer(frame) => context.relay(&hello.node_key, frame),
             // The core routes it: a vote to its batch, any other reply to its put or get.
             message => context.core.handle(ServerInput::Reply(link, Reply { member, stream, message })),
         }

@@ -7,6 +7,7 @@ use thiserror::Error;
 use vouch_core::certificate::CertificateError;
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
+use vouch_core::statement::StatementId;
 use vouch_core::tree::TreeError;
 
 use crate::durable::DurableError;
@@ -141,6 +142,28 @@ pub enum StoreError {
     /// The index could not be written or read.
     #[error("index: {0}")]
     Index(#[from] DurableError),
+    /// This replica signed another statement of the kind for the same height, which contradicts this one.
+    #[error("statement of kind {kind} for height {height}: expected {expected}, which was signed before, got {got}")]
+    SignedAnother {
+        /// The kind.
+        kind: u16,
+        /// The height.
+        height: u64,
+        /// The statement that was signed.
+        expected: StatementId,
+        /// The one to be signed.
+        got: StatementId,
+    },
+    /// This replica no longer knows what it signed for so low a height.
+    #[error("statement of kind {kind}: expected height {least} or greater, got {got}")]
+    SignedLater {
+        /// The kind.
+        kind: u16,
+        /// The lowest height that may be signed.
+        least: u64,
+        /// The height.
+        got: u64,
+    },
     /// The index holds a certificate that does not decode.
     #[error("certificate of {digest}: {cause}")]
     Certificate {
@@ -190,7 +213,7 @@ impl StoreError {
             // a retry resumes the upload that both added to
             Self::Overtaken { .. } => Code::Busy,
             Self::NotHeld { .. } => Code::NotHeld,
-            Self::NotFound { .. } => Code::NotFound,
+            Self::NotFound { .. } | Self::SignedLater { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } | Self::Misaligned { .. } | Self::NotSmall { .. } => Code::Malformed,
             Self::NoSpace { .. }
             | Self::Quota { .. }
@@ -200,6 +223,7 @@ impl StoreError {
             }
             Self::Damaged { .. }
             | Self::ShortGrace { .. }
+            | Self::SignedAnother { .. }
             | Self::File(_)
             | Self::Index(_)
             | Self::Certificate { .. }

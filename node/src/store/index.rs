@@ -23,9 +23,9 @@ pub(super) use about::note_wall_clock;
 pub(super) use certificates::archive;
 pub(super) use database::{Change, Index};
 pub use entries::Entry;
-pub(super) use journal::JournalEntry;
 #[cfg(test)]
 pub(super) use journal::STORED_KEPT;
+pub(super) use journal::{EnteredOnce, JournalEntry, enter_once};
 pub(super) use lists::remember as remember_lists;
 pub(super) use partials::PartialRow;
 pub(super) use recording::{NewBlob, keep, record};

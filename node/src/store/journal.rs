@@ -8,7 +8,7 @@ use vouch_core::bls::{VoteSecretKey, VoteSignature};
 use vouch_core::placement::Assignment;
 use vouch_core::statement::{Body, Statement, StatementId, Stored};
 
-use super::index::{self, JournalEntry};
+use super::index::{self, EnteredOnce, JournalEntry};
 use super::{Store, StoreError};
 use crate::bugs::{self, Bug};
 
@@ -46,6 +46,20 @@ impl Store {
         let entry = (!bugs::has(Bug::VoteWithoutJournal)).then(|| JournalEntry::of(&statement));
         let lacking = self.inner.index.change(index::keep(assignments, entry)).await?;
         Ok(if lacking.is_empty() { Promise::Journalled(Journalled(statement)) } else { Promise::Lacking(lacking) })
+    }
+
+    /// Enters a statement of a kind of which a member signs one for each height. Only then may it be signed.
+    ///
+    /// # Errors
+    /// [`StoreError::SignedAnother`], [`StoreError::SignedLater`]; see [`StoreError`].
+    pub async fn enter_once<B: Body>(&self, statement: Statement<B>) -> Result<Journalled<B>, StoreError> {
+        let entry = JournalEntry::of(&statement);
+        let JournalEntry { kind, ordinal: height, statement: got } = entry;
+        match self.inner.index.change(index::enter_once(entry)).await? {
+            EnteredOnce::Entered => Ok(Journalled(statement)),
+            EnteredOnce::Another(expected) => Err(StoreError::SignedAnother { kind, height, expected, got }),
+            EnteredOnce::TooLow(least) => Err(StoreError::SignedLater { kind, least, got: height }),
+        }
     }
 
     /// The statements of a kind that this replica has signed, or may have signed, for a height or a time. Those of kind 1 are dropped

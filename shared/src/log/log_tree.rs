@@ -6,7 +6,7 @@ use crate::digest::BlockDigest;
 use crate::merkle::{MerkleHasher, TreeContexts, TreeHash, root_from_path};
 
 /// Maximum length of a block's path: heights have 53 bits.
-const MAX_LOG_PATH: usize = 53;
+pub const MAX_LOG_PATH: usize = 53;
 
 const TREE: TreeContexts = TreeContexts { leaf: "vouch log leaf v1", node: "vouch log node v1" };
 

@@ -4,9 +4,10 @@
 use bytes::Bytes;
 
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL, CERTIFIED, CHUNK, CLUSTER, ENDORSE, FAILED,
-    FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, MISSED, NOT_FROM_ASKER,
-    OFFERED, OWN, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED,
+    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
+    CERTIFIED, CHUNK, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED,
+    LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF, OWN, PEER,
+    PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED, SUBMIT_OP,
     VOTE,
 };
 use super::{
@@ -22,9 +23,15 @@ use crate::digest::{CommitteeDigest, Digest};
 use crate::founding::{read_acceptances, read_founding, read_refusal};
 use crate::limits::{Limits, MAX_BATCH, MAX_MEMBERS, MAX_SAFE_INTEGER};
 use crate::link::{HELLO, Hello, LinkSignature, NodeKey};
+#[cfg(feature = "nodes")]
+use crate::log::{Block, MAX_LOG_PATH, Op, OpId, OpProof};
+#[cfg(feature = "nodes")]
+use crate::merkle::TreeHash;
 use crate::receipt::Receipt;
 #[cfg(feature = "nodes")]
 use crate::signed_time::TimeSignature;
+#[cfg(feature = "nodes")]
+use crate::statement::{Body, LogHead};
 use crate::tree::{GROUP, MAX_PROOF, Parent};
 
 impl Message {
@@ -222,6 +229,48 @@ impl Message {
                 };
                 Self::ReplicaStatus { status, detail: read_detail(&mut reader)? }
             }
+            #[cfg(feature = "nodes")]
+            PEER => {
+                let size = reader.rest().len();
+                Self::Peer(bytes.slice(bytes.len() - size..))
+            }
+            #[cfg(feature = "nodes")]
+            SUBMIT_OP => Self::SubmitOp { stream: read_stream(&mut reader)?, op: Op::read(&mut reader)? },
+            #[cfg(feature = "nodes")]
+            OP_DECIDED => Self::OpDecided { stream: read_stream(&mut reader)?, height: read_height(&mut reader)? },
+            #[cfg(feature = "nodes")]
+            LOG_TIP => Self::LogTip { height: reader.safe_u64("height")?, time: reader.safe_u64("time")? },
+            #[cfg(feature = "nodes")]
+            ASK_LOG_HEAD => Self::AskLogHead { stream: read_stream(&mut reader)?, height: read_height(&mut reader)? },
+            #[cfg(feature = "nodes")]
+            LOG_HEAD => {
+                let stream = read_stream(&mut reader)?;
+                let head = LogHead::read_claim(&mut reader, &Limits::default())?;
+                Self::LogHead { stream, head, signature: VoteSignature(reader.array("signature")?) }
+            }
+            #[cfg(feature = "nodes")]
+            ASK_OP_PROOF => {
+                let stream = read_stream(&mut reader)?;
+                Self::AskOpProof { stream, op: OpId(reader.array("op")?), head: read_height(&mut reader)? }
+            }
+            #[cfg(feature = "nodes")]
+            OP_PROOF => {
+                let stream = read_stream(&mut reader)?;
+                Self::OpProof { stream, proof: Box::new(OpProof::decode(reader.rest())?) }
+            }
+            #[cfg(feature = "nodes")]
+            ASK_BLOCK => {
+                let stream = read_stream(&mut reader)?;
+                Self::AskBlock { stream, height: read_height(&mut reader)?, head: read_height(&mut reader)? }
+            }
+            #[cfg(feature = "nodes")]
+            LOG_BLOCK => {
+                let stream = read_stream(&mut reader)?;
+                let count = reader.u8("number of hashes in the block's path")?;
+                in_range("number of hashes in the block's path", count.into(), 0, MAX_LOG_PATH as u64)?;
+                let path = (0..count).map(|_| reader.array("path").map(TreeHash)).collect::<Result<_, _>>()?;
+                Self::LogBlock { stream, path, block: Box::new(Block::decode(reader.rest())?) }
+            }
             tag => return Err(MessageError::UnknownTag(tag)),
         };
         reader.finish()?;
@@ -233,6 +282,14 @@ fn read_stream(reader: &mut Reader<'_>) -> Result<Stream, DecodeError> {
     let number = reader.u32("stream")?;
     in_range("stream", number.into(), 1, u32::MAX.into())?;
     Ok(Stream(number))
+}
+
+/// The height of a block; there is no block 0.
+#[cfg(feature = "nodes")]
+fn read_height(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let height = reader.u64("height")?;
+    in_range("height", height, 1, MAX_SAFE_INTEGER)?;
+    Ok(height)
 }
 
 fn read_member(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {

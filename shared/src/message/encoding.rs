@@ -4,10 +4,11 @@
 use bytes::Bytes;
 
 use super::layout::{
-    ACCEPTANCES, ALL, ARCHIVE, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL, CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER,
-    ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN, LIST, LISTED, LOCATE, LOCATED, MISSED,
-    NOT_FROM_ASKER, OFFERED, OWN, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS,
-    SIGNED_TIME, STORED, VOTE,
+    ACCEPTANCES, ALL, ARCHIVE, ASK_BLOCK, ASK_LOG_HEAD, ASK_OP_PROOF, ASK_TIME, AUTH, BLOB, BLOB_HEADER, CANCEL,
+    CERTIFIED, CHUNK, CHUNK_HEADER, CLUSTER, ENDORSE, FAILED, FIND_CERTIFICATE, FOUND_CERTIFICATE, FOUNDING, JOIN,
+    LIST, LISTED, LOCATE, LOCATED, LOG_BLOCK, LOG_HEAD, LOG_TIP, MISSED, NOT_FROM_ASKER, OFFERED, OP_DECIDED, OP_PROOF,
+    OWN, PEER, PROGRESS, PROPOSE, PUT, PUT_END, READ, READY, REFUSALS, RENEW, REPLICA_STATUS, SIGNED_TIME, STORED,
+    SUBMIT_OP, VOTE,
 };
 use super::{Failed, ListFilter, ListPage, ListSource, Message, Stream};
 use crate::bls::VoteSignature;
@@ -16,6 +17,8 @@ use crate::certificate::Certificate;
 use crate::founding::{Refusal, write_founding, write_refusal};
 use crate::link::HELLO;
 use crate::receipt::Receipt;
+#[cfg(feature = "nodes")]
+use crate::statement::{Body, LogHead};
 use crate::tree::Parent;
 
 struct Writer(Vec<u8>);
@@ -236,6 +239,44 @@ impl Message {
                 .count(detail.len())
                 .bytes(detail.as_bytes())
                 .finish(),
+            #[cfg(feature = "nodes")]
+            Self::Peer(frame) => Writer::new(PEER, frame.len()).bytes(frame).finish(),
+            #[cfg(feature = "nodes")]
+            Self::SubmitOp { stream, op } => {
+                Writer::new(SUBMIT_OP, 4 + op.encoded_size()).stream(*stream).bytes(&op.encode()).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::OpDecided { stream, height } => Writer::new(OP_DECIDED, 12).stream(*stream).u64(*height).finish(),
+            #[cfg(feature = "nodes")]
+            Self::LogTip { height, time } => Writer::new(LOG_TIP, 16).u64(*height).u64(*time).finish(),
+            #[cfg(feature = "nodes")]
+            Self::AskLogHead { stream, height } => Writer::new(ASK_LOG_HEAD, 12).stream(*stream).u64(*height).finish(),
+            #[cfg(feature = "nodes")]
+            Self::LogHead { stream, head, signature } => {
+                let mut writer = Writer::new(LOG_HEAD, 180).stream(*stream);
+                LogHead::write_claim(head, &mut writer.0);
+                writer.bytes(&signature.0).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::AskOpProof { stream, op, head } => {
+                Writer::new(ASK_OP_PROOF, 44).stream(*stream).bytes(&op.0).u64(*head).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::OpProof { stream, proof } => {
+                Writer::new(OP_PROOF, 1024).stream(*stream).bytes(&proof.encode()).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::AskBlock { stream, height, head } => {
+                Writer::new(ASK_BLOCK, 20).stream(*stream).u64(*height).u64(*head).finish()
+            }
+            #[cfg(feature = "nodes")]
+            Self::LogBlock { stream, path, block } => {
+                let block = block.encode();
+                // Cannot saturate: `MAX_LOG_PATH` bounds the path.
+                let count = u8::try_from(path.len()).unwrap_or(u8::MAX);
+                let writer = Writer::new(LOG_BLOCK, 5 + 32 * path.len() + block.len()).stream(*stream).u8(count);
+                path.iter().fold(writer, |writer, hash| writer.bytes(&hash.0)).bytes(&block).finish()
+            }
         }
     }
 }

@@ -34,6 +34,16 @@ pub(super) const FOUNDING: u8 = 0x40;
 pub(super) const ACCEPTANCES: u8 = 0x41;
 pub(super) const REFUSALS: u8 = 0x42;
 pub(super) const REPLICA_STATUS: u8 = 0x43;
+pub(super) const PEER: u8 = 0x50;
+pub(super) const SUBMIT_OP: u8 = 0x51;
+pub(super) const OP_DECIDED: u8 = 0x52;
+pub(super) const LOG_TIP: u8 = 0x53;
+pub(super) const ASK_LOG_HEAD: u8 = 0x54;
+pub(super) const LOG_HEAD: u8 = 0x55;
+pub(super) const ASK_OP_PROOF: u8 = 0x56;
+pub(super) const OP_PROOF: u8 = 0x57;
+pub(super) const ASK_BLOCK: u8 = 0x58;
+pub(super) const LOG_BLOCK: u8 = 0x59;
 
 /// In place of a member's index: the end that is asked itself.
 pub(super) const OWN: u16 = u16::MAX;

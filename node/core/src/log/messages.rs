@@ -1,7 +1,10 @@
 //! Votes, proposals and certificates with their signers, as they travel between members and are written to the write-ahead log.
 
+use vouch_core::codec::{DecodeError, Reader};
 use vouch_core::link::NodeKey;
 use vouch_core::log::{BlockDigest, EngineProposal, EngineSignature, EngineVote, EngineVoteType};
+
+use super::encoding::{read_certificate, write_certificate};
 
 /// A vote with its voter and signature, not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +40,26 @@ pub struct VoteCertificate {
     pub block: BlockDigest,
     /// Who signed, and the signatures.
     pub signatures: Vec<(NodeKey, EngineSignature)>,
+}
+
+impl VoteCertificate {
+    /// The encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_certificate(self, &mut out);
+        out
+    }
+
+    /// Decodes exactly one certificate. Its signatures are not checked.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let certificate = read_certificate(&mut reader)?;
+        reader.finish()?;
+        Ok(certificate)
+    }
 }
 
 /// Why a round may begin.

@@ -12,6 +12,7 @@ use vouch_core::comparison::Comparison;
 use vouch_core::digest::ClusterId;
 use vouch_core::link::NodeKey;
 use vouch_core::log::{OpId, OpResult, OpSignatureError, SignedOp};
+use vouch_core::message::Code;
 
 use super::applied::{Applied, OpError};
 use super::state_machine::StateMachine;
@@ -71,6 +72,23 @@ impl From<OpSignatureError> for OpPoolError {
 }
 
 impl OpPoolError {
+    /// The code of a refusal on a link.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Op(OpError::Stranger { .. }) => Code::NotAdmitted,
+            Self::Op(OpError::Expired { .. }) => Code::Expired,
+            Self::Op(OpError::ExpiresTooLate { .. } | OpError::UnknownKind { .. } | OpError::Signature(_)) => {
+                Code::Malformed
+            }
+            Self::Op(OpError::AppliedBefore { .. }) => Code::Unexpected,
+            Self::Op(OpError::SubmitterQuota { .. } | OpError::TotalQuota)
+            | Self::SubmitterOps { .. }
+            | Self::SubmitterBytes { .. }
+            | Self::Ops
+            | Self::Bytes { .. } => Code::Busy,
+        }
+    }
+
     /// What the rule requires, and what there is instead.
     pub fn comparison(&self) -> Comparison {
         let compare = |subject: String, limit: usize, unit: &str, got: String| Comparison {

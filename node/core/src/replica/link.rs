@@ -17,6 +17,7 @@ use vouch_core::message::{Code, Failed, Holder, ListSource, Message, Read, Strea
 
 use super::Event;
 use super::incoming::{IncomingChunk, IncomingId, IncomingPuts, IncomingTask};
+use super::log_calls::LogCall;
 use super::proposals::{Proposal, Proposals};
 pub use interface::{Completion, End, Input, Moment, Output, Request};
 
@@ -194,6 +195,15 @@ impl<J> ReplicaLink<J> {
                 self.request(Pending::FindCertificate(stream), Request::Certificate(digest));
             }
             Message::AskTime { stream, asker, nonce } => self.out.push(Output::AnswerTime(stream, asker, nonce)),
+            Message::Peer(frame) => self.out.push(Output::PeerFrame(frame)),
+            Message::SubmitOp { stream, op } => self.out.push(Output::LogCall(stream, LogCall::Submit(op))),
+            Message::AskLogHead { stream, height } => self.out.push(Output::LogCall(stream, LogCall::Head(height))),
+            Message::AskOpProof { stream, op, head } => {
+                self.out.push(Output::LogCall(stream, LogCall::Proof { op, head }));
+            }
+            Message::AskBlock { stream, height, head } => {
+                self.out.push(Output::LogCall(stream, LogCall::Block { height, head }));
+            }
             Message::SignedTime { stream, member, time, signature } => {
                 self.out.push(Output::TimeAnswer(stream, member, time, signature));
             }

@@ -32,6 +32,8 @@ pub enum Event {
     Stored(Digest, u64),
     /// The replica signed a statement about these blobs: their bytes and the statement are durable. The vote leaves now.
     Voted(Proposal),
+    /// Progress of the ordered log.
+    Log(String),
     /// Blobs were found on the disk that the index did not name. Their number, and their bytes.
     Adopted(u64, u64),
     /// Expired blobs were removed. Their number, and their bytes.

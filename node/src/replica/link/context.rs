@@ -10,6 +10,8 @@ use crate::replica::clock_watch::ClockWatch;
 use crate::replica::context::{OwnIdentity, Reports, Storage};
 use crate::replica::founding::Foundings;
 use crate::replica::last_votes::LastVotes;
+use crate::replica::log::ReplicaLog;
+use crate::replica::peers::PeerNetwork;
 use crate::replica::put_workers::ReceivingPuts;
 
 /// What the replica's links share.
@@ -20,6 +22,8 @@ pub(in crate::replica) struct LinkContext {
     pub(in crate::replica) clock: Arc<ClockWatch>,
     pub(in crate::replica) foundings: Arc<Foundings>,
     pub(in crate::replica) votes: Arc<LastVotes>,
+    pub(in crate::replica) log: Arc<ReplicaLog>,
+    pub(in crate::replica) peers: PeerNetwork,
     /// Rate limit for log lines about puts that continued without this replica.
     pub(in crate::replica) left_out: Notice,
     pub(in crate::replica) repair: RepairConfig,

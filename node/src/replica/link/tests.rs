@@ -83,8 +83,24 @@ fn shell(context: &Arc<LinkContext>) -> ShellAndQueues {
     };
     let core = ReplicaLink::new(context.identity.node_key(), context.max_incoming);
     let running = FuturesUnordered::new();
+    let log = Arc::new(context.log.link(replies.clone()));
+    let peers = context.peers.relay(replies.clone());
     (
-        LinkShell { core, context, address, subscription, puts, replies, chunks, pages, requests, running, number },
+        LinkShell {
+            core,
+            context,
+            address,
+            subscription,
+            puts,
+            replies,
+            chunks,
+            pages,
+            requests,
+            running,
+            number,
+            log,
+            peers,
+        },
         queue,
         events,
         listed,

@@ -1,9 +1,9 @@
 //! The table of the [journal](crate::store::journal).
 
-use redb::{TableDefinition, WriteTransaction};
-use vouch_core::statement::{Body, Statement, StatementId, Stored};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use vouch_core::statement::{Body, LogHead, Statement, StatementId, Stored};
 
-use super::database::Index;
+use super::database::{Change, Index};
 use crate::durable::{Changes, DurableError};
 
 /// Kind, issued-at or height, statement identity.
@@ -12,6 +12,21 @@ const JOURNAL: TableDefinition<'_, (u16, u64, [u8; 32]), ()> = TableDefinition::
 /// How long statements of kind 1 stay in the journal, in seconds of `issued_at` before the newest. This is ten times as long as
 /// anybody votes for one.
 pub const STORED_KEPT: u64 = 600;
+
+/// How far below the newest statement of its kind a statement stays in the journal, if its kind allows one for each height. A statement
+/// below is not entered any more: nobody could tell whether another one was.
+pub const HEIGHTS_KEPT: u64 = 10_000;
+
+/// The result of entering a statement of a kind of which a member signs one for each height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnteredOnce {
+    /// It is in the journal.
+    Entered,
+    /// Another statement for this height is there. Nothing was changed.
+    Another(StatementId),
+    /// Statements of so low a height are no longer there. Nothing was changed. The lowest height that may be entered.
+    TooLow(u64),
+}
 
 /// The key of one statement in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +47,11 @@ impl JournalEntry {
 
     /// Entries of this kind with a lesser ordinal are dropped; `None`: all are kept.
     fn outdates(&self) -> Option<u64> {
-        (self.kind == Stored::KIND).then(|| self.ordinal.saturating_sub(STORED_KEPT))
+        match self.kind {
+            Stored::KIND => Some(self.ordinal.saturating_sub(STORED_KEPT)),
+            LogHead::KIND => Some(self.ordinal.saturating_sub(HEIGHTS_KEPT)),
+            _ => None,
+        }
     }
 }
 
@@ -50,6 +69,29 @@ pub(super) fn enter(transaction: &WriteTransaction, entry: &JournalEntry) -> Res
         journal.retain_in((entry.kind, 0, [0; 32])..(entry.kind, before, [0; 32]), |_, ()| false)?;
     }
     Ok(Changes::Made)
+}
+
+/// Enters a statement unless another one is there for its height.
+pub(in super::super) fn enter_once(entry: JournalEntry) -> impl Change<EnteredOnce> {
+    move |transaction: &WriteTransaction| {
+        let newest = {
+            let journal = transaction.open_table(JOURNAL)?;
+            let at_height = (entry.kind, entry.ordinal, [0; 32])..=(entry.kind, entry.ordinal, [0xFF; 32]);
+            if let Some(row) = journal.range(at_height)?.next() {
+                let found = StatementId(row?.0.value().2);
+                let is_same = found == entry.statement;
+                let result = if is_same { EnteredOnce::Entered } else { EnteredOnce::Another(found) };
+                return Ok((result, Changes::None));
+            }
+            let of_kind = (entry.kind, 0, [0; 32])..=(entry.kind, u64::MAX, [0xFF; 32]);
+            journal.range(of_kind)?.next_back().transpose()?.map_or(0, |row| row.0.value().1)
+        };
+        let least = newest.saturating_sub(HEIGHTS_KEPT);
+        if entry.ordinal < least {
+            return Ok((EnteredOnce::TooLow(least), Changes::None));
+        }
+        Ok((EnteredOnce::Entered, enter(transaction, &entry)?))
+    }
 }
 
 impl Index {

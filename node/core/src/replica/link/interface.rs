@@ -16,6 +16,7 @@ use vouch_core::tree::Parent;
 
 use crate::replica::Event;
 use crate::replica::incoming::{IncomingId, IncomingOutput, IncomingResult, IncomingTask};
+use crate::replica::log_calls::LogCall;
 use crate::replica::proposals::Proposal;
 
 /// The state outside the link at the time of an input.
@@ -135,6 +136,10 @@ pub enum Output<J> {
     TimeAnswer(Stream, u16, u64, TimeSignature),
     /// A message about foundings.
     Founding(Message),
+    /// A frame that another member sent through the server.
+    PeerFrame(Bytes),
+    /// What the server asks of the log. The log answers, or refuses.
+    LogCall(Stream, LogCall),
     /// Close the link.
     End(End),
 }

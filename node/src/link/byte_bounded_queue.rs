@@ -1,12 +1,12 @@
-//! A queue of messages for one replica, bounded in bytes: a bound on their number would fit either chunks or small blobs, but not both.
+//! A queue of messages for one link, bounded in bytes: a bound on their number would fit either chunks or small blobs, but not both.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::{Held, Outgoing};
 use crate::bugs::{self, Bug};
-use crate::link::{Held, Outgoing};
 
 /// Maximum number of messages in a queue, whatever their size.
 const MESSAGES: usize = 4096;
@@ -27,7 +27,12 @@ impl ByteBoundedQueue {
     /// A queue of this size in bytes.
     pub(crate) fn new(size: usize) -> (Self, mpsc::Receiver<Outgoing>) {
         let (queue, receiver) = mpsc::channel(MESSAGES);
-        (Self { queue, room: Arc::new(Semaphore::new(size)), size }, receiver)
+        (Self::over(queue, size), receiver)
+    }
+
+    /// A part of this size in bytes of a queue that others use, too.
+    pub(crate) fn over(queue: mpsc::Sender<Outgoing>, size: usize) -> Self {
+        Self { queue, room: Arc::new(Semaphore::new(size)), size }
     }
 
     /// Whether the queue is empty.

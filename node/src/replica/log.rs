@@ -1,0 +1,146 @@
+//! The replica's part in the ordered log: performs what the log's core decides, and answers what servers ask of it.
+
+mod answers;
+mod conversion;
+mod evidence;
+mod opening;
+mod status;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use vouch_core::message::{Code, Message, Stream};
+use vouch_node_core::replica::Event;
+use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
+
+use super::context::{OwnIdentity, Reports, Storage};
+use super::peers::{PeerEvents, PeerNetwork};
+use crate::latest::Latest;
+use crate::link::Outgoing;
+pub use status::LogStatus;
+use status::SharedStatus;
+
+/// Maximum number of calls that the log has not taken yet.
+const CALLS: usize = 1024;
+
+/// The last decided block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tip {
+    /// Its height; 0 before the first block.
+    pub(super) height: u64,
+    /// Its time, seconds since 1970.
+    pub(super) time: u64,
+}
+
+/// What the log uses of the replica.
+pub(super) struct LogContext {
+    pub(super) identity: Arc<OwnIdentity>,
+    pub(super) reports: Arc<Reports>,
+    pub(super) storage: Storage,
+    /// `--recover-log`.
+    pub(super) may_recover: bool,
+}
+
+impl LogContext {
+    fn trouble(&self, text: impl ToString) {
+        self.reports.report(Event::Trouble(text.to_string()));
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.storage.folder().to_owned()
+    }
+}
+
+/// What a server asks, and where the answer goes.
+struct Call {
+    caller: OpCaller,
+    call: LogCall,
+    replies: mpsc::Sender<Outgoing>,
+}
+
+/// The handle of the log, for the links.
+pub(super) struct ReplicaLog {
+    calls: mpsc::Sender<Call>,
+    tip: Latest<Option<Tip>>,
+    status: SharedStatus,
+    next_link: AtomicU64,
+}
+
+/// The log that is to be run.
+pub(super) struct LogRunner {
+    log: Arc<ReplicaLog>,
+    calls: mpsc::Receiver<Call>,
+}
+
+impl ReplicaLog {
+    /// The log of this replica. It does nothing until it is [run](LogRunner::run).
+    pub(super) fn new() -> (Arc<Self>, LogRunner) {
+        let (calls, queue) = mpsc::channel(CALLS);
+        let (tip, status) = (Latest::new(None), SharedStatus::default());
+        let log = Arc::new(Self { calls, tip, status, next_link: AtomicU64::new(0) });
+        (log.clone(), LogRunner { log, calls: queue })
+    }
+
+    /// The state of the log, for the operator.
+    pub(super) fn status(&self) -> LogStatus {
+        self.status.get()
+    }
+
+    /// A new link to a server.
+    pub(super) fn link(self: &Arc<Self>, replies: mpsc::Sender<Outgoing>) -> LogLink {
+        LogLink { log: self.clone(), number: self.next_link.fetch_add(1, Ordering::Relaxed), replies }
+    }
+}
+
+/// One server's link, as the log sees it.
+pub(super) struct LogLink {
+    log: Arc<ReplicaLog>,
+    number: u64,
+    replies: mpsc::Sender<Outgoing>,
+}
+
+impl LogLink {
+    /// Passes on what the server asks. The log sends the answer. `None`, or the refusal to send.
+    pub(super) fn call(&self, stream: Stream, call: LogCall) -> Option<Message> {
+        let caller = OpCaller { link: self.number, stream };
+        let call = Call { caller, call, replies: self.replies.clone() };
+        let refused = self.log.calls.try_send(call).is_err();
+        refused.then(|| Message::failed(stream, Code::Busy, "too much is asked of this replica's log at once"))
+    }
+
+    /// Tells the server of each new last block. Completes when the link ends.
+    pub(super) async fn tell_tips(self: Arc<Self>) {
+        let mut tips = self.log.tip.follow();
+        loop {
+            if let Some(Tip { height, time }) = tips.see()
+                && self.replies.send(Message::LogTip { height, time }.encode().into()).await.is_err()
+            {
+                return;
+            }
+            if tips.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl LogRunner {
+    /// Runs the log once the replica is a member of a committee. Never completes.
+    pub(super) async fn run(self, context: Arc<LogContext>, network: PeerNetwork, events: PeerEvents) {
+        let Self { log, calls } = self;
+        let committee = opening::membership(&context).await;
+        match opening::open(&context, &committee, log.clone(), calls, (network, events)).await {
+            Ok(task) => task.run().await,
+            Err(why) => {
+                log.status.stopped(why.clone());
+                context.trouble(format!("the log does not run: {why}"));
+            }
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,175 @@
+//! Answers to servers that need the disk or the vote key: heads, proofs, blocks, and whether an op is in the log already.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use vouch_core::bls::VoteSignature;
+use vouch_core::committee::Committee;
+use vouch_core::digest::ClusterId;
+use vouch_core::log::{Op, OpId};
+use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_core::statement::{LogHead, Statement};
+use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
+
+use super::LogContext;
+use crate::log::block_store::{BlockStore, BlockStoreError};
+use crate::store::StoreError;
+
+/// Maximum number of answers that are being made.
+const AT_ONCE: usize = 64;
+
+/// The result of looking something up.
+pub(super) enum Answer {
+    /// Send this.
+    Reply(OpCaller, Message),
+    /// The op was decided before, at this height.
+    Decided(OpId, u64),
+    /// The op is not in the log.
+    New(Op),
+}
+
+/// Why there is no answer.
+struct Refusal(Code, String);
+
+impl From<BlockStoreError> for Refusal {
+    fn from(error: BlockStoreError) -> Self {
+        Self(Code::Storage, error.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self(error.code(), error.to_string())
+    }
+}
+
+/// Makes answers, a bounded number at once.
+pub(super) struct Answers {
+    work: Arc<AnswerContext>,
+    in_progress: usize,
+    done: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+}
+
+struct AnswerContext {
+    context: Arc<LogContext>,
+    committee: Arc<Committee>,
+    blocks: Arc<BlockStore>,
+    /// The last head that was signed: several servers ask for the same.
+    last: tokio::sync::Mutex<Option<(LogHead, VoteSignature)>>,
+}
+
+impl Answers {
+    pub(super) fn new(context: Arc<LogContext>, committee: Arc<Committee>, blocks: Arc<BlockStore>) -> Self {
+        let (done, answers) = mpsc::channel(AT_ONCE);
+        let work = Arc::new(AnswerContext { context, committee, blocks, last: Default::default() });
+        Self { work, in_progress: 0, done, answers }
+    }
+
+    pub(super) fn committee(&self) -> &Arc<Committee> {
+        &self.work.committee
+    }
+
+    pub(super) fn cluster(&self) -> ClusterId {
+        self.work.committee.cluster()
+    }
+
+    /// Starts to answer.
+    ///
+    /// # Errors
+    /// The refusal to send: too many answers are being made.
+    pub(super) fn start(&mut self, caller: OpCaller, call: LogCall) -> Result<(), Failed> {
+        if self.in_progress >= AT_ONCE {
+            let detail = "too much is asked of this replica's log at once";
+            return Err(Failed::new(caller.stream, Code::Busy, detail));
+        }
+        self.in_progress += 1;
+        let (work, done) = (self.work.clone(), self.done.clone());
+        self.work.context.storage.host.spawn(async move {
+            let answer = match work.answer(caller.stream, call).await {
+                Ok(Found::Message(message)) => Answer::Reply(caller, message),
+                Ok(Found::Decided(op, height)) => Answer::Decided(op, height),
+                Ok(Found::New(op)) => Answer::New(op),
+                Err(Refusal(code, detail)) => Answer::Reply(caller, Message::failed(caller.stream, code, detail)),
+            };
+            // Has a place: there are as many as answers in progress.
+            let _ = done.send(answer).await;
+        });
+        Ok(())
+    }
+
+    /// The next answer.
+    pub(super) async fn next(&mut self) -> Answer {
+        match self.answers.recv().await {
+            Some(answer) => {
+                self.in_progress -= 1;
+                answer
+            }
+            // Never closed: this holds a sender.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+enum Found {
+    Message(Message),
+    Decided(OpId, u64),
+    New(Op),
+}
+
+impl AnswerContext {
+    async fn answer(&self, stream: Stream, call: LogCall) -> Result<Found, Refusal> {
+        match call {
+            LogCall::Head(height) => self.head(stream, height).await.map(Found::Message),
+            LogCall::Submit(op) => {
+                let id = op.id(&self.committee.cluster());
+                let found = self.on_disk(move |blocks| Ok(blocks.find_op(id)?)).await?;
+                Ok(found.map_or(Found::New(op), |(height, _)| Found::Decided(id, height)))
+            }
+            LogCall::Proof { op, head } => {
+                let found = self.on_disk(move |blocks| Ok(blocks.op_proof(op, head)?)).await?;
+                let proof = found.ok_or_else(|| not_found(format!("op {op} is not in the log up to height {head}")))?;
+                Ok(Found::Message(Message::OpProof { stream, proof: Box::new(proof) }))
+            }
+            LogCall::Block { height, head } => {
+                let found = self.on_disk(move |blocks| Ok(blocks.block_with_path(height, head)?)).await?;
+                let missing = || not_found(format!("block {height} is not kept here, or is above height {head}"));
+                let (block, path) = found.ok_or_else(missing)?;
+                Ok(Found::Message(Message::LogBlock { stream, path, block: Box::new(block) }))
+            }
+        }
+    }
+
+    /// Signs the head of a height. Every signature of a head is of a block that was decided and is durable here, and the journal has the
+    /// statement before the signature leaves.
+    async fn head(&self, stream: Stream, height: u64) -> Result<Message, Refusal> {
+        let mut last = self.last.lock().await;
+        if let Some((head, signature)) = *last
+            && head.height == height
+        {
+            return Ok(Message::LogHead { stream, head, signature });
+        }
+        let found = self.on_disk(move |blocks| Ok(blocks.head(height)?)).await?;
+        let head = found.ok_or_else(|| not_found(format!("block {height} of the log is not decided here")))?;
+        let statement = Statement::new(self.committee.record(), head);
+        let journalled = self.context.storage.store.enter_once(statement).await?;
+        let identity = self.context.identity.clone();
+        let signing = self.context.storage.host.spawn_blocking(move || journalled.sign(&identity.keys.vote));
+        let signature = signing.await.map_err(|error| Refusal(Code::Storage, error.to_string()))?;
+        *last = Some((head, signature));
+        Ok(Message::LogHead { stream, head, signature })
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&BlockStore) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let blocks = self.blocks.clone();
+        let worked = self.context.storage.host.spawn_blocking(move || work(&blocks)).await;
+        worked.map_err(|error| Refusal(Code::Storage, error.to_string()))?
+    }
+}
+
+fn not_found(detail: String) -> Refusal {
+    Refusal(Code::NotFound, detail)
+}

@@ -1,0 +1,134 @@
+//! Opens the log of a member: reads its files, and makes the core from them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use vouch_core::committee::Committee;
+use vouch_node_core::log::applied::Applied;
+use vouch_node_core::log::interface::{LogClock, LogOutput, WalState};
+use vouch_node_core::log::members::LogMembers;
+use vouch_node_core::log::notes::Notes;
+use vouch_node_core::log::state_transfer::KEPT_BLOCKS;
+use vouch_node_core::log::{LogConfig, LogCore};
+use vouch_node_core::replica::Event;
+use vouch_node_core::replica::log_calls::OpCallers;
+
+use super::answers::Answers;
+use super::conversion;
+use super::task::LogTask;
+use super::{Call, LogContext, ReplicaLog};
+use crate::host::Host;
+use crate::log::LogOwner;
+use crate::log::disk::{LogDisk, OpenedLog, WalFound};
+use crate::replica::peers::{PeerEvents, PeerNetwork};
+
+/// Marks a data folder in which the log was used. Without it, a folder that lost all files of the log would look like a new one, and its
+/// member could vote twice.
+const USED: &str = "log.used";
+/// Number of decided blocks that the core begins with, so that most answers to nodes behind need no read.
+const RECENT: u64 = 32;
+
+/// Waits until the replica is a member of a committee.
+pub(super) async fn membership(context: &LogContext) -> Arc<Committee> {
+    let mut committees = context.identity.committees.follow();
+    loop {
+        if let Some(chain) = committees.see()
+            && context.identity.position(chain.current()).is_some()
+        {
+            return chain.current().clone();
+        }
+        if committees.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Opens the log. The error is a text for the operator.
+pub(super) async fn open(
+    context: &Arc<LogContext>,
+    committee: &Arc<Committee>,
+    log: Arc<ReplicaLog>,
+    calls: mpsc::Receiver<Call>,
+    (network, events): (PeerNetwork, PeerEvents),
+) -> Result<LogTask, String> {
+    let host = context.storage.host.clone();
+    let opening = {
+        let (context, committee, host) = (context.clone(), committee.clone(), host.clone());
+        host.clone().spawn_blocking(move || open_blocking(&context, &committee, &host))
+    };
+    let Opened { opened, core, outputs } = opening.await.map_err(|error| error.to_string())??;
+    let OpenedLog { disk, completions, wal, replaced, .. } = opened;
+    if let Some(replaced) = replaced {
+        context.trouble(format!("{replaced}; the log's blocks are fetched from the other members"));
+    }
+    if let WalFound::Lost(loss) = &wal {
+        let voting = "this replica votes in the log again once it cannot contradict what it may have signed before";
+        context.reports.report(Event::Trouble(format!("log: {loss}; {voting}")));
+    }
+    let members = committee.record().members().iter().map(|member| member.node_key).collect();
+    network.join(context.identity.keys.node.clone(), committee.cluster(), members);
+    let answers = Answers::new(context.clone(), committee.clone(), disk.blocks().clone());
+    let (reads, read) = mpsc::channel(super::task::READS);
+    let mut task = LogTask {
+        context: context.clone(),
+        log,
+        core: Some(Box::new(core)),
+        disk,
+        completions,
+        calls,
+        network,
+        events,
+        answers,
+        callers: OpCallers::default(),
+        links: BTreeMap::new(),
+        reads,
+        read,
+        misbehaved: Default::default(),
+    };
+    task.begin(outputs);
+    Ok(task)
+}
+
+struct Opened {
+    opened: OpenedLog,
+    core: LogCore<Notes>,
+    outputs: Vec<LogOutput>,
+}
+
+fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Result<Opened, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let (identity, folder) = (&context.identity, context.folder());
+    let owner = LogOwner { cluster: committee.cluster(), node_key: identity.node_key() };
+    let used = folder.join(USED);
+    let was_used = host.disk().exists(&used).map_err(|error| text(&error))?;
+    let mut opened = LogDisk::open(host, &folder, owner, was_used).map_err(|error| text(&error))?;
+    if !was_used {
+        mark_used(host, &used)?;
+    }
+    let keys = committee.record().members().iter().map(|member| member.node_key);
+    let founders = LogMembers::new(committee.record().epoch(), keys).ok_or("the committee has no members")?;
+    let applied = match opened.applied.take() {
+        None => Applied::genesis(owner.cluster, founders, Notes::default()),
+        Some(found) => Applied::decode(&found.state, owner.cluster, founders).map_err(|error| text(&error))?,
+    };
+    let from = (applied.height() + 1).saturating_sub(RECENT).max(1);
+    let recent = opened.disk.blocks().blocks(from, RECENT).map_err(|error| text(&error))?;
+    let recent = recent.into_iter().map(conversion::decided).collect::<Result<_, _>>().map_err(|error| text(&error))?;
+    let wal = match &opened.wal {
+        WalFound::Fresh => WalState::Fresh,
+        WalFound::Records { records, .. } => WalState::Records(records.clone()),
+        WalFound::Lost(_) => WalState::Lost,
+    };
+    let key = identity.keys.node.clone();
+    let config = LogConfig { key, applied, recent, wal, may_recover: context.may_recover, kept_blocks: KEPT_BLOCKS };
+    let clock = LogClock { now: host.monotonic(), unix_seconds: host.unix_seconds() };
+    let (core, outputs) = LogCore::open(config, clock);
+    Ok(Opened { opened, core, outputs })
+}
+
+fn mark_used(host: &Host, path: &Path) -> Result<(), String> {
+    let file = b"The ordered log was used in this folder. Keep this file with the keys: without it, this member could vote twice.\n";
+    host.disk().write_durably(path, file, 0o600).map_err(|error| error.to_string())
+}

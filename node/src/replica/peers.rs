@@ -1,0 +1,143 @@
+//! The network between members: gives the core's state machine the frames of every way, and performs its outputs.
+
+mod events;
+mod ways;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use vouch_core::digest::ClusterId;
+use vouch_core::link::{NodeKey, NodeSecretKey};
+use vouch_node_core::peers::{Peers, PeersInput, PeersOutput, WayId, WayKind};
+
+use crate::host::Host;
+use crate::link::Outgoing;
+use events::EventQueue;
+pub(super) use events::{PeerEvent, PeerEvents};
+pub(super) use ways::RelayWay;
+use ways::WayQueue;
+
+/// The network of one member. Clones share it.
+#[derive(Clone)]
+pub(super) struct PeerNetwork(Arc<Shared>);
+
+struct Shared {
+    host: Host,
+    /// Locked for one call, never across an await.
+    state: Mutex<State>,
+    /// There may be another time at which the core wants to be woken.
+    changed: Notify,
+}
+
+struct State {
+    /// `None` until the members are known.
+    core: Option<Peers>,
+    /// The queues of the ways that are up.
+    ways: BTreeMap<WayId, (WayKind, WayQueue)>,
+    next_way: u64,
+    events: EventQueue,
+}
+
+impl PeerNetwork {
+    /// A network that nobody is in yet, and what it delivers.
+    pub(super) fn new(host: Host) -> (Self, PeerEvents) {
+        let (events, delivered) = events::queue();
+        let state = State { core: None, ways: BTreeMap::new(), next_way: 0, events };
+        (Self(Arc::new(Shared { host, state: Mutex::new(state), changed: Notify::new() })), delivered)
+    }
+
+    /// Joins the other members of a cluster.
+    pub(super) fn join(&self, key: Arc<NodeSecretKey>, cluster: ClusterId, members: Vec<NodeKey>) {
+        let session = self.0.host.random();
+        let inputs = {
+            let mut state = self.state();
+            state.core = Some(Peers::new(key, cluster, session, None));
+            let ways = state.ways.iter().map(|(way, (kind, _))| PeersInput::WayUp(*way, *kind));
+            [PeersInput::Members(members)].into_iter().chain(ways).collect::<Vec<_>>()
+        };
+        inputs.into_iter().for_each(|input| self.handle(input));
+    }
+
+    /// A server's link is up, and relays frames. Dropping the way ends it.
+    pub(super) fn relay(&self, link: mpsc::Sender<Outgoing>) -> RelayWay {
+        RelayWay { network: self.clone(), way: self.add(WayKind::Relay, WayQueue::relay(link)) }
+    }
+
+    /// Sends a message to a member, if there is a way to it.
+    pub(super) fn send(&self, to: NodeKey, message: Bytes) {
+        self.handle(PeersInput::Send { to, message });
+    }
+
+    /// Sends a message to every other member that there is a way to.
+    pub(super) fn broadcast(&self, message: Bytes) {
+        self.handle(PeersInput::Broadcast(message));
+    }
+
+    /// Gives the core the time whenever it wants it. Never completes.
+    pub(super) async fn keep_time(&self) {
+        let host = &self.0.host;
+        loop {
+            // Registered before the look, so that a change in between wakes this task.
+            let changed = self.0.changed.notified();
+            let due = self.state().core.as_ref().and_then(Peers::next_tick);
+            match due {
+                None => changed.await,
+                Some(due) => {
+                    let left = due.saturating_sub(host.monotonic());
+                    if host.timeout(left, changed).await.is_err() {
+                        self.handle(PeersInput::Tick);
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&self, kind: WayKind, queue: WayQueue) -> WayId {
+        let way = {
+            let mut state = self.state();
+            let way = WayId(state.next_way);
+            state.next_way += 1;
+            state.ways.insert(way, (kind, queue));
+            way
+        };
+        self.handle(PeersInput::WayUp(way, kind));
+        way
+    }
+
+    fn remove(&self, way: WayId) {
+        self.state().ways.remove(&way);
+        self.handle(PeersInput::WayDown(way));
+    }
+
+    /// Lets the core decide, and performs its outputs. The order of the outputs is kept: the lock is held until all are queued.
+    fn handle(&self, input: PeersInput) {
+        let mut state = self.state();
+        let State { core: Some(core), ways, events, .. } = &mut *state else { return };
+        let before = core.next_tick();
+        for output in core.handle(input, self.0.host.monotonic()) {
+            match output {
+                PeersOutput::Transmit { way, bytes } => {
+                    // Dropped if the way's queue is full: who sends it repeats what matters.
+                    if let Some((_, queue)) = ways.get(&way) {
+                        queue.try_send(bytes);
+                    }
+                }
+                PeersOutput::Deliver { from, message } => events.push(PeerEvent::Message { from, bytes: message }),
+                PeersOutput::PeerUp(peer) => events.push(PeerEvent::Up(peer)),
+                PeersOutput::Address { .. } => {}
+                // The owner of the way sees that its queue has ended.
+                PeersOutput::Close { way, .. } => drop(ways.remove(&way)),
+            }
+        }
+        if core.next_tick() != before {
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Recover from poisoning: the core is asked again with the next input.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

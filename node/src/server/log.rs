@@ -1,0 +1,103 @@
+//! The ordered log, as a server offers it: has the log's head certified, submits ops for clients, and fetches proofs.
+//!
+//! A server takes no part in the log. What it passes on is signed by members, and whoever gets it verifies it.
+
+mod heads;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use vouch_core::certificate::Certificate;
+use vouch_core::statement::LogHead;
+use vouch_core::verify::Verifier;
+use vouch_node_core::server::log_heads::LogHeadsInput;
+use vouch_node_core::server::log_requests;
+
+use super::core_performer::CorePerformer;
+use super::member_links::MemberLinks;
+use crate::latest::{Follower, Latest};
+pub(super) use heads::certify_heads;
+pub(super) use requests::{LogFailure, ProvedBlock};
+
+/// Maximum number of heights that members told and that were not handled yet. More are dropped: each member tells the next one.
+const INPUTS: usize = 1024;
+
+/// The log's newest certified head.
+pub(super) type CertifiedHead = Arc<Certificate<LogHead>>;
+
+/// The log, for links and requests.
+pub(super) struct ServerLog {
+    members: MemberLinks,
+    core: Arc<CorePerformer>,
+    /// Heights, by member.
+    inputs: mpsc::Sender<LogHeadsInput>,
+    state: Mutex<LogState>,
+    head: Latest<Option<CertifiedHead>>,
+    /// Verifies what members send. It has the committee, which costs a pairing for each member to verify.
+    verifier: Arc<Mutex<Verifier>>,
+    /// The turn of the next request.
+    turn: AtomicUsize,
+}
+
+/// What is known of the members' logs.
+#[derive(Debug, Default)]
+struct LogState {
+    /// The height of each connected member's log, as it claims.
+    tips: BTreeMap<u16, u64>,
+}
+
+impl ServerLog {
+    /// The log of the members behind these links, and the inputs for [`certify_heads`].
+    pub(super) fn new(members: MemberLinks, core: Arc<CorePerformer>) -> (Arc<Self>, mpsc::Receiver<LogHeadsInput>) {
+        let (inputs, queue) = mpsc::channel(INPUTS);
+        let (state, head, verifier) = (Mutex::default(), Latest::new(None), Arc::default());
+        (Arc::new(Self { members, core, inputs, state, head, verifier, turn: AtomicUsize::new(0) }), queue)
+    }
+
+    /// A member told the height of its log.
+    pub(super) fn tip(&self, member: u16, height: u64) {
+        // Dropped if the queue is full: the member tells each new height.
+        let _ = self.inputs.try_send(LogHeadsInput::Tip(member, height));
+    }
+
+    /// The newest head that a quorum signed; `None` before the first.
+    pub(super) fn head(&self) -> Option<CertifiedHead> {
+        self.head.get()
+    }
+
+    /// Follows the newest certified head.
+    pub(super) fn follow_head(&self) -> Follower<Option<CertifiedHead>> {
+        self.head.follow()
+    }
+
+    /// A certified head of at least this height, if there is one before `until` on the monotonic clock.
+    pub(super) async fn head_from(&self, height: u64, until: Duration) -> Option<CertifiedHead> {
+        let mut heads = self.follow_head();
+        loop {
+            if let Some(head) = heads.see()
+                && head.claim.height >= height
+            {
+                return Some(head);
+            }
+            let left = until.saturating_sub(self.members.now());
+            self.members.host().timeout(left, heads.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// The connected members in the order in which to ask them.
+    fn order(&self) -> Vec<u16> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        log_requests::order(&self.with_state(|state| state.tips.clone()), turn)
+    }
+
+    fn with_state<T>(&self, with: impl FnOnce(&mut LogState) -> T) -> T {
+        // Recover from poisoning: the state is replaced as a whole.
+        with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
