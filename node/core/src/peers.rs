@@ -140,6 +140,11 @@ impl Peers {
         self.peers.get(peer).is_some_and(Peer::has_direct_way)
     }
 
+    /// Whether a member was heard on a way. Until then, a connection may be anyone's.
+    pub fn is_proven(&self, way: WayId) -> bool {
+        self.ways.get(way).is_some_and(|way| way.is_proven())
+    }
+
     /// Takes an input and returns what is to be done, in order.
     pub fn handle(&mut self, input: PeersInput, now: Duration) -> Vec<PeersOutput> {
         match input {

@@ -97,7 +97,9 @@ impl Peer {
         }
         let echo = contact.seen.or(self.adopted.current());
         let is_adopted = echo.is_some_and(|echo| self.adopted.greatest(&echo).is_some());
-        let hello = PeerHello { echo, asks: !is_adopted || self.last_way.is_none(), address: own.address.clone() };
+        // Also on a way that is new while another one works: without an answer, nobody knows whether it works, too.
+        let asks = !is_adopted || contact.heard.is_none() || self.last_way.is_none();
+        let hello = PeerHello { echo, asks, address: own.address.clone() };
         // Fails only after 2^53 frames.
         self.header(own).seal_hello(&hello, &own.cluster, &own.secret).ok().map(Bytes::from)
     }

@@ -85,6 +85,13 @@ pub(super) struct Way {
     deadline: Option<Duration>,
 }
 
+impl Way {
+    /// Whether a member was heard on it, or it is a relay.
+    pub(super) fn is_proven(&self) -> bool {
+        self.deadline.is_none()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ways(BTreeMap<WayId, Way>);
 
@@ -140,8 +147,7 @@ impl Ways {
 
     /// The connections that a member opened and was heard on.
     pub(super) fn accepted_of(&self, peer: &NodeKey) -> Vec<WayId> {
-        let is_accepted =
-            |way: &Way| way.kind == WayKind::Accepted && way.peer == Some(*peer) && way.deadline.is_none();
+        let is_accepted = |way: &Way| way.kind == WayKind::Accepted && way.peer == Some(*peer) && way.is_proven();
         self.0.iter().filter(|(_, way)| is_accepted(way)).map(|(id, _)| *id).collect()
     }
 

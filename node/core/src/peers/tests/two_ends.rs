@@ -154,6 +154,22 @@ fn messages_take_the_direct_way_while_it_works_and_all_ways_after_a_silence() {
 }
 
 #[test]
+fn a_connection_is_proven_although_a_relay_works_already() {
+    let mut world = World::new(2);
+    for member in 0..2 {
+        world.relay(member, 0);
+    }
+    world.pass(seconds(20));
+    let (here, there) = world.dial(0, 1);
+    assert!(!world.processes[0].peers.is_proven(here) && !world.processes[1].peers.is_proven(there));
+    world.settle();
+    assert!(world.processes[0].peers.is_proven(here) && world.processes[1].peers.is_proven(there));
+    world.pass(seconds(20));
+    assert!(world.processes.iter().all(|process| process.closed.is_empty()));
+    assert_eq!(world.processes[0].up, [key(1)], "it was reachable all the time");
+}
+
+#[test]
 fn a_lost_way_that_is_found_again_makes_the_peer_reachable_again() {
     let mut world = World::new(2);
     for times in 1..4 {
