@@ -1,5 +1,6 @@
-//! Links over a WebSocket. Only this file names the socket library; it sets every limit and deadline.
+//! Links over a WebSocket. Only this module names the socket library; it sets every limit and deadline.
 
+mod accepting;
 mod byte_bounded_queue;
 mod error;
 mod meter;
@@ -27,6 +28,7 @@ use vouch_core::session::progress;
 use crate::host::Host;
 pub use crate::host::net::Io;
 pub(crate) use byte_bounded_queue::ByteBoundedQueue;
+pub use accepting::{MEMBER_PATH, accept_member};
 pub use error::LinkError;
 pub use meter::Allowance;
 use meter::{Meter, Metered};
@@ -79,6 +81,18 @@ fn config(read_at_once: usize) -> WebSocketConfig {
 /// # Errors
 /// Nobody listens, another service answers, or nobody answers in time.
 pub async fn dial(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+    dial_path(host, address, PATH).await
+}
+
+/// Dials a member, `host:port`. It is not authenticated yet.
+///
+/// # Errors
+/// Nobody listens, another service answers, or nobody answers in time.
+pub async fn dial_member(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
+    dial_path(host, address, MEMBER_PATH).await
+}
+
+async fn dial_path(host: &Host, address: &str, path: &str) -> Result<(LinkReader, LinkWriter), LinkError> {
     let late = |what| LinkError::Deadline { what, after: HANDSHAKE_DEADLINE };
     let stream = host
         .timeout(HANDSHAKE_DEADLINE, host.connect(address))
@@ -86,7 +100,7 @@ pub async fn dial(host: &Host, address: &str) -> Result<(LinkReader, LinkWriter)
         .map_err(|_| late("accept the connection"))?
         .map_err(|error| LinkError::Connect { address: address.into(), error })?;
     let refused = |error: WsError| LinkError::Handshake { address: address.into(), reason: error.to_string() };
-    let mut request = format!("ws://{address}{PATH}").into_client_request().map_err(refused)?;
+    let mut request = format!("ws://{address}{path}").into_client_request().map_err(refused)?;
     let subprotocol = tokio_tungstenite::tungstenite::http::HeaderValue::from_static(SUBPROTOCOL);
     request.headers_mut().insert("sec-websocket-protocol", subprotocol);
     let (socket, _) = host
@@ -173,8 +187,8 @@ impl LinkReader {
     pub fn is_member(&mut self) {
         if let Some(meter) = &self.meter {
             meter.is_member();
-            self.idle = MEMBER_IDLE_DEADLINE;
         }
+        self.idle = MEMBER_IDLE_DEADLINE;
     }
 
     /// The next message. Frames of any kind show that the other end is alive, but do not extend a handshake.

@@ -11,7 +11,7 @@ use vouch_node_core::budgets::LimitReport;
 use super::*;
 use crate::budgets::{Party, Pool, Rules};
 
-fn allowance(host: &Host) -> Allowance {
+pub(super) fn allowance(host: &Host) -> Allowance {
     let rules = Rules {
         limit: 8 * Allowance::MESSAGE,
         limit_of_one: 8 * Allowance::MESSAGE,
