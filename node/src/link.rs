@@ -27,8 +27,8 @@ use vouch_core::session::progress;
 
 use crate::host::Host;
 pub use crate::host::net::Io;
-pub(crate) use byte_bounded_queue::ByteBoundedQueue;
 pub use accepting::{MEMBER_PATH, accept_member};
+pub(crate) use byte_bounded_queue::ByteBoundedQueue;
 pub use error::LinkError;
 pub use meter::Allowance;
 use meter::{Meter, Metered};

@@ -21,6 +21,7 @@ pub mod status;
 mod upkeep;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub use identity::{IdentityError, keys_of};
 use link::LinkContext;
 pub use load::{ReplicaGauge, ReplicaLoad};
 use log::{LogContext, LogRunner, ReplicaLog};
-use peers::{PeerEvents, PeerNetwork};
+pub use peers::ListenError;
+use peers::{AddressBook, Connections, Listening, PeerEvents, PeerNetwork};
 use repair_queue::RepairQueue;
 use scrub::Scrubber;
 use status::OperatorContext;
@@ -77,6 +79,9 @@ pub enum ReplicaError {
     /// Its name.
     #[error("{0}; choose another with --name")]
     Name(#[from] DecodeError),
+    /// Where it listens for other members.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The thread that opened the data folder failed.
     #[error("opening the data folder: {0}")]
     Task(String),
@@ -89,6 +94,7 @@ pub struct Replica {
     servers: Vec<String>,
     upkeep: Upkeep,
     log: (LogRunner, Arc<LogContext>, PeerNetwork, PeerEvents),
+    connections: Connections,
 }
 
 /// The store of a replica that is not running. The lock keeps the replica from starting.
@@ -128,12 +134,24 @@ impl Replica {
     /// # Errors
     /// See [`ReplicaError`].
     pub async fn open(host: Host, config: ReplicaConfig, reporter: Reporter) -> Result<Self, ReplicaError> {
+        let listening = peers::listen(&host, config.listen.as_deref(), config.advertise.clone()).await?;
         let opening = host.clone();
-        let opened = host.spawn_blocking(move || Self::open_blocking(opening, config, reporter)).await;
+        let opened = host.spawn_blocking(move || Self::open_listening(opening, config, reporter, listening)).await;
         opened.map_err(|panicked| ReplicaError::Task(panicked.to_string()))?
     }
 
+    /// The same without listening.
+    #[cfg(test)]
     fn open_blocking(host: Host, config: ReplicaConfig, reporter: Reporter) -> Result<Self, ReplicaError> {
+        Self::open_listening(host, config, reporter, None)
+    }
+
+    fn open_listening(
+        host: Host,
+        config: ReplicaConfig,
+        reporter: Reporter,
+        listening: Option<Listening>,
+    ) -> Result<Self, ReplicaError> {
         let data = match &config.data {
             Data::Folder(path) => DataDir::open(host.disk(), path)?,
             Data::FirstFree(root) => DataDir::take_replica(host.disk(), root)?,
@@ -168,7 +186,13 @@ impl Replica {
         };
         let folder = storage.folder().to_owned();
         let (log, log_runner) = ReplicaLog::new();
-        let (peers, peer_events) = PeerNetwork::new(host.clone());
+        let (addresses, trouble) = AddressBook::open(host.disk(), &folder);
+        if let Some(trouble) = trouble {
+            reports.report(Event::Trouble(trouble));
+        }
+        let announced = listening.as_ref().map(|listening| listening.announced.clone());
+        let (peers, peer_events) = PeerNetwork::new(host.clone(), announced, addresses);
+        let connections = Connections::new(peers.clone(), listening);
         let log_context = Arc::new(LogContext {
             identity: identity.clone(),
             reports: reports.clone(),
@@ -206,7 +230,7 @@ impl Replica {
         }
         let ReplicaConfig { servers, collect_every, settling, grace, scrub_rate, scrub_pause, .. } = config;
         let upkeep = Upkeep { collect_every, settling, grace, scrub_rate, scrub_pause };
-        Ok(Self { link, operator, servers, upkeep, log: (log_runner, log_context, peers, peer_events) })
+        Ok(Self { link, operator, servers, upkeep, log: (log_runner, log_context, peers, peer_events), connections })
     }
 
     /// Its node key.
@@ -224,6 +248,11 @@ impl Replica {
         self.link.storage.folder()
     }
 
+    /// The address on which it accepts connections of other members, if it does.
+    pub fn listening(&self) -> Option<SocketAddr> {
+        self.connections.local_addr()
+    }
+
     /// Serves until `shutdown` completes.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let mut links = JoinSet::new();
@@ -235,13 +264,16 @@ impl Replica {
         let (runner, context, peers, events) = self.log;
         let keeping_time = peers.keep_time();
         let ordering = runner.run(context, peers.clone(), events);
-        tokio::pin!(upkeep, ordering, keeping_time);
+        let reports = self.link.reports.clone();
+        let connecting = self.connections.run(move |trouble| reports.report(Event::Trouble(trouble)));
+        tokio::pin!(upkeep, ordering, keeping_time, connecting);
         tokio::select! {
             biased;
             () = &mut shutdown => {}
             () = &mut upkeep => {}
             () = &mut ordering => {}
             () = &mut keeping_time => {}
+            () = &mut connecting => {}
         }
         links.shutdown().await;
         // Wait until partial uploads are durable, unless the disk hangs.

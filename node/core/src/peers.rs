@@ -9,6 +9,7 @@
 //! verified because the other end has another session.
 
 mod contact;
+mod dialling;
 mod peer;
 mod sessions;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::peer_frame::{MemberAddress, OpenedFrame, PeerFrame, PeerHello};
 
 use contact::Contact;
+pub use dialling::DialPlan;
 use peer::{Freshness, OwnEnd, Peer};
 use ways::{Way, Ways};
 pub use ways::{WayClosed, WayId, WayKind};

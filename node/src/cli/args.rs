@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use vouch_core::digest::{ClusterId, Digest, OpId, ParseHashError};
 use vouch_core::limits::MAX_SAFE_INTEGER;
+use vouch_core::peer_frame::MemberAddress;
 use vouch_core::session::ByteRange;
 
 use super::log::LogFormat;
@@ -95,6 +96,13 @@ pub(super) struct ReplicaArgs {
     /// credentials from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY [default: where they were before; for a new replica, in --data]
     #[arg(long, value_name = "URL", value_parser = StoreParser)]
     pub(super) store: Option<StoreUrl>,
+    /// Accept connections of other members, on this port of this machine or this ADDRESS:PORT
+    /// [default: none; servers relay what members send each other]
+    #[arg(long, value_name = "ADDRESS", value_parser = address_to_listen_on)]
+    pub(super) listen: Option<String>,
+    /// Where other members reach this replica, HOST:PORT [default: the address of --listen]
+    #[arg(long, value_name = "ADDRESS", requires = "listen")]
+    pub(super) advertise: Option<MemberAddress>,
     /// Leave a founding that cannot complete: move the keys that accepted it aside, and create new ones
     #[arg(long)]
     pub(super) abandon_founding: bool,

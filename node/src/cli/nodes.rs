@@ -117,6 +117,8 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     config.location = args.store;
     config.credentials = Credentials::from_environment();
     config.store.quota = args.quota;
+    config.listen = args.listen;
+    config.advertise = args.advertise;
     let opening = Replica::open(host.clone(), config, Arc::new(|event| log::replica(&event)));
     let replica = opening.await.map_err(Failure::new)?;
     output::line(format_args!(
@@ -125,6 +127,10 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
         replica.node_key(),
         output::name(replica.folder())
     ));
+    if let Some(address) = replica.listening() {
+        // Programs that start a replica on port 0 parse this line.
+        output::line(format_args!("listening for other members on {address}"));
+    }
     streams::flush();
     replica.run(interrupted()).await;
     Ok(0)

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vouch_core::peer_frame::MemberAddress;
+
 use crate::host::objects::{Credentials, StoreUrl};
 use crate::store;
 
@@ -37,6 +39,10 @@ pub struct ReplicaConfig {
     pub recover_log: bool,
     /// Addresses of servers, `host:port`.
     pub servers: Vec<String>,
+    /// Where to accept connections of other members, `host:port`. `None`: nowhere; frames are relayed by servers.
+    pub listen: Option<String>,
+    /// The address that other members dial; the one listened on by default.
+    pub advertise: Option<MemberAddress>,
     /// Maximum number of puts received at once over one link.
     pub max_incoming: usize,
     /// The store's limits. Its place follows from `location`.
@@ -70,6 +76,8 @@ impl ReplicaConfig {
             abandon_founding: false,
             recover_log: false,
             servers,
+            listen: None,
+            advertise: None,
             max_incoming: 384,
             store: store::StoreConfig::default(),
             location: None,

@@ -15,6 +15,8 @@ const QUEUE: usize = 1 << 20;
 pub(super) enum WayQueue {
     /// The queue of a link to a server, which its other messages share.
     Relay(ByteBoundedQueue),
+    /// The queue of a connection to a member, which ends when this is dropped.
+    Connection(ByteBoundedQueue),
 }
 
 impl WayQueue {
@@ -26,6 +28,7 @@ impl WayQueue {
     pub(super) fn try_send(&self, frame: Bytes) -> bool {
         match self {
             Self::Relay(queue) => queue.try_send(&Message::Peer(frame).encode()),
+            Self::Connection(queue) => queue.try_send(&frame),
         }
     }
 }

@@ -225,6 +225,26 @@ fn after_so_many_restarts_that_no_more_sessions_fit_nothing_is_delivered_twice_a
 }
 
 #[test]
+fn a_relay_that_repeats_the_last_frame_does_not_seem_to_work() {
+    let mut world = World::new(2);
+    for server in 0..2 {
+        world.relay(0, server);
+        world.relay(1, server);
+    }
+    world.pass(seconds(20));
+    world.assert_linked(0, 1);
+    let relays = world.ways_of(0);
+    let last = world.recorded.iter().rfind(|(from, _)| *from == 1).unwrap().1.clone();
+    for _ in 0..20 {
+        world.frame(0, relays[0], last.clone());
+        world.pass(seconds(1));
+    }
+    world.send(0, 1, "over both");
+    let frames: Vec<_> = world.flying.drain(..).collect();
+    assert_eq!(frames.len(), 2, "the peer was not heard for 20 s");
+}
+
+#[test]
 fn garbage_in_a_members_name_stops_neither_others_nor_it_for_long() {
     let mut world = linked(3);
     let way = relay_of(&world, 1);

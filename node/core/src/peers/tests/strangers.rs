@@ -131,6 +131,26 @@ fn a_message_of_a_session_that_is_not_known_gets_no_answer_on_a_new_connection()
         world.frame(0, way, bytes.into());
     }
     assert!(world.recorded.is_empty());
+    assert!(world.processes[0].closed.is_empty(), "it may have overtaken a hello");
+}
+
+#[test]
+fn a_copy_of_a_members_last_frame_opens_no_connection() {
+    let mut world = World::new(2);
+    world.relay(0, 0);
+    world.relay(1, 0);
+    world.settle();
+    world.assert_linked(0, 1);
+    let last = world.recorded.iter().rfind(|(from, _)| *from == 1).unwrap().1.clone();
+    let way = accept(&mut world);
+    let mut forged = last.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    for bytes in [last, forged.into()] {
+        world.frame(0, way, bytes);
+        assert!(world.processes[0].closed.is_empty() && !world.processes[0].peers.is_proven(way));
+    }
+    world.pass(seconds(5));
+    assert_eq!(world.processes[0].closed, [(way, WayClosed::Silent)]);
 }
 
 #[test]
@@ -192,6 +212,8 @@ fn a_flood_of_recorded_hellos_gets_one_answer_a_second_and_delays_no_other_way()
         world.pass(Duration::from_millis(10));
     }
     assert!((10..=14).contains(&world.recorded.len()), "got {} answers in 10 s", world.recorded.len());
+    let dropped = world.processes[0].peers.dropped();
+    assert!((960..=980).contains(&dropped), "of 1000, {dropped} were dropped unverified: all but 16 and one a second");
     for i in 0..20 {
         world.frame(0, relay, seal(1, 0, i, 1, &hello()));
     }
