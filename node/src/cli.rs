@@ -5,7 +5,8 @@ mod bundles;
 mod demo;
 mod destination;
 mod get;
-mod log;
+mod log_commands;
+mod log_lines;
 mod maintain;
 mod members;
 mod nodes;
@@ -32,8 +33,8 @@ use crate::host::Host;
 use crate::host::files::{self, Target};
 use crate::host::signals;
 use args::{
-    Cli, ClientArgs, Command, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, MaintainArgs, PutArgs,
-    ReplicaArgs, ServerArgs, TrustArgs, VerifyArgs,
+    Cli, ClientArgs, Command, DemoArgs, ForgetArgs, GetArgs, InspectArgs, KeygenArgs, LogCommandArgs, MaintainArgs,
+    PutArgs, ReplicaArgs, ServerArgs, TrustArgs, VerifyArgs,
 };
 
 /// Why a command failed, what to do next, and the exit code.
@@ -109,6 +110,7 @@ impl Command {
             Self::Get(args) if args.json && args.output.as_os_str() == "-" => return Errors::JsonOnly,
             Self::Get(args) => args.json,
             Self::Verify(args) => args.json,
+            Self::Log(args) => args.command.server().json,
             Self::Inspect(args) => args.json,
             Self::Keygen(args) => args.json,
             Self::Status(args) | Self::Du(args) | Self::Scrub(args) => args.json,
@@ -165,7 +167,7 @@ fn report(failure: &Failure, errors: Errors) -> ExitCode {
         Errors::Json => output::json(&failure.as_json()),
         Errors::Text => {}
     }
-    if errors != Errors::JsonOnly && !log::failure(&failure.message) {
+    if errors != Errors::JsonOnly && !log_lines::failure(&failure.message) {
         output::error_line(format_args!("vouch: {}", failure.message));
         failure.notes.iter().for_each(|note| output::error_line(format_args!("{note}")));
     }
@@ -183,6 +185,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Get(args) => get::get(host, args).await,
         Command::Verify(args) => verify::verify(host, args),
         Command::Inspect(args) => verify::inspect(&args),
+        Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Forget(args) => trust::forget(host, args),
         Command::Status(args) => maintain::status(host, args).await,

@@ -2,6 +2,7 @@
 
 mod get;
 mod held_range;
+pub mod http;
 mod offer;
 mod put_driver;
 mod put_link;

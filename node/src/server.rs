@@ -13,7 +13,6 @@ mod get_performer;
 mod guard;
 mod http;
 mod load;
-#[allow(dead_code, unused_imports, reason = "requests over HTTP do not use all of it yet")]
 mod log;
 mod member_links;
 mod member_queues;
@@ -61,7 +60,7 @@ use core_performer::CorePerformer;
 use founding::ServerFoundings;
 use get_performer::GetService;
 use guard::Guard;
-use http::{BlobContext, CertificateContext, ClusterView, PortContext, RequestContext};
+use http::{BlobContext, CertificateContext, ClusterView, LogContext, PortContext, RequestContext};
 pub use load::{ServerGauge, ServerLoad};
 use log::ServerLog;
 use member_links::MemberLinks;
@@ -282,6 +281,13 @@ impl ServerParts {
                 foundings: self.foundings.clone(),
                 node_key,
                 wanted_replicas: config.wanted.replicas,
+            },
+            log: LogContext {
+                host: self.host.clone(),
+                members: self.members.clone(),
+                log: self.log.clone(),
+                reads: self.guard.downloads.clone(),
+                submissions: self.guard.puts.clone(),
             },
         }
     }

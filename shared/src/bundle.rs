@@ -16,7 +16,7 @@ use crate::comparison::{Comparison, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
 use crate::statement::Body;
 
-pub use bundle_type::BundleType;
+pub use bundle_type::{BundleType, claimed_cluster};
 pub use evidence::EvidenceBundle;
 pub(crate) use evidence::EvidenceBundleText;
 pub use of_log::{BlockBundle, HeadBundle, OpBundle};

@@ -22,6 +22,7 @@ mod http_ranges;
 mod http_state;
 mod kills;
 mod lists;
+mod log_http;
 mod lost_replicas;
 mod lying_replicas;
 mod lying_servers;

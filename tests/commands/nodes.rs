@@ -85,8 +85,8 @@ pub struct Cluster {
     pub replicas: Vec<Node>,
     /// The server's `host:port`.
     pub address: String,
-    // working folder of all nodes; dropped after they ended
-    _root: TempDir,
+    /// Working folder of all nodes; dropped after they ended.
+    pub root: TempDir,
 }
 
 impl Cluster {
@@ -100,6 +100,6 @@ impl Cluster {
         if replicas > 0 {
             server.line_with(&format!("; {replicas} connected"));
         }
-        Self { server, replicas: nodes, address, _root: root }
+        Self { server, replicas: nodes, address, root }
     }
 }

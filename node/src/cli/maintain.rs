@@ -11,7 +11,7 @@ use crate::replica::AtRest;
 use crate::replica::control::{self, ControlError, Reply, Request};
 use crate::replica::repair::Repair;
 use crate::replica::scrub::{self, Scrubbed};
-use crate::replica::status::{ServerLink, Status, Votes};
+use crate::replica::status::{LogStatus, ServerLink, Status, Votes};
 use crate::store::{self, Usage};
 
 /// The folder with the data folders of replicas that were started without `--data`.
@@ -61,7 +61,7 @@ pub(super) async fn status(host: &Host, args: MaintainArgs) -> Result<u8, Failur
                 code |= u8::from(status.index_failed.is_some());
                 match args.json {
                     true => print_json(&folder, &status)?,
-                    false => show_status(&folder, &status),
+                    false => show_status(&folder, &status, host.unix_seconds()),
                 }
                 continue;
             }
@@ -90,7 +90,8 @@ fn unexpected(folder: &Path, reply: &Reply) -> Failure {
     Failure::new(format_args!("the replica on {} sent an unexpected answer: {reply:?}", output::name(folder)))
 }
 
-fn show_status(folder: &Path, status: &Status) {
+/// `now`: seconds since 1970.
+fn show_status(folder: &Path, status: &Status, now: u64) {
     let membership = match (&status.cluster, status.member) {
         (Some(cluster), Some(member)) => format!("member {} of cluster {cluster}", member + 1),
         (Some(cluster), None) => format!("standby of cluster {cluster}, not a member"),
@@ -120,6 +121,7 @@ fn show_status(folder: &Path, status: &Status) {
             "  clock     in doubt, so it signs and deletes nothing: {why}; set the clock of this computer"
         ));
     }
+    show_log(&status.log, now);
     output::line(format_args!("  scrubbed  {}", scrubbed(&status.scrubbed)));
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {
@@ -131,6 +133,27 @@ fn show_status(folder: &Path, status: &Status) {
         output::count(fetched, "blob"),
         output::bytes(fetched_bytes)
     ));
+}
+
+/// Shows how far the log is here, and whether this replica signs in it.
+fn show_log(log: &LogStatus, now: u64) {
+    let height = match log.height {
+        0 => "no block yet".to_owned(),
+        height => {
+            format!("block {height} of {} ({} ago)", output::time(log.time), output::age(now.saturating_sub(log.time)))
+        }
+    };
+    let waiting = output::count(log.waiting as u64, "op");
+    output::line(format_args!("  log       {height}, {waiting} waiting"));
+    if let Some(why) = &log.abstains {
+        output::line(format_args!("  log       signs nothing: {why}"));
+    }
+    if let Some(why) = &log.stopped {
+        output::line(format_args!("  log       stopped: {why}; restart the replica"));
+    }
+    for file in &log.evidence {
+        output::line(format_args!("  log       evidence against a member: {file}; check it with `vouch verify`"));
+    }
 }
 
 /// The state of a link, and this replica's status at that server.

@@ -7,7 +7,7 @@ use serde_json::json;
 use vouch_core::committee::Committee;
 use vouch_core::digest::ClusterId;
 
-use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log, members, output, streams};
+use super::{Failure, KeygenArgs, ReplicaArgs, ServerArgs, log_lines, members, output, streams};
 use crate::data_dir::DataDir;
 use crate::host::Host;
 use crate::host::objects::Credentials;
@@ -15,7 +15,7 @@ use crate::replica::{self, Data, Replica, ReplicaConfig};
 use crate::server::{self, Server, WantedCommittee};
 
 pub(super) async fn server(host: &Host, args: ServerArgs) -> Result<u8, Failure> {
-    log::start(args.log.log_format)?;
+    log_lines::start(args.log.log_format)?;
     let address = args.listen;
     let mut config = server::ServerConfig::new(args.data);
     config.wanted = WantedCommittee {
@@ -88,7 +88,7 @@ fn print_server_event(event: &server::Event, page: &str) {
     if let server::Event::Formed(committee) = event {
         print_committee(committee, page);
     }
-    log::server(event);
+    log_lines::server(event);
 }
 
 /// Completes when the user or a supervisor asks the process to stop.
@@ -108,7 +108,7 @@ pub(super) async fn interrupted() {
 }
 
 pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failure> {
-    log::start(args.log.log_format)?;
+    log_lines::start(args.log.log_format)?;
     let data = args.data.map_or_else(|| Data::FirstFree("./.vouch".into()), Data::Folder);
     let mut config = ReplicaConfig::new(data, args.servers);
     config.name = args.name;
@@ -119,7 +119,7 @@ pub(super) async fn replica(host: &Host, args: ReplicaArgs) -> Result<u8, Failur
     config.store.quota = args.quota;
     config.listen = args.listen;
     config.advertise = args.advertise;
-    let opening = Replica::open(host.clone(), config, Arc::new(|event| log::replica(&event)));
+    let opening = Replica::open(host.clone(), config, Arc::new(|event| log_lines::replica(&event)));
     let replica = opening.await.map_err(Failure::new)?;
     output::line(format_args!(
         "replica {} ({}), data in {}",

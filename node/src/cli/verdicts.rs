@@ -4,10 +4,11 @@ use serde::Serialize;
 use vouch_core::bundle::BundleType;
 use vouch_core::digest::{ClusterId, OpId};
 use vouch_core::report::{
-    Answer, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView, OpReport, OpView,
-    Report,
+    Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView,
+    OpReport, OpView, Report,
 };
 use vouch_core::verify::{CheckError, LogVerifyOptions, Missing, Verdict, VerdictQuestion, Verifier};
+use vouch_node_core::log::notes::Notes;
 
 use super::output;
 
@@ -127,6 +128,19 @@ pub(super) fn print_op(op: &OpView) {
     ));
 }
 
+/// An op of a block on one line. A note is shown as text, if it is one.
+pub(super) fn op_text(op: &BlockOpView) -> String {
+    match (op.kind, text_of_hex(&op.body)) {
+        (Notes::NOTE, Some(text)) => format!("{}, note {text:?}", op.id),
+        (kind, _) => format!("{}, kind {kind}, body {}", op.id, hex(&op.body)),
+    }
+}
+
+/// The text that these hex digits encode, if it is UTF-8.
+pub(super) fn text_of_hex(hex: &str) -> Option<String> {
+    String::from_utf8(base16ct::lower::decode_vec(hex).ok()?).ok()
+}
+
 pub(super) fn print_head(head: &HeadView) {
     output::line(format_args!(
         "VALID: log head of height {} of {} ({} ago), certified by {} of {} members of cluster {}",
@@ -141,7 +155,7 @@ pub(super) fn print_head(head: &HeadView) {
 
 pub(super) fn print_block(block: &BlockView) {
     for op in &block.ops {
-        output::line(format_args!("op       {}, kind {}, body {}", op.id, op.kind, hex(&op.body)));
+        output::line(format_args!("op       {}", op_text(op)));
     }
     output::line(format_args!(
         "VALID: block {} of {} ({} ago), with {}, under log head {}, certified by {} of {} members of cluster {}",

@@ -23,7 +23,7 @@ use super::core_performer::CorePerformer;
 use super::member_links::MemberLinks;
 use crate::latest::{Follower, Latest};
 pub(super) use heads::certify_heads;
-pub(super) use requests::{LogFailure, ProvedBlock};
+pub(super) use requests::LogFailure;
 
 /// Maximum number of heights that members told and that were not handled yet. More are dropped: each member tells the next one.
 const INPUTS: usize = 1024;

@@ -1,6 +1,8 @@
 //! The types of bundles, and their media types.
 
 use super::parse_object;
+use crate::committee::CommitteeRecord;
+use crate::digest::ClusterId;
 use crate::limits::Limits;
 
 /// What a bundle proves something about. The value of its key `type` says it.
@@ -38,6 +40,14 @@ impl BundleType {
         let claimed = parse_object(text, limits).ok()?.take("type").ok()?.text().ok()?;
         Self::ALL.into_iter().find(|bundle_type| bundle_type.media_type() == claimed)
     }
+}
+
+/// The cluster identity that a bundle of any type claims, for the first contact with a cluster. Nothing is verified: it may be any. `None` if
+/// the text is not strict JSON with a well-formed genesis committee.
+pub fn claimed_cluster(text: &[u8], limits: &Limits) -> Option<ClusterId> {
+    let mut genesis = parse_object(text, limits).ok()?.take("genesis").ok()?.object().ok()?;
+    let committee = genesis.bytes("committee").ok()?;
+    Some(CommitteeRecord::decode(&committee, limits).ok()?.cluster())
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ display_comparison!(OpFormatError, OpSignatureError);
 impl Op {
     /// Size of the encoding without the body, in bytes.
     pub const FIXED_SIZE: usize = 29;
+    /// Maximum size of an op's encoding in bytes.
+    pub const MAX_SIZE: usize = Self::FIXED_SIZE + MAX_OP_BODY;
 
     /// An op. `nonce`: random bytes, so that the same request can be made twice. `expires_at`: seconds since 1970, after which no
     /// block may contain the op.

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use vouch_core::bundle::BundleType;
+use vouch_core::bundle::{Bundle, BundleType};
 use vouch_core::digest::Digest;
 use vouch_core::message::Code;
 use vouch_core::session::{ByteRange, WantedBytes};
@@ -14,8 +14,8 @@ use vouch_core::slice::MEDIA_TYPE;
 
 use super::blob_context::{BlobContext, digest};
 use super::caller::Caller;
-use super::certificates::EncodedBundle;
 use super::download::{self, Begun, Form};
+use super::encoded_bundle::EncodedBundle;
 use super::get::HttpGet;
 use super::problem::Problem;
 use super::put;
@@ -142,7 +142,8 @@ pub(super) async fn put(
     let certificate = put::put(service.clone(), connection.clone(), body, expires_at).await?;
     let chain = service.members.chain().ok_or_else(|| Problem::internal("a certificate without a committee"))?;
     let location = format!("/v1/blobs/{}", certificate.claim.receipt.digest.to_hex());
-    let encoded = EncodedBundle::encode(&service.host, certificate, chain).await?;
+    let encode = move || Bundle::new(&certificate, chain.current()).to_json();
+    let encoded = EncodedBundle::encode(&service.host, encode).await?;
     let mut response = reply::whole(StatusCode::CREATED, BundleType::File.media_type(), encoded.json);
     reply::insert(response.headers_mut(), header::LOCATION, &location);
     response.headers_mut().insert(header::CACHE_CONTROL, reply::NO_STORE);

@@ -11,11 +11,12 @@ use super::blob_context::BlobContext;
 use super::caller::Caller;
 use super::certificates::CertificateContext;
 use super::cluster::ClusterView;
+use super::log::LogContext;
 use super::problem::Problem;
 use super::reply::{self, Body};
 use super::upgrade::{self, Upgrade};
 use super::upload;
-use super::{blobs, certificates, page};
+use super::{blobs, certificates, log, page};
 use crate::host::Host;
 use crate::link;
 use crate::server::guard::Connection;
@@ -33,6 +34,11 @@ enum Resource<'a> {
     /// A range of a blob, with its proof.
     Slice(&'a str),
     Certificate(&'a str),
+    LogHead,
+    /// The path for submissions.
+    LogOps,
+    LogOp(&'a str),
+    LogBlock(&'a str),
     Cluster,
     Health,
     Readiness,
@@ -48,14 +54,20 @@ impl<'a> Resource<'a> {
             link::PATH => Self::Link,
             "/v1/blobs" | "/v1/blobs/" => Self::Blobs,
             "/v1/cluster" => Self::Cluster,
+            "/v1/log/head" => Self::LogHead,
+            "/v1/log/ops" => Self::LogOps,
             "/healthz" => Self::Health,
             "/readyz" => Self::Readiness,
-            _ => match (under("/v1/blobs/", ""), under("/v1/blobs/", "/slice"), under("/v1/certificates/", "")) {
-                (Some(name), ..) => Self::Blob(name),
-                (_, Some(digest), _) => Self::Slice(digest),
-                (.., Some(digest)) => Self::Certificate(digest),
-                (None, None, None) => Self::Page,
-            },
+            _ => {
+                let named: [(_, fn(&'a str) -> Self); 5] = [
+                    (under("/v1/blobs/", ""), Self::Blob),
+                    (under("/v1/blobs/", "/slice"), Self::Slice),
+                    (under("/v1/certificates/", ""), Self::Certificate),
+                    (under("/v1/log/ops/", ""), Self::LogOp),
+                    (under("/v1/log/blocks/", ""), Self::LogBlock),
+                ];
+                named.into_iter().find_map(|(name, resource)| name.map(resource)).unwrap_or(Self::Page)
+            }
         }
     }
 
@@ -65,7 +77,13 @@ impl<'a> Resource<'a> {
             Self::Link => "GET, OPTIONS",
             Self::Blobs => "PUT, OPTIONS",
             Self::Blob(_) => "GET, HEAD, PUT, OPTIONS",
-            Self::Slice(_) | Self::Certificate(_) | Self::Cluster => "GET, HEAD, OPTIONS",
+            Self::LogOps => "POST, OPTIONS",
+            Self::Slice(_)
+            | Self::Certificate(_)
+            | Self::Cluster
+            | Self::LogHead
+            | Self::LogOp(_)
+            | Self::LogBlock(_) => "GET, HEAD, OPTIONS",
             Self::Health | Self::Readiness | Self::Page => "GET, HEAD",
         }
     }
@@ -80,6 +98,7 @@ pub(in crate::server) struct RequestContext {
     pub(in crate::server) blobs: BlobContext,
     pub(in crate::server) certificates: CertificateContext,
     pub(in crate::server) cluster: ClusterView,
+    pub(in crate::server) log: LogContext,
 }
 
 /// Answers a request. A failure is a response as well.
@@ -131,6 +150,13 @@ async fn route(
         Resource::Certificate(name) if is_read => {
             certificates::get(&context.certificates, name, request.headers()).await
         }
+        Resource::LogHead if is_read => log::head(&context.log, query(&request), request.headers()).await,
+        Resource::LogOp(name) if is_read => log::op(&context.log, name, request.headers(), &connection).await,
+        Resource::LogBlock(name) if is_read => log::block(&context.log, name, request.headers(), &connection).await,
+        Resource::LogOps if method == Method::POST => {
+            caller.admit()?;
+            Box::pin(log::submit(&context.log, query(&request), body, &connection)).await
+        }
         Resource::Cluster if is_read => Ok(context.cluster.describe()),
         Resource::Health if is_read => Ok(reply::text(StatusCode::OK, "ok\n")),
         Resource::Readiness if is_read => context.cluster.readiness(request.headers()),
@@ -144,6 +170,10 @@ async fn route(
         }
         _ => Err(Problem::method(resource.methods())),
     }
+}
+
+fn query(request: &Request<()>) -> &str {
+    request.uri().query().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -163,6 +193,13 @@ mod tests {
             ("/v1/blobs//slice", Resource::Page),
             ("/v1/certificates/abc", Resource::Certificate("abc")),
             ("/v1/cluster", Resource::Cluster),
+            ("/v1/log/head", Resource::LogHead),
+            ("/v1/log/ops", Resource::LogOps),
+            ("/v1/log/ops/abc", Resource::LogOp("abc")),
+            ("/v1/log/blocks/12", Resource::LogBlock("12")),
+            ("/v1/log", Resource::Page),
+            ("/v1/log/blocks", Resource::Page),
+            ("/v1/log/ops/a/b", Resource::Page),
             ("/healthz", Resource::Health),
             ("/readyz", Resource::Readiness),
             ("/", Resource::Page),

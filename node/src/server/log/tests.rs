@@ -9,6 +9,7 @@ use vouch_core::log::Op;
 use vouch_core::message::Code;
 use vouch_node_core::log::notes::Notes;
 
+use super::requests::ProvedBlock;
 use super::*;
 use crate::host::Host;
 use crate::host::tasks::JoinHandle;

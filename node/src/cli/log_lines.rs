@@ -1,4 +1,4 @@
-//! The log of a server or a replica: turns events into lines with time and level.
+//! What a server or a replica reports while it runs: turns events into lines with time and level.
 
 use std::fmt;
 use std::sync::OnceLock;
