@@ -13,5 +13,8 @@ pub mod perfect_link;
 pub mod replica;
 pub mod server;
 
+// The simulation runs the machine of `examples/accounts`, which names this crate from outside.
+#[cfg(test)]
+extern crate self as vouch_node_core;
 #[cfg(test)]
 use vouch_fixture as fixture;

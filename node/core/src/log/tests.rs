@@ -10,6 +10,8 @@ mod plan;
 mod random;
 mod simulation;
 
+use std::collections::BTreeMap;
+
 use plan::Plan;
 use simulation::{Outcome, Simulation};
 
@@ -32,18 +34,24 @@ fn environment(name: &str) -> Option<u64> {
 
 fn run_all(seeds: impl Iterator<Item = u64>) {
     let (mut blocks, mut crashes, mut installs) = (0, 0, 0);
+    // Seeds in which the two clients' requests are decided, by the balance.
+    let mut balances = BTreeMap::<_, u64>::new();
     for seed in seeds {
         match run(seed) {
             Ok(outcome) => {
                 blocks += outcome.blocks;
                 crashes += outcome.crashes;
                 installs += outcome.installs;
+                *balances.entry(outcome.balance).or_default() += 1;
             }
             Err(report) => panic!("{report}"),
         }
     }
-    println!("{blocks} blocks, {crashes} crashes, {installs} installed states");
+    println!("{blocks} blocks, {crashes} crashes, {installs} installed states, balances {balances:?}");
     assert!(blocks > 0 && installs > 0);
+    // Both orders happen, and no run is without a result but for requests that expired in the chaos.
+    let of = |balance| balances.get(&balance).copied().unwrap_or(0);
+    assert!(of(Some(18_000)) > 0 && of(Some(19_000)) > 0 && of(None) * 10 < of(Some(18_000)) + of(Some(19_000)));
 }
 
 #[test]
@@ -69,6 +77,13 @@ fn one_seed() {
         Ok(outcome) => println!("{outcome:?}"),
         Err(report) => panic!("{report}"),
     }
+}
+
+/// The library drops votes of rounds that are more than ten ahead.
+#[test]
+fn members_that_are_more_than_ten_rounds_apart_decide() {
+    let outcome = Simulation::new(1, Plan::of_far_rounds()).run().unwrap();
+    assert!(outcome.rounds > 12, "{outcome:?}");
 }
 
 #[test]

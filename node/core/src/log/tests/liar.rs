@@ -27,12 +27,14 @@ pub(super) enum Lie {
     Forge,
     /// Proposes blocks with another parent.
     WrongParent,
+    /// Floods the others with ops: its own, and a stranger's.
+    Flood,
     /// Forges the state that it offers, or stops in the middle.
     State,
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Twin,
         Self::Silent,
         Self::Censor,
@@ -40,6 +42,7 @@ impl Lie {
         Self::Withhold,
         Self::Forge,
         Self::WrongParent,
+        Self::Flood,
         Self::State,
     ];
 }

@@ -25,6 +25,10 @@ pub(super) struct Plan {
     pub(super) kept_blocks: u64,
     /// Whether node 1 is away for longer than blocks are kept. It is one of the f.
     pub(super) is_away: bool,
+    /// Whether ops fill whole blocks.
+    pub(super) fills_blocks: bool,
+    /// Whether node 0 is cut off and no proposal arrives, so that the others are many rounds ahead, and then need it.
+    pub(super) parts_rounds: bool,
     /// In seconds.
     pub(super) chaos: u64,
 }
@@ -52,6 +56,22 @@ impl Plan {
             lies.extend((0..liars).map(|i| (founders - 1 - i, any(&mut random))));
         }
         let chaos = if changes { 60 } else { random.between(20, 50) };
-        Self { founders, lies, changes, loss, kept_blocks, is_away, chaos }
+        let fills_blocks = random.is(150);
+        Self { founders, lies, changes, loss, kept_blocks, is_away, fills_blocks, parts_rounds: false, chaos }
+    }
+
+    /// Four members that are more than ten rounds apart when the fourth of them dies.
+    pub(super) fn of_far_rounds() -> Self {
+        Self {
+            founders: 4,
+            lies: Vec::new(),
+            changes: false,
+            loss: None,
+            kept_blocks: KEPT_BLOCKS,
+            is_away: false,
+            fills_blocks: false,
+            parts_rounds: true,
+            chaos: 60,
+        }
     }
 }

@@ -16,7 +16,7 @@ use vouch_core::log::{Op, OpId, SignedOp};
 use super::checker::Checker;
 use super::disk::{Disk, Write};
 use super::liar::{Lie, Memory, forge, with_forged_state, with_wrong_parent};
-use super::machine::{MEMBERS, Machine, TEXT};
+use super::machine::{MEMBERS, Machine, Request, TEXT};
 use super::plan::{Loss, Plan};
 use super::random::Random;
 use crate::log::applied::Applied;
@@ -42,6 +42,10 @@ pub(super) struct Outcome {
     pub(super) crashes: u64,
     /// States that took the place of blocks.
     pub(super) installs: u64,
+    /// The balance in cents after the requests of two clients, if they are decided.
+    pub(super) balance: Option<u64>,
+    /// The highest round of a vote.
+    pub(super) rounds: u32,
     pub(super) trace: [u8; 32],
 }
 
@@ -52,6 +56,8 @@ enum Event {
     Tick { node: usize, run: u64 },
     Start(usize),
     Submit,
+    Flood,
+    Clients,
     Partition,
     ClockStep,
     Change(u64),
@@ -93,6 +99,9 @@ pub(super) struct Simulation {
     last_ops: BTreeSet<OpId>,
     crashes: u64,
     installs: u64,
+    /// What the two clients ask for, after the opening deposit.
+    requests: Vec<Op>,
+    rounds: u32,
     nonce: u64,
     trace: [u8; 32],
     ended: bool,
@@ -135,6 +144,8 @@ impl Simulation {
             last_ops: BTreeSet::new(),
             crashes: 0,
             installs: 0,
+            requests: Vec::new(),
+            rounds: 0,
             nonce: 0,
             trace: [0; 32],
             ended: false,
@@ -147,6 +158,10 @@ impl Simulation {
             self.at(MILLISECOND, Event::Start(node));
         }
         self.at(Duration::from_millis(100), Event::Submit);
+        self.at(Duration::from_secs(1), Event::Clients);
+        if self.plan.lies.iter().any(|(_, lie)| *lie == Lie::Flood) {
+            self.at(Duration::from_secs(1), Event::Flood);
+        }
         self.at(Duration::from_secs(2), Event::Partition);
         self.at(Duration::from_secs(5), Event::ClockStep);
         if self.plan.changes {
@@ -169,7 +184,14 @@ impl Simulation {
             }
         }
         self.check_end()?;
-        Ok(Outcome { blocks: self.checker.blocks(), crashes: self.crashes, installs: self.installs, trace: self.trace })
+        Ok(Outcome {
+            blocks: self.checker.blocks(),
+            crashes: self.crashes,
+            installs: self.installs,
+            balance: self.balance()?,
+            rounds: self.rounds,
+            trace: self.trace,
+        })
     }
 
     fn at(&mut self, at: Duration, event: Event) {
@@ -205,12 +227,16 @@ impl Simulation {
                 if !self.is_stable {
                     let pause = self.random.between(50, 900);
                     self.after(MILLISECOND * u32::try_from(pause).unwrap(), Event::Submit);
-                    self.submit(TEXT, Vec::new())?;
+                    for _ in 0..if self.plan.fills_blocks { 16 } else { 1 } {
+                        self.submit(TEXT, Vec::new())?;
+                    }
                 }
                 Ok(())
             }
+            Event::Flood => self.flood(),
+            Event::Clients => self.ask_for_accounts(),
             Event::Partition => {
-                if !self.is_stable {
+                if !self.is_stable && !self.plan.parts_rounds {
                     let parts = self.sides.is_none() && self.random.is(600);
                     self.sides = parts.then(|| (0..self.nodes.len()).map(|_| self.random.is(400)).collect());
                     let pause = self.random.between(500, 6000);
@@ -271,9 +297,10 @@ impl Simulation {
                 Ok(())
             }
             Event::Return => {
-                self.nodes[1].is_away = false;
-                self.start(1)?;
-                self.link_up(1)
+                let node = if self.plan.parts_rounds { 3 } else { 1 };
+                self.nodes[node].is_away = false;
+                self.start(node)?;
+                self.link_up(node)
             }
             Event::Stabilise => self.stabilise(),
             Event::LastOp => {

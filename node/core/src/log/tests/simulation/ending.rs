@@ -13,6 +13,12 @@ impl Simulation {
         for node in 0..self.nodes.len() {
             self.link_up(node)?;
         }
+        if self.plan.parts_rounds {
+            self.nodes[3].core = None;
+            self.nodes[3].run += 1;
+            self.nodes[3].is_away = true;
+            self.after(PATIENCE, Event::Return);
+        }
         if self.plan.is_away {
             self.after(AWAY, Event::Return);
         }

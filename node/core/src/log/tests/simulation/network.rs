@@ -21,6 +21,9 @@ impl Simulation {
         if message.encode() != bytes {
             return Err("a message has two encodings".into());
         }
+        if let LogMessage::Vote { vote, .. } = &message {
+            self.rounds = self.rounds.max(vote.vote.round);
+        }
         if self.nodes[to].lie == Some(Lie::Censor) && matches!(message, LogMessage::Op(_)) {
             return Ok(());
         }
@@ -58,8 +61,10 @@ impl Simulation {
     }
 
     pub(super) fn transmit(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
+        let is_proposal = bytes.get(1) == Some(&3);
         let copies = match self.is_stable {
             true => 1,
+            false if self.plan.parts_rounds => usize::from(from != 0 && to != 0 && !is_proposal),
             false if self.sides.as_ref().is_some_and(|sides| sides[from] != sides[to]) => 0,
             false if self.random.is(80) => 0,
             false if self.random.is(100) => 2,

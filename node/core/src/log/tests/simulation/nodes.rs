@@ -83,7 +83,7 @@ impl Simulation {
     pub(super) fn perform(&mut self, node: usize, outputs: Vec<LogOutput>) -> Result<(), String> {
         let run = self.nodes[node].run;
         for output in outputs {
-            if !self.is_stable && self.random.is(6) {
+            if !self.is_stable && !self.plan.parts_rounds && self.random.is(6) {
                 self.crash(node);
                 return Ok(());
             }
