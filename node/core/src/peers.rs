@@ -350,8 +350,6 @@ impl Peers {
             Err(_) => {
                 let Some(contact) = peer.contacts.get_mut(&id) else { return Err(WayClosed::Forged { from }) };
                 contact.failed(now);
-                contact.introduce(now);
-                self.due.insert((from, id));
                 return Ok(false);
             }
         };

@@ -170,6 +170,78 @@ fn a_connection_is_proven_although_a_relay_works_already() {
 }
 
 #[test]
+fn an_end_that_alone_notices_the_loss_of_a_connection_asks_over_the_relay() {
+    let mut world = World::new(2);
+    for member in 0..2 {
+        world.relay(member, 0);
+    }
+    world.pass(seconds(20));
+    let (here, _) = world.dial(0, 1);
+    world.pass(seconds(20));
+    world.assert_linked(0, 1);
+    world.ways.remove(&(0, here));
+    world.input(0, PeersInput::WayDown(here));
+    assert_eq!(world.processes[0].peers.reachable().count(), 0);
+    world.settle();
+    assert_eq!((world.processes[0].up.len(), world.processes[1].up.len()), (2, 1));
+}
+
+#[test]
+fn a_message_that_a_relay_delivered_first_still_shows_that_the_connection_works() {
+    let mut world = World::new(2);
+    let relay = world.relay(0, 0);
+    world.relay(1, 0);
+    let (direct, _) = world.dial(0, 1);
+    world.pass(seconds(20));
+    world.send(1, 0, "over both");
+    let frames: Vec<_> = world.flying.drain(..).collect();
+    for way in [relay, direct] {
+        let frame = frames.iter().find(|frame| frame.way == way).unwrap();
+        world.frame(0, way, frame.bytes.clone());
+    }
+    assert_eq!(world.texts(0), ["over both"]);
+    world.send(0, 1, "over the connection");
+    assert_eq!(world.flying.len(), 1);
+    world.settle();
+    assert_eq!(world.texts(1), ["over the connection"]);
+}
+
+#[test]
+fn a_connection_on_which_the_peer_was_not_heard_gets_no_messages() {
+    let mut world = World::new(2);
+    for member in 0..2 {
+        world.relay(member, 0);
+    }
+    world.pass(seconds(20));
+    let way = world.way();
+    world.ways.insert((0, way), Other::Server(99));
+    world.input(0, PeersInput::WayUp(way, WayKind::Dialled(key(1))));
+    world.recorded.clear();
+    world.send(0, 1, "over the relay");
+    assert_eq!(world.recorded.len(), 1);
+}
+
+#[test]
+fn a_relay_is_not_used_to_greet_a_peer_with_a_connection() {
+    let mut world = World::new(2);
+    world.dial(0, 1);
+    world.settle();
+    world.recorded.clear();
+    world.relay(0, 0);
+    world.relay(1, 0);
+    world.pass(seconds(20));
+    assert!(world.recorded.is_empty());
+}
+
+#[test]
+fn the_number_of_members_is_bounded() {
+    let mut world = World::new(2);
+    let many = (0..1100u16).map(|i| NodeKey([&i.to_le_bytes()[..], &[7; 30]].concat().try_into().unwrap())).collect();
+    world.input(0, PeersInput::Members(many));
+    assert_eq!(world.processes[0].peers.peers.len(), usize::from(MAX_MEMBERS));
+}
+
+#[test]
 fn a_lost_way_that_is_found_again_makes_the_peer_reachable_again() {
     let mut world = World::new(2);
     for times in 1..4 {
