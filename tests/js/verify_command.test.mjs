@@ -107,7 +107,7 @@ test("every error has exit code 2, never 1, and a reason", () => {
     [["a folder", "report.pdf.vouch", ...trusted], /cannot read a folder: it is a folder/],
     [["report.pdf", "a folder", ...trusted], /cannot read a folder: it is a folder/],
     [[], /expected FILE and BUNDLE, got neither; .+--help/],
-    [["report.pdf"], /expected FILE and BUNDLE, got "report.pdf"; .+--help/],
+    [["report.pdf"], /expected FILE and BUNDLE, or the bundle of a log head, got "report.pdf" alone; .+--help/],
     [["a", "b", "c"], /expected FILE and BUNDLE, got "a", "b", "c"; .+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluser", CLUSTER], /--cluser.+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluster"], /--cluster.+--help/],
