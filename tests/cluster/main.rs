@@ -23,6 +23,7 @@ mod http_state;
 mod kills;
 mod lists;
 mod log_http;
+mod log_kills;
 mod lost_replicas;
 mod lying_replicas;
 mod lying_servers;
