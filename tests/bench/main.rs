@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for developers")]
 
 mod get;
+mod log;
 mod memory;
 mod meter;
 mod proxy;
@@ -34,6 +35,9 @@ fn main() {
     }
     if is_wanted("small") {
         small::run(RUNS);
+    }
+    if is_wanted("log") {
+        log::run();
     }
     if is_wanted("memory") {
         memory::run(4 << 30);
