@@ -58,16 +58,13 @@ impl<'a> Resource<'a> {
             "/v1/log/ops" => Self::LogOps,
             "/healthz" => Self::Health,
             "/readyz" => Self::Readiness,
-            _ => {
-                let named: [(_, fn(&'a str) -> Self); 5] = [
-                    (under("/v1/blobs/", ""), Self::Blob),
-                    (under("/v1/blobs/", "/slice"), Self::Slice),
-                    (under("/v1/certificates/", ""), Self::Certificate),
-                    (under("/v1/log/ops/", ""), Self::LogOp),
-                    (under("/v1/log/blocks/", ""), Self::LogBlock),
-                ];
-                named.into_iter().find_map(|(name, resource)| name.map(resource)).unwrap_or(Self::Page)
-            }
+            _ => under("/v1/blobs/", "")
+                .map(Self::Blob)
+                .or_else(|| under("/v1/blobs/", "/slice").map(Self::Slice))
+                .or_else(|| under("/v1/certificates/", "").map(Self::Certificate))
+                .or_else(|| under("/v1/log/ops/", "").map(Self::LogOp))
+                .or_else(|| under("/v1/log/blocks/", "").map(Self::LogBlock))
+                .unwrap_or(Self::Page),
         }
     }
 
