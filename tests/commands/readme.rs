@@ -176,7 +176,7 @@ fn files_to_put<'a>(arguments: &[&'a str]) -> impl Iterator<Item = &'a str> {
 fn write_wrapper(path: &Path, address: &str) {
     let program = program::path().display().to_string();
     let text = format!(
-        "#!/bin/sh\ncase \" $* \" in\n*' --server'*) ;;\n' put '*|' get '*) set -- \"$@\" --server {address} ;;\n\
+        "#!/bin/sh\ncase \" $* \" in\n*' --server'*) ;;\n' put '*|' get '*|' log '*) set -- \"$@\" --server {address} ;;\n\
          ' demo '*) set -- \"$@\" --once ;;\nesac\nexec '{program}' \"$@\"\n"
     );
     fs::write(path, text).unwrap();
