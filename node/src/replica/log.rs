@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
-use vouch_core::message::{Code, Message, Stream};
+use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
 
@@ -61,6 +61,10 @@ struct Call {
     caller: OpCaller,
     call: LogCall,
     replies: mpsc::Sender<Outgoing>,
+}
+
+fn busy(stream: Stream) -> Failed {
+    Failed::new(stream, Code::Busy, "too much is asked of this replica's log at once")
 }
 
 /// The handle of the log, for the links.
@@ -110,7 +114,7 @@ impl LogLink {
         let caller = OpCaller { link: self.number, stream };
         let call = Call { caller, call, replies: self.replies.clone() };
         let refused = self.log.calls.try_send(call).is_err();
-        refused.then(|| Message::failed(stream, Code::Busy, "too much is asked of this replica's log at once"))
+        refused.then(|| Message::Failed(busy(stream)))
     }
 
     /// Tells the server of each new last block. Completes when the link ends.

@@ -1,6 +1,6 @@
 //! The ordered log, as a server offers it: has the log's head certified, submits ops for clients, and fetches proofs.
 //!
-//! A server takes no part in the log. What it passes on is signed by members, and whoever gets it verifies it.
+//! A server takes no part in the log. Members sign what it relays, and the receivers verify it.
 
 mod heads;
 mod requests;
@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -37,7 +37,8 @@ pub(super) struct ServerLog {
     core: Arc<CorePerformer>,
     /// Heights, by member.
     inputs: mpsc::Sender<LogHeadsInput>,
-    state: Mutex<LogState>,
+    /// The height of each connected member's log, as it claims.
+    tips: Mutex<BTreeMap<u16, u64>>,
     head: Latest<Option<CertifiedHead>>,
     /// Verifies what members send. It has the committee, which costs a pairing for each member to verify.
     verifier: Arc<Mutex<Verifier>>,
@@ -45,19 +46,12 @@ pub(super) struct ServerLog {
     turn: AtomicUsize,
 }
 
-/// What is known of the members' logs.
-#[derive(Debug, Default)]
-struct LogState {
-    /// The height of each connected member's log, as it claims.
-    tips: BTreeMap<u16, u64>,
-}
-
 impl ServerLog {
     /// The log of the members behind these links, and the inputs for [`certify_heads`].
     pub(super) fn new(members: MemberLinks, core: Arc<CorePerformer>) -> (Arc<Self>, mpsc::Receiver<LogHeadsInput>) {
         let (inputs, queue) = mpsc::channel(INPUTS);
-        let (state, head, verifier) = (Mutex::default(), Latest::new(None), Arc::default());
-        (Arc::new(Self { members, core, inputs, state, head, verifier, turn: AtomicUsize::new(0) }), queue)
+        let (tips, head, verifier) = (Mutex::default(), Latest::new(None), Arc::default());
+        (Arc::new(Self { members, core, inputs, tips, head, verifier, turn: AtomicUsize::new(0) }), queue)
     }
 
     /// A member told the height of its log.
@@ -93,11 +87,11 @@ impl ServerLog {
     /// The connected members in the order in which to ask them.
     fn order(&self) -> Vec<u16> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        log_requests::order(&self.with_state(|state| state.tips.clone()), turn)
+        log_requests::order(&self.tips(), turn)
     }
 
-    fn with_state<T>(&self, with: impl FnOnce(&mut LogState) -> T) -> T {
-        // Recover from poisoning: the state is replaced as a whole.
-        with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn tips(&self) -> MutexGuard<'_, BTreeMap<u16, u64>> {
+        // Recover from poisoning: the heights are replaced as a whole.
+        self.tips.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,7 +29,7 @@ fn address(i: usize) -> MemberAddress {
     format!("replica-{i}.example:9091").parse().unwrap()
 }
 
-/// One run of a member's process, and what came out of it.
+/// A process of a member, and its outputs.
 struct Process {
     peers: Peers,
     delivered: Vec<(NodeKey, Bytes)>,

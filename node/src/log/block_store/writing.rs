@@ -148,7 +148,7 @@ impl<'t> BlockTables<'t> {
         Ok(())
     }
 
-    /// Removes what is not kept of blocks below a height, of at most so many blocks.
+    /// Removes bodies, effects, certificates, and the index of the ops, of at most `most` blocks below the height `oldest`.
     fn prune(&mut self, oldest: u64, most: usize) -> Result<(), redb::Error> {
         let mut heights = Vec::new();
         for row in self.bodies.range(..oldest)?.take(most) {

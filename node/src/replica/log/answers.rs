@@ -11,7 +11,7 @@ use vouch_core::message::{Code, Failed, Message, Stream};
 use vouch_core::statement::{LogHead, Statement};
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
 
-use super::LogContext;
+use super::{LogContext, busy};
 use crate::log::block_store::{BlockStore, BlockStoreError};
 use crate::store::StoreError;
 
@@ -80,18 +80,13 @@ impl Answers {
     /// The refusal to send: too many answers are being made.
     pub(super) fn start(&mut self, caller: OpCaller, call: LogCall) -> Result<(), Failed> {
         if self.in_progress >= AT_ONCE {
-            let detail = "too much is asked of this replica's log at once";
-            return Err(Failed::new(caller.stream, Code::Busy, detail));
+            return Err(busy(caller.stream));
         }
         self.in_progress += 1;
         let (work, done) = (self.work.clone(), self.done.clone());
         self.work.context.storage.host.spawn(async move {
-            let answer = match work.answer(caller.stream, call).await {
-                Ok(Found::Message(message)) => Answer::Reply(caller, message),
-                Ok(Found::Decided(op, height)) => Answer::Decided(op, height),
-                Ok(Found::New(op)) => Answer::New(op),
-                Err(Refusal(code, detail)) => Answer::Reply(caller, Message::failed(caller.stream, code, detail)),
-            };
+            let refuse = |Refusal(code, detail)| Answer::Reply(caller, Message::failed(caller.stream, code, detail));
+            let answer = work.answer(caller, call).await.unwrap_or_else(refuse);
             // Has a place: there are as many as answers in progress.
             let _ = done.send(answer).await;
         });
@@ -111,33 +106,29 @@ impl Answers {
     }
 }
 
-enum Found {
-    Message(Message),
-    Decided(OpId, u64),
-    New(Op),
-}
-
 impl AnswerContext {
-    async fn answer(&self, stream: Stream, call: LogCall) -> Result<Found, Refusal> {
-        match call {
-            LogCall::Head(height) => self.head(stream, height).await.map(Found::Message),
+    async fn answer(&self, caller: OpCaller, call: LogCall) -> Result<Answer, Refusal> {
+        let stream = caller.stream;
+        let message = match call {
+            LogCall::Head(height) => self.head(stream, height).await?,
             LogCall::Submit(op) => {
                 let id = op.id(&self.committee.cluster());
                 let found = self.on_disk(move |blocks| Ok(blocks.find_op(id)?)).await?;
-                Ok(found.map_or(Found::New(op), |(height, _)| Found::Decided(id, height)))
+                return Ok(found.map_or(Answer::New(op), |(height, _)| Answer::Decided(id, height)));
             }
             LogCall::Proof { op, head } => {
                 let found = self.on_disk(move |blocks| Ok(blocks.op_proof(op, head)?)).await?;
                 let proof = found.ok_or_else(|| not_found(format!("op {op} is not in the log up to height {head}")))?;
-                Ok(Found::Message(Message::OpProof { stream, proof: Box::new(proof) }))
+                Message::OpProof { stream, proof: Box::new(proof) }
             }
             LogCall::Block { height, head } => {
                 let found = self.on_disk(move |blocks| Ok(blocks.block_with_path(height, head)?)).await?;
                 let missing = || not_found(format!("block {height} is not kept here, or is above height {head}"));
                 let (block, path) = found.ok_or_else(missing)?;
-                Ok(Found::Message(Message::LogBlock { stream, path, block: Box::new(block) }))
+                Message::LogBlock { stream, path, block: Box::new(block) }
             }
-        }
+        };
+        Ok(Answer::Reply(caller, message))
     }
 
     /// Signs the head of a height. Every signature of a head is of a block that was decided and is durable here, and the journal has the

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use vouch_core::committee::Committee;
@@ -22,6 +23,7 @@ use super::{Call, LogContext, ReplicaLog};
 use crate::host::Host;
 use crate::log::LogOwner;
 use crate::log::disk::{LogDisk, OpenedLog, WalFound};
+use crate::notices::Notice;
 use crate::replica::peers::{PeerEvents, PeerNetwork};
 
 /// Marks a data folder in which the log was used. Without it, a folder that lost all files of the log would look like a new one, and its
@@ -85,7 +87,8 @@ pub(super) async fn open(
         links: BTreeMap::new(),
         reads,
         read,
-        misbehaved: Default::default(),
+        misbehaved: Notice::default(),
+        expire_at: Duration::ZERO,
     };
     task.begin(outputs);
     Ok(task)

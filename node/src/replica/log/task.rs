@@ -23,7 +23,7 @@ use crate::log::disk::{LogCompletion, LogDisk, LogRequest};
 use crate::notices::Notice;
 use crate::replica::peers::{PeerEvent, PeerEvents, PeerNetwork};
 
-/// Maximum number of results of reads that the core has not taken yet. More are dropped: whoever needs them asks again.
+/// Capacity of the queue of blocks that were read for other nodes. A node whose blocks find it full asks again.
 pub(super) const READS: usize = 64;
 /// Maximum number of inputs that are decided together.
 const TOGETHER: usize = 256;
@@ -48,6 +48,8 @@ pub(super) struct LogTask {
     pub(super) reads: mpsc::Sender<LogInput>,
     pub(super) read: mpsc::Receiver<LogInput>,
     pub(super) misbehaved: Notice,
+    /// When callers of expired ops are answered next.
+    pub(super) expire_at: Duration,
 }
 
 /// What woke the task.
@@ -148,7 +150,8 @@ impl LogTask {
         if let LogCall::Submit(op) = &call {
             let cluster = self.answers.cluster();
             if !self.callers.wait(op.id(&cluster), op.expires_at(), caller) {
-                self.reply(caller, busy(caller));
+                let detail = "too many ops wait for the log on this link";
+                self.reply(caller, Message::failed(caller.stream, Code::Busy, detail));
                 return Vec::new();
             }
         }
@@ -277,6 +280,12 @@ impl LogTask {
     }
 
     fn answer_expired(&mut self) {
+        // It looks at every waiting op, so not each time the task wakes.
+        let now = self.context.storage.host.monotonic();
+        if now < self.expire_at {
+            return;
+        }
+        self.expire_at = now + EXPIRE_EVERY;
         for caller in self.callers.expired(self.context.storage.host.unix_seconds()) {
             let detail = "the op expired before the log decided it";
             self.reply(caller, Message::failed(caller.stream, Code::Expired, detail));
@@ -327,8 +336,4 @@ impl LogTask {
         self.log.status.stopped(stop.to_string());
         self.context.trouble(format!("{stop}; start the replica again, and look at its disk"));
     }
-}
-
-fn busy(caller: OpCaller) -> Message {
-    Message::failed(caller.stream, Code::Busy, "too many ops wait for the log on this link")
 }

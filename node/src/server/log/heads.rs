@@ -101,12 +101,12 @@ impl HeadsTask {
     }
 
     fn decide(&mut self, log: &Arc<ServerLog>, input: LogHeadsInput) {
+        let changes_tips = matches!(input, LogHeadsInput::Tip(..) | LogHeadsInput::Left(_));
         for output in self.core.handle(input, log.members.now()) {
             match output {
                 LogHeadsOutput::Ask { stream, height, members } => {
                     if self.replies.as_ref().is_none_or(|replies| replies.stream() != stream) {
-                        let most = 2 * usize::from(u16::MAX).min(log.core.replicas());
-                        self.replies = Some(log.members.replies(stream, most));
+                        self.replies = Some(log.members.replies(stream, 2 * log.core.replicas()));
                     }
                     // Those that cannot be reached do not answer.
                     log.members.ask(&members, &Message::AskLogHead { stream, height });
@@ -129,7 +129,9 @@ impl HeadsTask {
                 LogHeadsOutput::Certified(certificate) => log.head.replace(Some(Arc::from(certificate))),
             }
         }
-        log.with_state(|state| state.tips.clone_from(self.core.tips()));
+        if changes_tips {
+            log.tips().clone_from(self.core.tips());
+        }
     }
 }
 

@@ -38,6 +38,10 @@ impl LogFailure {
         Self { code, detail: detail.into() }
     }
 
+    fn nobody() -> Self {
+        Self::new(Code::NotEnoughReplicas, "no member with a running log is connected")
+    }
+
     fn late() -> Self {
         Self::new(
             Code::TimedOut,
@@ -54,7 +58,7 @@ impl ServerLog {
     pub(in crate::server) async fn submit(&self, op: Op) -> Result<OpBundle, LogFailure> {
         let until = self.members.now() + REQUEST;
         let id = op.id(&self.chain()?.cluster());
-        let mut last = LogFailure::new(Code::NotEnoughReplicas, "no member with a running log is connected");
+        let mut last = LogFailure::nobody();
         for member in self.order() {
             let (stream, by) = (self.members.numbers().next(), (self.members.now() + DECIDE).min(until));
             let asked = self.ask(member, stream, &Message::SubmitOp { stream, op: op.clone() }, by).await;
@@ -87,7 +91,7 @@ impl ServerLog {
 
     async fn prove_under(&self, op: OpId, head: &CertifiedHead, until: Duration) -> Result<OpBundle, LogFailure> {
         let chain = self.chain()?;
-        let mut failure = LogFailure::new(Code::NotEnoughReplicas, "no member with a running log is connected");
+        let mut failure = LogFailure::nobody();
         for member in self.order() {
             let (stream, by) = (self.members.numbers().next(), (self.members.now() + ANSWER).min(until));
             let question = Message::AskOpProof { stream, op, head: head.claim.height };
@@ -130,7 +134,7 @@ impl ServerLog {
             let detail = format!("expected a height from 1 to {}, got {height}", head.claim.height);
             return Err(LogFailure::new(Code::NotFound, detail));
         }
-        let mut failure = LogFailure::new(Code::NotEnoughReplicas, "no member with a running log is connected");
+        let mut failure = LogFailure::nobody();
         for member in self.order() {
             let (stream, by) = (self.members.numbers().next(), self.members.now() + ANSWER);
             let question = Message::AskBlock { stream, height, head: head.claim.height };

@@ -41,7 +41,7 @@ impl Cluster {
             let replica = cluster.start_replica(number).await;
             cluster.replicas.push(Some(replica));
         }
-        cluster.until(|log| log.with_state(|state| state.tips.len()) == usize::from(n)).await;
+        cluster.until(|log| log.tips().len() == usize::from(n)).await;
         cluster
     }
 
@@ -118,7 +118,7 @@ async fn below_a_quorum_the_log_waits_and_says_so() {
     let mut cluster = Cluster::start(2).await;
     cluster.note("both").await.unwrap();
     cluster.kill(1).await;
-    cluster.until(|log| log.with_state(|state| state.tips.len()) == 1).await;
+    cluster.until(|log| log.tips().len() == 1).await;
     let failure = cluster.note("alone").await.unwrap_err();
     assert_eq!(failure.code, Code::TimedOut);
 }

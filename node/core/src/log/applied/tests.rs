@@ -218,7 +218,7 @@ fn an_op_is_applied_once_until_it_has_expired_and_never_after() {
     assert!(!later(TIME) && !later(TIME + 1) && !later(TIME + 2));
     assert!(state.recent.contains(TIME + 1, first.id()));
     let state = build(&state, &[add(2)], TIME + 2).next;
-    assert!(!state.recent.contains(TIME + 1, first.id()), "the state does not grow for ever");
+    assert!(!state.recent.contains(TIME + 1, first.id()), "an expired op leaves the state");
 }
 
 #[test]

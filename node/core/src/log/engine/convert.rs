@@ -91,13 +91,8 @@ pub(super) fn library_proposal(signed: &SignedProposal) -> LibrarySignedProposal
 }
 
 pub(super) fn polka(certificate: &core_types::PolkaCertificate<LogContext>) -> VoteCertificate {
-    let signatures = certificate.polka_signatures.iter().map(|one| (one.address.0, EngineSignature(one.signature)));
-    VoteCertificate {
-        height: certificate.height.0,
-        round: round_number(certificate.round),
-        block: certificate.value_id.0,
-        signatures: signatures.collect(),
-    }
+    let signatures = certificate.polka_signatures.iter().map(|one| (one.address, one.signature));
+    vote_certificate(certificate.height, certificate.round, certificate.value_id, signatures)
 }
 
 pub(super) fn library_polka(certificate: &VoteCertificate) -> core_types::PolkaCertificate<LogContext> {
@@ -112,12 +107,22 @@ pub(super) fn library_polka(certificate: &VoteCertificate) -> core_types::PolkaC
 }
 
 pub(super) fn commit(certificate: &core_types::CommitCertificate<LogContext>) -> VoteCertificate {
-    let signatures = certificate.commit_signatures.iter().map(|one| (one.address.0, EngineSignature(one.signature)));
+    let signatures = certificate.commit_signatures.iter().map(|one| (one.address, one.signature));
+    vote_certificate(certificate.height, certificate.round, certificate.value_id, signatures)
+}
+
+/// The library has a type for each of the two steps; both have these fields.
+fn vote_certificate(
+    height: Height,
+    round: Round,
+    block: BlockValue,
+    signatures: impl Iterator<Item = (Address, [u8; 64])>,
+) -> VoteCertificate {
     VoteCertificate {
-        height: certificate.height.0,
-        round: round_number(certificate.round),
-        block: certificate.value_id.0,
-        signatures: signatures.collect(),
+        height: height.0,
+        round: round_number(round),
+        block: block.0,
+        signatures: signatures.map(|(voter, signature)| (voter.0, EngineSignature(signature))).collect(),
     }
 }
 

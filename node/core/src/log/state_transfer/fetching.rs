@@ -10,8 +10,9 @@ use crate::log::wire::LogMessage;
 
 /// A part is asked for again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// A transfer takes at most this long, and a second more for so many bytes. Otherwise one node could keep another waiting for ever.
+/// Maximum time of a transfer, besides the time for its bytes. Without a limit, a slow node could keep this one from asking another.
 const MAX_TIME: Duration = Duration::from_secs(10);
+/// The rate at which a transfer must bring its bytes.
 const BYTES_PER_SECOND: u32 = 256 << 10;
 
 /// The transfer that runs: from one node, of one state.

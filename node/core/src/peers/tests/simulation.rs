@@ -1,6 +1,8 @@
 //! Random members, ways, restarts and networks, under seeds. Whatever happens: what is delivered was sent by that peer to this process in a
 //! session that both had, once, in order. When the network is good again, all members reach each other.
 
+use vouch_fixture::next_random;
+
 use super::*;
 
 const SEEDS: u64 = 40;
@@ -8,16 +10,12 @@ const MEMBERS: usize = 4;
 const SERVERS: usize = 2;
 const STEPS: u64 = 400;
 
-/// SplitMix64.
+/// A generator of pseudorandom numbers, and its state.
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
+        usize::try_from(next_random(&mut self.0) % bound as u64).unwrap()
     }
 }
 
