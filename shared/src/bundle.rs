@@ -1,6 +1,7 @@
 //! A bundle: a certificate with what is needed to check it, as one strict JSON text.
 
 mod bundle_type;
+#[cfg(feature = "nodes")]
 mod evidence;
 mod json;
 mod of_log;
@@ -12,12 +13,14 @@ use self::json::{Json, Object};
 use crate::bls::Possession;
 use crate::certificate::Certificate;
 use crate::committee::Committee;
-use crate::comparison::{Comparison, display_comparison};
+use crate::comparison::{Comparison, Quoted, display_comparison};
 use crate::limits::{Limits, MAX_SAFE_INTEGER};
 use crate::statement::Body;
 
 pub use bundle_type::{BundleType, claimed_cluster};
+#[cfg(feature = "nodes")]
 pub use evidence::EvidenceBundle;
+#[cfg(feature = "nodes")]
 pub(crate) use evidence::EvidenceBundleText;
 pub use of_log::{BlockBundle, HeadBundle, OpBundle};
 pub(crate) use of_log::{BlockBundleText, OpBundleText, parse_head_bundle};
@@ -67,9 +70,7 @@ impl BundleError {
                 Comparison::new(&"bundle", &format_args!("at most {expected} bytes"), got)
             }
             Self::Json { reason } => Comparison::new(&"bundle", &"the JSON of a bundle", reason),
-            Self::Type { expected, got } => {
-                Comparison::new(&"bundle type", &format_args!("{expected:?}"), &format_args!("{got:?}"))
-            }
+            Self::Type { expected, got } => Comparison::new(&"bundle type", &Quoted(expected), &Quoted(got)),
             Self::UnknownVersion(got) => Comparison::new(&"bundle version", &VERSION, got),
             Self::Field { field, expected, got } => {
                 Comparison::new(&format_args!("bundle field {field}"), expected, got)

@@ -200,6 +200,14 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The positions of two equal values, if there are any; of several pairs, those of the least value.
+pub(crate) fn first_repeated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<(usize, usize)> {
+    let mut sorted: Vec<_> = values.zip(0..).collect();
+    sorted.sort_unstable();
+    let pair = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0)?;
+    Some((pair[0].1, pair[1].1))
+}
+
 /// Checks that bytes are the required constant.
 ///
 /// # Errors

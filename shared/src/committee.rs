@@ -16,7 +16,7 @@ use crate::bls::{
     self, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey, VoteSignature,
     check_possessions,
 };
-use crate::codec::{DecodeError, Reader, in_range};
+use crate::codec::{DecodeError, Reader, first_repeated, in_range};
 use crate::digest::{ClusterId, CommitteeDigest, derive};
 use crate::limits::Limits;
 use crate::limits::MAX_MEMBERS;
@@ -92,13 +92,8 @@ impl CommitteeRecord {
                 return Err(CommitteeError::Unsorted { member: position + 1, got: pair[1].node_key });
             }
         }
-        let mut by_vote_key: Vec<_> = members.iter().map(|member| member.vote_key).zip(0..).collect();
-        by_vote_key.sort_unstable();
-        for pair in by_vote_key.windows(2) {
-            let ((key, first), (other, second)) = (pair[0], pair[1]);
-            if key == other {
-                return Err(CommitteeError::RepeatedVoteKey { got: key, first, second });
-            }
+        if let Some((first, second)) = first_repeated(members.iter().map(|member| &member.vote_key.0[..])) {
+            return Err(CommitteeError::RepeatedVoteKey { got: members[first].vote_key, first, second });
         }
         let mut record = Self { nonce, members, digest: CommitteeDigest([0; 32]) };
         record.digest = CommitteeDigest(derive("vouch committee v1", &[&record.encode()]));
@@ -190,25 +185,34 @@ impl Committee {
     /// # Errors
     /// See [`GenesisError`].
     pub fn genesis(record: CommitteeRecord, possessions: Vec<Possession>) -> Result<Self, GenesisError> {
-        Self::genesis_knowing(record, possessions, None)
+        Self::genesis_with(record, possessions, |_, _| None)
     }
 
     /// As [`genesis`](Self::genesis). The keys of members that `known` has with the same proofs are not verified again.
     ///
     /// # Errors
     /// As [`genesis`](Self::genesis).
+    #[cfg(feature = "nodes")]
     pub fn genesis_knowing(
         record: CommitteeRecord,
         possessions: Vec<Possession>,
         known: Option<&Self>,
     ) -> Result<Self, GenesisError> {
+        Self::genesis_with(record, possessions, |member, proof| known?.verified_key(member, proof))
+    }
+
+    /// As [`genesis`](Self::genesis). `verified` returns a member's key if its proof was verified before.
+    fn genesis_with(
+        record: CommitteeRecord,
+        possessions: Vec<Possession>,
+        verified: impl Fn(&Member, &Possession) -> Option<CheckedKey>,
+    ) -> Result<Self, GenesisError> {
         let expected = record.members.len();
         if possessions.len() != expected {
             return Err(CommitteeError::PossessionCount { expected, got: possessions.len() }.into());
         }
-        let verified =
-            |(member, proof): (&Member, &Possession)| known.and_then(|known| known.verified_key(member, proof));
-        let mut keys: Vec<_> = record.members.iter().zip(&possessions).map(verified).collect();
+        let mut keys: Vec<_> =
+            record.members.iter().zip(&possessions).map(|(member, proof)| verified(member, proof)).collect();
         let new: Vec<_> = (0..expected).filter(|position| keys[*position].is_none()).collect();
         let pairs: Vec<_> =
             new.iter().map(|position| (record.members[*position].vote_key, possessions[*position])).collect();
@@ -256,6 +260,7 @@ impl Committee {
     }
 
     /// The key of this member, if it is one here too, with the same vote key and proof.
+    #[cfg(feature = "nodes")]
     fn verified_key(&self, member: &Member, proof: &Possession) -> Option<CheckedKey> {
         let proven = self.proven_key(self.record.position(&member.node_key)?)?;
         let is_same = proven.vote_key() == member.vote_key && proven.possession() == *proof;

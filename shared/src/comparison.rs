@@ -1,6 +1,6 @@
 //! An error's two values as data, and the sentence made from them.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 /// What an error compared. Programs read the two values; people read the sentence, which is made from the same values. Never
 /// parse the values out of a sentence: names in it may be chosen by an attacker.
@@ -35,6 +35,25 @@ impl Display for Comparison {
     }
 }
 
+/// Untrusted text in quotation marks. All that is not printable ASCII is escaped, so that it can neither act on a terminal nor reorder
+/// what stands around it. `{:?}` would do the same, with tables of Unicode that take two kilobytes of each wasm module.
+#[derive(Debug, Clone, Copy)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                ' '..='~' => f.write_char(character)?,
+                _ => write!(f, "\\u{{{:x}}}", u32::from(character))?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
 /// Implements `Display` for an error whose every variant is a comparison: its sentence is its comparison's.
 macro_rules! display_comparison {
     ($($error:ty),+) => {$(
@@ -46,3 +65,18 @@ macro_rules! display_comparison {
     )+};
 }
 pub(crate) use display_comparison;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_text_has_only_printable_ascii() {
+        assert_eq!(Quoted("plain text").to_string(), "\"plain text\"");
+        assert_eq!(Quoted("a \"b\" \\").to_string(), r#""a \"b\" \\""#);
+        assert_eq!(
+            Quoted("\u{1b}[2J\n\u{202e}\u{e9}\u{1f600}").to_string(),
+            r#""\u{1b}[2J\u{a}\u{202e}\u{e9}\u{1f600}""#
+        );
+    }
+}

@@ -7,6 +7,8 @@ use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use crate::comparison::Quoted;
+
 /// Why a text is not a 32-byte value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseHashError {
@@ -17,7 +19,7 @@ pub enum ParseHashError {
         position: usize,
     },
     /// The text is not base58.
-    #[error("expected base58 or 64 hexadecimal digits, got {text:?}")]
+    #[error("expected base58 or 64 hexadecimal digits, got {}", Quoted(.text))]
     NotBase58 {
         /// The text, cut after 80 characters.
         text: String,

@@ -5,6 +5,7 @@
 
 mod block;
 mod engine_message;
+#[cfg(feature = "nodes")]
 mod evidence;
 mod log_tree;
 mod op;
@@ -14,6 +15,7 @@ mod result;
 pub use crate::digest::{BlockDigest, OpId, StateDigest};
 pub use block::{Block, BlockFormatError, BlockHeader, OpsDigest};
 pub use engine_message::{EngineProposal, EngineSignature, EngineSignatureError, EngineVote, EngineVoteType};
+#[cfg(feature = "nodes")]
 pub use evidence::{Evidence, EvidenceError, EvidenceFormatError};
 pub use log_tree::{
     LogSubtree, LogTree, MAX_LOG_PATH, log_path, log_path_from_subtrees, log_root_from_path, read_log_path,

@@ -1,5 +1,6 @@
 //! The form in which the command line, Node.js and the page show a verdict with its checks, and the content of a bundle.
 
+#[cfg(feature = "nodes")]
 mod evidence;
 mod log;
 mod op;
@@ -17,6 +18,7 @@ use crate::receipt::NEVER;
 use crate::statement::{Body, Stored};
 use crate::verify::{Check, CheckError, ComparedTimes, Judgement, Verdict, VerdictQuestion};
 
+#[cfg(feature = "nodes")]
 pub use evidence::{EvidenceReport, EvidenceView};
 pub use log::{BlockOpView, BlockReport, BlockView, HeadReport, HeadView};
 pub use op::{OpReport, OpView};
@@ -121,11 +123,9 @@ impl Report {
     /// The report of a judgement.
     pub fn new(judgement: &Judgement) -> Self {
         let options = judgement.options();
-        let errors = [
-            judgement.genuine().err().cloned(),
-            judgement.matches().and_then(Result::err),
-            judgement.in_force().and_then(Result::err).map(CheckError::from),
-        ];
+        let mismatch = judgement.matches().and_then(Result::err);
+        let not_in_force = judgement.in_force().and_then(Result::err).map(CheckError::from);
+        let errors = [judgement.genuine().err(), mismatch.as_ref(), not_in_force.as_ref()];
         let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
         let is_waived =
             |name| name == Check::Expiry && options.waive_expiry || name == Check::Length && !is_length_known;
@@ -135,25 +135,25 @@ impl Report {
     /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: every
     /// check in order, in parts.
     fn of(
-        errors: [Option<CheckError>; 3],
+        errors: [Option<&CheckError>; 3],
         answers: [ReasonedAnswer; 3],
         checks: &[&[Check]],
         is_waived: impl Fn(Check) -> bool,
     ) -> Self {
-        let checks = lines(checks, &errors, is_waived);
+        let checks = lines(checks, errors, is_waived);
         let [genuine, matches, in_force] = answers;
-        let verdict = errors.into_iter().flatten().next().map(Verdict::from);
-        let (word, expected, got, times) = match &verdict {
-            None | Some(Verdict::Valid(_)) => ("valid", None, None, None),
-            Some(Verdict::Invalid(invalid)) => {
+        let deciding = errors.into_iter().flatten().next();
+        let (verdict, expected, got, times) = match deciding {
+            None => ("valid", None, None, None),
+            Some(CheckError::Invalid(invalid)) => {
                 let Comparison { expected, got, .. } = invalid.comparison();
                 ("invalid", Some(expected), Some(got), invalid.times())
             }
-            Some(Verdict::CannotCheck(_)) => ("cannot-check", None, None, None),
+            Some(CheckError::Missing(_)) => ("cannot-check", None, None, None),
         };
-        let message = verdict.as_ref().map_or_else(|| "VALID".to_owned(), Verdict::to_string);
-        let check = verdict.and_then(|verdict| verdict.check());
-        Self { verdict: word, check, expected, got, times, message, genuine, matches, in_force, checks }
+        let message = deciding.map_or_else(|| "VALID".to_owned(), CheckError::to_string);
+        let check = deciding.map(CheckError::check);
+        Self { verdict, check, expected, got, times, message, genuine, matches, in_force, checks }
     }
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
@@ -217,7 +217,7 @@ fn quorum_of<B: Body>(certificate: &Certificate<B>, n: u16) -> u16 {
 }
 
 /// The lines of these checks.
-fn lines(checks: &[&[Check]], errors: &[Option<CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
+fn lines(checks: &[&[Check]], errors: [Option<&CheckError>; 3], is_waived: impl Fn(Check) -> bool) -> Vec<CheckLine> {
     let [genuine, matches, in_force] = errors;
     let line = |name: &Check| {
         let name = *name;

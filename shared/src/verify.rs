@@ -10,6 +10,7 @@
 
 mod aggregates;
 mod check;
+#[cfg(feature = "nodes")]
 mod evidence;
 mod judgement;
 mod log;
@@ -20,17 +21,22 @@ mod verdict;
 use std::sync::Arc;
 
 use crate::bls::Possession;
-use crate::bundle::{BlockBundleText, BundleText, EvidenceBundleText, GenesisText, OpBundleText, parse_head_bundle};
+#[cfg(feature = "nodes")]
+use crate::bundle::EvidenceBundleText;
+use crate::bundle::{BlockBundleText, BundleText, GenesisText, OpBundleText, parse_head_bundle};
 use crate::certificate::Certificate;
 use crate::chain::CommitteeChain;
 use crate::committee::{Committee, CommitteeError, CommitteeRecord};
 use crate::digest::{ClusterId, Digest, OpId};
 use crate::limits::Limits;
-use crate::log::{Block, Evidence, OpProof};
+#[cfg(feature = "nodes")]
+use crate::log::Evidence;
+use crate::log::{Block, OpProof};
 use crate::statement::Body;
 
 pub use aggregates::VerifiedAggregates;
 pub use check::{Check, VerdictQuestion};
+#[cfg(feature = "nodes")]
 pub use evidence::ProvenEvidence;
 pub use judgement::Judgement;
 pub use log::{LogJudgement, LogVerifyOptions};
@@ -145,6 +151,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The first check that fails or cannot be made.
+    #[cfg(feature = "nodes")]
     pub fn verify_evidence(&self, bundle: &[u8], trusted: Option<ClusterId>) -> Result<ProvenEvidence, CheckError> {
         let EvidenceBundleText { evidence, genesis, epochs } = EvidenceBundleText::parse(bundle, &self.limits)?;
         let genesis = genesis.decode()?;

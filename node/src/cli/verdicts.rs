@@ -17,7 +17,7 @@ pub(super) fn judge_op(bundle: &[u8], cluster: Option<ClusterId>, op: Option<OpI
     let judgement = Verifier::new().judge_op(bundle, &LogVerifyOptions { cluster, wanted: op, now });
     let shown = OpReport::new(&judgement);
     print(&shown, &shown.report, shown.op.as_ref(), BundleType::Op, json, print_op);
-    exit_code(judgement.proved().err())
+    exit_code(judgement.proved().err().cloned())
 }
 
 /// As [`judge_op`], for a log head.
@@ -25,7 +25,7 @@ pub(super) fn judge_head(bundle: &[u8], cluster: Option<ClusterId>, height: Opti
     let judgement = Verifier::new().judge_head(bundle, &LogVerifyOptions { cluster, wanted: height, now });
     let shown = HeadReport::new(&judgement);
     print(&shown, &shown.report, shown.head.as_ref(), BundleType::LogHead, json, print_head);
-    exit_code(judgement.proved().err())
+    exit_code(judgement.proved().err().cloned())
 }
 
 /// As [`judge_op`], for a block.
@@ -33,7 +33,7 @@ pub(super) fn judge_block(bundle: &[u8], cluster: Option<ClusterId>, height: Opt
     let judgement = Verifier::new().judge_block(bundle, &LogVerifyOptions { cluster, wanted: height, now });
     let shown = BlockReport::new(&judgement);
     print(&shown, &shown.report, shown.block.as_ref(), BundleType::LogBlock, json, print_block);
-    exit_code(judgement.proved().err())
+    exit_code(judgement.proved().err().cloned())
 }
 
 /// As [`judge_op`], for evidence.

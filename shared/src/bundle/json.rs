@@ -4,6 +4,7 @@ mod parser;
 
 use self::parser::Parser;
 use super::BundleError;
+use crate::comparison::Quoted;
 
 /// A JSON value, reduced to what bundles use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Object {
     pub(super) fn finish(self) -> Result<(), BundleError> {
         match self.0.first() {
             None => Ok(()),
-            Some((key, _)) => Err(BundleError::Json { reason: format!("the unknown key {:?}", cut(key)) }),
+            Some((key, _)) => Err(BundleError::Json { reason: format!("the unknown key {}", Quoted(&cut(key))) }),
         }
     }
 }
@@ -205,9 +206,7 @@ mod tests {
                 serde_json::Value::Number(number) => number.as_u64().map_or(Json::Other, Json::Integer),
                 serde_json::Value::Array(values) => Json::Array(values.into_iter().map(general).collect()),
                 serde_json::Value::Object(members) => {
-                    let mut members: Vec<_> = members.into_iter().map(|(key, value)| (key, general(value))).collect();
-                    members.sort_by(|(one, _), (other, _)| one.cmp(other));
-                    Json::Object(Object(members))
+                    Json::Object(Object(members.into_iter().map(|(key, value)| (key, general(value))).collect()))
                 }
                 _ => Json::Other,
             }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::bls::VoteKey;
 use crate::codec::DecodeError;
+use crate::comparison::Quoted;
 use crate::link::NodeKey;
 
 /// A member's name: 1 to 24 bytes of UTF-8 without control characters.
@@ -35,7 +36,7 @@ impl MemberName {
             return Err(bad_name("of at least one character", "none".into()));
         }
         if let Some(control) = name.chars().find(|c| c.is_control()) {
-            return Err(bad_name("without control characters", format!("{control:?}")));
+            return Err(bad_name("without control characters", Quoted(control.encode_utf8(&mut [0; 4])).to_string()));
         }
         Ok(Self(padded))
     }

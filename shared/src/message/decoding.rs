@@ -18,6 +18,7 @@ use crate::bls::{AggregateSignature, Possession, VoteKey, VoteSignature};
 use crate::certificate::{Certificate, Signers};
 use crate::codec::{DecodeError, Reader, in_range};
 use crate::committee::{MemberName, read_genesis};
+use crate::comparison::Quoted;
 use crate::digest::{CommitteeDigest, Digest};
 #[cfg(feature = "nodes")]
 use crate::founding::{read_acceptances, read_founding, read_refusal};
@@ -383,7 +384,7 @@ fn read_detail(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     })?;
     // Refuse control characters: with a line feed, the sender could forge a line of the reader's own output.
     if let Some(control) = detail.chars().find(|c| c.is_control()) {
-        let got = format!("{control:?}");
+        let got = Quoted(control.encode_utf8(&mut [0; 4])).to_string();
         return Err(DecodeError::BadText { field: "detail", expected: "without control characters", got });
     }
     Ok(detail.into())

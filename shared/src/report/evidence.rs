@@ -49,7 +49,7 @@ impl EvidenceReport {
             Err(error) => error.into(),
         };
         let unasked = || ReasonedAnswer::not("evidence is about no file, and does not expire");
-        let errors = [verified.as_ref().err().cloned(), None, None];
+        let errors = [verified.as_ref().err(), None, None];
         let report = Report::of(errors, [genuine, unasked(), unasked()], &[&Check::OF_EVIDENCE], |_| false);
         Self { report, evidence }
     }

@@ -7,7 +7,7 @@ use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
 use crate::log::{Block, SignedOp};
 use crate::statement::LogHead;
-use crate::verify::{Check, CheckError, Invalid, LogJudgement};
+use crate::verify::{Check, CheckError, LogJudgement};
 
 /// A verdict on a log head, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -178,7 +178,7 @@ pub(super) fn report_of_log<T>(
     in_force: ReasonedAnswer,
 ) -> Report {
     let genuine = judgement.genuine();
-    let matches = judgement.matches().map(|found| found.map(matches).map_err(Clone::clone));
+    let matches = judgement.matches().map(|found| found.map(matches));
     let not_in_force = judgement.in_force().and_then(Result::err);
     let waived = Some(asked).filter(|_| !judgement.is_asked());
     report_of_answers(genuine, matches, not_in_force, in_force, checks, waived)
@@ -187,25 +187,24 @@ pub(super) fn report_of_log<T>(
 /// As [`report_of_log`], whatever was judged: this code exists once in a module for browsers.
 fn report_of_answers(
     genuine: Result<&Certificate<LogHead>, &CheckError>,
-    matches: Option<Result<ReasonedAnswer, CheckError>>,
-    not_in_force: Option<Invalid>,
+    matches: Option<Result<ReasonedAnswer, &CheckError>>,
+    not_in_force: Option<&CheckError>,
     in_force: ReasonedAnswer,
     checks: &[Check],
     waived: Option<Check>,
 ) -> Report {
-    let not_in_force = not_in_force.map(CheckError::from);
     let (answers, mismatch) = match (genuine, matches) {
         (Err(error), _) => (not_genuine(error), None),
         (Ok(certificate), matches) => {
             let (matches, mismatch) = match matches {
                 Some(Ok(matches)) => (matches, None),
-                Some(Err(error)) => (ReasonedAnswer::from(&error), Some(error)),
+                Some(Err(error)) => (ReasonedAnswer::from(error), Some(error)),
                 None => (ReasonedAnswer::not("it was not looked for"), None),
             };
-            let in_force = not_in_force.as_ref().map_or(in_force, ReasonedAnswer::from);
+            let in_force = not_in_force.map_or(in_force, ReasonedAnswer::from);
             ([signed_by(certificate), matches, in_force], mismatch)
         }
     };
-    let errors = [genuine.err().cloned(), mismatch, not_in_force];
+    let errors = [genuine.err(), mismatch, not_in_force];
     Report::of(errors, answers, &[&Check::OF_CERTIFICATE, checks], |name| Some(name) == waived)
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::comparison::Quoted;
+
 /// A range whose bounds may depend on a length that is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteRange {
@@ -26,7 +28,7 @@ pub enum ByteRange {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseRangeError {
     /// The text has none of the three forms.
-    #[error("expected START-END, START- or -COUNT in bytes, got {text:?}")]
+    #[error("expected START-END, START- or -COUNT in bytes, got {}", Quoted(.text))]
     Form {
         /// The text, cut after 80 characters.
         text: String,

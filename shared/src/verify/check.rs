@@ -1,6 +1,6 @@
 //! The checks of a verdict in order, and the three questions that they answer.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::bundle::BundleType;
 
@@ -42,12 +42,12 @@ impl VerdictQuestion {
 }
 
 /// One line of the verification table, in its order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
     /// The bundle is well formed.
     Bundle,
     /// The evidence is well formed.
+    #[cfg(feature = "nodes")]
     Evidence,
     /// The certificate is well formed.
     Certificate,
@@ -64,8 +64,10 @@ pub enum Check {
     /// The aggregate signature is by the signers, over the statement.
     Signature,
     /// The accused is a member of the committee.
+    #[cfg(feature = "nodes")]
     Accused,
     /// The accused signed both messages of the evidence.
+    #[cfg(feature = "nodes")]
     Conflict,
     /// The proof of an op is well formed.
     Proof,
@@ -115,23 +117,23 @@ impl Check {
     pub const OF_LOG_BLOCK: [Self; 4] = [Self::Ops, Self::Block, Self::Height, Self::Time];
 
     /// Every check of evidence, in order. It has no certificate.
+    #[cfg(feature = "nodes")]
     pub const OF_EVIDENCE: [Self; 6] =
         [Self::Bundle, Self::Evidence, Self::Committee, Self::Identity, Self::Accused, Self::Conflict];
 
     /// The question that the check belongs to.
     pub fn question(self) -> VerdictQuestion {
         match self {
+            #[cfg(feature = "nodes")]
+            Self::Evidence | Self::Accused | Self::Conflict => VerdictQuestion::Genuine,
             Self::Bundle
-            | Self::Evidence
             | Self::Certificate
             | Self::Committee
             | Self::Identity
             | Self::Epoch
             | Self::Signers
             | Self::Possession
-            | Self::Signature
-            | Self::Accused
-            | Self::Conflict => VerdictQuestion::Genuine,
+            | Self::Signature => VerdictQuestion::Genuine,
             Self::Digest
             | Self::Length
             | Self::Proof
@@ -148,6 +150,7 @@ impl Check {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bundle => "bundle",
+            #[cfg(feature = "nodes")]
             Self::Evidence => "evidence",
             Self::Certificate => "certificate",
             Self::Committee => "committee",
@@ -156,7 +159,9 @@ impl Check {
             Self::Signers => "signers",
             Self::Possession => "possession",
             Self::Signature => "signature",
+            #[cfg(feature = "nodes")]
             Self::Accused => "accused",
+            #[cfg(feature = "nodes")]
             Self::Conflict => "conflict",
             Self::Proof => "proof",
             Self::Ops => "ops",
@@ -175,6 +180,7 @@ impl Check {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Bundle => "the bundle is complete and well formed",
+            #[cfg(feature = "nodes")]
             Self::Evidence => "the evidence is well formed: two messages that conflict",
             Self::Certificate => "the certificate is well formed",
             Self::Committee => "the founding committee is well formed",
@@ -183,7 +189,9 @@ impl Check {
             Self::Signers => "enough members signed to outweigh every tolerated fault",
             Self::Possession => "every member proved that it holds its own key",
             Self::Signature => "the signature is by exactly these members over exactly this statement",
+            #[cfg(feature = "nodes")]
             Self::Accused => "the accused is a member of this committee",
+            #[cfg(feature = "nodes")]
             Self::Conflict => "the accused signed both messages",
             Self::Proof => "the proof of the op is well formed",
             Self::Ops => "the block is well formed, and has the ops that its header names",
@@ -196,5 +204,12 @@ impl Check {
             Self::Time => "it was issued in the past",
             Self::Expiry => "not expired: replicas must still keep the file",
         }
+    }
+}
+
+/// As [`name`](Check::name).
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }

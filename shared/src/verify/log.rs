@@ -36,6 +36,7 @@ pub struct LogJudgement<T> {
 struct GenuineHead<T> {
     certificate: Certificate<LogHead>,
     matches: Result<Box<T>, CheckError>,
+    in_force: Result<(), CheckError>,
 }
 
 impl<T> LogJudgement<T> {
@@ -48,7 +49,8 @@ impl<T> LogJudgement<T> {
     ) -> Self {
         let genuine = certificate.map(|certificate| {
             let matches = check(&certificate.claim).map(Box::new);
-            GenuineHead { certificate, matches }
+            let in_force = check_time(certificate.claim.time, options.now).map_err(CheckError::from);
+            GenuineHead { certificate, matches, in_force }
         });
         Self { cluster: options.cluster, now: options.now, is_asked: options.wanted.is_some(), genuine }
     }
@@ -82,24 +84,26 @@ impl<T> LogJudgement<T> {
     }
 
     /// Is the certificate in force? `None` if it is not genuine.
-    pub fn in_force(&self) -> Option<Result<(), Invalid>> {
-        let (issued_at, now) = (self.genuine().ok()?.claim.time, self.now);
-        let is_past = issued_at <= now.saturating_add(CLOCK_TOLERANCE);
-        Some(if is_past { Ok(()) } else { Err(Invalid::FromTheFuture { issued_at, now }) })
+    pub fn in_force(&self) -> Option<Result<(), &CheckError>> {
+        Some(self.genuine.as_ref().ok()?.in_force.as_ref().copied())
     }
 
     /// What was proved, and by which certificate, if the verdict is VALID.
     ///
     /// # Errors
     /// The first check that fails or cannot be made.
-    pub fn proved(&self) -> Result<(&T, &Certificate<LogHead>), CheckError> {
-        let GenuineHead { certificate, matches } = self.genuine.as_ref().map_err(Clone::clone)?;
-        let proved = matches.as_deref().map_err(Clone::clone)?;
-        match self.in_force() {
-            Some(Err(invalid)) => Err(invalid.into()),
-            _ => Ok((proved, certificate)),
-        }
+    pub fn proved(&self) -> Result<(&T, &Certificate<LogHead>), &CheckError> {
+        let GenuineHead { certificate, matches, in_force } = self.genuine.as_ref()?;
+        let proved = matches.as_deref()?;
+        in_force.as_ref()?;
+        Ok((proved, certificate))
     }
+}
+
+/// The check `time` of a certificate of a log head.
+fn check_time(issued_at: u64, now: u64) -> Result<(), Invalid> {
+    let is_past = issued_at <= now.saturating_add(CLOCK_TOLERANCE);
+    if is_past { Ok(()) } else { Err(Invalid::FromTheFuture { issued_at, now }) }
 }
 
 /// The check `height` of a log head: an old head is genuine for ever, so a client that knows a higher one asks for at least that.

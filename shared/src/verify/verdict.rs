@@ -12,7 +12,9 @@ use crate::certificate::{Certificate, CertificateError};
 use crate::committee::{CommitteeError, GenesisError, PossessionError};
 use crate::comparison::{Comparison, display_comparison};
 use crate::digest::{ClusterId, CommitteeDigest, Digest, OpId};
-use crate::log::{BlockFormatError, EvidenceError, EvidenceFormatError, OpFormatError, OpProofError};
+use crate::log::{BlockFormatError, OpFormatError, OpProofError};
+#[cfg(feature = "nodes")]
+use crate::log::{EvidenceError, EvidenceFormatError};
 use crate::merkle::TreeHash;
 use crate::receipt::ReceiptError;
 
@@ -65,8 +67,10 @@ pub enum Invalid {
     /// The aggregate signature is not valid.
     Signature(BlsError),
     /// See [`EvidenceFormatError`].
+    #[cfg(feature = "nodes")]
     Evidence(EvidenceFormatError),
     /// See [`EvidenceError`].
+    #[cfg(feature = "nodes")]
     Accusation(EvidenceError),
     /// See [`OpProofError`].
     Proof(OpProofError),
@@ -172,9 +176,13 @@ impl Invalid {
             Self::BitmapSize { .. } | Self::BelowQuorum { .. } => Check::Signers,
             Self::Possession(_) => Check::Possession,
             Self::Signature(_) => Check::Signature,
+            #[cfg(feature = "nodes")]
             Self::Evidence(_) => Check::Evidence,
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherCluster { .. }) => Check::Identity,
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherEpoch { .. } | EvidenceError::NotAMember(_)) => Check::Accused,
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::Signature(_)) => Check::Conflict,
             Self::Proof(_) => Check::Proof,
             Self::Block(_) => Check::Ops,
@@ -208,12 +216,17 @@ impl Invalid {
                 "the committee in the bundle is forged: not every member proved that it holds its own key"
             }
             Self::Signature(_) => "the certificate is forged or altered",
+            #[cfg(feature = "nodes")]
             Self::Evidence(_) => "the evidence is damaged, or proves nothing",
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherCluster { .. }) => {
                 "the evidence is about another cluster than the one you trust"
             }
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::AnotherEpoch { .. }) => "the evidence is about another committee",
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::NotAMember(_)) => "the accused is not a member of this cluster",
+            #[cfg(feature = "nodes")]
             Self::Accusation(EvidenceError::Signature(_)) => "the evidence is forged: the accused did not sign it",
             Self::Proof(_) => "the certificate is genuine, but the proof of the op is damaged or forged",
             Self::Block(_) => "the certificate is genuine, but the block is damaged or forged",
@@ -250,7 +263,9 @@ impl Invalid {
             }
             Self::Possession(error) => error.comparison(),
             Self::Signature(error) => error.comparison().within("signature"),
+            #[cfg(feature = "nodes")]
             Self::Evidence(error) => error.comparison(),
+            #[cfg(feature = "nodes")]
             Self::Accusation(error) => error.comparison(),
             Self::Proof(error) => error.comparison(),
             Self::Block(error) => error.comparison(),
@@ -317,9 +332,11 @@ pub enum Missing {
     #[error("receipt kind {0} is unknown to this verifier")]
     ReceiptKind(u8),
     /// The evidence has a newer format.
+    #[cfg(feature = "nodes")]
     #[error("evidence version {0} is unknown to this verifier")]
     EvidenceVersion(u8),
     /// The evidence is about the committee of a later epoch.
+    #[cfg(feature = "nodes")]
     #[error("the evidence is about the committee of a later epoch, which this verifier cannot follow")]
     EvidenceOfLaterEpoch,
     /// The proof of an op has a newer format.
@@ -357,7 +374,9 @@ impl Missing {
         match self {
             Self::BundleVersion(_) => Check::Bundle,
             Self::CertificateVersion(_) | Self::StatementKind(_) | Self::ReceiptKind(_) => Check::Certificate,
+            #[cfg(feature = "nodes")]
             Self::EvidenceVersion(_) => Check::Evidence,
+            #[cfg(feature = "nodes")]
             Self::EvidenceOfLaterEpoch => Check::Accused,
             Self::BlockContent(_) => Check::Ops,
             Self::ProofVersion(_) | Self::BlockVersion(_) | Self::OpVersion(_) => Check::Proof,
@@ -404,14 +423,20 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Valid(_) => f.write_str("VALID"),
-            Self::Invalid(invalid) => write!(f, "INVALID: {} ({invalid})", invalid.meaning()),
-            // The only missing input that is reported after the certificate was found to be genuine.
-            Self::CannotCheck(Missing::Subject) => {
-                write!(f, "CANNOT CHECK: the certificate is genuine, but {}", Missing::Subject)
-            }
-            Self::CannotCheck(missing) => write!(f, "CANNOT CHECK: {missing}"),
+            Self::Invalid(invalid) => write_invalid(f, invalid),
+            Self::CannotCheck(missing) => write_missing(f, missing),
         }
     }
+}
+
+fn write_invalid(f: &mut fmt::Formatter<'_>, invalid: &Invalid) -> fmt::Result {
+    write!(f, "INVALID: {} ({invalid})", invalid.meaning())
+}
+
+fn write_missing(f: &mut fmt::Formatter<'_>, missing: &Missing) -> fmt::Result {
+    // The only missing input that is reported after the certificate was found to be genuine.
+    let genuine = if *missing == Missing::Subject { "the certificate is genuine, but " } else { "" };
+    write!(f, "CANNOT CHECK: {genuine}{missing}")
 }
 
 /// Why the answer to a question is not yes.
@@ -429,6 +454,16 @@ impl CheckError {
         match self {
             Self::Invalid(invalid) => invalid.check(),
             Self::Missing(missing) => missing.check(),
+        }
+    }
+}
+
+/// As the verdict that it decides.
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(invalid) => write_invalid(f, invalid),
+            Self::Missing(missing) => write_missing(f, missing),
         }
     }
 }
@@ -495,6 +530,7 @@ impl From<BlockFormatError> for CheckError {
     }
 }
 
+#[cfg(feature = "nodes")]
 impl From<EvidenceFormatError> for CheckError {
     fn from(error: EvidenceFormatError) -> Self {
         match error {

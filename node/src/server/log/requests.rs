@@ -10,7 +10,7 @@ use vouch_core::chain::CommitteeChain;
 use vouch_core::log::{Block, Op, OpId, log_root_from_path};
 use vouch_core::merkle::TreeHash;
 use vouch_core::message::{Code, Message, Stream};
-use vouch_core::verify::{LogVerifyOptions, Verdict, Verifier};
+use vouch_core::verify::{CheckError, LogVerifyOptions, Verifier};
 use vouch_node_core::server::log_requests::{ANSWER, DECIDE, REQUEST};
 
 use super::{CertifiedHead, ServerLog};
@@ -118,7 +118,7 @@ impl ServerLog {
         let checking = host.spawn_blocking(move || {
             let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
             let judgement = Verifier::judge_op(&mut verifier, bundle.to_json().as_bytes(), &options);
-            judgement.proved().map(drop).map_err(|error| Verdict::from(error).to_string())?;
+            judgement.proved().map(drop).map_err(CheckError::to_string)?;
             Ok(bundle)
         });
         checking.await.map_err(|error| error.to_string())?

@@ -3,6 +3,8 @@
 
 use super::{Json, Object, cut};
 use crate::bundle::BundleError;
+use crate::codec::first_repeated;
+use crate::comparison::Quoted;
 
 /// Maximum number of values in a text, including arrays and objects, excluding keys. It prevents a small text from becoming a
 /// large tree.
@@ -124,9 +126,9 @@ impl<'a> Parser<'a> {
                 return Err(self.fail("expected a comma or the end of the object"));
             }
         }
-        members.sort_unstable_by(|(one, _), (other, _): &(String, Json)| one.cmp(other));
-        if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(self.fail(&format!("the repeated key {:?} in an object that ends", cut(&pair[0].0))));
+        if let Some((first, _)) = first_repeated(members.iter().map(|(key, _): &(String, Json)| key.as_bytes())) {
+            let key = cut(&members[first].0);
+            return Err(self.fail(&format!("the repeated key {} in an object that ends", Quoted(&key))));
         }
         Ok(Json::Object(Object(members)))
     }
