@@ -7,7 +7,7 @@ mod op;
 
 use serde::{Serialize, Serializer};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundleType};
 use crate::certificate::Certificate;
 use crate::committee::CommitteeRecord;
 use crate::comparison::Comparison;
@@ -94,6 +94,33 @@ impl From<&CheckError> for ReasonedAnswer {
     }
 }
 
+/// The three questions in words. They depend on what the bundle is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct QuestionTexts {
+    /// The first question.
+    pub genuine: &'static str,
+    /// The second question.
+    pub matches: &'static str,
+    /// The third question.
+    pub in_force: &'static str,
+}
+
+impl QuestionTexts {
+    fn about(bundle_type: BundleType) -> Self {
+        let [genuine, matches, in_force] = VerdictQuestion::ALL.map(|question| question.text_for(bundle_type));
+        Self { genuine, matches, in_force }
+    }
+
+    /// The words of a question.
+    pub fn text(&self, question: VerdictQuestion) -> &'static str {
+        match question {
+            VerdictQuestion::Genuine => self.genuine,
+            VerdictQuestion::Matches => self.matches,
+            VerdictQuestion::InForce => self.in_force,
+        }
+    }
+}
+
 /// A verdict for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -109,6 +136,8 @@ pub struct Report {
     pub times: Option<ComparedTimes>,
     /// One sentence.
     pub message: String,
+    /// The three questions in words.
+    pub questions: QuestionTexts,
     /// Is the certificate genuine?
     pub genuine: ReasonedAnswer,
     /// Is this the file?
@@ -129,12 +158,13 @@ impl Report {
         let is_length_known = options.subject.is_some_and(|subject| subject.length.is_some());
         let is_waived =
             |name| name == Check::Expiry && options.waive_expiry || name == Check::Length && !is_length_known;
-        Self::of(errors, answers(judgement), &[&Check::OF_CERTIFICATE, &Check::OF_FILE], is_waived)
+        Self::of(BundleType::File, errors, answers(judgement), &[&Check::OF_CERTIFICATE, &Check::OF_FILE], is_waived)
     }
 
     /// The report of a verdict. `errors`: for each question, the check that stopped it, if any; the first one decides. `checks`: every
     /// check in order, in parts.
     fn of(
+        bundle_type: BundleType,
         errors: [Option<&CheckError>; 3],
         answers: [ReasonedAnswer; 3],
         checks: &[&[Check]],
@@ -153,7 +183,8 @@ impl Report {
         };
         let message = deciding.map_or_else(|| "VALID".to_owned(), CheckError::to_string);
         let check = deciding.map(CheckError::check);
-        Self { verdict, check, expected, got, times, message, genuine, matches, in_force, checks }
+        let questions = QuestionTexts::about(bundle_type);
+        Self { verdict, check, expected, got, times, message, questions, genuine, matches, in_force, checks }
     }
 
     /// The report if there is nothing to judge, for example because a file cannot be read.
@@ -163,7 +194,8 @@ impl Report {
         let (genuine, matches, in_force) = (not(), not(), not());
         let (verdict, checks) = ("cannot-check", Vec::new());
         let (expected, got, times) = (None, None, None);
-        Self { verdict, check: None, expected, got, times, genuine, matches, in_force, checks, message }
+        let questions = QuestionTexts::about(BundleType::File);
+        Self { verdict, check: None, expected, got, times, message, questions, genuine, matches, in_force, checks }
     }
 
     /// The answer to a question.

@@ -83,6 +83,7 @@ fn json_has_the_documented_keys() {
         "got",
         "times",
         "message",
+        "questions",
         "genuine",
         "matches",
         "in_force",

@@ -1,7 +1,7 @@
 // Every vector through the WebAssembly verifier: verdict and check must be those of the independent implementation.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createVerifier, verify, verifyHead, verifyOp } from "../../verifier-wasm/npm/node.js";
+import { createVerifier, verify, verifyBlock, verifyHead, verifyOp } from "../../verifier-wasm/npm/node.js";
 import { bundleBytes, caseFiles, logBundleBytes, opBundleBytes, readVectors } from "../vectors/load.mjs";
 
 const question = (file, one) => {
@@ -55,13 +55,48 @@ test("vectors of log heads in WebAssembly", async () => {
   assert.ok(heads.length > 25);
 });
 
+test("vectors of blocks in WebAssembly", async () => {
+  const file = readVectors("log_bundles.json");
+  const blocks = file.cases.filter(({ of }) => of === "block");
+  const failures = [];
+  for (const one of blocks) {
+    const { cluster, height, now } = one;
+    const report = await verifyBlock({ bundle: logBundleBytes(file, one), cluster, height, now });
+    const [expected, got] = [spelled(one), spelled({ ...report, genuine: report.genuine.answer, matches: report.matches.answer, in_force: report.in_force.answer })];
+    if (got !== expected) failures.push(`${one.name}: expected ${expected}, got ${got}: ${report.message}`);
+    assert.equal(report.block !== null, report.verdict === "valid", one.name);
+  }
+  assert.deepEqual(failures, []);
+  assert.ok(blocks.length > 25);
+});
+
+test("a report has the words of its questions, and the text of a note", async () => {
+  const { bases, cases } = readVectors("log_bundles.json");
+  const { cluster, now } = cases[0];
+  const [head, block] = await Promise.all([verifyHead({ bundle: bases.head, cluster, now }), verifyBlock({ bundle: bases.block, cluster, now })]);
+  const questions = (matches) => ({ genuine: "Is the certificate genuine?", matches, in_force: "Is it in force?" });
+  assert.deepEqual(head.questions, questions("Does the log reach this height?"));
+  assert.deepEqual(block.questions, questions("Does the log have the block?"));
+  assert.deepEqual(block.block.ops.map(({ text }) => text), [0, 1, 2, 3, 4].map((i) => `note 4/${i}`));
+  const ops = readVectors("ops.json");
+  const proved = async (name) => {
+    const one = ops.cases.find((one) => one.name === name);
+    return verifyOp({ bundle: opBundleBytes(ops, one), cluster: one.cluster, op: one.op, now: one.now });
+  };
+  const { questions: ofOp, op } = await proved("example");
+  assert.deepEqual([ofOp, op.text, op.effect_text], [questions("Does the log have the op?"), "note 4/2", "effect 4/2"]);
+});
+
 test("a question about a height that makes no sense throws", async () => {
   const { bases, cases } = readVectors("log_bundles.json");
-  const asked = { bundle: bases.head, cluster: cases[0].cluster, now: cases[0].now };
-  assert.equal((await verifyHead(asked)).verdict, "valid");
-  assert.equal((await verifyHead({ ...asked, height: 7 })).matches.answer, "yes");
-  for (const wrong of [{ height: "4" }, { height: 4n }, { op: asked.cluster }, { cluster: "0" }, { bundle: {} }]) await assert.rejects(verifyHead({ ...asked, ...wrong }), TypeError);
-  for (const height of [-1, 0.5, 2 ** 53]) await assert.rejects(verifyHead({ ...asked, height }), RangeError);
+  for (const [verifyOne, bundle, height] of [[verifyHead, bases.head, 7], [verifyBlock, bases.block, 4]]) {
+    const asked = { bundle, cluster: cases[0].cluster, now: cases[0].now };
+    assert.equal((await verifyOne(asked)).verdict, "valid");
+    assert.equal((await verifyOne({ ...asked, height })).matches.answer, "yes");
+    assert.equal((await verifyOne({ ...asked, height: height + 1 })).check, "height");
+    for (const wrong of [{ height: "4" }, { height: 4n }, { op: asked.cluster }, { cluster: "0" }, { bundle: {} }]) await assert.rejects(verifyOne({ ...asked, ...wrong }), TypeError);
+    for (const height of [-1, 0.5, 2 ** 53]) await assert.rejects(verifyOne({ ...asked, height }), RangeError);
+  }
 });
 
 test("a question about an op that makes no sense throws", async () => {

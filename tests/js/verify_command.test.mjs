@@ -107,7 +107,7 @@ test("every error has exit code 2, never 1, and a reason", () => {
     [["a folder", "report.pdf.vouch", ...trusted], /cannot read a folder: it is a folder/],
     [["report.pdf", "a folder", ...trusted], /cannot read a folder: it is a folder/],
     [[], /expected FILE and BUNDLE, got neither; .+--help/],
-    [["report.pdf"], /expected FILE and BUNDLE, or the bundle of a log head, got "report.pdf" alone; .+--help/],
+    [["report.pdf"], /expected FILE and BUNDLE, or the bundle of a log head or of a block, got "report.pdf" alone; .+--help/],
     [["a", "b", "c"], /expected FILE and BUNDLE, got "a", "b", "c"; .+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluser", CLUSTER], /--cluser.+--help/],
     [["report.pdf", "report.pdf.vouch", "--cluster"], /--cluster.+--help/],
@@ -206,10 +206,22 @@ test("the command verifies log heads as the library does", () => {
   assert.equal(old.status, 1);
   assert.match(old.stdout, /^BAD {2}height/m);
   assert.equal(verify(["head.vouch"]).status, 2);
-  const wrong = [["op.vouch"], ["block.vouch"], ["report.pdf"], ["report.pdf", "report.pdf.vouch", "--height", "1"], ["head.vouch", "--waive-expiry"], ["head.vouch", "--height", "0"]];
+  const wrong = [["op.vouch"], ["evidence.vouch"], ["report.pdf"], ["report.pdf", "report.pdf.vouch", "--height", "1"], ["head.vouch", "--waive-expiry"], ["head.vouch", "--height", "0"]];
   for (const args of wrong) {
     const { status, stdout, stderr } = verify([...args, ...trusted]);
     assert.deepEqual([status, stdout], [2, ""], args.join(" "));
     assert.match(stderr, /^CANNOT CHECK: /);
   }
+});
+
+test("the command verifies blocks as the library does", () => {
+  const block = succeed(verifyCommand, ["block.vouch", ...trusted]).stdout;
+  assert.match(block, /^Does the log have the block\? yes$/m);
+  assert.match(block, /^op {7}\w{43,44}, note "note 4\/0"$/m);
+  assert.match(block, new RegExp(`^VALID: block 4 of 2026-09-21T14:13:24Z \\(.+ ago\\), with 5 ops, under log head 7, certified by 3 of 4 members of cluster ${CLUSTER}$`, "m"));
+  assert.equal(JSON.parse(succeed(verifyCommand, ["--height", "4", "block.vouch", ...trusted, "--json"]).stdout).block.ops.length, 5);
+  const another = verify(["--height", "5", "block.vouch", ...trusted]);
+  assert.equal(another.status, 1);
+  assert.match(another.stdout, /^INVALID: the certificate is genuine, but this is another block /m);
+  assert.equal(verify(["block.vouch", "--waive-expiry", ...trusted]).status, 2);
 });

@@ -6,6 +6,7 @@ const LONGEST_TEXT = 128;
 const VERIFY_OPTIONS = ["bundle", "cluster", "file", "digest", "length", "now", "waiveExpiry"];
 const VERIFY_OP_OPTIONS = ["bundle", "cluster", "op", "now"];
 const VERIFY_HEAD_OPTIONS = ["bundle", "cluster", "height", "now"];
+const VERIFY_BLOCK_OPTIONS = VERIFY_HEAD_OPTIONS;
 const PUT_OPTIONS = ["server", "cluster", "expires", "renew", "retry", "signal", "onProgress", "onWaiting"];
 const KNOWN_IDENTITIES = ["given", "address", "isAddressMalformed", "remembered", "wasCompared", "taken", "shown"];
 const GET_OPTIONS = ["server", "cluster", "length", "range", "sink", "retry", "signal", "onProgress", "onWaiting"];
@@ -249,6 +250,12 @@ export function createApi(wasm, ready) {
       const own = readOptions(options, VERIFY_HEAD_OPTIONS);
       expectType("height", own.height, "number");
       return judgeOfLog(own, own.height, (verifier, ...question) => verifier.judgeHead(...question));
+    },
+
+    async verifyBlock(options) {
+      const own = readOptions(options, VERIFY_BLOCK_OPTIONS);
+      expectType("height", own.height, "number");
+      return judgeOfLog(own, own.height, (verifier, ...question) => verifier.judgeBlock(...question));
     },
 
     async verify(options) {

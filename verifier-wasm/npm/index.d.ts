@@ -77,6 +77,8 @@ export interface Check {
 interface AnyReport {
   /** One sentence. It may quote the bundle: show it as text, never as HTML. */
   message: string;
+  /** The three questions in words. They depend on what the bundle is of. */
+  questions: Record<Question, string>;
   /**
    * Is the certificate genuine? It is if a quorum of the trusted cluster signed it. This question needs no file; without a file, it is
    * the only one that can be answered.
@@ -152,10 +154,14 @@ export interface ProvedOp {
   expires_at: number;
   /** The op's body, hex. Its author chose it. */
   body: string;
+  /** The body as text, if the op is a note and its body is UTF-8. Its author chose it: show it as text, never as HTML. */
+  text: string | null;
   /** The node key of the member that submitted the op, base58. */
   submitter: string;
   /** What the op did, hex. */
   effect: string;
+  /** The effect as text, if the op is a note. */
+  effect_text: string | null;
   /** The height of the op's block. */
   height: number;
   /** The block's digest, base58. */
@@ -261,6 +267,74 @@ export interface VerifyHeadOptions {
 
 /** Checks a head of the log of the cluster that you trust. Offline. It throws only on invalid arguments. */
 export function verifyHead(options: VerifyHeadOptions): Promise<HeadReport>;
+
+/** The checks of a block's bundle, in order. */
+export type BlockCheckName = Exclude<CheckName, "digest" | "length" | "expiry"> | "ops" | "block" | "height";
+
+/** An op of a block. Its effect is not in the block. */
+export interface BlockOp {
+  /** The op's identity, base58. */
+  id: string;
+  /** The op's kind, which says what the body means. */
+  kind: number;
+  /** The op's body, hex. Its author chose it. */
+  body: string;
+  /** The body as text, if the op is a note and its body is UTF-8. Its author chose it: show it as text, never as HTML. */
+  text: string | null;
+  /** The node key of the member that submitted the op, base58. */
+  submitter: string;
+}
+
+/** A block that the log has. */
+export interface ProvedBlock {
+  /** The block's height. */
+  height: number;
+  /** The block's digest, base58. */
+  digest: string;
+  /** The digest of the block before, base58. */
+  parent: string;
+  /** The node key of the member that made the block, base58. */
+  author: string;
+  /** The block's time, seconds since 1970. */
+  time: number;
+  /** The seconds from the block's time to the time of the verdict; 0 if the block's is later. */
+  age: number;
+  /** The ops, in their order. */
+  ops: BlockOp[];
+  /** The height of the log head that the certificate is for. */
+  head_height: number;
+  /** The time of that log head, seconds since 1970. */
+  head_time: number;
+  /** The cluster identity, base58. */
+  cluster: string;
+  /** The number of members that signed the log head. */
+  signers: number;
+  /** The number of members. */
+  members: number;
+}
+
+/**
+ * A verdict on a block. `genuine`: is the certificate of the log head genuine? `matches`: does the log have the block, at the height that
+ * you asked for? `in_force`: is the log head not from the future?
+ */
+export interface BlockReport extends LogReport<BlockCheckName> {
+  /** The block; null unless valid. */
+  block: ProvedBlock | null;
+}
+
+export interface VerifyBlockOptions {
+  /** The content of a block's bundle, as bytes or text. Do not pass the result of `JSON.parse`. */
+  bundle: Bytes | string;
+  /** The identity of the cluster that you trust, as in `verify`. Without it, the verdict is CANNOT CHECK. */
+  cluster?: string | null;
+  /** The height of the block that you ask for. Without it, the bundle may be of any block. */
+  height?: number | null;
+  /** The time to judge at: a `Date` or whole seconds since 1970. Default: the clock. */
+  now?: Date | number | null;
+}
+
+/** Checks whether the log of the cluster that you trust has a block. Offline. It throws only on invalid arguments. */
+export function verifyBlock(options: VerifyBlockOptions): Promise<BlockReport>;
 
 /** A member of the committee. */
 export interface Member {
@@ -621,6 +695,8 @@ export class ServerError extends Error {
   readonly reason: string | null;
   /** For `invalid`: the check that failed, named as in reports; `link` for the server's proof of its node key; `receipt` for another put's receipt. */
   readonly check: string | null;
+  /** What was compared, if the failure is a comparison. It may quote the server: show it as text, never as HTML. */
+  readonly subject: string | null;
   readonly expected: string | null;
   readonly got: string | null;
   /** Names of the members concerned. The members chose them: show them as text, never as HTML. */

@@ -49,6 +49,6 @@ export const initClient = async (source) => void (await loadClient(source));
 
 export const { put, get } = whenLoaded(() => loadClient());
 
-export const { verify, verifyOp, verifyHead, inspect, hash, normalizeDigest, limits, decideTrust, createHasher, createVerifier } = createApi(wasm, () => init());
+export const { verify, verifyOp, verifyHead, verifyBlock, inspect, hash, normalizeDigest, limits, decideTrust, createHasher, createVerifier } = createApi(wasm, () => init());
 export { BundleError } from "./api.js";
 export { ServerError } from "./link.js";

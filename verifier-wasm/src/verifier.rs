@@ -2,7 +2,7 @@
 
 use vouch_core::limits::MAX_BUNDLE;
 #[cfg(feature = "tools")]
-use vouch_core::report::{HeadReport, OpReport};
+use vouch_core::report::{BlockReport, HeadReport, OpReport};
 use vouch_core::report::{Inspection, Report};
 #[cfg(feature = "tools")]
 use vouch_core::verify::LogVerifyOptions;
@@ -77,6 +77,23 @@ impl Verifier {
     ) -> Result<String, InputError> {
         let options = log_options(cluster, height_of(height)?, now)?;
         Ok(json(&HeadReport::new(&self.0.judge_head(bundle, &options))))
+    }
+
+    /// Judges the bundle of a block. Returns the report, as JSON. `height`: the height that is asked for; without one, the bundle may be of
+    /// any block.
+    ///
+    /// # Errors
+    /// An argument is not valid; see [`InputError`].
+    #[wasm_bindgen(js_name = judgeBlock)]
+    pub fn judge_block(
+        &mut self,
+        bundle: &[u8],
+        cluster: Option<String>,
+        now: f64,
+        height: Option<f64>,
+    ) -> Result<String, InputError> {
+        let options = log_options(cluster, height_of(height)?, now)?;
+        Ok(json(&BlockReport::new(&self.0.judge_block(bundle, &options))))
     }
 }
 

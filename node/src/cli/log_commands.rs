@@ -94,7 +94,7 @@ async fn note(host: &Host, args: &LogNoteArgs) -> Result<u8, Failure> {
     let wanted = cluster.map(|cluster| op.id(&cluster)).ok_or_else(|| client.not_a_bundle("an op"))?;
     let shown = client.op(&bundle, wanted)?;
     place.write(&bundle)?;
-    let Some(effect) = verdicts::text_of_hex(&shown.effect) else {
+    let Some(effect) = &shown.effect_text else {
         return Err(Failure::new(format_args!(
             "expected a note's number as the effect of op {}, got other bytes",
             shown.id
@@ -102,7 +102,7 @@ async fn note(host: &Host, args: &LogNoteArgs) -> Result<u8, Failure> {
     };
     if args.server.json {
         let mut json = place.named(&shown)?;
-        json["note"] = effect.into();
+        json["note"] = effect.as_str().into();
         output::json(&json);
         return Ok(0);
     }

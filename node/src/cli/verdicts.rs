@@ -1,14 +1,12 @@
 //! Judging bundles of the log and printing their verdicts, for `vouch verify` and `vouch log`.
 
 use serde::Serialize;
-use vouch_core::bundle::BundleType;
 use vouch_core::digest::{ClusterId, OpId};
 use vouch_core::report::{
     Answer, BlockOpView, BlockReport, BlockView, CheckOutcome, EvidenceReport, EvidenceView, HeadReport, HeadView,
     OpReport, OpView, Report,
 };
 use vouch_core::verify::{CheckError, LogVerifyOptions, Missing, Verdict, VerdictQuestion, Verifier};
-use vouch_node_core::log::notes::Notes;
 
 use super::output;
 
@@ -16,7 +14,7 @@ use super::output;
 pub(super) fn judge_op(bundle: &[u8], cluster: Option<ClusterId>, op: Option<OpId>, now: u64, json: bool) -> u8 {
     let judgement = Verifier::new().judge_op(bundle, &LogVerifyOptions { cluster, wanted: op, now });
     let shown = OpReport::new(&judgement);
-    print(&shown, &shown.report, shown.op.as_ref(), BundleType::Op, json, print_op);
+    print(&shown, &shown.report, shown.op.as_ref(), json, print_op);
     exit_code(judgement.proved().err().cloned())
 }
 
@@ -24,7 +22,7 @@ pub(super) fn judge_op(bundle: &[u8], cluster: Option<ClusterId>, op: Option<OpI
 pub(super) fn judge_head(bundle: &[u8], cluster: Option<ClusterId>, height: Option<u64>, now: u64, json: bool) -> u8 {
     let judgement = Verifier::new().judge_head(bundle, &LogVerifyOptions { cluster, wanted: height, now });
     let shown = HeadReport::new(&judgement);
-    print(&shown, &shown.report, shown.head.as_ref(), BundleType::LogHead, json, print_head);
+    print(&shown, &shown.report, shown.head.as_ref(), json, print_head);
     exit_code(judgement.proved().err().cloned())
 }
 
@@ -32,7 +30,7 @@ pub(super) fn judge_head(bundle: &[u8], cluster: Option<ClusterId>, height: Opti
 pub(super) fn judge_block(bundle: &[u8], cluster: Option<ClusterId>, height: Option<u64>, now: u64, json: bool) -> u8 {
     let judgement = Verifier::new().judge_block(bundle, &LogVerifyOptions { cluster, wanted: height, now });
     let shown = BlockReport::new(&judgement);
-    print(&shown, &shown.report, shown.block.as_ref(), BundleType::LogBlock, json, print_block);
+    print(&shown, &shown.report, shown.block.as_ref(), json, print_block);
     exit_code(judgement.proved().err().cloned())
 }
 
@@ -40,7 +38,7 @@ pub(super) fn judge_block(bundle: &[u8], cluster: Option<ClusterId>, height: Opt
 pub(super) fn judge_evidence(bundle: &[u8], cluster: Option<ClusterId>, json: bool) -> u8 {
     let verified = Verifier::new().verify_evidence(bundle, cluster);
     let shown = EvidenceReport::new(&verified);
-    print(&shown, &shown.report, shown.evidence.as_ref(), BundleType::Evidence, json, print_evidence);
+    print(&shown, &shown.report, shown.evidence.as_ref(), json, print_evidence);
     exit_code(verified.err())
 }
 
@@ -58,18 +56,11 @@ pub(super) fn ask_for_identity() {
 }
 
 /// Prints a report: as JSON, or its checks and then what was proved or why not.
-fn print<T>(
-    shown: &impl Serialize,
-    report: &Report,
-    proved: Option<&T>,
-    bundle_type: BundleType,
-    json: bool,
-    print_proved: fn(&T),
-) {
+fn print<T>(shown: &impl Serialize, report: &Report, proved: Option<&T>, json: bool, print_proved: fn(&T)) {
     if json {
         return output::json(shown);
     }
-    print_checks(report, bundle_type);
+    print_checks(report);
     match proved {
         Some(proved) => print_proved(proved),
         None => output::line(format_args!("{}", report.message)),
@@ -77,7 +68,7 @@ fn print<T>(
 }
 
 /// Prints the questions, each with its answer and a line for each check; then what the check that decided compared.
-pub(super) fn print_checks(report: &Report, bundle_type: BundleType) {
+pub(super) fn print_checks(report: &Report) {
     for question in VerdictQuestion::ALL {
         let mut checks = report.checks.iter().filter(|check| check.question == question).peekable();
         if checks.peek().is_none() {
@@ -88,7 +79,7 @@ pub(super) fn print_checks(report: &Report, bundle_type: BundleType) {
             Answer::No => "no",
             Answer::NotAnswered => "not answered",
         };
-        output::line(format_args!("{} {answer}", question.text_for(bundle_type)));
+        output::line(format_args!("{} {answer}", report.questions.text(question)));
         for check in checks {
             let mark = match check.outcome {
                 CheckOutcome::Passed => " ok ",
@@ -130,15 +121,10 @@ pub(super) fn print_op(op: &OpView) {
 
 /// An op of a block on one line. A note is shown as text, if it is one.
 pub(super) fn op_text(op: &BlockOpView) -> String {
-    match (op.kind, text_of_hex(&op.body)) {
-        (Notes::NOTE, Some(text)) => format!("{}, note {text:?}", op.id),
-        (kind, _) => format!("{}, kind {kind}, body {}", op.id, hex(&op.body)),
+    match &op.text {
+        Some(text) => format!("{}, note {text:?}", op.id),
+        None => format!("{}, kind {}, body {}", op.id, op.kind, hex(&op.body)),
     }
-}
-
-/// The text that these hex digits encode, if it is UTF-8.
-pub(super) fn text_of_hex(hex: &str) -> Option<String> {
-    String::from_utf8(base16ct::lower::decode_vec(hex).ok()?).ok()
 }
 
 pub(super) fn print_head(head: &HeadView) {

@@ -115,7 +115,7 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Prints the report, then the verdict.
 fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
-    print_checks(report, BundleType::File);
+    print_checks(report);
     match (verdict, Inspection::of_bundle(bundle)) {
         (Verdict::Valid(_), Ok(shown)) => output::line(format_args!(
             "VALID: {file} {}, {} bytes, certified {} by {} of {} members of cluster {}",

@@ -45,6 +45,8 @@ display_comparison!(OpFormatError, OpSignatureError);
 impl Op {
     /// Size of the encoding without the body, in bytes.
     pub const FIXED_SIZE: usize = 29;
+    /// The kind of a note: the body is any bytes, a text if they are UTF-8. Its effect is a text, the note's number.
+    pub const NOTE: u16 = 0;
     /// Maximum size of an op's encoding in bytes.
     pub const MAX_SIZE: usize = Self::FIXED_SIZE + MAX_OP_BODY;
 
@@ -77,6 +79,12 @@ impl Op {
     /// The body.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// A note's own bytes, or those of its effect, as text. `None` if the op is no note, or if they are not UTF-8. Its author chose the text.
+    pub fn text_of_note(&self, bytes: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(bytes).ok().filter(|_| self.kind == Self::NOTE);
+        text.map(str::to_owned)
     }
 
     /// The op's identity in a cluster.

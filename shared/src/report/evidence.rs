@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{ReasonedAnswer, Report};
+use crate::bundle::BundleType;
 use crate::digest::ClusterId;
 use crate::verify::{Check, CheckError, ProvenEvidence};
 
@@ -50,7 +51,8 @@ impl EvidenceReport {
         };
         let unasked = || ReasonedAnswer::not("evidence is about no file, and does not expire");
         let errors = [verified.as_ref().err(), None, None];
-        let report = Report::of(errors, [genuine, unasked(), unasked()], &[&Check::OF_EVIDENCE], |_| false);
+        let answers = [genuine, unasked(), unasked()];
+        let report = Report::of(BundleType::Evidence, errors, answers, &[&Check::OF_EVIDENCE], |_| false);
         Self { report, evidence }
     }
 }

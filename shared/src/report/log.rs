@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{ReasonedAnswer, Report, not_genuine, signed_by};
+use crate::bundle::BundleType;
 use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
 use crate::log::{Block, SignedOp};
@@ -48,7 +49,7 @@ impl HeadReport {
             false => ReasonedAnswer::not("no height was asked for"),
         };
         let in_force = ReasonedAnswer::yes("the log had this head; it may have grown since".into());
-        let report = report_of_log(judgement, &Check::OF_LOG_HEAD, Check::Height, |&()| yes(()), in_force);
+        let report = report_of_log(judgement, BundleType::LogHead, |&()| yes(()), in_force);
         let view = |certificate, cluster| HeadView::new(certificate, cluster, judgement.now());
         let head = judgement
             .proved()
@@ -123,6 +124,8 @@ pub struct BlockOpView {
     pub kind: u16,
     /// The op's body, hex.
     pub body: String,
+    /// The body as text, if the op is a note and its body is UTF-8. Its author chose it: show it as text, never as markup.
+    pub text: Option<String>,
     /// The node key of the member that submitted the op, base58.
     pub submitter: String,
 }
@@ -131,7 +134,7 @@ impl BlockReport {
     /// The report of a judgement on a block.
     pub fn new(judgement: &LogJudgement<Block>) -> Self {
         let yes = |block: &Block| ReasonedAnswer::yes(format!("it is block {} of the log", block.header().height));
-        let report = report_of_log(judgement, &Check::OF_LOG_BLOCK, Check::Height, yes, stays_in_the_log("a block"));
+        let report = report_of_log(judgement, BundleType::LogBlock, yes, stays_in_the_log("a block"));
         let view = |(block, certificate)| BlockView::new(block, certificate, judgement.now());
         Self { report, block: judgement.proved().ok().map(view) }
     }
@@ -144,6 +147,7 @@ impl BlockView {
             id: op.id(&header.cluster),
             kind: op.kind(),
             body: base16ct::lower::encode_string(op.body()),
+            text: op.text_of_note(op.body()),
             submitter: submitter.to_string(),
         };
         Self {
@@ -168,30 +172,27 @@ pub(super) fn stays_in_the_log(what: &str) -> ReasonedAnswer {
     ReasonedAnswer::yes(format!("{what} stays in the log for ever"))
 }
 
-/// The report of a judgement about the log. `checks` follow those of the certificate. `asked` is the check that is waived if the user asked for nothing in particular; `matches`
-/// and `in_force` are the answers if no check stops them.
+/// The report of a judgement on a bundle of the log, of this type. `matches` and `in_force` are the answers if no check stops them.
 pub(super) fn report_of_log<T>(
     judgement: &LogJudgement<T>,
-    checks: &[Check],
-    asked: Check,
+    bundle_type: BundleType,
     matches: impl FnOnce(&T) -> ReasonedAnswer,
     in_force: ReasonedAnswer,
 ) -> Report {
     let genuine = judgement.genuine();
     let matches = judgement.matches().map(|found| found.map(matches));
     let not_in_force = judgement.in_force().and_then(Result::err);
-    let waived = Some(asked).filter(|_| !judgement.is_asked());
-    report_of_answers(genuine, matches, not_in_force, in_force, checks, waived)
+    report_of_answers(bundle_type, genuine, matches, not_in_force, in_force, judgement.is_asked())
 }
 
 /// As [`report_of_log`], whatever was judged: this code exists once in a module for browsers.
 fn report_of_answers(
+    bundle_type: BundleType,
     genuine: Result<&Certificate<LogHead>, &CheckError>,
     matches: Option<Result<ReasonedAnswer, &CheckError>>,
     not_in_force: Option<&CheckError>,
     in_force: ReasonedAnswer,
-    checks: &[Check],
-    waived: Option<Check>,
+    is_asked: bool,
 ) -> Report {
     let (answers, mismatch) = match (genuine, matches) {
         (Err(error), _) => (not_genuine(error), None),
@@ -206,5 +207,12 @@ fn report_of_answers(
         }
     };
     let errors = [genuine.err(), mismatch, not_in_force];
-    Report::of(errors, answers, &[&Check::OF_CERTIFICATE, checks], |name| Some(name) == waived)
+    let checks: &[Check] = match bundle_type {
+        BundleType::LogHead => &Check::OF_LOG_HEAD,
+        BundleType::LogBlock => &Check::OF_LOG_BLOCK,
+        _ => &Check::OF_OP,
+    };
+    // Waived if the user asked for nothing in particular.
+    let is_waived = |name| !is_asked && matches!(name, Check::Op | Check::Height);
+    Report::of(bundle_type, errors, answers, &[&Check::OF_CERTIFICATE, checks], is_waived)
 }

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::log::{report_of_log, stays_in_the_log};
 use super::{ReasonedAnswer, Report};
+use crate::bundle::BundleType;
 use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
 use crate::log::OpProof;
 use crate::statement::LogHead;
-use crate::verify::{Check, LogJudgement};
+use crate::verify::LogJudgement;
 
 /// A verdict on an op, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,10 +36,14 @@ pub struct OpView {
     pub expires_at: u64,
     /// The op's body, hex.
     pub body: String,
+    /// The body as text, if the op is a note and its body is UTF-8. Its author chose it: show it as text, never as markup.
+    pub text: Option<String>,
     /// The node key of the member that submitted the op, base58.
     pub submitter: String,
     /// What the op did, hex.
     pub effect: String,
+    /// The effect as text, if the op is a note.
+    pub effect_text: Option<String>,
     /// The height of the block.
     pub height: u64,
     /// The digest of the block.
@@ -73,7 +78,7 @@ impl OpReport {
                 block.height
             ))
         };
-        let report = report_of_log(judgement, &Check::OF_OP, Check::Op, yes, stays_in_the_log("an op"));
+        let report = report_of_log(judgement, BundleType::Op, yes, stays_in_the_log("an op"));
         let op = judgement.proved().ok().map(|(proof, certificate)| OpView::new(proof, certificate));
         Self { report, op }
     }
@@ -91,8 +96,10 @@ impl OpView {
             nonce: hex(op.nonce()),
             expires_at: op.expires_at(),
             body: hex(op.body()),
+            text: op.text_of_note(op.body()),
             submitter: proof.submitter.to_string(),
             effect: hex(proof.effect.bytes()),
+            effect_text: op.text_of_note(proof.effect.bytes()),
             height: block.height,
             block: block.digest(),
             time: block.time,

@@ -1,10 +1,6 @@
 const MARKS = { passed: " ok", failed: "BAD", "cannot-check": " ? ", "not-reached": " - ", waived: "n/a" };
 const ANSWERS = { yes: "yes", no: "no", "not-answered": "not answered" };
-const QUESTIONS = [
-  ["genuine", "Is the certificate genuine?"],
-  ["matches", "Is this the file?"],
-  ["in_force", "Is it in force?"],
-];
+const QUESTIONS = ["genuine", "matches", "in_force"];
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const LONGEST = 400;
 const LAST_FOUR_DIGIT_YEAR = 253402300799;
@@ -24,9 +20,9 @@ function valid(name, certificate) {
   return `VALID: ${printable(name)} ${digest}, ${length} bytes, certified ${time(issued)} by ${signers.length} of ${members.length} members of cluster ${cluster}`;
 }
 
-function checksOf(report, questions) {
-  const lines = questions.flatMap(([key, question]) => [
-    `${question} ${ANSWERS[report[key].answer]}`,
+function checksOf(report) {
+  const lines = QUESTIONS.flatMap((key) => [
+    `${report.questions[key]} ${ANSWERS[report[key].answer]}`,
     ...report.checks.filter((check) => check.question === key).map((check) => `${MARKS[check.outcome]}  ${check.name.padEnd(13)}${check.meaning}`),
   ]);
   if (report.verdict === "invalid") lines.push(`expected ${printable(report.expected)}`, `got      ${printable(report.got)}`);
@@ -35,9 +31,8 @@ function checksOf(report, questions) {
 
 const text = (lines, report, valid) => `${[...lines, report.verdict === "valid" ? valid() : printable(report.message)].join("\n")}\n`;
 
-export const layout = (name, report) => text(checksOf(report, QUESTIONS), report, () => valid(name, report.certificate));
+export const layout = (name, report) => text(checksOf(report), report, () => valid(name, report.certificate));
 
-const asking = (matches) => QUESTIONS.map(([key, question]) => [key, key === "matches" ? matches : question]);
 const certifiedBy = ({ signers, members, cluster }) => `certified by ${signers} of ${members} members of cluster ${cluster}`;
 const shown = (hex) => hex || "empty";
 
@@ -71,13 +66,18 @@ function validOp(op) {
 
 const validHead = (head) => `VALID: log head of height ${head.height} of ${time(head.time)} (${age(head.age)} ago), ${certifiedBy(head)}`;
 
-const OF_LOG = {
-  op: [asking("Does the log have the op?"), validOp],
-  head: [asking("Does the log reach this height?"), validHead],
-};
+// A note is shown as text.
+const opOfBlock = ({ id, kind, body, text }) => (text === null ? `${id}, kind ${kind}, body ${shown(body)}` : `${id}, note ${JSON.stringify(printable(text))}`);
 
-// A report about the log; `of` is `op` or `head`, and the key of what was proved.
-export function layoutOfLog(of, report) {
-  const [questions, valid] = OF_LOG[of];
-  return text(checksOf(report, questions), report, () => valid(report[of]));
+function validBlock(block) {
+  const { height, ops, head_height: head } = block;
+  return [
+    ...ops.map((op) => `op       ${opOfBlock(op)}`),
+    `VALID: block ${height} of ${time(block.time)} (${age(block.age)} ago), with ${ops.length} ${ops.length === 1 ? "op" : "ops"}, under log head ${head}, ${certifiedBy(block)}`,
+  ].join("\n");
 }
+
+const VALID_OF_LOG = { op: validOp, head: validHead, block: validBlock };
+
+// A report about the log; `of` is `op`, `head` or `block`, and the key of what was proved.
+export const layoutOfLog = (of, report) => text(checksOf(report), report, () => VALID_OF_LOG[of](report[of]));

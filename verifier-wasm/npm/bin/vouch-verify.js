@@ -14,11 +14,11 @@ Usage: vouch-verify FILE BUNDLE --cluster IDENTITY [options]
 
   FILE                the file; - for standard input
   BUNDLE              its certificate with what is needed to check it, usually FILE.vouch; or, without a file, the bundle
-                      of a log head
+                      of a log head or of a block of the log
 
   --digest DIGEST     check that the bundle certifies this digest (base58 or hex) instead of a file
   --op OP             check that the cluster's log has this op (base58 or hex; any: whichever op the bundle is of)
-  --height HEIGHT     check that the log has this height, by the bundle of a log head
+  --height HEIGHT     check that the bundle is of the block of this height; or, of a log head, that the log has this height
   --cluster IDENTITY  the cluster that you trust: base58, or 64 hexadecimal digits. Have it from its operators or
                       from your own records, not from a server and not from the bundle
   --now SECONDS       judge as of this time, in whole seconds since 1970, 0 to 9007199254740991 [default: the clock]
@@ -123,7 +123,7 @@ async function judge(names, values) {
   const got = names.map((name) => JSON.stringify(name)).join(", ");
   if (op === undefined && digest !== undefined && names.length !== 1) throw usage(`expected BUNDLE alone with --digest, got ${got || "no bundle"}`);
   if (op !== undefined) return judgeOp(names, values);
-  if (digest === undefined && names.length === 1) return judgeHead(names[0], values);
+  if (digest === undefined && names.length === 1) return judgeAlone(names[0], values);
   if (values.height !== undefined) throw usage("--height cannot be used with FILE or --digest");
   if (digest === undefined && names.length !== 2) throw usage(`expected FILE and BUNDLE, got ${got || "neither"}`);
   const now = secondsOf(values.now);
@@ -153,6 +153,8 @@ async function refusing(judged) {
   }
 }
 
+const OF_TYPES = { "application/vnd.vouch.log-head+json": "head", "application/vnd.vouch.log-block+json": "block" };
+
 // The type that a bundle claims; the verifier reads it again, strictly.
 function claimedType(bundle) {
   try {
@@ -162,17 +164,19 @@ function claimedType(bundle) {
   }
 }
 
-// A bundle alone: that of a log head, if its type says so.
-async function judgeHead(name, { height, cluster, now, "waive-expiry": waiveExpiry }) {
+// A bundle alone: that of a log head or of a block. Its type says of which.
+async function judgeAlone(name, { height, cluster, now, "waive-expiry": waiveExpiry }) {
   const seconds = secondsOf(now);
   const wanted = whole("height", height, 1, "a height");
   const bundle = await readBundle(name);
   const type = claimedType(bundle);
   if (type === "application/vnd.vouch.op-proof+json") throw usage(`${name} is the bundle of an op: name the op that you ask for with --op OP, or --op any`);
-  if (type !== "application/vnd.vouch.log-head+json") throw usage(`expected FILE and BUNDLE, or the bundle of a log head, got ${JSON.stringify(name)} alone`);
+  const of = OF_TYPES[type];
+  if (of === undefined) throw usage(`expected FILE and BUNDLE, or the bundle of a log head or of a block, got ${JSON.stringify(name)} alone`);
   if (waiveExpiry) throw usage("--waive-expiry is for the bundle of a file");
-  const { verifyHead } = await loadVerifier();
-  return { of: "head", report: await refusing(() => verifyHead({ bundle, cluster, now: seconds, height: wanted })) };
+  const { verifyHead, verifyBlock } = await loadVerifier();
+  const verifyOfLog = of === "head" ? verifyHead : verifyBlock;
+  return { of, report: await refusing(() => verifyOfLog({ bundle, cluster, now: seconds, height: wanted })) };
 }
 
 const EXIT_CODES = { valid: 0, invalid: 1, "cannot-check": 2 };

@@ -13,7 +13,7 @@ pub struct Notes {
 
 impl Notes {
     /// The kind of a note: the body is any bytes.
-    pub const NOTE: u16 = 0;
+    pub const NOTE: u16 = Op::NOTE;
 
     /// The number of notes so far.
     pub fn count(&self) -> u64 {
