@@ -2,6 +2,7 @@
 import { Engine } from "./engine/engine.js";
 import { formatFragment, parseFragment } from "./logic/address.js";
 import { createMemory } from "./logic/memory.js";
+import { LogWatch } from "./logic/log_watch.js";
 import { Player } from "./logic/player.js";
 import { Server } from "./logic/server.js";
 import { Trust } from "./logic/trust.js";
@@ -37,6 +38,11 @@ const panels = document.querySelector("#panels");
 const { normalize, decide, limits } = loadVerifier(engine, panels);
 const trust = new Trust({ memory: createMemory(() => localStorage), normalize, decide });
 const server = new Server({ page: origin, own, fetch: (...args) => fetch(...args), limits });
+const log = new LogWatch({
+  fetch: (...args) => fetch(...args),
+  limits,
+  judge: (question, options) => engine.run("judgeOfLog", { kind: "head", ...question }, options),
+});
 // Nothing is registered before somebody wants to play something.
 const player = new Player({
   container: navigator.serviceWorker,
@@ -93,8 +99,27 @@ async function settled() {
   await comparing;
 }
 
+// ---- the log: followed at a server whose cluster is the trusted one ----
+
+const isVisible = () => document.visibilityState === "visible";
+
+function followLog() {
+  const { state, identity } = trust.decision;
+  const isTrusted = ["trusted", "first-use"].includes(state) && trust.server === server.base;
+  const isThere = ["ready", "waiting"].includes(server.state) && server.status.cluster !== null;
+  log.follow(isThere ? server.base : null, isTrusted ? identity : null);
+  void log.tick(isVisible());
+}
+
+server.addEventListener("change", followLog);
+trust.addEventListener("change", followLog);
+document.addEventListener("visibilitychange", () => void log.tick(isVisible()));
+
 setInterval(() => {
-  if (document.visibilityState === "visible") void server.refresh();
+  if (!isVisible()) return;
+  void server.refresh();
+  void log.tick(true);
+  serverPanel.showLog();
 }, ASK_EVERY);
 
 // ---- the parts ----
@@ -120,7 +145,7 @@ const onTyped = (identity) => {
   announce(`${identity} is trusted now.`);
 };
 const trustPanel = new TrustPanel(trust, { note: servedBy, onTyped, onIgnore: dropCluster });
-const serverPanel = new ServerPanel(server, { origin, onTyped: (base) => changeAddress({ server: base }) });
+const serverPanel = new ServerPanel(server, { log, trust, origin, onTyped: (base) => changeAddress({ server: base }) });
 
 const context = {
   engine,

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { bundleOf } from "../../web/logic/certificate.js";
 import { formatFragment, isAllowedUnasked, parseFragment, serverBase } from "../../web/logic/address.js";
-import { abbreviated, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
+import { abbreviated, age, duration, exactSize, printable, shortened, size, time } from "../../web/logic/format.js";
 import { advance as advanceGet, newGet } from "../../web/logic/get.js";
 import { createMemory } from "../../web/logic/memory.js";
-import { looksLikeBundle, place } from "../../web/logic/pairing.js";
+import { bundleKind, isOfLog, place } from "../../web/logic/pairing.js";
 import { advance, certifiedMembers, isActive, newPut, tally } from "../../web/logic/put.js";
 import { Queue } from "../../web/logic/queue.js";
 import { Rate } from "../../web/logic/rate.js";
@@ -14,7 +14,7 @@ import { ask, readiness, statusOf } from "../../web/logic/server.js";
 import { Trust, decisionOf } from "../../web/logic/trust.js";
 import { decideTrust, limits } from "../../verifier-wasm/npm/node.js";
 import { continuedAt, waiting } from "../../web/logic/words.js";
-import { BUNDLE, CLUSTER } from "./files.mjs";
+import { BUNDLE, CLUSTER, LOG_BUNDLES, OP_BUNDLE } from "./files.mjs";
 
 const [A, B] = ["identity-A", "identity-B"];
 
@@ -159,9 +159,13 @@ describe("recognizing the bundle", () => {
   const nothing = { file: null, bundle: null };
 
   test("goes by content", () => {
-    assert.equal(looksLikeBundle(new TextDecoder().decode(BUNDLE)), true);
-    assert.equal(looksLikeBundle('{"type": "application/vnd.vouch.bundle+json", broken'), true);
-    for (const text of ["", "{}", '{"type":"other"}', "a text about application/vnd.vouch.bundle"]) assert.equal(looksLikeBundle(text), false, text);
+    assert.equal(bundleKind(new TextDecoder().decode(BUNDLE)), "file");
+    assert.equal(bundleKind(OP_BUNDLE), "op");
+    for (const kind of ["head", "block", "evidence"]) assert.equal(bundleKind(LOG_BUNDLES[kind]), kind);
+    assert.equal(bundleKind('{"type": "application/vnd.vouch.bundle+json", broken'), "file");
+    assert.equal(bundleKind(' {"type": "application/vnd.vouch.log-head+json", broken'), "head");
+    const others = ["", "{}", "[]", '{"type":"other"}', '{"type":7}', '{"type":"application/vnd.vouch.constructor"}', '{"type":"application/vnd.vouch.slice"}', "a text about application/vnd.vouch.bundle"];
+    for (const text of others) assert.equal(bundleKind(text), null, text);
   });
 
   test("works in any order, together or one after the other", () => {
@@ -171,6 +175,24 @@ describe("recognizing the bundle", () => {
     assert.deepEqual(names(place({ file: report, bundle: null }, [bundle], false)), ["report.pdf", "report.pdf.vouch", null]);
     assert.deepEqual(names(place({ file: null, bundle }, [report], false)), ["report.pdf", "report.pdf.vouch", null]);
     assert.deepEqual(names(place({ file: report, bundle }, [file("other.txt")], true)), ["other.txt", null, null]);
+  });
+
+  test("a bundle of the log is a question of its own", () => {
+    const of = (kind, name) => ({ ...file(name, true), kind });
+    const [op, head, bundle, report] = [of("op", "note.vouch"), of("head", "head.vouch"), of("file", "report.pdf.vouch"), file("report.pdf")];
+    assert.deepEqual([op, head, bundle, report, null].map(isOfLog), [true, true, false, false, false]);
+    assert.deepEqual(names(place(nothing, [op], false)), [null, "note.vouch", null]);
+    assert.deepEqual(names(place({ file: null, bundle: head }, [op], false)), [null, "note.vouch", null]);
+    assert.deepEqual(names(place({ file: report, bundle: null }, [op], false)), [null, "note.vouch", null]);
+    assert.deepEqual(names(place({ file: report, bundle }, [op], false)), [null, "note.vouch", null]);
+    assert.deepEqual(names(place({ file: null, bundle: op }, [report], false)), ["report.pdf", null, null]);
+    assert.deepEqual(names(place({ file: null, bundle: op }, [bundle], false)), [null, "report.pdf.vouch", null]);
+    assert.deepEqual(names(place({ file: report, bundle: null }, [report, op], false)), ["report.pdf", null, "of-log"]);
+    // certified as a file, in whichever order the two come
+    const certified = of("file", "note.vouch.vouch");
+    for (const given of [[op, certified], [certified, op]]) assert.deepEqual(names(place(nothing, given, false)), ["note.vouch", "note.vouch.vouch", null]);
+    for (const [first, second] of [[op, certified], [certified, op]]) assert.deepEqual(names(place({ file: null, bundle: first }, [second], false)), ["note.vouch", "note.vouch.vouch", null]);
+    assert.deepEqual(names(place({ file: report, bundle: null }, [of("evidence", "evidence.json")], false)), ["report.pdf", null, "evidence"]);
   });
 
   test("reports impossible combinations", () => {
@@ -318,10 +340,12 @@ test("numbers, times and foreign texts are formatted safely", () => {
   assert.deepEqual([0, 1, 999, 1000, 58211, 300 << 20, 5e15].map(size), ["0 bytes", "1 byte", "999 bytes", "0.98 KiB", "56.8 KiB", "300 MiB", "4.44 PiB"]);
   assert.equal(exactSize(58211), "58,211 bytes (56.8 KiB)");
   assert.deepEqual([0.2, 1, 59.2, 61, 3600, 5400].map(duration), ["1 s", "1 s", "59 s", "1 min", "1 h", "1 h 30 min"]);
+  assert.deepEqual([0, 59, 5400, 86_400, 172_799, 172_800, 1e9].map(age), ["1 s", "59 s", "1 h 30 min", "24 h", "48 h", "2 days", "11,574 days"]);
   assert.equal(time(1790000000), "21 September 2026 at 14:13:20 UTC");
   assert.equal(time(2 ** 53 - 1), "9007199254740991 s after 1970");
   assert.equal(printable("a\u202eb\u0007\n<b>"), "a\\u{202e}b\\u{7}\\u{a}<b>");
   assert.equal(printable("x".repeat(5000)).length, 601);
+  assert.equal(printable("x".repeat(5000), 4096).length, 4097);
   assert.equal(abbreviated("3UDUyZQXNCDVRBTtTsqbfr6sdPxUAeJyH2HR7VQMjaVj"), "3UDUyZ…QMjaVj");
   assert.equal([...shortened("🦀".repeat(30))].length, 14);
 });

@@ -6,11 +6,11 @@ export const faultOf = (error) => faults.get(error) ?? "permanent";
 
 /** Why a put or a get ended without its result. */
 export class ServerError extends Error {
-  constructor({ code, message, reason = null, check = null, expected = null, got = null, members = [], can_retry = false, fault = "permanent" }) {
+  constructor({ code, message, reason = null, check = null, subject = null, expected = null, got = null, members = [], can_retry = false, fault = "permanent" }) {
     super(message);
     this.name = "ServerError";
     faults.set(this, fault);
-    Object.assign(this, { code, reason, check, expected, got, members, canRetry: can_retry });
+    Object.assign(this, { code, reason, check, subject, expected, got, members, canRetry: can_retry });
   }
 }
 

@@ -10,8 +10,8 @@ const RUNNING = ["hashing", "sending", "receiving"];
 
 /** An error's fields as a plain object: an Error object loses them in a message. */
 function plain(error) {
-  const { name, message, code, reason, check, expected, got, members, canRetry } = error ?? {};
-  return { name: String(name), message: String(message), code, reason, check, expected, got, members, canRetry };
+  const { name, message, code, reason, check, subject, expected, got, members, canRetry } = error ?? {};
+  return { name: String(name), message: String(message), code, reason, check, subject, expected, got, members, canRetry };
 }
 
 class Progress {

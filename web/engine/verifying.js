@@ -1,6 +1,6 @@
 // Tasks that need no connection: detect a bundle, hash a file, inspect a bundle, judge it.
 
-import { looksLikeBundle } from "../logic/pairing.js";
+import { bundleKind } from "../logic/pairing.js";
 
 // A slice is read and hashed within a few milliseconds, so that it may also run on the page's thread.
 const SLICE = 4 << 20;
@@ -16,8 +16,8 @@ async function read(blob) {
   }
 }
 
-/** Of the package `vouch-verifier`: init, verify, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError. */
-export function verifyingTasks({ init, verify, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError }) {
+/** Of the package `vouch-verifier`: init, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError. */
+export function verifyingTasks({ init, verify, verifyOp, verifyHead, verifyBlock, inspect, createHasher, normalizeDigest, limits, decideTrust, BundleError }) {
   // One byte beyond the limit is enough for the verifier to see that a bundle is too long.
   const readBundle = async (blob) => read(blob.slice(0, (await limits()).bundle + 1));
 
@@ -48,11 +48,18 @@ export function verifyingTasks({ init, verify, inspect, createHasher, normalizeD
 
     decide: ({ known }) => decideTrust(known),
 
-    /** Whether the file is a bundle by its content. */
+    /** What the file is a bundle of, by its content: see `bundleKind`. */
     async look({ file }) {
       const start = new TextDecoder().decode(await read(file.slice(0, PEEK)));
-      if (!/^[\ufeff\s]*(\{|$)/.test(start)) return false;
-      return looksLikeBundle(new TextDecoder().decode(await readBundle(file)));
+      if (!/^[\ufeff\s]*(\{|$)/.test(start)) return null;
+      return bundleKind(new TextDecoder().decode(await readBundle(file)));
+    },
+
+    /** The report on a bundle of the log. `height`: of a head, the least one that is valid, or null. */
+    async judgeOfLog({ kind, bundle, cluster, height = null }) {
+      const question = { bundle: await readBundle(bundle), cluster };
+      if (kind === "op") return verifyOp(question);
+      return kind === "head" ? verifyHead({ ...question, height }) : verifyBlock(question);
     },
 
     /** `{ inspection }`, or `{ report }` for a bundle that cannot be read. */

@@ -3,6 +3,11 @@
 /** The signature was verified: what the certificate says is true, whatever else is the matter. */
 export const isGenuine = (report) => report?.genuine?.answer === "yes";
 
+/** Judges `bundle` (a Blob), which is of the log: `kind` is "op", "head" or "block". Answers as `examine`. */
+export async function examineOfLog({ engine, bundle, kind, cluster, signal }) {
+  return { report: await engine.run("judgeOfLog", { kind, bundle, cluster }, { signal }), inspection: null, subject: null };
+}
+
 /**
  * Judges `bundle` (a Blob), against `file` (a Blob) if there is one. `subject` is the file's `{ digest, length }` when it was hashed
  * before. Answers `{ report, inspection, subject }`: `inspection` is null for a bundle that cannot be read.

@@ -5,6 +5,7 @@ const LAST_FOUR_DIGIT_YEAR = 253402300799;
 // Control characters, and those that reorder the text around them.
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 const LONGEST = 600;
+const DAY = 86_400;
 
 const counted = new Intl.NumberFormat("en");
 const calendar = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "medium", timeZone: "UTC" });
@@ -39,6 +40,9 @@ export function duration(seconds) {
   return minutes % 60 === 0 ? `${minutes / 60} h` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** How long ago something was: "5 s", "1 h 30 min", "3 days". */
+export const age = (seconds) => (seconds < 2 * DAY ? duration(seconds) : plural(Math.floor(seconds / DAY), "day"));
+
 /** Seconds since 1970 as "21 September 2026 at 14:13:20 UTC". */
 export function time(seconds) {
   if (seconds > LAST_FOUR_DIGIT_YEAR) return `${seconds} s after 1970`;
@@ -52,9 +56,9 @@ export const date = (milliseconds) => day.format(new Date(milliseconds));
 export const isoTime = (seconds) =>
   seconds > LAST_FOUR_DIGIT_YEAR ? undefined : new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
 
-/** A foreign text with nothing in it that acts instead of being seen. */
-export function printable(text) {
-  const short = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+/** A foreign text with nothing in it that acts instead of being seen. `most`: characters that are shown. */
+export function printable(text, most = LONGEST) {
+  const short = text.length > most ? `${text.slice(0, most)}…` : text;
   return short.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
 }
 

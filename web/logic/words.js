@@ -1,5 +1,5 @@
 // What verdicts, checks and failures are called on the page: plain words, and what to do next.
-import { time } from "./format.js";
+import { age, count, plural, printable, time } from "./format.js";
 
 export const VERDICTS = { valid: "VALID", invalid: "INVALID", "cannot-check": "CANNOT CHECK" };
 
@@ -11,11 +11,7 @@ export const OUTCOMES = {
   waived: "left out",
 };
 
-export const QUESTIONS = {
-  genuine: "Is the certificate genuine?",
-  matches: "Is this the file?",
-  in_force: "Is it in force?",
-};
+export const QUESTIONS = ["genuine", "matches", "in_force"];
 export const ANSWERS = { yes: "Yes", no: "No", "not-answered": "Not answered" };
 
 /** What it means when a check fails, in one sentence. */
@@ -48,15 +44,59 @@ const ALSO = { time: " The certificate says that it was made in the future.", ex
 /** The check that failed of a question's, or undefined. */
 const failedOf = (report, question) => report.checks.find((check) => check.question === question && check.outcome === "failed")?.name;
 
-/** What a question was answered with, in one sentence. `said` is the content of the bundle, or null. */
+const asSentence = (clause) => `${clause[0].toUpperCase()}${clause.slice(1)}.`;
+
+/** Whether the report is about the log: what fails there is said in the core's words. */
+const isAboutLog = (report) => ["op", "head", "block"].some((of) => Object.hasOwn(report, of));
+
+/** What a question was answered with, in one sentence. `said` is the content of a file's bundle, or null. */
 export function because(report, question, said) {
+  const { answer, reason } = report[question];
+  if (isAboutLog(report)) return asSentence(reason);
   const failed = failedOf(report, question);
   if (failed !== undefined) return FAILED[failed] ?? "A check failed.";
-  const { answer, reason } = report[question];
   if (question === "in_force" && answer === "yes" && said !== null && said.expires_at !== "never")
     return `Replicas must keep the file until ${time(said.expires_at)}.`;
-  return `${reason[0].toUpperCase()}${reason.slice(1)}.`;
+  return asSentence(reason);
 }
+
+/** The core's reason for a verdict that is not valid, without a full stop. */
+export function reasonOf(report) {
+  const decided = report.checks.find(({ name }) => name === report.check);
+  return decided === undefined ? report.message : report[decided.question].reason;
+}
+
+/** One sentence for a report about the log. */
+export function sentenceOfLog(report) {
+  const { verdict, check, matches, in_force } = report;
+  if (verdict === "valid") return asSentence(matches.answer === "yes" ? matches.reason : in_force.reason);
+  return verdict === "cannot-check" && check === "identity" ? MISSING.identity : asSentence(reasonOf(report));
+}
+
+const LOG_STATES = {
+  unknown: () => "Not known yet.",
+  none: () => "No block yet.",
+  verified: (_, newest) => newest,
+  older: ({ head, got }) =>
+    got === null
+      ? `The server shows no log head any more, although one of block ${count(head.height)} was verified here. It has lost it, or hides it.`
+      : `The server shows an old log head, of block ${printable(got)}, although one of block ${count(head.height)} was verified here. It lags behind, or hides newer blocks.`,
+  "not-verified": ({ reason }) => `Not verified: ${printable(reason)}.`,
+  unread: ({ reason }) => `The log head could not be read: ${printable(reason)}.`,
+};
+
+/** What to say about a `LogWatch`: `[what the server shows, more]`; `more` may be empty. */
+export function logHead(watch) {
+  const { state, head } = watch;
+  const newest = head === null ? "" : `Block ${count(head.height)} of ${time(head.time)}, ${age(watch.age)} ago.`;
+  const signed = head === null ? "" : `${count(head.signers)} of ${plural(head.members, "replica")} signed it.`;
+  const more = state === "verified" ? `Verified: ${signed}` : newest === "" ? "" : `The newest that was verified: ${newest} ${signed}`;
+  return [LOG_STATES[state](watch, newest), more];
+}
+
+/** What is wrong with the log head that a server shows, for one line; null if nothing is known to be. */
+export const logTrouble = ({ state }) =>
+  ({ older: "it shows an old log head", "not-verified": "its log head is not verified" })[state] ?? null;
 
 /** What a failed check expected and got, for people: times as dates. */
 export function compared({ check, expected, got, times }) {

@@ -9,11 +9,12 @@ const HEADERS = {
   "x-content-type-options": "nosniff",
 };
 
-const plain = ({ code, at, reason, check, expected, got, members, message }) => ({
+const plain = ({ code, at, reason, check, subject, expected, got, members, message }) => ({
   code: code ?? "unexpected",
   at,
   reason,
   check,
+  subject,
   expected,
   got,
   members,

@@ -7,12 +7,12 @@ const SILENCE = 30_000;
 // Maximum number of characters read of an error response.
 const LONGEST_PROBLEM = 64 << 10;
 
-/** Why the bytes end: `code`; `at`, the offset in the blob; and, if known, `check`, `expected`, `got`, `reason` and `members`. */
+/** Why the bytes end: `code`; `at`, the offset in the blob; and, if known, `check`, `subject`, `expected`, `got`, `reason` and `members`. */
 export class SliceFailure extends Error {
   constructor({ message, ...about }) {
     super(message);
     this.name = "SliceFailure";
-    Object.assign(this, { reason: null, check: null, expected: null, got: null, members: [] }, about);
+    Object.assign(this, { reason: null, check: null, subject: null, expected: null, got: null, members: [] }, about);
   }
 }
 

@@ -29,6 +29,9 @@ export const cut = (text, props = {}) =>
 /** A key, digest or signature: may break anywhere. */
 export const code = (text, props = {}) => h("code", { ...props, class: `key ${props.class ?? ""}`.trim() }, foreign(text));
 
+/** A row of a `dl`. `name` is for programs. */
+export const fact = (name, term, value) => h("div", { "data-fact": name }, h("dt", {}, term), h("dd", {}, value));
+
 export const hidden = (text) => h("span", { class: "unseen" }, text);
 
 /** A button whose name tells which of several cards it belongs to. */

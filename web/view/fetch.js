@@ -248,9 +248,9 @@ export function createFetch(page) {
   async function take(files) {
     complain("");
     for (const file of files) {
-      const isBundle = await engine.run("look", { file }).catch(() => false);
-      if (isBundle) context.fetchInstead({ bundle: file, name: file.name });
-      else complain(`${file.name} is no .vouch bundle. Give the bundle that was saved when the file was certified, or its digest.`);
+      const kind = await engine.run("look", { file }).catch(() => null);
+      if (kind === "file") context.fetchInstead({ bundle: file, name: file.name });
+      else complain(`${file.name} is no .vouch bundle of a file. Give the bundle that was saved when the file was certified, or its digest.`);
     }
   }
 

@@ -200,14 +200,14 @@ export class Showing {
 
   // What the server sent is not what was certified: which check failed, on what.
   #lie(error) {
-    const { expected, got, message } = error;
+    const { subject, expected, got, message } = error;
     const [title, advice] = STOPPED[error.check] ?? STOPPED[error.code];
     const compared = (name, value) => h("div", {}, h("dt", {}, name), h("dd", { "data-field": name }, code(value)));
     const details = [
       h("p", { class: "quiet" }, "Failed check: ", h("strong", { "data-field": "check" }, foreign(error.check ?? error.code)), "."),
       expected === null ? null : h("dl", { class: "comparison" }, compared("expected", expected), compared("got", got)),
-      // which bytes; the hashes stand above
-      h("p", { class: "quiet" }, foreign(message.replace(/: expected .*/, "."))),
+      // which bytes; what was expected of them stands above
+      h("p", { class: "quiet" }, foreign(subject || message)),
     ].filter((one) => one !== null);
     return problem({ title: `Stopped. ${title}`, advice, code: error.code }, { details });
   }

@@ -1,8 +1,10 @@
 // The server panel: which server this page talks to, how it is, and a field for pages that have none.
 import { serverName } from "../logic/address.js";
 import { count, plural } from "../logic/format.js";
+import { logTrouble } from "../logic/words.js";
 import { Committee } from "./committee.js";
-import { code, foreign, h, setData, setText } from "./dom.js";
+import { code, fact, foreign, h, setData, setText } from "./dom.js";
+import { LogFact } from "./log_fact.js";
 import { summaryLine } from "./summary.js";
 
 const button = (text, props = {}) => h("button", { ...props, class: "button" }, text);
@@ -40,12 +42,15 @@ function short({ state, status }) {
 export class ServerPanel {
   #server;
   #origin;
+  #log;
+  #trust;
   #isOpen = false;
   #wasAsked = false;
   #toggle = h("button", { type: "button", class: "disclosure", "aria-expanded": "false", "aria-controls": "server-more" });
   #explained = h("div", { class: "explained" });
   #committee = new Committee();
   #facts = h("dl", { class: "facts" });
+  #logFact = new LogFact();
   #input = h("input", {
     id: "server-address",
     type: "text",
@@ -61,9 +66,11 @@ export class ServerPanel {
   #more;
   element;
 
-  /** `onTyped(base)`: a server was entered. */
-  constructor(server, { origin, onTyped = () => {} }) {
+  /** `log`: the `LogWatch` of this server, judging by the identity of `trust`. `onTyped(base)`: a server was entered. */
+  constructor(server, { log, trust, origin, onTyped = () => {} }) {
     this.#server = server;
+    this.#log = log;
+    this.#trust = trust;
     this.#origin = origin;
     this.#toggle.addEventListener("click", () => this.open(!this.#isOpen));
     const submit = (event) => {
@@ -92,6 +99,10 @@ export class ServerPanel {
     );
     this.element = h("section", { id: "server", class: "panel", "aria-label": "Server" }, this.#toggle, this.#more);
     server.addEventListener("change", () => this.#show());
+    log.addEventListener("change", () => {
+      if (this.element.dataset.log !== log.state) this.#show();
+      else this.showLog();
+    });
     this.#show();
   }
 
@@ -101,10 +112,15 @@ export class ServerPanel {
     this.#toggle.setAttribute("aria-expanded", String(isOpen));
   }
 
+  /** Shows what is known of the log, and how old it is now. */
+  showLog() {
+    this.#logFact.update(this.#log, this.#trust.decision.source);
+  }
+
   #show() {
     const { state, from, base, status, ignored } = this.#server;
-    setData(this.element, { state, from: from ?? "" });
-    const [mark, text] = short(this.#server);
+    setData(this.element, { state, from: from ?? "", log: this.#log.state });
+    const [mark, text] = this.#short();
     const what = base === null ? "none yet" : foreign(serverName(base), { class: "server-name" });
     this.#toggle.replaceChildren(...summaryLine(mark, "Server", what, text));
     // It asks by itself once, when there is none; whoever folds it away means it.
@@ -121,6 +137,13 @@ export class ServerPanel {
       this.#committee.update({ members: shown, quorum: status.quorum, counts: "connected" });
     }
     this.#facts.replaceChildren(...this.#factsOf(status));
+    this.showLog();
+  }
+
+  #short() {
+    const [mark, text] = short(this.#server);
+    const trouble = logTrouble(this.#log);
+    return trouble === null ? [mark, text] : ["alert", `${text}; ${trouble}`];
   }
 
   #explanation(state, ignored, base) {
@@ -158,10 +181,10 @@ export class ServerPanel {
 
   #factsOf(status) {
     if (status === null) return [];
-    const fact = (name, term, value) => h("div", { "data-fact": name }, h("dt", {}, term), h("dd", {}, value));
     const facts = [fact("server-key", "Key of the server's links", code(status.server))];
     if (status.cluster !== null) {
       facts.unshift(
+        this.#logFact.element,
         fact(
           "tolerated",
           "Tolerated",

@@ -3,7 +3,7 @@ import { abbreviated, count, exactSize, isoTime, plural, printable, time } from 
 import { isGenuine } from "../logic/examine.js";
 import { ANSWERS, OUTCOMES, QUESTIONS, SOURCES, VERDICTS, because, compared, sentence } from "../logic/words.js";
 import { Committee } from "./committee.js";
-import { code, foreign, h } from "./dom.js";
+import { code, fact, foreign, h } from "./dom.js";
 import { ANSWER_ICONS, icon, OUTCOME_ICONS, VERDICT_ICONS } from "./icons.js";
 
 function comparison(report) {
@@ -25,11 +25,12 @@ function comparison(report) {
 /** The banner. `about`: what to say after the file's name instead of the usual. `trust`: what it was judged by. `actions`: what can be done next. */
 export function verdictBanner(
   report,
-  { fileName, about = sentence(report, { fileName }), trust = null, actions = [], heading = "h3" } = {},
+  { fileName, about = null, trust = null, actions = [], heading = "h3" } = {},
 ) {
   const { verdict, check, message } = report;
   // Of what is missing only the ordinary is known by heart here.
-  const isOdd = verdict === "cannot-check" && check !== "identity" && check !== "digest";
+  const isOdd = about === null && verdict === "cannot-check" && check !== "identity" && check !== "digest";
+  const text = about ?? sentence(report, { fileName });
   const isNamed = verdict === "valid" && fileName !== undefined;
   const judgedBy =
     trust?.identity && check !== "bundle"
@@ -43,7 +44,7 @@ export function verdictBanner(
       "div",
       { class: "verdict-text" },
       h(heading, { class: "verdict-word" }, VERDICTS[verdict]),
-      h("p", { class: "verdict-about" }, isNamed ? [foreign(fileName), ` ${about}`] : about),
+      h("p", { class: "verdict-about" }, isNamed ? [foreign(fileName), ` ${text}`] : text),
       verdict === "invalid" ? comparison(report) : null,
       isOdd ? h("p", { class: "quiet verdict-message" }, foreign(message)) : null,
       judgedBy,
@@ -66,8 +67,9 @@ export function checkList(report, said) {
       h("span", { class: "check-meaning" }, foreign(meaning)),
       h("span", { class: "check-outcome" }, OUTCOMES[outcome] ?? foreign(outcome)),
     );
-  const question = ([key, text]) => {
+  const question = (key) => {
     const { answer } = report[key];
+    const text = report.questions[key];
     const rows = report.checks.filter((check) => check.question === key).map(row);
     return h(
       "div",
@@ -85,7 +87,7 @@ export function checkList(report, said) {
       h("ul", { class: "checks", role: "list", "aria-label": `Checks: ${text}` }, rows),
     );
   };
-  return h("div", { class: "questions" }, Object.entries(QUESTIONS).map(question));
+  return h("div", { class: "questions" }, QUESTIONS.map(question));
 }
 
 /** "All 12 checks passed", "6 of 12 checks passed". */
@@ -95,8 +97,6 @@ export function checksSummary({ checks }) {
 }
 
 const moment = (seconds) => (seconds === "never" ? "never: for ever" : h("time", { datetime: isoTime(seconds) }, time(seconds)));
-
-const fact = (name, term, value) => h("div", { "data-fact": name }, h("dt", {}, term), h("dd", {}, value));
 
 /** What a certificate says: the few things that people ask for. Unless it was found to be genuine in this report, it only says so. */
 export function mainFacts(said, report) {

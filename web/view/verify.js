@@ -1,13 +1,14 @@
 // Verify: a file and its bundle, in whatever order they come, judged in a worker and without any connection.
-import { examine } from "../logic/examine.js";
+import { examine, examineOfLog } from "../logic/examine.js";
 import { size } from "../logic/format.js";
-import { place } from "../logic/pairing.js";
+import { isOfLog, place } from "../logic/pairing.js";
 import { Rate } from "../logic/rate.js";
-import { VERDICTS } from "../logic/words.js";
+import { VERDICTS, sentenceOfLog } from "../logic/words.js";
 import { action, cut, foreign, h, oncePerFrame, setData } from "./dom.js";
 import { createDropZone, foldersNotice } from "./drop.js";
 import { failure } from "./failure.js";
 import { icon } from "./icons.js";
+import { provedFacts } from "./log_verdict.js";
 import { Running } from "./running.js";
 import { certificateCommittee, checkList, checksSummary, mainFacts, memberKeys, otherFacts, verdictBanner } from "./verdict.js";
 
@@ -26,16 +27,24 @@ const NOTICES = {
     foreign(b),
     " are .vouch bundles, and neither is named after the other. Give a bundle and the file that it certifies.",
   ],
+  "of-log": ([a, b]) => ["One of ", foreign(a), " and ", foreign(b), " is a bundle of the log, which certifies no file. Give it alone."],
+  evidence: (names) => [
+    ...(names.length === 1 ? [foreign(names[0]), " is"] : ["One of these files is"]),
+    " evidence against a replica, which this page does not check. Check it with ",
+    h("code", { class: "command" }, "vouch verify"),
+    ".",
+  ],
   "too-many": (names) => [`These are ${names.length} files. Give one file and its .vouch bundle.`],
 };
 const SLOTS = [
   ["file", "The file", "not given yet"],
   ["bundle", "Its .vouch bundle", "not given yet"],
 ];
+const SLOT_OF_LOG = { op: "The bundle of an op of the log", head: "The bundle of a log head", block: "The bundle of a block of the log" };
 
 export class Verify {
   #context;
-  #file = null; // { name, isBundle, blob }
+  #file = null; // { name, isBundle, kind, blob }
   #bundle = null;
   #subject = null; // of the file, once it was hashed
   #report = null;
@@ -57,7 +66,7 @@ export class Verify {
     this.#context = context;
     this.zone = createDropZone({
       label: "Choose a file and its .vouch",
-      hint: "or drop them anywhere on this page, together or one after the other",
+      hint: "or drop them anywhere on this page, together or one after the other; the bundle of an op, a block or a head of the log alone",
       onFiles: (files, folders) => void this.take(files, folders),
     });
     this.element = h(
@@ -101,8 +110,8 @@ export class Verify {
 
   // What cannot be read is no bundle here; that it cannot be read is said when it is used.
   async #look(file) {
-    const isBundle = await this.#context.engine.run("look", { file }).catch(() => false);
-    return { name: file.name, isBundle, blob: file };
+    const kind = await this.#context.engine.run("look", { file }).catch(() => null);
+    return { name: file.name, isBundle: kind !== null, kind, blob: file };
   }
 
   async #judge() {
@@ -120,16 +129,14 @@ export class Verify {
     this.#rate = new Rate();
     this.#setState("checking");
     try {
-      const found = await examine({
-        engine,
-        bundle: bundle.blob,
+      const question = { engine, bundle: bundle.blob, cluster: decision.identity, signal };
+      const ofFile = () => ({
         file: file?.blob ?? null,
         subject: this.#subject,
-        cluster: decision.identity,
         waiveExpiry: this.#waivesExpiry,
-        signal,
         onProgress: (event) => this.#heard(event),
       });
+      const found = isOfLog(bundle) ? await examineOfLog({ ...question, kind: bundle.kind }) : await examine({ ...question, ...ofFile() });
       if (signal.aborted) return;
       this.#subject = found.subject;
       this.#report = found.report;
@@ -200,8 +207,9 @@ export class Verify {
   #showSlots() {
     const given = { file: this.#file, bundle: this.#bundle };
     this.#slots.hidden = this.#file === null && this.#bundle === null;
+    const slots = isOfLog(this.#bundle) ? [["bundle", SLOT_OF_LOG[this.#bundle.kind]]] : SLOTS;
     this.#slots.replaceChildren(
-      ...SLOTS.map(([slot, title, none]) => {
+      ...slots.map(([slot, title, none]) => {
         const one = given[slot];
         const content =
           one === null
@@ -243,6 +251,7 @@ export class Verify {
       };
       actions.push(h("button", { type: "button", class: "button", onclick: again }, "Judge as if it had not expired"));
     }
+    if (isOfLog(this.#bundle)) return this.#showVerdictOfLog(report, { trust: decision, actions });
     const isValid = report.verdict === "valid";
     const parts = [verdictBanner(report, { fileName: this.#file?.name, trust: decision, actions, heading: "h2" })];
     if (isValid && this.#waivesExpiry)
@@ -250,6 +259,16 @@ export class Verify {
     if (inspection !== null) parts.push(certificateCommittee(inspection, report));
     parts.push(h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, inspection)));
     if (inspection !== null) parts.push(mainFacts(inspection, report), otherFacts(inspection), memberKeys(inspection));
+    this.#result.replaceChildren(...parts);
+  }
+
+  #showVerdictOfLog(report, options) {
+    const proved = provedFacts(report);
+    const parts = [
+      verdictBanner(report, { ...options, about: sentenceOfLog(report), heading: "h2" }),
+      ...(proved === null ? [] : [proved]),
+      h("details", { class: "more", open: true }, h("summary", {}, checksSummary(report)), checkList(report, null)),
+    ];
     this.#result.replaceChildren(...parts);
   }
 }

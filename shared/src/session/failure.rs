@@ -39,6 +39,8 @@ pub struct Failure {
     pub reason: Option<String>,
     /// For [`FailureKind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
     pub check: Option<&'static str>,
+    /// What was compared, if the failure is a comparison.
+    pub subject: Option<String>,
     /// The expected value, if the failure is a comparison.
     pub expected: Option<String>,
     /// The value received, if the failure is a comparison.
@@ -60,6 +62,7 @@ impl From<&SessionError> for Failure {
             code: kind(error),
             reason: None,
             check: check(error),
+            subject: comparison.as_ref().map(|comparison| comparison.subject.clone()),
             expected: comparison.as_ref().map(|comparison| comparison.expected.clone()),
             got: comparison.map(|comparison| comparison.got),
             members: Vec::new(),
@@ -135,11 +138,12 @@ impl From<&SliceError> for Failure {
             SliceError::Tree(TreeError::Bytes { .. }) => Some("bytes"),
             SliceError::Tree(_) => Some("proof"),
         };
-        let Comparison { expected, got, .. } = error.comparison();
+        let Comparison { subject, expected, got } = error.comparison();
         Self {
             code: if check.is_some() { FailureKind::Invalid } else { FailureKind::Protocol },
             reason: None,
             check,
+            subject: Some(subject),
             expected: Some(expected),
             got: Some(got),
             members: Vec::new(),

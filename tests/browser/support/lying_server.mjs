@@ -16,7 +16,7 @@ const STAGE = { receiving: 1, stored: 2, voted: 3, dropped: 4 };
 const NOT_FOUND = 12;
 
 export const honest = makeCommittee("page", makeMembers("page", 4));
-const stranger = makeCommittee("stranger", makeMembers("stranger", 4));
+export const stranger = makeCommittee("stranger", makeMembers("stranger", 4));
 
 /** The identity of the honest server's committee. */
 export const IDENTITY = toBase58(honest.digest);
@@ -221,8 +221,13 @@ function clusterStatus(lie) {
   return { cluster: toBase58(digest), server: toBase58(ed25519.getPublicKey(key)), ready: true, epoch: 0, quorum: quorum(n), tolerated_faults: faulty(n), connected: n, wanted: n, members };
 }
 
+function answerHead(head, response) {
+  if (typeof head === "function") return head(response);
+  response.writeHead(head === null ? 204 : 200).end(head ?? undefined);
+}
+
 /**
- * Starts it, with the page. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
+ * Starts it, with the page. `logHead` is the bundle of the newest log head: a text; a function of the response; null for none. `lie` may be changed between links; only reads from member `liar` are lies; `blobs` can be downloaded, and
  * `bundles` are their certificates. Each of `cuts` ends one put after `at` bytes: with a failure of `code`, else by hanging up, and sets `lie` from then on;
  * the received bytes are `kept`, and the next put of the same digest resumes after them, or at `offset`. Each of `refusals` is a code that one put is
  * answered with. `hangUp()` ends all links. It counts `links` and `silences` (requests that it leaves without an answer), and records `offers` (the receipts of puts), `begun` (their resume offsets), the names of all messages `received` after the handshake, and `cancelled` (whether to keep).
@@ -234,11 +239,12 @@ export async function startLyingServer(lie = null, folder = PAGE) {
     const blob = server.blobs.get(digest);
     if (blob !== undefined && kind === "certificates") return response.end(server.bundles.get(digest));
     if (blob !== undefined && kind === "blobs") return response.end(slicesOf(blob, server.lie));
+    if (request.url.startsWith("/v1/log/head")) return answerHead(server.logHead, response);
     if (request.url !== "/v1/cluster") return serve(request, response);
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(clusterStatus(server.lie)));
   });
   const sockets = new WebSocketServer({ server: http, path: "/v1/link", perMessageDeflate: false, handleProtocols: (offered) => offered.has("vouch.v1") && "vouch.v1" });
-  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], links: 0, silences: 0, ...(await listen(http)) };
+  const server = { lie, liar: 0, blobs: new Map(), bundles: new Map(), logHead: null, cuts: [], kept: new Map(), offset: null, refusals: [], offers: [], begun: [], cancelled: [], received: [], links: 0, silences: 0, ...(await listen(http)) };
   sockets.on("connection", (socket) => {
     socket.on("error", () => {}); // ignore clients that hang up
     server.links += 1;

@@ -136,6 +136,32 @@ export async function verdictOf(scope) {
   });
 }
 
+const GENUINE = ["bundle", "certificate", "committee", "identity", "epoch", "signers", "possession", "signature"];
+const OF_LOG = {
+  op: [GENUINE, ["proof", "block", "result", "op"], ["time"]],
+  head: [GENUINE, ["height"], ["time"]],
+  block: [GENUINE, ["ops", "block", "height"], ["time"]],
+};
+
+/** Asserts VALID for a bundle of the log (`of`: "op", "head" or "block"). Nothing in particular was asked for, so that one check is waived. */
+export function assertValidOfLog(of, { state, heading, outcomes, text }) {
+  assert.equal(state, "valid", text);
+  assert.match(heading, /^VALID\b/);
+  const outcome = (check) => (["op", "height"].includes(check) ? "waived" : "passed");
+  assert.deepEqual(outcomes, Object.fromEntries(OF_LOG[of].flat().map((check) => [check, outcome(check)])));
+}
+
+/** Asserts INVALID for a bundle of the log, by this check, with expected and got, and without anything proved. */
+export function assertInvalidOfLog(of, { state, check, heading, expected, got, outcomes, facts, text }, failed) {
+  assert.deepEqual({ state, check }, { state: "invalid", check: failed }, text);
+  assert.match(heading, /^INVALID\b/);
+  assert.notEqual(expected, got);
+  assert.ok(expected && got, text);
+  assert.equal(outcomes[failed], "failed");
+  assert.deepEqual(Object.keys(outcomes), OF_LOG[of].flat());
+  assert.deepEqual(facts, {});
+}
+
 const QUESTIONS = [
   ["bundle", "certificate", "committee", "identity", "epoch", "signers", "possession", "signature"],
   ["digest", "length"],

@@ -5,7 +5,8 @@ import { digestOf } from "../../independent/bytes.mjs";
 import { toBase58 } from "../../independent/text.mjs";
 import { altered, bundleFor } from "./bundles.mjs";
 import { makeFilm } from "./film.mjs";
-import { IDENTITY, OTHER_IDENTITY } from "./lying_server.mjs";
+import { blockBundle, headBundle, logWithNotes, opBundle } from "./log_bundles.mjs";
+import { IDENTITY, OTHER_IDENTITY, honest } from "./lying_server.mjs";
 import { address, certify, ends, fileNamed, give, jobOf, openPage, patternFile, reaches, showTab, sparseFile } from "./page.mjs";
 import { PAGE } from "./static_host.mjs";
 import { until } from "./until.mjs";
@@ -24,6 +25,10 @@ const good = bundleFor(BYTES);
 const expired = bundleFor(BYTES, { issuedAt: now() - 7200, expiresAt: now() - 3600 });
 const forged = altered(good, () => ({ signature: new Uint8Array(96).fill(1) }));
 
+const blocks = logWithNotes(honest, ["report.pdf is final", "a longer note,\nof two lines, which somebody else wrote and which is shown as it is: <b>text</b>, not markup"]);
+const head = headBundle(honest, blocks);
+const unsigned = headBundle(honest, blocks, { signers: [0, 1] });
+
 const untilServer = (page, state) => until(`the server is ${state}`, async () => (await page.locator("#server").getAttribute("data-state")) === state);
 
 /** Pairs `[name, make]`; `make()` returns a page in that state. `server` is a lying server, `elsewhere` the URL of another host, `folder` for files. */
@@ -33,6 +38,7 @@ export function allStates({ open, server, elsewhere, folder }) {
 
   const visit = async (url = address(server.url, { cluster: IDENTITY }), lie = null, options = {}) => {
     server.lie = lie;
+    server.logHead = null;
     server.kept.clear();
     return openPage(open, url, { allow: [/WebSocket connection/, /Failed to load resource/, /CORS/], ...options });
   };
@@ -92,7 +98,32 @@ export function allStates({ open, server, elsewhere, folder }) {
     Object.defineProperty(Navigator.prototype, "serviceWorker", { value: undefined });
   };
 
+  // The server panel, unfolded, of a server that shows these log heads, one after the other.
+  const following = async (...heads) => {
+    server.lie = null;
+    server.logHead = heads[0].text;
+    const page = await open(undefined);
+    await page.clock.install();
+    await page.goto(address(server.url, { cluster: IDENTITY }));
+    await page.locator("html[data-ready]").waitFor({ state: "attached" });
+    await page.locator("#server [aria-expanded]").click();
+    for (const { text, state } of heads) {
+      server.logHead = text;
+      await page.clock.runFor(25_000);
+      await page.locator(`#server [data-fact=log][data-state=${state}]`).waitFor();
+    }
+    return page;
+  };
+  const ofLog = (name, text) => verifying(fileNamed(name, text));
+
   return [
+    ["log head", () => following({ text: head, state: "verified" })],
+    ["log head, not verified", () => following({ text: unsigned, state: "not-verified" })],
+    ["log head, old", () => following({ text: head, state: "verified" }, { text: headBundle(honest, blocks.slice(0, 3)), state: "older" })],
+    ["op of the log", () => ofLog("note.vouch", opBundle(honest, blocks, blocks.length, 1))],
+    ["op of the log, forged", () => ofLog("note.vouch", opBundle(honest, blocks, blocks.length, 1, { submitter: honest.members[3].node }))],
+    ["log head, as a file", () => ofLog("log-head-8.json", head)],
+    ["block of the log", () => ofLog("block-8.json", blockBundle(honest, blocks, blocks.length))],
     ["first visit", () => visit(server.url)],
     ["identity in the address", () => visit()],
     ["trust, long form", async () => {
@@ -200,6 +231,11 @@ export function allStates({ open, server, elsewhere, folder }) {
       return page;
     }],
     ["verify.html", () => openPage(open, HTML, { offline: true })],
+    ["verify.html, op of the log", async () => {
+      const page = await openPage(open, address(HTML, { cluster: IDENTITY }), { offline: true });
+      await give(page, [fileNamed("note.vouch", opBundle(honest, blocks, blocks.length, 0))]);
+      return page;
+    }],
     ["verify.html, valid", async () => {
       const page = await openPage(open, address(HTML, { cluster: IDENTITY }), { offline: true });
       await give(page, [FILE, vouch(good)]);
