@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::http::{get, request};
+use support::ordered_log::{blocks, digests};
 use support::processes::Processes;
 use tokio::task::JoinSet;
 use vouch::host::Host;
-use vouch::log::LogOwner;
-use vouch::log::block_store::BlockStore;
-use vouch::log::disk::BLOCKS;
 use vouch_core::digest::{BlockDigest, ClusterId};
 use vouch_core::log::{Op, OpId};
 use vouch_core::verify::{LogVerifyOptions, Verifier};
@@ -80,7 +78,7 @@ async fn kills_for(time: Duration, seed: u64) {
 
     // Every replica has the same blocks, as far as it has them.
     cluster.replicas.iter_mut().for_each(support::processes::Node::kill);
-    let logs: Vec<_> = cluster.replicas.iter().map(|replica| digests(replica.folder(), identity)).collect();
+    let logs: Vec<_> = cluster.replicas.iter().map(|replica| digests(&blocks(replica.folder(), identity))).collect();
     let longest = logs.iter().max_by_key(|log| log.len()).unwrap();
     assert!(longest.len() as u64 >= last.height);
     for (log, replica) in logs.iter().zip(&cluster.replicas) {
@@ -143,21 +141,4 @@ fn now() -> u64 {
 
 async fn pause(random: &mut u64, most: u64) {
     tokio::time::sleep(Duration::from_millis(next_random(random) % most)).await;
-}
-
-/// The digests of a replica's blocks, from the first on.
-fn digests(folder: &std::path::Path, cluster: ClusterId) -> Vec<BlockDigest> {
-    let host = Host::system();
-    let node_key = vouch::replica::keys_of(&host, folder).unwrap().node.node_key();
-    let owner = LogOwner { cluster, node_key };
-    let (blocks, replaced) = BlockStore::open(&host, &folder.join(BLOCKS), owner, true).unwrap();
-    assert!(replaced.is_none());
-    let mut all = Vec::new();
-    loop {
-        let more = blocks.digests(all.len() as u64 + 1, 4096).unwrap();
-        if more.is_empty() {
-            return all;
-        }
-        all.extend(more);
-    }
 }

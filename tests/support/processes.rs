@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use vouch::client::ClientError;
 use vouch_core::digest::{ClusterId, Digest};
@@ -222,14 +223,24 @@ impl Processes {
         cluster
     }
 
+    /// Like `start`, with replicas that accept connections of each other.
+    pub async fn start_listening(n: usize) -> Self {
+        let mut cluster = Self::start_server_with(&[]).await;
+        for number in 0..n {
+            cluster.add_replica_with(number, &["--listen", "127.0.0.1:0"]);
+        }
+        cluster.until_connected().await;
+        cluster
+    }
+
     /// Starts one more replica.
     pub fn add_replica(&mut self, number: usize) {
         self.add_replica_with(number, &[]);
     }
 
-    /// Starts one more replica that also dials these servers.
-    pub fn add_replica_with(&mut self, number: usize, servers: &[&str]) {
-        self.add_replica_in(number, servers, &[]);
+    /// Starts one more replica with additional arguments, such as further servers.
+    pub fn add_replica_with(&mut self, number: usize, more: &[&str]) {
+        self.add_replica_in(number, more, &[]);
     }
 
     /// Starts one more replica with additional arguments and environment variables.
@@ -281,6 +292,13 @@ impl Processes {
     /// The same, with these arguments.
     pub async fn another_server_with(&self, name: &str, arguments: &[&str]) -> (Node, String) {
         start_server(self.root.path(), name, arguments).await
+    }
+
+    /// What `vouch status` says about a running replica.
+    pub async fn status_of(&self, replica: &Node) -> Value {
+        let folder = replica.folder().to_str().unwrap();
+        let output = run(self.root(), &["status", "--json", "--data", folder]).await;
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
     /// Whether a replica is connected to the server.
