@@ -28,16 +28,22 @@ fn demo_certifies_and_verifies() {
         "\n3. ",
         "\n4. Verifying",
         "\nVALID: letter ",
+        "\n5. Writing a note to the log",
+        "\nnote 1: op ",
+        "\nVALID: op ",
     ] {
         assert!(text.contains(step), "{step:?}: {text}");
     }
     let cluster = identity(&demo);
     vouch(folder, &["verify", "letter", "letter.vouch", "--cluster", &cluster]).ok();
+    let note = vouch(folder, &["verify", "--op", "any", "four/note.vouch", "--cluster", &cluster]);
+    // the body of the note, in hex
+    assert!(note.ok().contains("body     6c657474657220697320636572746966696564"), "{}", note.text());
 
     // a second run reuses the cluster
     fs::write(folder.join("second"), "another\n").unwrap();
     let again = vouch(folder, &["demo", "second", "--once", "--data", "four"]);
-    again.ok();
+    assert!(again.ok().contains("\nnote 2: op "), "the log goes on: {}", again.text());
     assert_eq!(identity(&again), cluster);
     vouch(folder, &["verify", "second", "second.vouch", "--cluster", &cluster]).ok();
     // another data folder is another cluster

@@ -1,4 +1,4 @@
-//! `vouch demo`: a whole cluster of processes on loopback, one file certified and verified, step by step.
+//! `vouch demo`: a whole cluster of processes on loopback, one file certified and verified, and one note in the log, step by step.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use vouch_core::digest::ClusterId;
 use vouch_core::message::Code;
 use vouch_core::receipt::NEVER;
 use vouch_core::session::{Certified, SessionError};
 
+use super::args::{LogNoteArgs, LogServerArgs, WantedOp};
 use super::bundles::BundlePlace;
 use super::trust::Trust;
-use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, nodes, output, verify};
+use super::{DemoArgs, Failure, TrustArgs, VerifyArgs, log_commands, nodes, output, verify};
 use crate::client::{self, ClientError, PutProgress};
 use crate::data_dir::DataDir;
 use crate::host::source::Source;
@@ -22,6 +24,10 @@ use crate::host::{Host, files};
 /// How long the processes may take to start and connect.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Where replicas accept connections of each other: a free port.
+const LISTEN: &str = "127.0.0.1:0";
+/// The file in the data folder with the proof of the note.
+const NOTE: &str = "note.vouch";
 
 pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     let keeps_serving = !args.once && std::io::stdout().is_terminal();
@@ -35,7 +41,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     // One demo at a time uses the folder, which has all logs and data folders.
     let _held = DataDir::open(host.disk(), &args.data).map_err(Failure::new)?;
     step(
-        "1",
+        1,
         format_args!(
             "Starting one server and {} replicas on loopback, each a process with its own folder.",
             args.replicas
@@ -49,9 +55,10 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
         () = &mut interrupted => return Ok(130),
     };
     note(format_args!("server on {address}; data and logs in {}", output::name(&args.data)));
+    note(format_args!("the replicas also reach each other directly, so their log goes on while no server runs"));
 
     step(
-        "2",
+        2,
         format_args!(
             "Putting {}: hashed here, sent to the server, which sends it to every replica.",
             output::name(file)
@@ -65,44 +72,44 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     explain(&certified, &bundle);
 
     let identity = certified.committee.cluster();
-    step(
-        "4",
-        format_args!("Verifying with this program, offline. Anyone who knows the cluster's identity can do this."),
-    );
+    step(4, format_args!("Verifying with this program, offline. Anyone who knows the cluster's identity can do this."));
     note(format_args!(
         "vouch verify {} {} --cluster {identity}",
         output::shell_word(file),
         output::shell_word(&bundle)
     ));
-    let checked = VerifyArgs {
-        file: Some(file.clone().into_os_string()),
-        digest: None,
-        op: None,
-        height: None,
-        bundle: bundle.clone(),
-        cluster: Some(identity),
-        now: None,
-        waive_expiry: false,
-        json: false,
-    };
-    let mut code = verify::verify(host, checked)?;
-
+    let file_to_check = VerifyArgs { file: Some(file.clone().into_os_string()), ..to_verify(&bundle, identity) };
+    let mut code = verify::verify(host, file_to_check)?;
+    let mut number = 5;
     if let Some(command) = &args.verify_with {
         step(
-            "5",
+            number,
             format_args!("Verifying with the WebAssembly verifier in Node.js: the same core on another runtime."),
         );
         code = code.max(verify_with(command, file, &bundle, &identity.to_string()).await?);
+        number += 1;
     }
     if code != 0 {
         return Err(Failure::new("the verifiers did not agree that the certificate is valid"));
     }
+
+    step(
+        number,
+        format_args!("Writing a note to the log: the replicas agree on its place, and sign how long the log is."),
+    );
+    let proof = args.data.join(NOTE);
+    tokio::select! {
+        written = write_note(host, file, &proof, &address, identity) => written?,
+        () = &mut interrupted => return Ok(130),
+    }
+    number += 1;
     if keeps_serving {
-        step("6", format_args!("The cluster keeps serving on {address} until Ctrl-C. Open its page in a browser:"));
+        step(number, format_args!("The cluster keeps serving on {address} until Ctrl-C. Open its page in a browser:"));
         note(format_args!("{}", nodes::page_of(&format!("http://{address}/"), identity)));
         note(format_args!("or try, from another terminal:"));
         note(format_args!("vouch put FILE --server {address} --cluster {identity}"));
         note(format_args!("vouch get {} -o COPY --server {address} --cluster {identity}", output::shell_word(&bundle)));
+        note(format_args!("vouch log follow --server {address} --cluster {identity}"));
         tokio::select! {
             () = &mut interrupted => {}
             died = cluster.any_exit() => return Err(Failure::new(format_args!("{died} ended; see its log"))),
@@ -112,7 +119,7 @@ pub(super) async fn demo(host: &Host, args: DemoArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn step(number: &str, text: std::fmt::Arguments<'_>) {
+fn step(number: u8, text: std::fmt::Arguments<'_>) {
     output::line(format_args!(""));
     output::line(format_args!("{number}. {text}"));
 }
@@ -128,7 +135,7 @@ fn explain(certified: &Certified, bundle: &Path) {
     note(format_args!("digest {} (BLAKE3; `b3sum` prints it as hex)", certificate.claim.receipt.digest));
     note(format_args!("stored durably and signed by {}", names.join(", ")));
     step(
-        "3",
+        3,
         format_args!(
             "The server aggregated their signatures into one certificate of {} bytes.",
             certificate.encode().len()
@@ -165,6 +172,42 @@ async fn put_when_ready(host: &Host, file: &Path, address: &str) -> Result<Certi
     }
 }
 
+/// Has a note decided, and verifies the proof of it.
+async fn write_note(host: &Host, file: &Path, proof: &Path, address: &str, identity: ClusterId) -> Result<(), Failure> {
+    // Without the folders before it: a path may be longer than a note.
+    let text = format!("{} is certified", output::name(file.file_name().unwrap_or_default()));
+    let (word, proof_word) = (output::shell_word(Path::new(&text)), output::shell_word(proof));
+    note(format_args!("vouch log note {word} -o {proof_word} --server {address} --cluster {identity}"));
+    let server = LogServerArgs {
+        server: address.to_owned(),
+        trust: TrustArgs { cluster: Some(identity), known_clusters: None },
+        json: false,
+    };
+    let written = LogNoteArgs { text, output: Some(proof.to_owned()), force: true, server };
+    let op = log_commands::note_when_ready(host, &written).await?;
+    note(format_args!("Its proof is checked offline, too: that it is in the log, and where."));
+    note(format_args!("vouch verify --op {op} {proof_word} --cluster {identity}"));
+    match verify::verify(host, VerifyArgs { op: Some(WantedOp(Some(op))), ..to_verify(proof, identity) })? {
+        0 => Ok(()),
+        _ => Err(Failure::new("the proof of the note is not valid")),
+    }
+}
+
+/// The arguments to verify a bundle, whatever it is of.
+fn to_verify(bundle: &Path, identity: ClusterId) -> VerifyArgs {
+    VerifyArgs {
+        file: None,
+        digest: None,
+        op: None,
+        height: None,
+        bundle: bundle.to_owned(),
+        cluster: Some(identity),
+        now: None,
+        waive_expiry: false,
+        json: false,
+    }
+}
+
 async fn verify_with(command: &str, file: &Path, bundle: &Path, identity: &str) -> Result<u8, Failure> {
     note(format_args!("{command} {} {} --cluster {identity}", output::shell_word(file), output::shell_word(bundle)));
     let mut words = command.split_whitespace();
@@ -195,7 +238,13 @@ impl Processes {
         let server = all.spawn(&program, "server", &args.data, &["server", "0", "--replicas", &replicas], true)?;
         let address = all.address(server, &args.data).await?;
         for number in 1..=args.replicas {
-            all.spawn(&program, &format!("replica-{number}"), &args.data, &["replica", &address], false)?;
+            all.spawn(
+                &program,
+                &format!("replica-{number}"),
+                &args.data,
+                &["replica", &address, "--listen", LISTEN],
+                false,
+            )?;
         }
         Ok((all, address))
     }

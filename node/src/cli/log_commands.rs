@@ -81,9 +81,21 @@ async fn prove(host: &Host, args: &LogProveArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// As `vouch log note`, but says nothing about attempts before the log runs: it starts a moment after the committee is founded. Returns the
+/// note's op.
+pub(super) async fn note_when_ready(host: &Host, args: &LogNoteArgs) -> Result<OpId, Failure> {
+    let client = LogClient { is_quiet: true, ..LogClient::new(host, &args.server)? };
+    note_through(client, args).await
+}
+
 async fn note(host: &Host, args: &LogNoteArgs) -> Result<u8, Failure> {
+    note_through(LogClient::new(host, &args.server)?, args).await?;
+    Ok(0)
+}
+
+async fn note_through(mut client: LogClient<'_>, args: &LogNoteArgs) -> Result<OpId, Failure> {
     let place = BundleFile::new(args.output.as_deref(), args.force)?;
-    let mut client = LogClient::new(host, &args.server)?;
+    let host = client.host;
     let text = args.text.as_bytes().to_vec();
     let too_long = format!("a note has at most {MAX_OP_BODY} bytes, got {}", text.len());
     let expires_at = host.unix_seconds().saturating_add(NOTE_LIFETIME);
@@ -104,7 +116,7 @@ async fn note(host: &Host, args: &LogNoteArgs) -> Result<u8, Failure> {
         let mut json = place.named(&shown)?;
         json["note"] = effect.as_str().into();
         output::json(&json);
-        return Ok(0);
+        return Ok(shown.id);
     }
     output::line(format_args!(
         "{effect}: op {}, in block {} of {}, certified by {} of {} members of cluster {}",
@@ -115,7 +127,7 @@ async fn note(host: &Host, args: &LogNoteArgs) -> Result<u8, Failure> {
         shown.members,
         shown.cluster
     ));
-    Ok(0)
+    Ok(shown.id)
 }
 
 /// Reads a log through one server, and verifies it.
@@ -126,13 +138,15 @@ struct LogClient<'a> {
     /// The trusted identity; at first contact, the one that the server showed first.
     cluster: Option<ClusterId>,
     verifier: Verifier,
+    /// Whether attempts that fail are not mentioned.
+    is_quiet: bool,
 }
 
 impl<'a> LogClient<'a> {
     fn new(host: &'a Host, args: &LogServerArgs) -> Result<Self, Failure> {
         let trust = Trust::new(host, &args.server, &args.trust)?;
         let (server, cluster) = (args.server.clone(), trust.pinned);
-        Ok(Self { host, server, trust, cluster, verifier: Verifier::new() })
+        Ok(Self { host, server, trust, cluster, verifier: Verifier::new(), is_quiet: false })
     }
 
     async fn get(&self, path: String) -> Result<Bytes, Failure> {
@@ -168,7 +182,9 @@ impl<'a> LogClient<'a> {
                     None => failure,
                 });
             }
-            output::error_line(format_args!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
+            if !self.is_quiet {
+                output::error_line(format_args!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
+            }
             self.host.sleep(pause).await;
         }
     }
