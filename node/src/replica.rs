@@ -221,6 +221,7 @@ impl Replica {
             foundings: link.foundings.clone(),
             votes: link.votes.clone(),
             log: link.log.clone(),
+            peers: link.peers.clone(),
             scrubber: Scrubber::new(link.storage.clone()),
         });
         if let Some(replaced) = link.storage.store.replaced() {

@@ -5,11 +5,15 @@
 //! their numbers. A relay can lose, delay, repeat, reorder, alter and misdirect frames; the worst that comes of it is that messages are lost.
 //! Lost messages are not repeated, so users repeat what still matters, at the latest after [`PeersOutput::PeerUp`].
 //!
+//! A member may send only so many frames ([`FRAMES_PER_SECOND`], [`MIB_PER_SECOND`]): [`Peers::pause`] says when nothing is to be read from its
+//! connection, and what relays pass on beyond that is dropped before its signature is checked.
+//!
 //! While nothing is sent, no frame is: hellos are sent when a way comes up, in answer to a hello, and when a message cannot be sent or
 //! verified because the other end has another session.
 
 mod contact;
 mod dialling;
+mod frame_budget;
 mod peer;
 mod sessions;
 #[cfg(test)]
@@ -28,6 +32,7 @@ use vouch_core::peer_frame::{MemberAddress, OpenedFrame, PeerFrame, PeerHello};
 
 use contact::Contact;
 pub use dialling::DialPlan;
+pub use frame_budget::{FRAMES_PER_SECOND, HeldBack, MIB_PER_SECOND};
 use peer::{Freshness, OwnEnd, Peer};
 use ways::{Way, Ways};
 pub use ways::{WayClosed, WayId, WayKind};
@@ -145,6 +150,23 @@ impl Peers {
     /// Whether a member was heard on a way. Until then, a connection may be anyone's.
     pub fn is_proven(&self, way: WayId) -> bool {
         self.ways.get(way).is_some_and(|way| way.is_proven())
+    }
+
+    /// Until when nothing is to be read from a connection, because its peer sends more than is taken. `None`: read on.
+    pub fn pause(&mut self, way: WayId, now: Duration) -> Option<Duration> {
+        let peer = self.peers.get_mut(&self.ways.get(way)?.peer?)?;
+        let until = peer.contacts.get(&way)?.read.next().max(peer.budget.next());
+        if until <= now {
+            return None;
+        }
+        peer.held_back.pauses += 1;
+        Some(until)
+    }
+
+    /// The peers that sent more than was taken, and what was held back of each.
+    pub fn held_back(&self) -> impl Iterator<Item = (&NodeKey, HeldBack)> {
+        let peers = self.peers.iter().map(|(key, peer)| (key, peer.held_back));
+        peers.filter(|(_, held_back)| *held_back != HeldBack::default())
     }
 
     /// Takes an input and returns what is to be done, in order.
@@ -301,6 +323,11 @@ impl Peers {
 
     fn receive(&mut self, id: WayId, bytes: &Bytes, now: Duration) {
         let Some(way) = self.ways.get(id) else { return };
+        if let Some(peer) = way.peer.and_then(|peer| self.peers.get_mut(&peer))
+            && let Some(contact) = peer.contacts.get_mut(&id)
+        {
+            contact.read.spend(bytes.len(), now);
+        }
         match self.accept(id, way, bytes, now) {
             Ok(true) => {}
             Ok(false) => self.dropped += 1,
@@ -345,6 +372,11 @@ impl Peers {
         } else if is_copy || (!frame.is_hello() && greatest.is_none()) {
             return Ok(false);
         }
+        // From a connection, nothing is read meanwhile; a relay passes on the frames of others, too.
+        if way.kind == WayKind::Relay && peer.budget.next() > now {
+            peer.held_back.dropped += 1;
+            return Ok(false);
+        }
         let opened = match frame.open(&self.own.cluster, &peer.own) {
             Ok(opened) => opened,
             Err(_) => {
@@ -353,6 +385,7 @@ impl Peers {
                 return Ok(false);
             }
         };
+        peer.budget.spend(bytes.len(), now);
         if is_copy {
             if let Some(contact) = peer.contacts.get_mut(&id) {
                 contact.heard(now);

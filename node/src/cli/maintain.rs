@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use vouch_node_core::peers::{FRAMES_PER_SECOND, MIB_PER_SECOND};
 
 use super::{Failure, MaintainArgs, output};
 use crate::data_dir;
@@ -11,7 +12,7 @@ use crate::replica::AtRest;
 use crate::replica::control::{self, ControlError, Reply, Request};
 use crate::replica::repair::Repair;
 use crate::replica::scrub::{self, Scrubbed};
-use crate::replica::status::{LogStatus, ServerLink, Status, Votes};
+use crate::replica::status::{HeldBackMember, LogStatus, ServerLink, Status, Votes};
 use crate::store::{self, Usage};
 
 /// The folder with the data folders of replicas that were started without `--data`.
@@ -122,6 +123,9 @@ fn show_status(folder: &Path, status: &Status, now: u64) {
         ));
     }
     show_log(&status.log, now);
+    for member in &status.held_back {
+        output::line(format_args!("  peers     {}", held_back(member)));
+    }
     output::line(format_args!("  scrubbed  {}", scrubbed(&status.scrubbed)));
     let Repair { lacking, lacking_bytes, fetched, fetched_bytes, failed } = status.repair;
     let lacking = match (lacking, lacking_bytes) {
@@ -133,6 +137,15 @@ fn show_status(folder: &Path, status: &Status, now: u64) {
         output::count(fetched, "blob"),
         output::bytes(fetched_bytes)
     ));
+}
+
+/// What was held back of a member that sends too much.
+fn held_back(member: &HeldBackMember) -> String {
+    let HeldBackMember { name, pauses, dropped, .. } = member;
+    let (pauses, dropped) = (output::count(*pauses, "pause"), output::count(*dropped, "relayed message"));
+    format!(
+        "{name} sends more than {FRAMES_PER_SECOND} messages or {MIB_PER_SECOND} MiB a second: {pauses} in reading from it, {dropped} dropped"
+    )
 }
 
 /// Shows how far the log is here, and whether this replica signs in it.
@@ -295,5 +308,18 @@ async fn scrub_one(host: &Host, folder: &Path, show: impl Fn(Scrubbed)) -> Resul
             Ok((result, "start the replica: it fetches damaged blobs again"))
         }
         Err(error) => Err(Failure::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_sends_too_much_is_named() {
+        let (name, node_key) = ("replica-2".to_owned(), String::new());
+        let member = HeldBackMember { name, node_key, pauses: 12, dropped: 1 };
+        let expected = "replica-2 sends more than 4096 messages or 16 MiB a second: 12 pauses in reading from it, 1 relayed message dropped";
+        assert_eq!(held_back(&member), expected);
     }
 }

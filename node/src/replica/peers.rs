@@ -11,6 +11,7 @@ mod ways;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::futures::Notified;
@@ -18,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use vouch_core::digest::ClusterId;
 use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::peer_frame::MemberAddress;
-use vouch_node_core::peers::{Peers, PeersInput, PeersOutput, WayId, WayKind};
+use vouch_node_core::peers::{HeldBack, Peers, PeersInput, PeersOutput, WayId, WayKind};
 
 use crate::host::Host;
 use crate::link::Outgoing;
@@ -146,6 +147,20 @@ impl PeerNetwork {
     /// Whether a member was heard on a way.
     fn is_proven(&self, way: WayId) -> bool {
         self.state().core.as_ref().is_some_and(|core| core.is_proven(way))
+    }
+
+    /// How long nothing is to be read from a connection: its peer sends more than is taken.
+    fn pause(&self, way: WayId) -> Option<Duration> {
+        let now = self.0.host.monotonic();
+        let until = self.state().core.as_mut()?.pause(way, now)?;
+        Some(until.saturating_sub(now))
+    }
+
+    /// The peers that sent more than was taken, and what was held back of each.
+    pub(super) fn held_back(&self) -> Vec<(NodeKey, HeldBack)> {
+        let state = self.state();
+        let peers = state.core.iter().flat_map(|core| core.held_back());
+        peers.map(|(peer, held_back)| (*peer, held_back)).collect()
     }
 
     /// Completes when a connection ends, or the members or their addresses change, from now on.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vouch_core::chain::CommitteeChain;
 use vouch_core::committee::Committee;
+use vouch_core::link::NodeKey;
+use vouch_node_core::peers::HeldBack;
 
 use super::clock_watch::{ClockStatus, ClockWatch};
 use super::context::{OwnIdentity, Reports, Storage};
@@ -13,6 +15,7 @@ use super::last_votes::LastVotes;
 pub use super::last_votes::Votes;
 pub use super::log::LogStatus;
 use super::log::ReplicaLog;
+use super::peers::PeerNetwork;
 use super::repair::Repair;
 use super::scrub::{Scrubbed, Scrubber};
 pub use super::server_links::ServerLink;
@@ -51,6 +54,21 @@ pub struct Status {
     pub repair: Repair,
     /// The state of the ordered log.
     pub log: LogStatus,
+    /// The members that sent it more messages than it takes.
+    pub held_back: Vec<HeldBackMember>,
+}
+
+/// A member that sent more messages than a replica takes of one member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBackMember {
+    /// Its name in the committee.
+    pub name: String,
+    /// Its node key, base58.
+    pub node_key: String,
+    /// How often nothing was read from a connection of it for a moment.
+    pub pauses: u64,
+    /// Messages of it that a server relayed, and that were dropped.
+    pub dropped: u64,
 }
 
 /// The handles that the operator's commands use.
@@ -62,6 +80,7 @@ pub(super) struct OperatorContext {
     pub(super) foundings: Arc<Foundings>,
     pub(super) votes: Arc<LastVotes>,
     pub(super) log: Arc<ReplicaLog>,
+    pub(super) peers: PeerNetwork,
     pub(super) scrubber: Scrubber,
 }
 
@@ -99,7 +118,16 @@ impl OperatorContext {
             scrubbed: self.scrubber.so_far(),
             repair: self.storage.repairs.progress(self.storage.host.unix_seconds()),
             log: self.log.status(),
+            held_back: committee.map(|committee| self.held_back(committee)).unwrap_or_default(),
         }
+    }
+
+    fn held_back(&self, committee: &Committee) -> Vec<HeldBackMember> {
+        let member = |(key, HeldBack { pauses, dropped }): (NodeKey, _)| {
+            let name = committee.record().position(&key).map(|position| committee.record().name(position));
+            HeldBackMember { name: name.unwrap_or_default(), node_key: key.to_string(), pauses, dropped }
+        };
+        self.peers.held_back().into_iter().map(member).collect()
     }
 
     /// Why this replica signs nothing now: the first reason that holds. A new reason gets its line here.

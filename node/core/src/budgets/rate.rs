@@ -32,6 +32,11 @@ impl TokenBucket {
         may
     }
 
+    /// Takes tokens whether or not they are there. What was missing delays the next one.
+    pub fn spend(&mut self, tokens: u32, now: Duration) {
+        self.full_at = self.full_at.max(now) + self.every.saturating_mul(tokens);
+    }
+
     /// When there is a token: a time that has passed if there is one.
     pub fn next(&self) -> Duration {
         (self.full_at + self.every).saturating_sub(self.every * self.burst)
@@ -88,6 +93,18 @@ mod tests {
         assert_eq!(bucket.next(), seconds(13));
         assert!(!bucket.take(seconds(12)) && bucket.take(seconds(13)));
         assert_eq!(bucket.next(), seconds(16));
+    }
+
+    #[test]
+    fn tokens_that_were_missing_delay_the_next_one() {
+        let seconds = Duration::from_secs;
+        let mut bucket = TokenBucket::new(4, seconds(1));
+        bucket.spend(3, seconds(10));
+        assert!(bucket.next() <= seconds(10));
+        bucket.spend(3, seconds(10));
+        assert_eq!(bucket.next(), seconds(13));
+        bucket.spend(1, seconds(13));
+        assert_eq!(bucket.next(), seconds(14));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub const POOL_OPS: usize = 16_384;
 pub const POOL_BYTES: usize = 8 << 20;
 /// Interval at which a member sends its own ops to all others, until they are decided or expired. A lost one costs this long.
 pub const GOSSIP_EVERY: Duration = Duration::from_secs(1);
+/// Maximum number of ops sent at once. Others take a bounded number of messages a second, and votes must not wait behind ops.
+pub const GOSSIP_OPS: usize = 128;
 /// Maximum size of the ops sent at once, in bytes, unless a single one is larger.
 pub const GOSSIP_BYTES: usize = 65_536;
 /// Interval between sending parts of a longer queue.
@@ -341,7 +343,7 @@ impl OpPool {
                 continue;
             };
             size += op.encoded_size();
-            if size > GOSSIP_BYTES && !due.is_empty() {
+            if due.len() == GOSSIP_OPS || size > GOSSIP_BYTES && !due.is_empty() {
                 self.send_after = now + GOSSIP_PAUSE;
                 break;
             }

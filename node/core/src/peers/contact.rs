@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vouch_core::peer_frame::PeerSession;
 
+use super::frame_budget::FrameBudget;
 use crate::budgets::TokenBucket;
 
 /// Hellos on one way to one peer: so many at once, and then one per second.
@@ -38,6 +39,8 @@ pub(super) struct Contact {
     last_hello: Option<Duration>,
     hellos: TokenBucket,
     failures: TokenBucket,
+    /// What was read from this connection, whatever it was. Unused of a relay, which also passes on what others made.
+    pub(super) read: FrameBudget,
 }
 
 impl Contact {
@@ -51,6 +54,7 @@ impl Contact {
             last_hello: None,
             hellos: TokenBucket::new(HELLOS, SECOND),
             failures: TokenBucket::new(FAILURES, SECOND),
+            read: FrameBudget::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use vouch_core::peer_frame::{FrameHeader, MemberAddress, PeerHello, PeerSession}
 
 use super::WayId;
 use super::contact::Contact;
+use super::frame_budget::{FrameBudget, HeldBack};
 use super::sessions::AdoptedSessions;
 
 /// Maximum number of ways that one peer opened. A new one replaces the one on which the peer was silent for the longest time.
@@ -62,6 +63,9 @@ pub(super) struct Peer {
     pub(super) last_way: Option<WayId>,
     /// The address that was last announced.
     pub(super) address: Option<Option<MemberAddress>>,
+    /// The authentic frames of the peer, over all ways. Only these count: nobody else can use it up.
+    pub(super) budget: FrameBudget,
+    pub(super) held_back: HeldBack,
 }
 
 impl Peer {
@@ -74,6 +78,8 @@ impl Peer {
             contacts: BTreeMap::new(),
             last_way: None,
             address: None,
+            budget: FrameBudget::new(),
+            held_back: HeldBack::default(),
         }
     }
 

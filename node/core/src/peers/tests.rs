@@ -1,5 +1,6 @@
 //! Members, the ways between them, and relays that may do anything.
 
+mod floods;
 mod relays;
 mod simulation;
 mod strangers;

@@ -88,6 +88,10 @@ async fn serve(network: &PeerNetwork, kind: WayKind, link: (LinkReader, LinkWrit
                 reader.is_member();
                 drop(place.take());
             }
+            // The peer's bytes wait in the network meanwhile, and so it is slowed down.
+            if let Some(pause) = network.pause(connection.way) {
+                network.host().sleep(pause).await;
+            }
         }
     };
     tokio::select! {

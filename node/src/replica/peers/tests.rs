@@ -235,6 +235,31 @@ async fn messages_to_a_peer_that_does_not_read_are_bounded_and_block_nobody() {
     Host::system().timeout(PATIENCE, taken).await.expect("the way works again");
 }
 
+#[tokio::test]
+async fn a_member_that_floods_is_slowed_down_and_keeps_its_connection() {
+    let folders: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut one = Member::listening(0, 2, folders[0].path(), None).await;
+    let mut other = Member::start(1, 2, folders[1].path(), None).await;
+    other.learn(0, &one);
+    assert_linked((0, &mut one), (1, &mut other), "hello").await;
+    let large = Bytes::from(vec![7; vouch_core::limits::MAX_PEER_MESSAGE]);
+    let flooding = async {
+        while other.network.held_back().is_empty() {
+            one.network.send(key(1), large.clone());
+            assert_eq!(other.message().await, (key(0), large.clone()));
+        }
+    };
+    Host::system().timeout(PATIENCE, flooding).await.expect("it sends more than is taken");
+    assert!(matches!(other.network.held_back()[..], [(peer, HeldBack { dropped: 0, .. })] if peer == key(0)));
+    let ways: Vec<_> = other.network.state().ways.keys().copied().collect();
+    for number in 0..100 {
+        one.network.send(key(1), large.clone());
+        assert_eq!(other.message().await.1, large, "{number}");
+    }
+    let after: Vec<_> = other.network.state().ways.keys().copied().collect();
+    assert_eq!((ways.len(), after), (1, ways), "it is the same connection");
+}
+
 /// A hello of a member, of a session that nobody knows.
 fn recorded_hello(from: usize, to: usize) -> Bytes {
     let header = FrameHeader { from: key(from), to: key(to), session: PeerSession([9; 16]), number: 1 };

@@ -264,3 +264,22 @@ fn a_long_queue_is_sent_in_parts() {
     }
     assert_eq!(world.pool.next_due(), Some(START + GOSSIP_EVERY));
 }
+
+#[test]
+fn honest_gossip_stays_below_what_others_take_of_one_member() {
+    let mut world = World::new();
+    for number in 0..1000 {
+        world.added(&op(1, number));
+    }
+    let (mut now, mut sent) = (START, 0);
+    while now < START + GOSSIP_EVERY {
+        let part = world.pool.due(now).len();
+        assert!(part <= GOSSIP_OPS);
+        sent += part;
+        now += GOSSIP_PAUSE;
+    }
+    assert_eq!(sent, 1000);
+    let parts = GOSSIP_EVERY.as_millis() / GOSSIP_PAUSE.as_millis();
+    let most = parts * GOSSIP_OPS as u128;
+    assert!(most < u128::from(crate::peers::FRAMES_PER_SECOND) * 2 / 3, "there is room for votes: {most}");
+}
