@@ -5,6 +5,7 @@ mod bundles;
 mod demo;
 mod destination;
 mod get;
+mod inspect;
 mod log_commands;
 mod log_lines;
 mod maintain;
@@ -184,7 +185,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Put(args) => put::put(host, args).await,
         Command::Get(args) => get::get(host, args).await,
         Command::Verify(args) => verify::verify(host, args),
-        Command::Inspect(args) => verify::inspect(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Log(args) => Box::pin(log_commands::log(host, args)).await,
         Command::Keygen(args) => nodes::keygen(host, &args),
         Command::Forget(args) => trust::forget(host, args),

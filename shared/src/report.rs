@@ -3,13 +3,15 @@
 #[cfg(feature = "nodes")]
 mod evidence;
 mod log;
+#[cfg(feature = "nodes")]
+mod log_inspection;
 mod op;
 
 use serde::{Serialize, Serializer};
 
 use crate::bundle::{Bundle, BundleType};
-use crate::certificate::Certificate;
-use crate::committee::CommitteeRecord;
+use crate::certificate::{Certificate, Signers};
+use crate::committee::{CommitteeRecord, Member};
 use crate::comparison::Comparison;
 use crate::digest::{ClusterId, CommitteeDigest};
 use crate::limits::Limits;
@@ -21,6 +23,8 @@ use crate::verify::{Check, CheckError, ComparedTimes, Judgement, Verdict, Verdic
 #[cfg(feature = "nodes")]
 pub use evidence::{EvidenceReport, EvidenceView};
 pub use log::{BlockOpView, BlockReport, BlockView, HeadReport, HeadView};
+#[cfg(feature = "nodes")]
+pub use log_inspection::{BlockHeaderView, BlockInspection, EvidenceInspection, HeadInspection, OpInspection};
 pub use op::{OpReport, OpView};
 
 /// The result of one check.
@@ -286,7 +290,23 @@ pub struct MemberView {
     pub signed: bool,
 }
 
-/// Everything that a bundle states. None of it is verified.
+/// The members of a committee, and which of them signed.
+fn members(record: &CommitteeRecord, signers: &Signers) -> Vec<MemberView> {
+    let view = |(position, member): (u16, &Member)| MemberView {
+        member: position,
+        name: member.name.to_string(),
+        node_key: member.node_key.to_string(),
+        vote_key: member.vote_key.to_string(),
+        signed: signers.contains(position),
+    };
+    (0..).zip(record.members()).map(view).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    base16ct::lower::encode_string(bytes)
+}
+
+/// Everything that the bundle of a file states. None of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Inspection {
     /// The cluster identity that the bundle claims.
@@ -355,16 +375,8 @@ impl Inspection {
 
     /// What a certificate and the committee beside it state.
     pub fn of(certificate: &Certificate, record: &CommitteeRecord) -> Self {
-        let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
         let receipt = &certificate.claim.receipt;
         let statement = certificate.statement(record).map(|statement| hex(&statement.id().0));
-        let members = (0..).zip(record.members()).map(|(position, member)| MemberView {
-            member: position,
-            name: member.name.to_string(),
-            node_key: member.node_key.to_string(),
-            vote_key: member.vote_key.to_string(),
-            signed: certificate.signers.contains(position),
-        });
         Self {
             cluster: record.cluster(),
             digest: receipt.digest.to_hex(),
@@ -378,7 +390,7 @@ impl Inspection {
             signers: certificate.signers.iter().collect(),
             quorum: quorum_of(certificate, record.n()),
             tolerated_faults: quorum::tolerated_faults(record.n()),
-            members: members.collect(),
+            members: members(record, &certificate.signers),
             batch_count: certificate.claim.count,
             batch_index: certificate.claim.index,
             path: certificate.claim.path.iter().map(|hash| hex(&hash.0)).collect(),

@@ -97,7 +97,8 @@ pub(super) fn print_checks(report: &Report) {
     }
 }
 
-fn hex(text: &str) -> &str {
+/// Hex digits, or that there are none.
+pub(super) fn hex(text: &str) -> &str {
     if text.is_empty() { "empty" } else { text }
 }
 

@@ -1,4 +1,4 @@
-//! `vouch verify` and `vouch inspect`. Neither opens a socket.
+//! `vouch verify`. It opens no socket.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use vouch_core::report::{Inspection, Report};
 use vouch_core::verify::{Missing, Subject, Verdict, Verifier, VerifyOptions};
 
 use super::verdicts::{self, ask_for_identity, print_checks};
-use super::{Failure, InspectArgs, VerifyArgs, output};
+use super::{Failure, VerifyArgs, output};
 use crate::client;
 use crate::host::Host;
 use crate::host::source::Source;
@@ -104,7 +104,7 @@ fn hashed(file: &OsStr, bundle: &Path) -> Result<Subject, Failure> {
     Ok(Subject { digest, length: Some(outline.length()) })
 }
 
-fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
     let cannot_read = |error| Failure::cannot_check(format_args!("cannot read {}: {error}", output::name(path)));
     let (reader, _) = Source::File(path.into()).open().map_err(cannot_read)?;
     let mut bytes = Vec::new();
@@ -128,44 +128,4 @@ fn print(file: &str, bundle: &[u8], verdict: &Verdict, report: &Report) {
         )),
         _ => output::line(format_args!("{}", report.message)),
     }
-}
-
-pub(super) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
-    let bundle = read_bundle(&args.bundle)?;
-    let shown = match Inspection::of_bundle(&bundle) {
-        Ok(shown) => shown,
-        Err(verdict) => {
-            let message = format!("{}: {verdict}", output::name(&args.bundle));
-            return Err(Failure { code: verdict.exit_code(), ..Failure::new(message) });
-        }
-    };
-    if args.json {
-        output::json(&shown);
-        return Ok(0);
-    }
-    let row = |name: &str, value: &str| output::line(format_args!("{name:<12} {value}"));
-    row("digest", &format!("{} ({})", shown.digest, shown.digest_base58));
-    row("length", &output::bytes(shown.length));
-    row("cluster", &shown.cluster.to_string());
-    row("committee", &format!("{}, epoch {}", shown.committee, shown.epoch));
-    row("statement", &format!("{} {}", shown.kind, shown.statement));
-    row("issued at", &format!("{} ({})", output::time(shown.issued_at), shown.issued_at));
-    row("kept", &output::kept(shown.expires_at));
-    row("salt", &shown.salt);
-    row("batch", &format!("receipt {} of {}", shown.batch_index + 1, shown.batch_count));
-    for hash in &shown.path {
-        row("path", hash);
-    }
-    let n = shown.members.len();
-    let (quorum, faults) = (shown.quorum, shown.tolerated_faults);
-    row("signers", &format!("{} of {n}; {quorum} needed, {faults} may fail", shown.signers.len()));
-    for member in &shown.members {
-        let mark = if member.signed { "signed" } else { "-" };
-        let node_key = &member.node_key;
-        row("", &format!("{mark:<7} {:<24} node {node_key} vote {}", member.name, member.vote_key));
-    }
-    row("signature", &shown.signature);
-    row("certificate", &shown.certificate);
-    output::line(format_args!("None of this is verified; run `vouch verify FILE BUNDLE --cluster IDENTITY`."));
-    Ok(0)
 }

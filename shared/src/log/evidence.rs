@@ -166,6 +166,14 @@ impl Evidence {
         }
     }
 
+    /// The blocks of the two messages with their signatures. `None`: a vote for no block.
+    pub fn messages(&self) -> [(Option<BlockDigest>, EngineSignature); 2] {
+        match self.conflict {
+            Conflict::Votes(votes) => votes.map(|(vote, signature)| (vote.block, signature)),
+            Conflict::Proposals(proposals) => proposals.map(|(proposal, signature)| (Some(proposal.block), signature)),
+        }
+    }
+
     fn place(&self) -> (u64, u32) {
         match &self.conflict {
             Conflict::Votes([(vote, _), _]) => (vote.height, vote.round),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ReasonedAnswer, Report, not_genuine, signed_by};
+use super::{ReasonedAnswer, Report, hex, not_genuine, signed_by};
 use crate::bundle::BundleType;
 use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
@@ -143,13 +143,6 @@ impl BlockReport {
 impl BlockView {
     fn new(block: &Block, certificate: &Certificate<LogHead>, now: u64) -> Self {
         let header = block.header();
-        let op = |SignedOp { op, submitter, .. }: &SignedOp| BlockOpView {
-            id: op.id(&header.cluster),
-            kind: op.kind(),
-            body: base16ct::lower::encode_string(op.body()),
-            text: op.text_of_note(op.body()),
-            submitter: submitter.to_string(),
-        };
         Self {
             height: header.height,
             digest: block.digest(),
@@ -157,12 +150,24 @@ impl BlockView {
             author: header.author.to_string(),
             time: header.time,
             age: now.saturating_sub(header.time),
-            ops: block.ops().iter().map(op).collect(),
+            ops: block.ops().iter().map(|op| BlockOpView::new(op, &header.cluster)).collect(),
             head_height: certificate.claim.height,
             head_time: certificate.claim.time,
             cluster: header.cluster,
             signers: certificate.signers.count(),
             members: certificate.signers.n(),
+        }
+    }
+}
+
+impl BlockOpView {
+    pub(super) fn new(SignedOp { op, submitter, .. }: &SignedOp, cluster: &ClusterId) -> Self {
+        Self {
+            id: op.id(cluster),
+            kind: op.kind(),
+            body: hex(op.body()),
+            text: op.text_of_note(op.body()),
+            submitter: submitter.to_string(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::log::{report_of_log, stays_in_the_log};
-use super::{ReasonedAnswer, Report};
+use super::{ReasonedAnswer, Report, hex};
 use crate::bundle::BundleType;
 use crate::certificate::Certificate;
 use crate::digest::{BlockDigest, ClusterId, OpId};
@@ -21,7 +21,7 @@ pub struct OpReport {
     pub op: Option<OpView>,
 }
 
-/// An op that was proved, with its place in the log.
+/// An op with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpView {
     /// The op's identity.
@@ -85,8 +85,7 @@ impl OpReport {
 }
 
 impl OpView {
-    fn new(proof: &OpProof, certificate: &Certificate<LogHead>) -> Self {
-        let hex = |bytes: &[u8]| base16ct::lower::encode_string(bytes);
+    pub(super) fn new(proof: &OpProof, certificate: &Certificate<LogHead>) -> Self {
         let (block, op, head) = (&proof.block, &proof.op, &certificate.claim);
         let id = op.id(&block.cluster);
         Self {
