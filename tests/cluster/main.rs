@@ -24,6 +24,7 @@ mod kills;
 mod lists;
 mod log_http;
 mod log_kills;
+mod log_restored;
 mod log_without_server;
 mod lost_replicas;
 mod lying_replicas;

@@ -32,6 +32,8 @@ pub enum ReplicaFoundingEvent {
     AnotherVoteKey(CommitteeDigest),
     /// A founding has this replica's own acceptance, but its record names another as accepted: the record was lost or restored.
     AcceptedBefore(CommitteeDigest),
+    /// The founding that the replica accepted now has its own acceptance from before: the record was lost.
+    AcceptedAgain(CommitteeDigest),
 }
 
 /// What the caller must do, in this order: save, send, log.
@@ -39,6 +41,9 @@ pub enum ReplicaFoundingEvent {
 pub struct FoundingActions {
     /// The record has changed and must be durable before anything is sent.
     pub save: bool,
+    /// This replica had accepted the founding before it lost its record. So it may have signed anything as a member, and lost the memory of
+    /// that, too. This must be durable before the record.
+    pub is_restored: bool,
     /// Messages for the server that sent the input.
     pub reply: Vec<Message>,
     /// Messages for every other server.
@@ -235,6 +240,11 @@ impl ReplicaFounding {
         let Some(digest) = complete.or_else(|| self.offered.keys().next().copied()) else { return };
         let Some(mut founding) = self.offered.remove(&digest) else { return };
         let Some(member) = founding.record().position(&keys.node.node_key()) else { return };
+        // Nobody else can make it.
+        if founding.has(member) {
+            actions.is_restored = true;
+            actions.events.push(ReplicaFoundingEvent::AcceptedAgain(digest));
+        }
         founding.accept_as(&keys.node.node_key(), keys.vote);
         actions.save = true;
         let whole = Message::Founding(Box::new(founding.message()));

@@ -184,6 +184,22 @@ fn a_replica_that_completes_a_founding_sends_it_to_its_other_servers() {
 }
 
 #[test]
+fn a_replica_that_was_restored_from_its_keys_learns_that_it_was_a_member_before() {
+    let (a, b) = (Keys::new(0), Keys::new(1));
+    let mut shown = founding(1, &[&a, &b]);
+    shown.accept_as(&b.node.node_key(), &b.vote);
+    let mut last = free();
+    let actions = last.offer(shown.clone(), &a.node, &a.vote);
+    assert!(last.is_founded() && !actions.is_restored, "it is the last one that accepts: {actions:?}");
+    shown.accept_as(&a.node.node_key(), &a.vote);
+    assert!(!last.offer(shown.clone(), &a.node, &a.vote).is_restored, "it remembers");
+    let mut restored = free();
+    let actions = restored.offer(shown.clone(), &a.node, &a.vote);
+    assert!(restored.is_founded() && actions.save && actions.is_restored, "{actions:?}");
+    assert!(actions.events.contains(&ReplicaFoundingEvent::AcceptedAgain(shown.digest())));
+}
+
+#[test]
 fn a_founding_that_names_another_vote_key_is_not_accepted() {
     let (a, b) = (Keys::new(0), Keys::new(1));
     let swapped = Keys { node: NodeSecretKey::from_bytes(&[1; 32]), vote: VoteSecretKey::generate(&[9; 32]).unwrap() };

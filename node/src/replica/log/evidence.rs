@@ -9,6 +9,7 @@ use crate::host::files::FileError;
 
 /// The folder of evidence in the data folder.
 const FOLDER: &str = "evidence";
+const SUFFIX: &str = ".evidence";
 /// Maximum number of files: a member that signs two messages once is as guilty as one that does so often.
 const MAX_FILES: usize = 64;
 
@@ -19,11 +20,22 @@ pub(super) fn keep(context: &LogContext, committee: &Committee, found: Evidence)
     let folder = context.folder().join(FOLDER);
     disk.create_folder_durably(&folder, 0o700)?;
     let hash = blake3::hash(&found.encode()).to_hex();
-    let name = format!("block-{}-{}.evidence", found.height(), &hash[..16]);
+    let name = format!("block-{}-{}{SUFFIX}", found.height(), &hash[..16]);
     let path = folder.join(&name);
     if disk.exists(&path)? || disk.list(&folder)?.len() >= MAX_FILES {
         return Ok(None);
     }
     disk.write_durably(&path, EvidenceBundle::new(found, committee).to_json().as_bytes(), 0o600)?;
     Ok(Some(format!("{FOLDER}/{name}")))
+}
+
+/// The names of the files that are kept already. Blocks until the disk has answered.
+pub(super) fn kept(context: &LogContext) -> Result<Vec<String>, FileError> {
+    let disk = context.storage.host.disk();
+    let folder = context.folder().join(FOLDER);
+    if !disk.exists(&folder)? {
+        return Ok(Vec::new());
+    }
+    let names = disk.list(&folder)?.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(names.filter(|name| name.ends_with(SUFFIX)).map(|name| format!("{FOLDER}/{name}")).collect())
 }

@@ -19,8 +19,10 @@ use vouch_node_core::replica::log_calls::OpCallers;
 use super::answers::Answers;
 use super::conversion;
 use super::task::LogTask;
-use super::{Call, LogContext, ReplicaLog};
+use super::{Call, LogContext, ReplicaLog, evidence};
 use crate::host::Host;
+use crate::host::disk::Disk;
+use crate::host::files::FileError;
 use crate::log::LogOwner;
 use crate::log::disk::{LogDisk, OpenedLog, WalFound};
 use crate::notices::Notice;
@@ -58,9 +60,14 @@ pub(super) async fn open(
     let host = context.storage.host.clone();
     let opening = {
         let (context, committee, host) = (context.clone(), committee.clone(), host.clone());
-        host.clone().spawn_blocking(move || open_blocking(&context, &committee, &host))
+        host.clone().spawn_blocking(move || {
+            let kept = evidence::kept(&context).map_err(|error| error.to_string())?;
+            Ok((kept, open_blocking(&context, &committee, &host)?))
+        })
     };
-    let Opened { opened, core, outputs } = opening.await.map_err(|error| error.to_string())??;
+    let opened: Result<_, String> = opening.await.map_err(|error| error.to_string())?;
+    let (kept, Opened { opened, core, outputs }) = opened?;
+    log.status.change(|status| status.evidence = kept);
     let OpenedLog { disk, completions, wal, replaced, .. } = opened;
     if let Some(replaced) = replaced {
         context.trouble(format!("{replaced}; the log's blocks are fetched from the other members"));
@@ -104,11 +111,10 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let (identity, folder) = (&context.identity, context.folder());
     let owner = LogOwner { cluster: committee.cluster(), node_key: identity.node_key() };
-    let used = folder.join(USED);
-    let was_used = host.disk().exists(&used).map_err(|error| text(&error))?;
+    let was_used = host.disk().exists(&folder.join(USED)).map_err(|error| text(&error))?;
     let mut opened = LogDisk::open(host, &folder, owner, was_used).map_err(|error| text(&error))?;
     if !was_used {
-        mark_used(host, &used)?;
+        mark_used(host.disk(), &folder).map_err(|error| text(&error))?;
     }
     let keys = committee.record().members().iter().map(|member| member.node_key);
     let founders = LogMembers::new(committee.record().epoch(), keys).ok_or("the committee has no members")?;
@@ -131,7 +137,8 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     Ok(Opened { opened, core, outputs })
 }
 
-fn mark_used(host: &Host, path: &Path) -> Result<(), String> {
+/// Marks a data folder, durably. If it has no files of the log, they count as lost from then on.
+pub(in crate::replica) fn mark_used(disk: &dyn Disk, folder: &Path) -> Result<(), FileError> {
     let file = b"The ordered log was used in this folder. Keep this file with the keys: without it, this member could vote twice.\n";
-    host.disk().write_durably(path, file, 0o600).map_err(|error| error.to_string())
+    disk.write_durably(&folder.join(USED), file, 0o600)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use vouch_core::bundle::OpBundle;
 use vouch_core::chain::CommitteeChain;
-use vouch_core::log::{Op, OpId};
+use vouch_core::log::{BlockDigest, EngineVote, EngineVoteType, Evidence, Op, OpId};
 use vouch_core::statement::{LogHead, Statement};
 use vouch_core::tally::Tally;
 use vouch_core::verify::{LogVerifyOptions, Verifier};
@@ -214,6 +214,30 @@ async fn a_folder_that_lost_all_files_of_the_log_is_not_a_new_one() {
     }
     let member = OnlyMember::start(folder.path(), |_| {}).await;
     member.until(|status| status.abstains.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_kept_shown_and_verified_also_after_a_restart() {
+    let folder = folder();
+    let mut member = OnlyMember::start(folder.path(), |_| {}).await;
+    assert_eq!(member.submit(&note("it runs", 60)).await, decided(1));
+    let (cluster, key) = (member.committee.cluster(), member.context.identity.keys.node.clone());
+    let vote = |block| {
+        let block = Some(BlockDigest([block; 32]));
+        let vote = EngineVote { vote_type: EngineVoteType::Precommit, height: 3, round: 1, block };
+        (vote, vote.sign(&cluster, 0, &key))
+    };
+    let found = Evidence::of_votes(cluster, 0, key.node_key(), [vote(1), vote(2)]).unwrap();
+    let name = evidence::keep(&member.context, &member.committee.committee, found).unwrap().unwrap();
+    assert_eq!(evidence::keep(&member.context, &member.committee.committee, found).unwrap(), None, "it is there");
+    let bundle = std::fs::read(folder.path().join("replica").join(&name)).unwrap();
+    let proven = Verifier::new().verify_evidence(&bundle, Some(cluster)).unwrap();
+    assert_eq!((proven.evidence(), proven.position()), (&found, 0));
+    std::fs::write(folder.path().join("replica/evidence/notes.txt"), "the operator's").unwrap();
+    member.stop().await;
+    let member = OnlyMember::start(folder.path(), |_| {}).await;
+    let status = member.until(|status| !status.evidence.is_empty()).await;
+    assert_eq!(status.evidence, [name]);
 }
 
 #[tokio::test]
