@@ -387,7 +387,7 @@ pub(super) struct DemoArgs {
     /// File to put
     #[arg(value_name = "FILE", default_value = "README.md")]
     pub(super) file: PathBuf,
-    /// Stop after the verification; implied if standard output is not a terminal
+    /// Stop after the note; implied if standard output is not a terminal
     #[arg(long)]
     pub(super) once: bool,
     /// Replicas to start
