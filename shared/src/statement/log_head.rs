@@ -1,4 +1,4 @@
-//! Kind 4, *log head*: a quorum has decided and executed the log up to this block.
+//! Kind 4, *log head*: a quorum has the log up to this block, and the state after it.
 
 use super::{Body, ClaimError};
 use crate::codec::{Reader, in_range};
@@ -7,7 +7,9 @@ use crate::limits::{Limits, MAX_SAFE_INTEGER};
 use crate::log::{BlockHeader, LogTree};
 use crate::merkle::TreeHash;
 
-/// Every signer has decided the blocks 1 to `height`, and executed them with the effects and the state that their headers commit to.
+/// Every signer knows this block as the decided one of its height, and has had the state after it on its disk. It executed the block and
+/// found the effects and the state that the header commits to; or, after it lacked too many blocks, it took over the state from another
+/// member, and checked that the header commits to it and that a quorum voted for the block. The header commits to all earlier blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogHead {
     /// The height of the newest block that the statement covers, from 1.

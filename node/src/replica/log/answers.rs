@@ -131,8 +131,8 @@ impl AnswerContext {
         Ok(Answer::Reply(caller, message))
     }
 
-    /// Signs the head of a height. Every signature of a head is of a block that was decided and is durable here, and the journal has the
-    /// statement before the signature leaves.
+    /// Signs the head of a height. Every signature of a head is of a block that was decided, and is durable here with the state after it.
+    /// The journal has the statement before the signature leaves. A repeated signature needs no new check: it is about what happened.
     async fn head(&self, stream: Stream, height: u64) -> Result<Message, Refusal> {
         let mut last = self.last.lock().await;
         if let Some((head, signature)) = *last
