@@ -1,5 +1,5 @@
 //! The ordered log: ops per second of many writers, and the latency of a lone op from the request to the verified proof, with 4, 7 and 10
-//! members, and with one of four dead. Members reach each other through the server. What an idle log costs.
+//! members, and with one of four dead; bytes per op. Members reach each other through the server. What an idle log costs.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use vouch_core::digest::ClusterId;
 use vouch_core::log::Op;
 use vouch_core::verify::{LogVerifyOptions, Verifier};
 
-use super::meter::{Busy, Meter};
+use super::meter::{Busy, Meter, Traffic};
 
 const OPS: &str = "/v1/log/ops";
 /// The kind of a note.
@@ -34,11 +34,20 @@ pub(crate) fn run() {
         runtime.block_on(first(cluster.address(), identity, &mut numbers));
         let lone = Latencies::of(&runtime, cluster.address(), identity, &mut numbers, LONE);
         lone.print(&format!("log, {n} members: a lone op"));
+        let before = Traffic::now(&cluster.ids());
         let (rate, busy) = many(&runtime, &cluster, identity, &mut numbers);
+        let after = Traffic::now(&cluster.ids());
         println!(
             "{:<44} {rate:>9.0} ops a second, {WRITERS} at once; processors {:.0} % busy",
             format!("log, {n} members"),
             busy.processors * 100.0
+        );
+        let per_op = |before: f64, after: f64| (after - before) / (MANY * n as u64) as f64;
+        println!(
+            "{:<44} {:>9.0} bytes sent for each op and member, {:.0} written to disk",
+            format!("log, {n} members"),
+            per_op(before.network, after.network),
+            per_op(before.disk, after.disk)
         );
         if n == 4 {
             let meter = Meter::start(&cluster.ids());

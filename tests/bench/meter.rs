@@ -1,4 +1,4 @@
-//! Utilization of processors and disk during a measurement.
+//! Utilization of processors and disk during a measurement, and the bytes that went over the network and to the disk.
 
 use std::fs;
 use std::time::Instant;
@@ -53,4 +53,26 @@ fn disk_seconds() -> Option<f64> {
     let fields = stats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let mut of_device = fields.filter(|f| f.len() > 12 && f[0] == major.to_string() && f[1] == minor.to_string());
     of_device.next()?[12].parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3)
+}
+
+/// Bytes so far: sent over the loopback interface by anybody, and written to disks by these processes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traffic {
+    pub(crate) network: f64,
+    pub(crate) disk: f64,
+}
+
+impl Traffic {
+    /// Bytes that the system does not report are not a number.
+    pub(crate) fn now(processes: &[u32]) -> Self {
+        let interfaces = fs::read_to_string("/proc/net/dev").unwrap_or_default();
+        let loopback = interfaces.lines().find_map(|line| line.trim().strip_prefix("lo:"));
+        let network = loopback.and_then(|counts| counts.split_whitespace().nth(8)?.parse().ok());
+        let written = |id: &u32| {
+            let counts = fs::read_to_string(format!("/proc/{id}/io")).ok()?;
+            counts.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse::<f64>().ok()
+        };
+        let disk = processes.iter().map(written).sum::<Option<f64>>();
+        Self { network: network.unwrap_or(f64::NAN), disk: disk.unwrap_or(f64::NAN) }
+    }
 }

@@ -20,8 +20,8 @@ use super::stream_numbers::StreamNumbers;
 
 /// The time that members have to sign a head.
 const ROUND: Duration = Duration::from_secs(2);
-/// The time from the beginning of one head to that of the next, at least. Each costs every member a signature and a write, so under load one
-/// head covers several blocks.
+/// The least time from the beginning of one head to that of the next. Each costs every member a signature and a write, so under load
+/// one head covers several blocks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Votes by member, not verified.
