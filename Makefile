@@ -65,13 +65,12 @@ test: setup build ## Run every test: Rust, then Node.js, then the page in Chromi
 
 soak: setup build $(HOSTS) ## Run the long tests: large files, memory use, every host of the npm package: make soak SEEDS=1000
 	@cargo test --package vouch-core --lib --locked -- --ignored --nocapture
-	@$(MAKE) soak-log
 	@VOUCH_SEEDS=$(SEEDS) cargo test --package vouch-tests --test sim --locked -- more_seeds --ignored --nocapture
 	@cargo test --package vouch-tests --test cluster --locked -- --ignored --nocapture
 	@node --test tests/hosts/soak.test.mjs
 
-soak-log: ## Run the simulation of the ordered log alone: 2,000 seeds
-	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds --ignored --nocapture
+soak-log: ## Run the long simulation of the ordered log, on all cores: 2,000 seeds, and 31 members
+	@VOUCH_SEEDS=2000 cargo test --package vouch-node-core --lib --locked -- log::tests::more_seeds log::tests::many_members --ignored --nocapture
 
 soak-bugs: ## Put known bugs back, one at a time, and check that the simulation finds each
 	@cargo test --package vouch-node-core --lib --features bugs --locked -- log::tests::bugs_are_found --ignored --nocapture

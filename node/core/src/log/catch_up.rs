@@ -19,6 +19,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const ANSWER_EVERY: Duration = Duration::from_millis(20);
 /// The same blocks again only after this time.
 const REPEAT_AFTER: Duration = Duration::from_millis(300);
+/// How often a node that does not vote asks whether the height that runs is decided. It repeats no votes that would be answered, and if a
+/// liar keeps the last block from it, nothing later tells it.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// Nodes whose claims are kept.
 const MAX_PEERS: usize = 1024;
 
@@ -31,6 +34,10 @@ pub(super) struct CatchUp {
     ahead: BTreeMap<NodeKey, u64>,
     ask_at: Option<Duration>,
     asked: Option<NodeKey>,
+    /// When to ask whether the height that runs is decided.
+    follow_at: Option<Duration>,
+    /// The number of times that this was asked: each time of another member.
+    follow_turn: usize,
     received: BTreeMap<u64, Received>,
     pace: AnswerPace,
     /// The last blocks, so that most answers need no read.
@@ -100,6 +107,20 @@ impl CatchUp {
         Some(peer)
     }
 
+    /// The member to ask whether the height that runs is decided, if it is time. `is_following`: a height runs, and this node does not vote.
+    pub(super) fn follow(&mut self, is_following: bool, members: &[NodeKey], now: Duration) -> Option<NodeKey> {
+        if !is_following {
+            self.follow_at = None;
+            return None;
+        }
+        if *self.follow_at.get_or_insert(now + FOLLOW_EVERY) > now {
+            return None;
+        }
+        self.follow_at = Some(now + FOLLOW_EVERY);
+        self.follow_turn = self.follow_turn.wrapping_add(1);
+        members.get(self.follow_turn % members.len().max(1)).copied()
+    }
+
     /// A node sent blocks and has more: it is asked again at once.
     pub(super) fn go_on(&mut self, peer: NodeKey, next: u64, now: Duration) -> bool {
         let has_more = self.ahead.get(&peer).is_some_and(|height| *height > next) && self.received.is_empty();
@@ -118,7 +139,7 @@ impl CatchUp {
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.ask_at
+        self.ask_at.into_iter().chain(self.follow_at).min()
     }
 
     /// Keeps a block whose turn comes soon. Only the node that was asked may send blocks ahead.

@@ -170,6 +170,11 @@ impl Engine {
         };
         let state = State::new(LogContext, Height(height), set.clone(), params, QUEUE.0, QUEUE.1);
         let mut engine = Self { state, voters };
+        for input in replay {
+            if let EngineInput::Vote(vote) = input {
+                signing.has_signed(vote);
+            }
+        }
         let replay: Vec<_> = replay.iter().map(|input| library_input(height, input)).collect();
         if !replay.is_empty() {
             engine.state.index_wal_entries(&replay);

@@ -186,7 +186,13 @@ impl<M: StateMachine> LogCore<M> {
         {
             self.ask(to);
         }
-        if self.recovery.advance(&self.own, &self.applied.members(), self.applied.height()) {
+        let members = self.applied.members();
+        let votes = self.recovery.voting() == Voting::Yes && members.contains(&self.own);
+        let is_following = matches!(self.phase, Phase::Deciding(_)) && !votes;
+        if let Some(to) = self.catch_up.follow(is_following, members.keys(), clock.now).filter(|to| *to != self.own) {
+            self.ask(to);
+        }
+        if self.recovery.advance(&self.own, &members, self.applied.height()) {
             let records = self.recovery.records();
             self.outbox.push(LogOutput::ResetWal { records });
             // The height that runs without this node's votes starts again with them.

@@ -11,6 +11,9 @@ mod random;
 mod simulation;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plan::Plan;
 use simulation::{Outcome, Simulation};
@@ -18,12 +21,21 @@ use simulation::{Outcome, Simulation};
 /// Seeds that every test run simulates.
 const SEEDS: u64 = 40;
 
+/// Seeds of a large committee, which take a minute each.
+const SEEDS_OF_MANY: u64 = 6;
+
 fn run(seed: u64) -> Result<Outcome, String> {
-    Simulation::new(seed, Plan::of(seed)).run().map_err(|violation| {
+    run_plan(seed, Plan::of(seed), "one_seed")
+}
+
+/// Runs a seed; `test` replays it. A panic, which may be one of the library, is a violation like others.
+fn run_plan(seed: u64, plan: Plan, test: &str) -> Result<Outcome, String> {
+    let run = || Simulation::new(seed, plan.clone()).run();
+    let outcome = std::panic::catch_unwind(run).unwrap_or_else(|_| Err("a panic, see above".into()));
+    outcome.map_err(|violation| {
         format!(
-            "seed {seed}, {:?}: {violation}\nreplay: VOUCH_SEED={seed} cargo test -p vouch-node-core --locked \
-             log::tests::one_seed -- --ignored --nocapture",
-            Plan::of(seed)
+            "seed {seed}, {plan:?}: {violation}\nreplay: VOUCH_SEED={seed} cargo test -p vouch-node-core --locked \
+             log::tests::{test} -- --ignored --nocapture"
         )
     })
 }
@@ -32,12 +44,39 @@ fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
 
-fn run_all(seeds: impl Iterator<Item = u64>) {
+/// Runs seeds on all cores, and returns their outcomes in order. After a failure, no other seed begins: the first report in the order of
+/// the seeds is the same however many cores there are.
+#[allow(clippy::disallowed_methods, reason = "a test may use threads: each seed runs on one of them alone")]
+fn run_on_all_cores(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> Result<Outcome, String> + Sync,
+) -> Vec<Result<Outcome, String>> {
+    let (next, has_failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let ended = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while !has_failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run(seed);
+                    has_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                    ended.lock().unwrap().insert(seed, outcome);
+                }
+            });
+        }
+    });
+    ended.into_inner().unwrap().into_values().collect()
+}
+
+fn run_all(seeds: Range<u64>) {
     let (mut blocks, mut crashes, mut installs) = (0, 0, 0);
     // Seeds in which the two clients' requests are decided, by the balance.
     let mut balances = BTreeMap::<_, u64>::new();
-    for seed in seeds {
-        match run(seed) {
+    for outcome in run_on_all_cores(seeds, run) {
+        match outcome {
             Ok(outcome) => {
                 blocks += outcome.blocks;
                 crashes += outcome.crashes;
@@ -76,6 +115,17 @@ fn one_seed() {
     match run(seed) {
         Ok(outcome) => println!("{outcome:?}"),
         Err(report) => panic!("{report}"),
+    }
+}
+
+/// `VOUCH_SEED` runs one seed.
+#[test]
+#[ignore = "minutes: run by make soak-log"]
+fn many_members_with_as_many_liars_as_they_tolerate_decide() {
+    let seeds = environment("VOUCH_SEED").map_or(0..SEEDS_OF_MANY, |seed| seed..seed + 1);
+    let test = "many_members_with_as_many_liars_as_they_tolerate_decide";
+    for outcome in run_on_all_cores(seeds, |seed| run_plan(seed, Plan::of_many_members(seed), test)) {
+        println!("{:?}", outcome.unwrap_or_else(|report| panic!("{report}")));
     }
 }
 
@@ -122,11 +172,7 @@ fn bugs_are_found() {
     for bug in BUGS.into_iter().filter(|bug| wanted.as_ref().is_none_or(|name| format!("{bug:?}") == *name)) {
         vouch_core::bugs::put_back(Some(bug));
         let seeds = environment("VOUCH_SEEDS").unwrap_or(400);
-        // A panic of the library is a finding, too.
-        let found = (0..seeds).find_map(|seed| match std::panic::catch_unwind(|| run(seed)) {
-            Ok(result) => result.err(),
-            Err(_) => Some(format!("seed {seed}: panic")),
-        });
+        let found = run_on_all_cores(0..seeds, run).into_iter().find_map(Result::err);
         vouch_core::bugs::put_back(None);
         match found {
             Some(report) => println!("{bug:?}: {}", report.lines().next().unwrap_or_default()),

@@ -182,6 +182,8 @@ fn library_error(error: CertificateError) -> LibraryError<LogContext> {
         CertificateError::Stranger { signer } => LibraryError::UnknownValidator(Address(signer)),
         CertificateError::Twice { signer } => LibraryError::DuplicateVote(Address(signer)),
         CertificateError::Step { signer } => LibraryError::InvalidVoteType(Address(signer)),
-        CertificateError::TooFew { .. } | CertificateError::Signature { .. } => LibraryError::VerificationError(None),
+        CertificateError::TooFew { .. } | CertificateError::Signature { .. } | CertificateError::Forgotten => {
+            LibraryError::VerificationError(None)
+        }
     }
 }

@@ -45,6 +45,9 @@ pub enum CertificateError {
         /// The signer.
         signer: NodeKey,
     },
+    /// A vote of this node that it does not know, because it lost its write-ahead log since.
+    #[error("certificate: expected no vote of this node but those that it knows, got another")]
+    Forgotten,
     /// A vote of the wrong step.
     #[error("certificate: expected precommits, got a prevote of {signer}")]
     Step {
@@ -62,6 +65,8 @@ pub(in crate::log) struct Signing {
     /// Signer, signature and digest of the signed bytes, of signatures that were verified: the library verifies each vote when it
     /// arrives and again in every certificate that has it.
     verified: BTreeSet<([u8; 32], [u8; 64], [u8; 32])>,
+    /// This node's own signatures on votes of the height.
+    own: BTreeSet<[u8; 64]>,
 }
 
 /// The number of voters that decide.
@@ -73,7 +78,7 @@ fn deciding(voters: usize) -> usize {
 
 impl Signing {
     pub(in crate::log) fn new(cluster: ClusterId, epoch: u64, key: Arc<NodeSecretKey>) -> Self {
-        Self { cluster, epoch, key, verified: BTreeSet::new() }
+        Self { cluster, epoch, key, verified: BTreeSet::new(), own: BTreeSet::new() }
     }
 
     pub(in crate::log) fn node_key(&self) -> NodeKey {
@@ -85,17 +90,27 @@ impl Signing {
         self.epoch = epoch;
     }
 
-    pub(super) fn sign_vote(&self, vote: &EngineVote) -> EngineSignature {
-        vote.sign(&self.cluster, self.epoch, &self.key)
+    pub(super) fn sign_vote(&mut self, vote: &EngineVote) -> EngineSignature {
+        let signature = vote.sign(&self.cluster, self.epoch, &self.key);
+        self.own.insert(signature.0);
+        signature
+    }
+
+    /// This node signed a vote in an earlier run: its write-ahead log has it.
+    pub(super) fn has_signed(&mut self, vote: &SignedVote) {
+        if vote.voter == self.node_key() {
+            self.own.insert(vote.signature.0);
+        }
     }
 
     pub(super) fn sign_proposal(&self, proposal: &EngineProposal) -> EngineSignature {
         proposal.sign(&self.cluster, self.epoch, &self.key)
     }
 
-    /// Forgets verified signatures, at the end of a height.
+    /// Forgets the signatures of a height, at its end.
     pub(in crate::log) fn forget(&mut self) {
         self.verified.clear();
+        self.own.clear();
     }
 
     pub(in crate::log) fn is_vote(&mut self, signed: &SignedVote) -> bool {
@@ -184,6 +199,13 @@ impl Signing {
             RoundReason::Precommits => deciding(voters.len()),
         };
         check_signers(certificate.votes.iter().map(|vote| vote.voter), needed, voters)?;
+        // One that this node does not know is of before its write-ahead log was lost: the operator of a small committee lets it vote
+        // again at the same height. The library would record both as its own, and could not replay them. A polka is recorded as a
+        // whole, and others may be locked on its block, so it counts.
+        let own = self.node_key();
+        if certificate.votes.iter().any(|vote| vote.voter == own && !self.own.contains(&vote.signature.0)) {
+            return Err(CertificateError::Forgotten);
+        }
         for vote in certificate.votes() {
             if certificate.reason == RoundReason::Precommits && vote.vote.vote_type != EngineVoteType::Precommit {
                 return Err(CertificateError::Step { signer: vote.voter });
@@ -275,6 +297,33 @@ mod tests {
         assert!(signing().check_polka(&commit(&[1, 2, 3]), &voters()).is_err());
     }
 
+    /// Seeds 53 and 153 of the simulation.
+    #[test]
+    fn an_own_vote_of_before_the_write_ahead_log_was_lost_does_not_count() {
+        let prevote = |i: u8| signed_vote(&secret(i), &CLUSTER, EngineVoteType::Prevote, 1, Some(BLOCK));
+        let votes: Vec<_> = [1, 2, 3].map(prevote).into();
+        let signatures = votes.iter().map(|vote| (vote.voter, vote.signature)).collect();
+        let polka = VoteCertificate { height: 1, round: 0, block: BLOCK, signatures };
+        let round_votes = votes.iter().map(|SignedVote { vote, voter, signature }| crate::log::messages::RoundVote {
+            vote_type: vote.vote_type,
+            block: vote.block,
+            voter: *voter,
+            signature: *signature,
+        });
+        let round = RoundCertificate { height: 1, round: 0, reason: RoundReason::Skip, votes: round_votes.collect() };
+        let mut signing = signing();
+        assert_eq!(signing.check_round(&round, &voters()), Err(CertificateError::Forgotten));
+        // What others may be locked on, and what decided a block, counts.
+        assert_eq!(signing.check_polka(&polka, &voters()), Ok(()));
+        assert_eq!(signing.check_commit(&commit(&[1, 2, 3]), &voters()), Ok(()));
+        // The write-ahead log has it, or it was signed just now.
+        signing.has_signed(&votes[0]);
+        assert_eq!(signing.check_round(&round, &voters()), Ok(()));
+        signing.forget();
+        signing.sign_vote(&votes[0].vote);
+        assert_eq!(signing.check_round(&round, &voters()), Ok(()));
+    }
+
     #[test]
     fn a_remembered_signature_is_no_signature_on_other_bytes() {
         let mut signing = signing();
@@ -302,7 +351,7 @@ mod tests {
                 .collect(),
         };
         let (pre, com) = (EngineVoteType::Prevote, EngineVoteType::Precommit);
-        let mut signing = signing();
+        let mut signing = Signing::new(CLUSTER, 0, Arc::new(secret(4)));
         let mut check = |reason, votes: &[_]| signing.check_round(&certificate(reason, votes), &voters());
         assert_eq!(check(RoundReason::Skip, &[(1, pre), (2, com)]), Ok(()));
         assert!(matches!(check(RoundReason::Skip, &[(1, pre)]), Err(CertificateError::TooFew { .. })));

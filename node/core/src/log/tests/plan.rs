@@ -4,7 +4,8 @@ use super::liar::Lie;
 use super::random::Random;
 use crate::log::state_transfer::KEPT_BLOCKS;
 
-/// What node 0 loses once. In a committee that tolerates faults, it is one of the f.
+/// What node 0 loses once. In a committee that tolerates faults, it is one of the f. Alone, it never loses its disk: nobody else would have
+/// the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     /// The write-ahead log.
@@ -42,7 +43,10 @@ impl Plan {
         // A node that lacks the blocks of a change cannot verify a state after it.
         let keeps_few = !changes && random.is(400);
         let kept_blocks = if keeps_few { random.between(3, 5) } else { KEPT_BLOCKS };
-        let loss = (!changes && random.is(200)).then(|| if random.is(500) { Loss::Wal } else { Loss::Disk });
+        let loss = (!changes && random.is(200)).then(|| match random.is(500) {
+            false if founders > 1 => Loss::Disk,
+            _ => Loss::Wal,
+        });
         let any = |random: &mut Random| Lie::ALL[random.index(Lie::ALL.len())];
         let (mut lies, mut is_away) = (Vec::new(), false);
         if changes && random.is(500) {
@@ -58,6 +62,23 @@ impl Plan {
         let chaos = if changes { 60 } else { random.between(20, 50) };
         let fills_blocks = random.is(150);
         Self { founders, lies, changes, loss, kept_blocks, is_away, fills_blocks, parts_rounds: false, chaos }
+    }
+
+    /// 31 members, of which ten lie: as many as they tolerate.
+    pub(super) fn of_many_members(seed: u64) -> Self {
+        let mut random = Random(seed ^ 0x31);
+        let lies = (21..31).map(|node| (node, Lie::ALL[random.index(Lie::ALL.len())])).collect();
+        Self {
+            founders: 31,
+            lies,
+            changes: false,
+            loss: None,
+            kept_blocks: KEPT_BLOCKS,
+            is_away: false,
+            fills_blocks: false,
+            parts_rounds: false,
+            chaos: 20,
+        }
     }
 
     /// Four members that are more than ten rounds apart when the fourth of them dies.
