@@ -13,7 +13,7 @@ function note(text) {
   const lines = text.split("\n").map((line) => printable(line, LONGEST_NOTE));
   return [
     h("blockquote", { class: "note", dir: "auto" }, lines.join("\n")),
-    h("p", { class: "quiet" }, "Whoever wrote the note chose this text. Only that the log has it was verified."),
+    h("p", { class: "quiet" }, "The note's author chose this text. Verification shows only that the log has it."),
   ];
 }
 
