@@ -39,8 +39,6 @@ pub struct Failure {
     pub reason: Option<String>,
     /// For [`FailureKind::Invalid`]: the check that failed, named as in reports, or `link` for the proof of the server's node key.
     pub check: Option<&'static str>,
-    /// What was compared, if the failure is a comparison.
-    pub subject: Option<String>,
     /// The expected value, if the failure is a comparison.
     pub expected: Option<String>,
     /// The value received, if the failure is a comparison.
@@ -53,6 +51,8 @@ pub struct Failure {
     pub fault: Fault,
     /// One sentence for people, with what to do next. It may quote the server, so show it as text, never as markup.
     pub message: String,
+    /// What was compared, if the failure is a comparison.
+    pub subject: Option<String>,
 }
 
 impl From<&SessionError> for Failure {

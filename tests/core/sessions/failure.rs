@@ -121,6 +121,7 @@ fn machine_readable_texts_are_stable() {
     let failure = Failure::from(&SessionError::OldCertificate { expected: 9, got: 5 });
     let json = serde_json::to_string(&failure).unwrap();
     assert!(json.starts_with(r#"{"code":"invalid","reason":null,"check":"time","expected":"issued_at of at least 9","got":"5","members":[],"can_retry":false,"fault":"permanent","message":"#), "{json}");
+    assert!(json.ends_with(r#","subject":"the server sent an old certificate"}"#), "{json}");
     for (kind, text) in [
         (FailureKind::Connection, "connection"),
         (FailureKind::Refused, "refused"),
