@@ -7,6 +7,7 @@ use vouch_core::link::NodeKey;
 use vouch_core::log::{Block, BlockHeader, Evidence, LogTree, OpId, OpResult, SignedOp};
 use vouch_core::statement::LogHead;
 
+use super::applied::BlockError;
 use super::engine::EngineError;
 use super::messages::VoteCertificate;
 use super::op_pool::OpPoolError;
@@ -169,6 +170,13 @@ pub enum LogOutput {
         peer: NodeKey,
         /// What it sent, with what was expected.
         reason: String,
+    },
+    /// The time of a node's new block is far from this node's clock: one of the two clocks is wrong.
+    ClockDiffers {
+        /// The node.
+        peer: NodeKey,
+        /// Both times.
+        error: BlockError,
     },
     /// The log stopped for good.
     Stopped(LogStop),

@@ -242,6 +242,9 @@ impl LogTask {
             }
             LogOutput::Evidence(found) => self.keep_evidence(found),
             LogOutput::Misbehaved { peer, reason } => self.report_misbehaved(&peer, &reason),
+            LogOutput::ClockDiffers { peer, error } => {
+                self.report_misbehaved(&peer, &format!("its clock or the clock here is wrong: {error}"));
+            }
             LogOutput::Stopped(stop) => self.stop(&stop),
         }
     }

@@ -184,11 +184,10 @@ impl<M: StateMachine> LogCore<M> {
         let Phase::Deciding(height) = &mut self.phase else { return Ok(()) };
         let Some(candidate) = height.candidates.get_mut(&proposal.block) else { return Ok(()) };
         let checked = match &candidate.executed {
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.clone()),
             // Others may be locked on it, whatever this node's clock says.
             Ok(_) if proposal.valid_round.is_some() => Ok(()),
-            Ok(executed) => check_new_block(executed.block.header(), &signed.proposer, clock.unix_seconds)
-                .map_err(|error| error.to_string()),
+            Ok(executed) => check_new_block(executed.block.header(), &signed.proposer, clock.unix_seconds),
         };
         let is_valid = checked.is_ok();
         // Valid is never taken back, and nothing is said twice.
@@ -203,8 +202,11 @@ impl<M: StateMachine> LogCore<M> {
             };
             self.feed(&EngineInput::Judged(judged))?;
         }
-        if let Err(reason) = checked {
-            self.misbehaved(signed.proposer, reason);
+        let peer = signed.proposer;
+        match checked {
+            Ok(()) => {}
+            Err(error @ BlockError::Clock { .. }) => self.outbox.push(LogOutput::ClockDiffers { peer, error }),
+            Err(error) => self.misbehaved(peer, error.to_string()),
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ const CLUSTER: ClusterId = ClusterId([7; 32]);
 const EPOCH_START: u64 = 1_790_000_000;
 /// Ops after stabilisation.
 const LAST_OPS: usize = 12;
+/// The committee's epoch after the last change.
+const LAST_EPOCH: u64 = 4;
 /// The log must have decided them within this time.
 const PATIENCE: Duration = Duration::from_secs(100);
 /// A node that is away returns so long after everything else works.
@@ -194,6 +196,12 @@ impl Simulation {
         })
     }
 
+    /// The committee's epoch at every honest node that is up.
+    fn epochs(&self) -> impl Iterator<Item = u64> {
+        let honest = self.nodes.iter().filter(|node| node.lie.is_none());
+        honest.filter_map(|node| node.core.as_ref()).map(|core| core.applied().members().epoch())
+    }
+
     fn at(&mut self, at: Duration, event: Event) {
         self.number += 1;
         self.events.insert((at, self.number), event);
@@ -270,12 +278,7 @@ impl Simulation {
                 };
                 let mut body = epoch.to_le_bytes().to_vec();
                 members.iter().for_each(|i| body.extend_from_slice(&self.key(*i).0));
-                let is_done = self
-                    .nodes
-                    .iter()
-                    .filter_map(|node| node.core.as_ref())
-                    .any(|core| core.applied().members().epoch() >= epoch);
-                if !is_done {
+                if self.epochs().all(|known| known < epoch) {
                     self.after(Duration::from_secs(4), Event::Change(epoch));
                     self.submit(MEMBERS, body)?;
                 }
@@ -304,7 +307,11 @@ impl Simulation {
             }
             Event::Stabilise => self.stabilise(),
             Event::LastOp => {
-                if self.last_ops.len() < LAST_OPS {
+                // An op of a member that leaves before it is decided is void.
+                let changes = self.plan.changes && self.epochs().any(|epoch| epoch < LAST_EPOCH);
+                if changes && self.now < Duration::from_secs(self.plan.chaos) + PATIENCE {
+                    self.after(Duration::from_secs(2), Event::LastOp);
+                } else if self.last_ops.len() < LAST_OPS {
                     self.submit(TEXT, vec![1])?;
                     self.after(Duration::from_secs(2), Event::LastOp);
                 } else {

@@ -42,7 +42,7 @@ impl Simulation {
             body
         };
         let op = self.op(kind, self.clock(node).unix_seconds + 100, body);
-        if self.is_stable {
+        if self.is_stable && kind == TEXT {
             self.last_ops.insert(op.id(&CLUSTER));
         }
         self.submit_at(node, op)

@@ -55,14 +55,8 @@ impl Simulation {
             return Err(format!("node 0 does not vote again: {:?}", core.voting()));
         }
         if self.plan.changes {
-            let epochs: BTreeSet<_> = self
-                .nodes
-                .iter()
-                .filter(|node| node.lie.is_none())
-                .filter_map(|node| node.core.as_ref())
-                .map(|core| core.applied().members().epoch())
-                .collect();
-            if epochs != BTreeSet::from([4]) {
+            let epochs: BTreeSet<_> = self.epochs().collect();
+            if epochs != BTreeSet::from([LAST_EPOCH]) {
                 return Err(format!("the committee did not change as often as it should: epochs {epochs:?}"));
             }
         }

@@ -143,7 +143,10 @@ impl Simulation {
                     }
                 }
                 LogOutput::Stopped(stop) if self.is_honest(node) => return Err(format!("node {node}: {stop}")),
-                LogOutput::Refused { .. } | LogOutput::Misbehaved { .. } | LogOutput::Stopped(_) => {}
+                LogOutput::Refused { .. }
+                | LogOutput::Misbehaved { .. }
+                | LogOutput::ClockDiffers { .. }
+                | LogOutput::Stopped(_) => {}
             }
         }
         let next = self.nodes[node].core.as_ref().and_then(LogCore::next_tick);
