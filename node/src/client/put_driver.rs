@@ -168,7 +168,7 @@ impl PutDriver {
                     }
                     frame = &mut next => break frame?,
                     // Keep reading while nothing can be sent: if both ends only sent, neither would make progress.
-                    work = next_work(&outgoing, queue, &mut self.puts, self.last_served), if opened.is_none() && can_send => {
+                    work = next_work(&outgoing, queue, &mut self.puts, self.last_served), if can_send => {
                         match work {
                             // The writer failed. If the link broke, the reader knows why, or will soon.
                             None => can_send = false,

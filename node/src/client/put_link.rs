@@ -87,6 +87,21 @@ impl PutLink {
     /// # Errors
     /// As [`open`](Self::open); [`ClientError::Stalled`].
     pub async fn open_with(host: &Host, server: &str, options: LinkOptions) -> Result<Self, ClientError> {
+        let (link, opened) = Self::connect(host, server, options).await?;
+        opened.await?;
+        Ok(link)
+    }
+
+    /// As [`open_with`](Self::open_with), but the link need not be open yet. A put that begins now is sent as soon as the server has proved
+    /// its node key, while the committee is verified. Also returns whether the link opened, once that is known.
+    ///
+    /// # Errors
+    /// Nothing listens there, or it is another service.
+    pub(super) async fn connect(
+        host: &Host,
+        server: &str,
+        options: LinkOptions,
+    ) -> Result<(Self, impl Future<Output = Result<(), ClientError>> + use<>), ClientError> {
         let limit = options.limit;
         let (session, hello) = options.put_link(host.random());
         let (reader, outgoing, writing) = open(host, dial(host, server, limit).await?, hello).await;
@@ -95,9 +110,9 @@ impl PutLink {
         let info = Arc::new(LinkInfo::default());
         let driver = PutDriver::new(host.clone(), session, (outgoing, writing), info.clone());
         host.spawn(driver.run(reader, queue, opened));
-        is_open.await.unwrap_or_else(|_| Err(closed()))?;
         let (places, next_number) = (Arc::new(Semaphore::new(MAX_PUTS)), Arc::default());
-        Ok(Self { host: host.clone(), commands, places, next_number, info })
+        let link = Self { host: host.clone(), commands, places, next_number, info };
+        Ok((link, async { is_open.await.unwrap_or_else(|_| Err(closed())) }))
     }
 
     /// Puts one blob and returns its certificate, verified. Dropping the future cancels the put.

@@ -60,8 +60,7 @@ pub async fn put_offer(
         }
         let options = locked().link_options();
         let attempt = async {
-            let link = PutLink::open_with(host, &server, options).await?;
-            locked().retry.opened();
+            let (link, opened) = PutLink::connect(host, &server, options).await?;
             let (seen, shown) = (attempts.clone(), progress.clone());
             let result = link.put_again(&mut prepared, move |step| {
                 if let Some(milestone) = milestone(&step) {
@@ -69,7 +68,9 @@ pub async fn put_offer(
                 }
                 shown(step);
             });
-            let result = result.await;
+            let (opened, result) = tokio::join!(opened, result);
+            opened?;
+            locked().retry.opened();
             link.chain().cloned().into_iter().for_each(|chain| locked().verified(chain));
             drop(link);
             result.map_err(only_cause)
