@@ -45,6 +45,8 @@ pub enum Bug {
     NeverCollected,
     /// The server accepts the node key that a hello names without a proof.
     UncheckedLink,
+    /// A replica signs a head of the log with another block.
+    HeadOfAnotherBlock,
     /// The log sends votes before their records are durable.
     LogVoteUnwritten,
     /// The log ignores its write-ahead log after a restart.
@@ -61,7 +63,7 @@ pub enum Bug {
 
 impl Bug {
     /// All known bugs.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CommitWithoutSync,
         Self::BlobWithoutSync,
         Self::FolderWithoutSync,
@@ -80,6 +82,7 @@ impl Bug {
         Self::CollectedInDoubt,
         Self::NeverCollected,
         Self::UncheckedLink,
+        Self::HeadOfAnotherBlock,
         Self::LogVoteUnwritten,
         Self::LogNotReplayed,
         Self::LogAcceptsFewer,

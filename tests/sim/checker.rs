@@ -1,6 +1,7 @@
 //! The rules of a run, and what is known in it. The first broken rule ends the run.
 
 mod durable;
+mod ordered_log;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::simulated::SimulatedDisk;
 
 pub use durable::open;
 use durable::{accepted_founding, read};
+pub use ordered_log::KnownLog;
 
 pub const FOLDER: &str = "/data";
 /// More than the tolerance of [`Checker::must_hold`].
@@ -62,6 +64,16 @@ pub enum Rule {
     NotReplayed,
     /// A put ends with a certificate or a named error, and no honest party breaks the protocol.
     NamedEnd,
+    /// A proof of an op, and a head of the log, verifies.
+    OpProved,
+    /// An op that was proved stays in its block, and no op is in two.
+    OpKept,
+    /// All replicas have the same blocks of the log, and sign no other heads.
+    OneLog,
+    /// A replica has the blocks of a head that it signs, durably.
+    HeadHolds,
+    /// A healed cluster's log decides, with f replicas down as well, and every replica gets all blocks.
+    LogGoesOn,
     /// A healed cluster certifies as many puts at once as its limits allow, and holds nothing for requests once all have
     /// ended.
     NothingHeld,
@@ -145,6 +157,7 @@ pub struct Known {
     pub proposed_by_liar: BTreeMap<(Node, u64, Digest), u64>,
     /// Gauges of the processes that run, or ran last.
     pub gauges: BTreeMap<Node, Gauge>,
+    pub log: KnownLog,
     violation: Option<String>,
 }
 
@@ -174,6 +187,7 @@ impl Checker {
             unaware: BTreeSet::new(),
             proposed_by_liar: BTreeMap::new(),
             gauges: BTreeMap::new(),
+            log: KnownLog::default(),
             violation: None,
         })))
     }

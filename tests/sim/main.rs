@@ -13,6 +13,7 @@ mod links;
 mod lying_server;
 mod network;
 mod node;
+mod ordered_log;
 mod plan;
 mod random;
 mod recovery;

@@ -21,8 +21,8 @@ use crate::trace::Trace;
 use crate::world::World;
 
 /// Time limit until a healed cluster certifies: a replica that reaches no others doubts its clock for ten minutes.
-const RECOVERY: Duration = Duration::from_secs(900);
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+pub const RECOVERY: Duration = Duration::from_secs(900);
+pub const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Time limit until nothing is held after the last request.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// Number of concurrent puts after healing: as many as a server and a replica have room for.

@@ -13,6 +13,7 @@ use crate::clients::use_cluster;
 use crate::lying_server::serve_lies;
 use crate::network::{Node, SimulatedNetwork};
 use crate::node::{self, Machine};
+use crate::ordered_log::write_notes;
 use crate::plan::{CLIENTS, Event, Plan, Shape, TROUBLE};
 use crate::random::Random;
 use crate::servers::{liar, lie_to, replicate, serve};
@@ -90,13 +91,16 @@ impl World {
             self.start(node);
         }
         self.start_liars();
-        let clients: Vec<_> = (0..CLIENTS)
+        let mut clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let host = self.machines[self.shape.client(number)].start(self.seed, &self.network);
                 let random = Random::new(self.seed, 100 + number as u64);
                 tokio::spawn(use_cluster(host, random, self.trace.clone(), self.checker.clone()))
             })
             .collect();
+        let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
+        let random = Random::new(self.seed, 300);
+        clients.push(tokio::spawn(write_notes(host, random, self.trace.clone(), self.checker.clone())));
         for (at, event) in std::mem::take(&mut self.events) {
             self.wait_until(at).await;
             self.trace.note(format_args!("{event:?}"));
@@ -118,8 +122,11 @@ impl World {
         self.check_recovery().await;
         self.check_signers();
         self.check_repair().await;
+        self.check_log().await;
         self.check_expired().await;
         self.check_without_some().await;
+        self.write_until_decided(0).await;
+        self.checker.check_logs();
         self.check_nothing_held().await;
         self.checker.assert_holds();
         let known = self.checker.known();
