@@ -1,5 +1,6 @@
 //! The ordered log: ops per second of many writers, and the latency of a lone op from the request to the verified proof, with 4, 7 and 10
-//! members, and with one of four dead; bytes per op. Members reach each other through the server. What an idle log costs.
+//! members, and with one of four dead; bytes per op. Members reach each other through the server. What an idle log costs. How fast a replica
+//! gets blocks that it lacks.
 
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ pub(crate) fn run() {
                 .print("log, one of 4 members dead: a lone op");
         }
     }
+    super::log_catch_up::measure(&runtime);
 }
 
 /// Submits until the log runs.

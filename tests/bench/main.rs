@@ -6,6 +6,7 @@
 
 mod get;
 mod log;
+mod log_catch_up;
 mod memory;
 mod meter;
 mod proxy;
@@ -38,6 +39,9 @@ fn main() {
     }
     if is_wanted("log") {
         log::run();
+    }
+    if wanted.as_deref() == Some("log_catch_up") {
+        log_catch_up::measure(&tokio::runtime::Runtime::new().unwrap());
     }
     if is_wanted("memory") {
         memory::run(4 << 30);
