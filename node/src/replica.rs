@@ -193,14 +193,16 @@ impl Replica {
         let announced = listening.as_ref().map(|listening| listening.announced.clone());
         let (peers, peer_events) = PeerNetwork::new(host.clone(), announced, addresses);
         let connections = Connections::new(peers.clone(), listening);
+        let clock = Arc::new(ClockWatch::new(host.clone(), identity.clone(), reports.clone()));
         let log_context = Arc::new(LogContext {
             identity: identity.clone(),
             reports: reports.clone(),
             storage: storage.clone(),
+            clock: clock.clone(),
             may_recover: config.recover_log,
         });
         let link = Arc::new(LinkContext {
-            clock: Arc::new(ClockWatch::new(host.clone(), identity.clone(), reports.clone())),
+            clock,
             foundings: Arc::new(Foundings::new(host, folder, identity.clone(), reports.clone(), founding)),
             identity,
             reports,

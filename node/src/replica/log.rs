@@ -15,9 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 use vouch_core::message::{Code, Failed, Message, Stream};
+use vouch_node_core::log::interface::LogClock;
 use vouch_node_core::replica::Event;
 use vouch_node_core::replica::log_calls::{LogCall, OpCaller};
 
+use super::clock_watch::ClockWatch;
 use super::context::{OwnIdentity, Reports, Storage};
 use super::peers::{PeerEvents, PeerNetwork};
 use crate::latest::Latest;
@@ -43,6 +45,7 @@ pub(super) struct LogContext {
     pub(super) identity: Arc<OwnIdentity>,
     pub(super) reports: Arc<Reports>,
     pub(super) storage: Storage,
+    pub(super) clock: Arc<ClockWatch>,
     /// `--recover-log`.
     pub(super) may_recover: bool,
 }
@@ -50,6 +53,12 @@ pub(super) struct LogContext {
 impl LogContext {
     fn trouble(&self, text: impl ToString) {
         self.reports.report(Event::Trouble(text.to_string()));
+    }
+
+    fn clock(&self) -> LogClock {
+        let host = &self.storage.host;
+        let is_in_doubt = self.clock.doubt().is_some();
+        LogClock { now: host.monotonic(), unix_seconds: host.unix_seconds(), is_in_doubt }
     }
 
     fn folder(&self) -> PathBuf {

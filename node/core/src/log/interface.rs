@@ -21,6 +21,9 @@ pub struct LogClock {
     pub now: Duration,
     /// Seconds since 1970, as this node believes.
     pub unix_seconds: u64,
+    /// Whether that may be wrong, see [`clock_doubt`](crate::replica::clock_doubt). The node then makes no block and votes for no new one:
+    /// its time would be a guess.
+    pub is_in_doubt: bool,
 }
 
 /// Names a write. Later writes have greater numbers.

@@ -3,6 +3,8 @@
 mod deciding;
 mod following;
 mod opening;
+#[cfg(test)]
+mod tests;
 mod transferring;
 
 use std::collections::{BTreeMap, VecDeque};

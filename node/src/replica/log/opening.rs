@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use vouch_core::committee::Committee;
 use vouch_node_core::log::applied::Applied;
-use vouch_node_core::log::interface::{LogClock, LogOutput, WalState};
+use vouch_node_core::log::interface::{LogOutput, WalState};
 use vouch_node_core::log::members::LogMembers;
 use vouch_node_core::log::notes::Notes;
 use vouch_node_core::log::state_transfer::KEPT_BLOCKS;
@@ -132,7 +132,7 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     };
     let key = identity.keys.node.clone();
     let config = LogConfig { key, applied, recent, wal, may_recover: context.may_recover, kept_blocks: KEPT_BLOCKS };
-    let clock = LogClock { now: host.monotonic(), unix_seconds: host.unix_seconds() };
+    let clock = context.clock();
     let (core, outputs) = LogCore::open(config, clock);
     Ok(Opened { opened, core, outputs })
 }

@@ -9,7 +9,7 @@ use vouch_core::link::NodeKey;
 use vouch_core::log::{Evidence, OpId, SignedOp};
 use vouch_core::message::{Code, Message};
 use vouch_node_core::log::LogCore;
-use vouch_node_core::log::interface::{DecidedBlock, LogClock, LogInput, LogOutput, LogStop, WriteId};
+use vouch_node_core::log::interface::{DecidedBlock, LogInput, LogOutput, LogStop, WriteId};
 use vouch_node_core::log::notes::Notes;
 use vouch_node_core::log::wire::LogMessage;
 use vouch_node_core::replica::Event;
@@ -182,7 +182,7 @@ impl LogTask {
     async fn decide(&mut self, inputs: Vec<LogInput>) {
         let Some(mut core) = self.core.take() else { return };
         let host = self.context.storage.host.clone();
-        let clock = LogClock { now: host.monotonic(), unix_seconds: host.unix_seconds() };
+        let clock = self.context.clock();
         let deciding = host.spawn_blocking(move || {
             let outputs: Vec<_> = inputs.into_iter().flat_map(|input| core.handle(input, clock)).collect();
             (core, outputs)

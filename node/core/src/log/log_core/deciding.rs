@@ -183,13 +183,14 @@ impl<M: StateMachine> LogCore<M> {
         }
         let Phase::Deciding(height) = &mut self.phase else { return Ok(()) };
         let Some(candidate) = height.candidates.get_mut(&proposal.block) else { return Ok(()) };
+        // Others may be locked on it, whatever this node's clock says.
+        let is_new = proposal.valid_round.is_none();
         let checked = match &candidate.executed {
             Err(error) => Err(error.clone()),
-            // Others may be locked on it, whatever this node's clock says.
-            Ok(_) if proposal.valid_round.is_some() => Ok(()),
-            Ok(executed) => check_new_block(executed.block.header(), &signed.proposer, clock.unix_seconds),
+            Ok(executed) if is_new => check_new_block(executed.block.header(), &signed.proposer, clock.unix_seconds),
+            Ok(_) => Ok(()),
         };
-        let is_valid = checked.is_ok();
+        let is_valid = checked.is_ok() && !(is_new && clock.is_in_doubt);
         // Valid is never taken back, and nothing is said twice.
         if candidate.is_valid != Some(true) && candidate.is_valid != Some(is_valid) {
             candidate.is_valid = Some(is_valid);
@@ -205,6 +206,7 @@ impl<M: StateMachine> LogCore<M> {
         let peer = signed.proposer;
         match checked {
             Ok(()) => {}
+            Err(BlockError::Clock { .. }) if clock.is_in_doubt => {}
             Err(error @ BlockError::Clock { .. }) => self.outbox.push(LogOutput::ClockDiffers { peer, error }),
             Err(error) => self.misbehaved(peer, error.to_string()),
         }
@@ -216,6 +218,7 @@ impl<M: StateMachine> LogCore<M> {
         if matches!(self.phase, Phase::Idle)
             && self.recovery.voting() == Voting::Yes
             && self.applied.members().contains(&self.own)
+            && !clock.is_in_doubt
             && self.pool.is_ready(&self.applied, clock.unix_seconds)
         {
             self.start_height()?;
@@ -231,6 +234,9 @@ impl<M: StateMachine> LogCore<M> {
         let Some(round) = height.wanted else { return Ok(()) };
         if height.engine.round() != round || height.proposed.contains(&round) {
             height.wanted = None;
+            return Ok(());
+        }
+        if clock.is_in_doubt {
             return Ok(());
         }
         let at = self.applied.height() + 1;

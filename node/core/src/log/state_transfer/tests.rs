@@ -69,7 +69,7 @@ fn members() -> LogMembers {
 }
 
 fn clock(milliseconds: u64) -> LogClock {
-    LogClock { now: Duration::from_millis(milliseconds), unix_seconds: 1_790_000_000 }
+    LogClock { now: Duration::from_millis(milliseconds), unix_seconds: 1_790_000_000, is_in_doubt: false }
 }
 
 /// The log up to a height: the states from height 0 on, and the blocks.

@@ -36,6 +36,8 @@ const LAST_EPOCH: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(100);
 /// A node that is away returns so long after everything else works.
 const AWAY: Duration = Duration::from_secs(16);
+/// A node notices that its clock is wrong by more than this, in seconds. Others refuse its blocks from 60 seconds on.
+const NOTICED: u64 = 100;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]

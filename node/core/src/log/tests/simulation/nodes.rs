@@ -19,7 +19,12 @@ impl Simulation {
 
     pub(super) fn clock(&self, node: usize) -> LogClock {
         let unix_seconds = EPOCH_START + self.now.as_secs();
-        LogClock { now: self.now, unix_seconds: unix_seconds.saturating_add_signed(self.nodes[node].clock_error) }
+        let error = self.nodes[node].clock_error;
+        LogClock {
+            now: self.now,
+            unix_seconds: unix_seconds.saturating_add_signed(error),
+            is_in_doubt: error.unsigned_abs() > NOTICED,
+        }
     }
 
     pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
