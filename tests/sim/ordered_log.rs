@@ -127,7 +127,7 @@ impl World {
     /// Writes notes until one of them is decided.
     ///
     /// # Panics
-    /// None is.
+    /// None is decided in time.
     pub(super) async fn write_until_decided(&mut self, server: Node) {
         let host = self.machines[self.shape.client(0)].start(self.seed, &self.network);
         let end = node::elapsed() + RECOVERY;

@@ -21,7 +21,7 @@ use simulation::{Outcome, Simulation};
 /// Seeds that every test run simulates.
 const SEEDS: u64 = 40;
 
-/// Seeds of a large committee, which take a minute each.
+/// Seeds of a large committee, which take half a minute each.
 const SEEDS_OF_MANY: u64 = 6;
 
 fn run(seed: u64) -> Result<Outcome, String> {
