@@ -33,7 +33,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(120);
 pub async fn write_notes(host: Host, mut random: Random, trace: Trace, checker: Checker) {
     let (servers, mut again) = (checker.known().shape.servers, None::<Op>);
     loop {
-        host.sleep(Duration::from_millis(random.within(200..5_000))).await;
+        host.sleep(Duration::from_millis(random.within(3_000..40_000))).await;
         let server = random.index(servers);
         if checker.known().committee.is_none() {
             continue;
