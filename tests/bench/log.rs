@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use support::http::request;
+use support::ordered_log::OPS;
 use support::processes::Processes;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -14,9 +15,6 @@ use vouch_core::verify::{LogVerifyOptions, Verifier};
 
 use super::meter::{Busy, Meter, Traffic};
 
-const OPS: &str = "/v1/log/ops";
-/// The kind of a note.
-const NOTE: u16 = 0;
 const WRITERS: u32 = 64;
 /// Ops of a run: of all writers together, and one by one.
 const MANY: u64 = 1024;
@@ -135,7 +133,7 @@ async fn submit(address: String, identity: ClusterId, number: u64) -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
-    let op = Op::new(NOTE, nonce, now + LASTS, b"a note of a benchmark".to_vec()).unwrap();
+    let op = Op::new(Op::NOTE, nonce, now + LASTS, b"a note of a benchmark".to_vec()).unwrap();
     let (body, id) = (op.encode(), op.id(&identity));
     let length = body.len().to_string();
     let answer = request(&address, "POST", OPS, &[("Content-Length", &length)], &body).await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::ordered_log;
 use support::processes::{Node, Processes, run};
+use support::{ordered_log, until};
 use tokio::runtime::Runtime;
 use vouch::host::Host;
 use vouch::log::block_store::{BlockStore, KEPT_BLOCKS, NewBlock};
@@ -43,15 +43,12 @@ async fn catch_up(blocks: u64) -> Duration {
     let mut cluster = Processes::start_in(folder.path(), MEMBERS).await;
     let identity = cluster.put(b"first").await.unwrap().committee.cluster();
     let has_log = |replica: &Node| replica.folder().join(WAL).exists();
-    until(|| cluster.replicas.iter().all(has_log)).await;
+    until("every replica has a log", || cluster.replicas.iter().all(has_log)).await;
     cluster.replicas.iter_mut().for_each(Node::kill);
     let folders: Vec<_> = cluster.replicas.iter().map(|replica| replica.folder().to_owned()).collect();
     tokio::task::spawn_blocking(move || Author::new(&folders, identity).write(blocks)).await.unwrap();
     cluster.replicas[..BEHIND].iter_mut().for_each(Node::start);
-    for number in 0..BEHIND {
-        let name = cluster.replicas[number].name().to_owned();
-        until(|| cluster.is_connected(&name)).await;
-    }
+    cluster.until_connected().await;
     let began = Instant::now();
     cluster.replicas[BEHIND].start();
     let replica = cluster.replicas[BEHIND].folder();
@@ -62,15 +59,7 @@ async fn catch_up(blocks: u64) -> Duration {
     began.elapsed()
 }
 
-async fn until(mut is_done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_done() {
-        assert!(began.elapsed() < PATIENCE);
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// The height of a replica's log, as it tells its operator.
+/// The height of a replica's log, as it tells its operator; 0 while it starts.
 async fn height(root: &Path, folder: &Path) -> u64 {
     let output = run(root, &["status", "--data", folder.to_str().unwrap(), "--json"]).await;
     let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

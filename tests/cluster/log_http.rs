@@ -4,22 +4,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::http::{Answer, get, request};
+use support::ordered_log::OPS;
 use support::processes::{Processes, run};
 use vouch_core::digest::ClusterId;
 use vouch_core::log::Op;
 use vouch_core::report::{BlockReport, HeadReport, OpReport};
 use vouch_core::verify::{LogVerifyOptions, Verifier};
 
-const OPS: &str = "/v1/log/ops";
-/// The kind of a note.
-const NOTE: u16 = 0;
-
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 fn note(nonce: u8, text: &[u8]) -> Op {
-    Op::new(NOTE, [nonce; 16], now() + 60, text.to_vec()).unwrap()
+    Op::new(Op::NOTE, [nonce; 16], now() + 60, text.to_vec()).unwrap()
 }
 
 fn options<W>(cluster: ClusterId, wanted: Option<W>) -> LogVerifyOptions<W> {
@@ -127,7 +124,7 @@ async fn requests_about_the_log_that_make_no_sense_are_refused() {
         let refused = post(address, body, &[]).await;
         assert_eq!((refused.status, refused.problem()), (400, "bad-request".to_owned()), "{}", refused.text());
     }
-    let expired = Op::new(NOTE, [4; 16], now() - 1000, Vec::new()).unwrap().encode();
+    let expired = Op::new(Op::NOTE, [4; 16], now() - 1000, Vec::new()).unwrap().encode();
     assert_eq!(post(address, &expired, &[]).await.problem(), "expired");
     let large = post(address, &[0; 8000], &[]).await;
     assert_eq!((large.status, large.problem()), (413, "too-large".to_owned()));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::http::{get, request};
-use support::ordered_log::{blocks, digests};
+use support::ordered_log::{OPS, blocks, digests};
 use support::processes::Processes;
 use tokio::task::JoinSet;
 use vouch::host::Host;
@@ -14,9 +14,6 @@ use vouch_core::log::{Op, OpId};
 use vouch_core::verify::{LogVerifyOptions, Verifier};
 use vouch_fixture::next_random;
 
-const OPS: &str = "/v1/log/ops";
-/// The kind of a note.
-const NOTE: u16 = 0;
 const WRITERS: u64 = 4;
 
 /// An op whose proof a client got.
@@ -132,7 +129,7 @@ fn note(random: &mut u64) -> Op {
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&next_random(random).to_le_bytes());
     nonce[8..].copy_from_slice(&next_random(random).to_le_bytes());
-    Op::new(NOTE, nonce, now() + 60, b"a note".to_vec()).unwrap()
+    Op::new(Op::NOTE, nonce, now() + 60, b"a note".to_vec()).unwrap()
 }
 
 fn now() -> u64 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use support::ordered_log::OPS;
 use tokio::time::{sleep, timeout};
 use vouch::client::http::{HttpError, HttpRequest};
 use vouch::host::Host;
@@ -19,9 +20,6 @@ use crate::servers::address;
 use crate::trace::Trace;
 use crate::world::World;
 
-const OPS: &str = "/v1/log/ops";
-/// The kind of a note.
-const NOTE: u16 = 0;
 /// Seconds until a note expires, at most. No member takes one that lasts for more than two minutes.
 const LONGEST_LIFE: u64 = 110;
 /// How long a client waits for an answer: longer than a server's own deadline.
@@ -66,7 +64,7 @@ fn note(random: &mut Random, expires_at: u64) -> Op {
     let mut nonce = [0; 16];
     random.fill(&mut nonce);
     let length = usize::try_from(if random.one_in(6) { random.within(0..3_000) } else { 20 }).unwrap_or(0);
-    Op::new(NOTE, nonce, expires_at, random.bytes(length).into()).expect("a note")
+    Op::new(Op::NOTE, nonce, expires_at, random.bytes(length).into()).expect("a note")
 }
 
 /// Submits an op. Returns the height of the block that it is proved to be in.

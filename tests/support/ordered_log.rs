@@ -14,14 +14,12 @@ use crate::unix_seconds;
 
 /// The path of ops.
 pub const OPS: &str = "/v1/log/ops";
-/// The kind of a note.
-const NOTE: u16 = 0;
 /// How long a note may wait, in seconds: nearly as long as it may.
 const LIFETIME: u64 = 110;
 
 /// A note that differs from those with another nonce.
 pub fn note(nonce: u8) -> Op {
-    Op::new(NOTE, [nonce; 16], unix_seconds() + LIFETIME, b"a note".to_vec()).unwrap()
+    Op::new(Op::NOTE, [nonce; 16], unix_seconds() + LIFETIME, b"a note".to_vec()).unwrap()
 }
 
 /// Submits an op. Returns the HTTP status: 201 once it is decided, 503 before the log runs.

@@ -36,7 +36,7 @@ const NONCES: usize = 8;
 /// The state of a replica's wall clock, for its operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockStatus {
-    /// Whether it is in doubt. Nothing is signed or deleted then.
+    /// Whether it is in doubt. No vote for a blob or a new block is signed then, and nothing is deleted.
     pub in_doubt: bool,
     /// Why it is in doubt.
     pub reason: Option<String>,
@@ -236,7 +236,7 @@ impl ClockWatch {
         next
     }
 
-    /// Compares the clocks now. Returns why nothing may be signed or deleted, if the clock is in doubt.
+    /// Compares the clocks now. Returns why no time may be signed and nothing deleted, if the clock is in doubt.
     pub(super) fn doubt(&self) -> Option<String> {
         let (change, reason) = {
             let mut state = self.state();

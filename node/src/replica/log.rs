@@ -55,10 +55,11 @@ impl LogContext {
         self.reports.report(Event::Trouble(text.to_string()));
     }
 
+    /// The clocks now. The doubt is asked last: a jump before the time was read is then noticed.
     fn clock(&self) -> LogClock {
         let host = &self.storage.host;
-        let is_in_doubt = self.clock.doubt().is_some();
-        LogClock { now: host.monotonic(), unix_seconds: host.unix_seconds(), is_in_doubt }
+        let (now, unix_seconds) = (host.monotonic(), host.unix_seconds());
+        LogClock { now, unix_seconds, is_in_doubt: self.clock.doubt().is_some() }
     }
 
     fn folder(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 use vouch_core::log::{BlockDigest, EngineProposal, EngineVoteType, Op};
 
 use super::*;
+use crate::log::applied::BlockError;
 use crate::log::members::LogMembers;
 use crate::log::notes::Notes;
 use crate::log::verified_op::VerifiedOp;
@@ -65,33 +66,47 @@ fn a_member_makes_no_block_while_its_clock_is_in_doubt() {
     assert_eq!(core.applied().time(), TIME + 20);
 }
 
-/// The blocks that a member of four prevotes for, when the first proposer proposes one.
-fn prevotes(clock: LogClock) -> Vec<Option<BlockDigest>> {
+/// What a member of four does when the first proposer proposes a block of this time: the blocks that it prevotes for, and its other outputs
+/// that name the proposer.
+fn judge(time: u64, clock: LogClock) -> (Vec<Option<BlockDigest>>, Vec<LogOutput>) {
     let applied = genesis(4);
     let first = applied.members().keys()[applied.first_proposer()];
     let key_of = |node: NodeKey| (1..=4).map(secret).find(|secret| secret.node_key() == node).unwrap();
     let (proposer, own) = (key_of(first), key_of(*applied.members().keys().iter().find(|key| **key != first).unwrap()));
     let signed = VerifiedOp::verify(op(&proposer), &CLUSTER).unwrap();
-    let block = applied.build([&signed], first, clock.unix_seconds).unwrap().unwrap().block;
+    let block = applied.build([&signed], first, time).unwrap().unwrap().block;
     let proposal = EngineProposal { height: 1, round: 0, valid_round: None, block: block.digest() };
     let signature = proposal.sign(&CLUSTER, 0, &proposer);
     let proposal = SignedProposal { proposal, proposer: first, signature };
     let mut core = open(applied, own.clone());
     let message = LogMessage::Proposal { proposal, block: Box::new(block) };
-    let outputs = give(&mut core, LogInput::Message { from: first, message }, clock);
-    assert!(
-        !outputs.iter().any(|output| matches!(output, LogOutput::Misbehaved { .. } | LogOutput::ClockDiffers { .. }))
-    );
-    let votes = outputs.iter().filter_map(|output| match output {
-        LogOutput::Broadcast(LogMessage::Vote { vote, .. }) => Some(vote),
-        _ => None,
-    });
-    let prevotes = votes.filter(|vote| vote.voter == own.node_key() && vote.vote.vote_type == EngineVoteType::Prevote);
-    prevotes.map(|vote| vote.vote.block).collect()
+    let (mut prevotes, mut named) = (Vec::new(), Vec::new());
+    for output in give(&mut core, LogInput::Message { from: first, message }, clock) {
+        match output {
+            LogOutput::Broadcast(LogMessage::Vote { vote, .. })
+                if vote.voter == own.node_key() && vote.vote.vote_type == EngineVoteType::Prevote =>
+            {
+                prevotes.push(vote.vote.block);
+            }
+            LogOutput::Misbehaved { .. } | LogOutput::ClockDiffers { .. } => named.push(output),
+            _ => {}
+        }
+    }
+    (prevotes, named)
 }
 
 #[test]
 fn a_member_votes_for_no_new_block_while_its_clock_is_in_doubt() {
-    assert!(matches!(prevotes(clock(1, false))[..], [Some(_)]));
-    assert_eq!(prevotes(clock(1, true)), [None]);
+    let (prevotes, named) = judge(TIME, clock(1, false));
+    assert!(matches!(prevotes[..], [Some(_)]) && named.is_empty());
+    assert_eq!(judge(TIME, clock(1, true)), (vec![None], Vec::new()));
+}
+
+#[test]
+fn a_block_of_another_time_is_no_misbehaviour_and_named_only_by_a_clock_that_is_not_in_doubt() {
+    let (prevotes, named) = judge(TIME, clock(90, false));
+    assert_eq!(prevotes, [None]);
+    assert!(matches!(named[..], [LogOutput::ClockDiffers { error: BlockError::Clock { now, got }, .. }]
+        if (now, got) == (TIME + 90, TIME)));
+    assert_eq!(judge(TIME, clock(90, true)), (vec![None], Vec::new()));
 }

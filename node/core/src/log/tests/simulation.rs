@@ -30,10 +30,10 @@ const CLUSTER: ClusterId = ClusterId([7; 32]);
 const EPOCH_START: u64 = 1_790_000_000;
 /// Ops after stabilisation.
 const LAST_OPS: usize = 12;
-/// The committee's epoch after the last change.
-const LAST_EPOCH: u64 = 4;
 /// The log must have decided them within this time.
 const PATIENCE: Duration = Duration::from_secs(100);
+/// The committee's epoch after the last change.
+const LAST_EPOCH: u64 = 4;
 /// A node that is away returns so long after everything else works.
 const AWAY: Duration = Duration::from_secs(16);
 /// A node notices that its clock is wrong by more than this, in seconds. Others refuse its blocks from 60 seconds on.
