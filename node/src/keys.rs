@@ -10,6 +10,7 @@ use vouch_core::link::NodeSecretKey;
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
+use crate::log::unused;
 
 pub(crate) const NODE_KEY: &str = "node.key";
 pub(crate) const VOTE_KEY: &str = "vote.key";
@@ -72,12 +73,17 @@ pub struct ReplicaKeys {
 }
 
 impl ReplicaKeys {
-    /// Reads `node.key` and `vote.key` in `folder`. Creates a missing one.
+    /// Reads `node.key` and `vote.key` in `folder`. Creates a missing one. A new node key gets the mark that its log was never used.
     ///
     /// # Errors
     /// See [`KeyError`].
     pub fn open_or_create(host: &Host, folder: &Path) -> Result<Self, KeyError> {
-        let node = Arc::new(open_or_create_node_key(host, folder)?);
+        let bytes = open_or_create(host.disk(), folder, NODE_KEY, || {
+            let bytes = host.random();
+            unused::mark(host.disk(), folder, &NodeSecretKey::from_bytes(&bytes).node_key())?;
+            Ok(bytes)
+        })?;
+        let node = Arc::new(NodeSecretKey::from_bytes(&bytes));
         let path = folder.join(VOTE_KEY);
         let value = |cause| KeyError::Value { path: path.clone(), cause };
         let bytes = open_or_create(host.disk(), folder, VOTE_KEY, || {
@@ -180,7 +186,7 @@ mod tests {
     fn the_files_have_one_line_and_only_the_owner_can_read_them() {
         let folder = tempfile::tempdir().unwrap();
         ReplicaKeys::open_or_create(&Host::system(), folder.path()).unwrap();
-        assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [NODE_KEY, VOTE_KEY]);
+        assert_eq!(Host::system().disk().list(folder.path()).unwrap(), [unused::UNUSED, NODE_KEY, VOTE_KEY]);
         for name in [NODE_KEY, VOTE_KEY] {
             let path = folder.path().join(name);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);

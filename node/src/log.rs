@@ -9,6 +9,7 @@ pub mod block_store;
 pub mod disk;
 #[cfg(test)]
 mod tests;
+pub mod unused;
 pub mod wal_file;
 
 /// Whose log it is. Files of another owner are refused: their records are not what this member has signed.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use support::ordered_log::first_note;
 use support::processes::{Processes, run};
 use support::until;
 
@@ -65,4 +66,6 @@ async fn data_folders_of_version_0_1_0_open() {
         );
         succeeded(&run(folder, &["verify", name, &renewed, "--cluster", CLUSTER]).await);
     }
+    // that version had no log: this one begins it
+    first_note(server).await;
 }

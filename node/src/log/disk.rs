@@ -9,9 +9,9 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use vouch_core::limits::MAX_BLOCK;
 
-use super::LogOwner;
 use super::block_store::{AppliedState, BlockStore, BlockStoreError, NewBlock, NewState};
 use super::wal_file::{TornTail, WalContent, WalError, WalFile};
+use super::{LogOwner, unused};
 use crate::durable::Replaced;
 use crate::host::Host;
 use crate::host::files::{Action, FileError, parent};
@@ -203,14 +203,13 @@ pub struct LogDisk {
 }
 
 impl LogDisk {
-    /// Opens the log's files in a data folder, or creates them.
-    ///
-    /// `was_used`: the data folder shows that the log was used here before, even if all its files are gone.
+    /// Opens the log's files in a data folder, or creates them. Files that are missing were lost, unless the folder has the mark of a log
+    /// that was never used ([`unused`]).
     ///
     /// # Errors
     /// The disk fails, or the files are of another owner or version. A lost or damaged write-ahead log is no error: see [`WalFound`].
-    pub fn open(host: &Host, folder: &Path, owner: LogOwner, was_used: bool) -> Result<OpenedLog, LogDiskError> {
-        let Found { performer, applied, wal, replaced } = Performer::open(host, folder, owner, was_used)?;
+    pub fn open(host: &Host, folder: &Path, owner: LogOwner) -> Result<OpenedLog, LogDiskError> {
+        let Found { performer, applied, wal, replaced } = Performer::open(host, folder, owner)?;
         let blocks = performer.blocks.clone();
         let waiting = performer.waiting.clone();
         let (jobs, queue) = mpsc::channel(OUTSTANDING);
@@ -288,12 +287,17 @@ pub(super) struct Performer {
 }
 
 impl Performer {
-    pub(super) fn open(host: &Host, folder: &Path, owner: LogOwner, was_used: bool) -> Result<Found, LogDiskError> {
+    pub(super) fn open(host: &Host, folder: &Path, owner: LogOwner) -> Result<Found, LogDiskError> {
         let path = folder.join(WAL);
         let database = folder.join(BLOCKS);
         // The database is created first. One that is new beside a write-ahead log replaces one that was lost.
-        let has_history = was_used || host.disk().exists(&path)?;
+        let is_unused = unused::is_marked(host.disk(), folder, &owner.node_key)?;
+        let has_history = !is_unused || host.disk().exists(&path)?;
         let (blocks, replaced) = BlockStore::open(host, &database, owner, has_history)?;
+        // The database is durable, and remembers from now on that nothing was signed yet.
+        if is_unused {
+            unused::remove(host.disk(), folder)?;
+        }
         let applied = blocks.applied()?;
         let (wal, found) = match WalFile::open(host, &path, owner) {
             Err(WalError::Missing { .. }) if !blocks.has_wal()? && !blocks.has_lost_blocks()? => {

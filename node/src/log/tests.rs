@@ -6,8 +6,8 @@ use vouch_core::link::{NodeKey, NodeSecretKey};
 use vouch_core::log::{Block, BlockHeader, LogTree, Op, OpsDigest, SignedOp};
 use vouch_core::merkle::TreeHash;
 
-use super::LogOwner;
 use super::block_store::{NewBlock, NewState};
+use super::{LogOwner, unused};
 use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::disk::simulated::SimulatedDisk;
@@ -27,10 +27,11 @@ fn host(disk: &SimulatedDisk) -> Host {
     Host::on_disk(Arc::new(disk.clone()))
 }
 
-/// A disk with an empty data folder.
+/// A disk with the data folder of new keys.
 fn empty() -> SimulatedDisk {
     let disk = SimulatedDisk::default();
     disk.create_folders(&[FOLDER.into()], 0o700).unwrap();
+    unused::mark(&disk, Path::new(FOLDER), &OWNER.node_key).unwrap();
     disk
 }
 

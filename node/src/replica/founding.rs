@@ -15,7 +15,6 @@ use vouch_core::message::{Code, Message};
 use super::Event;
 use super::context::{OwnIdentity, Reports};
 use super::identity;
-use super::log::mark_used;
 use crate::bugs::{self, Bug};
 use crate::host::Host;
 use crate::keys::ReplicaKeys;
@@ -139,7 +138,7 @@ impl Foundings {
         let (next, actions) = deciding.await.map_err(broken)?;
         let mut founded = None;
         if actions.save && (next.is_founded() || !bugs::has(Bug::FoundingUnsaved)) {
-            founded = self.save(&next, actions.is_restored).await?;
+            founded = self.save(&next).await?;
         }
         *core = next;
         for message in &actions.to_others {
@@ -157,19 +156,13 @@ impl Foundings {
         Ok(actions)
     }
 
-    /// Saves the record, and then the committee once it is founded. Returns the committee if it is new. `is_restored`: the folder has lost what
-    /// this member signed, so its log must not look new.
-    async fn save(&self, core: &ReplicaFounding, is_restored: bool) -> Result<Option<Arc<Committee>>, LinkError> {
+    /// Saves the record, and then the committee once it is founded. Returns the committee if it is new.
+    async fn save(&self, core: &ReplicaFounding) -> Result<Option<Arc<Committee>>, LinkError> {
         let founded = core.accepted().filter(|_| core.is_founded() && self.identity.chain().is_none());
         let founded = founded.map(|accepted| accepted.committee().clone());
         let (folder, record, committee) = (self.folder.clone(), core.record().clone(), founded.clone());
         let disk = self.host.shared_disk();
-        let saving = self.host.spawn_blocking(move || {
-            if is_restored {
-                mark_used(&*disk, &folder)?;
-            }
-            identity::save(&*disk, &folder, &record, committee.as_deref())
-        });
+        let saving = self.host.spawn_blocking(move || identity::save(&*disk, &folder, &record, committee.as_deref()));
         if let Err(error) = saving.await.map_err(broken)? {
             self.reports.report(Event::Trouble(error.to_string()));
             return Err(LinkError::violation(Code::Storage, error.to_string()));

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::host::disk::Disk;
 use crate::host::files::FileError;
 use crate::keys::{self, KeyError, ReplicaKeys};
+use crate::log::unused;
 
 /// The file with the foundings that the replica accepted and refused. It is durable before an answer leaves the replica.
 const FOUNDING: &str = "founding";
@@ -121,7 +122,7 @@ impl Identity {
     /// Reads the identity. Creates the keys if the replica has accepted no founding yet.
     ///
     /// A folder with a committee and no `founding` was written by a release that kept no acceptances. The replica is bound to that
-    /// committee permanently, so it accepts it now, durably.
+    /// committee permanently, so it accepts it now, durably. That release had no log.
     pub(super) fn open(host: &Host, folder: &Path) -> Result<Self, IdentityError> {
         let committee = committee_file::load(host.disk(), folder)?.map(Arc::new);
         let mut record = load(host.disk(), folder, committee.clone())?;
@@ -144,6 +145,7 @@ impl Identity {
             let mut founding = Founding::new(committee.clone());
             founding.accept_as(&keys.node.node_key(), &keys.vote);
             let accepted = record.take().unwrap_or_default().with(founding);
+            unused::mark(host.disk(), folder, &keys.node.node_key())?;
             save(host.disk(), folder, &accepted, None)?;
             record = Some(accepted);
         }

@@ -24,7 +24,6 @@ use super::context::{OwnIdentity, Reports, Storage};
 use super::peers::{PeerEvents, PeerNetwork};
 use crate::latest::Latest;
 use crate::link::Outgoing;
-pub(super) use opening::mark_used;
 pub use status::LogStatus;
 use status::SharedStatus;
 

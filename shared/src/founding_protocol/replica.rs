@@ -41,9 +41,6 @@ pub enum ReplicaFoundingEvent {
 pub struct FoundingActions {
     /// The record has changed and must be durable before anything is sent.
     pub save: bool,
-    /// This replica had accepted the founding before it lost its record. So it may have signed anything as a member, and lost the memory of
-    /// that, too. This must be durable before the record.
-    pub is_restored: bool,
     /// Messages for the server that sent the input.
     pub reply: Vec<Message>,
     /// Messages for every other server.
@@ -242,7 +239,6 @@ impl ReplicaFounding {
         let Some(member) = founding.record().position(&keys.node.node_key()) else { return };
         // Nobody else can make it.
         if founding.has(member) {
-            actions.is_restored = true;
             actions.events.push(ReplicaFoundingEvent::AcceptedAgain(digest));
         }
         founding.accept_as(&keys.node.node_key(), keys.vote);

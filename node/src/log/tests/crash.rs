@@ -80,14 +80,14 @@ fn contents() -> Vec<Content> {
 
 /// Runs the script until it fails. Returns the number of steps that were acknowledged.
 fn run(disk: &SimulatedDisk) -> usize {
-    let Ok(found) = Performer::open(&host(disk), Path::new(FOLDER), OWNER, false) else { return 0 };
+    let Ok(found) = Performer::open(&host(disk), Path::new(FOLDER), OWNER) else { return 0 };
     let mut performer = found.performer;
     script().into_iter().take_while(|group| performer.write(group.clone()).is_ok()).count()
 }
 
 /// What a start finds.
 fn find(disk: &SimulatedDisk) -> Result<Content, String> {
-    let found = Performer::open(&host(disk), Path::new(FOLDER), OWNER, false).map_err(|error| error.to_string())?;
+    let found = Performer::open(&host(disk), Path::new(FOLDER), OWNER).map_err(|error| error.to_string())?;
     let height = found.applied.as_ref().map_or(0, |applied| applied.height);
     if found.applied.is_some_and(|applied| applied.state != state(height)) {
         return Err("the state is of another height".to_owned());
@@ -115,7 +115,7 @@ fn examine(disk: &SimulatedDisk, acknowledged: usize, contents: &[Content]) -> R
         return Err("what a start found is lost by the next crash".to_owned());
     }
     // the files are usable
-    let found = Performer::open(&host(&again), Path::new(FOLDER), OWNER, false).map_err(|error| error.to_string())?;
+    let found = Performer::open(&host(&again), Path::new(FOLDER), OWNER).map_err(|error| error.to_string())?;
     let mut performer = found.performer;
     let (usable, last) = ([vec![reset(&[])], vec![append(&[9])]], Some(vec![record(9, 9)]));
     for group in usable {
@@ -216,7 +216,7 @@ fn every_sync_is_needed() {
 #[test]
 fn unsynced_records_of_a_killed_process_are_durable_once_they_are_found() {
     let disk = empty();
-    let found = Performer::open(&host(&disk), Path::new(FOLDER), OWNER, false).unwrap();
+    let found = Performer::open(&host(&disk), Path::new(FOLDER), OWNER).unwrap();
     let mut performer = found.performer;
     performer.write(vec![reset(&[])]).unwrap();
     disk.syncs_fail(5);

@@ -11,7 +11,7 @@ const FOLDER_VARIABLE: &str = "VOUCH_TEST_LOG_FOLDER";
 
 /// The log's content as one number: writes are numbered from 1, and each tenth is a commit, which empties the write-ahead log.
 fn last_write(folder: &Path) -> (u64, super::super::disk::OpenedLog) {
-    let log = LogDisk::open(&Host::system(), folder, OWNER, false).unwrap();
+    let log = LogDisk::open(&Host::system(), folder, OWNER).unwrap();
     let height = log.applied.as_ref().map_or(0, |applied| applied.height);
     let records = match &log.wal {
         WalFound::Fresh => Vec::new(),
@@ -76,6 +76,7 @@ fn a_process_killed_three_hundred_times_keeps_what_it_acknowledged() {
 
 fn rounds(rounds: u64) {
     let folder = tempfile::tempdir().unwrap();
+    unused::mark(Host::system().disk(), folder.path(), &OWNER.node_key).unwrap();
     let (mut acknowledged, mut total) = (0, 0);
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())

@@ -8,7 +8,7 @@ use crate::host::files::Action;
 const EIO: i32 = 5;
 
 fn open(disk: &SimulatedDisk) -> OpenedLog {
-    LogDisk::open(&host(disk), Path::new(FOLDER), OWNER, false).unwrap()
+    LogDisk::open(&host(disk), Path::new(FOLDER), OWNER).unwrap()
 }
 
 /// Opens an empty log that may be appended to.
@@ -83,8 +83,7 @@ async fn requests_that_wait_share_a_sync() {
     // A thread may take the first ones before the last one is requested, but not each alone.
     println!("{syncs} syncs");
     assert!(matches!(open(&disk).wal, WalFound::Records { records, .. } if records.len() == 100));
-    let mut performer =
-        super::super::disk::Performer::open(&host(&disk), Path::new(FOLDER), OWNER, false).unwrap().performer;
+    let mut performer = super::super::disk::Performer::open(&host(&disk), Path::new(FOLDER), OWNER).unwrap().performer;
     let before = disk.operations().len();
     performer.write((0..100).map(|write| append(write, &[record(1, 100)])).collect()).unwrap();
     let done: Vec<_> = disk.operations()[before..].iter().map(|done| done.action).collect();
@@ -138,8 +137,8 @@ async fn too_many_requests_are_refused() {
 }
 
 /// Loses the write-ahead log in some way, and checks that every start finds the loss until a reset, which is durable.
-fn loses(disk: &SimulatedDisk, was_used: bool, expected: impl Fn(&WalLoss) -> bool) {
-    let open = || LogDisk::open(&host(disk), Path::new(FOLDER), OWNER, was_used).unwrap();
+fn loses(disk: &SimulatedDisk, expected: impl Fn(&WalLoss) -> bool) {
+    let open = || LogDisk::open(&host(disk), Path::new(FOLDER), OWNER).unwrap();
     for _ in 0..2 {
         let log = open();
         assert!(matches!(&log.wal, WalFound::Lost(loss) if expected(loss)), "{:?}", log.wal);
@@ -167,28 +166,38 @@ async fn a_lost_log_is_told_from_a_new_one_until_it_is_reset() {
 
     let disk = used();
     disk.remove(&wal_path()).unwrap();
-    loses(&disk, false, |loss| matches!(loss, WalLoss::Missing { .. }));
+    loses(&disk, |loss| matches!(loss, WalLoss::Missing { .. }));
 
     let disk = used();
     let mut bytes = disk.bytes(&wal_path());
     bytes[140] ^= 1;
     disk.overwrite(&wal_path(), &bytes);
-    loses(&disk, false, |loss| matches!(loss, WalLoss::Damaged { offset: 128, .. }));
+    loses(&disk, |loss| matches!(loss, WalLoss::Damaged { offset: 128, .. }));
     let aside = disk.files_below(Path::new(FOLDER)).into_iter().find(|path| path.to_string_lossy().contains("damaged"));
     assert_eq!(disk.bytes(&aside.unwrap()), bytes, "it is kept for inspection");
 
     let disk = used();
     disk.remove(&database).unwrap();
-    loses(&disk, false, |loss| matches!(loss, WalLoss::BlocksMissing { .. }));
+    loses(&disk, |loss| matches!(loss, WalLoss::BlocksMissing { .. }));
 
     // an older database was put back
     let disk = used();
     disk.remove(&database).unwrap();
     drop(BlockStore::open(&host(&disk), &database, OWNER, false).unwrap());
-    loses(&disk, false, |loss| matches!(loss, WalLoss::BlocksBehind { expected: 1, got: 0, .. }));
+    loses(&disk, |loss| matches!(loss, WalLoss::BlocksBehind { expected: 1, got: 0, .. }));
 
-    // everything is gone, but the data folder knows
-    loses(&empty(), true, |loss| matches!(loss, WalLoss::Missing { .. }));
+    // everything is gone, the mark of new keys, too
+    let disk = used();
+    [database, wal_path()].iter().for_each(|path| disk.remove(path).unwrap());
+    loses(&disk, |loss| matches!(loss, WalLoss::Missing { .. }));
+}
+
+#[test]
+fn a_mark_of_other_keys_does_not_make_a_log_new() {
+    let disk = SimulatedDisk::default();
+    disk.create_folders(&[FOLDER.into()], 0o700).unwrap();
+    unused::mark(&disk, Path::new(FOLDER), &NodeKey([5; 32])).unwrap();
+    assert!(matches!(open(&disk).wal, WalFound::Lost(WalLoss::Missing { .. })));
 }
 
 #[tokio::test]

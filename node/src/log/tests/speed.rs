@@ -28,7 +28,8 @@ fn report(what: &str, mut times: Vec<Duration>) {
 #[ignore = "measures"]
 fn writes_per_second() {
     let folder = tempfile::tempdir_in(std::env::var_os("VOUCH_BENCH_FOLDER").unwrap_or_else(|| ".".into())).unwrap();
-    let mut log = LogDisk::open(&Host::system(), folder.path(), OWNER, false).unwrap();
+    unused::mark(Host::system().disk(), folder.path(), &OWNER.node_key).unwrap();
+    let mut log = LogDisk::open(&Host::system(), folder.path(), OWNER).unwrap();
     log.disk.request(LogRequest::Reset { records: Vec::new() }).unwrap();
     let mut write = 0;
     for size in [300, 65_536] {

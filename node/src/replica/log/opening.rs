@@ -1,7 +1,6 @@
 //! Opens the log of a member: reads its files, and makes the core from them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +20,11 @@ use super::conversion;
 use super::task::LogTask;
 use super::{Call, LogContext, ReplicaLog, evidence};
 use crate::host::Host;
-use crate::host::disk::Disk;
-use crate::host::files::FileError;
 use crate::log::LogOwner;
 use crate::log::disk::{LogDisk, OpenedLog, WalFound};
 use crate::notices::Notice;
 use crate::replica::peers::{PeerEvents, PeerNetwork};
 
-/// Marks a data folder in which the log was used. Without it, a folder that lost all files of the log would look like a new one, and its
-/// member could vote twice.
-const USED: &str = "log.used";
 /// Number of decided blocks that the core begins with, so that most answers to nodes behind need no read.
 const RECENT: u64 = 32;
 
@@ -111,11 +105,7 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let (identity, folder) = (&context.identity, context.folder());
     let owner = LogOwner { cluster: committee.cluster(), node_key: identity.node_key() };
-    let was_used = host.disk().exists(&folder.join(USED)).map_err(|error| text(&error))?;
-    let mut opened = LogDisk::open(host, &folder, owner, was_used).map_err(|error| text(&error))?;
-    if !was_used {
-        mark_used(host.disk(), &folder).map_err(|error| text(&error))?;
-    }
+    let mut opened = LogDisk::open(host, &folder, owner).map_err(|error| text(&error))?;
     let keys = committee.record().members().iter().map(|member| member.node_key);
     let founders = LogMembers::new(committee.record().epoch(), keys).ok_or("the committee has no members")?;
     let applied = match opened.applied.take() {
@@ -135,10 +125,4 @@ fn open_blocking(context: &LogContext, committee: &Committee, host: &Host) -> Re
     let clock = context.clock();
     let (core, outputs) = LogCore::open(config, clock);
     Ok(Opened { opened, core, outputs })
-}
-
-/// Marks a data folder, durably. If it has no files of the log, they count as lost from then on.
-pub(in crate::replica) fn mark_used(disk: &dyn Disk, folder: &Path) -> Result<(), FileError> {
-    let file = b"The ordered log was used in this folder. Keep this file with the keys: without it, this member could vote twice.\n";
-    disk.write_durably(&folder.join(USED), file, 0o600)
 }
