@@ -41,18 +41,22 @@ class LogBundleFile {
     const place = { cluster: committee.digest, epoch: 0, height: 3, round: 1 };
     const both = [blocks[0].digest, blocks[1].digest].sort(Buffer.compare);
     const votes = (type, own = place, key = secret) => both.map((block) => ({ block, signature: ed25519.sign(log.voteBytes({ ...own, type, block }), key) }));
-    const proposals = both.map((block) => ({ block, signature: ed25519.sign(log.proposalBytes({ ...place, block }), secret) }));
+    const proposed = (all) => all.map((one) => ({ ...one, signature: ed25519.sign(log.proposalBytes({ ...place, ...one }), secret) }));
     const encoded = (message, signed, own = place, member = 1) => log.encodeEvidence({ ...own, member: committee.members[member].node, message, both: signed });
     const elsewhere = { ...place, cluster: committeeNamed("n7").digest };
     const stranger = nodeSecret(committeeNamed("n7").members[0].label);
     return {
       prevotes: encoded(1, votes(1)),
       precommits: encoded(2, votes(2)),
-      proposals: encoded(3, proposals),
+      proposals: encoded(3, proposed(both.map((block) => ({ block })))),
       reversed: encoded(2, votes(2).reverse()),
       anothers: encoded(2, votes(2), place, 2),
       elsewhere: encoded(2, votes(2, elsewhere), elsewhere),
       later: encoded(2, votes(2, { ...place, epoch: 1 }), { ...place, epoch: 1 }),
+      // A valid round that is not before the round, and a proposal of zero.
+      oddProposals: encoded(3, proposed([{ validRound: 7, block: new Uint8Array(32) }, { validRound: 1, block: both[1] }])),
+      sameBlock: encoded(3, proposed([{ validRound: 0, block: both[0] }, { block: both[0] }])),
+      laterStranger: log.encodeEvidence({ ...place, epoch: 1, member: ed25519.getPublicKey(stranger), message: 2, both: votes(2, { ...place, epoch: 1 }, stranger) }),
       stranger: log.encodeEvidence({ ...place, member: ed25519.getPublicKey(stranger), message: 2, both: votes(2, place, stranger) }),
     };
   }
@@ -140,6 +144,19 @@ function blocksOf(file) {
   const full = [makeBlock(committee, 1, [], Array.from({ length: 512 }, (_, i) => makeOp(committee, 1, i, { body: new Uint8Array(0), effect: new Uint8Array(0) })))];
   add("of_512_ops", "As many ops as a block may have.", { block: blockBytes(full[0]), path: new Uint8Array(0), certificate: certifyHead(committee, headOf(full)), height: 1 }, "valid");
 
+  // What members check, and a verifier leaves to them.
+  const alone = (name, about, blockOps, overrides = {}, headOverrides = {}) => {
+    const log = [makeBlock(committee, 1, [], blockOps, overrides)];
+    add(name, about, { block: blockBytes(log[0]), path: new Uint8Array(0), certificate: certifyHead(committee, headOf(log, headOverrides)), height: 1 }, "valid");
+  };
+  const stranger = nodeSecret(committeeNamed("n7").members[0].label);
+  alone("with_one_op_twice", "The same op, twice.", [op, op]);
+  alone("of_a_stranger_s_op", "The submitter of an op is not a member.", [makeOp(committee, 1, 0, { secret: stranger })]);
+  alone("made_by_a_stranger", "The author is not a member.", [op], { author: ed25519.getPublicKey(stranger) });
+  alone("of_a_later_epoch", "The header names epoch 1.", [op], { epoch: 1 });
+  alone("after_its_head", "The block's time is after the head's.", [op], { time: file.head.time + 1000 }, { time: file.head.time });
+  alone("with_another_digest_in_its_head", "The head of the same height names another block.", [op], {}, { block: blocks[2].digest });
+
   // The header is 260 bytes; then the ops, whose version comes first.
   const ops = (name, about, fields, verdict = "invalid") => add(name, about, fields, verdict, "ops");
   for (const length of [0, 7, 259, 260, 261, file.block.length - 1]) ops(`cut_to_${length}`, `${length} of ${file.block.length} bytes.`, { block: file.block.slice(0, length) });
@@ -147,6 +164,8 @@ function blocksOf(file) {
   ops("above_the_limit", "More than 65 536 bytes.", { block: concat(file.block, new Uint8Array(65_536)) });
   ops("tag", "Another tag.", { block: flipped(file.block, 6) });
   ops("version_2", "An unknown version of blocks.", { block: patched(file.block, 7, 2) }, "cannot-check");
+  ops("version_2_and_broken_path", "An unknown version of blocks comes before a path of 95 bytes.", { block: patched(file.block, 7, 2), path: file.path.slice(0, -1) }, "cannot-check");
+  ops("above_the_limit_of_version_2", "The size comes before the version.", { block: concat(patched(file.block, 7, 2), new Uint8Array(65_536)) });
   ops("op_version_2", "An unknown version of ops.", { block: patched(file.block, 260, 2) }, "cannot-check");
   ops("fewer_ops_than_its_count", "A count of 4.", { block: patched(file.block, 160, u32(4)) });
   ops("submitter_exchanged", "The submitter of op 0 is another member.", { block: patched(file.block, 260 + 29 + 8, committee.members[3].node) });
@@ -172,6 +191,7 @@ function evidence(file) {
   const { evidence: all, committee } = file;
   const add = (...args) => file.add("evidence", ...args);
   for (const what of ["prevotes", "precommits", "proposals"]) add(`two_${what}`, `Two ${what} of member 1.`, { evidence: all[what] }, "valid");
+  add("two_odd_proposals", "Valid rounds that are not before the round, and a proposal of zero: any are well formed.", { evidence: all.oddProposals }, "valid");
   const [a, b, ...others] = committee.pops;
   add("pops_swapped", "Proofs of possession are not checked: the messages are signed with node keys.", { pops: [b, a, ...others] }, "valid");
   const malformed = (name, about, bytes, verdict = "invalid") => add(name, about, { evidence: bytes }, verdict, "evidence");
@@ -180,10 +200,12 @@ function evidence(file) {
   malformed("tag", "Another tag.", flipped(all.precommits, 6));
   malformed("version_2", "An unknown version of evidence.", patched(all.precommits, 7, 2), "cannot-check");
   malformed("reversed", "The blocks descend.", all.reversed);
+  malformed("of_one_block", "Two proposals of one block, with different valid rounds.", all.sameBlock);
   malformed("message_4", "An unknown kind of message.", patched(all.precommits, 80, 4));
   malformed("height_0", "There is no height 0.", patched(all.precommits, 81, new Uint8Array(8)));
   add("about_another_cluster", "The evidence is about another cluster than the committee.", { evidence: all.elsewhere }, "invalid", "identity");
   add("of_a_later_epoch", "The evidence is about epoch 1.", { evidence: all.later }, "cannot-check", "accused");
+  add("of_a_later_epoch_against_a_stranger", "The accused is in no known committee; the epoch comes first.", { evidence: all.laterStranger }, "cannot-check", "accused");
   add("against_a_stranger", "The accused is not a member.", { evidence: all.stranger }, "invalid", "accused");
   add("against_another_member", "The messages of member 1, attributed to member 2.", { evidence: all.anothers }, "invalid", "conflict");
   add("of_another_round", "The messages were signed for round 1.", { evidence: patched(all.precommits, 89, u32(2)) }, "invalid", "conflict");

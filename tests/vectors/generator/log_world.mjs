@@ -17,8 +17,7 @@ export const OPS_OF_BLOCKS = [1, 2, 3, 5, 1, 4, 2];
 // `overrides` replace what is derived from the labels.
 export function makeOp(committee, height, index, overrides = {}) {
   const time = ISSUED + height;
-  const { kind = 0, nonce = nonceOf(`op ${height}/${index}`), expiresAt = time + 60, body = utf8(`note ${height}/${index}`), effect = utf8(`effect ${height}/${index}`) } = overrides;
-  const secret = nodeSecret(committee.members[index % committee.n].label);
+  const { kind = 0, nonce = nonceOf(`op ${height}/${index}`), expiresAt = time + 60, body = utf8(`note ${height}/${index}`), effect = utf8(`effect ${height}/${index}`), secret = nodeSecret(committee.members[index % committee.n].label) } = overrides;
   const encoding = log.encodeOp({ kind, nonce, expiresAt, body });
   const identity = log.opIdentity(committee.digest, encoding);
   return { encoding, identity, effect, submitter: ed25519.getPublicKey(secret), signed: log.submitOp(committee.digest, encoding, secret) };

@@ -7,7 +7,7 @@ import { pathLength, rootOf as receiptRoot } from "../../independent/merkle.mjs"
 import { encodeHeadBody } from "../../independent/statement.mjs";
 import { toBase58, toBase64url, toHex } from "../../independent/text.mjs";
 import { certifyHead, headOf, leafOf, makeBlock, makeOp, opBundleObject, proofOf, theLog } from "./log_world.mjs";
-import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, patched } from "./world.mjs";
+import { NOW, baseCertificate, bundleObject, committeeNamed, flipped, nodeSecret, patched } from "./world.mjs";
 
 const FORMAT =
   "Bundles of ops, most of them of the last block's log head. `op`: the identity that is asked for, null for any. Each case says the verdict, the check that decides, and the" +
@@ -91,6 +91,7 @@ function sizes(file) {
   alone("empty_body_and_effect", "Neither body nor effect has a byte.", { body: empty, effect: empty });
   alone("largest_body", "A body of 4096 bytes.", { body: new Uint8Array(4096).fill(7) });
   alone("largest_effect", "An effect of 1024 bytes.", { effect: new Uint8Array(1024).fill(7) });
+  alone("submitter_is_a_stranger", "The submitter is not a member: the quorum has checked that, and a verifier does not.", { secret: nodeSecret(committeeNamed("n7").members[0].label) });
   alone("largest_kind_and_expiry", "Kind 65535; expires_at is 2^53 − 1.", { kind: 65535, expiresAt: Number.MAX_SAFE_INTEGER });
   const ops = Array.from({ length: 512 }, (_, i) => makeOp(committee, 1, i));
   const full = [makeBlock(committee, 1, [], ops)];
