@@ -6,10 +6,12 @@
 
 mod error;
 mod genesis;
+mod lineage;
 mod member;
 
 pub use error::{CommitteeError, GenesisError, PossessionError};
 pub(crate) use genesis::read_genesis;
+pub use lineage::Lineage;
 pub use member::{Member, MemberName};
 
 use crate::bls::{
@@ -17,9 +19,8 @@ use crate::bls::{
     check_possessions,
 };
 use crate::codec::{DecodeError, Reader, first_repeated, in_range};
-use crate::digest::{ClusterId, CommitteeDigest, derive};
-use crate::limits::Limits;
-use crate::limits::MAX_MEMBERS;
+use crate::digest::{ClusterId, CommitteeDigest, History, derive};
+use crate::limits::{Limits, MAX_MEMBERS, MAX_SAFE_INTEGER};
 use crate::link::NodeKey;
 use crate::quorum;
 
@@ -27,14 +28,22 @@ const MAGIC: &[u8; 7] = b"vouchcm";
 const VERSION: u8 = 1;
 const POLICY_OPEN: u8 = 0;
 const FAULT_RULE_THIRD: u8 = 1;
+const NONCE_SIZE: usize = 16;
 const OPERATOR_KEY_SIZE: usize = 48;
 const HEADER_SIZE: usize = 148;
 const MEMBER_SIZE: usize = 104;
 
+/// What distinguishes a committee from others of the same members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Genesis { nonce: [u8; 16] },
+    Later(Lineage),
+}
+
 /// A well-formed committee whose keys are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitteeRecord {
-    nonce: [u8; 16],
+    origin: Origin,
     members: Vec<Member>,
     digest: CommitteeDigest,
 }
@@ -46,7 +55,17 @@ impl CommitteeRecord {
     /// A repeated key, no members, or more than [`MAX_MEMBERS`].
     pub fn genesis(nonce: [u8; 16], mut members: Vec<Member>) -> Result<Self, CommitteeError> {
         members.sort_by_key(|member| member.node_key);
-        Self::new(nonce, members)
+        Self::new(Origin::Genesis { nonce }, members)
+    }
+
+    /// A later committee of the given members, in any order.
+    ///
+    /// # Errors
+    /// As for [`genesis`](Self::genesis), and for a lineage that no committee can have.
+    pub fn later(lineage: Lineage, mut members: Vec<Member>) -> Result<Self, CommitteeError> {
+        lineage.check()?;
+        members.sort_by_key(|member| member.node_key);
+        Self::new(Origin::Later(lineage), members)
     }
 
     /// Decodes a genesis committee.
@@ -55,37 +74,35 @@ impl CommitteeRecord {
     /// See [`CommitteeError`].
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, CommitteeError> {
         let mut reader = Reader::new(bytes);
-        reader.tag("magic", MAGIC)?;
-        let version = reader.u8("version")?;
-        if version != VERSION {
-            return Err(CommitteeError::UnknownVersion(version));
-        }
+        read_version(&mut reader)?;
         in_range("epoch of a genesis committee", reader.u64("epoch")?, 0, 0)?;
         reader.tag("cluster of a genesis committee", &[0; 32])?;
         reader.tag("previous digest of a genesis committee", &[0; 32])?;
         let nonce = reader.array("genesis nonce")?;
-        let policy = reader.u8("policy")?;
-        if policy != POLICY_OPEN {
-            return Err(CommitteeError::UnknownPolicy(policy));
-        }
-        reader.tag("fault rule", &[FAULT_RULE_THIRD])?;
-        let n = reader.u16("n")?;
-        in_range("n", n.into(), 1, limits.members.into())?;
-        reader.tag("operator key of an open committee", &[0; OPERATOR_KEY_SIZE])?;
-        let members = (0..n)
-            .map(|_| {
-                Ok(Member {
-                    node_key: NodeKey(reader.array("node key")?),
-                    vote_key: VoteKey(reader.array("vote key")?),
-                    name: MemberName::decode(reader.array("member name")?)?,
-                })
-            })
-            .collect::<Result<_, DecodeError>>()?;
-        reader.finish()?;
-        Self::new(nonce, members)
+        let n = read_rules(&mut reader, limits)?;
+        Self::new(Origin::Genesis { nonce }, read_members(reader, n)?)
     }
 
-    fn new(nonce: [u8; 16], members: Vec<Member>) -> Result<Self, CommitteeError> {
+    /// Decodes a committee of an epoch above 0.
+    ///
+    /// # Errors
+    /// See [`CommitteeError`].
+    pub fn decode_later(bytes: &[u8], limits: &Limits) -> Result<Self, CommitteeError> {
+        let mut reader = Reader::new(bytes);
+        read_version(&mut reader)?;
+        let epoch = reader.u64("epoch")?;
+        in_range("epoch of a later committee", epoch, 1, MAX_SAFE_INTEGER)?;
+        let cluster = ClusterId(reader.array("cluster")?);
+        let previous = CommitteeDigest(reader.array("previous digest")?);
+        reader.tag("nonce of a later committee", &[0; NONCE_SIZE])?;
+        let n = read_rules(&mut reader, limits)?;
+        let history = History(reader.array("history")?);
+        let lineage = Lineage { epoch, cluster, previous, history };
+        lineage.check()?;
+        Self::new(Origin::Later(lineage), read_members(reader, n)?)
+    }
+
+    fn new(origin: Origin, members: Vec<Member>) -> Result<Self, CommitteeError> {
         in_range("n", members.len() as u64, 1, MAX_MEMBERS.into())?;
         for (position, pair) in members.windows(2).enumerate() {
             if pair[0].node_key >= pair[1].node_key {
@@ -95,23 +112,31 @@ impl CommitteeRecord {
         if let Some((first, second)) = first_repeated(members.iter().map(|member| &member.vote_key.0[..])) {
             return Err(CommitteeError::RepeatedVoteKey { got: members[first].vote_key, first, second });
         }
-        let mut record = Self { nonce, members, digest: CommitteeDigest([0; 32]) };
+        let mut record = Self { origin, members, digest: CommitteeDigest([0; 32]) };
         record.digest = CommitteeDigest(derive("vouch committee v1", &[&record.encode()]));
         Ok(record)
     }
 
-    /// The canonical encoding: 148 bytes and 104 for each member.
+    /// The canonical encoding: 148 bytes for a genesis, 180 for a later committee, and 104 for each member.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_SIZE + MEMBER_SIZE * self.members.len());
+        let mut out = Vec::with_capacity(HEADER_SIZE + 32 + MEMBER_SIZE * self.members.len());
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         out.extend_from_slice(&self.epoch().to_le_bytes());
-        out.extend_from_slice(&[0; 32 + 32]); // cluster and previous digest
-        out.extend_from_slice(&self.nonce);
+        let (cluster, previous, nonce) = match &self.origin {
+            Origin::Genesis { nonce } => ([0; 32], [0; 32], *nonce),
+            Origin::Later(lineage) => (lineage.cluster.0, lineage.previous.0, [0; NONCE_SIZE]),
+        };
+        out.extend_from_slice(&cluster);
+        out.extend_from_slice(&previous);
+        out.extend_from_slice(&nonce);
         out.push(POLICY_OPEN);
         out.push(FAULT_RULE_THIRD);
         out.extend_from_slice(&self.n().to_le_bytes());
         out.extend_from_slice(&[0; OPERATOR_KEY_SIZE]);
+        if let Origin::Later(lineage) = &self.origin {
+            out.extend_from_slice(&lineage.history.0);
+        }
         for member in &self.members {
             out.extend_from_slice(&member.node_key.0);
             out.extend_from_slice(&member.vote_key.0);
@@ -125,14 +150,28 @@ impl CommitteeRecord {
         self.digest
     }
 
-    /// The cluster identity: this genesis committee's digest.
+    /// The cluster identity: the digest of the genesis committee.
     pub fn cluster(&self) -> ClusterId {
-        ClusterId(self.digest.0)
+        match &self.origin {
+            Origin::Genesis { .. } => ClusterId(self.digest.0),
+            Origin::Later(lineage) => lineage.cluster,
+        }
     }
 
-    /// Always 0 until committees can change.
+    /// The epoch: 0 for a genesis, and one more for each handoff.
     pub fn epoch(&self) -> u64 {
-        0
+        match &self.origin {
+            Origin::Genesis { .. } => 0,
+            Origin::Later(lineage) => lineage.epoch,
+        }
+    }
+
+    /// What a later committee says of those before it; `None` for a genesis.
+    pub fn lineage(&self) -> Option<&Lineage> {
+        match &self.origin {
+            Origin::Genesis { .. } => None,
+            Origin::Later(lineage) => Some(lineage),
+        }
     }
 
     /// The members, ascending by node key.
@@ -169,6 +208,42 @@ impl CommitteeRecord {
             None => format!("member {member}"),
         }
     }
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<(), CommitteeError> {
+    reader.tag("magic", MAGIC)?;
+    match reader.u8("version")? {
+        VERSION => Ok(()),
+        version => Err(CommitteeError::UnknownVersion(version)),
+    }
+}
+
+/// Reads policy, fault rule, n and operator key. Returns n.
+fn read_rules(reader: &mut Reader<'_>, limits: &Limits) -> Result<u16, CommitteeError> {
+    let policy = reader.u8("policy")?;
+    if policy != POLICY_OPEN {
+        return Err(CommitteeError::UnknownPolicy(policy));
+    }
+    reader.tag("fault rule", &[FAULT_RULE_THIRD])?;
+    let n = reader.u16("n")?;
+    in_range("n", n.into(), 1, limits.members.into())?;
+    reader.tag("operator key of an open committee", &[0; OPERATOR_KEY_SIZE])?;
+    Ok(n)
+}
+
+/// Reads the members, and nothing after them.
+fn read_members(mut reader: Reader<'_>, n: u16) -> Result<Vec<Member>, CommitteeError> {
+    let members = (0..n)
+        .map(|_| {
+            Ok(Member {
+                node_key: NodeKey(reader.array("node key")?),
+                vote_key: VoteKey(reader.array("vote key")?),
+                name: MemberName::decode(reader.array("member name")?)?,
+            })
+        })
+        .collect::<Result<_, DecodeError>>()?;
+    reader.finish()?;
+    Ok(members)
 }
 
 /// A committee whose proofs of possession were all verified. Votes and certificates are verified only with a `Committee`.

@@ -114,6 +114,11 @@ hash_type! {
 }
 
 hash_type! {
+    /// What a committee commits to of the epochs before it: the handoffs and seals up to then.
+    History
+}
+
+hash_type! {
     /// The identity of an op. It depends on the cluster and the op, and not on the members that submitted it.
     OpId
 }

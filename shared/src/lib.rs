@@ -27,6 +27,7 @@ pub mod placement;
 pub mod quorum;
 pub mod receipt;
 pub mod report;
+pub mod seal;
 pub mod session;
 #[cfg(feature = "nodes")]
 pub mod signed_time;

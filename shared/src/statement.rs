@@ -4,7 +4,9 @@
 //! checks are generic over it, so a kind defines only its layout.
 
 mod accept;
+mod handoff;
 mod log_head;
+mod seal;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,9 @@ use crate::quorum;
 use crate::receipt::ReceiptError;
 
 pub use accept::Accept;
+pub use handoff::Handoff;
 pub use log_head::LogHead;
+pub use seal::Seal;
 pub use stored::{Batch, Stored, StoredClaim};
 
 /// Separates statements from everything else that is signed under the same DST: the length of the name, then the name.
@@ -29,7 +33,7 @@ const VERSION: u16 = 1;
 const HEADER_SIZE: usize = 96;
 
 /// Every kind's number. If two kinds had the same number, a signature on one body could be presented as one on the other.
-const NUMBERS: [u16; 3] = [Stored::KIND, Accept::KIND, LogHead::KIND];
+const NUMBERS: [u16; 5] = [Stored::KIND, Handoff::KIND, Accept::KIND, LogHead::KIND, Seal::KIND];
 
 const _: () = {
     let mut last = 0;
@@ -103,7 +107,7 @@ pub struct Statement<B> {
 }
 
 /// A statement's identity. It does not depend on the signers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatementId(pub [u8; 32]);
 
 impl fmt::Display for StatementId {

@@ -7,9 +7,10 @@ use vouch_core::bls::Possession;
 use vouch_core::bundle::{Bundle, OpBundle};
 use vouch_core::certificate::Certificate;
 use vouch_core::committee::{Committee, CommitteeRecord};
-use vouch_core::digest::Digest;
+use vouch_core::digest::{Digest, History};
 use vouch_core::log::OpProof;
-use vouch_core::statement::LogHead;
+use vouch_core::seal::SealPath;
+use vouch_core::statement::{Handoff, LogHead, Seal, StatementId};
 use vouch_core::verify::{LogVerifyOptions, Subject, Verdict, Verifier, VerifyOptions};
 
 use support::committee::NOW;
@@ -115,4 +116,24 @@ fn example_op_is_in_the_log() {
     let file: Value = serde_json::from_str(&text).unwrap();
     let vector: Value = serde_json::from_str(file["base"].as_str().unwrap()).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&bundle).unwrap(), vector);
+}
+
+#[test]
+fn example_of_later_committees_is_correct() {
+    let text = between("<!-- epochs-example:begin", "<!-- epochs-example:end -->");
+    let [header, parts, handoff, seal, path] = blocks_of(text)[..] else { panic!("{text}") };
+    let identity = |name: &str| {
+        let line = parts.lines().find(|line| line.starts_with(name)).unwrap();
+        StatementId(HEXLOWER.decode(line.split_whitespace().last().unwrap().as_bytes()).unwrap().try_into().unwrap())
+    };
+    let (before, handed, sealed) = (identity("history"), identity("handoff"), identity("seal"));
+    assert_eq!(bytes(header)[148..], History(before.0).next(&handed, &sealed).0);
+    let limits = Limits::default();
+    let handoff = Certificate::<Handoff>::decode(&bytes(handoff), &limits).unwrap();
+    assert!(text.contains(&format!("`{}`", handoff.claim.next.to_hex())));
+    let seal = Certificate::<Seal>::decode(&bytes(seal), &limits).unwrap();
+    let path = SealPath::decode(&bytes(path)).unwrap();
+    let shown = text.split("The path of the statement `").nth(1).unwrap();
+    let statement = StatementId(HEXLOWER.decode(&shown.as_bytes()[..64]).unwrap().try_into().unwrap());
+    assert!(path.proves(&seal.claim, &statement));
 }

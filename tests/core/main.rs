@@ -3,6 +3,7 @@
 
 mod building_blocks;
 mod docs;
+mod epochs;
 mod example;
 mod founding;
 mod golden;

@@ -1,8 +1,8 @@
 // Certificates and the receipts in them.
-import { MAX_INTEGER, NEVER, Reader, concat, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
+import { MAX_INTEGER, NEVER, Reader, concat, isZero, u16, u32, u64, u8, utf8 } from "./bytes.mjs";
 import { invalid } from "./failure.mjs";
 import { leafHash, pathLength, rootFromPath } from "./merkle.mjs";
-import { KIND_LOG_HEAD, KIND_STORED, encodeStoredBody } from "./statement.mjs";
+import { KIND_HANDOFF, KIND_LOG_HEAD, KIND_SEAL, KIND_STORED, encodeStoredBody } from "./statement.mjs";
 
 const MAX_COUNT = 4096;
 const MAX_MEMBERS = 1000;
@@ -75,7 +75,8 @@ function decodeStoredClaim(reader) {
 
 export const decodeCertificate = (bytes) => decodeKind(bytes, KIND_STORED, decodeStoredClaim);
 
-export function encodeHeadCertificate({ kind = KIND_LOG_HEAD, epoch = 0, committee, body, n, bitmap, signature }) {
+// The certificate of a kind whose claim is the signed body itself: a log head, unless `kind` says otherwise.
+export function encodeBodyCertificate({ kind = KIND_LOG_HEAD, epoch = 0, committee, body, n, bitmap, signature }) {
   return concat(utf8("vouch"), u8(1), u16(kind), u64(epoch), committee, body, u16(n), bitmap, signature);
 }
 
@@ -88,5 +89,26 @@ function decodeHeadClaim(reader) {
   return { height, block, logRoot, time, body: reader.bytes.slice(start, reader.at) };
 }
 
-// The certificate of a log head: its claim is the signed body itself.
+function decodeHandoffClaim(reader) {
+  const start = reader.at;
+  const closing = reader.bounded("closing");
+  const next = reader.take(32, "next committee");
+  const height = reader.height("height");
+  const logRoot = reader.take(32, "log root");
+  return { closing, next, height, logRoot, body: reader.bytes.slice(start, reader.at) };
+}
+
+function decodeSealClaim(reader) {
+  const start = reader.at;
+  const sealed = reader.bounded("sealed epoch");
+  const sealedCommittee = reader.take(32, "sealed committee");
+  const count = reader.bounded("count");
+  const root = reader.take(32, "root");
+  if (count === 0 && !isZero(root)) throw invalid("a seal of nothing has a root");
+  return { sealed, sealedCommittee, count, root, body: reader.bytes.slice(start, reader.at) };
+}
+
+// Their claims are the signed bodies themselves.
+export const decodeHandoffCertificate = (bytes) => decodeKind(bytes, KIND_HANDOFF, decodeHandoffClaim);
+export const decodeSealCertificate = (bytes) => decodeKind(bytes, KIND_SEAL, decodeSealClaim);
 export const decodeHeadCertificate = (bytes) => decodeKind(bytes, KIND_LOG_HEAD, decodeHeadClaim);

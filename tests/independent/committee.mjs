@@ -1,5 +1,5 @@
 // Committees: encoding, digest, thresholds.
-import { Reader, compare, concat, derive, fromUtf8, isZero, u16, u64, u8, utf8 } from "./bytes.mjs";
+import { Reader, compare, concat, derive, equal, fromUtf8, isZero, u16, u64, u8, utf8 } from "./bytes.mjs";
 import { cannotCheck, invalid } from "./failure.mjs";
 import { toHex } from "./text.mjs";
 
@@ -13,13 +13,13 @@ export const committeeDigest = (encoding) => derive("vouch committee v1", encodi
 
 // The encoder checks nothing, so that invalid committees can be made for the vectors.
 export function encodeCommittee(committee) {
-  const { epoch = 0, cluster = new Uint8Array(32), previous = new Uint8Array(32), nonce, policy = 0, faultRule = 1, operator = new Uint8Array(48), members } = committee;
+  const { epoch = 0, cluster = new Uint8Array(32), previous = new Uint8Array(32), nonce, policy = 0, faultRule = 1, operator = new Uint8Array(48), history = new Uint8Array(0), members } = committee;
   const encodedMembers = members.map(({ node, vote, name }) => {
     const field = new Uint8Array(NAME_SIZE);
     field.set(typeof name === "string" ? utf8(name) : name);
     return concat(node, vote, field);
   });
-  return concat(utf8("vouchcm"), u8(1), u64(epoch), cluster, previous, nonce, u8(policy), u8(faultRule), u16(members.length), operator, ...encodedMembers);
+  return concat(utf8("vouchcm"), u8(1), u64(epoch), cluster, previous, nonce, u8(policy), u8(faultRule), u16(members.length), operator, history, ...encodedMembers);
 }
 
 function decodeName(field, index) {
@@ -49,6 +49,30 @@ export function decodeGenesis(bytes) {
   if (!isZero(reader.take(32, "cluster"))) throw invalid("the genesis committee names a cluster");
   if (!isZero(reader.take(32, "previous digest"))) throw invalid("the genesis committee names a previous committee");
   const nonce = reader.take(16, "nonce");
+  const n = readRules(reader);
+  const members = readMembers(reader, n);
+  return { epoch, nonce, members, n, digest: committeeDigest(bytes) };
+}
+
+// A committee of an epoch above 0.
+export function decodeLater(bytes) {
+  const reader = new Reader(bytes, "the committee");
+  reader.tag("vouchcm");
+  reader.known(1, "version", 1);
+  const epoch = reader.bounded("epoch");
+  if (epoch === 0) throw invalid("the later committee's epoch is 0", { expected: "above 0", got: "0" });
+  const cluster = reader.take(32, "cluster");
+  const previous = reader.take(32, "previous digest");
+  if (!isZero(reader.take(16, "nonce"))) throw invalid("a later committee has a nonce");
+  const n = readRules(reader);
+  const history = reader.take(32, "history");
+  if (epoch === 1 && !equal(previous, cluster)) throw invalid("the committee before epoch 1 is not the genesis");
+  if (epoch === 1 && !isZero(history)) throw invalid("epoch 1 has a history");
+  const members = readMembers(reader, n);
+  return { epoch, cluster, previous, history, members, n, digest: committeeDigest(bytes) };
+}
+
+function readRules(reader) {
   const policy = reader.small(1, "policy");
   if (policy !== 0) throw cannotCheck(`policy ${policy} is unknown`, { expected: "0", got: `${policy}` });
   const rule = reader.small(1, "fault rule");
@@ -56,6 +80,10 @@ export function decodeGenesis(bytes) {
   const n = reader.small(2, "n");
   if (n < 1 || n > MAX_MEMBERS) throw invalid("wrong number of members", { expected: `1 to ${MAX_MEMBERS}`, got: `${n}` });
   if (!isZero(reader.take(48, "operator key"))) throw invalid("an open committee has an operator key");
+  return n;
+}
+
+function readMembers(reader, n) {
   const members = [];
   const voteKeys = new Set();
   for (let i = 0; i < n; i++) {
@@ -67,5 +95,5 @@ export function decodeGenesis(bytes) {
     members.push({ node, vote, name: decodeName(reader.take(NAME_SIZE, `name of member ${i}`), i) });
   }
   reader.end();
-  return { epoch, nonce, members, n, digest: committeeDigest(bytes) };
+  return members;
 }

@@ -5,6 +5,7 @@ import { buildingBlocks } from "./generator/building_blocks.mjs";
 import { certificateFile } from "./generator/certificate.mjs";
 import { checksFile } from "./generator/checks.mjs";
 import { committeeFile } from "./generator/committee.mjs";
+import { epochsFile } from "./generator/epochs.mjs";
 import { withExample } from "./generator/example.mjs";
 import { foundingFile } from "./generator/founding.mjs";
 import { logFile } from "./generator/log.mjs";
@@ -40,6 +41,7 @@ const files = {
   "truncated.json": truncatedFile,
   "building_blocks.json": buildingBlocks,
   "founding.json": foundingFile,
+  "epochs.json": epochsFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,

@@ -3,6 +3,7 @@
 use super::{Body, ClaimError};
 use crate::codec::Reader;
 use crate::limits::Limits;
+use crate::quorum;
 
 /// The signer is a member of the committee in the header, and of no other founding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +28,9 @@ impl Body for Accept {
         out.extend_from_slice(&self.proposal);
     }
 
-    /// All members of a genesis: there is no earlier committee that could decide for a member.
+    /// All members of a genesis: there is no earlier committee that could decide for a member. A quorum of a later committee.
     fn threshold(&self, n: u16) -> u16 {
-        n
+        if *self == Self::GENESIS { n } else { quorum::quorum(n) }
     }
 
     fn of_claim(claim: &Self) -> Option<Self> {

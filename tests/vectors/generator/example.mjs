@@ -1,8 +1,11 @@
-// The worked example in the specification: the certificate and the genesis committee of case "n4", field by field.
+// The worked examples in the specification, field by field: the certificate and the genesis committee of case "n4", a proof of an op, and what links later
+// committees.
 import { blake3 } from "@noble/hashes/blake3.js";
 import { encodeReceipt } from "../../independent/certificate.mjs";
+import { encodeSealPath } from "../../independent/epochs.mjs";
 import { statementIdentity } from "../../independent/statement.mjs";
 import { toBase58, toHex } from "../../independent/text.mjs";
+import { theEpochs } from "./epochs.mjs";
 import { certifyHead, headOf, headStatement, proofOf, theLog } from "./log_world.mjs";
 import { EXPIRES, ISSUED, baseCertificate, committeeNamed, fileOf, singleNamed } from "./world.mjs";
 
@@ -10,6 +13,8 @@ const BEGIN = /<!-- example:begin[^\n]*-->\n/;
 const END = "<!-- example:end -->";
 const LOG_BEGIN = /<!-- log-example:begin[^\n]*-->\n/;
 const LOG_END = "<!-- log-example:end -->";
+const EPOCHS_BEGIN = /<!-- epochs-example:begin[^\n]*-->\n/;
+const EPOCHS_END = "<!-- epochs-example:end -->";
 
 const date = (seconds) => new Date(seconds * 1000).toISOString().replace(".000", "");
 
@@ -180,6 +185,79 @@ function logExample() {
   ].join("\n");
 }
 
+function handoffTable(committee, { closing, height, certificate }) {
+  return table(certificate, [
+    [5, "tag", '"vouch"'],
+    [1, "version", "1"],
+    [2, "statement kind", "2, handoff"],
+    [8, "epoch", "2"],
+    [32, "committee digest", toBase58(committee.digest)],
+    [8, "closing", `${closing}, ${date(closing)}`],
+    [32, "next committee", "the digest of the committee above"],
+    [8, "log height", `${height}`],
+    [32, "log root"],
+    [2, "n", "7"],
+    [1, "bitmap", "members 0 to 4"],
+    [96, "signature"],
+  ]);
+}
+
+function sealTable(committee, certificate) {
+  return table(certificate, [
+    [5, "tag", '"vouch"'],
+    [1, "version", "1"],
+    [2, "statement kind", "9, seal"],
+    [8, "epoch", "1"],
+    [32, "committee digest", toBase58(committee.digest)],
+    [8, "sealed epoch", "0"],
+    [32, "its committee", "the genesis, so this is the cluster identity"],
+    [8, "count", "5"],
+    [32, "root"],
+    [2, "n", "4"],
+    [1, "bitmap", "members 0 to 2"],
+    [96, "signature"],
+  ]);
+}
+
+function epochsExample() {
+  const { epochs } = theEpochs();
+  const [genesis, first, second, third] = epochs;
+  const fence = (body) => `\`\`\`text\n${body}\n\`\`\`\n`;
+  const header = table(third.committee.encoding.slice(0, 180), [
+    [7, "tag", '"vouchcm"'],
+    [1, "version", "1"],
+    [8, "epoch", "3"],
+    [32, "cluster", toBase58(genesis.committee.digest)],
+    [32, "previous committee", toBase58(second.committee.digest)],
+    [16, "nonce", "none, only a genesis has one"],
+    [1, "policy", "0, open"],
+    [1, "fault rule", "1"],
+    [2, "n", "4"],
+    [48, "operator key", "none"],
+    [32, "history"],
+  ]);
+  const { tree } = genesis.seal;
+  const path = tree.path(genesis.statements[0]);
+  const pathTable = table(encodeSealPath(path), [
+    [7, "tag", '"vouchsp"'],
+    [1, "version", "1"],
+    [8, "index", `${path.index}`],
+    ...path.path.map((_, i) => [32, i === 0 ? "path" : ""]),
+  ]);
+  return [
+    `The committee of epoch 3 has ${third.committee.encoding.length} bytes, and the digest \`${toHex(third.committee.digest)}\`. Its first 180 bytes; the members follow:\n`,
+    fence(header),
+    "Its history follows from these three, in this order:\n",
+    fence([`history of epoch 2               ${toHex(second.history)}`, `handoff from epoch 1 to epoch 2  ${toHex(first.handoff.identity)}`, `seal of epoch 1                  ${toHex(first.seal.identity)}`].join("\n")),
+    `The certificate of the handoff from epoch 2 to epoch 3. The statement has the identity \`${toHex(second.handoff.identity)}\`:\n`,
+    fence(handoffTable(second.committee, second.handoff)),
+    `The certificate of the seal of epoch 0, by the committee of epoch 1. The statement has the identity \`${toHex(genesis.seal.identity)}\`:\n`,
+    fence(sealTable(first.committee, genesis.seal.certificate)),
+    `The path of the statement \`${toHex(genesis.statements[0])}\` in that seal:\n`,
+    fence(pathTable),
+  ].join("\n");
+}
+
 function between(page, begin, end, text) {
   const from = begin.exec(page);
   const to = page.indexOf(end);
@@ -187,4 +265,11 @@ function between(page, begin, end, text) {
   return page.slice(0, from.index) + from[0] + text + page.slice(to);
 }
 
-export const withExample = (page) => between(between(page, BEGIN, END, example()), LOG_BEGIN, LOG_END, logExample());
+export function withExample(page) {
+  const parts = [
+    [BEGIN, END, example],
+    [LOG_BEGIN, LOG_END, logExample],
+    [EPOCHS_BEGIN, EPOCHS_END, epochsExample],
+  ];
+  return parts.reduce((text, [begin, end, make]) => between(text, begin, end, make()), page);
+}

@@ -5,7 +5,7 @@ import { ed25519 } from "@noble/curves/ed25519.js";
 import { STATEMENT_DST, aggregate, sign } from "../../independent/bls.mjs";
 import { OP_MEDIA_TYPE } from "../../independent/bundle.mjs";
 import { concat, utf8 } from "../../independent/bytes.mjs";
-import { encodeBitmap, encodeHeadCertificate } from "../../independent/certificate.mjs";
+import { encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { encodeHeadBody, encodeStatement, KIND_LOG_HEAD } from "../../independent/statement.mjs";
 import { toBase64url } from "../../independent/text.mjs";
@@ -64,7 +64,7 @@ export function headOf(blocks, overrides = {}) {
 export function certifyHead(committee, head, { signed = head, signers = firstQuorum(committee), statement = {}, ...fields } = {}) {
   const bytes = headStatement(committee, signed, statement);
   const signature = aggregate(signers.map((i) => sign(bytes, committee.members[i].secret, STATEMENT_DST)));
-  return encodeHeadCertificate({ committee: committee.digest, body: encodeHeadBody(head), n: committee.n, bitmap: encodeBitmap(signers, committee.n), signature, ...fields });
+  return encodeBodyCertificate({ committee: committee.digest, body: encodeHeadBody(head), n: committee.n, bitmap: encodeBitmap(signers, committee.n), signature, ...fields });
 }
 
 export const headStatement = (committee, head, overrides = {}) =>

@@ -1,7 +1,7 @@
 // Bundles of ops: cases with the expected answers of the verifier.
 import { concat, u32, utf8 } from "../../independent/bytes.mjs";
 import { MEDIA_TYPE } from "../../independent/bundle.mjs";
-import { encodeHeadCertificate } from "../../independent/certificate.mjs";
+import { encodeBodyCertificate } from "../../independent/certificate.mjs";
 import * as log from "../../independent/log.mjs";
 import { pathLength, rootOf as receiptRoot } from "../../independent/merkle.mjs";
 import { encodeHeadBody } from "../../independent/statement.mjs";
@@ -159,7 +159,7 @@ function certificates(file) {
   add("roots_exchanged", "The members signed the log root before the block.", { certificate: certifyHead(committee, head, { statement: { body: reversed } }) }, "invalid", "signature");
   const forged = flipped(certificate, certificate.length - 1);
   add("signature_before_op", "A forged certificate and another op: the certificate decides.", { certificate: forged, op: toBase58(file.blocks[0].ops[0].identity) }, "invalid", "signature");
-  add("signature_before_proof", "A forged certificate and no proof.", { certificate: encodeHeadCertificate({ committee: committee.digest, body, n: 4, bitmap: Uint8Array.of(11), signature: new Uint8Array(96).fill(1) }), proof: Uint8Array.of(0) }, "invalid", "signature");
+  add("signature_before_proof", "A forged certificate and no proof.", { certificate: encodeBodyCertificate({ committee: committee.digest, body, n: 4, bitmap: Uint8Array.of(11), signature: new Uint8Array(96).fill(1) }), proof: Uint8Array.of(0) }, "invalid", "signature");
 }
 
 // Offsets: header at 8, index at 268, submitter at 272, op at 304 with its body length at 331, then the body and the effect.

@@ -1,0 +1,162 @@
+//! The tree over the stored statements that an epoch certified, and the proof that one of them is in it.
+
+use crate::codec::{DecodeError, Reader, in_range};
+use crate::limits::MAX_SAFE_INTEGER;
+use crate::merkle::{MerkleTree, TreeContexts, TreeHash, root_from_path};
+use crate::statement::{Seal, StatementId};
+
+/// Maximum length of a path: counts have 53 bits.
+const MAX_PATH: usize = 53;
+const MAGIC: &[u8; 7] = b"vouchsp";
+const VERSION: u8 = 1;
+const TREE: TreeContexts = TreeContexts { leaf: "vouch seal leaf v1", node: "vouch seal node v1" };
+
+/// The identities of the statements that an epoch certified, ascending, so that the same statements have one root.
+#[derive(Debug)]
+pub struct SealTree {
+    identities: Vec<StatementId>,
+    /// `None` without statements.
+    tree: Option<MerkleTree>,
+}
+
+impl SealTree {
+    /// The tree over these statements, in any order. `None` if there are more than 2^32 − 1.
+    pub fn new(identities: impl IntoIterator<Item = StatementId>) -> Option<Self> {
+        let mut identities: Vec<_> = identities.into_iter().collect();
+        identities.sort_unstable();
+        identities.dedup();
+        u32::try_from(identities.len()).ok()?;
+        let tree = MerkleTree::new(&TREE, identities.iter().map(|identity| identity.0));
+        Some(Self { identities, tree })
+    }
+
+    /// The number of statements.
+    pub fn count(&self) -> u64 {
+        self.identities.len() as u64
+    }
+
+    /// The root; zeros without statements.
+    pub fn root(&self) -> TreeHash {
+        self.tree.as_ref().map_or(TreeHash([0; 32]), MerkleTree::root)
+    }
+
+    /// The proof that a statement is in the tree. `None` if it is not.
+    pub fn path(&self, identity: &StatementId) -> Option<SealPath> {
+        let index = u32::try_from(self.identities.binary_search(identity).ok()?).ok()?;
+        Some(SealPath { index: index.into(), path: self.tree.as_ref()?.path(index)? })
+    }
+}
+
+/// The proof that a statement is in a seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealPath {
+    /// The place of the statement's identity among all of the epoch, from 0.
+    pub index: u64,
+    /// The siblings, nearest first.
+    pub path: Vec<TreeHash>,
+}
+
+impl SealPath {
+    /// Whether the seal has this statement, by this path.
+    pub fn proves(&self, seal: &Seal, identity: &StatementId) -> bool {
+        root_from_path(&TREE, &identity.0, self.index, seal.count, &self.path) == Some(seal.root)
+    }
+
+    /// The canonical encoding: 16 bytes, and 32 for each hash.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(VERSION);
+        out.extend_from_slice(&self.index.to_le_bytes());
+        self.path.iter().for_each(|hash| out.extend_from_slice(&hash.0));
+        out
+    }
+
+    /// Decodes exactly one path.
+    ///
+    /// # Errors
+    /// The bytes do not follow the layout, or the version is unknown.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SealPathError> {
+        let mut reader = Reader::new(bytes);
+        reader.tag("magic", MAGIC)?;
+        match reader.u8("version")? {
+            VERSION => {}
+            version => return Err(SealPathError::UnknownVersion(version)),
+        }
+        let index = reader.safe_u64("index")?;
+        in_range("index", index, 0, MAX_SAFE_INTEGER - 1)?;
+        let length = reader.remaining() / 32;
+        in_range("length of the path", length as u64, 0, MAX_PATH as u64)?;
+        let path = (0..length).map(|_| Ok(TreeHash(reader.array("path")?))).collect::<Result<_, DecodeError>>()?;
+        reader.finish()?;
+        Ok(Self { index, path })
+    }
+}
+
+/// Why bytes are not a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealPathError {
+    /// The bytes do not follow the layout.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An unknown format version.
+    #[error("expected version {VERSION} of a seal path, got {0}")]
+    UnknownVersion(u8),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::CommitteeDigest;
+
+    fn identities(count: u8) -> Vec<StatementId> {
+        (0..count).map(|number| StatementId(*blake3::hash(&[number]).as_bytes())).collect()
+    }
+
+    fn seal(tree: &SealTree) -> Seal {
+        Seal { epoch: 3, committee: CommitteeDigest([1; 32]), count: tree.count(), root: tree.root() }
+    }
+
+    #[test]
+    fn every_statement_of_an_epoch_is_proved_and_no_other() {
+        let all = identities(12);
+        for count in 1..=11 {
+            let tree = SealTree::new(all[..count].iter().rev().copied()).unwrap();
+            for identity in &all[..count] {
+                let path = tree.path(identity).unwrap();
+                assert!(path.proves(&seal(&tree), identity));
+                assert!(!path.proves(&seal(&tree), &all[11]));
+                let beside = SealPath { index: path.index ^ 1, ..path.clone() };
+                assert!(!beside.proves(&seal(&tree), identity));
+                assert_eq!(SealPath::decode(&path.encode()), Ok(path));
+            }
+            assert_eq!(tree.path(&all[11]), None);
+        }
+    }
+
+    #[test]
+    fn the_same_statements_have_one_root() {
+        let all = identities(5);
+        let twice = all.iter().chain(&all).copied();
+        assert_eq!(SealTree::new(twice).unwrap().root(), SealTree::new(all.iter().rev().copied()).unwrap().root());
+        let none = SealTree::new([]).unwrap();
+        assert_eq!((none.count(), none.root(), none.path(&all[0])), (0, TreeHash([0; 32]), None));
+    }
+
+    #[test]
+    fn bytes_that_are_no_path_are_refused() {
+        let path = SealPath { index: 2, path: vec![TreeHash([1; 32]); 2] };
+        let good = path.encode();
+        assert_eq!(SealPath::decode(&good), Ok(path));
+        for length in 0..good.len() {
+            let cut = SealPath::decode(&good[..length]);
+            assert!(cut.is_err() || (length - 16).is_multiple_of(32), "{length}");
+        }
+        let mut newer = good.clone();
+        newer[7] = 2;
+        assert_eq!(SealPath::decode(&newer), Err(SealPathError::UnknownVersion(2)));
+        let long = SealPath { index: 0, path: vec![TreeHash([0; 32]); 54] };
+        assert!(SealPath::decode(&long.encode()).is_err());
+        let far = SealPath { index: MAX_SAFE_INTEGER, path: Vec::new() };
+        assert!(SealPath::decode(&far.encode()).is_err());
+    }
+}

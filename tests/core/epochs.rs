@@ -1,0 +1,189 @@
+//! The values of `tests/vectors/epochs.json`, written by the independent implementation.
+
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use vouch_core::Limits;
+use vouch_core::bls::Possession;
+use vouch_core::certificate::{Certificate, CertificateError};
+use vouch_core::committee::{Committee, CommitteeError, CommitteeRecord, Lineage};
+use vouch_core::digest::{CommitteeDigest, History};
+use vouch_core::merkle::TreeHash;
+use vouch_core::seal::{SealPath, SealPathError, SealTree};
+use vouch_core::statement::{Body, Handoff, Seal, Statement, StatementId};
+use vouch_core::verify::verify_signed;
+
+#[derive(Deserialize)]
+struct Values {
+    cluster: String,
+    epochs: Vec<EpochValues>,
+    invalid: Vec<InvalidCase>,
+}
+
+#[derive(Deserialize)]
+struct EpochValues {
+    epoch: u64,
+    committee: String,
+    digest: String,
+    history: String,
+    pops: Vec<String>,
+    handoff: Option<HandoffValues>,
+    seal: Option<SealValues>,
+    statements: Vec<StatementValues>,
+}
+
+#[derive(Deserialize)]
+struct HandoffValues {
+    closing: u64,
+    next: String,
+    height: u64,
+    log_root: String,
+    #[serde(flatten)]
+    signed: SignedValues,
+}
+
+#[derive(Deserialize)]
+struct SealValues {
+    epoch: u64,
+    committee: String,
+    count: u64,
+    root: String,
+    #[serde(flatten)]
+    signed: SignedValues,
+}
+
+#[derive(Deserialize)]
+struct SignedValues {
+    statement: String,
+    identity: String,
+    certificate: String,
+}
+
+#[derive(Deserialize)]
+struct StatementValues {
+    identity: String,
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct InvalidCase {
+    name: String,
+    of: String,
+    bytes: String,
+    verdict: String,
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    HEXLOWER.decode(text.as_bytes()).unwrap()
+}
+
+fn array<const N: usize>(text: &str) -> [u8; N] {
+    hex(text).try_into().unwrap()
+}
+
+fn values() -> Values {
+    let text = std::fs::read_to_string(crate::vectors::directory().join("epochs.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The committee of an epoch.
+fn record(of: &EpochValues) -> CommitteeRecord {
+    let decode = if of.epoch == 0 { CommitteeRecord::decode } else { CommitteeRecord::decode_later };
+    decode(&hex(&of.committee), &Limits::default()).unwrap()
+}
+
+/// Checks a statement and a certificate of it. Returns the statement's identity.
+fn check<B: Body<Claim = B>>(committee: &CommitteeRecord, body: B, expected: &SignedValues) -> StatementId {
+    let statement = Statement::new(committee, body);
+    assert_eq!(statement.encode(), hex(&expected.statement));
+    assert_eq!(statement.id(), StatementId(array(&expected.identity)));
+    let certificate = Certificate::<B>::decode(&hex(&expected.certificate), &Limits::default()).unwrap();
+    assert_eq!(certificate.encode(), hex(&expected.certificate));
+    assert_eq!(certificate.statement(committee), Some(statement));
+    assert_eq!(certificate.signers.n(), committee.n());
+    statement.id()
+}
+
+#[test]
+fn committees_handoffs_and_seals_match_the_vectors() {
+    let Values { cluster, epochs, .. } = values();
+    let records: Vec<_> = epochs.iter().map(record).collect();
+    let (mut handoffs, mut seals, mut history) = (Vec::new(), Vec::new(), History::NONE);
+    for (epoch, of) in epochs.iter().enumerate() {
+        let record = &records[epoch];
+        assert_eq!(record.encode(), hex(&of.committee));
+        assert_eq!((record.epoch(), record.digest().to_hex()), (of.epoch, of.digest.clone()));
+        assert_eq!(record.cluster().to_hex(), cluster);
+        if epoch >= 2 {
+            history = history.next(&handoffs[epoch - 2], &seals[epoch - 2]);
+        }
+        assert_eq!(history.to_hex(), of.history);
+        let lineage = (epoch > 0).then(|| {
+            let previous = records[epoch - 1].digest();
+            Lineage { epoch: of.epoch, cluster: record.cluster(), previous, history }
+        });
+        assert_eq!(record.lineage(), lineage.as_ref());
+        let (Some(handoff), Some(seal)) = (&of.handoff, &of.seal) else { continue };
+        let next = &records[epoch + 1];
+        assert_eq!(next.digest().to_hex(), handoff.next);
+        let body = Handoff {
+            closing: handoff.closing,
+            next: next.digest(),
+            height: handoff.height,
+            log_root: TreeHash(array(&handoff.log_root)),
+        };
+        handoffs.push(check(record, body, &handoff.signed));
+        let (sealed, root) = (CommitteeDigest(array(&seal.committee)), TreeHash(array(&seal.root)));
+        let body = Seal { epoch: seal.epoch, committee: sealed, count: seal.count, root };
+        assert_eq!((seal.epoch, sealed), (of.epoch, record.digest()));
+        seals.push(check(next, body, &seal.signed));
+        let identities: Vec<_> = of.statements.iter().map(|one| StatementId(array(&one.identity))).collect();
+        let tree = SealTree::new(identities.iter().copied()).unwrap();
+        assert_eq!((tree.count(), tree.root()), (seal.count, root));
+        for (identity, one) in identities.iter().zip(&of.statements) {
+            let path = SealPath::decode(&hex(one.path.as_ref().unwrap())).unwrap();
+            assert_eq!(tree.path(identity), Some(path.clone()));
+            assert!(path.proves(&body, identity));
+        }
+    }
+    assert_eq!((epochs.len(), handoffs.len(), seals.len()), (4, 3, 3));
+}
+
+/// Committees of later epochs cannot be verified yet: only the genesis has proofs that the core checks.
+#[test]
+fn the_genesis_committee_signed_its_handoff() {
+    let Values { epochs, .. } = values();
+    let possessions = epochs[0].pops.iter().map(|pop| Possession(array(pop))).collect();
+    let committee = Committee::genesis(record(&epochs[0]), possessions).unwrap();
+    let handoff = epochs[0].handoff.as_ref().unwrap();
+    let certificate = Certificate::<Handoff>::decode(&hex(&handoff.signed.certificate), &Limits::default()).unwrap();
+    assert_eq!(verify_signed(&certificate, &committee), Ok(()));
+    let another = Certificate { claim: Handoff { closing: handoff.closing + 1, ..certificate.claim }, ..certificate };
+    assert!(verify_signed(&another, &committee).is_err());
+}
+
+#[test]
+fn invalid_bytes_are_refused() {
+    let certificate = |error| match error {
+        CertificateError::UnknownVersion(_) | CertificateError::AnotherKind { .. } => "cannot-check",
+        _ => "invalid",
+    };
+    let Values { invalid, .. } = values();
+    assert!(invalid.len() >= 30, "{}", invalid.len());
+    for InvalidCase { name, of, bytes, verdict } in invalid {
+        let (bytes, limits) = (hex(&bytes), Limits::default());
+        let got = match &*of {
+            "committee" => match CommitteeRecord::decode_later(&bytes, &limits).unwrap_err() {
+                CommitteeError::UnknownVersion(_) | CommitteeError::UnknownPolicy(_) => "cannot-check",
+                _ => "invalid",
+            },
+            "handoff" => certificate(Certificate::<Handoff>::decode(&bytes, &limits).unwrap_err()),
+            "seal" => certificate(Certificate::<Seal>::decode(&bytes, &limits).unwrap_err()),
+            "path" => match SealPath::decode(&bytes).unwrap_err() {
+                SealPathError::UnknownVersion(_) => "cannot-check",
+                SealPathError::Decode(_) => "invalid",
+            },
+            other => panic!("{name} is of {other}"),
+        };
+        assert_eq!(got, verdict, "{name}");
+    }
+}

@@ -1,0 +1,45 @@
+// What links a committee to those before it: history and seals.
+import { Reader, compare, concat, derive, equal, u64, u8, utf8 } from "./bytes.mjs";
+import { cannotCheck, invalid } from "./failure.mjs";
+import { pathLength, treeKind } from "./merkle.mjs";
+
+const MAX_PATH = 53;
+
+export const NO_HISTORY = new Uint8Array(32);
+// Of epoch k, from that of k - 1, the identity of the handoff to k - 1, and that of the seal of k - 2.
+export const historyAfter = (history, handoff, seal) => derive("vouch history v1", concat(history, handoff, seal));
+
+const tree = treeKind("seal");
+
+// The identities of all statements that an epoch certified, in any order.
+export function sealTree(identities) {
+  const sorted = [...identities].sort(compare);
+  const leaves = sorted.map(tree.leafHash);
+  return {
+    count: sorted.length,
+    root: sorted.length === 0 ? new Uint8Array(32) : tree.rootOf(leaves),
+    path(identity) {
+      const index = sorted.findIndex((one) => equal(one, identity));
+      return { index, path: tree.pathOf(leaves, index) };
+    },
+  };
+}
+
+// The encoder checks nothing, so that invalid paths can be made for the vectors.
+export const encodeSealPath = ({ version = 1, index, path }) => concat(utf8("vouchsp"), u8(version), u64(index), ...path);
+
+export function decodeSealPath(bytes) {
+  const reader = new Reader(bytes, "the seal path");
+  reader.tag("vouchsp");
+  const version = reader.small(1, "version");
+  if (version !== 1) throw cannotCheck(`version ${version} of a seal path is unknown`, { expected: "1", got: `${version}` });
+  const index = reader.bounded("index");
+  if (index >= Number.MAX_SAFE_INTEGER) throw invalid("the index is too large");
+  const path = [];
+  while (reader.at < bytes.length) path.push(reader.take(32, "a hash of the path"));
+  if (path.length > MAX_PATH) throw invalid("the path is too long", { expected: `at most ${MAX_PATH}`, got: `${path.length}` });
+  return { index, path };
+}
+
+export const isSealed = ({ count, root }, identity, { index, path }) =>
+  index < count && path.length === pathLength(index, count) && equal(tree.rootFromPath(tree.leafHash(identity), index, count, path), root);

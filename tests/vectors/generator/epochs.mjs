@@ -1,0 +1,153 @@
+// Committees after the genesis, with the handoffs and seals between them.
+//   member i of epoch e: the node key of `epochs/i`, the vote key of `epochs/i of e`
+//   epoch e:             closes 600 s after it began, at block 10 (e + 1), with the log root of the text `log e`
+//   statement j of e:    kind 1, with the root of the text `statement j of e`
+import { ed25519 } from "@noble/curves/ed25519.js";
+import { STATEMENT_DST, aggregate, publicKey, sign } from "../../independent/bls.mjs";
+import { compare, concat, derive, u64, utf8 } from "../../independent/bytes.mjs";
+import { decodeHandoffCertificate, decodeSealCertificate, encodeBitmap, encodeBodyCertificate } from "../../independent/certificate.mjs";
+import { decodeGenesis, decodeLater } from "../../independent/committee.mjs";
+import { NO_HISTORY, decodeSealPath, encodeSealPath, historyAfter, isSealed, sealTree } from "../../independent/epochs.mjs";
+import { KIND_HANDOFF, KIND_SEAL, encodeHandoffBody, encodeSealBody, encodeStatement, encodeStoredBody, statementIdentity } from "../../independent/statement.mjs";
+import { toHex } from "../../independent/text.mjs";
+import { ISSUED, firstQuorum, flipped, makeCommittee, nodeSecret, patched, voteSecret } from "./world.mjs";
+
+const DESCRIPTION =
+  "A cluster of 1, 4, 7 and 4 members; bytes in hex. Each epoch has its committee, the handoff to the next one, and the seal of it by the next one, each with the signed statement, its identity and a certificate;" +
+  " and the identities of the statements that it certified, each with its path in the seal. `invalid`: bytes that are no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
+const SIZES = [1, 4, 7, 4];
+const STATEMENTS = [5, 1, 0, 3];
+
+function membersOf(epoch, n) {
+  const members = Array.from({ length: n }, (_, i) => {
+    const [label, secret] = [`epochs/${i}`, voteSecret(`epochs/${i} of ${epoch}`)];
+    return { label, node: ed25519.getPublicKey(nodeSecret(label)), vote: publicKey(secret), secret, name: `replica-${i}` };
+  });
+  return members.sort((a, b) => compare(a.node, b.node));
+}
+
+// What the committee says of itself, signed by its first quorum.
+function certified(committee, epoch, cluster, kind, body) {
+  const statement = encodeStatement({ kind, epoch, cluster, committee: committee.digest, body });
+  const signers = firstQuorum(committee);
+  const signature = aggregate(signers.map((i) => sign(statement, committee.members[i].secret, STATEMENT_DST)));
+  const certificate = encodeBodyCertificate({ kind, epoch, committee: committee.digest, body, n: committee.n, bitmap: encodeBitmap(signers, committee.n), signature });
+  return { statement, identity: statementIdentity(statement), certificate };
+}
+
+function storedIdentity(committee, epoch, cluster, j) {
+  const root = derive("vouch test root v1", utf8(`statement ${j} of ${epoch}`));
+  const body = encodeStoredBody({ issuedAt: ISSUED + 600 * epoch + j, count: 1, root });
+  return statementIdentity(encodeStatement({ epoch, cluster, committee: committee.digest, body }));
+}
+
+let made;
+export const theEpochs = () => (made ??= makeEpochs());
+
+function makeEpochs() {
+  const epochs = [];
+  let cluster;
+  for (const [epoch, n] of SIZES.entries()) {
+    const members = membersOf(epoch, n);
+    let committee = makeCommittee("epochs", members);
+    if (epoch === 0) cluster = committee.digest;
+    else {
+      const before = epochs[epoch - 1];
+      const history = epoch === 1 ? NO_HISTORY : historyAfter(before.history, epochs[epoch - 2].handoff.identity, epochs[epoch - 2].seal.identity);
+      committee = makeCommittee("epochs", members, { epoch, cluster, previous: before.committee.digest, nonce: new Uint8Array(16), history });
+      committee.history = history;
+      const handoff = { closing: ISSUED + 600 * epoch, next: committee.digest, height: 10 * epoch, logRoot: derive("vouch test root v1", utf8(`log ${epoch - 1}`)) };
+      before.handoff = { ...handoff, ...certified(before.committee, epoch - 1, cluster, KIND_HANDOFF, encodeHandoffBody(handoff)) };
+      const tree = sealTree(before.statements);
+      const seal = { epoch: epoch - 1, committee: before.committee.digest, count: tree.count, root: tree.root };
+      before.seal = { ...seal, tree, ...certified(committee, epoch, cluster, KIND_SEAL, encodeSealBody(seal)) };
+    }
+    const statements = Array.from({ length: STATEMENTS[epoch] }, (_, j) => storedIdentity(committee, epoch, cluster, j));
+    epochs.push({ epoch, committee, history: committee.history ?? NO_HISTORY, statements });
+  }
+  return { cluster, epochs };
+}
+
+const hexOf = (fields) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, value instanceof Uint8Array ? toHex(value) : value]));
+
+function shown({ epoch, committee, history, statements, handoff, seal }) {
+  const { tree, ...sealed } = seal ?? {};
+  return {
+    epoch,
+    committee: toHex(committee.encoding),
+    digest: toHex(committee.digest),
+    history: toHex(history),
+    pops: committee.pops.map(toHex),
+    ...(handoff && { handoff: hexOf({ closing: handoff.closing, next: handoff.next, height: handoff.height, log_root: handoff.logRoot, statement: handoff.statement, identity: handoff.identity, certificate: handoff.certificate }) }),
+    ...(seal && { seal: hexOf(sealed) }),
+    statements: statements.map((identity) => ({ identity: toHex(identity), ...(tree && { path: toHex(encodeSealPath(tree.path(identity))) }) })),
+  };
+}
+
+// Every case is refused by the independent decoder, or this file is wrong.
+function invalid({ epochs }) {
+  const cases = [];
+  const decoders = { committee: decodeLater, handoff: decodeHandoffCertificate, seal: decodeSealCertificate, path: decodeSealPath };
+  const add = (of, name, about, bytes, verdict = "invalid") => {
+    let got = "accepted";
+    try {
+      decoders[of](bytes);
+    } catch (failure) {
+      got = failure.verdict;
+    }
+    if (got !== verdict) throw new Error(`${of} ${name}: expected ${verdict}, the independent decoder says ${got}`);
+    cases.push({ name: `${of}_${name}`, about, of, bytes: toHex(bytes), verdict });
+  };
+  const [genesis, first, second] = epochs.map(({ committee }) => committee.encoding);
+  add("committee", "genesis", "A genesis is no later committee.", genesis);
+  add("committee", "epoch_0", "Epoch 0.", patched(second, 8, u64(0)));
+  add("committee", "epoch_too_large", "Epoch 2^53.", patched(second, 8, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
+  add("committee", "nonce", "Only a genesis has a nonce.", flipped(second, 80));
+  add("committee", "version_2", "An unknown version.", patched(second, 7, 2), "cannot-check");
+  add("committee", "policy_operator", "Policy 1 is unknown in this version.", patched(second, 96, 1), "cannot-check");
+  add("committee", "fault_rule", "An unknown fault rule.", patched(second, 97, 2));
+  add("committee", "operator_key", "An open committee with an operator key.", flipped(second, 100));
+  add("committee", "first_not_after_genesis", "Epoch 1, after another committee than the genesis.", flipped(first, 48));
+  add("committee", "first_with_history", "Epoch 1 has no history.", flipped(first, 148));
+  add("committee", "vote_key_twice", "Two members have one vote key.", patched(first, 180 + 104 + 32, first.slice(180 + 32, 180 + 80)));
+  add("committee", "members_swapped", "The members do not ascend.", concat(first.slice(0, 180), first.slice(284, 388), first.slice(180, 284), first.slice(388)));
+  add("committee", "member_missing", "One member fewer than n.", second.slice(0, -104));
+  add("committee", "trailing_byte", "One byte more.", concat(second, new Uint8Array(1)));
+  for (const length of [0, 8, 147, 148, 179, 180]) add("committee", `cut_to_${length}`, `${length} of ${second.length} bytes.`, second.slice(0, length));
+  const { handoff, seal } = epochs[1];
+  add("handoff", "height_0", "There is no block 0.", patched(handoff.certificate, 88, new Uint8Array(8)));
+  add("handoff", "closing_too_large", "A closing of 2^53.", patched(handoff.certificate, 48, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
+  add("handoff", "of_a_seal", "The certificate of a seal.", seal.certificate, "cannot-check");
+  add("handoff", "cut", "One byte fewer.", handoff.certificate.slice(0, -1));
+  add("seal", "empty_with_root", "A count of 0, and a root.", patched(seal.certificate, 88, new Uint8Array(8)));
+  add("seal", "epoch_too_large", "A sealed epoch of 2^53.", patched(seal.certificate, 48, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
+  add("seal", "trailing_byte", "One byte more.", concat(seal.certificate, new Uint8Array(1)));
+  const path = encodeSealPath(epochs[0].seal.tree.path(epochs[0].statements[0]));
+  add("path", "tag", "Another tag.", flipped(path, 6));
+  add("path", "version_2", "An unknown version.", patched(path, 7, 2), "cannot-check");
+  add("path", "index_too_large", "An index of 2^53 - 1.", patched(path, 8, u64(Number.MAX_SAFE_INTEGER)));
+  add("path", "part_of_a_hash", "The last hash lacks a byte.", path.slice(0, -1));
+  add("path", "too_long", "54 hashes.", concat(path.slice(0, 16), new Uint8Array(54 * 32)));
+  return cases;
+}
+
+// The independent decoder reads back what was made.
+function check({ epochs }) {
+  for (const { epoch, committee, history, statements, handoff, seal } of epochs) {
+    const decoded = epoch === 0 ? decodeGenesis(committee.encoding) : decodeLater(committee.encoding);
+    if (compare(decoded.digest, committee.digest) !== 0 || (epoch > 0 && compare(decoded.history, history) !== 0)) throw new Error(`epoch ${epoch}: the committee`);
+    if (handoff === undefined) continue;
+    if (decodeHandoffCertificate(handoff.certificate).closing !== handoff.closing) throw new Error(`epoch ${epoch}: the handoff`);
+    const sealed = decodeSealCertificate(seal.certificate);
+    for (const identity of statements) {
+      if (!isSealed(sealed, identity, decodeSealPath(encodeSealPath(seal.tree.path(identity))))) throw new Error(`epoch ${epoch}: a path`);
+    }
+  }
+}
+
+export function epochsFile() {
+  const world = theEpochs();
+  check(world);
+  const lines = (all) => all.map((one) => `\n    ${JSON.stringify(one)}`).join(",");
+  return `{\n  "description": ${JSON.stringify(DESCRIPTION)},\n  "cluster": "${toHex(world.cluster)}",\n  "epochs": [${lines(world.epochs.map(shown))}\n  ],\n  "invalid": [${lines(invalid(world))}\n  ]\n}\n`;
+}
