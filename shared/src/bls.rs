@@ -250,6 +250,12 @@ fn checked_signature(bytes: &[u8; 96]) -> Result<Signature, BlsError> {
     }
 }
 
+/// Checks that a vote key is a valid point. It is used without a proof of possession only for a committee that a quorum of another one has
+/// signed: those members have checked the proof.
+pub(crate) fn vouched_key(key: &VoteKey) -> Result<CheckedKey, BlsError> {
+    Ok(CheckedKey(PublicKey::key_validate(&key.0)?))
+}
+
 impl CheckedKey {
     /// Checks one member's signature.
     ///
@@ -323,6 +329,19 @@ impl KeySum {
         statement: &[u8],
         signature: &AggregateSignature,
     ) -> Result<(), BlsError> {
+        let AggregateClaim { key, signature } = self.claim(absent, signature)?;
+        check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+    }
+
+    /// The sum of the keys of all members except `absent`, with their signature, which is not verified yet.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), except [`BlsError::Mismatch`].
+    pub(crate) fn claim(
+        &self,
+        absent: impl Iterator<Item = usize>,
+        signature: &AggregateSignature,
+    ) -> Result<AggregateClaim, BlsError> {
         let signature = checked_signature(&signature.0)?;
         let mut sum = self.sum;
         let missing: Vec<PublicKey> = absent.filter_map(|member| self.key(member)).map(|key| key.0).collect();
@@ -334,8 +353,56 @@ impl KeySum {
         if key.to_bytes()[0] == INFINITY {
             return Err(BlsError::Infinity);
         }
-        check(signature.verify(false, statement, STATEMENT_DST, &[], &key, false))
+        Ok(AggregateClaim { key, signature })
     }
+}
+
+/// Valid points that claim to be the signers' key and their signature. They must still be verified.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AggregateClaim {
+    key: PublicKey,
+    signature: Signature,
+}
+
+/// The position of the first claim that is not a signature on its statement. Costs one final exponentiation if all are, and at most twice
+/// the work otherwise: whoever sends many claims must not be able to make a verifier check each of them alone.
+pub(crate) fn first_mismatch(claims: &[(AggregateClaim, Vec<u8>)]) -> Option<usize> {
+    if all_hold(claims) {
+        return None;
+    }
+    let (mut from, mut rest) = (0, claims);
+    while rest.len() > 1 {
+        let (low, high) = rest.split_at(rest.len() / 2);
+        if all_hold(low) {
+            from += low.len();
+            rest = high;
+        } else {
+            rest = low;
+        }
+    }
+    Some(from)
+}
+
+/// Checks signatures on different statements together, each with its own weight.
+fn all_hold(claims: &[(AggregateClaim, Vec<u8>)]) -> bool {
+    // As with proofs of possession, the authors of the signatures must not know the weights in advance.
+    let points: Vec<_> = claims.iter().map(|(claim, _)| (claim.key.to_bytes(), claim.signature.to_bytes())).collect();
+    let mut all: Vec<&[u8]> = Vec::with_capacity(3 * claims.len());
+    for ((key, signature), (_, statement)) in points.iter().zip(claims) {
+        all.extend([&key[..], &signature[..], statement]);
+    }
+    let seed = derive("vouch aggregate weights v1", &all);
+    let mut pairing = Pairing::new(true, STATEMENT_DST);
+    for (position, (claim, statement)) in claims.iter().enumerate() {
+        let weight = weight(&seed, position as u64);
+        let (key, signature): (&blst_p1_affine, &blst_p2_affine) = ((&claim.key).into(), (&claim.signature).into());
+        let added = pairing.mul_n_aggregate(key, false, signature, false, &weight, WEIGHT_BITS, statement, &[]);
+        if added != BLST_ERROR::BLST_SUCCESS {
+            return false;
+        }
+    }
+    pairing.commit();
+    claims.is_empty() || pairing.finalverify(None)
 }
 
 /// Adds up signatures. Each must have been verified; the tally is the only caller.

@@ -1,10 +1,17 @@
 //! The committees of a cluster, one per epoch, and the name of a member across epochs.
 
+mod error;
+mod link;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::committee::Committee;
 use crate::digest::{ClusterId, CommitteeDigest};
+use crate::statement::{Handoff, StatementId};
+
+pub use error::ChainError;
+pub use link::EpochLink;
 
 /// A member of one epoch's committee. The same index means another member in another epoch, so an index that is kept for longer
 /// than one message must be kept with its epoch. To name a member across epochs, use its node key.
@@ -22,17 +29,33 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// The verified committees of one cluster, from genesis to the current one. There are no handoffs yet, so there is only one.
+/// The verified committees of one cluster, from genesis to the newest one that is known.
 #[derive(Debug, Clone)]
 pub struct CommitteeChain {
     /// The proofs of possession of its keys were verified.
     genesis: Arc<Committee>,
+    /// The epochs after the genesis, without a gap.
+    later: Arc<Vec<Epoch>>,
+}
+
+/// An epoch above 0. The committee before has signed the handoff to this one.
+#[derive(Debug, Clone)]
+struct Epoch {
+    handoff: MadeHandoff,
+    committee: Arc<Committee>,
+}
+
+/// A verified handoff.
+#[derive(Debug, Clone, Copy)]
+struct MadeHandoff {
+    claim: Handoff,
+    identity: StatementId,
 }
 
 impl CommitteeChain {
     /// The chain of a cluster whose committee never changed.
     pub fn new(genesis: Arc<Committee>) -> Self {
-        Self { genesis }
+        Self { genesis, later: Arc::default() }
     }
 
     /// The cluster identity.
@@ -40,19 +63,28 @@ impl CommitteeChain {
         self.genesis.cluster()
     }
 
-    /// The committee that signs new statements.
+    /// The committee that signs new statements, as far as is known.
     pub fn current(&self) -> &Arc<Committee> {
-        &self.genesis
+        self.later.last().map_or(&self.genesis, |epoch| &epoch.committee)
     }
 
     /// The committee of an epoch.
     pub fn of_epoch(&self, epoch: u64) -> Option<&Arc<Committee>> {
-        (self.genesis.record().epoch() == epoch).then_some(&self.genesis)
+        match epoch.checked_sub(1) {
+            None => Some(&self.genesis),
+            Some(place) => self.later.get(usize::try_from(place).ok()?).map(|epoch| &epoch.committee),
+        }
     }
 
     /// The committee that a certificate names.
     pub fn with_digest(&self, digest: &CommitteeDigest) -> Option<&Arc<Committee>> {
-        (self.genesis.record().digest() == *digest).then_some(&self.genesis)
+        let later = self.later.iter().map(|epoch| &epoch.committee);
+        std::iter::once(&self.genesis).chain(later).find(|committee| committee.record().digest() == *digest)
+    }
+
+    /// The time after which an epoch issued no certificate, seconds since 1970; `None` while no handoff from it is known.
+    pub fn closing(&self, epoch: u64) -> Option<u64> {
+        self.later.get(usize::try_from(epoch).ok()?).map(|next| next.handoff.claim.closing)
     }
 
     /// The identifier of a member of the current committee, for use beyond one message.

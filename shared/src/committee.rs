@@ -1,8 +1,8 @@
 //! The members of one epoch: their record, and the committee whose keys may be used.
 //!
 //! A [`CommitteeRecord`] is only well formed: its digest can be compared, but its keys cannot be used. It becomes a
-//! [`Committee`] through [`Committee::genesis`], which checks every proof of possession. Handoffs will add the only other way:
-//! the signatures of the previous committee.
+//! [`Committee`] through [`Committee::genesis`], which checks every proof of possession, or as part of a
+//! [`CommitteeChain`](crate::chain::CommitteeChain), by the signatures of the previous committee. There is no other way.
 
 mod error;
 mod genesis;
@@ -15,8 +15,8 @@ pub use lineage::Lineage;
 pub use member::{Member, MemberName};
 
 use crate::bls::{
-    self, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey, VoteSignature,
-    check_possessions,
+    self, AggregateClaim, AggregateSignature, BlsError, CheckedKey, KeySum, Possession, ProvenVoteKey, VoteKey,
+    VoteSignature, check_possessions,
 };
 use crate::codec::{DecodeError, Reader, first_repeated, in_range};
 use crate::digest::{ClusterId, CommitteeDigest, History, derive};
@@ -246,7 +246,8 @@ fn read_members(mut reader: Reader<'_>, n: u16) -> Result<Vec<Member>, Committee
     Ok(members)
 }
 
-/// A committee whose proofs of possession were all verified. Votes and certificates are verified only with a `Committee`.
+/// A committee whose keys may be used: the proofs of possession of a genesis were all verified, and a quorum of the previous committee has
+/// signed a later one. Votes and certificates are verified only with a `Committee`.
 #[derive(Debug, Clone)]
 pub struct Committee {
     record: CommitteeRecord,
@@ -342,6 +343,20 @@ impl Committee {
         is_same.then(|| proven.checked())
     }
 
+    /// A later committee, of which the caller checks that the previous one has signed it. Only the points of its keys are checked here.
+    ///
+    /// # Errors
+    /// The index of a member whose key is not a valid point, and why.
+    pub(crate) fn handed_over(record: CommitteeRecord) -> Result<Self, (usize, BlsError)> {
+        let mut keys = Vec::with_capacity(record.members.len());
+        for (index, member) in record.members.iter().enumerate() {
+            keys.push(bls::vouched_key(&member.vote_key).map_err(|error| (index, error))?);
+        }
+        // A record has at least one member.
+        let keys = KeySum::new(keys).ok_or((0, BlsError::Infinity))?;
+        Ok(Self { record, possessions: Vec::new(), keys })
+    }
+
     /// The committee's record.
     pub fn record(&self) -> &CommitteeRecord {
         &self.record
@@ -352,7 +367,7 @@ impl Committee {
         self.record.cluster()
     }
 
-    /// The proofs of possession, in member order.
+    /// The proofs of possession, in member order. A later committee has none.
     pub fn possessions(&self) -> &[Possession] {
         &self.possessions
     }
@@ -372,6 +387,15 @@ impl Committee {
             })
             .collect();
         bls::verify_together(statement, &of_members.ok_or(BlsError::Mismatch)?)
+    }
+
+    /// A signature of all members except `absent`, which is not verified yet.
+    pub(crate) fn claim(
+        &self,
+        absent: impl Iterator<Item = usize>,
+        signature: &AggregateSignature,
+    ) -> Result<AggregateClaim, BlsError> {
+        self.keys.claim(absent, signature)
     }
 
     pub(crate) fn verify_aggregate(

@@ -40,6 +40,7 @@ pub use check::{Check, VerdictQuestion};
 pub use evidence::ProvenEvidence;
 pub use judgement::Judgement;
 pub use log::{LogJudgement, LogVerifyOptions};
+pub(crate) use signed::check_signers;
 pub use signed::{signing_committee, verify_signed};
 pub use stored::{verify_certificate, verify_certificate_of_batch};
 pub use verdict::{CheckError, ComparedTimes, Invalid, Missing, Verdict};

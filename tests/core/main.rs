@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod building_blocks;
+mod chains;
 mod docs;
 mod epochs;
 mod example;

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { bundleFile } from "./generator/bundle.mjs";
 import { buildingBlocks } from "./generator/building_blocks.mjs";
 import { certificateFile } from "./generator/certificate.mjs";
+import { chainsFile } from "./generator/chains.mjs";
 import { checksFile } from "./generator/checks.mjs";
 import { committeeFile } from "./generator/committee.mjs";
 import { epochsFile } from "./generator/epochs.mjs";
@@ -42,6 +43,7 @@ const files = {
   "building_blocks.json": buildingBlocks,
   "founding.json": foundingFile,
   "epochs.json": epochsFile,
+  "chains.json": chainsFile,
   "log.json": logFile,
   "ops.json": opsFile,
   "log_bundles.json": logBundlesFile,

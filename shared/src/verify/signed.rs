@@ -39,7 +39,7 @@ pub fn verify_signed<B: Body>(certificate: &Certificate<B>, committee: &Committe
 }
 
 /// The checks `epoch` and `signers`. Returns the statement that the members must have signed.
-pub(super) fn check_signers<B: Body>(
+pub(crate) fn check_signers<B: Body>(
     certificate: &Certificate<B>,
     record: &CommitteeRecord,
 ) -> Result<Statement<B>, Invalid> {

@@ -18,10 +18,10 @@ const DESCRIPTION =
 const SIZES = [1, 4, 7, 4];
 const STATEMENTS = [5, 1, 0, 3];
 
-function membersOf(epoch, n) {
+function membersOf(label, epoch, n) {
   const members = Array.from({ length: n }, (_, i) => {
-    const [label, secret] = [`epochs/${i}`, voteSecret(`epochs/${i} of ${epoch}`)];
-    return { label, node: ed25519.getPublicKey(nodeSecret(label)), vote: publicKey(secret), secret, name: `replica-${i}` };
+    const secret = voteSecret(`${label}/${i} of ${epoch}`);
+    return { label: `${label}/${i}`, node: ed25519.getPublicKey(nodeSecret(`${label}/${i}`)), vote: publicKey(secret), secret, name: `replica-${i}` };
   });
   return members.sort((a, b) => compare(a.node, b.node));
 }
@@ -42,19 +42,20 @@ function storedIdentity(committee, epoch, cluster, j) {
 }
 
 let made;
-export const theEpochs = () => (made ??= makeEpochs());
+export const theEpochs = () => (made ??= makeEpochs("epochs", SIZES, STATEMENTS));
 
-function makeEpochs() {
+// A cluster with committees of these sizes, each of which certified so many statements.
+export function makeEpochs(label, sizes, counts) {
   const epochs = [];
   let cluster;
-  for (const [epoch, n] of SIZES.entries()) {
-    const members = membersOf(epoch, n);
-    let committee = makeCommittee("epochs", members);
+  for (const [epoch, n] of sizes.entries()) {
+    const members = membersOf(label, epoch, n);
+    let committee = makeCommittee(label, members);
     if (epoch === 0) cluster = committee.digest;
     else {
       const before = epochs[epoch - 1];
       const history = epoch === 1 ? NO_HISTORY : historyAfter(before.history, epochs[epoch - 2].handoff.identity, epochs[epoch - 2].seal.identity);
-      committee = makeCommittee("epochs", members, { epoch, cluster, previous: before.committee.digest, nonce: new Uint8Array(16), history });
+      committee = makeCommittee(label, members, { epoch, cluster, previous: before.committee.digest, nonce: new Uint8Array(16), history });
       committee.history = history;
       const handoff = { closing: ISSUED + 600 * epoch, next: committee.digest, height: 10 * epoch, logRoot: derive("vouch test root v1", utf8(`log ${epoch - 1}`)) };
       before.handoff = { ...handoff, ...certified(before.committee, epoch - 1, cluster, KIND_HANDOFF, encodeHandoffBody(handoff)) };
@@ -62,7 +63,7 @@ function makeEpochs() {
       const seal = { epoch: epoch - 1, committee: before.committee.digest, count: tree.count, root: tree.root };
       before.seal = { ...seal, tree, ...certified(committee, epoch, cluster, KIND_SEAL, encodeSealBody(seal)) };
     }
-    const statements = Array.from({ length: STATEMENTS[epoch] }, (_, j) => storedIdentity(committee, epoch, cluster, j));
+    const statements = Array.from({ length: counts[epoch] }, (_, j) => storedIdentity(committee, epoch, cluster, j));
     epochs.push({ epoch, committee, history: committee.history ?? NO_HISTORY, statements });
   }
   return { cluster, epochs };
@@ -113,6 +114,8 @@ function invalid({ epochs }) {
   add("committee", "members_swapped", "The members do not ascend.", concat(first.slice(0, 180), first.slice(284, 388), first.slice(180, 284), first.slice(388)));
   add("committee", "member_missing", "One member fewer than n.", second.slice(0, -104));
   add("committee", "trailing_byte", "One byte more.", concat(second, new Uint8Array(1)));
+  add("committee", "no_members", "n is 0.", patched(second, 98, Uint8Array.of(0, 0)));
+  add("committee", "members_1001", "n is 1001.", patched(second, 98, Uint8Array.of(0xe9, 3)));
   for (const length of [0, 8, 147, 148, 179, 180]) add("committee", `cut_to_${length}`, `${length} of ${second.length} bytes.`, second.slice(0, length));
   const { handoff, seal } = epochs[1];
   add("handoff", "height_0", "There is no block 0.", patched(handoff.certificate, 88, new Uint8Array(8)));
