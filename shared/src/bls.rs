@@ -366,7 +366,7 @@ pub(crate) struct AggregateClaim {
 
 /// The position of the first claim that is not a signature on its statement. Costs one final exponentiation if all are, and at most twice
 /// the work otherwise: whoever sends many claims must not be able to make a verifier check each of them alone.
-pub(crate) fn first_mismatch(claims: &[(AggregateClaim, Vec<u8>)]) -> Option<usize> {
+pub(crate) fn first_mismatch(claims: &[(&AggregateClaim, &[u8])]) -> Option<usize> {
     if all_hold(claims) {
         return None;
     }
@@ -384,7 +384,7 @@ pub(crate) fn first_mismatch(claims: &[(AggregateClaim, Vec<u8>)]) -> Option<usi
 }
 
 /// Checks signatures on different statements together, each with its own weight.
-fn all_hold(claims: &[(AggregateClaim, Vec<u8>)]) -> bool {
+fn all_hold(claims: &[(&AggregateClaim, &[u8])]) -> bool {
     // As with proofs of possession, the authors of the signatures must not know the weights in advance.
     let points: Vec<_> = claims.iter().map(|(claim, _)| (claim.key.to_bytes(), claim.signature.to_bytes())).collect();
     let mut all: Vec<&[u8]> = Vec::with_capacity(3 * claims.len());

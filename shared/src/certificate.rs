@@ -183,6 +183,7 @@ impl<B: Body> Certificate<B> {
         let epoch = reader.safe_u64("epoch")?;
         let committee = CommitteeDigest(reader.array("committee digest")?);
         let claim = B::read_claim(&mut reader, limits)?;
+        B::check_epoch(&claim, epoch)?;
         let signers = Signers::read(&mut reader, limits)?;
         let signature = AggregateSignature(reader.array("signature")?);
         reader.finish()?;

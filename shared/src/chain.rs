@@ -82,7 +82,7 @@ impl CommitteeChain {
         std::iter::once(&self.genesis).chain(later).find(|committee| committee.record().digest() == *digest)
     }
 
-    /// The time after which an epoch issued no certificate, seconds since 1970; `None` while no handoff from it is known.
+    /// The latest `issued_at` of a certificate of an epoch, seconds since 1970; `None` while no handoff from it is known.
     pub fn closing(&self, epoch: u64) -> Option<u64> {
         self.later.get(usize::try_from(epoch).ok()?).map(|next| next.handoff.claim.closing)
     }

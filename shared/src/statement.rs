@@ -84,6 +84,14 @@ pub trait Body: Copy + Eq + Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`ClaimError`].
     fn read_claim(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self::Claim, ClaimError>;
+
+    /// Checks a claim against the epoch in its header, for a kind whose body depends on it.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    fn check_epoch(_claim: &Self::Claim, _epoch: u64) -> Result<(), ClaimError> {
+        Ok(())
+    }
 }
 
 /// Why bytes are not a claim.

@@ -28,7 +28,16 @@ struct EpochValues {
     pops: Vec<String>,
     handoff: Option<HandoffValues>,
     seal: Option<SealValues>,
+    #[serde(default)]
+    not_sealed: Vec<NotSealed>,
     statements: Vec<StatementValues>,
+}
+
+#[derive(Deserialize)]
+struct NotSealed {
+    about: String,
+    identity: String,
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +152,10 @@ fn committees_handoffs_and_seals_match_the_vectors() {
             let path = SealPath::decode(&hex(one.path.as_ref().unwrap())).unwrap();
             assert_eq!(tree.path(identity), Some(path.clone()));
             assert!(path.proves(&body, identity));
+        }
+        for NotSealed { about, identity, path } in &of.not_sealed {
+            let path = SealPath::decode(&hex(path)).unwrap();
+            assert!(!path.proves(&body, &StatementId(array(identity))), "epoch {epoch}: {about}");
         }
     }
     assert_eq!((epochs.len(), handoffs.len(), seals.len()), (4, 3, 3));

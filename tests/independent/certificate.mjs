@@ -110,5 +110,9 @@ function decodeSealClaim(reader) {
 
 // Their claims are the signed bodies themselves.
 export const decodeHandoffCertificate = (bytes) => decodeKind(bytes, KIND_HANDOFF, decodeHandoffClaim);
-export const decodeSealCertificate = (bytes) => decodeKind(bytes, KIND_SEAL, decodeSealClaim);
+export function decodeSealCertificate(bytes) {
+  const certificate = decodeKind(bytes, KIND_SEAL, decodeSealClaim);
+  if (certificate.epoch !== certificate.sealed + 1) throw invalid("a committee seals the epoch before its own", { expected: `${certificate.sealed + 1}`, got: `${certificate.epoch}` });
+  return certificate;
+}
 export const decodeHeadCertificate = (bytes) => decodeKind(bytes, KIND_LOG_HEAD, decodeHeadClaim);

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::{ChainError, CommitteeChain, Epoch, MadeHandoff};
-use crate::bls::{self, BlsError};
+use crate::bls::{self, AggregateClaim, BlsError};
 use crate::certificate::Certificate;
 use crate::committee::{Committee, CommitteeRecord, Lineage};
 use crate::digest::History;
 use crate::statement::{Handoff, StatementId};
 use crate::verify::{Invalid, check_signers};
+
+/// Number of handoffs whose signatures are verified together. The keys of so many committees are looked at before anybody has vouched for
+/// them: with more, whoever sends a chain could make a verifier check the keys of thousands of members that it has invented.
+const TOGETHER: usize = 16;
 
 /// What a chain needs to go on by one epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +26,19 @@ pub struct EpochLink {
 }
 
 impl CommitteeChain {
-    /// The chain that these later epochs make of this one. Their order is that of the epochs. Costs a pairing for each handoff, and one final
-    /// exponentiation for all.
+    /// The chain that these later epochs make of this one. Their order is that of the epochs. Costs a pairing for each handoff, and a final
+    /// exponentiation for sixteen.
     ///
     /// # Errors
-    /// The first epoch that does not follow. Signatures are verified after everything else.
+    /// An epoch that does not follow.
     pub fn extended(&self, links: impl IntoIterator<Item = EpochLink>) -> Result<Self, ChainError> {
         let mut chain = self.clone();
         let mut claims = Vec::new();
-        let first = self.current().record().epoch() + 1;
         for link in links {
+            if claims.len() == TOGETHER {
+                verify_all(&claims)?;
+                claims.clear();
+            }
             let previous = chain.current().clone();
             let (expected, got) = (previous.record().epoch() + 1, link.committee.epoch());
             let lineage = link.committee.lineage().filter(|lineage| lineage.epoch == expected);
@@ -41,15 +48,13 @@ impl CommitteeChain {
             let error = |error| handoff_error(lineage.epoch, Invalid::Signature(error));
             let absent = link.handoff.signers.absent().map(usize::from);
             let claim = previous.claim(absent, &link.handoff.signature).map_err(error)?;
-            claims.push((claim, handoff.statement));
+            claims.push((lineage.epoch, claim, handoff.statement));
             let invalid = |(member, error)| ChainError::VoteKey { epoch: lineage.epoch, member, error };
             let committee = Arc::new(Committee::handed_over(link.committee).map_err(invalid)?);
             chain.push(MadeHandoff { claim: link.handoff.claim, identity: handoff.identity }, committee);
         }
-        match bls::first_mismatch(&claims) {
-            None => Ok(chain),
-            Some(position) => Err(handoff_error(first + position as u64, Invalid::Signature(BlsError::Mismatch))),
-        }
+        verify_all(&claims)?;
+        Ok(chain)
     }
 
     /// Checks what a committee says of those before it. It is of the next epoch.
@@ -105,6 +110,15 @@ impl CommitteeChain {
 struct UnverifiedHandoff {
     identity: StatementId,
     statement: Vec<u8>,
+}
+
+/// Verifies the signatures of handoffs to these epochs.
+fn verify_all(claims: &[(u64, AggregateClaim, Vec<u8>)]) -> Result<(), ChainError> {
+    let signed: Vec<_> = claims.iter().map(|(_, claim, statement)| (claim, &statement[..])).collect();
+    match bls::first_mismatch(&signed).and_then(|position| claims.get(position)) {
+        None => Ok(()),
+        Some((epoch, ..)) => Err(handoff_error(*epoch, Invalid::Signature(BlsError::Mismatch))),
+    }
 }
 
 fn handoff_error(epoch: u64, error: Invalid) -> ChainError {

@@ -9,11 +9,11 @@ use crate::merkle::TreeHash;
 /// The committee in the header hands over to `next`. A signer signs at most one handoff of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handoff {
-    /// No certificate of this epoch was issued after this time, seconds since 1970.
+    /// A certificate of this epoch with a later `issued_at` is invalid; seconds since 1970.
     pub closing: u64,
     /// The committee of the next epoch.
     pub next: CommitteeDigest,
-    /// The height of the block that decided the handoff, from 1. Blocks after it belong to the next epoch.
+    /// The height of the block that decided the next committee, from 1. Blocks after it belong to the next epoch.
     pub height: u64,
     /// The log root over the blocks 1 to `height`.
     pub log_root: TreeHash,

@@ -1,7 +1,7 @@
 //! Kind 9, *seal*: which statements of kind 1 an epoch certified.
 
 use super::{Body, ClaimError};
-use crate::codec::{Reader, same};
+use crate::codec::{Reader, in_range, same};
 use crate::digest::CommitteeDigest;
 use crate::limits::Limits;
 use crate::merkle::TreeHash;
@@ -55,5 +55,11 @@ impl Body for Seal {
             same("root of an empty seal", &[0; 32], &root.0)?;
         }
         Ok(Self { epoch, committee, count, root })
+    }
+
+    /// A committee seals the epoch before its own.
+    fn check_epoch(claim: &Self, epoch: u64) -> Result<(), ClaimError> {
+        in_range("epoch that signs a seal", epoch, claim.epoch + 1, claim.epoch + 1)?;
+        Ok(())
     }
 }

@@ -122,9 +122,12 @@ function fill(file) {
 export function chainsFile() {
   const file = new ChainFile(theEpochs());
   fill(file);
-  const long = new ChainFile(makeEpochs("ten", Array(11).fill(4), Array(11).fill(1)));
-  const links = Array.from({ length: 10 }, (_, i) => long.link(i + 1));
-  long.add("ten_handoffs", "Four members with new vote keys in each of ten epochs.", links);
-  file.cases.push({ ...long.cases[0], ...long.genesis });
+  const long = new ChainFile(makeEpochs("long", Array(19).fill(4), Array(19).fill(1)));
+  const links = Array.from({ length: 18 }, (_, i) => long.link(i + 1));
+  long.add("ten_handoffs", "Four members with new vote keys in each of ten epochs.", links.slice(0, 10));
+  long.add("eighteen_handoffs", "More than sixteen.", links);
+  const votes = (statement) => aggregate([0, 1, 2].map((i) => sign(patched(statement, 96, u64(1)), long.epochs[16].committee.members[i].secret, STATEMENT_DST)));
+  long.add("seventeenth_not_signed", "The members of epoch 16 signed another closing.", [...links.slice(0, 16), long.link(17, { votes }), links[17]], "handoff", 17);
+  file.cases.push(...long.cases.map((one) => ({ ...one, ...long.genesis })));
   return file;
 }

@@ -14,7 +14,7 @@ import { ISSUED, firstQuorum, flipped, makeCommittee, nodeSecret, patched, voteS
 
 const DESCRIPTION =
   "A cluster of 1, 4, 7 and 4 members; bytes in hex. Each epoch has its committee, the handoff to the next one, and the seal of it by the next one, each with the signed statement, its identity and a certificate;" +
-  " and the identities of the statements that it certified, each with its path in the seal. `invalid`: bytes that are no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
+  " the identities of the statements that it certified, each with its path in the seal; and paths that prove nothing (`not_sealed`). `invalid`: bytes that are no later committee, no certificate of a handoff or of a seal, or no path, by what they are; `verdict` says which of them a verifier cannot check.";
 const SIZES = [1, 4, 7, 4];
 const STATEMENTS = [5, 1, 0, 3];
 
@@ -81,8 +81,25 @@ function shown({ epoch, committee, history, statements, handoff, seal }) {
     pops: committee.pops.map(toHex),
     ...(handoff && { handoff: hexOf({ closing: handoff.closing, next: handoff.next, height: handoff.height, log_root: handoff.logRoot, statement: handoff.statement, identity: handoff.identity, certificate: handoff.certificate }) }),
     ...(seal && { seal: hexOf(sealed) }),
+    ...(seal && { not_sealed: notSealed(seal, statements) }),
     statements: statements.map((identity) => ({ identity: toHex(identity), ...(tree && { path: toHex(encodeSealPath(tree.path(identity))) }) })),
   };
+}
+
+// Well-formed paths that prove nothing: of the statement in the seal.
+function notSealed({ tree, ...seal }, [identity]) {
+  if (identity === undefined) return [];
+  const { index, path } = tree.path(identity);
+  const cases = [
+    { about: "The index is that of another.", index: index ^ 1, path },
+    { about: "The index is not below the count.", index: index + 8, path },
+    { about: "One hash too many.", index, path: [...path, seal.root] },
+    ...(path.length === 0 ? [] : [{ about: "One hash too few.", index, path: path.slice(1) }, { about: "Another hash.", index, path: [seal.root, ...path.slice(1)] }]),
+  ];
+  return cases.map(({ about, ...wrong }) => {
+    if (isSealed(seal, identity, wrong)) throw new Error(`${about} It proves something.`);
+    return { about, identity: toHex(identity), path: toHex(encodeSealPath(wrong)) };
+  });
 }
 
 // Every case is refused by the independent decoder, or this file is wrong.
@@ -122,6 +139,9 @@ function invalid({ epochs }) {
   add("handoff", "closing_too_large", "A closing of 2^53.", patched(handoff.certificate, 48, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
   add("handoff", "of_a_seal", "The certificate of a seal.", seal.certificate, "cannot-check");
   add("handoff", "cut", "One byte fewer.", handoff.certificate.slice(0, -1));
+  add("seal", "of_its_own_epoch", "The header names the sealed epoch.", patched(seal.certificate, 8, u64(1)));
+  add("seal", "of_two_epochs_before", "The header names the epoch after the next.", patched(seal.certificate, 8, u64(3)));
+  add("seal", "by_the_genesis", "There is no epoch before epoch 0.", patched(seal.certificate, 8, u64(0)));
   add("seal", "empty_with_root", "A count of 0, and a root.", patched(seal.certificate, 88, new Uint8Array(8)));
   add("seal", "epoch_too_large", "A sealed epoch of 2^53.", patched(seal.certificate, 48, concat(new Uint8Array(6), Uint8Array.of(32, 0))));
   add("seal", "trailing_byte", "One byte more.", concat(seal.certificate, new Uint8Array(1)));
