@@ -364,8 +364,8 @@ pub(crate) struct AggregateClaim {
     signature: Signature,
 }
 
-/// The position of the first claim that is not a signature on its statement. Costs one final exponentiation if all are, and at most twice
-/// the work otherwise: whoever sends many claims must not be able to make a verifier check each of them alone.
+/// The position of the first claim that is not a signature on its statement. The cost is one final exponentiation if all are, and at most
+/// twice the work otherwise: a sender of many claims must not be able to make a verifier check each one alone.
 pub(crate) fn first_mismatch(claims: &[(&AggregateClaim, &[u8])]) -> Option<usize> {
     if all_hold(claims) {
         return None;

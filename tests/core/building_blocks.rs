@@ -20,6 +20,8 @@ use vouch_core::signed_time::TimeQuestion;
 use vouch_core::statement::{Batch, Body, Statement, Stored, StoredClaim};
 use vouch_core::tally::Tally;
 
+use crate::vectors::{array, hex as unhex};
+
 #[derive(Deserialize)]
 struct Blocks {
     digest_of_abc: String,
@@ -157,14 +159,6 @@ fn blocks() -> Blocks {
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     HEXLOWER.encode(bytes.as_ref())
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    HEXLOWER.decode(text.as_bytes()).unwrap()
-}
-
-fn array<const N: usize>(text: &str) -> [u8; N] {
-    unhex(text).try_into().unwrap()
 }
 
 fn batch(receipts: &[Receipt]) -> Batch {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
@@ -10,6 +9,8 @@ use vouch_core::certificate::Certificate;
 use vouch_core::chain::{ChainError, CommitteeChain, EpochLink};
 use vouch_core::committee::{Committee, CommitteeRecord};
 use vouch_core::statement::StatementId;
+
+use crate::vectors::{array, hex};
 
 #[derive(Deserialize)]
 struct Case {
@@ -33,10 +34,6 @@ struct Refused {
     epoch: u64,
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    HEXLOWER.decode(text.as_bytes()).unwrap()
-}
-
 fn cases() -> Vec<Case> {
     let text = std::fs::read_to_string(crate::vectors::directory().join("chains.json")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -46,7 +43,7 @@ fn cases() -> Vec<Case> {
 impl Case {
     fn genesis(&self) -> CommitteeChain {
         let record = CommitteeRecord::decode(&hex(&self.genesis), &Limits::default()).unwrap();
-        let possessions = self.pops.iter().map(|pop| Possession(hex(pop).try_into().unwrap())).collect();
+        let possessions = self.pops.iter().map(|pop| Possession(array(pop))).collect();
         CommitteeChain::new(Arc::new(Committee::genesis(record, possessions).unwrap()))
     }
 
@@ -54,7 +51,7 @@ impl Case {
         self.links.iter().map(|link| EpochLink {
             handoff: Certificate::decode(&hex(&link.handoff), &Limits::default()).unwrap(),
             committee: CommitteeRecord::decode_later(&hex(&link.committee), &Limits::default()).unwrap(),
-            seal: link.seal.as_ref().map(|seal| StatementId(hex(seal).try_into().unwrap())),
+            seal: link.seal.as_ref().map(|seal| StatementId(array(seal))),
         })
     }
 }

@@ -1,6 +1,5 @@
 //! The values of `tests/vectors/epochs.json`, written by the independent implementation.
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use vouch_core::Limits;
 use vouch_core::bls::Possession;
@@ -11,6 +10,8 @@ use vouch_core::merkle::TreeHash;
 use vouch_core::seal::{SealPath, SealPathError, SealTree};
 use vouch_core::statement::{Body, Handoff, Seal, Statement, StatementId};
 use vouch_core::verify::verify_signed;
+
+use crate::vectors::{array, hex};
 
 #[derive(Deserialize)]
 struct Values {
@@ -79,14 +80,6 @@ struct InvalidCase {
     of: String,
     bytes: String,
     verdict: String,
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    HEXLOWER.decode(text.as_bytes()).unwrap()
-}
-
-fn array<const N: usize>(text: &str) -> [u8; N] {
-    hex(text).try_into().unwrap()
 }
 
 fn values() -> Values {

@@ -1,6 +1,5 @@
 //! The values of `tests/vectors/log.json`, written by the independent implementation.
 
-use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use vouch_core::Limits;
 use vouch_core::certificate::Certificate;
@@ -13,6 +12,8 @@ use vouch_core::log::{
     EvidenceFormatError, LogTree, Op, OpProof, OpResult, SignedOp, result_tree,
 };
 use vouch_core::statement::{LogHead, Statement};
+
+use crate::vectors::{array, hex};
 
 #[derive(Deserialize)]
 struct Values {
@@ -79,14 +80,6 @@ struct EvidenceCase {
     name: String,
     evidence: String,
     expected: String,
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    HEXLOWER.decode(text.as_bytes()).unwrap()
-}
-
-fn array<const N: usize>(text: &str) -> [u8; N] {
-    hex(text).try_into().unwrap()
 }
 
 fn values() -> Values {

@@ -64,6 +64,16 @@ struct Fill {
     times: usize,
 }
 
+/// The bytes of a value in hex.
+pub fn hex(text: &str) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
+}
+
+/// The same for a value of fixed size.
+pub fn array<const N: usize>(text: &str) -> [u8; N] {
+    hex(text).try_into().unwrap()
+}
+
 pub(crate) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")
 }

@@ -80,35 +80,38 @@ export function encodeBodyCertificate({ kind = KIND_LOG_HEAD, epoch = 0, committ
   return concat(utf8("vouch"), u8(1), u16(kind), u64(epoch), committee, body, u16(n), bitmap, signature);
 }
 
-function decodeHeadClaim(reader) {
+// Reads a claim that is the signed body itself.
+const withBody = (read) => (reader) => {
   const start = reader.at;
+  const claim = read(reader);
+  return { ...claim, body: reader.bytes.slice(start, reader.at) };
+};
+
+const decodeHeadClaim = withBody((reader) => {
   const height = reader.height("height");
   const block = reader.take(32, "block digest");
   const logRoot = reader.take(32, "log root");
   const time = reader.bounded("time");
-  return { height, block, logRoot, time, body: reader.bytes.slice(start, reader.at) };
-}
+  return { height, block, logRoot, time };
+});
 
-function decodeHandoffClaim(reader) {
-  const start = reader.at;
+const decodeHandoffClaim = withBody((reader) => {
   const closing = reader.bounded("closing");
   const next = reader.take(32, "next committee");
   const height = reader.height("height");
   const logRoot = reader.take(32, "log root");
-  return { closing, next, height, logRoot, body: reader.bytes.slice(start, reader.at) };
-}
+  return { closing, next, height, logRoot };
+});
 
-function decodeSealClaim(reader) {
-  const start = reader.at;
+const decodeSealClaim = withBody((reader) => {
   const sealed = reader.bounded("sealed epoch");
   const sealedCommittee = reader.take(32, "sealed committee");
   const count = reader.bounded("count");
   const root = reader.take(32, "root");
   if (count === 0 && !isZero(root)) throw invalid("a seal of nothing has a root");
-  return { sealed, sealedCommittee, count, root, body: reader.bytes.slice(start, reader.at) };
-}
+  return { sealed, sealedCommittee, count, root };
+});
 
-// Their claims are the signed bodies themselves.
 export const decodeHandoffCertificate = (bytes) => decodeKind(bytes, KIND_HANDOFF, decodeHandoffClaim);
 export function decodeSealCertificate(bytes) {
   const certificate = decodeKind(bytes, KIND_SEAL, decodeSealClaim);

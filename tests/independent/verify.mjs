@@ -22,7 +22,7 @@ function checkEpoch(certificate, committee, epochs) {
   if (!equal(certificate.committee, committee.digest)) throw invalid("the certificate names another committee", { expected: toBase58(committee.digest), got: toBase58(certificate.committee) });
 }
 
-function checkSigners(certificate, committee) {
+export function checkSigners(certificate, committee) {
   if (certificate.n !== committee.n) throw invalid("another number of members", { expected: `${committee.n}`, got: `${certificate.n}` });
   const threshold = quorum(committee.n);
   if (certificate.signers.length < threshold) throw invalid("too few signers", { expected: `${threshold} of ${committee.n}`, got: `${certificate.signers.length}` });
@@ -62,7 +62,8 @@ function checkPossession(committee, pops) {
   possessed.add(known);
 }
 
-function checkSignature(certificate, committee, cluster) {
+// Returns the statement that was signed.
+export function checkSignature(certificate, committee, cluster) {
   const signature = decodeSignature(certificate.signature);
   if (signature === null) throw invalid("the signature is not a valid point", { got: toHex(certificate.signature) });
   const key = sum(G1, certificate.signers.map((i) => decodeKey(committee.members[i].vote)));
@@ -70,6 +71,7 @@ function checkSignature(certificate, committee, cluster) {
   const { kind, epoch, body } = certificate;
   const statement = encodeStatement({ kind, epoch, cluster, committee: certificate.committee, body });
   if (!verifySignature(signature, statement, key, STATEMENT_DST)) throw invalid("the signature is not the signers' over this statement", { got: toHex(certificate.signature) });
+  return statement;
 }
 
 // A cluster or digest that is no 32-byte value is a caller's error, not a verdict.

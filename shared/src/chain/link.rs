@@ -7,11 +7,11 @@ use crate::bls::{self, AggregateClaim, BlsError};
 use crate::certificate::Certificate;
 use crate::committee::{Committee, CommitteeRecord, Lineage};
 use crate::digest::History;
-use crate::statement::{Handoff, StatementId};
+use crate::statement::{Handoff, Statement, StatementId};
 use crate::verify::{Invalid, check_signers};
 
-/// Number of handoffs whose signatures are verified together. The keys of so many committees are looked at before anybody has vouched for
-/// them: with more, whoever sends a chain could make a verifier check the keys of thousands of members that it has invented.
+/// Number of handoffs whose signatures are verified together. The keys of that many committees are checked before a signature vouches for
+/// them. With a larger number, a sender could make a verifier check the keys of many thousands of invented members.
 const TOGETHER: usize = 16;
 
 /// What a chain needs to go on by one epoch.
@@ -44,14 +44,15 @@ impl CommitteeChain {
             let lineage = link.committee.lineage().filter(|lineage| lineage.epoch == expected);
             let lineage = *lineage.ok_or(ChainError::Epoch { expected, got })?;
             chain.check_lineage(&lineage, link.seal)?;
-            let handoff = chain.check_handoff(&link)?;
+            let statement = chain.check_handoff(&link)?;
             let error = |error| handoff_error(lineage.epoch, Invalid::Signature(error));
             let absent = link.handoff.signers.absent().map(usize::from);
             let claim = previous.claim(absent, &link.handoff.signature).map_err(error)?;
-            claims.push((lineage.epoch, claim, handoff.statement));
+            claims.push((lineage.epoch, claim, statement.encode()));
             let invalid = |(member, error)| ChainError::VoteKey { epoch: lineage.epoch, member, error };
             let committee = Arc::new(Committee::handed_over(link.committee).map_err(invalid)?);
-            chain.push(MadeHandoff { claim: link.handoff.claim, identity: handoff.identity }, committee);
+            let handoff = MadeHandoff { claim: link.handoff.claim, identity: statement.id() };
+            Arc::make_mut(&mut chain.later).push(Epoch { handoff, committee });
         }
         verify_all(&claims)?;
         Ok(chain)
@@ -80,8 +81,8 @@ impl CommitteeChain {
         }
     }
 
-    /// Checks a handoff from the current committee, except for its signature.
-    fn check_handoff(&self, link: &EpochLink) -> Result<UnverifiedHandoff, ChainError> {
+    /// Checks a handoff from the current committee, except for its signature. Returns what the committee must have signed.
+    fn check_handoff(&self, link: &EpochLink) -> Result<Statement<Handoff>, ChainError> {
         let epoch = link.committee.epoch();
         let (expected, got) = (link.committee.digest(), link.handoff.claim.next);
         if got != expected {
@@ -91,25 +92,13 @@ impl CommitteeChain {
         if got <= before {
             return Err(ChainError::Height { epoch, before, got });
         }
-        let statement = check_signers(&link.handoff, self.current().record());
-        let statement = statement.map_err(|error| handoff_error(epoch, error))?;
-        Ok(UnverifiedHandoff { identity: statement.id(), statement: statement.encode() })
+        check_signers(&link.handoff, self.current().record()).map_err(|error| handoff_error(epoch, error))
     }
 
     /// The handoff to the current committee.
     fn last_handoff(&self) -> Option<&MadeHandoff> {
         self.later.last().map(|epoch| &epoch.handoff)
     }
-
-    fn push(&mut self, handoff: MadeHandoff, committee: Arc<Committee>) {
-        Arc::make_mut(&mut self.later).push(Epoch { handoff, committee });
-    }
-}
-
-/// A handoff whose signature is not verified yet.
-struct UnverifiedHandoff {
-    identity: StatementId,
-    statement: Vec<u8>,
 }
 
 /// Verifies the signatures of handoffs to these epochs.

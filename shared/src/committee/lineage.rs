@@ -5,7 +5,7 @@ use crate::digest::{ClusterId, CommitteeDigest, History, derive};
 use crate::limits::MAX_SAFE_INTEGER;
 use crate::statement::StatementId;
 
-/// What a later committee says of those before it. Whoever pins such a committee thereby pins all of it.
+/// What a later committee states about the committees before it. A verifier that pins the committee pins this, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lineage {
     /// The committee's epoch, from 1.

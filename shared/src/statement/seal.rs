@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::merkle::TreeHash;
 
 /// The committee after the sealed one states which stored statements the sealed epoch certified. A signer signs at most one seal of an epoch.
-/// Whoever steals keys of the sealed epoch later can still sign statements, but cannot get them into the seal.
+/// A later thief of the sealed epoch's keys can still sign statements, but cannot add them to the seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
     /// The sealed epoch: the one before that in the header.

@@ -31,13 +31,23 @@ function table(bytes, fields) {
   return rows.map(([offset, hex, name, value]) => `${offset.padStart(4)}  ${name.padEnd(width)}  ${hex}${value === undefined ? "" : `  = ${value}`}`.trimEnd()).join("\n");
 }
 
-function certificateTable(certificate, receipt, committee) {
+// A certificate, with the fields of its claim between those that every kind has.
+function certificateOf(certificate, { kind, epoch, committee, n, signers }, claim) {
   return table(certificate, [
     [5, "tag", '"vouch"'],
     [1, "version", "1"],
-    [2, "statement kind", "1, stored"],
-    [8, "epoch", "0"],
+    [2, "statement kind", kind],
+    [8, "epoch", `${epoch}`],
     [32, "committee digest", toBase58(committee.digest)],
+    ...claim,
+    [2, "n", `${n}`],
+    [1, "bitmap", signers],
+    [96, "signature"],
+  ]);
+}
+
+function certificateTable(certificate, receipt, committee) {
+  return certificateOf(certificate, { kind: "1, stored", epoch: 0, committee, n: 4, signers: "members 0, 1 and 3" }, [
     [8, "issued_at", `${ISSUED}, ${date(ISSUED)}`],
     [4, "count", "1"],
     [4, "index", "0"],
@@ -46,9 +56,6 @@ function certificateTable(certificate, receipt, committee) {
     [32, "digest", toBase58(receipt.digest)],
     [8, "length", `${receipt.length}`],
     [8, "expires_at", `${EXPIRES}, ${date(EXPIRES)}`],
-    [2, "n", "4"],
-    [1, "bitmap", "members 0, 1 and 3"],
-    [96, "signature"],
   ]);
 }
 
@@ -154,19 +161,11 @@ function proofTable(blocks, proof) {
 }
 
 function headTable(certificate, committee, head) {
-  return table(certificate, [
-    [5, "tag", '"vouch"'],
-    [1, "version", "1"],
-    [2, "statement kind", "4, log head"],
-    [8, "epoch", "0"],
-    [32, "committee digest", toBase58(committee.digest)],
+  return certificateOf(certificate, { kind: "4, log head", epoch: 0, committee, n: 4, signers: "members 0, 1 and 3" }, [
     [8, "height", `${head.height}`],
     [32, "block digest"],
     [32, "log root", "over the blocks 1 to 7"],
     [8, "time", `${head.time}, ${date(head.time)}`],
-    [2, "n", "4"],
-    [1, "bitmap", "members 0, 1 and 3"],
-    [96, "signature"],
   ]);
 }
 
@@ -186,36 +185,20 @@ function logExample() {
 }
 
 function handoffTable(committee, { closing, height, certificate }) {
-  return table(certificate, [
-    [5, "tag", '"vouch"'],
-    [1, "version", "1"],
-    [2, "statement kind", "2, handoff"],
-    [8, "epoch", "2"],
-    [32, "committee digest", toBase58(committee.digest)],
+  return certificateOf(certificate, { kind: "2, handoff", epoch: 2, committee, n: 7, signers: "members 0 to 4" }, [
     [8, "closing", `${closing}, ${date(closing)}`],
     [32, "next committee", "the digest of the committee above"],
     [8, "log height", `${height}`],
     [32, "log root"],
-    [2, "n", "7"],
-    [1, "bitmap", "members 0 to 4"],
-    [96, "signature"],
   ]);
 }
 
 function sealTable(committee, certificate) {
-  return table(certificate, [
-    [5, "tag", '"vouch"'],
-    [1, "version", "1"],
-    [2, "statement kind", "9, seal"],
-    [8, "epoch", "1"],
-    [32, "committee digest", toBase58(committee.digest)],
+  return certificateOf(certificate, { kind: "9, seal", epoch: 1, committee, n: 4, signers: "members 0 to 2" }, [
     [8, "sealed epoch", "0"],
     [32, "its committee", "the genesis, so this is the cluster identity"],
     [8, "count", "5"],
     [32, "root"],
-    [2, "n", "4"],
-    [1, "bitmap", "members 0 to 2"],
-    [96, "signature"],
   ]);
 }
 
